@@ -1,0 +1,165 @@
+"""Money accounts: the table, then reads, then the one write. What moves money is in `db.transactions`.
+
+Invariants: a balance leaves the database only for the account's owner and for administrators (the CASE in
+`_project`). Accounts of others are found only as the far end of a transaction that the viewer may see. Only a
+system account, one for each currency, may be below zero; the database checks that.
+"""
+
+import datetime
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from asyncpg import Record
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    SQLColumnExpression,
+    Text,
+    bindparam,
+    case,
+    false,
+    func,
+    insert,
+    null,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from db.cursors import Kind, Order, Term
+from db.errors import Refusal, SignedOut
+from db.model import Model, created_at_column, identity_column
+from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, minor_unit_exponent
+from db.pages import Columns, KeysetList
+from db.statements import Reader, Statement
+from db.users import VIEWER_ID, User
+from db.viewer import Audience, Viewer
+
+
+class Account(Model):
+    """Money of one currency that belongs to one user. `balance` is in minor units and never set but by transactions."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (
+        Index("ix_accounts_owner_id_id", "owner_id", "id"),
+        Index("uq_accounts_system_currency_code", "currency_code", unique=True, postgresql_where=text("is_system")),
+        CheckConstraint("currency_code ~ '^[A-Z]{3}$'", name="currency_code_three_letters"),
+        CheckConstraint("balance >= 0 OR is_system", name="balance_not_negative"),
+        CheckConstraint(
+            f"balance BETWEEN {SYSTEM_BALANCE_MINOR_MIN} AND {BALANCE_MINOR_MAX}", name="balance_within_limit"
+        ),
+    )
+
+    id: Mapped[int] = identity_column()
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"))
+    currency_code: Mapped[str] = mapped_column(Text(collation="C"))
+    balance: Mapped[int] = mapped_column(server_default=text("0"))
+    is_system: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime.datetime] = created_at_column()
+
+    owner: Mapped[User] = relationship(back_populates="accounts", lazy="raise")
+
+
+# ---------------------------------------------------------------- reads
+
+ID = Term("id", Account.id, Kind.INTEGER)
+ACCOUNTS_ORDER = Order("accounts", [(ID, False)])
+
+_PUBLIC = {
+    "id": Account.id,
+    "owner_id": Account.owner_id,
+    "currency_code": Account.currency_code,
+    "created_at": Account.created_at,
+}
+
+
+def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
+    balance: SQLColumnExpression[Any] = {
+        Audience.PUBLIC: null(),
+        Audience.MEMBER: case((Account.owner_id == VIEWER_ID, Account.balance)),
+        Audience.ADMIN: Account.balance,
+    }[audience]
+    return [(balance if name == "balance" else _PUBLIC[name]).label(name) for name in columns]
+
+
+def _visible(audience: Audience) -> Sequence[ColumnElement[bool]]:
+    if audience is Audience.ADMIN:
+        return ()
+    return (Account.owner_id == VIEWER_ID,) if audience is Audience.MEMBER else (false(),)
+
+
+ACCOUNTS = KeysetList(project=_project, visible=_visible, conditions={}, parent_columns=(Account.owner_id,))
+
+
+async def accounts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
+    """Return the account of each of `ids`, in their order, None where the viewer may not see it."""
+    return await _by_ids(reader, viewer, columns, ids, far_ends=False)
+
+
+async def far_ends_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
+    """Return the accounts `ids`, which the caller has from transactions that the viewer may see.
+
+    Whoever sees a transaction sees both of its accounts, the other's without its balance.
+    """
+    return await _by_ids(reader, viewer, columns, ids, far_ends=True)
+
+
+async def _by_ids(
+    reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int], *, far_ends: bool
+) -> list[Record | None]:
+    values = {"ids": ids, "viewer_id": viewer.user_id}
+    rows = {row["id"]: row for row in await reader.fetch(_accounts_by_ids(columns, viewer.audience, far_ends), values)}
+    return [rows.get(account_id) for account_id in ids]
+
+
+@lru_cache
+def _accounts_by_ids(columns: Columns, audience: Audience, far_ends: bool) -> Statement:
+    ids = func.any(bindparam("ids", type_=ARRAY(BigInteger)))
+    visible = () if far_ends else _visible(audience)
+    return Statement(select(*_project(columns, audience)).where(Account.id == ids, *visible))
+
+
+# ---------------------------------------------------------------- writes
+
+_LOCK_OWNER = Statement(
+    select(User.id)
+    .where(User.id == bindparam("owner_id", type_=BigInteger), User.is_active)
+    .with_for_update(key_share=True)
+)
+_COUNT_OWNED = Statement(
+    select(func.count()).select_from(Account).where(Account.owner_id == bindparam("owner_id", type_=BigInteger))
+)
+
+
+async def open_account(
+    transaction: Reader, viewer: Viewer, columns: Columns, currency_code: str, *, accounts_max: int
+) -> Record:
+    """Open an empty account of the viewer's own and return its row.
+
+    Raises:
+        Refusal: UNKNOWN_CURRENCY or TOO_MANY_ACCOUNTS.
+        SignedOut: the viewer is no active user any more.
+    """
+    if minor_unit_exponent(currency_code) is None:
+        raise Refusal("UNKNOWN_CURRENCY", ("currencyCode",), f"{currency_code} is no ISO 4217 currency to hold")
+    # The owner's row is locked, so that simultaneous requests count one after the other.
+    if not await transaction.fetch(_LOCK_OWNER, {"owner_id": viewer.user_id}):
+        raise SignedOut
+    owned = (await transaction.fetch(_COUNT_OWNED, {"owner_id": viewer.user_id}))[0][0]
+    if owned >= accounts_max:
+        raise Refusal("TOO_MANY_ACCOUNTS", (), f"a user opens at most {accounts_max} accounts")
+    values = {"owner_id": viewer.user_id, "viewer_id": viewer.user_id, "currency_code": currency_code}
+    return (await transaction.fetch(_insert_account(columns, viewer.audience), values))[0]
+
+
+@lru_cache
+def _insert_account(columns: Columns, audience: Audience) -> Statement:
+    row = insert(Account).values(
+        owner_id=bindparam("owner_id", type_=BigInteger), currency_code=bindparam("currency_code", type_=Text)
+    )
+    return Statement(row.returning(*_project(columns, audience)))

@@ -1,0 +1,280 @@
+"""The pool and the two doors to it: reads, and the only place in the project that commits.
+
+SQLAlchemy owns the connections (pool, events, recycling); statements run on asyncpg's own connection beneath,
+because a row costs a fraction there. That division holds three invariants:
+
+- A connection goes back to the pool idle, outside a transaction, or is thrown away.
+- Every write goes through `Database.write`, which alone commits, and which alone retries: the whole unit of
+  work again, and only after 40001 (serialization failure) and 40P01 (deadlock), where PostgreSQL promises that
+  nothing of it happened.
+- A broken connection is replaced without the caller's doing: closed ones are noticed at check-out for free, and a
+  single read that lost its connection is asked once more. A write is not: it may have happened.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+from asyncpg import Record
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from db.errors import Unavailable, refusal_for
+from db.settings import Settings
+from db.statements import Statement
+
+logger = logging.getLogger(__name__)
+
+RETRY_WAIT_MAX_S = 0.5
+
+T = TypeVar("T")
+Driver = asyncpg.Connection[Record]
+
+_RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_BROKEN = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, OSError)
+
+
+@dataclass(slots=True)
+class PoolCounters:
+    """What the pool and its connections have done since the start of this process."""
+
+    connects: int = 0
+    check_outs: int = 0
+    check_ins: int = 0
+    invalidations: int = 0
+    statements: int = 0
+    retries: int = 0
+
+
+class Transaction:
+    """One open transaction on one connection: a `db.statements.Reader` that may write. Never used concurrently."""
+
+    __slots__ = ("_counters", "_driver")
+
+    def __init__(self, driver: Driver, counters: PoolCounters) -> None:
+        self._driver = driver
+        self._counters = counters
+
+    async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        """Run `statement` with `values` and return all its rows."""
+        self._counters.statements += 1
+        return await self._driver.fetch(statement.sql, *statement.arguments(values))
+
+    @property
+    def driver(self) -> Driver:
+        """The asyncpg connection, for COPY and cursors."""
+        return self._driver
+
+
+class Database:
+    """The pool of one process, with its doors. Build it inside the running event loop's process, once."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.database_url is None:
+            raise ValueError("Database needs settings.database_url; db.embedded gives one where none is set")
+        self.settings = settings
+        self.counters = PoolCounters()
+        self.engine = _create_engine(settings)
+        _count_pool_events(self.engine, self.counters)
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        await self.engine.dispose()
+
+    async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        """Run one read on a connection of its own, in autocommit, and return all its rows.
+
+        Raises:
+            Unavailable: no connection was free or could be made, or the statement ran into a timeout.
+        """
+        try:
+            return await self._fetch_once(statement, values)
+        except _BROKEN as error:
+            logger.warning("a connection broke during a read, which is asked once more: %s", type(error).__name__)
+        try:
+            return await self._fetch_once(statement, values)
+        except _BROKEN as error:
+            raise Unavailable("DATABASE_UNAVAILABLE", "the database does not answer; try again shortly") from error
+
+    async def _fetch_once(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        async with self._lease() as driver, _worded_timeouts():
+            self.counters.statements += 1
+            return await driver.fetch(statement.sql, *statement.arguments(values))
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        """Open a read-only snapshot: all statements within see one state of the database.
+
+        Raises:
+            Unavailable: as for `fetch`.
+        """
+        async with self._lease() as driver, _worded_timeouts():
+            await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            try:
+                yield Transaction(driver, self.counters)
+            finally:
+                await _roll_back(driver)
+
+    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` in one transaction and commit it; on any exception nothing of it has happened.
+
+        `work` may run several times, each time from the start in a new transaction, so it keeps no state outside.
+
+        Raises:
+            Refusal: `work` raised it, or violated a constraint that means something to the client.
+            Unavailable: no connection, a timeout, or a conflict that outlasted the retries.
+        """
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_RETRIED),
+            wait=wait_random_exponential(multiplier=0.01, max=RETRY_WAIT_MAX_S),
+            stop=stop_after_attempt(self.settings.write_attempts_max),
+            before_sleep=self._count_retry,
+            reraise=True,
+        )
+        try:
+            return await retrying(self._write_once, work)
+        except asyncpg.IntegrityConstraintViolationError as error:
+            refusal = refusal_for(error)
+            if refusal is None:
+                raise
+            raise refusal from error
+        except _RETRIED as error:
+            raise Unavailable("DATABASE_BUSY", "too many others write the same rows; try again shortly") from error
+        except _BROKEN as error:
+            raise Unavailable("DATABASE_UNAVAILABLE", "the database went away; nothing was written") from error
+
+    async def _write_once(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        async with self._lease() as driver, _worded_timeouts():
+            await driver.execute("BEGIN")
+            try:
+                result = await work(Transaction(driver, self.counters))
+            except BaseException:
+                await _roll_back(driver)
+                raise
+            await _commit(driver)
+            return result
+
+    def _count_retry(self, state: object) -> None:
+        self.counters.retries += 1
+
+    @asynccontextmanager
+    async def _lease(self) -> AsyncIterator[Driver]:
+        pooled, driver = await self._check_out()
+        try:
+            yield driver
+        finally:
+            if driver.is_closed() or driver.is_in_transaction():
+                await greenlet_spawn(pooled.invalidate)
+            await greenlet_spawn(pooled.close)
+
+    async def _check_out(self) -> tuple[PoolProxiedConnection, Driver]:
+        # A restarted server leaves a pool full of closed connections. asyncpg has seen their end already, so
+        # dropping them here costs no round trip; one more try than there can be of them ends the loop.
+        for _ in range(self.settings.pool_size + self.settings.pool_max_overflow + 1):
+            try:
+                pooled = await self.engine.raw_connection()
+            except PoolTimeoutError as error:
+                raise Unavailable("DATABASE_BUSY", "all connections are in use; try again shortly") from error
+            except (DBAPIError, asyncpg.PostgresError, OSError) as error:
+                logger.error("no connection to the database: %s", error)  # noqa: TRY400 - the trace says nothing more
+                raise Unavailable("DATABASE_UNAVAILABLE", "the database cannot be reached") from error
+            driver: Any = pooled.driver_connection
+            if not driver.is_closed():
+                return pooled, driver
+            await greenlet_spawn(pooled.invalidate)
+            await greenlet_spawn(pooled.close)
+        raise Unavailable("DATABASE_UNAVAILABLE", "the database closes every connection")
+
+
+def _create_engine(settings: Settings) -> AsyncEngine:
+    assert settings.database_url is not None
+    return create_async_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.pool_size,
+        max_overflow=settings.pool_max_overflow,
+        pool_timeout=settings.pool_timeout_s,
+        pool_recycle=settings.pool_recycle_s,
+        pool_pre_ping=settings.pool_pre_ping,
+        # The most recently used connection first: surplus ones grow old and are recycled.
+        pool_use_lifo=True,
+        connect_args={
+            "timeout": settings.connect_timeout_s,
+            "server_settings": {
+                "application_name": "folio",
+                "timezone": "UTC",
+                # Compiling a plan costs more than any statement of ours runs.
+                "jit": "off",
+                "statement_timeout": str(settings.statement_timeout_ms),
+                "lock_timeout": str(settings.lock_timeout_ms),
+                "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_session_timeout_ms),
+                "client_connection_check_interval": str(settings.client_connection_check_interval_ms),
+            },
+        },
+    )
+
+
+def _count_pool_events(engine: AsyncEngine, counters: PoolCounters) -> None:
+    pool = engine.sync_engine.pool
+
+    @event.listens_for(pool, "connect")
+    def _connect(dbapi_connection: object, record: ConnectionPoolEntry) -> None:
+        counters.connects += 1
+        logger.debug("pool: connect, %s in all", counters.connects)
+
+    @event.listens_for(pool, "checkout")
+    def _check_out(dbapi_connection: object, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+        counters.check_outs += 1
+        logger.debug("pool: check-out %s", counters.check_outs)
+
+    @event.listens_for(pool, "checkin")
+    def _check_in(dbapi_connection: object, record: ConnectionPoolEntry) -> None:
+        counters.check_ins += 1
+        logger.debug("pool: check-in %s", counters.check_ins)
+
+    @event.listens_for(pool, "invalidate")
+    def _invalidate(dbapi_connection: object, record: ConnectionPoolEntry, exception: BaseException | None) -> None:
+        counters.invalidations += 1
+        logger.debug("pool: invalidate %s", counters.invalidations)
+
+
+@asynccontextmanager
+async def _worded_timeouts() -> AsyncIterator[None]:
+    try:
+        yield
+    except asyncpg.LockNotAvailableError as error:
+        raise Unavailable("DATABASE_BUSY", "somebody else holds the same rows; try again shortly") from error
+    except asyncpg.QueryCanceledError as error:
+        raise Unavailable("DATABASE_TIMEOUT", "the database took too long; ask for less") from error
+
+
+async def _commit(driver: Driver) -> None:
+    try:
+        tag = await driver.execute("COMMIT")
+    except _BROKEN as error:
+        raise Unavailable(
+            "DATABASE_UNAVAILABLE",
+            "the connection broke while the write was being committed: look before you send it again",
+            outcome_unknown=True,
+        ) from error
+    # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK, and no error.
+    if tag != "COMMIT":
+        raise RuntimeError(f"COMMIT answered {tag}: the unit of work swallowed an SQL error")
+
+
+async def _roll_back(driver: Driver) -> None:
+    if driver.is_closed():
+        return
+    try:
+        await driver.execute("ROLLBACK")
+    except (asyncpg.PostgresError, *_BROKEN) as error:
+        # The lease throws the connection away, and with it the transaction.
+        logger.warning("ROLLBACK failed, the connection is dropped: %s", type(error).__name__)
+        driver.terminate()

@@ -1,0 +1,45 @@
+"""The declarative base: one metadata, one naming convention, one Python type for each column type.
+
+Constraint names are part of the interface: `db.errors` maps each to the refusal that a client sees, so a name
+never depends on what a database would choose by itself.
+"""
+
+import datetime
+import uuid
+
+from sqlalchemy import TIMESTAMP, BigInteger, Identity, MetaData, Text, Uuid, func
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING_CONVENTION = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+}
+
+
+class Model(DeclarativeBase):
+    """The base of every mapped table."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this plain mapping from the class
+        datetime.datetime: TIMESTAMP(timezone=True),
+        str: Text(),
+        int: BigInteger(),
+        uuid.UUID: Uuid(),
+    }
+
+
+def identity_column() -> Mapped[int]:
+    """Return the primary key that every noun has: a bigint that the database alone assigns."""
+    return mapped_column(Identity(always=True), primary_key=True)
+
+
+def created_at_column() -> Mapped[datetime.datetime]:
+    """Return an instant that the database sets at the insert.
+
+    `clock_timestamp()`, not `now()`: rows of one transaction differ, and a transaction that waited for a lock
+    does not carry the instant at which its wait began.
+    """
+    return mapped_column(server_default=func.clock_timestamp())

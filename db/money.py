@@ -1,0 +1,66 @@
+"""Money: exact conversion between minor units, which the database counts in, and the amounts that people write.
+
+An amount of money is an `int` of minor units (cents) inside and a `Decimal` outside; how many fraction digits a
+currency has is ISO 4217's to say. No float comes near: asyncpg would turn 1.5 and True into the bigint 1 without
+a word, so `to_minor` is the one way in.
+"""
+
+from decimal import Decimal
+from functools import lru_cache
+
+from iso4217 import Currency
+
+# In minor units. Ten thousand billion euros in one account; nine thousand such accounts still fit into the
+# balance of the system account that all of it came from.
+BALANCE_MINOR_MAX = 10**15
+SYSTEM_BALANCE_MINOR_MIN = -9 * 10**18
+
+
+class AmountError(ValueError):
+    """An amount that is no amount of its currency; the message says why, for people."""
+
+
+@lru_cache
+def minor_unit_exponent(currency_code: str) -> int | None:
+    """Return how many fraction digits the currency has, or None where there is no such currency to hold.
+
+    Precious metals, testing codes and the like are in ISO 4217 without an exponent: nothing to count in.
+    """
+    try:
+        exponent: int | None = Currency(currency_code).exponent
+    except ValueError:
+        return None
+    return exponent
+
+
+def to_minor(amount: Decimal, currency_code: str) -> int:
+    """Return `amount` in minor units, exactly.
+
+    Raises:
+        AmountError: it is not positive, or has more fraction digits than the currency.
+        ValueError: there is no such currency.
+    """
+    exponent = _known_exponent(currency_code)
+    if not amount.is_finite():
+        raise AmountError("an amount is a finite number")
+    if amount <= 0:
+        raise AmountError("an amount is greater than zero")
+    # as_tuple() is exact where arithmetic would round to the context's 28 digits.
+    _, digits, scale = amount.as_tuple()
+    assert isinstance(scale, int)
+    if -scale > exponent:
+        raise AmountError(f"{currency_code} has {exponent} fraction digits, not {-scale}")
+    number: int = int("".join(map(str, digits))) * 10 ** (exponent + scale)
+    return number
+
+
+def from_minor(minor: int, currency_code: str) -> Decimal:
+    """Return `minor` units as an amount with exactly the currency's fraction digits."""
+    return Decimal(minor).scaleb(-_known_exponent(currency_code))
+
+
+def _known_exponent(currency_code: str) -> int:
+    exponent = minor_unit_exponent(currency_code)
+    if exponent is None:
+        raise ValueError(f"{currency_code} is no currency with a minor unit")
+    return exponent

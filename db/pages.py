@@ -1,0 +1,287 @@
+"""Keyset pages: the WHERE that continues behind a position, and a page for each of many parents in one statement.
+
+A page is the rows after (or before) a position in a total order, so that rows inserted or deleted elsewhere never
+shift it, and page 10,000 costs what page 1 costs: the position is found in the index. The method is described in
+Markus Winand, "SQL Performance Explained", chapter on partial results ("the seek method").
+
+Where all terms of the order point the same way the continuation is one row comparison, which PostgreSQL turns
+into an index range; where they are mixed it is the comparison written out, headed by a redundant bound on the
+first term, so that the index still helps.
+
+A `KeysetList` says once what a list selects from, who sees which rows and what its filters mean; the statements
+for a page, a count and "is there more behind" follow from that, each compiled once for each shape.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from asyncpg import Record
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    SQLColumnExpression,
+    and_,
+    bindparam,
+    column,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.selectable import CompoundSelect, TableValuedAlias
+
+from db.cursors import Order, Term
+from db.statements import Reader, Statement
+from db.viewer import Audience, Viewer
+
+STATEMENTS_KEPT_MAX = 512
+
+Columns = tuple[str, ...]
+Filter = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """What is asked of one list: at most `limit` rows after (or, `backward`, before) `position` in `order`."""
+
+    order: Order
+    limit: int
+    backward: bool = False
+    position: tuple[object, ...] | None = None
+
+    @property
+    def shape(self) -> "PageShape":
+        """What the SQL text depends on, the values aside."""
+        return PageShape(self.order, self.backward, self.position is not None)
+
+    def parameters(self) -> dict[str, object]:
+        """Return the values of the page's parameters; one row more than the limit tells whether there is more."""
+        positions = {f"position_{index}": value for index, value in enumerate(self.position or ())}
+        return {"page_limit": self.limit + 1, **positions}
+
+
+@dataclass(frozen=True, slots=True)
+class PageShape:
+    """The part of a `PageRequest` that decides the SQL text."""
+
+    order: Order
+    backward: bool
+    continues: bool
+
+    def directed(self, *, opposite: bool = False) -> list[tuple[Term, bool]]:
+        """Return the terms, each with whether it descends on the way of this page, or the other way."""
+        return [(term, descending ^ self.backward ^ opposite) for term, descending in self.order.terms]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The rows of one page, in the order of the list whichever way it was paged.
+
+    Attributes:
+        rows: at most `limit` rows.
+        has_more: whether rows follow in the direction of paging.
+    """
+
+    rows: Sequence[Record]
+    has_more: bool
+
+    @classmethod
+    def of(cls, fetched: Sequence[Record], request: PageRequest) -> "Page":
+        """Make the page of the `fetched` rows: the surplus row off, a backward page turned round."""
+        kept = fetched[: request.limit]
+        return cls(kept[::-1] if request.backward else kept, len(fetched) > request.limit)
+
+
+@dataclass(frozen=True, eq=False)
+class KeysetList:
+    """One list: what it selects, for whom, and what its filters mean.
+
+    Attributes:
+        project: the select's columns for column names and an audience, each labelled with its name.
+        visible: the conditions under which an audience sees a row. They may use the parameter `viewer_id`.
+        conditions: what each filter means; a condition's parameter has the filter's name.
+        parent_columns: the columns by which a row belongs to a parent. With several, a row must not belong to
+            one parent by two of them, for its page is put together from one index range each.
+        parent_visible: as `visible`, for the parent: its rows are seen only where this holds for its id.
+    """
+
+    project: Callable[[Columns, Audience], Sequence[ColumnElement[Any]]]
+    visible: Callable[[Audience], Sequence[SQLColumnExpression[bool]]]
+    conditions: Mapping[str, ColumnElement[bool]]
+    parent_columns: Sequence[SQLColumnExpression[int]] = ()
+    parent_visible: Callable[[Audience, ColumnElement[int]], Sequence[ColumnElement[bool]]] | None = None
+
+    async def page(self, reader: Reader, viewer: Viewer, columns: Columns, given: Filter, request: PageRequest) -> Page:
+        """Return one page of the whole list."""
+        statement = _page(self, columns, viewer.audience, frozenset(given), request.shape)
+        values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
+        return Page.of(await reader.fetch(statement, values), request)
+
+    async def pages_by_parent(
+        self,
+        reader: Reader,
+        viewer: Viewer,
+        columns: Columns,
+        given: Filter,
+        request: PageRequest,
+        parent_ids: Sequence[int],
+    ) -> list[Page]:
+        """Return a page for each of `parent_ids`, in their order, by one statement."""
+        statement = _pages_by_parent(self, columns, viewer.audience, frozenset(given), request.shape)
+        values = {**given, **request.parameters(), "viewer_id": viewer.user_id, "parent_ids": parent_ids}
+        groups: dict[int, list[Record]] = {parent_id: [] for parent_id in parent_ids}
+        for row in await reader.fetch(statement, values):
+            groups[row["parent_id"]].append(row)
+        return [Page.of(groups[parent_id], request) for parent_id in parent_ids]
+
+    async def count(self, reader: Reader, viewer: Viewer, given: Filter) -> int:
+        """Return how many rows the list has."""
+        statement = _count(self, viewer.audience, frozenset(given))
+        rows = await reader.fetch(statement, {**given, "viewer_id": viewer.user_id})
+        return int(rows[0][0])
+
+    async def counts_by_parent(
+        self, reader: Reader, viewer: Viewer, given: Filter, parent_ids: Sequence[int]
+    ) -> list[int]:
+        """Return how many rows the list of each of `parent_ids` has, in their order, by one statement."""
+        statement = _counts_by_parent(self, viewer.audience, frozenset(given))
+        values = {**given, "viewer_id": viewer.user_id, "parent_ids": parent_ids}
+        counts: dict[int, int] = {row[0]: row[1] for row in await reader.fetch(statement, values)}
+        return [counts[parent_id] for parent_id in parent_ids]
+
+    async def behind(self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest) -> bool:
+        """Say whether rows lie at the position of `request` or on the side of it that its page does not show."""
+        statement = _behind(self, viewer.audience, frozenset(given), request.shape)
+        values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
+        rows = await reader.fetch(statement, values)
+        return bool(rows[0][0])
+
+    async def behind_by_parent(
+        self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest, parent_ids: Sequence[int]
+    ) -> list[bool]:
+        """As `behind`, for the list of each of `parent_ids`, in their order, by one statement."""
+        statement = _behind_by_parent(self, viewer.audience, frozenset(given), request.shape)
+        values = {**given, **request.parameters(), "viewer_id": viewer.user_id, "parent_ids": parent_ids}
+        answers: dict[int, bool] = {row[0]: row[1] for row in await reader.fetch(statement, values)}
+        return [answers[parent_id] for parent_id in parent_ids]
+
+
+# ---------------------------------------------------------------- statements, one for each shape of each list
+
+
+def _rows(of: KeysetList, columns: Columns, audience: Audience, filters: frozenset[str]) -> Select[Any]:
+    conditions = [of.conditions[name] for name in sorted(filters)]
+    return select(*of.project(columns, audience)).where(*of.visible(audience), *conditions)
+
+
+def _rows_by_parent(of: KeysetList, columns: Columns, audience: Audience, filters: frozenset[str]) -> list[Select[Any]]:
+    rows = _rows(of, columns, audience, filters)
+    if of.parent_visible is not None:
+        rows = rows.where(*of.parent_visible(audience, _PARENT_ID))
+    return [rows.where(belongs_to == _PARENT_ID) for belongs_to in of.parent_columns]
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _page(of: KeysetList, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
+    return Statement(_cut(_rows(of, columns, audience, filters), shape))
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _pages_by_parent(
+    of: KeysetList, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape
+) -> Statement:
+    parents = _parents()
+    parts = [_cut(rows, shape) for rows in _rows_by_parent(of, columns, audience, filters)]
+    # LATERAL cuts every parent's page on its own. One LIMIT over the batch would give the first parent all the rows.
+    page = (parts[0] if len(parts) == 1 else _merged(parts, shape)).lateral("page")
+    return Statement(select(parents.c.id.label("parent_id"), page).select_from(parents.join(page, true())))
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _count(of: KeysetList, audience: Audience, filters: frozenset[str]) -> Statement:
+    rows = _rows(of, ("id",), audience, filters)
+    return Statement(rows.with_only_columns(func.count(), maintain_column_froms=True))
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _counts_by_parent(of: KeysetList, audience: Audience, filters: frozenset[str]) -> Statement:
+    parents = _parents()
+    total: ColumnElement[int] = literal(0, BigInteger)
+    for rows in _rows_by_parent(of, ("id",), audience, filters):
+        counted = rows.with_only_columns(func.count(), maintain_column_froms=True)
+        total = total + counted.scalar_subquery()
+    return Statement(select(parents.c.id, total))
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _behind(of: KeysetList, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
+    beyond = _beyond(shape.directed(opposite=True), inclusive=True)
+    return Statement(select(exists(_rows(of, ("id",), audience, filters).where(beyond))))
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _behind_by_parent(of: KeysetList, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
+    parents = _parents()
+    beyond = _beyond(shape.directed(opposite=True), inclusive=True)
+    parts = _rows_by_parent(of, ("id",), audience, filters)
+    return Statement(select(parents.c.id, or_(*(exists(rows.where(beyond)) for rows in parts))))
+
+
+# By its name, not as the alias's column: SQLAlchemy would add the alias to the FROM of every subquery that uses it.
+_PARENT_ID: ColumnElement[int] = literal_column("parents.id", BigInteger)
+
+
+def _parents() -> TableValuedAlias:
+    """Return the parents of a batch as a table with the one column `id`, from the parameter `parent_ids`."""
+    ids = bindparam("parent_ids", type_=ARRAY(BigInteger))
+    return func.unnest(ids).table_valued(column("id", BigInteger), name="parents").render_derived(name="parents")
+
+
+def _cut(rows: Select[Any], shape: PageShape) -> Select[Any]:
+    """Order, continue and limit `rows`."""
+    directed = shape.directed()
+    if shape.continues:
+        rows = rows.where(_beyond(directed, inclusive=False))
+    ordering = [term.expression.desc() if descending else term.expression.asc() for term, descending in directed]
+    return rows.order_by(*ordering).limit(bindparam("page_limit", type_=BigInteger))
+
+
+def _merged(parts: Sequence[Select[Any]], shape: PageShape) -> CompoundSelect[Any]:
+    """Merge pages that are cut already: the first rows of all are among the first rows of each."""
+    merged = union_all(*(part.subquery().select() for part in parts))
+    columns = merged.selected_columns
+    ordering = [
+        columns[term.name].desc() if descending else columns[term.name].asc() for term, descending in shape.directed()
+    ]
+    return merged.order_by(*ordering).limit(bindparam("page_limit", type_=BigInteger))
+
+
+def _beyond(directed: Sequence[tuple[Term, bool]], *, inclusive: bool) -> ColumnElement[bool]:
+    """Return the condition that a row lies beyond the position in the directions given."""
+    left: list[SQLColumnExpression[Any]] = [term.expression for term, _ in directed]
+    right = [bindparam(f"position_{index}", type_=term.kind.sql_type) for index, (term, _) in enumerate(directed)]
+    directions = {descending for _, descending in directed}
+    if len(directions) == 1:
+        row, position = tuple_(*left), tuple_(*right)
+        if directions == {True}:
+            return row <= position if inclusive else row < position
+        return row >= position if inclusive else row > position
+    equal = [ours == theirs for ours, theirs in zip(left, right, strict=True)]
+    passing = [
+        left[index] < right[index] if descending else left[index] > right[index]
+        for index, (_, descending) in enumerate(directed)
+    ]
+    alternatives = [and_(*equal[:index], passes) for index, passes in enumerate(passing)]
+    if inclusive:
+        alternatives.append(and_(*equal))
+    bound = left[0] <= right[0] if directed[0][1] else left[0] >= right[0]
+    return and_(bound, or_(*alternatives))

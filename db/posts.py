@@ -1,0 +1,314 @@
+"""Posts: the table, then reads, then writes.
+
+Invariant: a draft is seen, counted and changed only by its author and by administrators. The condition stands in
+every statement (`_visible`), whichever edge leads to the post; for everyone else a draft does not exist.
+"""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from asyncpg import Record
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    SQLColumnExpression,
+    Text,
+    bindparam,
+    column,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeEngine
+
+from db.cursors import Kind, Order, Term
+from db.errors import Refusal
+from db.model import Model, created_at_column, identity_column
+from db.pages import Columns, KeysetList
+from db.statements import Reader, Statement
+from db.users import VIEWER_ID, User
+from db.viewer import Audience, Viewer
+
+TITLE_LENGTH_MAX = 200
+CONTENT_LENGTH_MAX = 100_000
+VIEWS_MAX = 2**31 - 1  # GraphQL's Int; a counter that is full stays full
+
+# Named once, for the index and the search must agree, and spelt as PostgreSQL spells it back, or Alembic sees drift. The configuration is a constant: with one
+# argument to_tsvector() depends on a setting, and PostgreSQL indexes no such thing.
+_DOCUMENT = "to_tsvector('english'::regconfig, (title || ' '::text) || content)"
+
+
+class Post(Model):
+    """A text by one user, a draft until it is published."""
+
+    __tablename__ = "posts"
+    __table_args__ = (
+        Index("ix_posts_author_id_published_created_at_id", "author_id", "published", "created_at", "id"),
+        Index("ix_posts_author_id_created_at_id", "author_id", "created_at", "id"),
+        Index("ix_posts_published_created_at_id", "published", "created_at", "id"),
+        Index("ix_posts_published_views_id", "published", "views", "id"),
+        Index("ix_posts_published_title_id", "published", "title", "id"),
+        Index("ix_posts_created_at_id", "created_at", "id"),
+        Index("ix_posts_views_id", "views", "id"),
+        Index("ix_posts_title_id", "title", "id"),
+        Index("ix_posts_document", text(_DOCUMENT), postgresql_using="gin"),
+        CheckConstraint(f"char_length(title) BETWEEN 1 AND {TITLE_LENGTH_MAX}", name="title_length"),
+        CheckConstraint(f"char_length(content) <= {CONTENT_LENGTH_MAX}", name="content_length"),
+        CheckConstraint(f"views BETWEEN 0 AND {VIEWS_MAX}", name="views_in_range"),
+        CheckConstraint("version > 0", name="version_positive"),
+    )
+
+    id: Mapped[int] = identity_column()
+    title: Mapped[str]
+    content: Mapped[str]
+    published: Mapped[bool] = mapped_column(server_default=text("false"))
+    views: Mapped[int] = mapped_column(server_default=text("0"))
+    author_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime.datetime] = created_at_column()
+    updated_at: Mapped[datetime.datetime] = created_at_column()
+
+    author: Mapped[User] = relationship(back_populates="posts", lazy="raise")
+
+
+# ---------------------------------------------------------------- reads
+
+CREATED_AT = Term("created_at", Post.created_at, Kind.INSTANT)
+VIEWS = Term("views", Post.views, Kind.INTEGER)
+TITLE = Term("title", Post.title, Kind.TEXT)
+ID = Term("id", Post.id, Kind.INTEGER)
+
+_COLUMNS = {
+    "id": Post.id,
+    "title": Post.title,
+    "content": Post.content,
+    "published": Post.published,
+    "views": Post.views,
+    "author_id": Post.author_id,
+    "version": Post.version,
+    "created_at": Post.created_at,
+    "updated_at": Post.updated_at,
+}
+
+
+def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
+    return [_COLUMNS[name].label(name) for name in columns]
+
+
+def _visible(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
+    if audience is Audience.ADMIN:
+        return ()
+    if audience is Audience.MEMBER:
+        return (or_(Post.published, Post.author_id == VIEWER_ID),)
+    return (Post.published,)
+
+
+POSTS = KeysetList(
+    project=_project,
+    visible=_visible,
+    conditions={
+        "published": Post.published == bindparam("published", type_=Boolean),
+        "author_id": Post.author_id == bindparam("author_id", type_=BigInteger),
+        "search": literal_column(_DOCUMENT).bool_op("@@")(
+            func.websearch_to_tsquery(literal_column("'english'::regconfig"), bindparam("search", type_=Text))
+        ),
+        "views_gte": Post.views >= bindparam("views_gte", type_=BigInteger),
+        "views_lte": Post.views <= bindparam("views_lte", type_=BigInteger),
+        "created_at_gte": Post.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
+        "created_at_lt": Post.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
+    },
+    parent_columns=(Post.author_id,),
+)
+
+
+async def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
+    """Return the post of each of `ids`, in their order, None where none is visible. `columns` includes `id`."""
+    values = {"ids": ids, "viewer_id": viewer.user_id}
+    rows = {row["id"]: row for row in await reader.fetch(_posts_by_ids(columns, viewer.audience), values)}
+    return [rows.get(post_id) for post_id in ids]
+
+
+@lru_cache
+def _posts_by_ids(columns: Columns, audience: Audience) -> Statement:
+    ids = func.any(bindparam("ids", type_=ARRAY(BigInteger)))
+    return Statement(select(*_project(columns, audience)).where(Post.id == ids, *_visible(audience)))
+
+
+async def numbered_page(
+    reader: Reader,
+    viewer: Viewer,
+    columns: Columns,
+    given: Mapping[str, object],
+    order: Order,
+    *,
+    limit: int,
+    offset: int,
+) -> Sequence[Record]:
+    """Return `limit` posts from the `offset`-th on, for interfaces that show page numbers.
+
+    The rows before are read and dropped, so the cost grows with the offset: the caller bounds it.
+    """
+    statement = _numbered_page(columns, viewer.audience, frozenset(given), order)
+    return await reader.fetch(statement, {**given, "viewer_id": viewer.user_id, "limit": limit, "offset": offset})
+
+
+@lru_cache
+def _numbered_page(columns: Columns, audience: Audience, filters: frozenset[str], order: Order) -> Statement:
+    conditions = [POSTS.conditions[name] for name in sorted(filters)]
+    ordering = [term.expression.desc() if descending else term.expression.asc() for term, descending in order.terms]
+    return Statement(
+        select(*_project(columns, audience))
+        .where(*_visible(audience), *conditions)
+        .order_by(*ordering)
+        .limit(bindparam("limit", type_=BigInteger))
+        .offset(bindparam("offset", type_=BigInteger))
+    )
+
+
+# ---------------------------------------------------------------- writes
+
+
+@dataclass(frozen=True, slots=True)
+class NewPost:
+    """A post to create, checked."""
+
+    author_id: int
+    title: str
+    content: str
+    published: bool
+
+
+_NEW_POST_TYPES: Mapping[str, TypeEngine[Any]] = {
+    "author_id": BigInteger(),
+    "title": Text(),
+    "content": Text(),
+    "published": Boolean(),
+}
+
+
+async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, posts: Sequence[NewPost]) -> list[Record]:
+    """Create `posts` by one statement and return their rows in order; a member writes as themself alone.
+
+    Raises:
+        Refusal: AUTHOR_NOT_FOUND, below the index of the post where there are several.
+        ForeignKeyViolationError: no such author; `Database.write` turns it into the same refusal.
+    """
+    for index, post in enumerate(posts):
+        if post.author_id != viewer.user_id and not viewer.is_admin:
+            refusal = Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
+            raise refusal if len(posts) == 1 else refusal.below(str(index))
+    columns = tuple(dict.fromkeys(("id", *columns)))
+    values = {name: [getattr(post, name) for post in posts] for name in _NEW_POST_TYPES}
+    rows = await transaction.fetch(_insert_posts(columns, viewer.audience), values)
+    # Identities are given out in the order of the SELECT; RETURNING promises none.
+    return sorted(rows, key=lambda row: int(row["id"]))
+
+
+@lru_cache
+def _insert_posts(columns: Columns, audience: Audience) -> Statement:
+    arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in _NEW_POST_TYPES.items()]
+    types = [column(name, type_) for name, type_ in _NEW_POST_TYPES.items()]
+    given = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="given").render_derived()
+    rows = select(*(given.c[name] for name in _NEW_POST_TYPES)).order_by(given.c.position)
+    inserted = insert(Post).from_select(list(_NEW_POST_TYPES), rows)
+    return Statement(inserted.returning(*_project(columns, audience)))
+
+
+async def update_post(
+    transaction: Reader,
+    viewer: Viewer,
+    columns: Columns,
+    post_id: int,
+    changes: Mapping[str, object],
+    *,
+    expected_version: int | None = None,
+) -> Record:
+    """Set the columns in `changes` (title, content, published), raise the version, return the row.
+
+    Raises:
+        Refusal: NOT_FOUND where the viewer may not, or there is no such post; VERSION_CONFLICT.
+    """
+    await _lock_post(transaction, viewer, post_id, expected_version)
+    statement = _update_post(columns, viewer.audience, frozenset(changes))
+    return (await transaction.fetch(statement, {**changes, "id": post_id}))[0]
+
+
+async def _lock_post(transaction: Reader, viewer: Viewer, post_id: int, expected_version: int | None) -> None:
+    rows = await transaction.fetch(_LOCK_POST, {"id": post_id})
+    mine = bool(rows) and (viewer.is_admin or rows[0]["author_id"] == viewer.user_id)
+    if not mine:
+        raise Refusal("NOT_FOUND", ("id",), "no such post")
+    if expected_version is not None and rows[0]["version"] != expected_version:
+        raise Refusal(
+            "VERSION_CONFLICT",
+            ("expectedVersion",),
+            f"the post has changed since: its version is {rows[0]['version']}, not {expected_version}",
+        )
+
+
+_ID_GIVEN = Post.id == bindparam("id", type_=BigInteger)
+_LOCK_POST = Statement(select(Post.version, Post.author_id).where(_ID_GIVEN).with_for_update(key_share=True))
+_CHANGEABLE: Mapping[str, TypeEngine[Any]] = {"title": Text(), "content": Text(), "published": Boolean()}
+
+
+@lru_cache
+def _update_post(columns: Columns, audience: Audience, changed: frozenset[str]) -> Statement:
+    values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
+    return Statement(
+        update(Post)
+        .where(_ID_GIVEN)
+        .values(version=Post.version + 1, updated_at=func.clock_timestamp(), **values)
+        .returning(*_project(columns, audience))
+    )
+
+
+_DELETE_POST = Statement(delete(Post).where(_ID_GIVEN))
+
+
+async def delete_post(transaction: Reader, viewer: Viewer, post_id: int) -> None:
+    """Delete a post.
+
+    Raises:
+        Refusal: NOT_FOUND where the viewer may not, or there is no such post.
+    """
+    await _lock_post(transaction, viewer, post_id, None)
+    await transaction.fetch(_DELETE_POST, {"id": post_id})
+
+
+async def record_view(transaction: Reader, viewer: Viewer, columns: Columns, post_id: int) -> Record:
+    """Add one to the views of a visible post and return its row. A view is no edit: the version stays.
+
+    Raises:
+        Refusal: NOT_FOUND.
+    """
+    values = {"id": post_id, "viewer_id": viewer.user_id}
+    rows = await transaction.fetch(_record_view(columns, viewer.audience), values)
+    if not rows:
+        raise Refusal("NOT_FOUND", ("postId",), "no such post")
+    return rows[0]
+
+
+@lru_cache
+def _record_view(columns: Columns, audience: Audience) -> Statement:
+    # One statement, so that the row's lock makes simultaneous views queue and none is lost.
+    return Statement(
+        update(Post)
+        .where(_ID_GIVEN, *_visible(audience))
+        .values(views=func.least(Post.views + 1, VIEWS_MAX))
+        .returning(*_project(columns, audience))
+    )

@@ -1,0 +1,225 @@
+"""Settings: every one comes from a `FOLIO_*` variable or `.env`, is checked once, and never changes afterwards.
+
+Units stand in the names. A value that cannot be used stops the start with a `SettingsError` that names the
+variable, the value and what is allowed; a variable that is no setting stops it too, for it is most likely a
+typing error whose setting would silently keep its default.
+"""
+
+import difflib
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX = "FOLIO_"
+ENV_FILE = Path(".env")
+SECRET_KEY_MIN_LENGTH = 32
+SECRET_KEY_MIN_DISTINCT = 8  # "aaaa…" is long, and weak
+DRIVER = "postgresql+asyncpg"
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names it, its value and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """All settings of a Folio process. Build it with `load_settings`, which words the refusals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, env_file=ENV_FILE
+    )
+
+    env: Annotated[
+        Literal["development", "production"],
+        Field(description="`production` demands a database URL and a secret, and hides GraphiQL and introspection."),
+    ] = "development"
+    database_url: Annotated[
+        SecretStr | None,
+        Field(description="Any PostgreSQL 14 or later, `postgresql://…`. Empty in development: the embedded server."),
+    ] = None
+    data_dir: Annotated[
+        Path, Field(description="Where development keeps the embedded server's data and the generated secret.")
+    ] = Path(".folio")
+    secret_key: Annotated[
+        SecretStr | None,
+        Field(description="Signs access tokens; at least 32 characters. Generated and kept in development."),
+    ] = None
+
+    pool_size: Annotated[int, Field(ge=1, le=1000, description="Connections kept open by each worker.")] = 8
+    pool_max_overflow: Annotated[
+        int, Field(ge=0, le=1000, description="Further connections under load, closed when idle.")
+    ] = 4
+    pool_timeout_s: Annotated[
+        float, Field(gt=0, le=300, description="How long a request waits for a connection before it is refused.")
+    ] = 5.0
+    pool_recycle_s: Annotated[
+        int, Field(ge=-1, le=86_400, description="Age at which a connection is replaced; -1 never replaces.")
+    ] = 1800
+    pool_pre_ping: Annotated[
+        bool, Field(description="Test each connection at check-out: one round trip more, no error after a restart.")
+    ] = False
+
+    connect_timeout_s: Annotated[float, Field(gt=0, le=300, description="How long opening a connection may take.")] = (
+        10.0
+    )
+    statement_timeout_ms: Annotated[int, Field(ge=1, le=600_000, description="Server-side limit of a statement.")] = (
+        10_000
+    )
+    lock_timeout_ms: Annotated[int, Field(ge=1, le=600_000, description="Server-side limit of a wait for a lock.")] = (
+        5_000
+    )
+    idle_in_transaction_session_timeout_ms: Annotated[
+        int, Field(ge=1, le=600_000, description="Server-side limit of idling inside a transaction.")
+    ] = 15_000
+    client_connection_check_interval_ms: Annotated[
+        int, Field(ge=0, le=600_000, description="How often the server looks whether its client is gone; 0 never.")
+    ] = 2_000
+    write_attempts_max: Annotated[
+        int, Field(ge=1, le=20, description="Tries of a write that meets a deadlock or serialization failure.")
+    ] = 6
+
+    access_token_ttl_s: Annotated[int, Field(ge=30, le=86_400, description="Life of an access token.")] = 900
+    refresh_token_ttl_s: Annotated[
+        int, Field(ge=60, le=31_536_000, description="Life of a session from its last refresh.")
+    ] = 2_592_000
+    sign_in_attempts_max: Annotated[
+        int, Field(ge=1, le=1000, description="Failed sign-ins of one login within the window.")
+    ] = 10
+    sign_in_window_s: Annotated[int, Field(ge=1, le=86_400, description="The window of `sign_in_attempts_max`.")] = 900
+
+    password_hash_memory_kib: Annotated[int, Field(ge=8, le=1_048_576, description="argon2id memory.")] = 19_456
+    password_hash_iterations: Annotated[int, Field(ge=1, le=100, description="argon2id passes.")] = 2
+    password_hash_threads: Annotated[
+        int, Field(ge=1, le=64, description="Passwords hashed at once by each worker.")
+    ] = 2
+
+    accounts_per_user_max: Annotated[int, Field(ge=1, le=10_000, description="Accounts one user may open.")] = 20
+
+    graphiql: Annotated[bool | None, Field(description="Serve GraphiQL to browsers. Default: not in production.")] = (
+        None
+    )
+    introspection: Annotated[bool | None, Field(description="Answer introspection. Default: not in production.")] = None
+    suggestions: Annotated[
+        bool | None, Field(description="`Did you mean …` in errors. Default: not in production.")
+    ] = None
+    body_bytes_max: Annotated[int, Field(ge=1024, le=104_857_600, description="Size of a request body.")] = 1_048_576
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="The least severe message that is logged.")
+    ] = "info"
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres_only(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(async_url(value.get_secret_value()))
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        text = "" if value is None else value.get_secret_value()
+        too_weak = len(text) < SECRET_KEY_MIN_LENGTH or len(set(text)) < SECRET_KEY_MIN_DISTINCT
+        if value is not None and too_weak:
+            raise ValueError(
+                f"should have at least {SECRET_KEY_MIN_LENGTH} characters that do not repeat, "
+                "for example the output of `openssl rand -base64 48`"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _production_is_explicit(self) -> Self:
+        if self.env == "production":
+            missing = [name for name in ("database_url", "secret_key") if getattr(self, name) is None]
+            if missing:
+                names = " and ".join(PREFIX + name.upper() for name in missing)
+                raise ValueError(f"{names} must be set where {PREFIX}ENV is production")
+        return self
+
+    def shows(self, what: Literal["graphiql", "introspection", "suggestions"]) -> bool:
+        """Say whether `what` is shown: as set, and where nothing is set, everywhere but in production."""
+        chosen: bool | None = getattr(self, what)
+        return self.env != "production" if chosen is None else chosen
+
+
+def async_url(url: str) -> str:
+    """Give `url` the asyncpg driver.
+
+    Raises:
+        ValueError: it is no PostgreSQL URL. The message never repeats the URL, which may carry a password.
+    """
+    shape = "should look like postgresql://user:password@host:5432/database"
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError(shape) from None
+    if parsed.drivername not in {"postgres", "postgresql", DRIVER}:
+        raise ValueError(f"{shape}; its scheme is {parsed.drivername!r}")
+    query = dict(parsed.query)
+    if "sslmode" in query:  # libpq's word, which most hosts put into the URL that they show; asyncpg's is ssl
+        query["ssl"] = query.pop("sslmode")
+    unknown = sorted(set(query) - {"host", "port", "ssl"})
+    if unknown:
+        raise ValueError(f"{shape}; the parameter {unknown[0]!r} is not known here (host, port, sslmode are)")
+    return parsed.set(drivername=DRIVER, query=query).render_as_string(hide_password=False)
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment, which outranks `.env` in the working directory.
+
+    Raises:
+        SettingsError: a value is not allowed, a demanded one is missing, or a `FOLIO_*` variable is no setting.
+    """
+    in_file = dotenv_values(ENV_FILE) if ENV_FILE.is_file() else {}
+    _refuse_unknown({*in_file, *os.environ})
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(_wording(error)) from None
+
+
+def _refuse_unknown(variables: set[str]) -> None:
+    known = set(Settings.model_fields)
+    for variable in sorted(variables):
+        name = variable.upper().removeprefix(PREFIX).lower()
+        if variable.upper().startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {PREFIX}{close[0].upper()}?" if close else "; `folio settings` lists them all"
+            raise SettingsError(f"{variable} is no setting{hint}")
+
+
+def _wording(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors(include_url=False, include_context=False):
+        message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        if not item["loc"]:
+            lines.append(message)
+            continue
+        name = str(item["loc"][0])
+        secret = name in {"database_url", "secret_key"}
+        value = "is set to a value that is not repeated here; it" if secret else f"is {item['input']!r}; it"
+        lines.append(f"{PREFIX}{name.upper()} {value} {message}")
+    return "\n".join(lines)
+
+
+def development_secret(data_dir: Path) -> str:
+    """Return the secret that development signs tokens with, made at the first call and kept in `data_dir`.
+
+    Kept, so that a restart signs nobody out. Created exclusively, so that two workers agree on one.
+    """
+    path = data_dir / "secret_key"
+    data_dir.mkdir(parents=True, exist_ok=True)
+    draft = data_dir / f"secret_key.{os.getpid()}.{secrets.token_hex(4)}"
+    draft.touch(mode=0o600)
+    draft.write_text(secrets.token_urlsafe(48))
+    try:
+        # A hard link appears whole or not at all, and never replaces the one that a faster process has made.
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_text().strip()

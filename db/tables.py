@@ -1,0 +1,21 @@
+"""Every table, for whoever needs them all: migrations, scripts that use the ORM, and the tests of the schema."""
+
+from db.accounts import Account
+from db.model import Model
+from db.posts import Post
+from db.sessions import RefreshToken, Session, SignInAttempts
+from db.transactions import IdempotencyKey, Transaction
+from db.users import Profile, User
+
+__all__ = [
+    "Account",
+    "IdempotencyKey",
+    "Model",
+    "Post",
+    "Profile",
+    "RefreshToken",
+    "Session",
+    "SignInAttempts",
+    "Transaction",
+    "User",
+]

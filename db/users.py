@@ -1,0 +1,361 @@
+"""Users and their profiles: tables, then reads, then writes.
+
+Invariants: `hashed_password` is in no projection, so no read can carry it out; `email` leaves the database only
+for the user themself and for administrators (the CASE in `_project`); the system user, who owns the accounts that
+money enters through, can be neither changed nor deleted.
+"""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from asyncpg import Record
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    SQLColumnExpression,
+    Text,
+    bindparam,
+    case,
+    column,
+    delete,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeEngine
+
+from db.cursors import Kind, Term
+from db.errors import Refusal
+from db.model import Model, created_at_column, identity_column
+from db.pages import Columns, KeysetList
+from db.statements import Reader, Statement
+from db.viewer import Audience, Viewer
+
+if TYPE_CHECKING:
+    from db.accounts import Account
+    from db.posts import Post
+
+EMAIL_LENGTH_MAX = 254
+USERNAME_PATTERN = "^[A-Za-z][A-Za-z0-9_]{2,31}$"
+DISPLAY_NAME_LENGTH_MAX = 100
+BIO_LENGTH_MAX = 5000
+WEBSITE_URL_LENGTH_MAX = 2000
+SYSTEM_USERNAME = "treasury"
+
+VIEWER_ID = bindparam("viewer_id", type_=BigInteger)
+
+
+class User(Model):
+    """A person who may sign in, or the one system user who owns the accounts that money enters through."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        # Case does not make another person. Both columns are ASCII and collated "C", so that lower() means the
+        # same everywhere and a prefix search is a range of the index.
+        Index("uq_users_email_lower", text("lower(email)"), unique=True),
+        Index("uq_users_username_lower", text("lower(username)"), unique=True),
+        Index("uq_users_system", "role", unique=True, postgresql_where=text("role = 'system'")),
+        Index("ix_users_created_at_id", "created_at", "id"),
+        Index("ix_users_is_active_created_at_id", "is_active", "created_at", "id"),
+        CheckConstraint(f"char_length(email) BETWEEN 3 AND {EMAIL_LENGTH_MAX}", name="email_length"),
+        CheckConstraint(f"username ~ '{USERNAME_PATTERN}'", name="username_shape"),
+        CheckConstraint("hashed_password <> ''", name="hashed_password_not_empty"),
+        CheckConstraint("role IN ('member', 'admin', 'system')", name="role_known"),
+        CheckConstraint("version > 0", name="version_positive"),
+    )
+
+    id: Mapped[int] = identity_column()
+    email: Mapped[str] = mapped_column(Text(collation="C"))
+    username: Mapped[str] = mapped_column(Text(collation="C"))
+    hashed_password: Mapped[str]
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    role: Mapped[str] = mapped_column(server_default="member")
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime.datetime] = created_at_column()
+    updated_at: Mapped[datetime.datetime] = created_at_column()
+
+    profile: Mapped["Profile | None"] = relationship(back_populates="user", lazy="raise", passive_deletes=True)
+    posts: Mapped[list["Post"]] = relationship(back_populates="author", lazy="raise", passive_deletes=True)
+    accounts: Mapped[list["Account"]] = relationship(back_populates="owner", lazy="raise", passive_deletes="all")
+
+
+class Profile(Model):
+    """What a user tells of themself; a user has none or one."""
+
+    __tablename__ = "profiles"
+    __table_args__ = (
+        CheckConstraint(f"char_length(display_name) <= {DISPLAY_NAME_LENGTH_MAX}", name="display_name_length"),
+        CheckConstraint(f"char_length(bio) <= {BIO_LENGTH_MAX}", name="bio_length"),
+        CheckConstraint(f"char_length(website_url) <= {WEBSITE_URL_LENGTH_MAX}", name="website_url_length"),
+    )
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    display_name: Mapped[str | None]
+    bio: Mapped[str | None]
+    website_url: Mapped[str | None]
+
+    user: Mapped[User] = relationship(back_populates="profile", lazy="raise")
+
+
+# ---------------------------------------------------------------- reads
+
+CREATED_AT = Term("created_at", User.created_at, Kind.INSTANT)
+USERNAME = Term("username", func.lower(User.username), Kind.TEXT, key=str.lower)
+ID = Term("id", User.id, Kind.INTEGER)
+
+_PUBLIC = {
+    "id": User.id,
+    "username": User.username,
+    "is_active": User.is_active,
+    "created_at": User.created_at,
+    "updated_at": User.updated_at,
+    "version": User.version,
+}
+_PROFILE = {
+    "user_id": Profile.user_id,
+    "display_name": Profile.display_name,
+    "bio": Profile.bio,
+    "website_url": Profile.website_url,
+}
+
+
+def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
+    email: SQLColumnExpression[Any] = {
+        Audience.PUBLIC: null(),
+        Audience.MEMBER: case((User.id == VIEWER_ID, User.email)),
+        Audience.ADMIN: User.email,
+    }[audience]
+    return [(email if name == "email" else _PUBLIC[name]).label(name) for name in columns]
+
+
+USERS = KeysetList(
+    project=_project,
+    visible=lambda _: (),
+    conditions={
+        "is_active": User.is_active == bindparam("is_active", type_=Boolean),
+        # A half-open range, because the value is data: in LIKE, % and _ would be wild cards. "{" follows "z" in
+        # ASCII, and no username has a character beyond "z".
+        "username_prefix": func.lower(User.username).between(
+            func.lower(bindparam("username_prefix", type_=Text)),
+            func.lower(bindparam("username_prefix", type_=Text)).concat("{"),
+        ),
+        "created_at_gte": User.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
+        "created_at_lt": User.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
+    },
+)
+
+
+async def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
+    """Return the user of each of `ids`, in their order, None where there is none. `columns` includes `id`."""
+    values = {"ids": ids, "viewer_id": viewer.user_id}
+    rows = {row["id"]: row for row in await reader.fetch(_users_by_ids(columns, viewer.audience), values)}
+    return [rows.get(user_id) for user_id in ids]
+
+
+@lru_cache
+def _users_by_ids(columns: Columns, audience: Audience) -> Statement:
+    ids = func.any(bindparam("ids", type_=ARRAY(BigInteger)))
+    return Statement(select(*_project(columns, audience)).where(User.id == ids))
+
+
+async def user_by_username(reader: Reader, viewer: Viewer, columns: Columns, username: str) -> Record | None:
+    """Return the user of this name, whatever its case, or None."""
+    values = {"username": username, "viewer_id": viewer.user_id}
+    rows = await reader.fetch(_user_by_username(columns, viewer.audience), values)
+    return rows[0] if rows else None
+
+
+@lru_cache
+def _user_by_username(columns: Columns, audience: Audience) -> Statement:
+    name = func.lower(bindparam("username", type_=Text))
+    return Statement(select(*_project(columns, audience)).where(func.lower(User.username) == name))
+
+
+async def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
+    """Return the profile of each of the users `ids`, in their order, None where there is none."""
+    rows = {row["user_id"]: row for row in await reader.fetch(_profiles_by_user_ids(columns), {"ids": ids})}
+    return [rows.get(user_id) for user_id in ids]
+
+
+@lru_cache
+def _profiles_by_user_ids(columns: Columns) -> Statement:
+    ids = func.any(bindparam("ids", type_=ARRAY(BigInteger)))
+    return Statement(select(*(_PROFILE[name].label(name) for name in columns)).where(Profile.user_id == ids))
+
+
+# ---------------------------------------------------------------- writes
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user to create, checked and with the password hashed; `profile` maps column names, None means none."""
+
+    email: str
+    username: str
+    hashed_password: str
+    profile: Mapping[str, str | None] | None = None
+    role: str = "member"
+
+
+_NEW_USER_COLUMNS = ("email", "username", "hashed_password", "role")
+
+
+def _unnested(names: Sequence[str]) -> Any:
+    arrays = [bindparam(name, type_=ARRAY(BigInteger if name == "user_id" else Text)) for name in names]
+    types = [column(name, BigInteger if name == "user_id" else Text) for name in names]
+    return select(func.unnest(*arrays).table_valued(*types, name="given").render_derived())
+
+
+_INSERT_PROFILES = Statement(insert(Profile).from_select(list(_PROFILE), _unnested(list(_PROFILE))))
+
+
+@lru_cache
+def _insert_users(columns: Columns, audience: Audience) -> Statement:
+    rows = insert(User).from_select(list(_NEW_USER_COLUMNS), _unnested(_NEW_USER_COLUMNS))
+    return Statement(rows.returning(*_project(columns, audience)))
+
+
+async def create_users(transaction: Reader, viewer: Viewer, columns: Columns, users: Sequence[NewUser]) -> list[Record]:
+    """Create `users` with their profiles, by one statement for each table, and return their rows in order.
+
+    Raises:
+        IntegrityConstraintViolationError: which `Database.write` turns into a refusal.
+    """
+    columns = tuple(dict.fromkeys(("id", "username", *columns)))
+    values = {name: [getattr(user, name) for user in users] for name in _NEW_USER_COLUMNS}
+    returned = await transaction.fetch(_insert_users(columns, viewer.audience), values | {"viewer_id": viewer.user_id})
+    # RETURNING promises no order; the unique name gives it back.
+    rows = {row["username"]: row for row in returned}
+    profiles = [{"user_id": rows[user.username]["id"], **user.profile} for user in users if user.profile is not None]
+    if profiles:
+        await transaction.fetch(_INSERT_PROFILES, {name: [one.get(name) for one in profiles] for name in _PROFILE})
+    return [rows[user.username] for user in users]
+
+
+_TAKEN = Statement(
+    select(func.lower(User.email).label("email"), func.lower(User.username).label("username")).where(
+        or_(
+            func.lower(User.email) == func.any(bindparam("emails", type_=ARRAY(Text))),
+            func.lower(User.username) == func.any(bindparam("usernames", type_=ARRAY(Text))),
+        )
+    )
+)
+
+
+async def taken_names(reader: Reader, users: Sequence[NewUser]) -> tuple[set[str], set[str]]:
+    """Return which emails and which usernames of `users` are taken, in lower case.
+
+    Only to word a refusal that a constraint has decided already: by now others may be taken, or these free again.
+    """
+    values = {"emails": [user.email.lower() for user in users], "usernames": [user.username.lower() for user in users]}
+    rows = await reader.fetch(_TAKEN, values)
+    return {row["email"] for row in rows}, {row["username"] for row in rows}
+
+
+async def update_user(
+    transaction: Reader,
+    viewer: Viewer,
+    columns: Columns,
+    user_id: int,
+    changes: Mapping[str, object],
+    *,
+    expected_version: int | None = None,
+) -> Record:
+    """Set the columns in `changes` (email, username, hashed_password, is_active), raise the version, return the row.
+
+    Raises:
+        Refusal: NOT_FOUND where the viewer may not, or there is no such user; VERSION_CONFLICT.
+    """
+    await _lock_user(transaction, viewer, user_id, expected_version)
+    if "is_active" in changes and not viewer.is_admin:
+        raise Refusal("NOT_FOUND", ("isActive",), "only an administrator changes whether a user is active")
+    statement = _update_user(columns, viewer.audience, frozenset(changes))
+    rows = await transaction.fetch(statement, {**changes, "id": user_id, "viewer_id": viewer.user_id})
+    return rows[0]
+
+
+async def _lock_user(transaction: Reader, viewer: Viewer, user_id: int, expected_version: int | None) -> None:
+    rows = await transaction.fetch(_LOCK_USER, {"id": user_id})
+    mine = bool(rows) and rows[0]["role"] != "system" and (viewer.is_admin or user_id == viewer.user_id)
+    if not mine:
+        raise Refusal("NOT_FOUND", ("id",), "no such user")
+    if expected_version is not None and rows[0]["version"] != expected_version:
+        raise Refusal(
+            "VERSION_CONFLICT",
+            ("expectedVersion",),
+            f"the user has changed since: its version is {rows[0]['version']}, not {expected_version}",
+        )
+
+
+_LOCK_USER = Statement(
+    select(User.version, User.role).where(User.id == bindparam("id", type_=BigInteger)).with_for_update(key_share=True)
+)
+_CHANGEABLE: Mapping[str, TypeEngine[Any]] = {
+    "email": Text(),
+    "username": Text(),
+    "hashed_password": Text(),
+    "is_active": Boolean(),
+}
+
+
+@lru_cache
+def _update_user(columns: Columns, audience: Audience, changed: frozenset[str]) -> Statement:
+    values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
+    return Statement(
+        update(User)
+        .where(User.id == bindparam("id", type_=BigInteger))
+        .values(version=User.version + 1, updated_at=func.clock_timestamp(), **values)
+        .returning(*_project(columns, audience))
+    )
+
+
+async def change_profile(transaction: Reader, user_id: int, changes: Mapping[str, str | None] | None) -> None:
+    """Set the given columns of a user's profile, making one where there is none; None removes the profile.
+
+    Call it after `update_user` in the same transaction, which has checked the rights and locked the user.
+    """
+    if changes is None:
+        await transaction.fetch(_DELETE_PROFILE, {"user_id": user_id})
+    else:
+        await transaction.fetch(_upsert_profile(frozenset(changes)), {"user_id": user_id, **changes})
+
+
+_DELETE_PROFILE = Statement(delete(Profile).where(Profile.user_id == bindparam("user_id", type_=BigInteger)))
+
+
+@lru_cache
+def _upsert_profile(changed: frozenset[str]) -> Statement:
+    values = {name: bindparam(name, type_=Text) for name in sorted(changed)}
+    row = upsert(Profile).values(user_id=bindparam("user_id", type_=BigInteger), **values)
+    if not changed:
+        return Statement(row.on_conflict_do_nothing(index_elements=[Profile.user_id]))
+    return Statement(row.on_conflict_do_update(index_elements=[Profile.user_id], set_=values))
+
+
+_DELETE_USER = Statement(delete(User).where(User.id == bindparam("id", type_=BigInteger)))
+
+
+async def delete_user(transaction: Reader, viewer: Viewer, user_id: int) -> None:
+    """Delete a user with profile, posts and sessions.
+
+    Raises:
+        Refusal: NOT_FOUND where the viewer may not, or there is no such user.
+        ForeignKeyViolationError: the user owns accounts; `Database.write` turns it into USER_OWNS_ACCOUNTS.
+    """
+    await _lock_user(transaction, viewer, user_id, None)
+    await transaction.fetch(_DELETE_USER, {"id": user_id})

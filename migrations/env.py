@@ -1,0 +1,86 @@
+"""Runs migrations, online over asyncpg or offline as a script, for `folio migrate` and for `alembic` itself.
+
+Two deployments never migrate at once: an advisory lock is held from before the first look at the current revision
+until the end, on the one connection that migrates. It is a session lock, because a migration may leave its transaction
+to build an index concurrently.
+"""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from db.settings import load_settings
+from db.tables import Model
+
+# Any number, as long as it stays the same: "folio" in ASCII.
+ADVISORY_LOCK_KEY = 0x666F6C696F
+ADVISORY_LOCK_TIMEOUT_S = 60
+LOCK_NOT_AVAILABLE = "55P03"
+
+
+class MigrationBusyError(Exception):
+    """Somebody else migrates the same database."""
+
+
+def _database_url() -> str:
+    given: str | None = context.config.attributes.get("database_url")
+    if given is not None:
+        return given
+    settings = load_settings()
+    if settings.database_url is None:
+        raise SystemExit("FOLIO_DATABASE_URL is not set; `folio migrate` uses the embedded server where there is none")
+    return settings.database_url.get_secret_value()
+
+
+def _take_turn(connection: Connection) -> None:
+    connection.execute(text(f"SET lock_timeout = '{ADVISORY_LOCK_TIMEOUT_S}s'"))
+    try:
+        connection.execute(text(f"SELECT pg_advisory_lock({ADVISORY_LOCK_KEY})"))
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        raise MigrationBusyError(
+            f"another process has been migrating this database for {ADVISORY_LOCK_TIMEOUT_S} s; try again later"
+        ) from error
+    connection.execute(text("SET lock_timeout = 0"))
+    connection.commit()
+
+
+def _run(connection: Connection) -> None:
+    _take_turn(connection)
+    context.configure(
+        connection=connection,
+        target_metadata=Model.metadata,
+        transaction_per_migration=True,
+        compare_type=True,
+        compare_server_default=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def _run_online() -> None:
+    engine = create_async_engine(
+        _database_url(), poolclass=NullPool, connect_args={"server_settings": {"application_name": "folio migrate"}}
+    )
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(_run)
+    finally:
+        await engine.dispose()
+
+
+def _run_offline() -> None:
+    context.configure(dialect_name="postgresql", target_metadata=Model.metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    _run_offline()
+else:
+    asyncio.run(_run_online())
