@@ -19,6 +19,7 @@ from sqlalchemy import (
     Index,
     SQLColumnExpression,
     Text,
+    any_,
     bindparam,
     case,
     false,
@@ -119,7 +120,7 @@ async def _by_ids(
 
 @lru_cache
 def _accounts_by_ids(columns: Columns, audience: Audience, far_ends: bool) -> Statement:
-    ids = func.any(bindparam("ids", type_=ARRAY(BigInteger)))
+    ids = any_(bindparam("ids", type_=ARRAY(BigInteger)))
     visible = () if far_ends else _visible(audience)
     return Statement(select(*_project(columns, audience)).where(Account.id == ids, *visible))
 

@@ -28,8 +28,8 @@ adopts it and stops it when it leaves.
 
 PostgreSQL refuses to run as root. Root therefore runs it as the owner of the data directory or, where root owns it or
 it is new, as `nobody`. What that account cannot reach is put below /var/tmp: a copy of the binaries in
-`folio-postgres-<version>-<hash>`, the data in `folio-data-<uid>-<hash of the path>` (logged, and seen in
-`EmbeddedServer.log_file`). Beware of jobs there that remove old files.
+`folio-postgres-<version>-<hash>`, the data in `folio-data-<random>`, to which the data directory becomes a symbolic
+link. Beware of jobs there that remove old files.
 
 The socket trusts whoever can open it, which is the account and root. Other programs run by the same account can, too:
 this is no server for data that matters.
@@ -145,7 +145,7 @@ def embedded_postgres(data_dir: Path, *, options: Mapping[str, str] = _NO_OPTION
     and of blocks within one process, share one server.
 
     Args:
-        data_dir: New, empty, or used by this function before. Root may find its data elsewhere, see the module.
+        data_dir: New, empty, or used by this function before. Root may find it turned into a link, see the module.
         options: Server settings such as `{"fsync": "off"}`. They count for whoever starts the server; who joins a
             running one takes it as it is.
 
@@ -423,14 +423,31 @@ def _prepare(data_dir: Path) -> _Cluster:
     home = data_dir.resolve()
     account = _account(home)
     programs, major = _programs(account)
-    home.parent.mkdir(parents=True, exist_ok=True)
-    if not _may_execute(account, home.parent):
-        home = Path(f"/var/tmp/folio-data-{account.uid}-{_digest(str(home))}")  # noqa: S108 - ownership is checked below
-        _log.info("uid %d cannot reach %s: the data is in %s", account.uid, data_dir, home)
     if home.is_dir() and any(home.iterdir()) and not (home / "users.lock").exists():
         raise EmbeddedError(f"{home} holds something else than Folio's data. Name a new or an empty directory.")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    if not _may_execute(account, home.parent):
+        home = _linked_elsewhere(home)
     _claim(home, account)
     return _Cluster(home, programs, major, account)
+
+
+def _linked_elsewhere(home: Path) -> Path:
+    # On the surface a name made from the path might do, without a link. But who removes the data directory wants to
+    # begin anew, and would get the old data back; and a link shows where the data is.
+    elsewhere = Path(tempfile.mkdtemp(prefix="folio-data-", dir="/var/tmp"))
+    try:
+        if home.is_dir() and not home.is_symlink():
+            home.rmdir()
+        home.symlink_to(elsewhere)
+    except OSError:
+        elsewhere.rmdir()
+        if not home.is_symlink():
+            raise
+        # Another process was faster.
+        return home.resolve()
+    _log.info("PostgreSQL's account cannot reach %s: it is a link to %s now", home, elsewhere)
+    return elsewhere
 
 
 def _account(home: Path) -> _Account:

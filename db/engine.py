@@ -15,7 +15,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg import Record
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 RETRY_WAIT_MAX_S = 0.5
 
 T = TypeVar("T")
-Driver = asyncpg.Connection[Record]
+Driver: TypeAlias = "asyncpg.Connection[Record]"  # a generic to the type checker alone
 
 _RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _BROKEN = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, OSError)

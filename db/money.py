@@ -14,6 +14,8 @@ from iso4217 import Currency
 # balance of the system account that all of it came from.
 BALANCE_MINOR_MAX = 10**15
 SYSTEM_BALANCE_MINOR_MIN = -9 * 10**18
+# Before the decimal point. Far more than any balance has, few enough that 1E+999999999 is not written out first.
+AMOUNT_DIGITS_MAX = 40
 
 
 class AmountError(ValueError):
@@ -37,7 +39,7 @@ def to_minor(amount: Decimal, currency_code: str) -> int:
     """Return `amount` in minor units, exactly.
 
     Raises:
-        AmountError: it is not positive, or has more fraction digits than the currency.
+        AmountError: it is not positive, beyond all balances, or has more fraction digits than the currency.
         ValueError: there is no such currency.
     """
     exponent = _known_exponent(currency_code)
@@ -45,6 +47,8 @@ def to_minor(amount: Decimal, currency_code: str) -> int:
         raise AmountError("an amount is a finite number")
     if amount <= 0:
         raise AmountError("an amount is greater than zero")
+    if amount.adjusted() >= AMOUNT_DIGITS_MAX:
+        raise AmountError(f"an amount has at most {AMOUNT_DIGITS_MAX} digits before the decimal point")
     # as_tuple() is exact where arithmetic would round to the context's 28 digits.
     _, digits, scale = amount.as_tuple()
     assert isinstance(scale, int)

@@ -7,7 +7,6 @@ typing error whose setting would silently keep its default.
 
 import difflib
 import os
-import secrets
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -22,6 +21,7 @@ ENV_FILE = Path(".env")
 SECRET_KEY_MIN_LENGTH = 32
 SECRET_KEY_MIN_DISTINCT = 8  # "aaaa…" is long, and weak
 DRIVER = "postgresql+asyncpg"
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 class SettingsError(Exception):
@@ -154,7 +154,7 @@ def async_url(url: str) -> str:
     shape = "should look like postgresql://user:password@host:5432/database"
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # int() words the ValueError, and repeats a password that stands for the port
         raise ValueError(shape) from None
     if parsed.drivername not in {"postgres", "postgresql", DRIVER}:
         raise ValueError(f"{shape}; its scheme is {parsed.drivername!r}")
@@ -164,6 +164,8 @@ def async_url(url: str) -> str:
     unknown = sorted(set(query) - {"host", "port", "ssl"})
     if unknown:
         raise ValueError(f"{shape}; the parameter {unknown[0]!r} is not known here (host, port, sslmode are)")
+    if query.get("ssl", "prefer") not in SSL_MODES:
+        raise ValueError(f"{shape}; its sslmode should be one of {', '.join(SSL_MODES)}")
     return parsed.set(drivername=DRIVER, query=query).render_as_string(hide_password=False)
 
 
@@ -203,23 +205,3 @@ def _wording(error: ValidationError) -> str:
         value = "is set to a value that is not repeated here; it" if secret else f"is {item['input']!r}; it"
         lines.append(f"{PREFIX}{name.upper()} {value} {message}")
     return "\n".join(lines)
-
-
-def development_secret(data_dir: Path) -> str:
-    """Return the secret that development signs tokens with, made at the first call and kept in `data_dir`.
-
-    Kept, so that a restart signs nobody out. Created exclusively, so that two workers agree on one.
-    """
-    path = data_dir / "secret_key"
-    data_dir.mkdir(parents=True, exist_ok=True)
-    draft = data_dir / f"secret_key.{os.getpid()}.{secrets.token_hex(4)}"
-    draft.touch(mode=0o600)
-    draft.write_text(secrets.token_urlsafe(48))
-    try:
-        # A hard link appears whole or not at all, and never replaces the one that a faster process has made.
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-    return path.read_text().strip()

@@ -33,10 +33,10 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    any_,
     bindparam,
     case,
     exists,
-    func,
     insert,
     literal_column,
     or_,
@@ -46,7 +46,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import Mapped, aliased, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.accounts import Account
 from db.cursors import Kind, Order, Term
@@ -117,7 +117,7 @@ class Transaction(Model):
 ID = Term("id", Transaction.id, Kind.INTEGER)
 TRANSACTIONS_ORDER = Order("transactions", [(ID, True)])
 
-_FROM = aliased(Account, name="from_account")
+_FROM = Account.__table__.alias("from_account")
 _COLUMNS: dict[str, ColumnElement[Any]] = {
     "id": Transaction.id.expression,
     "from_id": Transaction.from_id.expression,
@@ -126,8 +126,8 @@ _COLUMNS: dict[str, ColumnElement[Any]] = {
     "memo": Transaction.memo.expression,
     "created_at": Transaction.created_at.expression,
     # By its name, not as the mapped column, which would put the table into the subquery's own FROM under RETURNING.
-    "currency_code": select(_FROM.currency_code)
-    .where(_FROM.id == literal_column("transactions.from_id", BigInteger))
+    "currency_code": select(_FROM.c.currency_code)
+    .where(_FROM.c.id == literal_column("transactions.from_id", BigInteger))
     .scalar_subquery(),
 }
 
@@ -137,8 +137,8 @@ def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any
 
 
 def _owned(account_id: Any) -> ColumnElement[bool]:
-    account = aliased(Account)
-    return exists().where(account.id == account_id, account.owner_id == VIEWER_ID)
+    account = Account.__table__.alias("owned_account")
+    return exists().where(account.c.id == account_id, account.c.owner_id == VIEWER_ID)
 
 
 def _visible(audience: Audience) -> Sequence[ColumnElement[bool]]:
@@ -167,7 +167,7 @@ async def transactions_by_ids(
 
 @lru_cache
 def _transactions_by_ids(columns: Columns, audience: Audience) -> Statement:
-    ids = func.any(bindparam("ids", type_=ARRAY(BigInteger)))
+    ids = any_(bindparam("ids", type_=ARRAY(BigInteger)))
     return Statement(select(*_project(columns, audience)).where(Transaction.id == ids, *_visible(audience)))
 
 
@@ -348,7 +348,7 @@ def _decide(viewer: Viewer, movement: Movement, source: Record | None, target: R
 
 _LOCK_ACCOUNTS = Statement(
     select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
-    .where(Account.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
+    .where(Account.id == any_(bindparam("ids", type_=ARRAY(BigInteger))))
     .order_by(Account.id)
     # NO KEY UPDATE: the ledger's foreign keys are checked beside it, other movements wait.
     .with_for_update(key_share=True)

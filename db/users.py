@@ -22,6 +22,7 @@ from sqlalchemy import (
     Index,
     SQLColumnExpression,
     Text,
+    any_,
     bindparam,
     case,
     column,
@@ -169,7 +170,7 @@ async def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Se
 
 @lru_cache
 def _users_by_ids(columns: Columns, audience: Audience) -> Statement:
-    ids = func.any(bindparam("ids", type_=ARRAY(BigInteger)))
+    ids = any_(bindparam("ids", type_=ARRAY(BigInteger)))
     return Statement(select(*_project(columns, audience)).where(User.id == ids))
 
 
@@ -194,7 +195,7 @@ async def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[i
 
 @lru_cache
 def _profiles_by_user_ids(columns: Columns) -> Statement:
-    ids = func.any(bindparam("ids", type_=ARRAY(BigInteger)))
+    ids = any_(bindparam("ids", type_=ARRAY(BigInteger)))
     return Statement(select(*(_PROFILE[name].label(name) for name in columns)).where(Profile.user_id == ids))
 
 
@@ -250,8 +251,8 @@ async def create_users(transaction: Reader, viewer: Viewer, columns: Columns, us
 _TAKEN = Statement(
     select(func.lower(User.email).label("email"), func.lower(User.username).label("username")).where(
         or_(
-            func.lower(User.email) == func.any(bindparam("emails", type_=ARRAY(Text))),
-            func.lower(User.username) == func.any(bindparam("usernames", type_=ARRAY(Text))),
+            func.lower(User.email) == any_(bindparam("emails", type_=ARRAY(Text))),
+            func.lower(User.username) == any_(bindparam("usernames", type_=ARRAY(Text))),
         )
     )
 )

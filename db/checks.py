@@ -1,0 +1,98 @@
+"""What a user, a profile and a post must look like, checked before the database is asked.
+
+The database's own constraints say the same and have the last word; these checks exist because they find all faults of
+an input at once, and in a bulk input the item that has them. What only the database can know (is the name
+taken?) is not checked here.
+"""
+
+import re
+from collections.abc import Mapping
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AnyHttpUrl, TypeAdapter, ValidationError
+
+from db.errors import CONSTRAINTS, Refusal
+from db.posts import CONTENT_LENGTH_MAX, TITLE_LENGTH_MAX
+from db.users import BIO_LENGTH_MAX, DISPLAY_NAME_LENGTH_MAX, EMAIL_LENGTH_MAX, USERNAME_PATTERN, WEBSITE_URL_LENGTH_MAX
+
+PASSWORD_LENGTH_MIN = 8
+PASSWORD_LENGTH_MAX = 128
+
+_USERNAME = re.compile(USERNAME_PATTERN.removeprefix("^").removesuffix("$"), re.ASCII)
+_HTTP_URL = TypeAdapter(AnyHttpUrl)
+_PROFILE_LENGTHS = {
+    "display_name": (DISPLAY_NAME_LENGTH_MAX, "ck_profiles_display_name_length"),
+    "bio": (BIO_LENGTH_MAX, "ck_profiles_bio_length"),
+    "website_url": (WEBSITE_URL_LENGTH_MAX, "ck_profiles_website_url_length"),
+}
+
+
+def _violates(constraint: str) -> Refusal:
+    """Return the refusal that violating the constraint would be, so that both ways read the same."""
+    meaning = CONSTRAINTS[constraint]
+    return Refusal(meaning.code, meaning.field, meaning.message)
+
+
+def normal_email(email: str) -> str:
+    """Return the one spelling of an email address: ASCII, the domain in lower case and IDNA-encoded.
+
+    Raises:
+        Refusal: INVALID_EMAIL, with what is wrong.
+    """
+    try:
+        valid = validate_email(email, check_deliverability=False, allow_smtputf8=False)
+    except EmailNotValidError as error:
+        raise Refusal("INVALID_EMAIL", ("email",), str(error)) from None
+    ascii_email = valid.ascii_email
+    if ascii_email is None or len(ascii_email) > EMAIL_LENGTH_MAX:
+        raise _violates("ck_users_email_length")
+    return ascii_email
+
+
+def check_username(username: str) -> list[Refusal]:
+    """Return what is wrong with a username."""
+    return [] if _USERNAME.fullmatch(username) else [_violates("ck_users_username_shape")]
+
+
+def check_password(password: str) -> list[Refusal]:
+    """Return what is wrong with a password: its length is all that is asked for (NIST SP 800-63B, section 5.1.1)."""
+    if PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
+        return []
+    message = f"a password has {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters"
+    return [Refusal("INVALID_PASSWORD", ("password",), message)]
+
+
+def check_profile(profile: Mapping[str, str | None]) -> list[Refusal]:
+    """Return what is wrong with the given columns of a profile."""
+    refusals = [
+        _violates(constraint)
+        for name, (length_max, constraint) in _PROFILE_LENGTHS.items()
+        if len(profile.get(name) or "") > length_max
+    ]
+    website_url = profile.get("website_url")
+    if website_url is not None and not _is_http_url(website_url):
+        message = "a website URL begins with http:// or https://, for example https://example.org"
+        refusals.append(Refusal("INVALID_PROFILE", ("profile", "websiteUrl"), message))
+    return refusals
+
+
+def _is_http_url(text: str) -> bool:
+    # Whoever shows the profile will make a link of it: "javascript:" must not get in, nor white space around it.
+    if any(character.isspace() or not character.isprintable() for character in text):
+        return False
+    try:
+        _HTTP_URL.validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def check_title(title: str) -> list[Refusal]:
+    """Return what is wrong with a post's title."""
+    ok = title.strip() and len(title) <= TITLE_LENGTH_MAX
+    return [] if ok else [_violates("ck_posts_title_length")]
+
+
+def check_content(content: str) -> list[Refusal]:
+    """Return what is wrong with a post's content."""
+    return [] if len(content) <= CONTENT_LENGTH_MAX else [_violates("ck_posts_content_length")]

@@ -1,0 +1,90 @@
+"""The FastAPI application: `/graphql`, and two probes for whoever runs it.
+
+`/livez` says that the process answers; `/readyz` that its database does too, and has the schema that this code expects.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from starlette.routing import Route
+
+from db.development import completed
+from db.engine import Database
+from db.errors import Unavailable
+from db.migrating import applied_revisions, expected_revision
+from db.settings import Settings, load_settings
+from graph.context import Services
+from graph.http import GraphQLEndpoint
+from graph.operations import Operations
+from graph.passwords import PasswordHasher
+from graph.schema import graphql_schema
+from graph.tokens import TokenSigner
+
+logger = logging.getLogger(__name__)
+
+GRAPHQL_PATH = "/graphql"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application for `settings`, or for those of the environment. An ASGI server calls it as a factory.
+
+    Raises:
+        SettingsError: a setting of the environment cannot be used.
+    """
+    chosen = load_settings() if settings is None else settings
+    operations = Operations(
+        graphql_schema, introspection=chosen.shows("introspection"), suggestions=chosen.shows("suggestions")
+    )
+    endpoint = GraphQLEndpoint(operations, graphiql=chosen.shows("graphiql"), body_bytes_max=chosen.body_bytes_max)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with services_for(chosen) as services:
+            endpoint.services = services
+            yield
+
+    # No OpenAPI: the schema of this API is GraphQL's.
+    app = FastAPI(title="Folio", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
+
+    @app.get("/livez")
+    async def livez() -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        problem = await _not_ready(endpoint.services.database)
+        if problem is None:
+            return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "unavailable", "reason": problem}, status_code=503, headers={"retry-after": "1"})
+
+    return app
+
+
+@asynccontextmanager
+async def services_for(settings: Settings) -> AsyncIterator[Services]:
+    """Open what lives as long as the process; in development the embedded database too, where no URL is set."""
+    async with AsyncExitStack() as stack:
+        # Starting PostgreSQL blocks for a second or two, and stopping it does: both in a thread.
+        completion = completed(settings)
+        ready = await asyncio.to_thread(completion.__enter__)
+        stack.push_async_callback(asyncio.to_thread, completion.__exit__, None, None, None)
+        database = Database(ready)
+        stack.push_async_callback(database.close)
+        passwords = PasswordHasher(ready)
+        stack.callback(passwords.close)
+        yield Services(ready, database, passwords, TokenSigner(ready))
+
+
+async def _not_ready(database: Database) -> str | None:
+    try:
+        applied = list(await applied_revisions(database))
+    except Unavailable as error:
+        return str(error)
+    if applied != [expected_revision()]:
+        return f"the database is at revision {', '.join(applied) or 'none'}, expected is {expected_revision()}"
+    return None

@@ -1,0 +1,75 @@
+"""What a resolver has at hand: the process's services, who asks, the loaders, and what the operation selects.
+
+The context carries the database, never a session or connection: root fields run concurrently, and so do the fields
+of a payload. One context belongs to one operation and dies with it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import strawberry
+
+from db.engine import Database, Transaction
+from db.pages import Columns
+from db.settings import Settings
+from db.viewer import Viewer
+from graph.loaders import Loaders
+from graph.passwords import PasswordHasher
+from graph.selection import Selection
+from graph.tokens import TokenSigner
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What lives as long as the process."""
+
+    settings: Settings
+    database: Database
+    passwords: PasswordHasher
+    tokens: TokenSigner
+
+
+@dataclass(slots=True)
+class Context:
+    """What lives as long as one operation.
+
+    Attributes:
+        viewer: who asks. A sign-in changes it, so that the payload shows what the new viewer may see.
+    """
+
+    services: Services
+    viewer: Viewer
+    selection: Selection
+    loaders: Loaders = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loaders = Loaders(self.services.database, self.viewer)
+
+    @property
+    def database(self) -> Database:
+        """The pool; every fetch is on a connection of its own."""
+        return self.services.database
+
+    def become(self, viewer: Viewer) -> None:
+        """Go on as `viewer`, with loaders that have seen nothing as anybody else."""
+        self.viewer = viewer
+        self.loaders = Loaders(self.database, viewer)
+
+    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` as one transaction; whatever was loaded before is forgotten, for it may be outdated."""
+        try:
+            return await self.database.write(work)
+        finally:
+            self.loaders.clear()
+
+
+Info = strawberry.Info[Context, None]
+
+
+def columns_below(info: Info, row_type: str, *always: str) -> Columns:
+    """Return the columns of `row_type` that the selection below this field needs, with those that are `always` read."""
+    needed = info.context.selection.columns(str(info.path.typename), info.field_name, row_type)
+    return tuple(sorted({*needed, *always})) if always else needed

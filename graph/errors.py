@@ -1,0 +1,73 @@
+"""Errors as clients see them: coded, worded, and masked where nobody expected them.
+
+Four kinds, told apart by `extensions.code`:
+
+- what the client's developer got wrong (`BadInput`: BAD_USER_INPUT),
+- what the caller may not do without signing in (`Unauthenticated`: UNAUTHENTICATED),
+- what the database could not do just now (DATABASE_BUSY, DATABASE_TIMEOUT, DATABASE_UNAVAILABLE),
+- everything else (INTERNAL_SERVER_ERROR): masked, logged with an id, and the client gets the id.
+
+What the caller's input is refused for in a mutation is none of these: it is data, in the payload's `userErrors`.
+"""
+
+import logging
+import secrets
+
+import asyncpg
+from graphql import GraphQLError
+
+from db.errors import SignedOut, Unavailable
+
+logger = logging.getLogger(__name__)
+
+
+class BadInput(GraphQLError):  # noqa: N818 - the code that clients read has the same words
+    """An argument that no program should send: malformed, out of range, or contradicting another."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, extensions={"code": "BAD_USER_INPUT"})
+
+
+class Unauthenticated(GraphQLError):  # noqa: N818 - likewise
+    """The operation needs a signed-in caller, and there is none."""
+
+    def __init__(self, message: str = "sign in first: this needs an access token in the Authorization header") -> None:
+        super().__init__(message, extensions={"code": "UNAUTHENTICATED"})
+
+
+def presented(error: GraphQLError, request_id: str) -> GraphQLError:
+    """Return `error` as the client may see it, and log what it may not see.
+
+    The log carries the exception with its trace, and neither variables nor headers: they hold passwords and tokens.
+    """
+    original = error.original_error
+    if original is None or isinstance(original, GraphQLError):
+        if not error.extensions:
+            error.extensions = {"code": "GRAPHQL_VALIDATION_FAILED" if error.path is None else "BAD_USER_INPUT"}
+        return error
+    if isinstance(original, SignedOut):
+        shown = Unauthenticated("the session has ended; sign in again")
+        return _placed(error, shown.message, {"code": "UNAUTHENTICATED"})
+    if isinstance(original, Unavailable):
+        logger.warning("request %s: %s: %s", request_id, original.code, original)
+        extensions: dict[str, object] = {"code": original.code}
+        if original.outcome_unknown:
+            extensions["outcomeUnknown"] = True
+        return _placed(error, str(original), extensions)
+    error_id = secrets.token_hex(8)
+    _without_row_data(original)
+    logger.error("request %s: unexpected error %s at %s", request_id, error_id, error.path, exc_info=original)
+    message = f"an unexpected error; it is logged under the id {error_id}"
+    return _placed(error, message, {"code": "INTERNAL_SERVER_ERROR", "errorId": error_id})
+
+
+def _without_row_data(error: BaseException | None) -> None:
+    """Take out of an exception and its causes what PostgreSQL quotes of rows: a failing row has a password hash."""
+    while error is not None:
+        if isinstance(error, asyncpg.PostgresError):
+            error.detail = None
+        error = error.__cause__ or error.__context__
+
+
+def _placed(error: GraphQLError, message: str, extensions: dict[str, object]) -> GraphQLError:
+    return GraphQLError(message, nodes=error.nodes, path=error.path, extensions=extensions)

@@ -1,0 +1,120 @@
+"""One aiodataloader per edge: every object of a level asks for its own key, and one statement answers them all.
+
+A loader belongs to one operation. Its identity is the edge with everything the statement depends on but the key
+(columns, page, filter): the same edge at two places of an operation with the same arguments shares one loader and its
+cache. Batches are not limited in size, so that a level is one statement however wide; the width is limited by pages.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Any, TypeVar
+
+from aiodataloader import DataLoader
+from asyncpg import Record
+
+from db.accounts import accounts_by_ids, far_ends_by_ids
+from db.engine import Database
+from db.pages import Columns, Filter, KeysetList, Page, PageRequest
+from db.posts import posts_by_ids
+from db.transactions import transactions_by_ids
+from db.users import profiles_by_user_ids, users_by_ids
+from db.viewer import Viewer
+
+T = TypeVar("T")
+Batch = Callable[[list[int]], Awaitable[Sequence[T]]]
+Rows = DataLoader[int, Record | None]
+
+
+class Loaders:
+    """All loaders of one operation, made when they are first asked for."""
+
+    def __init__(self, database: Database, viewer: Viewer) -> None:
+        self._database = database
+        self._viewer = viewer
+        self._made: dict[Hashable, DataLoader[int, Any]] = {}
+        self._counts: dict[Hashable, asyncio.Future[int]] = {}
+
+    def clear(self) -> None:
+        """Forget everything that was loaded."""
+        self._made.clear()
+        self._counts.clear()
+
+    def user_by_id(self, columns: Columns) -> Rows:
+        """Load a user."""
+        return self._loader(
+            ("user_by_id", columns), lambda ids: users_by_ids(self._database, self._viewer, columns, ids)
+        )
+
+    def profile_by_user(self, columns: Columns) -> Rows:
+        """Load the profile of a user."""
+        return self._loader(
+            ("profile_by_user", columns), lambda ids: profiles_by_user_ids(self._database, columns, ids)
+        )
+
+    def post_by_id(self, columns: Columns) -> Rows:
+        """Load a post that the viewer may see."""
+        return self._loader(
+            ("post_by_id", columns), lambda ids: posts_by_ids(self._database, self._viewer, columns, ids)
+        )
+
+    def account_by_id(self, columns: Columns) -> Rows:
+        """Load an account that the viewer may see."""
+        return self._loader(
+            ("account_by_id", columns), lambda ids: accounts_by_ids(self._database, self._viewer, columns, ids)
+        )
+
+    def far_end_by_id(self, columns: Columns) -> Rows:
+        """Load an account at either end of a transaction that the viewer may see."""
+        return self._loader(
+            ("far_end_by_id", columns), lambda ids: far_ends_by_ids(self._database, self._viewer, columns, ids)
+        )
+
+    def transaction_by_id(self, columns: Columns) -> Rows:
+        """Load a transaction that the viewer may see."""
+        return self._loader(
+            ("transaction_by_id", columns), lambda ids: transactions_by_ids(self._database, self._viewer, columns, ids)
+        )
+
+    def page_by_parent(
+        self, of: KeysetList, columns: Columns, given: Filter, request: PageRequest
+    ) -> DataLoader[int, Page]:
+        """Load the same page of the list of a parent."""
+        return self._loader(
+            ("page", of, columns, _key(given), request),
+            lambda ids: of.pages_by_parent(self._database, self._viewer, columns, given, request, ids),
+        )
+
+    def count_by_parent(self, of: KeysetList, given: Filter) -> DataLoader[int, int]:
+        """Load how many rows the list of a parent has."""
+        return self._loader(
+            ("count", of, _key(given)),
+            lambda ids: of.counts_by_parent(self._database, self._viewer, given, ids),
+        )
+
+    def behind_by_parent(self, of: KeysetList, given: Filter, request: PageRequest) -> DataLoader[int, bool]:
+        """Load whether the list of a parent has rows behind the page."""
+        return self._loader(
+            ("behind", of, _key(given), request),
+            lambda ids: of.behind_by_parent(self._database, self._viewer, given, request, ids),
+        )
+
+    def count(self, of: KeysetList, given: Filter) -> Awaitable[int]:
+        """Count a whole list, once however many fields ask."""
+        key = (of, _key(given))
+        if key not in self._counts:
+            self._counts[key] = asyncio.ensure_future(of.count(self._database, self._viewer, given))
+        return asyncio.shield(self._counts[key])
+
+    def _loader(self, key: Hashable, batch: Batch[T]) -> DataLoader[int, T]:
+        loader = self._made.get(key)
+        if loader is None:
+
+            async def load(ids: list[int]) -> list[T]:
+                return list(await batch(ids))
+
+            loader = self._made[key] = DataLoader(load)
+        return loader
+
+
+def _key(given: Filter) -> Hashable:
+    return tuple(sorted(given.items()))

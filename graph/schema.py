@@ -1,0 +1,77 @@
+"""The schema put together: each noun's queries and mutations, and the two queries that find any node."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import strawberry
+from graphql import GraphQLSchema
+from strawberry.schema.config import StrawberryConfig
+from strawberry.tools import merge_types
+
+from graph.accounts import MoneyQueries, account_of_id, transaction_of_id
+from graph.context import Info
+from graph.errors import BadInput
+from graph.ids import Kind, parse_any
+from graph.money_mutations import MoneyMutations
+from graph.nodes import Node
+from graph.post_mutations import PostMutations
+from graph.posts import PostQueries, post_of_id
+from graph.scalars import SCALARS
+from graph.sessions import SessionMutations
+from graph.user_mutations import UserMutations
+from graph.users import UserQueries, user_of_id
+
+NODES_MAX = 100
+
+_BY_KIND: dict[Kind, Callable[[Info, int], Awaitable[Node | None]]] = {
+    Kind.USER: user_of_id,
+    Kind.POST: post_of_id,
+    Kind.ACCOUNT: account_of_id,
+    Kind.TRANSACTION: transaction_of_id,
+}
+
+
+async def node(
+    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="Any id of this API.")]
+) -> Node | None:
+    """Return the object of any kind that an id names."""
+    kind, number = parse_any(id_, "id")
+    return await _BY_KIND[kind](info, number)
+
+
+async def nodes(
+    info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="At most 100 ids of this API.")]
+) -> list[Node | None]:
+    """Return the objects that ids name, in their order."""
+    if len(ids) > NODES_MAX:
+        raise BadInput(f"ids has at most {NODES_MAX} ids, not {len(ids)}")
+    parsed = [parse_any(id_, f"ids[{index}]") for index, id_ in enumerate(ids)]
+    # Started together, so that each kind is one batch.
+    return list(await asyncio.gather(*(_BY_KIND[kind](info, number) for kind, number in parsed)))
+
+
+@strawberry.type
+class NodeQueries:
+    """The queries that find objects of any kind."""
+
+    node: Node | None = strawberry.field(
+        resolver=node, description="The object with this id; null where the viewer can see none."
+    )
+    nodes: list[Node | None] = strawberry.field(
+        resolver=nodes, description="The objects with these ids, in their order; null where the viewer can see none."
+    )
+
+
+Query = merge_types("Query", (NodeQueries, UserQueries, PostQueries, MoneyQueries))
+Mutation = merge_types("Mutation", (SessionMutations, UserMutations, PostMutations, MoneyMutations))
+
+schema = strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
+
+graphql_schema: GraphQLSchema = schema._schema  # noqa: SLF001 - Strawberry offers no public way to its graphql-core schema
+"""What graphql-core validates and executes against."""
+
+
+def schema_text() -> str:
+    """Return the schema in GraphQL's schema definition language, as `schema.graphql` holds it."""
+    return schema.as_str().rstrip() + "\n"

@@ -1,0 +1,131 @@
+"""Which columns an operation needs, found by one walk over its document.
+
+Every field of a row-backed type declares the columns it reads (`graph.fields`). The walk adds them up for each
+*coordinate*, a field of a root or row-backed type that leads to rows, such as `Query.posts` or `Post.author`. All
+places where a coordinate occurs share one answer, so that the loader behind it keeps one cache: the same user asked for
+at two places of an operation is read once, with the columns of both.
+
+Fields behind @skip and @include count, whatever their variables say: a column too many is cheap, one too few is a
+fault. Each pair of coordinate and fragment is visited once, so the walk is linear in the document however its fragments
+nest.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLField,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+    get_named_type,
+    is_abstract_type,
+    is_object_type,
+)
+from strawberry.types.field import StrawberryField
+
+from db.pages import Columns
+
+COLUMNS_METADATA = "columns"
+
+Coordinate = tuple[str, str]
+Sink = dict[str, set[str]]
+Composite = GraphQLObjectType | GraphQLInterfaceType
+
+
+class Selection:
+    """The columns that one operation needs at each of its coordinates."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+    ) -> None:
+        self._schema = schema
+        self._fragments = fragments
+        self._sinks: dict[Coordinate, Sink] = {}
+        self._visited: set[tuple[int, str, str]] = set()
+        self._answers: dict[tuple[str, str, str], Columns] = {}
+        root = schema.get_root_type(operation.operation)
+        if root is not None:
+            self._walk(root, operation.selection_set, {})
+
+    def columns(self, parent_type: str, field: str, row_type: str) -> Columns:
+        """Return the columns of `row_type` that are needed below `parent_type.field`, in a fixed order."""
+        key = (parent_type, field, row_type)
+        answer = self._answers.get(key)
+        if answer is None:
+            answer = tuple(sorted(self._sinks.get((parent_type, field), {}).get(row_type, ())))
+            self._answers[key] = answer
+        return answer
+
+    def _walk(self, parent: Composite, selection_set: SelectionSetNode, sink: Sink) -> None:
+        for node in selection_set.selections:
+            self._visit(parent, node, sink)
+
+    def _visit(self, parent: Composite, node: SelectionNode, sink: Sink) -> None:
+        if isinstance(node, FieldNode):
+            self._visit_field(parent, node, sink)
+        elif isinstance(node, InlineFragmentNode):
+            condition = node.type_condition
+            self._walk(self._narrowed(parent, condition.name.value if condition else None), node.selection_set, sink)
+        elif isinstance(node, FragmentSpreadNode):
+            fragment = self._fragments[node.name.value]
+            visit = (id(sink), parent.name, node.name.value)
+            if visit not in self._visited:
+                self._visited.add(visit)
+                narrowed = self._narrowed(parent, fragment.type_condition.name.value)
+                self._walk(narrowed, fragment.selection_set, sink)
+
+    def _visit_field(self, parent: Composite, node: FieldNode, sink: Sink) -> None:
+        name = node.name.value
+        field = parent.fields.get(name)
+        if field is None:
+            return  # __typename, __schema and __type read no row
+        for concrete in self._concrete(parent):
+            columns = declared_columns(concrete.fields[name])
+            if columns is not None:
+                sink.setdefault(concrete.name, set()).update(columns)
+        target = get_named_type(field.type)
+        if node.selection_set is None or not isinstance(target, GraphQLObjectType | GraphQLInterfaceType):
+            return
+        # Connections, edges, pages and payloads only wrap rows: what is below them belongs to the field that led there.
+        opens = self._is_root(parent) or is_row_backed(parent)
+        self._walk(target, node.selection_set, self._sinks.setdefault((parent.name, name), {}) if opens else sink)
+
+    def _narrowed(self, parent: Composite, condition: str | None) -> Composite:
+        narrowed = self._schema.get_type(condition) if condition else None
+        if is_object_type(parent) or not isinstance(narrowed, GraphQLObjectType | GraphQLInterfaceType):
+            return parent
+        return narrowed
+
+    def _concrete(self, parent: Composite) -> Iterator[GraphQLObjectType]:
+        if isinstance(parent, GraphQLObjectType):
+            yield parent
+        elif is_abstract_type(parent):
+            yield from self._schema.get_possible_types(parent)
+
+    def _is_root(self, parent: Composite) -> bool:
+        schema = self._schema
+        return parent in (schema.query_type, schema.mutation_type, schema.subscription_type)
+
+
+def declared_columns(field: GraphQLField) -> Columns | None:
+    """Return the columns that a field says it reads, or None where it says nothing."""
+    definition = field.extensions.get("strawberry-definition") if field.extensions else None
+    if not isinstance(definition, StrawberryField):
+        return None
+    columns: Columns | None = definition.metadata.get(COLUMNS_METADATA)
+    return columns
+
+
+def is_row_backed(type_: Composite) -> bool:
+    """Say whether the type's objects stand for rows: some field of it reads a column."""
+    return any(declared_columns(field) is not None for field in type_.fields.values())

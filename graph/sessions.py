@@ -1,0 +1,204 @@
+"""Sessions in the schema: sign in, refresh, sign out."""
+
+import datetime
+from enum import Enum
+from typing import Annotated
+
+import strawberry
+
+from db import sessions as repository
+from db.checks import PASSWORD_LENGTH_MAX
+from db.errors import Refusal
+from db.sessions import OpenSession
+from db.viewer import ANONYMOUS
+from graph.context import Context, Info
+from graph.mutations import mutation, user_errors
+from graph.nodes import UserError
+from graph.users import User, user_of_id
+
+
+@strawberry.input(description="Who signs in.")
+class SignInInput:
+    """Credentials."""
+
+    login: str = strawberry.field(description="Username or email.")
+    password: str = strawberry.field(description="The password.")
+
+
+@strawberry.enum(description="Why a sign-in was refused.")
+class SignInErrorCode(Enum):
+    """The codes of signIn."""
+
+    INVALID_CREDENTIALS = strawberry.enum_value(
+        "INVALID_CREDENTIALS", description="No active user has this login with this password."
+    )
+    TOO_MANY_ATTEMPTS = strawberry.enum_value(
+        "TOO_MANY_ATTEMPTS", description="This login failed too often; wait before the next attempt."
+    )
+
+
+@strawberry.type(description="Why a sign-in was refused.")
+class SignInUserError(UserError):
+    """An error of signIn."""
+
+    code: SignInErrorCode = strawberry.field(description="What is wrong, for programs.")
+
+
+@strawberry.type(description="A new session, or why there is none.")
+class SignInPayload:
+    """The payload of signIn."""
+
+    access_token: str | None = strawberry.field(default=None, description="Bearer token for the Authorization header.")
+    refresh_token: str | None = strawberry.field(
+        default=None, description="Good for one `refreshSession`; keep it secret."
+    )
+    expires_at: datetime.datetime | None = strawberry.field(
+        default=None, description="When the access token stops working."
+    )
+    viewer: User | None = strawberry.field(default=None, description="The user who is signed in now.")
+    user_errors: list[SignInUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+
+
+@strawberry.input(description="Which session goes on.")
+class RefreshSessionInput:
+    """A refresh token."""
+
+    refresh_token: str = strawberry.field(description="The newest refresh token of the session.")
+
+
+@strawberry.enum(description="Why a refresh was refused.")
+class RefreshSessionErrorCode(Enum):
+    """The codes of refreshSession."""
+
+    INVALID_REFRESH_TOKEN = strawberry.enum_value(
+        "INVALID_REFRESH_TOKEN", description="Unknown, expired or used before; used twice, it ends the session."
+    )
+
+
+@strawberry.type(description="Why a refresh was refused.")
+class RefreshSessionUserError(UserError):
+    """An error of refreshSession."""
+
+    code: RefreshSessionErrorCode = strawberry.field(description="What is wrong, for programs.")
+
+
+@strawberry.type(description="The session with new tokens, or why it does not go on.")
+class RefreshSessionPayload:
+    """The payload of refreshSession."""
+
+    access_token: str | None = strawberry.field(default=None, description="Bearer token for the Authorization header.")
+    refresh_token: str | None = strawberry.field(
+        default=None, description="Replaces the one that was given, which is spent now."
+    )
+    expires_at: datetime.datetime | None = strawberry.field(
+        default=None, description="When the access token stops working."
+    )
+    viewer: User | None = strawberry.field(default=None, description="The user of the session.")
+    user_errors: list[RefreshSessionUserError] = strawberry.field(
+        default_factory=list, description="Why it was refused."
+    )
+
+
+@strawberry.type(description="The end of a session.")
+class SignOutPayload:
+    """The payload of signOut."""
+
+    signed_out: bool = strawberry.field(description="True: the session's tokens are worth nothing any more.")
+
+
+# ---------------------------------------------------------------- resolvers
+
+
+async def sign_in(
+    info: Info, input_: Annotated[SignInInput, strawberry.argument(name="input", description="Who signs in.")]
+) -> SignInPayload:
+    """Open a session. Unknown user and wrong password take the same steps, the same time and the same answer."""
+    context = info.context
+    settings = context.services.settings
+    login = input_.login.strip()
+    attempts = await context.database.write(
+        lambda transaction: repository.count_attempt(transaction, login, settings.sign_in_window_s)
+    )
+    if attempts > settings.sign_in_attempts_max:
+        message = f"too many attempts; try again in {-(-settings.sign_in_window_s // 60)} minutes"
+        return _refused(Refusal("TOO_MANY_ATTEMPTS", ("login",), message))
+    found = await repository.credentials_of(context.database, login)
+    # Longer passwords cannot have been set; hashing megabytes of them would be a gift to whoever sends them.
+    password = input_.password[: PASSWORD_LENGTH_MAX + 1]
+    verified = await context.services.passwords.verify(found.hashed_password if found else None, password)
+    if found is None or not verified:
+        return _refused(Refusal("INVALID_CREDENTIALS", (), "no active user has this login and password"))
+    session = await context.write(
+        lambda transaction: repository.open_session(transaction, found, login, settings.refresh_token_ttl_s)
+    )
+    token = _token(context, session)
+    return SignInPayload(
+        access_token=token[0],
+        refresh_token=session.refresh_token,
+        expires_at=token[1],
+        viewer=await _viewer(info, session),
+    )
+
+
+def _refused(refusal: Refusal) -> SignInPayload:
+    return SignInPayload(user_errors=user_errors(SignInUserError, SignInErrorCode, [refusal]))
+
+
+def _token(context: Context, session: OpenSession) -> tuple[str, datetime.datetime]:
+    viewer = session.viewer
+    assert viewer.user_id is not None
+    assert viewer.session_id is not None
+    token = context.services.tokens.sign(viewer.user_id, viewer.session_id)
+    return token.text, token.expires_at
+
+
+async def _viewer(info: Info, session: OpenSession) -> User | None:
+    """Go on as the user of `session`, who is shown to themself."""
+    info.context.become(session.viewer)
+    assert session.viewer.user_id is not None
+    return await user_of_id(info, session.viewer.user_id)
+
+
+async def refresh_session(
+    info: Info,
+    input_: Annotated[RefreshSessionInput, strawberry.argument(name="input", description="Which session goes on.")],
+) -> RefreshSessionPayload:
+    """Exchange a refresh token for new tokens."""
+    context = info.context
+    ttl_s = context.services.settings.refresh_token_ttl_s
+    session = await context.write(
+        lambda transaction: repository.refresh_session(transaction, input_.refresh_token, ttl_s)
+    )
+    if session is None:
+        message = "the refresh token is unknown, expired or was used before; sign in again"
+        refusal = Refusal("INVALID_REFRESH_TOKEN", ("refreshToken",), message)
+        return RefreshSessionPayload(
+            user_errors=user_errors(RefreshSessionUserError, RefreshSessionErrorCode, [refusal])
+        )
+    token = _token(context, session)
+    return RefreshSessionPayload(
+        access_token=token[0],
+        refresh_token=session.refresh_token,
+        expires_at=token[1],
+        viewer=await _viewer(info, session),
+    )
+
+
+async def sign_out(info: Info) -> SignOutPayload:
+    """End the session that carries this request."""
+    session_id = info.context.viewer.session_id
+    assert session_id is not None
+    await info.context.write(lambda transaction: repository.end_session(transaction, session_id))
+    info.context.become(ANONYMOUS)
+    return SignOutPayload(signed_out=True)
+
+
+@strawberry.type
+class SessionMutations:
+    """The mutations of sessions."""
+
+    sign_in: SignInPayload = mutation(sign_in, "Opens a session; failed attempts are limited for each login.")
+    refresh_session: RefreshSessionPayload = mutation(
+        refresh_session, "Exchanges a refresh token for new tokens; send it without the expired access token."
+    )
+    sign_out: SignOutPayload = mutation(sign_out, "Ends the session that carries this request, at once.")

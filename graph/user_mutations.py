@@ -1,0 +1,361 @@
+"""What changes users, in the schema: inputs, payloads and resolvers of create, update and delete."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Annotated, Any
+
+import strawberry
+from graphql import GraphQLError
+
+from db import checks
+from db import users as repository
+from db.engine import Transaction
+from db.errors import Refusal
+from db.sessions import end_sessions_of
+from db.users import NewUser
+from graph.context import Context, Info, columns_below
+from graph.errors import BadInput
+from graph.ids import Kind, global_id, parse
+from graph.mutations import bulk_size_checked, code, mutation, user_errors
+from graph.nodes import UserError
+from graph.users import User
+
+
+@strawberry.input(description="What a user tells of themself. Absent fields stay as they are; null clears one.")
+class ProfileInput:
+    """The columns of a profile."""
+
+    display_name: str | None = strawberry.field(
+        default=strawberry.UNSET, description="The name to show instead of the username; at most 100 characters."
+    )
+    bio: str | None = strawberry.field(
+        default=strawberry.UNSET, description="A few sentences; at most 5,000 characters."
+    )
+    website_url: str | None = strawberry.field(
+        default=strawberry.UNSET, description="An http or https URL; at most 2,000 characters."
+    )
+
+    def columns(self) -> dict[str, str | None]:
+        """Return the columns that were given, null ones too."""
+        given = {"display_name": self.display_name, "bio": self.bio, "website_url": self.website_url}
+        return {name: value for name, value in given.items() if value is not strawberry.UNSET}
+
+
+@strawberry.input(description="Creates the user and, where given, the profile: both or neither.")
+class CreateUserInput:
+    """A user to create."""
+
+    email: str = strawberry.field(description="An email address, unique without regard to case.")
+    username: str = strawberry.field(
+        description="3 to 32 letters, digits and _, beginning with a letter; unique without regard to case."
+    )
+    password: str = strawberry.field(description="8 to 128 characters.")
+    profile: ProfileInput | None = strawberry.field(default=None, description="What the user tells of themself.")
+
+
+@strawberry.enum(description="Why a user was refused.")
+class CreateUserErrorCode(Enum):
+    """The codes of createUser."""
+
+    EMAIL_TAKEN = code("EMAIL_TAKEN")
+    USERNAME_TAKEN = code("USERNAME_TAKEN")
+    INVALID_EMAIL = code("INVALID_EMAIL")
+    INVALID_USERNAME = code("INVALID_USERNAME")
+    INVALID_PASSWORD = code("INVALID_PASSWORD")
+    INVALID_PROFILE = code("INVALID_PROFILE")
+
+
+@strawberry.type(description="Why a user was refused.")
+class CreateUserUserError(UserError):
+    """An error of createUser."""
+
+    code: CreateUserErrorCode = strawberry.field(description="What is wrong, for programs.")
+
+
+@strawberry.type(description="The new user, or why there is none.")
+class CreateUserPayload:
+    """The payload of createUser."""
+
+    user: User | None = strawberry.field(default=None, description="The new user.")
+    user_errors: list[CreateUserUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+
+
+@strawberry.input(description="All users or none. Administrators only. At most 100.")
+class CreateUsersInput:
+    """Users to create."""
+
+    users: list[CreateUserInput] = strawberry.field(description="1 to 100 users.")
+
+
+@strawberry.type(description="All the new users, or why there is none of them.")
+class CreateUsersPayload:
+    """The payload of createUsers."""
+
+    users: list[User] | None = strawberry.field(
+        default=None, description="The new users, in the order of the input; null where there are none."
+    )
+    user_errors: list[CreateUserUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+
+
+@strawberry.input(description="Absent fields stay as they are; an explicit null clears a field that may be null.")
+class UpdateUserInput:
+    """Changes to a user."""
+
+    id: strawberry.ID = strawberry.field(description="Which user.")
+    expected_version: int | None = strawberry.field(
+        default=None,
+        description=("Refuses with VERSION_CONFLICT where the user has changed since; null or absent skips the check."),
+    )
+    email: str | None = strawberry.field(default=strawberry.UNSET, description="A new email address; never null.")
+    username: str | None = strawberry.field(default=strawberry.UNSET, description="A new username; never null.")
+    password: str | None = strawberry.field(
+        default=strawberry.UNSET, description="A new password; never null. Ends the user's other sessions."
+    )
+    is_active: bool | None = strawberry.field(
+        default=strawberry.UNSET, description="Whether the user may sign in; administrators only; never null."
+    )
+    profile: ProfileInput | None = strawberry.field(
+        default=strawberry.UNSET, description="Changes to the profile; null removes it."
+    )
+
+
+@strawberry.enum(description="Why a change was refused.")
+class UpdateUserErrorCode(Enum):
+    """The codes of updateUser."""
+
+    NOT_FOUND = code("NOT_FOUND")
+    VERSION_CONFLICT = code("VERSION_CONFLICT")
+    EMAIL_TAKEN = code("EMAIL_TAKEN")
+    USERNAME_TAKEN = code("USERNAME_TAKEN")
+    INVALID_EMAIL = code("INVALID_EMAIL")
+    INVALID_USERNAME = code("INVALID_USERNAME")
+    INVALID_PASSWORD = code("INVALID_PASSWORD")
+    INVALID_PROFILE = code("INVALID_PROFILE")
+
+
+@strawberry.type(description="Why a change was refused.")
+class UpdateUserUserError(UserError):
+    """An error of updateUser."""
+
+    code: UpdateUserErrorCode = strawberry.field(description="What is wrong, for programs.")
+
+
+@strawberry.type(description="The changed user, or why nothing changed.")
+class UpdateUserPayload:
+    """The payload of updateUser."""
+
+    user: User | None = strawberry.field(default=None, description="The user as they are now.")
+    user_errors: list[UpdateUserUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+
+
+@strawberry.input(
+    description=(
+        "Deletes the user and all of their posts. Refused while the user owns an account: the ledger is never cut."
+    )
+)
+class DeleteUserInput:
+    """A user to delete."""
+
+    id: strawberry.ID = strawberry.field(description="Which user.")
+
+
+@strawberry.enum(description="Why a deletion was refused.")
+class DeleteUserErrorCode(Enum):
+    """The codes of deleteUser."""
+
+    NOT_FOUND = code("NOT_FOUND")
+    USER_OWNS_ACCOUNTS = code("USER_OWNS_ACCOUNTS")
+
+
+@strawberry.type(description="Why a deletion was refused.")
+class DeleteUserUserError(UserError):
+    """An error of deleteUser."""
+
+    code: DeleteUserErrorCode = strawberry.field(description="What is wrong, for programs.")
+
+
+@strawberry.type(description="The id that is gone, or why it is not.")
+class DeleteUserPayload:
+    """The payload of deleteUser."""
+
+    deleted_user_id: strawberry.ID | None = strawberry.field(default=None, description="The id that is gone.")
+    user_errors: list[DeleteUserUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+
+
+# ---------------------------------------------------------------- resolvers
+
+
+async def create_user(
+    info: Info, input_: Annotated[CreateUserInput, strawberry.argument(name="input", description="The user.")]
+) -> CreateUserPayload:
+    """Create one user with the profile."""
+    created, refusals = await _create(info, [input_])
+    if refusals:
+        # One user has no index in the path of the field.
+        alone = [Refusal(refusal.code, refusal.field[2:], refusal.message) for refusal in refusals]
+        return CreateUserPayload(user_errors=user_errors(CreateUserUserError, CreateUserErrorCode, alone))
+    return CreateUserPayload(user=created[0])
+
+
+async def create_users(
+    info: Info, input_: Annotated[CreateUsersInput, strawberry.argument(name="input", description="The users.")]
+) -> CreateUsersPayload:
+    """Create many users, all or none."""
+    if not info.context.viewer.is_admin:
+        raise GraphQLError("only administrators create users in bulk", extensions={"code": "FORBIDDEN"})
+    bulk_size_checked(input_.users, "input.users")
+    created, refusals = await _create(info, input_.users)
+    if refusals:
+        return CreateUsersPayload(user_errors=user_errors(CreateUserUserError, CreateUserErrorCode, refusals))
+    return CreateUsersPayload(users=created)
+
+
+async def _create(info: Info, inputs: Sequence[CreateUserInput]) -> tuple[list[User], list[Refusal]]:
+    """Return the created users or the refusals, whose fields begin with `users` and the index."""
+    context, columns = info.context, columns_below(info, "User", "id")
+    refusals = [refusal for index, one in enumerate(inputs) for refusal in _faults(one, index)]
+    refusals += _repeated("EMAIL_TAKEN", "email", [one.email for one in inputs])
+    refusals += _repeated("USERNAME_TAKEN", "username", [one.username for one in inputs])
+    if refusals:
+        return [], refusals
+    users = [await _new_user(context, one) for one in inputs]
+    try:
+        rows = await context.write(
+            lambda transaction: repository.create_users(transaction, context.viewer, columns, users)
+        )
+    except Refusal as refusal:
+        return [], await _taken(context, users) or [refusal.below("users", "0")]
+    return [User(row=row) for row in rows], []
+
+
+def _faults(one: CreateUserInput, index: int) -> list[Refusal]:
+    refusals = checks.check_username(one.username) + checks.check_password(one.password)
+    if one.profile is not None:
+        refusals += checks.check_profile(one.profile.columns())
+    try:
+        checks.normal_email(one.email)
+    except Refusal as refusal:
+        refusals.insert(0, refusal)
+    return [refusal.below("users", str(index)) for refusal in refusals]
+
+
+def _repeated(code: str, field: str, values: list[str]) -> list[Refusal]:
+    first: dict[str, int] = {}
+    refusals = []
+    for index, value in enumerate(values):
+        earlier = first.setdefault(value.lower(), index)
+        if earlier != index:
+            message = f"the same {field} as that of user {earlier} of this input"
+            refusals.append(Refusal(code, ("users", str(index), field), message))
+    return refusals
+
+
+async def _new_user(context: Context, one: CreateUserInput) -> NewUser:
+    return NewUser(
+        email=checks.normal_email(one.email),
+        username=one.username,
+        hashed_password=await context.services.passwords.hash(one.password),
+        profile=None if one.profile is None else one.profile.columns(),
+    )
+
+
+async def _taken(context: Context, users: Sequence[NewUser]) -> list[Refusal]:
+    """Return a refusal for each name that is taken. A constraint has decided already; this tells all of them."""
+    emails, usernames = await repository.taken_names(context.database, users)
+    refusals = []
+    for index, user in enumerate(users):
+        if user.email.lower() in emails:
+            message = "another user has this email address"
+            refusals.append(Refusal("EMAIL_TAKEN", ("users", str(index), "email"), message))
+        if user.username.lower() in usernames:
+            message = "another user has this username"
+            refusals.append(Refusal("USERNAME_TAKEN", ("users", str(index), "username"), message))
+    return refusals
+
+
+async def update_user(
+    info: Info, input_: Annotated[UpdateUserInput, strawberry.argument(name="input", description="The changes.")]
+) -> UpdateUserPayload:
+    """Change one user, and the profile with it."""
+    context, columns = info.context, columns_below(info, "User", "id")
+    user_id = parse(input_.id, Kind.USER, "input.id")
+    refusals = _change_faults(input_)
+    if refusals:
+        return UpdateUserPayload(user_errors=user_errors(UpdateUserUserError, UpdateUserErrorCode, refusals))
+    changes = await _changes(context, input_)
+
+    async def work(transaction: Transaction) -> Any:
+        row = await repository.update_user(
+            transaction, context.viewer, columns, user_id, changes, expected_version=input_.expected_version
+        )
+        if input_.profile is not strawberry.UNSET:
+            profile = None if input_.profile is None else input_.profile.columns()
+            await repository.change_profile(transaction, user_id, profile)
+        if "hashed_password" in changes or changes.get("is_active") is False:
+            # Whoever knew the old password is out; who changes their own stays.
+            await end_sessions_of(transaction, user_id, but=context.viewer.session_id)
+        return row
+
+    try:
+        row = await context.write(work)
+    except Refusal as refusal:
+        return UpdateUserPayload(user_errors=user_errors(UpdateUserUserError, UpdateUserErrorCode, [refusal]))
+    return UpdateUserPayload(user=User(row=row))
+
+
+def _change_faults(input_: UpdateUserInput) -> list[Refusal]:
+    refusals = []
+    codes = {"email": "INVALID_EMAIL", "username": "INVALID_USERNAME", "password": "INVALID_PASSWORD"}
+    for name, invalid in codes.items():
+        if getattr(input_, name) is None:
+            refusals.append(Refusal(invalid, (name,), f"{name} cannot be null; leave it out to keep it"))
+    if input_.is_active is None:
+        raise BadInput("input.isActive cannot be null; leave it out to keep it")
+    if isinstance(input_.email, str):
+        try:
+            checks.normal_email(input_.email)
+        except Refusal as refusal:
+            refusals.append(refusal)
+    if isinstance(input_.username, str):
+        refusals += checks.check_username(input_.username)
+    if isinstance(input_.password, str):
+        refusals += checks.check_password(input_.password)
+    if isinstance(input_.profile, ProfileInput):
+        refusals += checks.check_profile(input_.profile.columns())
+    return refusals
+
+
+async def _changes(context: Context, input_: UpdateUserInput) -> dict[str, object]:
+    changes: dict[str, object] = {}
+    if isinstance(input_.email, str):
+        changes["email"] = checks.normal_email(input_.email)
+    if isinstance(input_.username, str):
+        changes["username"] = input_.username
+    if isinstance(input_.password, str):
+        changes["hashed_password"] = await context.services.passwords.hash(input_.password)
+    if isinstance(input_.is_active, bool):
+        changes["is_active"] = input_.is_active
+    return changes
+
+
+async def delete_user(
+    info: Info, input_: Annotated[DeleteUserInput, strawberry.argument(name="input", description="The user.")]
+) -> DeleteUserPayload:
+    """Delete one user with their posts."""
+    context = info.context
+    user_id = parse(input_.id, Kind.USER, "input.id")
+    try:
+        await context.write(lambda transaction: repository.delete_user(transaction, context.viewer, user_id))
+    except Refusal as refusal:
+        return DeleteUserPayload(user_errors=user_errors(DeleteUserUserError, DeleteUserErrorCode, [refusal]))
+    return DeleteUserPayload(deleted_user_id=global_id(Kind.USER, user_id))
+
+
+@strawberry.type
+class UserMutations:
+    """The mutations of users."""
+
+    create_user: CreateUserPayload = mutation(create_user, "Creates a user; anyone may.")
+    create_users: CreateUsersPayload = mutation(create_users, "Creates users in bulk; administrators only.")
+    update_user: UpdateUserPayload = mutation(update_user, "Changes a user; the user themself or an administrator may.")
+    delete_user: DeleteUserPayload = mutation(delete_user, "Deletes a user; the user themself or an administrator may.")

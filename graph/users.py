@@ -1,0 +1,228 @@
+"""Users in the schema: the types, and the queries that read them. What changes them is in `graph.user_mutations`."""
+
+import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+from asyncpg import Record
+
+from db import users as repository
+from db.accounts import ACCOUNTS, ACCOUNTS_ORDER
+from db.cursors import Order
+from db.pages import Filter
+from db.posts import POSTS
+from db.users import USERS
+from graph.connections import (
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    OrderDirection,
+    PageArguments,
+    chosen_order,
+    list_of_parent,
+    whole_list,
+)
+from graph.context import Info, columns_below
+from graph.fields import column, computed, identity
+from graph.ids import Kind, parse
+from graph.nodes import DateTimeRange, Node, given
+
+if TYPE_CHECKING:
+    from graph.accounts import Account
+    from graph.posts import Post, PostFilter, PostOrder
+
+
+@strawberry.type(description="What a user tells of themself.")
+class Profile:
+    """A row of `profiles`."""
+
+    row: strawberry.Private[Record]
+
+    display_name: str | None = column("display_name", "The name to show instead of the username.")
+    bio: str | None = column("bio", "A few sentences about the user.")
+    website_url: str | None = column("website_url", "An http or https URL.")
+
+
+async def _profile(root: "User", info: Info) -> Profile | None:
+    columns = columns_below(info, "Profile", "user_id")
+    row = await info.context.loaders.profile_by_user(columns).load(root.row["id"])
+    return None if row is None else Profile(row=row)
+
+
+async def _posts(
+    root: "User",
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+    filter_: Annotated[
+        Annotated["PostFilter", strawberry.lazy("graph.posts")] | None,
+        strawberry.argument(name="filter", description="Only posts that meet all of this."),
+    ] = None,
+    order_by: Annotated[
+        list[Annotated["PostOrder", strawberry.lazy("graph.posts")]] | None,
+        strawberry.argument(description="First by the first, then by the next; newest first by default."),
+    ] = None,
+) -> Connection[Annotated["Post", strawberry.lazy("graph.posts")]]:
+    # Imported here because posts stand on users: the one place where the circle of types closes.
+    from graph.posts import Post, post_conditions, post_order  # noqa: PLC0415
+
+    request = PageArguments(first, after, last, before).request(post_order(order_by))
+    needed, conditions = columns_below(info, "Post"), post_conditions(filter_)
+    return await list_of_parent(
+        info.context, POSTS, root.row["id"], needed, conditions, request, lambda row: Post(row=row)
+    )
+
+
+async def _accounts(
+    root: "User", info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[Annotated["Account", strawberry.lazy("graph.accounts")]]:
+    from graph.accounts import Account  # noqa: PLC0415 - likewise
+
+    request = PageArguments(first, after, last, before).request(ACCOUNTS_ORDER)
+    needed = columns_below(info, "Account")
+    return await list_of_parent(
+        info.context, ACCOUNTS, root.row["id"], needed, {}, request, lambda row: Account(row=row)
+    )
+
+
+@strawberry.type(description="A person who may sign in; one of them is the treasury that all money comes from.")
+class User(Node):
+    """A row of `users`."""
+
+    row: strawberry.Private[Record]
+
+    id: strawberry.ID = identity(Kind.USER, "Globally unique and opaque; the same object always has the same id.")
+    username: str = column("username", "Unique without regard to case: 3 to 32 letters, digits and _.")
+    email: str | None = column("email", "Null unless the viewer is this user or an administrator.")
+    is_active: bool = column("is_active", "Whether the user may sign in.")
+    created_at: datetime.datetime = column("created_at", "When the user was created.")
+    updated_at: datetime.datetime = column("updated_at", "When the user was last changed.")
+    version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")
+    profile: Profile | None = computed(_profile, ("id",), "What the user tells of themself; null where nothing yet.")
+    posts: Connection[Annotated["Post", strawberry.lazy("graph.posts")]] = computed(
+        _posts, ("id",), "Published posts; drafts too where the viewer is this user or an administrator."
+    )
+    accounts: Connection[Annotated["Account", strawberry.lazy("graph.accounts")]] = computed(
+        _accounts, ("id",), "Empty unless the viewer is this user or an administrator. Oldest first."
+    )
+
+
+@strawberry.input(description="Which users; all parts given must hold, and a null part is as good as none.")
+class UserFilter:
+    """Conditions on users."""
+
+    is_active: bool | None = strawberry.field(default=None, description="Users who may, or may not, sign in.")
+    username_prefix: str | None = strawberry.field(
+        default=None, description="Usernames that begin like this, whatever the case."
+    )
+    created_at: DateTimeRange | None = strawberry.field(default=None, description="When the user was created.")
+
+
+@strawberry.enum(description="What users can be ordered by.")
+class UserOrderField(Enum):
+    """The order terms of users."""
+
+    CREATED_AT = strawberry.enum_value("CREATED_AT", description="When the user was created.")
+    USERNAME = strawberry.enum_value("USERNAME", description="The username, whatever its case.")
+
+
+@strawberry.input(description="One term of an order of users.")
+class UserOrder:
+    """A field and a direction."""
+
+    field: UserOrderField = strawberry.field(description="What to order by.")
+    direction: OrderDirection = strawberry.field(description="Which way.")
+
+
+_TERMS = {UserOrderField.CREATED_AT: repository.CREATED_AT, UserOrderField.USERNAME: repository.USERNAME}
+
+
+def user_order(order_by: list[UserOrder] | None) -> Order:
+    """Return the order that `orderBy` asks for, newest first by default."""
+    terms = [(_TERMS[one.field], one.direction) for one in order_by or []]
+    return chosen_order("users", terms, (repository.CREATED_AT, True), repository.ID)
+
+
+def user_conditions(filter_: UserFilter | None) -> Filter:
+    """Return the conditions that a filter stands for."""
+    if filter_ is None:
+        return {}
+    created_at = filter_.created_at or DateTimeRange()
+    return given(
+        is_active=filter_.is_active,
+        username_prefix=filter_.username_prefix,
+        created_at_gte=created_at.gte,
+        created_at_lt=created_at.lt,
+    )
+
+
+# ---------------------------------------------------------------- queries
+
+
+async def viewer(info: Info) -> User | None:
+    """Return the signed-in user."""
+    user_id = info.context.viewer.user_id
+    return None if user_id is None else await user_of_id(info, user_id)
+
+
+async def user_of_id(info: Info, user_id: int) -> User | None:
+    """Return the user with this row id, with the columns that the selection needs."""
+    row = await info.context.loaders.user_by_id(columns_below(info, "User", "id")).load(user_id)
+    return None if row is None else User(row=row)
+
+
+async def user(
+    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The user's id.")]
+) -> User | None:
+    """Return one user."""
+    return await user_of_id(info, parse(id_, Kind.USER, "id"))
+
+
+async def user_by_username(
+    info: Info, username: Annotated[str, strawberry.argument(description="The username, whatever its case.")]
+) -> User | None:
+    """Return the user of this name."""
+    context = info.context
+    columns = columns_below(info, "User", "id")
+    row = await repository.user_by_username(context.database, context.viewer, columns, username)
+    return None if row is None else User(row=row)
+
+
+async def users(
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+    filter_: Annotated[
+        UserFilter | None, strawberry.argument(name="filter", description="Only users that meet all of this.")
+    ] = None,
+    order_by: Annotated[
+        list[UserOrder] | None,
+        strawberry.argument(description="First by the first, then by the next; newest first by default."),
+    ] = None,
+) -> Connection[User]:
+    """Return a page of all users."""
+    request = PageArguments(first, after, last, before).request(user_order(order_by))
+    return await whole_list(
+        info.context, USERS, columns_below(info, "User"), user_conditions(filter_), request, lambda row: User(row=row)
+    )
+
+
+@strawberry.type
+class UserQueries:
+    """The queries that read users."""
+
+    viewer: User | None = strawberry.field(
+        resolver=viewer, description="The signed-in user; null for an anonymous request."
+    )
+    user: User | None = strawberry.field(resolver=user, description="The user with this id; null where there is none.")
+    user_by_username: User | None = strawberry.field(
+        resolver=user_by_username, description="The user of this name; null where there is none."
+    )
+    users: Connection[User] = strawberry.field(resolver=users, description="All users.")

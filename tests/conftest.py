@@ -1,0 +1,114 @@
+"""The database of a test: its own clone of one migrated template, on a PostgreSQL that the test run starts itself.
+
+Code under test commits as in production, and no test sees another's rows. All pytest-xdist workers share the server:
+whoever comes first starts it, the last one out stops it.
+"""
+
+import fcntl
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from alembic import command
+from pydantic import SecretStr
+
+from db.embedded import EmbeddedServer, embedded_postgres
+from db.engine import Database
+from db.migrating import alembic_config
+from db.settings import Settings, async_url
+
+TEMPLATE = "folio_template"
+SECRET_KEY = "a secret of the tests, long enough to sign with: 0123456789"
+
+# What survives a crash is not what these tests are about.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that all workers of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def server(shared_dir: Path) -> Iterator[EmbeddedServer]:
+    """The PostgreSQL server of this test run."""
+    with embedded_postgres(shared_dir / "postgres", options=FAST) as running:
+        yield running
+
+
+def superuser_dsn(server: EmbeddedServer, database: str = "postgres") -> str:
+    return server.url(database, "postgres").replace("+asyncpg", "")
+
+
+async def superuser_execute(server: EmbeddedServer, *statements: str) -> None:
+    connection = await asyncpg.connect(superuser_dsn(server))
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def template(server: EmbeddedServer, shared_dir: Path) -> str:
+    """The name of a migrated, empty database to clone."""
+    import asyncio
+
+    async def exists() -> bool:
+        connection = await asyncpg.connect(superuser_dsn(server))
+        try:
+            return bool(await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", TEMPLATE))
+        finally:
+            await connection.close()
+
+    with (shared_dir / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not asyncio.run(exists()):
+            asyncio.run(superuser_execute(server, f"CREATE DATABASE {TEMPLATE}_draft OWNER folio"))
+            command.upgrade(alembic_config(server.url(f"{TEMPLATE}_draft")), "head")
+            asyncio.run(superuser_execute(server, f"ALTER DATABASE {TEMPLATE}_draft RENAME TO {TEMPLATE}"))
+    return TEMPLATE
+
+
+@pytest.fixture
+async def database_url(server: EmbeddedServer, template: str) -> AsyncIterator[str]:
+    """The URL of a migrated database that this test has to itself."""
+    name = f"t_{os.getpid()}_{next(_numbers)}"
+    await superuser_execute(server, f"CREATE DATABASE {name} TEMPLATE {template} OWNER folio")
+    yield server.url(name)
+    await superuser_execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def empty_database_url(server: EmbeddedServer) -> AsyncIterator[str]:
+    """The URL of a database without any table."""
+    name = f"e_{os.getpid()}_{next(_numbers)}"
+    await superuser_execute(server, f"CREATE DATABASE {name} OWNER folio")
+    yield server.url(name)
+    await superuser_execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """Settings as a developer has them, but for passwords that cost next to nothing to hash."""
+    return Settings(
+        database_url=SecretStr(async_url(database_url)),
+        secret_key=SecretStr(SECRET_KEY),
+        password_hash_memory_kib=8,
+        password_hash_iterations=1,
+    )
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """The pool on this test's database."""
+    opened = Database(settings)
+    yield opened
+    await opened.close()
