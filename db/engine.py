@@ -7,8 +7,8 @@ because a row costs a fraction there. That division holds three invariants:
 - Every write goes through `Database.write`, which alone commits, and which alone retries: the whole unit of
   work again, and only after 40001 (serialization failure) and 40P01 (deadlock), where PostgreSQL promises that
   nothing of it happened.
-- A broken connection is replaced without the caller's doing: closed ones are noticed at check-out for free, and a
-  single read that lost its connection is asked once more. A write is not: it may have happened.
+- A broken connection is replaced without the caller's doing: closed ones are noticed at check-out for free, others
+  at BEGIN, and a single read that lost its connection is asked once more. A write is not: it may have happened.
 """
 
 import logging
@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 from asyncpg import Record
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -40,6 +40,10 @@ Driver: TypeAlias = "asyncpg.Connection[Record]"  # a generic to the type checke
 
 _RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _BROKEN = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, OSError)
+
+
+class _ConnectionLostError(Unavailable):
+    """The connection was closed while it was used, before COMMIT."""
 
 
 @dataclass(slots=True)
@@ -97,12 +101,9 @@ class Database:
         """
         try:
             return await self._fetch_once(statement, values)
-        except _BROKEN as error:
-            logger.warning("a connection broke during a read, which is asked once more: %s", type(error).__name__)
-        try:
-            return await self._fetch_once(statement, values)
-        except _BROKEN as error:
-            raise Unavailable("DATABASE_UNAVAILABLE", "the database does not answer; try again shortly") from error
+        except _ConnectionLostError as error:
+            logger.warning("a connection broke during a read, which is asked once more: %s", error.__cause__)
+        return await self._fetch_once(statement, values)
 
     async def _fetch_once(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         async with self._lease() as driver, _worded_timeouts():
@@ -116,8 +117,7 @@ class Database:
         Raises:
             Unavailable: as for `fetch`.
         """
-        async with self._lease() as driver, _worded_timeouts():
-            await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        async with self._lease("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY") as driver, _worded_timeouts():
             try:
                 yield Transaction(driver, self.counters)
             finally:
@@ -148,12 +148,9 @@ class Database:
             raise refusal from error
         except _RETRIED as error:
             raise Unavailable("DATABASE_BUSY", "too many others write the same rows; try again shortly") from error
-        except _BROKEN as error:
-            raise Unavailable("DATABASE_UNAVAILABLE", "the database went away; nothing was written") from error
 
     async def _write_once(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        async with self._lease() as driver, _worded_timeouts():
-            await driver.execute("BEGIN")
+        async with self._lease("BEGIN") as driver, _worded_timeouts():
             try:
                 result = await work(Transaction(driver, self.counters))
             except BaseException:
@@ -166,32 +163,40 @@ class Database:
         self.counters.retries += 1
 
     @asynccontextmanager
-    async def _lease(self) -> AsyncIterator[Driver]:
-        pooled, driver = await self._check_out()
+    async def _lease(self, begin: str | None = None) -> AsyncIterator[Driver]:
+        pooled, driver = await self._check_out(begin)
         try:
             yield driver
+        except _BROKEN as error:
+            if not driver.is_closed():  # asyncpg says InterfaceError of faults of ours, too
+                raise
+            raise _ConnectionLostError("DATABASE_UNAVAILABLE", "the database went away; try again shortly") from error
         finally:
-            if driver.is_closed() or driver.is_in_transaction():
-                await greenlet_spawn(pooled.invalidate)
-            await greenlet_spawn(pooled.close)
+            await _give_back(pooled, driver)
 
-    async def _check_out(self) -> tuple[PoolProxiedConnection, Driver]:
-        # A restarted server leaves a pool full of closed connections. asyncpg has seen their end already, so
-        # dropping them here costs no round trip; one more try than there can be of them ends the loop.
+    async def _check_out(self, begin: str | None) -> tuple[PoolProxiedConnection, Driver]:
+        # A restarted server leaves a pool full of closed connections. asyncpg has seen the end of most already, so
+        # that dropping them costs no round trip; one more try than there can be of them ends the loop.
         for _ in range(self.settings.pool_size + self.settings.pool_max_overflow + 1):
-            try:
-                pooled = await self.engine.raw_connection()
-            except PoolTimeoutError as error:
-                raise Unavailable("DATABASE_BUSY", "all connections are in use; try again shortly") from error
-            except (DBAPIError, asyncpg.PostgresError, OSError) as error:
-                logger.error("no connection to the database: %s", error)  # noqa: TRY400 - the trace says nothing more
-                raise Unavailable("DATABASE_UNAVAILABLE", "the database cannot be reached") from error
+            pooled = await self._connection()
             driver: Any = pooled.driver_connection
-            if not driver.is_closed():
-                return pooled, driver
-            await greenlet_spawn(pooled.invalidate)
-            await greenlet_spawn(pooled.close)
+            try:
+                if not driver.is_closed() and await _begun(driver, begin):
+                    return pooled, driver
+            except BaseException:
+                await _give_back(pooled, driver)
+                raise
+            await _give_back(pooled, driver)
         raise Unavailable("DATABASE_UNAVAILABLE", "the database closes every connection")
+
+    async def _connection(self) -> PoolProxiedConnection:
+        try:
+            return await self.engine.raw_connection()
+        except PoolTimeoutError as error:
+            raise Unavailable("DATABASE_BUSY", "all connections are in use; try again shortly") from error
+        except (DBAPIError, EmulatedDBAPIException, asyncpg.PostgresError, OSError) as error:
+            logger.error("no connection to the database: %s", error)  # noqa: TRY400 - the trace says nothing more
+            raise Unavailable("DATABASE_UNAVAILABLE", "the database cannot be reached") from error
 
 
 def _create_engine(settings: Settings) -> AsyncEngine:
@@ -253,6 +258,24 @@ async def _worded_timeouts() -> AsyncIterator[None]:
         raise Unavailable("DATABASE_BUSY", "somebody else holds the same rows; try again shortly") from error
     except asyncpg.QueryCanceledError as error:
         raise Unavailable("DATABASE_TIMEOUT", "the database took too long; ask for less") from error
+
+
+async def _give_back(pooled: PoolProxiedConnection, driver: Driver) -> None:
+    if driver.is_closed() or driver.is_in_transaction():
+        await greenlet_spawn(pooled.invalidate)
+    await greenlet_spawn(pooled.close)
+
+
+async def _begun(driver: Driver, begin: str | None) -> bool:
+    """Say whether the connection is fit for use: a broken one shows at BEGIN, before anything has happened."""
+    if begin is not None:
+        try:
+            await driver.execute(begin)
+        except _BROKEN as error:
+            logger.warning("a connection was broken before its transaction, and is replaced: %s", error)
+            driver.terminate()
+            return False
+    return True
 
 
 async def _commit(driver: Driver) -> None:

@@ -13,12 +13,15 @@ Authors, owners and views are skewed as they are in life: a few write much and a
 import datetime
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
 from typing import Any, NamedTuple
 
-from db.seed_words import FOUNDERS
+from db.posts import VIEWS_MAX
+from db.seed_texts import Author, People, drawn
+from db.seed_words import FOUNDERS, MEMOS
 
 # The end of all that is seeded. Fixed, so that a seed gives the same instants next year.
 REFERENCE = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)

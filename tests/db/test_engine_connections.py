@@ -1,0 +1,207 @@
+"""Connections that break, and connections that come back: no fault of one reaches the next caller.
+
+Every fault is a real one: backends that a superuser terminates, tasks that are cancelled at any moment.
+"""
+
+import asyncio
+import random
+
+import pytest
+from pydantic import SecretStr
+
+from db.engine import Database, Driver, PoolCounters, Transaction
+from db.errors import Unavailable
+from db.settings import Settings
+from tests.db.backends import (
+    BOXES,
+    GATE,
+    Door,
+    OpenDatabase,
+    boxes,
+    every_door,
+    fill,
+    put_into,
+    read_door,
+    states,
+    terminate,
+    terminate_all,
+    terminate_all_unseen,
+    waiting_backend,
+)
+
+LIMIT_S = 10
+
+
+pytestmark = pytest.mark.usefixtures("two_boxes")
+
+
+# ---------------------------------------------------------------- connections that break
+
+
+@every_door
+async def test_killed_connections_do_not_surface(database: Database, superuser: Driver, door: Door) -> None:
+    await fill(database, 5)
+    assert await terminate_all(superuser) == 5
+    assert await door(database, BOXES) == await superuser.fetch(BOXES.sql)
+    await fill(database, 5)
+    assert (database.counters.connects, database.counters.invalidations) == (10, 5)
+
+
+@every_door
+async def test_killed_connections_that_the_event_loop_has_not_seen_end_do_not_surface(
+    database: Database, database_url: str, superuser: Driver, door: Door
+) -> None:
+    await fill(database, 3)
+    assert terminate_all_unseen(database_url) == 3
+    assert await door(database, BOXES) == await superuser.fetch(BOXES.sql)
+    await fill(database, 3)
+    assert (database.counters.connects, database.counters.invalidations) == (6, 3)
+
+
+@every_door
+async def test_connection_found_to_be_closed_is_replaced_at_check_out(
+    database: Database, superuser: Driver, door: Door
+) -> None:
+    await fill(database, 1)
+    assert await terminate_all(superuser) == 1
+    await asyncio.sleep(0.05)  # by now the event loop has seen the end of the connection
+    assert await door(database, BOXES) == await superuser.fetch(BOXES.sql)
+    assert database.counters == PoolCounters(connects=2, check_outs=3, check_ins=3, invalidations=1, statements=1)
+
+
+async def test_read_that_loses_its_connection_is_asked_once_more(database: Database, closed_gate: Driver) -> None:
+    reading = asyncio.create_task(database.fetch(GATE, {}))
+    first = await waiting_backend(closed_gate)
+    await terminate(closed_gate, first)
+    await waiting_backend(closed_gate, but=first)
+    await closed_gate.execute("SELECT pg_advisory_unlock(1)")
+    assert len(await reading) == 1
+    assert database.counters == PoolCounters(connects=2, check_outs=2, check_ins=2, invalidations=1, statements=2)
+
+
+async def test_read_that_loses_its_connection_twice_is_given_up(database: Database, closed_gate: Driver) -> None:
+    reading = asyncio.create_task(database.fetch(GATE, {}))
+    first = await waiting_backend(closed_gate)
+    await terminate(closed_gate, first)
+    await terminate(closed_gate, await waiting_backend(closed_gate, but=first))
+    with pytest.raises(Unavailable) as caught:
+        await reading
+    assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", False)
+    assert database.counters.statements == 2
+
+
+async def test_snapshot_that_loses_its_connection_is_unavailable(database: Database, closed_gate: Driver) -> None:
+    reading = asyncio.create_task(read_door(database, GATE))
+    await terminate(closed_gate, await waiting_backend(closed_gate))
+    with pytest.raises(Unavailable) as caught:
+        await asyncio.wait_for(reading, LIMIT_S)
+    assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", False)
+    assert database.counters.statements == 1
+
+
+async def test_write_that_loses_its_connection_is_not_tried_again_and_leaves_nothing(
+    database: Database, closed_gate: Driver
+) -> None:
+    attempts = 0
+
+    async def work(transaction: Transaction) -> None:
+        nonlocal attempts
+        attempts += 1
+        await put_into(transaction, 1)
+        await transaction.fetch(GATE, {})
+
+    writing = asyncio.create_task(database.write(work))
+    await terminate(closed_gate, await waiting_backend(closed_gate))
+    with pytest.raises(Unavailable) as caught:
+        await writing
+    assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", False)
+    assert attempts == 1
+    assert await boxes(database) == [0, 0]
+
+
+async def test_connection_that_breaks_before_commit_leaves_nothing(database: Database, superuser: Driver) -> None:
+    async def work(transaction: Transaction) -> None:
+        await put_into(transaction, 1)
+        await terminate(superuser, transaction.driver.get_server_pid())
+
+    with pytest.raises(Unavailable) as caught:
+        await database.write(work)
+    assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", True)
+    assert await boxes(database) == [0, 0]
+
+
+@every_door
+@pytest.mark.parametrize(("part", "wrong"), [("host=", "host=/nowhere"), ("/t_", "/no_such_database_")])
+async def test_database_that_cannot_be_reached_is_unavailable(
+    settings: Settings, door: Door, part: str, wrong: str
+) -> None:
+    assert settings.database_url is not None
+    url = SecretStr(settings.database_url.get_secret_value().replace(part, wrong))
+    database = Database(settings.model_copy(update={"database_url": url}))
+    with pytest.raises(Unavailable) as caught:
+        await door(database, BOXES)
+    assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", False)
+
+
+def test_database_without_a_url_is_refused() -> None:
+    with pytest.raises(ValueError, match="database_url"):
+        Database(Settings())
+
+
+# ---------------------------------------------------------------- connections that come back
+
+
+async def test_every_event_of_the_pool_is_counted(open_database: OpenDatabase, superuser: Driver) -> None:
+    database = open_database(pool_size=2, pool_max_overflow=1)
+    assert database.counters == PoolCounters()
+    await boxes(database)
+    await boxes(database)
+    assert database.counters == PoolCounters(connects=1, check_outs=2, check_ins=2, statements=2)
+    await database.write(lambda transaction: put_into(transaction, 1))
+    assert database.counters == PoolCounters(connects=1, check_outs=3, check_ins=3, statements=3)
+    await fill(database, 3)  # one of them surplus, and closed when it comes back
+    assert database.counters == PoolCounters(connects=3, check_outs=6, check_ins=6, statements=3)
+    assert await terminate_all(superuser) == 2
+
+
+@every_door
+async def test_cancelled_task_gives_its_connection_back_outside_any_transaction(
+    open_database: OpenDatabase, closed_gate: Driver, door: Door
+) -> None:
+    database = open_database(pool_size=1, pool_max_overflow=0)
+    task = asyncio.ensure_future(door(database, GATE))
+    await waiting_backend(closed_gate)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await boxes(database) == [0, 0]
+    assert await states(closed_gate) == ["idle"]
+
+
+async def test_tasks_cancelled_at_any_moment_write_all_or_nothing_and_lose_no_connection(
+    open_database: OpenDatabase,
+) -> None:
+    database = open_database(pool_size=3, pool_max_overflow=0)
+    moments = random.Random(20261122)  # noqa: S311 - a repeatable mixture, not a secret
+    committed = 0
+
+    async def work(transaction: Transaction) -> None:
+        await put_into(transaction, 1)
+        await put_into(transaction, 2)
+
+    async def cancel_at_some_moment() -> bool:
+        task = asyncio.create_task(database.write(work))
+        for _ in range(moments.randint(1, 2)):
+            await asyncio.sleep(moments.random() * 0.01)
+            task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            return False
+        return True
+
+    committed = sum(await asyncio.gather(*(cancel_at_some_moment() for _ in range(150))))
+    one, other = await boxes(database)
+    assert one == other
+    # A write that was cancelled while COMMIT was under way may have happened.
+    assert committed <= one

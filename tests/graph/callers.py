@@ -1,0 +1,94 @@
+"""Callers of the served API: the real application under uvicorn on a real socket, and people who talk to it."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from db.engine import Database
+from graph.context import Services
+
+PASSWORD = "correct horse battery"
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to pytest."""
+        yield
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[str]:
+    """Serve `app` on a free port of the loopback interface, and give its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = _Server(uvicorn.Config(app, lifespan="on", http="httptools", log_config=None, access_log=False))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            if task.done():
+                await task
+            await asyncio.sleep(0.005)
+        host, port = listener.getsockname()
+        try:
+            yield f"http://{host}:{port}"
+        finally:
+            server.should_exit = True
+            await task
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user with a live session."""
+
+    number: int
+    username: str
+    token: str
+
+    @property
+    def id(self) -> str:
+        return f"user_{self.number}"
+
+
+class Client:
+    """A caller of the API over HTTP."""
+
+    def __init__(self, http: httpx.AsyncClient, services: Services) -> None:
+        self.http = http
+        self.services = services
+
+    @property
+    def database(self) -> Database:
+        """The pool of the served application."""
+        return self.services.database
+
+    async def post(self, query: str, *, by: Person | None = None, **variables: Any) -> httpx.Response:
+        """Send an operation and return the whole response."""
+        headers = {"authorization": f"Bearer {by.token}"} if by else {}
+        return await self.http.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+
+    async def run(self, query: str, *, by: Person | None = None, **variables: Any) -> dict[str, Any]:
+        """Send an operation and return the whole body."""
+        body: dict[str, Any] = (await self.post(query, by=by, **variables)).json()
+        return body
+
+    async def data(self, query: str, *, by: Person | None = None, **variables: Any) -> Any:
+        """Send an operation that has no errors and return its data."""
+        body = await self.run(query, by=by, **variables)
+        assert "errors" not in body, body["errors"]
+        return body["data"]
+
+    async def statements(self, query: str, *, by: Person | None = None, **variables: Any) -> int:
+        """Send an operation that has no errors and return how many statements it took."""
+        before = self.database.counters.statements
+        await self.data(query, by=by, **variables)
+        return self.database.counters.statements - before
+
+
+SignUp = Callable[..., Awaitable[Person]]

@@ -1,0 +1,48 @@
+"""The served API of a test, and how to make people who call it."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from db.sessions import Credentials, open_session
+from db.settings import Settings
+from db.users import NewUser, create_users
+from db.viewer import Viewer
+from graph.app import create_app
+from tests.graph.callers import PASSWORD, Client, Person, SignUp, serving
+
+
+@pytest.fixture
+async def app(settings: Settings) -> FastAPI:
+    """The application on this test's database."""
+    return create_app(settings)
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[Client]:
+    """An anonymous caller of the served application."""
+    async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as http:
+        yield Client(http, app.state.services)
+
+
+@pytest.fixture
+def sign_up(client: Client) -> SignUp:
+    """Make a user with a live session: `await sign_up("ada", admin=True)`. The password is PASSWORD."""
+
+    async def made(username: str, *, admin: bool = False) -> Person:
+        hashed = await client.services.passwords.hash(PASSWORD)
+        role = "admin" if admin else "member"
+        new = NewUser(f"{username}@example.com", username, hashed, role=role)
+        rows = await client.database.write(
+            lambda transaction: create_users(transaction, Viewer(is_admin=True), ("id",), [new])
+        )
+        number: int = rows[0]["id"]
+        session = await client.database.write(
+            lambda transaction: open_session(transaction, Credentials(number, hashed, role), username, 3600)
+        )
+        assert session.viewer.session_id is not None
+        return Person(number, username, client.services.tokens.sign(number, session.viewer.session_id).text)
+
+    return made
