@@ -137,8 +137,9 @@ class KeysetList:
     ) -> list[Page]:
         """Return a page for each of `parent_ids`, in their order, by one statement."""
         statement = _pages_by_parent(self, columns, viewer.audience, frozenset(given), request.shape)
-        values = {**given, **request.parameters(), "viewer_id": viewer.user_id, "parent_ids": parent_ids}
         groups: dict[int, list[Record]] = {parent_id: [] for parent_id in parent_ids}
+        # Each parent once, or one that is asked for twice would get its page twice over.
+        values = {**given, **request.parameters(), "viewer_id": viewer.user_id, "parent_ids": list(groups)}
         for row in await reader.fetch(statement, values):
             groups[row["parent_id"]].append(row)
         return [Page.of(groups[parent_id], request) for parent_id in parent_ids]

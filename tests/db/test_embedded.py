@@ -19,6 +19,8 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from db.embedded import EmbeddedError, EmbeddedServer, embedded_postgres
 
@@ -127,7 +129,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 def test_first_start_makes_a_database_owned_by_a_role_without_rights(data_dir: Path) -> None:
     with embedded_postgres(data_dir) as server:
-        assert server.url() == f"postgresql+asyncpg://folio@/folio?host={data_dir}/pgdata"
+        assert server.url() == f"postgresql+asyncpg://folio@/folio?host={data_dir}/pgdata&port=5432"
         assert server.log_file == data_dir / "server.log"
         assert _rows(
             server,
@@ -148,6 +150,35 @@ def test_socket_is_the_only_door_and_closed_to_other_accounts(used_data_dir: Pat
         assert (server.socket_dir / ".s.PGSQL.5432").stat().st_mode & 0o777 == 0o700
         assert server.socket_dir.stat().st_mode & 0o777 == 0o700
         assert used_data_dir.stat().st_mode & 0o777 == 0o700
+
+
+async def _fetch_through_sqlalchemy(url: str, statement: str) -> list[tuple[object, ...]]:
+    engine = create_async_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return [tuple(row) for row in await connection.execute(text(statement))]
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PGHOST": "127.0.0.1", "PGPORT": "6000", "PGUSER": "x", "PGDATABASE": "x", "PGPASSWORD": "x"},
+        {"PGHOST": "a.invalid:1,b.invalid:2", "PGPORT": "6000,6001"},
+        {"PGPORT": "6000", "PGSSLMODE": "require"},
+    ],
+    ids=["one server", "two servers", "TLS"],
+)
+def test_variables_that_name_another_server_lead_nowhere_else(
+    variables: dict[str, str], used_data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    statement = "SELECT current_user::text, current_database()::text, current_setting('data_directory')"
+    with embedded_postgres(used_data_dir) as server:
+        found = asyncio.run(_fetch_through_sqlalchemy(server.url(role="postgres"), statement))
+        assert found == _rows(server, statement, "postgres") == [("postgres", "folio", f"{used_data_dir}/pgdata")]
 
 
 def test_second_start_keeps_the_data_and_a_new_log(used_data_dir: Path) -> None:
@@ -377,13 +408,13 @@ def test_directory_that_cannot_be_made_is_an_error_with_advice(directory: Path) 
 
 
 def test_missing_wheel_is_an_error_that_names_the_extra(data_dir: Path) -> None:
-    # Without site-packages: the module stands on the standard library alone.
+    # Without site-packages: the modules stand on the standard library alone.
     command = [sys.executable, "-S", "-c", _USER, str(data_dir)]
     process = subprocess.run(  # noqa: S603 - as above
         command, cwd=_ROOT, env={}, capture_output=True, text=True, check=False
     )
     assert process.stderr.splitlines()[-1] == (
-        "db.embedded.EmbeddedError: There is no database: run `pip install 'folio[embedded]'` for the embedded"
+        "db.embedded_places.EmbeddedError: There is no database: run `pip install 'folio[embedded]'` for the embedded"
         " PostgreSQL, or set FOLIO_DATABASE_URL to the URL of a server."
     )
     assert not data_dir.exists()

@@ -29,7 +29,7 @@ async def client(app: FastAPI) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def sign_up(client: Client) -> SignUp:
-    """Make users with a live session, as in `await sign_up("ada", admin=True)`; their password is PASSWORD."""
+    """Make users with a live session; their password is PASSWORD."""
 
     async def made(username: str, *, admin: bool = False) -> Person:
         hashed = await client.services.passwords.hash(PASSWORD)

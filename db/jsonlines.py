@@ -1,0 +1,311 @@
+"""Users with their profiles, and posts, as JSON Lines: one object a line, UTF-8, out of a database and into one.
+
+    {"type":"user","username":"ada","email":"ada@example.com","isActive":true,"role":"member","createdAt":"…",
+     "updatedAt":"…","hashedPassword":"…","profile":{"displayName":"Ada","bio":null,"websiteUrl":null}}
+    {"type":"post","author":"ada","title":"…","content":"…","published":true,"views":7,"createdAt":"…","updatedAt":"…"}
+
+(Each on one line.) A user must have username and email, a post author, title and content; everything else may be left
+out, and is then what a new user or post has. Ids and versions belong to one database and are not in the file.
+
+Invariants:
+
+- What was exported and is imported into an empty database is exported to the same bytes again. Users come in the order
+  of their ids, then posts in that of theirs.
+- References are by username, and point up: an author stands on an earlier line, or is in the database already.
+- The system user is neither exported nor imported.
+- Password hashes leave the database only where they are asked for. A user imported without one has an unusable
+  password, which no sign-in matches, until a password is set.
+- Both ways it is all or nothing, one snapshot or one transaction, and memory does not grow with the file: the database
+  itself remembers which line a user came from.
+"""
+
+import datetime
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import BinaryIO
+
+import asyncpg
+import orjson
+from asyncpg import Record
+
+from db.engine import Database, Driver, Transaction
+from db.errors import Unavailable
+from db.line_fields import LINE_BYTES_MAX, LineError, PostLine, UserLine, parse_line
+
+__all__ = ["LineCounts", "LineError", "export_lines", "import_lines", "read_lines"]
+
+FETCH_ROWS = 200
+BATCH_LINES = 1000
+BATCH_BYTES = 8 * 1024 * 1024
+
+# A pipe may be slow; an ordinary transaction never waits for one.
+_ALLOW_PAUSES = "SET LOCAL idle_in_transaction_session_timeout = '10min'"
+
+
+@dataclass(frozen=True)
+class LineCounts:
+    """How many lines there were of each type."""
+
+    users: int
+    posts: int
+
+
+# ---------------------------------------------------------------- export
+
+_USERS = """
+SELECT username, email, is_active, role, created_at, updated_at,
+    CASE WHEN $1 THEN hashed_password END AS hashed_password,
+    user_id IS NOT NULL AS has_profile, display_name, bio, website_url
+FROM users LEFT JOIN profiles ON user_id = id WHERE role <> 'system' ORDER BY id
+"""
+_POSTS = """
+SELECT username, title, content, published, views, posts.created_at, posts.updated_at
+FROM posts JOIN users ON users.id = author_id ORDER BY posts.id
+"""
+
+
+async def export_lines(
+    database: Database,
+    write: Callable[[bytes], object],
+    progress: Callable[[str, int, int], None],
+    *,
+    with_password_hashes: bool = False,
+) -> LineCounts:
+    """Write all users, then all posts, as they are at one moment.
+
+    Args:
+        database: what to export.
+        write: takes some whole lines at a time.
+        progress: is told a table's name, how many of its rows are written, and how many there are.
+        with_password_hashes: whether whoever has the file may try passwords on it, and move users without new ones.
+
+    Raises:
+        Unavailable: the database does not answer, or not in time.
+    """
+    async with database.read() as snapshot:
+        driver = snapshot.driver
+        await driver.execute(_ALLOW_PAUSES)
+        counts = await driver.fetchrow(
+            "SELECT (SELECT count(*) FROM users WHERE role <> 'system'), (SELECT count(*) FROM posts)"
+        )
+        assert counts is not None
+        users, posts = counts
+        async for done, rows in _pages(driver, _USERS, with_password_hashes):
+            write(b"".join(map(_user_line, rows)))
+            progress("users", done, users)
+        async for done, rows in _pages(driver, _POSTS):
+            write(b"".join(map(_post_line, rows)))
+            progress("posts", done, posts)
+        return LineCounts(users, posts)
+
+
+async def _pages(driver: Driver, sql: str, *arguments: object) -> AsyncIterator[tuple[int, list[Record]]]:
+    """Yield the rows in pages from a cursor of the server's, each with how many there were by then."""
+    cursor = await driver.cursor(sql, *arguments)
+    done = 0
+    while rows := await cursor.fetch(FETCH_ROWS):
+        done += len(rows)
+        yield done, rows
+
+
+def _user_line(row: Record) -> bytes:
+    profile = {"displayName": row["display_name"], "bio": row["bio"], "websiteUrl": row["website_url"]}
+    hashed = {} if row["hashed_password"] is None else {"hashedPassword": row["hashed_password"]}
+    return _line(
+        {
+            "type": "user",
+            "username": row["username"],
+            "email": row["email"],
+            "isActive": row["is_active"],
+            "role": row["role"],
+            "createdAt": row["created_at"],
+            "updatedAt": row["updated_at"],
+            **hashed,
+            "profile": profile if row["has_profile"] else None,
+        }
+    )
+
+
+def _post_line(row: Record) -> bytes:
+    return _line(
+        {
+            "type": "post",
+            "author": row["username"],
+            "title": row["title"],
+            "content": row["content"],
+            "published": row["published"],
+            "views": row["views"],
+            "createdAt": row["created_at"],
+            "updatedAt": row["updated_at"],
+        }
+    )
+
+
+def _line(value: dict[str, object]) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+
+
+# ---------------------------------------------------------------- import
+
+
+def read_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of `file`, of a line that is too long only as much as shows that."""
+    return iter(partial(file.readline, LINE_BYTES_MAX + 2), b"")
+
+
+async def import_lines(database: Database, lines: Iterable[bytes], progress: Callable[[int], None]) -> LineCounts:
+    """Add the users and posts of `lines` to a database.
+
+    Args:
+        database: where to; it may have users already.
+        lines: as `read_lines` gives them.
+        progress: is told how many lines are done.
+
+    Raises:
+        LineError: the first line that cannot be imported. None was.
+        Refusal: while the file was read, somebody else took one of its names. Nothing was imported.
+        Unavailable: the database does not answer, or not in time. Nothing was imported.
+    """
+
+    async def work(transaction: Transaction) -> LineCounts:
+        try:
+            return await _import(transaction.driver, lines, progress)
+        except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
+            # Not to be tried again as other writes are: the lines have been read, and a pipe gives them once.
+            raise Unavailable("DATABASE_BUSY", "others write the same rows; nothing was imported, try again") from error
+
+    return await database.write(work)
+
+
+@dataclass
+class _Batch:
+    users: list[UserLine] = field(default_factory=list)
+    posts: list[PostLine] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, parsed: UserLine | PostLine, size: int) -> None:
+        if isinstance(parsed, UserLine):
+            self.users.append(parsed)
+        else:
+            self.posts.append(parsed)
+        self.size += size
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.users) + len(self.posts) >= BATCH_LINES or self.size >= BATCH_BYTES
+
+
+async def _import(driver: Driver, lines: Iterable[bytes], progress: Callable[[int], None]) -> LineCounts:
+    await driver.execute(_ALLOW_PAUSES)
+    # The tables grow under statements that are prepared once: a plan made for few users would be kept for many.
+    await driver.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+    await driver.execute("CREATE TEMP TABLE imported_users (user_id bigint, line bigint) ON COMMIT DROP")
+    now = datetime.datetime.now(datetime.UTC)
+    users = posts = number = 0
+    batch = _Batch()
+    for number, line in _numbered(lines):
+        try:
+            batch.add(parse_line(number, line.removesuffix(b"\n")), len(line))
+        except LineError:
+            # An earlier line may be at fault for what only the database knows: the first one is to be named.
+            await _write(driver, batch, now)
+            raise
+        if batch.is_full:
+            await _write(driver, batch, now)
+            users, posts, batch = users + len(batch.users), posts + len(batch.posts), _Batch()
+            progress(number)
+    await _write(driver, batch, now)
+    progress(number)
+    return LineCounts(users + len(batch.users), posts + len(batch.posts))
+
+
+def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    try:
+        for number, line in enumerate(lines, start=1):
+            yield number, line
+    except OSError as error:
+        raise LineError(number + 1, None, f"cannot be read: {error.strerror}") from error
+
+
+async def _write(driver: Driver, batch: _Batch, now: datetime.datetime) -> None:
+    taken = await _first_taken(driver, batch.users)
+    authors = await _author_ids(driver, batch.posts)
+    unknown = _first_unknown_author(batch, authors)
+    if taken is not None or unknown is not None:
+        raise min((error for error in (taken, unknown) if error is not None), key=lambda error: error.number)
+    authors |= await _insert_users(driver, batch.users, now)
+    columns = ["author_id", "title", "content", "published", "views", "created_at", "updated_at"]
+    records = [
+        (authors[post.author.lower()], post.title, post.content, post.published, post.views, *_instants(post, now))
+        for post in batch.posts
+    ]
+    await driver.copy_records_to_table("posts", columns=columns, records=records)
+
+
+def _instants(line: UserLine | PostLine, now: datetime.datetime) -> tuple[datetime.datetime, datetime.datetime]:
+    created = line.created_at or now
+    return created, line.updated_at or created
+
+
+async def _first_taken(driver: Driver, users: Sequence[UserLine]) -> LineError | None:
+    rows = await driver.fetch(
+        "SELECT lower(username) AS username, lower(email) AS email, line "
+        "FROM users LEFT JOIN imported_users ON user_id = id "
+        "WHERE lower(username) = any($1::text[]) OR lower(email) = any($2::text[])",
+        [user.username.lower() for user in users],
+        [user.email.lower() for user in users],
+    )
+    # From each name to the line that has it, which is None where the database had it before.
+    usernames = {row["username"]: row["line"] for row in rows}
+    emails = {row["email"]: row["line"] for row in rows}
+    for user in users:
+        for name, value, taken in (("username", user.username, usernames), ("email", user.email, emails)):
+            if value.lower() in taken:
+                line = taken[value.lower()]
+                where = "in the database" if line is None else f"on line {line}"
+                return LineError(user.number, name, f"is taken already, {where}")
+            taken[value.lower()] = user.number
+    return None
+
+
+async def _author_ids(driver: Driver, posts: Sequence[PostLine]) -> dict[str, int]:
+    rows = await driver.fetch(
+        "SELECT lower(username) AS username, id FROM users WHERE lower(username) = any($1::text[])",
+        list({post.author.lower() for post in posts}),
+    )
+    return {row["username"]: row["id"] for row in rows}
+
+
+def _first_unknown_author(batch: _Batch, authors: dict[str, int]) -> LineError | None:
+    lines = {user.username.lower(): user.number for user in batch.users}
+    for post in batch.posts:
+        author = post.author.lower()
+        if author not in authors and lines.get(author, post.number) >= post.number:
+            return LineError(post.number, "author", "is nobody in the database or on an earlier line")
+    return None
+
+
+async def _insert_users(driver: Driver, users: Sequence[UserLine], now: datetime.datetime) -> dict[str, int]:
+    """Insert `users` with their profiles, and return their ids by username in lower case."""
+    rows = await driver.fetch(
+        "SELECT nextval(pg_get_serial_sequence('users', 'id')) FROM generate_series(1, $1)", len(users)
+    )
+    # Drawn one after the other, so that ids rise with the lines.
+    numbered = list(zip((row[0] for row in rows), users, strict=True))
+    columns = ["id", "username", "email", "is_active", "role", "hashed_password", "created_at", "updated_at"]
+    records = [
+        (
+            *(user_id, user.username, user.email, user.is_active, user.role, user.hashed_password),
+            *_instants(user, now),
+        )
+        for user_id, user in numbered
+    ]
+    await driver.copy_records_to_table("users", columns=columns, records=records)
+    columns = ["user_id", "display_name", "bio", "website_url"]
+    profiles = [(user_id, *user.profile) for user_id, user in numbered if user.profile is not None]
+    await driver.copy_records_to_table("profiles", columns=columns, records=profiles)
+    lines = [(user_id, user.number) for user_id, user in numbered]
+    await driver.copy_records_to_table("imported_users", columns=["user_id", "line"], records=lines)
+    return {user.username.lower(): user_id for user_id, user in numbered}
