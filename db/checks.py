@@ -70,7 +70,7 @@ def check_profile(profile: Mapping[str, str | None]) -> list[Refusal]:
         if len(profile.get(name) or "") > length_max
     ]
     website_url = profile.get("website_url")
-    if website_url is not None and not _is_http_url(website_url):
+    if website_url is not None and len(website_url) <= WEBSITE_URL_LENGTH_MAX and not _is_http_url(website_url):
         message = "a website URL begins with http:// or https://, for example https://example.org"
         refusals.append(Refusal("INVALID_PROFILE", ("profile", "websiteUrl"), message))
     return refusals

@@ -20,8 +20,7 @@ Invariants:
 """
 
 import datetime
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import BinaryIO
 
@@ -31,24 +30,15 @@ from asyncpg import Record
 
 from db.engine import Database, Driver, Transaction
 from db.errors import Unavailable
-from db.line_fields import LINE_BYTES_MAX, LineError, PostLine, UserLine, parse_line
+from db.line_batches import CREATE_IMPORTED_USERS, Batch, LineCounts
+from db.line_fields import LINE_BYTES_MAX, LineError, parse_line
 
 __all__ = ["LineCounts", "LineError", "export_lines", "import_lines", "read_lines"]
 
 FETCH_ROWS = 200
-BATCH_LINES = 1000
-BATCH_BYTES = 8 * 1024 * 1024
 
 # A pipe may be slow; an ordinary transaction never waits for one.
 _ALLOW_PAUSES = "SET LOCAL idle_in_transaction_session_timeout = '10min'"
-
-
-@dataclass(frozen=True)
-class LineCounts:
-    """How many lines there were of each type."""
-
-    users: int
-    posts: int
 
 
 # ---------------------------------------------------------------- export
@@ -178,46 +168,27 @@ async def import_lines(database: Database, lines: Iterable[bytes], progress: Cal
     return await database.write(work)
 
 
-@dataclass
-class _Batch:
-    users: list[UserLine] = field(default_factory=list)
-    posts: list[PostLine] = field(default_factory=list)
-    size: int = 0
-
-    def add(self, parsed: UserLine | PostLine, size: int) -> None:
-        if isinstance(parsed, UserLine):
-            self.users.append(parsed)
-        else:
-            self.posts.append(parsed)
-        self.size += size
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.users) + len(self.posts) >= BATCH_LINES or self.size >= BATCH_BYTES
-
-
 async def _import(driver: Driver, lines: Iterable[bytes], progress: Callable[[int], None]) -> LineCounts:
     await driver.execute(_ALLOW_PAUSES)
     # The tables grow under statements that are prepared once: a plan made for few users would be kept for many.
     await driver.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-    await driver.execute("CREATE TEMP TABLE imported_users (user_id bigint, line bigint) ON COMMIT DROP")
+    await driver.execute(CREATE_IMPORTED_USERS)
     now = datetime.datetime.now(datetime.UTC)
-    users = posts = number = 0
-    batch = _Batch()
+    number, counts, batch = 0, LineCounts(), Batch()
     for number, line in _numbered(lines):
         try:
             batch.add(parse_line(number, line.removesuffix(b"\n")), len(line))
         except LineError:
             # An earlier line may be at fault for what only the database knows: the first one is to be named.
-            await _write(driver, batch, now)
+            await batch.write(driver, now)
             raise
         if batch.is_full:
-            await _write(driver, batch, now)
-            users, posts, batch = users + len(batch.users), posts + len(batch.posts), _Batch()
+            await batch.write(driver, now)
+            counts, batch = counts + batch.counts, Batch()
             progress(number)
-    await _write(driver, batch, now)
+    await batch.write(driver, now)
     progress(number)
-    return LineCounts(users + len(batch.users), posts + len(batch.posts))
+    return counts + batch.counts
 
 
 def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -227,85 +198,3 @@ def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
             yield number, line
     except OSError as error:
         raise LineError(number + 1, None, f"cannot be read: {error.strerror}") from error
-
-
-async def _write(driver: Driver, batch: _Batch, now: datetime.datetime) -> None:
-    taken = await _first_taken(driver, batch.users)
-    authors = await _author_ids(driver, batch.posts)
-    unknown = _first_unknown_author(batch, authors)
-    if taken is not None or unknown is not None:
-        raise min((error for error in (taken, unknown) if error is not None), key=lambda error: error.number)
-    authors |= await _insert_users(driver, batch.users, now)
-    columns = ["author_id", "title", "content", "published", "views", "created_at", "updated_at"]
-    records = [
-        (authors[post.author.lower()], post.title, post.content, post.published, post.views, *_instants(post, now))
-        for post in batch.posts
-    ]
-    await driver.copy_records_to_table("posts", columns=columns, records=records)
-
-
-def _instants(line: UserLine | PostLine, now: datetime.datetime) -> tuple[datetime.datetime, datetime.datetime]:
-    created = line.created_at or now
-    return created, line.updated_at or created
-
-
-async def _first_taken(driver: Driver, users: Sequence[UserLine]) -> LineError | None:
-    rows = await driver.fetch(
-        "SELECT lower(username) AS username, lower(email) AS email, line "
-        "FROM users LEFT JOIN imported_users ON user_id = id "
-        "WHERE lower(username) = any($1::text[]) OR lower(email) = any($2::text[])",
-        [user.username.lower() for user in users],
-        [user.email.lower() for user in users],
-    )
-    # From each name to the line that has it, which is None where the database had it before.
-    usernames = {row["username"]: row["line"] for row in rows}
-    emails = {row["email"]: row["line"] for row in rows}
-    for user in users:
-        for name, value, taken in (("username", user.username, usernames), ("email", user.email, emails)):
-            if value.lower() in taken:
-                line = taken[value.lower()]
-                where = "in the database" if line is None else f"on line {line}"
-                return LineError(user.number, name, f"is taken already, {where}")
-            taken[value.lower()] = user.number
-    return None
-
-
-async def _author_ids(driver: Driver, posts: Sequence[PostLine]) -> dict[str, int]:
-    rows = await driver.fetch(
-        "SELECT lower(username) AS username, id FROM users WHERE lower(username) = any($1::text[])",
-        list({post.author.lower() for post in posts}),
-    )
-    return {row["username"]: row["id"] for row in rows}
-
-
-def _first_unknown_author(batch: _Batch, authors: dict[str, int]) -> LineError | None:
-    lines = {user.username.lower(): user.number for user in batch.users}
-    for post in batch.posts:
-        author = post.author.lower()
-        if author not in authors and lines.get(author, post.number) >= post.number:
-            return LineError(post.number, "author", "is nobody in the database or on an earlier line")
-    return None
-
-
-async def _insert_users(driver: Driver, users: Sequence[UserLine], now: datetime.datetime) -> dict[str, int]:
-    """Insert `users` with their profiles, and return their ids by username in lower case."""
-    rows = await driver.fetch(
-        "SELECT nextval(pg_get_serial_sequence('users', 'id')) FROM generate_series(1, $1)", len(users)
-    )
-    # Drawn one after the other, so that ids rise with the lines.
-    numbered = list(zip((row[0] for row in rows), users, strict=True))
-    columns = ["id", "username", "email", "is_active", "role", "hashed_password", "created_at", "updated_at"]
-    records = [
-        (
-            *(user_id, user.username, user.email, user.is_active, user.role, user.hashed_password),
-            *_instants(user, now),
-        )
-        for user_id, user in numbered
-    ]
-    await driver.copy_records_to_table("users", columns=columns, records=records)
-    columns = ["user_id", "display_name", "bio", "website_url"]
-    profiles = [(user_id, *user.profile) for user_id, user in numbered if user.profile is not None]
-    await driver.copy_records_to_table("profiles", columns=columns, records=profiles)
-    lines = [(user_id, user.number) for user_id, user in numbered]
-    await driver.copy_records_to_table("imported_users", columns=["user_id", "line"], records=lines)
-    return {user.username.lower(): user_id for user_id, user in numbered}

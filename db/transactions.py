@@ -13,6 +13,7 @@ Invariants, each held by the database or by the order of the steps in `_settle`:
 """
 
 import datetime
+import decimal
 import hashlib
 import uuid
 from collections.abc import Sequence
@@ -59,6 +60,8 @@ from db.users import VIEWER_ID, User
 from db.viewer import Audience, Viewer
 
 MEMO_LENGTH_MAX = 500
+# The default context would round to 28 digits, and take two different amounts for the same.
+_EXACT = decimal.Context(prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, traps=[])
 
 
 class IdempotencyKey(Model):
@@ -211,7 +214,7 @@ class Movement:
 
     def request_hash(self) -> bytes:
         """Return a digest of everything asked for but the key; 12.5 and 12.50 ask for the same."""
-        amount = format(self.amount.normalize(), "f")
+        amount = str(self.amount.normalize(_EXACT))
         return hashlib.sha256(orjson.dumps([self.operation, self.from_id, self.to_id, amount, self.memo])).digest()
 
 

@@ -16,6 +16,7 @@ from db.money import from_minor
 from db.transactions import TRANSACTIONS, TRANSACTIONS_ORDER
 from graph.connections import After, Before, Connection, First, Last, PageArguments, list_of_parent
 from graph.context import Info, columns_below
+from graph.cost import PAGE
 from graph.fields import column, computed, identity
 from graph.ids import Kind, parse
 from graph.nodes import Node
@@ -75,6 +76,7 @@ class Account(Node):
         _transactions,
         ("id",),
         "Transactions from or to this account, newest first. Empty unless the viewer may see the balance.",
+        directives=[PAGE],
     )
 
 

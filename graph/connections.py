@@ -16,6 +16,7 @@ from asyncpg import Record
 from db.cursors import CursorError, Order, Term
 from db.pages import Columns, Filter, KeysetList, Page, PageRequest
 from graph.context import Context
+from graph.cost import COUNT
 from graph.errors import BadInput
 
 PAGE_SIZE_DEFAULT = 20
@@ -198,7 +199,9 @@ class Connection(Generic[T]):
     nodes: list[T] = strawberry.field(resolver=_nodes, description="The page without cursors.")
     page_info: PageInfo = strawberry.field(resolver=_page_info, description="Where the page lies in the list.")
     total_count: int = strawberry.field(
-        resolver=_total_count, description="How many there are in the whole list; counted only where it is selected."
+        resolver=_total_count,
+        description="How many there are in the whole list; counted only where it is selected.",
+        directives=[COUNT],
     )
 
 

@@ -5,7 +5,7 @@ field names the columns it reads, and that declaration is the one source: Strawb
 and `graph.selection` finds out from it what to read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import strawberry
@@ -40,6 +40,19 @@ def identity(kind: Kind, description: str) -> Any:
     return computed(resolve, ("id",), description)
 
 
-def computed(resolve: Callable[..., Any], columns: Columns, description: str, *, name: str | None = None) -> Any:
+def computed(
+    resolve: Callable[..., Any],
+    columns: Columns,
+    description: str,
+    *,
+    name: str | None = None,
+    directives: Sequence[object] = (),
+) -> Any:
     """Declare a field that `resolve` makes of `columns`, be it a value or an edge to other rows."""
-    return strawberry.field(resolver=resolve, description=description, name=name, metadata={COLUMNS_METADATA: columns})
+    return strawberry.field(
+        resolver=resolve,
+        description=description,
+        name=name,
+        metadata={COLUMNS_METADATA: columns},
+        directives=directives,
+    )

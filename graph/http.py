@@ -52,6 +52,7 @@ class GraphQLRequest:
     query: str
     operation_name: str | None
     variables: dict[str, Any] | None
+    asks_cost: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class GraphQLEndpoint:
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive, request_id: str) -> Answer:
         if scope["method"] != "POST":
             return self._page(scope, headers)
-        media_type = _negotiated(headers.get("accept"))
+        media_type = _negotiated(",".join(headers.getlist("accept")))
         _check_content_type(headers.get("content-type"))
         body = await self._body(headers, receive)
         request = parse_body(body)
@@ -124,6 +125,8 @@ class GraphQLEndpoint:
         content: dict[str, Any] = {"data": result.data}
         if result.errors:
             content["errors"] = [presented(error, request_id).formatted for error in result.errors]
+        if request.asks_cost:
+            content["extensions"] = {"cost": operation.pricing.price(request.variables or {}).told()}
         return Answer(200, orjson.dumps(content), media_type, {}), operation.name or "-"
 
     def _page(self, scope: Scope, headers: Headers) -> Answer:
@@ -188,12 +191,13 @@ def parse_body(body: bytes) -> GraphQLRequest:
         raise HttpRefused(400, "BAD_REQUEST", "operationName should be a string or null")
     if variables is not None and not isinstance(variables, dict):
         raise HttpRefused(400, "BAD_REQUEST", "variables should be an object or null")
-    if parsed.get("extensions") is not None and not isinstance(parsed["extensions"], dict):
+    extensions = parsed.get("extensions")
+    if extensions is not None and not isinstance(extensions, dict):
         raise HttpRefused(400, "BAD_REQUEST", "extensions should be an object or null")
     # PostgreSQL's text holds every character but this one.
     if b"\\u0000" in body and _holds_nul(variables):
         raise HttpRefused(400, "BAD_REQUEST", "variables hold the character U+0000, which no text may have")
-    return GraphQLRequest(query, operation_name, variables)
+    return GraphQLRequest(query, operation_name, variables, asks_cost=(extensions or {}).get("cost") is True)
 
 
 def _holds_nul(value: object) -> bool:
@@ -216,7 +220,7 @@ def _check_content_type(content_type: str | None) -> None:
         raise HttpRefused(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type should be application/json, in UTF-8")
 
 
-def _negotiated(accept: str | None) -> str:
+def _negotiated(accept: str) -> str:
     """Return the media type to answer with: the client's favourite of the two, the newer one where it does not mind."""
     ranges = dict(_media_range(part) for part in (accept or "*/*").split(","))
     fallback = ranges.get("application/*", ranges.get("*/*", 0.0))

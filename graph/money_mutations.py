@@ -15,7 +15,7 @@ from db.transactions import Movement
 from graph.accounts import Account, Transaction
 from graph.context import Info, columns_below
 from graph.ids import Kind, parse
-from graph.mutations import code, mutation, user_errors
+from graph.mutations import code, errors_field, mutation, user_errors
 from graph.nodes import UserError
 from graph.scalars import CurrencyCode
 
@@ -49,7 +49,7 @@ class OpenAccountPayload:
     """The payload of openAccount."""
 
     account: Account | None = strawberry.field(default=None, description="The new account, empty.")
-    user_errors: list[OpenAccountUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[OpenAccountUserError] = errors_field()
 
 
 @strawberry.input(
@@ -93,7 +93,7 @@ class DepositPayload:
         default=False,
         description="True where this key had already been settled and its first result is given again.",
     )
-    user_errors: list[DepositUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[DepositUserError] = errors_field()
 
 
 @strawberry.input(description="Money goes from one account to another of the same currency, both or neither.")
@@ -139,7 +139,7 @@ class TransferPayload:
         default=False,
         description="True where this key had already been settled and its first result is given again.",
     )
-    user_errors: list[TransferUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[TransferUserError] = errors_field()
 
 
 # ---------------------------------------------------------------- resolvers

@@ -8,6 +8,7 @@ from strawberry.extensions import FieldExtension
 from strawberry.types.field import StrawberryField
 
 from db.errors import Refusal
+from graph.cost import FREE, WRITE
 from graph.errors import BadInput
 from graph.nodes import path_of
 from graph.permissions import PUBLIC_MUTATIONS, signed_in
@@ -58,14 +59,21 @@ class SignedInOnly(FieldExtension):
         return await next_(source, info, **kwargs)
 
 
-def mutation(resolve: Callable[..., Awaitable[Any]], description: str) -> Any:
+def mutation(resolve: Callable[..., Awaitable[Any]], description: str, *directives: object) -> Any:
     """Declare a mutation field. Without sign-in it is refused, unless it is one of the public ones."""
-    return strawberry.mutation(resolver=resolve, description=description, extensions=[SignedInOnly()])
+    return strawberry.mutation(
+        resolver=resolve, description=description, extensions=[SignedInOnly()], directives=directives or [WRITE]
+    )
 
 
 def code(name: str) -> Any:
     """Return the enum value of the error code `name`, with its one description."""
     return strawberry.enum_value(name, description=_CODES[name])
+
+
+def errors_field() -> Any:
+    """Declare a payload's `userErrors`."""
+    return strawberry.field(default_factory=list, description="Why it was refused.", directives=[FREE])
 
 
 def user_errors(error_type: Callable[..., E_], codes: Any, refusals: list[Refusal]) -> list[E_]:

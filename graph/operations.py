@@ -29,6 +29,7 @@ from graphql import (
 
 from db.viewer import Viewer
 from graph.context import Context, Services
+from graph.limits import Pricing
 from graph.selection import Selection
 
 OPERATIONS_CACHED_MAX = 1000
@@ -56,6 +57,7 @@ class Operation:
     document: DocumentNode
     definition: OperationDefinitionNode
     selection: Selection
+    pricing: Pricing
 
     @property
     def name(self) -> str | None:
@@ -142,7 +144,12 @@ class Operations:
         else:
             raise _which("the document has no operation, only fragments")
         fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
-        return Operation(document, definition, Selection(self._schema, definition, fragments))
+        return Operation(
+            document,
+            definition,
+            Selection(self._schema, definition, fragments),
+            Pricing(self._schema, definition, fragments),
+        )
 
     async def run(
         self, operation: Operation, variables: Mapping[str, Any] | None, services: Services, viewer: Viewer
@@ -150,8 +157,11 @@ class Operations:
         """Execute `operation` as `viewer`.
 
         Raises:
-            RequestRefused: the variables do not fit the operation, so that it never ran.
+            RequestRefused: the operation is too large, or the variables do not fit it, so that it never ran.
         """
+        violations = operation.pricing.price(variables or {}).violations()
+        if violations:
+            raise RequestRefused(*violations)
         context = Context(services, viewer, operation.selection)
         outcome = execute(
             self._schema,

@@ -12,12 +12,15 @@ from db.errors import Refusal
 from db.posts import NewPost
 from graph.connections import Edge
 from graph.context import Info, columns_below
+from graph.cost import WRITE, ListSize
 from graph.errors import BadInput
 from graph.ids import Kind, global_id, parse
-from graph.mutations import bulk_size_checked, code, mutation, user_errors
+from graph.mutations import BULK_MAX, bulk_size_checked, code, errors_field, mutation, user_errors
 from graph.nodes import UserError
 from graph.permissions import signed_in
 from graph.posts import Post, post_order
+
+CREATED_POSTS = ListSize(assumed_size=BULK_MAX, sized_fields=["posts"])
 
 
 @strawberry.input(description="A post to create.")
@@ -56,7 +59,7 @@ class CreatePostPayload:
     post_edge: Edge[Post] | None = strawberry.field(
         default=None, description="The new post at its place in the list of posts, newest first."
     )
-    user_errors: list[CreatePostUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[CreatePostUserError] = errors_field()
 
 
 @strawberry.input(description="All posts or none. At most 100.")
@@ -73,7 +76,7 @@ class CreatePostsPayload:
     posts: list[Post] | None = strawberry.field(
         default=None, description="The new posts, in the order of the input; null where there are none."
     )
-    user_errors: list[CreatePostUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[CreatePostUserError] = errors_field()
 
 
 @strawberry.input(description="Absent fields stay as they are.")
@@ -114,7 +117,7 @@ class UpdatePostPayload:
     """The payload of updatePost."""
 
     post: Post | None = strawberry.field(default=None, description="The post as it is now.")
-    user_errors: list[UpdatePostUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[UpdatePostUserError] = errors_field()
 
 
 @strawberry.input(description="A post to delete.")
@@ -143,7 +146,7 @@ class DeletePostPayload:
     """The payload of deletePost."""
 
     deleted_post_id: strawberry.ID | None = strawberry.field(default=None, description="The id that is gone.")
-    user_errors: list[DeletePostUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[DeletePostUserError] = errors_field()
 
 
 @strawberry.input(description="A post that was viewed.")
@@ -172,9 +175,7 @@ class RecordPostViewPayload:
     """The payload of recordPostView."""
 
     post: Post | None = strawberry.field(default=None, description="The post with the view counted.")
-    user_errors: list[RecordPostViewUserError] = strawberry.field(
-        default_factory=list, description="Why it was refused."
-    )
+    user_errors: list[RecordPostViewUserError] = errors_field()
 
 
 # ---------------------------------------------------------------- resolvers
@@ -184,7 +185,7 @@ async def create_post(
     info: Info, input_: Annotated[CreatePostInput, strawberry.argument(name="input", description="The post.")]
 ) -> CreatePostPayload:
     """Create one post."""
-    created, refusals = await _create(info, [input_])
+    created, refusals = await _create(info, [input_], ["input"])
     if refusals:
         # One post has no index in the path of the field.
         alone = [Refusal(refusal.code, refusal.field[2:], refusal.message) for refusal in refusals]
@@ -198,14 +199,20 @@ async def create_posts(
 ) -> CreatePostsPayload:
     """Create many posts, all or none."""
     bulk_size_checked(input_.posts, "input.posts")
-    created, refusals = await _create(info, input_.posts)
+    places = [f"input.posts[{index}]" for index in range(len(input_.posts))]
+    created, refusals = await _create(info, input_.posts, places)
     if refusals:
         return CreatePostsPayload(user_errors=user_errors(CreatePostUserError, CreatePostErrorCode, refusals))
     return CreatePostsPayload(posts=created)
 
 
-async def _create(info: Info, inputs: Sequence[CreatePostInput]) -> tuple[list[Post], list[Refusal]]:
-    """Return the created posts or the refusals, whose fields begin with `posts` and the index."""
+async def _create(
+    info: Info, inputs: Sequence[CreatePostInput], places: Sequence[str]
+) -> tuple[list[Post], list[Refusal]]:
+    """Return the created posts or the refusals, whose fields begin with `posts` and the index.
+
+    `places` says where each input stands in the arguments, for the one who wrote a malformed id.
+    """
     context, columns = info.context, columns_below(info, "Post", *post_order(None).columns)
     viewer_id = signed_in(context.viewer)
     refusals = [
@@ -213,7 +220,10 @@ async def _create(info: Info, inputs: Sequence[CreatePostInput]) -> tuple[list[P
         for index, one in enumerate(inputs)
         for refusal in checks.check_title(one.title) + checks.check_content(one.content)
     ]
-    posts = [NewPost(_author(one, viewer_id), one.title, one.content, one.published) for one in inputs]
+    posts = [
+        NewPost(_author(one, viewer_id, place), one.title, one.content, one.published)
+        for one, place in zip(inputs, places, strict=True)
+    ]
     refusals += [
         Refusal("AUTHOR_NOT_FOUND", ("posts", str(index), "authorId"), "no such user")
         for index in await repository.indexes_without_author(context.database, context.viewer, posts)
@@ -229,8 +239,8 @@ async def _create(info: Info, inputs: Sequence[CreatePostInput]) -> tuple[list[P
     return [Post(row=row) for row in rows], []
 
 
-def _author(one: CreatePostInput, viewer_id: int) -> int:
-    return viewer_id if one.author_id is None else parse(one.author_id, Kind.USER, "authorId")
+def _author(one: CreatePostInput, viewer_id: int, place: str) -> int:
+    return viewer_id if one.author_id is None else parse(one.author_id, Kind.USER, f"{place}.authorId")
 
 
 async def update_post(
@@ -305,7 +315,7 @@ class PostMutations:
     """The mutations of posts."""
 
     create_post: CreatePostPayload = mutation(create_post, "Creates a post by the viewer; administrators, by anyone.")
-    create_posts: CreatePostsPayload = mutation(create_posts, "Creates posts in bulk.")
+    create_posts: CreatePostsPayload = mutation(create_posts, "Creates posts in bulk.", WRITE, CREATED_POSTS)
     update_post: UpdatePostPayload = mutation(update_post, "Changes a post; its author or an administrator may.")
     delete_post: DeletePostPayload = mutation(delete_post, "Deletes a post; its author or an administrator may.")
     record_post_view: RecordPostViewPayload = mutation(record_post_view, "Counts one view of a post.")

@@ -25,6 +25,7 @@ from graph.connections import (
     whole_list,
 )
 from graph.context import Info, columns_below
+from graph.cost import COUNT, PAGE, ListSize
 from graph.errors import BadInput
 from graph.fields import column, computed, identity
 from graph.ids import Kind, parse
@@ -33,6 +34,9 @@ from graph.users import User
 
 SEARCH_LENGTH_MAX = 500
 OFFSET_MAX = 100_000
+NUMBERED_PAGE = ListSize(
+    assumed_size=10, slicing_arguments=["pageSize"], sized_fields=["posts"], require_one_slicing_argument=False
+)
 STALE = {"code": "CONCURRENT_CHANGE"}
 
 
@@ -186,8 +190,12 @@ class PaginatedPosts:
     posts: list[Post] = strawberry.field(description="The posts on this page; none behind the last page.")
     page: int = strawberry.field(description="The number of this page; the first is 1.")
     page_size: int = strawberry.field(description="How many posts a full page has.")
-    total: int = strawberry.field(resolver=_total, description="How many posts there are on all pages.")
-    total_pages: int = strawberry.field(resolver=_total_pages, description="How many pages there are; 0 without posts.")
+    total: int = strawberry.field(
+        resolver=_total, description="How many posts there are on all pages.", directives=[COUNT]
+    )
+    total_pages: int = strawberry.field(
+        resolver=_total_pages, description="How many pages there are; 0 without posts.", directives=[COUNT]
+    )
 
 
 async def posts_page(
@@ -226,8 +234,12 @@ class PostQueries:
         resolver=post, description="The post with this id; null where the viewer can see none."
     )
     posts: Connection[Post] = strawberry.field(
-        resolver=posts, description="All posts that the viewer may see: published ones, and their own drafts."
+        resolver=posts,
+        description="All posts that the viewer may see: published ones, and their own drafts.",
+        directives=[PAGE],
     )
     posts_page: PaginatedPosts = strawberry.field(
-        resolver=posts_page, description="As `posts`, in numbered pages; not deeper than 100,000 posts."
+        resolver=posts_page,
+        description="As `posts`, in numbered pages; not deeper than 100,000 posts.",
+        directives=[NUMBERED_PAGE],
     )

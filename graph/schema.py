@@ -11,6 +11,7 @@ from strawberry.tools import merge_types
 
 from graph.accounts import MoneyQueries, account_of_id, transaction_of_id
 from graph.context import Info
+from graph.cost import ListSize
 from graph.errors import BadInput
 from graph.ids import Kind, parse_any
 from graph.money_mutations import MoneyMutations
@@ -59,7 +60,9 @@ class NodeQueries:
         resolver=node, description="The object with this id; null where the viewer can see none."
     )
     nodes: list[Node | None] = strawberry.field(
-        resolver=nodes, description="The objects with these ids, in their order; null where the viewer can see none."
+        resolver=nodes,
+        description="The objects with these ids, in their order; null where the viewer can see none.",
+        directives=[ListSize(assumed_size=NODES_MAX)],
     )
 
 

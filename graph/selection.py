@@ -74,15 +74,15 @@ class Selection:
         if isinstance(node, FieldNode):
             self._visit_field(parent, node, sink)
         elif isinstance(node, InlineFragmentNode):
-            condition = node.type_condition
-            self._walk(self._narrowed(parent, condition.name.value if condition else None), node.selection_set, sink)
+            condition = node.type_condition.name.value if node.type_condition else None
+            self._walk(narrowed(self._schema, parent, condition), node.selection_set, sink)
         elif isinstance(node, FragmentSpreadNode):
             fragment = self._fragments[node.name.value]
             visit = (id(sink), parent.name, node.name.value)
             if visit not in self._visited:
                 self._visited.add(visit)
-                narrowed = self._narrowed(parent, fragment.type_condition.name.value)
-                self._walk(narrowed, fragment.selection_set, sink)
+                within = narrowed(self._schema, parent, fragment.type_condition.name.value)
+                self._walk(within, fragment.selection_set, sink)
 
     def _visit_field(self, parent: Composite, node: FieldNode, sink: Sink) -> None:
         name = node.name.value
@@ -100,12 +100,6 @@ class Selection:
         opens = self._is_root(parent) or is_row_backed(parent)
         self._walk(target, node.selection_set, self._sinks.setdefault((parent.name, name), {}) if opens else sink)
 
-    def _narrowed(self, parent: Composite, condition: str | None) -> Composite:
-        narrowed = self._schema.get_type(condition) if condition else None
-        if is_object_type(parent) or not isinstance(narrowed, GraphQLObjectType | GraphQLInterfaceType):
-            return parent
-        return narrowed
-
     def _concrete(self, parent: Composite) -> Iterator[GraphQLObjectType]:
         if isinstance(parent, GraphQLObjectType):
             yield parent
@@ -115,6 +109,14 @@ class Selection:
     def _is_root(self, parent: Composite) -> bool:
         schema = self._schema
         return parent in (schema.query_type, schema.mutation_type, schema.subscription_type)
+
+
+def narrowed(schema: GraphQLSchema, parent: Composite, condition: str | None) -> Composite:
+    """Return the type that the fields of a fragment on the type `condition` are looked up in, within `parent`."""
+    conditional = schema.get_type(condition) if condition else None
+    if is_object_type(parent) or not isinstance(conditional, GraphQLObjectType | GraphQLInterfaceType):
+        return parent
+    return conditional
 
 
 def declared_columns(field: GraphQLField) -> Columns | None:

@@ -12,7 +12,8 @@ from db.errors import Refusal
 from db.sessions import OpenSession
 from db.viewer import ANONYMOUS
 from graph.context import Context, Info
-from graph.mutations import mutation, user_errors
+from graph.cost import PASSWORD
+from graph.mutations import errors_field, mutation, user_errors
 from graph.nodes import UserError
 from graph.users import User, user_of_id
 
@@ -56,7 +57,7 @@ class SignInPayload:
         default=None, description="When the access token stops working."
     )
     viewer: User | None = strawberry.field(default=None, description="The user who is signed in now.")
-    user_errors: list[SignInUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[SignInUserError] = errors_field()
 
 
 @strawberry.input(description="Which session goes on.")
@@ -94,9 +95,7 @@ class RefreshSessionPayload:
         default=None, description="When the access token stops working."
     )
     viewer: User | None = strawberry.field(default=None, description="The user of the session.")
-    user_errors: list[RefreshSessionUserError] = strawberry.field(
-        default_factory=list, description="Why it was refused."
-    )
+    user_errors: list[RefreshSessionUserError] = errors_field()
 
 
 @strawberry.type(description="The end of a session.")
@@ -197,7 +196,7 @@ async def sign_out(info: Info) -> SignOutPayload:
 class SessionMutations:
     """The mutations of sessions."""
 
-    sign_in: SignInPayload = mutation(sign_in, "Opens a session; failed attempts are limited for each login.")
+    sign_in: SignInPayload = mutation(sign_in, "Opens a session; failed attempts are limited for each login.", PASSWORD)
     refresh_session: RefreshSessionPayload = mutation(
         refresh_session, "Exchanges a refresh token for new tokens; send it without the expired access token."
     )

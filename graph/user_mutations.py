@@ -14,11 +14,14 @@ from db.errors import Refusal
 from db.sessions import end_sessions_of
 from db.users import NewUser
 from graph.context import Context, Info, columns_below
+from graph.cost import PASSWORD, Cost, ListSize
 from graph.errors import BadInput
 from graph.ids import Kind, global_id, parse
-from graph.mutations import bulk_size_checked, code, mutation, user_errors
+from graph.mutations import BULK_MAX, bulk_size_checked, code, errors_field, mutation, user_errors
 from graph.nodes import UserError
 from graph.users import User
+
+CREATED_USERS = ListSize(assumed_size=BULK_MAX, sized_fields=["users"])
 
 
 @strawberry.input(description="What a user tells of themself. Absent fields stay as they are; null clears one.")
@@ -77,7 +80,7 @@ class CreateUserPayload:
     """The payload of createUser."""
 
     user: User | None = strawberry.field(default=None, description="The new user.")
-    user_errors: list[CreateUserUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[CreateUserUserError] = errors_field()
 
 
 @strawberry.input(description="All users or none. Administrators only. At most 100.")
@@ -94,7 +97,7 @@ class CreateUsersPayload:
     users: list[User] | None = strawberry.field(
         default=None, description="The new users, in the order of the input; null where there are none."
     )
-    user_errors: list[CreateUserUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[CreateUserUserError] = errors_field()
 
 
 @strawberry.input(description="Absent fields stay as they are; an explicit null clears a field that may be null.")
@@ -145,7 +148,7 @@ class UpdateUserPayload:
     """The payload of updateUser."""
 
     user: User | None = strawberry.field(default=None, description="The user as they are now.")
-    user_errors: list[UpdateUserUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[UpdateUserUserError] = errors_field()
 
 
 @strawberry.input(
@@ -179,7 +182,7 @@ class DeleteUserPayload:
     """The payload of deleteUser."""
 
     deleted_user_id: strawberry.ID | None = strawberry.field(default=None, description="The id that is gone.")
-    user_errors: list[DeleteUserUserError] = strawberry.field(default_factory=list, description="Why it was refused.")
+    user_errors: list[DeleteUserUserError] = errors_field()
 
 
 # ---------------------------------------------------------------- resolvers
@@ -214,7 +217,7 @@ async def _create(info: Info, inputs: Sequence[CreateUserInput]) -> tuple[list[U
     """Return the created users or the refusals, whose fields begin with `users` and the index."""
     context, columns = info.context, columns_below(info, "User", "id")
     refusals = [refusal for index, one in enumerate(inputs) for refusal in _faults(one, index)]
-    refusals += _repeated("EMAIL_TAKEN", "email", [one.email for one in inputs])
+    refusals += _repeated("EMAIL_TAKEN", "email", [_one_spelling(one.email) for one in inputs])
     refusals += _repeated("USERNAME_TAKEN", "username", [one.username for one in inputs])
     if refusals:
         return [], refusals
@@ -248,6 +251,13 @@ def _repeated(code: str, field: str, values: list[str]) -> list[Refusal]:
             message = f"the same {field} as that of user {earlier} of this input"
             refusals.append(Refusal(code, ("users", str(index), field), message))
     return refusals
+
+
+def _one_spelling(email: str) -> str:
+    try:
+        return checks.normal_email(email)
+    except Refusal:
+        return email  # refused already; the same fault twice is a repetition, too
 
 
 async def _new_user(context: Context, one: CreateUserInput) -> NewUser:
@@ -355,7 +365,9 @@ async def delete_user(
 class UserMutations:
     """The mutations of users."""
 
-    create_user: CreateUserPayload = mutation(create_user, "Creates a user; anyone may.")
-    create_users: CreateUsersPayload = mutation(create_users, "Creates users in bulk; administrators only.")
+    create_user: CreateUserPayload = mutation(create_user, "Creates a user; anyone may.", PASSWORD)
+    create_users: CreateUsersPayload = mutation(
+        create_users, "Creates users in bulk; administrators only.", Cost(weight="10000"), CREATED_USERS
+    )
     update_user: UpdateUserPayload = mutation(update_user, "Changes a user; the user themself or an administrator may.")
     delete_user: DeleteUserPayload = mutation(delete_user, "Deletes a user; the user themself or an administrator may.")

@@ -26,6 +26,7 @@ from graph.connections import (
     whole_list,
 )
 from graph.context import Info, columns_below
+from graph.cost import PAGE
 from graph.fields import column, computed, identity
 from graph.ids import Kind, parse
 from graph.nodes import DateTimeRange, Node, given
@@ -105,10 +106,13 @@ class User(Node):
     version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")
     profile: Profile | None = computed(_profile, ("id",), "What the user tells of themself; null where nothing yet.")
     posts: Connection[Annotated["Post", strawberry.lazy("graph.posts")]] = computed(
-        _posts, ("id",), "Published posts; drafts too where the viewer is this user or an administrator."
+        _posts,
+        ("id",),
+        "Published posts; drafts too where the viewer is this user or an administrator.",
+        directives=[PAGE],
     )
     accounts: Connection[Annotated["Account", strawberry.lazy("graph.accounts")]] = computed(
-        _accounts, ("id",), "Empty unless the viewer is this user or an administrator. Oldest first."
+        _accounts, ("id",), "Empty unless the viewer is this user or an administrator. Oldest first.", directives=[PAGE]
     )
 
 
@@ -225,4 +229,4 @@ class UserQueries:
     user_by_username: User | None = strawberry.field(
         resolver=user_by_username, description="The user of this name; null where there is none."
     )
-    users: Connection[User] = strawberry.field(resolver=users, description="All users.")
+    users: Connection[User] = strawberry.field(resolver=users, description="All users.", directives=[PAGE])

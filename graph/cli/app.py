@@ -19,6 +19,7 @@ app.add_typer(data.commands)
 app.command()(money.audit)
 app.add_typer(people.commands, name="user", help="Users, for whoever runs the server.")
 app.add_typer(contract.commands, name="schema", help="The GraphQL schema, for clients and reviews.")
+app.command()(contract.cost)
 app.command()(setup.doctor)
 app.command()(setup.settings)
 

@@ -1,13 +1,14 @@
-"""`folio schema`: print the GraphQL schema, and say what a change of it does to clients."""
+"""`folio schema` and `folio cost`: what clients rely on, and what their operations cost."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from graphql import GraphQLError, GraphQLSchema, build_schema
+from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode, build_schema, parse
 from graphql.utilities import find_breaking_changes, find_dangerous_changes
 
 from graph.cli.terminal import CommandError, err, out, refusals
+from graph.operations import Operation, Operations, RequestRefused
 from graph.schema import graphql_schema, schema_text
 
 commands = typer.Typer(no_args_is_help=True)
@@ -39,12 +40,51 @@ def check(
         raise typer.Exit(1)
 
 
+def cost(
+    documents: Annotated[list[Path], typer.Argument(help="Files of GraphQL operations.")],
+) -> None:
+    """Print what each operation costs at most, by the weights in the schema. Exits 1 where one is over a limit."""
+    operations = Operations(graphql_schema, introspection=True, suggestions=True)
+    too_large = False
+    for path in documents:
+        with refusals():
+            text = _text(path)
+            for name in _operation_names(path, text):
+                price = _operation(operations, path, text, name).pricing.price({})
+                out.print(f"{path}: {name or '(no name)'}: {price.cost}", markup=False)
+                for violation in price.violations():
+                    too_large = True
+                    err.print(f"{path}: {name or '(no name)'}: {violation.message}", markup=False)
+    if too_large:
+        raise typer.Exit(1)
+
+
+def _operation_names(path: Path, text: str) -> list[str | None]:
+    try:
+        definitions = parse(text).definitions
+    except GraphQLError as error:
+        raise CommandError(f"{path}: {error}") from None
+    return [one.name.value if one.name else None for one in definitions if isinstance(one, OperationDefinitionNode)]
+
+
+def _operation(operations: Operations, path: Path, text: str, name: str | None) -> Operation:
+    try:
+        return operations.find(text, name)
+    except RequestRefused as refused:
+        raise CommandError(f"{path}: {refused.errors[0]}") from None
+
+
 def _read(path: Path) -> GraphQLSchema:
     try:
-        return build_schema(path.read_text(encoding="utf-8"))
+        return build_schema(_text(path))
+    except (GraphQLError, TypeError) as error:
+        raise CommandError(f"{path} is no GraphQL schema: {error}") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise CommandError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise CommandError(f"{path} is no text in UTF-8") from None
-    except (GraphQLError, TypeError) as error:
-        raise CommandError(f"{path} is no GraphQL schema: {error}") from None

@@ -24,7 +24,7 @@ PUT = Statement(text("UPDATE boxes SET n = n + 1 WHERE id = :id"))
 # Waits for as long as a superuser holds the lock.
 GATE = Statement(text("SELECT pg_advisory_xact_lock_shared(1)"))
 
-_BACKENDS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'folio'"
+_BACKENDS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'folio%'"
 
 
 @asynccontextmanager

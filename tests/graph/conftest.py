@@ -6,11 +6,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from db.engine import Driver
 from db.sessions import Credentials, open_session
 from db.settings import Settings
 from db.users import NewUser, create_users
 from db.viewer import Viewer
 from graph.app import create_app
+from tests.db.backends import connected_superuser
 from tests.graph.callers import PASSWORD, Client, Person, SignUp, serving
 
 
@@ -46,3 +48,10 @@ def sign_up(client: Client) -> SignUp:
         return Person(number, username, client.services.tokens.sign(number, session.viewer.session_id).text)
 
     return made
+
+
+@pytest.fixture
+async def superuser(database_url: str) -> AsyncIterator[Driver]:
+    """A superuser's connection to this test's database."""
+    async with connected_superuser(database_url) as connection:
+        yield connection

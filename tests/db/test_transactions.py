@@ -1,0 +1,442 @@
+"""The ledger: a movement happens once for its key or not at all, and the balances are what the ledger adds up to."""
+
+import asyncio
+import random
+import uuid
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import text
+
+from db.engine import Database, Transaction
+from db.errors import Refusal
+from db.money import BALANCE_MINOR_MAX
+from db.statements import Statement
+from db.transactions import MEMO_LENGTH_MAX, Movement, settle, transaction_by_key, transactions_by_ids
+from db.viewer import ANONYMOUS, Viewer
+from tests.db.backends import OpenDatabase
+from tests.db.rows import ADMIN, SETTLED, deposit, move, new_account, new_user, transfer
+
+BALANCES = Statement(text("SELECT id, balance FROM accounts ORDER BY id"))
+LEDGER = Statement(text("SELECT from_id, to_id, amount, memo FROM transactions ORDER BY id"))
+SYSTEM_ACCOUNTS = Statement(text("SELECT currency_code, balance FROM accounts WHERE is_system ORDER BY currency_code"))
+WRONG_BALANCES = Statement(
+    text(
+        "SELECT id FROM accounts WHERE balance < 0 AND NOT is_system OR balance <>"
+        " (SELECT coalesce(sum(amount), 0) FROM transactions WHERE to_id = accounts.id)"
+        " - (SELECT coalesce(sum(amount), 0) FROM transactions WHERE from_id = accounts.id)"
+    )
+)
+
+
+async def balances(database: Database) -> dict[int, int]:
+    """Return every account's balance in minor units."""
+    return {row["id"]: row["balance"] for row in await database.fetch(BALANCES, {})}
+
+
+async def ledger(database: Database) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in await database.fetch(LEDGER, {})]
+
+
+async def assert_balanced(database: Database) -> None:
+    assert await database.fetch(WRONG_BALANCES, {}) == []
+    assert sum((await balances(database)).values()) == 0
+
+
+@pytest.fixture
+async def payer(database: Database) -> Viewer:
+    return await new_user(database)
+
+
+@pytest.fixture
+async def purse(database: Database, payer: Viewer) -> int:
+    """An account of the payer with 100.00 EUR."""
+    return await new_account(database, payer, holding="100.00")
+
+
+@pytest.fixture
+async def payee(database: Database) -> Viewer:
+    return await new_user(database)
+
+
+@pytest.fixture
+async def till(database: Database, payee: Viewer) -> int:
+    """An empty account of the payee, in EUR."""
+    return await new_account(database, payee)
+
+
+# ---------------------------------------------------------------- movements
+
+
+async def test_transfer_moves_exactly_its_amount(database: Database, payer: Viewer, purse: int, till: int) -> None:
+    settlement = await move(database, payer, transfer(purse, till, "12.50", memo="for the book"))
+    assert settlement.row is not None
+    assert dict(settlement.row) == {
+        "id": settlement.row["id"],
+        "from_id": purse,
+        "to_id": till,
+        "amount": 1250,
+        "memo": "for the book",
+        "currency_code": "EUR",
+    }
+    assert (settlement.refusal, settlement.replayed) == (None, False)
+    after = await balances(database)
+    assert (after[purse], after[till]) == (8750, 1250)
+    assert (await ledger(database))[1:] == [(purse, till, 1250, "for the book")]
+    await assert_balanced(database)
+
+
+async def test_deposit_comes_from_the_system_account_of_the_currency(
+    database: Database, payer: Viewer, purse: int
+) -> None:
+    yen = await new_account(database, payer, "JPY")
+    settlement = await move(database, ADMIN, deposit(yen, "500"))
+    assert (settlement.refusal, settlement.replayed) == (None, False)
+    assert (await balances(database))[yen] == 500
+    system = [tuple(row) for row in await database.fetch(SYSTEM_ACCOUNTS, {})]
+    assert system == [("EUR", -10000), ("JPY", -500)]
+    await assert_balanced(database)
+
+
+async def test_whole_balance_can_be_transferred(database: Database, payer: Viewer, purse: int, till: int) -> None:
+    assert (await move(database, payer, transfer(purse, till, "100"))).refusal is None
+    after = await balances(database)
+    assert (after[purse], after[till]) == (0, 10000)
+
+
+async def test_administrator_transfers_from_any_account(database: Database, purse: int, till: int) -> None:
+    assert (await move(database, ADMIN, transfer(purse, till, "1"))).refusal is None
+    assert (await balances(database))[till] == 100
+
+
+async def test_longest_memo_is_taken(database: Database, payer: Viewer, purse: int, till: int) -> None:
+    memo = "é" * MEMO_LENGTH_MAX
+    settlement = await move(database, payer, transfer(purse, till, "1", memo=memo))
+    assert settlement.row is not None
+    assert settlement.row["memo"] == memo
+
+
+# ---------------------------------------------------------------- keys
+
+
+async def test_same_key_gives_the_same_row_and_moves_nothing_again(
+    database: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    movement = transfer(purse, till, "12.50", memo="once")
+    first = await move(database, payer, movement)
+    before = await balances(database)
+    again = await move(database, payer, movement)
+    assert again.row == first.row
+    assert (again.refusal, again.replayed) == (None, True)
+    assert await balances(database) == before
+    assert len(await ledger(database)) == 2
+
+
+async def test_same_key_for_another_movement_is_refused(
+    database: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    key = uuid.uuid4()
+    other = await new_account(database, payer, holding="5.00")
+    await move(database, payer, transfer(purse, till, "12.50", memo="once", key=key))
+    before = await balances(database), await ledger(database)
+    for changed in (
+        transfer(purse, till, "12.51", memo="once", key=key),
+        transfer(purse, till, "12.50", memo="twice", key=key),
+        transfer(purse, till, "12.50", memo="", key=key),
+        transfer(purse, till, "12.50", key=key),
+        transfer(purse, other, "12.50", memo="once", key=key),
+        transfer(other, till, "12.50", memo="once", key=key),
+        # Digits beyond those that arithmetic keeps by default are digits.
+        transfer(purse, till, "12.50000000000000000000000000000000001", memo="once", key=key),
+    ):
+        with pytest.raises(Refusal) as caught:
+            await move(database, payer, changed)
+        assert (caught.value.code, caught.value.field) == ("IDEMPOTENCY_KEY_REUSED", ("idempotencyKey",))
+    assert (await balances(database), await ledger(database)) == before
+
+
+async def test_same_key_for_a_deposit_and_a_transfer_is_refused(database: Database, purse: int, till: int) -> None:
+    movement = deposit(till, "12.50")
+    await move(database, ADMIN, movement)
+    with pytest.raises(Refusal) as caught:
+        await move(database, ADMIN, transfer(purse, till, "12.50", key=movement.key))
+    assert caught.value.code == "IDEMPOTENCY_KEY_REUSED"
+    assert (await balances(database))[till] == 1250
+
+
+@pytest.mark.parametrize("amount", ["12.50", "1.25E+1"])
+async def test_same_amount_written_otherwise_is_the_same_movement(
+    database: Database, payer: Viewer, purse: int, till: int, amount: str
+) -> None:
+    key = uuid.uuid4()
+    first = await move(database, payer, transfer(purse, till, "12.5", key=key))
+    again = await move(database, payer, transfer(purse, till, amount, key=key))
+    assert again.row == first.row
+    assert again.replayed is True
+
+
+@pytest.mark.parametrize("amount", ["NaN", "sNaN", "-Infinity", "1E+999999999999", "-1E-999999999999"])
+async def test_number_that_cannot_be_written_out_is_refused_as_an_amount(
+    database: Database, payer: Viewer, purse: int, till: int, amount: str
+) -> None:
+    settlement = await move(database, payer, transfer(purse, till, amount))
+    assert settlement.refusal is not None
+    assert (settlement.refusal.code, settlement.refusal.field) == ("INVALID_AMOUNT", ("amount",))
+
+
+async def test_key_is_its_owners_alone(database: Database, payer: Viewer, payee: Viewer, purse: int, till: int) -> None:
+    key = uuid.uuid4()
+    await move(database, payer, transfer(purse, till, "10", key=key))
+    back = await move(database, payee, transfer(till, purse, "4", key=key))
+    assert (back.refusal, back.replayed) == (None, False)
+    after = await balances(database)
+    assert (after[purse], after[till]) == (9400, 600)
+    mine = await transaction_by_key(database, payer, ("amount",), key)
+    theirs = await transaction_by_key(database, payee, ("amount",), key)
+    assert (mine and mine["amount"], theirs and theirs["amount"]) == (1000, 400)
+    assert await transaction_by_key(database, ADMIN, ("amount",), key) is None
+    assert await transaction_by_key(database, ANONYMOUS, ("amount",), key) is None
+
+
+async def test_refusal_under_a_key_stays_when_the_funds_arrive(
+    database: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    movement = transfer(purse, till, "100.01")
+    first = await move(database, payer, movement)
+    await move(database, ADMIN, deposit(purse, "50"))
+    again = await move(database, payer, movement)
+    assert first.refusal is not None
+    assert again.refusal is not None
+    assert (first.replayed, again.replayed) == (False, True)
+    for refusal in (first.refusal, again.refusal):
+        assert (refusal.code, refusal.field, refusal.message) == (
+            "INSUFFICIENT_FUNDS",
+            ("amount",),
+            "the account holds less than this amount",
+        )
+    assert (await balances(database))[till] == 0
+    assert (await move(database, payer, transfer(purse, till, "100.01"))).refusal is None
+    assert await transaction_by_key(database, payer, ("id",), movement.key) is None
+
+
+async def test_key_of_a_write_that_failed_is_free_again(
+    database: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    movement = transfer(purse, till, "10")
+
+    async def work(transaction: Transaction) -> None:
+        await settle(transaction, payer, SETTLED, movement)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await database.write(work)
+    settlement = await move(database, payer, movement)
+    assert (settlement.refusal, settlement.replayed) == (None, False)
+    assert (await balances(database))[till] == 1000
+
+
+# ---------------------------------------------------------------- refusals
+
+
+async def refused(database: Database, viewer: Viewer, movement: Movement) -> tuple[str, tuple[str, ...]]:
+    """Return with which code and field `movement` is refused, and assert that nothing but its key was written."""
+    before = await balances(database), await ledger(database)
+    settlement = await move(database, viewer, movement)
+    assert settlement.row is None
+    assert settlement.refusal is not None
+    assert (await balances(database), await ledger(database)) == before
+    return settlement.refusal.code, settlement.refusal.field
+
+
+async def test_money_of_somebody_else_is_not_found(database: Database, payee: Viewer, purse: int, till: int) -> None:
+    not_found = ("ACCOUNT_NOT_FOUND", ("fromAccountId",))
+    assert await refused(database, payee, transfer(purse, till, "1")) == not_found
+    assert await refused(database, payee, transfer(10**9, till, "1")) == not_found
+
+
+async def test_money_of_the_system_account_is_not_found(database: Database, payer: Viewer, purse: int) -> None:
+    [system_account] = [account for account, balance in (await balances(database)).items() if balance < 0]
+    assert await refused(database, payer, transfer(system_account, purse, "1")) == (
+        "ACCOUNT_NOT_FOUND",
+        ("fromAccountId",),
+    )
+
+
+async def test_receiving_account_that_is_not_there_is_not_found(database: Database, payer: Viewer, purse: int) -> None:
+    assert await refused(database, payer, transfer(purse, 10**9, "1")) == ("ACCOUNT_NOT_FOUND", ("toAccountId",))
+    assert await refused(database, ADMIN, deposit(10**9, "1")) == ("ACCOUNT_NOT_FOUND", ("accountId",))
+
+
+async def test_deposit_into_a_system_account_is_not_found(database: Database, purse: int) -> None:
+    [system_account] = [account for account, balance in (await balances(database)).items() if balance < 0]
+    assert await refused(database, ADMIN, deposit(system_account, "1")) == ("ACCOUNT_NOT_FOUND", ("accountId",))
+
+
+async def test_transfer_to_the_same_account_is_refused(database: Database, payer: Viewer, purse: int) -> None:
+    assert await refused(database, payer, transfer(purse, purse, "1")) == ("SAME_ACCOUNT", ("toAccountId",))
+
+
+async def test_transfer_to_another_currency_is_refused(database: Database, payer: Viewer, purse: int) -> None:
+    yen = await new_account(database, payer, "JPY")
+    assert await refused(database, payer, transfer(purse, yen, "1")) == ("CURRENCY_MISMATCH", ("toAccountId",))
+
+
+@pytest.mark.parametrize("amount", ["0", "0.00", "-1", "0.001", "1.000"])
+async def test_amount_that_is_none_of_the_currency_is_refused(
+    database: Database, payer: Viewer, purse: int, till: int, amount: str
+) -> None:
+    assert await refused(database, payer, transfer(purse, till, amount)) == ("INVALID_AMOUNT", ("amount",))
+    assert await refused(database, ADMIN, deposit(till, amount)) == ("INVALID_AMOUNT", ("amount",))
+
+
+async def test_transfer_of_more_than_the_account_holds_is_refused(
+    database: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    insufficient = ("INSUFFICIENT_FUNDS", ("amount",))
+    assert await refused(database, payer, transfer(purse, till, "100.01")) == insufficient
+    assert await refused(database, payer, transfer(till, purse, "0.01")) == ("ACCOUNT_NOT_FOUND", ("fromAccountId",))
+    assert await refused(database, payer, transfer(purse, till, "9" * 30)) == insufficient
+
+
+async def test_balance_beyond_the_limit_is_refused(database: Database, payer: Viewer, purse: int, till: int) -> None:
+    room = Decimal(BALANCE_MINOR_MAX - 10000).scaleb(-2)
+    exceeded = ("BALANCE_LIMIT_EXCEEDED", ("amount",))
+    assert await refused(database, ADMIN, deposit(purse, str(room + Decimal("0.01")))) == exceeded
+    assert (await move(database, ADMIN, deposit(purse, str(room)))).refusal is None
+    assert (await balances(database))[purse] == BALANCE_MINOR_MAX
+    await move(database, ADMIN, deposit(till, "0.01"))
+    assert await refused(database, ADMIN, transfer(till, purse, "0.01")) == exceeded
+    await assert_balanced(database)
+
+
+async def test_memo_that_is_too_long_is_refused_and_leaves_the_key_unspent(
+    database: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    key = uuid.uuid4()
+    with pytest.raises(Refusal) as caught:
+        await move(database, payer, transfer(purse, till, "1", memo="x" * (MEMO_LENGTH_MAX + 1), key=key))
+    assert (caught.value.code, caught.value.field) == ("INVALID_MEMO", ("memo",))
+    assert (await balances(database))[till] == 0
+    assert (await move(database, payer, transfer(purse, till, "1", memo="x", key=key))).replayed is False
+
+
+async def test_deposit_by_anyone_but_an_administrator_is_not_found(
+    database: Database, payer: Viewer, purse: int
+) -> None:
+    movement = deposit(purse, "1")
+    with pytest.raises(Refusal) as caught:
+        await move(database, payer, movement)
+    assert (caught.value.code, caught.value.field) == ("ACCOUNT_NOT_FOUND", ("accountId",))
+    assert (await balances(database))[purse] == 10000
+    assert (await move(database, ADMIN, movement)).replayed is False
+
+
+# ---------------------------------------------------------------- who sees what
+
+
+async def test_transaction_is_seen_by_both_owners_and_administrators_alone(
+    database: Database, payer: Viewer, payee: Viewer, purse: int, till: int
+) -> None:
+    row = (await move(database, payer, transfer(purse, till, "1"))).row
+    assert row is not None
+    for viewer in (payer, payee, ADMIN):
+        assert await transactions_by_ids(database, viewer, SETTLED, [0, row["id"]]) == [None, row]
+    for viewer in (await new_user(database), ANONYMOUS):
+        assert await transactions_by_ids(database, viewer, SETTLED, [0, row["id"]]) == [None, None]
+
+
+# ---------------------------------------------------------------- races
+
+
+@pytest.fixture
+def crowd(open_database: OpenDatabase) -> Database:
+    """A pool of twelve connections for as many movements at once."""
+    return open_database(pool_size=12, pool_max_overflow=0, pool_timeout_s=30)
+
+
+async def test_fifty_simultaneous_transfers_under_one_key_are_one_row(
+    database: Database, crowd: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    movement = transfer(purse, till, "1.50")
+    settlements = await asyncio.gather(*(move(crowd, payer, movement) for _ in range(50)))
+    assert Counter(settlement.replayed for settlement in settlements) == {False: 1, True: 49}
+    assert len({settlement.row for settlement in settlements}) == 1
+    assert (await ledger(database))[1:] == [(purse, till, 150, None)]
+    assert (await balances(database))[purse] == 9850
+    assert crowd.counters.retries == 0
+
+
+async def test_simultaneous_different_transfers_under_one_key_are_one_row_and_refusals(
+    database: Database, crowd: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    key = uuid.uuid4()
+    movements = [transfer(purse, till, f"{number}.00", key=key) for number in range(1, 13)]
+    answers = await asyncio.gather(*(move(crowd, payer, each) for each in movements), return_exceptions=True)
+    codes = Counter(answer.code for answer in answers if isinstance(answer, Refusal))
+    assert codes == {"IDEMPOTENCY_KEY_REUSED": 11}
+    assert len(await ledger(database)) == 2
+    await assert_balanced(database)
+
+
+async def test_simultaneous_refusals_under_one_key_are_one_refusal(
+    database: Database, crowd: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    movement = transfer(purse, till, "100.01")
+    settlements = await asyncio.gather(*(move(crowd, payer, movement) for _ in range(12)))
+    assert Counter(settlement.replayed for settlement in settlements) == {False: 1, True: 11}
+    assert {settlement.refusal.code for settlement in settlements if settlement.refusal} == {"INSUFFICIENT_FUNDS"}
+    assert len(await ledger(database)) == 1
+
+
+async def test_opposite_transfers_at_once_wait_for_each_other_without_a_deadlock(
+    database: Database, crowd: Database, payer: Viewer, payee: Viewer, purse: int, till: int
+) -> None:
+    await move(database, ADMIN, deposit(till, "100.00"))
+    there = [move(crowd, payer, transfer(purse, till, "0.03")) for _ in range(25)]
+    back = [move(crowd, payee, transfer(till, purse, "0.01")) for _ in range(25)]
+    settlements = await asyncio.gather(*(each for pair in zip(there, back, strict=True) for each in pair))
+    assert [settlement.refusal for settlement in settlements] == [None] * 50
+    after = await balances(database)
+    assert (after[purse], after[till]) == (9950, 10050)
+    assert crowd.counters.retries == 0
+
+
+async def test_account_that_is_emptied_from_all_sides_never_goes_below_zero(
+    database: Database, crowd: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    settlements = await asyncio.gather(*(move(crowd, payer, transfer(purse, till, "30.00")) for _ in range(12)))
+    codes = Counter(settlement.refusal and settlement.refusal.code for settlement in settlements)
+    assert codes == {None: 3, "INSUFFICIENT_FUNDS": 9}
+    after = await balances(database)
+    assert (after[purse], after[till]) == (1000, 9000)
+
+
+@pytest.mark.parametrize("accounts", [2, 10])
+async def test_two_hundred_simultaneous_transfers_leave_the_balances_that_the_ledger_adds_up_to(
+    database: Database, crowd: Database, payer: Viewer, accounts: int
+) -> None:
+    chances = random.Random(20261122)  # noqa: S311 - a repeatable mixture, not a secret
+    ids = [await new_account(database, payer, holding="20.00") for _ in range(accounts)]
+    movements = []
+    for _ in range(200):
+        from_id, to_id = chances.sample(ids, 2)
+        movements.append(transfer(from_id, to_id, f"{chances.randint(1, 900)}E-2"))
+    settlements = await asyncio.gather(*(move(crowd, payer, movement) for movement in movements))
+    codes = Counter(settlement.refusal and settlement.refusal.code for settlement in settlements)
+    assert codes.keys() <= {None, "INSUFFICIENT_FUNDS"}
+    assert len(await ledger(database)) == accounts + codes[None]
+    after = await balances(database)
+    assert sum(after[account] for account in ids) == 2000 * accounts
+    await assert_balanced(database)
+    assert crowd.counters.retries == 0
+
+
+async def test_simultaneous_first_deposits_in_a_currency_make_one_system_account(
+    database: Database, crowd: Database, payer: Viewer
+) -> None:
+    accounts = [await new_account(database, payer, "CHF") for _ in range(12)]
+    settlements = await asyncio.gather(*(move(crowd, ADMIN, deposit(account, "1.25")) for account in accounts))
+    assert [settlement.refusal for settlement in settlements] == [None] * 12
+    assert [tuple(row) for row in await database.fetch(SYSTEM_ACCOUNTS, {})] == [("CHF", -1500)]
+    await assert_balanced(database)

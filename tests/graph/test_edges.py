@@ -1,0 +1,252 @@
+"""N+1 is a failing test: the statements of every edge are counted at 1, 10 and 50 parents.
+
+The parents come from `nodes`, one statement for all of a kind; the session of the administrator who asks is one more.
+What an edge costs on top of these two stands in `EDGES`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytest
+from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type
+
+from graph.schema import graphql_schema
+from graph.selection import is_row_backed
+from tests.graph.callers import Client, Person, SignUp
+from tests.graph.population import Population, populate
+
+SIZES = (1, 10, 50)
+SESSION_AND_PARENTS = 2
+
+# For each edge the ways to select it, each with the statements that it takes.
+EDGES: Mapping[str, Mapping[str, int]] = {
+    "User.profile": {
+        "profile { bio }": 1,
+        "profile { __typename }": 1,
+    },
+    "User.posts": {
+        "posts { nodes { title } }": 1,
+        "posts { edges { cursor node { content } } nodes { views } pageInfo { startCursor endCursor } }": 1,
+        "posts(first: 2) { nodes { title } pageInfo { hasNextPage hasPreviousPage } }": 1,
+        "posts(last: 2) { nodes { title } pageInfo { hasNextPage hasPreviousPage } }": 1,
+        "posts(first: 2, after: $cursor) { nodes { title } pageInfo { hasNextPage } }": 1,
+        "posts(first: 2, after: $cursor) { nodes { title } pageInfo { hasPreviousPage } }": 2,
+        "posts(last: 2, before: $cursor) { nodes { title } pageInfo { hasPreviousPage } }": 1,
+        "posts(last: 2, before: $cursor) { nodes { title } pageInfo { hasNextPage } }": 2,
+        "posts { totalCount nodes { title } }": 2,
+        'posts(filter: { search: "title" }) { totalCount nodes { title } }': 2,
+        "posts(first: 2, after: $cursor) { totalCount pageInfo { hasNextPage hasPreviousPage } }": 3,
+        "a: posts(first: 1) { nodes { id } totalCount } b: posts(first: 2) { nodes { id } totalCount }": 3,
+    },
+    "User.accounts": {
+        "accounts { nodes { currencyCode balance { amount } } }": 1,
+        "accounts { nodes { id } totalCount }": 2,
+        "accounts(first: 1, after: $account) { nodes { id } totalCount pageInfo { hasPreviousPage } }": 3,
+    },
+    "Post.author": {
+        "author { username email }": 1,
+        "author { id }": 1,
+        "a: author { username } b: author { email }": 1,
+    },
+    "Account.owner": {
+        "owner { username }": 1,
+    },
+    "Account.transactions": {
+        "transactions { nodes { amount { amount currencyCode } memo } }": 1,
+        "transactions { totalCount edges { node { createdAt } } }": 2,
+        "transactions(first: 1) { pageInfo { hasPreviousPage hasNextPage } }": 1,
+        "transactions(first: 1, after: $transaction) { totalCount pageInfo { hasPreviousPage } }": 3,
+    },
+    "Transaction.from": {
+        "from { balance { amount } }": 1,
+        "from { id } to { id }": 1,
+    },
+    "Transaction.to": {
+        "to { balance { amount } }": 1,
+        "to { currencyCode } from { createdAt }": 2,
+    },
+}
+
+# Chains of edges below the whole lists, from `first: $size` on: the statements of the whole operation.
+CHAINS: Mapping[str, int] = {
+    "posts(first: $size) { nodes { author { username } } }": 3,
+    # The authors at the end are those at the beginning: read once.
+    "posts(first: $size) { nodes { author { posts(first: 3) { nodes { author { username } } } } } }": 4,
+    "posts(first: $size) { nodes { author { posts(first: 3) { nodes { author { posts(first: 3) { totalCount } "
+    "} } } } } }": 5,
+    "users(first: $size) { nodes { posts(first: 3) { nodes { author { profile { bio } } } } } }": 5,
+    "users(first: $size) { nodes { accounts(first: 2) { nodes { transactions(last: 3) { nodes { memo } } } } } }": 4,
+    "users(first: $size) { nodes { accounts(first: 2) { nodes { transactions(first: 1) { nodes { to { owner "
+    "{ profile { bio } } } } } } } } }": 7,
+    # Both ends of a transaction are read by one statement where they are asked for the same.
+    "users(first: $size) { nodes { accounts(first: 1) { nodes { transactions(first: 3) { nodes { from { id } to { id } "
+    "} } } } } }": 5,
+    "users(first: $size) { totalCount nodes { profile { bio } posts { totalCount } accounts { totalCount } } }": 8,
+    "postsPage(pageSize: $size) { total totalPages posts { author { username } } }": 4,
+    # Two lists of posts, and one statement for the authors of both.
+    "posts(first: $size) { nodes { author { id } } } postsPage(pageSize: $size) { posts { author { id } } }": 4,
+}
+
+
+# ---------------------------------------------------------------- every edge has a case
+
+
+def leads_to_rows(type_: GraphQLObjectType | GraphQLInterfaceType) -> bool:
+    """Say whether the type stands for rows, or wraps them as connections and their edges do."""
+    targets = [get_named_type(field.type) for field in type_.fields.values()]
+    return is_row_backed(type_) or any(
+        leads_to_rows(target) for target in targets if isinstance(target, GraphQLObjectType)
+    )
+
+
+def edges_of_the_schema() -> Iterator[str]:
+    for parent in graphql_schema.type_map.values():
+        if isinstance(parent, GraphQLObjectType) and is_row_backed(parent):
+            for name, field in parent.fields.items():
+                target = get_named_type(field.type)
+                if isinstance(target, GraphQLObjectType | GraphQLInterfaceType) and leads_to_rows(target):
+                    yield f"{parent.name}.{name}"
+
+
+def test_every_edge_of_the_schema_has_its_statements_counted() -> None:
+    assert sorted(edges_of_the_schema()) == sorted(EDGES)
+
+
+# ---------------------------------------------------------------- counts
+
+
+@pytest.fixture
+async def admin(sign_up: SignUp) -> Person:
+    """An administrator, who sees every row."""
+    return await sign_up("root", admin=True)
+
+
+@pytest.fixture
+async def made(client: Client, admin: Person) -> Population:
+    """Fifty of everything."""
+    return await populate(client.database, max(SIZES))
+
+
+async def cursors_in_the_middle(client: Client, admin: Person, made: Population) -> dict[str, str]:
+    """Return the spelling of a cursor of each list that belongs to a parent."""
+    data = await client.data(
+        """query ($user: ID!, $account: ID!) {
+          posts(first: 75) { pageInfo { endCursor } }
+          user(id: $user) { accounts { pageInfo { endCursor } } }
+          account(id: $account) { transactions { pageInfo { startCursor } } }
+        }""",
+        by=admin,
+        user=made.users[0],
+        account=made.accounts[0],
+    )
+    return {
+        "$cursor": data["posts"]["pageInfo"]["endCursor"],
+        "$account": data["user"]["accounts"]["pageInfo"]["endCursor"],
+        "$transaction": data["account"]["transactions"]["pageInfo"]["startCursor"],
+    }
+
+
+@pytest.mark.parametrize("edge", EDGES)
+async def test_an_edge_takes_as_many_statements_for_50_parents_as_for_one(
+    client: Client, admin: Person, made: Population, edge: str
+) -> None:
+    cursors = await cursors_in_the_middle(client, admin, made)
+    kind = edge.partition(".")[0]
+    ids: Sequence[str] = getattr(made, f"{kind.lower()}s")
+    counted = {}
+    for selection in EDGES[edge]:
+        written = selection
+        for name, cursor in cursors.items():
+            written = written.replace(name, f'"{cursor}"')
+        query = f"query ($ids: [ID!]!) {{ nodes(ids: $ids) {{ ... on {kind} {{ {written} }} }} }}"
+        counted[selection] = [await client.statements(query, by=admin, ids=ids[:size]) for size in SIZES]
+    assert counted == {
+        selection: [SESSION_AND_PARENTS + count] * len(SIZES) for selection, count in EDGES[edge].items()
+    }
+
+
+async def test_a_chain_of_edges_takes_as_many_statements_for_50_at_its_head_as_for_one(
+    client: Client, admin: Person, made: Population
+) -> None:
+    counted = {}
+    for chain in CHAINS:
+        query = f"query ($size: Int!) {{ {chain} }}"
+        counted[chain] = [await client.statements(query, by=admin, size=size) for size in SIZES]
+    assert counted == {chain: [count] * len(SIZES) for chain, count in CHAINS.items()}
+
+
+async def test_nodes_of_mixed_kinds_take_one_statement_for_each_kind(
+    client: Client, admin: Person, made: Population
+) -> None:
+    query = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }"
+    kinds = [made.users, made.posts, made.accounts, made.transactions]
+
+    def mixed(size: int) -> list[str]:
+        return [id_ for kind in kinds for id_ in kind[:size]][::-1]
+
+    assert await client.data(query, by=admin, ids=mixed(25)) == {"nodes": [{"id": id_} for id_ in mixed(25)]}
+    assert [await client.statements(query, by=admin, ids=mixed(size)) for size in (1, 10, 25)] == [5, 5, 5]
+
+
+async def test_edges_below_nodes_of_mixed_kinds_take_one_statement_each(
+    client: Client, admin: Person, made: Population
+) -> None:
+    query = """query ($ids: [ID!]!) {
+      nodes(ids: $ids) {
+        ... on User { profile { bio } }
+        ... on Post { author { username } }
+        ... on Account { owner { email } }
+        ... on Transaction { from { createdAt } to { currencyCode } }
+      }
+    }"""
+    kinds = [made.users, made.posts, made.accounts, made.transactions]
+    counts = [
+        await client.statements(query, by=admin, ids=[id_ for kind in kinds for id_ in kind[:size]])
+        for size in (1, 10, 25)
+    ]
+    assert counts == [10, 10, 10]
+
+
+async def test_the_same_node_asked_for_twenty_times_is_read_once(client: Client, made: Population) -> None:
+    aliases = " ".join(f'n{number}: node(id: "{made.users[0]}") {{ id }}' for number in range(20))
+    assert await client.statements(f"{{ {aliases} }}") == 1
+
+
+async def test_a_list_counted_at_three_places_is_counted_once(client: Client, made: Population) -> None:
+    query = """{
+      a: posts(first: 1) { nodes { title } totalCount }
+      b: posts(first: 2) { nodes { title } totalCount }
+      postsPage { total totalPages }
+    }"""
+    assert await client.statements(query) == 4
+    assert await client.statements("{ posts { nodes { title } } }") == 1
+
+
+# ---------------------------------------------------------------- bulk writes
+
+
+async def test_fifty_posts_are_created_with_as_many_statements_as_one(
+    client: Client, admin: Person, made: Population
+) -> None:
+    query = """mutation ($items: [CreatePostInput!]!) {
+      createPosts(input: { posts: $items }) { posts { title author { username profile { bio } } } userErrors { code } }
+    }"""
+    counts = []
+    for size in SIZES:
+        items = [{"title": "T", "content": "C", "authorId": author} for author in made.users[:size]]
+        counts.append(await client.statements(query, by=admin, items=items))
+    assert counts == [5, 5, 5]
+
+
+async def test_fifty_users_are_created_with_as_many_statements_as_one(client: Client, admin: Person) -> None:
+    query = """mutation ($items: [CreateUserInput!]!) {
+      createUsers(input: { users: $items }) { users { username profile { bio } posts { totalCount } } }
+    }"""
+    counts = []
+    for size in SIZES:
+        names = [f"bulk{size}x{number}" for number in range(size)]
+        items = [
+            {"email": f"{name}@example.org", "username": name, "password": "long enough", "profile": {"bio": "New."}}
+            for name in names
+        ]
+        counts.append(await client.statements(query, by=admin, items=items))
+    assert counts == [6, 6, 6]

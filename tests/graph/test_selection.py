@@ -1,0 +1,180 @@
+"""Only the columns that an operation's selection needs are read: the SQL itself is overheard.
+
+A page carries the columns of its order too, which cursors are made of, and every row its own key.
+"""
+
+from collections.abc import Mapping
+
+import pytest
+
+from tests.graph.callers import Client, Person, SignUp
+from tests.graph.population import Population, populate
+from tests.graph.recording import columns_read, recorded
+
+READ_BY_ANYBODY: Mapping[str, list[str]] = {
+    # One column is one column, wherever it is selected.
+    "{ posts { nodes { title } } }": ["posts: created_at id title"],
+    "{ posts { edges { node { title } } } }": ["posts: created_at id title"],
+    "{ posts { nodes { title } edges { node { views } } } }": ["posts: created_at id title views"],
+    "{ postsPage { posts { title } } }": ["posts: id title"],
+    '{ post(id: "post_1") { title } }': ["posts: id title"],
+    '{ nodes(ids: ["post_1"]) { ... on Post { title } } }': ["posts: id title"],
+    '{ userByUsername(username: "reader1") { isActive } }': ["users: id is_active"],
+    # Nothing but what is counted and continued.
+    "{ posts { nodes { __typename } } }": ["posts: created_at id"],
+    "{ posts { pageInfo { hasNextPage startCursor } } }": ["posts: created_at id"],
+    "{ postsPage { totalPages } }": ["posts: id"],
+    # The columns of the order.
+    "{ posts(orderBy: { field: VIEWS, direction: ASC }) { nodes { title } } }": ["posts: id title views"],
+    "{ posts(orderBy: { field: TITLE, direction: ASC }) { edges { cursor } } }": ["posts: id title"],
+    "{ users(orderBy: { field: USERNAME, direction: DESC }) { nodes { createdAt } } }": [
+        "users: created_at id username"
+    ],
+    # An edge reads its key, and nothing of what is above or below it.
+    "{ posts { nodes { author { username } } } }": ["posts: author_id created_at id", "users: id username"],
+    "{ users { nodes { profile { bio } } } }": ["users: created_at id", "profiles: bio user_id"],
+    "{ users(first: 1) { nodes { posts(first: 1) { nodes { title } } } } }": [
+        "users: created_at id",
+        "posts: created_at id title",
+    ],
+    # An alias is the field's other name.
+    "{ posts { nodes { version: title title: views } } }": ["posts: created_at id title views"],
+    # A field that a directive leaves out counts: a column too many is cheap, one too few is a fault.
+    "{ posts { nodes { title content @include(if: false) } } }": ["posts: content created_at id title"],
+    "{ posts { nodes { title content @skip(if: true) } } }": ["posts: content created_at id title"],
+    "{ posts { nodes { title ... @include(if: false) { author { email } } } } }": [
+        "posts: author_id created_at id title"
+    ],
+    # Fragments are what they spread, nested or twice.
+    "{ posts { nodes { ...A } } } fragment A on Post { title ...B } fragment B on Post { views }": [
+        "posts: created_at id title views"
+    ],
+    "{ posts { ...P nodes { ...A } } } fragment P on PostConnection { nodes { ...A } } fragment A on Post { title }": [
+        "posts: created_at id title"
+    ],
+    "{ posts { nodes { ... on Post { title } ... on Node { id } ... { views } } } }": [
+        "posts: created_at id title views"
+    ],
+    # A fragment on an interface reads the column of each kind that there may be.
+    '{ nodes(ids: ["user_3", "post_1"]) { ...N } } fragment N on Node { id ... on User { username } }': [
+        "users: id username",
+        "posts: id",
+    ],
+    # Two aliases of one field share what they need.
+    "{ a: posts(first: 1) { nodes { title } } b: posts(first: 2) { nodes { views } } }": [
+        "posts: created_at id title views",
+        "posts: created_at id title views",
+    ],
+}
+
+READ_BY_AN_ADMINISTRATOR: Mapping[str, list[str]] = {
+    "{ users(last: 1) { nodes { accounts { nodes { createdAt } } } } }": [
+        "users: created_at id",
+        "accounts: created_at id",
+    ],
+    '{ user(id: "user_3") { accounts { nodes { balance { amount } } } } }': [
+        "users: id",
+        "accounts: balance currency_code id",
+    ],
+    '{ account(id: "account_1") { transactions { nodes { memo } } } }': ["accounts: id", "transactions: id memo"],
+    '{ account(id: "account_1") { transactions { nodes { amount { amount } } } } }': [
+        "accounts: id",
+        "transactions: amount currency_code id",
+    ],
+    '{ transaction(id: "transaction_1") { from { owner { email } } } }': [
+        "transactions: from_id id",
+        "accounts: id owner_id",
+        "users: email id",
+    ],
+    '{ transaction(id: "transaction_1") { to { currencyCode } } }': [
+        "transactions: id to_id",
+        "accounts: currency_code id",
+    ],
+}
+
+
+@pytest.fixture
+async def admin(sign_up: SignUp) -> Person:
+    """An administrator, who sees every row; the user with the id 2."""
+    return await sign_up("root", admin=True)
+
+
+@pytest.fixture
+async def made(client: Client, admin: Person) -> Population:
+    """Two of everything; the users have the ids 3 and 4."""
+    return await populate(client.database, 2)
+
+
+async def read(client: Client, query: str, by: Person | None = None) -> list[str]:
+    """Return what the statements of an operation read."""
+    with recorded(client.database) as queries:
+        await client.data(query, by=by)
+    return columns_read(queries)
+
+
+async def test_an_operation_reads_the_columns_it_selects_and_no_others(
+    client: Client, admin: Person, made: Population
+) -> None:
+    assert {query: await read(client, query) for query in READ_BY_ANYBODY} == READ_BY_ANYBODY
+    assert {query: await read(client, query, admin) for query in READ_BY_AN_ADMINISTRATOR} == READ_BY_AN_ADMINISTRATOR
+
+
+async def test_a_field_left_out_by_a_variable_reads_what_it_reads_when_it_is_not(
+    client: Client, made: Population
+) -> None:
+    query = "query ($full: Boolean!) { posts(first: 1) { nodes { title content @include(if: $full) } } }"
+    reads, answers = [], []
+    for full in (True, False):
+        with recorded(client.database) as queries:
+            answers.append(await client.data(query, full=full))
+        reads += columns_read(queries)
+    assert reads == ["posts: content created_at id title"] * 2
+    title = "Title 3 4"
+    assert answers == [
+        {"posts": {"nodes": [{"title": title, "content": "Content."}]}},
+        {"posts": {"nodes": [{"title": title}]}},
+    ]
+
+
+async def test_an_author_at_two_places_is_read_once_with_the_columns_of_both(client: Client, made: Population) -> None:
+    query = """{
+      posts(first: 3) { nodes { author { username } } }
+      postsPage(pageSize: 3) { posts { author { isActive } } }
+    }"""
+    with recorded(client.database) as queries:
+        data = await client.data(query)
+    assert columns_read(queries) == [
+        "posts: author_id created_at id",
+        "posts: author_id id",
+        "users: id is_active username",
+    ]
+    assert [sorted(query.args[0]) for query in queries[2:]] == [[3, 4]]
+    assert data == {
+        "posts": {"nodes": [{"author": {"username": name}} for name in ("reader2", "reader1", "reader2")]},
+        "postsPage": {"posts": [{"author": {"isActive": True}} for _ in range(3)]},
+    }
+
+
+async def test_a_batch_names_every_key_once(client: Client, made: Population) -> None:
+    with recorded(client.database) as queries:
+        data = await client.data("{ posts(first: 6) { nodes { author { id } } } }")
+    assert len(data["posts"]["nodes"]) == 6
+    assert [list(query.args[0]) for query in queries[1:]] == [[4, 3]]
+
+
+async def test_an_email_that_the_caller_may_not_see_is_not_even_read(
+    client: Client, admin: Person, made: Population, sign_up: SignUp
+) -> None:
+    member = await sign_up("member")
+    query = '{ user(id: "user_3") { email } }'
+    texts = []
+    for by in (None, member, admin):
+        with recorded(client.database) as queries:
+            await client.data(query, by=by)
+        texts.append(" ".join(queries[-1].query.split()))
+    assert texts == [
+        "SELECT NULL AS email, users.id AS id FROM users WHERE users.id = ANY ($1::BIGINT[])",
+        "SELECT CASE WHEN (users.id = $1::BIGINT) THEN users.email END AS email, users.id AS id"
+        " FROM users WHERE users.id = ANY ($2::BIGINT[])",
+        "SELECT users.email AS email, users.id AS id FROM users WHERE users.id = ANY ($1::BIGINT[])",
+    ]
