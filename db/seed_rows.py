@@ -191,7 +191,7 @@ def profile_rows(plan: SeedPlan, numbers: Sequence[int], ids: FirstIds) -> Itera
     writer = Author(random)
     for number in numbers:
         username, display_name = people.names(number)
-        bio = writer.bio() if random.random() < _WITH_BIO else None
+        bio = writer.bio() if random.random() < _WITH_BIO or number < len(FOUNDERS) else None
         website = f"https://{username.replace('_', '-')}.example.com/" if random.random() < _WITH_WEBSITE else None
         yield ids.user + number, display_name, bio, website
 

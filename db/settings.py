@@ -7,6 +7,7 @@ typing error whose setting would silently keep its default.
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -109,6 +110,31 @@ class Settings(BaseSettings):
         bool | None, Field(description="`Did you mean …` in errors. Default: not in production.")
     ] = None
     body_bytes_max: Annotated[int, Field(ge=1024, le=104_857_600, description="Size of a request body.")] = 1_048_576
+    operations_in_flight_max: Annotated[
+        int, Field(ge=1, le=100_000, description="Requests that a worker answers at once; more get 503.")
+    ] = 256
+    operation_deadline_ms: Annotated[
+        int, Field(ge=100, le=600_000, description="How long an operation may take, its statements included.")
+    ] = 15_000
+    cost_per_minute_max: Annotated[
+        int, Field(ge=0, description="Cost that a user, or an address, may ask of a worker in a minute; 0: any.")
+    ] = 1_000_000
+    batch_operations_max: Annotated[
+        int, Field(ge=0, le=100, description="Operations in one HTTP request, as a JSON list; 0: no batching.")
+    ] = 0
+    compress_bytes_min: Annotated[
+        int, Field(ge=0, le=104_857_600, description="Size from which answers are gzipped; 0: never.")
+    ] = 2_048
+    cors_origins: Annotated[
+        str,
+        Field(description="Origins whose pages may call, as `https://app.example.org`, comma-separated."),
+    ] = ""
+    trusted_documents: Annotated[
+        Literal["off", "only"], Field(description="`only`: nothing runs but the documents of the manifest.")
+    ] = "off"
+    trusted_documents_file: Annotated[
+        Path | None, Field(description="The manifest, as `folio documents build` writes it.")
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="The least severe message that is logged.")
     ] = "info"
@@ -128,6 +154,14 @@ class Settings(BaseSettings):
                 f"should have at least {SECRET_KEY_MIN_LENGTH} characters that do not repeat, "
                 "for example the output of `openssl rand -base64 48`"
             )
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_only(cls, value: str) -> str:
+        for origin in filter(None, (part.strip() for part in value.split(","))):
+            if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
+                raise ValueError(f"should be origins such as https://app.example.org; {origin!r} is none")
         return value
 
     @model_validator(mode="after")

@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
 from db.development import completed
@@ -18,7 +20,9 @@ from db.errors import Unavailable
 from db.migrating import applied_revisions, expected_revision
 from db.settings import Settings, load_settings
 from graph.context import Services
+from graph.documents import Documents
 from graph.http import GraphQLEndpoint
+from graph.http.requests import PROGRAM_HEADERS
 from graph.operations import Operations
 from graph.passwords import PasswordHasher
 from graph.schema import graphql_schema
@@ -39,7 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     operations = Operations(
         graphql_schema, introspection=chosen.shows("introspection"), suggestions=chosen.shows("suggestions")
     )
-    endpoint = GraphQLEndpoint(operations, graphiql=chosen.shows("graphiql"), body_bytes_max=chosen.body_bytes_max)
+    endpoint = GraphQLEndpoint(operations, Documents(chosen), chosen)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -50,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # No OpenAPI: the schema of this API is GraphQL's.
     app = FastAPI(title="Folio", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
+    _add_middleware(app, chosen)
 
     @app.get("/livez")
     async def livez() -> JSONResponse:
@@ -63,6 +68,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         return JSONResponse({"status": "unavailable", "reason": problem}, status_code=503, headers={"retry-after": "1"})
 
     return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Add what Starlette has for compression and CORS; both are pure ASGI."""
+    if settings.compress_bytes_min:
+        app.add_middleware(GZipMiddleware, minimum_size=settings.compress_bytes_min, compresslevel=4)
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", *PROGRAM_HEADERS],
+            expose_headers=["x-request-id", "retry-after", "ratelimit", "ratelimit-policy"],
+        )
 
 
 @asynccontextmanager

@@ -33,6 +33,12 @@ class Loaders:
         self._viewer = viewer
         self._made: dict[Hashable, DataLoader[int, Any]] = {}
         self._counts: dict[Hashable, asyncio.Future[int]] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def cancel(self) -> None:
+        """Cancel the batches that are under way, whose statements end with them: nobody waits for them any more."""
+        for running in [*self._running, *self._counts.values()]:
+            running.cancel()
 
     def clear(self) -> None:
         """Forget everything that was loaded."""
@@ -110,7 +116,14 @@ class Loaders:
         if loader is None:
 
             async def load(ids: list[int]) -> list[T]:
-                return list(await batch(ids))
+                # aiodataloader runs each batch as a task of its own, which outlives the field that asked.
+                task = asyncio.current_task()
+                assert task is not None
+                self._running.add(task)
+                try:
+                    return list(await batch(ids))
+                finally:
+                    self._running.discard(task)
 
             loader = self._made[key] = DataLoader(load)
         return loader

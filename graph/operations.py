@@ -5,6 +5,7 @@ nothing here needs that, so the parsed document goes to graphql-core directly. T
 documents that failed too: a client that repeats a broken query costs a look-up.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ from graphql import (
 
 from db.viewer import Viewer
 from graph.context import Context, Services
-from graph.limits import Pricing
+from graph.limits import Price, Pricing
 from graph.selection import Selection
 
 OPERATIONS_CACHED_MAX = 1000
@@ -63,6 +64,18 @@ class Operation:
     def name(self) -> str | None:
         """The operation's name, or None where it has none."""
         return self.definition.name.value if self.definition.name else None
+
+    def priced(self, variables: Mapping[str, Any]) -> Price:
+        """Return the price with these variables.
+
+        Raises:
+            RequestRefused: the operation is larger than a limit allows.
+        """
+        price = self.pricing.price(variables)
+        violations = price.violations()
+        if violations:
+            raise RequestRefused(*violations)
+        return price
 
     @property
     def is_query(self) -> bool:
@@ -152,26 +165,27 @@ class Operations:
         )
 
     async def run(
-        self, operation: Operation, variables: Mapping[str, Any] | None, services: Services, viewer: Viewer
+        self, operation: Operation, variables: Mapping[str, Any], services: Services, viewer: Viewer
     ) -> ExecutionResult:
         """Execute `operation` as `viewer`.
 
         Raises:
-            RequestRefused: the operation is too large, or the variables do not fit it, so that it never ran.
+            RequestRefused: the variables do not fit the operation, so that it never ran.
         """
-        violations = operation.pricing.price(variables or {}).violations()
-        if violations:
-            raise RequestRefused(*violations)
         context = Context(services, viewer, operation.selection)
         outcome = execute(
             self._schema,
             operation.document,
             context_value=context,
-            variable_values=dict(variables or {}),
+            variable_values=dict(variables),
             operation_name=operation.name,
             hide_suggestions=self._hide_suggestions,
         )
-        result: ExecutionResult = await outcome if not isinstance(outcome, ExecutionResult) else outcome
+        try:
+            result: ExecutionResult = await outcome if not isinstance(outcome, ExecutionResult) else outcome
+        except asyncio.CancelledError:
+            context.loaders.cancel()
+            raise
         # Errors of fields have a path; what was wrong before the first field ran has none.
         if result.data is None and result.errors and all(error.path is None for error in result.errors):
             raise RequestRefused(*(_coded(error, "BAD_USER_INPUT") for error in result.errors))

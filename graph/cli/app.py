@@ -2,7 +2,7 @@
 
 import typer
 
-from graph.cli import contract, data, money, people, schema_history, serving, setup
+from graph.cli import contract, data, documents, money, people, schema_history, serving, setup
 
 app = typer.Typer(
     name="folio",
@@ -20,6 +20,7 @@ app.command()(money.audit)
 app.add_typer(people.commands, name="user", help="Users, for whoever runs the server.")
 app.add_typer(contract.commands, name="schema", help="The GraphQL schema, for clients and reviews.")
 app.command()(contract.cost)
+app.add_typer(documents.commands, name="documents", help="Trusted documents: the operations an application has.")
 app.command()(setup.doctor)
 app.command()(setup.settings)
 

@@ -131,16 +131,29 @@ async def test_connection_that_breaks_before_commit_leaves_nothing(database: Dat
 
 
 @every_door
-@pytest.mark.parametrize(("part", "wrong"), [("host=", "host=/nowhere"), ("/t_", "/no_such_database_")])
-async def test_database_that_cannot_be_reached_is_unavailable(
-    settings: Settings, door: Door, part: str, wrong: str
-) -> None:
+async def test_database_that_cannot_be_reached_is_unavailable(settings: Settings, door: Door) -> None:
     assert settings.database_url is not None
-    url = SecretStr(settings.database_url.get_secret_value().replace(part, wrong))
-    database = Database(settings.model_copy(update={"database_url": url}))
-    with pytest.raises(Unavailable) as caught:
-        await door(database, BOXES)
-    assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", False)
+    url = settings.database_url.get_secret_value()
+    # No server, a server that lets nobody in, and a server without this database.
+    for part, wrong in (("host=", "host=/nowhere"), ("//folio@", "//nobody@"), ("/t_", "/no_such_database_")):
+        unreachable = SecretStr(url.replace(part, wrong))
+        database = Database(settings.model_copy(update={"database_url": unreachable}))
+        with pytest.raises(Unavailable) as caught:
+            await door(database, BOXES)
+        assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", False)
+
+
+async def test_server_that_has_no_connection_left_is_unavailable(
+    open_database: OpenDatabase, superuser: Driver
+) -> None:
+    name = await superuser.fetchval("SELECT current_database()")
+    await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 2")  # one of which the superuser has
+    database = open_database()
+    async with database.read():
+        with pytest.raises(Unavailable) as caught:
+            await boxes(database)
+    assert caught.value.code == "DATABASE_UNAVAILABLE"
+    assert await boxes(database) == [0, 0]
 
 
 def test_database_without_a_url_is_refused() -> None:

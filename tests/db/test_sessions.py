@@ -196,16 +196,14 @@ async def test_session_that_ends_while_it_is_refreshed_stays_ended(database: Dat
 # ---------------------------------------------------------------- sign-in
 
 
-@pytest.mark.parametrize("login", ["Ada", "ada", "ADA", "Ada@example.org", "ada@EXAMPLE.ORG"])
-async def test_credentials_are_found_by_username_and_email_in_any_case(
-    database: Database, ada: Viewer, login: str
-) -> None:
-    assert await credentials_of(database, login) == Credentials(id_of(ada), "a hash of hers", "member")
+async def test_credentials_are_found_by_username_and_email_in_any_case(database: Database, ada: Viewer) -> None:
+    for login in ("Ada", "ada", "ADA", "Ada@example.org", "ada@EXAMPLE.ORG"):
+        assert await credentials_of(database, login) == Credentials(id_of(ada), "a hash of hers", "member")
 
 
-@pytest.mark.parametrize("login", ["", "Ad", "%", "ada@example.com", "treasury", "treasury@folio.invalid"])
-async def test_nobody_else_has_credentials(database: Database, ada: Viewer, login: str) -> None:
-    assert await credentials_of(database, login) is None
+async def test_nobody_else_has_credentials(database: Database, ada: Viewer) -> None:
+    for login in ("", "Ad", "%", "ada@example.com", "treasury", "treasury@folio.invalid"):
+        assert await credentials_of(database, login) is None
 
 
 async def test_deactivated_user_has_no_credentials(database: Database, ada: Viewer) -> None:

@@ -53,10 +53,10 @@ def test_parameter_without_a_value_is_refused() -> None:
     assert caught.value.args == ("other",)
 
 
-@pytest.mark.parametrize("length", [0, 1, 3, 1000])
-async def test_one_text_serves_lists_of_every_length(database: Database, length: int) -> None:
-    rows = await database.fetch(NUMBERS, {"numbers": list(range(length))})
-    assert [row["number"] for row in rows] == list(range(length))
+async def test_one_text_serves_lists_of_every_length(database: Database) -> None:
+    for length in (0, 1, 3, 1000):
+        rows = await database.fetch(NUMBERS, {"numbers": list(range(length))})
+        assert [row["number"] for row in rows] == list(range(length))
     assert NUMBERS.sql == "SELECT unnest($1::BIGINT[]) AS number ORDER BY number"
 
 

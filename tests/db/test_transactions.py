@@ -165,24 +165,14 @@ async def test_same_key_for_a_deposit_and_a_transfer_is_refused(database: Databa
     assert (await balances(database))[till] == 1250
 
 
-@pytest.mark.parametrize("amount", ["12.50", "1.25E+1"])
 async def test_same_amount_written_otherwise_is_the_same_movement(
-    database: Database, payer: Viewer, purse: int, till: int, amount: str
+    database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     key = uuid.uuid4()
     first = await move(database, payer, transfer(purse, till, "12.5", key=key))
-    again = await move(database, payer, transfer(purse, till, amount, key=key))
-    assert again.row == first.row
-    assert again.replayed is True
-
-
-@pytest.mark.parametrize("amount", ["NaN", "sNaN", "-Infinity", "1E+999999999999", "-1E-999999999999"])
-async def test_number_that_cannot_be_written_out_is_refused_as_an_amount(
-    database: Database, payer: Viewer, purse: int, till: int, amount: str
-) -> None:
-    settlement = await move(database, payer, transfer(purse, till, amount))
-    assert settlement.refusal is not None
-    assert (settlement.refusal.code, settlement.refusal.field) == ("INVALID_AMOUNT", ("amount",))
+    for amount in ("12.50", "1.25E+1"):
+        again = await move(database, payer, transfer(purse, till, amount, key=key))
+        assert (again.row, again.replayed) == (first.row, True)
 
 
 async def test_key_is_its_owners_alone(database: Database, payer: Viewer, payee: Viewer, purse: int, till: int) -> None:
@@ -282,12 +272,13 @@ async def test_transfer_to_another_currency_is_refused(database: Database, payer
     assert await refused(database, payer, transfer(purse, yen, "1")) == ("CURRENCY_MISMATCH", ("toAccountId",))
 
 
-@pytest.mark.parametrize("amount", ["0", "0.00", "-1", "0.001", "1.000"])
 async def test_amount_that_is_none_of_the_currency_is_refused(
-    database: Database, payer: Viewer, purse: int, till: int, amount: str
+    database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
-    assert await refused(database, payer, transfer(purse, till, amount)) == ("INVALID_AMOUNT", ("amount",))
-    assert await refused(database, ADMIN, deposit(till, amount)) == ("INVALID_AMOUNT", ("amount",))
+    no_numbers = ("NaN", "sNaN", "-Infinity", "1E+999999999999", "-1E-999999999999")
+    for amount in ("0", "0.00", "-1", "0.001", "1.000", *no_numbers):
+        assert await refused(database, payer, transfer(purse, till, amount)) == ("INVALID_AMOUNT", ("amount",))
+        assert await refused(database, ADMIN, deposit(till, amount)) == ("INVALID_AMOUNT", ("amount",))
 
 
 async def test_transfer_of_more_than_the_account_holds_is_refused(

@@ -3,6 +3,8 @@
 The ledger's invariants hold for them too: every balance is what came in less what went out.
 """
 
+import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asyncpg import Record
@@ -61,6 +63,66 @@ async def populate(database: Database, count: int) -> Population:
             [f"account_{number}" for number in accounts],
             [f"transaction_{number}" for number in transactions[:count]],
         )
+
+    return await database.write(work)
+
+
+START = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
+
+
+def day(number: int) -> datetime.datetime:
+    """Return the midnight `number` days after START."""
+    return START + datetime.timedelta(days=number)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A post to make; its author is the treasury unless said otherwise."""
+
+    title: str = "Title"
+    content: str = "Content."
+    views: int = 0
+    created_at: datetime.datetime = START
+    published: bool = True
+    author_id: int = 1
+
+
+_POST = """
+    INSERT INTO posts (title, content, views, created_at, published, author_id) VALUES ($1, $2, $3, $4, $5, $6)
+    RETURNING 'post_' || id
+"""
+
+
+async def insert_posts(database: Database, posts: Sequence[Text]) -> list[str]:
+    """Make posts and return their ids, in order."""
+
+    async def work(transaction: Transaction) -> list[str]:
+        return [
+            await transaction.driver.fetchval(
+                _POST, one.title, one.content, one.views, one.created_at, one.published, one.author_id
+            )
+            for one in posts
+        ]
+
+    return await database.write(work)
+
+
+_USER = """
+    INSERT INTO users (email, username, hashed_password, is_active, created_at) VALUES ($1, $2, '!', $3, $4)
+    RETURNING 'user_' || id
+"""
+
+
+async def insert_users(
+    database: Database, users: Sequence[tuple[str, datetime.datetime]], *, active: bool = True
+) -> list[str]:
+    """Make users of these names and instants and return their ids, in order."""
+
+    async def work(transaction: Transaction) -> list[str]:
+        return [
+            await transaction.driver.fetchval(_USER, f"{name}@example.org", name, active, created_at)
+            for name, created_at in users
+        ]
 
     return await database.write(work)
 

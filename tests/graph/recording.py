@@ -41,8 +41,11 @@ def recorded(database: Database) -> Iterator[list[LoggedQuery]]:
 
 
 def columns_read(queries: list[LoggedQuery]) -> list[str]:
-    """Return what each statement that answers with labelled columns reads, as `table: column column …`."""
-    return [read for read in map(_columns_read, queries) if read is not None]
+    """Return what each statement that answers with labelled columns reads, as `table: column column …`, sorted.
+
+    Statements that run side by side have no order among them.
+    """
+    return sorted(read for read in map(_columns_read, queries) if read is not None)
 
 
 def _columns_read(query: LoggedQuery) -> str | None:

@@ -37,6 +37,7 @@ class Change:
         others: the answer to all others who are signed in.
         missing: the part of the input that names an object, naming one that does not exist.
         kept: the table that a refusal leaves a row in, nevertheless.
+        first: what a superuser does before.
     """
 
     given: Mapping[str, Any] | None
@@ -45,6 +46,7 @@ class Change:
     others: Answer | None = None
     missing: Mapping[str, Any] = field(default_factory=dict)
     kept: str | None = None
+    first: str = ""
 
     def answer_to(self, caller: str, *, is_public: bool) -> Answer:
         """Return what the caller gets."""
@@ -115,6 +117,7 @@ CHANGES: dict[str, Change] = {
         f"viewer {{ username email }} {ERRORS}",
         for_each(CALLERS, done(viewer={"username": "ada", "email": "ada@example.com"})),
     ),
+    "signOut": Change(None, "signedOut", for_each(SIGNED_IN, {"signedOut": True})),
     "createUser": Change(
         {"email": "new@example.com", "username": "newcomer", "password": PASSWORD},
         f"user {{ username email }} {ERRORS}",
@@ -173,7 +176,7 @@ CHANGES: dict[str, Change] = {
             done(posts=[{"published": published, "author": {"username": "$caller"}} for published in (False, True)]),
         ),
     ),
-    "createPosts, one of them as ada": Change(
+    "createPosts with one as ada": Change(
         {"posts": [TIDES, TIDES | {"authorId": "user_2"}]},
         f"posts {{ title }} {ERRORS}",
         for_each((ADA, ANNA), done(posts=[{"title": "Tides"}, {"title": "Tides"}])),
@@ -187,7 +190,7 @@ CHANGES: dict[str, Change] = {
         others=NO_POST,
         missing={"id": "post_999"},
     ),
-    "updatePost that is a draft, at a wrong version": Change(
+    "updatePost of a draft at a wrong version": Change(
         {"id": "post_2", "title": "Secret park", "expectedVersion": 7},
         f"post {{ title }} {ERRORS}",
         for_each(
@@ -290,6 +293,6 @@ CHANGES: dict[str, Change] = {
         for_each((ADA, ANNA), done(deletedUserId="user_2")),
         others=refused("NOT_FOUND", "id", "no such user", deletedUserId=None),
         missing={"id": "user_999"},
+        first="DELETE FROM accounts WHERE currency_code = 'JPY'",  # which callers have opened above
     ),
-    "signOut": Change(None, "signedOut", for_each(SIGNED_IN, {"signedOut": True})),
 }

@@ -1,7 +1,7 @@
 """The stage of the tests about rights: five people, what is theirs, and everything that the database holds.
 
-A test has its database to itself, so that every id is known beforehand. All instants are one and the same, so that lists
-in the order of creation are in the order of ids.
+A test has its database to itself, so that every id is known beforehand. All instants are one and the same, so that
+lists in the order of creation are in the order of ids.
 
     user_1  treasury, the system user
     user_2  ada, who wrote post_1 (published) and post_2 (a draft), and owns no account
@@ -33,8 +33,9 @@ DEPOSIT = """mutation($key: UUID!) {
     deposit(input: {accountId: "account_1", amount: "100.00", idempotencyKey: $key}) { transaction { id } }
 }"""
 TRANSFER = """mutation($key: UUID!) {
-    transfer(input: {fromAccountId: "account_1", toAccountId: "account_3", amount: "30", memo: "tea", idempotencyKey: $key})
-    { transaction { id } }
+    transfer(input: {
+        fromAccountId: "account_1", toAccountId: "account_3", amount: "30", memo: "tea", idempotencyKey: $key
+    }) { transaction { id } }
 }"""
 
 
@@ -85,8 +86,8 @@ async def set_stage(client: Client, sign_up: SignUp, superuser: Driver) -> Stage
     return stage
 
 
-async def refresh_token_of(client: Client, username: str) -> str:
-    """Sign in once more and return the refresh token of that session."""
-    data = await client.data(SIGN_IN % "refreshToken", login=username, password=PASSWORD)
-    token: str = data["signIn"]["refreshToken"]
-    return token
+async def signed_in(client: Client, username: str) -> dict[str, str]:
+    """Sign in once more and return the accessToken and the refreshToken of that session."""
+    data = await client.data(SIGN_IN % "accessToken refreshToken", login=username, password=PASSWORD)
+    tokens: dict[str, str] = data["signIn"]
+    return tokens

@@ -115,8 +115,9 @@ async def read(client: Client, query: str, by: Person | None = None) -> list[str
 async def test_an_operation_reads_the_columns_it_selects_and_no_others(
     client: Client, admin: Person, made: Population
 ) -> None:
-    assert {query: await read(client, query) for query in READ_BY_ANYBODY} == READ_BY_ANYBODY
-    assert {query: await read(client, query, admin) for query in READ_BY_AN_ADMINISTRATOR} == READ_BY_AN_ADMINISTRATOR
+    for by, expected in ((None, READ_BY_ANYBODY), (admin, READ_BY_AN_ADMINISTRATOR)):
+        found = {query: await read(client, query, by) for query in expected}
+        assert found == {query: sorted(reads) for query, reads in expected.items()}
 
 
 async def test_a_field_left_out_by_a_variable_reads_what_it_reads_when_it_is_not(
@@ -148,7 +149,7 @@ async def test_an_author_at_two_places_is_read_once_with_the_columns_of_both(cli
         "posts: author_id id",
         "users: id is_active username",
     ]
-    assert [sorted(query.args[0]) for query in queries[2:]] == [[3, 4]]
+    assert [sorted(query.args[0]) for query in queries if "FROM users" in query.query] == [[3, 4]]
     assert data == {
         "posts": {"nodes": [{"author": {"username": name}} for name in ("reader2", "reader1", "reader2")]},
         "postsPage": {"posts": [{"author": {"isActive": True}} for _ in range(3)]},
@@ -167,14 +168,13 @@ async def test_an_email_that_the_caller_may_not_see_is_not_even_read(
 ) -> None:
     member = await sign_up("member")
     query = '{ user(id: "user_3") { email } }'
-    texts = []
+    projections = []
     for by in (None, member, admin):
         with recorded(client.database) as queries:
             await client.data(query, by=by)
-        texts.append(" ".join(queries[-1].query.split()))
-    assert texts == [
-        "SELECT NULL AS email, users.id AS id FROM users WHERE users.id = ANY ($1::BIGINT[])",
-        "SELECT CASE WHEN (users.id = $1::BIGINT) THEN users.email END AS email, users.id AS id"
-        " FROM users WHERE users.id = ANY ($2::BIGINT[])",
-        "SELECT users.email AS email, users.id AS id FROM users WHERE users.id = ANY ($1::BIGINT[])",
+        projections.append(queries[-1].query.partition(" AS email, users.id AS id")[0])
+    assert projections == [
+        "SELECT NULL",
+        "SELECT CASE WHEN (users.id = $1::BIGINT) THEN users.email END",
+        "SELECT users.email",
     ]

@@ -1,0 +1,72 @@
+"""`folio documents`: the manifest of trusted documents, made of the operations that an application has."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from graphql import FragmentDefinitionNode, GraphQLError, OperationDefinitionNode, parse, print_ast, validate
+
+from graph.cli.terminal import CommandError, out, refusals
+from graph.documents import manifest_of
+from graph.schema import graphql_schema
+
+commands = typer.Typer(no_args_is_help=True)
+
+
+@commands.callback()
+def _family() -> None:
+    """Keep `build` a command of its own although it is the only one."""
+
+
+@commands.command()
+def build(
+    directory: Annotated[Path, typer.Argument(help="Where the .graphql files are, in folders below it too.")],
+    output: Annotated[Path, typer.Option(help="The manifest to write.")] = Path("documents.json"),
+) -> None:
+    """Write the manifest of every operation in a directory, each with the fragments that it uses."""
+    with refusals():
+        texts = _documents(directory)
+        draft = output.with_name(f".{output.name}.new")
+        try:
+            draft.write_bytes(manifest_of(texts))
+            draft.replace(output)
+        except OSError as error:
+            raise CommandError(f"{output} cannot be written: {error.strerror}") from None
+    out.print(f"{output}: {len(texts)} operations", markup=False)
+
+
+def _documents(directory: Path) -> list[str]:
+    operations: list[tuple[Path, OperationDefinitionNode]] = []
+    fragments: dict[str, FragmentDefinitionNode] = {}
+    for path in sorted(directory.rglob("*.graphql")):
+        try:
+            definitions = parse(path.read_text(encoding="utf-8")).definitions
+        except (OSError, UnicodeDecodeError, GraphQLError) as error:
+            raise CommandError(f"{path}: {error}") from None
+        operations += [(path, one) for one in definitions if isinstance(one, OperationDefinitionNode)]
+        for one in definitions:
+            if isinstance(one, FragmentDefinitionNode):
+                if one.name.value in fragments:
+                    raise CommandError(f"{path}: the fragment {one.name.value} is defined twice")
+                fragments[one.name.value] = one
+    if not operations:
+        raise CommandError(f"{directory} holds no operation in a .graphql file")
+    return [_whole(path, operation, fragments) for path, operation in operations]
+
+
+def _whole(path: Path, operation: OperationDefinitionNode, fragments: dict[str, FragmentDefinitionNode]) -> str:
+    """Return the operation with the fragments that it needs, checked against the schema."""
+    parts = [print_ast(operation)]
+    taken: set[str] = set()
+    position = 0
+    while position < len(parts):
+        for name, fragment in fragments.items():
+            if name not in taken and f"...{name}" in parts[position].replace("... ", "..."):
+                taken.add(name)
+                parts.append(print_ast(fragment))
+        position += 1
+    text = "\n\n".join(parts)
+    errors = validate(graphql_schema, parse(text))
+    if errors:
+        raise CommandError(f"{path}: {errors[0]}")
+    return text

@@ -1,0 +1,132 @@
+"""Bytes out: the media type by negotiation, the status, the headers, and the page that browsers get."""
+
+import functools
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from graphql import GraphQLError
+from starlette.types import Send
+from strawberry.http.ides import get_graphql_ide_html
+
+from graph.http.requests import JSON, HttpRefused
+
+GRAPHQL_RESPONSE = "application/graphql-response+json"
+
+# On everything: no guessing of types, no address handed on, no frame, and nothing kept but what says so.
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: a status, a body with its type, and further headers."""
+
+    status: int
+    body: bytes
+    media_type: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def negotiated(accept: str | None) -> str:
+    """Return the media type to answer with: the client's favourite of the two.
+
+    Without a preference it is application/json, which every client reads.
+
+    Raises:
+        HttpRefused: 406: the client takes neither.
+    """
+    ranges = dict(_media_range(part) for part in (accept or "*/*").split(","))
+    fallback = ranges.get("application/*", ranges.get("*/*", 0.0))
+    json = ranges.get(JSON, fallback)
+    newer = ranges.get(GRAPHQL_RESPONSE, min(fallback, json))
+    if max(json, newer) <= 0:
+        raise HttpRefused(406, "NOT_ACCEPTABLE", f"Accept should allow {GRAPHQL_RESPONSE} or {JSON}")
+    prefers_newer = newer > json or (newer == json and GRAPHQL_RESPONSE in ranges)
+    return GRAPHQL_RESPONSE if prefers_newer else JSON
+
+
+def _media_range(part: str) -> tuple[str, float]:
+    media_type, _, parameters = part.partition(";")
+    quality = 1.0
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                quality = float(value)
+            except ValueError:
+                quality = 0.0
+    return media_type.strip().lower(), quality
+
+
+def refused(media_type: str, errors: Sequence[GraphQLError]) -> Answer:
+    """Return the answer to a well-formed request whose operation never ran: no `data`.
+
+    The older media type promises 200 for every well-formed request; the newer one tells the truth.
+    """
+    return errors_answer(200 if media_type == JSON else 400, media_type, errors)
+
+
+def errors_answer(
+    status: int, media_type: str, errors: Sequence[GraphQLError], headers: dict[str, str] | None = None
+) -> Answer:
+    """Return an answer that has errors alone."""
+    content = {"errors": [error.formatted for error in errors]}
+    return Answer(status, orjson.dumps(content), media_type, headers or {})
+
+
+def batched(media_type: str, answers: Sequence[Answer]) -> Answer:
+    """Return the answers of a batch as one, in the order of its operations."""
+    return Answer(200, b"[" + b",".join(answer.body for answer in answers) + b"]", media_type)
+
+
+def cacheable(answer: Answer, *, private: bool, if_none_match: str | None) -> Answer:
+    """Return the answer to a query by GET with its ETag, or 304 where the client has it already.
+
+    It may be kept, but is asked for again before each use: a post may be a draft again by then.
+    """
+    etag = f'W/"{hashlib.blake2s(answer.body, digest_size=16).hexdigest()}"'
+    scope = "private" if private else "public"
+    headers = {**answer.headers, "etag": etag, "cache-control": f"{scope}, max-age=0, must-revalidate"}
+    known = {one.strip() for one in (if_none_match or "").split(",")}
+    if etag in known or "*" in known:
+        return Answer(304, b"", answer.media_type, headers)
+    return Answer(answer.status, answer.body, answer.media_type, headers)
+
+
+@functools.cache
+def page() -> Answer:
+    """Return the GraphiQL page, with a policy that lets it load what it names and nothing else."""
+    html = get_graphql_ide_html()
+    origins = " ".join(sorted(set(re.findall(r"https://[a-z0-9.-]+", html))))
+    policy = (
+        f"default-src 'none'; script-src 'unsafe-inline' {origins}; style-src 'unsafe-inline' {origins}; "
+        f"font-src data: {origins}; img-src 'self' data:; connect-src 'self'; worker-src blob:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return Answer(200, html.encode(), "text/html", {"content-security-policy": policy})
+
+
+async def send_answer(send: Send, answer: Answer, request_id: str, *, with_body: bool) -> None:
+    """Write `answer` to the client."""
+    headers: dict[str, Any] = {
+        "content-type": f"{answer.media_type}; charset=utf-8",
+        "content-length": str(len(answer.body)),
+        "x-request-id": request_id,
+        "cache-control": "no-store",
+        "vary": "accept, authorization",
+        **SECURITY_HEADERS,
+        **answer.headers,
+    }
+    if answer.status == 304:  # noqa: PLR2004 - Not Modified has no content, and so no type and length of any
+        del headers["content-type"], headers["content-length"]
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+    await send({"type": "http.response.body", "body": answer.body if with_body else b""})

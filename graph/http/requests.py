@@ -1,0 +1,191 @@
+"""Bytes in: the guard before GraphQL. Size, content type, UTF-8, strict JSON, shape, in this order.
+
+Each wrong thing is an `HttpRefused` with its status and a sentence that says what would be right. There is one parser
+(orjson: no NaN, no lone surrogates, no invalid UTF-8), so that a doubled key means the same to everyone: the last one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from graphql import GraphQLError
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope
+
+JSON = "application/json"
+HEADER_BYTES_MAX = 16_384
+JSON_DEPTH_MAX = 32
+QUERY_STRING_BYTES_MAX = 16_384
+
+# Any of them shows that a program asks, as does an Accept of application/json or a Sec-Fetch-Mode of fetch().
+PROGRAM_HEADERS = ("x-folio-request", "apollo-require-preflight", "x-apollo-operation-name", "x-requested-with")
+
+
+class HttpRefused(Exception):  # noqa: N818 - as in db.errors
+    """A request that is refused before GraphQL is looked at: a status, one error, and headers."""
+
+    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = GraphQLError(message, extensions={"code": code})
+        self.headers = headers or {}
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """One operation to run, as the client sent it.
+
+    Attributes:
+        query: the document, or None where `extensions` name a stored one.
+        extensions: what the client says beside the operation, by the name of the extension.
+    """
+
+    query: str | None
+    operation_name: str | None
+    variables: dict[str, Any]
+    extensions: dict[str, Any]
+
+
+def check_headers(scope: Scope) -> None:
+    """Raise HttpRefused where the headers are larger than any honest client's."""
+    size = sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > HEADER_BYTES_MAX:
+        message = f"the headers have {size} bytes, and at most {HEADER_BYTES_MAX} are allowed"
+        raise HttpRefused(431, "HEADERS_TOO_LARGE", message)
+
+
+async def posted(headers: Headers, receive: Receive, *, bytes_max: int, batch_max: int) -> list[GraphQLRequest]:
+    """Return the operations of a POST: one, or several where batching is allowed.
+
+    Raises:
+        HttpRefused: 413, 415 or 400.
+    """
+    _check_content_type(headers.get("content-type"))
+    return parse_body(await _body(headers, receive, bytes_max), batch_max=batch_max)
+
+
+def parse_body(body: bytes, *, batch_max: int = 0) -> list[GraphQLRequest]:
+    """Parse the body of a request; a list of operations only where `batch_max` allows as many.
+
+    Raises:
+        HttpRefused: 400: no UTF-8, no JSON, or not of the shape of a GraphQL request.
+    """
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _bad(f"the body is no JSON in UTF-8: {error}") from None
+    if isinstance(parsed, list) and batch_max:
+        if not 1 <= len(parsed) <= batch_max:
+            raise _bad(f"a batch should have 1 to {batch_max} operations, not {len(parsed)}")
+        return [_shaped(one) for one in parsed]
+    return [_shaped(parsed)]
+
+
+def queried(scope: Scope, headers: Headers) -> GraphQLRequest:
+    """Return the operation of a GET, from the query string.
+
+    Raises:
+        HttpRefused: 400 or 414: malformed; 403: any foreign page could have sent it.
+    """
+    if not _from_program(headers):
+        message = "a GET needs an Accept of application/json, or a header such as x-folio-request: 1"
+        raise HttpRefused(403, "CSRF_PREVENTED", message)
+    raw: bytes = scope["query_string"]
+    if len(raw) > QUERY_STRING_BYTES_MAX:
+        raise HttpRefused(414, "URI_TOO_LONG", f"the query string has more than {QUERY_STRING_BYTES_MAX} bytes")
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict")
+    except ValueError:
+        raise _bad("the query string is malformed or no UTF-8") from None
+    given = dict(pairs)
+    if len(given) != len(pairs):
+        raise _bad("the query string names a parameter twice")
+    parsed: dict[str, Any] = {name: given[name] for name in ("query", "operationName") if name in given}
+    for name in ("variables", "extensions"):
+        if given.get(name):
+            try:
+                parsed[name] = orjson.loads(given[name])
+            except orjson.JSONDecodeError as error:
+                raise _bad(f"{name} is no JSON: {error}") from None
+    return _shaped(parsed)
+
+
+def _from_program(headers: Headers) -> bool:
+    """Say whether a header shows that a program asks: a form, a link or an image of a foreign page cannot set it."""
+    explicit = any(part.strip().lower().startswith("application/") for part in headers.get("accept", "").split(","))
+    fetched = headers.get("sec-fetch-mode") in {"cors", "same-origin"}
+    return explicit or fetched or any(name in headers for name in PROGRAM_HEADERS)
+
+
+def _shaped(parsed: object) -> GraphQLRequest:
+    if not isinstance(parsed, dict):
+        raise _bad('the body should be an object, for example {"query": "{ __typename }"}')
+    extensions = _object(parsed, "extensions")
+    query, operation_name = parsed.get("query"), parsed.get("operationName")
+    stored = "persistedQuery" in extensions or "documentId" in parsed
+    if not (isinstance(query, str) and query) and not (query is None and stored):
+        raise _bad("query should be a string, the GraphQL document")
+    if operation_name is not None and not isinstance(operation_name, str):
+        raise _bad("operationName should be a string or null")
+    if "documentId" in parsed:
+        extensions = {**extensions, "documentId": parsed["documentId"]}
+    return GraphQLRequest(query, operation_name, _object(parsed, "variables"), extensions)
+
+
+def _object(parsed: dict[str, Any], name: str) -> dict[str, Any]:
+    value = parsed.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _bad(f"{name} should be an object or null")
+    _check_values(value, name)
+    return value
+
+
+def _check_values(value: object, name: str) -> None:
+    """Refuse what lies too deep, and U+0000, the one character that PostgreSQL's text does not hold."""
+    pending: list[tuple[object, int]] = [(value, 1)]
+    while pending:
+        one, depth = pending.pop()
+        if isinstance(one, str):
+            if "\x00" in one:
+                raise _bad(f"{name} hold the character U+0000, which no text may have")
+            continue
+        children: Sequence[object] = ()
+        if isinstance(one, dict):
+            children = [*one, *one.values()]
+        elif isinstance(one, list):
+            children = one
+        if children and depth >= JSON_DEPTH_MAX:
+            raise _bad(f"{name} are nested deeper than {JSON_DEPTH_MAX}")
+        pending += [(child, depth + 1) for child in children]
+
+
+async def _body(headers: Headers, receive: Receive, bytes_max: int) -> bytes:
+    too_large = HttpRefused(413, "BODY_TOO_LARGE", f"the body has more than the {bytes_max} bytes that are allowed")
+    declared = headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > bytes_max:
+        raise too_large
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise HttpRefused(400, "CLIENT_CLOSED_REQUEST", "the client went away")
+        body += message.get("body", b"")
+        if len(body) > bytes_max:
+            raise too_large
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _check_content_type(content_type: str | None) -> None:
+    media_type, _, parameters = (content_type or "").partition(";")
+    charset = parameters.strip().lower().replace('"', "").replace(" ", "")
+    if media_type.strip().lower() != JSON or charset not in {"", "charset=utf-8"}:
+        raise HttpRefused(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type should be application/json, in UTF-8")
+
+
+def _bad(message: str) -> HttpRefused:
+    return HttpRefused(400, "BAD_REQUEST", message)
