@@ -19,7 +19,11 @@ def upgrade_to(settings: Settings, revision: str = "head", *, sql: bool = False)
     command.upgrade(alembic_config(settings.database_url.get_secret_value()), revision, sql=sql)
 
 
-@commands.command()
+# "-1" is a step, not an option.
+_STEPS = {"ignore_unknown_options": True}
+
+
+@commands.command(context_settings=_STEPS)
 def upgrade(
     revision: Annotated[str, typer.Argument(help="A revision, `head`, or a step such as +1.")] = "head",
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL instead of running it.")] = False,
@@ -28,7 +32,7 @@ def upgrade(
     _run("upgrade", revision, sql=sql)
 
 
-@commands.command()
+@commands.command(context_settings=_STEPS)
 def downgrade(
     revision: Annotated[str, typer.Argument(help="A revision, `base`, or a step such as -1.")],
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL instead of running it.")] = False,
