@@ -1,0 +1,109 @@
+"""The server as a process: how it starts, drains, stops, and what a killed one leaves to the next."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from db.embedded import EmbeddedServer
+from tests.conftest import superuser_dsn
+
+FOLIO = [sys.executable, "-c", "from graph.cli import main; main()"]
+ROOT = Path(__file__).parent.parent.parent
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def started(
+    *arguments: str, cwd: Path, port: int, **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start `folio …` as a process of its own and wait until it is ready."""
+    process = await asyncio.create_subprocess_exec(
+        *FOLIO,
+        *arguments,
+        "--port",
+        str(port),
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with httpx.AsyncClient() as http:
+            for _ in range(600):
+                assert process.returncode is None
+                try:
+                    if (await http.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200:
+                        break
+                except httpx.TransportError:
+                    pass
+                await asyncio.sleep(0.1)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_sigterm_lets_a_running_request_finish(
+    database_url: str, server: EmbeddedServer, tmp_path: Path, workers: str
+) -> None:
+    port, name = free_port(), database_url.partition("?")[0].rpartition("/")[2]
+    holder = await asyncpg.connect(superuser_dsn(server, name))
+    async with (
+        started("serve", "--workers", workers, cwd=tmp_path, port=port, FOLIO_DATABASE_URL=database_url) as process,
+        httpx.AsyncClient(timeout=30) as http,
+    ):
+        await holder.execute("BEGIN; LOCK TABLE posts IN ACCESS EXCLUSIVE MODE")
+        url = f"http://127.0.0.1:{port}/graphql"
+        slow = asyncio.create_task(http.post(url, json={"query": "{ posts { totalCount } }"}))
+        while not await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        await holder.execute("COMMIT")
+        assert (await slow).json() == {"data": {"posts": {"totalCount": 0}}}
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    await holder.close()
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory that PostgreSQL's account may enter, unlike pytest's own."""
+    directory = Path(tempfile.mkdtemp(prefix="folio-dev-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+async def test_dev_recovers_from_a_kill_keeps_its_data_and_stops_what_it_started(home: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/graphql"
+    post = {"query": 'mutation { signIn(input: {login: "ada", password: "folio demo"}) { viewer { username } } }'}
+    async with httpx.AsyncClient(timeout=30) as http:
+        async with started("dev", cwd=home, port=port) as process:
+            assert (await http.post(url, json=post)).json() == {"data": {"signIn": {"viewer": {"username": "ada"}}}}
+            process.kill()
+            await process.wait()
+        # The killed server's PostgreSQL still runs; the next start takes it over, and its own stop stops both.
+        async with started("dev", cwd=home, port=port) as process:
+            count = {"query": "{ users { totalCount } }"}
+            assert (await http.post(url, json=count)).json() == {"data": {"users": {"totalCount": 201}}}
+            process.send_signal(signal.SIGINT)
+            assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert not list(home.glob(".folio/postgres/pgdata/postmaster.pid"))
