@@ -9,10 +9,10 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 pyth
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: run test lint format schema lock clean help
+.PHONY: run test lint format schema lock bench-observability clean help
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
 
 run: $(VENV)/.installed  ## database, migrations, demo data and server on 127.0.0.1:$(PORT)
 	@exec $(BIN)/folio dev --port $(PORT)
@@ -38,8 +38,11 @@ schema: $(VENV)/.installed  ## write schema.graphql anew
 
 lock:  ## resolve the dependencies anew; needs uv
 	$(COMPILE) --upgrade --output-file requirements.lock
-	$(COMPILE) --upgrade --extra embedded --group dev --group build --constraint requirements.lock \
+	$(COMPILE) --upgrade --extra embedded --extra telemetry --group dev --group build --constraint requirements.lock \
 		--output-file requirements-dev.lock
+
+bench-observability: $(VENV)/.installed  ## what log lines, metrics and tracing cost
+	PYTHONPATH=. $(BIN)/python bench/observability.py
 
 clean:  ## remove the virtual environment and the development data
 	rm -rf $(VENV) .folio

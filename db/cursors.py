@@ -135,11 +135,11 @@ class Order:
             raise CursorError
         decoded = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         parts = orjson.loads(decoded)
-        if type(parts) is not list or len(parts) != len(self.terms) + 1 or parts[0] != self.signature:
+        if type(parts) is not list or len(parts) != len(self.terms) + 1:
             raise CursorError
         values = parts[1:]
         position = tuple(term.kind.decode(value) for (term, _), value in zip(self.terms, values, strict=True))
-        # One spelling only: what decodes leniently is not what was given out.
+        # This order's signature and one spelling only: what decodes leniently is not what was given out.
         if self._spelled(values) != cursor:
             raise CursorError
         return position

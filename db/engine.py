@@ -30,6 +30,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from db.errors import Unavailable, refusal_for
 from db.settings import Settings
 from db.statements import Statement
+from db.tally import fetched, waited
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,14 @@ T = TypeVar("T")
 Driver: TypeAlias = "asyncpg.Connection[Record]"  # a generic to the type checker alone
 
 _RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-_BROKEN = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, OSError)
+_BROKEN = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    # A statement that is sent between the server's last words and the end of the connection.
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    OSError,
+)
 
 
 class _ConnectionLostError(Unavailable):
@@ -70,7 +78,7 @@ class Transaction:
     async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         """Run `statement` with `values` and return all its rows."""
         self._counters.statements += 1
-        return await self._driver.fetch(statement.sql, *statement.arguments(values))
+        return await fetched(self._driver, statement.sql, statement.arguments(values))
 
     @property
     def driver(self) -> Driver:
@@ -108,7 +116,7 @@ class Database:
     async def _fetch_once(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         async with self._lease() as driver, _worded_timeouts():
             self.counters.statements += 1
-            return await driver.fetch(statement.sql, *statement.arguments(values))
+            return await fetched(driver, statement.sql, statement.arguments(values))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
@@ -168,6 +176,8 @@ class Database:
         try:
             yield driver
         except _BROKEN as error:
+            if isinstance(error, asyncpg.InternalClientError):
+                driver.terminate()  # not closed yet, and good for nothing any more
             if not driver.is_closed():  # asyncpg says InterfaceError of faults of ours, too
                 raise
             raise _ConnectionLostError("DATABASE_UNAVAILABLE", "the database went away; try again shortly") from error
@@ -270,7 +280,7 @@ async def _begun(driver: Driver, begin: str | None) -> bool:
     """Say whether the connection is fit for use: a broken one shows at BEGIN, before anything has happened."""
     if begin is not None:
         try:
-            await driver.execute(begin)
+            await waited(driver.execute(begin))
         except _BROKEN as error:
             logger.warning("a connection was broken before its transaction, and is replaced: %s", error)
             driver.terminate()
@@ -280,7 +290,7 @@ async def _begun(driver: Driver, begin: str | None) -> bool:
 
 async def _commit(driver: Driver) -> None:
     try:
-        tag = await driver.execute("COMMIT")
+        tag = await waited(driver.execute("COMMIT"))
     except _BROKEN as error:
         raise Unavailable(
             "DATABASE_UNAVAILABLE",

@@ -133,7 +133,8 @@ def _post_line(row: Record) -> bytes:
 
 
 def _line(value: dict[str, object]) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+    # asyncpg gives infinity as the last instant that Python has, without its zone, and stores that one as infinity.
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
 
 
 # ---------------------------------------------------------------- import

@@ -79,7 +79,7 @@ class SeedPlan:
         posts: how many, of all authors together.
         accounts: how many, the system's own not counted.
         seed: another number gives other data of the same kind.
-        transfers_per_account: about how many beside the first deposit.
+        transfers_per_account: about how many beside the first deposit; fewer where few accounts share a currency.
         admin: whether `ada` is an administrator.
     """
 

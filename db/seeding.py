@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import asyncpg
+
 from db.engine import Database, Driver, Transaction
 from db.errors import Unavailable
 from db.seed_rows import (
@@ -75,7 +77,7 @@ async def seed(database: Database, plan: SeedPlan, hashed_password: str, progres
         progress: is told a table's name, how many of its rows are written, and how many there will be.
 
     Raises:
-        SeedError: the database is not empty, or the plan cannot be carried out.
+        SeedError: the database is not empty, its role does not own the tables, or the plan cannot be carried out.
         Unavailable: the database does not answer, or not in time.
     """
     _demand_possible(plan)
@@ -95,7 +97,10 @@ async def seed(database: Database, plan: SeedPlan, hashed_password: str, progres
         await _continue_identities(driver, tables)
         return SeedReport(**{table.name: table.count for table in tables})
 
-    report = await database.write(work)
+    try:
+        report = await database.write(work)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SeedError(f"{error}; seed with a FOLIO_DATABASE_URL whose role owns the tables") from error
     await _analyze(database)
     return report
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    collate,
     delete,
     func,
     insert,
@@ -121,12 +122,12 @@ class Credentials:
     role: str
 
 
+# By ASCII's rules for case alone, as the columns. By the database's own, "İda" may be "ida": another login to count
+# attempts for, and the same user.
+_LOGIN = func.lower(collate(bindparam("login", type_=Text), "C"))
 _CREDENTIALS = Statement(
     select(User.id, User.hashed_password, User.role).where(
-        or_(
-            func.lower(User.username) == func.lower(bindparam("login", type_=Text)),
-            func.lower(User.email) == func.lower(bindparam("login", type_=Text)),
-        ),
+        or_(func.lower(User.username) == _LOGIN, func.lower(User.email) == _LOGIN),
         User.is_active,
         User.role != "system",
     )
@@ -199,6 +200,17 @@ class OpenSession:
     refresh_token: str
 
 
+# Verifying takes a while, and meanwhile the user may have been changed. The lock makes a change that is under way come
+# first, or wait, and then find the session that it is to end.
+_STILL_GOOD = Statement(
+    select(User.id)
+    .where(
+        User.id == bindparam("user_id", type_=BigInteger),
+        User.hashed_password == bindparam("hashed_password", type_=Text),
+        User.is_active,
+    )
+    .with_for_update(read=True)
+)
 _OPEN_SESSION = Statement(
     insert(Session)
     .values(user_id=bindparam("user_id", type_=BigInteger), expires_at=_in_seconds("ttl_s"))
@@ -219,8 +231,14 @@ _KEEP_TOKEN = Statement(
 )
 
 
-async def open_session(transaction: Reader, credentials: Credentials, login: str, ttl_s: int) -> OpenSession:
-    """Open a session for the user who has just proved to be `login`, whose failed attempts are forgotten."""
+async def open_session(transaction: Reader, credentials: Credentials, login: str, ttl_s: int) -> OpenSession | None:
+    """Open a session for the user who has just proved to be `login`, whose failed attempts are forgotten.
+
+    Return None where the credentials are no good any more: a new password, or the user is no longer active.
+    """
+    verified = {"user_id": credentials.user_id, "hashed_password": credentials.hashed_password}
+    if not await transaction.fetch(_STILL_GOOD, verified):
+        return None
     await transaction.fetch(_FORGET_ATTEMPTS, {"login_hash": _login_hash(login)})
     await transaction.fetch(_SWEEP_SESSIONS, {})
     opened = await transaction.fetch(_OPEN_SESSION, {"user_id": credentials.user_id, "ttl_s": ttl_s})

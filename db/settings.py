@@ -138,6 +138,18 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="The least severe message that is logged.")
     ] = "info"
+    log_format: Annotated[
+        Literal["json", "line"] | None,
+        Field(description="One JSON object or one readable line for each message. Default: `json` in production."),
+    ] = None
+    metrics: Annotated[
+        bool | None,
+        Field(description="Serve `/metrics` for Prometheus, on the same port. Default: not in production."),
+    ] = None
+    otlp_endpoint: Annotated[
+        str,
+        Field(description="Collector of OpenTelemetry spans, as `http://host:4318`; needs the extra `telemetry`."),
+    ] = ""
 
     @field_validator("database_url")
     @classmethod
@@ -164,6 +176,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"should be origins such as https://app.example.org; {origin!r} is none")
         return value
 
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _collector_only(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[a-zA-Z0-9.-]+(:[0-9]{1,5})?(/[a-zA-Z0-9._/-]*)?", value):
+            raise ValueError(f"should be the address of a collector such as http://127.0.0.1:4318; {value!r} is none")
+        return value
+
     @model_validator(mode="after")
     def _production_is_explicit(self) -> Self:
         if self.env == "production":
@@ -173,10 +192,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"{names} must be set where {PREFIX}ENV is production")
         return self
 
-    def shows(self, what: Literal["graphiql", "introspection", "suggestions"]) -> bool:
+    def shows(self, what: Literal["graphiql", "introspection", "suggestions", "metrics"]) -> bool:
         """Say whether `what` is shown: as set, and where nothing is set, everywhere but in production."""
         chosen: bool | None = getattr(self, what)
         return self.env != "production" if chosen is None else chosen
+
+    @property
+    def logs_json(self) -> bool:
+        """Whether a log message is a JSON object: as set, and where nothing is set, in production."""
+        return self.log_format == "json" if self.log_format else self.env == "production"
 
 
 def async_url(url: str) -> str:

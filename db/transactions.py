@@ -312,7 +312,8 @@ async def _move(transaction: Reader, viewer: Viewer, columns: Columns, movement:
     from_id = movement.from_id
     if from_id is None:
         from_id = await _system_account_for(transaction, movement.to_id)
-    rows = await transaction.fetch(_LOCK_ACCOUNTS, {"ids": [from_id, movement.to_id]})
+    ids = {"ids": [from_id, movement.to_id], "to_id": movement.to_id, "viewer_id": viewer.user_id}
+    rows = await transaction.fetch(_lock_accounts(viewer.audience), ids)
     locked = {row["id"]: row for row in rows}
     amount = _decide(viewer, movement, locked.get(from_id), locked.get(movement.to_id))
     values = {
@@ -349,13 +350,20 @@ def _decide(viewer: Viewer, movement: Movement, source: Record | None, target: R
     return amount
 
 
-_LOCK_ACCOUNTS = Statement(
-    select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
-    .where(Account.id == any_(bindparam("ids", type_=ARRAY(BigInteger))))
-    .order_by(Account.id)
-    # NO KEY UPDATE: the ledger's foreign keys are checked beside it, other movements wait.
-    .with_for_update(key_share=True)
-)
+@lru_cache
+def _lock_accounts(audience: Audience) -> Statement:
+    # Somebody else's account is not even waited for as the source: that would tell that there is one.
+    usable = or_(Account.id == bindparam("to_id", type_=BigInteger), Account.owner_id == VIEWER_ID)
+    return Statement(
+        select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
+        .where(
+            Account.id == any_(bindparam("ids", type_=ARRAY(BigInteger))),
+            *(() if audience is Audience.ADMIN else (usable,)),
+        )
+        .order_by(Account.id)
+        # NO KEY UPDATE: the ledger's foreign keys are checked beside it, other movements wait.
+        .with_for_update(key_share=True)
+    )
 
 
 @lru_cache

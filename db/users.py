@@ -25,6 +25,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     case,
+    collate,
     column,
     delete,
     func,
@@ -144,6 +145,11 @@ def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any
     return [(email if name == "email" else _PUBLIC[name]).label(name) for name in columns]
 
 
+def _lowered(parameter: str) -> ColumnElement[str]:
+    """Return a text parameter in lower case by ASCII's rules alone, as the columns: a Kelvin sign is no k."""
+    return func.lower(collate(bindparam(parameter, type_=Text), "C"))
+
+
 USERS = KeysetList(
     project=_project,
     visible=lambda _: (),
@@ -152,8 +158,7 @@ USERS = KeysetList(
         # A half-open range, because the value is data: in LIKE, % and _ would be wild cards. "{" follows "z" in
         # ASCII, and no username has a character beyond "z".
         "username_prefix": func.lower(User.username).between(
-            func.lower(bindparam("username_prefix", type_=Text)),
-            func.lower(bindparam("username_prefix", type_=Text)).concat("{"),
+            _lowered("username_prefix"), _lowered("username_prefix").concat("{")
         ),
         "created_at_gte": User.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
         "created_at_lt": User.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
@@ -183,8 +188,7 @@ async def user_by_username(reader: Reader, viewer: Viewer, columns: Columns, use
 
 @lru_cache
 def _user_by_username(columns: Columns, audience: Audience) -> Statement:
-    name = func.lower(bindparam("username", type_=Text))
-    return Statement(select(*_project(columns, audience)).where(func.lower(User.username) == name))
+    return Statement(select(*_project(columns, audience)).where(func.lower(User.username) == _lowered("username")))
 
 
 async def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
@@ -291,9 +295,10 @@ async def update_user(
 
 
 async def _lock_user(transaction: Reader, viewer: Viewer, user_id: int, expected_version: int | None) -> None:
-    rows = await transaction.fetch(_LOCK_USER, {"id": user_id})
-    mine = bool(rows) and rows[0]["role"] != "system" and (viewer.is_admin or user_id == viewer.user_id)
-    if not mine:
+    mine = viewer.is_admin or user_id == viewer.user_id
+    # Somebody else is not even waited for.
+    rows = await transaction.fetch(_LOCK_USER, {"id": user_id}) if mine else ()
+    if not rows:
         raise Refusal("NOT_FOUND", ("id",), "no such user")
     if expected_version is not None and rows[0]["version"] != expected_version:
         raise Refusal(
@@ -304,7 +309,9 @@ async def _lock_user(transaction: Reader, viewer: Viewer, user_id: int, expected
 
 
 _LOCK_USER = Statement(
-    select(User.version, User.role).where(User.id == bindparam("id", type_=BigInteger)).with_for_update(key_share=True)
+    select(User.version)
+    .where(User.id == bindparam("id", type_=BigInteger), User.role != "system")
+    .with_for_update(key_share=True)
 )
 _CHANGEABLE: Mapping[str, TypeEngine[Any]] = {
     "email": Text(),

@@ -1,6 +1,8 @@
-"""The FastAPI application: `/graphql`, and two probes for whoever runs it.
+"""The FastAPI application: `/graphql`, and for whoever runs it two probes and the metrics.
 
 `/livez` says that the process answers; `/readyz` that its database does too, and has the schema that this code expects.
+`/metrics` stands on the port that clients see, and tells names of operations and how busy the process is. In production
+it is therefore there only where FOLIO_METRICS asks for it, which is right behind a proxy that keeps it to itself.
 """
 
 import asyncio
@@ -12,6 +14,8 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from db.development import completed
@@ -23,6 +27,9 @@ from graph.context import Services
 from graph.documents import Documents
 from graph.http import GraphQLEndpoint
 from graph.http.requests import PROGRAM_HEADERS
+from graph.observing.gauges import Gauges
+from graph.observing.metrics import PAGE_MEDIA_TYPE, Metrics
+from graph.observing.observer import Observer
 from graph.operations import Operations
 from graph.passwords import PasswordHasher
 from graph.schema import graphql_schema
@@ -31,6 +38,7 @@ from graph.tokens import TokenSigner
 logger = logging.getLogger(__name__)
 
 GRAPHQL_PATH = "/graphql"
+METRICS_PATH = "/metrics"
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -43,17 +51,30 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     operations = Operations(
         graphql_schema, introspection=chosen.shows("introspection"), suggestions=chosen.shows("suggestions")
     )
-    endpoint = GraphQLEndpoint(operations, Documents(chosen), chosen)
+    observer = Observer(chosen)
+    endpoint = GraphQLEndpoint(operations, Documents(chosen), chosen, observer)
+    gauges = Gauges(operations, lambda: endpoint.gate.in_flight)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with services_for(chosen) as services:
+        async with services_for(chosen) as services, observer.watching(gauges, services.database):
             app.state.services = endpoint.services = services
             yield
 
-    # No OpenAPI: the schema of this API is GraphQL's.
-    app = FastAPI(title="Folio", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    # No OpenAPI: the schema of this API is GraphQL's. FastAPI's own telemetry would record query strings, in which GET
+    # has document and variables; `graph.observing` does not.
+    app = FastAPI(
+        title="Folio",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.state.observer = observer
     app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
+    if observer.metrics is not None:
+        app.router.routes.append(_metrics_route(observer.metrics))
     _add_middleware(app, chosen)
 
     @app.get("/livez")
@@ -70,6 +91,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def _metrics_route(metrics: Metrics) -> Route:
+    async def page(request: Request) -> Response:
+        return Response(metrics.page(), media_type=PAGE_MEDIA_TYPE)
+
+    return Route(METRICS_PATH, endpoint=page, methods=["GET"])
+
+
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Add what Starlette has for compression and CORS; both are pure ASGI."""
     if settings.compress_bytes_min:
@@ -80,8 +108,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", *PROGRAM_HEADERS],
-            expose_headers=["x-request-id", "retry-after", "ratelimit", "ratelimit-policy"],
+            allow_headers=["authorization", "content-type", "traceparent", *PROGRAM_HEADERS],
+            expose_headers=["x-request-id", "traceresponse", "retry-after", "ratelimit", "ratelimit-policy"],
         )
 
 

@@ -94,12 +94,19 @@ def read_manifest(path: Path) -> dict[str, str]:
     except orjson.JSONDecodeError as error:
         raise SettingsError(f"the manifest {path} is no JSON: {error}") from None
     if isinstance(parsed, dict) and parsed.get("format") == APOLLO_FORMAT:
-        operations = parsed.get("operations")
-        parsed = {one.get("id"): one.get("body") for one in operations} if isinstance(operations, list) else None
+        parsed = _by_id(parsed.get("operations"))
     texts = isinstance(parsed, dict) and all(isinstance(part, str) for pair in parsed.items() for part in pair)
     if not texts:
         raise SettingsError(f"the manifest {path} should be an object from hash to document")
     return dict(parsed)
+
+
+def _by_id(operations: object) -> dict[str, Any] | None:
+    """Return Apollo's list of operations as an object from id to document, or None where it is no such list."""
+    listed: list[Any] = operations if isinstance(operations, list) else [None]
+    if not all(isinstance(one, dict) and isinstance(one.get("id"), str) for one in listed):
+        return None
+    return {one["id"]: one.get("body") for one in listed}
 
 
 def manifest_of(texts: list[str]) -> bytes:

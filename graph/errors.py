@@ -41,7 +41,8 @@ def presented(error: GraphQLError, request_id: str) -> GraphQLError:
     The log carries the exception with its trace, and neither variables nor headers: they hold passwords and tokens.
     """
     original = error.original_error
-    if original is None or isinstance(original, GraphQLError):
+    # graphql-core points at the argument that it refuses. Without a place it is a value of ours that no scalar carries.
+    if original is None or (isinstance(original, GraphQLError) and (error.extensions or original.nodes)):
         if not error.extensions:
             error.extensions = {"code": "GRAPHQL_VALIDATION_FAILED" if error.path is None else "BAD_USER_INPUT"}
         return error
@@ -62,10 +63,19 @@ def presented(error: GraphQLError, request_id: str) -> GraphQLError:
 
 
 def _without_row_data(error: BaseException | None) -> None:
-    """Take out of an exception and its causes what PostgreSQL quotes of rows: a failing row has a password hash."""
+    """Take out of an exception and its causes what they quote of rows and arguments: a row has a password hash.
+
+    PostgreSQL tells a failing row in the detail. A single value stands in the message (SQLSTATE class 22, which the
+    driver takes for its own refusals too), and in the driver's reason.
+    """
     while error is not None:
         if isinstance(error, asyncpg.PostgresError):
             error.detail = None
+        if isinstance(error, asyncpg.DataError):
+            error.args = ("a value that is not repeated here",)
+            error.__cause__ = error.__context__ = None
+        if isinstance(error, GraphQLError):
+            error.message = "a value that is not repeated here"
         error = error.__cause__ or error.__context__
 
 

@@ -50,5 +50,9 @@ def parse(text: str, kind: Kind, where: str) -> int:
     """
     found, number = parse_any(text, where)
     if found is not kind:
-        raise BadInput(f"{where} is the id of a {found.value}, and a {kind.value} is asked for")
+        raise BadInput(f"{where} is the id of {_any(found)}, and {_any(kind)} is asked for")
     return number
+
+
+def _any(kind: Kind) -> str:
+    return f"an {kind.value}" if kind is Kind.ACCOUNT else f"a {kind.value}"

@@ -6,11 +6,13 @@ cache. Batches are not limited in size, so that a level is one statement however
 """
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 from aiodataloader import DataLoader
 from asyncpg import Record
+from sqlalchemy.orm import InstrumentedAttribute
 
 from db.accounts import accounts_by_ids, far_ends_by_ids
 from db.engine import Database
@@ -19,6 +21,7 @@ from db.posts import posts_by_ids
 from db.transactions import transactions_by_ids
 from db.users import profiles_by_user_ids, users_by_ids
 from db.viewer import Viewer
+from graph.observing.current import batch_observed
 
 T = TypeVar("T")
 Batch = Callable[[list[int]], Awaitable[Sequence[T]]]
@@ -86,21 +89,21 @@ class Loaders:
     ) -> DataLoader[int, Page]:
         """Load the same page of the list of a parent."""
         return self._loader(
-            ("page", of, columns, _key(given), request),
+            (_edge(of), of, columns, _key(given), request),
             lambda ids: of.pages_by_parent(self._database, self._viewer, columns, given, request, ids),
         )
 
     def count_by_parent(self, of: KeysetList, given: Filter) -> DataLoader[int, int]:
         """Load how many rows the list of a parent has."""
         return self._loader(
-            ("count", of, _key(given)),
+            (_edge(of, "_count"), of, _key(given)),
             lambda ids: of.counts_by_parent(self._database, self._viewer, given, ids),
         )
 
     def behind_by_parent(self, of: KeysetList, given: Filter, request: PageRequest) -> DataLoader[int, bool]:
         """Load whether the list of a parent has rows behind the page."""
         return self._loader(
-            ("behind", of, _key(given), request),
+            (_edge(of, "_behind"), of, _key(given), request),
             lambda ids: of.behind_by_parent(self._database, self._viewer, given, request, ids),
         )
 
@@ -111,7 +114,8 @@ class Loaders:
             self._counts[key] = asyncio.ensure_future(of.count(self._database, self._viewer, given))
         return asyncio.shield(self._counts[key])
 
-    def _loader(self, key: Hashable, batch: Batch[T]) -> DataLoader[int, T]:
+    def _loader(self, key: tuple[str, *tuple[Hashable, ...]], batch: Batch[T]) -> DataLoader[int, T]:
+        name = key[0]
         loader = self._made.get(key)
         if loader is None:
 
@@ -121,12 +125,21 @@ class Loaders:
                 assert task is not None
                 self._running.add(task)
                 try:
-                    return list(await batch(ids))
+                    with batch_observed(name, len(ids)):
+                        return list(await batch(ids))
                 finally:
                     self._running.discard(task)
 
             loader = self._made[key] = DataLoader(load)
         return loader
+
+
+@functools.cache
+def _edge(of: KeysetList, what: str = "") -> str:
+    """Return the name of an edge from a parent to a list: `posts_by_author`, after table and column."""
+    column = of.parent_columns[0]
+    assert isinstance(column, InstrumentedAttribute)
+    return f"{column.class_.__tablename__}_by_{column.key.removesuffix('_id')}{what}"
 
 
 def _key(given: Filter) -> Hashable:

@@ -16,7 +16,7 @@ from graph.permissions import PUBLIC_MUTATIONS, signed_in
 BULK_MAX = 100
 
 # One meaning for a code, whichever mutation answers it.
-_CODES = {
+CODES = {
     "EMAIL_TAKEN": "Another user has this email address.",
     "USERNAME_TAKEN": "Another user has this username.",
     "INVALID_EMAIL": "Not an email address that can be used.",
@@ -39,6 +39,9 @@ _CODES = {
     "SAME_ACCOUNT": "Both accounts are the same.",
     "CURRENCY_MISMATCH": "The accounts hold different currencies.",
     "INSUFFICIENT_FUNDS": "The account holds less than the amount.",
+    "INVALID_CREDENTIALS": "No active user has this login with this password.",
+    "TOO_MANY_ATTEMPTS": "This login failed too often; wait before the next attempt.",
+    "INVALID_REFRESH_TOKEN": "Unknown, expired or used before; used twice, it ends the session.",
 }
 
 E_ = TypeVar("E_")
@@ -68,7 +71,7 @@ def mutation(resolve: Callable[..., Awaitable[Any]], description: str, *directiv
 
 def code(name: str) -> Any:
     """Return the enum value of the error code `name`, with its one description."""
-    return strawberry.enum_value(name, description=_CODES[name])
+    return strawberry.enum_value(name, description=CODES[name])
 
 
 def errors_field() -> Any:

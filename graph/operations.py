@@ -6,6 +6,7 @@ documents that failed too: a client that repeats a broken query costs a look-up.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,8 @@ from graphql import (
 
 from db.viewer import Viewer
 from graph.context import Context, Services
-from graph.limits import Price, Pricing
+from graph.limits import Price, Pricing, check_written
+from graph.observing.deprecations import deprecated_coordinates
 from graph.selection import Selection
 
 OPERATIONS_CACHED_MAX = 1000
@@ -53,12 +55,19 @@ class RequestRefused(Exception):  # noqa: N818 - as in db.errors
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a valid document, with what is known of it before it runs."""
+    """One operation of a valid document, with what is known of it before it runs.
+
+    Attributes:
+        digest: of the document's text, to know it by where the text itself must not stand.
+        deprecated: the schema coordinates that it uses although they are deprecated.
+    """
 
     document: DocumentNode
     definition: OperationDefinitionNode
     selection: Selection
     pricing: Pricing
+    digest: str
+    deprecated: tuple[str, ...]
 
     @property
     def name(self) -> str | None:
@@ -93,7 +102,12 @@ class NoNulRule(ValidationRule):
 
 
 class Operations:
-    """The bounded cache of operations, and the one way to run them."""
+    """The bounded cache of operations, and the one way to run them.
+
+    Attributes:
+        hits: how often the operation was there, prepared.
+        misses: how often it was not.
+    """
 
     def __init__(self, schema: GraphQLSchema, *, introspection: bool, suggestions: bool) -> None:
         self._schema = schema
@@ -101,6 +115,13 @@ class Operations:
         self._rules = [*specified_rules, NoNulRule, *([] if introspection else [NoSchemaIntrospectionCustomRule])]
         self._documents: LRUCache[str, DocumentNode | RequestRefused] = LRUCache(OPERATIONS_CACHED_MAX)
         self._operations: LRUCache[tuple[str, str | None], Operation] = LRUCache(OPERATIONS_CACHED_MAX)
+        self.hits = 0
+        self.misses = 0
+
+    @property
+    def size(self) -> int:
+        """How many operations are kept, prepared."""
+        return len(self._operations)
 
     def find(self, text: str, operation_name: str | None) -> Operation:
         """Return the operation of a document that is to run.
@@ -110,10 +131,13 @@ class Operations:
         """
         key = (text, operation_name)
         operation = self._operations.get(key)
-        if operation is None:
-            operation = self._chosen(self._valid(text), operation_name)
-            if len(text) <= OPERATION_CACHED_LENGTH_MAX:
-                self._operations[key] = operation
+        if operation is not None:
+            self.hits += 1
+            return operation
+        self.misses += 1
+        operation = self._chosen(text, self._valid(text), operation_name)
+        if len(text) <= OPERATION_CACHED_LENGTH_MAX:
+            self._operations[key] = operation
         return operation
 
     def _valid(self, text: str) -> DocumentNode:
@@ -131,6 +155,10 @@ class Operations:
             document = parse(text, max_tokens=TOKENS_MAX)
         except GraphQLError as error:
             return RequestRefused(_coded(error, "GRAPHQL_PARSE_FAILED"))
+        try:
+            check_written(document)
+        except GraphQLError as error:
+            return RequestRefused(error)
         errors = validate(
             self._schema,
             document,
@@ -142,7 +170,7 @@ class Operations:
             return RequestRefused(*(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in errors))
         return document
 
-    def _chosen(self, document: DocumentNode, operation_name: str | None) -> Operation:
+    def _chosen(self, text: str, document: DocumentNode, operation_name: str | None) -> Operation:
         definitions = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
         named = {one.name.value: one for one in definitions if one.name}
         if operation_name is not None:
@@ -162,6 +190,8 @@ class Operations:
             definition,
             Selection(self._schema, definition, fragments),
             Pricing(self._schema, definition, fragments),
+            text_digest(text),
+            deprecated_coordinates(self._schema, document, definition.name.value if definition.name else None),
         )
 
     async def run(
@@ -190,6 +220,11 @@ class Operations:
         if result.data is None and result.errors and all(error.path is None for error in result.errors):
             raise RequestRefused(*(_coded(error, "BAD_USER_INPUT") for error in result.errors))
         return result
+
+
+def text_digest(text: str) -> str:
+    """Return the first half of the SHA-256 of a document's text, in hexadecimal."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def _coded(error: GraphQLError, code: str) -> GraphQLError:

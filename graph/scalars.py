@@ -17,7 +17,7 @@ DECIMAL_LENGTH_MAX = 40
 
 CurrencyCode = NewType("CurrencyCode", str)
 
-_DATE_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})", re.ASCII)
+_DATE_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _CURRENCY_CODE = re.compile(r"[A-Z]{3}", re.ASCII)
@@ -81,7 +81,10 @@ def parse_currency_code(value: object) -> str:
 def _string_literal(parse: Any) -> Any:
     def parse_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
         # A number in the query text is refused like one in the variables: "12.50" and 12.50 are not the same.
-        return parse(node.value if isinstance(node, StringValueNode) else None)
+        try:
+            return parse(node.value if isinstance(node, StringValueNode) else None)
+        except GraphQLError as error:
+            raise GraphQLError(error.message, node) from None  # now it says where in the text
 
     return parse_literal
 

@@ -13,7 +13,7 @@ from db.sessions import OpenSession
 from db.viewer import ANONYMOUS
 from graph.context import Context, Info
 from graph.cost import PASSWORD
-from graph.mutations import errors_field, mutation, user_errors
+from graph.mutations import code, errors_field, mutation, user_errors
 from graph.nodes import UserError
 from graph.users import User, user_of_id
 
@@ -30,12 +30,8 @@ class SignInInput:
 class SignInErrorCode(Enum):
     """The codes of signIn."""
 
-    INVALID_CREDENTIALS = strawberry.enum_value(
-        "INVALID_CREDENTIALS", description="No active user has this login with this password."
-    )
-    TOO_MANY_ATTEMPTS = strawberry.enum_value(
-        "TOO_MANY_ATTEMPTS", description="This login failed too often; wait before the next attempt."
-    )
+    INVALID_CREDENTIALS = code("INVALID_CREDENTIALS")
+    TOO_MANY_ATTEMPTS = code("TOO_MANY_ATTEMPTS")
 
 
 @strawberry.type(description="Why a sign-in was refused.")
@@ -71,9 +67,7 @@ class RefreshSessionInput:
 class RefreshSessionErrorCode(Enum):
     """The codes of refreshSession."""
 
-    INVALID_REFRESH_TOKEN = strawberry.enum_value(
-        "INVALID_REFRESH_TOKEN", description="Unknown, expired or used before; used twice, it ends the session."
-    )
+    INVALID_REFRESH_TOKEN = code("INVALID_REFRESH_TOKEN")
 
 
 @strawberry.type(description="Why a refresh was refused.")
@@ -125,11 +119,13 @@ async def sign_in(
     # Longer passwords cannot have been set; hashing megabytes of them would be a gift to whoever sends them.
     password = input_.password[: PASSWORD_LENGTH_MAX + 1]
     verified = await context.services.passwords.verify(found.hashed_password if found else None, password)
-    if found is None or not verified:
+    session = None
+    if found is not None and verified:
+        session = await context.write(
+            lambda transaction: repository.open_session(transaction, found, login, settings.refresh_token_ttl_s)
+        )
+    if session is None:
         return _refused(Refusal("INVALID_CREDENTIALS", (), "no active user has this login and password"))
-    session = await context.write(
-        lambda transaction: repository.open_session(transaction, found, login, settings.refresh_token_ttl_s)
-    )
     token = _token(context, session)
     return SignInPayload(
         access_token=token[0],

@@ -16,6 +16,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 from alembic import command
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
 from db.embedded import EmbeddedServer, embedded_postgres
@@ -31,6 +33,17 @@ SHARED_DIR_VARIABLE = "TESTS_SHARED_DIR"
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
 
 _numbers = itertools.count(1)
+
+# No deadline: an example that waits for the other core is no slower for it. A test's own database lives through all
+# of its examples, which clean up after themselves.
+hypothesis_settings.register_profile(
+    "folio",
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+hypothesis_settings.load_profile("folio")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,7 +4,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from graphql import FragmentDefinitionNode, GraphQLError, OperationDefinitionNode, parse, print_ast, validate
+from graphql import (
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    OperationDefinitionNode,
+    Visitor,
+    parse,
+    print_ast,
+    validate,
+    visit,
+)
 
 from graph.cli.terminal import CommandError, out, refusals
 from graph.documents import manifest_of
@@ -54,18 +64,27 @@ def _documents(directory: Path) -> list[str]:
     return [_whole(path, operation, fragments) for path, operation in operations]
 
 
+class _Spreads(Visitor):
+    """Collects the names of the fragments that are spread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_fragment_spread(self, node: FragmentSpreadNode, *_: object) -> None:
+        self.names.add(node.name.value)
+
+
 def _whole(path: Path, operation: OperationDefinitionNode, fragments: dict[str, FragmentDefinitionNode]) -> str:
     """Return the operation with the fragments that it needs, checked against the schema."""
-    parts = [print_ast(operation)]
-    taken: set[str] = set()
-    position = 0
-    while position < len(parts):
-        for name, fragment in fragments.items():
-            if name not in taken and f"...{name}" in parts[position].replace("... ", "..."):
-                taken.add(name)
-                parts.append(print_ast(fragment))
-        position += 1
-    text = "\n\n".join(parts)
+    parts: list[OperationDefinitionNode | FragmentDefinitionNode] = [operation]
+    spread: set[str] = set()
+    for part in parts:  # which grows behind this one
+        found = _Spreads()
+        visit(part, found)
+        parts += [fragments[name] for name in sorted(found.names - spread) if name in fragments]
+        spread |= found.names
+    text = "\n\n".join(print_ast(part) for part in parts)
     errors = validate(graphql_schema, parse(text))
     if errors:
         raise CommandError(f"{path}: {errors[0]}")

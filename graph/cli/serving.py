@@ -16,6 +16,7 @@ from graph.app import GRAPHQL_PATH, create_app
 from graph.cli.demo import DEMO_PASSWORD, DEMO_USERNAME, prepare_demo
 from graph.cli.schema_history import upgrade_to
 from graph.cli.terminal import CommandError, configured, demand_migrated, err, opened, refusals
+from graph.observing.logs import log_config
 
 DRAIN_S = 30
 
@@ -114,15 +115,5 @@ def _options(settings: Settings) -> dict[str, Any]:
         "access_log": False,  # the endpoint writes its own line for each operation
         "server_header": False,
         "timeout_graceful_shutdown": DRAIN_S,
-        "log_config": _log_config(settings.log_level.upper()),
-    }
-
-
-def _log_config(level: str) -> dict[str, Any]:
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"level": level, "handlers": ["stderr"]},
+        "log_config": log_config(settings.log_level.upper(), json=settings.logs_json),
     }

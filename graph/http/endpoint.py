@@ -4,11 +4,9 @@ A bearer token that is not good is refused (401), never taken for an anonymous r
 ended should hear of it, not see less.
 """
 
-import logging
 import secrets
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -26,27 +24,38 @@ from graph.errors import presented
 from graph.http import answers
 from graph.http.answers import Answer
 from graph.http.gate import Gate
-from graph.http.requests import JSON, GraphQLRequest, HttpRefused, check_headers, posted, queried
-from graph.operations import Operation, Operations, RequestRefused
-
-logger = logging.getLogger(__name__)
+from graph.http.requests import JSON, Batch, GraphQLRequest, HttpRefused, check_headers, posted, queried
+from graph.observing.observer import Observer, Watch
+from graph.operations import Operation, Operations, RequestRefused, text_digest
 
 BEARER = "bearer"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """What is known of one HTTP request while it is answered."""
+    """What is known of one HTTP request while it is answered.
+
+    Attributes:
+        watch: the operation that is under way.
+        trace: the place of the last operation in its trace, as the client is told.
+    """
 
     scope: Scope
     headers: Headers
     receive: Receive
     request_id: str
+    watch: Watch | None = None
+    trace: str | None = None
 
     @property
     def method(self) -> str:
         """The HTTP method."""
         return str(self.scope["method"])
+
+    @property
+    def accept(self) -> str:
+        """What the client takes; several Accept lines are one list (RFC 9110, section 5.3)."""
+        return ",".join(self.headers.getlist("accept"))
 
     @property
     def address(self) -> str:
@@ -60,10 +69,11 @@ class GraphQLEndpoint:
 
     services: Services
 
-    def __init__(self, operations: Operations, documents: Documents, settings: Settings) -> None:
+    def __init__(self, operations: Operations, documents: Documents, settings: Settings, observer: Observer) -> None:
         self._operations = operations
         self._documents = documents
         self._settings = settings
+        self._observer = observer
         self._graphiql = settings.shows("graphiql")
         self.gate = Gate(settings)
 
@@ -71,6 +81,8 @@ class GraphQLEndpoint:
         """Answer one HTTP request."""
         call = Call(scope, Headers(scope=scope), receive, secrets.token_hex(8))
         answer = await self._guarded(call)
+        if call.trace is not None:
+            answer = replace(answer, headers={**answer.headers, "traceresponse": call.trace})
         await answers.send_answer(send, answer, call.request_id, with_body=call.method != "HEAD")
 
     async def _guarded(self, call: Call) -> Answer:
@@ -79,26 +91,45 @@ class GraphQLEndpoint:
                 return await self._answer(call)
         except HttpRefused as refused:
             # The client's mistake may be its Accept header, so that there is no type to choose by.
-            logger.info("request %s refused: %s %s", call.request_id, refused.status, refused)
-            return answers.errors_answer(refused.status, JSON, [refused.error], refused.headers)
+            return self._given_up(call, refused.status, refused.error, refused.headers)
         except Unavailable as error:
             refusal = GraphQLError(str(error), extensions={"code": error.code})
-            return answers.errors_answer(503, JSON, [refusal], {"retry-after": "1"})
+            return self._given_up(call, 503, refusal, {"retry-after": "1"})
         except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
             shown = presented(GraphQLError("unexpected", original_error=error), call.request_id)
-            return answers.errors_answer(500, JSON, [shown])
+            return self._given_up(call, 500, shown, {})
+
+    def _given_up(self, call: Call, status: int, error: GraphQLError, headers: dict[str, str]) -> Answer:
+        """Return the answer that is this error alone, which ends the operation under way, where one is."""
+        watch = call.watch or self._watched(call, ANONYMOUS)
+        watch.seen.codes = _codes([error.formatted])
+        self._over(call, watch, status)
+        return answers.errors_answer(status, JSON, [error], headers)
+
+    def _watched(self, call: Call, viewer: Viewer) -> Watch:
+        watch = call.watch = self._observer.begin(call.request_id, call.headers.getlist("traceparent"), viewer.user_id)
+        call.trace = watch.seen.trace.told
+        return watch
+
+    def _over(self, call: Call, watch: Watch, status: int) -> None:
+        call.watch = None
+        self._observer.end(watch, status)
 
     async def _answer(self, call: Call) -> Answer:
         check_headers(call.scope)
         if call.method == "POST":
-            media_type = answers.negotiated(call.headers.get("accept"))
+            media_type = answers.negotiated(call.accept)
             limits = self._settings
             requests = await posted(
-                call.headers, call.receive, bytes_max=limits.body_bytes_max, batch_max=limits.batch_operations_max
+                call.headers,
+                call.receive,
+                bytes_max=limits.body_bytes_max,
+                batch_max=limits.batch_operations_max,
+                within_s=limits.operation_deadline_ms / 1000,
             )
             viewer = await self._viewer(call.headers.getlist("authorization"))
             done = [await self._run(call, request, viewer, media_type) for request in requests]
-            return done[0] if len(done) == 1 else answers.batched(media_type, done)
+            return answers.batched(media_type, done) if isinstance(requests, Batch) else done[0]
         if call.method in {"GET", "HEAD"}:
             return await self._get(call)
         raise self._method_not_allowed("use POST, or GET for a query")
@@ -108,7 +139,7 @@ class GraphQLEndpoint:
             return answers.page()
         if not call.scope["query_string"]:
             raise self._method_not_allowed("send the operation by POST, as a JSON object with the key query")
-        media_type = answers.negotiated(call.headers.get("accept"))
+        media_type = answers.negotiated(call.accept)
         request = queried(call.scope, call.headers)
         viewer = await self._viewer(call.headers.getlist("authorization"))
         answer = await self._run(call, request, viewer, media_type, queries_only=True)
@@ -118,7 +149,7 @@ class GraphQLEndpoint:
         return answers.cacheable(answer, private=private, if_none_match=call.headers.get("if-none-match"))
 
     def _wants_page(self, call: Call) -> bool:
-        return self._graphiql and "text/html" in call.headers.get("accept", "")
+        return self._graphiql and "text/html" in call.accept
 
     def _method_not_allowed(self, message: str) -> HttpRefused:
         return HttpRefused(405, "METHOD_NOT_ALLOWED", message, {"allow": "GET, POST"})
@@ -126,29 +157,39 @@ class GraphQLEndpoint:
     async def _run(
         self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str, *, queries_only: bool = False
     ) -> Answer:
-        started = time.perf_counter()
+        watch = self._watched(call, viewer)
         try:
-            operation = self._operations.find(self._text(request), request.operation_name)
+            operation = self._found(request, watch)
             if queries_only and not operation.is_query:
                 raise HttpRefused(405, "METHOD_NOT_ALLOWED", "GET runs queries only; use POST", {"allow": "POST"})
             price = operation.priced(request.variables)
+            watch.seen.cost = price.cost
             self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
             content = await self._executed(call, operation, request, viewer)
         except RequestRefused as refused:
-            return answers.refused(media_type, refused.errors)
+            answer = answers.refused(media_type, refused.errors)
+            watch.seen.codes = _codes([error.formatted for error in refused.errors])
+            self._over(call, watch, answer.status)
+            return answer
+        watch.seen.ran = True
+        watch.seen.codes = _codes(content.get("errors", ()))
         if request.extensions.get("cost") is True:
             content["extensions"] = {"cost": price.told()}
-        elapsed_ms = (time.perf_counter() - started) * 1000
-        logger.info(
-            "request %s operation %s user %s cost %s errors %s ms %.1f",
-            call.request_id,
-            operation.name or "-",
-            viewer.user_id,
-            price.cost,
-            len(content.get("errors", ())),
-            elapsed_ms,
-        )
-        return Answer(200, orjson.dumps(content), media_type)
+        answer = Answer(200, orjson.dumps(content), media_type)
+        self._over(call, watch, answer.status)
+        return answer
+
+    def _found(self, request: GraphQLRequest, watch: Watch) -> Operation:
+        text = self._text(request)
+        seen = watch.seen
+        try:
+            operation = self._operations.find(text, request.operation_name)
+        except RequestRefused:
+            seen.document = text_digest(text)
+            raise
+        seen.operation, seen.kind = operation.name, operation.definition.operation.value
+        seen.document, seen.deprecated = operation.digest, operation.deprecated
+        return operation
 
     def _text(self, request: GraphQLRequest) -> str:
         try:
@@ -182,3 +223,7 @@ class GraphQLEndpoint:
             "the access token is not valid, has expired or its session has ended; refresh the session or sign in again",
             {"www-authenticate": 'Bearer error="invalid_token"'},
         )
+
+
+def _codes(errors: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [str(error["extensions"]["code"]) for error in errors if "code" in error.get("extensions", ())]

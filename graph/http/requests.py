@@ -4,6 +4,7 @@ Each wrong thing is an `HttpRefused` with its status and a sentence that says wh
 (orjson: no NaN, no lone surrogates, no invalid UTF-8), so that a doubled key means the same to everyone: the last one.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,9 @@ HEADER_BYTES_MAX = 16_384
 JSON_DEPTH_MAX = 32
 QUERY_STRING_BYTES_MAX = 16_384
 
-# Any of them shows that a program asks, as does an Accept of application/json or a Sec-Fetch-Mode of fetch().
+# Any of them shows that a program asks: a foreign page's cannot be sent without a preflight.
 PROGRAM_HEADERS = ("x-folio-request", "apollo-require-preflight", "x-apollo-operation-name", "x-requested-with")
+PROGRAM_TYPES = frozenset({"application/json", "application/graphql-response+json"})
 
 
 class HttpRefused(Exception):  # noqa: N818 - as in db.errors
@@ -48,6 +50,10 @@ class GraphQLRequest:
     extensions: dict[str, Any]
 
 
+class Batch(list[GraphQLRequest]):
+    """Operations that came as a JSON list; they are answered with one, even where it has but one."""
+
+
 def check_headers(scope: Scope) -> None:
     """Raise HttpRefused where the headers are larger than any honest client's."""
     size = sum(len(name) + len(value) for name, value in scope["headers"])
@@ -56,14 +62,23 @@ def check_headers(scope: Scope) -> None:
         raise HttpRefused(431, "HEADERS_TOO_LARGE", message)
 
 
-async def posted(headers: Headers, receive: Receive, *, bytes_max: int, batch_max: int) -> list[GraphQLRequest]:
+async def posted(
+    headers: Headers, receive: Receive, *, bytes_max: int, batch_max: int, within_s: float
+) -> list[GraphQLRequest]:
     """Return the operations of a POST: one, or several where batching is allowed.
 
     Raises:
-        HttpRefused: 413, 415 or 400.
+        HttpRefused: 408, 413, 415 or 400.
     """
     _check_content_type(headers.get("content-type"))
-    return parse_body(await _body(headers, receive, bytes_max), batch_max=batch_max)
+    try:
+        # Each counts as in flight: clients that never finish their bodies would keep everybody else out.
+        async with asyncio.timeout(within_s):
+            body = await _body(headers, receive, bytes_max)
+    except TimeoutError:
+        message = f"the body took longer than {within_s:g} s to arrive"
+        raise HttpRefused(408, "REQUEST_TIMEOUT", message, {"connection": "close"}) from None
+    return parse_body(body, batch_max=batch_max)
 
 
 def parse_body(body: bytes, *, batch_max: int = 0) -> list[GraphQLRequest]:
@@ -79,7 +94,7 @@ def parse_body(body: bytes, *, batch_max: int = 0) -> list[GraphQLRequest]:
     if isinstance(parsed, list) and batch_max:
         if not 1 <= len(parsed) <= batch_max:
             raise _bad(f"a batch should have 1 to {batch_max} operations, not {len(parsed)}")
-        return [_shaped(one) for one in parsed]
+        return Batch(_shaped(one) for one in parsed)
     return [_shaped(parsed)]
 
 
@@ -113,10 +128,18 @@ def queried(scope: Scope, headers: Headers) -> GraphQLRequest:
 
 
 def _from_program(headers: Headers) -> bool:
-    """Say whether a header shows that a program asks: a form, a link or an image of a foreign page cannot set it."""
-    explicit = any(part.strip().lower().startswith("application/") for part in headers.get("accept", "").split(","))
-    fetched = headers.get("sec-fetch-mode") in {"cors", "same-origin"}
-    return explicit or fetched or any(name in headers for name in PROGRAM_HEADERS)
+    """Say whether a header shows that a program asks: a form, a link or an image of a foreign page cannot set it.
+
+    Links are followed with an Accept of application/xhtml+xml, and fetch() may set any Accept without a preflight; but
+    then browsers say in Sec-Fetch-Mode what they do, which no page can change.
+    """
+    if any(name in headers for name in PROGRAM_HEADERS):
+        return True
+    mode = headers.get("sec-fetch-mode")
+    if mode is not None:
+        return mode in {"cors", "same-origin"}
+    accepted = {part.partition(";")[0].strip().lower() for part in ",".join(headers.getlist("accept")).split(",")}
+    return not accepted.isdisjoint(PROGRAM_TYPES)
 
 
 def _shaped(parsed: object) -> GraphQLRequest:

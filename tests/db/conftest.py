@@ -1,26 +1,13 @@
-"""What the tests of the database share: pools that lose no connection, a superuser, and Hypothesis's profile."""
+"""What the tests of the database share: pools that lose no connection, and a superuser."""
 
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 from sqlalchemy.pool import QueuePool
 
 from db.engine import Database, Driver
 from db.settings import Settings
 from tests.db.backends import connected_superuser, make_boxes
-
-# No deadline: an example that waits for the other core is no slower for it. A test's own database lives through all
-# of its examples, which clean up after themselves.
-hypothesis_settings.register_profile(
-    "folio",
-    deadline=None,
-    database=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-hypothesis_settings.load_profile("folio")
 
 
 def connections_out(database: Database) -> int:

@@ -168,10 +168,10 @@ def test_cursor_of_another_spelling_is_refused(cursor: str) -> None:
 
 def test_cursor_longer_than_any_that_is_given_out_is_refused() -> None:
     order = BY_KIND[Kind.TEXT]
-    longest = spelled(order.signature, "a" * 1522, 1)
+    longest = spelled(order.signature, "a" * 1521, 1)
     assert len(longest) == cursors.CURSOR_LENGTH_MAX
-    assert answer(order, longest) == ("a" * 1522, 1)
-    assert_refused(order, spelled(order.signature, "a" * 1523, 1))
+    assert answer(order, longest) == ("a" * 1521, 1)
+    assert_refused(order, spelled(order.signature, "a" * 1522, 1))
 
 
 @pytest.mark.parametrize("escape", [r"\u0000", r"a\u0000", r"\udc00", r"\ud800a"])

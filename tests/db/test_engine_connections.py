@@ -119,6 +119,24 @@ async def test_write_that_loses_its_connection_is_not_tried_again_and_leaves_not
     assert await boxes(database) == [0, 0]
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_statement_after_the_last_words_of_the_server_is_unavailable_at_every_turn_of_the_event_loop(
+    database: Database, database_url: str, turns: int
+) -> None:
+    async def work(transaction: Transaction) -> None:
+        await put_into(transaction, 1)
+        terminate_all_unseen(database_url)
+        # In one turn asyncpg reads why the server ends the connection, in a later one that it is closed.
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await put_into(transaction, 1)
+
+    with pytest.raises(Unavailable) as caught:
+        await database.write(work)
+    assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", False)
+    assert await boxes(database) == [0, 0]
+
+
 async def test_connection_that_breaks_before_commit_leaves_nothing(database: Database, superuser: Driver) -> None:
     async def work(transaction: Transaction) -> None:
         await put_into(transaction, 1)

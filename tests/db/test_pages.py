@@ -138,9 +138,9 @@ async def test_page_at_any_position_is_a_slice_of_the_sorted_list(
 ) -> None:
     rows = data.draw(posts_of(authors))
     viewer = data.draw(viewers_of(authors))
-    # Most positions are of no row: rows may be deleted, and cursors made up.
-    position = {name: data.draw(st.sampled_from(values)) for name, values in VALUES.items()}
-    position["id"] = data.draw(st.integers(0, 21))
+    # A position may be of no row: rows are deleted, and cursors made up.
+    made_up = st.fixed_dictionaries({"id": st.integers(0, 21), **{n: st.sampled_from(v) for n, v in VALUES.items()}})
+    position = data.draw(st.sampled_from(rows) | made_up if rows else made_up)
     await keep(database, rows)
     whole = listed(rows, viewer, given_filter, order)
     before = [row for row in whole if rank(order, row) < rank(order, position)]
@@ -154,6 +154,20 @@ async def test_page_at_any_position_is_a_slice_of_the_sorted_list(
     assert page.has_more == (len(following) > limit)
     assert await POSTS.behind(database, viewer, given_filter, request) == (len(following) < len(whole))
     assert await POSTS.count(database, viewer, given_filter) == len(whole)
+
+
+async def test_row_at_the_position_is_behind_it(database: Database, authors: list[int]) -> None:
+    [row] = some_posts(authors, 1)
+    descending = Order("posts", [(VIEWS, True), (ID, True)])
+    ascending = Order("posts", [(VIEWS, False), (ID, False)])
+    mixed = Order("posts", [(VIEWS, True), (ID, False)])
+    for order in (descending, ascending, mixed):
+        for backward in (False, True):
+            request = PageRequest(order, 1, backward, (row["views"], row["id"]))
+            await keep(database, [row])
+            assert await POSTS.behind(database, ADMIN, {}, request) is True
+            await keep(database, [])
+            assert await POSTS.behind(database, ADMIN, {}, request) is False
 
 
 @settings(max_examples=40)

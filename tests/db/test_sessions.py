@@ -27,6 +27,7 @@ from tests.db.rows import ADMIN, new_user
 
 TTL_S = 1000
 WINDOW_S = 100
+HASH = "a hash"  # that of every user of tests.db.rows
 
 ATTEMPTS = Statement(text("SELECT attempts FROM sign_in_attempts ORDER BY attempts"))
 SESSIONS = Statement(text("SELECT id FROM sessions ORDER BY id"))
@@ -35,7 +36,7 @@ LIFE_LEFT = Statement(text("SELECT extract(epoch FROM expires_at - clock_timesta
 
 @pytest.fixture
 async def ada(database: Database) -> Viewer:
-    user = NewUser("Ada@example.org", "Ada", "a hash of hers")
+    user = NewUser("Ada@example.org", "Ada", HASH)
     [row] = await database.write(lambda transaction: create_users(transaction, ADMIN, ("id",), [user]))
     return Viewer(user_id=row["id"])
 
@@ -46,8 +47,10 @@ def id_of(viewer: Viewer) -> int:
 
 
 async def sign_in(database: Database, viewer: Viewer, *, login: str = "ada", ttl_s: int = TTL_S) -> OpenSession:
-    credentials = Credentials(id_of(viewer), "a hash", "admin" if viewer.is_admin else "member")
-    return await database.write(lambda transaction: open_session(transaction, credentials, login, ttl_s))
+    credentials = Credentials(id_of(viewer), HASH, "admin" if viewer.is_admin else "member")
+    session = await database.write(lambda transaction: open_session(transaction, credentials, login, ttl_s))
+    assert session is not None
+    return session
 
 
 async def refresh(database: Database, token: str) -> OpenSession | None:
@@ -198,7 +201,7 @@ async def test_session_that_ends_while_it_is_refreshed_stays_ended(database: Dat
 
 async def test_credentials_are_found_by_username_and_email_in_any_case(database: Database, ada: Viewer) -> None:
     for login in ("Ada", "ada", "ADA", "Ada@example.org", "ada@EXAMPLE.ORG"):
-        assert await credentials_of(database, login) == Credentials(id_of(ada), "a hash of hers", "member")
+        assert await credentials_of(database, login) == Credentials(id_of(ada), HASH, "member")
 
 
 async def test_nobody_else_has_credentials(database: Database, ada: Viewer) -> None:
@@ -209,6 +212,16 @@ async def test_nobody_else_has_credentials(database: Database, ada: Viewer) -> N
 async def test_deactivated_user_has_no_credentials(database: Database, ada: Viewer) -> None:
     await set_active(database, ada, active=False)
     assert await credentials_of(database, "ada") is None
+
+
+@pytest.mark.parametrize("changes", [{"hashed_password": "another hash"}, {"is_active": False}])
+async def test_credentials_that_are_no_good_any_more_open_no_session(
+    database: Database, ada: Viewer, changes: dict[str, object]
+) -> None:
+    credentials = Credentials(id_of(ada), HASH, "member")
+    await database.write(lambda transaction: update_user(transaction, ADMIN, ("id",), id_of(ada), changes))
+    assert await database.write(lambda transaction: open_session(transaction, credentials, "ada", TTL_S)) is None
+    assert await database.fetch(SESSIONS, {}) == []
 
 
 async def attempt(database: Database, login: str = "ada", *, window_s: int = WINDOW_S) -> int:

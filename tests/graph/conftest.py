@@ -44,6 +44,7 @@ def sign_up(client: Client) -> SignUp:
         session = await client.database.write(
             lambda transaction: open_session(transaction, Credentials(number, hashed, role), username, 3600)
         )
+        assert session is not None
         assert session.viewer.session_id is not None
         return Person(number, username, client.services.tokens.sign(number, session.viewer.session_id).text)
 

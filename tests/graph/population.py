@@ -48,7 +48,7 @@ _TRANSACTIONS = """
 
 
 async def populate(database: Database, count: int) -> Population:
-    """Make `count` users, each with a profile, three posts and an account, and a ring of transactions between them."""
+    """Make `count` users, two at least, each with a profile, three posts and an account, and a ring of transactions."""
 
     async def work(transaction: Transaction) -> Population:
         driver = transaction.driver

@@ -48,11 +48,9 @@ class Change:
     kept: str | None = None
     first: str = ""
 
-    def answer_to(self, caller: str, *, is_public: bool) -> Answer:
+    def answer_to(self, caller: str) -> Answer:
         """Return what the caller gets."""
-        if caller == NOBODY and not is_public:
-            return UNAUTHENTICATED
-        answer = self.answers.get(caller, self.others)
+        answer = self.answers.get(caller, UNAUTHENTICATED if caller == NOBODY else self.others)
         assert answer is not None, f"the table does not say what {caller} is answered"
         return answer
 

@@ -101,11 +101,11 @@ async def walk(client: Client, list_: List, order: Order | None = None, *, backw
     query = f"""query ($cursor: String, $order: [{list_.order_type}!], $filter: {list_.filter_type}) {{
       page: {list_.field}({limit}: {PAGE_SIZE}, {cursor_name}: $cursor, orderBy: $order, filter: $filter) {{ {PAGE} }}
     }}"""
-    by = order and [{"field": term, "direction": direction} for term, direction in order]
+    terms = None if order is None else [{"field": term, "direction": direction} for term, direction in order]
     pages: list[Page] = []
     cursor = None
     while True:
-        page = (await client.data(query, cursor=cursor, order=by, filter=list_.filter))["page"]
+        page = (await client.data(query, cursor=cursor, order=terms, filter=list_.filter))["page"]
         info = page["pageInfo"]
         pages.append(Page([node["id"] for node in page["nodes"]], info["hasNextPage"], info["hasPreviousPage"]))
         if not info[more]:
@@ -170,9 +170,10 @@ async def test_the_cursor_of_an_edge_continues_right_behind_and_right_before_it(
     everything = (await client.data(query, order=order, filter=list_.filter))["all"]
     edges = everything["edges"]
     assert everything["pageInfo"] == {"startCursor": edges[0]["cursor"], "endCursor": edges[-1]["cursor"]}
+    one = "orderBy: $order, filter: $filter) { edges { cursor node { id } } }"
     beside = f"""query ($cursor: String, $order: [{list_.order_type}!], $filter: {list_.filter_type}) {{
-      behind: {list_.field}(first: 1, after: $cursor, orderBy: $order, filter: $filter) {{ edges {{ cursor node {{ id }} }} }}
-      before: {list_.field}(last: 1, before: $cursor, orderBy: $order, filter: $filter) {{ edges {{ cursor node {{ id }} }} }}
+      behind: {list_.field}(first: 1, after: $cursor, {one}
+      before: {list_.field}(last: 1, before: $cursor, {one}
     }}"""
     answers = [await client.data(beside, cursor=edge["cursor"], order=order, filter=list_.filter) for edge in edges]
     assert answers == [
@@ -257,7 +258,9 @@ async def test_a_row_whose_place_changes_is_seen_again_or_not_but_shifts_no_othe
     client: Client, ids: Mapping[str, list[str]]
 ) -> None:
     query = """query ($cursor: String) {
-      posts(first: 6, after: $cursor, orderBy: { field: VIEWS, direction: DESC }) { nodes { id } pageInfo { endCursor } }
+      posts(first: 6, after: $cursor, orderBy: { field: VIEWS, direction: DESC }) {
+        nodes { id } pageInfo { endCursor }
+      }
     }"""
     expected = [ids["posts"][number] for number in LISTS[0].expected([("VIEWS", "DESC")])]
     first = (await client.data(query, cursor=None))["posts"]

@@ -68,8 +68,8 @@ async def test_draft_is_viewed_by_those_who_may_see_it_alone(
     before = await dump(superuser)
     no_such_post = {"field": ["input", "postId"], "code": "NOT_FOUND", "message": "no such post"}
     for post_id in ("post_2", "post_999"):
-        payload = {"post": None, "userErrors": [no_such_post]}
-        assert await client.run(RECORD_VIEW, by=bob, id=post_id) == {"data": {"recordPostView": payload}}
+        refused = {"post": None, "userErrors": [no_such_post]}
+        assert await client.run(RECORD_VIEW, by=bob, id=post_id) == {"data": {"recordPostView": refused}}
     assert await dump(superuser) == before
 
 

@@ -1,6 +1,7 @@
 """Creating users, one and many: all of it or nothing, and every fault of the input at once, each at its own field."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def new(username: str, email: str | None = None, **others: Any) -> dict[str, Any
     return {"username": username, "email": email or f"{username}@example.com", "password": PASSWORD, **others}
 
 
-def created(username: str, profile: dict[str, str | None] | None = None, *, number: int = 2) -> dict[str, Any]:
+def created(username: str, profile: Mapping[str, str | None] | None = None, *, number: int = 2) -> dict[str, Any]:
     """Return the answer to an anonymous caller, who may not see the email, not even of the user just made."""
     user = {
         "id": f"user_{number}",
@@ -107,8 +108,8 @@ async def test_profile_that_tells_nothing_is_a_profile(client: Client) -> None:
 
 async def test_created_user_signs_in_with_the_password_and_sees_the_own_email(client: Client) -> None:
     await client.run(CREATE_USER, input=new("ada"))
-    sign_in = "mutation($in: SignInInput!) { signIn(input: $in) { viewer { email } userErrors { code } } }"
-    data = await client.data(sign_in, **{"in": {"login": "ADA@example.com", "password": PASSWORD}})
+    sign_in = "mutation ($input: SignInInput!) { signIn(input: $input) { viewer { email } userErrors { code } } }"
+    data = await client.data(sign_in, input={"login": "ADA@example.com", "password": PASSWORD})
     assert data == {"signIn": {"viewer": {"email": "ada@example.com"}, "userErrors": []}}
 
 

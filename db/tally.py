@@ -1,0 +1,87 @@
+"""What one piece of work asks of the database: statements, rows and time, counted without knowing whose work it is.
+
+Whoever wants to know sets `tally` to a `Tally` of its own; every statement within adds to it. Tasks copy the context
+when they are made, and the copies hold the same object: a loader's batch, which runs as a task of its own, adds to the
+tally of the operation that asked first. Where nothing is set, a statement pays for one look-up.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from asyncpg import Record
+
+if TYPE_CHECKING:  # the module beneath the engine; only its annotation names the driver
+    from db.engine import Driver
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One statement that has run: its text, which holds placeholders and no values, and what came of it.
+
+    Attributes:
+        rows: how many it returned; None where it failed.
+    """
+
+    sql: str
+    rows: int | None
+    elapsed_ns: int
+    error: BaseException | None
+
+
+@dataclass(slots=True)
+class Tally:
+    """The sums of one piece of work.
+
+    Attributes:
+        waited_ns: from sending to the last row, added up over statements, BEGIN and COMMIT, however many ran at once.
+            Waiting for a free connection is not in it.
+        on_statement: is told of each statement after it has run.
+    """
+
+    statements: int = 0
+    rows: int = 0
+    waited_ns: int = 0
+    on_statement: Callable[[Ran], None] | None = None
+
+    def add(self, ran: Ran) -> None:
+        """Count one statement."""
+        self.statements += 1
+        self.rows += ran.rows or 0
+        self.waited_ns += ran.elapsed_ns
+        if self.on_statement is not None:
+            self.on_statement(ran)
+
+
+tally: ContextVar[Tally | None] = ContextVar("tally", default=None)
+
+
+async def fetched(driver: "Driver", sql: str, arguments: Sequence[object]) -> Sequence[Record]:
+    """Run one statement, count it, and return all its rows."""
+    current = tally.get()
+    if current is None:
+        return await driver.fetch(sql, *arguments)
+    started = time.perf_counter_ns()
+    try:
+        rows = await driver.fetch(sql, *arguments)
+    except BaseException as error:
+        current.add(Ran(sql, None, time.perf_counter_ns() - started, error))
+        raise
+    current.add(Ran(sql, len(rows), time.perf_counter_ns() - started, None))
+    return rows
+
+
+async def waited(work: Awaitable[T]) -> T:
+    """Count the time of a BEGIN or COMMIT, which are no statements of anybody's, and return its answer."""
+    current = tally.get()
+    if current is None:
+        return await work
+    started = time.perf_counter_ns()
+    try:
+        return await work
+    finally:
+        current.waited_ns += time.perf_counter_ns() - started

@@ -1,0 +1,74 @@
+"""What is read at the time of the scrape: the pool, the cache of operations, and how much is running.
+
+These cost nothing while operations run.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from sqlalchemy.pool import QueuePool
+
+from db.engine import Database
+
+
+class Cache(Protocol):
+    """What the cache of operations tells about itself."""
+
+    @property
+    def hits(self) -> int:
+        """How often the operation was there."""
+
+    @property
+    def misses(self) -> int:
+        """How often it was not."""
+
+    @property
+    def size(self) -> int:
+        """How many operations are there."""
+
+
+class Gauges(Collector):
+    """The collector of what is read at the scrape. Before the database is there, it says nothing of it."""
+
+    def __init__(self, cache: Cache, in_flight: Callable[[], int]) -> None:
+        self._cache = cache
+        self._in_flight = in_flight
+        self.database: Database | None = None
+
+    def describe(self) -> Iterable[Metric]:
+        """Say nothing in advance: the names clash with none."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Read everything."""
+        cache = self._cache
+        yield GaugeMetricFamily("folio_requests_in_flight", "Requests being answered.", value=self._in_flight())
+        yield CounterMetricFamily("folio_operation_cache_hits", "Operations found prepared.", value=cache.hits)
+        yield CounterMetricFamily("folio_operation_cache_misses", "Operations not found prepared.", value=cache.misses)
+        yield GaugeMetricFamily("folio_operation_cache_size", "Operations kept prepared.", value=cache.size)
+        if self.database is not None:
+            yield from _pool(self.database)
+
+
+def _pool(database: Database) -> Iterable[Metric]:
+    pool = database.engine.sync_engine.pool
+    if isinstance(pool, QueuePool):
+        connections = GaugeMetricFamily("folio_pool_connections", "Open connections of the pool.", labels=["state"])
+        connections.add_metric(["in_use"], pool.checkedout())
+        connections.add_metric(["idle"], pool.checkedin())
+        yield connections
+        most = database.settings.pool_size + database.settings.pool_max_overflow
+        yield GaugeMetricFamily("folio_pool_connections_max", "The most that there may be.", value=most)
+    counters = database.counters
+    for name, text, value in (
+        ("folio_pool_connects", "Connections opened.", counters.connects),
+        ("folio_pool_check_outs", "Connections taken out of the pool.", counters.check_outs),
+        ("folio_pool_check_ins", "Connections given back.", counters.check_ins),
+        ("folio_pool_invalidations", "Connections thrown away.", counters.invalidations),
+        ("folio_statements", "SQL statements sent, those of signing in and of probes among them.", counters.statements),
+        ("folio_write_retries", "Writes tried again after a deadlock or a serialization failure.", counters.retries),
+    ):
+        yield CounterMetricFamily(name, text, value=value)

@@ -1,0 +1,25 @@
+"""How late the event loop is: what blocks it delays every request of the process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+INTERVAL_S = 0.5
+
+
+@asynccontextmanager
+async def loop_lag_watched(tell: Callable[[float], None]) -> AsyncIterator[None]:
+    """Tell, twice a second, by how many seconds a timer came late."""
+    watcher = asyncio.create_task(_watch(tell))
+    try:
+        yield
+    finally:
+        watcher.cancel()
+
+
+async def _watch(tell: Callable[[float], None]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + INTERVAL_S
+        await asyncio.sleep(INTERVAL_S)
+        tell(max(0.0, loop.time() - due))

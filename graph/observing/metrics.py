@@ -1,0 +1,126 @@
+"""What Prometheus scrapes at `/metrics`, of one process.
+
+Several workers share a port, and a scrape reaches one of them, any. Every sample therefore carries the label `worker`,
+the process's id: each worker has series of its own, which stay true, only that each is seen now and then. Where exact
+sums matter, run one worker for each port, as under a container orchestrator. (prometheus-client's multiprocess mode
+would add the workers up, but writes each observation to files, wants its directory named and emptied before Python
+starts, and cannot read the pool or the cache at the time of the scrape.)
+
+Labels are bounded: an operation's name becomes one only if a valid operation bore it, and after `NAMES_MAX` of them, or
+where it is long, it is `other`. Whoever may send any document can use them up; names cannot be trusted where documents
+are not (`FOLIO_TRUSTED_DOCUMENTS=only`). Loaders, codes and coordinates are the code's own.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, Metric, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.samples import Sample
+
+from graph.observing.current import Observation
+
+PAGE_MEDIA_TYPE = CONTENT_TYPE_LATEST
+NAMES_MAX = 200
+NAME_LENGTH_MAX = 64
+OTHER, UNNAMED, UNKNOWN = "other", "unnamed", "none"
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LAG_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
+_COSTS = (1, 10, 100, 1_000, 10_000, 100_000)
+_KEYS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+_STATEMENTS = (0, 1, 2, 3, 5, 8, 13, 21)
+_SERVER_ERROR = 500
+
+
+class Metrics:
+    """The counters and histograms of one process, and the page that shows them."""
+
+    def __init__(self) -> None:
+        self.registry = _LabelledRegistry({"worker": str(os.getpid())})
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._operations = self._counter(
+            "folio_operations", "Operations by name and by how they ended.", "operation", "kind", "status"
+        )
+        self._seconds = self._histogram("folio_operation_seconds", "How long operations took.", _SECONDS, "operation")
+        self._costs = self._histogram("folio_operation_cost", "The price of operations.", _COSTS)
+        self._statements = self._histogram(
+            "folio_operation_statements", "SQL statements that an operation took.", _STATEMENTS
+        )
+        self._errors = self._counter("folio_errors", "Errors in answers, RATE_LIMITED among them.", "code")
+        self._batches = self._histogram("folio_loader_batch_keys", "Keys in a batch of a loader.", _KEYS, "loader")
+        self._deprecated = self._counter("folio_deprecated_uses", "Runs that used what is deprecated.", "coordinate")
+        self._lag = self._histogram("folio_event_loop_lag_seconds", "How late the event loop was.", _LAG_SECONDS)
+        self._names: set[str] = set()
+
+    def page(self) -> bytes:
+        """Return everything in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+    def finished(self, seen: Observation) -> None:
+        """Count an operation that is over, or a request that never got as far as one."""
+        name = self._label(seen)
+        self._operations.labels(name, seen.kind or UNKNOWN, _ended(seen)).inc()
+        self._seconds.labels(name).observe(seen.total_ns / 1e9)
+        for code in seen.codes:
+            self._errors.labels(code).inc()
+        for coordinate in seen.deprecated:
+            self._deprecated.labels(coordinate).inc()
+        if seen.cost is not None:
+            self._costs.observe(seen.cost)
+            self._statements.observe(seen.tally.statements)
+
+    @contextmanager
+    def batch(self, loader: str, size: int) -> Iterator[None]:
+        """Count a batch of a loader."""
+        self._batches.labels(loader).observe(size)
+        yield
+
+    def lag(self, seconds: float) -> None:
+        """Note by how much the event loop was late."""
+        self._lag.observe(seconds)
+
+    def _label(self, seen: Observation) -> str:
+        if seen.kind is None:
+            return UNKNOWN
+        name = seen.operation
+        if name is None:
+            return UNNAMED
+        if name not in self._names:
+            if len(self._names) >= NAMES_MAX or len(name) > NAME_LENGTH_MAX:
+                return OTHER
+            self._names.add(name)
+        return name
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, buckets=tuple(buckets), registry=self.registry)
+
+
+def _ended(seen: Observation) -> str:
+    if seen.status >= _SERVER_ERROR:
+        return "failed"
+    if not seen.ran:
+        return "refused"
+    return "errors" if seen.codes else "ok"
+
+
+class _LabelledRegistry(CollectorRegistry):
+    """A registry that puts the same labels on every sample."""
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        super().__init__(auto_describe=True)
+        self._labels = labels
+
+    def collect(self) -> Iterable[Metric]:
+        """Return what is collected, with the labels."""
+        for metric in super().collect():
+            metric.samples = [self._labelled(sample) for sample in metric.samples]
+            yield metric
+
+    def _labelled(self, sample: Sample) -> Sample:
+        return sample._replace(labels={**self._labels, **sample.labels})

@@ -1,0 +1,15 @@
+"""One line of JSON Lines: whatever is wrong with it is named by the line's number and the field."""
+
+import pytest
+
+from db.line_fields import LineError, parse_line
+from tests.db.lines import BAD_LINES
+
+
+@pytest.mark.parametrize(("bad", "field", "message"), BAD_LINES.values(), ids=BAD_LINES)
+def test_bad_line_is_named_by_number_and_field(bad: bytes, field: str | None, message: str) -> None:
+    with pytest.raises(LineError) as refusal:
+        parse_line(3, bad.removesuffix(b"\n"))
+    assert (refusal.value.number, refusal.value.field, refusal.value.message) == (3, field, message)
+    where = "line 3" if field is None else f'line 3: field "{field}"'
+    assert str(refusal.value) == f"{where}: {message}"

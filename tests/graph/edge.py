@@ -1,0 +1,80 @@
+"""The edge from outside: servers with other settings, locks that make operations slow, and sockets without manners."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+
+from db.engine import Driver
+from db.settings import Settings
+from graph.app import create_app
+from tests.db.backends import POLL_S, POLLS_MAX, connected_superuser
+from tests.graph.callers import Client, Person, serving
+
+ALIVE = {"data": {"__typename": "Query"}}
+
+
+@asynccontextmanager
+async def served(settings: Settings, **changes: Any) -> AsyncIterator[Client]:
+    """Serve the application with some settings changed, and give an anonymous caller of it."""
+    app = create_app(settings.model_copy(update=changes))
+    async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as http:
+        yield Client(http, app.state.services)
+
+
+@asynccontextmanager
+async def locked(database_url: str, table: str) -> AsyncIterator[None]:
+    """Lock `table`, so that every statement that reads or writes it waits."""
+    async with connected_superuser(database_url) as connection, connection.transaction():
+        await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Wait for something that happens soon."""
+    for _ in range(POLLS_MAX):
+        if await condition():
+            return
+        await asyncio.sleep(POLL_S)
+    raise AssertionError(f"{what} does not happen")
+
+
+async def waiting(superuser: Driver) -> int:
+    """Return how many statements of the pool wait for a lock."""
+    count: int = await superuser.fetchval(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name LIKE 'folio%' AND wait_event_type = 'Lock'"
+    )
+    return count
+
+
+async def is_alive(client: Client) -> bool:
+    """Say whether the server still answers."""
+    return await client.run("{ __typename }") == ALIVE
+
+
+def posted(query: str, *, by: Person | None = None, length: int | None = None) -> bytes:
+    """Return the bytes of a POST as they go over the wire; `length` is declared instead of the true one."""
+    body = orjson.dumps({"query": query})
+    authorization = f"authorization: Bearer {by.token}\r\n" if by else ""
+    head = (
+        "POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body) if length is None else length}\r\n{authorization}\r\n"
+    )
+    return head.encode() + body
+
+
+@asynccontextmanager
+async def sent(client: Client, data: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """Send bytes over a socket of their own, which is closed at the end, whatever has been answered by then."""
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        writer.write(data)
+        await writer.drain()
+        yield reader
+    finally:
+        writer.close()

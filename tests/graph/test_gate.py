@@ -1,0 +1,229 @@
+"""How much runs at once, how long, and for whom; each made to happen by real locks, sockets and clocks."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from db.engine import Driver
+from db.settings import Settings
+from tests.graph.callers import Client, SignUp
+from tests.graph.edge import is_alive, locked, posted, sent, served, until, waiting
+
+POSTS = "{ posts { nodes { id } } }"
+USERS = "{ users(first: 20) { nodes { username } } }"
+CREATE_POST = 'mutation { createPost(input: {title: "T", content: "C"}) { post { id } } }'
+TREASURY = {"data": {"users": {"nodes": [{"username": "treasury"}]}}}
+
+
+async def idle(client: Client, superuser: Driver) -> bool:
+    """Say whether no statement waits any more and the pool has every connection back."""
+    counters = client.database.counters
+    return await waiting(superuser) == 0 and counters.check_ins == counters.check_outs
+
+
+# ---------------------------------------------------------------- the deadline
+
+
+async def test_operation_that_takes_too_long_is_cancelled_down_to_its_statement(
+    settings: Settings, database_url: str, superuser: Driver
+) -> None:
+    async with served(settings, operation_deadline_ms=100) as client:
+        async with locked(database_url, "posts"):
+            answer = await client.post(POSTS)
+            await until(lambda: idle(client, superuser), "the cancelling of the statement")
+        assert (answer.status_code, answer.headers["retry-after"], answer.json()) == (
+            503,
+            "1",
+            {
+                "errors": [
+                    {
+                        "message": "the operation took longer than 0.1 s; ask for less",
+                        "extensions": {"code": "DEADLINE_EXCEEDED"},
+                    }
+                ]
+            },
+        )
+        assert await client.run(POSTS) == {"data": {"posts": {"nodes": []}}}
+
+
+async def test_mutation_that_takes_too_long_is_rolled_back(
+    settings: Settings, database_url: str, superuser: Driver, sign_up: SignUp
+) -> None:
+    ada = await sign_up("ada")
+    async with served(settings, operation_deadline_ms=300) as client:
+        async with locked(database_url, "posts"):
+            answer = await client.post(CREATE_POST, by=ada)
+            await until(lambda: idle(client, superuser), "the cancelling of the statement")
+        assert answer.status_code == 503
+        assert await superuser.fetchval("SELECT count(*) FROM posts") == 0
+        assert await client.run(CREATE_POST, by=ada) == {"data": {"createPost": {"post": {"id": "post_1"}}}}
+
+
+async def test_all_operations_that_take_too_long_give_their_connections_back(
+    settings: Settings, database_url: str, superuser: Driver
+) -> None:
+    async with served(settings, operation_deadline_ms=100, pool_size=3, pool_max_overflow=0) as client:
+        async with locked(database_url, "posts"):
+            answers = await asyncio.gather(*(client.post(POSTS) for _ in range(12)))
+            await until(lambda: idle(client, superuser), "the cancelling of the statements")
+        assert [answer.status_code for answer in answers] == [503] * 12
+        assert await asyncio.gather(*(is_alive(client) for _ in range(12))) == [True] * 12
+        assert (await client.post(POSTS)).status_code == 200
+
+
+# ---------------------------------------------------------------- clients that leave
+
+
+async def test_query_of_a_client_that_left_is_cancelled(client: Client, database_url: str, superuser: Driver) -> None:
+    async with locked(database_url, "posts"):
+        async with sent(client, posted(POSTS)):
+            await until(lambda: _waits(superuser), "the wait of the query")
+        await until(lambda: idle(client, superuser), "the cancelling of the query")
+    assert await is_alive(client)
+
+
+async def test_mutation_of_a_client_that_left_still_happens(
+    client: Client, database_url: str, superuser: Driver, sign_up: SignUp
+) -> None:
+    ada = await sign_up("ada")
+    async with locked(database_url, "posts"):
+        async with sent(client, posted(CREATE_POST, by=ada)):
+            await until(lambda: _waits(superuser), "the wait of the mutation")
+        await asyncio.sleep(0.6)  # within which a query is abandoned
+        assert await waiting(superuser) == 1
+
+    async def is_created() -> bool:
+        return bool(await superuser.fetchval("SELECT count(*) = 1 FROM posts"))
+
+    await until(is_created, "the mutation")
+    await until(lambda: idle(client, superuser), "the end of the mutation")
+
+
+async def _waits(superuser: Driver) -> bool:
+    return await waiting(superuser) == 1
+
+
+# ---------------------------------------------------------------- how many at once
+
+
+async def test_one_request_too_many_is_turned_away_while_the_others_finish(
+    settings: Settings, database_url: str, superuser: Driver
+) -> None:
+    async def both_wait() -> bool:
+        return await waiting(superuser) == 2
+
+    async with served(settings, operations_in_flight_max=2) as client:
+        async with locked(database_url, "posts"):
+            others = [asyncio.create_task(client.post(POSTS)) for _ in range(2)]
+            await until(both_wait, "the wait of both")
+            answer = await client.post("{ __typename }")
+        assert (answer.status_code, answer.headers["retry-after"], answer.json()) == (
+            503,
+            "1",
+            {
+                "errors": [
+                    {
+                        "message": "2 requests are being answered already; try again shortly",
+                        "extensions": {"code": "OVERLOADED"},
+                    }
+                ]
+            },
+        )
+        assert [(await other).status_code for other in others] == [200, 200]
+        assert await is_alive(client)
+
+
+async def test_requests_that_fail_do_not_stay_in_flight(settings: Settings) -> None:
+    async with served(settings, operations_in_flight_max=1) as client:
+        statuses = [(await client.http.post("/graphql", content=body)).status_code for body in (b"", b"{", b"5")]
+        statuses += [(await client.post(query)).status_code for query in ("{", "{ nothing }")]
+        assert statuses == [415, 415, 415, 200, 200]
+        assert await is_alive(client)
+
+
+# ---------------------------------------------------------------- budgets
+
+
+async def test_spent_budget_is_refused_until_it_is_back(settings: Settings) -> None:
+    async with served(settings, cost_per_minute_max=50) as client:
+        assert [await client.run(USERS), await client.run(USERS)] == [TREASURY, TREASURY]
+        answer = await client.post(USERS)
+        seconds = int(answer.headers["retry-after"])
+        left = int(answer.headers["ratelimit"].split(";")[1].removeprefix("r="))
+        # A clock may enter its next minute meanwhile, which gives some of the budget back.
+        assert (answer.status_code, 8 <= left < 21, 1 <= seconds <= 60) == (429, True, True)
+        assert answer.headers["ratelimit"] == f'"cost";r={left};t={seconds}'
+        assert answer.headers["ratelimit-policy"] == '"cost";q=50;w=60'
+        assert answer.json() == {
+            "errors": [
+                {
+                    "message": f"this costs 21, and {left} of 50 a minute are left; wait {seconds} s",
+                    "extensions": {"code": "RATE_LIMITED"},
+                }
+            ]
+        }
+        # What is small enough still goes.
+        assert await is_alive(client)
+
+
+async def test_everybody_has_a_budget_of_their_own(settings: Settings, sign_up: SignUp) -> None:
+    ada, eve = await sign_up("ada"), await sign_up("eve")
+    async with served(settings, cost_per_minute_max=30) as client:
+        async with httpx.AsyncClient(
+            base_url=client.http.base_url, transport=httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+        ) as http:
+            elsewhere = Client(http, client.services)
+            callers = [(client, None), (elsewhere, None), (client, ada), (client, eve)]
+            first = [(await caller.post(USERS, by=by)).status_code for caller, by in callers]
+            second = [(await caller.post(USERS, by=by)).status_code for caller, by in callers]
+            # A user's budget is the same from wherever they call.
+            moved = (await elsewhere.post(USERS, by=ada)).status_code
+        assert (first, second, moved) == ([200] * 4, [429] * 4, 429)
+
+
+async def test_operation_that_costs_nothing_still_takes_one_of_the_budget(settings: Settings) -> None:
+    async with served(settings, cost_per_minute_max=3) as client:
+        statuses = [(await client.post("{ __typename }")).status_code for _ in range(4)]
+        assert statuses == [200, 200, 200, 429]
+
+
+async def test_budget_of_0_is_none(settings: Settings) -> None:
+    # 41 of 25,000 are more than the default's million.
+    dearest = """{ nodes(ids: []) { ... on User {
+        posts(first: 100) { nodes { author { id } } } accounts(first: 47) { nodes { id } } } } }"""
+    async with served(settings, cost_per_minute_max=0) as client:
+        statuses = [(await client.post(dearest)).status_code for _ in range(41)]
+    async with served(settings) as client:
+        bounded = [(await client.post(dearest)).status_code for _ in range(41)]
+    assert (statuses, bounded) == ([200] * 41, [200] * 40 + [429])
+
+
+# ---------------------------------------------------------------- bodies that do not arrive
+
+
+async def test_half_a_body_is_given_up_at_the_deadline(settings: Settings) -> None:
+    async with served(settings, operation_deadline_ms=200, operations_in_flight_max=3) as client:
+        async with (
+            sent(client, posted("{ __typename }", length=1000)) as one,
+            sent(client, posted("{ __typename }", length=1000)) as two,
+        ):
+            # Two that hang do not block others.
+            assert await is_alive(client)
+            async with asyncio.timeout(10):
+                answers = await asyncio.gather(one.read(), two.read())
+        for answer in answers:
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+            assert body == (
+                b'{"errors":[{"message":"the body took longer than 0.2 s to arrive",'
+                b'"extensions":{"code":"REQUEST_TIMEOUT"}}]}'
+            )
+
+
+@pytest.mark.parametrize("size", [16_384, 1_000_000])
+async def test_headers_larger_than_any_honest_clients_are_refused(client: Client, size: int) -> None:
+    answer = await client.http.post("/graphql", json={"query": "{ __typename }"}, headers={"x-large": "x" * size})
+    body = answer.json()
+    assert (answer.status_code, body["errors"][0]["extensions"]) == (431, {"code": "HEADERS_TOO_LARGE"})
+    assert await is_alive(client)

@@ -1,0 +1,182 @@
+"""What stands around an answer: compression, foreign origins, security headers, and answers in batches."""
+
+import re
+from typing import Any
+
+import pytest
+
+from db.settings import Settings
+from tests.graph.callers import Client
+from tests.graph.edge import ALIVE, served
+
+APP = "https://app.example.org"
+PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
+SECURITY = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+# ---------------------------------------------------------------- compression
+
+
+@pytest.mark.parametrize(
+    ("setting", "accept", "length", "encoding"),
+    [
+        (2048, "gzip", 2048, "gzip"),
+        (2048, "gzip", 2047, None),
+        (2048, "identity", 4096, None),
+        (0, "gzip", 100_000, None),
+    ],
+)
+async def test_answer_is_compressed_from_a_size_on(
+    settings: Settings, setting: int, accept: str, length: int, encoding: str | None
+) -> None:
+    # An unknown name is repeated in the answer, which so has any length.
+    async with served(settings, compress_bytes_min=setting) as client:
+
+        async def answer_of(name: str) -> Any:
+            body = {"query": "query A { __typename }", "operationName": name}
+            return await client.http.post("/graphql", json=body, headers={"accept-encoding": accept})
+
+        shortest = len((await answer_of("")).content)
+        answer = await answer_of("x" * (length - shortest))
+    assert (len(answer.content), answer.headers.get("content-encoding")) == (length, encoding)
+
+
+# ---------------------------------------------------------------- foreign origins
+
+
+def allowed(headers: Any) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.startswith("access-control-")}
+
+
+async def test_no_origin_may_call_by_default(client: Client) -> None:
+    answer = await client.http.post("/graphql", json={"query": "{ __typename }"}, headers={"origin": APP})
+    preflight = await client.http.options("/graphql", headers={"origin": APP, **PREFLIGHT})
+    assert (answer.status_code, allowed(answer.headers)) == (200, {})
+    assert (preflight.status_code, allowed(preflight.headers)) == (405, {})
+
+
+async def test_configured_origin_may_call(settings: Settings) -> None:
+    async with served(settings, cors_origins=f"https://other.example, {APP}") as client:
+        answer = await client.http.post("/graphql", json={"query": "{ __typename }"}, headers={"origin": APP})
+        preflight = await client.http.options("/graphql", headers={"origin": APP, **PREFLIGHT})
+    assert answer.json() == ALIVE
+    assert answer.headers["access-control-allow-origin"] == APP
+    exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+    assert exposed >= {"x-request-id", "retry-after", "ratelimit", "ratelimit-policy"}
+    assert "access-control-allow-credentials" not in answer.headers
+    assert "Origin" in answer.headers["vary"]
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == APP
+    assert preflight.headers["access-control-allow-methods"] == "GET, POST"
+    assert "access-control-allow-credentials" not in preflight.headers
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", f"{APP}.evil.example", "http://app.example.org", "null"])
+async def test_other_origins_may_not_call(settings: Settings, origin: str) -> None:
+    async with served(settings, cors_origins=APP) as client:
+        answer = await client.http.post("/graphql", json={"query": "{ __typename }"}, headers={"origin": origin})
+        preflight = await client.http.options("/graphql", headers={"origin": origin, **PREFLIGHT})
+    assert "access-control-allow-origin" not in answer.headers
+    assert preflight.status_code == 400
+    assert "access-control-allow-origin" not in preflight.headers
+
+
+# ---------------------------------------------------------------- security
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "headers", "content", "status"),
+    [
+        ("POST", "/graphql", {"content-type": "application/json"}, b'{"query": "{ __typename }"}', 200),
+        ("POST", "/graphql", {"content-type": "application/json"}, b'{"query": "{"}', 200),
+        ("POST", "/graphql", {"content-type": "application/json"}, b"{", 400),
+        ("POST", "/graphql", {"content-type": "text/plain"}, b"{}", 415),
+        ("POST", "/graphql", {"content-type": "application/json", "accept": "image/png"}, b"{}", 406),
+        (
+            "POST",
+            "/graphql",
+            {"content-type": "application/json", "authorization": "Bearer x"},
+            b'{"query": "{ __typename }"}',
+            401,
+        ),
+        ("GET", "/graphql", {"accept": "text/html"}, None, 200),
+        ("GET", "/graphql?query={a}", {}, None, 403),
+        ("GET", "/graphql", {}, None, 405),
+        ("DELETE", "/graphql", {}, None, 405),
+    ],
+)
+async def test_every_answer_has_the_security_headers_and_an_id(
+    client: Client, method: str, url: str, headers: dict[str, str], content: bytes | None, status: int
+) -> None:
+    answers = [await client.http.request(method, url, headers=headers, content=content) for _ in range(2)]
+    for answer in answers:
+        assert answer.status_code == status
+        assert {name: answer.headers.get(name) for name in SECURITY} == SECURITY
+        assert answer.headers["cache-control"] == "no-store"
+    ids = {answer.headers["x-request-id"] for answer in answers}
+    assert len([one for one in ids if re.fullmatch(r"[0-9a-f]{16}", one)]) == 2
+
+
+async def test_page_loads_from_where_its_policy_says_and_runs_in_no_frame(client: Client) -> None:
+    page = await client.http.get("/graphql", headers={"accept": "text/html"})
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+    for directive in ("default-src", "base-uri", "form-action", "frame-ancestors"):
+        assert policy[directive] == "'none'"
+    assert policy["connect-src"] == "'self'"
+    loaded = re.findall(r'<(?:script|link)[^>]+(?:src|href)="(https://[^/"]+)', page.text)
+    assert set(loaded) <= set(policy["script-src"].split())
+    assert set(policy["script-src"].split()) - {"'unsafe-inline'"} == set(re.findall(r"https://[a-z0-9.-]+", page.text))
+
+
+# ---------------------------------------------------------------- batches
+
+
+async def test_batch_is_refused_by_default(client: Client) -> None:
+    answer = await client.http.post("/graphql", json=[{"query": "{ __typename }"}])
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {
+            "errors": [
+                {
+                    "message": 'the body should be an object, for example {"query": "{ __typename }"}',
+                    "extensions": {"code": "BAD_REQUEST"},
+                }
+            ]
+        },
+    )
+
+
+async def test_batch_is_answered_in_its_order_by_a_list(settings: Settings) -> None:
+    one, broken = {"query": "{ __typename }"}, {"query": "{"}
+    user = {"query": "query($n: String!) { userByUsername(username: $n) { id } }", "variables": {"n": "treasury"}}
+    async with served(settings, batch_operations_max=3) as client:
+        three = await client.http.post("/graphql", json=[user, broken, one])
+        single = await client.http.post("/graphql", json=[one])
+        alone = await client.http.post("/graphql", json=one)
+    first, second, third = three.json()
+    assert (three.status_code, first, third) == (200, {"data": {"userByUsername": {"id": "user_1"}}}, ALIVE)
+    assert second["errors"][0]["extensions"] == {"code": "GRAPHQL_PARSE_FAILED"}
+    assert (single.json(), alone.json()) == ([ALIVE], ALIVE)
+
+
+@pytest.mark.parametrize("size", [0, 4, 1000])
+async def test_batch_of_another_size_is_refused(settings: Settings, size: int) -> None:
+    async with served(settings, batch_operations_max=3) as client:
+        answer = await client.http.post("/graphql", json=[{"query": "{ __typename }"}] * size)
+    message = f"a batch should have 1 to 3 operations, not {size}"
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"errors": [{"message": message, "extensions": {"code": "BAD_REQUEST"}}]},
+    )
+
+
+async def test_every_operation_of_a_batch_is_charged(settings: Settings) -> None:
+    users = {"query": "{ users(first: 20) { nodes { id } } }"}
+    async with served(settings, batch_operations_max=3, cost_per_minute_max=50) as client:
+        answer = await client.http.post("/graphql", json=[users, users, users])
+    assert answer.status_code == 429
