@@ -94,7 +94,9 @@ def _visible(audience: Audience) -> Sequence[ColumnElement[bool]]:
     return (Account.owner_id == VIEWER_ID,) if audience is Audience.MEMBER else (false(),)
 
 
-ACCOUNTS = KeysetList(project=_project, visible=_visible, conditions={}, parent_columns=(Account.owner_id,))
+ACCOUNTS = KeysetList(
+    edge="accounts_by_owner", project=_project, visible=_visible, conditions={}, parent_columns=(Account.owner_id,)
+)
 
 
 async def accounts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:

@@ -106,6 +106,7 @@ class KeysetList:
     """One list: what it selects, for whom, and what its filters mean.
 
     Attributes:
+        edge: the name of the edge from a parent to its list, such as `posts_by_author`; empty where there is none.
         project: the select's columns for column names and an audience, each labelled with its name.
         visible: the conditions under which an audience sees a row. They may use the parameter `viewer_id`.
         conditions: what each filter means; a condition's parameter has the filter's name.
@@ -114,6 +115,7 @@ class KeysetList:
         parent_visible: as `visible`, for the parent: its rows are seen only where this holds for its id.
     """
 
+    edge: str
     project: Callable[[Columns, Audience], Sequence[ColumnElement[Any]]]
     visible: Callable[[Audience], Sequence[SQLColumnExpression[bool]]]
     conditions: Mapping[str, ColumnElement[bool]]

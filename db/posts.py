@@ -120,6 +120,7 @@ def _visible(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
 
 
 POSTS = KeysetList(
+    edge="posts_by_author",
     project=_project,
     visible=_visible,
     conditions={

@@ -151,6 +151,7 @@ def _visible(audience: Audience) -> Sequence[ColumnElement[bool]]:
 
 
 TRANSACTIONS = KeysetList(
+    edge="transactions_by_account",
     project=_project,
     visible=lambda _: (),
     conditions={},

@@ -151,6 +151,7 @@ def _lowered(parameter: str) -> ColumnElement[str]:
 
 
 USERS = KeysetList(
+    edge="",
     project=_project,
     visible=lambda _: (),
     conditions={

@@ -122,7 +122,7 @@ def check_written(document: DocumentNode) -> None:
     """Count the fields, fragments and spreads that stand in the document, before it is validated.
 
     Validation compares fields that meet under one name with each other: its time grows with the square of the document,
-    on the event loop. 600 times `users { nodes { id } }` kept it busy for seconds; within this limit it is far below one.
+    on the event loop. 600 times `users { nodes { id } }` took seconds; within this limit it is far below one.
 
     Raises:
         GraphQLError: there are more than SELECTIONS_MAX.

@@ -6,13 +6,11 @@ cache. Batches are not limited in size, so that a level is one statement however
 """
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 from aiodataloader import DataLoader
 from asyncpg import Record
-from sqlalchemy.orm import InstrumentedAttribute
 
 from db.accounts import accounts_by_ids, far_ends_by_ids
 from db.engine import Database
@@ -89,21 +87,21 @@ class Loaders:
     ) -> DataLoader[int, Page]:
         """Load the same page of the list of a parent."""
         return self._loader(
-            (_edge(of), of, columns, _key(given), request),
+            (of.edge, of, columns, _key(given), request),
             lambda ids: of.pages_by_parent(self._database, self._viewer, columns, given, request, ids),
         )
 
     def count_by_parent(self, of: KeysetList, given: Filter) -> DataLoader[int, int]:
         """Load how many rows the list of a parent has."""
         return self._loader(
-            (_edge(of, "_count"), of, _key(given)),
+            (f"{of.edge}_count", of, _key(given)),
             lambda ids: of.counts_by_parent(self._database, self._viewer, given, ids),
         )
 
     def behind_by_parent(self, of: KeysetList, given: Filter, request: PageRequest) -> DataLoader[int, bool]:
         """Load whether the list of a parent has rows behind the page."""
         return self._loader(
-            (_edge(of, "_behind"), of, _key(given), request),
+            (f"{of.edge}_behind", of, _key(given), request),
             lambda ids: of.behind_by_parent(self._database, self._viewer, given, request, ids),
         )
 
@@ -132,14 +130,6 @@ class Loaders:
 
             loader = self._made[key] = DataLoader(load)
         return loader
-
-
-@functools.cache
-def _edge(of: KeysetList, what: str = "") -> str:
-    """Return the name of an edge from a parent to a list: `posts_by_author`, after table and column."""
-    column = of.parent_columns[0]
-    assert isinstance(column, InstrumentedAttribute)
-    return f"{column.class_.__tablename__}_by_{column.key.removesuffix('_id')}{what}"
 
 
 def _key(given: Filter) -> Hashable:
