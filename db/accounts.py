@@ -1,4 +1,4 @@
-"""Money accounts: the table, then reads, then the one write. What moves money is in `db.transactions`.
+"""Money accounts: the table, then reads, then the one write. What moves money is in `db.settlement`.
 
 Invariants: a balance leaves the database only for the account's owner and for administrators (the CASE in
 `_project`). Accounts of others are found only as the far end of a transaction that the viewer may see. Only a

@@ -135,7 +135,7 @@ class Order:
             raise CursorError
         decoded = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         parts = orjson.loads(decoded)
-        if type(parts) is not list or len(parts) != len(self.terms) + 1:
+        if type(parts) is not list:
             raise CursorError
         values = parts[1:]
         position = tuple(term.kind.decode(value) for (term, _), value in zip(self.terms, values, strict=True))

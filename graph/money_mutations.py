@@ -9,9 +9,8 @@ from typing import Annotated, Any, TypeVar
 import strawberry
 
 from db import accounts as repository
-from db import transactions as ledger
 from db.errors import Refusal
-from db.transactions import Movement
+from db.settlement import Movement, settle
 from graph.accounts import Account, Transaction
 from graph.context import Info, columns_below
 from graph.ids import Kind, parse
@@ -195,9 +194,7 @@ async def _settled(
 ) -> P:
     context, columns = info.context, columns_below(info, "Transaction", "id")
     try:
-        settlement = await context.write(
-            lambda transaction: ledger.settle(transaction, context.viewer, columns, movement)
-        )
+        settlement = await context.write(lambda transaction: settle(transaction, context.viewer, columns, movement))
     except Refusal as refusal:
         return payload(user_errors=user_errors(error_type, codes, [refusal]))
     if settlement.row is None:

@@ -1,13 +1,18 @@
 """What the tests of the database share: pools that lose no connection, and a superuser."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy.pool import QueuePool
 
+from db.embedded import embedded_postgres
 from db.engine import Database, Driver
 from db.settings import Settings
+from db.viewer import Viewer
 from tests.db.backends import connected_superuser, make_boxes
+from tests.db.clusters import reachable_directory
+from tests.db.rows import new_account, new_user, new_users
 
 
 def connections_out(database: Database) -> int:
@@ -57,3 +62,55 @@ async def closed_gate(superuser: Driver) -> AsyncIterator[Driver]:
     await superuser.execute("SELECT pg_advisory_lock(1)")
     yield superuser
     await superuser.execute("SELECT pg_advisory_unlock_all()")
+
+
+@pytest.fixture
+async def authors(database: Database) -> list[int]:
+    """The ids of three users."""
+    return await new_users(database, 3)
+
+
+@pytest.fixture
+async def payer(database: Database) -> Viewer:
+    """A user with money."""
+    return await new_user(database)
+
+
+@pytest.fixture
+async def purse(database: Database, payer: Viewer) -> int:
+    """An account of the payer with 100.00 EUR."""
+    return await new_account(database, payer, holding="100.00")
+
+
+@pytest.fixture
+async def payee(database: Database) -> Viewer:
+    """A user without."""
+    return await new_user(database)
+
+
+@pytest.fixture
+async def till(database: Database, payee: Viewer) -> int:
+    """An empty account of the payee, in EUR."""
+    return await new_account(database, payee)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that PostgreSQL's account may enter."""
+    with reachable_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def data_dir(directory: Path) -> Path:
+    """Where a cluster is not yet."""
+    return directory / "data"
+
+
+@pytest.fixture(scope="module")
+def used_data_dir() -> Iterator[Path]:
+    """A cluster that the tests of a module share, for initdb takes most of the time."""
+    with reachable_directory() as path:
+        with embedded_postgres(path / "data"):
+            pass
+        yield path / "data"

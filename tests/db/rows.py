@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from db.accounts import open_account
 from db.engine import Database, Transaction
-from db.transactions import Movement, Settlement, settle
+from db.settlement import Movement, Settlement, settle
 from db.users import NewUser, create_users
 from db.viewer import Viewer
 

@@ -35,8 +35,8 @@ EXPORTED = (
     b'{"type":"post","author":"ben","title":"\\\\ / \xe2\x80\xa8","content":"","published":false,"views":0,'
     b'"createdAt":"2024-01-02T00:00:00Z","updatedAt":"2024-01-02T00:00:00Z"}\n'
     b'{"type":"post","author":"Ada_1","title":"A title","content":"\\u0001\\u001f","published":true,"views":2147483647,'
-    b'"createdAt":"2024-01-01T00:00:00Z","updatedAt":"2024-01-01T00:00:00.5Z"}\n'
-).replace(b".5Z", b".500000Z")
+    b'"createdAt":"2024-01-01T00:00:00Z","updatedAt":"2024-01-01T00:00:00.500000Z"}\n'
+)
 
 
 async def exported(database: Database, *, with_password_hashes: bool = True) -> bytes:

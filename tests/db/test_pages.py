@@ -3,123 +3,40 @@
 Few values for many rows, so that ties are the rule.
 """
 
-import datetime
-import re
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from asyncpg import Record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.cursors import Order
-from db.engine import Database, Driver, Transaction
+from db.engine import Database, Transaction
 from db.pages import PageRequest
-from db.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS
-from db.statements import Statement
+from db.posts import ID, POSTS, VIEWS
 from db.transactions import TRANSACTIONS, TRANSACTIONS_ORDER
 from db.viewer import ANONYMOUS, Viewer
+from tests.db.listed_posts import (
+    COLUMNS,
+    INSTANTS,
+    NEWEST_FIRST,
+    VALUES,
+    Row,
+    filters,
+    ids,
+    keep,
+    listed,
+    orders,
+    posts_of,
+    rank,
+    some_posts,
+    viewers_of,
+)
 from tests.db.rows import ADMIN, new_account, new_user, new_users
 
-Row = Mapping[str, Any]
+"""Keyset pages against a plain model: a sorted Python list that is sliced.
 
-COLUMNS = ("id", "author_id", "published", "views", "title", "created_at")
-INSTANTS = [datetime.datetime(2026, 11, day, 9, 30, 0, day, tzinfo=datetime.UTC) for day in (1, 2, 3)]
-VALUES: Mapping[str, Sequence[Any]] = {"created_at": INSTANTS, "views": [0, 1, 2], "title": ["A", "a", "aa", "é"]}
-NEWEST_FIRST = Order("posts", [(CREATED_AT, True), (ID, True)])
-
-
-# ---------------------------------------------------------------- the model
-
-
-def rank(order: Order, values: Row) -> tuple[int, ...]:
-    """Return where `values` stand in `order`, as something that Python compares."""
-    ranks = []
-    for term, descending in order.terms:
-        value = values[term.name]
-        place = VALUES[term.name].index(value) if term.name in VALUES else value
-        ranks.append(-place if descending else place)
-    return tuple(ranks)
-
-
-MEANINGS: Mapping[str, Callable[[Row, Any], bool]] = {
-    "published": lambda row, value: bool(row["published"] == value),
-    "author_id": lambda row, value: bool(row["author_id"] == value),
-    "views_gte": lambda row, value: bool(row["views"] >= value),
-    "views_lte": lambda row, value: bool(row["views"] <= value),
-    "created_at_gte": lambda row, value: bool(row["created_at"] >= value),
-    "created_at_lt": lambda row, value: bool(row["created_at"] < value),
-}
-
-
-def is_visible(row: Row, viewer: Viewer) -> bool:
-    return viewer.is_admin or bool(row["published"]) or row["author_id"] == viewer.user_id
-
-
-def listed(rows: Sequence[Row], viewer: Viewer, given_filter: Row, order: Order) -> list[Row]:
-    """Return the whole list, in order."""
-    chosen = [
-        row
-        for row in rows
-        if is_visible(row, viewer) and all(MEANINGS[name](row, value) for name, value in given_filter.items())
-    ]
-    return sorted(chosen, key=lambda row: rank(order, row))
-
-
-def ids(rows: Sequence[Row] | Sequence[Record]) -> list[int]:
-    return [row["id"] for row in rows]
-
-
-# ---------------------------------------------------------------- what is drawn
-
-orders = st.builds(
-    lambda terms, id_descending: Order("posts", [*terms, (ID, id_descending)]),
-    st.lists(
-        st.tuples(st.sampled_from([CREATED_AT, VIEWS, TITLE]), st.booleans()), max_size=3, unique_by=lambda t: t[0]
-    ),
-    st.booleans(),
-)
-filters: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
-    {},
-    optional={
-        "published": st.booleans(),
-        "views_gte": st.integers(0, 2),
-        "views_lte": st.integers(0, 2),
-        "created_at_gte": st.sampled_from(INSTANTS),
-        "created_at_lt": st.sampled_from(INSTANTS),
-    },
-)
-
-
-def posts_of(author_ids: Sequence[int], *, max_size: int = 20) -> st.SearchStrategy[list[dict[str, Any]]]:
-    values = {name: st.sampled_from(values) for name, values in VALUES.items()}
-    author = {"author_id": st.sampled_from(author_ids), "published": st.booleans()}
-    rows = st.lists(st.fixed_dictionaries({**author, **values}), max_size=max_size)
-    return rows.map(lambda drawn: [{"id": number, **row} for number, row in enumerate(drawn, 1)])
-
-
-async def keep(database: Database, rows: Sequence[Row]) -> None:
-    """Make `rows` all the posts there are."""
-
-    async def work(transaction: Transaction) -> None:
-        await transaction.driver.execute("DELETE FROM posts")
-        await transaction.driver.copy_records_to_table(
-            "posts",
-            columns=[*COLUMNS, "content"],
-            records=[(*(row[name] for name in COLUMNS), "some words") for row in rows],
-        )
-
-    await database.write(work)
-
-
-@pytest.fixture
-async def authors(database: Database) -> list[int]:
-    return await new_users(database, 3)
-
-
-def viewers_of(author_ids: Sequence[int]) -> st.SearchStrategy[Viewer]:
-    return st.sampled_from([ANONYMOUS, Viewer(user_id=author_ids[0]), ADMIN])
+Few values for many rows, so that ties are the rule.
+"""
 
 
 # ---------------------------------------------------------------- pages
@@ -219,21 +136,6 @@ async def test_page_by_parent_is_the_page_of_each_parent(
     if continues:
         behind = await POSTS.behind_by_parent(database, viewer, given_filter, request, parents)
         assert behind == [await POSTS.behind(database, viewer, each, request) for each in of_each]
-
-
-def some_posts(author_ids: Sequence[int], count: int) -> list[dict[str, Any]]:
-    """Return posts of all authors in turn, every third a draft."""
-    return [
-        {
-            "id": number,
-            "author_id": author_ids[number % len(author_ids)],
-            "published": number % 3 != 0,
-            "views": number % 5,
-            "title": f"Title {number % 7}",
-            "created_at": INSTANTS[number % 2] + datetime.timedelta(minutes=number // 4),
-        }
-        for number in range(1, count + 1)
-    ]
 
 
 @pytest.mark.parametrize("parents", [1, 3, 10])
@@ -369,83 +271,3 @@ async def test_rows_that_come_and_go_before_the_cursor_do_not_shift_the_next_pag
     assert await POSTS.page(database, ADMIN, COLUMNS, {}, request) == untouched
     await keep(database, [*rows, *({**rows[0], "id": number} for number in range(21, 40))])
     assert await POSTS.page(database, ADMIN, COLUMNS, {}, request) == untouched
-
-
-class Explaining:
-    """A reader that keeps the plan of each statement that it runs, the values in it as question marks."""
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self.plan: list[str] = []
-
-    async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
-        arguments = statement.arguments(values)
-        lines = await self._driver.fetch(f"EXPLAIN (COSTS OFF) {statement.sql}", *arguments)
-        self.plan = [re.sub(r"'[^']*'::[a-z ]+", "?", line[0]).strip() for line in lines]
-        return await self._driver.fetch(statement.sql, *arguments)
-
-
-@pytest.fixture
-async def explaining(database: Database, superuser: Driver, authors: list[int]) -> Explaining:
-    """A reader of four thousand posts."""
-    await keep(database, some_posts(authors, 4000))
-    await superuser.execute("ANALYZE posts")
-    return Explaining(superuser)
-
-
-HALFWAY = (INSTANTS[0] + datetime.timedelta(minutes=500), 2000)
-
-
-async def test_deep_page_is_a_range_of_an_index_without_a_sort(explaining: Explaining) -> None:
-    for term in (CREATED_AT, VIEWS, TITLE):
-        rows = sorted(some_posts([1], 4000), key=lambda row: (row[term.name], row["id"]), reverse=True)
-        deep = rows[2000]
-        order = Order("posts", [(term, True), (ID, True)])
-        for backward, way, sign, expected in (
-            (False, " Backward", "<", rows[2001:2011]),
-            (True, "", ">", rows[1990:2000]),
-        ):
-            request = PageRequest(order, 10, backward, (deep[term.name], deep["id"]))
-            page = await POSTS.page(explaining, ADMIN, COLUMNS, {}, request)
-            assert ids(page.rows) == ids(expected)
-            assert explaining.plan == [
-                "Limit",
-                f"->  Index Scan{way} using ix_posts_{term.name}_id on posts",
-                f"Index Cond: (ROW({term.name}, id) {sign} ROW(?, ?))",
-            ]
-
-
-async def test_deep_page_of_published_posts_is_a_range_of_an_index_without_a_sort(explaining: Explaining) -> None:
-    page = await POSTS.page(explaining, ANONYMOUS, COLUMNS, {}, PageRequest(NEWEST_FIRST, 10, position=HALFWAY))
-    assert len(page.rows) == 10
-    assert explaining.plan == [
-        "Limit",
-        "->  Index Scan Backward using ix_posts_published_created_at_id on posts",
-        "Index Cond: ((published = true) AND (ROW(created_at, id) < ROW(?, ?)))",
-    ]
-
-
-async def test_deep_pages_by_author_are_ranges_of_an_index_without_a_sort(
-    explaining: Explaining, authors: list[int]
-) -> None:
-    request = PageRequest(NEWEST_FIRST, 10, position=HALFWAY)
-    pages = await POSTS.pages_by_parent(explaining, ADMIN, COLUMNS, {}, request, authors)
-    assert [len(page.rows) for page in pages] == [10, 10, 10]
-    assert explaining.plan == [
-        "Nested Loop",
-        "->  Function Scan on unnest parents",
-        "->  Limit",
-        "->  Index Scan Backward using ix_posts_author_id_created_at_id on posts",
-        "Index Cond: ((author_id = parents.id) AND (ROW(created_at, id) < ROW(?, ?)))",
-    ]
-
-
-async def test_deep_page_in_mixed_directions_begins_at_its_first_term_in_the_index(explaining: Explaining) -> None:
-    order = Order("posts", [(CREATED_AT, True), (VIEWS, False), (ID, True)])
-    request = PageRequest(order, 10, position=(HALFWAY[0], 3, HALFWAY[1]))
-    page = await POSTS.page(explaining, ADMIN, COLUMNS, {}, request)
-    assert len(page.rows) == 10
-    assert explaining.plan[4:6] == [
-        "->  Index Scan Backward using ix_posts_created_at_id on posts",
-        "Index Cond: (created_at <= ?)",
-    ]

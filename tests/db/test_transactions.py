@@ -1,69 +1,26 @@
 """The ledger: a movement happens once for its key or not at all, and the balances are what the ledger adds up to."""
 
-import asyncio
-import random
 import uuid
-from collections import Counter
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import text
 
 from db.engine import Database, Transaction
 from db.errors import Refusal
 from db.money import BALANCE_MINOR_MAX
-from db.statements import Statement
-from db.transactions import MEMO_LENGTH_MAX, Movement, settle, transaction_by_key, transactions_by_ids
+from db.settlement import settle
+from db.transactions import MEMO_LENGTH_MAX, transaction_by_key, transactions_by_ids
 from db.viewer import ANONYMOUS, Viewer
-from tests.db.backends import OpenDatabase
+from tests.db.ledgers import (
+    SYSTEM_ACCOUNTS,
+    assert_balanced,
+    balances,
+    ledger,
+    refused,
+)
 from tests.db.rows import ADMIN, SETTLED, deposit, move, new_account, new_user, transfer
 
-BALANCES = Statement(text("SELECT id, balance FROM accounts ORDER BY id"))
-LEDGER = Statement(text("SELECT from_id, to_id, amount, memo FROM transactions ORDER BY id"))
-SYSTEM_ACCOUNTS = Statement(text("SELECT currency_code, balance FROM accounts WHERE is_system ORDER BY currency_code"))
-WRONG_BALANCES = Statement(
-    text(
-        "SELECT id FROM accounts WHERE balance < 0 AND NOT is_system OR balance <>"
-        " (SELECT coalesce(sum(amount), 0) FROM transactions WHERE to_id = accounts.id)"
-        " - (SELECT coalesce(sum(amount), 0) FROM transactions WHERE from_id = accounts.id)"
-    )
-)
-
-
-async def balances(database: Database) -> dict[int, int]:
-    """Return every account's balance in minor units."""
-    return {row["id"]: row["balance"] for row in await database.fetch(BALANCES, {})}
-
-
-async def ledger(database: Database) -> list[tuple[object, ...]]:
-    return [tuple(row) for row in await database.fetch(LEDGER, {})]
-
-
-async def assert_balanced(database: Database) -> None:
-    assert await database.fetch(WRONG_BALANCES, {}) == []
-    assert sum((await balances(database)).values()) == 0
-
-
-@pytest.fixture
-async def payer(database: Database) -> Viewer:
-    return await new_user(database)
-
-
-@pytest.fixture
-async def purse(database: Database, payer: Viewer) -> int:
-    """An account of the payer with 100.00 EUR."""
-    return await new_account(database, payer, holding="100.00")
-
-
-@pytest.fixture
-async def payee(database: Database) -> Viewer:
-    return await new_user(database)
-
-
-@pytest.fixture
-async def till(database: Database, payee: Viewer) -> int:
-    """An empty account of the payee, in EUR."""
-    return await new_account(database, payee)
+"""The ledger: a movement happens once for its key or not at all, and the balances are what the ledger adds up to."""
 
 
 # ---------------------------------------------------------------- movements
@@ -229,16 +186,6 @@ async def test_key_of_a_write_that_failed_is_free_again(
 # ---------------------------------------------------------------- refusals
 
 
-async def refused(database: Database, viewer: Viewer, movement: Movement) -> tuple[str, tuple[str, ...]]:
-    """Return with which code and field `movement` is refused, and assert that nothing but its key was written."""
-    before = await balances(database), await ledger(database)
-    settlement = await move(database, viewer, movement)
-    assert settlement.row is None
-    assert settlement.refusal is not None
-    assert (await balances(database), await ledger(database)) == before
-    return settlement.refusal.code, settlement.refusal.field
-
-
 async def test_money_of_somebody_else_is_not_found(database: Database, payee: Viewer, purse: int, till: int) -> None:
     not_found = ("ACCOUNT_NOT_FOUND", ("fromAccountId",))
     assert await refused(database, payee, transfer(purse, till, "1")) == not_found
@@ -335,99 +282,3 @@ async def test_transaction_is_seen_by_both_owners_and_administrators_alone(
         assert await transactions_by_ids(database, viewer, SETTLED, [0, row["id"]]) == [None, row]
     for viewer in (await new_user(database), ANONYMOUS):
         assert await transactions_by_ids(database, viewer, SETTLED, [0, row["id"]]) == [None, None]
-
-
-# ---------------------------------------------------------------- races
-
-
-@pytest.fixture
-def crowd(open_database: OpenDatabase) -> Database:
-    """A pool of twelve connections for as many movements at once."""
-    return open_database(pool_size=12, pool_max_overflow=0, pool_timeout_s=30)
-
-
-async def test_fifty_simultaneous_transfers_under_one_key_are_one_row(
-    database: Database, crowd: Database, payer: Viewer, purse: int, till: int
-) -> None:
-    movement = transfer(purse, till, "1.50")
-    settlements = await asyncio.gather(*(move(crowd, payer, movement) for _ in range(50)))
-    assert Counter(settlement.replayed for settlement in settlements) == {False: 1, True: 49}
-    assert len({settlement.row for settlement in settlements}) == 1
-    assert (await ledger(database))[1:] == [(purse, till, 150, None)]
-    assert (await balances(database))[purse] == 9850
-    assert crowd.counters.retries == 0
-
-
-async def test_simultaneous_different_transfers_under_one_key_are_one_row_and_refusals(
-    database: Database, crowd: Database, payer: Viewer, purse: int, till: int
-) -> None:
-    key = uuid.uuid4()
-    movements = [transfer(purse, till, f"{number}.00", key=key) for number in range(1, 13)]
-    answers = await asyncio.gather(*(move(crowd, payer, each) for each in movements), return_exceptions=True)
-    codes = Counter(answer.code for answer in answers if isinstance(answer, Refusal))
-    assert codes == {"IDEMPOTENCY_KEY_REUSED": 11}
-    assert len(await ledger(database)) == 2
-    await assert_balanced(database)
-
-
-async def test_simultaneous_refusals_under_one_key_are_one_refusal(
-    database: Database, crowd: Database, payer: Viewer, purse: int, till: int
-) -> None:
-    movement = transfer(purse, till, "100.01")
-    settlements = await asyncio.gather(*(move(crowd, payer, movement) for _ in range(12)))
-    assert Counter(settlement.replayed for settlement in settlements) == {False: 1, True: 11}
-    assert {settlement.refusal.code for settlement in settlements if settlement.refusal} == {"INSUFFICIENT_FUNDS"}
-    assert len(await ledger(database)) == 1
-
-
-async def test_opposite_transfers_at_once_wait_for_each_other_without_a_deadlock(
-    database: Database, crowd: Database, payer: Viewer, payee: Viewer, purse: int, till: int
-) -> None:
-    await move(database, ADMIN, deposit(till, "100.00"))
-    there = [move(crowd, payer, transfer(purse, till, "0.03")) for _ in range(25)]
-    back = [move(crowd, payee, transfer(till, purse, "0.01")) for _ in range(25)]
-    settlements = await asyncio.gather(*(each for pair in zip(there, back, strict=True) for each in pair))
-    assert [settlement.refusal for settlement in settlements] == [None] * 50
-    after = await balances(database)
-    assert (after[purse], after[till]) == (9950, 10050)
-    assert crowd.counters.retries == 0
-
-
-async def test_account_that_is_emptied_from_all_sides_never_goes_below_zero(
-    database: Database, crowd: Database, payer: Viewer, purse: int, till: int
-) -> None:
-    settlements = await asyncio.gather(*(move(crowd, payer, transfer(purse, till, "30.00")) for _ in range(12)))
-    codes = Counter(settlement.refusal and settlement.refusal.code for settlement in settlements)
-    assert codes == {None: 3, "INSUFFICIENT_FUNDS": 9}
-    after = await balances(database)
-    assert (after[purse], after[till]) == (1000, 9000)
-
-
-@pytest.mark.parametrize("accounts", [2, 10])
-async def test_two_hundred_simultaneous_transfers_leave_the_balances_that_the_ledger_adds_up_to(
-    database: Database, crowd: Database, payer: Viewer, accounts: int
-) -> None:
-    chances = random.Random(20261122)  # noqa: S311 - a repeatable mixture, not a secret
-    ids = [await new_account(database, payer, holding="20.00") for _ in range(accounts)]
-    movements = []
-    for _ in range(200):
-        from_id, to_id = chances.sample(ids, 2)
-        movements.append(transfer(from_id, to_id, f"{chances.randint(1, 900)}E-2"))
-    settlements = await asyncio.gather(*(move(crowd, payer, movement) for movement in movements))
-    codes = Counter(settlement.refusal and settlement.refusal.code for settlement in settlements)
-    assert codes.keys() <= {None, "INSUFFICIENT_FUNDS"}
-    assert len(await ledger(database)) == accounts + codes[None]
-    after = await balances(database)
-    assert sum(after[account] for account in ids) == 2000 * accounts
-    await assert_balanced(database)
-    assert crowd.counters.retries == 0
-
-
-async def test_simultaneous_first_deposits_in_a_currency_make_one_system_account(
-    database: Database, crowd: Database, payer: Viewer
-) -> None:
-    accounts = [await new_account(database, payer, "CHF") for _ in range(12)]
-    settlements = await asyncio.gather(*(move(crowd, ADMIN, deposit(account, "1.25")) for account in accounts))
-    assert [settlement.refusal for settlement in settlements] == [None] * 12
-    assert [tuple(row) for row in await database.fetch(SYSTEM_ACCOUNTS, {})] == [("CHF", -1500)]
-    await assert_balanced(database)

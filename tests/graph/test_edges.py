@@ -174,6 +174,19 @@ async def test_a_chain_of_edges_takes_as_many_statements_for_50_at_its_head_as_f
     assert counted == {chain: [count] * len(SIZES) for chain, count in CHAINS.items()}
 
 
+@pytest.mark.xfail(reason="what is cached goes ahead of its level, so that the levels below it are read in two parts")
+async def test_a_chain_that_comes_back_to_rows_it_has_read_takes_one_statement_for_each_level(
+    client: Client, admin: Person, made: Population
+) -> None:
+    query = """query ($size: Int!) {
+      users(first: $size) { nodes { accounts(first: 1) { nodes {
+        owner { username }
+        transactions(first: 3) { nodes { to { owner { profile { bio } } } } }
+      } } } }
+    }"""
+    assert [await client.statements(query, by=admin, size=size) for size in SIZES] == [7, 7, 7]
+
+
 async def test_nodes_of_mixed_kinds_take_one_statement_for_each_kind(
     client: Client, admin: Person, made: Population
 ) -> None:

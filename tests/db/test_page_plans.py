@@ -1,0 +1,104 @@
+"""A page at any depth is a range of an index: the plans that PostgreSQL makes of the statements."""
+
+import datetime
+import re
+from collections.abc import Mapping, Sequence
+
+import pytest
+from asyncpg import Record
+
+from db.cursors import Order
+from db.engine import Database, Driver
+from db.pages import PageRequest
+from db.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS
+from db.statements import Statement
+from db.viewer import ANONYMOUS
+from tests.db.listed_posts import (
+    COLUMNS,
+    INSTANTS,
+    NEWEST_FIRST,
+    ids,
+    keep,
+    some_posts,
+)
+from tests.db.rows import ADMIN
+
+
+class Explaining:
+    """A reader that keeps the plan of each statement that it runs, the values in it as question marks."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.plan: list[str] = []
+
+    async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        arguments = statement.arguments(values)
+        lines = await self._driver.fetch(f"EXPLAIN (COSTS OFF) {statement.sql}", *arguments)
+        self.plan = [re.sub(r"'[^']*'::[a-z ]+", "?", line[0]).strip() for line in lines]
+        return await self._driver.fetch(statement.sql, *arguments)
+
+
+@pytest.fixture
+async def explaining(database: Database, superuser: Driver, authors: list[int]) -> Explaining:
+    """A reader of four thousand posts."""
+    await keep(database, some_posts(authors, 4000))
+    await superuser.execute("ANALYZE posts")
+    return Explaining(superuser)
+
+
+HALFWAY = (INSTANTS[0] + datetime.timedelta(minutes=500), 2000)
+
+
+async def test_deep_page_is_a_range_of_an_index_without_a_sort(explaining: Explaining) -> None:
+    for term in (CREATED_AT, VIEWS, TITLE):
+        rows = sorted(some_posts([1], 4000), key=lambda row: (row[term.name], row["id"]), reverse=True)
+        deep = rows[2000]
+        order = Order("posts", [(term, True), (ID, True)])
+        for backward, way, sign, expected in (
+            (False, " Backward", "<", rows[2001:2011]),
+            (True, "", ">", rows[1990:2000]),
+        ):
+            request = PageRequest(order, 10, backward, (deep[term.name], deep["id"]))
+            page = await POSTS.page(explaining, ADMIN, COLUMNS, {}, request)
+            assert ids(page.rows) == ids(expected)
+            assert explaining.plan == [
+                "Limit",
+                f"->  Index Scan{way} using ix_posts_{term.name}_id on posts",
+                f"Index Cond: (ROW({term.name}, id) {sign} ROW(?, ?))",
+            ]
+
+
+async def test_deep_page_of_published_posts_is_a_range_of_an_index_without_a_sort(explaining: Explaining) -> None:
+    page = await POSTS.page(explaining, ANONYMOUS, COLUMNS, {}, PageRequest(NEWEST_FIRST, 10, position=HALFWAY))
+    assert len(page.rows) == 10
+    assert explaining.plan == [
+        "Limit",
+        "->  Index Scan Backward using ix_posts_published_created_at_id on posts",
+        "Index Cond: ((published = true) AND (ROW(created_at, id) < ROW(?, ?)))",
+    ]
+
+
+async def test_deep_pages_by_author_are_ranges_of_an_index_without_a_sort(
+    explaining: Explaining, authors: list[int]
+) -> None:
+    request = PageRequest(NEWEST_FIRST, 10, position=HALFWAY)
+    pages = await POSTS.pages_by_parent(explaining, ADMIN, COLUMNS, {}, request, authors)
+    assert [len(page.rows) for page in pages] == [10, 10, 10]
+    assert explaining.plan == [
+        "Nested Loop",
+        "->  Function Scan on unnest parents",
+        "->  Limit",
+        "->  Index Scan Backward using ix_posts_author_id_created_at_id on posts",
+        "Index Cond: ((author_id = parents.id) AND (ROW(created_at, id) < ROW(?, ?)))",
+    ]
+
+
+async def test_deep_page_in_mixed_directions_begins_at_its_first_term_in_the_index(explaining: Explaining) -> None:
+    order = Order("posts", [(CREATED_AT, True), (VIEWS, False), (ID, True)])
+    request = PageRequest(order, 10, position=(HALFWAY[0], 3, HALFWAY[1]))
+    page = await POSTS.page(explaining, ADMIN, COLUMNS, {}, request)
+    assert len(page.rows) == 10
+    assert explaining.plan[4:6] == [
+        "->  Index Scan Backward using ix_posts_created_at_id on posts",
+        "Index Cond: (created_at <= ?)",
+    ]
