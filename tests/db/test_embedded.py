@@ -170,11 +170,11 @@ def test_two_uses_in_one_process_share_a_server(used_data_dir: Path) -> None:
 def test_first_uses_at_the_same_time_make_one_cluster(data_dir: Path) -> None:
     with ExitStack() as stack:
         users = [stack.enter_context(user(data_dir)) for _ in range(3)]
-        assert [entered(user) for user in users] == [True, True, True]
+        assert [entered(one) for one in users] == [True, True, True]
         assert (data_dir / "server.log").read_text().count("starting PostgreSQL") == 1
         assert not (data_dir / "server.log.1").exists()
-        for user in users:
-            leave(user)
+        for one in users:
+            leave(one)
     assert not (data_dir / "pgdata/postmaster.pid").exists()
 
 
