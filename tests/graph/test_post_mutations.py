@@ -278,13 +278,14 @@ async def test_expected_version_is_obeyed(client: Client, ada: Person, draft: st
 async def test_of_rival_changes_with_the_same_expected_version_one_wins(
     client: Client, ada: Person, draft: str
 ) -> None:
-    async def rival(number: int) -> dict[str, Any]:
-        given = {"id": draft, "expectedVersion": 1, "title": f"Rival {number}"}
+    async def rival(number: int, version: int) -> dict[str, Any]:
+        given = {"id": draft, "expectedVersion": version, "title": f"Rival {number}"}
         return await client.run(UPDATE_POST, by=ada, input=given)
 
-    bodies = await asyncio.gather(*(rival(number) for number in range(8)))
-    [winner] = [number for number, body in enumerate(bodies) if body != conflict(2, 1)]
-    assert bodies[winner] == changed(title=f"Rival {winner}")
+    for version in range(1, 6):
+        bodies = await asyncio.gather(*(rival(number, version) for number in range(10)))
+        [winner] = [number for number, body in enumerate(bodies) if body != conflict(version + 1, version)]
+        assert bodies[winner] == changed(version + 1, title=f"Rival {winner}")
 
 
 async def test_version_and_time_of_change_move_with_every_change(client: Client, ada: Person, draft: str) -> None:

@@ -242,15 +242,17 @@ async def test_wrong_expected_version_is_refused_and_nothing_changes(
 
 
 async def test_of_rival_changes_with_the_same_expected_version_one_wins(client: Client, ada: Person) -> None:
-    async def rival(number: int) -> dict[str, Any]:
-        return await update(client, ada, expectedVersion=1, username=f"rival{number}", profile={"bio": f"{number}"})
+    async def rival(number: int, version: int) -> dict[str, Any]:
+        changes: dict[str, Any] = {"username": f"rival{number}", "profile": {"bio": f"{number}"}}
+        return await update(client, ada, expectedVersion=version, **changes)
 
-    bodies = await asyncio.gather(*(rival(number) for number in range(8)))
-    [winner] = [number for number, body in enumerate(bodies) if body != conflict(2, 1)]
-    won = changed(username=f"rival{winner}", profile={**PROFILE, "bio": f"{winner}"})
-    assert bodies[winner] == won
-    found = await client.data('{ user(id: "user_2") { username version profile { bio } } }')
-    assert found == {"user": {"username": f"rival{winner}", "version": 2, "profile": {"bio": f"{winner}"}}}
+    for version in range(1, 6):
+        bodies = await asyncio.gather(*(rival(number, version) for number in range(10)))
+        [winner] = [number for number, body in enumerate(bodies) if body != conflict(version + 1, version)]
+        won = changed(version + 1, username=f"rival{winner}", profile={**PROFILE, "bio": f"{winner}"})
+        assert bodies[winner] == won
+        found = await client.data('{ user(id: "user_2") { username version profile { bio } } }')
+        assert found["user"] == {"username": f"rival{winner}", "version": version + 1, "profile": {"bio": f"{winner}"}}
 
 
 async def test_version_and_time_of_change_move_with_every_change(client: Client, ada: Person) -> None:
