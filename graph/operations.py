@@ -154,11 +154,11 @@ class Operations:
         try:
             document = parse(text, max_tokens=TOKENS_MAX)
         except GraphQLError as error:
-            return RequestRefused(_coded(error, "GRAPHQL_PARSE_FAILED"))
+            return RequestRefused(_kept(error, "GRAPHQL_PARSE_FAILED"))
         try:
             check_written(document)
         except GraphQLError as error:
-            return RequestRefused(error)
+            return RequestRefused(_kept(error, "GRAPHQL_VALIDATION_FAILED"))
         errors = validate(
             self._schema,
             document,
@@ -167,7 +167,7 @@ class Operations:
             hide_suggestions=self._hide_suggestions,
         )
         if errors:
-            return RequestRefused(*(_coded(error, "GRAPHQL_VALIDATION_FAILED") for error in errors))
+            return RequestRefused(*(_kept(error, "GRAPHQL_VALIDATION_FAILED") for error in errors))
         return document
 
     def _chosen(self, text: str, document: DocumentNode, operation_name: str | None) -> Operation:
@@ -231,6 +231,12 @@ def _coded(error: GraphQLError, code: str) -> GraphQLError:
     if not error.extensions:
         error.extensions = {"code": code}
     return error
+
+
+def _kept(error: GraphQLError, code: str) -> GraphQLError:
+    """Return `error` as it may be kept: its nodes and its traceback would keep the whole parsed document alive."""
+    extensions = error.extensions or {"code": code}
+    return GraphQLError(error.message, source=error.source, positions=error.positions, extensions=extensions)
 
 
 def _which(message: str) -> RequestRefused:

@@ -67,6 +67,7 @@ async def test_one_of_many_simultaneous_writes_of_a_unique_name_is_taken_the_oth
     refusals = [(answer.code, answer.field) for answer in answers if isinstance(answer, Refusal)]
     assert answers.count(None) == 1
     assert refusals == [("EMAIL_TAKEN", ("email",))] * 7
+    assert database.counters.retries == 0
 
 
 async def test_violation_that_only_a_fault_of_ours_explains_is_raised_as_it_is(database: Database) -> None:
@@ -78,6 +79,7 @@ async def test_violation_that_only_a_fault_of_ours_explains_is_raised_as_it_is(d
         await database.write(work)
     assert caught.value.constraint_name == "ck_users_version_positive"
     assert await boxes(database) == [0, 0]
+    assert database.counters.retries == 0
 
 
 async def test_swallowed_error_does_not_pass_for_a_commit(database: Database) -> None:

@@ -5,6 +5,7 @@ Every fault is a real one: backends that a superuser terminates, tasks that are 
 
 import asyncio
 import random
+from contextlib import suppress
 
 import pytest
 from pydantic import SecretStr
@@ -27,6 +28,7 @@ from tests.db.backends import (
     terminate_all,
     terminate_all_unseen,
     waiting_backend,
+    write_door,
 )
 
 LIMIT_S = 10
@@ -209,12 +211,46 @@ async def test_cancelled_task_gives_its_connection_back_outside_any_transaction(
     assert await states(closed_gate) == ["idle"]
 
 
-async def test_tasks_cancelled_at_any_moment_write_all_or_nothing_and_lose_no_connection(
-    open_database: OpenDatabase,
+@every_door
+async def test_task_cancelled_at_any_turn_of_the_event_loop_gives_its_connection_back_outside_any_transaction(
+    open_database: OpenDatabase, superuser: Driver, door: Door
 ) -> None:
+    database = open_database(pool_size=1, pool_max_overflow=0, pool_timeout_s=1)
+    await fill(database, 1)
+    turns = 0
+    cancelled = True
+    while cancelled:
+        task = asyncio.ensure_future(door(database, BOXES))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        cancelled = task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert set(await states(superuser)) <= {"idle"}
+        turns += 1
+    assert await boxes(database) == [0, 0]
+
+
+async def test_task_cancelled_again_while_it_rolls_back_gives_its_connection_back_outside_any_transaction(
+    open_database: OpenDatabase, closed_gate: Driver
+) -> None:
+    database = open_database(pool_size=1, pool_max_overflow=0, pool_timeout_s=1)
+    for turns in range(0, 200, 5):
+        task = asyncio.ensure_future(write_door(database, GATE))
+        await waiting_backend(closed_gate)
+        task.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await boxes(database) == [0, 0]
+        assert await states(closed_gate) == ["idle"]
+
+
+async def test_tasks_cancelled_at_any_moment_write_all_or_nothing(open_database: OpenDatabase) -> None:
     database = open_database(pool_size=3, pool_max_overflow=0)
     moments = random.Random(20261122)  # noqa: S311 - a repeatable mixture, not a secret
-    committed = 0
 
     async def work(transaction: Transaction) -> None:
         await put_into(transaction, 1)

@@ -107,6 +107,12 @@ def test_text_that_is_too_long_is_not_kept(operations: Operations) -> None:
     assert refusal(operations, wrong).errors[0] is not refusal(operations, wrong).errors[0]
 
 
+def test_refusal_that_is_kept_does_not_keep_the_parsed_document_alive(operations: Operations) -> None:
+    for text in ("{", "{ nope }", "{ ...F } fragment F on Query { ...F }", "{" + "__typename " * 1000 + "}"):
+        [error] = refusal(operations, text).errors
+        assert (error.nodes, error.original_error, error.__traceback__) == (None, None, None)
+
+
 def test_no_more_errors_are_kept_than_are_told(operations: Operations) -> None:
     refused = refusal(operations, "{" + " ".join(f"nope{number}" for number in range(400)) + "}")
     assert len(refused.errors) == VALIDATION_ERRORS_MAX + 1
