@@ -194,6 +194,7 @@ class Database:
                 if not driver.is_closed() and await _begun(driver, begin):
                     return pooled, driver
             except BaseException:
+                driver.terminate()  # whether BEGIN has happened is not known
                 await _give_back(pooled, driver)
                 raise
             await _give_back(pooled, driver)

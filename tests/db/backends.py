@@ -88,6 +88,15 @@ async def states(superuser: Driver) -> list[str]:
     return [row[0] for row in await superuser.fetch(f"SELECT state {_BACKENDS}")]
 
 
+async def assert_no_transaction_stays_open(superuser: Driver) -> None:
+    """Come back when no backend of the pool is in a transaction; one that is thrown away takes a moment to end."""
+    for _ in range(POLLS_MAX):
+        if "idle in transaction" not in await states(superuser):
+            return
+        await asyncio.sleep(POLL_S)
+    raise AssertionError("a transaction stays open")
+
+
 async def waiting_backend(superuser: Driver, *, but: int = 0) -> int:
     """Return the process id of the pool's backend that waits for a lock, as soon as there is one."""
     for _ in range(POLLS_MAX):

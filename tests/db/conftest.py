@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.pool import QueuePool
 
+import db.tables  # noqa: F401 - every mapped class, or a test that needs few fails where it runs alone
 from db.embedded import embedded_postgres
 from db.engine import Database, Driver
 from db.settings import Settings

@@ -18,6 +18,7 @@ from tests.db.backends import (
     GATE,
     Door,
     OpenDatabase,
+    assert_no_transaction_stays_open,
     boxes,
     every_door,
     fill,
@@ -226,7 +227,7 @@ async def test_task_cancelled_at_any_turn_of_the_event_loop_gives_its_connection
         cancelled = task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        assert set(await states(superuser)) <= {"idle"}
+        await assert_no_transaction_stays_open(superuser)
         turns += 1
     assert await boxes(database) == [0, 0]
 
