@@ -1,0 +1,31 @@
+"""A compiled, breadth-first executor for any Strawberry schema; README.md beside this file says how it works."""
+
+from graph.execution.collecting import Unsupported
+from graph.execution.declarations import (
+    DECLARATION,
+    JOINS,
+    Column,
+    Computed,
+    Derived,
+    Edge,
+    LevelLoader,
+    Loading,
+    Prefixed,
+    declaration_of,
+)
+from graph.execution.engine import Prepared
+
+__all__ = [
+    "DECLARATION",
+    "JOINS",
+    "Column",
+    "Computed",
+    "Derived",
+    "Edge",
+    "LevelLoader",
+    "Loading",
+    "Prefixed",
+    "Prepared",
+    "Unsupported",
+    "declaration_of",
+]

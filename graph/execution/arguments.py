@@ -1,0 +1,199 @@
+"""The arguments of a field, prepared when the plan is made so that little is left to do when it runs.
+
+Arguments whose values hold no variable and cannot be changed by whoever gets them are coerced once, for ever. An
+argument that is a variable, of a leaf type, is picked from the coerced variables. Where a field has any other, all of
+its arguments go graphql-core's and Strawberry's own way at every run: coercion, then conversion into input objects.
+"""
+
+import datetime
+import decimal
+import enum
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from graphql import (
+    ArgumentNode,
+    FieldNode,
+    GraphQLArgument,
+    GraphQLError,
+    GraphQLField,
+    GraphQLString,
+    ListValueNode,
+    NameNode,
+    ObjectValueNode,
+    OperationDefinitionNode,
+    ValueNode,
+    VariableNode,
+    get_argument_values,
+    is_leaf_type,
+    is_non_null_type,
+    is_required_argument,
+)
+from graphql.execution.values import VariableValues
+from graphql.language import NonNullTypeNode
+from strawberry.relay import GlobalID
+from strawberry.types.arguments import StrawberryArgument, convert_arguments
+from strawberry.types.base import StrawberryMaybe, StrawberryOptional
+from strawberry.types.field import StrawberryField
+
+Arguments = Callable[[VariableValues, Any], dict[str, Any]]
+"""Make the keyword arguments of a resolver from the variables and the `Info` of the field."""
+
+_UNCHANGEABLE = (
+    type(None),
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    enum.Enum,
+    decimal.Decimal,
+    uuid.UUID,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+)
+_NO_VARIABLES = VariableValues({}, {})
+
+
+class ArgumentPlanner:
+    """Prepares the arguments of fields of one operation.
+
+    Attributes:
+        converter: Strawberry's schema converter, or None for a schema that is not Strawberry's.
+    """
+
+    def __init__(self, operation: OperationDefinitionNode, converter: Any, *, hide_suggestions: bool) -> None:
+        self._operation = operation
+        self._converter = converter
+        self._hide_suggestions = hide_suggestions
+
+    def plan(self, field: GraphQLField, node: FieldNode, definition: StrawberryField | None) -> Arguments:
+        """Return what makes the arguments of `field` as `node` gives them.
+
+        Where `definition` is not None they come as its resolver takes them, else as graphql-core gives them.
+        """
+        if not field.args and not node.arguments:
+            return _none
+
+        def whole(variables: VariableValues, info: Any) -> dict[str, Any]:
+            return self._converted(field, node, definition, variables, info)
+
+        given = {argument.name.value: argument for argument in node.arguments or ()}
+        fixed: dict[str, Any] = {}
+        picks: list[tuple[str, str]] = []
+        for name, argument in field.args.items():
+            node_given = given.get(name)
+            value = node_given.value if node_given is not None else None
+            if isinstance(value, VariableNode):
+                if not self._passes_through(name, argument, value.name.value, definition):
+                    return whole
+                picks.append((self._resolver_name(name, argument, definition), value.name.value))
+                node_given = None  # what stands in `fixed` is what holds where the variable is not given
+                if is_required_argument(argument):
+                    continue
+            constants = self._constants(name, argument, node_given, definition)
+            if constants is None:
+                return whole
+            fixed.update(constants)
+        return _fixed(fixed) if not picks else _picked(fixed, picks)
+
+    def _converted(
+        self,
+        field: GraphQLField,
+        node: FieldNode,
+        definition: StrawberryField | None,
+        variables: VariableValues,
+        info: Any,
+    ) -> dict[str, Any]:
+        values = get_argument_values(field, node, variables, None, self._hide_suggestions)
+        if definition is None:
+            return values
+        converter = self._converter
+        return convert_arguments(
+            values,
+            definition.arguments,
+            scalar_registry=converter.scalar_registry,
+            config=converter.config,
+            info=info,
+        )
+
+    def _constants(
+        self, name: str, argument: GraphQLArgument, given: ArgumentNode | None, definition: StrawberryField | None
+    ) -> Mapping[str, Any] | None:
+        """Return the argument's value by the resolver's name, or None where it is no constant."""
+        if given is not None and _has_variable(given.value):
+            return None
+        field = GraphQLField(GraphQLString, args={name: argument})
+        node = FieldNode(name=NameNode(value=name), arguments=(given,) if given is not None else ())
+        try:
+            values = self._converted(field, node, definition, _NO_VARIABLES, None)
+        except (GraphQLError, TypeError, ValueError):
+            return None  # an error of the field's, at every run
+        return values if all(isinstance(value, _UNCHANGEABLE) for value in values.values()) else None
+
+    def _passes_through(
+        self, name: str, argument: GraphQLArgument, variable: str, definition: StrawberryField | None
+    ) -> bool:
+        """Say whether the variable's coerced value is the argument's value as it stands."""
+        if definition is not None and _wraps(self._strawberry_argument(name, definition).type):
+            return False
+        type_ = argument.type
+        if is_non_null_type(type_):
+            type_ = type_.of_type
+            definitions = self._operation.variable_definitions or ()
+            if not any(
+                one.variable.name.value == variable and isinstance(one.type, NonNullTypeNode) for one in definitions
+            ):
+                return False
+        return is_leaf_type(type_)
+
+    def _resolver_name(self, name: str, argument: GraphQLArgument, definition: StrawberryField | None) -> str:
+        if definition is None:
+            return argument.out_name or name
+        return self._strawberry_argument(name, definition).python_name
+
+    def _strawberry_argument(self, name: str, definition: StrawberryField) -> StrawberryArgument:
+        name_of = self._converter.config.name_converter.from_argument
+        return next(one for one in definition.arguments if name_of(one) == name)
+
+
+def _wraps(type_: object) -> bool:
+    """Say whether Strawberry makes another object of a leaf of this type."""
+    while isinstance(type_, StrawberryOptional):
+        type_ = type_.of_type
+    return isinstance(type_, StrawberryMaybe) or type_ is GlobalID
+
+
+def _none(variables: VariableValues, info: Any) -> dict[str, Any]:
+    return {}
+
+
+def _fixed(values: dict[str, Any]) -> Arguments:
+    def fixed(variables: VariableValues, info: Any) -> dict[str, Any]:
+        return values
+
+    return fixed
+
+
+def _picked(constants: dict[str, Any], picks: list[tuple[str, str]]) -> Arguments:
+    def picked(variables: VariableValues, info: Any) -> dict[str, Any]:
+        coerced = variables.coerced
+        values = dict(constants)
+        for name, variable in picks:
+            if variable in coerced:
+                values[name] = coerced[variable]
+        return values
+
+    return picked
+
+
+def _has_variable(node: ValueNode) -> bool:
+    if isinstance(node, VariableNode):
+        return True
+    if isinstance(node, ListValueNode):
+        return any(map(_has_variable, node.values))
+    if isinstance(node, ObjectValueNode):
+        return any(_has_variable(one.value) for one in node.fields)
+    return False

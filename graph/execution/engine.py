@@ -1,0 +1,134 @@
+"""The engine: prepares operations of a schema, and runs them.
+
+An operation is prepared once. What it does is planned at the first run under each vector of its conditions
+(`Prepared`), and the plan kept. What cannot be planned is left, whole, to the ordinary engine: `Prepared.run` then
+raises `Unsupported` before anything has run, and the reason is one of a few.
+"""
+
+from typing import Any
+
+from cachetools import LRUCache
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    get_variable_values,
+)
+from graphql.execution.values import VariableValues
+
+from graph.execution.collecting import Unsupported, condition_variables, fragments_of
+from graph.execution.completion import Completion, completed
+from graph.execution.leaves import NotSimple
+from graph.execution.plan import Level, Plan, Planner
+from graph.execution.running import Run
+from graph.execution.variables import Coercion
+
+PLANS_KEPT_MAX = 32
+COERCION_ERRORS_MAX = 50
+
+
+class Prepared:
+    """One operation, ready to run. The document is valid for the schema."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        document: DocumentNode,
+        operation: OperationDefinitionNode,
+        *,
+        hide_suggestions: bool = False,
+    ) -> None:
+        self._schema = schema
+        self._operation = operation
+        self._fragments = fragments_of(document)
+        self._hide_suggestions = hide_suggestions
+        self._conditions = condition_variables(operation, self._fragments)
+        self._coercion = Coercion(schema, operation)
+        self._plans: LRUCache[tuple[bool, ...], Plan | Unsupported] = LRUCache(PLANS_KEPT_MAX)
+
+    async def run(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> ExecutionResult:
+        """Run the operation with these variables, as they came.
+
+        Raises:
+            Unsupported: the ordinary engine should run it; nothing has run.
+        """
+        variables = self._coercion.coerced(inputs)
+        if variables is None:
+            found = get_variable_values(
+                self._schema,
+                self._operation.variable_definitions or (),
+                inputs,
+                max_errors=COERCION_ERRORS_MAX,
+                hide_suggestions=self._hide_suggestions,
+            )
+            if isinstance(found, list):
+                return ExecutionResult(None, found)
+            variables = found
+        plan = self.plan(variables)
+        run = Run(self._schema, self._operation, self._fragments, variables, context, root_value)
+        if len(plan.roots) == 1:
+            return await _answered(run, plan.roots[0])
+        return await _answered_serially(run, plan)
+
+    def plan(self, variables: VariableValues) -> Plan:
+        """Return the plan under these variables.
+
+        Raises:
+            Unsupported: there is none.
+        """
+        try:
+            vector = tuple(variables.coerced[name] for name in self._conditions)
+        except KeyError:
+            raise Unsupported("condition") from None
+        plan = self._plans.get(vector)
+        if plan is None:
+            plan = self._plans[vector] = self._planned(vector)
+        if isinstance(plan, Unsupported):
+            raise Unsupported(*plan.args)
+        return plan
+
+    def _planned(self, vector: tuple[bool, ...]) -> Plan | Unsupported:
+        operation = self._operation
+        root_type = self._schema.get_root_type(operation.operation)
+        if operation.operation is OperationType.SUBSCRIPTION or root_type is None:
+            return Unsupported("subscription")
+        if operation.directives:
+            return Unsupported("directive")
+        if any(type(one) is not bool for one in vector):
+            return Unsupported("condition")
+        conditions = dict(zip(self._conditions, vector, strict=True))
+        planner = Planner(self._schema, operation, self._fragments, conditions, hide_suggestions=self._hide_suggestions)
+        try:
+            return planner.plan(root_type, serial=operation.operation is OperationType.MUTATION)
+        except Unsupported as unsupported:
+            return unsupported.with_traceback(None)
+
+
+async def _answered(run: Run, level: Level) -> ExecutionResult:
+    frame = await run.resolve(level)
+    try:
+        return ExecutionResult(completed(frame)[0], None)
+    except NotSimple:
+        pass
+    completion = Completion()
+    try:
+        data = completion.complete(frame, 0, None)
+    except GraphQLError as error:
+        return ExecutionResult(None, [*completion.errors, error])
+    return ExecutionResult(data, completion.errors or None)
+
+
+async def _answered_serially(run: Run, plan: Plan) -> ExecutionResult:
+    """Run one root field after the other. A null that bubbles up to the root ends the operation there."""
+    data: dict[str, Any] = {}
+    errors: list[GraphQLError] = []
+    for level in plan.roots:
+        result = await _answered(run, level)
+        errors += result.errors or ()
+        if result.data is None:
+            return ExecutionResult(None, errors)
+        data |= result.data
+    return ExecutionResult(data, errors or None)

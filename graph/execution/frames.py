@@ -1,0 +1,262 @@
+"""What a plan holds while it runs: a frame for all objects of one type at one place, with the values of their fields.
+
+Values are kept as *links*: in the place of an object stands its number among the objects of that place, None for
+null, or `Raised` for an error; around them the lists as they were. The objects themselves are the sources of further
+frames. Whatever was resolved is kept, so that an answer can be completed twice without a resolver running twice: once
+fast, and where that meets an error, once more with paths.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import GraphQLError, GraphQLObjectType, GraphQLSchema, Undefined, default_type_resolver, is_object_type
+from graphql.pyutils import Path, inspect, is_awaitable
+
+from graph.execution.declarations import class_of, row_of
+from graph.execution.leaves import Broken, Raised
+from graph.execution.plan import FieldPlan, Level
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """All objects of one level.
+
+    Attributes:
+        sources: the objects, or their rows where the level is bare.
+        rows: the rows, where the level reads them.
+        values: of the fields that are kept, by slot: links for objects, values as they came for leaves.
+        below: the objects that the links of a field lead to, by slot.
+        above: the frame and the field that these objects are values of; None at the root.
+        origins: where each object stands below its field: the number of the parent, then indexes into lists. Kept
+            only where a resolver below wants to know.
+    """
+
+    level: Level
+    sources: Sequence[Any]
+    rows: Sequence[Any] = ()
+    values: list[Any] = field(default_factory=list)
+    below: "list[Below | None]" = field(default_factory=list)
+    above: "tuple[Frame, FieldPlan] | None" = None
+    origins: list[tuple[int, ...]] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        level: Level,
+        sources: Sequence[Any],
+        above: "tuple[Frame, FieldPlan] | None" = None,
+        origins: list[tuple[int, ...]] | None = None,
+    ) -> "Frame":
+        """Make the frame of `sources`, which come in the form that the level says."""
+        kept = len(level.kept)
+        rows: Sequence[Any] = ()
+        if level.rows.bare:
+            rows = sources
+        elif level.uses_rows:
+            rows = [row_of(one) for one in sources]
+        return cls(level, sources, rows, [None] * kept, [None] * kept, above, origins)
+
+    @property
+    def objects(self) -> Sequence[Any]:
+        """The objects, made of rows where those came bare."""
+        if not self.level.rows.bare:
+            return self.sources
+        made = class_of(self.level.type_)
+        assert made is not None
+        return [made(row=row) for row in self.rows]
+
+    def path(self, index: int) -> Path | None:
+        """Return where an object stands in the response; shortened to nothing where that was not kept."""
+        if self.above is None or self.origins is None:
+            return None
+        frame, plan = self.above
+        parent, *keys = self.origins[index]
+        path = Path(frame.path(parent), plan.key, plan.parent.name)
+        for key in keys:
+            path = path.add_key(key, None)
+        return path
+
+    def field_path(self, index: int, plan: FieldPlan) -> Path:
+        """Return where a field of an object stands in the response."""
+        return Path(self.path(index), plan.key, self.level.type_.name)
+
+
+@dataclass(slots=True, eq=False)
+class Below:
+    """The objects that the links of one field lead to.
+
+    Attributes:
+        frames: one for each type that they are of.
+        table: for each object its frame and its number there, or what was wrong with it; None where there is one
+            frame, and the number of an object is its number there.
+    """
+
+    frames: list[Frame]
+    table: list[tuple[int, int] | Raised] | None = None
+
+
+class Linker:
+    """Makes links of the values of one field, collecting its objects on the way."""
+
+    def __init__(self, frame: Frame, plan: FieldPlan) -> None:
+        self._frame = frame
+        self._plan = plan
+        assert plan.place is not None
+        self._place = plan.place
+        self._objects: list[Any] = []
+        self._origins: list[tuple[int, ...]] = []
+        self._paths = plan.place.needs_paths
+
+    def link(self, values: Iterable[Any]) -> list[Any]:
+        """Return the links of the values of the field, one for each source of the frame."""
+        lists = self._place.lists
+        return [self._link(value, lists, (index,)) for index, value in enumerate(values)]
+
+    def _link(self, value: Any, lists: int, origin: tuple[int, ...]) -> Any:
+        if value is None or value is Undefined:
+            return None
+        if isinstance(value, Raised):
+            return value
+        if isinstance(value, Exception):
+            return Raised(value)
+        if lists:
+            if not isinstance(value, list):
+                message = f"Expected Iterable, but did not find one for field '{self._plan.parent}.{self._plan.name}'."
+                return Raised(GraphQLError(message))
+            return self._link_list(value, lists - 1, origin)
+        self._objects.append(value)
+        if self._paths:
+            self._origins.append(origin)
+        return len(self._objects) - 1
+
+    def _link_list(self, value: list[Any], lists: int, origin: tuple[int, ...]) -> Any:
+        start = len(self._objects)
+        if not lists and not self._paths and type(value) is list and all(map(_is_object, value)):
+            # The common case, a list of objects without a hole, is a range of them.
+            self._objects += value
+            return range(start, start + len(value))
+        links = [self._link(item, lists, (*origin, index)) for index, item in enumerate(value)]
+        return Broken.of(links, value.error) if isinstance(value, Broken) else links
+
+    @property
+    def count(self) -> int:
+        """How many objects were collected."""
+        return len(self._objects)
+
+    def typed(self, schema: GraphQLSchema, info_of: Callable[[int], Any]) -> list[Any] | None:
+        """Return the type of each object, or what is wrong with it, or an awaitable of either.
+
+        None where all are of the one type that the place has.
+        `info_of` makes the info of the field for one of the frame's sources.
+        """
+        only = self._place.only
+        if only is None:
+            return [
+                self._determined(schema, one, info_of(origin[0]))
+                for one, origin in zip(self._objects, self._origins, strict=True)
+            ]
+        if only.rows.bare or only.type_.is_type_of is None or not self._objects:
+            return None
+        info = info_of(self._origins[0][0] if self._paths else 0)
+        types = [self._checked(one, only.type_, info) for one in self._objects]
+        return None if all(type_ is only.type_ for type_ in types) else types
+
+    def below(self, types: list[Any] | None) -> Below:
+        """Return the frames of the objects, given the types that `typed` came to."""
+        above, origins = (self._frame, self._plan), self._origins if self._paths else None
+        if types is None:
+            assert self._place.only is not None
+            return Below([Frame.of(self._place.only, self._objects, above, origins)])
+        groups: dict[str, list[int]] = {}
+        table: list[tuple[int, int] | Raised] = []
+        for number, type_ in enumerate(types):
+            if isinstance(type_, Raised):
+                table.append(type_)
+                continue
+            group = groups.setdefault(type_.name, [])
+            table.append((list(groups).index(type_.name), len(group)))
+            group.append(number)
+        frames = []
+        for members in groups.values():
+            level = self._place.level(types[members[0]])
+            sources = [self._objects[number] for number in members]
+            kept = [self._origins[number] for number in members] if self._paths else None
+            frames.append(Frame.of(level, sources, above, kept))
+        return Below(frames, table)
+
+    def _checked(self, value: Any, type_: GraphQLObjectType, info: Any) -> Any:
+        assert type_.is_type_of is not None
+        try:
+            verdict = type_.is_type_of(value, info)
+        except Exception as error:  # noqa: BLE001 - whatever a schema's own function raises is the field's error
+            return Raised(error)
+        if is_awaitable(verdict):
+            return self._checked_later(value, type_, verdict)
+        return type_ if verdict else self._invalid(value, type_)
+
+    async def _checked_later(self, value: Any, type_: GraphQLObjectType, verdict: Awaitable[bool]) -> Any:
+        try:
+            return type_ if await verdict else self._invalid(value, type_)
+        except Exception as error:  # noqa: BLE001 - likewise
+            return Raised(error)
+
+    def _invalid(self, value: Any, type_: GraphQLObjectType) -> Raised:
+        message = f"Expected value of type '{type_}' but got: {inspect(value)}."
+        return Raised(GraphQLError(message, self._plan.nodes))
+
+    def _determined(self, schema: GraphQLSchema, value: Any, info: Any) -> Any:
+        abstract: Any = self._place.named
+        resolve_type = abstract.resolve_type or default_type_resolver
+        try:
+            name = resolve_type(value, info, abstract)
+        except Exception as error:  # noqa: BLE001 - likewise
+            return Raised(error)
+        if is_awaitable(name):
+            return self._determined_later(schema, value, info, name)
+        return self._named(schema, value, info, name)
+
+    async def _determined_later(self, schema: GraphQLSchema, value: Any, info: Any, name: Awaitable[Any]) -> Any:
+        try:
+            type_ = self._named(schema, value, info, await name)
+        except Exception as error:  # noqa: BLE001 - likewise
+            return Raised(error)
+        return await type_ if is_awaitable(type_) else type_
+
+    def _named(self, schema: GraphQLSchema, value: Any, info: Any, name: Any) -> Any:
+        """Return the object type of this name where the value may be of it (ResolveAbstractType)."""
+        problem = _name_problem(schema, self._place.named, info, value, name)
+        if problem is not None:
+            return Raised(GraphQLError(problem, self._plan.nodes))
+        type_ = schema.get_type(name)
+        assert isinstance(type_, GraphQLObjectType)
+        return type_ if type_.is_type_of is None else self._checked(value, type_, info)
+
+
+def _is_object(value: Any) -> bool:
+    return value is not None and value is not Undefined and not isinstance(value, Raised | Exception)
+
+
+def _name_problem(schema: GraphQLSchema, abstract: Any, info: Any, value: Any, name: Any) -> str | None:
+    """Return what is wrong with the name of a runtime type, in graphql-core's words, which clients may know."""
+    where = (
+        f"Abstract type '{abstract}' must resolve to an Object type at runtime "
+        f"for field '{info.parent_type}.{info.field_name}'"
+    )
+    if name is None:
+        return (
+            f"{where}. Either the '{abstract}' type should provide a 'resolve_type' function "
+            "or each possible type should provide an 'is_type_of' function."
+        )
+    if not isinstance(name, str):
+        return (
+            f"{where} with value {inspect(value)}, received '{inspect(name)}', which is not a valid Object type name."
+        )
+    type_ = schema.get_type(name)
+    if type_ is None:
+        return f"Abstract type '{abstract}' was resolved to a type '{name}' that does not exist inside the schema."
+    if not is_object_type(type_):
+        return f"Abstract type '{abstract}' was resolved to a non-object type '{name}'."
+    if not schema.is_sub_type(abstract, type_):
+        return f"Runtime Object type '{type_}' is not a possible type for '{abstract}'."
+    return None

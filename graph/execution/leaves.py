@@ -1,0 +1,120 @@
+"""Leaf values on their way out: checked where the type is built in, coerced by the type where it is not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    GraphQLBoolean,
+    GraphQLFloat,
+    GraphQLID,
+    GraphQLInt,
+    GraphQLOutputType,
+    GraphQLString,
+    Undefined,
+    is_list_type,
+    is_non_null_type,
+)
+from graphql.pyutils import inspect, is_iterable
+
+
+class NotSimple(Exception):  # noqa: N818 - not a fault: the fast way ends here
+    """The answer holds a null where none may be, or an error: it is completed again, with paths."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An error in the place of a value."""
+
+    error: Exception
+
+
+class Broken(list[Any]):
+    """The items of a list whose iterator raised before its end."""
+
+    error: Exception
+
+    @classmethod
+    def of(cls, items: list[Any], error: Exception) -> "Broken":
+        """Make the list of `items`, which `error` followed."""
+        broken = cls(items)
+        broken.error = error
+        return broken
+
+
+# What a value must be so that the type would give it back as it is. `{v}` is a name that is bound to the value.
+UNCHANGED: dict[Any, str] = {
+    GraphQLString: "type({v}) is str",
+    GraphQLID: "type({v}) is str",
+    GraphQLBoolean: "{v} is True or {v} is False",
+    GraphQLInt: "type({v}) is int and -2147483648 <= {v} <= 2147483647",
+    GraphQLFloat: "type({v}) is float and {v} - {v} == 0.0",
+}
+
+
+def coerced(type_: Any, value: Any) -> Any:
+    """Return the answer's form of a value that is not null.
+
+    Raises:
+        Exception: whatever the type raises, or TypeError where it makes nothing of the value.
+    """
+    result = type_.coerce_output_value(value)
+    if result is None or result is Undefined:
+        raise TypeError(
+            f"Expected `{inspect(type_)}.coerce_output_value({inspect(value)})` to return non-nullable value, "
+            f"returned: {inspect(result)}"
+        )
+    return result
+
+
+def writer(type_: GraphQLOutputType) -> Callable[[Any], Any]:
+    """Return what makes the answer's form of a value of a leaf type or of lists of one.
+
+    It raises NotSimple for everything that is an error in the answer.
+    """
+    if is_non_null_type(type_):
+        return _never_null(writer(type_.of_type))
+    if is_list_type(type_):
+        return _list(writer(type_.of_type))
+    return _leaf(type_)
+
+
+def _never_null(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def never_null(value: Any) -> Any:
+        written = write(value)
+        if written is None:
+            raise NotSimple
+        return written
+
+    return never_null
+
+
+def _list(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def written_list(value: Any) -> Any:
+        if value is None:
+            return None
+        # A list that a resolver gave is kept as it is; what is not a list any more is an error.
+        if type(value) is not list and (not is_iterable(value) or isinstance(value, list)):
+            raise NotSimple
+        return [write(item) for item in value]
+
+    return written_list
+
+
+def _leaf(type_: Any) -> Callable[[Any], Any]:
+    coerce = type_.coerce_output_value
+
+    def leaf(value: Any) -> Any:
+        if value is None:
+            return None
+        if value is Undefined or isinstance(value, Raised | Exception):
+            raise NotSimple
+        try:
+            written = coerce(value)
+        except Exception:  # noqa: BLE001 - whatever a scalar raises is the field's error
+            raise NotSimple from None
+        if written is None or written is Undefined:
+            raise NotSimple
+        return written
+
+    return leaf

@@ -1,0 +1,89 @@
+"""Opaque fields: how their resolvers are called, without Strawberry's wrapping where it does nothing.
+
+Strawberry wraps every resolver in conversion of arguments, field extensions, permissions and exception handlers.
+Where a field has none of the latter three, its plain function is called with what it asks for; all others are called
+through the wrapper.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import GraphQLField, default_field_resolver
+from strawberry.types.field import StrawberryField
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """How the resolver of an opaque field is called.
+
+    Attributes:
+        call: with the source, the info, and the arguments.
+        info: makes what `call` gets from graphql-core's info.
+        wants_info: whether `call` looks at the info.
+        direct: whether `call` takes Strawberry's converted arguments, not graphql-core's.
+    """
+
+    call: Callable[[Any, Any, dict[str, Any]], Any]
+    info: Callable[[Any], Any]
+    wants_info: bool
+    direct: bool
+
+
+def attribute_of(field: GraphQLField, definition: StrawberryField | None, converter: Any) -> str | None:
+    """Return the attribute of the object that the field is, or None where there is more to it."""
+    if definition is None or not _is_plain(definition, converter) or definition.base_resolver is not None:
+        return None
+    if not definition.is_basic_field or definition.default_resolver is not getattr:
+        return None
+    return definition.python_name if getattr(field.resolve, "_is_default", False) else None
+
+
+def resolver_of(field: GraphQLField, definition: StrawberryField | None, converter: Any) -> Resolver:
+    """Return how the resolver of a field is called."""
+    if definition is not None and definition.base_resolver is not None and _is_plain(definition, converter):
+        return _direct(definition, converter)
+    resolve = field.resolve or default_field_resolver
+
+    def call(source: Any, info: Any, arguments: dict[str, Any]) -> Any:
+        return resolve(source, info, **arguments)
+
+    return Resolver(call, lambda info: info, wants_info=True, direct=False)
+
+
+def _is_plain(definition: StrawberryField, converter: Any) -> bool:
+    return (
+        converter is not None
+        and not definition.extensions
+        and not converter._exception_handler_specs  # noqa: SLF001 - Strawberry tells it nowhere else
+        and type(definition).get_result is StrawberryField.get_result
+    )
+
+
+def _direct(definition: StrawberryField, converter: Any) -> Resolver:
+    resolver: Any = definition.base_resolver
+    function = resolver.wrapped_func if callable(resolver.wrapped_func) else resolver
+    positional = resolver.self_parameter is not None
+    named = [one.name for one in (resolver.parent_parameter, resolver.root_parameter) if one is not None]
+    info_name = resolver.info_parameter.name if resolver.info_parameter is not None else None
+
+    def call(source: Any, info: Any, arguments: dict[str, Any]) -> Any:
+        given = dict(arguments)
+        for name in named:
+            given[name] = source
+        if info_name is not None:
+            given[info_name] = info
+        return function(source, **given) if positional else function(**given)
+
+    wants_info = info_name is not None or bool(definition.arguments)
+    return Resolver(call, info_maker(definition, converter), wants_info=wants_info, direct=True)
+
+
+def info_maker(definition: StrawberryField | None, converter: Any) -> Callable[[Any], Any]:
+    """Return what makes Strawberry's info of graphql-core's for a field."""
+    info_class = converter.config.info_class
+
+    def made(info: Any) -> Any:
+        return info_class(_raw_info=info, _field=definition)
+
+    return made

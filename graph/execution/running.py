@@ -1,0 +1,290 @@
+"""One run of a plan: wave by wave, until every value is there.
+
+A wave starts everything that can be started: all edges of all levels that are ready, all opaque resolvers, and, at
+once, what needs no waiting, with the levels below it. Then it waits for all of it together. Edges that share a loader
+are one call with distinct keys. So the number of waves is the number of times that something below has to wait for
+something above, and a loader is asked once a wave however wide the levels are and however many places lead to it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+from graphql import FragmentDefinitionNode, GraphQLResolveInfo, GraphQLSchema, OperationDefinitionNode
+from graphql.execution.values import VariableValues
+from graphql.pyutils import Path, gather_with_cancel, is_awaitable
+from graphql.type import GraphQLResolveInfoHelpers
+
+from graph.execution.declarations import Computed, Derived, Edge, LevelLoader, Loading
+from graph.execution.frames import Below, Frame, Linker
+from graph.execution.leaves import Raised
+from graph.execution.plan import FieldPlan, Kind, Level
+from graph.execution.values import awaited, realized
+
+Waiting = Coroutine[Any, Any, list[Frame]]
+"""What a wave waits for; it comes to the frames that are ready then."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What the edges of a wave ask of one loader."""
+
+    loader: LevelLoader
+    keys: dict[Any, None] = field(default_factory=dict)
+    edges: list[tuple[Frame, FieldPlan, Loading, list[Any]]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Run:
+    """The run of one operation.
+
+    Attributes:
+        variables: coerced, as graphql-core's resolvers get them.
+    """
+
+    schema: GraphQLSchema
+    operation: OperationDefinitionNode
+    fragments: dict[str, FragmentDefinitionNode]
+    variables: VariableValues
+    context: Any
+    root_value: Any
+
+    async def resolve(self, level: Level) -> Frame:
+        """Resolve everything below the root `level`, and return its frame."""
+        root = Frame.of(level, [self.root_value])
+        ready = [root]
+        while ready:
+            asked: dict[int, _Asked] = {}
+            waiting: list[Waiting] = []
+            # Grows while it is gone through: what needs no waiting makes further frames ready at once.
+            for frame in ready:
+                for plan in frame.level.kept:
+                    self._start(frame, plan, asked, waiting, ready)
+            waiting += [self._ask(one) for one in asked.values()]
+            if len(waiting) == 1:
+                ready = await waiting[0]
+            else:
+                ready = [frame for frames in await asyncio.gather(*waiting) for frame in frames]
+        return root
+
+    def _start(
+        self, frame: Frame, plan: FieldPlan, asked: dict[int, _Asked], waiting: list[Waiting], ready: list[Frame]
+    ) -> None:
+        kind = plan.kind
+        if kind is Kind.EDGE:
+            self._start_edge(frame, plan, asked)
+            return
+        if kind is Kind.JOINED:
+            assert plan.place is not None
+            assert plan.place.only is not None
+            joined = Frame.of(plan.place.only, frame.rows, (frame, plan))
+            frame.values[plan.slot], frame.below[plan.slot] = range(len(frame.rows)), Below([joined])
+            ready.append(joined)
+            return
+        values = self._opaque_values(frame, plan) if kind is Kind.OPAQUE else _simple_values(frame, plan)
+        later = self._take(frame, plan, values, ready)
+        if later is not None:
+            waiting.append(later)
+
+    # ------------------------------------------------------------ edges
+
+    def _start_edge(self, frame: Frame, plan: FieldPlan, asked: dict[int, _Asked]) -> None:
+        declared = plan.declaration
+        assert isinstance(declared, Edge)
+        assert plan.arguments is not None
+        if not frame.rows:
+            frame.values[plan.slot] = []
+            frame.below[plan.slot] = Below([], [])
+            return
+        try:
+            info = self._edge_info(plan)
+            loading: Loading = declared.loading(info, **plan.arguments(self.variables, info))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
+            frame.values[plan.slot] = [Raised(error)] * len(frame.rows)
+            frame.below[plan.slot] = Below([], [])
+            return
+        name = frame.level.rows.prefix + declared.key
+        keys = [row[name] for row in frame.rows]
+        one = asked.get(id(loading.loader))
+        if one is None:
+            one = asked[id(loading.loader)] = _Asked(loading.loader)
+        one.keys.update(dict.fromkeys(keys))
+        one.edges.append((frame, plan, loading, keys))
+
+    async def _ask(self, asked: _Asked) -> list[Frame]:
+        keys = list(asked.keys)
+        try:
+            answers = dict(zip(keys, await asked.loader.load_level(keys), strict=True))
+        except Exception as error:  # noqa: BLE001 - whatever a loader raises is everybody's error
+            answers = dict.fromkeys(keys, error)
+        ready: list[Frame] = []
+        for frame, plan, loading, wanted in asked.edges:
+            later = self._take_loaded(frame, plan, loading, answers, wanted, ready)
+            if later is not None:
+                ready += await later
+        return ready
+
+    def _take_loaded(
+        self,
+        frame: Frame,
+        plan: FieldPlan,
+        loading: Loading,
+        answers: dict[Any, Any],
+        wanted: list[Any],
+        ready: list[Frame],
+    ) -> Waiting | None:
+        place = plan.place
+        if place is None or place.needs_paths:
+            values = [_loaded(plan, loading, answers[key], key) for key in wanted]
+            return self._take(frame, plan, values, ready)
+        # Each object once, however many parents lead to it: they share its answer.
+        distinct = list(dict.fromkeys(wanted))
+        values = [_loaded(plan, loading, answers[key], key) for key in distinct]
+        linker = Linker(frame, plan)
+        links = linker.link(values)
+        if len(distinct) != len(wanted):
+            by_key = dict(zip(distinct, links, strict=True))
+            links = [by_key[key] for key in wanted]
+        frame.values[plan.slot] = _identity(links, linker.count)
+        return self._descend(frame, plan, linker, ready)
+
+    # ------------------------------------------------------------ values
+
+    def _opaque_values(self, frame: Frame, plan: FieldPlan) -> list[Any]:
+        resolver, arguments = plan.resolver, plan.arguments
+        assert resolver is not None
+        assert arguments is not None
+        values: list[Any] = []
+        for index, source in enumerate(frame.objects):
+            try:
+                info = resolver.info(self._info(plan, frame.field_path(index, plan))) if resolver.wants_info else None
+                values.append(resolver.call(source, info, arguments(self.variables, info)))
+            except Exception as error:  # noqa: BLE001 - whatever a resolver raises is the field's error
+                values.append(Raised(error))
+        return values
+
+    def _take(self, frame: Frame, plan: FieldPlan, values: list[Any], ready: list[Frame]) -> Waiting | None:
+        """Take the values of a field; what lies below them is ready at once, unless some of it has to be awaited."""
+        if any(map(is_awaitable, values)):
+            return self._take_later(frame, plan, values)
+        if plan.lists:
+            waits = False
+            for index, value in enumerate(values):
+                values[index], pending = realized(value, plan.lists)
+                waits |= pending
+            if waits:
+                return self._take_later(frame, plan, values)
+        return self._link(frame, plan, values, ready)
+
+    async def _take_later(self, frame: Frame, plan: FieldPlan, values: list[Any]) -> list[Frame]:
+        ready: list[Frame] = []
+        if len(values) == 1:
+            values = [await awaited(values[0], plan.lists)]
+        else:
+            values = list(await asyncio.gather(*(awaited(value, plan.lists) for value in values)))
+        later = self._link(frame, plan, values, ready)
+        if later is not None:
+            ready += await later
+        return ready
+
+    def _link(self, frame: Frame, plan: FieldPlan, values: list[Any], ready: list[Frame]) -> Waiting | None:
+        if plan.place is None:
+            frame.values[plan.slot] = values
+            return None
+        linker = Linker(frame, plan)
+        frame.values[plan.slot] = _identity(linker.link(values), linker.count)
+        return self._descend(frame, plan, linker, ready)
+
+    def _descend(self, frame: Frame, plan: FieldPlan, linker: Linker, ready: list[Frame]) -> Waiting | None:
+        types = linker.typed(self.schema, lambda origin: self._info(plan, frame.field_path(origin, plan)))
+        if types is not None and any(map(is_awaitable, types)):
+            return self._descend_later(frame, plan, linker, types)
+        below = frame.below[plan.slot] = linker.below(types)
+        ready += below.frames
+        return None
+
+    async def _descend_later(self, frame: Frame, plan: FieldPlan, linker: Linker, types: list[Any]) -> list[Frame]:
+        known = await asyncio.gather(*(awaited(one, 0) for one in types))
+        below = frame.below[plan.slot] = linker.below(list(known))
+        return below.frames
+
+    # ------------------------------------------------------------ info
+
+    def _edge_info(self, plan: FieldPlan) -> Any:
+        """Return the info of a whole level of a field; its path is the place, without where in the answer it lies."""
+        info = self._info(plan, Path(None, plan.key, plan.parent.name))
+        return info if plan.info is None else plan.info(info)
+
+    def _info(self, plan: FieldPlan, path: Path) -> GraphQLResolveInfo[Any]:
+        return GraphQLResolveInfo(
+            plan.name,
+            plan.nodes,
+            plan.type_,
+            plan.parent,
+            path,
+            self.schema,
+            self.fragments,
+            self.root_value,
+            self.operation,
+            self.variables,
+            self.context,
+            is_awaitable,
+            None,
+            _HELPERS,
+        )
+
+
+def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
+    """Return the values of a field that is a function or an attribute of each object or row."""
+    declared = plan.declaration
+    of: Callable[[Any], Any]
+    sources: Sequence[Any]
+    if isinstance(declared, Computed):
+        of, sources = declared.of, frame.rows
+    elif isinstance(declared, Derived):
+        of, sources = declared.of, frame.objects
+    else:
+        of, sources = attrgetter(plan.attribute), frame.objects
+    values: list[Any] = []
+    pending = iter(sources)
+    while True:
+        try:
+            for source in pending:
+                values.append(of(source))  # noqa: PERF401 - what went before an error stays
+        except Exception as error:  # noqa: BLE001 - whatever it raises is the field's error
+            values.append(Raised(error))
+        else:
+            return values
+
+
+def _loaded(plan: FieldPlan, loading: Loading, value: Any, key: Any) -> Any:
+    if isinstance(value, Exception):
+        return Raised(value)
+    if value is None:
+        missing = plan.declaration.missing if isinstance(plan.declaration, Edge) else None
+        return None if missing is None else Raised(missing())
+    return value if loading.wrap is None else loading.wrap(value, key)
+
+
+def _identity(links: list[Any], count: int) -> Sequence[Any]:
+    """Return a range where the links are one number after the other: then nothing has to be looked up."""
+    return range(count) if len(links) == count and links == list(range(count)) else links
+
+
+async def _gather(values: Sequence[Any]) -> list[Any]:
+    return list(await gather_with_cancel(*values))
+
+
+def _track(values: Sequence[Any]) -> None:
+    """Let work go on that nobody waits for any more, so that its errors are seen."""
+    for value in values:
+        if is_awaitable(value):
+            task = asyncio.ensure_future(value)
+            _tracked.add(task)
+            task.add_done_callback(_tracked.discard)
+
+
+_tracked: set[asyncio.Future[Any]] = set()
+_HELPERS = GraphQLResolveInfoHelpers(gather=_gather, track=_track)
