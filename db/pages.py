@@ -44,6 +44,7 @@ from db.statements import Reader, Statement
 from db.viewer import Audience, Viewer
 
 STATEMENTS_KEPT_MAX = 512
+_NONE: Sequence[Record] = []
 
 Columns = tuple[str, ...]
 Filter = Mapping[str, object]
@@ -139,12 +140,9 @@ class KeysetList:
     ) -> list[Page]:
         """Return a page for each of `parent_ids`, in their order, by one statement."""
         statement = _pages_by_parent(self, columns, viewer.audience, frozenset(given), request.shape)
-        groups: dict[int, list[Record]] = {parent_id: [] for parent_id in parent_ids}
-        # Each parent once, or one that is asked for twice would get its page twice over.
-        values = {**given, **request.parameters(), "viewer_id": viewer.user_id, "parent_ids": list(groups)}
-        for row in await reader.fetch(statement, values):
-            groups[row["parent_id"]].append(row)
-        return [Page.of(groups[parent_id], request) for parent_id in parent_ids]
+        values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
+        groups = await reader.grouped(statement, values, parent_ids, "parent_id")
+        return [Page.of(groups.get(parent_id, _NONE), request) for parent_id in parent_ids]
 
     async def count(self, reader: Reader, viewer: Viewer, given: Filter) -> int:
         """Return how many rows the list has."""
@@ -157,9 +155,9 @@ class KeysetList:
     ) -> list[int]:
         """Return how many rows the list of each of `parent_ids` has, in their order, by one statement."""
         statement = _counts_by_parent(self, viewer.audience, frozenset(given))
-        values = {**given, "viewer_id": viewer.user_id, "parent_ids": parent_ids}
-        counts: dict[int, int] = {row[0]: row[1] for row in await reader.fetch(statement, values)}
-        return [counts[parent_id] for parent_id in parent_ids]
+        values = {**given, "viewer_id": viewer.user_id}
+        counts = await reader.keyed(statement, values, parent_ids, "id")
+        return [counts[parent_id][1] for parent_id in parent_ids]
 
     async def behind(self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest) -> bool:
         """Say whether rows lie at the position of `request` or on the side of it that its page does not show."""
@@ -173,9 +171,9 @@ class KeysetList:
     ) -> list[bool]:
         """As `behind`, for the list of each of `parent_ids`, in their order, by one statement."""
         statement = _behind_by_parent(self, viewer.audience, frozenset(given), request.shape)
-        values = {**given, **request.parameters(), "viewer_id": viewer.user_id, "parent_ids": parent_ids}
-        answers: dict[int, bool] = {row[0]: row[1] for row in await reader.fetch(statement, values)}
-        return [answers[parent_id] for parent_id in parent_ids]
+        values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
+        answers = await reader.keyed(statement, values, parent_ids, "id")
+        return [answers[parent_id][1] for parent_id in parent_ids]
 
 
 # ---------------------------------------------------------------- statements, one for each shape of each list
@@ -244,8 +242,8 @@ _PARENT_ID: ColumnElement[int] = literal_column("parents.id", BigInteger)
 
 
 def _parents() -> TableValuedAlias:
-    """Return the parents of a batch as a table with the one column `id`, from the parameter `parent_ids`."""
-    ids = bindparam("parent_ids", type_=ARRAY(BigInteger))
+    """Return the parents of a batch as a table with the one column `id`, from the parameter `ids`."""
+    ids = bindparam("ids", type_=ARRAY(BigInteger))
     return func.unnest(ids).table_valued(column("id", BigInteger), name="parents").render_derived(name="parents")
 
 

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from db.engine import Driver
+from db.lanes import Driver
 from db.settings import Settings
 from tests.graph.callers import Client, SignUp
 from tests.graph.edge import is_alive, locked, posted, sent, served, until, waiting

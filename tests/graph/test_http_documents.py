@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from db.engine import Driver
+from db.lanes import Driver
 from tests.graph.callers import Client, SignUp
 from tests.graph.stage import dump
 

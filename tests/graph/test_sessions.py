@@ -14,7 +14,7 @@ import jwt
 import pytest
 from argon2.low_level import hash_secret, verify_secret
 
-from db.engine import Driver
+from db.lanes import Driver
 from db.settings import Settings
 from graph.app import create_app
 from tests.conftest import SECRET_KEY
