@@ -117,8 +117,11 @@ class Settings(BaseSettings):
         int, Field(ge=100, le=600_000, description="How long an operation may take, its statements included.")
     ] = 15_000
     cost_per_minute_max: Annotated[
-        int, Field(ge=0, description="Cost that a user, or an address, may ask of a worker in a minute; 0: any.")
+        int, Field(ge=0, description="Cost a user, or who is not signed in, may ask of a worker in a minute; 0: any.")
     ] = 1_000_000
+    cost_per_minute_per_address_max: Annotated[
+        int, Field(ge=0, description="Cost that all callers of one address may ask of a worker in a minute; 0: any.")
+    ] = 5_000_000
     batch_operations_max: Annotated[
         int, Field(ge=0, le=100, description="Operations in one HTTP request, as a JSON list; 0: no batching.")
     ] = 0

@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.observer = observer
+    app.state.observer, app.state.operations = observer, operations
     app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
     if observer.metrics is not None:
         app.router.routes.append(_metrics_route(observer.metrics))

@@ -11,6 +11,7 @@ from typing import TypeVar
 import strawberry
 
 from db.engine import Database, Transaction
+from db.errors import Unavailable
 from db.pages import Columns
 from db.settings import Settings
 from db.viewer import Viewer
@@ -38,12 +39,14 @@ class Context:
 
     Attributes:
         viewer: who asks. A sign-in changes it, so that the payload shows what the new viewer may see.
+        committing: whether a COMMIT was sent, so that an operation that ends early may have written.
     """
 
     services: Services
     viewer: Viewer
     selection: Selection
     loaders: Loaders = field(init=False)
+    committing: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.loaders = Loaders(self.services.database, self.viewer)
@@ -60,8 +63,19 @@ class Context:
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` as one transaction; whatever was loaded before is forgotten, for it may be outdated."""
+        before = self.committing
+
+        async def then_commit(transaction: Transaction) -> T:
+            self.committing = before  # of a conflict at COMMIT nothing has happened
+            result = await work(transaction)
+            self.committing = True
+            return result
+
         try:
-            return await self.database.write(work)
+            return await self.database.write(then_commit)
+        except Exception as error:
+            self.committing = before or (isinstance(error, Unavailable) and error.outcome_unknown)
+            raise
         finally:
             self.loaders.clear()
 

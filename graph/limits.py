@@ -53,6 +53,10 @@ COST_MAX = 25_000
 SENSITIVE_ROOT_FIELDS_MAX = 1
 SELECTIONS_MAX = 500
 
+# What a document takes from the budgets that is no valid one of the schema, or larger than a limit: it has no price of
+# its own, and parsing and validating it keeps the event loop as busy as an operation of about this price.
+REFUSED_COST = 10
+
 # Each attempt at one of these costs a password hash, or gives one more guess.
 SENSITIVE_ROOT_FIELDS = frozenset({"signIn", "refreshSession", "createUser", "createUsers"})
 
@@ -125,12 +129,16 @@ def check_written(document: DocumentNode) -> None:
     on the event loop. 600 times `users { nodes { id } }` took seconds; within this limit it is far below one.
 
     Raises:
-        GraphQLError: there are more than SELECTIONS_MAX.
+        GraphQLError: there are more than SELECTIONS_MAX, or there is nothing where something should be selected.
     """
     written = 0
     pending = [one.selection_set for one in document.definitions if isinstance(one, ExecutableDefinitionNode)]
     while pending:
-        selections = pending.pop().selections
+        selection_set = pending.pop()
+        selections = selection_set.selections
+        if not selections:  # graphql-core's parser lets them pass, and the specification does not
+            message = "Syntax Error: Expected a field or a fragment, found '}'."
+            raise GraphQLError(message, selection_set, extensions={"code": "GRAPHQL_PARSE_FAILED"})
         written += len(selections)
         pending += [
             one.selection_set
@@ -191,6 +199,15 @@ class Pricing:
         self._slicing = tuple(sorted(walk.slicing))
         self._known[self._key(variables)] = price
         return price
+
+    def dearest(self) -> tuple[Price, tuple[str, ...]]:
+        """Return the highest price that any client can make of it, but for those that override defaults.
+
+        Also returned are the variables that decide it: lists have the most items where they say how many.
+        """
+        self.price({})
+        deciding = tuple(name for name in self._slicing or () if self._defaults.get(name) is None)
+        return self.price(dict.fromkeys(deciding, LENGTH_MAX)), deciding
 
     def _values(self, variables: Mapping[str, Any]) -> dict[str, int | None]:
         return self._defaults | {name: _whole(value) for name, value in variables.items()}

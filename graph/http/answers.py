@@ -46,7 +46,8 @@ def negotiated(accept: str | None) -> str:
     ranges = dict(_media_range(part) for part in (accept or "*/*").split(","))
     fallback = ranges.get("application/*", ranges.get("*/*", 0.0))
     json = ranges.get(JSON, fallback)
-    newer = ranges.get(GRAPHQL_RESPONSE, min(fallback, json))
+    # A wildcard means the older type, unless that alone is ruled out.
+    newer = ranges.get(GRAPHQL_RESPONSE, min(fallback, json) if json > 0 else fallback)
     if max(json, newer) <= 0:
         raise HttpRefused(406, "NOT_ACCEPTABLE", f"Accept should allow {GRAPHQL_RESPONSE} or {JSON}")
     prefers_newer = newer > json or (newer == json and GRAPHQL_RESPONSE in ranges)
