@@ -202,7 +202,9 @@ _NEW_POST_TYPES: Mapping[str, TypeEngine[Any]] = {
 }
 
 
-_AUTHORS = Statement(select(User.id).where(User.id == any_(bindparam("ids", type_=ARRAY(BigInteger)))))
+_AUTHORS = Statement(
+    select(User.id).where(User.id == any_(bindparam("ids", type_=ARRAY(BigInteger))), User.role != "system")
+)
 
 
 async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence[NewPost]) -> list[int]:
@@ -220,6 +222,8 @@ async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence
 async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, posts: Sequence[NewPost]) -> list[Record]:
     """Create `posts` by one statement and return their rows in order; a member writes as themself alone.
 
+    Nobody writes as the system user, who is no person.
+
     Raises:
         Refusal: AUTHOR_NOT_FOUND: the viewer may not write as the author.
         ForeignKeyViolationError: no such author; `Database.write` turns it into the same refusal.
@@ -229,6 +233,8 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
     columns = tuple(dict.fromkeys(("id", *columns)))
     values = {name: [getattr(post, name) for post in posts] for name in _NEW_POST_TYPES}
     rows = await transaction.fetch(_insert_posts(columns, viewer.audience), values)
+    if len(rows) < len(posts):
+        raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
     # Identities are given out in the order of the SELECT; RETURNING promises none.
     return sorted(rows, key=lambda row: int(row["id"]))
 
@@ -238,7 +244,12 @@ def _insert_posts(columns: Columns, audience: Audience) -> Statement:
     arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in _NEW_POST_TYPES.items()]
     types = [column(name, type_) for name, type_ in _NEW_POST_TYPES.items()]
     given = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="given").render_derived()
-    rows = select(*(given.c[name] for name in _NEW_POST_TYPES)).order_by(given.c.position)
+    system_users = select(User.id).where(User.role == "system")
+    rows = (
+        select(*(given.c[name] for name in _NEW_POST_TYPES))
+        .where(given.c.author_id.not_in(system_users))
+        .order_by(given.c.position)
+    )
     inserted = insert(Post).from_select(list(_NEW_POST_TYPES), rows)
     return Statement(inserted.returning(*_project(columns, audience)))
 

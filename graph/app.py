@@ -26,6 +26,7 @@ from db.settings import Settings, load_settings
 from graph.context import Services
 from graph.documents import Documents
 from graph.http import GraphQLEndpoint
+from graph.http.graphiql import asset_route
 from graph.http.requests import PROGRAM_HEADERS
 from graph.observing.gauges import Gauges
 from graph.observing.metrics import PAGE_MEDIA_TYPE, Metrics
@@ -73,6 +74,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.observer, app.state.operations = observer, operations
     app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
+    if chosen.shows("graphiql"):
+        app.router.routes.append(asset_route())
     if observer.metrics is not None:
         app.router.routes.append(_metrics_route(observer.metrics))
     _add_middleware(app, chosen)

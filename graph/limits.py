@@ -30,6 +30,7 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
@@ -58,7 +59,7 @@ SELECTIONS_MAX = 500
 REFUSED_COST = 10
 
 # Each attempt at one of these costs a password hash, or gives one more guess.
-SENSITIVE_ROOT_FIELDS = frozenset({"signIn", "refreshSession", "createUser", "createUsers"})
+SENSITIVE_ROOT_FIELDS = frozenset({"signIn", "refreshSession", "createUser", "createUsers", "updateUser"})
 
 LENGTH_MAX = 100
 PRICES_KEPT_MAX = 64
@@ -265,7 +266,8 @@ class _Walk:
         counted = Measure(depth=1, fields=1, aliases=node.alias is not None, directives=len(node.directives or ()))
         if definition is None:
             return counted
-        counted.sensitive = parent is self._schema.mutation_type and name in SENSITIVE_ROOT_FIELDS
+        if parent is self._schema.mutation_type and name in SENSITIVE_ROOT_FIELDS:
+            counted.sensitive = int(name != "updateUser" or _may_give_password(node))
         target = get_named_type(definition.type)
         below = Measure()
         if node.selection_set is not None and isinstance(target, GraphQLObjectType | GraphQLInterfaceType):
@@ -304,6 +306,15 @@ class _Walk:
             length = _integer(value)
         # What lies outside is refused by the field itself, with a better word than the price's.
         return None if length is None else min(max(length, 0), LENGTH_MAX)
+
+
+def _may_give_password(node: FieldNode) -> bool:
+    """Say whether an updateUser may set a password: where its input is a variable, the document does not tell."""
+    inputs = [one.value for one in node.arguments or ()]
+    return any(
+        not isinstance(one, ObjectValueNode) or any(given.name.value == "password" for given in one.fields)
+        for one in inputs
+    )
 
 
 def _weight(definition: GraphQLField) -> int:

@@ -22,7 +22,7 @@ from db.viewer import ANONYMOUS, Viewer
 from graph.context import Services
 from graph.documents import Documents
 from graph.errors import presented
-from graph.http import answers
+from graph.http import answers, graphiql
 from graph.http.answers import Answer
 from graph.http.gate import Gate
 from graph.http.requests import JSON, Batch, GraphQLRequest, HttpRefused, check_headers, posted, queried
@@ -154,7 +154,7 @@ class GraphQLEndpoint:
 
     async def _get(self, call: Call) -> Answer:
         if "query" not in call.scope["query_string"].decode("latin-1") and self._wants_page(call):
-            return answers.page()
+            return graphiql.page()
         if not call.scope["query_string"]:
             raise self._method_not_allowed("send the operation by POST, as a JSON object with the key query")
         media_type = answers.negotiated(call.accept)

@@ -45,6 +45,19 @@ async def test_write_that_raises_leaves_nothing(database: Database) -> None:
     assert await boxes(database) == [0, 0]
 
 
+async def test_error_of_the_system_in_the_work_is_not_taken_for_the_databases(database: Database) -> None:
+    error = ConnectionResetError("of some other connection")
+
+    async def work(transaction: Transaction) -> None:
+        await put_into(transaction, 1)
+        raise error
+
+    with pytest.raises(ConnectionResetError) as caught:
+        await database.write(work)
+    assert caught.value is error
+    assert await boxes(database) == [0, 0]
+
+
 async def test_refusal_of_the_work_is_the_refusal_of_the_write(database: Database) -> None:
     refusal = Refusal("NOT_FOUND", ("id",), "no such box")
 

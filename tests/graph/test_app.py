@@ -67,7 +67,7 @@ async def assert_page(http: httpx.AsyncClient, *, shown: bool) -> None:
     assert (head.status_code, head.content) == (response.status_code, b"")
     if shown:
         assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
-        assert "<title>Strawberry GraphiQL</title>" in response.text
+        assert "<title>Folio GraphiQL</title>" in response.text
     else:
         assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
         assert [error["extensions"] for error in response.json()["errors"]] == [{"code": "METHOD_NOT_ALLOWED"}]

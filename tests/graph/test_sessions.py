@@ -122,6 +122,15 @@ async def test_login_that_is_only_like_a_username_is_nobodys(client: Client, sig
     assert await sign_in(client, login) == INVALID_CREDENTIALS
 
 
+async def test_nobody_signs_in_as_the_treasury_even_with_its_password(client: Client, superuser: Driver) -> None:
+    hashed = await client.services.passwords.hash(PASSWORD)
+    email = await superuser.fetchval(
+        "UPDATE users SET hashed_password = $1, is_active = true WHERE role = 'system' RETURNING email", hashed
+    )
+    for login in ("treasury", "TREASURY", email):
+        assert await sign_in(client, login) == INVALID_CREDENTIALS
+
+
 @pytest.fixture
 def hashes() -> Iterator[list[str]]:
     """Every password that is hashed or compared by a thread that starts from here on."""
