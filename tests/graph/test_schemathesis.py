@@ -44,7 +44,7 @@ ENDING = {"Mutation.signOut"}
 READ = {"Query.node", "Query.nodes", "Query.viewer", "Query.user", "Query.post", "Query.account", "Query.transaction"}
 # SQL, a path, a traceback, a Python object or class, a driver: no message has any of them.
 INSIDES = re.compile(
-    r"SELECT |INSERT |UPDATE |DELETE FROM|\$\d|\.py\b|/usr/|/home/|/tmp/|Traceback|File \"|<class|object at 0x"
+    r"SELECT |INSERT |UPDATE |DELETE FROM|\$\d|\.py\b|(?<!\w)/[a-z]+/[a-z]+|Traceback|File \"|<class|object at 0x"
     r"|asyncpg|psycopg|sqlalchemy|strawberry|graphql\.|[A-Za-z]+(Error|Exception)\b|\bNoneType\b|\bdb\.|\bgraph\.\w"
 )
 
