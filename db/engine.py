@@ -11,6 +11,7 @@ lanes that hold it (`db.lanes`), because a row costs a fraction there. That divi
   at BEGIN, and a single read that lost its connection is asked once more. A write is not: it may have happened.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -97,6 +98,21 @@ class Transaction:
         return self._lane.driver
 
 
+class Snapshot(Transaction):
+    """A read-only transaction on one state of the database. Reads that come at once take turns."""
+
+    __slots__ = ("_turn",)
+
+    def __init__(self, lane: Lane, counters: PoolCounters) -> None:
+        super().__init__(lane, counters)
+        self._turn = asyncio.Lock()
+
+    async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        """Run `statement` with `values` and return all its rows."""
+        async with self._turn:
+            return await super().fetch(statement, values)
+
+
 class Database:
     """The pool of one process, with its doors. Build it inside the running event loop's process, once."""
 
@@ -152,7 +168,7 @@ class Database:
                 await lanes.retire(lane)
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Transaction]:
+    async def read(self) -> AsyncIterator[Snapshot]:
         """Open a read-only snapshot: all statements within see one state of the database.
 
         Raises:
@@ -160,7 +176,7 @@ class Database:
         """
         async with self._lease("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY") as lane:
             try:
-                yield Transaction(lane, self.counters)
+                yield Snapshot(lane, self.counters)
             finally:
                 await _roll_back(lane.driver)
 

@@ -109,6 +109,7 @@ class KeysetList:
     Attributes:
         edge: the name of the edge from a parent to its list, such as `posts_by_author`; empty where there is none.
         project: the select's columns for column names and an audience, each labelled with its name.
+        joined: the conditions that join other tables, for columns that are theirs; every row has its match there.
         visible: the conditions under which an audience sees a row. They may use the parameter `viewer_id`.
         conditions: what each filter means; a condition's parameter has the filter's name.
         parent_columns: the columns by which a row belongs to a parent. With several, a row must not belong to
@@ -120,6 +121,7 @@ class KeysetList:
     project: Callable[[Columns, Audience], Sequence[ColumnElement[Any]]]
     visible: Callable[[Audience], Sequence[SQLColumnExpression[bool]]]
     conditions: Mapping[str, ColumnElement[bool]]
+    joined: Callable[[Columns], Sequence[ColumnElement[bool]]] = lambda _: ()
     parent_columns: Sequence[SQLColumnExpression[int]] = ()
     parent_visible: Callable[[Audience, ColumnElement[int]], Sequence[ColumnElement[bool]]] | None = None
 
@@ -181,7 +183,7 @@ class KeysetList:
 
 def _rows(of: KeysetList, columns: Columns, audience: Audience, filters: frozenset[str]) -> Select[Any]:
     conditions = [of.conditions[name] for name in sorted(filters)]
-    return select(*of.project(columns, audience)).where(*of.visible(audience), *conditions)
+    return select(*of.project(columns, audience)).where(*of.joined(columns), *of.visible(audience), *conditions)
 
 
 def _rows_by_parent(of: KeysetList, columns: Columns, audience: Audience, filters: frozenset[str]) -> list[Select[Any]]:

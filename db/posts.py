@@ -34,7 +34,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, aliased, mapped_column, relationship
 from sqlalchemy.types import TypeEngine
 
 from db.cursors import Kind, Order, Term
@@ -42,7 +42,7 @@ from db.errors import Refusal
 from db.model import Model, created_at_column, identity_column
 from db.pages import Columns, KeysetList
 from db.statements import Reader, Statement
-from db.users import VIEWER_ID, User
+from db.users import VIEWER_ID, User, project_users
 from db.viewer import Audience, Viewer
 
 TITLE_LENGTH_MAX = 200
@@ -107,8 +107,21 @@ _COLUMNS = {
 }
 
 
+AUTHOR = "author."
+"""What heads the columns of a post's author, where they are read with the post: `author.username`."""
+
+_Author = aliased(User, name="author")
+
+
 def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
-    return [_COLUMNS[name].label(name) for name in columns]
+    own = [_COLUMNS[name].label(name) for name in columns if not name.startswith(AUTHOR)]
+    of_author = tuple(name.removeprefix(AUTHOR) for name in columns if name.startswith(AUTHOR))
+    return [*own, *project_users(_Author, of_author, audience, AUTHOR)]
+
+
+def _joined(columns: Columns) -> Sequence[ColumnElement[bool]]:
+    """Return the condition that joins each post's author, where columns of theirs are read. Each post has one."""
+    return (_Author.id == Post.author_id,) if any(name.startswith(AUTHOR) for name in columns) else ()
 
 
 def _visible(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
@@ -122,6 +135,7 @@ def _visible(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
 POSTS = KeysetList(
     edge="posts_by_author",
     project=_project,
+    joined=_joined,
     visible=_visible,
     conditions={
         "published": Post.published == bindparam("published", type_=Boolean),
@@ -147,7 +161,7 @@ async def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Se
 @lru_cache
 def _posts_by_ids(columns: Columns, audience: Audience) -> Statement:
     ids = any_(bindparam("ids", type_=ARRAY(BigInteger)))
-    return Statement(select(*_project(columns, audience)).where(Post.id == ids, *_visible(audience)))
+    return Statement(select(*_project(columns, audience)).where(Post.id == ids, *_joined(columns), *_visible(audience)))
 
 
 async def numbered_page(

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
     suggestions: Annotated[
         bool | None, Field(description="`Did you mean …` in errors. Default: not in production.")
     ] = None
+    engine: Annotated[
+        Literal["compiled", "ordinary"],
+        Field(description="`ordinary` leaves every operation to graphql-core's executor: slower, for comparison."),
+    ] = "compiled"
     body_bytes_max: Annotated[int, Field(ge=1024, le=104_857_600, description="Size of a request body.")] = 1_048_576
     operations_in_flight_max: Annotated[
         int, Field(ge=1, le=100_000, description="Requests that a worker answers at once; more get 503.")

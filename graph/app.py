@@ -25,6 +25,7 @@ from db.migrating import applied_revisions, expected_revision
 from db.settings import Settings, load_settings
 from graph.context import Services
 from graph.documents import Documents
+from graph.engines import COMPILED_FROM
 from graph.http import GraphQLEndpoint
 from graph.http.graphiql import asset_route
 from graph.http.requests import PROGRAM_HEADERS
@@ -50,7 +51,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     chosen = load_settings() if settings is None else settings
     operations = Operations(
-        graphql_schema, introspection=chosen.shows("introspection"), suggestions=chosen.shows("suggestions")
+        graphql_schema,
+        introspection=chosen.shows("introspection"),
+        suggestions=chosen.shows("suggestions"),
+        compiled_from=COMPILED_FROM if chosen.engine == "compiled" else 0,
     )
     observer = Observer(chosen)
     endpoint = GraphQLEndpoint(operations, Documents(chosen), chosen, observer)

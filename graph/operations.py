@@ -1,11 +1,10 @@
-"""Operations: parsed and validated once for each text, then executed by graphql-core over Strawberry's resolvers.
+"""Operations: parsed, validated and priced once for each text, then run by one of the engines (`graph.engines`).
 
 Strawberry's own `Schema.execute` parses and validates at every request and runs its extension machinery around both;
-nothing here needs that, so the parsed document goes to graphql-core directly. The cache is bounded by the memory that
+nothing here needs that. The cache is bounded by the memory that
 it takes, and holds documents that failed too: a client that repeats a broken query costs a look-up.
 """
 
-import asyncio
 import hashlib
 import sys
 from collections.abc import Mapping
@@ -28,19 +27,18 @@ from graphql import (
     SelectionSetNode,
     StringValueNode,
     ValidationRule,
-    execute,
     parse,
     specified_rules,
     validate,
 )
 
 from db.viewer import Viewer
-from graph.context import Context, Services
+from graph.context import Services
+from graph.engines import COMPILED_FROM, Engines, Execution
 from graph.errors import without_values
 from graph.limits import Price, Pricing, check_written
 from graph.observing.deprecations import deprecated_coordinates
 from graph.segmented_cache import SegmentedCache
-from graph.selection import Selection
 
 OPERATIONS_CACHED_BYTES_MAX = 67_108_864
 OPERATIONS_ON_PROBATION_BYTES_MAX = 8_388_608
@@ -54,9 +52,6 @@ VALIDATION_ERRORS_MAX = 20
 TOKEN_BYTES = 550
 PREPARED_BYTES = 24_576
 ERROR_BYTES = 2_048
-
-# The argument of a cancellation that came too late to say that nothing was written.
-OUTCOME_UNKNOWN = "a COMMIT was under way, or had happened"
 
 _INTROSPECTION_FIELDS = frozenset({"__schema", "__type", "__typename"})
 
@@ -83,9 +78,8 @@ class Operation:
         is_introspection: whether the schema alone decides its data, which is the same each time then.
     """
 
-    document: DocumentNode
     definition: OperationDefinitionNode
-    selection: Selection
+    execution: Execution
     pricing: Pricing
     digest: str
     deprecated: tuple[str, ...]
@@ -139,8 +133,11 @@ class Operations:
         misses: how often it was not.
     """
 
-    def __init__(self, schema: GraphQLSchema, *, introspection: bool, suggestions: bool) -> None:
+    def __init__(
+        self, schema: GraphQLSchema, *, introspection: bool, suggestions: bool, compiled_from: int = COMPILED_FROM
+    ) -> None:
         self._schema = schema
+        self.engines = Engines(schema, compiled_from=compiled_from, hide_suggestions=not suggestions)
         self._hide_suggestions = not suggestions
         self._rules = [*specified_rules, NoNulRule, *([] if introspection else [NoSchemaIntrospectionCustomRule])]
         self._documents: SegmentedCache[str, _Document | RequestRefused] = SegmentedCache(
@@ -229,9 +226,8 @@ class Operations:
             raise _which("the document has no operation, only fragments")
         fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
         return Operation(
-            document,
             definition,
-            Selection(self._schema, definition, fragments),
+            self.engines.execution(document, definition, fragments),
             Pricing(self._schema, definition, fragments),
             text_digest(text),
             deprecated_coordinates(self._schema, document, definition.name.value if definition.name else None),
@@ -256,22 +252,7 @@ class Operations:
         Raises:
             RequestRefused: the variables do not fit the operation, so that it never ran.
         """
-        context = Context(services, viewer, operation.selection)
-        outcome = execute(
-            self._schema,
-            operation.document,
-            context_value=context,
-            variable_values=dict(variables),
-            operation_name=operation.name,
-            hide_suggestions=self._hide_suggestions,
-        )
-        try:
-            result: ExecutionResult = await outcome if not isinstance(outcome, ExecutionResult) else outcome
-        except asyncio.CancelledError as cancelled:
-            context.loaders.cancel()
-            if context.committing:
-                raise asyncio.CancelledError(OUTCOME_UNKNOWN) from cancelled
-            raise
+        result = await self.engines.run(operation.execution, dict(variables), services, viewer)
         # Errors of fields have a path; what was wrong before the first field ran has none.
         if result.data is None and result.errors and all(error.path is None for error in result.errors):
             raise RequestRefused(*(_coded(error, "BAD_USER_INPUT") for error in result.errors))

@@ -94,7 +94,7 @@ class Run:
         declared = plan.declaration
         assert isinstance(declared, Edge)
         assert plan.arguments is not None
-        if not frame.rows:
+        if not frame.sources:
             frame.values[plan.slot] = []
             frame.below[plan.slot] = Below([], [])
             return
@@ -102,23 +102,29 @@ class Run:
             info = self._edge_info(plan)
             loading: Loading = declared.loading(info, **plan.arguments(self.variables, info))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
-            frame.values[plan.slot] = [Raised(error)] * len(frame.rows)
+            frame.values[plan.slot] = [Raised(error)] * len(frame.sources)
             frame.below[plan.slot] = Below([], [])
             return
-        name = frame.level.rows.prefix + declared.key
-        keys = [row[name] for row in frame.rows]
+        if declared.key is None:
+            keys = [loading.key] * len(frame.sources)
+        else:
+            name = frame.level.rows.prefix + declared.key
+            keys = [row[name] for row in frame.rows]
         one = asked.get(id(loading.loader))
         if one is None:
             one = asked[id(loading.loader)] = _Asked(loading.loader)
         one.keys.update(dict.fromkeys(keys))
+        one.keys.pop(None, None)
         one.edges.append((frame, plan, loading, keys))
 
     async def _ask(self, asked: _Asked) -> list[Frame]:
         keys = list(asked.keys)
+        answers: dict[Any, Any] = {}
         try:
-            answers = dict(zip(keys, await asked.loader.load_level(keys), strict=True))
+            answers = dict(zip(keys, await asked.loader.load_level(keys), strict=True)) if keys else {}
         except Exception as error:  # noqa: BLE001 - whatever a loader raises is everybody's error
             answers = dict.fromkeys(keys, error)
+        answers[None] = None
         ready: list[Frame] = []
         for frame, plan, loading, wanted in asked.edges:
             later = self._take_loaded(frame, plan, loading, answers, wanted, ready)

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager, contextmanager
 from starlette.types import Receive
 
 from db.settings import Settings
+from graph.engines import OUTCOME_UNKNOWN
 from graph.http.budgets import WINDOW_S, Budget
 from graph.http.requests import HttpRefused
 from graph.limits import REFUSED_COST
-from graph.operations import OUTCOME_UNKNOWN
 
 # Before that an operation is not worth a look at whether its client is still there.
 WATCH_AFTER_S = 0.2

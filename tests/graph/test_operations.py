@@ -56,7 +56,7 @@ def test_same_text_is_the_same_operation(operations: Operations) -> None:
 def test_operations_of_one_text_share_its_document(operations: Operations) -> None:
     first, second = operations.find(TWO, "A"), operations.find(TWO, "B")
     assert (first.name, second.name) == ("A", "B")
-    assert first.document is second.document
+    assert first.execution.document is second.execution.document
     assert operations.find(TWO, "A") is first
     assert operations.find(TWO, "B") is second
 
@@ -161,7 +161,7 @@ def test_text_that_is_too_long_is_not_kept(operations: Operations) -> None:
     assert operations.find(longest, None) is operations.find(longest, None)
     too_long = longest + " "
     assert operations.find(too_long, None) is not operations.find(too_long, None)
-    assert operations.find(too_long, None).document is not operations.find(too_long, None).document
+    assert operations.find(too_long, None).execution is not operations.find(too_long, None).execution
     wrong = padded("{ nope }", OPERATION_CACHED_LENGTH_MAX + 1)
     assert refusal(operations, wrong).errors[0] is not refusal(operations, wrong).errors[0]
 
