@@ -1,8 +1,11 @@
 """Strawberry as its documentation shows it: ORM rows, its DataLoader, FastAPI's GraphQLRouter.
 
 https://strawberry.rocks/docs/guides/dataloaders and /docs/integrations/fastapi: types with resolvers, one DataLoader an
-edge made for each request by the context getter, SQLAlchemy's async ORM sessions beneath. The loader of an author's
-posts takes the first n of all authors by one statement, which is better than what most would write.
+edge made for each request by the context getter, SQLAlchemy's async sessions beneath, a pool of eight.
+
+Why it is fair: nothing is made slow on purpose, and two things are better than what most would write. The models have
+only the columns that the cases need, and the first n posts of all authors come by one statement. It limits nothing,
+logs nothing and keeps no metrics.
 """
 
 import datetime
