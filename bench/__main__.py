@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import random
-import shutil
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -44,7 +43,9 @@ def main() -> None:
     """Set up, compare the answers, measure, report."""
     given = _arguments()
     peers = [available()[name] for name in given.peers]
-    _demand_tools(any(peer.program[0] == str(NODE) for peer in peers))
+    load.demand_wrk()
+    if any(peer.program[0] == str(NODE) for peer in peers):
+        _demand_node_peers()
     with ExitStack() as stack:
         size = Size(given.users, given.posts, given.accounts)
         place = stack.enter_context(stocked(given.work, size))
@@ -90,10 +91,8 @@ def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
     return parsed
 
 
-def _demand_tools(node: bool) -> None:
-    if shutil.which("wrk") is None:
-        raise SystemExit("wrk is not installed: apt-get install wrk, or see https://github.com/wg/wrk")
-    if node and not NODE.exists():
+def _demand_node_peers() -> None:
+    if not NODE.exists():
         raise SystemExit(
             f"the Node peers are not installed: npm ci --prefix {NODE.parents[3]}; or leave them out by --peers"
         )

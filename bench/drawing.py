@@ -3,8 +3,7 @@
 import statistics
 from html import escape
 
-from bench.cases import CASES
-from bench.report import Results
+from bench.report import Results, section_title
 
 WIDTH, LABEL, BAR, HEIGHT, GAP = 860, 190, 430, 18, 34
 COLOURS = {"folio": "#c2410c", "ordinary": "#f59e0b", "limit": "#57534e"}
@@ -27,7 +26,7 @@ def svg(results: Results) -> str:
 def _group(results: Results, case: str, connections: int, y: int, parts: list[str]) -> int:
     rates = {peer.name: results.rate(case, connections, peer.name) or 0.0 for peer in results.peers}
     most = max(rates.values()) or 1
-    heading = f"{CASES[case].title}, {connections} connections, requests/s"
+    heading = f"{section_title(case, connections)}, requests/s"
     parts.append(f'<text x="8" y="{y}" font-weight="bold">{escape(heading)}</text>')
     y += 8
     for peer in results.peers:

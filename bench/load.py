@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -28,6 +29,18 @@ class Round:
     memory_mib: float
     bytes_each: float
     failed: int
+
+
+def demand_wrk() -> None:
+    """End the program, saying what to do, where there is no wrk."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is not installed: apt-get install wrk, or see https://github.com/wg/wrk")
+
+
+def load_generator() -> str:
+    """Return wrk's name and version; it says both together with its usage, and ends with a failure."""
+    said = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S607 - from the PATH
+    return said.partition(" Copyright")[0]
 
 
 def write_bodies(file: Path, requests: Sequence[tuple[str, bytes]]) -> Path:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cases import CASES
-from bench.load import Round
+from bench.load import Round, load_generator
 from bench.servers import NODE, PEERS_DIR, Peer
 from bench.stock import OPTIONS, Place, Size
 
@@ -85,6 +85,7 @@ def described(place: Place, size: Size, rounds: int, seconds: float) -> list[tup
             f"{asyncio.run(_postgres(place))}; " + ", ".join(f"{key}={value}" for key, value in OPTIONS.items()),
         ),
         ("Python", f"{platform.python_version()}: " + ", ".join(f"{name} {version(name)}" for name in packages)),
+        ("generator", load_generator()),
         ("rows", f"{size.users:,} users, {size.posts:,} posts, {size.accounts:,} accounts"),
         ("rounds", f"{rounds} of {seconds} s for each peer, alternating; medians, with the least and the most"),
     ]
@@ -165,14 +166,17 @@ def ratio_rows(results: Results) -> tuple[list[str], list[Sequence[str]]]:
     return headings, [(peer.title, *(_times(results.ratios(*one, peer.name)) for one in sections)) for peer in others]
 
 
+def section_title(case: str, connections: int) -> str:
+    """Return what is asked, and over how many connections."""
+    return f"{CASES[case].title}, {connections} connection{'s' if connections > 1 else ''}"
+
+
 def to_terminal(results: Results, console: Console) -> None:
     """Print all tables, wide ones where nobody's terminal says how wide it is."""
     if not console.is_terminal:
         console.width = WIDTH
     for case, connections in results.sections():
-        _print(
-            console, f"{CASES[case].title}, {connections} connections", HEADINGS, rows_of(results, case, connections)
-        )
+        _print(console, section_title(case, connections), HEADINGS, rows_of(results, case, connections))
     headings, rows = ratio_rows(results)
     if len(headings) > 1 and rows:
         _print(console, "ratios", headings, rows)
@@ -199,9 +203,8 @@ def markdown(results: Results) -> str:
     if len(headings) > 1:
         parts += ["## Ratios", _markdown_table(headings, rows)]
     for case, connections in results.sections():
-        title = CASES[case].title
         parts += [
-            f"## {title}, {connections} connections",
+            f"## {section_title(case, connections)}",
             _markdown_table(HEADINGS, rows_of(results, case, connections)),
         ]
     return "\n\n".join(parts) + "\n"
