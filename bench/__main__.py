@@ -16,7 +16,7 @@ from bench import drawing, load, report
 from bench.cases import CASES, KEY, Asked, Case, bodies, plain
 from bench.report import Results
 from bench.servers import NODE, Server, ask, available, started
-from bench.stock import Place, Size, Stock, changes, counted, drawn_from, stocked
+from bench.stock import Place, Size, Stock, changes, counted, demand_right_balances, drawn_from, stocked
 
 BENCH_DIR = Path(__file__).parent
 COMPARED = 5  # requests of each case whose answers are compared
@@ -57,6 +57,7 @@ def main() -> None:
         bench = Bench(place, stock, given.work, given.connections, given.rounds, given.seconds, results)
         for name in given.cases:
             _measure(bench, CASES[name], servers)
+        asyncio.run(demand_right_balances(place))
     report.to_terminal(results, Console())
     if given.write:
         (given.write / "results.md").write_text(report.markdown(results), encoding="utf-8")

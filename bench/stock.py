@@ -17,6 +17,7 @@ import asyncpg
 from alembic import command
 from pydantic import SecretStr
 
+from db.audit import audit
 from db.embedded import EmbeddedServer, embedded_postgres
 from db.engine import Database
 from db.migrating import alembic_config
@@ -225,6 +226,21 @@ async def _track(connection: "asyncpg.Connection[asyncpg.Record]", what: str) ->
     await connection.execute(f"ALTER SYSTEM SET pg_stat_statements.track = '{what}'")
     await connection.execute("SELECT pg_reload_conf()")
     await asyncio.sleep(RELOAD_S)
+
+
+async def demand_right_balances(place: Place) -> None:
+    """Compare every balance with the ledger, after all that was moved.
+
+    Raises:
+        RuntimeError: one of those who moved money did it wrong.
+    """
+    database = Database(Settings(database_url=SecretStr(place.server.url())))
+    try:
+        found = await audit(database)
+    finally:
+        await database.close()
+    if not found.clean:
+        raise RuntimeError(f"the ledger does not balance: {found}")
 
 
 async def changes(place: Place) -> int:
