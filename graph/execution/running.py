@@ -283,7 +283,13 @@ def _track(values: Sequence[Any]) -> None:
         if is_awaitable(value):
             task = asyncio.ensure_future(value)
             _tracked.add(task)
-            task.add_done_callback(_tracked.discard)
+            task.add_done_callback(_settled)
+
+
+def _settled(task: asyncio.Future[Any]) -> None:
+    _tracked.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen: the event loop would else log an error that nobody waits for
 
 
 _tracked: set[asyncio.Future[Any]] = set()
