@@ -26,7 +26,12 @@ TOLD, ASKED = nasty_schema(default_typing=False), nasty_schema(default_typing=Tr
 SCALARS = {"Odd": st.sampled_from([nodes.String("fine"), nodes.Int(1)])}
 
 # graphql-core drops some of its own coroutines where an error has ended what they were for.
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine 'Executor:RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine 'Executor:RuntimeWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <coroutine object Executor:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 many = settings(max_examples=OPERATIONS // REWORKS // 4, suppress_health_check=list(HealthCheck))
 
