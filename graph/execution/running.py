@@ -79,7 +79,8 @@ class Run:
         if kind is Kind.JOINED:
             assert plan.place is not None
             assert plan.place.only is not None
-            joined = Frame.of(plan.place.only, frame.rows, (frame, plan))
+            origins = [(index,) for index in range(len(frame.rows))] if plan.place.needs_paths else None
+            joined = Frame.of(plan.place.only, frame.rows, (frame, plan), origins)
             frame.values[plan.slot], frame.below[plan.slot] = range(len(frame.rows)), Below([joined])
             ready.append(joined)
             return
