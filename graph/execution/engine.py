@@ -21,7 +21,6 @@ from graphql.execution.values import VariableValues
 
 from graph.execution.collecting import Unsupported, condition_variables, fragments_of
 from graph.execution.completion import Completion, completed
-from graph.execution.leaves import NotSimple
 from graph.execution.plan import Level, Plan, Planner
 from graph.execution.running import Run
 from graph.execution.variables import Coercion
@@ -111,7 +110,7 @@ async def _answered(run: Run, level: Level) -> ExecutionResult:
     frame = await run.resolve(level)
     try:
         return ExecutionResult(completed(frame)[0], None)
-    except NotSimple:
+    except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again below, with its path
         pass
     completion = Completion()
     try:
