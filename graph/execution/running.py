@@ -266,7 +266,12 @@ def _loaded(plan: FieldPlan, loading: Loading, value: Any, key: Any) -> Any:
     if value is None:
         missing = plan.declaration.missing if isinstance(plan.declaration, Edge) else None
         return None if missing is None else Raised(missing())
-    return value if loading.wrap is None else loading.wrap(value, key)
+    if loading.wrap is None:
+        return value
+    try:
+        return loading.wrap(value, key)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the value is the field's error
+        return Raised(error)
 
 
 def _identity(links: list[Any], count: int) -> Sequence[Any]:
