@@ -29,10 +29,15 @@ Waiting = Coroutine[Any, Any, list[Frame]]
 
 @dataclass(slots=True)
 class _Asked:
-    """What the edges of a wave ask of one loader."""
+    """What the edges of a wave ask of one loader.
+
+    Attributes:
+        errors: of the rows that have no key, by the `Raised` that stands in its place.
+    """
 
     loader: LevelLoader
     keys: dict[Any, None] = field(default_factory=dict)
+    errors: dict[Any, Exception] = field(default_factory=dict)
     edges: list[tuple[Frame, FieldPlan, Loading, list[Any]]] = field(default_factory=list)
 
 
@@ -79,6 +84,7 @@ class Run:
         if kind is Kind.JOINED:
             assert plan.place is not None
             assert plan.place.only is not None
+            origins: list[tuple[int, ...]] | None
             origins = [(index,) for index in range(len(frame.rows))] if plan.place.needs_paths else None
             joined = Frame.of(plan.place.only, frame.rows, (frame, plan), origins)
             frame.values[plan.slot], frame.below[plan.slot] = range(len(frame.rows)), Below([joined])
@@ -106,20 +112,21 @@ class Run:
             frame.values[plan.slot] = [Raised(error)] * len(frame.rows)
             frame.below[plan.slot] = Below([], [])
             return
-        name = frame.level.rows.prefix + declared.key
-        keys = [row[name] for row in frame.rows]
+        keys = _keys(frame.rows, frame.level.rows.prefix + declared.key)
         one = asked.get(id(loading.loader))
         if one is None:
             one = asked[id(loading.loader)] = _Asked(loading.loader)
-        one.keys.update(dict.fromkeys(keys))
+        one.keys.update(dict.fromkeys(key for key in keys if type(key) is not Raised))
+        one.errors.update({key: key.error for key in keys if type(key) is Raised})
         one.edges.append((frame, plan, loading, keys))
 
     async def _ask(self, asked: _Asked) -> list[Frame]:
         keys = list(asked.keys)
         try:
-            answers = dict(zip(keys, await asked.loader.load_level(keys), strict=True))
+            answers = dict(zip(keys, await asked.loader.load_level(keys), strict=True)) if keys else {}
         except Exception as error:  # noqa: BLE001 - whatever a loader raises is everybody's error
             answers = dict.fromkeys(keys, error)
+        answers |= asked.errors
         ready: list[Frame] = []
         for frame, plan, loading, wanted in asked.edges:
             later = self._take_loaded(frame, plan, loading, answers, wanted, ready)
@@ -258,6 +265,21 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
             values.append(Raised(error))
         else:
             return values
+
+
+def _keys(rows: Sequence[Any], name: str) -> list[Any]:
+    """Return the keys in the rows; `Raised` for a row that has none."""
+    try:
+        return [row[name] for row in rows]
+    except Exception:  # noqa: BLE001 - told row by row
+        return [_key(row, name) for row in rows]
+
+
+def _key(row: Any, name: str) -> Any:
+    try:
+        return row[name]
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the row is the field's error
+        return Raised(error)
 
 
 def _loaded(plan: FieldPlan, loading: Loading, value: Any, key: Any) -> Any:
