@@ -9,7 +9,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 pyth
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: run test lint format schema lock bench-observability clean help
+.PHONY: run test lint format schema lock bench bench-growth bench-wrk bench-observability clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -40,6 +40,21 @@ lock:  ## resolve the dependencies anew; needs uv
 	$(COMPILE) --upgrade --output-file requirements.lock
 	$(COMPILE) --upgrade --extra embedded --extra telemetry --group dev --group build --constraint requirements.lock \
 		--output-file requirements-dev.lock
+
+bench: $(VENV)/.installed bench-wrk bench/peers/node_modules/.installed  ## Folio beside its peers; writes bench/results.md and plot.svg
+	$(BIN)/python -m bench --write bench
+
+bench-growth: $(VENV)/.installed bench-wrk  ## what deep pages, many rows, more workers and an hour do to Folio
+	$(BIN)/python -m bench.growth
+
+bench/peers/node_modules/.installed: bench/peers/package-lock.json
+	npm ci --prefix bench/peers --no-audit --no-fund
+	@touch $@
+
+# The load generator. Root has it installed from Debian's packages; everybody else is told.
+bench-wrk:
+	@command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -y wrk; } \
+		|| { echo "the benchmark needs wrk, for example by: sudo apt-get install wrk" >&2; exit 1; }
 
 bench-observability: $(VENV)/.installed  ## what log lines, metrics and tracing cost
 	PYTHONPATH=. $(BIN)/python bench/observability.py

@@ -115,8 +115,8 @@ async def far_ends_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids:
 async def _by_ids(
     reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int], *, far_ends: bool
 ) -> list[Record | None]:
-    values = {"ids": ids, "viewer_id": viewer.user_id}
-    rows = {row["id"]: row for row in await reader.fetch(_accounts_by_ids(columns, viewer.audience, far_ends), values)}
+    statement = _accounts_by_ids(columns, viewer.audience, far_ends)
+    rows = await reader.keyed(statement, {"viewer_id": viewer.user_id}, ids, "id")
     return [rows.get(account_id) for account_id in ids]
 
 

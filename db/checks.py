@@ -6,6 +6,7 @@ taken?) is not checked here.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 
 from email_validator import EmailNotValidError, validate_email
@@ -17,6 +18,11 @@ from db.users import BIO_LENGTH_MAX, DISPLAY_NAME_LENGTH_MAX, EMAIL_LENGTH_MAX, 
 
 PASSWORD_LENGTH_MIN = 8
 PASSWORD_LENGTH_MAX = 128
+
+# What shows nothing by itself: controls, formats such as the zero-width space, separators, marks without a letter. And
+# the letters and the symbol that Unicode counts among the visible although they are drawn empty.
+_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs", "Mn", "Me"})
+_DRAWN_EMPTY = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 _USERNAME = re.compile(USERNAME_PATTERN.removeprefix("^").removesuffix("$"), re.ASCII)
 _HTTP_URL = TypeAdapter(AnyHttpUrl)
@@ -89,8 +95,12 @@ def _is_http_url(text: str) -> bool:
 
 def check_title(title: str) -> list[Refusal]:
     """Return what is wrong with a post's title."""
-    ok = title.strip() and len(title) <= TITLE_LENGTH_MAX
+    ok = len(title) <= TITLE_LENGTH_MAX and any(_is_visible(character) for character in title)
     return [] if ok else [_violates("ck_posts_title_length")]
+
+
+def _is_visible(character: str) -> bool:
+    return character not in _DRAWN_EMPTY and unicodedata.category(character) not in _INVISIBLE_CATEGORIES
 
 
 def check_content(content: str) -> list[Refusal]:

@@ -100,8 +100,8 @@ class EmbeddedServer:
     def url(self, database: str = "folio", role: str = "folio") -> str:
         """Return the SQLAlchemy URL of a database as seen by a role (the superuser is `postgres`).
 
-        It names all that asyncpg would else take from PGHOST, PGPORT, PGUSER and PGDATABASE. Without `+asyncpg` it is
-        asyncpg's own, which is why it says nothing against PGSSLMODE: the two have no common word for that.
+        Without `+asyncpg` it is asyncpg's own. The two have no common word for what PGSSLMODE says; that variable and
+        all its like are hidden while the server is used.
         """
         user, name, host = quote(role, safe=""), quote(database, safe=""), quote(str(self.socket_dir))
         return f"postgresql+asyncpg://{user}@/{name}?host={host}&port={PORT}"
@@ -112,7 +112,8 @@ def embedded_postgres(data_dir: Path, *, options: Mapping[str, str] = _NO_OPTION
     """Serve the PostgreSQL cluster of a directory for as long as the block runs.
 
     The cluster is made on the first use, with the database `folio` owned by the role `folio`. Any number of processes,
-    and of blocks within one process, share one server.
+    and of blocks within one process, share one server. The variables that speak to PostgreSQL's clients, which are
+    meant for some other server, are not in this process's environment meanwhile.
 
     Args:
         data_dir: New, empty, or used by this function before. Root may find it turned into a link,
@@ -128,6 +129,7 @@ def embedded_postgres(data_dir: Path, *, options: Mapping[str, str] = _NO_OPTION
             of PostgreSQL, or the server does not start.
     """
     with ExitStack() as stack:
+        stack.enter_context(_client_variables_hidden())
         with os_errors_explained(data_dir):
             cluster = prepare(data_dir)
             users = _open_lock(cluster, "users.lock")
@@ -137,6 +139,17 @@ def embedded_postgres(data_dir: Path, *, options: Mapping[str, str] = _NO_OPTION
                 stack.callback(_leave, cluster, users)
                 server = _start_or_adopt(cluster, options)
         yield server
+
+
+@contextmanager
+def _client_variables_hidden() -> Iterator[None]:
+    # asyncpg reads some twenty of them, and no URL can overrule each: PGSSLMODE=verify-full demands a certificate of
+    # a Unix socket, PGTARGETSESSIONATTRS=standby a server that is none.
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _start_or_adopt(cluster: Cluster, options: Mapping[str, str]) -> EmbeddedServer:

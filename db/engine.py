@@ -1,21 +1,22 @@
 """The pool and the two doors to it: reads, and the only place in the project that commits.
 
-SQLAlchemy owns the connections (pool, events, recycling); statements run on asyncpg's own connection beneath,
-because a row costs a fraction there. That division holds three invariants:
+SQLAlchemy owns the connections (pool, events, recycling); statements run on asyncpg's own connection beneath, on
+lanes that hold it (`db.lanes`), because a row costs a fraction there. That division holds three invariants:
 
-- A connection goes back to the pool idle, outside a transaction, or is thrown away.
+- A connection comes back from a door idle, outside a transaction, or is thrown away.
 - Every write goes through `Database.write`, which alone commits, and which alone retries: the whole unit of
   work again, and only after 40001 (serialization failure) and 40P01 (deadlock), where PostgreSQL promises that
   nothing of it happened.
-- A broken connection is replaced without the caller's doing: closed ones are noticed at check-out for free, others
+- A broken connection is replaced without the caller's doing: closed ones are noticed beforehand for free, others
   at BEGIN, and a single read that lost its connection is asked once more. A write is not: it may have happened.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
 import asyncpg
 from asyncpg import Record
@@ -24,12 +25,13 @@ from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
-from sqlalchemy.util import greenlet_spawn
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from db.errors import Unavailable, refusal_for
+from db.lanes import Driver, Lane, Lanes
 from db.settings import Settings
-from db.statements import Statement
+from db.sharing import SharedReads
+from db.statements import Statement, by_column, grouped_by_column
 from db.tally import fetched, waited
 
 logger = logging.getLogger(__name__)
@@ -37,8 +39,6 @@ logger = logging.getLogger(__name__)
 RETRY_WAIT_MAX_S = 0.5
 
 T = TypeVar("T")
-Driver: TypeAlias = "asyncpg.Connection[Record]"  # a generic to the type checker alone
-
 _RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _BROKEN = (
     asyncpg.PostgresConnectionError,
@@ -69,21 +69,48 @@ class PoolCounters:
 class Transaction:
     """One open transaction on one connection: a `db.statements.Reader` that may write. Never used concurrently."""
 
-    __slots__ = ("_counters", "_driver")
+    __slots__ = ("_counters", "_lane")
 
-    def __init__(self, driver: Driver, counters: PoolCounters) -> None:
-        self._driver = driver
+    def __init__(self, lane: Lane, counters: PoolCounters) -> None:
+        self._lane = lane
         self._counters = counters
 
     async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         """Run `statement` with `values` and return all its rows."""
         self._counters.statements += 1
-        return await fetched(self._driver, statement.sql, statement.arguments(values))
+        return await fetched(self._lane, statement.sql, statement.arguments(values))
+
+    async def keyed(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
+    ) -> Mapping[int, Record]:
+        """As `db.statements.Reader` says."""
+        return by_column(column)(await self.fetch(statement, {**values, "ids": keys}))
+
+    async def grouped(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
+    ) -> Mapping[int, Sequence[Record]]:
+        """As `db.statements.Reader` says."""
+        return grouped_by_column(column)(await self.fetch(statement, {**values, "ids": keys}))
 
     @property
     def driver(self) -> Driver:
         """The asyncpg connection, for COPY and cursors."""
-        return self._driver
+        return self._lane.driver
+
+
+class Snapshot(Transaction):
+    """A read-only transaction on one state of the database. Reads that come at once take turns."""
+
+    __slots__ = ("_turn",)
+
+    def __init__(self, lane: Lane, counters: PoolCounters) -> None:
+        super().__init__(lane, counters)
+        self._turn = asyncio.Lock()
+
+    async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        """Run `statement` with `values` and return all its rows."""
+        async with self._turn:
+            return await super().fetch(statement, values)
 
 
 class Database:
@@ -96,9 +123,12 @@ class Database:
         self.counters = PoolCounters()
         self.engine = _create_engine(settings)
         _count_pool_events(self.engine, self.counters)
+        self.lanes = Lanes(settings, self._connection)
+        self._shared = SharedReads(self.fetch)
 
     async def close(self) -> None:
         """Close every pooled connection."""
+        await self.lanes.close()
         await self.engine.dispose()
 
     async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
@@ -113,23 +143,42 @@ class Database:
             logger.warning("a connection broke during a read, which is asked once more: %s", error.__cause__)
         return await self._fetch_once(statement, values)
 
+    async def keyed(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
+    ) -> Mapping[int, Record]:
+        """As `db.statements.Reader` says; concurrent calls share one statement, see `db.sharing`."""
+        return await self._shared.rows(statement, values, keys, by_column(column))
+
+    async def grouped(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
+    ) -> Mapping[int, Sequence[Record]]:
+        """As `db.statements.Reader` says; concurrent calls share one statement, see `db.sharing`."""
+        return await self._shared.rows(statement, values, keys, grouped_by_column(column))
+
     async def _fetch_once(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
-        async with self._lease() as driver, _worded_timeouts():
+        lanes = self.lanes
+        lane = lanes.take_idle() or await lanes.take()
+        try:
             self.counters.statements += 1
-            return await fetched(driver, statement.sql, statement.arguments(values))
+            return await fetched(lane, statement.sql, statement.arguments(values))
+        except BaseException as error:
+            raise _worded(error, lane) from error
+        finally:
+            if not lanes.give_back(lane):
+                await lanes.retire(lane)
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Transaction]:
+    async def read(self) -> AsyncIterator[Snapshot]:
         """Open a read-only snapshot: all statements within see one state of the database.
 
         Raises:
             Unavailable: as for `fetch`.
         """
-        async with self._lease("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY") as driver, _worded_timeouts():
+        async with self._lease("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY") as lane:
             try:
-                yield Transaction(driver, self.counters)
+                yield Snapshot(lane, self.counters)
             finally:
-                await _roll_back(driver)
+                await _roll_back(lane.driver)
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in one transaction and commit it; on any exception nothing of it has happened.
@@ -158,46 +207,45 @@ class Database:
             raise Unavailable("DATABASE_BUSY", "too many others write the same rows; try again shortly") from error
 
     async def _write_once(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        async with self._lease("BEGIN") as driver, _worded_timeouts():
+        async with self._lease("BEGIN") as lane:
             try:
-                result = await work(Transaction(driver, self.counters))
+                result = await work(Transaction(lane, self.counters))
             except BaseException:
-                await _roll_back(driver)
+                await _roll_back(lane.driver)
                 raise
-            await _commit(driver)
+            await _commit(lane.driver)
             return result
 
     def _count_retry(self, state: object) -> None:
         self.counters.retries += 1
 
     @asynccontextmanager
-    async def _lease(self, begin: str | None = None) -> AsyncIterator[Driver]:
-        pooled, driver = await self._check_out(begin)
+    async def _lease(self, begin: str) -> AsyncIterator[Lane]:
+        lane = await self._begun(begin)
         try:
-            yield driver
-        except _BROKEN as error:
-            if isinstance(error, asyncpg.InternalClientError):
-                driver.terminate()  # not closed yet, and good for nothing any more
-            if not driver.is_closed():  # asyncpg says InterfaceError of faults of ours, too
+            yield lane
+        except BaseException as error:
+            worded = _worded(error, lane)
+            if worded is error:
                 raise
-            raise _ConnectionLostError("DATABASE_UNAVAILABLE", "the database went away; try again shortly") from error
+            raise worded from error
         finally:
-            await _give_back(pooled, driver)
+            if not self.lanes.give_back(lane):
+                await self.lanes.retire(lane)
 
-    async def _check_out(self, begin: str | None) -> tuple[PoolProxiedConnection, Driver]:
-        # A restarted server leaves a pool full of closed connections. asyncpg has seen the end of most already, so
+    async def _begun(self, begin: str) -> Lane:
+        # A restarted server leaves lanes full of closed connections. asyncpg has seen the end of most already, so
         # that dropping them costs no round trip; one more try than there can be of them ends the loop.
         for _ in range(self.settings.pool_size + self.settings.pool_max_overflow + 1):
-            pooled = await self._connection()
-            driver: Any = pooled.driver_connection
+            lane = self.lanes.take_idle() or await self.lanes.take()
             try:
-                if not driver.is_closed() and await _begun(driver, begin):
-                    return pooled, driver
+                if await _begins(lane.driver, begin):
+                    return lane
             except BaseException:
-                driver.terminate()  # whether BEGIN has happened is not known
-                await _give_back(pooled, driver)
+                lane.driver.terminate()  # whether BEGIN has happened is not known
+                await self.lanes.retire(lane)
                 raise
-            await _give_back(pooled, driver)
+            await self.lanes.retire(lane)
         raise Unavailable("DATABASE_UNAVAILABLE", "the database closes every connection")
 
     async def _connection(self) -> PoolProxiedConnection:
@@ -261,31 +309,28 @@ def _count_pool_events(engine: AsyncEngine, counters: PoolCounters) -> None:
         logger.debug("pool: invalidate %s", counters.invalidations)
 
 
-@asynccontextmanager
-async def _worded_timeouts() -> AsyncIterator[None]:
-    try:
-        yield
-    except asyncpg.LockNotAvailableError as error:
-        raise Unavailable("DATABASE_BUSY", "somebody else holds the same rows; try again shortly") from error
-    except asyncpg.QueryCanceledError as error:
-        raise Unavailable("DATABASE_TIMEOUT", "the database took too long; ask for less") from error
+def _worded(error: BaseException, lane: Lane) -> BaseException:
+    """Return what an error that passed a door means to the caller; most mean what they say."""
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return Unavailable("DATABASE_BUSY", "somebody else holds the same rows; try again shortly")
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return Unavailable("DATABASE_TIMEOUT", "the database took too long; ask for less")
+    if isinstance(error, _BROKEN):
+        if isinstance(error, asyncpg.InternalClientError):
+            lane.driver.terminate()  # not closed yet, and good for nothing any more
+        if lane.driver.is_closed():  # asyncpg says InterfaceError of faults of ours, too
+            return _ConnectionLostError("DATABASE_UNAVAILABLE", "the database went away; try again shortly")
+    return error
 
 
-async def _give_back(pooled: PoolProxiedConnection, driver: Driver) -> None:
-    if driver.is_closed() or driver.is_in_transaction():
-        await greenlet_spawn(pooled.invalidate)
-    await greenlet_spawn(pooled.close)
-
-
-async def _begun(driver: Driver, begin: str | None) -> bool:
+async def _begins(driver: Driver, begin: str) -> bool:
     """Say whether the connection is fit for use: a broken one shows at BEGIN, before anything has happened."""
-    if begin is not None:
-        try:
-            await waited(driver.execute(begin))
-        except _BROKEN as error:
-            logger.warning("a connection was broken before its transaction, and is replaced: %s", error)
-            driver.terminate()
-            return False
+    try:
+        await waited(driver.execute(begin))
+    except _BROKEN as error:
+        logger.warning("a connection was broken before its transaction, and is replaced: %s", error)
+        driver.terminate()
+        return False
     return True
 
 

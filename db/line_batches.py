@@ -8,7 +8,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from db.engine import Driver
+from db.lanes import Driver
 from db.line_fields import UNUSABLE_PASSWORD, LineError, PostLine, UserLine
 
 BATCH_LINES = 1000
@@ -119,7 +119,8 @@ async def _first_taken(driver: Driver, users: Sequence[UserLine]) -> LineError |
 
 async def _author_ids(driver: Driver, posts: Sequence[PostLine]) -> dict[str, int]:
     rows = await driver.fetch(
-        "SELECT lower(username) AS username, id FROM users WHERE lower(username) = any($1::text[])",
+        "SELECT lower(username) AS username, id FROM users "
+        "WHERE lower(username) = any($1::text[]) AND role <> 'system'",
         list({post.author.lower() for post in posts}),
     )
     return {row["username"]: row["id"] for row in rows}

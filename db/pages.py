@@ -44,6 +44,7 @@ from db.statements import Reader, Statement
 from db.viewer import Audience, Viewer
 
 STATEMENTS_KEPT_MAX = 512
+_NONE: Sequence[Record] = []
 
 Columns = tuple[str, ...]
 Filter = Mapping[str, object]
@@ -108,6 +109,7 @@ class KeysetList:
     Attributes:
         edge: the name of the edge from a parent to its list, such as `posts_by_author`; empty where there is none.
         project: the select's columns for column names and an audience, each labelled with its name.
+        joined: the conditions that join other tables, for columns that are theirs; every row has its match there.
         visible: the conditions under which an audience sees a row. They may use the parameter `viewer_id`.
         conditions: what each filter means; a condition's parameter has the filter's name.
         parent_columns: the columns by which a row belongs to a parent. With several, a row must not belong to
@@ -119,6 +121,7 @@ class KeysetList:
     project: Callable[[Columns, Audience], Sequence[ColumnElement[Any]]]
     visible: Callable[[Audience], Sequence[SQLColumnExpression[bool]]]
     conditions: Mapping[str, ColumnElement[bool]]
+    joined: Callable[[Columns], Sequence[ColumnElement[bool]]] = lambda _: ()
     parent_columns: Sequence[SQLColumnExpression[int]] = ()
     parent_visible: Callable[[Audience, ColumnElement[int]], Sequence[ColumnElement[bool]]] | None = None
 
@@ -139,12 +142,9 @@ class KeysetList:
     ) -> list[Page]:
         """Return a page for each of `parent_ids`, in their order, by one statement."""
         statement = _pages_by_parent(self, columns, viewer.audience, frozenset(given), request.shape)
-        groups: dict[int, list[Record]] = {parent_id: [] for parent_id in parent_ids}
-        # Each parent once, or one that is asked for twice would get its page twice over.
-        values = {**given, **request.parameters(), "viewer_id": viewer.user_id, "parent_ids": list(groups)}
-        for row in await reader.fetch(statement, values):
-            groups[row["parent_id"]].append(row)
-        return [Page.of(groups[parent_id], request) for parent_id in parent_ids]
+        values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
+        groups = await reader.grouped(statement, values, parent_ids, "parent_id")
+        return [Page.of(groups.get(parent_id, _NONE), request) for parent_id in parent_ids]
 
     async def count(self, reader: Reader, viewer: Viewer, given: Filter) -> int:
         """Return how many rows the list has."""
@@ -157,9 +157,9 @@ class KeysetList:
     ) -> list[int]:
         """Return how many rows the list of each of `parent_ids` has, in their order, by one statement."""
         statement = _counts_by_parent(self, viewer.audience, frozenset(given))
-        values = {**given, "viewer_id": viewer.user_id, "parent_ids": parent_ids}
-        counts: dict[int, int] = {row[0]: row[1] for row in await reader.fetch(statement, values)}
-        return [counts[parent_id] for parent_id in parent_ids]
+        values = {**given, "viewer_id": viewer.user_id}
+        counts = await reader.keyed(statement, values, parent_ids, "id")
+        return [counts[parent_id][1] for parent_id in parent_ids]
 
     async def behind(self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest) -> bool:
         """Say whether rows lie at the position of `request` or on the side of it that its page does not show."""
@@ -173,9 +173,9 @@ class KeysetList:
     ) -> list[bool]:
         """As `behind`, for the list of each of `parent_ids`, in their order, by one statement."""
         statement = _behind_by_parent(self, viewer.audience, frozenset(given), request.shape)
-        values = {**given, **request.parameters(), "viewer_id": viewer.user_id, "parent_ids": parent_ids}
-        answers: dict[int, bool] = {row[0]: row[1] for row in await reader.fetch(statement, values)}
-        return [answers[parent_id] for parent_id in parent_ids]
+        values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
+        answers = await reader.keyed(statement, values, parent_ids, "id")
+        return [answers[parent_id][1] for parent_id in parent_ids]
 
 
 # ---------------------------------------------------------------- statements, one for each shape of each list
@@ -183,7 +183,7 @@ class KeysetList:
 
 def _rows(of: KeysetList, columns: Columns, audience: Audience, filters: frozenset[str]) -> Select[Any]:
     conditions = [of.conditions[name] for name in sorted(filters)]
-    return select(*of.project(columns, audience)).where(*of.visible(audience), *conditions)
+    return select(*of.project(columns, audience)).where(*of.joined(columns), *of.visible(audience), *conditions)
 
 
 def _rows_by_parent(of: KeysetList, columns: Columns, audience: Audience, filters: frozenset[str]) -> list[Select[Any]]:
@@ -244,8 +244,8 @@ _PARENT_ID: ColumnElement[int] = literal_column("parents.id", BigInteger)
 
 
 def _parents() -> TableValuedAlias:
-    """Return the parents of a batch as a table with the one column `id`, from the parameter `parent_ids`."""
-    ids = bindparam("parent_ids", type_=ARRAY(BigInteger))
+    """Return the parents of a batch as a table with the one column `id`, from the parameter `ids`."""
+    ids = bindparam("ids", type_=ARRAY(BigInteger))
     return func.unnest(ids).table_valued(column("id", BigInteger), name="parents").render_derived(name="parents")
 
 

@@ -34,7 +34,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, aliased, mapped_column, relationship
 from sqlalchemy.types import TypeEngine
 
 from db.cursors import Kind, Order, Term
@@ -42,7 +42,7 @@ from db.errors import Refusal
 from db.model import Model, created_at_column, identity_column
 from db.pages import Columns, KeysetList
 from db.statements import Reader, Statement
-from db.users import VIEWER_ID, User
+from db.users import VIEWER_ID, User, project_users
 from db.viewer import Audience, Viewer
 
 TITLE_LENGTH_MAX = 200
@@ -107,8 +107,21 @@ _COLUMNS = {
 }
 
 
+AUTHOR = "author."
+"""What heads the columns of a post's author, where they are read with the post: `author.username`."""
+
+_Author = aliased(User, name="author")
+
+
 def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
-    return [_COLUMNS[name].label(name) for name in columns]
+    own = [_COLUMNS[name].label(name) for name in columns if not name.startswith(AUTHOR)]
+    of_author = tuple(name.removeprefix(AUTHOR) for name in columns if name.startswith(AUTHOR))
+    return [*own, *project_users(_Author, of_author, audience, AUTHOR)]
+
+
+def _joined(columns: Columns) -> Sequence[ColumnElement[bool]]:
+    """Return the condition that joins each post's author, where columns of theirs are read. Each post has one."""
+    return (_Author.id == Post.author_id,) if any(name.startswith(AUTHOR) for name in columns) else ()
 
 
 def _visible(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
@@ -122,6 +135,7 @@ def _visible(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
 POSTS = KeysetList(
     edge="posts_by_author",
     project=_project,
+    joined=_joined,
     visible=_visible,
     conditions={
         "published": Post.published == bindparam("published", type_=Boolean),
@@ -140,15 +154,14 @@ POSTS = KeysetList(
 
 async def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
     """Return the post of each of `ids`, in their order, None where none is visible. `columns` includes `id`."""
-    values = {"ids": ids, "viewer_id": viewer.user_id}
-    rows = {row["id"]: row for row in await reader.fetch(_posts_by_ids(columns, viewer.audience), values)}
+    rows = await reader.keyed(_posts_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
     return [rows.get(post_id) for post_id in ids]
 
 
 @lru_cache
 def _posts_by_ids(columns: Columns, audience: Audience) -> Statement:
     ids = any_(bindparam("ids", type_=ARRAY(BigInteger)))
-    return Statement(select(*_project(columns, audience)).where(Post.id == ids, *_visible(audience)))
+    return Statement(select(*_project(columns, audience)).where(Post.id == ids, *_joined(columns), *_visible(audience)))
 
 
 async def numbered_page(
@@ -203,7 +216,9 @@ _NEW_POST_TYPES: Mapping[str, TypeEngine[Any]] = {
 }
 
 
-_AUTHORS = Statement(select(User.id).where(User.id == any_(bindparam("ids", type_=ARRAY(BigInteger)))))
+_AUTHORS = Statement(
+    select(User.id).where(User.id == any_(bindparam("ids", type_=ARRAY(BigInteger))), User.role != "system")
+)
 
 
 async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence[NewPost]) -> list[int]:
@@ -221,6 +236,8 @@ async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence
 async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, posts: Sequence[NewPost]) -> list[Record]:
     """Create `posts` by one statement and return their rows in order; a member writes as themself alone.
 
+    Nobody writes as the system user, who is no person.
+
     Raises:
         Refusal: AUTHOR_NOT_FOUND: the viewer may not write as the author.
         ForeignKeyViolationError: no such author; `Database.write` turns it into the same refusal.
@@ -230,6 +247,8 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
     columns = tuple(dict.fromkeys(("id", *columns)))
     values = {name: [getattr(post, name) for post in posts] for name in _NEW_POST_TYPES}
     rows = await transaction.fetch(_insert_posts(columns, viewer.audience), values)
+    if len(rows) < len(posts):
+        raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
     # Identities are given out in the order of the SELECT; RETURNING promises none.
     return sorted(rows, key=lambda row: int(row["id"]))
 
@@ -239,7 +258,12 @@ def _insert_posts(columns: Columns, audience: Audience) -> Statement:
     arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in _NEW_POST_TYPES.items()]
     types = [column(name, type_) for name, type_ in _NEW_POST_TYPES.items()]
     given = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="given").render_derived()
-    rows = select(*(given.c[name] for name in _NEW_POST_TYPES)).order_by(given.c.position)
+    system_users = select(User.id).where(User.role == "system")
+    rows = (
+        select(*(given.c[name] for name in _NEW_POST_TYPES))
+        .where(given.c.author_id.not_in(system_users))
+        .order_by(given.c.position)
+    )
     inserted = insert(Post).from_select(list(_NEW_POST_TYPES), rows)
     return Statement(inserted.returning(*_project(columns, audience)))
 

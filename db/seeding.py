@@ -12,8 +12,9 @@ from itertools import islice
 
 import asyncpg
 
-from db.engine import Database, Driver, Transaction
+from db.engine import Database, Transaction
 from db.errors import Unavailable
+from db.lanes import Driver
 from db.seed_rows import (
     ACCOUNT_COLUMNS,
     POST_COLUMNS,

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
     suggestions: Annotated[
         bool | None, Field(description="`Did you mean …` in errors. Default: not in production.")
     ] = None
+    engine: Annotated[
+        Literal["compiled", "ordinary"],
+        Field(description="`ordinary` leaves every operation to graphql-core's executor: slower, for comparison."),
+    ] = "compiled"
     body_bytes_max: Annotated[int, Field(ge=1024, le=104_857_600, description="Size of a request body.")] = 1_048_576
     operations_in_flight_max: Annotated[
         int, Field(ge=1, le=100_000, description="Requests that a worker answers at once; more get 503.")
@@ -117,8 +121,11 @@ class Settings(BaseSettings):
         int, Field(ge=100, le=600_000, description="How long an operation may take, its statements included.")
     ] = 15_000
     cost_per_minute_max: Annotated[
-        int, Field(ge=0, description="Cost that a user, or an address, may ask of a worker in a minute; 0: any.")
+        int, Field(ge=0, description="Cost a user, or who is not signed in, may ask of a worker in a minute; 0: any.")
     ] = 1_000_000
+    cost_per_minute_per_address_max: Annotated[
+        int, Field(ge=0, description="Cost that all callers of one address may ask of a worker in a minute; 0: any.")
+    ] = 5_000_000
     batch_operations_max: Annotated[
         int, Field(ge=0, le=100, description="Operations in one HTTP request, as a JSON list; 0: no batching.")
     ] = 0

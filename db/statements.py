@@ -9,8 +9,8 @@ with a bind processor of SQLAlchemy's (enums, intervals, JSON) have no place her
 Lists go in as arrays (`= any(:ids)`), never as expanding IN, so that one text serves any length.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, cached_property
 from typing import Protocol
 
 from asyncpg import Record
@@ -42,6 +42,11 @@ class Statement:
         return tuple(self._compiled.positiontup or ())
 
     @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the values that it needs."""
+        return tuple(dict.fromkeys(name for name in self._names if name not in self._constants))
+
+    @cached_property
     def _constants(self) -> dict[str, object]:
         binds = self._compiled.binds
         return {name: binds[name].value for name in self._names if not binds[name].required}
@@ -62,3 +67,45 @@ class Reader(Protocol):
     async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         """Run `statement` with `values` and return all its rows."""
         ...
+
+    async def keyed(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
+    ) -> Mapping[int, Record]:
+        """Run `statement` with `values`, and `keys` as its parameter `ids`; return its rows by `column`.
+
+        Rows of further keys may be among them: others' calls may share the statement.
+        """
+        ...
+
+    async def grouped(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
+    ) -> Mapping[int, Sequence[Record]]:
+        """As `keyed`, where several rows may have the same key; keys without rows are missing."""
+        ...
+
+
+@cache
+def by_column(column: str) -> Callable[[Sequence[Record]], Mapping[int, Record]]:
+    """Return what makes a mapping of rows whose `column` is unique; the same for the same column."""
+
+    def arranged(rows: Sequence[Record]) -> Mapping[int, Record]:
+        return {row[column]: row for row in rows}
+
+    return arranged
+
+
+@cache
+def grouped_by_column(column: str) -> Callable[[Sequence[Record]], Mapping[int, Sequence[Record]]]:
+    """Return what groups rows by `column`; the same for the same column."""
+
+    def arranged(rows: Sequence[Record]) -> Mapping[int, Sequence[Record]]:
+        groups: dict[int, list[Record]] = {}
+        for row in rows:
+            key = row[column]
+            if key in groups:
+                groups[key].append(row)
+            else:
+                groups[key] = [row]
+        return groups
+
+    return arranged

@@ -142,8 +142,7 @@ async def transactions_by_ids(
     reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]
 ) -> list[Record | None]:
     """Return the transaction of each of `ids`, in their order, None where the viewer may not see it."""
-    values = {"ids": ids, "viewer_id": viewer.user_id}
-    rows = {row["id"]: row for row in await reader.fetch(_transactions_by_ids(columns, viewer.audience), values)}
+    rows = await reader.keyed(_transactions_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
     return [rows.get(transaction_id) for transaction_id in ids]
 
 

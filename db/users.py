@@ -120,14 +120,7 @@ CREATED_AT = Term("created_at", User.created_at, Kind.INSTANT)
 USERNAME = Term("username", func.lower(User.username), Kind.TEXT, key=str.lower)
 ID = Term("id", User.id, Kind.INTEGER)
 
-_PUBLIC = {
-    "id": User.id,
-    "username": User.username,
-    "is_active": User.is_active,
-    "created_at": User.created_at,
-    "updated_at": User.updated_at,
-    "version": User.version,
-}
+_PUBLIC = {name: name for name in ("id", "username", "is_active", "created_at", "updated_at", "version")}
 _PROFILE = {
     "user_id": Profile.user_id,
     "display_name": Profile.display_name,
@@ -137,12 +130,19 @@ _PROFILE = {
 
 
 def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
+    return project_users(User, columns, audience)
+
+
+def project_users(
+    of: type[User], columns: Columns, audience: Audience, prefix: str = ""
+) -> Sequence[ColumnElement[Any]]:
+    """Return what an audience sees of users: `columns` of the table or an alias of it, labelled behind `prefix`."""
     email: SQLColumnExpression[Any] = {
         Audience.PUBLIC: null(),
-        Audience.MEMBER: case((User.id == VIEWER_ID, User.email)),
-        Audience.ADMIN: User.email,
+        Audience.MEMBER: case((of.id == VIEWER_ID, of.email)),
+        Audience.ADMIN: of.email,
     }[audience]
-    return [(email if name == "email" else _PUBLIC[name]).label(name) for name in columns]
+    return [(email if name == "email" else getattr(of, _PUBLIC[name])).label(prefix + name) for name in columns]
 
 
 def _lowered(parameter: str) -> ColumnElement[str]:
@@ -169,8 +169,7 @@ USERS = KeysetList(
 
 async def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
     """Return the user of each of `ids`, in their order, None where there is none. `columns` includes `id`."""
-    values = {"ids": ids, "viewer_id": viewer.user_id}
-    rows = {row["id"]: row for row in await reader.fetch(_users_by_ids(columns, viewer.audience), values)}
+    rows = await reader.keyed(_users_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
     return [rows.get(user_id) for user_id in ids]
 
 
@@ -194,7 +193,7 @@ def _user_by_username(columns: Columns, audience: Audience) -> Statement:
 
 async def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
     """Return the profile of each of the users `ids`, in their order, None where there is none."""
-    rows = {row["user_id"]: row for row in await reader.fetch(_profiles_by_user_ids(columns), {"ids": ids})}
+    rows = await reader.keyed(_profiles_by_user_ids(columns), {}, ids, "user_id")
     return [rows.get(user_id) for user_id in ids]
 
 

@@ -17,7 +17,8 @@ from db.transactions import TRANSACTIONS, TRANSACTIONS_ORDER
 from graph.connections import After, Before, Connection, First, Last, PageArguments, list_of_parent
 from graph.context import Info, columns_below
 from graph.cost import PAGE
-from graph.fields import column, computed, identity
+from graph.execution import Loading
+from graph.fields import column, computed, edge, found, identity
 from graph.ids import Kind, parse
 from graph.nodes import Node
 from graph.scalars import CurrencyCode
@@ -37,26 +38,22 @@ class Money:
         return cls(amount=from_minor(minor, currency_code), currency_code=CurrencyCode(currency_code))
 
 
-async def _owner(root: "Account", info: Info) -> User:
-    row = await info.context.loaders.user_by_id(columns_below(info, "User", "id")).load(root.row["owner_id"])
-    # Never null: a user who owns an account is not deleted.
-    assert row is not None
-    return User(row=row)
+def _owner(info: Info) -> Loading:
+    # Never missing: a user who owns an account is not deleted.
+    return Loading(info.context.loaders.user_by_id(columns_below(info, "User", "id")))
 
 
-def _balance(root: "Account") -> Money | None:
-    balance = root.row["balance"]
-    return None if balance is None else Money.of_minor(balance, root.row["currency_code"])
+def _balance(row: Record) -> Money | None:
+    balance = row["balance"]
+    return None if balance is None else Money.of_minor(balance, row["currency_code"])
 
 
-async def _transactions(
-    root: "Account", info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-) -> Connection["Transaction"]:
+def _transactions(
+    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Loading:
     request = PageArguments(first, after, last, before).request(TRANSACTIONS_ORDER)
     needed = columns_below(info, "Transaction")
-    return await list_of_parent(
-        info.context, TRANSACTIONS, root.row["id"], needed, {}, request, lambda row: Transaction(row=row)
-    )
+    return list_of_parent(info.context, TRANSACTIONS, needed, {}, request, lambda row: Transaction(row=row))
 
 
 @strawberry.type(description="Money of one currency that belongs to one user.")
@@ -66,37 +63,27 @@ class Account(Node):
     row: strawberry.Private[Record]
 
     id: strawberry.ID = identity(Kind.ACCOUNT, "Globally unique and opaque; the same object always has the same id.")
-    owner: User = computed(_owner, ("owner_id",), "Whose it is.")
+    owner: User = edge("owner_id", _owner, "Whose it is.", made=lambda row: User(row=row))
     currency_code: CurrencyCode = column("currency_code", "The one currency that it holds.")
     balance: Money | None = computed(
         _balance, ("balance", "currency_code"), "Null unless the viewer owns this account or is an administrator."
     )
     created_at: datetime.datetime = column("created_at", "When it was opened.")
-    transactions: Connection["Transaction"] = computed(
+    transactions: Connection["Transaction"] = edge(
+        "id",
         _transactions,
-        ("id",),
         "Transactions from or to this account, newest first. Empty unless the viewer may see the balance.",
         directives=[PAGE],
     )
 
 
-async def _far_end(info: Info, account_id: int) -> Account:
-    row = await info.context.loaders.far_end_by_id(columns_below(info, "Account", "id")).load(account_id)
-    # Never null: an account with a transaction is not deleted.
-    assert row is not None
-    return Account(row=row)
+def _far_end(info: Info) -> Loading:
+    # Never missing: an account with a transaction is not deleted.
+    return Loading(info.context.loaders.far_end_by_id(columns_below(info, "Account", "id")))
 
 
-async def _from(root: "Transaction", info: Info) -> Account:
-    return await _far_end(info, root.row["from_id"])
-
-
-async def _to(root: "Transaction", info: Info) -> Account:
-    return await _far_end(info, root.row["to_id"])
-
-
-def _amount(root: "Transaction") -> Money:
-    return Money.of_minor(root.row["amount"], root.row["currency_code"])
+def _amount(row: Record) -> Money:
+    return Money.of_minor(row["amount"], row["currency_code"])
 
 
 @strawberry.type(
@@ -110,10 +97,19 @@ class Transaction(Node):
     id: strawberry.ID = identity(
         Kind.TRANSACTION, "Globally unique and opaque; the same object always has the same id."
     )
-    from_: Account = computed(
-        _from, ("from_id",), "Where the money came from; its balance only for those who may see it.", name="from"
+    from_: Account = edge(
+        "from_id",
+        _far_end,
+        "Where the money came from; its balance only for those who may see it.",
+        made=lambda row: Account(row=row),
+        name="from",
     )
-    to: Account = computed(_to, ("to_id",), "Where it went; its balance only for those who may see it.")
+    to: Account = edge(
+        "to_id",
+        _far_end,
+        "Where it went; its balance only for those who may see it.",
+        made=lambda row: Account(row=row),
+    )
     amount: Money = computed(_amount, ("amount", "currency_code"), "How much, in the currency of both accounts.")
     memo: str | None = column("memo", "What for, in the words of whoever made it.")
     created_at: datetime.datetime = column("created_at", "When it was made.")
@@ -128,11 +124,11 @@ async def account_of_id(info: Info, account_id: int) -> Account | None:
     return None if row is None else Account(row=row)
 
 
-async def account(
+def _account(
     info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The account's id.")]
-) -> Account | None:
-    """Return one account."""
-    return await account_of_id(info, parse(id_, Kind.ACCOUNT, "id"))
+) -> Loading:
+    loader = info.context.loaders.account_by_id(columns_below(info, "Account", "id"))
+    return Loading(loader, key=parse(id_, Kind.ACCOUNT, "id"))
 
 
 async def transaction_of_id(info: Info, transaction_id: int) -> Transaction | None:
@@ -142,11 +138,11 @@ async def transaction_of_id(info: Info, transaction_id: int) -> Transaction | No
     return None if row is None else Transaction(row=row)
 
 
-async def transaction(
+def _transaction(
     info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The transaction's id.")]
-) -> Transaction | None:
-    """Return one transaction."""
-    return await transaction_of_id(info, parse(id_, Kind.TRANSACTION, "id"))
+) -> Loading:
+    loader = info.context.loaders.transaction_by_id(columns_below(info, "Transaction", "id"))
+    return Loading(loader, key=parse(id_, Kind.TRANSACTION, "id"))
 
 
 async def transaction_by_idempotency_key(
@@ -157,7 +153,7 @@ async def transaction_by_idempotency_key(
     if context.viewer.user_id is None:
         return None
     columns = columns_below(info, "Transaction", "id")
-    row = await ledger.transaction_by_key(context.database, context.viewer, columns, key)
+    row = await ledger.transaction_by_key(context.reader, context.viewer, columns, key)
     return None if row is None else Transaction(row=row)
 
 
@@ -165,11 +161,13 @@ async def transaction_by_idempotency_key(
 class MoneyQueries:
     """The queries that read accounts and the ledger."""
 
-    account: Account | None = strawberry.field(
-        resolver=account, description="The account with this id; null where the viewer can see none."
+    account: Account | None = found(
+        _account, "The account with this id; null where the viewer can see none.", lambda row: Account(row=row)
     )
-    transaction: Transaction | None = strawberry.field(
-        resolver=transaction, description="The transaction with this id; null where the viewer can see none."
+    transaction: Transaction | None = found(
+        _transaction,
+        "The transaction with this id; null where the viewer can see none.",
+        lambda row: Transaction(row=row),
     )
     transaction_by_idempotency_key: Transaction | None = strawberry.field(
         resolver=transaction_by_idempotency_key,

@@ -25,7 +25,9 @@ from db.migrating import applied_revisions, expected_revision
 from db.settings import Settings, load_settings
 from graph.context import Services
 from graph.documents import Documents
+from graph.engines import COMPILED_FROM
 from graph.http import GraphQLEndpoint
+from graph.http.graphiql import asset_route
 from graph.http.requests import PROGRAM_HEADERS
 from graph.observing.gauges import Gauges
 from graph.observing.metrics import PAGE_MEDIA_TYPE, Metrics
@@ -49,7 +51,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     chosen = load_settings() if settings is None else settings
     operations = Operations(
-        graphql_schema, introspection=chosen.shows("introspection"), suggestions=chosen.shows("suggestions")
+        graphql_schema,
+        introspection=chosen.shows("introspection"),
+        suggestions=chosen.shows("suggestions"),
+        compiled_from=COMPILED_FROM if chosen.engine == "compiled" else 0,
     )
     observer = Observer(chosen)
     endpoint = GraphQLEndpoint(operations, Documents(chosen), chosen, observer)
@@ -71,8 +76,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.observer = observer
+    app.state.observer, app.state.operations = observer, operations
     app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
+    if chosen.shows("graphiql"):
+        app.router.routes.append(asset_route())
     if observer.metrics is not None:
         app.router.routes.append(_metrics_route(observer.metrics))
     _add_middleware(app, chosen)

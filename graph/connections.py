@@ -18,6 +18,8 @@ from db.pages import Columns, Filter, KeysetList, Page, PageRequest
 from graph.context import Context
 from graph.cost import COUNT
 from graph.errors import BadInput
+from graph.execution import Loading
+from graph.fields import derived, derived_rows
 
 PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
@@ -90,25 +92,67 @@ def chosen_order(
     return order_of(list_name, terms, tie_breaker)
 
 
-@dataclass(frozen=True, slots=True)
 class Listing(Generic[T]):
     """A fetched page with everything that a connection may be asked about it.
 
     Attributes:
         wrap: makes the GraphQL object of a row.
-        count: how many rows the list has in all.
-        behind: whether rows lie on the side that the page does not show.
+        parent_id: whose list it is; None where it is nobody's.
     """
 
-    page: Page
-    request: PageRequest
-    wrap: Callable[[Record], T]
-    count: Callable[[], Awaitable[int]]
-    behind: Callable[[], Awaitable[bool]]
+    __slots__ = ("_context", "_given", "_of", "page", "parent_id", "request", "wrap")
 
-    async def has_behind(self) -> bool:
+    def __init__(
+        self,
+        context: Context,
+        of: KeysetList,
+        given: Filter,
+        request: PageRequest,
+        wrap: Callable[[Record], T],
+        page: Page,
+        parent_id: int | None,
+    ) -> None:
+        self._context = context
+        self._of = of
+        self._given = given
+        self.request = request
+        self.wrap = wrap
+        self.page = page
+        self.parent_id = parent_id
+
+    def count(self) -> Awaitable[int]:
+        """Return how many rows the list has in all."""
+        loaders = self._context.loaders
+        if self.parent_id is None:
+            return loaders.count(self._of, self._given)
+        return loaders.count_by_parent(self._of, self._given).load(self.parent_id)
+
+    def has_behind(self) -> bool | Awaitable[bool]:
         """Say whether there is more against the direction of paging. Without a cursor the page began at the end."""
-        return self.request.position is not None and await self.behind()
+        if self.request.position is None:
+            return False
+        context = self._context
+        if self.parent_id is None:
+            return self._of.behind(context.reader, context.viewer, self._given, self.request)
+        return context.loaders.behind_by_parent(self._of, self._given, self.request).load(self.parent_id)
+
+
+def _has_next_page(info: "PageInfo") -> bool | Awaitable[bool]:
+    return info.listing.has_behind() if info.listing.request.backward else info.listing.page.has_more
+
+
+def _has_previous_page(info: "PageInfo") -> bool | Awaitable[bool]:
+    return info.listing.page.has_more if info.listing.request.backward else info.listing.has_behind()
+
+
+def _start_cursor(info: "PageInfo") -> str | None:
+    rows = info.listing.page.rows
+    return info.listing.request.order.cursor(rows[0]) if rows else None
+
+
+def _end_cursor(info: "PageInfo") -> str | None:
+    rows = info.listing.page.rows
+    return info.listing.request.order.cursor(rows[-1]) if rows else None
 
 
 @strawberry.type(description="Where a page lies in its list, after the Relay cursor connections specification.")
@@ -117,45 +161,10 @@ class PageInfo:
 
     listing: strawberry.Private[Listing[Any]]
 
-    @staticmethod
-    async def _has_next_page(root: "PageInfo") -> bool:
-        return await root.listing.has_behind() if root.listing.request.backward else root.listing.page.has_more
-
-    @staticmethod
-    async def _has_previous_page(root: "PageInfo") -> bool:
-        return root.listing.page.has_more if root.listing.request.backward else await root.listing.has_behind()
-
-    @staticmethod
-    def _start_cursor(root: "PageInfo") -> str | None:
-        rows = root.listing.page.rows
-        return root.listing.request.order.cursor(rows[0]) if rows else None
-
-    @staticmethod
-    def _end_cursor(root: "PageInfo") -> str | None:
-        rows = root.listing.page.rows
-        return root.listing.request.order.cursor(rows[-1]) if rows else None
-
-    has_next_page: bool = strawberry.field(
-        resolver=_has_next_page, description="Whether the list goes on after this page."
-    )
-    has_previous_page: bool = strawberry.field(
-        resolver=_has_previous_page, description="Whether the list has anything before this page."
-    )
-    start_cursor: str | None = strawberry.field(
-        resolver=_start_cursor, description="The cursor of the first edge; null where the page is empty."
-    )
-    end_cursor: str | None = strawberry.field(
-        resolver=_end_cursor, description="The cursor of the last edge; null where the page is empty."
-    )
-
-
-def _cursor(root: "Edge[Any]") -> str:
-    return root.order.cursor(root.row)
-
-
-def _node(root: "Edge[T]") -> T:
-    node: T = root.wrap(root.row)
-    return node
+    has_next_page: bool = derived(_has_next_page, "Whether the list goes on after this page.")
+    has_previous_page: bool = derived(_has_previous_page, "Whether the list has anything before this page.")
+    start_cursor: str | None = derived(_start_cursor, "The cursor of the first edge; null where the page is empty.")
+    end_cursor: str | None = derived(_end_cursor, "The cursor of the last edge; null where the page is empty.")
 
 
 @strawberry.type(description="One place in a list.")
@@ -166,27 +175,16 @@ class Edge(Generic[T]):
     order: strawberry.Private[Order]
     wrap: strawberry.Private[Callable[[Record], Any]]
 
-    cursor: str = strawberry.field(
-        resolver=_cursor, description="Opaque; good for `after` and `before` of the same list in the same order."
+    cursor: str = derived(
+        lambda edge: edge.order.cursor(edge.row),
+        "Opaque; good for `after` and `before` of the same list in the same order.",
     )
-    node: T = strawberry.field(resolver=_node, description="What stands there.")
+    node: T = derived_rows(lambda edge: edge.row, lambda edge: edge.wrap(edge.row), "What stands there.")
 
 
-def _edges(root: "Connection[T]") -> list[Edge[T]]:
-    listing = root.listing
+def _edges(connection: "Connection[T]") -> list[Edge[T]]:
+    listing = connection.listing
     return [Edge(row=row, order=listing.request.order, wrap=listing.wrap) for row in listing.page.rows]
-
-
-def _nodes(root: "Connection[T]") -> list[T]:
-    return [root.listing.wrap(row) for row in root.listing.page.rows]
-
-
-def _page_info(root: "Connection[T]") -> PageInfo:
-    return PageInfo(listing=root.listing)
-
-
-async def _total_count(root: "Connection[T]") -> int:
-    return await root.listing.count()
 
 
 @strawberry.type(description="A page of a list; the list itself may be longer.")
@@ -195,12 +193,18 @@ class Connection(Generic[T]):
 
     listing: strawberry.Private[Listing[Any]]
 
-    edges: list[Edge[T]] = strawberry.field(resolver=_edges, description="The page with the cursor of each place.")
-    nodes: list[T] = strawberry.field(resolver=_nodes, description="The page without cursors.")
-    page_info: PageInfo = strawberry.field(resolver=_page_info, description="Where the page lies in the list.")
-    total_count: int = strawberry.field(
-        resolver=_total_count,
-        description="How many there are in the whole list; counted only where it is selected.",
+    edges: list[Edge[T]] = derived(_edges, "The page with the cursor of each place.")
+    nodes: list[T] = derived_rows(
+        lambda connection: connection.listing.page.rows,
+        lambda connection: [connection.listing.wrap(row) for row in connection.listing.page.rows],
+        "The page without cursors.",
+    )
+    page_info: PageInfo = derived(
+        lambda connection: PageInfo(listing=connection.listing), "Where the page lies in the list."
+    )
+    total_count: int = derived(
+        lambda connection: connection.listing.count(),
+        "How many there are in the whole list; counted only where it is selected.",
         directives=[COUNT],
     )
 
@@ -219,38 +223,25 @@ async def whole_list(
     wrap: Callable[[Record], T],
 ) -> Connection[T]:
     """Return one page of a list that belongs to nobody."""
-    database, viewer = context.database, context.viewer
-    page = await of.page(database, viewer, page_columns(needed, request.order), given, request)
-    listing = Listing(
-        page,
-        request,
-        wrap,
-        count=lambda: context.loaders.count(of, given),
-        behind=lambda: of.behind(database, viewer, given, request),
-    )
-    return Connection(listing=listing)
+    page = await of.page(context.reader, context.viewer, page_columns(needed, request.order), given, request)
+    return Connection(listing=Listing(context, of, given, request, wrap, page, None))
 
 
-async def list_of_parent(
+def list_of_parent(
     context: Context,
     of: KeysetList,
-    parent_id: int,
     needed: Columns,
     given: Filter,
     request: PageRequest,
     wrap: Callable[[Record], T],
-) -> Connection[T]:
-    """Return one page of a parent's list; the parents of a level are answered by one statement."""
-    loaders = context.loaders
-    page = await loaders.page_by_parent(of, page_columns(needed, request.order), given, request).load(parent_id)
-    listing = Listing(
-        page,
-        request,
-        wrap,
-        count=lambda: loaders.count_by_parent(of, given).load(parent_id),
-        behind=lambda: loaders.behind_by_parent(of, given, request).load(parent_id),
-    )
-    return Connection(listing=listing)
+) -> Loading:
+    """Say how one page of a parent's list is loaded; the parents of a level are answered by one statement."""
+
+    def connection(page: Page, parent_id: int) -> Connection[T]:
+        return Connection(listing=Listing(context, of, given, request, wrap, page, parent_id))
+
+    columns = page_columns(needed, request.order)
+    return Loading(context.loaders.page_by_parent(of, columns, given, request), connection)
 
 
 First = Annotated[

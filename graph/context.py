@@ -11,8 +11,10 @@ from typing import TypeVar
 import strawberry
 
 from db.engine import Database, Transaction
+from db.errors import Unavailable
 from db.pages import Columns
 from db.settings import Settings
+from db.statements import Reader
 from db.viewer import Viewer
 from graph.loaders import Loaders
 from graph.passwords import PasswordHasher
@@ -38,15 +40,24 @@ class Context:
 
     Attributes:
         viewer: who asks. A sign-in changes it, so that the payload shows what the new viewer may see.
+        snapshot: the one state of the database that the operation sees; None where each statement sees the newest.
+        committing: whether a COMMIT was sent, so that an operation that ends early may have written.
     """
 
     services: Services
     viewer: Viewer
     selection: Selection
+    snapshot: Reader | None = None
     loaders: Loaders = field(init=False)
+    committing: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        self.loaders = Loaders(self.services.database, self.viewer)
+        self.loaders = Loaders(self.reader, self.viewer)
+
+    @property
+    def reader(self) -> Reader:
+        """What queries read through: the snapshot where there is one, else the pool."""
+        return self.snapshot or self.services.database
 
     @property
     def database(self) -> Database:
@@ -56,12 +67,23 @@ class Context:
     def become(self, viewer: Viewer) -> None:
         """Go on as `viewer`, with loaders that have seen nothing as anybody else."""
         self.viewer = viewer
-        self.loaders = Loaders(self.database, viewer)
+        self.loaders = Loaders(self.reader, viewer)
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` as one transaction; whatever was loaded before is forgotten, for it may be outdated."""
+        before = self.committing
+
+        async def then_commit(transaction: Transaction) -> T:
+            self.committing = before  # of a conflict at COMMIT nothing has happened
+            result = await work(transaction)
+            self.committing = True
+            return result
+
         try:
-            return await self.database.write(work)
+            return await self.database.write(then_commit)
+        except Exception as error:
+            self.committing = before or (isinstance(error, Unavailable) and error.outcome_unknown)
+            raise
         finally:
             self.loaders.clear()
 
@@ -71,5 +93,4 @@ Info = strawberry.Info[Context, None]
 
 def columns_below(info: Info, row_type: str, *always: str) -> Columns:
     """Return the columns of `row_type` that the selection below this field needs, with those that are `always` read."""
-    needed = info.context.selection.columns(str(info.path.typename), info.field_name, row_type)
-    return tuple(sorted({*needed, *always})) if always else needed
+    return info.context.selection.columns(str(info.path.typename), info.field_name, row_type, always)

@@ -7,18 +7,21 @@ build time, from the project's own operations, and where the settings say `only`
 
 import hashlib
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
-from cachetools import LRUCache
 from graphql import GraphQLError
 
 from db.settings import Settings, SettingsError
+from graph.segmented_cache import SegmentedCache
 
 LEARNED_BYTES_MAX = 4_194_304
+LEARNED_ON_PROBATION_BYTES_MAX = 1_048_576
 LEARNED_LENGTH_MAX = 50_000
+HASH_PREFIX = "sha256:"
 APOLLO_FORMAT = "apollo-persisted-query-manifest"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -34,7 +37,10 @@ class Documents:
         self._only = settings.trusted_documents == "only"
         if self._only and path is None:
             raise SettingsError("FOLIO_TRUSTED_DOCUMENTS is 'only', and FOLIO_TRUSTED_DOCUMENTS_FILE names no manifest")
-        self._learned: LRUCache[str, str] = LRUCache(LEARNED_BYTES_MAX, getsizeof=len)
+        self._learned: SegmentedCache[str, str] = SegmentedCache(
+            protected_bytes_max=LEARNED_BYTES_MAX - LEARNED_ON_PROBATION_BYTES_MAX,
+            probation_bytes_max=LEARNED_ON_PROBATION_BYTES_MAX,
+        )
 
     def text(self, query: str | None, extensions: Mapping[str, Any]) -> str:
         """Return the text of the document that a request means.
@@ -50,7 +56,7 @@ class Documents:
                 raise _refusal("persistedQuery should be {version: 1, sha256Hash: 64 lower-case hex digits}")
             return self._persisted(query, name)
         if name is not None:
-            known = self._trusted.get(name.removeprefix("sha256:")) if isinstance(name, str) else None
+            known = self._trusted.get(name.removeprefix(HASH_PREFIX)) if isinstance(name, str) else None
             if known is None:
                 raise _refusal("documentId names no document of the manifest", "DOCUMENT_NOT_FOUND")
             return known
@@ -65,8 +71,9 @@ class Documents:
         if hashlib.sha256(query.encode()).hexdigest() != sha256:
             raise _refusal("sha256Hash is not the hash of query")
         text = self._allowed(query)
-        if len(text) <= LEARNED_LENGTH_MAX and not self._only:
-            self._learned[sha256] = text
+        # A client may send text and hash each time: what is known already is not put on probation again.
+        if len(text) <= LEARNED_LENGTH_MAX and not self._only and self._learned.get(sha256) is None:
+            self._learned.put(sha256, text, sys.getsizeof(text) + sys.getsizeof(sha256))
         return text
 
     def _allowed(self, query: str) -> str:
@@ -98,7 +105,10 @@ def read_manifest(path: Path) -> dict[str, str]:
     texts = isinstance(parsed, dict) and all(isinstance(part, str) for pair in parsed.items() for part in pair)
     if not texts:
         raise SettingsError(f"the manifest {path} should be an object from hash to document")
-    return dict(parsed)
+    by_hash = {name.removeprefix(HASH_PREFIX): text for name, text in parsed.items()}
+    if len(by_hash) != len(parsed):
+        raise SettingsError(f"the manifest {path} names a document twice, with {HASH_PREFIX} and without")
+    return by_hash
 
 
 def _by_id(operations: object) -> dict[str, Any] | None:

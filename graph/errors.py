@@ -11,6 +11,7 @@ What the caller's input is refused for in a mutation is none of these: it is dat
 """
 
 import logging
+import re
 import secrets
 
 import asyncpg
@@ -19,6 +20,9 @@ from graphql import GraphQLError
 from db.errors import SignedOut, Unavailable
 
 logger = logging.getLogger(__name__)
+
+_REPEATED_OBJECT = re.compile(r"(?:[,;] f| F)ound: [\[{].*", re.DOTALL)
+_REPEATED_SECRET = re.compile(r"(Variable '\$[^:]*(?:password|token)[^:]*: .*? value): .*", re.DOTALL | re.IGNORECASE)
 
 
 class BadInput(GraphQLError):  # noqa: N818 - the code that clients read has the same words
@@ -60,6 +64,15 @@ def presented(error: GraphQLError, request_id: str) -> GraphQLError:
     logger.error("request %s: unexpected error %s at %s", request_id, error_id, error.path, exc_info=original)
     message = f"an unexpected error; it is logged under the id {error_id}"
     return _placed(error, message, {"code": "INTERNAL_SERVER_ERROR", "errorId": error_id})
+
+
+def without_values(message: str) -> str:
+    """Return what graphql-core says of an input, without the objects that it repeats: a sign-in has a password in it.
+
+    The field that is wrong is named, and so are those that are meant, where suggestions are on.
+    """
+    message = _REPEATED_OBJECT.sub(lambda found: "." if found[0][0] in ",;" else "", message)
+    return _REPEATED_SECRET.sub(r"\1.", message)
 
 
 def _without_row_data(error: BaseException | None) -> None:

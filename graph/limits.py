@@ -30,6 +30,7 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
@@ -53,8 +54,12 @@ COST_MAX = 25_000
 SENSITIVE_ROOT_FIELDS_MAX = 1
 SELECTIONS_MAX = 500
 
+# What a document takes from the budgets that is no valid one of the schema, or larger than a limit: it has no price of
+# its own, and parsing and validating it keeps the event loop as busy as an operation of about this price.
+REFUSED_COST = 10
+
 # Each attempt at one of these costs a password hash, or gives one more guess.
-SENSITIVE_ROOT_FIELDS = frozenset({"signIn", "refreshSession", "createUser", "createUsers"})
+SENSITIVE_ROOT_FIELDS = frozenset({"signIn", "refreshSession", "createUser", "createUsers", "updateUser"})
 
 LENGTH_MAX = 100
 PRICES_KEPT_MAX = 64
@@ -125,12 +130,16 @@ def check_written(document: DocumentNode) -> None:
     on the event loop. 600 times `users { nodes { id } }` took seconds; within this limit it is far below one.
 
     Raises:
-        GraphQLError: there are more than SELECTIONS_MAX.
+        GraphQLError: there are more than SELECTIONS_MAX, or there is nothing where something should be selected.
     """
     written = 0
     pending = [one.selection_set for one in document.definitions if isinstance(one, ExecutableDefinitionNode)]
     while pending:
-        selections = pending.pop().selections
+        selection_set = pending.pop()
+        selections = selection_set.selections
+        if not selections:  # graphql-core's parser lets them pass, and the specification does not
+            message = "Syntax Error: Expected a field or a fragment, found '}'."
+            raise GraphQLError(message, selection_set, extensions={"code": "GRAPHQL_PARSE_FAILED"})
         written += len(selections)
         pending += [
             one.selection_set
@@ -192,6 +201,15 @@ class Pricing:
         self._known[self._key(variables)] = price
         return price
 
+    def dearest(self) -> tuple[Price, tuple[str, ...]]:
+        """Return the highest price that any client can make of it, but for those that override defaults.
+
+        Also returned are the variables that decide it: lists have the most items where they say how many.
+        """
+        self.price({})
+        deciding = tuple(name for name in self._slicing or () if self._defaults.get(name) is None)
+        return self.price(dict.fromkeys(deciding, LENGTH_MAX)), deciding
+
     def _values(self, variables: Mapping[str, Any]) -> dict[str, int | None]:
         return self._defaults | {name: _whole(value) for name, value in variables.items()}
 
@@ -248,7 +266,8 @@ class _Walk:
         counted = Measure(depth=1, fields=1, aliases=node.alias is not None, directives=len(node.directives or ()))
         if definition is None:
             return counted
-        counted.sensitive = parent is self._schema.mutation_type and name in SENSITIVE_ROOT_FIELDS
+        if parent is self._schema.mutation_type and name in SENSITIVE_ROOT_FIELDS:
+            counted.sensitive = int(name != "updateUser" or _may_give_password(node))
         target = get_named_type(definition.type)
         below = Measure()
         if node.selection_set is not None and isinstance(target, GraphQLObjectType | GraphQLInterfaceType):
@@ -287,6 +306,15 @@ class _Walk:
             length = _integer(value)
         # What lies outside is refused by the field itself, with a better word than the price's.
         return None if length is None else min(max(length, 0), LENGTH_MAX)
+
+
+def _may_give_password(node: FieldNode) -> bool:
+    """Say whether an updateUser may set a password: where its input is a variable, the document does not tell."""
+    inputs = [one.value for one in node.arguments or ()]
+    return any(
+        not isinstance(one, ObjectValueNode) or any(given.name.value == "password" for given in one.fields)
+        for one in inputs
+    )
 
 
 def _weight(definition: GraphQLField) -> int:

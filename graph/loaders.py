@@ -7,15 +7,15 @@ cache. Batches are not limited in size, so that a level is one statement however
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from aiodataloader import DataLoader
 from asyncpg import Record
 
 from db.accounts import accounts_by_ids, far_ends_by_ids
-from db.engine import Database
 from db.pages import Columns, Filter, KeysetList, Page, PageRequest
 from db.posts import posts_by_ids
+from db.statements import Reader
 from db.transactions import transactions_by_ids
 from db.users import profiles_by_user_ids, users_by_ids
 from db.viewer import Viewer
@@ -23,16 +23,59 @@ from graph.observing.current import batch_observed
 
 T = TypeVar("T")
 Batch = Callable[[list[int]], Awaitable[Sequence[T]]]
-Rows = DataLoader[int, Record | None]
+
+
+class EdgeLoader(Generic[T]):
+    """Loads values by their keys: a whole level at once, or one by one, and then aiodataloader makes the batches.
+
+    What was loaded one way is known the other way. A loader belongs to one operation.
+    """
+
+    __slots__ = ("_batch", "_by_one", "_known", "_name", "_running")
+
+    def __init__(self, name: str, batch: Batch[T], running: set[asyncio.Task[Any]]) -> None:
+        self._name = name
+        self._batch = batch
+        self._running = running
+        self._known: dict[int, T] = {}
+        self._by_one: DataLoader[int, T] | None = None
+
+    async def load_level(self, keys: Sequence[int]) -> list[T]:
+        """Return the value of each of `keys`, which are distinct; those that are not known yet are one batch."""
+        known = self._known
+        missing = [key for key in keys if key not in known] if known else list(keys)
+        if missing:
+            with batch_observed(self._name, len(missing)):
+                known.update(zip(missing, await self._batch(missing), strict=True))
+        return [known[key] for key in keys]
+
+    def load(self, key: int) -> Awaitable[T]:
+        """Return the value of one key, which joins the batch that goes out when nothing else can go on."""
+        if self._by_one is None:
+            self._by_one = DataLoader(self._load_batch)
+        return self._by_one.load(key)
+
+    async def _load_batch(self, keys: list[int]) -> list[T]:
+        # aiodataloader runs each batch as a task of its own, which outlives the field that asked.
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            return await self.load_level(keys)
+        finally:
+            self._running.discard(task)
+
+
+Rows = EdgeLoader[Record | None]
 
 
 class Loaders:
     """All loaders of one operation, made when they are first asked for."""
 
-    def __init__(self, database: Database, viewer: Viewer) -> None:
-        self._database = database
+    def __init__(self, reader: Reader, viewer: Viewer) -> None:
+        self._reader = reader
         self._viewer = viewer
-        self._made: dict[Hashable, DataLoader[int, Any]] = {}
+        self._made: dict[Hashable, EdgeLoader[Any]] = {}
         self._counts: dict[Hashable, asyncio.Future[int]] = {}
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -48,87 +91,66 @@ class Loaders:
 
     def user_by_id(self, columns: Columns) -> Rows:
         """Load a user."""
-        return self._loader(
-            ("user_by_id", columns), lambda ids: users_by_ids(self._database, self._viewer, columns, ids)
-        )
+        return self._loader(("user_by_id", columns), lambda ids: users_by_ids(self._reader, self._viewer, columns, ids))
 
     def profile_by_user(self, columns: Columns) -> Rows:
         """Load the profile of a user."""
-        return self._loader(
-            ("profile_by_user", columns), lambda ids: profiles_by_user_ids(self._database, columns, ids)
-        )
+        return self._loader(("profile_by_user", columns), lambda ids: profiles_by_user_ids(self._reader, columns, ids))
 
     def post_by_id(self, columns: Columns) -> Rows:
         """Load a post that the viewer may see."""
-        return self._loader(
-            ("post_by_id", columns), lambda ids: posts_by_ids(self._database, self._viewer, columns, ids)
-        )
+        return self._loader(("post_by_id", columns), lambda ids: posts_by_ids(self._reader, self._viewer, columns, ids))
 
     def account_by_id(self, columns: Columns) -> Rows:
         """Load an account that the viewer may see."""
         return self._loader(
-            ("account_by_id", columns), lambda ids: accounts_by_ids(self._database, self._viewer, columns, ids)
+            ("account_by_id", columns), lambda ids: accounts_by_ids(self._reader, self._viewer, columns, ids)
         )
 
     def far_end_by_id(self, columns: Columns) -> Rows:
         """Load an account at either end of a transaction that the viewer may see."""
         return self._loader(
-            ("far_end_by_id", columns), lambda ids: far_ends_by_ids(self._database, self._viewer, columns, ids)
+            ("far_end_by_id", columns), lambda ids: far_ends_by_ids(self._reader, self._viewer, columns, ids)
         )
 
     def transaction_by_id(self, columns: Columns) -> Rows:
         """Load a transaction that the viewer may see."""
         return self._loader(
-            ("transaction_by_id", columns), lambda ids: transactions_by_ids(self._database, self._viewer, columns, ids)
+            ("transaction_by_id", columns), lambda ids: transactions_by_ids(self._reader, self._viewer, columns, ids)
         )
 
-    def page_by_parent(
-        self, of: KeysetList, columns: Columns, given: Filter, request: PageRequest
-    ) -> DataLoader[int, Page]:
+    def page_by_parent(self, of: KeysetList, columns: Columns, given: Filter, request: PageRequest) -> EdgeLoader[Page]:
         """Load the same page of the list of a parent."""
         return self._loader(
             (of.edge, of, columns, _key(given), request),
-            lambda ids: of.pages_by_parent(self._database, self._viewer, columns, given, request, ids),
+            lambda ids: of.pages_by_parent(self._reader, self._viewer, columns, given, request, ids),
         )
 
-    def count_by_parent(self, of: KeysetList, given: Filter) -> DataLoader[int, int]:
+    def count_by_parent(self, of: KeysetList, given: Filter) -> EdgeLoader[int]:
         """Load how many rows the list of a parent has."""
         return self._loader(
             (f"{of.edge}_count", of, _key(given)),
-            lambda ids: of.counts_by_parent(self._database, self._viewer, given, ids),
+            lambda ids: of.counts_by_parent(self._reader, self._viewer, given, ids),
         )
 
-    def behind_by_parent(self, of: KeysetList, given: Filter, request: PageRequest) -> DataLoader[int, bool]:
+    def behind_by_parent(self, of: KeysetList, given: Filter, request: PageRequest) -> EdgeLoader[bool]:
         """Load whether the list of a parent has rows behind the page."""
         return self._loader(
             (f"{of.edge}_behind", of, _key(given), request),
-            lambda ids: of.behind_by_parent(self._database, self._viewer, given, request, ids),
+            lambda ids: of.behind_by_parent(self._reader, self._viewer, given, request, ids),
         )
 
     def count(self, of: KeysetList, given: Filter) -> Awaitable[int]:
         """Count a whole list, once however many fields ask."""
         key = (of, _key(given))
         if key not in self._counts:
-            self._counts[key] = asyncio.ensure_future(of.count(self._database, self._viewer, given))
+            self._counts[key] = asyncio.ensure_future(of.count(self._reader, self._viewer, given))
         return asyncio.shield(self._counts[key])
 
-    def _loader(self, key: tuple[str, *tuple[Hashable, ...]], batch: Batch[T]) -> DataLoader[int, T]:
-        name = key[0]
+    def _loader(self, key: tuple[str, *tuple[Hashable, ...]], batch: Batch[T]) -> EdgeLoader[T]:
         loader = self._made.get(key)
         if loader is None:
-
-            async def load(ids: list[int]) -> list[T]:
-                # aiodataloader runs each batch as a task of its own, which outlives the field that asked.
-                task = asyncio.current_task()
-                assert task is not None
-                self._running.add(task)
-                try:
-                    with batch_observed(name, len(ids)):
-                        return list(await batch(ids))
-                finally:
-                    self._running.discard(task)
-
-            loader = self._made[key] = DataLoader(load)
+            loader = self._made[key] = EdgeLoader(key[0], batch, self._running)
         return loader
 
 

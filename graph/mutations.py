@@ -27,7 +27,7 @@ CODES = {
     "VERSION_CONFLICT": "It has changed since `expectedVersion` was read.",
     "USER_OWNS_ACCOUNTS": "The user owns an account, and the ledger is never cut.",
     "AUTHOR_NOT_FOUND": "There is no such user, or the viewer may not write as them.",
-    "INVALID_TITLE": "Blank, or longer than 200 characters.",
+    "INVALID_TITLE": "Without a visible character, or longer than 200 characters.",
     "INVALID_CONTENT": "Longer than 100,000 characters.",
     "UNKNOWN_CURRENCY": "Not a currency of ISO 4217 that has a minor unit.",
     "TOO_MANY_ACCOUNTS": "The user has as many accounts as a user may have.",

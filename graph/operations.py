@@ -1,44 +1,59 @@
-"""Operations: parsed and validated once for each text, then executed by graphql-core over Strawberry's resolvers.
+"""Operations: parsed, validated and priced once for each text, then run by one of the engines (`graph.engines`).
 
 Strawberry's own `Schema.execute` parses and validates at every request and runs its extension machinery around both;
-nothing here needs that, so the parsed document goes to graphql-core directly. The cache is bounded, and holds
-documents that failed too: a client that repeats a broken query costs a look-up.
+nothing here needs that. The cache is bounded by the memory that
+it takes, and holds documents that failed too: a client that repeats a broken query costs a look-up.
 """
 
-import asyncio
 import hashlib
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cachetools import LRUCache
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    FieldNode,
     FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLError,
     GraphQLSchema,
+    InlineFragmentNode,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     OperationType,
+    SelectionSetNode,
     StringValueNode,
     ValidationRule,
-    execute,
     parse,
     specified_rules,
     validate,
 )
 
 from db.viewer import Viewer
-from graph.context import Context, Services
+from graph.context import Services
+from graph.engines import COMPILED_FROM, Engines, Execution
+from graph.errors import without_values
 from graph.limits import Price, Pricing, check_written
 from graph.observing.deprecations import deprecated_coordinates
-from graph.selection import Selection
+from graph.segmented_cache import SegmentedCache
 
-OPERATIONS_CACHED_MAX = 1000
+OPERATIONS_CACHED_BYTES_MAX = 67_108_864
+OPERATIONS_ON_PROBATION_BYTES_MAX = 8_388_608
 OPERATION_CACHED_LENGTH_MAX = 50_000
+INTROSPECTED_BYTES_MAX = 4_194_304
 TOKENS_MAX = 10_000
 VALIDATION_ERRORS_MAX = 20
+
+# What a parsed document takes in memory follows its tokens, not its characters: a node, its place and the token itself,
+# 260 to 550 bytes measured. What is known of an operation beside its document took 15 to 23 KB, a kept error up to 1.9.
+TOKEN_BYTES = 550
+PREPARED_BYTES = 24_576
+ERROR_BYTES = 2_048
+
+_INTROSPECTION_FIELDS = frozenset({"__schema", "__type", "__typename"})
 
 
 class RequestRefused(Exception):  # noqa: N818 - as in db.errors
@@ -60,14 +75,15 @@ class Operation:
     Attributes:
         digest: of the document's text, to know it by where the text itself must not stand.
         deprecated: the schema coordinates that it uses although they are deprecated.
+        is_introspection: whether the schema alone decides its data, which is the same each time then.
     """
 
-    document: DocumentNode
     definition: OperationDefinitionNode
-    selection: Selection
+    execution: Execution
     pricing: Pricing
     digest: str
     deprecated: tuple[str, ...]
+    is_introspection: bool
 
     @property
     def name(self) -> str | None:
@@ -92,6 +108,14 @@ class Operation:
         return self.definition.operation is OperationType.QUERY
 
 
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """A valid document, with those of its operations that have been asked for."""
+
+    parsed: DocumentNode
+    operations: dict[str | None, Operation] = field(default_factory=dict)
+
+
 class NoNulRule(ValidationRule):
     """Refuses the character U+0000 in a string: PostgreSQL's text holds every character but this one."""
 
@@ -109,19 +133,39 @@ class Operations:
         misses: how often it was not.
     """
 
-    def __init__(self, schema: GraphQLSchema, *, introspection: bool, suggestions: bool) -> None:
+    def __init__(
+        self, schema: GraphQLSchema, *, introspection: bool, suggestions: bool, compiled_from: int = COMPILED_FROM
+    ) -> None:
         self._schema = schema
+        self.engines = Engines(schema, compiled_from=compiled_from, hide_suggestions=not suggestions)
         self._hide_suggestions = not suggestions
         self._rules = [*specified_rules, NoNulRule, *([] if introspection else [NoSchemaIntrospectionCustomRule])]
-        self._documents: LRUCache[str, DocumentNode | RequestRefused] = LRUCache(OPERATIONS_CACHED_MAX)
-        self._operations: LRUCache[tuple[str, str | None], Operation] = LRUCache(OPERATIONS_CACHED_MAX)
+        self._documents: SegmentedCache[str, _Document | RequestRefused] = SegmentedCache(
+            protected_bytes_max=OPERATIONS_CACHED_BYTES_MAX, probation_bytes_max=OPERATIONS_ON_PROBATION_BYTES_MAX
+        )
+        self._introspected: LRUCache[tuple[str, str | None], bytes] = LRUCache(INTROSPECTED_BYTES_MAX, getsizeof=len)
         self.hits = 0
         self.misses = 0
 
     @property
     def size(self) -> int:
-        """How many operations are kept, prepared."""
-        return len(self._operations)
+        """How many documents are kept, prepared or refused."""
+        return len(self._documents)
+
+    @property
+    def size_bytes(self) -> int:
+        """About how many bytes they take."""
+        return self._documents.size_bytes
+
+    def kept(self, text: str, operation_name: str | None) -> Operation | None:
+        """Return the operation where it is there, prepared."""
+        document = self._documents.get(text)
+        if isinstance(document, _Document):
+            operation = document.operations.get(operation_name)
+            if operation is not None:
+                self.hits += 1
+                return operation
+        return None
 
     def find(self, text: str, operation_name: str | None) -> Operation:
         """Return the operation of a document that is to run.
@@ -129,28 +173,24 @@ class Operations:
         Raises:
             RequestRefused: the document is no valid one of this schema, or does not say which operation is meant.
         """
-        key = (text, operation_name)
-        operation = self._operations.get(key)
-        if operation is not None:
-            self.hits += 1
-            return operation
-        self.misses += 1
-        operation = self._chosen(text, self._valid(text), operation_name)
-        if len(text) <= OPERATION_CACHED_LENGTH_MAX:
-            self._operations[key] = operation
+        operation = self.kept(text, operation_name)
+        if operation is None:
+            self.misses += 1
+            document = self._valid(text)
+            operation = document.operations[operation_name] = self._chosen(text, document.parsed, operation_name)
         return operation
 
-    def _valid(self, text: str) -> DocumentNode:
+    def _valid(self, text: str) -> _Document:
         known = self._documents.get(text)
         if known is None:
             known = self._checked(text)
             if len(text) <= OPERATION_CACHED_LENGTH_MAX:
-                self._documents[text] = known
+                self._documents.put(text, known, _size_bytes(text, known))
         if isinstance(known, RequestRefused):
             raise RequestRefused(*known.errors)
         return known
 
-    def _checked(self, text: str) -> DocumentNode | RequestRefused:
+    def _checked(self, text: str) -> _Document | RequestRefused:
         try:
             document = parse(text, max_tokens=TOKENS_MAX)
         except GraphQLError as error:
@@ -168,7 +208,7 @@ class Operations:
         )
         if errors:
             return RequestRefused(*(_kept(error, "GRAPHQL_VALIDATION_FAILED") for error in errors))
-        return document
+        return _Document(document)
 
     def _chosen(self, text: str, document: DocumentNode, operation_name: str | None) -> Operation:
         definitions = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
@@ -186,13 +226,23 @@ class Operations:
             raise _which("the document has no operation, only fragments")
         fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
         return Operation(
-            document,
             definition,
-            Selection(self._schema, definition, fragments),
+            self.engines.execution(document, definition, fragments),
             Pricing(self._schema, definition, fragments),
             text_digest(text),
             deprecated_coordinates(self._schema, document, definition.name.value if definition.name else None),
+            not definition.variable_definitions
+            and _root_fields(definition.selection_set, fragments) <= _INTROSPECTION_FIELDS,
         )
+
+    def introspected(self, operation: Operation) -> bytes | None:
+        """Return the data, as JSON, of an introspection that has been answered before."""
+        return self._introspected.get((operation.digest, operation.name))
+
+    def keep_introspected(self, operation: Operation, data: bytes) -> None:
+        """Keep the data of an introspection, as JSON: the objects would take many times as much."""
+        if len(data) <= INTROSPECTED_BYTES_MAX:
+            self._introspected[operation.digest, operation.name] = data
 
     async def run(
         self, operation: Operation, variables: Mapping[str, Any], services: Services, viewer: Viewer
@@ -202,24 +252,49 @@ class Operations:
         Raises:
             RequestRefused: the variables do not fit the operation, so that it never ran.
         """
-        context = Context(services, viewer, operation.selection)
-        outcome = execute(
-            self._schema,
-            operation.document,
-            context_value=context,
-            variable_values=dict(variables),
-            operation_name=operation.name,
-            hide_suggestions=self._hide_suggestions,
-        )
-        try:
-            result: ExecutionResult = await outcome if not isinstance(outcome, ExecutionResult) else outcome
-        except asyncio.CancelledError:
-            context.loaders.cancel()
-            raise
+        result = await self.engines.run(operation.execution, dict(variables), services, viewer)
         # Errors of fields have a path; what was wrong before the first field ran has none.
         if result.data is None and result.errors and all(error.path is None for error in result.errors):
             raise RequestRefused(*(_coded(error, "BAD_USER_INPUT") for error in result.errors))
         return result
+
+
+def _size_bytes(text: str, known: _Document | RequestRefused) -> int:
+    """Return about how many bytes of memory it takes to keep what is known of a document.
+
+    A document may name many operations, which are prepared as they are asked for; all of them are counted at once.
+    """
+    held = sys.getsizeof(text)
+    if isinstance(known, RequestRefused):
+        return held + sum(ERROR_BYTES + sys.getsizeof(error.message) for error in known.errors)
+    operations = sum(isinstance(one, OperationDefinitionNode) for one in known.parsed.definitions)
+    return held + TOKEN_BYTES * _token_count(known.parsed) + PREPARED_BYTES * operations
+
+
+def _token_count(document: DocumentNode) -> int:
+    count = 0
+    token = document.loc.start_token if document.loc else None
+    while token is not None:
+        count += 1
+        token = token.next
+    return count
+
+
+def _root_fields(root: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> set[str]:
+    """Return the names of an operation's root fields, also where fragments spread them."""
+    fields: set[str] = set()
+    spread: set[str] = set()
+    pending = [root]
+    while pending:
+        for one in pending.pop().selections:
+            if isinstance(one, FieldNode):
+                fields.add(one.name.value)
+            elif isinstance(one, InlineFragmentNode):
+                pending.append(one.selection_set)
+            elif isinstance(one, FragmentSpreadNode) and one.name.value not in spread:
+                spread.add(one.name.value)
+                pending.append(fragments[one.name.value].selection_set)
+    return fields
 
 
 def text_digest(text: str) -> str:
@@ -230,13 +305,15 @@ def text_digest(text: str) -> str:
 def _coded(error: GraphQLError, code: str) -> GraphQLError:
     if not error.extensions:
         error.extensions = {"code": code}
+    error.message = without_values(error.message)
     return error
 
 
 def _kept(error: GraphQLError, code: str) -> GraphQLError:
     """Return `error` as it may be kept: its nodes and its traceback would keep the whole parsed document alive."""
     extensions = error.extensions or {"code": code}
-    return GraphQLError(error.message, source=error.source, positions=error.positions, extensions=extensions)
+    message = without_values(error.message)
+    return GraphQLError(message, source=error.source, positions=error.positions, extensions=extensions)
 
 
 def _which(message: str) -> RequestRefused:

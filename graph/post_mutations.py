@@ -30,7 +30,7 @@ class CreatePostInput:
     author_id: strawberry.ID | None = strawberry.field(
         default=None, description="Defaults to the viewer; another author only for administrators."
     )
-    title: str = strawberry.field(description="1 to 200 characters, not only white space.")
+    title: str = strawberry.field(description="1 to 200 characters, at least one of them visible.")
     content: str = strawberry.field(description="At most 100,000 characters.")
     published: bool = strawberry.field(default=False, description="Whether everyone may read it from now on.")
 
@@ -235,7 +235,9 @@ async def _create(
             lambda transaction: repository.create_posts(transaction, context.viewer, columns, posts)
         )
     except Refusal as refusal:
-        return [], [refusal.below("posts", "0")]
+        # The author of one of them went meanwhile; of several, the database does not say whose.
+        place = ("posts", "0", *refusal.field) if len(posts) == 1 else ("posts",)
+        return [], [Refusal(refusal.code, place, refusal.message)]
     return [Post(row=row) for row in rows], []
 
 

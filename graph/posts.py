@@ -27,7 +27,8 @@ from graph.connections import (
 from graph.context import Info, columns_below
 from graph.cost import COUNT, PAGE, ListSize
 from graph.errors import BadInput
-from graph.fields import column, computed, identity
+from graph.execution import JOINS, Loading
+from graph.fields import column, edge, found, identity
 from graph.ids import Kind, parse
 from graph.nodes import DateTimeRange, IntRange, Node, given
 from graph.users import User
@@ -40,12 +41,13 @@ NUMBERED_PAGE = ListSize(
 STALE = {"code": "CONCURRENT_CHANGE"}
 
 
-async def _author(root: "Post", info: Info) -> User:
-    row = await info.context.loaders.user_by_id(columns_below(info, "User", "id")).load(root.row["author_id"])
-    if row is None:
-        # Deleted between the two statements, and its posts with it. The contract has no null here, so an error it is.
-        raise GraphQLError("the author was deleted a moment ago, and this post too; ask again", extensions=STALE)
-    return User(row=row)
+def _author(info: Info) -> Loading:
+    return Loading(info.context.loaders.user_by_id(columns_below(info, "User", "id")))
+
+
+def _author_gone() -> GraphQLError:
+    # Deleted between the two statements, and its posts with it. The contract has no null here, so an error it is.
+    return GraphQLError("the author was deleted a moment ago, and this post too; ask again", extensions=STALE)
 
 
 @strawberry.type(description="A text by one user: a draft until it is published.")
@@ -59,7 +61,14 @@ class Post(Node):
     content: str = column("content", "At most 100,000 characters.")
     published: bool = column("published", "Whether everyone may read it; a draft is its author's alone.")
     views: int = column("views", "How often a view was recorded.")
-    author: User = computed(_author, ("author_id",), "Who wrote it.")
+    author: User = edge(
+        "author_id",
+        _author,
+        "Who wrote it.",
+        made=lambda row: User(row=row),
+        missing=_author_gone,
+        joined=repository.AUTHOR,
+    )
     created_at: datetime.datetime = column("created_at", "When it was created, as a draft or published.")
     updated_at: datetime.datetime = column("updated_at", "When it was last changed; a view changes nothing.")
     version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")
@@ -148,11 +157,11 @@ async def post_of_id(info: Info, post_id: int) -> Post | None:
     return None if row is None else Post(row=row)
 
 
-async def post(
+def _post(
     info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The post's id.")]
-) -> Post | None:
-    """Return one post."""
-    return await post_of_id(info, parse(id_, Kind.POST, "id"))
+) -> Loading:
+    loader = info.context.loaders.post_by_id(columns_below(info, "Post", "id"))
+    return Loading(loader, key=parse(id_, Kind.POST, "id"))
 
 
 async def posts(
@@ -215,7 +224,7 @@ async def posts_page(
         raise BadInput(f"page {page} begins behind post {OFFSET_MAX}; use the connection `posts` to go that deep")
     context, conditions = info.context, post_conditions(filter_)
     rows = await repository.numbered_page(
-        context.database,
+        context.reader,
         context.viewer,
         columns_below(info, "Post", "id"),
         conditions,
@@ -230,13 +239,14 @@ async def posts_page(
 class PostQueries:
     """The queries that read posts."""
 
-    post: Post | None = strawberry.field(
-        resolver=post, description="The post with this id; null where the viewer can see none."
+    post: Post | None = found(
+        _post, "The post with this id; null where the viewer can see none.", lambda row: Post(row=row)
     )
     posts: Connection[Post] = strawberry.field(
         resolver=posts,
         description="All posts that the viewer may see: published ones, and their own drafts.",
         directives=[PAGE],
+        metadata={JOINS: True},
     )
     posts_page: PaginatedPosts = strawberry.field(
         resolver=posts_page,

@@ -5,6 +5,9 @@ Every field of a row-backed type declares the columns it reads (`graph.fields`).
 places where a coordinate occurs share one answer, so that the loader behind it keeps one cache: the same user asked for
 at two places of an operation is read once, with the columns of both.
 
+Where a statement can join what a to-one edge leads to (`joins`), the columns of that row are asked for with a prefix
+(`author.username`), beside the edge's own: an edge below something that joins nothing has its loader as ever.
+
 Fields behind @skip and @include count, whatever their variables say: a column too many is cheap, one too few is a
 fault. Each pair of coordinate and fragment is visited once, so the walk is linear in the document however its fragments
 nest.
@@ -31,6 +34,7 @@ from graphql import (
 from strawberry.types.field import StrawberryField
 
 from db.pages import Columns
+from graph.execution.declarations import Edge, declaration_of, joins_of
 
 COLUMNS_METADATA = "columns"
 
@@ -47,44 +51,61 @@ class Selection:
         schema: GraphQLSchema,
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
+        *,
+        joins: bool = False,
     ) -> None:
         self._schema = schema
         self._fragments = fragments
+        self._joins = joins
         self._sinks: dict[Coordinate, Sink] = {}
-        self._visited: set[tuple[int, str, str]] = set()
-        self._answers: dict[tuple[str, str, str], Columns] = {}
+        self._visited: set[tuple[int, bool, str, str]] = set()
+        self._answers: dict[tuple[str, str, str, tuple[str, ...]], Columns] = {}
         root = schema.get_root_type(operation.operation)
         if root is not None:
-            self._walk(root, operation.selection_set, {})
+            self._walk(root, operation.selection_set, {}, joins=False)
 
-    def columns(self, parent_type: str, field: str, row_type: str) -> Columns:
-        """Return the columns of `row_type` that are needed below `parent_type.field`, in a fixed order."""
-        key = (parent_type, field, row_type)
+    @property
+    def row_types(self) -> frozenset[str]:
+        """The row-backed types that the operation reads."""
+        return frozenset(name for sink in self._sinks.values() for name in sink)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether all of it is one statement: one row of one type, without an edge."""
+        if len(self._sinks) != 1:
+            return False
+        ((parent, name),) = self._sinks
+        target = get_named_type(self._types(parent).fields[name].type)
+        return isinstance(target, GraphQLObjectType) and is_row_backed(target)
+
+    def columns(self, parent_type: str, field: str, row_type: str, always: tuple[str, ...] = ()) -> Columns:
+        """Return the columns of `row_type` needed below `parent_type.field`, with `always`, in a fixed order."""
+        key = (parent_type, field, row_type, always)
         answer = self._answers.get(key)
         if answer is None:
-            answer = tuple(sorted(self._sinks.get((parent_type, field), {}).get(row_type, ())))
-            self._answers[key] = answer
+            needed = self._sinks.get((parent_type, field), {}).get(row_type, ())
+            answer = self._answers[key] = tuple(sorted({*needed, *always}))
         return answer
 
-    def _walk(self, parent: Composite, selection_set: SelectionSetNode, sink: Sink) -> None:
+    def _walk(self, parent: Composite, selection_set: SelectionSetNode, sink: Sink, *, joins: bool) -> None:
         for node in selection_set.selections:
-            self._visit(parent, node, sink)
+            self._visit(parent, node, sink, joins=joins)
 
-    def _visit(self, parent: Composite, node: SelectionNode, sink: Sink) -> None:
+    def _visit(self, parent: Composite, node: SelectionNode, sink: Sink, *, joins: bool) -> None:
         if isinstance(node, FieldNode):
-            self._visit_field(parent, node, sink)
+            self._visit_field(parent, node, sink, joins=joins)
         elif isinstance(node, InlineFragmentNode):
             condition = node.type_condition.name.value if node.type_condition else None
-            self._walk(narrowed(self._schema, parent, condition), node.selection_set, sink)
+            self._walk(narrowed(self._schema, parent, condition), node.selection_set, sink, joins=joins)
         elif isinstance(node, FragmentSpreadNode):
             fragment = self._fragments[node.name.value]
-            visit = (id(sink), parent.name, node.name.value)
+            visit = (id(sink), joins, parent.name, node.name.value)
             if visit not in self._visited:
                 self._visited.add(visit)
                 within = narrowed(self._schema, parent, fragment.type_condition.name.value)
-                self._walk(within, fragment.selection_set, sink)
+                self._walk(within, fragment.selection_set, sink, joins=joins)
 
-    def _visit_field(self, parent: Composite, node: FieldNode, sink: Sink) -> None:
+    def _visit_field(self, parent: Composite, node: FieldNode, sink: Sink, *, joins: bool) -> None:
         name = node.name.value
         field = parent.fields.get(name)
         if field is None:
@@ -96,15 +117,45 @@ class Selection:
         target = get_named_type(field.type)
         if node.selection_set is None or not isinstance(target, GraphQLObjectType | GraphQLInterfaceType):
             return
+        if joins and isinstance(parent, GraphQLObjectType) and isinstance(target, GraphQLObjectType):
+            declared = declaration_of(field)
+            if isinstance(declared, Edge) and declared.joined is not None:
+                self._join(target, node.selection_set, declared.joined, sink.setdefault(parent.name, set()), set())
         # Connections, edges, pages and payloads only wrap rows: what is below them belongs to the field that led there.
         opens = self._is_root(parent) or is_row_backed(parent)
-        self._walk(target, node.selection_set, self._sinks.setdefault((parent.name, name), {}) if opens else sink)
+        below = self._sinks.setdefault((parent.name, name), {}) if opens else sink
+        self._walk(target, node.selection_set, below, joins=self._joins and joins_of(field) if opens else joins)
+
+    def _join(
+        self,
+        target: GraphQLObjectType,
+        selection_set: SelectionSetNode,
+        prefix: str,
+        needed: set[str],
+        visited: set[str],
+    ) -> None:
+        """Add the columns of a row that is joined, as far as they can be read where it is."""
+        for node in selection_set.selections:
+            if isinstance(node, FieldNode):
+                field = target.fields.get(node.name.value)
+                columns = declared_columns(field) if field is not None else None
+                needed.update(prefix + name for name in columns or ())
+            elif isinstance(node, InlineFragmentNode):
+                self._join(target, node.selection_set, prefix, needed, visited)
+            elif isinstance(node, FragmentSpreadNode) and node.name.value not in visited:
+                visited.add(node.name.value)
+                self._join(target, self._fragments[node.name.value].selection_set, prefix, needed, visited)
 
     def _concrete(self, parent: Composite) -> Iterator[GraphQLObjectType]:
         if isinstance(parent, GraphQLObjectType):
             yield parent
         elif is_abstract_type(parent):
             yield from self._schema.get_possible_types(parent)
+
+    def _types(self, name: str) -> GraphQLObjectType:
+        type_ = self._schema.get_type(name)
+        assert isinstance(type_, GraphQLObjectType)
+        return type_
 
     def _is_root(self, parent: Composite) -> bool:
         schema = self._schema

@@ -227,7 +227,7 @@ async def _create(info: Info, inputs: Sequence[CreateUserInput]) -> tuple[list[U
             lambda transaction: repository.create_users(transaction, context.viewer, columns, users)
         )
     except Refusal as refusal:
-        return [], await _taken(context, users) or [refusal.below("users", "0")]
+        return [], await _taken(context, users) or [_of_one(refusal, len(users))]
     return [User(row=row) for row in rows], []
 
 
@@ -281,6 +281,11 @@ async def _taken(context: Context, users: Sequence[NewUser]) -> list[Refusal]:
             message = "another user has this username"
             refusals.append(Refusal("USERNAME_TAKEN", ("users", str(index), "username"), message))
     return refusals
+
+
+def _of_one(refusal: Refusal, users: int) -> Refusal:
+    """Return a constraint's refusal with its place: of several users it does not say which one it is about."""
+    return refusal.below("users", "0") if users == 1 else Refusal(refusal.code, ("users",), refusal.message)
 
 
 async def update_user(
@@ -369,5 +374,7 @@ class UserMutations:
     create_users: CreateUsersPayload = mutation(
         create_users, "Creates users in bulk; administrators only.", Cost(weight="10000"), CREATED_USERS
     )
-    update_user: UpdateUserPayload = mutation(update_user, "Changes a user; the user themself or an administrator may.")
+    update_user: UpdateUserPayload = mutation(
+        update_user, "Changes a user; the user themself or an administrator may.", PASSWORD
+    )
     delete_user: DeleteUserPayload = mutation(delete_user, "Deletes a user; the user themself or an administrator may.")

@@ -27,7 +27,8 @@ from graph.connections import (
 )
 from graph.context import Info, columns_below
 from graph.cost import PAGE
-from graph.fields import column, computed, identity
+from graph.execution import Loading
+from graph.fields import column, edge, found, identity
 from graph.ids import Kind, parse
 from graph.nodes import DateTimeRange, Node, given
 
@@ -47,14 +48,11 @@ class Profile:
     website_url: str | None = column("website_url", "An http or https URL.")
 
 
-async def _profile(root: "User", info: Info) -> Profile | None:
-    columns = columns_below(info, "Profile", "user_id")
-    row = await info.context.loaders.profile_by_user(columns).load(root.row["id"])
-    return None if row is None else Profile(row=row)
+def _profile(info: Info) -> Loading:
+    return Loading(info.context.loaders.profile_by_user(columns_below(info, "Profile", "user_id")))
 
 
-async def _posts(
-    root: "User",
+def _posts(
     info: Info,
     first: First = None,
     after: After = None,
@@ -68,27 +66,23 @@ async def _posts(
         list[Annotated["PostOrder", strawberry.lazy("graph.posts")]] | None,
         strawberry.argument(description="First by the first, then by the next; newest first by default."),
     ] = None,
-) -> Connection[Annotated["Post", strawberry.lazy("graph.posts")]]:
+) -> Loading:
     # Imported here because posts stand on users: the one place where the circle of types closes.
     from graph.posts import Post, post_conditions, post_order  # noqa: PLC0415
 
     request = PageArguments(first, after, last, before).request(post_order(order_by))
     needed, conditions = columns_below(info, "Post"), post_conditions(filter_)
-    return await list_of_parent(
-        info.context, POSTS, root.row["id"], needed, conditions, request, lambda row: Post(row=row)
-    )
+    return list_of_parent(info.context, POSTS, needed, conditions, request, lambda row: Post(row=row))
 
 
-async def _accounts(
-    root: "User", info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-) -> Connection[Annotated["Account", strawberry.lazy("graph.accounts")]]:
+def _accounts(
+    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Loading:
     from graph.accounts import Account  # noqa: PLC0415 - likewise
 
     request = PageArguments(first, after, last, before).request(ACCOUNTS_ORDER)
     needed = columns_below(info, "Account")
-    return await list_of_parent(
-        info.context, ACCOUNTS, root.row["id"], needed, {}, request, lambda row: Account(row=row)
-    )
+    return list_of_parent(info.context, ACCOUNTS, needed, {}, request, lambda row: Account(row=row))
 
 
 @strawberry.type(description="A person who may sign in; one of them is the treasury that all money comes from.")
@@ -104,15 +98,21 @@ class User(Node):
     created_at: datetime.datetime = column("created_at", "When the user was created.")
     updated_at: datetime.datetime = column("updated_at", "When the user was last changed.")
     version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")
-    profile: Profile | None = computed(_profile, ("id",), "What the user tells of themself; null where nothing yet.")
-    posts: Connection[Annotated["Post", strawberry.lazy("graph.posts")]] = computed(
+    profile: Profile | None = edge(
+        "id",
+        _profile,
+        "What the user tells of themself; null where nothing yet.",
+        made=lambda row: Profile(row=row),
+    )
+    posts: Connection[Annotated["Post", strawberry.lazy("graph.posts")]] = edge(
+        "id",
         _posts,
-        ("id",),
         "Published posts; drafts too where the viewer is this user or an administrator.",
+        joins=True,
         directives=[PAGE],
     )
-    accounts: Connection[Annotated["Account", strawberry.lazy("graph.accounts")]] = computed(
-        _accounts, ("id",), "Empty unless the viewer is this user or an administrator. Oldest first.", directives=[PAGE]
+    accounts: Connection[Annotated["Account", strawberry.lazy("graph.accounts")]] = edge(
+        "id", _accounts, "Empty unless the viewer is this user or an administrator. Oldest first.", directives=[PAGE]
     )
 
 
@@ -168,10 +168,18 @@ def user_conditions(filter_: UserFilter | None) -> Filter:
 # ---------------------------------------------------------------- queries
 
 
-async def viewer(info: Info) -> User | None:
-    """Return the signed-in user."""
-    user_id = info.context.viewer.user_id
-    return None if user_id is None else await user_of_id(info, user_id)
+def _viewer(info: Info) -> Loading:
+    return _of_id(info, info.context.viewer.user_id)
+
+
+def _user(
+    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The user's id.")]
+) -> Loading:
+    return _of_id(info, parse(id_, Kind.USER, "id"))
+
+
+def _of_id(info: Info, user_id: int | None) -> Loading:
+    return Loading(info.context.loaders.user_by_id(columns_below(info, "User", "id")), key=user_id)
 
 
 async def user_of_id(info: Info, user_id: int) -> User | None:
@@ -180,20 +188,13 @@ async def user_of_id(info: Info, user_id: int) -> User | None:
     return None if row is None else User(row=row)
 
 
-async def user(
-    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The user's id.")]
-) -> User | None:
-    """Return one user."""
-    return await user_of_id(info, parse(id_, Kind.USER, "id"))
-
-
 async def user_by_username(
     info: Info, username: Annotated[str, strawberry.argument(description="The username, whatever its case.")]
 ) -> User | None:
     """Return the user of this name."""
     context = info.context
     columns = columns_below(info, "User", "id")
-    row = await repository.user_by_username(context.database, context.viewer, columns, username)
+    row = await repository.user_by_username(context.reader, context.viewer, columns, username)
     return None if row is None else User(row=row)
 
 
@@ -222,10 +223,10 @@ async def users(
 class UserQueries:
     """The queries that read users."""
 
-    viewer: User | None = strawberry.field(
-        resolver=viewer, description="The signed-in user; null for an anonymous request."
+    viewer: User | None = found(
+        _viewer, "The signed-in user; null for an anonymous request.", lambda row: User(row=row)
     )
-    user: User | None = strawberry.field(resolver=user, description="The user with this id; null where there is none.")
+    user: User | None = found(_user, "The user with this id; null where there is none.", lambda row: User(row=row))
     user_by_username: User | None = strawberry.field(
         resolver=user_by_username, description="The user of this name; null where there is none."
     )

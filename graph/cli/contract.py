@@ -8,6 +8,7 @@ from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode, build_
 from graphql.utilities import find_breaking_changes, find_dangerous_changes
 
 from graph.cli.terminal import CommandError, err, out, refusals
+from graph.limits import LENGTH_MAX
 from graph.operations import Operation, Operations, RequestRefused
 from graph.schema import graphql_schema, schema_text
 
@@ -43,15 +44,20 @@ def check(
 def cost(
     documents: Annotated[list[Path], typer.Argument(help="Files of GraphQL operations.")],
 ) -> None:
-    """Print what each operation costs at most, by the weights in the schema. Exits 1 where one is over a limit."""
+    """Print what each operation costs at most, by the weights in the schema. Exits 1 where one is over a limit.
+
+    Variables without a default that say how long lists get are taken to be as large as they may be, and are named.
+    """
     operations = Operations(graphql_schema, introspection=True, suggestions=True)
     too_large = False
     for path in documents:
         with refusals():
             text = _text(path)
             for name in _operation_names(path, text):
-                price = _operation(operations, path, text, name).pricing.price({})
-                out.print(f"{path}: {name or '(no name)'}: {price.cost}", markup=False)
+                price, deciding = _operation(operations, path, text, name).pricing.dearest()
+                given = ", ".join(f"${variable} = {LENGTH_MAX}" for variable in deciding)
+                with_these = f" with {given}" if given else ""
+                out.print(f"{path}: {name or '(no name)'}: {price.cost}{with_these}", markup=False)
                 for violation in price.violations():
                     too_large = True
                     err.print(f"{path}: {name or '(no name)'}: {violation.message}", markup=False)

@@ -9,7 +9,7 @@ row is anything that gives a value for `row[name]`. Between declared fields rows
 only where an opaque resolver wants it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Protocol, TypeAlias
@@ -32,6 +32,10 @@ class LevelLoader(Protocol):
 
         A value that is an exception is the error of those who asked for it; what is raised is the error of all.
         """
+        ...
+
+    def load(self, key: Any) -> Awaitable[Any]:
+        """Return the value of one key, in a batch with others: what an ordinary resolver calls."""
         ...
 
 
@@ -75,24 +79,27 @@ class Loading:
 
     Attributes:
         wrap: makes the field's value of a loaded value and its key; without it the value is a bare row or None.
+        key: the key itself, for an edge that takes it from no column; None is the key of nothing.
     """
 
     loader: LevelLoader
     wrap: Callable[[Any, Any], Any] | None = None
+    key: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """The field leads to other rows, which a loader finds by the column `key`.
+    """The field leads to other rows, which a loader finds by a key.
 
     Attributes:
+        key: the column of the row that is the key; None where the field's arguments say it (`Loading.key`).
         loading: called once a level with `(info, **arguments)`.
         missing: makes the error of a row that is not there; without it the value is null.
         joined: the prefix under which the columns of the other row may stand in this row already, because the
             statement that read it has joined them; None where no statement does.
     """
 
-    key: str
+    key: str | None
     loading: Callable[..., Loading]
     missing: Callable[[], Exception] | None = None
     joined: str | None = None

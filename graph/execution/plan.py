@@ -229,7 +229,7 @@ class Planner:
                 plan.slot = len(level.kept)
                 level.kept.append(plan)
             level.fields.append(plan)
-            level.uses_rows |= plan.kind in _FROM_ROWS
+            level.uses_rows |= _reads_row(plan.declaration)
             level.needs_paths |= plan.needs_path
         return level
 
@@ -287,7 +287,12 @@ _KINDS: Mapping[type, Kind] = {
     Edge: Kind.EDGE,
     type(None): Kind.OPAQUE,
 }
-_FROM_ROWS = frozenset({Kind.INLINE, Kind.JOINED, Kind.EDGE})
+
+
+def _reads_row(declared: Declaration | None) -> bool:
+    if isinstance(declared, Edge):
+        return declared.key is not None
+    return isinstance(declared, Column | Prefixed | Computed)
 
 
 def _is_joinable(plan: FieldPlan) -> bool:
@@ -301,7 +306,7 @@ def is_row_backed(type_: GraphQLNamedType) -> bool:
     """Say whether the type's objects stand for rows: some field of it is read from one."""
     if not isinstance(type_, GraphQLObjectType):
         return False
-    return any(_KINDS[type(declaration_of(one))] in _FROM_ROWS for one in type_.fields.values())
+    return any(_reads_row(declaration_of(one)) for one in type_.fields.values())
 
 
 def list_depth(type_: GraphQLOutputType) -> int:

@@ -101,7 +101,7 @@ class Run:
         declared = plan.declaration
         assert isinstance(declared, Edge)
         assert plan.arguments is not None
-        if not frame.rows:
+        if not frame.sources:
             frame.values[plan.slot] = []
             frame.below[plan.slot] = Below([], [])
             return
@@ -109,24 +109,32 @@ class Run:
             info = self._edge_info(plan)
             loading: Loading = declared.loading(info, **plan.arguments(self.variables, info))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
-            frame.values[plan.slot] = [Raised(error)] * len(frame.rows)
+            frame.values[plan.slot] = [Raised(error)] * len(frame.sources)
             frame.below[plan.slot] = Below([], [])
             return
-        keys = _keys(frame.rows, frame.level.rows.prefix + declared.key)
+        errors: dict[Any, Exception] = {}
+        if declared.key is None:
+            keys = [loading.key] * len(frame.sources)
+        else:
+            keys = _keys(frame.rows, frame.level.rows.prefix + declared.key, errors)
         one = asked.get(id(loading.loader))
         if one is None:
             one = asked[id(loading.loader)] = _Asked(loading.loader)
-        one.keys.update(dict.fromkeys(key for key in keys if type(key) is not Raised))
-        one.errors.update({key: key.error for key in keys if type(key) is Raised})
+        one.keys.update(dict.fromkeys(keys))
+        for key in (None, *errors):
+            one.keys.pop(key, None)
+        one.errors |= errors
         one.edges.append((frame, plan, loading, keys))
 
     async def _ask(self, asked: _Asked) -> list[Frame]:
         keys = list(asked.keys)
+        answers: dict[Any, Any] = {}
         try:
             answers = dict(zip(keys, await asked.loader.load_level(keys), strict=True)) if keys else {}
         except Exception as error:  # noqa: BLE001 - whatever a loader raises is everybody's error
             answers = dict.fromkeys(keys, error)
         answers |= asked.errors
+        answers[None] = None
         ready: list[Frame] = []
         for frame, plan, loading, wanted in asked.edges:
             later = self._take_loaded(frame, plan, loading, answers, wanted, ready)
@@ -267,19 +275,21 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
             return values
 
 
-def _keys(rows: Sequence[Any], name: str) -> list[Any]:
-    """Return the keys in the rows; `Raised` for a row that has none."""
+def _keys(rows: Sequence[Any], name: str, errors: dict[Any, Exception]) -> list[Any]:
+    """Return the keys in the rows. In the place of one that a row does not have stands what `errors` has its error by."""
     try:
         return [row[name] for row in rows]
     except Exception:  # noqa: BLE001 - told row by row
-        return [_key(row, name) for row in rows]
+        return [_key(row, name, errors) for row in rows]
 
 
-def _key(row: Any, name: str) -> Any:
+def _key(row: Any, name: str, errors: dict[Any, Exception]) -> Any:
     try:
         return row[name]
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the row is the field's error
-        return Raised(error)
+        raised = Raised(error)
+        errors[raised] = error
+        return raised
 
 
 def _loaded(plan: FieldPlan, loading: Loading, value: Any, key: Any) -> Any:

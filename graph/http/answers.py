@@ -1,8 +1,6 @@
-"""Bytes out: the media type by negotiation, the status, the headers, and the page that browsers get."""
+"""Bytes out: the media type by negotiation, the status and the headers."""
 
-import functools
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +8,6 @@ from typing import Any
 import orjson
 from graphql import GraphQLError
 from starlette.types import Send
-from strawberry.http.ides import get_graphql_ide_html
 
 from graph.http.requests import JSON, HttpRefused
 
@@ -46,7 +43,8 @@ def negotiated(accept: str | None) -> str:
     ranges = dict(_media_range(part) for part in (accept or "*/*").split(","))
     fallback = ranges.get("application/*", ranges.get("*/*", 0.0))
     json = ranges.get(JSON, fallback)
-    newer = ranges.get(GRAPHQL_RESPONSE, min(fallback, json))
+    # A wildcard means the older type, unless that alone is ruled out.
+    newer = ranges.get(GRAPHQL_RESPONSE, min(fallback, json) if json > 0 else fallback)
     if max(json, newer) <= 0:
         raise HttpRefused(406, "NOT_ACCEPTABLE", f"Accept should allow {GRAPHQL_RESPONSE} or {JSON}")
     prefers_newer = newer > json or (newer == json and GRAPHQL_RESPONSE in ranges)
@@ -99,19 +97,6 @@ def cacheable(answer: Answer, *, private: bool, if_none_match: str | None) -> An
     if etag in known or "*" in known:
         return Answer(304, b"", answer.media_type, headers)
     return Answer(answer.status, answer.body, answer.media_type, headers)
-
-
-@functools.cache
-def page() -> Answer:
-    """Return the GraphiQL page, with a policy that lets it load what it names and nothing else."""
-    html = get_graphql_ide_html()
-    origins = " ".join(sorted(set(re.findall(r"https://[a-z0-9.-]+", html))))
-    policy = (
-        f"default-src 'none'; script-src 'unsafe-inline' {origins}; style-src 'unsafe-inline' {origins}; "
-        f"font-src data: {origins}; img-src 'self' data:; connect-src 'self'; worker-src blob:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return Answer(200, html.encode(), "text/html", {"content-security-policy": policy})
 
 
 async def send_answer(send: Send, answer: Answer, request_id: str, *, with_body: bool) -> None:

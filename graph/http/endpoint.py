@@ -4,6 +4,7 @@ A bearer token that is not good is refused (401), never taken for an anonymous r
 ended should hear of it, not see less.
 """
 
+import asyncio
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +22,11 @@ from db.viewer import ANONYMOUS, Viewer
 from graph.context import Services
 from graph.documents import Documents
 from graph.errors import presented
-from graph.http import answers
+from graph.http import answers, graphiql
 from graph.http.answers import Answer
 from graph.http.gate import Gate
 from graph.http.requests import JSON, Batch, GraphQLRequest, HttpRefused, check_headers, posted, queried
+from graph.limits import Price
 from graph.observing.observer import Observer, Watch
 from graph.operations import Operation, Operations, RequestRefused, text_digest
 
@@ -89,15 +91,29 @@ class GraphQLEndpoint:
         try:
             with self.gate.entered():
                 return await self._answer(call)
-        except HttpRefused as refused:
+        except asyncio.CancelledError:
+            # The process stops, and does not wait any longer. No answer goes out; this line says what was cut off.
+            self._given_up(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
+            raise
+        except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
+            return self._failed(call, error)
+
+    async def _entry(self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str) -> Answer:
+        """Return the answer to one operation of a batch: that it is refused must not cost the others' answers."""
+        try:
+            return await self._run(call, request, viewer, media_type)
+        except Exception as error:  # noqa: BLE001 - likewise
+            return self._failed(call, error)
+
+    def _failed(self, call: Call, error: Exception) -> Answer:
+        if isinstance(error, HttpRefused):
             # The client's mistake may be its Accept header, so that there is no type to choose by.
-            return self._given_up(call, refused.status, refused.error, refused.headers)
-        except Unavailable as error:
+            return self._given_up(call, error.status, error.error, error.headers)
+        if isinstance(error, Unavailable):
             refusal = GraphQLError(str(error), extensions={"code": error.code})
             return self._given_up(call, 503, refusal, {"retry-after": "1"})
-        except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
-            shown = presented(GraphQLError("unexpected", original_error=error), call.request_id)
-            return self._given_up(call, 500, shown, {})
+        shown = presented(GraphQLError("unexpected", original_error=error), call.request_id)
+        return self._given_up(call, 500, shown, {})
 
     def _given_up(self, call: Call, status: int, error: GraphQLError, headers: dict[str, str]) -> Answer:
         """Return the answer that is this error alone, which ends the operation under way, where one is."""
@@ -128,15 +144,17 @@ class GraphQLEndpoint:
                 within_s=limits.operation_deadline_ms / 1000,
             )
             viewer = await self._viewer(call.headers.getlist("authorization"))
-            done = [await self._run(call, request, viewer, media_type) for request in requests]
-            return answers.batched(media_type, done) if isinstance(requests, Batch) else done[0]
+            if isinstance(requests, Batch):
+                done = [await self._entry(call, request, viewer, media_type) for request in requests]
+                return answers.batched(media_type, done)
+            return await self._run(call, requests[0], viewer, media_type)
         if call.method in {"GET", "HEAD"}:
             return await self._get(call)
         raise self._method_not_allowed("use POST, or GET for a query")
 
     async def _get(self, call: Call) -> Answer:
         if "query" not in call.scope["query_string"].decode("latin-1") and self._wants_page(call):
-            return answers.page()
+            return graphiql.page()
         if not call.scope["query_string"]:
             raise self._method_not_allowed("send the operation by POST, as a JSON object with the key query")
         media_type = answers.negotiated(call.accept)
@@ -159,10 +177,10 @@ class GraphQLEndpoint:
     ) -> Answer:
         watch = self._watched(call, viewer)
         try:
-            operation = self._found(request, watch)
+            operation = self._found(call, request, watch, viewer)
             if queries_only and not operation.is_query:
                 raise HttpRefused(405, "METHOD_NOT_ALLOWED", "GET runs queries only; use POST", {"allow": "POST"})
-            price = operation.priced(request.variables)
+            price = self._priced(call, operation, request, viewer)
             watch.seen.cost = price.cost
             self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
             content = await self._executed(call, operation, request, viewer)
@@ -179,17 +197,28 @@ class GraphQLEndpoint:
         self._over(call, watch, answer.status)
         return answer
 
-    def _found(self, request: GraphQLRequest, watch: Watch) -> Operation:
+    def _found(self, call: Call, request: GraphQLRequest, watch: Watch, viewer: Viewer) -> Operation:
         text = self._text(request)
         seen = watch.seen
-        try:
-            operation = self._operations.find(text, request.operation_name)
-        except RequestRefused:
-            seen.document = text_digest(text)
-            raise
+        operation = self._operations.kept(text, request.operation_name)
+        if operation is None:
+            self.gate.demand_budget(user_id=viewer.user_id, address=call.address)
+            try:
+                operation = self._operations.find(text, request.operation_name)
+            except RequestRefused:
+                seen.document = text_digest(text)
+                self.gate.charge_refused(user_id=viewer.user_id, address=call.address)
+                raise
         seen.operation, seen.kind = operation.name, operation.definition.operation.value
         seen.document, seen.deprecated = operation.digest, operation.deprecated
         return operation
+
+    def _priced(self, call: Call, operation: Operation, request: GraphQLRequest, viewer: Viewer) -> Price:
+        try:
+            return operation.priced(request.variables)
+        except RequestRefused:
+            self.gate.charge_refused(user_id=viewer.user_id, address=call.address)
+            raise
 
     def _text(self, request: GraphQLRequest) -> str:
         try:
@@ -200,9 +229,17 @@ class GraphQLEndpoint:
     async def _executed(
         self, call: Call, operation: Operation, request: GraphQLRequest, viewer: Viewer
     ) -> dict[str, Any]:
+        if operation.is_introspection:
+            known = self._operations.introspected(operation)
+            if known is not None:
+                return {"data": orjson.Fragment(known)}
         async with self.gate.deadline(call.receive, abandon=operation.is_query):
             result = await self._operations.run(operation, request.variables, self.services, viewer)
         content: dict[str, Any] = {"data": result.data}
+        if operation.is_introspection and not result.errors:
+            data = orjson.dumps(result.data)
+            self._operations.keep_introspected(operation, data)
+            content["data"] = orjson.Fragment(data)
         if result.errors:
             content["errors"] = [presented(error, call.request_id).formatted for error in result.errors]
         return content

@@ -4,17 +4,16 @@ All three are of one process: behind several workers each has its own, so that w
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import Receive
 
 from db.settings import Settings
+from graph.engines import OUTCOME_UNKNOWN
+from graph.http.budgets import WINDOW_S, Budget
 from graph.http.requests import HttpRefused
+from graph.limits import REFUSED_COST
 
 # Before that an operation is not worth a look at whether its client is still there.
 WATCH_AFTER_S = 0.2
@@ -27,9 +26,8 @@ class Gate:
         self._in_flight = 0
         self._in_flight_max = settings.operations_in_flight_max
         self._deadline_s = settings.operation_deadline_ms / 1000
-        self._budget = settings.cost_per_minute_max
-        self._per_minute = RateLimitItemPerMinute(max(self._budget, 1))
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._caller_budget = Budget(settings.cost_per_minute_max)
+        self._address_budget = Budget(settings.cost_per_minute_per_address_max)
 
     @property
     def in_flight(self) -> int:
@@ -53,29 +51,46 @@ class Gate:
             self._in_flight -= 1
 
     def charge(self, cost: int, *, user_id: int | None, address: str) -> None:
-        """Take `cost` from the minute's budget of the user, or of the address where nobody is signed in.
+        """Take `cost` from two budgets of the minute at once, or from neither.
+
+        One is the caller's: the user's, from wherever they call, or where nobody is signed in the address's. The other
+        is larger, and what all callers of an address share: a user's many sessions do not add up there, nor do many
+        users of one who makes them up.
 
         Raises:
-            HttpRefused: 429 where the budget does not reach, with when it will (RateLimit header fields, IETF draft).
+            HttpRefused: 429 where a budget does not reach, with when it will (RateLimit header fields, IETF draft).
         """
-        if not self._budget:
-            return
-        whose = ("user", str(user_id)) if user_id is not None else ("address", address)
-        if self._limiter.hit(self._per_minute, *whose, cost=max(cost, 1)):
-            return
-        window = self._limiter.get_window_stats(self._per_minute, *whose)
-        seconds = max(1, round(window.reset_time - time.time()))
-        message = f"this costs {cost}, and {window.remaining} of {self._budget} a minute are left; wait {seconds} s"
-        raise HttpRefused(
-            429,
-            "RATE_LIMITED",
-            message,
-            {
-                "retry-after": str(seconds),
-                "ratelimit-policy": f'"cost";q={self._budget};w=60',
-                "ratelimit": f'"cost";r={window.remaining};t={seconds}',
-            },
-        )
+        caller = address if user_id is None else user_id
+        self._demand(max(cost, 1), caller, address, f"this costs {cost}")
+        self._caller_budget.spend(caller, max(cost, 1))
+        self._address_budget.spend(address, max(cost, 1))
+
+    def demand_budget(self, *, user_id: int | None, address: str) -> None:
+        """Raise HttpRefused, 429, where nothing is left: before a document is parsed that has no price yet."""
+        self._demand(1, address if user_id is None else user_id, address, "this is a new document")
+
+    def charge_refused(self, *, user_id: int | None, address: str) -> None:
+        """Take what a refused document costs, as far as the budgets reach: the work is done, and its answer is told."""
+        self._caller_budget.spend(address if user_id is None else user_id, REFUSED_COST)
+        self._address_budget.spend(address, REFUSED_COST)
+
+    def _demand(self, cost: int, caller: int | str, address: str, what: str) -> None:
+        for budget, spender, whose in (
+            (self._caller_budget, caller, "a minute"),
+            (self._address_budget, address, "a minute for all of this address"),
+        ):
+            if not budget.has(spender, cost):
+                left, seconds = budget.left(spender), budget.wait_s(spender, cost)
+                raise HttpRefused(
+                    429,
+                    "RATE_LIMITED",
+                    f"{what}, and {left} of {budget.per_minute} {whose} are left; wait {seconds} s",
+                    {
+                        "retry-after": str(seconds),
+                        "ratelimit-policy": f'"cost";q={budget.per_minute};w={WINDOW_S}',
+                        "ratelimit": f'"cost";r={left};t={seconds}',
+                    },
+                )
 
     @asynccontextmanager
     async def deadline(self, receive: Receive, *, abandon: bool) -> AsyncIterator[None]:
@@ -109,8 +124,13 @@ class Gate:
                     timer.cancel()
                     for watcher in watchers:
                         watcher.cancel()
-        except TimeoutError:
+        except TimeoutError as error:
             if gone:
                 raise HttpRefused(499, "CLIENT_CLOSED_REQUEST", "the client went away") from None
-            message = f"the operation took longer than {self._deadline_s:g} s; ask for less"
+            message = f"the operation took longer than {self._deadline_s:g} s"
+            if error.__cause__ is not None and OUTCOME_UNKNOWN in error.__cause__.args:
+                # Nothing that says "try again": the client should look first.
+                message += ", and its write may have happened: look before you send it again"
+                raise HttpRefused(503, "DEADLINE_EXCEEDED", message, outcome_unknown=True) from None
+            message += "; ask for less"
             raise HttpRefused(503, "DEADLINE_EXCEEDED", message, {"retry-after": "1"}) from None

@@ -1,7 +1,7 @@
 """Bytes in: the guard before GraphQL. Size, content type, UTF-8, strict JSON, shape, in this order.
 
 Each wrong thing is an `HttpRefused` with its status and a sentence that says what would be right. There is one parser
-(orjson: no NaN, no lone surrogates, no invalid UTF-8), so that a doubled key means the same to everyone: the last one.
+(orjson: no NaN, no lone surrogates, no invalid UTF-8), and what other parsers would read otherwise is refused.
 """
 
 import asyncio
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
 from graphql import GraphQLError
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
+
+from graph.http import strict_json
 
 JSON = "application/json"
 HEADER_BYTES_MAX = 16_384
@@ -28,10 +29,21 @@ PROGRAM_TYPES = frozenset({"application/json", "application/graphql-response+jso
 class HttpRefused(Exception):  # noqa: N818 - as in db.errors
     """A request that is refused before GraphQL is looked at: a status, one error, and headers."""
 
-    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: dict[str, str] | None = None,
+        *,
+        outcome_unknown: bool = False,
+    ) -> None:
         super().__init__(message)
         self.status = status
-        self.error = GraphQLError(message, extensions={"code": code})
+        extensions: dict[str, object] = {"code": code}
+        if outcome_unknown:
+            extensions["outcomeUnknown"] = True
+        self.error = GraphQLError(message, extensions=extensions)
         self.headers = headers or {}
 
 
@@ -88,8 +100,10 @@ def parse_body(body: bytes, *, batch_max: int = 0) -> list[GraphQLRequest]:
         HttpRefused: 400: no UTF-8, no JSON, or not of the shape of a GraphQL request.
     """
     try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        parsed = strict_json.loads(body)
+    except strict_json.NotStrictError as error:
+        raise _bad(f"the body is no JSON that is read in one way alone: {error}") from None
+    except ValueError as error:
         raise _bad(f"the body is no JSON in UTF-8: {error}") from None
     if isinstance(parsed, list) and batch_max:
         if not 1 <= len(parsed) <= batch_max:
@@ -121,8 +135,8 @@ def queried(scope: Scope, headers: Headers) -> GraphQLRequest:
     for name in ("variables", "extensions"):
         if given.get(name):
             try:
-                parsed[name] = orjson.loads(given[name])
-            except orjson.JSONDecodeError as error:
+                parsed[name] = strict_json.loads(given[name].encode())
+            except ValueError as error:
                 raise _bad(f"{name} is no JSON: {error}") from None
     return _shaped(parsed)
 

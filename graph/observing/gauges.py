@@ -48,7 +48,7 @@ class Gauges(Collector):
         yield GaugeMetricFamily("folio_requests_in_flight", "Requests being answered.", value=self._in_flight())
         yield CounterMetricFamily("folio_operation_cache_hits", "Operations found prepared.", value=cache.hits)
         yield CounterMetricFamily("folio_operation_cache_misses", "Operations not found prepared.", value=cache.misses)
-        yield GaugeMetricFamily("folio_operation_cache_size", "Operations kept prepared.", value=cache.size)
+        yield GaugeMetricFamily("folio_operation_cache_size", "Documents kept, prepared or refused.", value=cache.size)
         if self.database is not None:
             yield from _pool(self.database)
 

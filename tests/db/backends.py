@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from db.engine import Database, Driver, Transaction
+from db.engine import Database, Transaction
+from db.lanes import Driver
 from db.statements import Reader, Statement
 
 OpenDatabase: TypeAlias = Callable[..., Database]

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.pool import QueuePool
 
 import db.tables  # noqa: F401 - every mapped class, or a test that needs few fails where it runs alone
 from db.embedded import embedded_postgres
-from db.engine import Database, Driver
+from db.engine import Database
+from db.lanes import Driver
 from db.settings import Settings
 from db.viewer import Viewer
 from tests.db.backends import connected_superuser, make_boxes
@@ -16,17 +16,11 @@ from tests.db.clusters import reachable_directory
 from tests.db.rows import new_account, new_user, new_users
 
 
-def connections_out(database: Database) -> int:
-    pool = database.engine.pool
-    assert isinstance(pool, QueuePool)
-    return pool.checkedout()
-
-
 @pytest.fixture
 async def database(database: Database) -> AsyncIterator[Database]:
     """The pool on this test's database, which has every connection back at the end."""
     yield database
-    assert connections_out(database) == 0
+    assert database.lanes.in_use == 0
 
 
 @pytest.fixture
@@ -40,7 +34,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Callable[..., Datab
 
     yield open_one
     for database in opened:
-        assert connections_out(database) == 0
+        assert database.lanes.in_use == 0
         await database.close()
 
 

@@ -124,4 +124,5 @@ BAD_IN_THE_DATABASE = {
     "username of the database": (line(BEN, username="ZOE"), "username", "is taken already, in the database"),
     "email of the database": (line(BEN, email="zoe@EXAMPLE.org"), "email", "is taken already, in the database"),
     "unknown author": (line(POST, author="ben"), "author", NOBODY),
+    "the system as author": (line(POST, author="treasury"), "author", NOBODY),
 }

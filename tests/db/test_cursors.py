@@ -13,7 +13,7 @@ from sqlalchemy import SQLColumnExpression, literal_column
 
 from db import cursors, posts, users
 from db.cursors import CursorError, Kind, Order, Term
-from db.engine import Driver
+from db.lanes import Driver
 
 REFUSED = (
     "not a cursor of this list in this order; give back an endCursor, startCursor or edge cursor that the same list "

@@ -79,8 +79,13 @@ async def _fetch_through_sqlalchemy(url: str, statement: str) -> list[tuple[obje
         {"PGHOST": "127.0.0.1", "PGPORT": "6000", "PGUSER": "x", "PGDATABASE": "x", "PGPASSWORD": "x"},
         {"PGHOST": "a.invalid:1,b.invalid:2", "PGPORT": "6000,6001"},
         {"PGPORT": "6000", "PGSSLMODE": "require"},
+        {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/nowhere/root.crt"},
+        {"PGSSLMODE": "nonsense"},
+        {"PGSSLNEGOTIATION": "direct"},
+        {"PGTARGETSESSIONATTRS": "standby"},
+        {"PGSERVICE": "x", "PGSERVICEFILE": "/nowhere", "PGPASSFILE": "/nowhere", "PGGSSLIB": "x", "PGOPTIONS": "-x"},
     ],
-    ids=["one server", "two servers", "TLS"],
+    ids=["one server", "two servers", "TLS", "certificate", "no TLS mode", "TLS at once", "standby", "files"],
 )
 def test_variables_that_name_another_server_lead_nowhere_else(
     variables: dict[str, str], used_data_dir: Path, monkeypatch: pytest.MonkeyPatch
@@ -91,6 +96,7 @@ def test_variables_that_name_another_server_lead_nowhere_else(
     with embedded_postgres(used_data_dir) as server:
         found = asyncio.run(_fetch_through_sqlalchemy(server.url(role="postgres"), statement))
         assert found == rows(server, statement, "postgres") == [("postgres", "folio", f"{used_data_dir}/pgdata")]
+    assert {name: os.environ.get(name) for name in variables} == variables
 
 
 def test_second_start_keeps_the_data_and_a_new_log(used_data_dir: Path) -> None:

@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 from sqlalchemy import BigInteger, bindparam, select, text
 
-from db.engine import Database, Driver, PoolCounters, Transaction
+from db.engine import Database, PoolCounters, Transaction
 from db.errors import Refusal, Unavailable
+from db.lanes import Driver
 from db.statements import Statement
 from db.users import NewUser, create_users
 from tests.db.backends import BOXES, GATE, Door, OpenDatabase, boxes, every_door, put_into
@@ -41,6 +42,19 @@ async def test_write_that_raises_leaves_nothing(database: Database) -> None:
 
     with pytest.raises(LookupError, match="not here"):
         await database.write(work)
+    assert await boxes(database) == [0, 0]
+
+
+async def test_error_of_the_system_in_the_work_is_not_taken_for_the_databases(database: Database) -> None:
+    error = ConnectionResetError("of some other connection")
+
+    async def work(transaction: Transaction) -> None:
+        await put_into(transaction, 1)
+        raise error
+
+    with pytest.raises(ConnectionResetError) as caught:
+        await database.write(work)
+    assert caught.value is error
     assert await boxes(database) == [0, 0]
 
 
@@ -99,7 +113,7 @@ async def test_fault_of_ours_is_not_taken_for_a_broken_connection(database: Data
     parameter_without_argument = Statement(text("SELECT CAST($1 AS bigint)"))
     with pytest.raises(asyncpg.InterfaceError, match="the server expects 1 argument for this query, 0 were passed"):
         await door(database, parameter_without_argument)
-    assert database.counters == PoolCounters(connects=1, check_outs=1, check_ins=1, statements=1)
+    assert database.counters == PoolCounters(connects=1, check_outs=1, check_ins=0, statements=1)
 
 
 async def test_argument_out_of_range_is_raised_as_it_is(database: Database) -> None:

@@ -10,8 +10,9 @@ from contextlib import suppress
 import pytest
 from pydantic import SecretStr
 
-from db.engine import Database, Driver, PoolCounters, Transaction
+from db.engine import Database, PoolCounters, Transaction
 from db.errors import Unavailable
+from db.lanes import Driver
 from db.settings import Settings
 from tests.db.backends import (
     BOXES,
@@ -69,7 +70,7 @@ async def test_connection_found_to_be_closed_is_replaced_at_check_out(
     assert await terminate_all(superuser) == 1
     await asyncio.sleep(0.05)  # by now the event loop has seen the end of the connection
     assert await door(database, BOXES) == await superuser.fetch(BOXES.sql)
-    assert database.counters == PoolCounters(connects=2, check_outs=3, check_ins=3, invalidations=1, statements=1)
+    assert database.counters == PoolCounters(connects=2, check_outs=2, check_ins=1, invalidations=1, statements=1)
 
 
 async def test_read_that_loses_its_connection_is_asked_once_more(database: Database, closed_gate: Driver) -> None:
@@ -79,7 +80,7 @@ async def test_read_that_loses_its_connection_is_asked_once_more(database: Datab
     await waiting_backend(closed_gate, but=first)
     await closed_gate.execute("SELECT pg_advisory_unlock(1)")
     assert len(await reading) == 1
-    assert database.counters == PoolCounters(connects=2, check_outs=2, check_ins=2, invalidations=1, statements=2)
+    assert database.counters == PoolCounters(connects=2, check_outs=2, check_ins=1, invalidations=1, statements=2)
 
 
 async def test_read_that_loses_its_connection_twice_is_given_up(database: Database, closed_gate: Driver) -> None:
@@ -190,11 +191,11 @@ async def test_every_event_of_the_pool_is_counted(open_database: OpenDatabase, s
     assert database.counters == PoolCounters()
     await boxes(database)
     await boxes(database)
-    assert database.counters == PoolCounters(connects=1, check_outs=2, check_ins=2, statements=2)
+    assert database.counters == PoolCounters(connects=1, check_outs=1, check_ins=0, statements=2)
     await database.write(lambda transaction: put_into(transaction, 1))
-    assert database.counters == PoolCounters(connects=1, check_outs=3, check_ins=3, statements=3)
+    assert database.counters == PoolCounters(connects=1, check_outs=1, check_ins=0, statements=3)
     await fill(database, 3)  # one of them surplus, and closed when it comes back
-    assert database.counters == PoolCounters(connects=3, check_outs=6, check_ins=6, statements=3)
+    assert database.counters == PoolCounters(connects=3, check_outs=3, check_ins=0, statements=3)
     assert await terminate_all(superuser) == 2
 
 

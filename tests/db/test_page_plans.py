@@ -8,10 +8,11 @@ import pytest
 from asyncpg import Record
 
 from db.cursors import Order
-from db.engine import Database, Driver
+from db.engine import Database
+from db.lanes import Driver
 from db.pages import PageRequest
 from db.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS
-from db.statements import Statement
+from db.statements import Statement, by_column, grouped_by_column
 from db.viewer import ANONYMOUS
 from tests.db.listed_posts import (
     COLUMNS,
@@ -36,6 +37,16 @@ class Explaining:
         lines = await self._driver.fetch(f"EXPLAIN (COSTS OFF) {statement.sql}", *arguments)
         self.plan = [re.sub(r"'[^']*'::[a-z ]+", "?", line[0]).strip() for line in lines]
         return await self._driver.fetch(statement.sql, *arguments)
+
+    async def keyed(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
+    ) -> Mapping[int, Record]:
+        return by_column(column)(await self.fetch(statement, {**values, "ids": keys}))
+
+    async def grouped(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
+    ) -> Mapping[int, Sequence[Record]]:
+        return grouped_by_column(column)(await self.fetch(statement, {**values, "ids": keys}))
 
 
 @pytest.fixture

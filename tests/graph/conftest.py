@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from db.engine import Driver
+from db.lanes import Driver
 from db.sessions import Credentials, open_session
 from db.settings import Settings
 from db.users import NewUser, create_users

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from db.engine import Driver
+from db.lanes import Driver
 from db.migrating import expected_revision
 from db.settings import Settings, async_url
 from tests.graph.callers import Client, serving_with
@@ -67,7 +67,7 @@ async def assert_page(http: httpx.AsyncClient, *, shown: bool) -> None:
     assert (head.status_code, head.content) == (response.status_code, b"")
     if shown:
         assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
-        assert "<title>Strawberry GraphiQL</title>" in response.text
+        assert "<title>Folio GraphiQL</title>" in response.text
     else:
         assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
         assert [error["extensions"] for error in response.json()["errors"]] == [{"code": "METHOD_NOT_ALLOWED"}]

@@ -196,6 +196,13 @@ def test_cost_prints_each_operation_and_fails_above_the_limit(folio: Folio, tmp_
     result = folio("cost", str(file))
     assert (result.exit_code, result.stdout) == (0, f"{file}: A: 21\n{file}: B: 1\n")
     file.write_text(
+        "query A($first: Int, $last: Int! = 3, $after: String) { posts(first: $first, after: $after) { nodes { id } } "
+        "users(last: $last) { totalCount } } query B($n: Int!) { posts(first: $n) { nodes { id } } }"
+    )
+    result = folio("cost", str(file))
+    costs = (f"{file}: A: 112 with $first = 100", f"{file}: B: 101 with $n = 100")
+    assert (result.exit_code, result.stdout.splitlines()) == (0, list(costs))
+    file.write_text(
         "{ posts(first: 100) { nodes { author { posts(first: 100) { nodes { author { id profile { bio } } } } } } } }"
     )
     assert folio("cost", str(file)).exit_code == 1

@@ -164,7 +164,7 @@ async def test_a_refused_page_asks_the_database_nothing(client: Client, posts: S
 async def test_a_number_beyond_32_bits_is_no_int(client: Client) -> None:
     document = "query ($first: Int) { posts(first: $first) { nodes { id } } }"
     headers = {"content-type": "application/json"}
-    for number in (2**31, -(2**31) - 1, 2**63, 10**30):
+    for number in (2**31, -(2**31) - 1, 2**63):
         literal = await client.run(f"{{ posts(first: {number}) {{ nodes {{ id }} }} }}")
         # Written by hand: many JSON libraries have no integer beyond 64 bits.
         body = f'{{"query": "{document}", "variables": {{"first": {number}}}}}'

@@ -1,6 +1,7 @@
 """Documents that are named and not sent: learned ones, trusted ones, and the manifests they come from."""
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from typer.testing import CliRunner, Result
 from db.settings import Settings, SettingsError
 from graph.app import create_app
 from graph.cli.app import app as command_line
-from graph.documents import LEARNED_BYTES_MAX, LEARNED_LENGTH_MAX, Documents
+from graph.documents import LEARNED_LENGTH_MAX, LEARNED_ON_PROBATION_BYTES_MAX, Documents
+from graph.segmented_cache import ENTRY_BYTES
 from tests.graph.callers import Client
 from tests.graph.edge import ALIVE, served
 
@@ -92,11 +94,33 @@ def test_flood_of_texts_leaves_the_memory_bounded_and_the_last_ones_known(settin
     texts = [f"# {n}".ljust(LEARNED_LENGTH_MAX) for n in range(200)]
     for text in texts:
         assert documents.text(text, persisted(text)) == text
+    # Each came once, so that they share what there is for those; bytes are counted.
+    each = sys.getsizeof(texts[-1]) + sys.getsizeof("0" * 64) + ENTRY_BYTES
     kept = [text for text in texts if is_known(documents, text)]
-    assert kept == texts[-(LEARNED_BYTES_MAX // LEARNED_LENGTH_MAX) :]
+    assert kept == texts[-(LEARNED_ON_PROBATION_BYTES_MAX // each) :]
     longer = " " * (LEARNED_LENGTH_MAX + 1)
     assert documents.text(longer, persisted(longer)) == longer
     assert not is_known(documents, longer)
+
+
+def test_text_of_wide_characters_is_counted_by_its_bytes(settings: Settings) -> None:
+    documents = Documents(settings)
+    texts = [f"# {n} \N{GRINNING FACE}".ljust(LEARNED_LENGTH_MAX) for n in range(20)]
+    for text in texts:
+        documents.text(text, persisted(text))
+    assert [text for text in texts if is_known(documents, text)] == texts[-5:]
+
+
+def test_learned_text_that_was_used_outlives_a_flood(settings: Settings) -> None:
+    documents = Documents(settings)
+    used, registered_again, once = "{ __typename }", "{ a: __typename }", "{ b: __typename }"
+    for text in (used, registered_again, registered_again, once):
+        documents.text(text, persisted(text))
+    assert is_known(documents, used)
+    for n in range(200):
+        text = f"# {n}".ljust(LEARNED_LENGTH_MAX)
+        documents.text(text, persisted(text))
+    assert [is_known(documents, text) for text in (used, registered_again, once)] == [True, True, False]
 
 
 def is_known(documents: Documents, text: str) -> bool:
@@ -107,6 +131,21 @@ def is_known(documents: Documents, text: str) -> bool:
 
 
 # ---------------------------------------------------------------- trusted documents
+
+
+async def test_hashes_of_a_manifest_may_say_that_they_are_sha256(settings: Settings, tmp_path: Path) -> None:
+    file = manifest(tmp_path / "m.json", {f"sha256:{sha256(TYPENAME)}": TYPENAME})
+    async with served(settings, trusted_documents_file=file, trusted_documents="only") as client:
+        assert await post(client, documentId=f"sha256:{sha256(TYPENAME)}") == (200, ALIVE)
+        assert await post(client, documentId=sha256(TYPENAME)) == (200, ALIVE)
+        assert await post(client, extensions=persisted(TYPENAME)) == (200, ALIVE)
+
+
+def test_manifest_that_names_a_document_twice_stops_the_start(settings: Settings, tmp_path: Path) -> None:
+    file = manifest(tmp_path / "m.json", {"sha256:a": "{ a }", "a": "{ b }"})
+    with pytest.raises(SettingsError) as caught:
+        Documents(settings.model_copy(update={"trusted_documents_file": file}))
+    assert str(caught.value) == f"the manifest {file} names a document twice, with sha256: and without"
 
 
 def manifest(path: Path, content: object) -> Path:

@@ -17,7 +17,8 @@ from graphql import GraphQLError
 from sqlalchemy import text
 
 from db.embedded import EmbeddedServer
-from db.engine import Database, Driver
+from db.engine import Database
+from db.lanes import Driver
 from db.settings import Settings
 from db.statements import Statement
 from graph.app import create_app

@@ -7,7 +7,7 @@ import pytest
 
 from db.settings import Settings
 from tests.graph.callers import Client
-from tests.graph.edge import ALIVE, served
+from tests.graph.edge import ALIVE, locked, served
 
 APP = "https://app.example.org"
 PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
@@ -175,8 +175,24 @@ async def test_batch_of_another_size_is_refused(settings: Settings, size: int) -
     )
 
 
-async def test_every_operation_of_a_batch_is_charged(settings: Settings) -> None:
-    users = {"query": "{ users(first: 20) { nodes { id } } }"}
-    async with served(settings, batch_operations_max=3, cost_per_minute_max=50) as client:
-        answer = await client.http.post("/graphql", json=[users, users, users])
-    assert answer.status_code == 429
+async def test_operation_of_a_batch_that_is_refused_leaves_the_others_their_answers(settings: Settings) -> None:
+    users = {"query": "{ users(first: 20) { nodes { username } } }"}
+    async with served(settings, batch_operations_max=4, cost_per_minute_max=50) as client:
+        answer = await client.http.post("/graphql", json=[users, users, users, {"query": "{ __typename }"}])
+    first, second, third, fourth = answer.json()
+    treasury = {"data": {"users": {"nodes": [{"username": "treasury"}]}}}
+    assert (answer.status_code, first, second, fourth) == (200, treasury, treasury, ALIVE)
+    [error] = third.pop("errors")
+    assert (third, error["extensions"]) == ({}, {"code": "RATE_LIMITED"})
+
+
+async def test_operation_of_a_batch_that_takes_too_long_leaves_the_others_their_answers(
+    settings: Settings, database_url: str
+) -> None:
+    posts = {"query": "{ posts { totalCount } }"}
+    changes = {"batch_operations_max": 2, "operation_deadline_ms": 200}
+    async with served(settings, **changes) as client, locked(database_url, "posts"):
+        answer = await client.http.post("/graphql", json=[posts, {"query": "{ __typename }"}])
+    message = "the operation took longer than 0.2 s; ask for less"
+    late = {"errors": [{"message": message, "extensions": {"code": "DEADLINE_EXCEEDED"}}]}
+    assert (answer.status_code, answer.json()) == (200, [late, ALIVE])

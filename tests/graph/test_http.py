@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from db.engine import Driver
+from db.lanes import Driver
 from db.settings import Settings
 from graph.http.requests import JSON_DEPTH_MAX
 from tests.graph.callers import Client, serving_with
@@ -120,6 +120,8 @@ async def test_answer_has_the_media_type_that_the_client_likes_best(client: Clie
         (f"{NEWER};charset=utf-8;q=0.9, {JSON};q=0.8", NEWER),
         (f"{JSON}, text/plain, */*", JSON),
         ("application/*", JSON),
+        (f"{JSON};q=0, */*", NEWER),
+        (f"{JSON};q=0, application/*;q=0.1", NEWER),
         ("text/html, */*;q=0.1", JSON),
         (f"text/html, {NEWER};q=0.1", NEWER),
         (f"{NEWER};q=nonsense, {JSON}", JSON),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from db.engine import Driver
+from db.lanes import Driver
 from graph.schema import graphql_schema
 from tests.graph.argument_walk import fresh_key, operation, places
 from tests.graph.callers import Client, SignUp

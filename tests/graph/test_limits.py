@@ -68,6 +68,7 @@ PRICES = {
     'mutation { signIn(input: {login: "a", password: "b"}) { viewer { id } userErrors { message } } }': 100 + 1,
     'mutation { refreshSession(input: {refreshToken: "a"}) { accessToken } }': 10,
     "mutation { signOut { signedOut } }": 10,
+    'mutation { updateUser(input: {id: "user_1"}) { user { profile { bio } } } }': 100 + 2,
     "mutation { createUsers(input: {users: []}) { users { profile { bio } } } }": 10_000 + 100 * 2,
     "mutation { createPosts(input: {posts: []}) { posts { author { id } } userErrors { code } } }": 10 + 100 * 2,
     'mutation { deletePost(input: {id: "post_1"}) { deletedPostId } }': 10,
@@ -181,7 +182,7 @@ def test_exactly_the_maximum_passes_and_one_more_does_not(limit: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("field", ["signIn", "refreshSession", "createUser", "createUsers"])
+@pytest.mark.parametrize("field", ["signIn", "refreshSession", "createUser", "createUsers", "updateUser"])
 def test_every_field_that_checks_a_password_is_a_sensitive_one(field: str) -> None:
     assert graphql_schema.mutation_type is not None
     inputs = {
@@ -189,10 +190,28 @@ def test_every_field_that_checks_a_password_is_a_sensitive_one(field: str) -> No
         "refreshSession": '{refreshToken: "a"}',
         "createUser": '{email: "a", username: "b", password: "c"}',
         "createUsers": "{users: []}",
+        "updateUser": '{id: "user_1", password: "a"}',
     }
     call = f"{field}(input: {inputs[field]}) {{ __typename }}"
     fragment = f"mutation {{ ...F ... {{ {call} }} }} fragment F on Mutation {{ b: {call} }}"
     assert price(fragment).sensitive_root_fields == 2
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "sensitive"),
+    [
+        ("$input: UpdateUserInput!", "$input", 1),
+        ("$id: ID!, $password: String", "{id: $id, password: $password}", 1),
+        ("$id: ID!", '{id: $id, email: "a", password: null}', 1),
+        ("$id: ID!, $off: Boolean", "{id: $id, isActive: $off}", 0),
+        ("$id: ID!", '{id: $id, profile: {bio: "password"}}', 0),
+    ],
+)
+def test_change_of_a_user_is_sensitive_unless_the_document_shows_that_it_gives_no_password(
+    declared: str, given: str, sensitive: int
+) -> None:
+    query = f"mutation ({declared}) {{ updateUser(input: {given}) {{ user {{ id }} }} }}"
+    assert price(query).sensitive_root_fields == sensitive
 
 
 async def test_operation_above_a_limit_is_refused_before_it_runs(client: Client) -> None:

@@ -71,7 +71,7 @@ async def test_operations_add_what_they_are(client: Client, sign_up: SignUp) -> 
         'folio_loader_batch_keys_sum{loader="user_by_id"}': 1,
         "folio_operation_cache_hits_total": 1,
         "folio_operation_cache_misses_total": 3,
-        "folio_operation_cache_size": 2,
+        "folio_operation_cache_size": 3,
         # The session of ada is looked at twice.
         "folio_statements_total": 2 * 2 + 2,
         "folio_pool_check_outs_total": 2 * 2 + 2,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from db.engine import Driver
+from db.lanes import Driver
 from tests.graph.bank import (
     OPEN_ACCOUNT,
     TRANSFER,

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from db.audit import AuditReport, WrongBalance, audit
-from db.engine import Driver
+from db.lanes import Driver
 from tests.graph.bank import Bank, Body, new_key, refused
 from tests.graph.callers import Client, Person, SignUp
 

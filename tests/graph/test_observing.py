@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from db.engine import Driver
+from db.lanes import Driver
 from graph.observing.logs import LineFormatter, log_config
 from graph.observing.traces import trace_of
 from tests.graph.callers import PASSWORD, Client, Person, SignUp

@@ -1,12 +1,22 @@
 """The cache of operations: each text is prepared once, refusals too, and no flood of texts makes it grow."""
 
 import asyncio
+import contextlib
+import gc
+import tracemalloc
 
+import orjson
 import pytest
+from fastapi import FastAPI
+from graphql import execute_sync, get_introspection_query, parse
 
 from graph.operations import (
+    ERROR_BYTES,
+    INTROSPECTED_BYTES_MAX,
     OPERATION_CACHED_LENGTH_MAX,
-    OPERATIONS_CACHED_MAX,
+    OPERATIONS_CACHED_BYTES_MAX,
+    OPERATIONS_ON_PROBATION_BYTES_MAX,
+    TOKEN_BYTES,
     VALIDATION_ERRORS_MAX,
     Operation,
     Operations,
@@ -46,7 +56,7 @@ def test_same_text_is_the_same_operation(operations: Operations) -> None:
 def test_operations_of_one_text_share_its_document(operations: Operations) -> None:
     first, second = operations.find(TWO, "A"), operations.find(TWO, "B")
     assert (first.name, second.name) == ("A", "B")
-    assert first.document is second.document
+    assert first.execution.document is second.execution.document
     assert operations.find(TWO, "A") is first
     assert operations.find(TWO, "B") is second
 
@@ -76,25 +86,74 @@ def test_name_that_is_not_there_is_refused_and_spoils_nothing(operations: Operat
 # ---------------------------------------------------------------- bounds
 
 
+# As much as a document can take that is kept at all: tokens take memory, and these are of two characters.
+GREEDY = "1 " * 9000
+
+
 def test_flood_of_different_texts_does_not_make_the_cache_grow(operations: Operations) -> None:
-    for number in range(OPERATIONS_CACHED_MAX + 50):
-        operations.find(f"query Q{number} {{ __typename }}", None)
-    assert operations.size == OPERATIONS_CACHED_MAX
+    sizes = set()
+    for number in range(40):
+        operations.find(f"query Q{number} {{ nodes(ids: [{GREEDY}]) {{ id }} }}", None)
+        sizes.add(operations.size)
+    # One of them takes half of what all documents that came once have together.
+    assert sizes == {1}
+    assert operations.size_bytes <= OPERATIONS_ON_PROBATION_BYTES_MAX
 
 
-def test_flood_of_different_refusals_does_not_make_the_cache_grow(operations: Operations) -> None:
-    known = [refusal(operations, f"{{ {number}").errors[0] for number in range(OPERATIONS_CACHED_MAX + 1)]
+def test_flood_of_texts_that_come_twice_does_not_make_the_cache_grow(operations: Operations) -> None:
+    for number in range(40):
+        text = f"query Q{number} {{ nodes(ids: [{GREEDY}]) {{ id }} }}"
+        assert operations.find(text, None) is operations.find(text, None)
+    assert operations.size == OPERATIONS_CACHED_BYTES_MAX // (9016 * TOKEN_BYTES)
+    assert operations.size_bytes <= OPERATIONS_CACHED_BYTES_MAX
+
+
+def test_documents_take_no_more_memory_than_is_counted(operations: Operations) -> None:
+    texts = [
+        "query Q%d { __typename }",
+        "query Q%d { posts(first: 3) { nodes { id title author { username } } } }",
+        "query Q%d { nodes(ids: [" + "1 " * 500 + "]) { id } }",
+        "query Q%d { " + "nope " * 100 + "}",
+        "{" * 500 + "%d",
+    ]
+    for text in texts:  # what every text shares is there before
+        prepare(operations, text % 0)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for text in texts:
+            before, counted = tracemalloc.get_traced_memory()[0], operations.size_bytes
+            for number in range(1, 11):
+                prepare(operations, text % number)
+            gc.collect()
+            taken = tracemalloc.get_traced_memory()[0] - before
+            assert (text, taken <= operations.size_bytes - counted <= 3 * taken) == (text, True)
+    finally:
+        tracemalloc.stop()
+
+
+def prepare(operations: Operations, text: str) -> None:
+    with contextlib.suppress(RequestRefused):
+        operations.find(text, None).priced({})
+
+
+def test_flood_of_different_refusals_pushes_out_the_first_of_them(operations: Operations) -> None:
+    many = OPERATIONS_ON_PROBATION_BYTES_MAX // ERROR_BYTES
+    known = [refusal(operations, f"{{ {number}").errors[0] for number in range(many)]
     # The last is still there, the first had to go.
-    assert refusal(operations, f"{{ {OPERATIONS_CACHED_MAX}").errors[0] is known[-1]
+    assert refusal(operations, f"{{ {many - 1}").errors[0] is known[-1]
     assert refusal(operations, "{ 0").errors[0] is not known[0]
 
 
-def test_operation_in_use_outlives_a_flood(operations: Operations) -> None:
-    used, idle = operations.find("{ __typename }", None), operations.find("query Idle { __typename }", None)
-    for number in range(OPERATIONS_CACHED_MAX):
+def test_operation_and_refusal_that_came_twice_outlive_a_flood(operations: Operations) -> None:
+    used = [operations.find("{ __typename }", None) for _ in range(2)][1]
+    refused = [refusal(operations, "{ nope }").errors[0] for _ in range(2)][1]
+    once = operations.find("query Once { __typename }", None)
+    for number in range(400):
         operations.find(f"query Q{number} {{ __typename }}", None)
-        assert operations.find("{ __typename }", None) is used
-    assert operations.find("query Idle { __typename }", None) is not idle
+    assert operations.find("{ __typename }", None) is used
+    assert refusal(operations, "{ nope }").errors[0] is refused
+    assert operations.find("query Once { __typename }", None) is not once
 
 
 def test_text_that_is_too_long_is_not_kept(operations: Operations) -> None:
@@ -102,7 +161,7 @@ def test_text_that_is_too_long_is_not_kept(operations: Operations) -> None:
     assert operations.find(longest, None) is operations.find(longest, None)
     too_long = longest + " "
     assert operations.find(too_long, None) is not operations.find(too_long, None)
-    assert operations.find(too_long, None).document is not operations.find(too_long, None).document
+    assert operations.find(too_long, None).execution is not operations.find(too_long, None).execution
     wrong = padded("{ nope }", OPERATION_CACHED_LENGTH_MAX + 1)
     assert refusal(operations, wrong).errors[0] is not refusal(operations, wrong).errors[0]
 
@@ -151,3 +210,42 @@ async def test_operation_that_runs_twice_at_once_is_executed_for_each_caller(cli
     shown = [{**treasury, "username": "treasury"} if number % 3 == 0 else treasury for number in range(12)]
     expected = [{"data": {"user": shown[number] if number % 2 == 0 else nobody}} for number in range(12)]
     assert bodies == expected
+
+
+# ---------------------------------------------------------------- introspection
+
+
+async def test_introspection_is_answered_from_what_was_answered_before(app: FastAPI, client: Client) -> None:
+    document = get_introspection_query()
+    first, second = await client.post(document), await client.post(document)
+    assert first.content == second.content
+    assert first.json()["data"] == execute_sync(graphql_schema, parse(document)).data
+    operations = app.state.operations
+    assert operations.introspected(operations.find(document, None)) == orjson.dumps(first.json()["data"])
+
+
+@pytest.mark.parametrize(
+    ("document", "is_introspection"),
+    [
+        ("{ __typename }", True),
+        ('{ a: __type(name: "Post") { name } ...F } fragment F on Query { ... { __schema { types { name } } } }', True),
+        ("mutation { __typename }", True),
+        ("{ __typename users { totalCount } }", False),
+        ("{ ...F } fragment F on Query { __typename users { totalCount } }", False),
+        ("query ($name: String!) { __type(name: $name) { name } }", False),
+        ("query ($more: Boolean!) { __typename again: __typename @include(if: $more) }", False),
+    ],
+)
+def test_introspection_is_what_the_schema_alone_answers(
+    operations: Operations, document: str, is_introspection: bool
+) -> None:
+    assert operations.find(document, None).is_introspection is is_introspection
+
+
+def test_flood_of_introspections_does_not_make_what_is_kept_grow(operations: Operations) -> None:
+    found = [operations.find(f"query Q{number} {{ __typename }}", None) for number in range(5)]
+    for operation in found:
+        operations.keep_introspected(operation, b"x" * (INTROSPECTED_BYTES_MAX // 3))
+    assert [operations.introspected(operation) is not None for operation in found] == [False, False, True, True, True]
+    operations.keep_introspected(found[0], b"x" * (INTROSPECTED_BYTES_MAX + 1))
+    assert operations.introspected(found[0]) is None

@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 
-from db.engine import Driver
+from db.errors import Refusal
+from db.lanes import Driver
+from db.posts import NewPost, create_posts
+from db.viewer import Viewer
+from tests.db.backends import connected_superuser
 from tests.graph.callers import Client, Person, SignUp
+from tests.graph.edge import until, waiting
 from tests.graph.stage import dump
 
 CREATE_POST = """
@@ -145,6 +150,57 @@ async def test_member_writes_as_nobody_else(client: Client, ada: Person, sign_up
     assert await dump(superuser) == before
 
 
+async def test_not_even_an_administrator_writes_as_the_treasury(
+    client: Client, sign_up: SignUp, superuser: Driver
+) -> None:
+    anna = await sign_up("anna", admin=True)
+    assert await superuser.fetchval("SELECT id FROM users WHERE role = 'system'") == 1
+    before = await dump(superuser)
+    theirs, good = {"title": "One", "content": "", "authorId": "user_1"}, {"title": "Two", "content": ""}
+    assert await client.run(CREATE_POST, by=anna, input=theirs) == refused(NO_SUCH_AUTHOR)
+    body = await client.run(CREATE_POSTS, by=anna, input={"posts": [good, theirs, good]})
+    assert body == all_refused(at(1, NO_SUCH_AUTHOR))
+    assert await dump(superuser) == before
+
+
+async def test_repository_writes_nothing_as_the_treasury(client: Client, sign_up: SignUp) -> None:
+    anna = await sign_up("anna", admin=True)
+    viewer = Viewer(anna.number, None, is_admin=True)
+    posts = [NewPost(author_id, "One", "", published=True) for author_id in (anna.number, 1)]
+    with pytest.raises(Refusal) as caught:
+        await client.database.write(lambda transaction: create_posts(transaction, viewer, ("id",), posts))
+    assert (caught.value.code, caught.value.field) == ("AUTHOR_NOT_FOUND", ("authorId",))
+    assert await client.data("{ posts { totalCount } }") == {"posts": {"totalCount": 0}}
+
+
+async def _while_the_author_goes(
+    client: Client, database_url: str, author: Person, by: Person, query: str, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Send the operation so that it finds the author, who is gone before it has written."""
+    async with connected_superuser(database_url) as deleting, connected_superuser(database_url) as watching:
+        async with deleting.transaction():
+            await deleting.execute("DELETE FROM users WHERE id = $1", author.number)
+            writing = asyncio.create_task(client.run(query, by=by, input=given))
+            await until(lambda: _one_waits(watching), "a write that waits for the author")
+        return await writing
+
+
+async def _one_waits(superuser: Driver) -> bool:
+    return await waiting(superuser) == 1
+
+
+async def test_author_who_goes_meanwhile_is_blamed_on_a_post_only_where_there_is_one(
+    client: Client, sign_up: SignUp, database_url: str
+) -> None:
+    anna, ada, bob = await sign_up("anna", admin=True), await sign_up("ada"), await sign_up("bob")
+    good = {"title": "One", "content": ""}
+    body = await _while_the_author_goes(client, database_url, ada, anna, CREATE_POST, {**good, "authorId": ada.id})
+    assert body == refused(NO_SUCH_AUTHOR)
+    given = {"posts": [good, {**good, "authorId": bob.id}]}
+    body = await _while_the_author_goes(client, database_url, bob, anna, CREATE_POSTS, given)
+    assert body == all_refused({**NO_SUCH_AUTHOR, "field": ["input", "posts"]})
+
+
 async def test_title_and_content_are_as_long_as_they_may_be(client: Client, ada: Person) -> None:
     given = {"title": "\N{GRINNING FACE}" * 200, "content": "é" * 100_000}
     data = await client.data(CREATE_POST, by=ada, input=given)
@@ -153,7 +209,7 @@ async def test_title_and_content_are_as_long_as_they_may_be(client: Client, ada:
 
 async def test_all_faults_of_a_post_are_told_at_once(client: Client, ada: Person, superuser: Driver) -> None:
     before = await dump(superuser)
-    for title in ("", " \t\n\N{NO-BREAK SPACE}", "x" * 201):
+    for title in ("", " \t\n\N{NO-BREAK SPACE}", "\N{ZERO WIDTH SPACE}", "x" * 201):
         given = {"title": title, "content": "x" * 100_001, "authorId": "user_999"}
         body = await client.run(CREATE_POST, by=ada, input=given)
         assert body == refused(INVALID_TITLE, INVALID_CONTENT, NO_SUCH_AUTHOR)

@@ -6,7 +6,7 @@ import itertools
 import httpx
 import pytest
 
-from db.engine import Driver
+from db.lanes import Driver
 from tests.graph.callers import Client, Person, SignUp
 from tests.graph.stage import dump
 

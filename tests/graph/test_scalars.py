@@ -30,7 +30,7 @@ from tests.graph.refusals import unlocated
 
 FULL_WIDTH_1 = "\uff11"
 ARABIC_1 = "\u0661"
-NO_TEXTS: list[Any] = [True, False, 0, 1, -1, 12.5, 10**20, [], {}, ["1"], {"value": "1"}]
+NO_TEXTS: list[Any] = [True, False, 0, 1, -1, 12.5, 2**63, [], {}, ["1"], {"value": "1"}]
 
 # ---------------------------------------------------------------- what is good, and what it means
 

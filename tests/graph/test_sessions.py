@@ -14,7 +14,7 @@ import jwt
 import pytest
 from argon2.low_level import hash_secret, verify_secret
 
-from db.engine import Driver
+from db.lanes import Driver
 from db.settings import Settings
 from graph.app import create_app
 from tests.conftest import SECRET_KEY
@@ -120,6 +120,15 @@ async def test_login_that_is_only_like_a_username_is_nobodys(client: Client, sig
     await sign_up("ida")
     await sign_up("kim")
     assert await sign_in(client, login) == INVALID_CREDENTIALS
+
+
+async def test_nobody_signs_in_as_the_treasury_even_with_its_password(client: Client, superuser: Driver) -> None:
+    hashed = await client.services.passwords.hash(PASSWORD)
+    email = await superuser.fetchval(
+        "UPDATE users SET hashed_password = $1, is_active = true WHERE role = 'system' RETURNING email", hashed
+    )
+    for login in ("treasury", "TREASURY", email):
+        assert await sign_in(client, login) == INVALID_CREDENTIALS
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from db.engine import Driver
+from db.lanes import Driver
 from db.settings import Settings, SettingsError, load_settings
 from graph.app import create_app
 from graph.observing.tracing import Tracing

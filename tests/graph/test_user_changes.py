@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from db.engine import Driver
+from db.lanes import Driver
 from tests.graph.callers import PASSWORD, Client, Person, SignUp
 from tests.graph.stage import dump
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from db.engine import Driver
+from db.lanes import Driver
+from tests.db.backends import connected_superuser
 from tests.graph.callers import PASSWORD, Client, Person, SignUp
+from tests.graph.edge import until, waiting
 from tests.graph.stage import dump
 
 CREATE_USER = """
@@ -271,6 +273,39 @@ async def test_one_taken_name_refuses_all_users(client: Client, admin: Person, s
     body = await client.run(CREATE_USERS, by=admin, input={"users": inputs})
     assert body == all_refused(at(1, EMAIL_TAKEN), at(3, USERNAME_TAKEN))
     assert await dump(superuser) == before
+
+
+@pytest.mark.parametrize("names", [["bob", "ada", "cid"], ["ada"]])
+async def test_taken_name_that_is_free_again_is_blamed_on_a_user_only_where_there_is_one(
+    client: Client, admin: Person, superuser: Driver, database_url: str, names: list[str]
+) -> None:
+    """The name is taken when the constraint decides, and free when it is asked which names were."""
+    async with connected_superuser(database_url) as second:
+        insertion, deletion = superuser.transaction(), second.transaction()
+        await insertion.start()
+        await superuser.execute("INSERT INTO users (email, username, hashed_password) VALUES ('a@e.org', 'Ada', 'x')")
+        writing = asyncio.create_task(client.run(CREATE_USERS, by=admin, input={"users": [new(one) for one in names]}))
+        await until(lambda: _one_waits(second), "a write that waits for the name")
+        await deletion.start()
+        locking = asyncio.create_task(second.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+        await until(lambda: _table_lock_waits(superuser), "a lock that waits for the write")
+        await insertion.commit()
+        await locking
+        await second.execute("DELETE FROM users WHERE username = 'Ada'")
+        await deletion.commit()
+    place = ["input", "users", "0", "username"] if len(names) == 1 else ["input", "users"]
+    assert await writing == all_refused({**USERNAME_TAKEN, "field": place})
+
+
+async def _one_waits(superuser: Driver) -> bool:
+    return await waiting(superuser) == 1
+
+
+async def _table_lock_waits(superuser: Driver) -> bool:
+    waits: bool = await superuser.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted)"
+    )
+    return waits
 
 
 async def test_faults_of_many_users_are_told_with_their_indexes(client: Client, admin: Person) -> None:

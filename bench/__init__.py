@@ -1,0 +1,1 @@
+"""Folio's benchmark: see bench/README.md."""

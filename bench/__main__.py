@@ -1,0 +1,174 @@
+"""Folio beside its peers, on one database, in one run of alternating rounds: `python -m bench --help`."""
+
+import argparse
+import asyncio
+import random
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+
+from bench import drawing, load, report
+from bench.cases import CASES, KEY, Asked, Case, bodies, plain
+from bench.report import Results
+from bench.servers import NODE, Server, ask, available, started
+from bench.stock import Place, Size, Stock, changes, counted, demand_right_balances, drawn_from, stocked
+
+BENCH_DIR = Path(__file__).parent
+COMPARED = 5  # requests of each case whose answers are compared
+COUNTED = 20  # requests over which statements are counted
+WARM_UP_S = 1
+
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a measurement needs to know."""
+
+    place: Place
+    stock: Stock
+    work: Path
+    connections: Sequence[int]
+    rounds: int
+    seconds: float
+    results: Results
+
+
+def main() -> None:
+    """Set up, compare the answers, measure, report."""
+    given = _arguments()
+    peers = [available()[name] for name in given.peers]
+    load.demand_wrk()
+    if any(peer.program[0] == str(NODE) for peer in peers):
+        _demand_node_peers()
+    with ExitStack() as stack:
+        size = Size(given.users, given.posts, given.accounts)
+        place = stack.enter_context(stocked(given.work, size))
+        stock = asyncio.run(drawn_from(place))
+        servers = [stack.enter_context(started(peer, place, given.work / f"{peer.name}.log")) for peer in peers]
+        results = Results(
+            report.described(place, size, given.rounds, given.seconds), [server.peer for server in servers]
+        )
+        bench = Bench(place, stock, given.work, given.connections, given.rounds, given.seconds, results)
+        for name in given.cases:
+            _measure(bench, CASES[name], servers)
+        asyncio.run(demand_right_balances(place))
+    report.to_terminal(results, Console())
+    if given.write:
+        (given.write / "results.md").write_text(report.markdown(results), encoding="utf-8")
+        (given.write / "plot.svg").write_text(drawing.svg(results), encoding="utf-8")
+        console.print(f"results.md and plot.svg are in {given.write}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Folio beside its peers.")
+    peers = available()
+    parser.add_argument("--cases", type=_names(CASES), default=list(CASES), help=", ".join(CASES))
+    parser.add_argument("--peers", type=_names(peers), default=list(peers), help=", ".join(peers))
+    parser.add_argument("--connections", type=lambda text: [int(part) for part in text.split(",")], default=[1, 8, 64])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4, help="of one round")
+    parser.add_argument("--users", type=int, default=Size.users)
+    parser.add_argument("--posts", type=int, default=Size.posts)
+    parser.add_argument("--accounts", type=int, default=Size.accounts)
+    parser.add_argument("--work", type=Path, default=BENCH_DIR / ".work", help="where database and logs are kept")
+    parser.add_argument("--write", type=Path, help="the directory to write results.md and plot.svg to")
+    return parser.parse_args()
+
+
+def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
+    def parsed(text: str) -> list[str]:
+        names = text.split(",")
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not among {', '.join(known)}")
+        return names
+
+    return parsed
+
+
+def _demand_node_peers() -> None:
+    if not NODE.exists():
+        raise SystemExit(
+            f"the Node peers are not installed: npm ci --prefix {NODE.parents[3]}; or leave them out by --peers"
+        )
+
+
+# ---------------------------------------------------------------- one case
+
+
+def _measure(bench: Bench, case: Case, servers: Sequence[Server]) -> None:
+    taking_part = [server for server in servers if server.peer.writes or not case.writes]
+    asked = case.draw(bench.stock, random.Random(case.name))  # noqa: S311 - the same requests in each run
+    sizes = _compared(case, taking_part, asked)
+    files = {}
+    for server in taking_part:
+        name = server.peer.name
+        files[name] = load.write_bodies(bench.work / f"{case.name}.{name}", bodies(case, server.peer.dialect, asked))
+        bench.results.statements[case.name, name] = _statements(bench, case, server, asked)
+        load.run(server, bench.place.postmaster, files[name], max(bench.connections), WARM_UP_S)
+    for connections in bench.connections:
+        for number in range(bench.rounds):
+            # Each takes its turn at being the first.
+            turn = number % len(taking_part)
+            for server in (*taking_part[turn:], *taking_part[:turn]):
+                name = server.peer.name
+                measured = _round(bench, case, server, files[name], connections)
+                if measured.requests and measured.bytes_each < sizes[name] / 2:
+                    raise RuntimeError(
+                        f"{case.name}: {name} answers {measured.bytes_each:.0f} bytes, not {sizes[name]}"
+                    )
+                bench.results.add(case.name, connections, name, measured)
+        console.print(bench.results.line(case.name, connections), soft_wrap=True)
+
+
+def _round(bench: Bench, case: Case, server: Server, file: Path, connections: int) -> load.Round:
+    before = asyncio.run(changes(bench.place)) if case.writes else 0
+    measured = load.run(server, bench.place.postmaster, file, connections, bench.seconds)
+    if measured.failed:
+        console.print(f"[red]{case.name}: {server.peer.title}: {measured.failed} requests failed[/]")
+    if case.writes:
+        happened = asyncio.run(changes(bench.place)) - before
+        if happened < measured.requests - measured.failed:
+            raise RuntimeError(f"{case.name}: {server.peer.title} answered {measured.requests}, and did {happened}")
+    return measured
+
+
+def _compared(case: Case, servers: Sequence[Server], asked: Sequence[Asked]) -> dict[str, int]:
+    """Demand that all answer the same, and return the size of the smallest answer of each."""
+    sizes: dict[str, int] = {}
+    expected: list[object] = []
+    for server in servers:
+        answers = [_asked(server, *one) for one in bodies(case, server.peer.dialect, asked[:COMPARED])]
+        found = [plain(orjson.loads(answer)) for answer in answers]
+        expected = expected or found
+        if found != expected or any("errors" in answer for answer in found):
+            raise RuntimeError(
+                f"{case.name}: {server.peer.title} answers\n{found}\nand {servers[0].peer.title}\n{expected}"
+            )
+        sizes[server.peer.name] = min(map(len, answers))
+    return sizes
+
+
+def _asked(server: Server, token: str, body: bytes) -> bytes:
+    return ask(server, body.replace(KEY.encode(), str(uuid.uuid4()).encode()), token)
+
+
+def _statements(bench: Bench, case: Case, server: Server, asked: Sequence[Asked]) -> float:
+    chosen = [asked[number % len(asked)] for number in range(COUNTED)]
+
+    def work() -> None:
+        for token, body in bodies(case, server.peer.dialect, chosen):
+            _asked(server, token, body)
+
+    work()  # what is prepared once for each connection is prepared by now
+    return asyncio.run(counted(bench.place, server.peer.role, work)) / COUNTED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""What is asked: each case with its text in every dialect, and the variables that its requests carry.
+
+Three dialects ask for the same rows: `folio`, whose lists are Relay connections; `lists`, the schema that somebody
+writes by hand for Strawberry and Mercurius; `postgraphile`, which derives its own from the tables. The hand-written
+limit is sent the name of the case and the variables alone.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from bench.stock import NOBODY, Stock
+
+Variables = dict[str, Any]
+BODIES = 2000  # different requests of a case; the generator goes round
+
+# Replaced by a UUID of its own in each request that is sent.
+KEY = "@KEY@"
+PAIR = 2
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request: who asks, and with which variables. Ids are numbers here; a dialect words them."""
+
+    variables: Variables
+    token: str = NOBODY
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to ask for.
+
+    Attributes:
+        texts: the operation in each dialect that has it.
+        draw: makes the requests out of what is stored.
+        writes: whether it changes rows; then only some peers take part.
+    """
+
+    name: str
+    title: str
+    texts: dict[str, str]
+    draw: Callable[[Stock, random.Random], Sequence[Asked]]
+    writes: bool = False
+
+
+def bodies(case: Case, dialect: str, asked: Sequence[Asked]) -> list[tuple[str, bytes]]:
+    """Return token and body of each request of `case`, as `dialect` words it."""
+    text = case.texts.get(dialect)
+    head: dict[str, Any] = {"operationName": case.name} if text is None else {"query": text}
+    return [(one.token, orjson.dumps({**head, "variables": _worded(one.variables, dialect)})) for one in asked]
+
+
+_KINDS = {"id": "post", "fromAccountId": "account", "toAccountId": "account"}
+
+
+def _worded(variables: Variables, dialect: str) -> Variables:
+    worded: Variables = {}
+    for name, value in variables.items():
+        if isinstance(value, dict):
+            worded[name] = _worded(value, dialect)
+        elif name in _KINDS and dialect == "folio":
+            worded[name] = f"{_KINDS[name]}_{value}"
+        elif name in _KINDS and dialect != "limit":
+            worded[name] = str(value)
+        else:
+            worded[name] = value
+    return worded
+
+
+# ---------------------------------------------------------------- what is drawn
+
+
+def _always(**variables: Any) -> Callable[[Stock, random.Random], Sequence[Asked]]:
+    return lambda _stock, _chance: [Asked(variables)]
+
+
+def _any_post(stock: Stock, chance: random.Random) -> Sequence[Asked]:
+    return [Asked({"id": post}) for post in chance.choices(stock.published, k=BODIES)]
+
+
+def _any_threshold(stock: Stock, chance: random.Random) -> Sequence[Asked]:
+    return [Asked({"views": views}) for views in chance.choices(stock.thresholds, k=BODIES)]
+
+
+def _any_change(stock: Stock, chance: random.Random) -> Sequence[Asked]:
+    return [
+        Asked({"input": {"id": post, "title": f"Revised for the {number}. time"}}, token)
+        for number, (post, token) in enumerate(chance.choices(stock.owned, k=BODIES))
+    ]
+
+
+def _any_transfer(accounts: int) -> Callable[[Stock, random.Random], Sequence[Asked]]:
+    def drawn(stock: Stock, chance: random.Random) -> Sequence[Asked]:
+        return [_transfer(stock, chance, accounts) for _ in range(BODIES)]
+
+    return drawn
+
+
+def _transfer(stock: Stock, chance: random.Random, accounts: int) -> Asked:
+    usable = stock.accounts[:accounts] if accounts > PAIR else stock.pair
+    source = chance.choice(usable)
+    target = chance.choice([one for one in usable if one.currency == source.currency and one.id != source.id])
+    return Asked(
+        {
+            "input": {
+                "fromAccountId": source.id,
+                "toAccountId": target.id,
+                "amount": source.least,  # so that no account runs dry
+                "idempotencyKey": KEY,
+            }
+        },
+        source.token,
+    )
+
+
+# ---------------------------------------------------------------- cases
+
+_BY_AGE = "orderBy: [CREATED_AT_DESC, ROW_ID_DESC]"
+_SEEN = "condition: {published: true}"
+_CHANGED = "{ post { id title } userErrors { code } }"
+_MOVED = "{ replayed transaction { id } userErrors { code } }"
+_CHANGE = f"mutation Change($input: UpdatePostInput!) {{ updatePost(input: $input) {_CHANGED} }}"
+_TRANSFER = f"mutation Move($input: TransferInput!) {{ transfer(input: $input) {_MOVED} }}"
+
+CASES = {
+    case.name: case
+    for case in (
+        Case(
+            "users_posts",
+            "20 users with 10 posts each",
+            {
+                "folio": "query Q($users: Int!, $posts: Int!) "
+                "{ users(first: $users) { nodes { id username posts(first: $posts) { nodes { id title } } } } }",
+                "lists": "query Q($users: Int!, $posts: Int!) "
+                "{ users(first: $users) { id username posts(first: $posts) { id title } } }",
+                "postgraphile": "query Q($users: Int!, $posts: Int!) "
+                f"{{ users: allUsers(first: $users, {_BY_AGE}) {{ nodes {{ id: rowId username "
+                f"posts: postsByAuthorId(first: $posts, {_SEEN}, {_BY_AGE}) {{ nodes {{ id: rowId title }} }} }} }} }}",
+            },
+            _always(users=20, posts=10),
+        ),
+        Case(
+            "post_author",
+            "one post with its author",
+            {
+                "folio": "query Q($id: ID!) { post(id: $id) { id title author { id username } } }",
+                "lists": "query Q($id: ID!) { post(id: $id) { id title author { id username } } }",
+                "postgraphile": "query Q($id: BigInt!) "
+                "{ post: postByRowId(rowId: $id) { id: rowId title author: userByAuthorId { id: rowId username } } }",
+            },
+            _any_post,
+        ),
+        Case(
+            "posts_authors",
+            "100 posts with their authors",
+            {
+                "folio": "query Q($posts: Int!) { posts(first: $posts) { nodes { id title author { id username } } } }",
+                "lists": "query Q($posts: Int!) { posts(first: $posts) { id title author { id username } } }",
+                "postgraphile": "query Q($posts: Int!) "
+                f"{{ posts: allPosts(first: $posts, {_SEEN}, {_BY_AGE}) "
+                "{ nodes { id: rowId title author: userByAuthorId { id: rowId username } } } }",
+            },
+            _always(posts=100),
+        ),
+        Case(
+            "three_levels",
+            "10 posts, their authors, 5 posts of each",
+            {
+                "folio": "query Q($posts: Int!, $each: Int!) { posts(first: $posts) "
+                "{ nodes { id title author { id username posts(first: $each) { nodes { id title } } } } } }",
+                "lists": "query Q($posts: Int!, $each: Int!) { posts(first: $posts) "
+                "{ id title author { id username posts(first: $each) { id title } } } }",
+                "postgraphile": "query Q($posts: Int!, $each: Int!) "
+                f"{{ posts: allPosts(first: $posts, {_SEEN}, {_BY_AGE}) {{ nodes {{ id: rowId title "
+                "author: userByAuthorId { id: rowId username "
+                f"posts: postsByAuthorId(first: $each, {_SEEN}, {_BY_AGE}) {{ nodes {{ id: rowId title }} }} "
+                "} } } }",
+            },
+            _always(posts=10, each=5),
+        ),
+        Case(
+            "filtered_page",
+            "a filtered page of 20 with its total",
+            {
+                "folio": "query Q($views: Int!) { posts(first: 20, filter: {views: {gte: $views}}, "
+                "orderBy: [{field: VIEWS, direction: DESC}]) { totalCount nodes { id title views } } }",
+                "lists": "query Q($views: Int!) { posts: popularPosts(first: 20, viewsMin: $views) "
+                "{ totalCount nodes { id title views } } }",
+                "postgraphile": "query Q($views: BigInt!) { posts: allPosts(first: 20, "
+                f"{_SEEN}, filter: {{views: {{greaterThanOrEqualTo: $views}}}}, orderBy: [VIEWS_DESC, ROW_ID_DESC]) "
+                "{ totalCount nodes { id: rowId title views } } }",
+            },
+            _any_threshold,
+        ),
+        Case(
+            "typename",
+            "{ __typename }",
+            dict.fromkeys(("folio", "lists", "postgraphile"), "{ __typename }"),
+            _always(),
+        ),
+        Case(
+            "update_post",
+            "an author changes a post",
+            {"folio": _CHANGE, "lists": _CHANGE},
+            _any_change,
+            writes=True,
+        ),
+        Case(
+            "transfer_1000",
+            "transfers among 1,000 accounts",
+            {"folio": _TRANSFER, "lists": _TRANSFER},
+            _any_transfer(1000),
+            writes=True,
+        ),
+        Case(
+            "transfer_2",
+            "transfers between 2 accounts",
+            {"folio": _TRANSFER, "lists": _TRANSFER},
+            _any_transfer(PAIR),
+            writes=True,
+        ),
+    )
+}
+
+
+# ---------------------------------------------------------------- answers
+
+
+def plain(answer: Any) -> Any:
+    """Return an answer without what the dialects word differently, for comparison.
+
+    Ids become numbers, a connection of nodes alone becomes its list, and the id of a new ledger row becomes 0.
+    """
+    if isinstance(answer, list):
+        return [plain(item) for item in answer]
+    if not isinstance(answer, dict):
+        return answer
+    if set(answer) == {"nodes"}:
+        return plain(answer["nodes"])
+    clean = {name: plain(value) for name, value in answer.items()}
+    if "id" in clean:
+        clean["id"] = int(str(clean["id"]).rpartition("_")[2])
+    if "views" in clean:
+        clean["views"] = int(clean["views"])
+    if clean.get("transaction"):
+        clean["transaction"] = {"id": 0}
+    return clean

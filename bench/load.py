@@ -1,0 +1,96 @@
+"""One round of load: wrk sends a file of requests, and what server and database have used meanwhile is read."""
+
+import json
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.servers import Server, database_cpu_us
+
+SCRIPT = Path(__file__).with_name("load.lua")
+SETTLE_STEP_S = 0.05
+SETTLE_MAX_S = 10.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round came to. Latencies are in microseconds, processor times in microseconds for each request."""
+
+    requests: int
+    rate: float
+    p50_us: float
+    p99_us: float
+    server_us: float
+    database_us: float
+    memory_mib: float
+    bytes_each: float
+    failed: int
+
+
+def demand_wrk() -> None:
+    """End the program, saying what to do, where there is no wrk."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is not installed: apt-get install wrk, or see https://github.com/wg/wrk")
+
+
+def load_generator() -> str:
+    """Return wrk's name and version; it says both together with its usage, and ends with a failure."""
+    said = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S607 - from the PATH
+    return said.partition(" Copyright")[0]
+
+
+def write_bodies(file: Path, requests: Sequence[tuple[str, bytes]]) -> Path:
+    """Write the requests of a case as `load.lua` reads them."""
+    file.write_bytes(b"".join(token.encode() + b"\t" + body + b"\n" for token, body in requests))
+    return file
+
+
+def run(server: Server, postmaster: int, file: Path, connections: int, seconds: float) -> Round:
+    """Ask `server` over so many connections for so long."""
+    server.forget_peak()
+    server_before, database_before = server.cpu_us(), database_cpu_us(postmaster)
+    result = _wrk(server.url, file, connections, seconds)
+    memory_mib = server.memory_mib()
+    _settle(server)
+    server_us, database_us = server.cpu_us() - server_before, database_cpu_us(postmaster) - database_before
+    # What every connection still waited for at the end was worked on too, though nobody counted the answers.
+    worked_on = result["requests"] + connections
+    count = max(result["requests"], 1)
+    return Round(
+        requests=result["requests"],
+        rate=result["requests"] / (result["us"] / 1e6),
+        p50_us=result["p50_us"],
+        p99_us=result["p99_us"],
+        server_us=server_us / worked_on,
+        database_us=database_us / worked_on,
+        memory_mib=memory_mib,
+        bytes_each=result["bytes"] / count,
+        failed=result["failed"] + result["broken"],
+    )
+
+
+def _settle(server: Server) -> None:
+    """Wait until a server has dealt with what wrk left unanswered, so that it does not disturb the next one."""
+    deadline, last = time.monotonic() + SETTLE_MAX_S, -1.0
+    while time.monotonic() < deadline and (now := server.cpu_us()) > last:
+        last = now
+        time.sleep(SETTLE_STEP_S)
+
+
+def _wrk(url: str, file: Path, connections: int, seconds: float) -> dict[str, int]:
+    # wrk counts whole seconds.
+    length = max(1, round(seconds))
+    program = ["wrk", "-t1", f"-c{connections}", f"-d{length}s", "--timeout", "30s", "-s", str(SCRIPT), url, "--"]
+    seed = random.SystemRandom().randrange(2**31)
+    ended = subprocess.run(  # noqa: S603 - wrk, with arguments of ours
+        [*program, str(file), str(seed)], capture_output=True, text=True, check=False, timeout=length + 90
+    )
+    for line in ended.stdout.splitlines():
+        if line.startswith("RESULT "):
+            parsed: dict[str, int] = json.loads(line.removeprefix("RESULT "))
+            return parsed
+    raise RuntimeError(f"wrk says nothing: {ended.stdout}{ended.stderr}")

@@ -1,0 +1,188 @@
+"""Strawberry as its documentation shows it: ORM rows, its DataLoader, FastAPI's GraphQLRouter.
+
+https://strawberry.rocks/docs/guides/dataloaders and /docs/integrations/fastapi: types with resolvers, one DataLoader an
+edge made for each request by the context getter, SQLAlchemy's async sessions beneath, a pool of eight.
+
+Why it is fair: nothing is made slow on purpose, and two things are better than what most would write. The models have
+only the columns that the cases need, and the first n posts of all authors come by one statement. It limits nothing,
+logs nothing and keeps no metrics.
+"""
+
+import datetime
+import os
+from collections import defaultdict
+from typing import Annotated, Any, TypeAlias
+
+import strawberry
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy import BigInteger, ForeignKey, func, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
+from sqlalchemy.types import TIMESTAMP
+from strawberry.dataloader import DataLoader
+from strawberry.fastapi import GraphQLRouter
+
+POOL_SIZE = 8
+
+engine = create_async_engine(
+    os.environ["BENCH_DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://"),
+    pool_size=POOL_SIZE,
+    max_overflow=0,
+    pool_timeout=60,
+    connect_args={"server_settings": {"jit": "off"}},
+)
+session_maker = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
+
+
+class Base(DeclarativeBase):
+    """The tables as they are."""
+
+    type_annotation_map = {int: BigInteger, datetime.datetime: TIMESTAMP(timezone=True)}  # noqa: RUF012 - as documented
+
+
+class UserRow(Base):
+    """A row of users."""
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    username: Mapped[str]
+    created_at: Mapped[datetime.datetime]
+
+
+class PostRow(Base):
+    """A row of posts."""
+
+    __tablename__ = "posts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    published: Mapped[bool]
+    views: Mapped[int]
+    author_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[datetime.datetime]
+
+
+_NEWEST = (PostRow.created_at.desc(), PostRow.id.desc())
+
+
+async def load_users(keys: list[int]) -> list[UserRow]:
+    """The users of these ids."""
+    async with session_maker() as session:
+        rows = await session.scalars(select(UserRow).where(UserRow.id.in_(keys)))
+        by_id = {row.id: row for row in rows}
+    return [by_id[key] for key in keys]
+
+
+async def load_posts(keys: list[tuple[int, int]]) -> list[list[PostRow]]:
+    """For each author and number, that many of the author's newest posts."""
+    place = func.row_number().over(partition_by=PostRow.author_id, order_by=_NEWEST).label("place")
+    authors = {author for author, _ in keys}
+    ranked = select(PostRow, place).where(PostRow.author_id.in_(authors), PostRow.published).subquery()
+    post = aliased(PostRow, ranked)
+    statement = select(post).where(ranked.c.place <= max(first for _, first in keys)).order_by(ranked.c.place)
+    by_author: dict[int, list[PostRow]] = defaultdict(list)
+    async with session_maker() as session:
+        for row in await session.scalars(statement):
+            by_author[row.author_id].append(row)
+    return [by_author[author][:first] for author, first in keys]
+
+
+async def get_context() -> dict[str, Any]:
+    """Give each request loaders of its own."""
+    return {"users": DataLoader(load_fn=load_users), "posts": DataLoader(load_fn=load_posts)}
+
+
+Info: TypeAlias = strawberry.Info[dict[str, Any], None]
+
+
+@strawberry.type
+class User:
+    """A user."""
+
+    id: strawberry.ID
+    username: str
+
+    @strawberry.field
+    async def posts(self, info: Info, first: int) -> "list[Post]":
+        """The newest posts."""
+        return [to_post(row) for row in await info.context["posts"].load((int(self.id), first))]
+
+
+@strawberry.type
+class Post:
+    """A post."""
+
+    id: strawberry.ID
+    title: str
+    views: int
+    author_id: strawberry.Private[int]
+
+    @strawberry.field
+    async def author(self, info: Info) -> User:
+        """Who wrote it."""
+        return to_user(await info.context["users"].load(self.author_id))
+
+
+@strawberry.type
+class PostPage:
+    """A page with its total."""
+
+    total_count: int
+    nodes: list[Post]
+
+
+def to_user(row: UserRow) -> User:
+    """Make a type of a row."""
+    return User(id=strawberry.ID(str(row.id)), username=row.username)
+
+
+def to_post(row: PostRow) -> Post:
+    """Make a type of a row."""
+    return Post(id=strawberry.ID(str(row.id)), title=row.title, views=row.views, author_id=row.author_id)
+
+
+@strawberry.type
+class Query:
+    """The reads."""
+
+    @strawberry.field
+    async def users(self, first: int) -> list[User]:
+        """The newest users."""
+        statement = select(UserRow).order_by(UserRow.created_at.desc(), UserRow.id.desc()).limit(first)
+        async with session_maker() as session:
+            return [to_user(row) for row in await session.scalars(statement)]
+
+    @strawberry.field
+    async def post(self, id: Annotated[strawberry.ID, strawberry.argument(name="id")]) -> Post | None:  # noqa: A002
+        """One post."""
+        async with session_maker() as session:
+            row = await session.scalar(select(PostRow).where(PostRow.id == int(id), PostRow.published))
+        return to_post(row) if row else None
+
+    @strawberry.field
+    async def posts(self, first: int) -> list[Post]:
+        """The newest posts."""
+        async with session_maker() as session:
+            rows = await session.scalars(select(PostRow).where(PostRow.published).order_by(*_NEWEST).limit(first))
+            return [to_post(row) for row in rows]
+
+    @strawberry.field
+    async def popular_posts(self, first: int, views_min: int) -> PostPage:
+        """The most viewed posts, and how many have as many views."""
+        wanted = (PostRow.published, PostRow.views >= views_min)
+        statement = select(PostRow).where(*wanted).order_by(PostRow.views.desc(), PostRow.id.desc()).limit(first)
+        async with session_maker() as session:
+            rows = await session.scalars(statement)
+            count = await session.scalar(select(func.count()).select_from(PostRow).where(*wanted))
+            return PostPage(total_count=count or 0, nodes=[to_post(row) for row in rows])
+
+
+app = FastAPI()
+app.include_router(GraphQLRouter(strawberry.Schema(Query), context_getter=get_context), prefix="/graphql")
+
+if __name__ == "__main__":
+    uvicorn.run(
+        app, port=int(os.environ["BENCH_PORT"]), loop="uvloop", http="httptools", access_log=False, log_level="warning"
+    )

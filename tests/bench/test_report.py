@@ -1,0 +1,71 @@
+import xml.etree.ElementTree as ET
+
+from bench import drawing, report
+from bench.load import Round
+from bench.report import Results
+from bench.servers import PEERS
+
+
+def _round(rate: float) -> Round:
+    return Round(
+        requests=int(rate),
+        rate=rate,
+        p50_us=1000,
+        p99_us=2500,
+        server_us=120,
+        database_us=40,
+        memory_mib=99.6,
+        bytes_each=300,
+        failed=0,
+    )
+
+
+def _results() -> Results:
+    results = Results([("date", "2026-11-22")], [PEERS["folio"], PEERS["strawberry"], PEERS["limit"]])
+    for folio, limit in ((100, 200), (300, 400), (200, 200)):
+        results.add("post_author", 8, "folio", _round(folio))
+        results.add("post_author", 8, "limit", _round(limit))
+    results.statements = {("post_author", "folio"): 2.0, ("post_author", "limit"): 1.0}
+    return results
+
+
+def test_each_ratio_is_of_two_rounds_of_the_same_turn() -> None:
+    assert _results().ratios("post_author", 8, "limit") == [0.5, 0.75, 1.0]
+
+
+def test_a_table_has_medians_and_the_least_and_the_most() -> None:
+    assert report.rows_of(_results(), "post_author", 8) == [
+        ("Folio", "200", "100-300", "1.00", "2.50", "120", "40", "2.0", "100", ""),
+        ("Strawberry", "takes no part", "", "", "", "", "", "", "", ""),
+        ("hand-written limit", "200", "200-400", "1.00", "2.50", "120", "40", "1.0", "100", "0.75 x (0.50-1.00)"),
+    ]
+
+
+def test_the_table_of_ratios_compares_the_first_cases_at_8_and_64_connections() -> None:
+    assert report.ratio_rows(_results()) == (
+        ["Folio's rate over that of", "post_author x8"],
+        [("Strawberry", ""), ("hand-written limit", "0.75 x (0.50-1.00)")],
+    )
+
+
+def test_the_markdown_has_every_table() -> None:
+    lines = report.markdown(_results()).splitlines()
+    assert [line for line in lines if line.startswith("#")] == [
+        "# Folio beside its peers",
+        "## Ratios",
+        "## one post with its author, 8 connections",
+    ]
+
+
+def test_the_plot_has_a_bar_for_each_peer_that_took_part() -> None:
+    root = ET.fromstring(drawing.svg(_results()))  # noqa: S314 - our own
+    bars = root.findall("{http://www.w3.org/2000/svg}rect")[1:]
+    assert [bar.get("width") for bar in bars] == ["430", "430"]
+    texts = ["".join(text.itertext()) for text in root.findall("{http://www.w3.org/2000/svg}text")]
+    assert texts == [
+        "one post with its author, 8 connections, requests/s",
+        "Folio",
+        "200",
+        "hand-written limit",
+        "200  (Folio 0.75 x)",
+    ]

@@ -1,0 +1,64 @@
+"""Every query of the tests runs on both engines, and their answers are equal.
+
+The served application runs the compiled engine from the first sight of an operation on. After each query the ordinary
+one runs it too, as the same viewer; where data or errors differ the request fails. Others may write between the two
+runs, so that a difference only counts when it stays.
+"""
+
+from asyncio import get_running_loop
+from contextvars import Context as Variables
+from typing import Any
+
+from graphql import ExecutionResult, OperationType
+
+from db.viewer import Viewer
+from graph.context import Services
+from graph.engines import Engines, Execution
+
+ATTEMPTS_MAX = 5
+
+
+class DisagreementError(AssertionError):
+    """The engines give different answers to one query."""
+
+
+def told(result: ExecutionResult) -> tuple[Any, list[Any]]:
+    """Return an answer in a form that can be compared: the order of errors is nobody's promise."""
+    errors = [(error.path, error.message, error.extensions, error.locations) for error in result.errors or ()]
+    return result.data, sorted(errors, key=repr)
+
+
+def compare_engines(engines: Engines) -> None:
+    """Make `engines` run every query on both, from its first sight on."""
+    if not engines.compiled_from:
+        return
+    engines.compiled_from = 1
+    run = engines.run
+    ordinary = engines.ordinary()
+
+    async def run_both(
+        execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer
+    ) -> ExecutionResult:
+        result = await run(execution, dict(variables), services, viewer)
+        if execution.definition.operation is not OperationType.QUERY:
+            return result
+        counters = services.database.counters
+        expected = result
+        for attempt in range(ATTEMPTS_MAX):
+            before = counters.statements
+            # In a context of its own, where nothing is logged, tallied or traced.
+            asked = ordinary.run(execution, dict(variables), services, viewer)
+            expected = await get_running_loop().create_task(asked, context=Variables())
+            compared = (
+                result
+                if not attempt
+                else await get_running_loop().create_task(
+                    run(execution, dict(variables), services, viewer), context=Variables()
+                )
+            )
+            counters.statements = before
+            if told(compared) == told(expected):
+                return result
+        raise DisagreementError(f"{told(result)} is not {told(expected)}")
+
+    vars(engines)["run"] = run_both

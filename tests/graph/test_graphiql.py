@@ -1,0 +1,80 @@
+"""GraphiQL's page and what it loads: all of it from this server, and each file as its maker published it."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from db.settings import Settings
+from graph.http import graphiql
+from tests.graph.callers import Client, serving_with
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+STATIC = Path(graphiql.__file__).parent / "static"
+VENDORED = STATIC / "vendored"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src data:; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+LOADED = {
+    "graphiql.min.css": ("text/css; charset=utf-8", VENDORED / "graphiql.min.css"),
+    "page.css": ("text/css; charset=utf-8", STATIC / "page.css"),
+    "react.production.min.js": ("text/javascript; charset=utf-8", VENDORED / "react.production.min.js"),
+    "react-dom.production.min.js": ("text/javascript; charset=utf-8", VENDORED / "react-dom.production.min.js"),
+    "graphiql.min.js": ("text/javascript; charset=utf-8", VENDORED / "graphiql.min.js"),
+    "start.js": ("text/javascript; charset=utf-8", STATIC / "start.js"),
+}
+
+
+async def references(http: httpx.AsyncClient, address: str = "/graphql") -> list[str]:
+    page = (await http.get(address, headers=BROWSER)).text
+    return [reference for reference in re.findall(r'(?:src|href)="([^"]*)"', page) if reference != "data:,"]
+
+
+async def test_page_loads_from_this_server_alone(client: Client) -> None:
+    response = await client.http.get("/graphql", headers=BROWSER)
+    assert (response.status_code, response.headers["content-security-policy"]) == (200, POLICY)
+    assert "//" not in response.text
+    assert "<script>" not in response.text
+
+
+async def test_all_that_the_page_names_is_served_in_order_with_its_type_and_kept_for_good(client: Client) -> None:
+    served = []
+    for reference in await references(client.http):
+        response = await client.http.get(f"/{reference}")
+        assert (response.status_code, response.headers["cache-control"]) == (200, "public, max-age=31536000, immutable")
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["cross-origin-resource-policy"] == "same-origin"
+        digest = hashlib.blake2s(response.content, digest_size=8).hexdigest()
+        named = reference.removeprefix("graphql/assets/").replace(f"-{digest}", "")
+        served.append((named, response.headers["content-type"], response.content))
+    assert served == [(name, media_type, path.read_bytes()) for name, (media_type, path) in LOADED.items()]
+
+
+async def test_page_with_a_document_to_show_is_the_same_page(client: Client) -> None:
+    assert await references(client.http, "/graphql?q=%7B%20__typename%20%7D") == await references(client.http)
+
+
+@pytest.mark.parametrize(
+    "name", ["start.js", "..%2Fgraphiql.py", "README.md", "vendored%2FREADME.md", "start-0.js", ""]
+)
+async def test_nothing_else_of_the_directory_is_served(client: Client, name: str) -> None:
+    assert (await client.http.get(f"/graphql/assets/{name}")).status_code == 404
+
+
+async def test_files_of_the_page_are_hidden_where_the_page_is(settings: Settings, client: Client) -> None:
+    loaded = await references(client.http)
+    async with serving_with(settings, env="production") as http:
+        assert [(await http.get(f"/{one}")).status_code for one in loaded] == [404] * len(LOADED)
+
+
+async def test_page_is_never_kept_itself(client: Client) -> None:
+    assert (await client.http.get("/graphql", headers=BROWSER)).headers["cache-control"] == "no-store"
+
+
+def test_vendored_files_are_what_their_packages_have() -> None:
+    told = re.findall(r"\| `([^`]+)` \| .* \| `([0-9a-f]{64})` \|", (VENDORED / "README.md").read_text())
+    scripts = sorted(path for path in VENDORED.iterdir() if path.suffix in {".js", ".css"})
+    assert sorted(told) == [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in scripts]
