@@ -19,7 +19,7 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
-from graph.execution.collecting import Unsupported, condition_variables, fragments_of
+from graph.execution.collecting import Unsupported, condition_variables, fragments_of, refusal
 from graph.execution.completion import Completion, completed
 from graph.execution.plan import Level, Plan, Planner
 from graph.execution.running import Run
@@ -96,6 +96,9 @@ class Prepared:
             return Unsupported("subscription")
         if operation.directives:
             return Unsupported("directive")
+        reason = refusal(operation, self._fragments)
+        if reason is not None:
+            return Unsupported(reason)
         if any(type(one) is not bool for one in vector):
             return Unsupported("condition")
         conditions = dict(zip(self._conditions, vector, strict=True))

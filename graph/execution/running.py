@@ -276,7 +276,7 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
 
 
 def _keys(rows: Sequence[Any], name: str, errors: dict[Any, Exception]) -> list[Any]:
-    """Return the keys in the rows. In the place of one that a row does not have stands what `errors` has its error by."""
+    """Return the keys in the rows; for a row that has none, what its error then stands by in `errors`."""
     try:
         return [row[name] for row in rows]
     except Exception:  # noqa: BLE001 - told row by row
