@@ -268,6 +268,8 @@ class Planner:
         """Give the edge its place within this level's own rows, where they hold the columns for it."""
         if edge.joined is None or not (level.rows.bare and level.rows.joins) or level.rows.prefix:
             return False
+        if not is_non_null_type(plan.type_):
+            return False  # a joined row that is not there would look like one whose columns are all null
         place = Place(self, plan.type_, plan.nodes, Rows(bare=True, prefix=edge.joined))
         if place.only is None or not is_row_backed(named) or not all(map(_is_joinable, place.only.fields)):
             return False

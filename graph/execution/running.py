@@ -9,7 +9,7 @@ something above, and a loader is asked once a wave however wide the levels are a
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from graphql import FragmentDefinitionNode, GraphQLResolveInfo, GraphQLSchema, OperationDefinitionNode
@@ -17,7 +17,7 @@ from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, gather_with_cancel, is_awaitable
 from graphql.type import GraphQLResolveInfoHelpers
 
-from graph.execution.declarations import Computed, Derived, Edge, LevelLoader, Loading
+from graph.execution.declarations import Column, Computed, Derived, Edge, LevelLoader, Loading
 from graph.execution.frames import Below, Frame, Linker
 from graph.execution.leaves import Raised
 from graph.execution.plan import FieldPlan, Kind, Level
@@ -158,6 +158,8 @@ class Run:
         # Each object once, however many parents lead to it: they share its answer.
         distinct = list(dict.fromkeys(wanted))
         values = [_loaded(plan, loading, answers[key], key) for key in distinct]
+        if plan.lists:
+            values = [value if type(value) is list else realized(value, plan.lists)[0] for value in values]
         linker = Linker(frame, plan)
         links = linker.link(values)
         if len(distinct) != len(wanted):
@@ -261,6 +263,8 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
         of, sources = declared.of, frame.rows
     elif isinstance(declared, Derived):
         of, sources = declared.of, frame.objects
+    elif isinstance(declared, Column):  # one that holds an object: JSON, say
+        of, sources = itemgetter(frame.level.rows.prefix + declared.name), frame.rows
     else:
         of, sources = attrgetter(plan.attribute), frame.objects
     values: list[Any] = []
