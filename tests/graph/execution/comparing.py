@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from graphql import (
     DirectiveNode,
@@ -36,13 +36,21 @@ SETTLING_ROUNDS = 50
 """How often the event loop goes round before what one engine has left running counts as done."""
 
 
+class Context(Protocol):
+    """What resolvers note their calls in."""
+
+    @property
+    def paths(self) -> Counter[Where]:
+        """How often the resolver at each place in the response was called, in the order of the first calls."""
+        ...
+
+
 @dataclass(slots=True)
 class Calls:
     """The context of a run: which resolvers were called.
 
     Attributes:
         seed: what random resolvers make their values of.
-        paths: how often the resolver at each place in the response was called, in the order of the first calls.
     """
 
     seed: int = 0
@@ -75,11 +83,11 @@ async def both(
     variables: dict[str, Any] | None = None,
     root: Callable[[], Any] = lambda: None,
     *,
-    seed: int = 0,
+    context: Callable[[], Context] = Calls,
 ) -> dict[str, Any]:
     """Run an operation with both engines, see that they agree, and return the compiled engine's response.
 
-    `root` makes the root value, anew for each engine.
+    `root` and `context` make the root value and the context, anew for each engine.
 
     The data has to be equal, in the order of its keys too. The errors have to be equal as a multiset of path, message,
     locations and extensions, with one exception. Where a null has travelled upwards from a position that may not be
@@ -94,9 +102,8 @@ async def both(
     document = parse(text)
     assert validate(schema, document) == []
     given = variables or {}
-    theirs = Calls(seed)
-    expected = await _ordinary(schema, document, given, root(), theirs)
-    ours = Calls(seed)
+    expected = await _ordinary(schema, document, given, root(), context())
+    ours = context()
     actual = await Prepared(schema, document, _operation_of(document)).run(given, ours, root())
     assert [path for path, count in ours.paths.items() if count > 1] == []
     assert repr(actual.data) == repr(expected.data)
@@ -106,16 +113,16 @@ async def both(
     for where in wanted.keys() - set(open_positions):
         assert found[where] == wanted[where]
     if open_positions:
-        all_errors = await _all_errors(schema, document, given, root(), Calls(seed))
+        all_errors = await _all_errors(schema, document, given, root(), context())
         for where in open_positions:
             assert found[where] - all_errors == Counter()
     return dict(actual.formatted)
 
 
 async def _ordinary(
-    schema: GraphQLSchema, document: DocumentNode, variables: dict[str, Any], root: Any, calls: Calls, **options: Any
+    schema: GraphQLSchema, document: DocumentNode, variables: dict[str, Any], root: Any, context: Any, **options: Any
 ) -> ExecutionResult:
-    result = execute(schema, document, root, calls, variables, **options)
+    result = execute(schema, document, root, context, variables, **options)
     if not isinstance(result, ExecutionResult):
         result = await result
     # What lost the race for a position may run on.
@@ -174,7 +181,7 @@ class _Thorough(ExecutorThrowingOnIncremental):
 
 
 async def _all_errors(
-    schema: GraphQLSchema, document: DocumentNode, variables: dict[str, Any], root: Any, calls: Calls
+    schema: GraphQLSchema, document: DocumentNode, variables: dict[str, Any], root: Any, context: Any
 ) -> Counter[ErrorKey]:
     """Return every error there is: none travels, so none keeps another from being found."""
     operation = _operation_of(document)
@@ -188,6 +195,6 @@ async def _all_errors(
     )
     definitions = tuple(no_travel if one is operation else one for one in document.definitions)
     result = await _ordinary(
-        schema, DocumentNode(definitions=definitions), variables, root, calls, executor_class=_Thorough
+        schema, DocumentNode(definitions=definitions), variables, root, context, executor_class=_Thorough
     )
     return Counter(map(_key, result.errors or ()))

@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator
+from functools import partial
 from random import Random
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import mutations, nodes, queries
 
-from tests.graph.execution.comparing import both
+from tests.graph.execution.comparing import Calls, both
 from tests.graph.execution.nasty import nasty_schema
 from tests.graph.execution.rework import Rework
 
@@ -46,7 +47,7 @@ def dropped_coroutines() -> Iterator[None]:
 async def compare(schema: GraphQLSchema, text: str, seed: int) -> None:
     for number in range(seed, seed + REWORKS):
         rework = Rework(Random(number), schema, text)  # noqa: S311 - nothing is secret here
-        await both(schema, rework.text, rework.variables, seed=number)
+        await both(schema, rework.text, rework.variables, context=partial(Calls, number))
 
 
 @many
