@@ -5,7 +5,7 @@ decided by the *conditions* of the plan, the values of the Boolean variables tha
 operation has one plan for each vector of those.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from graphql import (
     BooleanValueNode,
@@ -24,6 +24,7 @@ from graphql import (
     is_abstract_type,
 )
 
+INTROSPECTION = frozenset({"__schema", "__type"})
 Conditions = Mapping[str, bool]
 Collected = dict[str, list[FieldNode]]
 Fragments = Mapping[str, FragmentDefinitionNode]
@@ -41,11 +42,34 @@ def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
 def condition_variables(operation: OperationDefinitionNode, fragments: Fragments) -> tuple[str, ...]:
     """Return the variables that decide @skip and @include anywhere in the operation, each once."""
     found: dict[str, None] = {}
+    for node in _selections(operation, fragments):
+        found.update(dict.fromkeys(_variables_in(node.directives or ())))
+    return tuple(found)
+
+
+def refusal(operation: OperationDefinitionNode, fragments: Fragments) -> str | None:
+    """Return why the operation is left to the ordinary engine, or None.
+
+    All of the operation is looked at, whatever it leads to: what lies below an abstract type is planned only when
+    resolvers have run already, and then it is too late to leave it to another engine.
+    """
+    if any(fragment.variable_definitions for fragment in fragments.values()):
+        return "fragment variables"
+    for node in _selections(operation, fragments):
+        if isinstance(node, FieldNode) and node.name.value in INTROSPECTION:
+            return "introspection"
+        if any(directive.name.value in {"defer", "stream"} for directive in node.directives or ()):
+            return "incremental delivery"
+    return None
+
+
+def _selections(operation: OperationDefinitionNode, fragments: Fragments) -> Iterator[SelectionNode]:
+    """Give every selection of the operation, those of a fragment once."""
     visited: set[str] = set()
     pending: list[SelectionSetNode] = [operation.selection_set]
     while pending:
         for node in pending.pop().selections:
-            found.update(dict.fromkeys(_variables_in(node.directives or ())))
+            yield node
             if isinstance(node, FragmentSpreadNode):
                 name = node.name.value
                 if name not in visited and name in fragments:
@@ -53,7 +77,6 @@ def condition_variables(operation: OperationDefinitionNode, fragments: Fragments
                     pending.append(fragments[name].selection_set)
             elif isinstance(node, FieldNode | InlineFragmentNode) and node.selection_set is not None:
                 pending.append(node.selection_set)
-    return tuple(found)
 
 
 def _variables_in(directives: Iterable[DirectiveNode]) -> list[str]:
@@ -114,8 +137,6 @@ class Collector:
             name = directive.name.value
             if name in {"skip", "include"} and self._holds(directive) is (name == "skip"):
                 return False
-            if name in {"defer", "stream"}:
-                raise Unsupported("incremental delivery")
         return True
 
     def _holds(self, directive: DirectiveNode) -> bool:

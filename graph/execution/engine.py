@@ -19,9 +19,8 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
-from graph.execution.collecting import Unsupported, condition_variables, fragments_of
+from graph.execution.collecting import Unsupported, condition_variables, fragments_of, refusal
 from graph.execution.completion import Completion, completed
-from graph.execution.leaves import NotSimple
 from graph.execution.plan import Level, Plan, Planner
 from graph.execution.running import Run
 from graph.execution.variables import Coercion
@@ -97,6 +96,9 @@ class Prepared:
             return Unsupported("subscription")
         if operation.directives:
             return Unsupported("directive")
+        reason = refusal(operation, self._fragments)
+        if reason is not None:
+            return Unsupported(reason)
         if any(type(one) is not bool for one in vector):
             return Unsupported("condition")
         conditions = dict(zip(self._conditions, vector, strict=True))
@@ -111,7 +113,7 @@ async def _answered(run: Run, level: Level) -> ExecutionResult:
     frame = await run.resolve(level)
     try:
         return ExecutionResult(completed(frame)[0], None)
-    except NotSimple:
+    except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again below, with its path
         pass
     completion = Completion()
     try:

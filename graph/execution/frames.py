@@ -54,7 +54,7 @@ class Frame:
         if level.rows.bare:
             rows = sources
         elif level.uses_rows:
-            rows = [row_of(one) for one in sources]
+            rows = _rows_of(sources)
         return cls(level, sources, rows, [None] * kept, [None] * kept, above, origins)
 
     @property
@@ -246,6 +246,30 @@ class Linker:
         type_ = schema.get_type(name)
         assert isinstance(type_, GraphQLObjectType)
         return type_ if type_.is_type_of is None else self._checked(value, type_, info)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoRow:
+    """In the place of the row of an object that has none: whoever reads a column is told so."""
+
+    error: Exception
+
+    def __getitem__(self, name: str) -> Any:
+        raise self.error
+
+
+def _rows_of(objects: Sequence[Any]) -> list[Any]:
+    try:
+        return list(map(row_of, objects))
+    except Exception:  # noqa: BLE001 - told object by object
+        return list(map(_row_of, objects))
+
+
+def _row_of(value: Any) -> Any:
+    try:
+        return row_of(value)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the object is the error of its fields
+        return _NoRow(error)
 
 
 def _is_object(value: Any) -> bool:

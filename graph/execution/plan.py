@@ -27,7 +27,7 @@ from graphql import (
 from strawberry.types.field import StrawberryField
 
 from graph.execution.arguments import ArgumentPlanner, Arguments
-from graph.execution.collecting import Collected, Collector, Conditions, Fragments, Unsupported
+from graph.execution.collecting import Collected, Collector, Conditions, Fragments
 from graph.execution.declarations import (
     Column,
     Computed,
@@ -40,8 +40,6 @@ from graph.execution.declarations import (
     strawberry_field,
 )
 from graph.execution.resolvers import Resolver, attribute_of, info_maker, resolver_of
-
-INTROSPECTION = frozenset({"__schema", "__type"})
 
 
 class Kind(Enum):
@@ -242,8 +240,6 @@ class Planner:
         name, type_ = nodes[0].name.value, level.type_
         if name == "__typename":
             return FieldPlan(key, name, nodes, type_, None, Kind.TYPENAME)
-        if name in INTROSPECTION and type_ is self._schema.query_type:
-            raise Unsupported("introspection")
         definition = type_.fields.get(name)
         if definition is None:
             return None
@@ -277,6 +273,8 @@ class Planner:
         """Give the edge its place within this level's own rows, where they hold the columns for it."""
         if edge.joined is None or not (level.rows.bare and level.rows.joins) or level.rows.prefix:
             return False
+        if not is_non_null_type(plan.type_):
+            return False  # a joined row that is not there would look like one whose columns are all null
         place = Place(self, plan.type_, plan.nodes, Rows(bare=True, prefix=edge.joined))
         if place.only is None or not is_row_backed(named) or not all(map(_is_joinable, place.only.fields)):
             return False

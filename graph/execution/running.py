@@ -9,7 +9,7 @@ something above, and a loader is asked once a wave however wide the levels are a
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from graphql import FragmentDefinitionNode, GraphQLResolveInfo, GraphQLSchema, OperationDefinitionNode
@@ -17,7 +17,7 @@ from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, gather_with_cancel, is_awaitable
 from graphql.type import GraphQLResolveInfoHelpers
 
-from graph.execution.declarations import Computed, Derived, Edge, LevelLoader, Loading
+from graph.execution.declarations import Column, Computed, Derived, Edge, LevelLoader, Loading
 from graph.execution.frames import Below, Frame, Linker
 from graph.execution.leaves import Raised
 from graph.execution.plan import FieldPlan, Kind, Level
@@ -29,10 +29,15 @@ Waiting = Coroutine[Any, Any, list[Frame]]
 
 @dataclass(slots=True)
 class _Asked:
-    """What the edges of a wave ask of one loader."""
+    """What the edges of a wave ask of one loader.
+
+    Attributes:
+        errors: of the rows that have no key, by the `Raised` that stands in its place.
+    """
 
     loader: LevelLoader
     keys: dict[Any, None] = field(default_factory=dict)
+    errors: dict[Any, Exception] = field(default_factory=dict)
     edges: list[tuple[Frame, FieldPlan, Loading, list[Any]]] = field(default_factory=list)
 
 
@@ -79,7 +84,9 @@ class Run:
         if kind is Kind.JOINED:
             assert plan.place is not None
             assert plan.place.only is not None
-            joined = Frame.of(plan.place.only, frame.rows, (frame, plan))
+            origins: list[tuple[int, ...]] | None
+            origins = [(index,) for index in range(len(frame.rows))] if plan.place.needs_paths else None
+            joined = Frame.of(plan.place.only, frame.rows, (frame, plan), origins)
             frame.values[plan.slot], frame.below[plan.slot] = range(len(frame.rows)), Below([joined])
             ready.append(joined)
             return
@@ -105,16 +112,18 @@ class Run:
             frame.values[plan.slot] = [Raised(error)] * len(frame.sources)
             frame.below[plan.slot] = Below([], [])
             return
+        errors: dict[Any, Exception] = {}
         if declared.key is None:
             keys = [loading.key] * len(frame.sources)
         else:
-            name = frame.level.rows.prefix + declared.key
-            keys = [row[name] for row in frame.rows]
+            keys = _keys(frame.rows, frame.level.rows.prefix + declared.key, errors)
         one = asked.get(id(loading.loader))
         if one is None:
             one = asked[id(loading.loader)] = _Asked(loading.loader)
         one.keys.update(dict.fromkeys(keys))
-        one.keys.pop(None, None)
+        for key in (None, *errors):
+            one.keys.pop(key, None)
+        one.errors |= errors
         one.edges.append((frame, plan, loading, keys))
 
     async def _ask(self, asked: _Asked) -> list[Frame]:
@@ -124,6 +133,7 @@ class Run:
             answers = dict(zip(keys, await asked.loader.load_level(keys), strict=True)) if keys else {}
         except Exception as error:  # noqa: BLE001 - whatever a loader raises is everybody's error
             answers = dict.fromkeys(keys, error)
+        answers |= asked.errors
         answers[None] = None
         ready: list[Frame] = []
         for frame, plan, loading, wanted in asked.edges:
@@ -148,6 +158,8 @@ class Run:
         # Each object once, however many parents lead to it: they share its answer.
         distinct = list(dict.fromkeys(wanted))
         values = [_loaded(plan, loading, answers[key], key) for key in distinct]
+        if plan.lists:
+            values = [value if type(value) is list else realized(value, plan.lists)[0] for value in values]
         linker = Linker(frame, plan)
         links = linker.link(values)
         if len(distinct) != len(wanted):
@@ -251,6 +263,8 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
         of, sources = declared.of, frame.rows
     elif isinstance(declared, Derived):
         of, sources = declared.of, frame.objects
+    elif isinstance(declared, Column):  # one that holds an object: JSON, say
+        of, sources = itemgetter(frame.level.rows.prefix + declared.name), frame.rows
     else:
         of, sources = attrgetter(plan.attribute), frame.objects
     values: list[Any] = []
@@ -265,13 +279,35 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
             return values
 
 
+def _keys(rows: Sequence[Any], name: str, errors: dict[Any, Exception]) -> list[Any]:
+    """Return the keys in the rows; for a row that has none, what its error then stands by in `errors`."""
+    try:
+        return [row[name] for row in rows]
+    except Exception:  # noqa: BLE001 - told row by row
+        return [_key(row, name, errors) for row in rows]
+
+
+def _key(row: Any, name: str, errors: dict[Any, Exception]) -> Any:
+    try:
+        return row[name]
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the row is the field's error
+        raised = Raised(error)
+        errors[raised] = error
+        return raised
+
+
 def _loaded(plan: FieldPlan, loading: Loading, value: Any, key: Any) -> Any:
     if isinstance(value, Exception):
         return Raised(value)
     if value is None:
         missing = plan.declaration.missing if isinstance(plan.declaration, Edge) else None
         return None if missing is None else Raised(missing())
-    return value if loading.wrap is None else loading.wrap(value, key)
+    if loading.wrap is None:
+        return value
+    try:
+        return loading.wrap(value, key)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the value is the field's error
+        return Raised(error)
 
 
 def _identity(links: Sequence[Any], count: int) -> Sequence[Any]:
@@ -291,7 +327,13 @@ def _track(values: Sequence[Any]) -> None:
         if is_awaitable(value):
             task = asyncio.ensure_future(value)
             _tracked.add(task)
-            task.add_done_callback(_tracked.discard)
+            task.add_done_callback(_settled)
+
+
+def _settled(task: asyncio.Future[Any]) -> None:
+    _tracked.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen: the event loop would else log an error that nobody waits for
 
 
 _tracked: set[asyncio.Future[Any]] = set()

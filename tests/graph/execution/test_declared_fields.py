@@ -1,0 +1,226 @@
+"""Declared fields: read by levels where the ordinary engine calls a resolver for each, with the same answers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from graphql import OperationDefinitionNode, parse
+
+from graph.execution import Prepared
+from tests.graph.execution.comparing import both
+from tests.graph.execution.declared import AUTHORS, SCHEMA, Loader, MissingError, Shelf
+
+
+async def answered(
+    text: str, context: Callable[[], Shelf] = Shelf, variables: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], Shelf]:
+    """Compare both engines; return the answer, and the shelf of the compiled engine's run alone."""
+    result = await both(SCHEMA, text, variables, context=context)
+    shelf, document = context(), parse(text)
+    operation = document.definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    await Prepared(SCHEMA, document, operation).run(variables or {}, shelf)
+    return result, shelf
+
+
+def error(message: str, column: int, *path: str | int) -> dict[str, Any]:
+    return {"message": message, "locations": [{"line": 1, "column": column}], "path": list(path)}
+
+
+async def test_columns_prefixes_and_functions_of_the_row_are_read_without_a_loader() -> None:
+    result, shelf = await answered("{ fewBooks { id title tags pages shout } }")
+    assert result == {
+        "data": {
+            "fewBooks": [
+                {"id": "book_1", "title": "Book 1", "tags": ["a"], "pages": 100, "shout": "BOOK 1"},
+                {"id": "book_4", "title": "Book 4", "tags": ["a"], "pages": 400, "shout": "BOOK 4"},
+            ]
+        }
+    }
+    assert shelf.authors.asked == []
+
+
+async def test_null_has_no_prefix() -> None:
+    result, _ = await answered("{ authors { id mentorKey } }")
+    assert result["data"] == {
+        "authors": [
+            {"id": "author_1", "mentorKey": None},
+            {"id": "author_2", "mentorKey": "author_1"},
+            {"id": "author_3", "mentorKey": "author_9"},
+        ]
+    }
+
+
+async def test_null_column_of_a_non_null_field_is_an_error_with_its_path() -> None:
+    result, _ = await answered("{ authors { id name } }")
+    assert result == {
+        "data": None,
+        "errors": [error("Cannot return null for non-nullable field Author.name.", 16, "authors", 2, "name")],
+    }
+
+
+async def test_value_that_its_type_does_not_take_is_an_error_at_every_place() -> None:
+    result, _ = await answered("{ fewBooks { wrong } }")
+    assert result["data"] == {"fewBooks": [{"wrong": None}, {"wrong": None}]}
+    assert [one["path"] for one in result["errors"]] == [["fewBooks", 0, "wrong"], ["fewBooks", 1, "wrong"]]
+
+
+async def test_function_of_the_row_that_raises_is_an_error_of_its_field_alone() -> None:
+    result, _ = await answered("{ authors { bornMaybe penName } }")
+    assert result == {
+        "data": {
+            "authors": [
+                {"bornMaybe": "in 1815", "penName": "Ada"},
+                {"bornMaybe": "in 1906", "penName": "Grace"},
+                {"bornMaybe": None, "penName": None},
+            ]
+        },
+        "errors": [error("nobody knows", 13, "authors", 2, "bornMaybe")],
+    }
+
+
+async def test_row_without_the_column_is_an_error_of_the_field() -> None:
+    result, _ = await answered("{ fewBooks { lost title } }")
+    assert result["data"] == {"fewBooks": [{"lost": None, "title": "Book 1"}, {"lost": None, "title": "Book 4"}]}
+    assert [one["message"] for one in result["errors"]] == ["'no such column'", "'no such column'"]
+
+
+@pytest.mark.parametrize("field", ["id", "mentor { id }", "teacher { id }", "penName later"])
+async def test_object_without_a_row_is_an_error_of_the_fields_that_read_it(field: str) -> None:
+    result, _ = await answered(f"{{ nobody {{ {field} }} }}")
+    assert [one["message"] for one in result["errors"]] == ["'BookPage' object has no attribute 'row'"]
+
+
+async def test_edges_ask_once_a_wave_with_distinct_keys() -> None:
+    result, shelf = await answered("{ few: fewBooks { editor { id } } books { editor { id mentor { id } } } }")
+    assert result["data"]["books"] == [
+        {"editor": {"id": "author_1", "mentor": None}},
+        {"editor": {"id": "author_1", "mentor": None}},
+        {"editor": None},
+        {"editor": {"id": "author_3", "mentor": None}},
+    ]
+    assert shelf.authors.asked == [[1, 3], [9]]
+
+
+async def test_edges_with_equal_arguments_share_a_call_and_others_do_not() -> None:
+    result, shelf = await answered(
+        """query ($n: Int!) {
+            authors { a: books(longerThan: $n) { id } b: books(longerThan: 150) { title } books { id } }
+        }""",
+        variables={"n": 150},
+    )
+    assert result["data"]["authors"][0] == {
+        "a": [{"id": "book_2"}],
+        "b": [{"title": "Book 2"}],
+        "books": [{"id": "book_1"}, {"id": "book_2"}],
+    }
+    assert {pages: loader.asked for pages, loader in shelf.books.items()} == {150: [[1, 2, 3]], 0: [[1, 2, 3]]}
+
+
+async def test_variable_that_is_not_given_leaves_an_edge_its_default() -> None:
+    _, shelf = await answered("query ($n: Int = 250) { authors { books(longerThan: $n) { id } } }")
+    assert list(shelf.books) == [250]
+    _, shelf = await answered("query ($n: Int!) { authors { books(longerThan: $n) { id } } }", variables={"n": 7})
+    assert list(shelf.books) == [7]
+
+
+async def test_arguments_that_an_edge_refuses_are_an_error_of_each_of_its_places() -> None:
+    result, shelf = await answered("{ nobody { later } authors { bookPage(longerThan: -1) { count } } }")
+    assert result["data"] == {"nobody": {"later": "later"}, "authors": [{"bookPage": None}] * 3}
+    message = "no book is shorter than nothing"
+    assert result["errors"] == [error(message, 30, "authors", index, "bookPage") for index in range(3)]
+    assert shelf.books == {}
+
+
+async def test_missing_row_is_null_or_the_error_that_the_edge_names() -> None:
+    result, _ = await answered("{ books { author { mentor { id } } } }")
+    assert [book["author"]["mentor"] for book in result["data"]["books"]] == [None, None, {"id": "author_1"}, None]
+    result, _ = await answered("{ fewBooks { editor { teacher { id } } } }")
+    assert result["data"] == {"fewBooks": [{"editor": None}, {"editor": None}]}
+    assert result["errors"] == [
+        error("no such author", 23, "fewBooks", index, "editor", "teacher") for index in range(2)
+    ]
+
+
+async def test_error_of_a_loader_is_the_error_of_all_who_asked_it() -> None:
+    def broken() -> Shelf:
+        return Shelf(authors=Loader({}, broken=ValueError("the library is shut")))
+
+    result, _ = await answered("{ books { title editor { id } } }", broken)
+    assert result["data"]["books"][2] == {"title": "Book 3", "editor": None}
+    assert result["errors"] == [error("the library is shut", 17, "books", index, "editor") for index in (0, 1, 3)]
+
+
+async def test_exception_in_the_place_of_a_value_is_the_error_of_those_who_asked_for_it() -> None:
+    def one_broken() -> Shelf:
+        return Shelf(authors=Loader({**AUTHORS, 1: MissingError("torn")}))
+
+    result, _ = await answered("{ books { editor { id } } }", one_broken)
+    assert [book["editor"] for book in result["data"]["books"]] == [None, None, None, {"id": "author_3"}]
+    assert result["errors"] == [error("torn", 11, "books", index, "editor") for index in (0, 1)]
+
+
+async def test_loader_that_answers_too_little_is_an_error_of_all_who_asked_it() -> None:
+    class Short(Loader):
+        async def load_level(self, keys: list[Any]) -> list[Any]:
+            return []
+
+    document = parse("{ books { editor { id } } }")
+    operation = document.definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    result = await Prepared(SCHEMA, document, operation).run({}, Shelf(authors=Short({})))
+    assert result.data == {"books": [{"editor": None}] * 4}
+    assert [one.path for one in result.errors or ()] == [["books", index, "editor"] for index in (0, 1, 3)]
+
+
+async def test_edge_wraps_what_was_loaded() -> None:
+    result, shelf = await answered("{ authors { bookPage { of count nodes { title author { id } } } } }")
+    assert result["data"]["authors"][1] == {
+        "bookPage": {"of": 2, "count": 1, "nodes": [{"title": "Book 3", "author": {"id": "author_2"}}]}
+    }
+    assert shelf.authors.asked == []  # the author stands in the book's row
+
+
+async def test_wrap_that_raises_is_an_error_of_its_place() -> None:
+    result, _ = await answered("{ authors { bookPage(longerThan: 350) { count } } }")
+    assert result["data"] == {"authors": [{"bookPage": None}, {"bookPage": None}, {"bookPage": {"count": 1}}]}
+    assert result["errors"] == [error("an empty page", 13, "authors", index, "bookPage") for index in (0, 1)]
+
+
+async def test_joined_row_is_read_without_its_loader() -> None:
+    result, shelf = await answered("{ books { author { __typename id penName } } }")
+    assert result["data"]["books"][2] == {"author": {"__typename": "Author", "id": "author_2", "penName": "Grace"}}
+    assert shelf.authors.asked == []
+
+
+async def test_joined_row_is_not_taken_where_a_field_of_it_needs_the_object() -> None:
+    result, shelf = await answered("{ books { author { born later } } }")
+    assert result["data"] is None
+    assert [one["message"] for one in result["errors"]] == ["nobody knows"]
+    assert shelf.authors.asked == [[1, 2, 3]]
+
+
+async def test_nullable_edge_is_loaded_even_where_its_row_is_joined() -> None:
+    result, _ = await answered("{ books { editor { id } } }")
+    assert [book["editor"] and book["editor"]["id"] for book in result["data"]["books"]] == [
+        "author_1",
+        "author_1",
+        None,
+        "author_3",
+    ]
+
+
+async def test_resolvers_below_edges_are_told_their_place() -> None:
+    result, _ = await answered("{ books { editor { place } author { mentor { place } } } }")
+    assert result["data"]["books"] == [
+        {"editor": {"place": "1 at books.0.editor.place"}, "author": {"mentor": None}},
+        {"editor": {"place": "1 at books.1.editor.place"}, "author": {"mentor": None}},
+        {"editor": None, "author": {"mentor": {"place": "1 at books.2.author.mentor.place"}}},
+        {"editor": {"place": "3 at books.3.editor.place"}, "author": {"mentor": None}},
+    ]
+
+
+async def test_errors_below_a_shared_row_are_told_at_each_of_its_places() -> None:
+    result, _ = await answered("{ books { editor { id later(fails: true) } } }")
+    assert result["data"] == {"books": [{"editor": None}] * 4}
+    assert result["errors"] == [error("too late", 23, "books", index, "editor", "later") for index in (0, 1, 3)]

@@ -1,0 +1,74 @@
+"""Thousands of operations that nobody thought of, on a schema where everything goes wrong: both engines agree."""
+
+import gc
+import os
+from collections.abc import Iterator
+from functools import partial
+from random import Random
+
+import pytest
+from graphql import GraphQLSchema
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis_graphql import mutations, nodes, queries
+
+from tests.graph.execution.comparing import Calls, both
+from tests.graph.execution.nasty import nasty_schema
+from tests.graph.execution.rework import Rework
+
+EXAMPLES_VARIABLE = "TESTS_EQUALITY_EXAMPLES"
+OPERATIONS = int(os.environ.get(EXAMPLES_VARIABLE, "1200"))
+"""How many operations are compared in one run of this file."""
+
+REWORKS = 15
+"""Each operation of hypothesis-graphql is run in so many forms, each with a seed of its own: they come dear."""
+
+TOLD, ASKED = nasty_schema(default_typing=False), nasty_schema(default_typing=True)
+SCALARS = {"Odd": st.sampled_from([nodes.String("fine"), nodes.Int(1)])}
+
+# graphql-core drops some of its own coroutines where an error has ended what they were for.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine 'Executor:RuntimeWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <coroutine object Executor:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
+
+many = settings(max_examples=OPERATIONS // REWORKS // 4, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(autouse=True)
+def dropped_coroutines() -> Iterator[None]:
+    """Let go of what graphql-core has dropped while the warning is still expected."""
+    yield
+    gc.collect()
+
+
+async def compare(schema: GraphQLSchema, text: str, seed: int) -> None:
+    for number in range(seed, seed + REWORKS):
+        rework = Rework(Random(number), schema, text)  # noqa: S311 - nothing is secret here
+        await both(schema, rework.text, rework.variables, context=partial(Calls, number))
+
+
+@many
+@given(text=queries(TOLD, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
+async def test_engines_agree_on_queries_where_types_are_resolved(text: str, seed: int) -> None:
+    await compare(TOLD, text, seed)
+
+
+@many
+@given(text=queries(ASKED, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
+async def test_engines_agree_on_queries_where_types_are_asked(text: str, seed: int) -> None:
+    await compare(ASKED, text, seed)
+
+
+@many
+@given(text=mutations(TOLD, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
+async def test_engines_agree_on_mutations_where_types_are_resolved(text: str, seed: int) -> None:
+    await compare(TOLD, text, seed)
+
+
+@many
+@given(text=mutations(ASKED, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
+async def test_engines_agree_on_mutations_where_types_are_asked(text: str, seed: int) -> None:
+    await compare(ASKED, text, seed)
