@@ -28,9 +28,9 @@ SCALARS = {"Odd": st.sampled_from([nodes.String("fine"), nodes.Int(1)])}
 
 # graphql-core drops some of its own coroutines where an error has ended what they were for.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:coroutine 'Executor:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:coroutine '(Executor|default_type_resolver):RuntimeWarning"),
     pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <coroutine object Executor:pytest.PytestUnraisableExceptionWarning"
+        "ignore:Exception ignored in. <coroutine object (Executor|default_type_resolver):pytest.PytestUnraisableExceptionWarning"
     ),
 ]
 
