@@ -107,6 +107,8 @@ class Prepared:
             return planner.plan(root_type, serial=operation.operation is OperationType.MUTATION)
         except Unsupported as unsupported:
             return unsupported.with_traceback(None)
+        except RecursionError:
+            return Unsupported("depth")
 
 
 async def _answered(run: Run, level: Level) -> ExecutionResult:

@@ -295,10 +295,13 @@ async def test_independent_resolvers_wait_at_the_same_time() -> None:
 
 # ---------------------------------------------------------------- left to the ordinary engine
 
+DEEP = "{ ...F0 } " + " ".join(f"fragment F{n} on Query {{ thing {{ ...F{n + 1} }} }}" for n in range(300))
+
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        (DEEP.replace("thing", "deep"), "depth"),
         ("{ __schema { queryType { name } } }", "introspection"),
         ('{ a __type(name: "Node") { name } }', "introspection"),
         ("subscription { a }", "subscription"),
@@ -312,7 +315,9 @@ async def test_independent_resolvers_wait_at_the_same_time() -> None:
     ],
 )
 async def test_operation_is_refused_before_anything_runs(text: str, reason: str) -> None:
-    schema = build_schema("type Deep { query: Query } union Thing = Query | Deep type Query { a: Int thing: Thing }")
+    schema = build_schema(
+        "type Deep { query: Query } union Thing = Query | Deep type Query { a: Int thing: Thing deep: Query }"
+    )
     ran = Counter[str]()
 
     def run(source: Any, info: GraphQLResolveInfo[Any]) -> Any:
