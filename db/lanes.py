@@ -4,8 +4,9 @@ To check a connection out of the pool for each statement costs more than most st
 with the statements that it has prepared, and is lent to one caller at a time. The pool still makes, counts, recycles
 and closes the connections; a lane gives its own back when it is broken, left in a transaction, too old, or surplus.
 
-There are at most as many lanes as the pool has connections, its overflow included; those above `pool_size` are given
-back as soon as nobody waits for one. Whoever finds none free waits in line, at most `pool_timeout_s`.
+There are `pool_size` of them. Whoever finds none free waits in line, at most `pool_timeout_s`. Statements are short:
+only who has waited for `OVERFLOW_AFTER_S` has a further connection opened, out of the pool's overflow, which is
+closed as soon as nobody waits for it.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ Prepared: TypeAlias = "PreparedStatement[Record]"
 
 PREPARED_MAX = 200
 CLOSE_TIMEOUT_S = 2.0
+OVERFLOW_AFTER_S = 0.1
 
 
 class Lane:
@@ -116,9 +118,18 @@ class Lanes:
             if lane.is_fit and not self._is_old(lane) and await self._answers(lane):
                 return lane
             await self.retire(lane)
-        if self._open < self._open_max:
+        if self._open < self._kept_max:
             return await self._opened()
-        return await self._waited()
+        started = time.monotonic()
+        try:
+            return await self._waited(min(OVERFLOW_AFTER_S, self._timeout_s))
+        except TimeoutError:
+            if self._open < self._open_max:
+                return await self._opened()
+        try:
+            return await self._waited(self._timeout_s - (time.monotonic() - started))
+        except TimeoutError as error:
+            raise Unavailable("DATABASE_BUSY", "all connections are in use; try again shortly") from error
 
     def give_back(self, lane: Lane) -> bool:
         """Take a lane back; False where it is to be retired instead."""
@@ -161,20 +172,18 @@ class Lanes:
             self._hand_over(None)
             raise
 
-    async def _waited(self) -> Lane:
+    async def _waited(self, within_s: float) -> Lane:
         waiting: asyncio.Future[Lane | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(within_s):
                 lane = await waiting
-        except BaseException as error:
+        except BaseException:
             if waiting.done() and not waiting.cancelled():
                 # Handed over in the same turn in which the wait ended.
                 await self._pass_on(waiting.result())
             elif waiting in self._waiting:
                 self._waiting.remove(waiting)
-            if isinstance(error, TimeoutError):
-                raise Unavailable("DATABASE_BUSY", "all connections are in use; try again shortly") from error
             raise
         return await self._opened() if lane is None else lane
 

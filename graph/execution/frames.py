@@ -6,7 +6,7 @@ frames. Whatever was resolved is kept, so that an answer can be completed twice 
 fast, and where that meets an error, once more with paths.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,10 +108,25 @@ class Linker:
         self._origins: list[tuple[int, ...]] = []
         self._paths = plan.place.needs_paths
 
-    def link(self, values: Iterable[Any]) -> list[Any]:
+    def link(self, values: Sequence[Any]) -> Sequence[Any]:
         """Return the links of the values of the field, one for each source of the frame."""
         lists = self._place.lists
+        if not self._paths:
+            # The common cases: an object each, or a list of rows each, without a hole.
+            if not lists and all(map(_is_object, values)):
+                self._objects = list(values)
+                return range(len(values))
+            if lists == 1 and self._plan.is_trusted and all(type(value) is list for value in values):
+                return self._ranges(values)
         return [self._link(value, lists, (index,)) for index, value in enumerate(values)]
+
+    def _ranges(self, values: Sequence[list[Any]]) -> list[range]:
+        objects, links = self._objects, []
+        for value in values:
+            start = len(objects)
+            objects += value
+            links.append(range(start, len(objects)))
+        return links
 
     def _link(self, value: Any, lists: int, origin: tuple[int, ...]) -> Any:
         if value is None or value is Undefined:

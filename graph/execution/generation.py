@@ -4,7 +4,7 @@ For `posts { id title author { username } }`, with the author joined into the po
 
     def complete(rows):
         return [{
-            "id": "post_%s" % r["id"],
+            "id": (f"post_{v}" if (v := r["id"]) is not None else g0()),
             "title": (v if type(v := r["title"]) is str else w1(v)),
             "author": {"username": (v if type(v := r["author.username"]) is str else w2(v))},
         } for r in rows]
@@ -67,8 +67,8 @@ class _Text:
         declared = plan.declaration
         if isinstance(declared, Prefixed):
             column = f"{row}[{level.rows.prefix + declared.name!r}]"
-            value = f"(v if (v := {column}) is not None else {self._gives_up()})"
-            text = f"{declared.prefix.replace('%', '%%') + '%s'!r} % {value}"
+            prefix = declared.prefix.replace("{", "{{").replace("}", "}}")
+            text = f"(f{prefix + '{v}'!r} if (v := {column}) is not None else {self._gives_up()})"
             return text if get_named_type(plan.type_).name in {"ID", "String"} else self._written(plan, text)
         if isinstance(declared, Column):
             return self._written(plan, f"{row}[{level.rows.prefix + declared.name!r}]")

@@ -103,6 +103,11 @@ class FieldPlan:
         return self.definition.type
 
     @property
+    def is_trusted(self) -> bool:
+        """Whether its values are rows and lists of rows by declaration, in which nothing has to be looked for."""
+        return isinstance(self.declaration, Derived) and self.declaration.bare
+
+    @property
     def is_kept(self) -> bool:
         """Whether values of it are kept in a frame until the answer is written."""
         if self.kind is Kind.INLINE:

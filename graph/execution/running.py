@@ -187,7 +187,7 @@ class Run:
         """Take the values of a field; what lies below them is ready at once, unless some of it has to be awaited."""
         if any(map(is_awaitable, values)):
             return self._take_later(frame, plan, values)
-        if plan.lists:
+        if plan.lists and not plan.is_trusted:
             waits = False
             for index, value in enumerate(values):
                 values[index], pending = realized(value, plan.lists)
@@ -310,8 +310,10 @@ def _loaded(plan: FieldPlan, loading: Loading, value: Any, key: Any) -> Any:
         return Raised(error)
 
 
-def _identity(links: list[Any], count: int) -> Sequence[Any]:
+def _identity(links: Sequence[Any], count: int) -> Sequence[Any]:
     """Return a range where the links are one number after the other: then nothing has to be looked up."""
+    if type(links) is range:
+        return links
     return range(count) if len(links) == count and links == list(range(count)) else links
 
 
