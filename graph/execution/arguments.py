@@ -161,7 +161,7 @@ class ArgumentPlanner:
 
 def _wraps(type_: object) -> bool:
     """Say whether Strawberry makes another object of a leaf of this type."""
-    while isinstance(type_, StrawberryOptional):
+    while isinstance(type_, StrawberryOptional) and not isinstance(type_, StrawberryMaybe):  # which is one, too
         type_ = type_.of_type
     return isinstance(type_, StrawberryMaybe) or type_ is GlobalID
 

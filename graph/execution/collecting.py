@@ -53,6 +53,8 @@ def refusal(operation: OperationDefinitionNode, fragments: Fragments) -> str | N
     All of the operation is looked at, whatever it leads to: what lies below an abstract type is planned only when
     resolvers have run already, and then it is too late to leave it to another engine.
     """
+    if operation.directives:
+        return "directive"
     if any(fragment.variable_definitions for fragment in fragments.values()):
         return "fragment variables"
     for node in _selections(operation, fragments):

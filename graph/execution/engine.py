@@ -94,19 +94,19 @@ class Prepared:
         root_type = self._schema.get_root_type(operation.operation)
         if operation.operation is OperationType.SUBSCRIPTION or root_type is None:
             return Unsupported("subscription")
-        if operation.directives:
-            return Unsupported("directive")
         reason = refusal(operation, self._fragments)
+        if reason is None and any(type(one) is not bool for one in vector):
+            reason = "condition"
         if reason is not None:
             return Unsupported(reason)
-        if any(type(one) is not bool for one in vector):
-            return Unsupported("condition")
         conditions = dict(zip(self._conditions, vector, strict=True))
         planner = Planner(self._schema, operation, self._fragments, conditions, hide_suggestions=self._hide_suggestions)
         try:
             return planner.plan(root_type, serial=operation.operation is OperationType.MUTATION)
         except Unsupported as unsupported:
             return unsupported.with_traceback(None)
+        except RecursionError:
+            return Unsupported("depth")
 
 
 async def _answered(run: Run, level: Level) -> ExecutionResult:

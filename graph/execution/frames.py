@@ -173,8 +173,11 @@ class Linker:
             ]
         if only.rows.bare or only.type_.is_type_of is None or not self._objects:
             return None
-        info = info_of(self._origins[0][0] if self._paths else 0)
-        types = [self._checked(one, only.type_, info) for one in self._objects]
+        parents = [origin[0] for origin in self._origins] if self._paths else [0] * len(self._objects)
+        infos = {parent: info_of(parent) for parent in dict.fromkeys(parents)}
+        types = [
+            self._checked(one, only.type_, infos[parent]) for one, parent in zip(self._objects, parents, strict=True)
+        ]
         return None if all(type_ is only.type_ for type_ in types) else types
 
     def below(self, types: list[Any] | None) -> Below:

@@ -187,7 +187,8 @@ class Run:
         """Take the values of a field; what lies below them is ready at once, unless some of it has to be awaited."""
         if any(map(is_awaitable, values)):
             return self._take_later(frame, plan, values)
-        if plan.lists and not (plan.is_trusted and all(type(value) is list for value in values)):
+        trusted = plan.is_trusted and plan.lists == 1 and all(type(value) is list for value in values)
+        if plan.lists and not trusted:
             waits = False
             for index, value in enumerate(values):
                 values[index], pending = realized(value, plan.lists)

@@ -27,11 +27,10 @@ TOLD, ASKED = nasty_schema(default_typing=False), nasty_schema(default_typing=Tr
 SCALARS = {"Odd": st.sampled_from([nodes.String("fine"), nodes.Int(1)])}
 
 # graphql-core drops some of its own coroutines where an error has ended what they were for.
+DROPPED = "coroutine (object )?'?(Executor|default_type_resolver)"
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:coroutine 'Executor:RuntimeWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <coroutine object Executor:pytest.PytestUnraisableExceptionWarning"
-    ),
+    pytest.mark.filterwarnings(f"ignore:{DROPPED}:RuntimeWarning"),
+    pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{DROPPED}:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 many = settings(max_examples=OPERATIONS // REWORKS // 4, suppress_health_check=list(HealthCheck))

@@ -1,0 +1,140 @@
+"""Fields of a Strawberry schema without declarations: arguments, permissions, extensions, interfaces, generics."""
+
+from typing import Any
+
+import pytest
+
+from tests.graph.execution.comparing import both
+from tests.graph.execution.strawberry_schema import SCHEMA
+
+KEY = "6f1c2a52-5d2f-4a55-9d50-3a8f1f0f7d10"
+
+
+async def answer(text: str, variables: dict[str, Any] | None = None, root: Any = None) -> dict[str, Any]:
+    return await both(SCHEMA, text, variables, root=lambda: root)
+
+
+async def test_resolver_gets_its_parent_and_its_own_info() -> None:
+    result = await answer("query ($n: Int!) { alone(n: 5) x: alone(n: $n) }", {"n": 6}, "root")
+    assert result == {"data": {"alone": "root 5 alone alone ['alone']", "x": "root 6 alone alone ['x']"}}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "(number: null, maybe: null)",
+        '(number: 5, color: GREEN, colors: [RED, GREEN], maybe: "x", nickName: "nick")',
+        "(point: {}, points: [])",
+        '(point: {x: 2, y: null, maybe: 3, names: ["a"], inner: {color: RED}}, points: [{y: 1}, {maybe: null}])',
+        "(choice: {number: 1})",
+        f'(day: "2020-02-29", amount: "2.50", key: "{KEY}", nodeId: "Q2F0OjE=")',
+        '(nodeId: "nonsense")',
+    ],
+)
+async def test_literal_arguments_are_converted_as_strawberry_converts_them(arguments: str) -> None:
+    await answer(f"{{ told{arguments} }}")
+
+
+@pytest.mark.parametrize(
+    ("declared", "argument", "given"),
+    [
+        ("$v: Int", "number", [{}, {"v": None}, {"v": 5}]),
+        ("$v: Color! = GREEN", "color", [{}, {"v": "RED"}]),
+        ("$v: Color", "color", [{}, {"v": "GREEN"}, {"v": None}]),
+        ("$v: [Color!]", "colors", [{}, {"v": None}, {"v": ["GREEN"]}]),
+        ("$v: Point", "point", [{}, {"v": None}, {"v": {"inner": {"maybe": None}, "y": 2}}]),
+        ("$v: [Point!]", "points", [{}, {"v": [{"x": 5}]}]),
+        ("$v: Choice", "choice", [{}, {"v": {"name": "x"}}]),
+        ("$v: String", "maybe", [{}, {"v": None}, {"v": "x"}]),
+        ("$v: Date", "day", [{}, {"v": "2020-02-29"}]),
+        ("$v: Decimal! = 7", "amount", [{}, {"v": "1.250"}]),
+        ("$v: UUID", "key", [{}, {"v": None}, {"v": KEY}]),
+        ("$v: ID", "nodeId", [{}, {"v": None}, {"v": "Q2F0OjE="}, {"v": "nonsense"}]),
+        ('$v: String! = "d"', "nickName", [{}, {"v": "x"}]),
+    ],
+)
+async def test_variables_are_converted_as_strawberry_converts_them(
+    declared: str, argument: str, given: list[dict[str, Any]]
+) -> None:
+    for one in given:
+        await answer(f"query ({declared}) {{ told({argument}: $v) }}", one)
+
+
+async def test_variables_within_input_objects_are_converted() -> None:
+    text = "query ($x: Int, $c: Color) { told(point: {x: $x, inner: {color: $c}}, colors: [RED]) }"
+    for given in ({}, {"x": 5, "c": "RED"}, {"x": None}, {"c": None}):
+        await answer(text, given)
+
+
+async def test_required_arguments_arrive() -> None:
+    text = "query ($p: Point!, $c: Color!, $k: ID!) { needed(point: $p, color: $c, key: $k) }"
+    result = await answer(text, {"p": {"names": ["n"]}, "c": "RED", "k": 5})
+    assert result["data"]["needed"].endswith(", <Color.RED: 'red'>, '5')")
+
+
+async def test_objects_of_unions_and_interfaces_are_told_apart() -> None:
+    result = await answer(
+        """{
+            things {
+                __typename
+                ... on Named { name greeting(word: "Hi") }
+                ... on Cat { lives friends { __typename name ... on Dog { barks } } }
+                ... on Rock { weight }
+            }
+            page { total nodes { greeting __typename } }
+        }"""
+    )
+    friends = [
+        {"__typename": "Dog", "name": "Rex", "barks": True},
+        None,
+        {"__typename": "Cat", "name": "Tom"},
+    ]
+    assert result == {
+        "data": {
+            "things": [
+                {"__typename": "Cat", "name": "Tom", "greeting": "Hi, Tom", "lives": 9, "friends": friends},
+                {"__typename": "Dog", "name": "Rex", "greeting": "Hi, Rex"},
+                {"__typename": "Rock", "weight": 1.5},
+            ],
+            "page": {
+                "total": 2,
+                "nodes": [
+                    {"greeting": "Hello, Tom", "__typename": "Cat"},
+                    {"greeting": "Hello, Rex", "__typename": "Dog"},
+                ],
+            },
+        }
+    }
+
+
+async def test_object_of_the_wrong_type_is_an_error() -> None:
+    result = await answer("{ things { ... on Dog { wrong { weight } } } }")
+    assert result["data"] is None
+    assert result["errors"] == [
+        {
+            "message": "Expected value of type 'Rock' but got: <Dog instance>.",
+            "locations": [{"line": 1, "column": 25}],
+            "path": ["things", 1, "wrong"],
+        }
+    ]
+
+
+async def test_permissions_and_extensions_are_asked() -> None:
+    result = await answer('{ guarded open: guarded(secret: false) loud loudly: loud(word: "hey") static(n: 2) fails }')
+    assert result["data"] == {
+        "guarded": None,
+        "open": "secret False",
+        "loud": "QUIET",
+        "loudly": "HEY",
+        "static": 2,
+        "fails": None,
+    }
+    assert [error["message"] for error in result["errors"]] == ["not for you", "failed"]
+
+
+async def test_generator_of_a_resolver_is_a_list_or_breaks() -> None:
+    assert await answer("{ generated }") == {"data": {"generated": [1, 2]}}
+    result = await answer("{ page { total } generated(fails: true) }")
+    assert result["data"] is None
+    assert [(error["message"], error["path"]) for error in result["errors"]] == [("broke", ["generated"])]
