@@ -156,6 +156,12 @@ class Operations:
         return len(self._documents)
 
     @property
+    def runs_by_engine(self) -> Mapping[tuple[str, str], int]:
+        """How often operations ran, by engine and, for the ordinary one, by why it was not the compiled one."""
+        left = {("ordinary", reason): count for reason, count in self.engines.left.items()}
+        return {("compiled", "none"): self.engines.compiled, **left}
+
+    @property
     def size_bytes(self) -> int:
         """About how many bytes they take."""
         return self._documents.size_bytes
