@@ -68,6 +68,8 @@ class Run:
                 for plan in frame.level.kept:
                     self._start(frame, plan, asked, waiting, ready)
             waiting += [self._ask(one) for one in asked.values()]
+            if not waiting:
+                break
             if len(waiting) == 1:
                 ready = await waiting[0]
             else:
