@@ -161,8 +161,11 @@ class Database:
         try:
             self.counters.statements += 1
             return await fetched(lane, statement.sql, statement.arguments(values))
-        except BaseException as error:
-            raise _worded(error, lane) from error
+        except Exception as error:
+            worded = _worded(error, lane)
+            if worded is error:
+                raise
+            raise worded from error
         finally:
             if not lanes.give_back(lane):
                 await lanes.retire(lane)
@@ -224,7 +227,7 @@ class Database:
         lane = await self._begun(begin)
         try:
             yield lane
-        except BaseException as error:
+        except Exception as error:
             worded = _worded(error, lane)
             if worded is error:
                 raise
@@ -309,7 +312,7 @@ def _count_pool_events(engine: AsyncEngine, counters: PoolCounters) -> None:
         logger.debug("pool: invalidate %s", counters.invalidations)
 
 
-def _worded(error: BaseException, lane: Lane) -> BaseException:
+def _worded(error: Exception, lane: Lane) -> Exception:
     """Return what an error that passed a door means to the caller; most mean what they say."""
     if isinstance(error, asyncpg.LockNotAvailableError):
         return Unavailable("DATABASE_BUSY", "somebody else holds the same rows; try again shortly")

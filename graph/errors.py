@@ -81,7 +81,9 @@ def _without_row_data(error: BaseException | None) -> None:
     PostgreSQL tells a failing row in the detail. A single value stands in the message (SQLSTATE class 22, which the
     driver takes for its own refusals too), and in the driver's reason.
     """
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if isinstance(error, asyncpg.PostgresError):
             error.detail = None
         if isinstance(error, asyncpg.DataError):
