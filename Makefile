@@ -9,6 +9,10 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 pyth
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
+# Queries of the tests run on both engines as it is; what writes runs once on each.
+MUTATING := $(addprefix tests/graph/test_,money.py money_keys.py post_mutations.py post_views.py sessions.py \
+	user_changes.py user_mutations.py)
+
 .PHONY: run test lint format schema lock bench bench-growth bench-wrk bench-observability clean help
 
 help:  ## list the targets
@@ -22,6 +26,7 @@ test: $(VENV)/.installed  ## lint, types and all tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --engine ordinary $(MUTATING)
 
 lint: $(VENV)/.installed  ## lint and types alone
 	$(BIN)/ruff format --check .

@@ -65,6 +65,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(os.environ.pop(SHARED_DIR_VARIABLE))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests run on the ordinary engine alone; without this, queries run on both and mutations compiled."""
+    parser.addoption("--engine", choices=["compiled", "ordinary"], default="compiled", help="the engine under test")
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The directory that all workers of this test run share."""
@@ -130,9 +135,10 @@ async def empty_database_url(server: EmbeddedServer) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def settings(database_url: str) -> Settings:
+def settings(database_url: str, request: pytest.FixtureRequest) -> Settings:
     """Settings as a developer has them, but for passwords that cost next to nothing to hash."""
     return Settings(
+        engine=request.config.getoption("--engine"),
         database_url=SecretStr(async_url(database_url)),
         secret_key=SecretStr(SECRET_KEY),
         password_hash_memory_kib=8,
