@@ -34,7 +34,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Mapped, aliased, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeEngine
 
 from db.cursors import Kind, Order, Term
@@ -110,18 +110,18 @@ _COLUMNS = {
 AUTHOR = "author."
 """What heads the columns of a post's author, where they are read with the post: `author.username`."""
 
-_Author = aliased(User, name="author")
+_AUTHOR = User.__table__.alias("author")
 
 
 def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
     own = [_COLUMNS[name].label(name) for name in columns if not name.startswith(AUTHOR)]
     of_author = tuple(name.removeprefix(AUTHOR) for name in columns if name.startswith(AUTHOR))
-    return [*own, *project_users(_Author, of_author, audience, AUTHOR)]
+    return [*own, *project_users(_AUTHOR, of_author, audience, AUTHOR)]
 
 
 def _joined(columns: Columns) -> Sequence[ColumnElement[bool]]:
     """Return the condition that joins each post's author, where columns of theirs are read. Each post has one."""
-    return (_Author.id == Post.author_id,) if any(name.startswith(AUTHOR) for name in columns) else ()
+    return (_AUTHOR.c.id == Post.author_id,) if any(name.startswith(AUTHOR) for name in columns) else ()
 
 
 def _visible(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:

@@ -19,8 +19,8 @@ from sqlalchemy import (
     CheckConstraint,
     ColumnElement,
     ForeignKey,
+    FromClause,
     Index,
-    SQLColumnExpression,
     Text,
     any_,
     bindparam,
@@ -130,19 +130,19 @@ _PROFILE = {
 
 
 def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
-    return project_users(User, columns, audience)
+    return project_users(User.__table__, columns, audience)
 
 
 def project_users(
-    of: type[User], columns: Columns, audience: Audience, prefix: str = ""
+    of: FromClause, columns: Columns, audience: Audience, prefix: str = ""
 ) -> Sequence[ColumnElement[Any]]:
     """Return what an audience sees of users: `columns` of the table or an alias of it, labelled behind `prefix`."""
-    email: SQLColumnExpression[Any] = {
+    email: ColumnElement[Any] = {
         Audience.PUBLIC: null(),
-        Audience.MEMBER: case((of.id == VIEWER_ID, of.email)),
-        Audience.ADMIN: of.email,
+        Audience.MEMBER: case((of.c.id == VIEWER_ID, of.c.email)),
+        Audience.ADMIN: of.c.email,
     }[audience]
-    return [(email if name == "email" else getattr(of, _PUBLIC[name])).label(prefix + name) for name in columns]
+    return [(email if name == "email" else of.c[_PUBLIC[name]]).label(prefix + name) for name in columns]
 
 
 def _lowered(parameter: str) -> ColumnElement[str]:

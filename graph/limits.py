@@ -178,6 +178,14 @@ class Pricing:
         }
         self._slicing: tuple[str, ...] | None = None
         self._known: LRUCache[tuple[int | None, ...], Price] = LRUCache(PRICES_KEPT_MAX)
+        self._fitting: dict[tuple[int | None, ...], Price] = {}
+        self._fixed: Price | None = None
+
+    def fitting(self, variables: Mapping[str, Any]) -> Price | None:
+        """Return the price where it is known already, and known to be within the limits."""
+        if self._fixed is not None or not self._fitting:
+            return self._fixed
+        return self._fitting.get(self._key(variables))
 
     def price(self, variables: Mapping[str, Any]) -> Price:
         """Return the price with these values of the variables."""
@@ -198,7 +206,14 @@ class Pricing:
             cost=total.cost + sum(total.open.values()),
         )
         self._slicing = tuple(sorted(walk.slicing))
-        self._known[self._key(variables)] = price
+        key = self._key(variables)
+        self._known[key] = price
+        if not price.violations():
+            if not self._slicing:
+                self._fixed = price
+            if len(self._fitting) >= PRICES_KEPT_MAX:
+                self._fitting.clear()
+            self._fitting[key] = price
         return price
 
     def dearest(self) -> tuple[Price, tuple[str, ...]]:
@@ -214,8 +229,10 @@ class Pricing:
         return self._defaults | {name: _whole(value) for name, value in variables.items()}
 
     def _key(self, variables: Mapping[str, Any]) -> tuple[int | None, ...]:
-        values = self._values(variables)
-        return tuple(values.get(name) for name in self._slicing or ())
+        defaults = self._defaults
+        return tuple(
+            _whole(variables[name]) if name in variables else defaults.get(name) for name in self._slicing or ()
+        )
 
 
 class _Walk:

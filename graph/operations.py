@@ -96,6 +96,9 @@ class Operation:
         Raises:
             RequestRefused: the operation is larger than a limit allows.
         """
+        known = self.pricing.fitting(variables)
+        if known is not None:
+            return known
         price = self.pricing.price(variables)
         violations = price.violations()
         if violations:
@@ -151,6 +154,12 @@ class Operations:
     def size(self) -> int:
         """How many documents are kept, prepared or refused."""
         return len(self._documents)
+
+    @property
+    def runs_by_engine(self) -> Mapping[tuple[str, str], int]:
+        """How often operations ran, by engine and, for the ordinary one, by why it was not the compiled one."""
+        left = {("ordinary", reason): count for reason, count in self.engines.left.items()}
+        return {("compiled", "none"): self.engines.compiled, **left}
 
     @property
     def size_bytes(self) -> int:

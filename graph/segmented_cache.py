@@ -38,12 +38,13 @@ class SegmentedCache(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """Return the value, or None; whatever is found is protected from then on."""
-        entry = self._protected.get(key)
-        if entry is None:
+        try:
+            return self._protected[key][0]
+        except KeyError:
             entry = self._probation.pop(key, None)
-            if entry is None:
-                return None
-            self._keep(self._protected, key, entry)
+        if entry is None:
+            return None
+        self._keep(self._protected, key, entry)
         return entry[0]
 
     def put(self, key: K, value: V, size_bytes: int) -> None:

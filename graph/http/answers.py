@@ -1,9 +1,9 @@
 """Bytes out: the media type by negotiation, the status and the headers."""
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 from graphql import GraphQLError
@@ -12,6 +12,9 @@ from starlette.types import Send
 from graph.http.requests import JSON, HttpRefused
 
 GRAPHQL_RESPONSE = "application/graphql-response+json"
+
+# Clients have a few dozens of Accept headers among them, none as long as this.
+ACCEPT_KEPT_LENGTH_MAX = 256
 
 # On everything: no guessing of types, no address handed on, no frame, and nothing kept but what says so.
 SECURITY_HEADERS = {
@@ -22,7 +25,7 @@ SECURITY_HEADERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What goes back: a status, a body with its type, and further headers."""
 
@@ -32,7 +35,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def negotiated(accept: str | None) -> str:
+def negotiated(accept: bytes) -> str:
     """Return the media type to answer with: the client's favourite of the two.
 
     Without a preference it is application/json, which every client reads.
@@ -40,7 +43,14 @@ def negotiated(accept: str | None) -> str:
     Raises:
         HttpRefused: 406: the client takes neither.
     """
-    ranges = dict(_media_range(part) for part in (accept or "*/*").split(","))
+    if not accept:
+        return JSON
+    return _negotiated(accept) if len(accept) <= ACCEPT_KEPT_LENGTH_MAX else _negotiated.__wrapped__(accept)
+
+
+@functools.lru_cache(maxsize=256)
+def _negotiated(accept: bytes) -> str:
+    ranges = dict(_media_range(part) for part in accept.decode("latin-1").split(","))
     fallback = ranges.get("application/*", ranges.get("*/*", 0.0))
     json = ranges.get(JSON, fallback)
     # A wildcard means the older type, unless that alone is ruled out.
@@ -99,19 +109,30 @@ def cacheable(answer: Answer, *, private: bool, if_none_match: str | None) -> An
     return Answer(answer.status, answer.body, answer.media_type, headers)
 
 
-async def send_answer(send: Send, answer: Answer, request_id: str, *, with_body: bool) -> None:
-    """Write `answer` to the client."""
-    headers: dict[str, Any] = {
-        "content-type": f"{answer.media_type}; charset=utf-8",
-        "content-length": str(len(answer.body)),
-        "x-request-id": request_id,
-        "cache-control": "no-store",
-        "vary": "accept, authorization",
-        **SECURITY_HEADERS,
-        **answer.headers,
-    }
+_FIXED = {"cache-control": "no-store", "vary": "accept, authorization", **SECURITY_HEADERS}
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+_FIXED_ENCODED = _encoded(_FIXED)
+_TYPES_ENCODED = {
+    one: (b"content-type", f"{one}; charset=utf-8".encode()) for one in (JSON, GRAPHQL_RESPONSE, "text/html")
+}
+
+
+async def send_answer(send: Send, answer: Answer, request_id: str, trace: str | None, *, with_body: bool) -> None:
+    """Write `answer` to the client, with its place in a trace where it has one."""
+    raw = [
+        _TYPES_ENCODED[answer.media_type],
+        (b"content-length", b"%d" % len(answer.body)),
+        (b"x-request-id", request_id.encode()),
+        *(_encoded({**_FIXED, **answer.headers}) if answer.headers else _FIXED_ENCODED),
+    ]
+    if trace is not None:
+        raw.append((b"traceresponse", trace.encode()))
     if answer.status == 304:  # noqa: PLR2004 - Not Modified has no content, and so no type and length of any
-        del headers["content-type"], headers["content-length"]
-    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        del raw[:2]
     await send({"type": "http.response.start", "status": answer.status, "headers": raw})
     await send({"type": "http.response.body", "body": answer.body if with_body else b""})

@@ -1,14 +1,21 @@
-"""Budgets of cost a minute, by whoever spends them: a sliding window of two counters.
+"""Budgets of cost a minute, by whoever spends them: sliding windows of two counters, kept by `limits`.
 
-What was spent in the last minute is taken to be what was spent in this one, and of the one before the share that the
-last sixty seconds still hold. Two numbers for each spender, and those who spend nothing for two minutes are forgotten.
+What a spender has is bought from the library in blocks and spent here, for asking it takes longer than most operations
+do at the door. What is left of a block at the end of its minute is lost to its spender, a five-hundredth at most.
 """
 
+import functools
+import ipaddress
 import math
 import time
-from collections.abc import Hashable
+
+from limits import RateLimitItemPerMinute
+from limits.storage.memory import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
 
 WINDOW_S = 60
+BLOCKS = 500
+IPV6_PREFIX_BITS = 64
 
 
 class Budget:
@@ -16,44 +23,70 @@ class Budget:
 
     def __init__(self, per_minute: int) -> None:
         self.per_minute = per_minute
+        self._item = RateLimitItemPerMinute(max(per_minute, 1))
+        self._storage = MemoryStorage()
+        self._windows = SlidingWindowCounterRateLimiter(self._storage)
         self._minute = 0
-        self._spent: dict[Hashable, int] = {}
-        self._spent_before: dict[Hashable, int] = {}
+        self._bought: dict[str, int] = {}
 
-    def has(self, spender: Hashable, cost: int) -> bool:
+    def has(self, spender: str, cost: int) -> bool:
         """Say whether the budget reaches for `cost`."""
         if not self.per_minute:
             return True
-        return self._used(spender, time.time()) + cost <= self.per_minute
+        self._turn()
+        lacking = cost - self._bought.get(spender, 0)
+        return lacking <= 0 or self._windows.test(self._item, spender, cost=lacking)
 
-    def spend(self, spender: Hashable, cost: int) -> None:
+    def spend(self, spender: str, cost: int) -> None:
         """Take `cost` from the budget, of which then nothing may be left, but never less than nothing."""
-        if self.per_minute:
-            self._turn(time.time())
-            self._spent[spender] = min(self._spent.get(spender, 0) + cost, self.per_minute)
+        if not self.per_minute:
+            return
+        self._turn()
+        bought = self._bought.get(spender, 0)
+        if bought < cost:
+            bought += self._buy(spender, cost - bought)
+        self._bought[spender] = max(bought - cost, 0)
 
-    def left(self, spender: Hashable) -> int:
+    def left(self, spender: str) -> int:
         """Return what is left."""
-        return int(max(self.per_minute - self._used(spender, time.time()), 0))
+        self._turn()
+        return self._windows.get_window_stats(self._item, spender).remaining + self._bought.get(spender, 0)
 
-    def wait_s(self, spender: Hashable, cost: int) -> int:
+    def wait_s(self, spender: str, cost: int) -> int:
         """Return in how many seconds the budget reaches for `cost`, if nothing is spent until then."""
         now = time.time()
-        self._turn(now)
-        spent, before = self._spent.get(spender, 0), self._spent_before.get(spender, 0)
+        before, _, counted, _ = self._storage.get_sliding_window(self._item.key_for(spender), WINDOW_S)
+        spent = counted - self._bought.get(spender, 0)
         # What was spent before leaves the window by the end of this minute, the rest by the end of the next one.
         room = self.per_minute - cost
         is_soon = before > 0 and spent <= room
         share_gone = 1 - (room - spent) / before if is_soon else 2 - max(room, 0) / max(spent, 1)
         return max(1, math.ceil(share_gone * WINDOW_S - now % WINDOW_S))
 
-    def _used(self, spender: Hashable, now: float) -> float:
-        self._turn(now)
-        before = self._spent_before.get(spender, 0)
-        return self._spent.get(spender, 0) + before * (1 - now % WINDOW_S / WINDOW_S)
+    def _buy(self, spender: str, cost: int) -> int:
+        """Buy a block, or where that is too much what is needed, or where even that is too much what there is."""
+        block = max(self.per_minute // BLOCKS, cost)
+        for wanted in (block, cost, min(cost, self._windows.get_window_stats(self._item, spender).remaining)):
+            if wanted and self._windows.hit(self._item, spender, cost=wanted):
+                return wanted
+        return 0
 
-    def _turn(self, now: float) -> None:
-        minute = int(now // WINDOW_S)
+    def _turn(self) -> None:
+        minute = int(time.time() // WINDOW_S)
         if minute != self._minute:
-            self._spent_before = self._spent if minute == self._minute + 1 else {}
-            self._spent, self._minute = {}, minute
+            self._minute = minute
+            self._bought.clear()
+
+
+@functools.lru_cache(maxsize=4096)
+def spending_address(address: str) -> str:
+    """Return by what a client's address is known to the budgets: of IPv6 by its /64, which is one customer's."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:  # a Unix socket's, or a test's
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(parsed), IPV6_PREFIX_BITS), strict=False))

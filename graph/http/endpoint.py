@@ -5,14 +5,13 @@ ended should hear of it, not see less.
 """
 
 import asyncio
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from graphql import GraphQLError
-from starlette.datastructures import Headers
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
 
 from db.errors import Unavailable
@@ -25,12 +24,15 @@ from graph.errors import presented
 from graph.http import answers, graphiql
 from graph.http.answers import Answer
 from graph.http.gate import Gate
+from graph.http.head import Head
 from graph.http.requests import JSON, Batch, GraphQLRequest, HttpRefused, check_headers, posted, queried
 from graph.limits import Price
 from graph.observing.observer import Observer, Watch
+from graph.observing.traces import random_hex
 from graph.operations import Operation, Operations, RequestRefused, text_digest
 
 BEARER = "bearer"
+COMPRESS_LEVEL = 4
 
 
 @dataclass(slots=True)
@@ -43,21 +45,12 @@ class Call:
     """
 
     scope: Scope
-    headers: Headers
+    method: str
+    head: Head
     receive: Receive
     request_id: str
     watch: Watch | None = None
     trace: str | None = None
-
-    @property
-    def method(self) -> str:
-        """The HTTP method."""
-        return str(self.scope["method"])
-
-    @property
-    def accept(self) -> str:
-        """What the client takes; several Accept lines are one list (RFC 9110, section 5.3)."""
-        return ",".join(self.headers.getlist("accept"))
 
     @property
     def address(self) -> str:
@@ -74,29 +67,41 @@ class GraphQLEndpoint:
     def __init__(self, operations: Operations, documents: Documents, settings: Settings, observer: Observer) -> None:
         self._operations = operations
         self._documents = documents
-        self._settings = settings
+        self._body_bytes_max = settings.body_bytes_max
+        self._batch_max = settings.batch_operations_max
+        self._compress_min = settings.compress_bytes_min
         self._observer = observer
         self._graphiql = settings.shows("graphiql")
         self.gate = Gate(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        call = Call(scope, Headers(scope=scope), receive, secrets.token_hex(8))
+        call = Call(scope, scope["method"], Head(scope["headers"]), receive, random_hex(16))
         answer = await self._guarded(call)
-        if call.trace is not None:
-            answer = replace(answer, headers={**answer.headers, "traceresponse": call.trace})
-        await answers.send_answer(send, answer, call.request_id, with_body=call.method != "HEAD")
+
+        async def sent(scope: Scope, receive: Receive, send: Send) -> None:
+            await answers.send_answer(send, answer, call.request_id, call.trace, with_body=call.method != "HEAD")
+
+        if self._compress_min and len(answer.body) >= self._compress_min:
+            await GZipMiddleware(sent, self._compress_min, COMPRESS_LEVEL)(scope, receive, send)
+        else:
+            await sent(scope, receive, send)
 
     async def _guarded(self, call: Call) -> Answer:
         try:
-            with self.gate.entered():
-                return await self._answer(call)
+            self.gate.enter()
+        except HttpRefused as refused:
+            return self._failed(call, refused)
+        try:
+            return await self._answer(call)
         except asyncio.CancelledError:
             # The process stops, and does not wait any longer. No answer goes out; this line says what was cut off.
             self._given_up(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
             raise
         except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
             return self._failed(call, error)
+        finally:
+            self.gate.leave()
 
     async def _entry(self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str) -> Answer:
         """Return the answer to one operation of a batch: that it is refused must not cost the others' answers."""
@@ -123,7 +128,7 @@ class GraphQLEndpoint:
         return answers.errors_answer(status, JSON, [error], headers)
 
     def _watched(self, call: Call, viewer: Viewer) -> Watch:
-        watch = call.watch = self._observer.begin(call.request_id, call.headers.getlist("traceparent"), viewer.user_id)
+        watch = call.watch = self._observer.begin(call.request_id, call.head.each(b"traceparent"), viewer.user_id)
         call.trace = watch.seen.trace.told
         return watch
 
@@ -132,18 +137,17 @@ class GraphQLEndpoint:
         self._observer.end(watch, status)
 
     async def _answer(self, call: Call) -> Answer:
-        check_headers(call.scope)
+        check_headers(call.head)
         if call.method == "POST":
-            media_type = answers.negotiated(call.accept)
-            limits = self._settings
+            media_type = answers.negotiated(call.head.accept)
             requests = await posted(
-                call.headers,
+                call.head,
                 call.receive,
-                bytes_max=limits.body_bytes_max,
-                batch_max=limits.batch_operations_max,
-                within_s=limits.operation_deadline_ms / 1000,
+                bytes_max=self._body_bytes_max,
+                batch_max=self._batch_max,
+                within=self.gate.time_limit(),
             )
-            viewer = await self._viewer(call.headers.getlist("authorization"))
+            viewer = await self._viewer(call.head)
             if isinstance(requests, Batch):
                 done = [await self._entry(call, request, viewer, media_type) for request in requests]
                 return answers.batched(media_type, done)
@@ -157,17 +161,17 @@ class GraphQLEndpoint:
             return graphiql.page()
         if not call.scope["query_string"]:
             raise self._method_not_allowed("send the operation by POST, as a JSON object with the key query")
-        media_type = answers.negotiated(call.accept)
-        request = queried(call.scope, call.headers)
-        viewer = await self._viewer(call.headers.getlist("authorization"))
+        media_type = answers.negotiated(call.head.accept)
+        request = queried(call.scope, call.head)
+        viewer = await self._viewer(call.head)
         answer = await self._run(call, request, viewer, media_type, queries_only=True)
         if answer.status != 200:  # noqa: PLR2004 - OK
             return answer
-        private = viewer.user_id is not None
-        return answers.cacheable(answer, private=private, if_none_match=call.headers.get("if-none-match"))
+        known = (call.head.first(b"if-none-match") or b"").decode("latin-1")
+        return answers.cacheable(answer, private=viewer.user_id is not None, if_none_match=known)
 
     def _wants_page(self, call: Call) -> bool:
-        return self._graphiql and "text/html" in call.accept
+        return self._graphiql and b"text/html" in call.head.accept
 
     def _method_not_allowed(self, message: str) -> HttpRefused:
         return HttpRefused(405, "METHOD_NOT_ALLOWED", message, {"allow": "GET, POST"})
@@ -233,7 +237,7 @@ class GraphQLEndpoint:
             known = self._operations.introspected(operation)
             if known is not None:
                 return {"data": orjson.Fragment(known)}
-        async with self.gate.deadline(call.receive, abandon=operation.is_query):
+        with self.gate.deadline(call.receive, abandon=operation.is_query):
             result = await self._operations.run(operation, request.variables, self.services, viewer)
         content: dict[str, Any] = {"data": result.data}
         if operation.is_introspection and not result.errors:
@@ -244,7 +248,8 @@ class GraphQLEndpoint:
             content["errors"] = [presented(error, call.request_id).formatted for error in result.errors]
         return content
 
-    async def _viewer(self, authorizations: Sequence[str]) -> Viewer:
+    async def _viewer(self, head: Head) -> Viewer:
+        authorizations = head.each(b"authorization")
         if not authorizations:
             return ANONYMOUS
         scheme, _, token = authorizations[0].partition(" ")

@@ -4,19 +4,77 @@ All three are of one process: behind several workers each has its own, so that w
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Self
 
 from starlette.types import Receive
 
 from db.settings import Settings
 from graph.engines import OUTCOME_UNKNOWN
-from graph.http.budgets import WINDOW_S, Budget
+from graph.http.budgets import WINDOW_S, Budget, spending_address
 from graph.http.requests import HttpRefused
+from graph.http.time_limits import TimeLimit, Timers
 from graph.limits import REFUSED_COST
 
 # Before that an operation is not worth a look at whether its client is still there.
 WATCH_AFTER_S = 0.2
+
+
+class Deadline(TimeLimit):
+    """The limit of one operation, which also ends, where it may be abandoned, when its client has left."""
+
+    __slots__ = ("_is_gone", "_receive", "_watch_timers", "_watcher")
+
+    def __init__(self, timers: Timers, watch_timers: Timers, receive: Receive, *, abandon: bool) -> None:
+        super().__init__(timers)
+        # A mutation is not abandoned: what it was sent for is to happen, and its answer can be asked for.
+        self._watch_timers = watch_timers if abandon else None
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        self._is_gone = False
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self._watch_timers is not None:
+            self._watch_timers.set(self, self._start_watching)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave.
+
+        Raises:
+            HttpRefused: 503 for the deadline; nobody is there to read what is raised for a client that left.
+        """
+        if self._watch_timers is not None:
+            self._watch_timers.drop(self)
+            if self._watcher is not None:
+                self._watcher.cancel()
+        try:
+            super().__exit__(kind, error, trace)
+        except TimeoutError:
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: BaseException | None) -> HttpRefused:
+        if self._is_gone:
+            return HttpRefused(499, "CLIENT_CLOSED_REQUEST", "the client went away")
+        message = f"the operation took longer than {self._timers.after_s:g} s"
+        if error is not None and OUTCOME_UNKNOWN in error.args:
+            # Nothing that says "try again": the client should look first.
+            message += ", and its write may have happened: look before you send it again"
+            return HttpRefused(503, "DEADLINE_EXCEEDED", message, outcome_unknown=True)
+        message += "; ask for less"
+        return HttpRefused(503, "DEADLINE_EXCEEDED", message, {"retry-after": "1"})
+
+    def _start_watching(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._is_gone = True
+        self._end()
 
 
 class Gate:
@@ -25,7 +83,8 @@ class Gate:
     def __init__(self, settings: Settings) -> None:
         self._in_flight = 0
         self._in_flight_max = settings.operations_in_flight_max
-        self._deadline_s = settings.operation_deadline_ms / 1000
+        self._timers = Timers(settings.operation_deadline_ms / 1000)
+        self._watch_timers = Timers(WATCH_AFTER_S)
         self._caller_budget = Budget(settings.cost_per_minute_max)
         self._address_budget = Budget(settings.cost_per_minute_per_address_max)
 
@@ -34,9 +93,8 @@ class Gate:
         """How many requests are being answered."""
         return self._in_flight
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Count one request as in flight.
+    def enter(self) -> None:
+        """Count one request as in flight, until it leaves.
 
         Raises:
             HttpRefused: 503: there are as many as there may be.
@@ -45,10 +103,18 @@ class Gate:
             message = f"{self._in_flight} requests are being answered already; try again shortly"
             raise HttpRefused(503, "OVERLOADED", message, {"retry-after": "1"})
         self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
+
+    def leave(self) -> None:
+        """Count one request less."""
+        self._in_flight -= 1
+
+    def time_limit(self) -> TimeLimit:
+        """Return a limit of as much time as an operation has, for what is waited for before it."""
+        return TimeLimit(self._timers)
+
+    def deadline(self, receive: Receive, *, abandon: bool) -> Deadline:
+        """Return the limit of an operation, which ends too, where it may be abandoned, when its client has left."""
+        return Deadline(self._timers, self._watch_timers, receive, abandon=abandon)
 
     def charge(self, cost: int, *, user_id: int | None, address: str) -> None:
         """Take `cost` from two budgets of the minute at once, or from neither.
@@ -60,21 +126,23 @@ class Gate:
         Raises:
             HttpRefused: 429 where a budget does not reach, with when it will (RateLimit header fields, IETF draft).
         """
-        caller = address if user_id is None else user_id
-        self._demand(max(cost, 1), caller, address, f"this costs {cost}")
-        self._caller_budget.spend(caller, max(cost, 1))
-        self._address_budget.spend(address, max(cost, 1))
+        asked, cost = cost, max(cost, 1)
+        caller, address = _spenders(user_id, address)
+        self._demand(cost, caller, address, f"this costs {asked}")
+        self._caller_budget.spend(caller, cost)
+        self._address_budget.spend(address, cost)
 
     def demand_budget(self, *, user_id: int | None, address: str) -> None:
         """Raise HttpRefused, 429, where nothing is left: before a document is parsed that has no price yet."""
-        self._demand(1, address if user_id is None else user_id, address, "this is a new document")
+        self._demand(1, *_spenders(user_id, address), "this is a new document")
 
     def charge_refused(self, *, user_id: int | None, address: str) -> None:
         """Take what a refused document costs, as far as the budgets reach: the work is done, and its answer is told."""
-        self._caller_budget.spend(address if user_id is None else user_id, REFUSED_COST)
+        caller, address = _spenders(user_id, address)
+        self._caller_budget.spend(caller, REFUSED_COST)
         self._address_budget.spend(address, REFUSED_COST)
 
-    def _demand(self, cost: int, caller: int | str, address: str, what: str) -> None:
+    def _demand(self, cost: int, caller: str, address: str, what: str) -> None:
         for budget, spender, whose in (
             (self._caller_budget, caller, "a minute"),
             (self._address_budget, address, "a minute for all of this address"),
@@ -92,45 +160,7 @@ class Gate:
                     },
                 )
 
-    @asynccontextmanager
-    async def deadline(self, receive: Receive, *, abandon: bool) -> AsyncIterator[None]:
-        """Cancel what runs inside when its time is up, or, where it may be abandoned, when its client has left.
 
-        Raises:
-            HttpRefused: 503 for the deadline; nobody is there to read what is raised for a client that left.
-        """
-        loop = asyncio.get_running_loop()
-        watchers: list[asyncio.Task[None]] = []
-        gone = False
-
-        async def watch() -> None:
-            nonlocal gone
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            gone = True
-            limit.reschedule(loop.time())
-
-        def start_watching() -> None:
-            # A mutation is not abandoned: what it was sent for is to happen, and its answer can be asked for.
-            if abandon:
-                watchers.append(loop.create_task(watch()))
-
-        try:
-            async with asyncio.timeout(self._deadline_s) as limit:
-                timer = loop.call_later(WATCH_AFTER_S, start_watching)
-                try:
-                    yield
-                finally:
-                    timer.cancel()
-                    for watcher in watchers:
-                        watcher.cancel()
-        except TimeoutError as error:
-            if gone:
-                raise HttpRefused(499, "CLIENT_CLOSED_REQUEST", "the client went away") from None
-            message = f"the operation took longer than {self._deadline_s:g} s"
-            if error.__cause__ is not None and OUTCOME_UNKNOWN in error.__cause__.args:
-                # Nothing that says "try again": the client should look first.
-                message += ", and its write may have happened: look before you send it again"
-                raise HttpRefused(503, "DEADLINE_EXCEEDED", message, outcome_unknown=True) from None
-            message += "; ask for less"
-            raise HttpRefused(503, "DEADLINE_EXCEEDED", message, {"retry-after": "1"}) from None
+def _spenders(user_id: int | None, address: str) -> tuple[str, str]:
+    known = spending_address(address)
+    return known if user_id is None else f"user {user_id}", known

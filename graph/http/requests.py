@@ -4,25 +4,22 @@ Each wrong thing is an `HttpRefused` with its status and a sentence that says wh
 (orjson: no NaN, no lone surrogates, no invalid UTF-8), and what other parsers would read otherwise is refused.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from graphql import GraphQLError
-from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
 from graph.http import strict_json
+from graph.http.head import PROGRAM_HEADERS, Head
+from graph.http.time_limits import TimeLimit
 
 JSON = "application/json"
 HEADER_BYTES_MAX = 16_384
 JSON_DEPTH_MAX = 32
 QUERY_STRING_BYTES_MAX = 16_384
-
-# Any of them shows that a program asks: a foreign page's cannot be sent without a preflight.
-PROGRAM_HEADERS = ("x-folio-request", "apollo-require-preflight", "x-apollo-operation-name", "x-requested-with")
 PROGRAM_TYPES = frozenset({"application/json", "application/graphql-response+json"})
 
 
@@ -47,7 +44,7 @@ class HttpRefused(Exception):  # noqa: N818 - as in db.errors
         self.headers = headers or {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GraphQLRequest:
     """One operation to run, as the client sent it.
 
@@ -66,29 +63,33 @@ class Batch(list[GraphQLRequest]):
     """Operations that came as a JSON list; they are answered with one, even where it has but one."""
 
 
-def check_headers(scope: Scope) -> None:
+def check_headers(head: Head) -> None:
     """Raise HttpRefused where the headers are larger than any honest client's."""
-    size = sum(len(name) + len(value) for name, value in scope["headers"])
-    if size > HEADER_BYTES_MAX:
-        message = f"the headers have {size} bytes, and at most {HEADER_BYTES_MAX} are allowed"
+    if head.size > HEADER_BYTES_MAX:
+        message = f"the headers have {head.size} bytes, and at most {HEADER_BYTES_MAX} are allowed"
         raise HttpRefused(431, "HEADERS_TOO_LARGE", message)
 
 
 async def posted(
-    headers: Headers, receive: Receive, *, bytes_max: int, batch_max: int, within_s: float
+    head: Head, receive: Receive, *, bytes_max: int, batch_max: int, within: TimeLimit
 ) -> list[GraphQLRequest]:
     """Return the operations of a POST: one, or several where batching is allowed.
 
     Raises:
         HttpRefused: 408, 413, 415 or 400.
     """
-    _check_content_type(headers.get("content-type"))
+    content_type = head.first(b"content-type")
+    if content_type != b"application/json":
+        _check_content_type(content_type)
+    declared = head.first(b"content-length") or b"0"
+    if declared.isdigit() and int(declared) > bytes_max:
+        raise _too_large(bytes_max)
     try:
         # Each counts as in flight: clients that never finish their bodies would keep everybody else out.
-        async with asyncio.timeout(within_s):
-            body = await _body(headers, receive, bytes_max)
+        with within:
+            body = await _body(receive, bytes_max)
     except TimeoutError:
-        message = f"the body took longer than {within_s:g} s to arrive"
+        message = f"the body took longer than {within.after_s:g} s to arrive"
         raise HttpRefused(408, "REQUEST_TIMEOUT", message, {"connection": "close"}) from None
     return parse_body(body, batch_max=batch_max)
 
@@ -105,20 +106,29 @@ def parse_body(body: bytes, *, batch_max: int = 0) -> list[GraphQLRequest]:
         raise _bad(f"the body is no JSON that is read in one way alone: {error}") from None
     except ValueError as error:
         raise _bad(f"the body is no JSON in UTF-8: {error}") from None
+    is_doubtful = _is_doubtful(body)
     if isinstance(parsed, list) and batch_max:
         if not 1 <= len(parsed) <= batch_max:
             raise _bad(f"a batch should have 1 to {batch_max} operations, not {len(parsed)}")
-        return Batch(_shaped(one) for one in parsed)
-    return [_shaped(parsed)]
+        return Batch(_shaped(one, is_doubtful=is_doubtful) for one in parsed)
+    return [_shaped(parsed, is_doubtful=is_doubtful)]
 
 
-def queried(scope: Scope, headers: Headers) -> GraphQLRequest:
+def _is_doubtful(text: bytes) -> bool:
+    """Say whether values have to be looked through: whether they may lie too deep, or hold the character U+0000.
+
+    What lies deep has a bracket for each level, and JSON writes this character in one way alone.
+    """
+    return text.count(b"{") + text.count(b"[") >= JSON_DEPTH_MAX or b"\\u0000" in text
+
+
+def queried(scope: Scope, head: Head) -> GraphQLRequest:
     """Return the operation of a GET, from the query string.
 
     Raises:
         HttpRefused: 400 or 414: malformed; 403: any foreign page could have sent it.
     """
-    if not _from_program(headers):
+    if not _from_program(head):
         message = "a GET needs an Accept of application/json, or a header such as x-folio-request: 1"
         raise HttpRefused(403, "CSRF_PREVENTED", message)
     raw: bytes = scope["query_string"]
@@ -138,28 +148,28 @@ def queried(scope: Scope, headers: Headers) -> GraphQLRequest:
                 parsed[name] = strict_json.loads(given[name].encode())
             except ValueError as error:
                 raise _bad(f"{name} is no JSON: {error}") from None
-    return _shaped(parsed)
+    return _shaped(parsed, is_doubtful=True)
 
 
-def _from_program(headers: Headers) -> bool:
+def _from_program(head: Head) -> bool:
     """Say whether a header shows that a program asks: a form, a link or an image of a foreign page cannot set it.
 
     Links are followed with an Accept of application/xhtml+xml, and fetch() may set any Accept without a preflight; but
     then browsers say in Sec-Fetch-Mode what they do, which no page can change.
     """
-    if any(name in headers for name in PROGRAM_HEADERS):
+    if any(name.encode() in head for name in PROGRAM_HEADERS):
         return True
-    mode = headers.get("sec-fetch-mode")
+    mode = head.first(b"sec-fetch-mode")
     if mode is not None:
-        return mode in {"cors", "same-origin"}
-    accepted = {part.partition(";")[0].strip().lower() for part in ",".join(headers.getlist("accept")).split(",")}
+        return mode in {b"cors", b"same-origin"}
+    accepted = {part.partition(";")[0].strip().lower() for part in head.accept.decode("latin-1").split(",")}
     return not accepted.isdisjoint(PROGRAM_TYPES)
 
 
-def _shaped(parsed: object) -> GraphQLRequest:
+def _shaped(parsed: object, *, is_doubtful: bool) -> GraphQLRequest:
     if not isinstance(parsed, dict):
         raise _bad('the body should be an object, for example {"query": "{ __typename }"}')
-    extensions = _object(parsed, "extensions")
+    extensions = _object(parsed, "extensions", is_doubtful=is_doubtful)
     query, operation_name = parsed.get("query"), parsed.get("operationName")
     stored = "persistedQuery" in extensions or "documentId" in parsed
     if not (isinstance(query, str) and query) and not (query is None and stored):
@@ -168,16 +178,17 @@ def _shaped(parsed: object) -> GraphQLRequest:
         raise _bad("operationName should be a string or null")
     if "documentId" in parsed:
         extensions = {**extensions, "documentId": parsed["documentId"]}
-    return GraphQLRequest(query, operation_name, _object(parsed, "variables"), extensions)
+    return GraphQLRequest(query, operation_name, _object(parsed, "variables", is_doubtful=is_doubtful), extensions)
 
 
-def _object(parsed: dict[str, Any], name: str) -> dict[str, Any]:
+def _object(parsed: dict[str, Any], name: str, *, is_doubtful: bool) -> dict[str, Any]:
     value = parsed.get(name)
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise _bad(f"{name} should be an object or null")
-    _check_values(value, name)
+    if is_doubtful:
+        _check_values(value, name)
     return value
 
 
@@ -200,25 +211,26 @@ def _check_values(value: object, name: str) -> None:
         pending += [(child, depth + 1) for child in children]
 
 
-async def _body(headers: Headers, receive: Receive, bytes_max: int) -> bytes:
-    too_large = HttpRefused(413, "BODY_TOO_LARGE", f"the body has more than the {bytes_max} bytes that are allowed")
-    declared = headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > bytes_max:
-        raise too_large
-    body = bytearray()
+async def _body(receive: Receive, bytes_max: int) -> bytes:
+    parts = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise HttpRefused(400, "CLIENT_CLOSED_REQUEST", "the client went away")
-        body += message.get("body", b"")
-        if len(body) > bytes_max:
-            raise too_large
+        part: bytes = message.get("body", b"")
+        if len(parts) + len(part) > bytes_max:
+            raise _too_large(bytes_max)
         if not message.get("more_body", False):
-            return bytes(body)
+            return bytes(parts + part) if parts else part
+        parts += part
 
 
-def _check_content_type(content_type: str | None) -> None:
-    media_type, _, parameters = (content_type or "").partition(";")
+def _too_large(bytes_max: int) -> HttpRefused:
+    return HttpRefused(413, "BODY_TOO_LARGE", f"the body has more than the {bytes_max} bytes that are allowed")
+
+
+def _check_content_type(content_type: bytes | None) -> None:
+    media_type, _, parameters = (content_type or b"").decode("latin-1").partition(";")
     charset = parameters.strip().lower().replace('"', "").replace(" ", "")
     if media_type.strip().lower() != JSON or charset not in {"", "charset=utf-8"}:
         raise HttpRefused(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type should be application/json, in UTF-8")

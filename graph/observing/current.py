@@ -1,14 +1,17 @@
 """The observation of the operation that is under way, and how a loader's batch adds to it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from db.tally import Tally
 from graph.observing.traces import Trace
 
-BatchHook = Callable[[str, int], AbstractContextManager[object]]
+BatchCounter = Callable[[str, int], None]
+BatchSpan = Callable[[str, int], AbstractContextManager[object]]
+
+_UNSEEN = nullcontext()
 
 
 @dataclass(slots=True)
@@ -24,7 +27,8 @@ class Observation:
         codes: `extensions.code` of each error in the answer.
         ran: whether it was executed, with errors or without, and not refused before.
         total_ns: from the operation's start to its answer.
-        on_batch: are entered around each batch of a loader.
+        on_batch: is told of each batch of a loader.
+        batch_span: is entered around each batch of a loader.
     """
 
     request_id: str
@@ -37,27 +41,22 @@ class Observation:
     deprecated: tuple[str, ...] = ()
     cost: int | None = None
     status: int = 200
-    codes: list[str] = field(default_factory=list)
+    codes: Sequence[str] = ()
     ran: bool = False
     started_ns: int = 0
     total_ns: int = 0
-    on_batch: list[BatchHook] = field(default_factory=list)
+    on_batch: BatchCounter | None = None
+    batch_span: BatchSpan | None = None
 
 
 observation: ContextVar[Observation | None] = ContextVar("observation", default=None)
 
 
-@contextmanager
-def batch_observed(loader: str, size: int) -> Iterator[None]:
-    """Tell whoever observes the operation that `loader` loads a batch of `size` keys."""
+def batch_observed(loader: str, size: int) -> AbstractContextManager[object]:
+    """Tell whoever observes the operation that `loader` loads a batch of `size` keys, within what is returned."""
     seen = observation.get()
-    hooks = seen.on_batch if seen is not None else []
-    if not hooks:
-        yield
-        return
-    if len(hooks) == 1:
-        with hooks[0](loader, size):
-            yield
-        return
-    with hooks[0](loader, size), hooks[1](loader, size):
-        yield
+    if seen is None:
+        return _UNSEEN
+    if seen.on_batch is not None:
+        seen.on_batch(loader, size)
+    return _UNSEEN if seen.batch_span is None else seen.batch_span(loader, size)

@@ -3,7 +3,7 @@
 These cost nothing while operations run.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -29,6 +29,10 @@ class Cache(Protocol):
     def size(self) -> int:
         """How many operations are there."""
 
+    @property
+    def runs_by_engine(self) -> Mapping[tuple[str, str], int]:
+        """How often operations ran, by engine and, for the ordinary one, by why it was not the compiled one."""
+
 
 class Gauges(Collector):
     """The collector of what is read at the scrape. Before the database is there, it says nothing of it."""
@@ -49,6 +53,12 @@ class Gauges(Collector):
         yield CounterMetricFamily("folio_operation_cache_hits", "Operations found prepared.", value=cache.hits)
         yield CounterMetricFamily("folio_operation_cache_misses", "Operations not found prepared.", value=cache.misses)
         yield GaugeMetricFamily("folio_operation_cache_size", "Documents kept, prepared or refused.", value=cache.size)
+        runs = CounterMetricFamily(
+            "folio_runs", "Runs of operations by engine, and why not by the compiled one.", labels=["engine", "reason"]
+        )
+        for labels, count in cache.runs_by_engine.items():
+            runs.add_metric(labels, count)
+        yield runs
         if self.database is not None:
             yield from _pool(self.database)
 
@@ -57,8 +67,8 @@ def _pool(database: Database) -> Iterable[Metric]:
     pool = database.engine.sync_engine.pool
     if isinstance(pool, QueuePool):
         connections = GaugeMetricFamily("folio_pool_connections", "Open connections of the pool.", labels=["state"])
-        connections.add_metric(["in_use"], pool.checkedout())
-        connections.add_metric(["idle"], pool.checkedin())
+        connections.add_metric(["in_use"], database.lanes.in_use)
+        connections.add_metric(["idle"], database.lanes.idle + pool.checkedin())
         yield connections
         most = database.settings.pool_size + database.settings.pool_max_overflow
         yield GaugeMetricFamily("folio_pool_connections_max", "The most that there may be.", value=most)

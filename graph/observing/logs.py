@@ -2,15 +2,28 @@
 
 The fields of a message stand in `extra={"fields": {…}}`. A message without them, as any library writes it, has its
 text, and where it belongs to an operation, that operation's request and trace.
+
+The line of an operation goes a shorter way, `write`, where nobody listens but the handler below: no record is made, no
+frame looked at, and lines are collected for up to `FLUSH_AFTER_S` and written at once, for each writing is a system
+call. A warning, any other message and the end of the process write everything before it; only a process that is killed
+takes the lines of its last moment with it. Where anything else listens, logging does everything as it always does.
 """
 
+import asyncio
+import contextlib
+import functools
 import logging
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from graph.observing.current import observation
+
+FLUSH_AFTER_S = 0.05
+COLLECTED_MAX = 500
 
 
 def log_config(level: str, *, json: bool) -> dict[str, Any]:
@@ -20,7 +33,7 @@ def log_config(level: str, *, json: bool) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"chosen": {"()": f"{formatter.__module__}.{formatter.__qualname__}"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen"}},
+        "handlers": {"stderr": {"class": f"{LineHandler.__module__}.LineHandler", "formatter": "chosen"}},
         "root": {"level": level, "handlers": ["stderr"]},
     }
 
@@ -31,7 +44,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         content: dict[str, object] = {
-            "time": _instant(record),
+            "time": _instant(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -51,7 +64,7 @@ class LineFormatter(logging.Formatter):
         """Return the line."""
         # A client has a say in some messages: a line break of its own must not look like a message of ours.
         message = "".join(one if one.isprintable() else repr(one)[1:-1] for one in record.getMessage())
-        parts = [_instant(record), record.levelname.lower(), record.name, message]
+        parts = [_instant(record.created), record.levelname.lower(), record.name, message]
         parts += [f"{name}={_shown(value)}" for name, value in _fields(record).items() if value not in (None, [])]
         lines = [" ".join(parts)]
         if record.exc_info:
@@ -61,8 +74,85 @@ class LineFormatter(logging.Formatter):
         return "\n".join(lines)
 
 
-def _instant(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+class LineHandler(logging.StreamHandler[Any]):
+    """Writes to stderr; what `collect` is given, a moment later and with what came meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._collected: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def collect(self, line: bytes) -> None:
+        """Take a line, which is written within FLUSH_AFTER_S, and before anything else is."""
+        collected = self._collected
+        collected.append(line)
+        if len(collected) >= COLLECTED_MAX:
+            self.flush()
+        elif len(collected) == 1:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self.flush)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write what is collected, and then the message."""
+        if self._collected:
+            self.flush()
+        super().emit(record)
+
+    def flush(self) -> None:
+        """Write what is collected."""
+        collected, self._collected = self._collected, []
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.acquire()
+        try:
+            # As for any message: that nobody reads the log any more, or that it is closed, stops no operation.
+            with contextlib.suppress(OSError, ValueError):
+                if collected:
+                    collected.append(b"")
+                    self.stream.write(b"\n".join(collected).decode())
+                super().flush()
+        finally:
+            self.release()
+
+
+def flush() -> None:
+    """Write what the root logger's handlers have collected."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
+def write(logger: logging.Logger, level: int, message: str, fields: Mapping[str, object]) -> None:
+    """Log a message with fields, whose level is enabled, by the shortest way that serves all who listen."""
+    handler = _only_listener(logger) if level < logging.WARNING else None
+    if handler is None:
+        logger.log(level, message, extra={"fields": fields})
+        return
+    level_name = "info" if level == logging.INFO else logging.getLevelName(level).lower()
+    head = {"time": _instant(time.time()), "level": level_name, "logger": logger.name, "message": message}
+    handler.collect(orjson.dumps({**head, **fields}, default=str))
+
+
+def _only_listener(logger: logging.Logger) -> LineHandler | None:
+    """Return the handler of `log_config` where it writes JSON, and nothing else would see a message of `logger`."""
+    root = logger.parent
+    if not isinstance(root, logging.RootLogger) or len(root.handlers) != 1:
+        return None
+    handler = root.handlers[0]
+    if type(handler) is not LineHandler or type(handler.formatter) is not JsonFormatter:
+        return None
+    if logger.handlers or logger.filters or handler.filters or handler.level or not logger.propagate:
+        return None
+    return handler
+
+
+def _instant(created: float) -> str:
+    second = int(created)
+    return f"{_second(second)}.{int((created - second) * 1000):03d}Z"
+
+
+@functools.lru_cache(maxsize=4)
+def _second(since_epoch: int) -> str:
+    return datetime.fromtimestamp(since_epoch, UTC).isoformat().removesuffix("+00:00")
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

@@ -12,13 +12,13 @@ are not (`FOLIO_TRUSTED_DOCUMENTS=only`). Loaders, codes and coordinates are the
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, Metric, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.samples import Sample
 
+from graph.observing.counts import OperationCounts
 from graph.observing.current import Observation
 
 PAGE_MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -26,11 +26,8 @@ NAMES_MAX = 200
 NAME_LENGTH_MAX = 64
 OTHER, UNNAMED, UNKNOWN = "other", "unnamed", "none"
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LAG_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
-_COSTS = (1, 10, 100, 1_000, 10_000, 100_000)
 _KEYS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
-_STATEMENTS = (0, 1, 2, 3, 5, 8, 13, 21)
 _SERVER_ERROR = 500
 
 
@@ -41,19 +38,14 @@ class Metrics:
         self.registry = _LabelledRegistry({"worker": str(os.getpid())})
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._operations = self._counter(
-            "folio_operations", "Operations by name and by how they ended.", "operation", "kind", "status"
-        )
-        self._seconds = self._histogram("folio_operation_seconds", "How long operations took.", _SECONDS, "operation")
-        self._costs = self._histogram("folio_operation_cost", "The price of operations.", _COSTS)
-        self._statements = self._histogram(
-            "folio_operation_statements", "SQL statements that an operation took.", _STATEMENTS
-        )
+        self._operations = OperationCounts()
+        self.registry.register(self._operations)
         self._errors = self._counter("folio_errors", "Errors in answers, RATE_LIMITED among them.", "code")
         self._batches = self._histogram("folio_loader_batch_keys", "Keys in a batch of a loader.", _KEYS, "loader")
         self._deprecated = self._counter("folio_deprecated_uses", "Runs that used what is deprecated.", "coordinate")
         self._lag = self._histogram("folio_event_loop_lag_seconds", "How late the event loop was.", _LAG_SECONDS)
         self._names: set[str] = set()
+        self._by_loader: dict[str, Histogram] = {}
 
     def page(self) -> bytes:
         """Return everything in Prometheus's text format."""
@@ -61,22 +53,20 @@ class Metrics:
 
     def finished(self, seen: Observation) -> None:
         """Count an operation that is over, or a request that never got as far as one."""
-        name = self._label(seen)
-        self._operations.labels(name, seen.kind or UNKNOWN, _ended(seen)).inc()
-        self._seconds.labels(name).observe(seen.total_ns / 1e9)
+        self._operations.ended(self._label(seen), seen.kind or UNKNOWN, _ended(seen), seen.total_ns / 1e9)
         for code in seen.codes:
             self._errors.labels(code).inc()
         for coordinate in seen.deprecated:
             self._deprecated.labels(coordinate).inc()
         if seen.cost is not None:
-            self._costs.observe(seen.cost)
-            self._statements.observe(seen.tally.statements)
+            self._operations.priced(seen.cost, seen.tally.statements)
 
-    @contextmanager
-    def batch(self, loader: str, size: int) -> Iterator[None]:
+    def batch(self, loader: str, size: int) -> None:
         """Count a batch of a loader."""
-        self._batches.labels(loader).observe(size)
-        yield
+        histogram = self._by_loader.get(loader)
+        if histogram is None:
+            histogram = self._by_loader[loader] = self._batches.labels(loader)
+        histogram.observe(size)
 
     def lag(self, seconds: float) -> None:
         """Note by how much the event loop was late."""

@@ -19,6 +19,7 @@ from db.settings import Settings, SettingsError
 from db.tally import Tally, tally
 from graph.observing.current import Observation, observation
 from graph.observing.gauges import Gauges
+from graph.observing.logs import flush, write
 from graph.observing.looplag import loop_lag_watched
 from graph.observing.metrics import Metrics
 from graph.observing.traces import trace_of
@@ -46,6 +47,9 @@ class Observer:
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics() if settings.shows("metrics") else None
         self.tracing = _tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
+        self._on_batch = self.metrics.batch if self.metrics is not None else None
+        self._batch_span = self.tracing.batch if self.tracing is not None else None
+        self._has_sinks = self.metrics is not None or self.tracing is not None
 
     @asynccontextmanager
     async def watching(self, gauges: Gauges, database: Database) -> AsyncIterator[None]:
@@ -56,6 +60,7 @@ class Observer:
                 self.metrics.registry.register(gauges)
                 await stack.enter_async_context(loop_lag_watched(self.metrics.lag))
                 stack.callback(self.metrics.registry.unregister, gauges)
+            stack.callback(flush)
             yield
             if self.tracing is not None:
                 await run_in_threadpool(self.tracing.close)
@@ -70,8 +75,8 @@ class Observer:
             trace = span.trace
             counts.on_statement = self.tracing.statement
         seen = Observation(request_id, trace, user_id, counts, started_ns=time.perf_counter_ns())
-        seen.on_batch = [sink.batch for sink in (self.metrics, self.tracing) if sink is not None]
-        heard = seen.on_batch or logger.isEnabledFor(logging.INFO)
+        seen.on_batch, seen.batch_span = self._on_batch, self._batch_span
+        heard = self._has_sinks or logger.isEnabledFor(logging.INFO)
         return Watch(seen, (tally.set(counts), observation.set(seen)) if heard else None, span)
 
     def end(self, watch: Watch, status: int) -> None:
@@ -88,7 +93,7 @@ class Observer:
             self.metrics.finished(seen)
         level = logging.WARNING if status >= _SERVER_ERROR else logging.INFO
         if logger.isEnabledFor(level):
-            logger.log(level, "operation" if seen.kind else "refused", extra={"fields": _line(seen)})
+            write(logger, level, "operation" if seen.kind else "refused", _line(seen))
 
 
 def _tracing(endpoint: str) -> "Tracing":
@@ -109,7 +114,7 @@ def _line(seen: Observation) -> dict[str, object]:
         "document": seen.document,
         "user_id": seen.user_id,
         "status": seen.status,
-        "errors": seen.codes,
+        "errors": list(seen.codes),
         "cost": seen.cost,
         "statements": seen.tally.statements,
         "rows": seen.tally.rows,

@@ -4,17 +4,41 @@ A `traceparent` that is not exactly of the form that the recommendation demands 
 (section 3.2.2.3 and 4.3); `tracestate` is not read, for nothing is called from here that it could be handed on to.
 """
 
+import os
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Later versions may append fields after another dash; version ff is forbidden, and so are ids of zeros alone.
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 0x01
+_BLOCK_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
+class _Digits:
+    """Random hexadecimal digits, of which the system is asked for many at once: each question takes a system call."""
+
+    def __init__(self) -> None:
+        self._block = ""
+        self._taken = 0
+
+    def take(self, count: int) -> str:
+        end = self._taken + count
+        if end > len(self._block):
+            self._block, end = os.urandom(_BLOCK_BYTES).hex(), count
+        self._taken = end
+        return self._block[end - count : end]
+
+    def forget(self) -> None:
+        self._block = ""
+
+
+_digits = _Digits()
+random_hex = _digits.take
+os.register_at_fork(after_in_child=_digits.forget)  # two processes are to give no id twice
+
+
+@dataclass(slots=True)
 class Trace:
     """A place in a trace.
 
@@ -36,8 +60,9 @@ class Trace:
 
 def trace_of(traceparents: Sequence[str]) -> Trace:
     """Return a new place in the caller's trace, or in a new one where the header is missing, doubled or malformed."""
+    if not traceparents:
+        return Trace(random_hex(32), random_hex(16))
     found = _TRACEPARENT.fullmatch(traceparents[0]) if len(traceparents) == 1 else None
     if found is None or (found[1] == "00" and found[5] is not None):
-        ids = secrets.token_hex(24)
-        return Trace(ids[:32], ids[32:])
-    return Trace(found[2], secrets.token_hex(8), found[3], bool(int(found[4], 16) & _SAMPLED))
+        return Trace(random_hex(32), random_hex(16))
+    return Trace(found[2], random_hex(16), found[3], bool(int(found[4], 16) & _SAMPLED))

@@ -1,0 +1,57 @@
+"""The head of a request, read once: its size, and the few headers that somebody here looks at."""
+
+from collections.abc import Iterable
+
+# Any of them shows that a program asks: a foreign page's cannot be sent without a preflight.
+PROGRAM_HEADERS = ("x-folio-request", "apollo-require-preflight", "x-apollo-operation-name", "x-requested-with")
+
+_READ = frozenset(
+    {
+        b"accept",
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"if-none-match",
+        b"sec-fetch-mode",
+        b"traceparent",
+        *(name.encode() for name in PROGRAM_HEADERS),
+    }
+)
+
+
+class Head:
+    """The headers of one request that are read here, by their names in lower case, as ASGI has them.
+
+    Attributes:
+        size: of all headers, in bytes.
+        accept: what the client takes; several Accept lines are one list (RFC 9110, section 5.3).
+    """
+
+    __slots__ = ("_found", "accept", "size")
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        found: dict[bytes, list[bytes]] = {}
+        size = 0
+        for name, value in raw:
+            size += len(name) + len(value)
+            if name in _READ:
+                if name in found:
+                    found[name].append(value)
+                else:
+                    found[name] = [value]
+        self._found = found
+        self.size = size
+        self.accept = b",".join(found[b"accept"]) if b"accept" in found else b""
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._found
+
+    def first(self, name: bytes) -> bytes | None:
+        """Return the header's first value."""
+        values = self._found.get(name)
+        return None if values is None else values[0]
+
+    def each(self, name: bytes) -> list[str]:
+        """Return the values of all headers of this name."""
+        values = self._found.get(name)
+        return [] if values is None else [value.decode("latin-1") for value in values]

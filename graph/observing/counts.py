@@ -1,0 +1,100 @@
+"""Counts of operations, kept as plain numbers and put into Prometheus's form at the scrape.
+
+prometheus-client's counters and histograms are made for threads: each takes a lock, and a histogram looks through its
+buckets one by one. Operations are counted on the event loop alone, by which they are also read, a thousand times for
+each scrape or more. What is shown is the same, sample by sample.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_COSTS = (1, 10, 100, 1_000, 10_000, 100_000)
+_STATEMENTS = (0, 1, 2, 3, 5, 8, 13, 21)
+
+
+class _Buckets:
+    """How many values lie between each two bounds, and their sum."""
+
+    __slots__ = ("_bounds", "_counts", "_created", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        self._created = time.time()
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def show(self, metric: Metric, labels: dict[str, str]) -> None:
+        count = 0
+        for bound, within in zip((*self._bounds, float("inf")), self._counts, strict=True):
+            count += within
+            metric.add_sample(f"{metric.name}_bucket", {**labels, "le": _shown(bound)}, count)
+        metric.add_sample(f"{metric.name}_count", labels, count)
+        metric.add_sample(f"{metric.name}_sum", labels, self._sum)
+        metric.add_sample(f"{metric.name}_created", labels, self._created)
+
+
+def _shown(bound: float) -> str:
+    return "+Inf" if bound == float("inf") else str(float(bound))
+
+
+class _Ending:
+    """How often operations of one name and kind ended in one way; how long they took stands with their name."""
+
+    __slots__ = ("count", "created", "seconds")
+
+    def __init__(self, seconds: _Buckets) -> None:
+        self.count = 0
+        self.seconds = seconds
+        self.created = time.time()
+
+
+class OperationCounts(Collector):
+    """What `/metrics` says of operations. Whoever counts bounds the names."""
+
+    def __init__(self) -> None:
+        self._endings: dict[tuple[str, str, str], _Ending] = {}
+        self._seconds: dict[str, _Buckets] = {}
+        self._costs = _Buckets(_COSTS)
+        self._statements = _Buckets(_STATEMENTS)
+
+    def ended(self, name: str, kind: str, status: str, seconds: float) -> None:
+        """Count an operation that is over."""
+        ending = self._endings.get((name, kind, status))
+        if ending is None:
+            buckets = self._seconds.setdefault(name, _Buckets(_SECONDS))
+            ending = self._endings[name, kind, status] = _Ending(buckets)
+        ending.count += 1
+        ending.seconds.add(seconds)
+
+    def priced(self, cost: int, statements: int) -> None:
+        """Note what an operation with a price cost, and how many statements it took."""
+        self._costs.add(cost)
+        self._statements.add(statements)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return everything as Prometheus's metrics."""
+        operations = Metric("folio_operations", "Operations by name and by how they ended.", "counter")
+        for (name, kind, status), ending in self._endings.items():
+            labels = {"operation": name, "kind": kind, "status": status}
+            operations.add_sample("folio_operations_total", labels, ending.count)
+            operations.add_sample("folio_operations_created", labels, ending.created)
+        yield operations
+        seconds = Metric("folio_operation_seconds", "How long operations took.", "histogram")
+        for name, buckets in self._seconds.items():
+            buckets.show(seconds, {"operation": name})
+        yield seconds
+        costs = Metric("folio_operation_cost", "The price of operations.", "histogram")
+        self._costs.show(costs, {})
+        yield costs
+        statements = Metric("folio_operation_statements", "SQL statements that an operation took.", "histogram")
+        self._statements.show(statements, {})
+        yield statements
