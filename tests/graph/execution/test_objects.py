@@ -93,6 +93,23 @@ async def test_merged_field_has_all_its_locations() -> None:
     ]
 
 
+async def test_field_of_a_fragment_that_is_spread_twice_has_one_location() -> None:
+    result = await nulls("{ some { ...F ...F } } fragment F on Query { must }", now(ValueError("bad")))
+    assert result["errors"] == [error("bad", 46, "some", "must")]
+
+
+async def test_exception_in_the_place_of_an_object_is_its_error() -> None:
+    root = {"some": ValueError("no object"), "open": [{"leaf": 1}, ValueError("no item")], "list": [ValueError("none")]}
+    assert await both(NULLS, "{ some { leaf } open { leaf } list { leaf } }", root=lambda: root) == {
+        "data": {"some": None, "open": [{"leaf": 1}, None], "list": None},
+        "errors": [
+            error("no object", 3, "some"),
+            error("no item", 17, "open", 1),
+            error("none", 31, "list", 0),
+        ],
+    }
+
+
 async def test_errors_keep_their_extensions_and_their_own_path() -> None:
     coded = GraphQLError("coded", extensions={"code": "SOME", "more": [1]})
     assert (await nulls("{ some { must } }", now(coded)))["errors"] == [
