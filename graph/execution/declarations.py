@@ -73,7 +73,7 @@ class Derived:
     bare: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # one is made for each edge of each operation: frozen would take three times as long
 class Loading:
     """An edge with its arguments applied: whom to ask, and what to make of an answer.
 

@@ -22,7 +22,7 @@ class NotSimple(Exception):  # noqa: N818 - not a fault: the fast way ends here
     """The answer holds a null where none may be, or an error: it is completed again, with paths."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Raised:
     """An error in the place of a value."""
 
