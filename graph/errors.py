@@ -13,9 +13,20 @@ What the caller's input is refused for in a mutation is none of these: it is dat
 import logging
 import re
 import secrets
+from collections.abc import Collection
 
 import asyncpg
-from graphql import GraphQLError
+from graphql import (
+    ArgumentNode,
+    DocumentNode,
+    GraphQLError,
+    Node,
+    ObjectFieldNode,
+    ValueNode,
+    VariableDefinitionNode,
+    Visitor,
+    visit,
+)
 
 from db.errors import SignedOut, Unavailable
 
@@ -23,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 _REPEATED_OBJECT = re.compile(r"(?:[,;] f| F)ound: [\[{].*", re.DOTALL)
 _REPEATED_SECRET = re.compile(r"(Variable '\$[^:]*(?:password|token)[^:]*: .*? value): .*", re.DOTALL | re.IGNORECASE)
+
+_SECRET_NAME = re.compile("password|token", re.IGNORECASE)
+_QUOTED_LITERAL = re.compile(r"(?:: |[,;] found:? ).*|\.$", re.DOTALL)
 
 
 class BadInput(GraphQLError):  # noqa: N818 - the code that clients read has the same words
@@ -75,11 +89,50 @@ def without_values(message: str) -> str:
     return _REPEATED_SECRET.sub(r"\1.", message)
 
 
+def secrets_written_in(document: DocumentNode) -> frozenset[int]:
+    """Return the ids of the nodes of a document that stand where a password or token is meant, or within that."""
+    finder = _SecretFinder()
+    visit(document, finder)
+    return frozenset(finder.found)
+
+
+class _SecretFinder(Visitor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[int] = set()
+        self._secret_above: list[Node] = []
+
+    def enter(self, node: Node, *_: object) -> None:
+        is_named = isinstance(node, ArgumentNode | ObjectFieldNode) and _SECRET_NAME.search(node.name.value)
+        is_default = isinstance(node, VariableDefinitionNode) and _SECRET_NAME.search(node.variable.name.value)
+        if is_named or is_default:
+            self._secret_above.append(node)
+        if self._secret_above:
+            self.found.add(id(node))
+
+    def leave(self, node: Node, *_: object) -> None:
+        if self._secret_above and self._secret_above[-1] is node:
+            self._secret_above.pop()
+
+
+def without_literal(error: GraphQLError, secrets: Collection[int]) -> GraphQLError:
+    """Return an error of validation without the value that it quotes, where that is one of the `secrets`.
+
+    A password of digits alone, written without quotation marks, is such a value.
+    """
+    if not any(isinstance(node, ValueNode) and id(node) in secrets for node in error.nodes or ()):
+        return error
+    message = _QUOTED_LITERAL.sub("", error.message) + "."
+    return GraphQLError(message, error.nodes, extensions=error.extensions)
+
+
 def _without_row_data(error: BaseException | None) -> None:
     """Take out of an exception and its causes what they quote of rows and arguments: a row has a password hash.
 
     PostgreSQL tells a failing row in the detail. A single value stands in the message (SQLSTATE class 22, which the
     driver takes for its own refusals too), and in the driver's reason.
+
+    One exception that several readers await may come to have itself among its causes: each is looked at once.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

@@ -35,7 +35,7 @@ from graphql import (
 from db.viewer import Viewer
 from graph.context import Services
 from graph.engines import COMPILED_FROM, Engines, Execution
-from graph.errors import without_values
+from graph.errors import secrets_written_in, without_literal, without_values
 from graph.limits import Price, Pricing, check_written
 from graph.observing.deprecations import deprecated_coordinates
 from graph.segmented_cache import SegmentedCache
@@ -216,7 +216,9 @@ class Operations:
             hide_suggestions=self._hide_suggestions,
         )
         if errors:
-            return RequestRefused(*(_kept(error, "GRAPHQL_VALIDATION_FAILED") for error in errors))
+            written = secrets_written_in(document)
+            told = (without_literal(error, written) for error in errors)
+            return RequestRefused(*(_kept(error, "GRAPHQL_VALIDATION_FAILED") for error in told))
         return _Document(document)
 
     def _chosen(self, text: str, document: DocumentNode, operation_name: str | None) -> Operation:

@@ -57,11 +57,12 @@ class Budget:
         now = time.time()
         before, _, counted, _ = self._storage.get_sliding_window(self._item.key_for(spender), WINDOW_S)
         spent = counted - self._bought.get(spender, 0)
-        # What was spent before leaves the window by the end of this minute, the rest by the end of the next one.
-        room = self.per_minute - cost
-        is_soon = before > 0 and spent <= room
+        # What was spent before leaves the window by the end of this minute, the rest by the end of the next one. The
+        # library counts whole units: a part of one is not in the way.
+        room = self.per_minute - cost + 1
+        is_soon = before > 0 and spent < room
         share_gone = 1 - (room - spent) / before if is_soon else 2 - max(room, 0) / max(spent, 1)
-        return max(1, math.ceil(share_gone * WINDOW_S - now % WINDOW_S))
+        return max(1, math.floor(share_gone * WINDOW_S - now % WINDOW_S) + 1)
 
     def _buy(self, spender: str, cost: int) -> int:
         """Buy a block, or where that is too much what is needed, or where even that is too much what there is."""

@@ -67,8 +67,9 @@ def _pool(database: Database) -> Iterable[Metric]:
     pool = database.engine.sync_engine.pool
     if isinstance(pool, QueuePool):
         connections = GaugeMetricFamily("folio_pool_connections", "Open connections of the pool.", labels=["state"])
-        connections.add_metric(["in_use"], database.lanes.in_use)
-        connections.add_metric(["idle"], database.lanes.idle + pool.checkedin())
+        lanes = database.lanes  # they hold connections that the pool takes for used
+        connections.add_metric(["in_use"], pool.checkedout() - lanes.idle)
+        connections.add_metric(["idle"], pool.checkedin() + lanes.idle)
         yield connections
         most = database.settings.pool_size + database.settings.pool_max_overflow
         yield GaugeMetricFamily("folio_pool_connections_max", "The most that there may be.", value=most)
