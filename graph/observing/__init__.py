@@ -1,7 +1,7 @@
 """What an operator sees of a running process: log lines, metrics, traces. Nothing here changes what a client gets.
 
 `observer` opens an `Observation` for each operation and, when it is over, hands it to whatever is switched on: `logs`
-(one line), `metrics` (Prometheus) and `tracing` (OpenTelemetry, imported only where it is asked for). `current` is the
+(one line), `metrics` (Prometheus, with the plain numbers of `counts`) and `tracing` (OpenTelemetry, imported only where it is asked for). `current` is the
 observation that is under way, for those that add to it from below; `traces` reads and writes W3C trace context;
 `deprecations` finds what an operation uses that is on its way out; `looplag` measures how late the event loop is.
 
