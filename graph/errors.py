@@ -118,9 +118,11 @@ class _SecretFinder(Visitor):
 def without_literal(error: GraphQLError, secrets: Collection[int]) -> GraphQLError:
     """Return an error of validation without the value that it quotes, where that is one of the `secrets`.
 
-    A password of digits alone, written without quotation marks, is such a value.
+    A password of digits alone, written without quotation marks, is such a value. Of a list or object graphql-core looks
+    at a copy, which has no place: what it holds is not known then, and not repeated either.
     """
-    if not any(isinstance(node, ValueNode) and id(node) in secrets for node in error.nodes or ()):
+    values = [node for node in error.nodes or () if isinstance(node, ValueNode)]
+    if not any(node.loc is None or id(node) in secrets for node in values):
         return error
     message = _QUOTED_LITERAL.sub("", error.message) + "."
     return GraphQLError(message, error.nodes, extensions=error.extensions)

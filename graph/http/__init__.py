@@ -1,7 +1,8 @@
 """GraphQL over HTTP: the one door for operations, as a pure ASGI application.
 
-`requests` turns bytes into operations to run, or refuses them; `answers` chooses the media type and writes the bytes;
-`gate` bounds how much runs at once, how long, and for whom; `endpoint` puts them together.
+`head` reads the headers once; `requests` turns bytes into operations to run, or refuses them; `answers` chooses the
+media type and writes the bytes; `gate` bounds how much runs at once, how long (`time_limits`), and for whom
+(`budgets`); `endpoint` puts them together. What all of it costs is measured by `bench/door.py`.
 """
 
 from graph.http.endpoint import GraphQLEndpoint

@@ -47,9 +47,6 @@ class Observer:
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics() if settings.shows("metrics") else None
         self.tracing = _tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
-        self._on_batch = self.metrics.batch if self.metrics is not None else None
-        self._batch_span = self.tracing.batch if self.tracing is not None else None
-        self._has_sinks = self.metrics is not None or self.tracing is not None
 
     @asynccontextmanager
     async def watching(self, gauges: Gauges, database: Database) -> AsyncIterator[None]:
@@ -68,15 +65,17 @@ class Observer:
     def begin(self, request_id: str, traceparents: Sequence[str], user_id: int | None = None) -> Watch:
         """Start to observe an operation. Each `begin` is followed by its `end` in the same task."""
         trace = trace_of(traceparents)
-        span = None
+        span = batch_span = None
         counts = Tally()
         if self.tracing is not None:
             span = self.tracing.operation(trace)
             trace = span.trace
-            counts.on_statement = self.tracing.statement
+            counts.on_statement, batch_span = self.tracing.statement, self.tracing.batch
         seen = Observation(request_id, trace, user_id, counts, started_ns=time.perf_counter_ns())
-        seen.on_batch, seen.batch_span = self._on_batch, self._batch_span
-        heard = self._has_sinks or logger.isEnabledFor(logging.INFO)
+        seen.batch_span = batch_span
+        if self.metrics is not None:
+            seen.on_batch = self.metrics.batch
+        heard = self.metrics is not None or span is not None or logger.isEnabledFor(logging.INFO)
         return Watch(seen, (tally.set(counts), observation.set(seen)) if heard else None, span)
 
     def end(self, watch: Watch, status: int) -> None:

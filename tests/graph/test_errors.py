@@ -295,3 +295,31 @@ async def test_caller_who_is_deactivated_meanwhile_is_signed_out(
     assert (body["data"], body["errors"][0]["message"]) == (None, "the session has ended; sign in again")
     assert coded(body) == [{"code": "UNAUTHENTICATED"}]
     assert await superuser.fetchval("SELECT count(*) FROM accounts") == 0
+
+
+@pytest.mark.parametrize("value", ["97531864", "9753.1864", "x97531864", "[97531864]", "{a: 97531864}"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        'mutation { signIn(input: {login: "a", password: %s}) { accessToken } }',
+        'mutation($password: String! = %s) { signIn(input: {login: "a", password: $password}) { accessToken } }',
+        "mutation { refreshSession(input: {refreshToken: %s}) { accessToken } }",
+    ],
+)
+async def test_secret_that_is_no_string_in_the_document_is_not_repeated(
+    client: Client, document: str, value: str
+) -> None:
+    body = await client.run(document % value)
+    assert [error["message"] for error in body["errors"]] == ["String cannot represent a non string value."]
+
+
+async def test_other_value_of_the_wrong_type_is_told(client: Client) -> None:
+    body = await client.run("{ userByUsername(username: 97531864) { id } }")
+    assert [error["message"] for error in body["errors"]] == ["String cannot represent a non string value: 97531864"]
+
+
+def test_exception_among_its_own_causes_is_masked_like_any() -> None:
+    first, second = ValueError("one"), ValueError("two")
+    first.__cause__, second.__cause__ = second, first
+    shown = presented(GraphQLError("unexpected", original_error=first), "1")
+    assert (shown.extensions or {})["code"] == "INTERNAL_SERVER_ERROR"
