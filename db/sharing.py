@@ -19,13 +19,12 @@ from typing import Any
 
 from asyncpg import Record
 
-from db.statements import Statement
-from db.tally import Ran, tally
+from db.statements import KEYS, Statement
+from db.tally import tally
 
 IN_FLIGHT_MAX = 1
 HELD_BACK_MAX_S = 0.002
 KEYS_MAX = 256
-KEYS = "ids"
 
 Fetch = Callable[[Statement, Mapping[str, object]], Awaitable[Sequence[Record]]]
 Arranged = Callable[[Sequence[Record]], Mapping[int, Any]]
@@ -66,7 +65,7 @@ class SharedReads:
         Raises:
             Unavailable: as the statement does.
         """
-        kind = (statement, arranged, tuple([values[name] for name in statement.parameters if name != KEYS]))
+        kind = (statement, arranged, tuple([values[name] for name in statement.parameters_but_keys]))
         queue = self._queues.get(kind)
         if queue is None:
             queue = self._queues[kind] = _Queue()
@@ -87,7 +86,8 @@ class SharedReads:
             raise
         current = tally.get()
         if current is not None:
-            current.add(Ran(statement.sql, sum(key in rows for key in keys), batch.elapsed_ns, None))
+            found = len(keys) if len(rows) == len(keys) else sum(map(rows.__contains__, keys))
+            current.add(statement.sql, found, batch.elapsed_ns)
         return rows
 
     def _opened(self, kind: Kind, queue: _Queue) -> _Batch:
@@ -134,8 +134,7 @@ class SharedReads:
 
     async def _rows(self, kind: Kind, batch: _Batch) -> Mapping[int, Any]:
         statement, arranged, given = kind
-        names = [name for name in statement.parameters if name != KEYS]
-        values = dict(zip(names, given, strict=True))
+        values = dict(zip(statement.parameters_but_keys, given, strict=True))
         return arranged(await self._fetch(statement, {**values, KEYS: list(batch.keys)}))
 
 

@@ -19,6 +19,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 _DIALECT = make_url("postgresql+asyncpg://").get_dialect()()
 
+KEYS = "ids"
+"""The parameter of a read by key that holds the keys."""
+
 
 class Statement:
     """One statement, compiled at its first use: by then every mapped class that it may refer to is imported."""
@@ -42,9 +45,9 @@ class Statement:
         return tuple(self._compiled.positiontup or ())
 
     @cached_property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of the values that it needs."""
-        return tuple(dict.fromkeys(name for name in self._names if name not in self._constants))
+    def parameters_but_keys(self) -> tuple[str, ...]:
+        """The names of the values that it needs, the keys of a read by key aside."""
+        return tuple(dict.fromkeys(name for name in self._names if name not in self._constants and name != KEYS))
 
     @cached_property
     def _constants(self) -> dict[str, object]:

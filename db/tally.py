@@ -48,13 +48,13 @@ class Tally:
     waited_ns: int = 0
     on_statement: Callable[[Ran], None] | None = None
 
-    def add(self, ran: Ran) -> None:
-        """Count one statement."""
+    def add(self, sql: str, rows: int | None, elapsed_ns: int, error: BaseException | None = None) -> None:
+        """Count one statement, as `Ran` says."""
         self.statements += 1
-        self.rows += ran.rows or 0
-        self.waited_ns += ran.elapsed_ns
+        self.rows += rows or 0
+        self.waited_ns += elapsed_ns
         if self.on_statement is not None:
-            self.on_statement(ran)
+            self.on_statement(Ran(sql, rows, elapsed_ns, error))
 
 
 tally: ContextVar[Tally | None] = ContextVar("tally", default=None)
@@ -69,9 +69,9 @@ async def fetched(lane: "Lane", sql: str, arguments: Sequence[object]) -> Sequen
     try:
         rows = await lane.fetch(sql, arguments)
     except BaseException as error:
-        current.add(Ran(sql, None, time.perf_counter_ns() - started, error))
+        current.add(sql, None, time.perf_counter_ns() - started, error)
         raise
-    current.add(Ran(sql, len(rows), time.perf_counter_ns() - started, None))
+    current.add(sql, len(rows), time.perf_counter_ns() - started)
     return rows
 
 

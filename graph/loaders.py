@@ -70,7 +70,10 @@ Rows = EdgeLoader[Record | None]
 
 
 class Loaders:
-    """All loaders of one operation, made when they are first asked for."""
+    """All loaders of one operation, made when they are first asked for.
+
+    No batch refers back to what holds it: an operation is freed when it is over, not when the cycle collector comes.
+    """
 
     def __init__(self, reader: Reader, viewer: Viewer) -> None:
         self._reader = reader
@@ -91,53 +94,58 @@ class Loaders:
 
     def user_by_id(self, columns: Columns) -> Rows:
         """Load a user."""
-        return self._loader(("user_by_id", columns), lambda ids: users_by_ids(self._reader, self._viewer, columns, ids))
+        reader, viewer = self._reader, self._viewer
+        return self._loader(("user_by_id", columns), lambda ids: users_by_ids(reader, viewer, columns, ids))
 
     def profile_by_user(self, columns: Columns) -> Rows:
         """Load the profile of a user."""
-        return self._loader(("profile_by_user", columns), lambda ids: profiles_by_user_ids(self._reader, columns, ids))
+        reader = self._reader
+        return self._loader(("profile_by_user", columns), lambda ids: profiles_by_user_ids(reader, columns, ids))
 
     def post_by_id(self, columns: Columns) -> Rows:
         """Load a post that the viewer may see."""
-        return self._loader(("post_by_id", columns), lambda ids: posts_by_ids(self._reader, self._viewer, columns, ids))
+        reader, viewer = self._reader, self._viewer
+        return self._loader(("post_by_id", columns), lambda ids: posts_by_ids(reader, viewer, columns, ids))
 
     def account_by_id(self, columns: Columns) -> Rows:
         """Load an account that the viewer may see."""
-        return self._loader(
-            ("account_by_id", columns), lambda ids: accounts_by_ids(self._reader, self._viewer, columns, ids)
-        )
+        reader, viewer = self._reader, self._viewer
+        return self._loader(("account_by_id", columns), lambda ids: accounts_by_ids(reader, viewer, columns, ids))
 
     def far_end_by_id(self, columns: Columns) -> Rows:
         """Load an account at either end of a transaction that the viewer may see."""
-        return self._loader(
-            ("far_end_by_id", columns), lambda ids: far_ends_by_ids(self._reader, self._viewer, columns, ids)
-        )
+        reader, viewer = self._reader, self._viewer
+        return self._loader(("far_end_by_id", columns), lambda ids: far_ends_by_ids(reader, viewer, columns, ids))
 
     def transaction_by_id(self, columns: Columns) -> Rows:
         """Load a transaction that the viewer may see."""
+        reader, viewer = self._reader, self._viewer
         return self._loader(
-            ("transaction_by_id", columns), lambda ids: transactions_by_ids(self._reader, self._viewer, columns, ids)
+            ("transaction_by_id", columns), lambda ids: transactions_by_ids(reader, viewer, columns, ids)
         )
 
     def page_by_parent(self, of: KeysetList, columns: Columns, given: Filter, request: PageRequest) -> EdgeLoader[Page]:
         """Load the same page of the list of a parent."""
+        reader, viewer = self._reader, self._viewer
         return self._loader(
             (of.edge, of, columns, _key(given), request),
-            lambda ids: of.pages_by_parent(self._reader, self._viewer, columns, given, request, ids),
+            lambda ids: of.pages_by_parent(reader, viewer, columns, given, request, ids),
         )
 
     def count_by_parent(self, of: KeysetList, given: Filter) -> EdgeLoader[int]:
         """Load how many rows the list of a parent has."""
+        reader, viewer = self._reader, self._viewer
         return self._loader(
             (f"{of.edge}_count", of, _key(given)),
-            lambda ids: of.counts_by_parent(self._reader, self._viewer, given, ids),
+            lambda ids: of.counts_by_parent(reader, viewer, given, ids),
         )
 
     def behind_by_parent(self, of: KeysetList, given: Filter, request: PageRequest) -> EdgeLoader[bool]:
         """Load whether the list of a parent has rows behind the page."""
+        reader, viewer = self._reader, self._viewer
         return self._loader(
             (f"{of.edge}_behind", of, _key(given), request),
-            lambda ids: of.behind_by_parent(self._reader, self._viewer, given, request, ids),
+            lambda ids: of.behind_by_parent(reader, viewer, given, request, ids),
         )
 
     def count(self, of: KeysetList, given: Filter) -> Awaitable[int]:

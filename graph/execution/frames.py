@@ -27,7 +27,7 @@ class Frame:
         rows: the rows, where the level reads them.
         values: of the fields that are kept, by slot: links for objects, values as they came for leaves.
         below: the objects that the links of a field lead to, by slot.
-        above: the frame and the field that these objects are values of; None at the root.
+        above: the frame and the field that these objects are values of; None at the root, and without `origins`.
         origins: where each object stands below its field: the number of the parent, then indexes into lists. Kept
             only where a resolver below wants to know.
     """
@@ -55,6 +55,8 @@ class Frame:
             rows = sources
         elif level.uses_rows:
             rows = _rows_of(sources)
+        if origins is None:
+            above = None  # frames that know each other are left to the cycle collector, with all their rows
         return cls(level, sources, rows, [None] * kept, [None] * kept, above, origins)
 
     @property
