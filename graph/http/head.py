@@ -8,6 +8,7 @@ PROGRAM_HEADERS = ("x-folio-request", "apollo-require-preflight", "x-apollo-oper
 _READ = frozenset(
     {
         b"accept",
+        b"accept-encoding",
         b"authorization",
         b"content-length",
         b"content-type",
@@ -50,6 +51,10 @@ class Head:
         """Return the header's first value."""
         values = self._found.get(name)
         return None if values is None else values[0]
+
+    def raw(self, name: bytes) -> list[bytes]:
+        """Return the values of all headers of this name, as bytes."""
+        return self._found.get(name, [])
 
     def each(self, name: bytes) -> list[str]:
         """Return the values of all headers of this name."""
