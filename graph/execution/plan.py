@@ -132,6 +132,7 @@ class Level:
         rows: in which form its objects come.
         uses_rows: some field reads the row.
         kept: the fields whose values are kept in a frame, by their slots.
+        lone: the only kept field, where it is an edge that takes its key from no column.
         complete: makes the answers of all sources at once; generated, see `graph.execution.generation`.
     """
 
@@ -139,6 +140,7 @@ class Level:
     rows: "Rows"
     fields: list[FieldPlan] = field(default_factory=list)
     kept: list[FieldPlan] = field(default_factory=list)
+    lone: FieldPlan | None = None
     uses_rows: bool = False
     needs_paths: bool = False
     source: str = ""
@@ -234,6 +236,12 @@ class Planner:
             level.fields.append(plan)
             level.uses_rows |= _reads_row(plan.declaration)
             level.needs_paths |= plan.needs_path
+        if (
+            len(level.kept) == 1
+            and isinstance(level.kept[0].declaration, Edge)
+            and not _reads_row(level.kept[0].declaration)
+        ):
+            level.lone = level.kept[0]
         return level
 
     def _field(self, level: Level, key: str, nodes: list[FieldNode]) -> FieldPlan | None:

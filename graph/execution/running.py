@@ -59,7 +59,9 @@ class Run:
     async def resolve(self, level: Level) -> Frame:
         """Resolve everything below the root `level`, and return its frame."""
         root = Frame.of(level, [self.root_value])
-        ready = [root]
+        lone = level.lone
+        # One row by its key is what most operations begin with: then there is nothing to merge, and one thing to await.
+        ready = [root] if lone is None else await self._lone(root, lone)
         while ready:
             asked: dict[int, _Asked] = {}
             waiting: list[Waiting] = []
@@ -127,6 +129,25 @@ class Run:
             one.keys.pop(key, None)
         one.errors |= errors
         one.edges.append((frame, plan, loading, keys))
+
+    async def _lone(self, root: Frame, plan: FieldPlan) -> list[Frame]:
+        """Resolve the root's only field, which is an edge whose arguments say the key."""
+        declared, ready = plan.declaration, list[Frame]()
+        assert isinstance(declared, Edge)
+        assert plan.arguments is not None
+        loading: Loading | None = None
+        try:
+            info = self._edge_info(plan)
+            loading = declared.loading(info, **plan.arguments(self.variables, info))
+            key = loading.key
+            answers = {key: None if key is None else (await loading.loader.load_level([key]))[0]}
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
+            root.values[plan.slot], root.below[plan.slot] = [Raised(error)], Below([], [])
+            return ready
+        later = self._take_loaded(root, plan, loading, answers, [key], ready)
+        if later is not None:
+            ready += await later
+        return [frame for frame in ready if frame.level.kept]
 
     async def _ask(self, asked: _Asked) -> list[Frame]:
         keys = list(asked.keys)
