@@ -83,7 +83,7 @@ class PageShape:
         return [(term, descending ^ self.backward ^ opposite) for term, descending in self.order.terms]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one for each parent: frozen would take three times as long to make
 class Page:
     """The rows of one page, in the order of the list whichever way it was paged.
 

@@ -43,7 +43,10 @@ def _kept(frame: Frame, plan: FieldPlan) -> Sequence[Any]:
     answers = _answers(below)
     if type(values) is range:  # each object has one below it, in the same order
         return answers
-    return [_assembled(link, plan.type_, answers) for link in values]
+    type_ = plan.type_
+    return [
+        answers[link.start : link.stop] if type(link) is range else _assembled(link, type_, answers) for link in values
+    ]
 
 
 def _answers(below: Below) -> list[Any]:

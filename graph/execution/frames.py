@@ -118,7 +118,7 @@ class Linker:
             if not lists and all(map(_is_object, values)):
                 self._objects = list(values)
                 return range(len(values))
-            if lists == 1 and self._plan.is_trusted and all(type(value) is list for value in values):
+            if lists == 1 and self._plan.is_trusted and set(map(type, values)) <= {list}:
                 return self._ranges(values)
         return [self._link(value, lists, (index,)) for index, value in enumerate(values)]
 

@@ -8,6 +8,7 @@ something above, and a loader is asked once a wave however wide the levels are a
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -187,7 +188,7 @@ class Run:
                 frame.values[plan.slot], frame.below[plan.slot] = range(len(rows)), Below([found])
                 ready.append(found)
                 return None
-        values = [_loaded(plan, loading, answers[key], key) for key in distinct]
+        values = _all_loaded(plan, loading, answers, distinct)
         if plan.lists:
             values = [value if type(value) is list else realized(value, plan.lists)[0] for value in values]
         linker = Linker(frame, plan)
@@ -215,9 +216,9 @@ class Run:
 
     def _take(self, frame: Frame, plan: FieldPlan, values: list[Any], ready: list[Frame]) -> Waiting | None:
         """Take the values of a field; what lies below them is ready at once, unless some of it has to be awaited."""
-        if any(map(is_awaitable, values)):
+        trusted = plan.is_trusted and plan.lists == 1 and set(map(type, values)) <= {list}
+        if not trusted and any(map(is_awaitable, values)):
             return self._take_later(frame, plan, values)
-        trusted = plan.is_trusted and plan.lists == 1 and all(type(value) is list for value in values)
         if plan.lists and not trusted:
             waits = False
             for index, value in enumerate(values):
@@ -325,6 +326,14 @@ def _key(row: Any, name: str, errors: dict[Any, Exception]) -> Any:
         raised = Raised(error)
         errors[raised] = error
         return raised
+
+
+def _all_loaded(plan: FieldPlan, loading: Loading, answers: dict[Any, Any], keys: list[Any]) -> list[Any]:
+    loaded = [answers[key] for key in keys]
+    if loading.wrap is not None and all(map(_is_row, loaded)):
+        with suppress(Exception):  # which of them it was, and why, comes out below
+            return list(map(loading.wrap, loaded, keys))
+    return [_loaded(plan, loading, value, key) for value, key in zip(loaded, keys, strict=True)]
 
 
 def _is_row(value: Any) -> bool:
