@@ -1,0 +1,61 @@
+"""Which engine runs an operation, and what it leaves behind."""
+
+import gc
+from collections import Counter
+
+import pytest
+from fastapi import FastAPI
+
+from graph.operations import Operations
+from tests.graph.callers import Client, Person, SignUp
+
+POSTS = "{ posts(first: 5) { totalCount nodes { id title author { username posts(first: 2) { nodes { id } } } } } }"
+POST = "query Post($id: ID!) { post(id: $id) { id title author { username } } }"
+USERS = "{ users(first: 5) { edges { cursor node { id profile { bio } } } pageInfo { hasNextPage endCursor } } }"
+
+
+@pytest.fixture
+async def author(sign_up: SignUp, client: Client) -> Person:
+    """Somebody with three posts."""
+    person = await sign_up("ada")
+    items = [{"title": f"Post {number}", "content": "", "published": True} for number in range(3)]
+    query = "mutation ($items: [CreatePostInput!]!) { createPosts(input: { posts: $items }) { posts { id } } }"
+    await client.data(query, by=person, items=items)
+    return person
+
+
+def operations_of(app: FastAPI) -> Operations:
+    operations: Operations = app.state.operations
+    return operations
+
+
+async def test_operations_run_compiled_and_what_is_left_to_the_ordinary_engine_says_why(
+    app: FastAPI, client: Client, author: Person
+) -> None:
+    before = Counter(operations_of(app).runs_by_engine)
+    await client.data(POSTS)
+    await client.data("{ __schema { queryType { name } } posts { totalCount } }")
+    after = Counter(operations_of(app).runs_by_engine)
+    assert after - before == {("compiled", "none"): 1, ("ordinary", "introspection"): 1}
+
+
+@pytest.mark.parametrize("text", [POSTS, POST, USERS])
+async def test_an_operation_leaves_no_rows_to_the_cycle_collector(
+    app: FastAPI, client: Client, author: Person, text: str
+) -> None:
+    variables = {"id": (await client.data(POSTS))["posts"]["nodes"][0]["id"]} if text == POST else {}
+    engines = operations_of(app).engines
+    vars(engines).pop("run")  # the comparison with the ordinary engine, which leaves what it leaves
+    await client.data(text, **variables)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await client.data(text, **variables)
+        gc.collect()
+        left = {type(one).__name__ for one in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.enable()
+        gc.garbage.clear()
+    assert left.isdisjoint({"Record", "Frame", "Loaders", "Context", "Listing"})
