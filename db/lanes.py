@@ -217,6 +217,11 @@ class Lanes:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             lane.driver.terminate()
             return False
+        except BaseException:
+            # Who asked has left, and nobody else knows of the lane.
+            lane.driver.terminate()
+            await self.retire(lane)
+            raise
         return True
 
 

@@ -39,6 +39,7 @@ class _Batch:
     waiting: list[asyncio.Future[Mapping[int, Any]]] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
+    is_running: bool = False
     elapsed_ns: int = 0
 
 
@@ -80,9 +81,15 @@ class SharedReads:
         try:
             rows = await waiting
         except asyncio.CancelledError:
-            # The last one to leave ends the statement.
-            if batch.task is not None and all(one.done() for one in batch.waiting):
+            # The last one to leave ends the statement. A task that has not begun sees for itself that nobody waits: one
+            # cancelled before its first step would never run what takes it off the queue.
+            if batch.is_running and batch.task is not None and all(one.done() for one in batch.waiting):
                 batch.task.cancel()
+            raise
+        except Exception as error:
+            current = tally.get()
+            if current is not None:
+                current.add(statement.sql, None, batch.elapsed_ns, error)
             raise
         current = tally.get()
         if current is not None:
@@ -113,6 +120,7 @@ class SharedReads:
         batch.task = loop.create_task(self._answer(kind, queue, batch), context=Context())
 
     async def _answer(self, kind: Kind, queue: _Queue, batch: _Batch) -> None:
+        batch.is_running = True
         started = time.perf_counter_ns()
         try:
             if not all(one.done() for one in batch.waiting):
@@ -124,6 +132,7 @@ class SharedReads:
             raise
         except Exception as raised:  # noqa: BLE001 - it is theirs, whatever it is
             error = raised
+            batch.elapsed_ns = time.perf_counter_ns() - started
             _settle(batch, lambda one: one.set_exception(error))
         finally:
             queue.in_flight -= 1

@@ -107,7 +107,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_middleware(app, chosen)
     origins = _origins(chosen)
     app.door = _Cors(endpoint, origins) if origins else endpoint
+    _add_probes(app, endpoint)
+    return app
 
+
+def _add_probes(app: FastAPI, endpoint: GraphQLEndpoint) -> None:
     @app.get("/livez")
     async def livez() -> JSONResponse:
         return JSONResponse({"status": "ok"})
@@ -118,8 +122,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if problem is None:
             return JSONResponse({"status": "ok"})
         return JSONResponse({"status": "unavailable", "reason": problem}, status_code=503, headers={"retry-after": "1"})
-
-    return app
 
 
 def _metrics_route(metrics: Metrics) -> Route:

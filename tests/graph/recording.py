@@ -1,46 +1,61 @@
-"""What the application really asks PostgreSQL, overheard on the driver's own connections."""
+"""What the application really asks PostgreSQL, overheard where every statement of a lane passes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
-from asyncpg.connection import LoggedQuery
-from sqlalchemy import event
+import pytest
+from asyncpg import Record
 
-from db.engine import Database
+from db.lanes import Lane
 
 _LABEL = re.compile(r"(?:\.[a-z_]+|NULL|END|\)) AS (?!parent_id)([a-z_]+)(?:,| *\n)")
 _TABLE = re.compile(r"FROM (users|profiles|posts|accounts|transactions)\b(?! AS)")
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One statement, with its arguments in the order of its parameters."""
+
+    query: str
+    args: tuple[object, ...]
+
+
+_recordings: list[list[Asked]] = []
+
+
 @contextmanager
-def recorded(database: Database) -> Iterator[list[LoggedQuery]]:
-    """Give the list that every statement of `database` is put on while the block runs, the driver's own left out."""
-    pool = database.engine.sync_engine.pool
-    queries: list[LoggedQuery] = []
+def recorded() -> Iterator[list[Asked]]:
+    """Give the list that every statement is put on while the block runs; BEGIN, COMMIT and ROLLBACK are none."""
+    queries: list[Asked] = []
+    fetch = Lane.fetch
 
-    def record(query: LoggedQuery) -> None:
-        if "pg_catalog" not in query.query:
-            queries.append(query)
+    async def recording(lane: Lane, sql: str, arguments: Sequence[object]) -> Sequence[Record]:
+        queries.append(Asked(sql, tuple(arguments)))
+        return await fetch(lane, sql, arguments)
 
-    def listen(dbapi_connection: Any, *_: object) -> None:
-        dbapi_connection.driver_connection.add_query_logger(record)
-
-    def stop_listening(dbapi_connection: Any, *_: object) -> None:
-        if dbapi_connection is not None:
-            dbapi_connection.driver_connection.remove_query_logger(record)
-
-    event.listen(pool, "checkout", listen)
-    event.listen(pool, "checkin", stop_listening)
+    _recordings.append(queries)
     try:
-        yield queries
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Lane, "fetch", recording)
+            yield queries
     finally:
-        event.remove(pool, "checkout", listen)
-        event.remove(pool, "checkin", stop_listening)
+        _recordings[:] = [one for one in _recordings if one is not queries]
 
 
-def columns_read(queries: list[LoggedQuery]) -> list[str]:
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Take what is asked while the block runs off the lists again."""
+    lengths = [(queries, len(queries)) for queries in _recordings]
+    try:
+        yield
+    finally:
+        for queries, length in lengths:
+            del queries[length:]
+
+
+def columns_read(queries: list[Asked]) -> list[str]:
     """Return what each statement that answers with labelled columns reads, as `table: column column …`, sorted.
 
     Statements that run side by side have no order among them.
@@ -48,7 +63,7 @@ def columns_read(queries: list[LoggedQuery]) -> list[str]:
     return sorted(read for read in map(_columns_read, queries) if read is not None)
 
 
-def _columns_read(query: LoggedQuery) -> str | None:
+def _columns_read(query: Asked) -> str | None:
     # A page of two index ranges names its columns once for each.
     labels = dict.fromkeys(_LABEL.findall(query.query))
     tables = _TABLE.findall(query.query)

@@ -16,7 +16,7 @@ from graph.observing.looplag import loop_lag_watched
 from tests.conftest import SECRET_KEY
 from tests.graph.callers import Client, SignUp, serving
 
-FEED = "query Feed { posts(first: 10) { nodes { author { username } } } }"
+FEED = "query Feed { posts(first: 10) { nodes { author { username profile { bio } } } } }"
 CREATE_POST = 'mutation Write { createPost(input: {title: "T", content: "C", published: true}) { post { id } } }'
 
 # What goes by the clock, or by what the interpreter does.
@@ -62,16 +62,17 @@ async def test_operations_add_what_they_are(client: Client, sign_up: SignUp) -> 
         'folio_operation_seconds_count{operation="Feed"}': 1,
         'folio_operation_seconds_count{operation="none"}': 2,
         "folio_operation_cost_count": 3,
-        "folio_operation_cost_sum": 2 * 11 + 21,
+        "folio_operation_cost_sum": 2 * 11 + 31,
         "folio_operation_statements_count": 3,
         "folio_operation_statements_sum": 2 * 1 + 2,
         'folio_errors_total{code="GRAPHQL_VALIDATION_FAILED"}': 1,
         'folio_errors_total{code="UNSUPPORTED_MEDIA_TYPE"}': 1,
-        'folio_loader_batch_keys_count{loader="user_by_id"}': 1,
-        'folio_loader_batch_keys_sum{loader="user_by_id"}': 1,
+        'folio_loader_batch_keys_count{loader="profile_by_user"}': 1,
+        'folio_loader_batch_keys_sum{loader="profile_by_user"}': 1,
         "folio_operation_cache_hits_total": 1,
         "folio_operation_cache_misses_total": 3,
         "folio_operation_cache_size": 3,
+        'folio_runs_total{engine="compiled",reason="none"}': 3,
         # The session of ada is looked at twice.
         "folio_statements_total": 2 * 2 + 2,
     }

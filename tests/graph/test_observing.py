@@ -16,7 +16,7 @@ from graph.observing.traces import trace_of
 from tests.graph.callers import PASSWORD, Client, Person, SignUp
 from tests.graph.overheard import Log, overheard
 
-POSTS = "query Feed { posts(first: 10) { nodes { title author { username } } } }"
+POSTS = "query Feed { posts(first: 10) { nodes { title author { username profile { bio } } } } }"
 CREATE_POST = (
     'mutation { createPost(input: {title: "T", content: "C", published: true}) { post { id } userErrors { code } } }'
 )
@@ -68,7 +68,7 @@ async def test_query_has_one_line_with_the_statements_of_its_loaders(client: Cli
     ada = await two_posts(client, sign_up)
     log.stream.truncate(log.stream.seek(0))
     assert await client.statements(POSTS, by=ada) == 3  # with the look at the session, which is not the operation's
-    expected = line(operation="Feed", document=digest(POSTS), user_id=ada.number, cost=21, statements=2, rows=3)
+    expected = line(operation="Feed", document=digest(POSTS), user_id=ada.number, cost=31, statements=2, rows=2)
     assert log.steady == [expected]
 
 
@@ -97,7 +97,7 @@ async def test_each_of_simultaneous_operations_counts_its_own(client: Client, si
     await two_posts(client, sign_up)
     log.stream.truncate(log.stream.seek(0))
     await asyncio.gather(*(client.data(query) for query in [POSTS, "{ __typename }"] * 10))
-    assert sorted((one["statements"], one["rows"]) for one in log.operations) == [(0, 0)] * 10 + [(2, 3)] * 10
+    assert sorted((one["statements"], one["rows"]) for one in log.operations) == [(0, 0)] * 10 + [(2, 2)] * 10
 
 
 # ---------------------------------------------------------------- refusals and failures
@@ -133,7 +133,7 @@ async def test_masked_error_is_a_code_in_its_line_and_a_trace_in_another(
     body = await client.run(POSTS)
     error_id = body["errors"][0]["extensions"]["errorId"]
     # The statement failed, but it ran.
-    expected = line(operation="Feed", document=digest(POSTS), cost=21, statements=1, errors=["INTERNAL_SERVER_ERROR"])
+    expected = line(operation="Feed", document=digest(POSTS), cost=31, statements=1, errors=["INTERNAL_SERVER_ERROR"])
     assert log.steady == [expected]
     (told,) = [one for one in log.lines if one["logger"] == "graph.errors"]
     (operation,) = log.operations

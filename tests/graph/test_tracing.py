@@ -18,7 +18,7 @@ from graph.observing.tracing import Tracing
 from tests.graph.callers import PASSWORD, Client, serving
 
 TRACE_ID, PARENT_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-FEED = "query Feed { posts(first: 10) { nodes { author { username } } } }"
+FEED = "query Feed { posts(first: 10) { nodes { author { username profile { bio } } } } }"
 
 
 class Traced(Client):
@@ -54,6 +54,7 @@ async def traced(settings: Settings) -> AsyncIterator[Traced]:
 
 async def two_posts(client: Client, superuser: Driver) -> None:
     await superuser.execute("INSERT INTO users (email, username, hashed_password) VALUES ('a@b.example', 'ada', 'x')")
+    await superuser.execute("INSERT INTO profiles (user_id, bio) SELECT id, 'B' FROM users WHERE username = 'ada'")
     await superuser.execute(
         "INSERT INTO posts (title, content, published, author_id) SELECT 'T', 'C', true, id FROM users, "
         "generate_series(1, 2) WHERE username = 'ada'"
@@ -66,16 +67,18 @@ async def test_spans_nest_operation_batch_statement(traced: Traced, superuser: D
     assert traced.tree() == [
         "query Feed",
         "query Feed > SELECT",
-        "query Feed > batch user_by_id",
-        "query Feed > batch user_by_id > SELECT",
+        "query Feed > batch profile_by_user",
+        "query Feed > batch profile_by_user > SELECT",
     ]
-    assert traced.span("batch user_by_id").attributes == {"folio.loader": "user_by_id", "folio.batch.size": 1}
-    of_posts, of_users = [dict(s.attributes or {}) for s in traced.exporter.get_finished_spans() if s.name == "SELECT"]
+    assert traced.span("batch profile_by_user").attributes == {"folio.loader": "profile_by_user", "folio.batch.size": 1}
+    of_posts, of_profiles = [
+        dict(s.attributes or {}) for s in traced.exporter.get_finished_spans() if s.name == "SELECT"
+    ]
     text = str(of_posts.pop("db.query.text"))
     assert "FROM posts" in text
     assert "$1" in text
     assert of_posts == {"db.system.name": "postgresql", "db.operation.name": "SELECT", "db.response.returned_rows": 2}
-    assert of_users["db.response.returned_rows"] == 1
+    assert of_profiles["db.response.returned_rows"] == 1
 
 
 async def test_span_of_the_operation_says_what_the_log_says(traced: Traced) -> None:
@@ -85,7 +88,7 @@ async def test_span_of_the_operation_says_what_the_log_says(traced: Traced) -> N
     assert attributes == {
         "graphql.operation.type": "query",
         "graphql.operation.name": "Feed",
-        "folio.cost": 21,
+        "folio.cost": 31,
         "folio.statements": 1,
         "folio.request_id": response.headers["x-request-id"],
         "http.response.status_code": 200,
@@ -99,8 +102,8 @@ async def test_simultaneous_batches_are_below_their_own_operations(traced: Trace
         [
             "query Feed",
             "query Feed > SELECT",
-            "query Feed > batch user_by_id",
-            "query Feed > batch user_by_id > SELECT",
+            "query Feed > batch profile_by_user",
+            "query Feed > batch profile_by_user > SELECT",
         ]
         * 8
     )
@@ -179,8 +182,8 @@ async def test_dead_collector_holds_nobody_up(settings: Settings) -> None:
 
 async def test_failed_batch_is_marked_without_the_words_of_the_exception(traced: Traced, superuser: Driver) -> None:
     await two_posts(traced, superuser)
-    await superuser.execute("ALTER TABLE users RENAME COLUMN username TO lost")
+    await superuser.execute("ALTER TABLE profiles RENAME COLUMN bio TO lost")
     await traced.run(FEED)
-    batch = traced.span("batch user_by_id")
+    batch = traced.span("batch profile_by_user")
     assert ((batch.attributes or {})["error.type"], batch.status.status_code.name) == ("42703", "ERROR")
     assert "does not exist" not in "".join(span.to_json() for span in traced.exporter.get_finished_spans())

@@ -1,0 +1,135 @@
+"""Shared statements: what concurrent calls have in common is asked once, and nobody is told of it wrongly.
+
+What PostgreSQL is asked is overheard where every statement of a lane passes; statements wait on real locks.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+import pytest
+from asyncpg import Record
+from sqlalchemy import text
+
+from db.engine import Database
+from db.lanes import Driver
+from db.sharing import HELD_BACK_MAX_S, KEYS_MAX
+from db.statements import Statement
+from db.tally import Tally, tally
+from tests.db.backends import put_into, states, waiting_backend
+from tests.graph.recording import recorded
+
+pytestmark = pytest.mark.usefixtures("two_boxes")
+
+BY_ID = Statement(text("SELECT id, n FROM boxes WHERE id = ANY(:ids)"))
+GATED = Statement(text("SELECT id, n, pg_advisory_xact_lock_shared(1) FROM boxes WHERE id = ANY(:ids)"))
+VIEWED = Statement(text("SELECT id, CAST(:viewer_id AS int) AS viewer FROM boxes WHERE id = ANY(:ids)"))
+FAILING = Statement(text("SELECT id, 1 / (n * 0) FROM boxes WHERE id = ANY(:ids)"))
+
+
+async def keyed(
+    database: Database, keys: Sequence[int], statement: Statement = BY_ID, **values: object
+) -> Mapping[int, Record]:
+    return await database.keyed(statement, values, keys, "id")
+
+
+async def test_concurrent_calls_are_one_statement_with_each_key_once(database: Database) -> None:
+    with recorded() as queries:
+        answers = await asyncio.gather(*(keyed(database, keys) for keys in ([1], [2], [2, 1], [3])))
+    assert [(query.query, query.args) for query in queries] == [(BY_ID.sql, ([1, 2, 3],))]
+    assert [{key: tuple(row) for key, row in answer.items()} for answer in answers] == [{1: (1, 0), 2: (2, 0)}] * 4
+
+
+async def test_each_of_those_who_share_counts_one_statement_and_its_own_rows(database: Database) -> None:
+    async def counted(keys: Sequence[int]) -> tuple[int, int]:
+        own = Tally()
+        tally.set(own)
+        await keyed(database, keys)
+        return own.statements, own.rows
+
+    with recorded() as queries:
+        counts = await asyncio.gather(*(counted(keys) for keys in ([1], [1, 2], [3])))
+    assert (counts, len(queries)) == ([(1, 1), (1, 2), (1, 0)], 1)
+
+
+async def test_different_viewers_never_share_a_statement(database: Database) -> None:
+    with recorded() as queries:
+        answers = await asyncio.gather(*(keyed(database, [1], VIEWED, viewer_id=viewer) for viewer in (7, 8, 7, 9)))
+    assert sorted(query.args for query in queries) == [(7, [1]), (8, [1]), (9, [1])]
+    assert [answer[1]["viewer"] for answer in answers] == [7, 8, 7, 9]
+
+
+async def test_call_after_the_statement_was_sent_sees_its_own_write(database: Database, closed_gate: Driver) -> None:
+    early = asyncio.create_task(keyed(database, [1], GATED))
+    await waiting_backend(closed_gate)
+    await database.write(lambda transaction: put_into(transaction, 1))
+    late = asyncio.create_task(keyed(database, [1], GATED))
+    await asyncio.sleep(HELD_BACK_MAX_S)
+    await closed_gate.execute("SELECT pg_advisory_unlock_all()")
+    assert [(await early)[1]["n"], (await late)[1]["n"]] == [0, 1]
+
+
+async def test_call_is_not_held_back_until_the_statement_before_it_ends(
+    database: Database, closed_gate: Driver
+) -> None:
+    early = asyncio.create_task(keyed(database, [1], GATED))
+    first = await waiting_backend(closed_gate)
+    late = asyncio.create_task(keyed(database, [2], GATED))
+    assert await waiting_backend(closed_gate, but=first) != first
+    await closed_gate.execute("SELECT pg_advisory_unlock_all()")
+    assert [set(await early), set(await late)] == [{1}, {2}]
+
+
+async def test_caller_that_leaves_leaves_the_others_their_rows(database: Database, closed_gate: Driver) -> None:
+    leaving, staying = (asyncio.create_task(keyed(database, [key], GATED)) for key in (1, 2))
+    await waiting_backend(closed_gate)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await closed_gate.execute("SELECT pg_advisory_unlock_all()")
+    assert set(await staying) == {1, 2}
+
+
+async def test_last_caller_to_leave_cancels_the_statement(database: Database, closed_gate: Driver) -> None:
+    callers = [asyncio.create_task(keyed(database, [key], GATED)) for key in (1, 2)]
+    await waiting_backend(closed_gate)
+    for caller in callers:
+        caller.cancel()
+    ends = await asyncio.gather(*callers, return_exceptions=True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError] * 2
+    async with asyncio.timeout(5):
+        while "active" in await states(closed_gate) or database.lanes.in_use:
+            await asyncio.sleep(0.01)
+    assert {key: row["n"] for key, row in (await keyed(database, [1])).items()} == {1: 0}
+
+
+async def test_callers_that_leave_before_anything_is_sent_ask_nothing_and_hold_nobody_up(database: Database) -> None:
+    with recorded() as queries:
+        for turns in range(4):
+            leaving = asyncio.create_task(keyed(database, [1]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            await asyncio.sleep(0.05)
+            assert vars(database)["_shared"]._queues == {}
+    assert len(queries) <= 1  # that of who stayed for as long as to have it sent
+
+
+async def test_error_reaches_all_who_share_and_is_counted_by_each(database: Database) -> None:
+    async def failed() -> tuple[type[BaseException], int]:
+        own = Tally()
+        tally.set(own)
+        with pytest.raises(asyncpg.DivisionByZeroError) as caught:
+            await keyed(database, [1], FAILING)
+        return caught.type, own.statements
+
+    with recorded() as queries:
+        ends = await asyncio.gather(*(failed() for _ in range(3)))
+    assert (ends, len(queries)) == ([(asyncpg.DivisionByZeroError, 1)] * 3, 1)
+
+
+async def test_statement_takes_no_further_calls_once_it_has_its_share_of_keys(database: Database) -> None:
+    with recorded() as queries:
+        await asyncio.gather(*(keyed(database, [key]) for key in range(KEYS_MAX + 1)))
+    assert sorted(query.args for query in queries) == [(list(range(KEYS_MAX)),), ([KEYS_MAX],)]
