@@ -112,7 +112,7 @@ async def test_callers_that_leave_before_anything_is_sent_ask_nothing_and_hold_n
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
             await asyncio.sleep(0.05)
-            assert vars(database)["_shared"]._queues == {}
+            assert vars(vars(database)["_shared"])["_queues"] == {}
     assert len(queries) <= 1  # that of who stayed for as long as to have it sent
 
 
