@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from asyncpg import Record
@@ -19,7 +20,7 @@ class Asked:
     """One statement, with its arguments in the order of its parameters."""
 
     query: str
-    args: tuple[object, ...]
+    args: tuple[Any, ...]
 
 
 _recordings: list[list[Asked]] = []

@@ -79,7 +79,7 @@ async def test_operations_add_what_they_are(client: Client, sign_up: SignUp) -> 
 
 
 async def test_failed_field_and_refused_budget_are_told_apart(settings: Settings) -> None:
-    chosen = settings.model_copy(update={"cost_per_minute_max": 30})
+    chosen = settings.model_copy(update={"cost_per_minute_max": 40})
     app = create_app(chosen)
     async with serving(app) as address, httpx.AsyncClient(base_url=address) as http:
         client = Client(http, app.state.services)
