@@ -17,7 +17,7 @@ from tests.graph.execution.nasty import nasty_schema
 from tests.graph.execution.rework import Rework
 
 EXAMPLES_VARIABLE = "TESTS_EQUALITY_EXAMPLES"
-OPERATIONS = int(os.environ.get(EXAMPLES_VARIABLE, "1200"))
+OPERATIONS = int(os.environ.get(EXAMPLES_VARIABLE, "1400"))
 """How many operations are compared in one run of this file."""
 
 REWORKS = 15
