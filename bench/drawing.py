@@ -3,7 +3,7 @@
 import statistics
 from html import escape
 
-from bench.report import Results, section_title
+from bench.report import RATIO_CASES, Results, section_title
 
 WIDTH, LABEL, BAR, HEIGHT, GAP = 860, 190, 430, 18, 34
 COLOURS = {"folio": "#c2410c", "ordinary": "#f59e0b", "limit": "#57534e"}
@@ -11,10 +11,14 @@ OTHERS = "#94a3b8"
 
 
 def svg(results: Results) -> str:
-    """Return the drawing: one group of bars for each case and number of connections."""
+    """Return the drawing: one group of bars for each number of connections of the cases whose ratios are told.
+
+    Where none of those was measured, it is all that was.
+    """
     parts: list[str] = []
     y = 20
-    for case, connections in results.sections():
+    sections = list(results.sections())
+    for case, connections in [one for one in sections if one[0] in RATIO_CASES] or sections:
         y = _group(results, case, connections, y, parts)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" font-family="sans-serif" font-size="12">'
