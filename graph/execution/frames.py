@@ -118,7 +118,8 @@ class Linker:
             if not lists and all(map(_is_object, values)):
                 self._objects = list(values)
                 return range(len(values))
-            if lists == 1 and self._plan.is_trusted and set(map(type, values)) <= {list}:
+            whole = lists == 1 and self._plan.is_trusted and set(map(type, values)) <= {list}
+            if whole and all(map(all, values)):  # a null is as little true as a row without columns
                 return self._ranges(values)
         return [self._link(value, lists, (index,)) for index, value in enumerate(values)]
 

@@ -343,13 +343,11 @@ def _is_row(value: Any) -> bool:
 def _loaded(plan: FieldPlan, loading: Loading, value: Any, key: Any) -> Any:
     if isinstance(value, Exception):
         return Raised(value)
-    if value is None:
-        missing = plan.declaration.missing if isinstance(plan.declaration, Edge) else None
-        return None if missing is None else Raised(missing())
-    if loading.wrap is None:
-        return value
     try:
-        return loading.wrap(value, key)
+        if value is None:
+            missing = plan.declaration.missing if isinstance(plan.declaration, Edge) else None
+            return None if missing is None else Raised(missing())
+        return value if loading.wrap is None else loading.wrap(value, key)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the value is the field's error
         return Raised(error)
 

@@ -90,6 +90,7 @@ class Shelf:
 Authors = list[Annotated["Author", strawberry.lazy("tests.graph.execution.declared")]]
 AnAuthor = Annotated["Author", strawberry.lazy("tests.graph.execution.declared")]
 Books = list[Annotated["Book", strawberry.lazy("tests.graph.execution.declared")]]
+MaybeBooks = list[Annotated["Book", strawberry.lazy("tests.graph.execution.declared")] | None]
 
 
 def _field(declared: Declaration, resolve: Callable[..., Any], returns: Any, *, joins: bool = False) -> Any:
@@ -109,7 +110,7 @@ def plain(declared: Column | Prefixed | Computed | Derived, returns: Any, *, joi
         if isinstance(declared, Computed):
             return declared.of(root.row)
         found = declared.of(root)
-        return [Book(row=row) for row in found] if declared.bare else found
+        return [None if row is None else Book(row=row) for row in found] if declared.bare else found
 
     return _field(declared, resolve, returns, joins=joins)
 
@@ -242,8 +243,14 @@ def _few_books(root: None) -> tuple[Row, ...]:
     return BOOKS[1], BOOKS[4]
 
 
+def _some_books(root: None) -> list[Row | None]:
+    return [BOOKS[1], None, BOOKS[4]]
+
+
 @strawberry.type
 class Query:
+    holes: MaybeBooks = plain(Derived(_some_books, bare=True), MaybeBooks, joins=True)
+    gaps: Books | None = plain(Derived(_some_books, bare=True), Books | None, joins=True)
     books: Books = plain(Derived(_all_books, bare=True), Books, joins=True)
     few_books: Books = plain(Derived(_few_books, bare=True), Books, joins=True)
 

@@ -91,6 +91,21 @@ async def test_object_without_a_row_is_an_error_of_the_fields_that_read_it(field
     assert [one["message"] for one in result["errors"]] == ["'BookPage' object has no attribute 'row'"]
 
 
+async def test_null_in_a_list_of_rows_is_null_or_ends_the_list() -> None:
+    result, _ = await answered("{ holes { id author { id } __typename } gaps { __typename } }")
+    assert result == {
+        "data": {
+            "holes": [
+                {"id": "book_1", "author": {"id": "author_1"}, "__typename": "Book"},
+                None,
+                {"id": "book_4", "author": {"id": "author_3"}, "__typename": "Book"},
+            ],
+            "gaps": None,
+        },
+        "errors": [error("Cannot return null for non-nullable field Query.gaps.", 41, "gaps", 1)],
+    }
+
+
 async def test_edges_ask_once_a_wave_with_distinct_keys() -> None:
     result, shelf = await answered("{ few: fewBooks { editor { id } } books { editor { id mentor { id } } } }")
     assert result["data"]["books"] == [
