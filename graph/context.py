@@ -1,7 +1,8 @@
 """What a resolver has at hand: the process's services, who asks, the loaders, and what the operation selects.
 
-The context carries the database, never a session or connection: root fields run concurrently, and so do the fields
-of a payload. One context belongs to one operation and dies with it.
+The context carries the database, never a session or connection: root fields run concurrently, and so do the fields of
+a payload. The one exception is a query of money, whose snapshot lets its reads take turns. One context belongs to one
+operation and dies with it.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,6 +1,7 @@
-"""One aiodataloader per edge: every object of a level asks for its own key, and one statement answers them all.
+"""One loader per edge, and one statement for all keys of a level, whichever engine asks.
 
-A loader belongs to one operation. Its identity is the edge with everything the statement depends on but the key
+The compiled engine asks for a whole level; an ordinary resolver asks for one key, and aiodataloader makes the batch. A
+loader belongs to one operation. Its identity is the edge with everything the statement depends on but the key
 (columns, page, filter): the same edge at two places of an operation with the same arguments shares one loader and its
 cache. Batches are not limited in size, so that a level is one statement however wide; the width is limited by pages.
 """

@@ -1,8 +1,8 @@
 """Operations: parsed, validated and priced once for each text, then run by one of the engines (`graph.engines`).
 
 Strawberry's own `Schema.execute` parses and validates at every request and runs its extension machinery around both;
-nothing here needs that. The cache is bounded by the memory that
-it takes, and holds documents that failed too: a client that repeats a broken query costs a look-up.
+nothing here needs that. The cache is bounded by the memory that it takes, and holds documents that failed too: a client
+that repeats a broken query costs a look-up.
 """
 
 import hashlib

@@ -13,6 +13,7 @@ from db.users import NewUser, create_users
 from db.viewer import Viewer
 from graph.app import create_app
 from tests.db.backends import connected_superuser
+from tests.graph.bank import Bank
 from tests.graph.callers import PASSWORD, Client, Person, SignUp, serving
 
 
@@ -56,3 +57,21 @@ async def superuser(database_url: str) -> AsyncIterator[Driver]:
     """A superuser's connection to this test's database."""
     async with connected_superuser(database_url) as connection:
         yield connection
+
+
+@pytest.fixture
+async def bank(client: Client, sign_up: SignUp) -> Bank:
+    """Money, and an administrator who brings it in."""
+    return Bank(client, await sign_up("anna", admin=True))
+
+
+@pytest.fixture
+async def ida(sign_up: SignUp) -> Person:
+    """Somebody."""
+    return await sign_up("ida")
+
+
+@pytest.fixture
+async def eve(sign_up: SignUp) -> Person:
+    """Somebody else."""
+    return await sign_up("eve")

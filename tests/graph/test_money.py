@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from db.lanes import Driver
 from tests.graph.bank import (
     OPEN_ACCOUNT,
@@ -18,28 +16,13 @@ from tests.graph.bank import (
     transaction,
     transfer_input,
 )
-from tests.graph.callers import Client, Person, SignUp
+from tests.graph.callers import Client, Person
 from tests.graph.stage import dump
 
 ACCOUNTS_MAX = 20
 TOO_MANY = {"field": None, "code": "TOO_MANY_ACCOUNTS", "message": "a user opens at most 20 accounts"}
 INVALID = "GRAPHQL_VALIDATION_FAILED"
 NO_DECIMAL = 'should be a decimal number like "12.50": no exponent, no plus sign, no leading zero'
-
-
-@pytest.fixture
-async def bank(client: Client, sign_up: SignUp) -> Bank:
-    return Bank(client, await sign_up("anna", admin=True))
-
-
-@pytest.fixture
-async def ida(sign_up: SignUp) -> Person:
-    return await sign_up("ida")
-
-
-@pytest.fixture
-async def eve(sign_up: SignUp) -> Person:
-    return await sign_up("eve")
 
 
 # ---------------------------------------------------------------- accounts

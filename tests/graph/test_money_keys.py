@@ -23,26 +23,11 @@ from tests.graph.bank import (
     transaction,
     transfer_input,
 )
-from tests.graph.callers import Client, Person, SignUp
+from tests.graph.callers import Person
 from tests.graph.stage import dump
 
 REUSED = "this key was given to another movement; make a new key for each intended movement"
 TOO_LITTLE = ("transfer", "INSUFFICIENT_FUNDS", "amount", "the account holds less than this amount")
-
-
-@pytest.fixture
-async def bank(client: Client, sign_up: SignUp) -> Bank:
-    return Bank(client, await sign_up("anna", admin=True))
-
-
-@pytest.fixture
-async def ida(sign_up: SignUp) -> Person:
-    return await sign_up("ida")
-
-
-@pytest.fixture
-async def eve(sign_up: SignUp) -> Person:
-    return await sign_up("eve")
 
 
 @pytest.fixture
