@@ -15,9 +15,10 @@ from enum import Enum
 from typing import Any
 
 import orjson
-from asyncpg import Record
 from sqlalchemy import TIMESTAMP, BigInteger, SQLColumnExpression, Text
 from sqlalchemy.types import TypeEngine
+
+from db.statements import Row
 
 BIGINT_MAX = 2**63 - 1
 # The longest title, 200 characters of which JSON writes six bytes each, makes a cursor of some 1700.
@@ -92,7 +93,7 @@ class Term:
     kind: Kind
     key: Callable[[Any], Any] | None = None
 
-    def value(self, row: Record) -> Any:
+    def value(self, row: Row) -> Any:
         """Return the value of this term in `row`."""
         value = row[self.name]
         return value if self.key is None else self.key(value)
@@ -112,7 +113,7 @@ class Order:
         words = [list_name, *(f"{term.name}{'-' if descending else '+'}" for term, descending in self.terms)]
         self.signature = int.from_bytes(hashlib.blake2s(" ".join(words).encode(), digest_size=3).digest())
 
-    def cursor(self, row: Record) -> str:
+    def cursor(self, row: Row) -> str:
         """Return the cursor of `row`."""
         return self._spelled([term.kind.encode(term.value(row)) for term, _ in self.terms])
 

@@ -31,7 +31,7 @@ from db.errors import Unavailable, refusal_for
 from db.lanes import Driver, Lane, Lanes
 from db.settings import Settings
 from db.sharing import SharedReads
-from db.statements import Statement, by_column, grouped_by_column
+from db.statements import KEYS, Statement, by_column
 from db.tally import fetched, waited
 
 logger = logging.getLogger(__name__)
@@ -84,13 +84,17 @@ class Transaction:
         self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
     ) -> Mapping[int, Record]:
         """As `db.statements.Reader` says."""
-        return by_column(column)(await self.fetch(statement, {**values, "ids": keys}))
+        return by_column(column)(await self.fetch(statement, {**values, KEYS: keys}))
 
-    async def grouped(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Mapping[int, Sequence[Record]]:
+    async def arranged(
+        self,
+        statement: Statement,
+        values: Mapping[str, object],
+        arrange: Callable[[Sequence[Record]], T],
+        keys: Sequence[int] = (),
+    ) -> T:
         """As `db.statements.Reader` says."""
-        return grouped_by_column(column)(await self.fetch(statement, {**values, "ids": keys}))
+        return arrange(await self.fetch(statement, {**values, KEYS: keys}))
 
     @property
     def driver(self) -> Driver:
@@ -147,13 +151,19 @@ class Database:
         self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
     ) -> Mapping[int, Record]:
         """As `db.statements.Reader` says; concurrent calls share one statement, see `db.sharing`."""
-        return await self._shared.rows(statement, values, keys, by_column(column))
+        rows: Mapping[int, Record] = await self._shared.arranged(statement, values, keys, by_column(column))
+        return rows
 
-    async def grouped(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Mapping[int, Sequence[Record]]:
+    async def arranged(
+        self,
+        statement: Statement,
+        values: Mapping[str, object],
+        arrange: Callable[[Sequence[Record]], T],
+        keys: Sequence[int] = (),
+    ) -> T:
         """As `db.statements.Reader` says; concurrent calls share one statement, see `db.sharing`."""
-        return await self._shared.rows(statement, values, keys, grouped_by_column(column))
+        arranged: T = await self._shared.arranged(statement, values, keys, arrange)
+        return arranged
 
     async def _fetch_once(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         lanes = self.lanes

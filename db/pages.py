@@ -8,6 +8,9 @@ Where all terms of the order point the same way the continuation is one row comp
 into an index range; where they are mixed it is the comparison written out, headed by a redundant bound on the
 first term, so that the index still helps.
 
+A page travels as one record of arrays, one for each column: to decode and to hand on, four arrays of a hundred values
+are much less than a hundred records of four.
+
 A `KeysetList` says once what a list selects from, who sees which rows and what its filters mean; the statements
 for a page, a count and "is there more behind" follow from that, each compiled once for each shape.
 """
@@ -44,8 +47,6 @@ from db.statements import Reader, Statement
 from db.viewer import Audience, Viewer
 
 STATEMENTS_KEPT_MAX = 512
-_NONE: Sequence[Record] = []
-
 Columns = tuple[str, ...]
 Filter = Mapping[str, object]
 
@@ -83,23 +84,75 @@ class PageShape:
         return [(term, descending ^ self.backward ^ opposite) for term, descending in self.order.terms]
 
 
-@dataclass(slots=True)  # one for each parent: frozen would take three times as long to make
 class Page:
-    """The rows of one page, in the order of the list whichever way it was paged.
+    """The rows of one page, in the order of the list whichever way it was paged. Several operations may share it.
 
     Attributes:
-        rows: at most `limit` rows.
+        columns: the values of each column.
+        size: how many rows there are, at most `limit`.
         has_more: whether rows follow in the direction of paging.
     """
 
-    rows: Sequence[Record]
-    has_more: bool
+    __slots__ = ("columns", "has_more", "size")
 
-    @classmethod
-    def of(cls, fetched: Sequence[Record], request: PageRequest) -> "Page":
-        """Make the page of the `fetched` rows: the surplus row off, a backward page turned round."""
-        kept = fetched[: request.limit]
-        return cls(kept[::-1] if request.backward else kept, len(fetched) > request.limit)
+    def __init__(self, columns: Mapping[str, list[Any]], size: int, *, has_more: bool) -> None:
+        self.columns = columns
+        self.size = size
+        self.has_more = has_more
+
+    def __len__(self) -> int:
+        return self.size
+
+    @property
+    def rows(self) -> list[Mapping[str, Any]]:
+        """The rows, made on demand."""
+        return [dict(zip(self.columns, values, strict=True)) for values in zip(*self.columns.values(), strict=True)]
+
+    def row(self, index: int) -> Mapping[str, Any]:
+        """Return one row; -1 is the last."""
+        return {name: values[index] for name, values in self.columns.items()}
+
+
+PagesById = Mapping[int, Page]
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _page_arranged(columns: Columns, limit: int, backward: bool) -> Callable[[Sequence[Record]], Page]:
+    """Return what makes the page of the one record of arrays; the same for the same arguments."""
+
+    def arranged(records: Sequence[Record]) -> Page:
+        return _page_of(columns, limit, backward, list(records[0]))
+
+    return arranged
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _pages_arranged(columns: Columns, limit: int, backward: bool) -> Callable[[Sequence[Record]], PagesById]:
+    """Return what makes the pages of one such record for each parent, whose id it begins with."""
+
+    def arranged(records: Sequence[Record]) -> PagesById:
+        pages = {}
+        for parent_id, *arrays in records:
+            pages[parent_id] = _page_of(columns, limit, backward, arrays)
+        return pages
+
+    return arranged
+
+
+def _page_of(columns: Columns, limit: int, backward: bool, arrays: list[Any]) -> Page:
+    """Make the page of the fetched `arrays`: the surplus row off, a backward page turned round."""
+    if arrays[0] is None:  # array_agg() of nothing
+        return Page({name: [] for name in columns}, 0, has_more=False)
+    count = len(arrays[0])
+    has_more = count > limit
+    if has_more:
+        count = limit
+        for values in arrays:
+            del values[limit:]
+    if backward:
+        for values in arrays:
+            values.reverse()
+    return Page(dict(zip(columns, arrays, strict=True)), count, has_more=has_more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +179,10 @@ class KeysetList:
     parent_visible: Callable[[Audience, ColumnElement[int]], Sequence[ColumnElement[bool]]] | None = None
 
     async def page(self, reader: Reader, viewer: Viewer, columns: Columns, given: Filter, request: PageRequest) -> Page:
-        """Return one page of the whole list."""
+        """Return one page of the whole list; `columns` are not empty."""
         statement = _page(self, columns, viewer.audience, frozenset(given), request.shape)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
-        return Page.of(await reader.fetch(statement, values), request)
+        return await reader.arranged(statement, values, _page_arranged(columns, request.limit, request.backward))
 
     async def pages_by_parent(
         self,
@@ -143,14 +196,15 @@ class KeysetList:
         """Return a page for each of `parent_ids`, in their order, by one statement."""
         statement = _pages_by_parent(self, columns, viewer.audience, frozenset(given), request.shape)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
-        groups = await reader.grouped(statement, values, parent_ids, "parent_id")
-        return [Page.of(groups.get(parent_id, _NONE), request) for parent_id in parent_ids]
+        arrange = _pages_arranged(columns, request.limit, request.backward)
+        pages = await reader.arranged(statement, values, arrange, parent_ids)
+        return [pages[parent_id] for parent_id in parent_ids]
 
     async def count(self, reader: Reader, viewer: Viewer, given: Filter) -> int:
         """Return how many rows the list has."""
         statement = _count(self, viewer.audience, frozenset(given))
-        rows = await reader.fetch(statement, {**given, "viewer_id": viewer.user_id})
-        return int(rows[0][0])
+        count: int = await reader.arranged(statement, {**given, "viewer_id": viewer.user_id}, _only_value)
+        return count
 
     async def counts_by_parent(
         self, reader: Reader, viewer: Viewer, given: Filter, parent_ids: Sequence[int]
@@ -165,8 +219,8 @@ class KeysetList:
         """Say whether rows lie at the position of `request` or on the side of it that its page does not show."""
         statement = _behind(self, viewer.audience, frozenset(given), request.shape)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
-        rows = await reader.fetch(statement, values)
-        return bool(rows[0][0])
+        answer: bool = await reader.arranged(statement, values, _only_value)
+        return answer
 
     async def behind_by_parent(
         self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest, parent_ids: Sequence[int]
@@ -195,7 +249,7 @@ def _rows_by_parent(of: KeysetList, columns: Columns, audience: Audience, filter
 
 @lru_cache(STATEMENTS_KEPT_MAX)
 def _page(of: KeysetList, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
-    return Statement(_cut(_rows(of, columns, audience, filters), shape))
+    return Statement(_arrays(_cut(_rows(of, columns, audience, filters), shape), columns))
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
@@ -203,9 +257,11 @@ def _pages_by_parent(
     of: KeysetList, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape
 ) -> Statement:
     parents = _parents()
-    parts = [_cut(rows, shape) for rows in _rows_by_parent(of, columns, audience, filters)]
+    merges = len(of.parent_columns) > 1
+    read = tuple(dict.fromkeys((*columns, *shape.order.columns))) if merges else columns
+    parts = [_cut(rows, shape) for rows in _rows_by_parent(of, read, audience, filters)]
     # LATERAL cuts every parent's page on its own. One LIMIT over the batch would give the first parent all the rows.
-    page = (parts[0] if len(parts) == 1 else _merged(parts, shape)).lateral("page")
+    page = _arrays(_merged(parts, shape) if merges else parts[0], columns).lateral("page")
     return Statement(select(parents.c.id.label("parent_id"), page).select_from(parents.join(page, true())))
 
 
@@ -256,6 +312,17 @@ def _cut(rows: Select[Any], shape: PageShape) -> Select[Any]:
         rows = rows.where(_beyond(directed, inclusive=False))
     ordering = [term.expression.desc() if descending else term.expression.asc() for term, descending in directed]
     return rows.order_by(*ordering).limit(bindparam("page_limit", type_=BigInteger))
+
+
+def _arrays(page: Select[Any] | CompoundSelect[Any], columns: Columns) -> Select[Any]:
+    """Turn a page into one record of arrays. They keep its order, for nothing stands between it and the aggregates."""
+    rows = page.subquery("listed")
+    arrays: list[ColumnElement[Any]] = [func.array_agg(rows.c[name]).label(name) for name in columns]
+    return select(*arrays)
+
+
+def _only_value(records: Sequence[Record]) -> Any:
+    return records[0][0]
 
 
 def _merged(parts: Sequence[Select[Any]], shape: PageShape) -> CompoundSelect[Any]:

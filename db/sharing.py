@@ -1,9 +1,10 @@
-"""Shared statements: rows by key that concurrent operations ask for with the same statement, read by one.
+"""Shared statements: what concurrent operations ask for with the same statement, read by one.
 
 A statement costs its sender some 40 µs and the server as much, however few rows it returns; many operations that each
 read a row or two by key spend most of their time on that. So calls that differ in their keys alone, in the same
 statement with the same other values (the viewer's id among them, where the statement uses it: who may see what is the
-same for all that share), become one call with all their keys.
+same for all that share), become one call with all their keys. Calls that do not differ at all, such as those for the
+first page of a list that everybody looks at, become one likewise.
 
 What is shared is what has not been sent yet. Nobody is given rows that were read before they asked, so that everyone
 sees their own writes. Calls that come while `IN_FLIGHT_MAX` statements of their kind are under way wait for one to
@@ -12,7 +13,7 @@ end, but not longer than `HELD_BACK_MAX_S`.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Sized
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,8 +28,8 @@ HELD_BACK_MAX_S = 0.002
 KEYS_MAX = 256
 
 Fetch = Callable[[Statement, Mapping[str, object]], Awaitable[Sequence[Record]]]
-Arranged = Callable[[Sequence[Record]], Mapping[int, Any]]
-Kind = tuple[Statement, Arranged, tuple[object, ...]]
+Arrange = Callable[[Sequence[Record]], Any]
+Kind = tuple[Statement, Arrange, tuple[object, ...]]
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +37,7 @@ class _Batch:
     """Calls that will be one statement, or are."""
 
     keys: dict[int, None] = field(default_factory=dict)
-    waiting: list[asyncio.Future[Mapping[int, Any]]] = field(default_factory=list)
+    waiting: list[asyncio.Future[Any]] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
     is_running: bool = False
@@ -58,15 +59,17 @@ class SharedReads:
         self._fetch = fetch
         self._queues: dict[Kind, _Queue] = {}
 
-    async def rows(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], arranged: Arranged
-    ) -> Mapping[int, Any]:
-        """Return what `arranged` makes of the rows of `statement` for `keys` and maybe others, its parameter `ids`.
+    async def arranged(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], arrange: Arrange
+    ) -> Any:
+        """Return what `arrange` makes of the rows of `statement` for `keys` and maybe others, its parameter `ids`.
+
+        Without `keys` it is a statement that has no such parameter.
 
         Raises:
             Unavailable: as the statement does.
         """
-        kind = (statement, arranged, tuple([values[name] for name in statement.parameters_but_keys]))
+        kind = (statement, arrange, tuple([values[name] for name in statement.parameters_but_keys]))
         queue = self._queues.get(kind)
         if queue is None:
             queue = self._queues[kind] = _Queue()
@@ -74,12 +77,12 @@ class SharedReads:
         if batch is None:
             batch = queue.next = self._opened(kind, queue)
         batch.keys.update(dict.fromkeys(keys))
-        waiting: asyncio.Future[Mapping[int, Any]] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         batch.waiting.append(waiting)
         if len(batch.keys) >= KEYS_MAX:
             self._send(kind, queue, batch)
         try:
-            rows = await waiting
+            answer = await waiting
         except asyncio.CancelledError:
             # The last one to leave ends the statement. A task that has not begun sees for itself that nobody waits: one
             # cancelled before its first step would never run what takes it off the queue.
@@ -93,9 +96,8 @@ class SharedReads:
             raise
         current = tally.get()
         if current is not None:
-            found = len(keys) if len(rows) == len(keys) else sum(map(rows.__contains__, keys))
-            current.add(statement.sql, found, batch.elapsed_ns)
-        return rows
+            current.add(statement.sql, _found(answer, keys), batch.elapsed_ns)
+        return answer
 
     def _opened(self, kind: Kind, queue: _Queue) -> _Batch:
         batch = _Batch()
@@ -124,9 +126,9 @@ class SharedReads:
         started = time.perf_counter_ns()
         try:
             if not all(one.done() for one in batch.waiting):
-                rows = await self._rows(kind, batch)
+                answer = await self._arranged(kind, batch)
                 batch.elapsed_ns = time.perf_counter_ns() - started
-                _settle(batch, lambda one: one.set_result(rows))
+                _settle(batch, lambda one: one.set_result(answer))
         except asyncio.CancelledError:
             _settle(batch, lambda one: one.cancel())
             raise
@@ -141,13 +143,20 @@ class SharedReads:
             elif not queue.in_flight:
                 self._queues.pop(kind, None)
 
-    async def _rows(self, kind: Kind, batch: _Batch) -> Mapping[int, Any]:
-        statement, arranged, given = kind
+    async def _arranged(self, kind: Kind, batch: _Batch) -> Any:
+        statement, arrange, given = kind
         values = dict(zip(statement.parameters_but_keys, given, strict=True))
-        return arranged(await self._fetch(statement, {**values, KEYS: list(batch.keys)}))
+        return arrange(await self._fetch(statement, {**values, KEYS: list(batch.keys)}))
 
 
-def _settle(batch: _Batch, settle: Callable[[asyncio.Future[Mapping[int, Any]]], object]) -> None:
+def _found(answer: Any, keys: Sequence[int]) -> int:
+    """Return how much of an answer is whose call it was: the keys that have a row, or all of it."""
+    if keys:
+        return len(keys) if len(answer) == len(keys) else sum(map(answer.__contains__, keys))
+    return len(answer) if isinstance(answer, Sized) else 1
+
+
+def _settle(batch: _Batch, settle: Callable[[asyncio.Future[Any]], object]) -> None:
     for one in batch.waiting:
         if not one.done():
             settle(one)

@@ -11,11 +11,15 @@ Lists go in as arrays (`= any(:ids)`), never as expanding IN, so that one text s
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from asyncpg import Record
 from sqlalchemy import ClauseElement, make_url
 from sqlalchemy.sql.compiler import SQLCompiler
+
+T = TypeVar("T")
+Row: TypeAlias = Record | Mapping[str, Any]
+"""A row: as asyncpg gives it, or out of the columns of a page."""
 
 _DIALECT = make_url("postgresql+asyncpg://").get_dialect()()
 
@@ -80,10 +84,18 @@ class Reader(Protocol):
         """
         ...
 
-    async def grouped(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Mapping[int, Sequence[Record]]:
-        """As `keyed`, where several rows may have the same key; keys without rows are missing."""
+    async def arranged(
+        self,
+        statement: Statement,
+        values: Mapping[str, object],
+        arrange: Callable[[Sequence[Record]], T],
+        keys: Sequence[int] = (),
+    ) -> T:
+        """Run `statement` with `values` (and `keys`, where it has the parameter `ids`), and return its rows arranged.
+
+        The answer is for reading alone, and rows of further keys may be in it: others' calls may share the statement
+        and what `arrange` made. Only calls with the same `arrange`, by identity, do.
+        """
         ...
 
 
@@ -93,22 +105,5 @@ def by_column(column: str) -> Callable[[Sequence[Record]], Mapping[int, Record]]
 
     def arranged(rows: Sequence[Record]) -> Mapping[int, Record]:
         return {row[column]: row for row in rows}
-
-    return arranged
-
-
-@cache
-def grouped_by_column(column: str) -> Callable[[Sequence[Record]], Mapping[int, Sequence[Record]]]:
-    """Return what groups rows by `column`; the same for the same column."""
-
-    def arranged(rows: Sequence[Record]) -> Mapping[int, Sequence[Record]]:
-        groups: dict[int, list[Record]] = {}
-        for row in rows:
-            key = row[column]
-            if key in groups:
-                groups[key].append(row)
-            else:
-                groups[key] = [row]
-        return groups
 
     return arranged

@@ -9,10 +9,10 @@ from decimal import Decimal
 from typing import Annotated
 
 import strawberry
-from asyncpg import Record
 
 from db import transactions as ledger
 from db.money import from_minor
+from db.statements import Row
 from db.transactions import TRANSACTIONS, TRANSACTIONS_ORDER
 from graph.connections import After, Before, Connection, First, Last, PageArguments, list_of_parent
 from graph.context import Info, columns_below
@@ -43,7 +43,7 @@ def _owner(info: Info) -> Loading:
     return Loading(info.context.loaders.user_by_id(columns_below(info, "User", "id")))
 
 
-def _balance(row: Record) -> Money | None:
+def _balance(row: Row) -> Money | None:
     balance = row["balance"]
     return None if balance is None else Money.of_minor(balance, row["currency_code"])
 
@@ -52,15 +52,14 @@ def _transactions(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Loading:
     request = PageArguments(first, after, last, before).request(TRANSACTIONS_ORDER)
-    needed = columns_below(info, "Transaction")
-    return list_of_parent(info.context, TRANSACTIONS, needed, {}, request, lambda row: Transaction(row=row))
+    return list_of_parent(info, TRANSACTIONS, "Transaction", {}, request, lambda row: Transaction(row=row))
 
 
 @strawberry.type(description="Money of one currency that belongs to one user.")
 class Account(Node):
     """A row of `accounts`."""
 
-    row: strawberry.Private[Record]
+    row: strawberry.Private[Row]
 
     id: strawberry.ID = identity(Kind.ACCOUNT, "Globally unique and opaque; the same object always has the same id.")
     owner: User = edge("owner_id", _owner, "Whose it is.", made=lambda row: User(row=row))
@@ -82,7 +81,7 @@ def _far_end(info: Info) -> Loading:
     return Loading(info.context.loaders.far_end_by_id(columns_below(info, "Account", "id")))
 
 
-def _amount(row: Record) -> Money:
+def _amount(row: Row) -> Money:
     return Money.of_minor(row["amount"], row["currency_code"])
 
 
@@ -92,7 +91,7 @@ def _amount(row: Record) -> Money:
 class Transaction(Node):
     """A row of `transactions`."""
 
-    row: strawberry.Private[Record]
+    row: strawberry.Private[Row]
 
     id: strawberry.ID = identity(
         Kind.TRANSACTION, "Globally unique and opaque; the same object always has the same id."

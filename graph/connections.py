@@ -8,18 +8,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from operator import attrgetter
 from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
-from asyncpg import Record
 
 from db.cursors import CursorError, Order, Term
 from db.pages import Columns, Filter, KeysetList, Page, PageRequest
-from graph.context import Context
+from db.statements import Row
+from graph.context import Context, Info, columns_below
 from graph.cost import COUNT
 from graph.errors import BadInput
 from graph.execution import Loading
-from graph.fields import derived, derived_rows
+from graph.fields import derived, derived_rows, derived_table
 
 PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
@@ -108,7 +109,7 @@ class Listing(Generic[T]):
         of: KeysetList,
         given: Filter,
         request: PageRequest,
-        wrap: Callable[[Record], T],
+        wrap: Callable[[Row], T],
         page: Page,
         parent_id: int | None,
     ) -> None:
@@ -146,13 +147,13 @@ def _has_previous_page(info: "PageInfo") -> bool | Awaitable[bool]:
 
 
 def _start_cursor(info: "PageInfo") -> str | None:
-    rows = info.listing.page.rows
-    return info.listing.request.order.cursor(rows[0]) if rows else None
+    page = info.listing.page
+    return info.listing.request.order.cursor(page.row(0)) if page else None
 
 
 def _end_cursor(info: "PageInfo") -> str | None:
-    rows = info.listing.page.rows
-    return info.listing.request.order.cursor(rows[-1]) if rows else None
+    page = info.listing.page
+    return info.listing.request.order.cursor(page.row(-1)) if page else None
 
 
 @strawberry.type(description="Where a page lies in its list, after the Relay cursor connections specification.")
@@ -163,21 +164,26 @@ class PageInfo:
 
     has_next_page: bool = derived(_has_next_page, "Whether the list goes on after this page.")
     has_previous_page: bool = derived(_has_previous_page, "Whether the list has anything before this page.")
-    start_cursor: str | None = derived(_start_cursor, "The cursor of the first edge; null where the page is empty.")
-    end_cursor: str | None = derived(_end_cursor, "The cursor of the last edge; null where the page is empty.")
+    start_cursor: str | None = derived(
+        _start_cursor, "The cursor of the first edge; null where the page is empty.", reads_order=True
+    )
+    end_cursor: str | None = derived(
+        _end_cursor, "The cursor of the last edge; null where the page is empty.", reads_order=True
+    )
 
 
 @strawberry.type(description="One place in a list.")
 class Edge(Generic[T]):
     """One row at its place in an order."""
 
-    row: strawberry.Private[Record]
+    row: strawberry.Private[Row]
     order: strawberry.Private[Order]
-    wrap: strawberry.Private[Callable[[Record], Any]]
+    wrap: strawberry.Private[Callable[[Row], Any]]
 
     cursor: str = derived(
         lambda edge: edge.order.cursor(edge.row),
         "Opaque; good for `after` and `before` of the same list in the same order.",
+        reads_order=True,
     )
     node: T = derived_rows(lambda edge: edge.row, lambda edge: edge.wrap(edge.row), "What stands there.")
 
@@ -194,8 +200,8 @@ class Connection(Generic[T]):
     listing: strawberry.Private[Listing[Any]]
 
     edges: list[Edge[T]] = derived(_edges, "The page with the cursor of each place.")
-    nodes: list[T] = derived_rows(
-        lambda connection: connection.listing.page.rows,
+    nodes: list[T] = derived_table(
+        attrgetter("listing.page"),
         lambda connection: [connection.listing.wrap(row) for row in connection.listing.page.rows],
         "The page without cursors.",
     )
@@ -209,38 +215,42 @@ class Connection(Generic[T]):
     )
 
 
-def page_columns(needed: Columns, order: Order) -> Columns:
-    """Return what a page reads: what is selected, and what its cursors are made of."""
-    return tuple(sorted({*needed, *order.columns}))
+def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
+    """Return what a page reads: what is selected, and what its cursors are made of where there are any."""
+    needed = columns_below(info, row_type)
+    if info.context.selection.reads_order(str(info.path.typename), info.field_name):
+        return tuple(sorted({*needed, *order.columns}))
+    return needed or ("id",)
 
 
 async def whole_list(
-    context: Context,
+    info: Info,
     of: KeysetList,
-    needed: Columns,
+    row_type: str,
     given: Filter,
     request: PageRequest,
-    wrap: Callable[[Record], T],
+    wrap: Callable[[Row], T],
 ) -> Connection[T]:
-    """Return one page of a list that belongs to nobody."""
-    page = await of.page(context.reader, context.viewer, page_columns(needed, request.order), given, request)
+    """Return one page of a list that belongs to nobody, with the columns that the selection needs of `row_type`."""
+    context, columns = info.context, _page_columns(info, row_type, request.order)
+    page = await of.page(context.reader, context.viewer, columns, given, request)
     return Connection(listing=Listing(context, of, given, request, wrap, page, None))
 
 
 def list_of_parent(
-    context: Context,
+    info: Info,
     of: KeysetList,
-    needed: Columns,
+    row_type: str,
     given: Filter,
     request: PageRequest,
-    wrap: Callable[[Record], T],
+    wrap: Callable[[Row], T],
 ) -> Loading:
     """Say how one page of a parent's list is loaded; the parents of a level are answered by one statement."""
+    context, columns = info.context, _page_columns(info, row_type, request.order)
 
     def connection(page: Page, parent_id: int) -> Connection[T]:
         return Connection(listing=Listing(context, of, given, request, wrap, page, parent_id))
 
-    columns = page_columns(needed, request.order)
     return Loading(context.loaders.page_by_parent(of, columns, given, request), connection)
 
 

@@ -11,18 +11,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import strawberry
-from asyncpg import Record
 
 from db.pages import Columns
+from db.statements import Row
 from graph.execution import DECLARATION, JOINS, Column, Computed, Derived, Edge, Loading, Prefixed
 from graph.ids import Kind, global_id
-from graph.selection import COLUMNS_METADATA
+from graph.selection import COLUMNS_METADATA, ORDER_METADATA
 
 
 class RowBacked(Protocol):
     """An object that stands for one row."""
 
-    row: strawberry.Private[Record]
+    row: strawberry.Private[Row]
 
 
 def column(name: str, description: str) -> Any:
@@ -43,7 +43,7 @@ def identity(kind: Kind, description: str) -> Any:
     return _declared(resolve, Prefixed(f"{kind.value}_", "id"), ("id",), description)
 
 
-def computed(of: Callable[[Record], Any], columns: Columns, description: str) -> Any:
+def computed(of: Callable[[Row], Any], columns: Columns, description: str) -> Any:
     """Declare a field that is a pure function of `columns` of the row."""
 
     def resolve(root: RowBacked) -> Any:
@@ -57,7 +57,7 @@ def edge(
     loading: Callable[..., Loading],
     description: str,
     *,
-    made: Callable[[Record], Any] | None = None,
+    made: Callable[[Row], Any] | None = None,
     missing: Callable[[], Exception] | None = None,
     joined: str | None = None,
     joins: bool = False,
@@ -92,7 +92,7 @@ def edge(
     return _declared(resolve, declaration, (key,), description, name=name, directives=directives, joins=joins)
 
 
-def found(loading: Callable[..., Loading], description: str, made: Callable[[Record], Any]) -> Any:
+def found(loading: Callable[..., Loading], description: str, made: Callable[[Row], Any]) -> Any:
     """Declare a query for one row by a key that `loading` makes of the arguments; null where there is none."""
 
     async def resolve(info: strawberry.Info[Any, None], **arguments: Any) -> Any:
@@ -104,13 +104,18 @@ def found(loading: Callable[..., Loading], description: str, made: Callable[[Rec
     return _declared(resolve, Edge(None, loading), None, description, joins=True)
 
 
-def derived(of: Callable[[Any], Any], description: str, *, directives: Sequence[object] = ()) -> Any:
-    """Declare a field that is a function of an object that is no row; what it returns may be awaitable."""
+def derived(
+    of: Callable[[Any], Any], description: str, *, directives: Sequence[object] = (), reads_order: bool = False
+) -> Any:
+    """Declare a field that is a function of an object that is no row; what it returns may be awaitable.
+
+    With `reads_order` it reads the columns by which the list that led here is ordered: it is a cursor.
+    """
 
     def resolve(root: Any) -> Any:
         return of(root)
 
-    return _declared(resolve, Derived(of), None, description, directives=directives)
+    return _declared(resolve, Derived(of), None, description, directives=directives, reads_order=reads_order)
 
 
 def derived_rows(of: Callable[[Any], Any], made: Callable[[Any], Any], description: str) -> Any:
@@ -122,6 +127,15 @@ def derived_rows(of: Callable[[Any], Any], made: Callable[[Any], Any], descripti
     return _declared(resolve, Derived(of, bare=True), None, description)
 
 
+def derived_table(of: Callable[[Any], Any], made: Callable[[Any], Any], description: str) -> Any:
+    """As `derived_rows`, for rows that come column by column, such as a `db.pages.Page`."""
+
+    def resolve(root: Any) -> Any:
+        return made(root)
+
+    return _declared(resolve, Derived(of, bare=True, table=True), None, description)
+
+
 def _declared(
     resolve: Callable[..., Any],
     declaration: object,
@@ -131,8 +145,11 @@ def _declared(
     name: str | None = None,
     directives: Sequence[object] = (),
     joins: bool = False,
+    reads_order: bool = False,
 ) -> Any:
     metadata: dict[object, object] = {DECLARATION: declaration}
+    if reads_order:
+        metadata[ORDER_METADATA] = True
     if joins:
         metadata[JOINS] = True
     if columns is not None:

@@ -5,13 +5,13 @@ from enum import Enum
 from typing import Annotated
 
 import strawberry
-from asyncpg import Record
 from graphql import GraphQLError
 
 from db import posts as repository
 from db.cursors import Order
 from db.pages import Filter
 from db.posts import POSTS
+from db.statements import Row
 from graph.connections import (
     PAGE_SIZE_MAX,
     After,
@@ -54,7 +54,7 @@ def _author_gone() -> GraphQLError:
 class Post(Node):
     """A row of `posts`."""
 
-    row: strawberry.Private[Record]
+    row: strawberry.Private[Row]
 
     id: strawberry.ID = identity(Kind.POST, "Globally unique and opaque; the same object always has the same id.")
     title: str = column("title", "1 to 200 characters.")
@@ -175,9 +175,7 @@ async def posts(
 ) -> Connection[Post]:
     """Return a page of all posts that the viewer may see."""
     request = PageArguments(first, after, last, before).request(post_order(order_by))
-    return await whole_list(
-        info.context, POSTS, columns_below(info, "Post"), post_conditions(filter_), request, lambda row: Post(row=row)
-    )
+    return await whole_list(info, POSTS, "Post", post_conditions(filter_), request, lambda row: Post(row=row))
 
 
 async def _total(root: "PaginatedPosts", info: Info) -> int:

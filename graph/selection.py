@@ -14,6 +14,7 @@ nest.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from graphql import (
     FieldNode,
@@ -37,6 +38,8 @@ from db.pages import Columns
 from graph.execution.declarations import Edge, declaration_of, joins_of
 
 COLUMNS_METADATA = "columns"
+ORDER_METADATA = "reads-order"
+_ORDER = "the order"  # among the types of a sink: there are cursors to make; no type has a name like this
 
 Coordinate = tuple[str, str]
 Sink = dict[str, set[str]]
@@ -67,7 +70,7 @@ class Selection:
     @property
     def row_types(self) -> frozenset[str]:
         """The row-backed types that the operation reads."""
-        return frozenset(name for sink in self._sinks.values() for name in sink)
+        return frozenset(name for sink in self._sinks.values() for name in sink if name != _ORDER)
 
     @property
     def is_single(self) -> bool:
@@ -86,6 +89,10 @@ class Selection:
             needed = self._sinks.get((parent_type, field), {}).get(row_type, ())
             answer = self._answers[key] = tuple(sorted({*needed, *always}))
         return answer
+
+    def reads_order(self, parent_type: str, field: str) -> bool:
+        """Say whether cursors are selected below `parent_type.field`."""
+        return _ORDER in self._sinks.get((parent_type, field), {})
 
     def _walk(self, parent: Composite, selection_set: SelectionSetNode, sink: Sink, *, joins: bool) -> None:
         for node in selection_set.selections:
@@ -110,6 +117,8 @@ class Selection:
         field = parent.fields.get(name)
         if field is None:
             return  # __typename, __schema and __type read no row
+        if _metadata(field, ORDER_METADATA):
+            sink.setdefault(_ORDER, set())
         for concrete in self._concrete(parent):
             columns = declared_columns(concrete.fields[name])
             if columns is not None:
@@ -172,11 +181,13 @@ def narrowed(schema: GraphQLSchema, parent: Composite, condition: str | None) ->
 
 def declared_columns(field: GraphQLField) -> Columns | None:
     """Return the columns that a field says it reads, or None where it says nothing."""
-    definition = field.extensions.get("strawberry-definition") if field.extensions else None
-    if not isinstance(definition, StrawberryField):
-        return None
-    columns: Columns | None = definition.metadata.get(COLUMNS_METADATA)
+    columns: Columns | None = _metadata(field, COLUMNS_METADATA)
     return columns
+
+
+def _metadata(field: GraphQLField, key: str) -> Any:
+    definition = field.extensions.get("strawberry-definition") if field.extensions else None
+    return definition.metadata.get(key) if isinstance(definition, StrawberryField) else None
 
 
 def is_row_backed(type_: Composite) -> bool:

@@ -5,13 +5,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
-from asyncpg import Record
 
 from db import users as repository
 from db.accounts import ACCOUNTS, ACCOUNTS_ORDER
 from db.cursors import Order
 from db.pages import Filter
 from db.posts import POSTS
+from db.statements import Row
 from db.users import USERS
 from graph.connections import (
     After,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class Profile:
     """A row of `profiles`."""
 
-    row: strawberry.Private[Record]
+    row: strawberry.Private[Row]
 
     display_name: str | None = column("display_name", "The name to show instead of the username.")
     bio: str | None = column("bio", "A few sentences about the user.")
@@ -71,8 +71,7 @@ def _posts(
     from graph.posts import Post, post_conditions, post_order  # noqa: PLC0415
 
     request = PageArguments(first, after, last, before).request(post_order(order_by))
-    needed, conditions = columns_below(info, "Post"), post_conditions(filter_)
-    return list_of_parent(info.context, POSTS, needed, conditions, request, lambda row: Post(row=row))
+    return list_of_parent(info, POSTS, "Post", post_conditions(filter_), request, lambda row: Post(row=row))
 
 
 def _accounts(
@@ -81,15 +80,14 @@ def _accounts(
     from graph.accounts import Account  # noqa: PLC0415 - likewise
 
     request = PageArguments(first, after, last, before).request(ACCOUNTS_ORDER)
-    needed = columns_below(info, "Account")
-    return list_of_parent(info.context, ACCOUNTS, needed, {}, request, lambda row: Account(row=row))
+    return list_of_parent(info, ACCOUNTS, "Account", {}, request, lambda row: Account(row=row))
 
 
 @strawberry.type(description="A person who may sign in; one of them is the treasury that all money comes from.")
 class User(Node):
     """A row of `users`."""
 
-    row: strawberry.Private[Record]
+    row: strawberry.Private[Row]
 
     id: strawberry.ID = identity(Kind.USER, "Globally unique and opaque; the same object always has the same id.")
     username: str = column("username", "Unique without regard to case: 3 to 32 letters, digits and _.")
@@ -214,9 +212,7 @@ async def users(
 ) -> Connection[User]:
     """Return a page of all users."""
     request = PageArguments(first, after, last, before).request(user_order(order_by))
-    return await whole_list(
-        info.context, USERS, columns_below(info, "User"), user_conditions(filter_), request, lambda row: User(row=row)
-    )
+    return await whole_list(info, USERS, "User", user_conditions(filter_), request, lambda row: User(row=row))
 
 
 @strawberry.type

@@ -67,10 +67,13 @@ class Derived:
 
     Attributes:
         bare: what it returns are bare rows (or lists of them) of a row-backed type.
+        table: what it returns, for a list of such rows, has them column by column (`tables.Columns`); at once, and
+            never null.
     """
 
     of: Callable[[Any], Any]
     bare: bool = False
+    table: bool = False
 
 
 @dataclass(slots=True, eq=False)  # one is made for each edge of each operation: frozen would take three times as long

@@ -6,8 +6,10 @@ frames. Whatever was resolved is kept, so that an answer can be completed twice 
 fast, and where that meets an error, once more with paths.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import attrgetter, sub
 from typing import Any
 
 from graphql import GraphQLError, GraphQLObjectType, GraphQLSchema, Undefined, default_type_resolver, is_object_type
@@ -16,6 +18,10 @@ from graphql.pyutils import Path, inspect, is_awaitable
 from graph.execution.declarations import class_of, row_of
 from graph.execution.leaves import Broken, Raised
 from graph.execution.plan import FieldPlan, Level
+from graph.execution.tables import Columns, Table
+
+_ABSENT = (type(None), type(Undefined), Raised, Exception)
+_size_of = attrgetter("size")
 
 
 @dataclass(slots=True, eq=False)
@@ -106,16 +112,18 @@ class Linker:
         self._plan = plan
         assert plan.place is not None
         self._place = plan.place
-        self._objects: list[Any] = []
+        self._objects: Any = []
         self._origins: list[tuple[int, ...]] = []
         self._paths = plan.place.needs_paths
 
     def link(self, values: Sequence[Any]) -> Sequence[Any]:
         """Return the links of the values of the field, one for each source of the frame."""
+        if self._place.rows.by_column:
+            return self._link_tables(values)
         lists = self._place.lists
         if not self._paths:
             # The common cases: an object each, or a list of rows each, without a hole.
-            if not lists and all(map(_is_object, values)):
+            if not lists and all_present(values):
                 self._objects = list(values)
                 return range(len(values))
             whole = lists == 1 and self._plan.is_trusted and set(map(type, values)) <= {list}
@@ -129,6 +137,25 @@ class Linker:
             start = len(objects)
             objects += value
             links.append(range(start, len(objects)))
+        return links
+
+    def _link_tables(self, values: Sequence[Columns | Raised]) -> list[Any]:
+        tables: list[Columns] = [value for value in values if not isinstance(value, Raised)]
+        counts = list(map(_size_of, tables))
+        stops = list(accumulate(counts))
+        ranges = list(map(range, map(sub, stops, counts), stops))
+        self._objects = Table.joined(tables, stops[-1] if stops else 0)
+        if len(tables) == len(values) and not self._paths:
+            return ranges
+        left = iter(ranges)
+        links: list[Any] = [value if isinstance(value, Raised) else next(left) for value in values]
+        if self._paths:
+            self._origins = [
+                (index, position)
+                for index, link in enumerate(links)
+                if not isinstance(link, Raised)
+                for position in range(len(link))
+            ]
         return links
 
     def _link(self, value: Any, lists: int, origin: tuple[int, ...]) -> Any:
@@ -150,7 +177,7 @@ class Linker:
 
     def _link_list(self, value: list[Any], lists: int, origin: tuple[int, ...]) -> Any:
         start = len(self._objects)
-        if not lists and not self._paths and type(value) is list and all(map(_is_object, value)):
+        if not lists and not self._paths and type(value) is list and all_present(value):
             # The common case, a list of objects without a hole, is a range of them.
             self._objects += value
             return range(start, start + len(value))
@@ -278,8 +305,9 @@ def _row_of(value: Any) -> Any:
         return _NoRow(error)
 
 
-def _is_object(value: Any) -> bool:
-    return value is not None and value is not Undefined and not isinstance(value, Raised | Exception)
+def all_present(values: Iterable[Any]) -> bool:
+    """Say whether none of the values is a null or an error."""
+    return not any(issubclass(kind, _ABSENT) for kind in set(map(type, values)))
 
 
 def _name_problem(schema: GraphQLSchema, abstract: Any, info: Any, value: Any, name: Any) -> str | None:

@@ -60,11 +60,13 @@ class Rows:
 
     Attributes:
         bare: they are rows, not objects that hold them.
+        by_column: they are a `tables.Table`.
         prefix: what heads the names of the level's columns in the rows.
         joins: the statement that reads them joins what edges may lead to.
     """
 
     bare: bool = False
+    by_column: bool = False
     prefix: str = ""
     joins: bool = False
 
@@ -153,13 +155,14 @@ class Place:
     Attributes:
         named: the type there, without lists and non-null.
         lists: how many lists lie around it.
+        rows: in which form they come.
         needs_paths: some resolver below wants to know where it is.
     """
 
     def __init__(self, planner: "Planner", type_: GraphQLOutputType, nodes: Sequence[FieldNode], rows: "Rows") -> None:
         self._planner = planner
         self._nodes = nodes
-        self._rows = rows
+        self.rows = rows
         self.named: GraphQLNamedType = get_named_type(type_)
         self.lists = list_depth(type_)
         self.only: Level | None = None
@@ -173,7 +176,7 @@ class Place:
         level = self._levels.get(type_.name)
         if level is None:
             selection_sets = [node.selection_set for node in self._nodes if node.selection_set is not None]
-            level = self._planner.level(type_, selection_sets, self._rows)
+            level = self._planner.level(type_, selection_sets, self.rows)
             self._levels[type_.name] = level
         return level
 
@@ -266,7 +269,8 @@ class Planner:
             return plan
         bare = isinstance(declared, Derived | Edge) and is_row_backed(named) and getattr(declared, "bare", True)
         joins = joins_of(definition) or (level.rows.joins and not is_row_backed(type_))
-        plan.place = Place(self, definition.type, nodes, Rows(bare=bare, joins=joins))
+        by_column = bare and plan.lists == 1 and isinstance(declared, Derived) and declared.table
+        plan.place = Place(self, definition.type, nodes, Rows(bare=bare, by_column=by_column, joins=joins))
         return plan
 
     def _prepare_opaque(self, plan: FieldPlan, definition: GraphQLField, strawberry: StrawberryField | None) -> None:
@@ -283,7 +287,7 @@ class Planner:
             return False
         if not is_non_null_type(plan.type_):
             return False  # a joined row that is not there would look like one whose columns are all null
-        place = Place(self, plan.type_, plan.nodes, Rows(bare=True, prefix=edge.joined))
+        place = Place(self, plan.type_, plan.nodes, Rows(bare=True, by_column=level.rows.by_column, prefix=edge.joined))
         if place.only is None or not is_row_backed(named) or not all(map(_is_joinable, place.only.fields)):
             return False
         plan.kind, plan.place = Kind.JOINED, place

@@ -19,10 +19,11 @@ from graphql.pyutils import Path, gather_with_cancel, is_awaitable
 from graphql.type import GraphQLResolveInfoHelpers
 
 from graph.execution.declarations import Column, Computed, Derived, Edge, LevelLoader, Loading
-from graph.execution.frames import Below, Frame, Linker
+from graph.execution.frames import Below, Frame, Linker, all_present
 from graph.execution.leaves import Raised
 from graph.execution.plan import FieldPlan, Kind, Level
-from graph.execution.values import awaited, realized
+from graph.execution.tables import Table
+from graph.execution.values import any_awaitable, awaited, realized
 
 Waiting = Coroutine[Any, Any, list[Frame]]
 """What a wave waits for; it comes to the frames that are ready then."""
@@ -183,7 +184,7 @@ class Run:
         distinct = list(dict.fromkeys(wanted))
         if len(distinct) == len(wanted) and loading.wrap is None and not plan.lists and place.only is not None:
             rows = [answers[key] for key in wanted]
-            if place.only.rows.bare and all(map(_is_row, rows)):  # the common case: a row for each
+            if place.only.rows.bare and all_present(rows):  # the common case: a row for each
                 found = Frame.of(place.only, rows, (frame, plan))
                 frame.values[plan.slot], frame.below[plan.slot] = range(len(rows)), Below([found])
                 ready.append(found)
@@ -216,8 +217,10 @@ class Run:
 
     def _take(self, frame: Frame, plan: FieldPlan, values: list[Any], ready: list[Frame]) -> Waiting | None:
         """Take the values of a field; what lies below them is ready at once, unless some of it has to be awaited."""
+        if plan.place is not None and plan.place.rows.by_column:
+            return self._link(frame, plan, values, ready)
         trusted = plan.is_trusted and plan.lists == 1 and set(map(type, values)) <= {list}
-        if not trusted and any(map(is_awaitable, values)):
+        if not trusted and any_awaitable(values):
             return self._take_later(frame, plan, values)
         if plan.lists and not trusted:
             waits = False
@@ -249,7 +252,7 @@ class Run:
 
     def _descend(self, frame: Frame, plan: FieldPlan, linker: Linker, ready: list[Frame]) -> Waiting | None:
         types = linker.typed(self.schema, lambda origin: self._info(plan, frame.field_path(origin, plan)))
-        if types is not None and any(map(is_awaitable, types)):
+        if types is not None and any_awaitable(types):
             return self._descend_later(frame, plan, linker, types)
         below = frame.below[plan.slot] = linker.below(types)
         ready += below.frames
@@ -303,8 +306,7 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
     pending = iter(sources)
     while True:
         try:
-            for source in pending:
-                values.append(of(source))  # noqa: PERF401 - what went before an error stays
+            values.extend(map(of, pending))  # what went before an error stays
         except Exception as error:  # noqa: BLE001 - whatever it raises is the field's error
             values.append(Raised(error))
         else:
@@ -314,7 +316,7 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
 def _keys(rows: Sequence[Any], name: str, errors: dict[Any, Exception]) -> list[Any]:
     """Return the keys in the rows; for a row that has none, what its error then stands by in `errors`."""
     try:
-        return [row[name] for row in rows]
+        return rows.columns[name] if isinstance(rows, Table) else [row[name] for row in rows]
     except Exception:  # noqa: BLE001 - told row by row
         return [_key(row, name, errors) for row in rows]
 
@@ -330,14 +332,10 @@ def _key(row: Any, name: str, errors: dict[Any, Exception]) -> Any:
 
 def _all_loaded(plan: FieldPlan, loading: Loading, answers: dict[Any, Any], keys: list[Any]) -> list[Any]:
     loaded = [answers[key] for key in keys]
-    if loading.wrap is not None and all(map(_is_row, loaded)):
+    if loading.wrap is not None and all_present(loaded):
         with suppress(Exception):  # which of them it was, and why, comes out below
             return list(map(loading.wrap, loaded, keys))
     return [_loaded(plan, loading, value, key) for value, key in zip(loaded, keys, strict=True)]
-
-
-def _is_row(value: Any) -> bool:
-    return value is not None and not isinstance(value, Exception)
 
 
 def _loaded(plan: FieldPlan, loading: Loading, value: Any, key: Any) -> Any:

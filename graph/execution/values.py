@@ -1,12 +1,20 @@
 """Values as resolvers give them: iterables made lists, and what has to be awaited awaited."""
 
 import asyncio
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterable
+from types import GeneratorType
 from typing import Any
 
 from graphql.pyutils import is_awaitable, is_iterable
 
 from graph.execution.leaves import Broken, Raised
+
+
+def any_awaitable(values: Iterable[Any]) -> bool:
+    """Say whether any of the values has to be awaited. Most have one type, which cannot be."""
+    if any(kind is GeneratorType or hasattr(kind, "__await__") for kind in set(map(type, values))):
+        return any(map(is_awaitable, values))
+    return False
 
 
 def realized(value: Any, lists: int) -> tuple[Any, bool]:

@@ -2,7 +2,8 @@
 
 import datetime
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import pytest
 from asyncpg import Record
@@ -12,7 +13,7 @@ from db.engine import Database
 from db.lanes import Driver
 from db.pages import PageRequest
 from db.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS
-from db.statements import Statement, by_column, grouped_by_column
+from db.statements import Statement, by_column
 from db.viewer import ANONYMOUS
 from tests.db.listed_posts import (
     COLUMNS,
@@ -23,6 +24,8 @@ from tests.db.listed_posts import (
     some_posts,
 )
 from tests.db.rows import ADMIN
+
+T = TypeVar("T")
 
 
 class Explaining:
@@ -43,10 +46,14 @@ class Explaining:
     ) -> Mapping[int, Record]:
         return by_column(column)(await self.fetch(statement, {**values, "ids": keys}))
 
-    async def grouped(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Mapping[int, Sequence[Record]]:
-        return grouped_by_column(column)(await self.fetch(statement, {**values, "ids": keys}))
+    async def arranged(
+        self,
+        statement: Statement,
+        values: Mapping[str, object],
+        arrange: Callable[[Sequence[Record]], T],
+        keys: Sequence[int] = (),
+    ) -> T:
+        return arrange(await self.fetch(statement, {**values, "ids": keys}))
 
 
 @pytest.fixture
@@ -73,7 +80,8 @@ async def test_deep_page_is_a_range_of_an_index_without_a_sort(explaining: Expla
             page = await POSTS.page(explaining, ADMIN, COLUMNS, {}, request)
             assert ids(page.rows) == ids(expected)
             assert explaining.plan == [
-                "Limit",
+                "Aggregate",
+                "->  Limit",
                 f"->  Index Scan{way} using ix_posts_{term.name}_id on posts",
                 f"Index Cond: (ROW({term.name}, id) {sign} ROW(?, ?))",
             ]
@@ -83,7 +91,8 @@ async def test_deep_page_of_published_posts_is_a_range_of_an_index_without_a_sor
     page = await POSTS.page(explaining, ANONYMOUS, COLUMNS, {}, PageRequest(NEWEST_FIRST, 10, position=HALFWAY))
     assert len(page.rows) == 10
     assert explaining.plan == [
-        "Limit",
+        "Aggregate",
+        "->  Limit",
         "->  Index Scan Backward using ix_posts_published_created_at_id on posts",
         "Index Cond: ((published = true) AND (ROW(created_at, id) < ROW(?, ?)))",
     ]
@@ -98,6 +107,7 @@ async def test_deep_pages_by_author_are_ranges_of_an_index_without_a_sort(
     assert explaining.plan == [
         "Nested Loop",
         "->  Function Scan on unnest parents",
+        "->  Aggregate",
         "->  Limit",
         "->  Index Scan Backward using ix_posts_author_id_created_at_id on posts",
         "Index Cond: ((author_id = parents.id) AND (ROW(created_at, id) < ROW(?, ?)))",
@@ -109,7 +119,7 @@ async def test_deep_page_in_mixed_directions_begins_at_its_first_term_in_the_ind
     request = PageRequest(order, 10, position=(HALFWAY[0], 3, HALFWAY[1]))
     page = await POSTS.page(explaining, ADMIN, COLUMNS, {}, request)
     assert len(page.rows) == 10
-    assert explaining.plan[4:6] == [
+    assert explaining.plan[5:7] == [
         "->  Index Scan Backward using ix_posts_created_at_id on posts",
         "Index Cond: (created_at <= ?)",
     ]

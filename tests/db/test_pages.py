@@ -268,6 +268,6 @@ async def test_rows_that_come_and_go_before_the_cursor_do_not_shift_the_next_pag
     assert ids(untouched.rows) == [15, 14, 13, 12, 11]
 
     await keep(database, [row for row in rows if row["id"] not in {16, 18, 20}])  # the row of the cursor is gone, too
-    assert await POSTS.page(database, ADMIN, COLUMNS, {}, request) == untouched
+    assert (await POSTS.page(database, ADMIN, COLUMNS, {}, request)).rows == untouched.rows
     await keep(database, [*rows, *({**rows[0], "id": number} for number in range(21, 40))])
-    assert await POSTS.page(database, ADMIN, COLUMNS, {}, request) == untouched
+    assert (await POSTS.page(database, ADMIN, COLUMNS, {}, request)).rows == untouched.rows

@@ -11,11 +11,15 @@ import pytest
 from asyncpg import Record
 from sqlalchemy import text
 
+from db.cursors import Order
 from db.engine import Database
 from db.lanes import Driver
+from db.pages import PageRequest
+from db.posts import CREATED_AT, ID, POSTS
 from db.sharing import HELD_BACK_MAX_S, KEYS_MAX
 from db.statements import Statement
 from db.tally import Tally, tally
+from db.viewer import ANONYMOUS, Viewer
 from tests.db.backends import put_into, states, waiting_backend
 from tests.graph.recording import recorded
 
@@ -24,7 +28,12 @@ pytestmark = pytest.mark.usefixtures("two_boxes")
 BY_ID = Statement(text("SELECT id, n FROM boxes WHERE id = ANY(:ids)"))
 GATED = Statement(text("SELECT id, n, pg_advisory_xact_lock_shared(1) FROM boxes WHERE id = ANY(:ids)"))
 VIEWED = Statement(text("SELECT id, CAST(:viewer_id AS int) AS viewer FROM boxes WHERE id = ANY(:ids)"))
+FROM = Statement(text("SELECT id FROM boxes WHERE id >= :least ORDER BY id"))
 FAILING = Statement(text("SELECT id, 1 / (n * 0) FROM boxes WHERE id = ANY(:ids)"))
+
+
+def numbers(rows: Sequence[Record]) -> list[int]:
+    return [row["id"] for row in rows]
 
 
 async def keyed(
@@ -57,6 +66,41 @@ async def test_different_viewers_never_share_a_statement(database: Database) -> 
         answers = await asyncio.gather(*(keyed(database, [1], VIEWED, viewer_id=viewer) for viewer in (7, 8, 7, 9)))
     assert sorted(query.args for query in queries) == [(7, [1]), (8, [1]), (9, [1])]
     assert [answer[1]["viewer"] for answer in answers] == [7, 8, 7, 9]
+
+
+async def test_calls_that_do_not_differ_are_one_statement_and_share_its_answer(
+    database: Database,
+) -> None:
+    async def counted(least: int) -> tuple[list[int], int, int]:
+        own = Tally()
+        tally.set(own)
+        answer = await database.arranged(FROM, {"least": least}, numbers)
+        return answer, own.statements, own.rows
+
+    with recorded() as queries:
+        answers = await asyncio.gather(*map(counted, (1, 2, 1, 1)))
+    assert answers == [([1, 2], 1, 2), ([2], 1, 1), ([1, 2], 1, 2), ([1, 2], 1, 2)]
+    assert sorted(query.args for query in queries) == [(1,), (2,)]
+    assert answers[0][0] is answers[2][0]
+
+
+async def test_calls_that_arrange_their_rows_differently_share_nothing(database: Database) -> None:
+    with recorded() as queries:
+        listed, counted = await asyncio.gather(
+            database.arranged(FROM, {"least": 1}, numbers), database.arranged(FROM, {"least": 1}, len)
+        )
+    assert (listed, counted, len(queries)) == ([1, 2], 2, 2)
+
+
+async def test_equal_pages_are_one_statement_but_not_those_of_different_viewers(database: Database) -> None:
+    request = PageRequest(Order("posts", [(CREATED_AT, True), (ID, True)]), 10)
+    viewers = (ANONYMOUS, ANONYMOUS, Viewer(7), Viewer(8), Viewer(7))
+    with recorded() as queries:
+        pages = await asyncio.gather(*(POSTS.page(database, viewer, ("id",), {}, request) for viewer in viewers))
+    assert sorted(query.args for query in queries) == [(7, 11), (8, 11), (11,)]
+    assert pages[0] is pages[1]
+    assert pages[2] is pages[4]
+    assert pages[2] is not pages[3]
 
 
 async def test_call_after_the_statement_was_sent_sees_its_own_write(database: Database, closed_gate: Driver) -> None:

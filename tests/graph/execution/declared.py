@@ -12,9 +12,11 @@ from typing import Annotated, Any, cast
 import strawberry
 from graphql import GraphQLSchema
 from strawberry.types import Info
+from strawberry.types.field import StrawberryField
 
 from graph.execution import DECLARATION, JOINS, Column, Computed, Derived, Edge, Loading, Prefixed
 from graph.execution.declarations import Declaration
+from graph.execution.tables import Table
 
 Row = Mapping[str, Any]
 AUTHORS: dict[int, Row] = {
@@ -178,6 +180,12 @@ def _paged(rows: Sequence[Row], key: int) -> "BookPage":
     return BookPage(rows=rows, of=key)
 
 
+def _untorn(page: "BookPage") -> Sequence[Row]:
+    if page.of == 2:
+        raise ValueError("torn out")
+    return page.rows
+
+
 @strawberry.type
 class BookPage:
     """What the wrap of an edge makes: no row stands behind it."""
@@ -185,6 +193,7 @@ class BookPage:
     rows: strawberry.Private[Sequence[Row]]
     of: int | None
     nodes: Books = plain(Derived(attrgetter("rows"), bare=True), Books, joins=True)
+    torn: Books | None = plain(Derived(_untorn, bare=True), Books | None, joins=True)
 
     @strawberry.field
     def count(self) -> int:
@@ -261,6 +270,26 @@ class Query:
     @strawberry.field
     def nobody(self) -> AnAuthor | None:
         return cast("Author", BookPage(rows=[], of=None))
+
+
+def tabled(declared: Derived) -> Derived:
+    """Return the declaration of the same rows, column by column."""
+
+    def of(root: Any) -> Table:
+        rows = declared.of(root)
+        return Table({name: [row[name] for row in rows] for name in BOOKS[1]}, len(rows))
+
+    return Derived(of, bare=True, table=True)
+
+
+def listing_fields() -> list[StrawberryField]:
+    """Return the fields whose values are lists of rows without a hole."""
+    return [
+        one
+        for type_ in (Query, BookPage)
+        for one in cast("Any", type_).__strawberry_definition__.fields
+        if one.python_name in {"books", "few_books", "nodes", "torn"}
+    ]
 
 
 SCHEMA: GraphQLSchema = strawberry.Schema(Query)._schema  # noqa: SLF001 - the engines take graphql-core's own

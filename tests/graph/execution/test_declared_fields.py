@@ -6,9 +6,26 @@ from typing import Any
 import pytest
 from graphql import OperationDefinitionNode, parse
 
-from graph.execution import Prepared
+from graph.execution import DECLARATION, Prepared
 from tests.graph.execution.comparing import both
-from tests.graph.execution.declared import AUTHORS, SCHEMA, Loader, MissingError, Shelf
+from tests.graph.execution.declared import (
+    AUTHORS,
+    SCHEMA,
+    Loader,
+    MissingError,
+    Shelf,
+    listing_fields,
+    tabled,
+)
+
+
+@pytest.fixture(params=["rows", "tables"], autouse=True)
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test with lists of rows, and with the same rows column by column."""
+    if request.param == "tables":
+        for field in listing_fields():
+            metadata = {**field.metadata, DECLARATION: tabled(field.metadata[DECLARATION])}
+            monkeypatch.setattr(field, "metadata", metadata)
 
 
 async def answered(
@@ -200,6 +217,36 @@ async def test_wrap_that_raises_is_an_error_of_its_place() -> None:
     result, _ = await answered("{ authors { bookPage(longerThan: 350) { count } } }")
     assert result["data"] == {"authors": [{"bookPage": None}, {"bookPage": None}, {"bookPage": {"count": 1}}]}
     assert result["errors"] == [error("an empty page", 13, "authors", index, "bookPage") for index in (0, 1)]
+
+
+async def test_rows_that_cannot_be_had_are_an_error_of_their_place_and_the_others_stay() -> None:
+    result, _ = await answered("{ authors { bookPage { torn { title pages editor { place } author { id } } } } }")
+    assert [one["bookPage"] and one["bookPage"]["torn"] for one in result["data"]["authors"]] == [
+        [
+            {
+                "title": f"Book {number}",
+                "pages": number * 100,
+                "editor": {"place": f"1 at authors.0.bookPage.torn.{number - 1}.editor.place"},
+                "author": {"id": "author_1"},
+            }
+            for number in (1, 2)
+        ],
+        None,
+        [
+            {
+                "title": "Book 4",
+                "pages": 400,
+                "editor": {"place": "3 at authors.2.bookPage.torn.0.editor.place"},
+                "author": {"id": "author_3"},
+            }
+        ],
+    ]
+    assert result["errors"] == [error("torn out", 24, "authors", 1, "bookPage", "torn")]
+
+
+async def test_rows_of_which_nothing_is_read_are_as_many() -> None:
+    result, _ = await answered("{ books { __typename } fewBooks { kind: __typename } }")
+    assert result["data"] == {"books": [{"__typename": "Book"}] * 4, "fewBooks": [{"kind": "Book"}] * 2}
 
 
 async def test_joined_row_is_read_without_its_loader() -> None:

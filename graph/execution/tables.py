@@ -1,0 +1,82 @@
+"""Tables: rows that came column by column, as PostgreSQL gives them where each column is one array.
+
+A hundred rows of four columns are four lists then, not a hundred records, and an answer is written by going through the
+lists side by side. Who wants a row all the same gets a mapping, made when it is first wanted.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Protocol, TypeVar, overload
+
+T = TypeVar("T")
+
+
+class Columns(Protocol):
+    """What a field that is declared a table returns."""
+
+    @property
+    def columns(self) -> Mapping[str, list[Any]]:
+        """The values of each column; all are of the same length, and none is changed any more."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many rows there are."""
+        ...
+
+
+class Table(Sequence[Mapping[str, Any]]):
+    """The rows of one level.
+
+    Attributes:
+        columns: the values of each column by its name.
+        size: how many rows there are.
+    """
+
+    __slots__ = ("_rows", "columns", "size")
+
+    def __init__(self, columns: Mapping[str, list[Any]], size: int) -> None:
+        self.columns = columns
+        self.size = size
+        self._rows: list[dict[str, Any]] | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Columns], count: int) -> "Table":
+        """Make the table of the rows of all `parts`, which have the same columns, and `count` rows together."""
+        if not parts:
+            return cls({}, 0)
+        if len(parts) == 1:
+            return cls(parts[0].columns, count)
+        all_columns = [part.columns for part in parts]
+        return cls(
+            {name: list(chain.from_iterable([each[name] for each in all_columns])) for name in all_columns[0]}, count
+        )
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows, one mapping each."""
+        if self._rows is None:
+            self._rows = rows_of(self.columns, self.size)
+        return self._rows
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mapping[str, Any]]: ...
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return iter(self.rows)
+
+
+def rows_of(columns: Mapping[str, list[Any]], count: int) -> list[dict[str, Any]]:
+    """Return the `count` rows of columns, one mapping each."""
+    if not columns:
+        return [{} for _ in range(count)]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
