@@ -78,6 +78,13 @@ def _always(**variables: Any) -> Callable[[Stock, random.Random], Sequence[Asked
     return lambda _stock, _chance: [Asked(variables)]
 
 
+def _any_size(**bounds: tuple[int, int]) -> Callable[[Stock, random.Random], Sequence[Asked]]:
+    def drawn(_stock: Stock, chance: random.Random) -> Sequence[Asked]:
+        return [Asked({name: chance.randint(*bound) for name, bound in bounds.items()}) for _ in range(BODIES)]
+
+    return drawn
+
+
 def _any_post(stock: Stock, chance: random.Random) -> Sequence[Asked]:
     return [Asked({"id": post}) for post in chance.choices(stock.published, k=BODIES)]
 
@@ -126,21 +133,30 @@ _MOVED = "{ replayed transaction { id } userErrors { code } }"
 _CHANGE = f"mutation Change($input: UpdatePostInput!) {{ updatePost(input: $input) {_CHANGED} }}"
 _TRANSFER = f"mutation Move($input: TransferInput!) {{ transfer(input: $input) {_MOVED} }}"
 
+_USERS_POSTS = {
+    "folio": "query Q($users: Int!, $posts: Int!) "
+    "{ users(first: $users) { nodes { id username posts(first: $posts) { nodes { id title } } } } }",
+    "lists": "query Q($users: Int!, $posts: Int!) "
+    "{ users(first: $users) { id username posts(first: $posts) { id title } } }",
+    "postgraphile": "query Q($users: Int!, $posts: Int!) "
+    f"{{ users: allUsers(first: $users, {_BY_AGE}) {{ nodes {{ id: rowId username "
+    f"posts: postsByAuthorId(first: $posts, {_SEEN}, {_BY_AGE}) {{ nodes {{ id: rowId title }} }} }} }} }}",
+}
+_POSTS_AUTHORS = {
+    "folio": "query Q($posts: Int!) { posts(first: $posts) { nodes { id title author { id username } } } }",
+    "lists": "query Q($posts: Int!) { posts(first: $posts) { id title author { id username } } }",
+    "postgraphile": "query Q($posts: Int!) "
+    f"{{ posts: allPosts(first: $posts, {_SEEN}, {_BY_AGE}) "
+    "{ nodes { id: rowId title author: userByAuthorId { id: rowId username } } } }",
+}
+
 CASES = {
     case.name: case
     for case in (
         Case(
             "users_posts",
             "20 users with 10 posts each",
-            {
-                "folio": "query Q($users: Int!, $posts: Int!) "
-                "{ users(first: $users) { nodes { id username posts(first: $posts) { nodes { id title } } } } }",
-                "lists": "query Q($users: Int!, $posts: Int!) "
-                "{ users(first: $users) { id username posts(first: $posts) { id title } } }",
-                "postgraphile": "query Q($users: Int!, $posts: Int!) "
-                f"{{ users: allUsers(first: $users, {_BY_AGE}) {{ nodes {{ id: rowId username "
-                f"posts: postsByAuthorId(first: $posts, {_SEEN}, {_BY_AGE}) {{ nodes {{ id: rowId title }} }} }} }} }}",
-            },
+            _USERS_POSTS,
             _always(users=20, posts=10),
         ),
         Case(
@@ -157,13 +173,7 @@ CASES = {
         Case(
             "posts_authors",
             "100 posts with their authors",
-            {
-                "folio": "query Q($posts: Int!) { posts(first: $posts) { nodes { id title author { id username } } } }",
-                "lists": "query Q($posts: Int!) { posts(first: $posts) { id title author { id username } } }",
-                "postgraphile": "query Q($posts: Int!) "
-                f"{{ posts: allPosts(first: $posts, {_SEEN}, {_BY_AGE}) "
-                "{ nodes { id: rowId title author: userByAuthorId { id: rowId username } } } }",
-            },
+            _POSTS_AUTHORS,
             _always(posts=100),
         ),
         Case(
@@ -181,6 +191,18 @@ CASES = {
                 "} } } }",
             },
             _always(posts=10, each=5),
+        ),
+        Case(
+            "users_posts_each",
+            "16 to 24 users with 8 to 12 posts each",
+            _USERS_POSTS,
+            _any_size(users=(16, 24), posts=(8, 12)),
+        ),
+        Case(
+            "posts_authors_each",
+            "60 to 100 posts with their authors",
+            _POSTS_AUTHORS,
+            _any_size(posts=(60, 100)),
         ),
         Case(
             "filtered_page",

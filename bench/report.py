@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -21,7 +22,14 @@ from bench.load import Round, load_generator
 from bench.servers import NODE, PEERS_DIR, Peer
 from bench.stock import OPTIONS, Place, Size
 
-RATIO_CASES = ("users_posts", "post_author", "posts_authors", "three_levels")
+RATIO_CASES = (
+    "users_posts",
+    "post_author",
+    "posts_authors",
+    "three_levels",
+    "users_posts_each",
+    "posts_authors_each",
+)
 RATIO_CONNECTIONS = (8, 64)
 WIDTH = 160
 HEADINGS = (
@@ -71,6 +79,12 @@ class Results:
         return f"{case} x{connections}: " + "  ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items() if rate)
 
 
+def _python() -> str:
+    """Return version and build of the interpreter: how it was built decides about a fifth of what Python peers do."""
+    linked = "in a shared library" if sysconfig.get_config_var("Py_ENABLE_SHARED") else "linked statically"
+    return f"{platform.python_version()} ({platform.python_compiler()}, {linked})"
+
+
 def described(place: Place, size: Size, rounds: int, seconds: float) -> list[tuple[str, str]]:
     """Return machine, versions and sizes."""
     packages = ("strawberry-graphql", "sqlalchemy", "asyncpg", "fastapi", "uvicorn", "uvloop", "httptools", "orjson")
@@ -84,7 +98,7 @@ def described(place: Place, size: Size, rounds: int, seconds: float) -> list[tup
             "PostgreSQL",
             f"{asyncio.run(_postgres(place))}; " + ", ".join(f"{key}={value}" for key, value in OPTIONS.items()),
         ),
-        ("Python", f"{platform.python_version()}: " + ", ".join(f"{name} {version(name)}" for name in packages)),
+        ("Python", f"{_python()}: " + ", ".join(f"{name} {version(name)}" for name in packages)),
         ("generator", load_generator()),
         ("rows", f"{size.users:,} users, {size.posts:,} posts, {size.accounts:,} accounts"),
         ("rounds", f"{rounds} of {seconds} s for each peer, alternating; medians, with the least and the most"),

@@ -77,7 +77,7 @@ class Kind(Enum):
             raise CursorError from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # each is itself alone: orders are looked up by their terms
 class Term:
     """One term that a list can be ordered by.
 

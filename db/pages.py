@@ -18,7 +18,7 @@ for a page, a count and "is there more behind" follow from that, each compiled o
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncpg import Record
 from sqlalchemy import (
@@ -51,8 +51,7 @@ Columns = tuple[str, ...]
 Filter = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class PageRequest:
+class PageRequest(NamedTuple):
     """What is asked of one list: at most `limit` rows after (or, `backward`, before) `position` in `order`."""
 
     order: Order
@@ -67,12 +66,13 @@ class PageRequest:
 
     def parameters(self) -> dict[str, object]:
         """Return the values of the page's parameters; one row more than the limit tells whether there is more."""
-        positions = {f"position_{index}": value for index, value in enumerate(self.position or ())}
-        return {"page_limit": self.limit + 1, **positions}
+        parameters: dict[str, object] = {"page_limit": self.limit + 1}
+        if self.position is not None:
+            parameters |= {f"position_{index}": value for index, value in enumerate(self.position)}
+        return parameters
 
 
-@dataclass(frozen=True, slots=True)
-class PageShape:
+class PageShape(NamedTuple):
     """The part of a `PageRequest` that decides the SQL text."""
 
     order: Order
@@ -198,7 +198,7 @@ class KeysetList:
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         arrange = _pages_arranged(columns, request.limit, request.backward)
         pages = await reader.arranged(statement, values, arrange, parent_ids)
-        return [pages[parent_id] for parent_id in parent_ids]
+        return list(map(pages.__getitem__, parent_ids))
 
     async def count(self, reader: Reader, viewer: Viewer, given: Filter) -> int:
         """Return how many rows the list has."""

@@ -10,6 +10,8 @@ class Audience(Enum):
     A statement is compiled once for each, so that an anonymous read carries no condition on an owner.
     """
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and statements are looked up by this all the time
+
     PUBLIC = "public"
     MEMBER = "member"
     ADMIN = "admin"

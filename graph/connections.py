@@ -5,18 +5,17 @@ find out, only where it is asked, how many there are in all and whether there ar
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import strawberry
 
 from db.cursors import CursorError, Order, Term
 from db.pages import Columns, Filter, KeysetList, Page, PageRequest
 from db.statements import Row
-from graph.context import Context, Info, columns_below
+from graph.context import Context, Info
 from graph.cost import COUNT
 from graph.errors import BadInput
 from graph.execution import Loading
@@ -36,8 +35,7 @@ class OrderDirection(Enum):
     DESC = strawberry.enum_value("DESC", description="Largest, latest or last in the alphabet first.")
 
 
-@dataclass(frozen=True, slots=True)
-class PageArguments:
+class PageArguments(NamedTuple):
     """The four arguments of every connection field, as they were given."""
 
     first: int | None
@@ -93,67 +91,67 @@ def chosen_order(
     return order_of(list_name, terms, tie_breaker)
 
 
+class Asked(NamedTuple):
+    """What one field asks of a list, the same for all parents of a level.
+
+    Attributes:
+        wrap: makes the GraphQL object of a row.
+    """
+
+    context: Context
+    of: KeysetList
+    given: Filter
+    request: PageRequest
+    wrap: Callable[[Row], Any]
+
+
 class Listing(Generic[T]):
     """A fetched page with everything that a connection may be asked about it.
 
     Attributes:
-        wrap: makes the GraphQL object of a row.
         parent_id: whose list it is; None where it is nobody's.
     """
 
-    __slots__ = ("_context", "_given", "_of", "page", "parent_id", "request", "wrap")
+    __slots__ = ("asked", "page", "parent_id")
 
-    def __init__(
-        self,
-        context: Context,
-        of: KeysetList,
-        given: Filter,
-        request: PageRequest,
-        wrap: Callable[[Row], T],
-        page: Page,
-        parent_id: int | None,
-    ) -> None:
-        self._context = context
-        self._of = of
-        self._given = given
-        self.request = request
-        self.wrap = wrap
+    def __init__(self, asked: Asked, page: Page, parent_id: int | None) -> None:
+        self.asked = asked
         self.page = page
         self.parent_id = parent_id
 
     def count(self) -> Awaitable[int]:
         """Return how many rows the list has in all."""
-        loaders = self._context.loaders
+        context, of, given, _, _ = self.asked
         if self.parent_id is None:
-            return loaders.count(self._of, self._given)
-        return loaders.count_by_parent(self._of, self._given).load(self.parent_id)
+            return context.loaders.count(of, given)
+        return context.loaders.count_by_parent(of, given).load(self.parent_id)
 
     def has_behind(self) -> bool | Awaitable[bool]:
         """Say whether there is more against the direction of paging. Without a cursor the page began at the end."""
-        if self.request.position is None:
+        context, of, given, request, _ = self.asked
+        if request.position is None:
             return False
-        context = self._context
         if self.parent_id is None:
-            return self._of.behind(context.reader, context.viewer, self._given, self.request)
-        return context.loaders.behind_by_parent(self._of, self._given, self.request).load(self.parent_id)
+            return of.behind(context.reader, context.viewer, given, request)
+        return context.loaders.behind_by_parent(of, given, request).load(self.parent_id)
 
 
 def _has_next_page(info: "PageInfo") -> bool | Awaitable[bool]:
-    return info.listing.has_behind() if info.listing.request.backward else info.listing.page.has_more
+    return info.listing.has_behind() if info.listing.asked.request.backward else info.listing.page.has_more
 
 
 def _has_previous_page(info: "PageInfo") -> bool | Awaitable[bool]:
-    return info.listing.page.has_more if info.listing.request.backward else info.listing.has_behind()
+    return info.listing.page.has_more if info.listing.asked.request.backward else info.listing.has_behind()
 
 
 def _start_cursor(info: "PageInfo") -> str | None:
     page = info.listing.page
-    return info.listing.request.order.cursor(page.row(0)) if page else None
+    return info.listing.asked.request.order.cursor(page.row(0)) if page else None
 
 
 def _end_cursor(info: "PageInfo") -> str | None:
     page = info.listing.page
-    return info.listing.request.order.cursor(page.row(-1)) if page else None
+    return info.listing.asked.request.order.cursor(page.row(-1)) if page else None
 
 
 @strawberry.type(description="Where a page lies in its list, after the Relay cursor connections specification.")
@@ -189,8 +187,8 @@ class Edge(Generic[T]):
 
 
 def _edges(connection: "Connection[T]") -> list[Edge[T]]:
-    listing = connection.listing
-    return [Edge(row=row, order=listing.request.order, wrap=listing.wrap) for row in listing.page.rows]
+    asked = connection.listing.asked
+    return [Edge(row=row, order=asked.request.order, wrap=asked.wrap) for row in connection.listing.page.rows]
 
 
 @strawberry.type(description="A page of a list; the list itself may be longer.")
@@ -202,7 +200,7 @@ class Connection(Generic[T]):
     edges: list[Edge[T]] = derived(_edges, "The page with the cursor of each place.")
     nodes: list[T] = derived_table(
         attrgetter("listing.page"),
-        lambda connection: [connection.listing.wrap(row) for row in connection.listing.page.rows],
+        lambda connection: list(map(connection.listing.asked.wrap, connection.listing.page.rows)),
         "The page without cursors.",
     )
     page_info: PageInfo = derived(
@@ -217,10 +215,7 @@ class Connection(Generic[T]):
 
 def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
     """Return what a page reads: what is selected, and what its cursors are made of where there are any."""
-    needed = columns_below(info, row_type)
-    if info.context.selection.reads_order(str(info.path.typename), info.field_name):
-        return tuple(sorted({*needed, *order.columns}))
-    return needed or ("id",)
+    return info.context.selection.page_columns(str(info.path.typename), info.field_name, row_type, order.columns)
 
 
 async def whole_list(
@@ -234,7 +229,7 @@ async def whole_list(
     """Return one page of a list that belongs to nobody, with the columns that the selection needs of `row_type`."""
     context, columns = info.context, _page_columns(info, row_type, request.order)
     page = await of.page(context.reader, context.viewer, columns, given, request)
-    return Connection(listing=Listing(context, of, given, request, wrap, page, None))
+    return Connection(listing=Listing(Asked(context, of, given, request, wrap), page, None))
 
 
 def list_of_parent(
@@ -247,9 +242,10 @@ def list_of_parent(
 ) -> Loading:
     """Say how one page of a parent's list is loaded; the parents of a level are answered by one statement."""
     context, columns = info.context, _page_columns(info, row_type, request.order)
+    asked = Asked(context, of, given, request, wrap)
 
     def connection(page: Page, parent_id: int) -> Connection[T]:
-        return Connection(listing=Listing(context, of, given, request, wrap, page, parent_id))
+        return Connection(listing=Listing(asked, page, parent_id))
 
     return Loading(context.loaders.page_by_parent(of, columns, given, request), connection)
 

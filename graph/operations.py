@@ -68,13 +68,15 @@ class RequestRefused(Exception):  # noqa: N818 - as in db.errors
         self.errors = list(errors)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Operation:
     """One operation of a valid document, with what is known of it before it runs.
 
     Attributes:
         digest: of the document's text, to know it by where the text itself must not stand.
+        kind: `query` or `mutation`.
         deprecated: the schema coordinates that it uses although they are deprecated.
+        is_query: whether it only reads.
         is_introspection: whether the schema alone decides its data, which is the same each time then.
     """
 
@@ -84,11 +86,14 @@ class Operation:
     digest: str
     deprecated: tuple[str, ...]
     is_introspection: bool
+    name: str | None = field(init=False)
+    kind: str = field(init=False)
+    is_query: bool = field(init=False)
 
-    @property
-    def name(self) -> str | None:
-        """The operation's name, or None where it has none."""
-        return self.definition.name.value if self.definition.name else None
+    def __post_init__(self) -> None:
+        self.name = self.definition.name.value if self.definition.name else None
+        self.kind = self.definition.operation.value
+        self.is_query = self.definition.operation is OperationType.QUERY
 
     def priced(self, variables: Mapping[str, Any]) -> Price:
         """Return the price with these variables.
@@ -104,11 +109,6 @@ class Operation:
         if violations:
             raise RequestRefused(*violations)
         return price
-
-    @property
-    def is_query(self) -> bool:
-        """Whether the operation only reads."""
-        return self.definition.operation is OperationType.QUERY
 
 
 @dataclass(frozen=True, slots=True)

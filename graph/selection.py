@@ -90,9 +90,11 @@ class Selection:
             answer = self._answers[key] = tuple(sorted({*needed, *always}))
         return answer
 
-    def reads_order(self, parent_type: str, field: str) -> bool:
-        """Say whether cursors are selected below `parent_type.field`."""
-        return _ORDER in self._sinks.get((parent_type, field), {})
+    def page_columns(self, parent_type: str, field: str, row_type: str, order: Columns) -> Columns:
+        """Return what a page reads: what is selected, and the columns of its order where there are cursors to make."""
+        if _ORDER in self._sinks.get((parent_type, field), ()):
+            return self.columns(parent_type, field, row_type, order)
+        return self.columns(parent_type, field, row_type) or ("id",)
 
     def _walk(self, parent: Composite, selection_set: SelectionSetNode, sink: Sink, *, joins: bool) -> None:
         for node in selection_set.selections:

@@ -81,6 +81,7 @@ class FieldPlan:
         info: makes what an edge's declaration gets of graphql-core's info.
         lists: how many lists lie around its objects or leaves.
         place: where its objects stand; None for leaves.
+        leads_to_rows: it is an edge whose loader may give the bare rows of its place as they are, one for each key.
     """
 
     key: str
@@ -97,6 +98,7 @@ class FieldPlan:
     attribute: str = ""
     lists: int = 0
     place: "Place | None" = None
+    leads_to_rows: bool = False
 
     @property
     def type_(self) -> GraphQLOutputType:
@@ -270,7 +272,8 @@ class Planner:
         bare = isinstance(declared, Derived | Edge) and is_row_backed(named) and getattr(declared, "bare", True)
         joins = joins_of(definition) or (level.rows.joins and not is_row_backed(type_))
         by_column = bare and plan.lists == 1 and isinstance(declared, Derived) and declared.table
-        plan.place = Place(self, definition.type, nodes, Rows(bare=bare, by_column=by_column, joins=joins))
+        place = plan.place = Place(self, definition.type, nodes, Rows(bare=bare, by_column=by_column, joins=joins))
+        plan.leads_to_rows = isinstance(declared, Edge) and bare and not plan.lists and not place.needs_paths
         return plan
 
     def _prepare_opaque(self, plan: FieldPlan, definition: GraphQLField, strawberry: StrawberryField | None) -> None:

@@ -142,13 +142,16 @@ class Run:
             info = self._edge_info(plan)
             loading = declared.loading(info, **plan.arguments(self.variables, info))
             key = loading.key
-            answers = {key: None if key is None else (await loading.loader.load_level([key]))[0]}
+            answer = None if key is None else (await loading.loader.load_level([key]))[0]
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
             root.values[plan.slot], root.below[plan.slot] = [Raised(error)], Below([], [])
             return ready
-        later = self._take_loaded(root, plan, loading, answers, [key], ready)
-        if later is not None:
-            ready += await later
+        if plan.leads_to_rows and loading.wrap is None and all_present([answer]):
+            ready = [_found(root, plan, [answer])]
+        else:
+            later = self._take_loaded(root, plan, loading, {key: answer}, [key], ready)
+            if later is not None:
+                ready += await later
         return [frame for frame in ready if frame.level.kept]
 
     async def _ask(self, asked: _Asked) -> list[Frame]:
@@ -182,12 +185,10 @@ class Run:
             return self._take(frame, plan, values, ready)
         # Each object once, however many parents lead to it: they share its answer.
         distinct = list(dict.fromkeys(wanted))
-        if len(distinct) == len(wanted) and loading.wrap is None and not plan.lists and place.only is not None:
+        if plan.leads_to_rows and len(distinct) == len(wanted) and loading.wrap is None:
             rows = [answers[key] for key in wanted]
-            if place.only.rows.bare and all_present(rows):  # the common case: a row for each
-                found = Frame.of(place.only, rows, (frame, plan))
-                frame.values[plan.slot], frame.below[plan.slot] = range(len(rows)), Below([found])
-                ready.append(found)
+            if all_present(rows):  # the common case: a row for each
+                ready.append(_found(frame, plan, rows))
                 return None
         values = _all_loaded(plan, loading, answers, distinct)
         if plan.lists:
@@ -287,6 +288,15 @@ class Run:
             None,
             _HELPERS,
         )
+
+
+def _found(frame: Frame, plan: FieldPlan, rows: list[Any]) -> Frame:
+    """Take the rows that an edge leads to, one for each source of the frame, and return their frame."""
+    assert plan.place is not None
+    assert plan.place.only is not None
+    found = Frame.of(plan.place.only, rows)
+    frame.values[plan.slot], frame.below[plan.slot] = range(len(rows)), Below([found])
+    return found
 
 
 def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:

@@ -26,7 +26,7 @@ class Budget:
         self._item = RateLimitItemPerMinute(max(per_minute, 1))
         self._storage = MemoryStorage()
         self._windows = SlidingWindowCounterRateLimiter(self._storage)
-        self._minute = 0
+        self._turns_at = 0.0
         self._bought: dict[str, int] = {}
 
     def has(self, spender: str, cost: int) -> bool:
@@ -34,8 +34,8 @@ class Budget:
         if not self.per_minute:
             return True
         self._turn()
-        lacking = cost - self._bought.get(spender, 0)
-        return lacking <= 0 or self._windows.test(self._item, spender, cost=lacking)
+        bought = self._bought.get(spender, 0)
+        return bought >= cost or self._windows.test(self._item, spender, cost=cost - bought)
 
     def spend(self, spender: str, cost: int) -> None:
         """Take `cost` from the budget, of which then nothing may be left, but never less than nothing."""
@@ -73,9 +73,9 @@ class Budget:
         return 0
 
     def _turn(self) -> None:
-        minute = int(time.time() // WINDOW_S)
-        if minute != self._minute:
-            self._minute = minute
+        now = time.time()
+        if not self._turns_at - WINDOW_S <= now < self._turns_at:  # a clock may be put back
+            self._turns_at = (now // WINDOW_S + 1) * WINDOW_S
             self._bought.clear()
 
 

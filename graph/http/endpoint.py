@@ -219,7 +219,7 @@ class GraphQLEndpoint:
                 seen.document = text_digest(text)
                 self.gate.charge_refused(user_id=viewer.user_id, address=call.address)
                 raise
-        seen.operation, seen.kind = operation.name, operation.definition.operation.value
+        seen.operation, seen.kind = operation.name, operation.kind
         seen.document, seen.deprecated = operation.digest, operation.deprecated
         return operation
 

@@ -128,7 +128,8 @@ class Gate:
         """
         asked, cost = cost, max(cost, 1)
         caller, address = _spenders(user_id, address)
-        self._demand(cost, caller, address, f"this costs {asked}")
+        if not (self._caller_budget.has(caller, cost) and self._address_budget.has(address, cost)):
+            self._demand(cost, caller, address, f"this costs {asked}")
         self._caller_budget.spend(caller, cost)
         self._address_budget.spend(address, cost)
 

@@ -40,18 +40,19 @@ def loads(text: bytes) -> Any:
 def _counted(parsed: object) -> tuple[int, bool]:
     """Return how many colons a value takes to write, and whether it has a float beyond the integers."""
     colons, has_large = 0, False
-    pending: list[dict[str, object] | list[object]] = [[parsed]]
+    pending: list[dict[str, object] | list[object]] = [parsed if isinstance(parsed, dict) else [parsed]]
     for container in pending:  # which grows behind this one
-        values: Iterable[object] = container
+        values: Iterable[Any] = container
         if isinstance(container, dict):
             colons += len(container) + "".join(container).count(":")
             values = container.values()
         for one in values:
-            if isinstance(one, str):
+            kind = type(one)  # orjson makes no subclasses
+            if kind is str:
                 colons += one.count(":")
-            elif isinstance(one, (dict, list)):
+            elif kind is dict or kind is list:
                 pending.append(one)
-            elif isinstance(one, float) and not -EXACT_MAX < one < EXACT_MAX:
+            elif kind is float and not -EXACT_MAX < one < EXACT_MAX:
                 has_large = True
     return colons, has_large
 

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _COSTS = (1, 10, 100, 1_000, 10_000, 100_000)
 _STATEMENTS = (0, 1, 2, 3, 5, 8, 13, 21)
+_KEYS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 
 class _Buckets:
@@ -65,6 +66,7 @@ class OperationCounts(Collector):
         self._seconds: dict[str, _Buckets] = {}
         self._costs = _Buckets(_COSTS)
         self._statements = _Buckets(_STATEMENTS)
+        self._batches: dict[str, _Buckets] = {}
 
     def ended(self, name: str, kind: str, status: str, seconds: float) -> None:
         """Count an operation that is over."""
@@ -79,6 +81,13 @@ class OperationCounts(Collector):
         """Note what an operation with a price cost, and how many statements it took."""
         self._costs.add(cost)
         self._statements.add(statements)
+
+    def batch(self, loader: str, size: int) -> None:
+        """Note how many keys a batch of a loader had."""
+        buckets = self._batches.get(loader)
+        if buckets is None:
+            buckets = self._batches[loader] = _Buckets(_KEYS)
+        buckets.add(size)
 
     def collect(self) -> Iterable[Metric]:
         """Return everything as Prometheus's metrics."""
@@ -98,3 +107,7 @@ class OperationCounts(Collector):
         statements = Metric("folio_operation_statements", "SQL statements that an operation took.", "histogram")
         self._statements.show(statements, {})
         yield statements
+        keys = Metric("folio_loader_batch_keys", "Keys in a batch of a loader.", "histogram")
+        for loader, buckets in self._batches.items():
+            buckets.show(keys, {"loader": loader})
+        yield keys

@@ -27,7 +27,6 @@ NAME_LENGTH_MAX = 64
 OTHER, UNNAMED, UNKNOWN = "other", "unnamed", "none"
 
 _LAG_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
-_KEYS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 _SERVER_ERROR = 500
 
 
@@ -41,11 +40,9 @@ class Metrics:
         self._operations = OperationCounts()
         self.registry.register(self._operations)
         self._errors = self._counter("folio_errors", "Errors in answers, RATE_LIMITED among them.", "code")
-        self._batches = self._histogram("folio_loader_batch_keys", "Keys in a batch of a loader.", _KEYS, "loader")
         self._deprecated = self._counter("folio_deprecated_uses", "Runs that used what is deprecated.", "coordinate")
         self._lag = self._histogram("folio_event_loop_lag_seconds", "How late the event loop was.", _LAG_SECONDS)
         self._names: set[str] = set()
-        self._by_loader: dict[str, Histogram] = {}
 
     def page(self) -> bytes:
         """Return everything in Prometheus's text format."""
@@ -63,10 +60,7 @@ class Metrics:
 
     def batch(self, loader: str, size: int) -> None:
         """Count a batch of a loader."""
-        histogram = self._by_loader.get(loader)
-        if histogram is None:
-            histogram = self._by_loader[loader] = self._batches.labels(loader)
-        histogram.observe(size)
+        self._operations.batch(loader, size)
 
     def lag(self, seconds: float) -> None:
         """Note by how much the event loop was late."""

@@ -187,6 +187,8 @@ ANSWERS = {
     "post_author": post_author,
     "posts_authors": posts_authors,
     "three_levels": three_levels,
+    "users_posts_each": users_posts,
+    "posts_authors_each": posts_authors,
     "filtered_page": filtered_page,
     "typename": typename,
     "update_post": update_post,
