@@ -6,7 +6,6 @@ import os
 import platform
 import statistics
 import subprocess
-import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -81,7 +80,8 @@ class Results:
 
 def _python() -> str:
     """Return version and build of the interpreter: how it was built decides about a fifth of what Python peers do."""
-    linked = "in a shared library" if sysconfig.get_config_var("Py_ENABLE_SHARED") else "linked statically"
+    is_shared = "libpython" in Path("/proc/self/maps").read_text(encoding="utf-8")
+    linked = "in a shared library" if is_shared else "linked statically"
     return f"{platform.python_version()} ({platform.python_compiler()}, {linked})"
 
 

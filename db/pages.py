@@ -161,7 +161,7 @@ class KeysetList:
 
     Attributes:
         edge: the name of the edge from a parent to its list, such as `posts_by_author`; empty where there is none.
-        project: the select's columns for column names and an audience, each labelled with its name.
+        project: the select's columns for column names and an audience, each labelled with its name; none is an array.
         joined: the conditions that join other tables, for columns that are theirs; every row has its match there.
         visible: the conditions under which an audience sees a row. They may use the parameter `viewer_id`.
         conditions: what each filter means; a condition's parameter has the filter's name.

@@ -63,7 +63,8 @@ class Settings(BaseSettings):
         int, Field(ge=-1, le=86_400, description="Age at which a connection is replaced; -1 never replaces.")
     ] = 1800
     pool_pre_ping: Annotated[
-        bool, Field(description="Test each connection before it is used: one round trip more, no error after a restart.")
+        bool,
+        Field(description="Test each connection before it is used: one round trip more, no error after a restart."),
     ] = False
 
     connect_timeout_s: Annotated[float, Field(gt=0, le=300, description="How long opening a connection may take.")] = (

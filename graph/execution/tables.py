@@ -6,9 +6,7 @@ lists side by side. Who wants a row all the same gets a mapping, made when it is
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Protocol, TypeVar, overload
-
-T = TypeVar("T")
+from typing import Any, Protocol, overload
 
 
 class Columns(Protocol):
@@ -16,7 +14,7 @@ class Columns(Protocol):
 
     @property
     def columns(self) -> Mapping[str, list[Any]]:
-        """The values of each column; all are of the same length, and none is changed any more."""
+        """The values of each column, of which there is one at least; none is changed any more."""
         ...
 
     @property
@@ -41,22 +39,21 @@ class Table(Sequence[Mapping[str, Any]]):
         self._rows: list[dict[str, Any]] | None = None
 
     @classmethod
-    def joined(cls, parts: Sequence[Columns], count: int) -> "Table":
-        """Make the table of the rows of all `parts`, which have the same columns, and `count` rows together."""
+    def joined(cls, parts: Sequence[Columns], size: int) -> "Table":
+        """Make the table of the rows of all `parts`, which have the same columns, and `size` rows together."""
         if not parts:
             return cls({}, 0)
         if len(parts) == 1:
-            return cls(parts[0].columns, count)
-        all_columns = [part.columns for part in parts]
-        return cls(
-            {name: list(chain.from_iterable([each[name] for each in all_columns])) for name in all_columns[0]}, count
-        )
+            return cls(parts[0].columns, size)
+        each = [part.columns for part in parts]
+        return cls({name: list(chain.from_iterable([one[name] for one in each])) for name in each[0]}, size)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The rows, one mapping each."""
         if self._rows is None:
-            self._rows = rows_of(self.columns, self.size)
+            names, columns = list(self.columns), self.columns.values()
+            self._rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
         return self._rows
 
     def __len__(self) -> int:
@@ -73,10 +70,3 @@ class Table(Sequence[Mapping[str, Any]]):
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         return iter(self.rows)
-
-
-def rows_of(columns: Mapping[str, list[Any]], count: int) -> list[dict[str, Any]]:
-    """Return the `count` rows of columns, one mapping each."""
-    if not columns:
-        return [{} for _ in range(count)]
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
