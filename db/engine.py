@@ -31,7 +31,7 @@ from db.errors import Unavailable, refusal_for
 from db.lanes import Driver, Lane, Lanes
 from db.settings import Settings
 from db.sharing import SharedReads
-from db.statements import KEYS, Statement, by_column
+from db.statements import Reader, Statement
 from db.tally import fetched, waited
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class PoolCounters:
     retries: int = 0
 
 
-class Transaction:
+class Transaction(Reader):
     """One open transaction on one connection: a `db.statements.Reader` that may write. Never used concurrently."""
 
     __slots__ = ("_counters", "_lane")
@@ -79,22 +79,6 @@ class Transaction:
         """Run `statement` with `values` and return all its rows."""
         self._counters.statements += 1
         return await fetched(self._lane, statement.sql, statement.arguments(values))
-
-    async def keyed(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Mapping[int, Record]:
-        """As `db.statements.Reader` says."""
-        return by_column(column)(await self.fetch(statement, {**values, KEYS: keys}))
-
-    async def arranged(
-        self,
-        statement: Statement,
-        values: Mapping[str, object],
-        arrange: Callable[[Sequence[Record]], T],
-        keys: Sequence[int] = (),
-    ) -> T:
-        """As `db.statements.Reader` says."""
-        return arrange(await self.fetch(statement, {**values, KEYS: keys}))
 
     @property
     def driver(self) -> Driver:
@@ -117,7 +101,7 @@ class Snapshot(Transaction):
             return await super().fetch(statement, values)
 
 
-class Database:
+class Database(Reader):
     """The pool of one process, with its doors. Build it inside the running event loop's process, once."""
 
     def __init__(self, settings: Settings) -> None:
@@ -146,13 +130,6 @@ class Database:
         except _ConnectionLostError as error:
             logger.warning("a connection broke during a read, which is asked once more: %s", error.__cause__)
         return await self._fetch_once(statement, values)
-
-    async def keyed(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Mapping[int, Record]:
-        """As `db.statements.Reader` says; concurrent calls share one statement, see `db.sharing`."""
-        rows: Mapping[int, Record] = await self._shared.arranged(statement, values, keys, by_column(column))
-        return rows
 
     async def arranged(
         self,

@@ -71,17 +71,10 @@ class Statement:
 class Reader(Protocol):
     """Whatever can run a statement: the pool, a snapshot, or the transaction of a write."""
 
+    __slots__ = ()
+
     async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         """Run `statement` with `values` and return all its rows."""
-        ...
-
-    async def keyed(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Mapping[int, Record]:
-        """Run `statement` with `values`, and `keys` as its parameter `ids`; return its rows by `column`.
-
-        Rows of further keys may be among them: others' calls may share the statement.
-        """
         ...
 
     async def arranged(
@@ -93,10 +86,16 @@ class Reader(Protocol):
     ) -> T:
         """Run `statement` with `values` (and `keys`, where it has the parameter `ids`), and return its rows arranged.
 
-        The answer is for reading alone, and rows of further keys may be in it: others' calls may share the statement
-        and what `arrange` made. Only calls with the same `arrange`, by identity, do.
+        The answer is for reading alone, and rows of further keys may be in it: where calls share a statement, they
+        share what `arrange` made. Only calls with the same `arrange`, by identity, do.
         """
-        ...
+        return arrange(await self.fetch(statement, {**values, KEYS: keys}))
+
+    async def keyed(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
+    ) -> Mapping[int, Record]:
+        """Run `statement` with `values` and `keys`, and return its rows by `column`, as `arranged` does."""
+        return await self.arranged(statement, values, by_column(column), keys)
 
 
 @cache

@@ -44,12 +44,7 @@ class EdgeLoader(Generic[T]):
     async def load_level(self, keys: Sequence[int]) -> list[T]:
         """Return the value of each of `keys`, which are distinct; those that are not known yet are one batch."""
         known = self._known
-        if not known and keys:
-            with batch_observed(self._name, len(keys)):
-                values = list(await self._batch(list(keys)))
-            known.update(zip(keys, values, strict=True))
-            return values
-        missing = [key for key in keys if key not in known]
+        missing = [key for key in keys if key not in known] if known else list(keys)
         if missing:
             with batch_observed(self._name, len(missing)):
                 known.update(zip(missing, await self._batch(missing), strict=True))

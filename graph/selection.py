@@ -8,6 +8,8 @@ at two places of an operation is read once, with the columns of both.
 Where a statement can join what a to-one edge leads to (`joins`), the columns of that row are asked for with a prefix
 (`author.username`), beside the edge's own: an edge below something that joins nothing has its loader as ever.
 
+The columns by which a list is ordered are asked for where a cursor is selected, and only there.
+
 Fields behind @skip and @include count, whatever their variables say: a column too many is cheap, one too few is a
 fault. Each pair of coordinate and fragment is visited once, so the walk is linear in the document however its fragments
 nest.
@@ -32,10 +34,9 @@ from graphql import (
     is_abstract_type,
     is_object_type,
 )
-from strawberry.types.field import StrawberryField
 
 from db.pages import Columns
-from graph.execution.declarations import Edge, declaration_of, joins_of
+from graph.execution.declarations import Edge, declaration_of, joins_of, strawberry_field
 
 COLUMNS_METADATA = "columns"
 ORDER_METADATA = "reads-order"
@@ -188,8 +189,8 @@ def declared_columns(field: GraphQLField) -> Columns | None:
 
 
 def _metadata(field: GraphQLField, key: str) -> Any:
-    definition = field.extensions.get("strawberry-definition") if field.extensions else None
-    return definition.metadata.get(key) if isinstance(definition, StrawberryField) else None
+    definition = strawberry_field(field)
+    return None if definition is None else definition.metadata.get(key)
 
 
 def is_row_backed(type_: Composite) -> bool:

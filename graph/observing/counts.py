@@ -1,4 +1,4 @@
-"""Counts of operations, kept as plain numbers and put into Prometheus's form at the scrape.
+"""Counts of operations and of loaders' batches, kept as plain numbers and put into Prometheus's form at the scrape.
 
 prometheus-client's counters and histograms are made for threads: each takes a lock, and a histogram looks through its
 buckets one by one. Operations are counted on the event loop alone, by which they are also read, a thousand times for
@@ -59,7 +59,7 @@ class _Ending:
 
 
 class OperationCounts(Collector):
-    """What `/metrics` says of operations. Whoever counts bounds the names."""
+    """What `/metrics` says of operations and batches. Whoever counts bounds the names."""
 
     def __init__(self) -> None:
         self._endings: dict[tuple[str, str, str], _Ending] = {}

@@ -41,7 +41,9 @@ class Metrics:
         self.registry.register(self._operations)
         self._errors = self._counter("folio_errors", "Errors in answers, RATE_LIMITED among them.", "code")
         self._deprecated = self._counter("folio_deprecated_uses", "Runs that used what is deprecated.", "coordinate")
-        self._lag = self._histogram("folio_event_loop_lag_seconds", "How late the event loop was.", _LAG_SECONDS)
+        self._lag = Histogram(
+            "folio_event_loop_lag_seconds", "How late the event loop was.", buckets=_LAG_SECONDS, registry=self.registry
+        )
         self._names: set[str] = set()
 
     def page(self) -> bytes:
@@ -80,9 +82,6 @@ class Metrics:
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
-
-    def _histogram(self, name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
-        return Histogram(name, text, labels, buckets=tuple(buckets), registry=self.registry)
 
 
 def _ended(seen: Observation) -> str:

@@ -2,8 +2,7 @@
 
 import datetime
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 import pytest
 from asyncpg import Record
@@ -13,7 +12,7 @@ from db.engine import Database
 from db.lanes import Driver
 from db.pages import PageRequest
 from db.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS
-from db.statements import Statement, by_column
+from db.statements import Reader, Statement
 from db.viewer import ANONYMOUS
 from tests.db.listed_posts import (
     COLUMNS,
@@ -25,10 +24,8 @@ from tests.db.listed_posts import (
 )
 from tests.db.rows import ADMIN
 
-T = TypeVar("T")
 
-
-class Explaining:
+class Explaining(Reader):
     """A reader that keeps the plan of each statement that it runs, the values in it as question marks."""
 
     def __init__(self, driver: Driver) -> None:
@@ -40,20 +37,6 @@ class Explaining:
         lines = await self._driver.fetch(f"EXPLAIN (COSTS OFF) {statement.sql}", *arguments)
         self.plan = [re.sub(r"'[^']*'::[a-z ]+", "?", line[0]).strip() for line in lines]
         return await self._driver.fetch(statement.sql, *arguments)
-
-    async def keyed(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Mapping[int, Record]:
-        return by_column(column)(await self.fetch(statement, {**values, "ids": keys}))
-
-    async def arranged(
-        self,
-        statement: Statement,
-        values: Mapping[str, object],
-        arrange: Callable[[Sequence[Record]], T],
-        keys: Sequence[int] = (),
-    ) -> T:
-        return arrange(await self.fetch(statement, {**values, "ids": keys}))
 
 
 @pytest.fixture
