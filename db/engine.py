@@ -13,10 +13,10 @@ lanes that hold it (`db.lanes`), because a row costs a fraction there. That divi
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 from asyncpg import Record
@@ -131,16 +131,15 @@ class Database(Reader):
             logger.warning("a connection broke during a read, which is asked once more: %s", error.__cause__)
         return await self._fetch_once(statement, values)
 
-    async def arranged(
+    def arranged(
         self,
         statement: Statement,
         values: Mapping[str, object],
         arrange: Callable[[Sequence[Record]], T],
         keys: Sequence[int] = (),
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """As `db.statements.Reader` says; concurrent calls share one statement, see `db.sharing`."""
-        arranged: T = await self._shared.arranged(statement, values, keys, arrange)
-        return arranged
+        return self._shared.arranged(statement, values, keys, arrange)
 
     async def _fetch_once(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         lanes = self.lanes

@@ -9,7 +9,7 @@ with a bind processor of SQLAlchemy's (enums, intervals, JSON) have no place her
 Lists go in as arrays (`= any(:ids)`), never as expanding IN, so that one text serves any length.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -91,11 +91,11 @@ class Reader(Protocol):
         """
         return arrange(await self.fetch(statement, {**values, KEYS: keys}))
 
-    async def keyed(
+    def keyed(
         self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Mapping[int, Record]:
+    ) -> Coroutine[Any, Any, Mapping[int, Record]]:
         """Run `statement` with `values` and `keys`, and return its rows by `column`, as `arranged` does."""
-        return await self.arranged(statement, values, by_column(column), keys)
+        return self.arranged(statement, values, by_column(column), keys)
 
 
 @cache

@@ -28,6 +28,7 @@ from graph.context import Services
 from graph.documents import Documents
 from graph.engines import COMPILED_FROM
 from graph.http import GraphQLEndpoint
+from graph.http.direct import DirectDoor
 from graph.http.graphiql import asset_route
 from graph.http.head import PROGRAM_HEADERS
 from graph.observing.gauges import Gauges
@@ -53,9 +54,11 @@ class Application(FastAPI):
 
     Attributes:
         door: what answers `/graphql`.
+        direct: the way in for requests that need no ASGI, where the server knows of it (`graph.http.direct`).
     """
 
     door: ASGIApp
+    direct: DirectDoor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or do as the server says."""
@@ -107,6 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_middleware(app, chosen)
     origins = _origins(chosen)
     app.door = _Cors(endpoint, origins) if origins else endpoint
+    app.direct = DirectDoor(endpoint, GRAPHQL_PATH, [b"origin"] if origins else [])
     _add_probes(app, endpoint)
     return app
 

@@ -9,7 +9,7 @@ A query that reads money sees one state of the database over all its statements,
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,16 +91,21 @@ class Engines:
         """Return how the operation `definition` of a valid document runs."""
         return Execution(document, definition, fragments, Selection(self._schema, definition, fragments))
 
-    async def run(
+    def run(
         self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer
-    ) -> ExecutionResult:
+    ) -> Coroutine[Any, Any, ExecutionResult]:
         """Run an operation as `viewer`, with variables as they came.
 
         Raises:
             asyncio.CancelledError: with the argument OUTCOME_UNKNOWN where a write may have happened.
         """
         if not execution.in_snapshot:
-            return await self._run(execution, variables, Context(services, viewer, execution.selection))
+            return self._run(execution, variables, Context(services, viewer, execution.selection))
+        return self._run_in_snapshot(execution, variables, services, viewer)
+
+    async def _run_in_snapshot(
+        self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer
+    ) -> ExecutionResult:
         async with services.database.read() as snapshot:
             return await self._run(execution, variables, Context(services, viewer, execution.selection, snapshot))
 

@@ -18,7 +18,7 @@ from graph.app import GRAPHQL_PATH, create_app
 from graph.cli.demo import DEMO_PASSWORD, DEMO_USERNAME, prepare_demo
 from graph.cli.schema_history import upgrade_to
 from graph.cli.terminal import CommandError, configured, demand_migrated, err, opened, refusals
-from graph.http.protocol import BoundedHttpProtocol
+from graph.http.direct import DirectHttpProtocol
 from graph.observing.logs import log_config
 
 DRAIN_S = 30
@@ -127,7 +127,7 @@ def _exit_on_sigterm(stack: ExitStack) -> None:
 def _options(settings: Settings) -> dict[str, Any]:
     return {
         "loop": "uvloop",
-        "http": BoundedHttpProtocol,
+        "http": DirectHttpProtocol,
         "lifespan": "on",
         "access_log": False,  # the endpoint writes its own line for each operation
         "server_header": False,

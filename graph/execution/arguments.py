@@ -82,17 +82,20 @@ class ArgumentPlanner:
 
         given = {argument.name.value: argument for argument in node.arguments or ()}
         fixed: dict[str, Any] = {}
-        picks: list[tuple[str, str]] = []
+        picks: list[tuple[str, str, bool]] = []
         for name, argument in field.args.items():
             node_given = given.get(name)
             value = node_given.value if node_given is not None else None
             if isinstance(value, VariableNode):
                 if not self._passes_through(name, argument, value.name.value, definition):
                     return whole
-                picks.append((self._resolver_name(name, argument, definition), value.name.value))
-                node_given = None  # what stands in `fixed` is what holds where the variable is not given
-                if is_required_argument(argument):
-                    continue
+                picked = self._resolver_name(name, argument, definition)
+                constants = {} if is_required_argument(argument) else self._constants(name, argument, None, definition)
+                if constants is None:
+                    return whole
+                picks.append((picked, value.name.value, picked in constants))
+                fixed[picked] = constants.get(picked)  # its place, for resolvers that see the order
+                continue
             constants = self._constants(name, argument, node_given, definition)
             if constants is None:
                 return whole
@@ -177,13 +180,20 @@ def _fixed(values: dict[str, Any]) -> Arguments:
     return fixed
 
 
-def _picked(constants: dict[str, Any], picks: list[tuple[str, str]]) -> Arguments:
+def _picked(constants: dict[str, Any], picks: list[tuple[str, str, bool]]) -> Arguments:
+    """Return what puts variables into their places among the constants, in the order of the field's arguments.
+
+    A pick names the argument, the variable, and says whether the constant in its place is its default.
+    """
+
     def picked(variables: VariableValues, info: Any) -> dict[str, Any]:
         coerced = variables.coerced
         values = dict(constants)
-        for name, variable in picks:
+        for name, variable, has_default in picks:
             if variable in coerced:
                 values[name] = coerced[variable]
+            elif not has_default:
+                del values[name]
         return values
 
     return picked

@@ -5,6 +5,7 @@ An operation is prepared once. What it does is planned at the first run under ea
 raises `Unsupported` before anything has run, and the reason is one of a few.
 """
 
+from collections.abc import Coroutine
 from typing import Any
 
 from cachetools import LRUCache
@@ -48,7 +49,7 @@ class Prepared:
         self._coercion = Coercion(schema, operation)
         self._plans: LRUCache[tuple[bool, ...], Plan | Unsupported] = LRUCache(PLANS_KEPT_MAX)
 
-    async def run(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> ExecutionResult:
+    def run(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> Coroutine[Any, Any, ExecutionResult]:
         """Run the operation with these variables, as they came.
 
         Raises:
@@ -64,13 +65,13 @@ class Prepared:
                 hide_suggestions=self._hide_suggestions,
             )
             if isinstance(found, list):
-                return ExecutionResult(None, found)
+                return _refused(found)
             variables = found
         plan = self.plan(variables)
         run = Run(self._schema, self._operation, self._fragments, variables, context, root_value)
         if len(plan.roots) == 1:
-            return await _answered(run, plan.roots[0])
-        return await _answered_serially(run, plan)
+            return _answered(run, plan.roots[0])
+        return _answered_serially(run, plan)
 
     def plan(self, variables: VariableValues) -> Plan:
         """Return the plan under these variables.
@@ -107,6 +108,10 @@ class Prepared:
             return unsupported.with_traceback(None)
         except RecursionError:
             return Unsupported("depth")
+
+
+async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
+    return ExecutionResult(None, errors)
 
 
 async def _answered(run: Run, level: Level) -> ExecutionResult:

@@ -2,8 +2,9 @@
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import orjson
 from graphql import GraphQLError
@@ -122,10 +123,48 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
+def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return headers as they stand in a message of HTTP/1.1."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
 _FIXED_ENCODED = _encoded(_FIXED)
+_FIXED_LINES = header_lines(_FIXED_ENCODED)
 _TYPES_ENCODED = {
     one: (b"content-type", f"{one}; charset=utf-8".encode()) for one in (JSON, GRAPHQL_RESPONSE, "text/html")
 }
+
+
+_TYPE_LINES = {one: header_lines([header]) for one, header in _TYPES_ENCODED.items()}
+
+
+class Reply(NamedTuple):
+    """An answer as it stands in a message of HTTP/1.1.
+
+    Attributes:
+        lines: of its headers, each with its end of line.
+        closes: whether the connection is to end with it.
+    """
+
+    status: int
+    lines: bytes
+    body: bytes
+    closes: bool = False
+
+
+def reply(answer: Answer, request_id: str, trace: str | None) -> Reply:
+    """Return `answer` as a reply to a POST, with its place in a trace where it has one."""
+    body, headers = answer.body, answer.headers
+    fixed = header_lines(_encoded({**_FIXED, **headers})) if headers else _FIXED_LINES
+    lines = b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n" % (
+        _TYPE_LINES[answer.media_type],
+        fixed,
+        len(body),
+        request_id.encode(),
+    )
+    if trace is not None:
+        lines += b"traceresponse: %b\r\n" % trace.encode()
+    return Reply(answer.status, lines, body, closes=bool(headers) and headers.get("connection") == "close")
 
 
 async def send_answer(send: Send, answer: Answer, request_id: str, trace: str | None, *, with_body: bool) -> None:

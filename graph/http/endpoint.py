@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from graphql import GraphQLError
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from db.errors import Unavailable
 from db.sessions import viewer_of_session
@@ -22,10 +22,20 @@ from graph.context import Services
 from graph.documents import Documents
 from graph.errors import presented
 from graph.http import answers, graphiql
-from graph.http.answers import Answer
+from graph.http.answers import Answer, Reply, header_lines
 from graph.http.gate import Gate
 from graph.http.head import Head
-from graph.http.requests import JSON, Batch, GraphQLRequest, HttpRefused, check_headers, posted, queried
+from graph.http.requests import (
+    JSON,
+    Batch,
+    GraphQLRequest,
+    HttpRefused,
+    body_received,
+    check_content,
+    check_headers,
+    parse_body,
+    queried,
+)
 from graph.limits import Price
 from graph.observing.observer import Observer, Watch
 from graph.observing.traces import random_hex
@@ -33,6 +43,7 @@ from graph.operations import Operation, Operations, RequestRefused, text_digest
 
 BEARER = "bearer"
 COMPRESS_LEVEL = 4
+UNKNOWN_ADDRESS = "unknown"
 
 
 @dataclass(slots=True)
@@ -40,23 +51,22 @@ class Call:
     """What is known of one HTTP request while it is answered.
 
     Attributes:
+        address: where it came from; behind a trusted proxy, uvicorn has put the client's own address here.
+        query_string: what stands behind the path.
+        body: where it has come already; else it is still to be received.
         watch: the operation that is under way.
         trace: the place of the last operation in its trace, as the client is told.
     """
 
-    scope: Scope
     method: str
     head: Head
     receive: Receive
     request_id: str
+    address: str
+    query_string: bytes = b""
+    body: bytes | None = None
     watch: Watch | None = None
     trace: str | None = None
-
-    @property
-    def address(self) -> str:
-        """Where it came from; behind a trusted proxy, uvicorn has put the client's own address here."""
-        client = self.scope.get("client")
-        return str(client[0]) if client else "unknown"
 
 
 class GraphQLEndpoint:
@@ -76,14 +86,21 @@ class GraphQLEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        call = Call(scope, scope["method"], Head(scope["headers"]), receive, random_hex(16))
-        answer = await self._guarded(call)
-
+        client = scope.get("client")
+        call = Call(
+            scope["method"],
+            Head(scope["headers"]),
+            receive,
+            random_hex(16),
+            str(client[0]) if client else UNKNOWN_ADDRESS,
+            scope.get("query_string", b""),
+        )
+        answer = await self._answer(call)
         with_body = call.method != "HEAD"
-        if not self._compress_min or len(answer.body) < self._compress_min:
+        if not self._is_varied(answer):
             await answers.send_answer(send, answer, call.request_id, call.trace, with_body=with_body)
             return
-        if not any(b"gzip" in one for one in call.head.raw(b"accept-encoding")):
+        if not _takes_gzip(call):
             varied = answers.varied_by_encoding(answer)
             await answers.send_answer(send, varied, call.request_id, call.trace, with_body=with_body)
             return
@@ -93,13 +110,48 @@ class GraphQLEndpoint:
 
         await GZipMiddleware(sent, self._compress_min, COMPRESS_LEVEL)(scope, receive, send)
 
-    async def _guarded(self, call: Call) -> Answer:
+    async def replied(
+        self, headers: list[tuple[bytes, bytes]], body: bytes, address: str | None, receive: Receive
+    ) -> Reply:
+        """Answer a POST that has come whole, with names of `headers` in lower case as ASGI has them.
+
+        `receive` comes back when the client has left.
+        """
+        call = Call("POST", Head(headers), receive, random_hex(16), address or UNKNOWN_ADDRESS, b"", body)
+        answer = await self._answer(call)
+        if not self._is_varied(answer):
+            return answers.reply(answer, call.request_id, call.trace)
+        if not _takes_gzip(call):
+            return answers.reply(answers.varied_by_encoding(answer), call.request_id, call.trace)
+        return await self._compressed(call, headers, answer)
+
+    def _is_varied(self, answer: Answer) -> bool:
+        """Say whether clients that take it get this answer compressed."""
+        return 0 < self._compress_min <= len(answer.body)
+
+    async def _compressed(self, call: Call, headers: list[tuple[bytes, bytes]], answer: Answer) -> Reply:
+        sent: list[Message] = []
+
+        async def plain(scope: Scope, receive: Receive, send: Send) -> None:
+            await answers.send_answer(send, answer, call.request_id, call.trace, with_body=True)
+
+        async def collect(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": call.method, "headers": headers}
+        await GZipMiddleware(plain, self._compress_min, COMPRESS_LEVEL)(scope, call.receive, collect)
+        start, *parts = sent
+        return Reply(start["status"], header_lines(start["headers"]), b"".join([part["body"] for part in parts]))
+
+    async def _answer(self, call: Call) -> Answer:
+        gate = self.gate
         try:
-            self.gate.enter()
+            gate.enter()
         except HttpRefused as refused:
             return self._failed(call, refused)
         try:
-            return await self._answer(call)
+            check_headers(call.head)
+            return await (self._post(call) if call.method == "POST" else self._get(call))
         except asyncio.CancelledError:
             # The process stops, and does not wait any longer. No answer goes out; this line says what was cut off.
             self._given_up(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
@@ -107,7 +159,21 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
             return self._failed(call, error)
         finally:
-            self.gate.leave()
+            gate.leave()
+
+    async def _post(self, call: Call) -> Answer:
+        head, bytes_max = call.head, self._body_bytes_max
+        media_type = answers.negotiated(head.accept)
+        check_content(head, bytes_max)
+        body = call.body
+        if body is None:
+            body = await body_received(call.receive, bytes_max=bytes_max, within=self.gate.time_limit())
+        requests = parse_body(body, bytes_max=bytes_max, batch_max=self._batch_max)
+        viewer = await self._viewer(head) if b"authorization" in head else ANONYMOUS
+        if isinstance(requests, Batch):
+            done = [await self._entry(call, request, viewer, media_type) for request in requests]
+            return answers.batched(media_type, done)
+        return await self._run(call, requests[0], viewer, media_type)
 
     async def _entry(self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str) -> Answer:
         """Return the answer to one operation of a batch: that it is refused must not cost the others' answers."""
@@ -142,34 +208,16 @@ class GraphQLEndpoint:
         call.watch = None
         self._observer.end(watch, status)
 
-    async def _answer(self, call: Call) -> Answer:
-        check_headers(call.head)
-        if call.method == "POST":
-            media_type = answers.negotiated(call.head.accept)
-            requests = await posted(
-                call.head,
-                call.receive,
-                bytes_max=self._body_bytes_max,
-                batch_max=self._batch_max,
-                within=self.gate.time_limit(),
-            )
-            viewer = await self._viewer(call.head)
-            if isinstance(requests, Batch):
-                done = [await self._entry(call, request, viewer, media_type) for request in requests]
-                return answers.batched(media_type, done)
-            return await self._run(call, requests[0], viewer, media_type)
-        if call.method in {"GET", "HEAD"}:
-            return await self._get(call)
-        raise self._method_not_allowed("use POST, or GET for a query")
-
     async def _get(self, call: Call) -> Answer:
-        if "query" not in call.scope["query_string"].decode("latin-1") and self._wants_page(call):
+        if call.method not in {"GET", "HEAD"}:
+            raise self._method_not_allowed("use POST, or GET for a query")
+        if "query" not in call.query_string.decode("latin-1") and self._wants_page(call):
             return graphiql.page()
-        if not call.scope["query_string"]:
+        if not call.query_string:
             raise self._method_not_allowed("send the operation by POST, as a JSON object with the key query")
         media_type = answers.negotiated(call.head.accept)
-        request = queried(call.scope, call.head)
-        viewer = await self._viewer(call.head)
+        request = queried(call.query_string, call.head)
+        viewer = await self._viewer(call.head) if b"authorization" in call.head else ANONYMOUS
         answer = await self._run(call, request, viewer, media_type, queries_only=True)
         if answer.status != 200:  # noqa: PLR2004 - OK
             return answer
@@ -255,9 +303,8 @@ class GraphQLEndpoint:
         return content
 
     async def _viewer(self, head: Head) -> Viewer:
+        """Return whose access token the request has; one that has none is anonymous, and needs no look here."""
         authorizations = head.each(b"authorization")
-        if not authorizations:
-            return ANONYMOUS
         scheme, _, token = authorizations[0].partition(" ")
         pointed = self.services.tokens.read(token.strip()) if scheme.lower() == BEARER else None
         if pointed is not None and len(authorizations) == 1:
@@ -271,6 +318,10 @@ class GraphQLEndpoint:
             "the access token is not valid, has expired or its session has ended; refresh the session or sign in again",
             {"www-authenticate": 'Bearer error="invalid_token"'},
         )
+
+
+def _takes_gzip(call: Call) -> bool:
+    return any(b"gzip" in one for one in call.head.raw(b"accept-encoding"))
 
 
 def _codes(errors: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -5,7 +5,6 @@ All three are of one process: behind several workers each has its own, so that w
 
 import asyncio
 from types import TracebackType
-from typing import Self
 
 from starlette.types import Receive
 
@@ -23,21 +22,16 @@ WATCH_AFTER_S = 0.2
 class Deadline(TimeLimit):
     """The limit of one operation, which also ends, where it may be abandoned, when its client has left."""
 
-    __slots__ = ("_is_gone", "_receive", "_watch_timers", "_watcher")
+    __slots__ = ("_abandons", "_final", "_is_gone", "_receive", "_watcher")
 
-    def __init__(self, timers: Timers, watch_timers: Timers, receive: Receive, *, abandon: bool) -> None:
-        super().__init__(timers)
+    def __init__(self, timers: Timers, after_s: float, receive: Receive, *, abandon: bool) -> None:
+        super().__init__(timers, after_s)
         # A mutation is not abandoned: what it was sent for is to happen, and its answer can be asked for.
-        self._watch_timers = watch_timers if abandon else None
+        self._abandons = abandon
         self._receive = receive
+        self._final: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._is_gone = False
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        if self._watch_timers is not None:
-            self._watch_timers.set(self, self._start_watching)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -47,10 +41,10 @@ class Deadline(TimeLimit):
         Raises:
             HttpRefused: 503 for the deadline; nobody is there to read what is raised for a client that left.
         """
-        if self._watch_timers is not None:
-            self._watch_timers.drop(self)
-            if self._watcher is not None:
-                self._watcher.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._final is not None:
+            self._final.cancel()
         try:
             super().__exit__(kind, error, trace)
         except TimeoutError:
@@ -59,7 +53,7 @@ class Deadline(TimeLimit):
     def _refusal(self, error: BaseException | None) -> HttpRefused:
         if self._is_gone:
             return HttpRefused(499, "CLIENT_CLOSED_REQUEST", "the client went away")
-        message = f"the operation took longer than {self._timers.after_s:g} s"
+        message = f"the operation took longer than {self.after_s:g} s"
         if error is not None and OUTCOME_UNKNOWN in error.args:
             # Nothing that says "try again": the client should look first.
             message += ", and its write may have happened: look before you send it again"
@@ -67,8 +61,16 @@ class Deadline(TimeLimit):
         message += "; ask for less"
         return HttpRefused(503, "DEADLINE_EXCEEDED", message, {"retry-after": "1"})
 
-    def _start_watching(self) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+    def _pass(self) -> None:
+        """Go on after the first while, for which all operations share a timer: few last longer."""
+        left_s = self.after_s - self._timers.after_s
+        if left_s <= 0:
+            self._end()
+            return
+        loop = asyncio.get_running_loop()
+        self._final = loop.call_later(left_s, self._end)
+        if self._abandons:
+            self._watcher = loop.create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -83,8 +85,9 @@ class Gate:
     def __init__(self, settings: Settings) -> None:
         self._in_flight = 0
         self._in_flight_max = settings.operations_in_flight_max
-        self._timers = Timers(settings.operation_deadline_ms / 1000)
-        self._watch_timers = Timers(WATCH_AFTER_S)
+        self._deadline_s = settings.operation_deadline_ms / 1000
+        self._timers = Timers(min(self._deadline_s, WATCH_AFTER_S))
+        self._body_timers = Timers(self._deadline_s)
         self._caller_budget = Budget(settings.cost_per_minute_max)
         self._address_budget = Budget(settings.cost_per_minute_per_address_max)
 
@@ -110,11 +113,11 @@ class Gate:
 
     def time_limit(self) -> TimeLimit:
         """Return a limit of as much time as an operation has, for what is waited for before it."""
-        return TimeLimit(self._timers)
+        return TimeLimit(self._body_timers, self._deadline_s)
 
     def deadline(self, receive: Receive, *, abandon: bool) -> Deadline:
         """Return the limit of an operation, which ends too, where it may be abandoned, when its client has left."""
-        return Deadline(self._timers, self._watch_timers, receive, abandon=abandon)
+        return Deadline(self._timers, self._deadline_s, receive, abandon=abandon)
 
     def charge(self, cost: int, *, user_id: int | None, address: str) -> None:
         """Take `cost` from two budgets of the minute at once, or from neither.

@@ -54,9 +54,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin to read the body."""
-        self._pending_bytes = 0
-        self._is_reading_head = False
-        self._has_asked = True
+        self._head_is_read()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -66,9 +64,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Wait for the next head."""
+        self._message_is_read()
+        super().on_message_complete()
+
+    def _head_is_read(self) -> None:
+        self._pending_bytes = 0
+        self._is_reading_head = False
+        self._has_asked = True
+
+    def _message_is_read(self) -> None:
         self._pending_bytes = 0
         self._is_reading_head = True
-        super().on_message_complete()
 
     def _too_slow(self) -> None:
         self._clock = None

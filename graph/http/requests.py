@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from graphql import GraphQLError
-from starlette.types import Receive, Scope
+from starlette.types import Receive
 
 from graph.http import strict_json
 from graph.http.head import PROGRAM_HEADERS, Head
@@ -70,36 +70,39 @@ def check_headers(head: Head) -> None:
         raise HttpRefused(431, "HEADERS_TOO_LARGE", message)
 
 
-async def posted(
-    head: Head, receive: Receive, *, bytes_max: int, batch_max: int, within: TimeLimit
-) -> list[GraphQLRequest]:
-    """Return the operations of a POST: one, or several where batching is allowed.
-
-    Raises:
-        HttpRefused: 408, 413, 415 or 400.
-    """
+def check_content(head: Head, bytes_max: int) -> None:
+    """Raise HttpRefused where what a POST says of its body rules it out: 415 for its type, 413 for its size."""
     content_type = head.first(b"content-type")
     if content_type != b"application/json":
         _check_content_type(content_type)
     declared = head.first(b"content-length") or b"0"
     if declared.isdigit() and int(declared) > bytes_max:
         raise _too_large(bytes_max)
+
+
+async def body_received(receive: Receive, *, bytes_max: int, within: TimeLimit) -> bytes:
+    """Return the body of a request when it has come.
+
+    Raises:
+        HttpRefused: 413: it is too large; 408: it took too long.
+    """
     try:
         # Each counts as in flight: clients that never finish their bodies would keep everybody else out.
         with within:
-            body = await _body(receive, bytes_max)
+            return await _body(receive, bytes_max)
     except TimeoutError:
         message = f"the body took longer than {within.after_s:g} s to arrive"
         raise HttpRefused(408, "REQUEST_TIMEOUT", message, {"connection": "close"}) from None
-    return parse_body(body, batch_max=batch_max)
 
 
-def parse_body(body: bytes, *, batch_max: int = 0) -> list[GraphQLRequest]:
+def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> list[GraphQLRequest]:
     """Parse the body of a request; a list of operations only where `batch_max` allows as many.
 
     Raises:
-        HttpRefused: 400: no UTF-8, no JSON, or not of the shape of a GraphQL request.
+        HttpRefused: 413: it is too large; 400: no UTF-8, no JSON, or not of the shape of a GraphQL request.
     """
+    if len(body) > bytes_max:
+        raise _too_large(bytes_max)
     try:
         parsed = strict_json.loads(body)
     except strict_json.NotStrictError as error:
@@ -122,7 +125,7 @@ def _is_doubtful(text: bytes) -> bool:
     return text.count(b"{") + text.count(b"[") >= JSON_DEPTH_MAX or b"\\u0000" in text
 
 
-def queried(scope: Scope, head: Head) -> GraphQLRequest:
+def queried(query_string: bytes, head: Head) -> GraphQLRequest:
     """Return the operation of a GET, from the query string.
 
     Raises:
@@ -131,11 +134,10 @@ def queried(scope: Scope, head: Head) -> GraphQLRequest:
     if not _from_program(head):
         message = "a GET needs an Accept of application/json, or a header such as x-folio-request: 1"
         raise HttpRefused(403, "CSRF_PREVENTED", message)
-    raw: bytes = scope["query_string"]
-    if len(raw) > QUERY_STRING_BYTES_MAX:
+    if len(query_string) > QUERY_STRING_BYTES_MAX:
         raise HttpRefused(414, "URI_TOO_LONG", f"the query string has more than {QUERY_STRING_BYTES_MAX} bytes")
     try:
-        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict")
+        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict")
     except ValueError:
         raise _bad("the query string is malformed or no UTF-8") from None
     given = dict(pairs)

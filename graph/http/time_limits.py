@@ -44,27 +44,27 @@ class Timers:
 
 
 class TimeLimit:
-    """Cancels, when its time is up, what runs inside of it. As `asyncio.timeout`, it raises TimeoutError then."""
+    """Cancels, when its time is up, what runs inside of it. As `asyncio.timeout`, it raises TimeoutError then.
 
-    __slots__ = ("_cancelled_before", "_is_over", "_task", "_timers")
+    Attributes:
+        after_s: how much time there is.
+    """
+
+    __slots__ = ("_cancelled_before", "_is_over", "_task", "_timers", "after_s")
 
     _task: asyncio.Task[object]
 
-    def __init__(self, timers: Timers) -> None:
+    def __init__(self, timers: Timers, after_s: float) -> None:
         self._timers = timers
+        self.after_s = after_s
         self._is_over = False
-
-    @property
-    def after_s(self) -> float:
-        """How much time there is."""
-        return self._timers.after_s
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._cancelled_before = task.cancelling()
-        self._timers.set(self, self._end)
+        self._timers.set(self, self._pass)
         return self
 
     def __exit__(
@@ -73,6 +73,10 @@ class TimeLimit:
         self._timers.drop(self)
         if self._is_over and self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+    def _pass(self) -> None:
+        """See to it that the time of the timers is over."""
+        self._end()
 
     def _end(self) -> None:
         if not self._is_over:

@@ -16,7 +16,7 @@ from db.engine import Database
 from db.settings import Settings
 from graph.app import create_app
 from graph.context import Services
-from graph.http.protocol import BoundedHttpProtocol
+from graph.http.direct import DirectHttpProtocol
 from tests.graph.both_engines import compare_engines
 
 PASSWORD = "correct horse battery"
@@ -36,9 +36,7 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
     # Named TCP outright, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms for an acknowledgement.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        server = _Server(
-            uvicorn.Config(app, lifespan="on", http=BoundedHttpProtocol, log_config=None, access_log=False)
-        )
+        server = _Server(uvicorn.Config(app, lifespan="on", http=DirectHttpProtocol, log_config=None, access_log=False))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             if task.done():

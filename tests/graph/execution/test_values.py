@@ -175,3 +175,22 @@ async def test_leaf_that_its_type_does_not_take_is_an_error(type_: str, value: A
 async def test_leaf_is_written_as_its_type_writes_it(type_: str, value: Any, written: Any) -> None:
     found, errors = await value_of(type_, at_once(value))
     assert (repr(found), errors) == (repr(written), [])
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        ({"b": 2, "c": 3, "e": 5}, "a=1 b=2 c=3 d=4 e=5"),
+        ({"b": 2, "e": None}, "a=1 b=2 c=30 d=4 e=None"),
+        ({"b": 2}, "a=1 b=2 c=30 d=4"),
+    ],
+)
+async def test_arguments_come_in_the_order_of_the_schema(given: dict[str, Any], seen: str) -> None:
+    def resolve(_source: Any, _info: Any, **arguments: Any) -> str:
+        return " ".join(f"{name}={value}" for name, value in arguments.items())
+
+    schema = counted_schema(
+        "type Query { value(a: Int, b: Int!, c: Int = 30, d: Int = 4, e: Int): String }", {"Query.value": resolve}
+    )
+    document = "query ($b: Int!, $c: Int, $e: Int) { value(e: $e, c: $c, a: 1, b: $b) }"
+    assert await both(schema, document, given) == {"data": {"value": seen}}

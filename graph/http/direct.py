@@ -1,0 +1,233 @@
+"""The short way in: a POST to `/graphql` that has arrived whole goes to the endpoint without ASGI.
+
+Between a server and an application ASGI puts a scope of some fifteen entries, two coroutines for messages, and for
+uvicorn a look at each header of the answer with two regular expressions. For most operations that is as much work as
+the operation. What nearly every client sends nearly always, a POST whose head and body come in one piece, needs none of
+it: its headers are a list already, its body is there, and its answer is one piece too.
+
+Everything else goes on as ever: other paths and methods, bodies that are still to come, pipelined requests, and those
+with a header that somebody before the endpoint looks at (a proxy's, CORS's, an upgrade). What the endpoint does is the
+same on both ways, for it is the same code.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from graph.http.answers import Reply, header_lines
+from graph.http.endpoint import GraphQLEndpoint
+from graph.http.protocol import BoundedHttpProtocol
+from graph.http.time_limits import Timers
+
+# Headers that uvicorn or its middleware act on before any application does.
+SERVER_HEADERS = frozenset({b"expect", b"upgrade", b"x-forwarded-for", b"x-forwarded-proto"})
+
+
+class DirectDoor:
+    """What the connections of one application share.
+
+    Attributes:
+        target: the request target that leads to the endpoint.
+        detours: names of the headers with which a request goes the long way.
+    """
+
+    def __init__(self, endpoint: GraphQLEndpoint, path: str, detours: Iterable[bytes] = ()) -> None:
+        self.endpoint = endpoint
+        self.target = path.encode()
+        self.detours = SERVER_HEADERS.union(detours)
+        self._idle: Timers | None = None
+        self._common: list[tuple[bytes, bytes]] = []
+        self._common_lines = b""
+
+    def idle(self, after_s: float) -> Timers:
+        """Return the timers that end connections on which nothing happens for so long."""
+        if self._idle is None or self._idle.after_s != after_s:
+            self._idle = Timers(after_s)
+        return self._idle
+
+    def common_lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Return the lines of the headers that the server puts on each answer; it makes a new list each second."""
+        if headers is not self._common:
+            self._common, self._common_lines = headers, header_lines(headers)
+        return self._common_lines
+
+
+class Exchange:
+    """One request and its answer: what the protocol asks of what it calls a cycle, without ASGI.
+
+    Attributes:
+        keep_alive: whether the connection goes on after the answer.
+        disconnected: whether the client has left.
+        response_complete: whether the answer is written.
+    """
+
+    __slots__ = ("_event", "disconnected", "keep_alive", "response_complete", "task")
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self._event: asyncio.Event | None = None
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.response_complete = False
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def message_event(self) -> asyncio.Event:
+        """What is set when the client leaves."""
+        if self._event is None:
+            self._event = asyncio.Event()
+        return self._event
+
+    async def receive(self) -> dict[str, Any]:
+        """Wait until the client leaves: there is nothing else to come."""
+        if not self.disconnected:
+            await self.message_event.wait()
+        return {"type": "http.disconnect"}
+
+    async def run(
+        self, door: DirectDoor, protocol: "DirectHttpProtocol", headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        """Have the request answered, and write the answer."""
+        client = protocol.client
+        try:
+            reply = await door.endpoint.replied(headers, body, client[0] if client else None, self.receive)
+            if protocol.flow.write_paused and not self.disconnected:
+                await protocol.flow.drain()
+            if not self.disconnected:
+                self._write(door, protocol, reply)
+        except BaseException as error:
+            # The process stops and waits no longer; or this very code is wrong. Nothing that makes sense can be said.
+            if not isinstance(error, asyncio.CancelledError):
+                protocol.logger.exception("a request was not answered")
+            protocol.transport.close()
+            raise
+        finally:
+            protocol.tasks.discard(self.task)
+
+    def _write(self, door: DirectDoor, protocol: "DirectHttpProtocol", reply: Reply) -> None:
+        keeps = self.keep_alive and not reply.closes
+        end = b"\r\n" if keeps else b"connection: close\r\n\r\n"
+        common = door.common_lines(protocol.server_state.default_headers)
+        self.response_complete = True
+        protocol.transport.write(b"".join((STATUS_LINE[reply.status], common, reply.lines, end, reply.body)))
+        if not keeps:
+            protocol.transport.close()
+        protocol.answered()
+
+
+class DirectHttpProtocol(BoundedHttpProtocol):
+    """Gives the endpoint itself what it can answer without ASGI, and everything else to the application."""
+
+    cycle: Any  # an Exchange, or uvicorn's own
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._door = self._door_of(self.app)
+        self._detours = SERVER_HEADERS if self._door is None else self._door.detours
+        self._idle = None if self._door is None else self._door.idle(self.timeout_keep_alive)
+        self._takes_detour = False
+        # The body, while a request is held back until it is whole.
+        self._held: list[bytes] | None = None
+
+    def _door_of(self, app: Any) -> DirectDoor | None:
+        """Return the short way, where nobody has put anything before the application that would be passed by."""
+        if isinstance(app, ProxyHeadersMiddleware):
+            app = app.app
+        door = getattr(app, "direct", None)
+        plain = not self.root_path and self.limit_concurrency is None and not self.config.access_log
+        return door if plain and isinstance(door, DirectDoor) else None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        if self._idle is not None:
+            self._idle.drop(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; a request that is not whole afterwards goes the long way."""
+        if self._idle is not None:
+            self._idle.drop(self)
+        super().data_received(data)
+        if self._held is not None:
+            self._let_go()
+
+    def on_message_begin(self) -> None:
+        """Begin a request, whose scope is made where somebody wants one."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._takes_detour = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, and look whether it is one of those that need the long way."""
+        name = name.lower()
+        if name in self._detours:
+            self._takes_detour = True
+            super().on_header(name, value)
+        else:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Hold the request back where it may go the short way."""
+        door = self._door
+        if (
+            door is None
+            or self._takes_detour
+            or self.url != door.target
+            or self.parser.get_method() != b"POST"
+            or not (self.cycle is None or self.cycle.response_complete)
+        ):
+            self._go_long()
+            return
+        self._head_is_read()
+        self._held = []
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._pending_bytes = 0
+            self._held.append(body)
+
+    def on_message_complete(self) -> None:
+        """Start on a request that is whole."""
+        held = self._held
+        if held is None:
+            super().on_message_complete()
+            return
+        self._message_is_read()
+        self._held = None
+        door, parser = self._door, self.parser
+        assert door is not None
+        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        exchange = Exchange(keep_alive=keep_alive)
+        self.cycle = exchange
+        body = held[0] if len(held) == 1 else b"".join(held)
+        exchange.task = task = self.loop.create_task(exchange.run(door, self, self.headers, body))
+        self.tasks.add(task)
+
+    def answered(self) -> None:
+        """Go on after an answer: with the next request where one waits, else until it has been quiet for long."""
+        if self.pipeline or self.flow.read_paused:
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if self._idle is not None and not self.transport.is_closing():
+            self._idle.set(self, self.timeout_keep_alive_handler)
+
+    def _let_go(self) -> None:
+        """Give a request that was held back to the application, with what has come of its body."""
+        held, self._held = self._held, None
+        self._go_long()
+        for part in held or ():
+            super().on_body(part)
+
+    def _go_long(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # the list that the scope has
+        super().on_headers_complete()

@@ -1,0 +1,289 @@
+"""The two ways in for a POST: the short one, and through ASGI. Whatever is sent, both answer alike, byte by byte."""
+
+import asyncio
+import gzip
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pytest
+
+from db.settings import Settings
+from graph.http.direct import DirectHttpProtocol, Exchange
+from graph.http.endpoint import GraphQLEndpoint
+from tests.graph.callers import Client, SignUp
+from tests.graph.edge import ALIVE, is_alive, locked, posted, sent, served, until
+from tests.graph.overheard import overheard
+
+# uvicorn acts on it, so that a request which has it takes the long way; it changes nothing else.
+LONG_WAY = "x-forwarded-proto: http\r\n"
+PAGE = "{ users { nodes { id username bio: profile { bio } } } }"
+
+
+def request(body: bytes, *lines: str, version: str = "1.1", content_type: str = "application/json") -> bytes:
+    """Return the bytes of a POST."""
+    head = [
+        f"POST /graphql HTTP/{version}",
+        "host: localhost",
+        f"content-type: {content_type}",
+        f"content-length: {len(body)}",
+        *lines,
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def asked(query: str, **rest: object) -> bytes:
+    """Return the body that asks for `query`."""
+    return orjson.dumps({"query": query, **rest})
+
+
+def detoured(raw: bytes) -> bytes:
+    """Return the same request so that it takes the long way."""
+    line, end, rest = raw.partition(b"\r\n")
+    return line + end + LONG_WAY.encode() + rest
+
+
+async def answered(client: Client, raw: bytes) -> tuple[list[str], bytes, bool]:
+    """Send one request; return the lines of the answer's head in order, its body, and whether the connection ended."""
+    async with sent(client, raw) as reader, asyncio.timeout(10):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = re.search(r"content-length: (\d+)", head)
+        assert length is not None
+        body = await reader.readexactly(int(length[1]))
+        try:
+            async with asyncio.timeout(0.1):
+                ended = await reader.read(1) == b""
+        except TimeoutError:
+            ended = False
+    known = re.sub(r"(x-request-id: |traceresponse: |date: )[^\r]*", r"\1…", head)
+    body = re.sub(rb"the headers have \d+ bytes", b"the headers have too many bytes", body)
+    return sorted(known.strip().split("\r\n")), body, ended
+
+
+class Ways:
+    """Which way requests have gone since the last look."""
+
+    def __init__(self) -> None:
+        self.direct = 0
+        self.asgi = 0
+
+    def since(self) -> tuple[int, int]:
+        """Return how many went the short way and the long way since this was last asked."""
+        seen, self.direct, self.asgi = (self.direct, self.asgi), 0, 0
+        return seen
+
+
+@pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
+    """Count the requests that reach the endpoint, by the way they came."""
+    counted = Ways()
+    replied, called = GraphQLEndpoint.replied, GraphQLEndpoint.__call__
+
+    async def direct(*arguments: Any) -> object:
+        counted.direct += 1
+        return await replied(*arguments)
+
+    async def asgi(*arguments: Any) -> None:
+        counted.asgi += 1
+        await called(*arguments)
+
+    monkeypatch.setattr(GraphQLEndpoint, "replied", direct)
+    monkeypatch.setattr(GraphQLEndpoint, "__call__", asgi)
+    return counted
+
+
+REQUESTS = {
+    "an operation": request(asked("{ __typename }")),
+    "a page": request(asked(PAGE)),
+    "the newer media type": request(asked("{ __typename }"), "accept: application/graphql-response+json"),
+    "a mistake in the document": request(asked("{ nonsense }")),
+    "one that the newer type tells by its status": request(
+        asked("{ nonsense }"), "accept: application/graphql-response+json"
+    ),
+    "no type that there is": request(asked("{ __typename }"), "accept: text/csv"),
+    "no JSON": request(b"nonsense"),
+    "another type": request(b"{}", content_type="text/plain"),
+    "a token that is none": request(asked("{ __typename }"), "authorization: Bearer nonsense"),
+    "a connection that ends": request(asked("{ __typename }"), "connection: close"),
+    "an older protocol": request(asked("{ __typename }"), version="1.0"),
+    "too large a body": request(b" " * 2_000_000),
+    "a caller's trace": request(
+        asked("{ __typename }"), "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    ),
+    "an empty body": request(b""),
+    "headers that are too large": request(asked("{ __typename }"), f"x-large: {'x' * 20_000}"),
+    "odd headers": request(asked("{ __typename }"), "Accept-Encoding: identity", "ACCEPT: */*", "x-empty:"),
+}
+
+
+@pytest.mark.parametrize("what", REQUESTS)
+async def test_both_ways_answer_alike(client: Client, what: str) -> None:
+    raw = REQUESTS[what]
+    assert await answered(client, raw) == await answered(client, detoured(raw))
+
+
+async def test_which_requests_go_which_way(client: Client, ways: Ways) -> None:
+    raw = request(asked("{ __typename }"))
+    for one, way in (
+        (raw, (1, 0)),
+        (detoured(raw), (0, 1)),
+        (request(asked("{ __typename }"), "x-forwarded-for: 192.0.2.7"), (0, 1)),
+        (raw.replace(b"/graphql", b"/graphql?x"), (0, 1)),
+        (REQUESTS["too large a body"], (0, 1)),  # more than arrives at once
+    ):
+        await answered(client, one)
+        assert ways.since() == way, one[:100]
+    assert (await client.http.get("/graphql", params={"query": "{ __typename }"})).status_code == 403
+    assert ways.since() == (0, 1)
+
+
+async def test_batches_go_both_ways_alike(settings: Settings) -> None:
+    raw = request(b"[" + asked("{ __typename }") + b"," + asked("{ nonsense }") + b"]")
+    async with served(settings, batch_operations_max=5) as client:
+        short = await answered(client, raw)
+        assert short == await answered(client, detoured(raw))
+    assert [set(one) for one in orjson.loads(short[1])] == [{"data"}, {"errors"}]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, br", "identity", "br"])
+async def test_large_answers_are_compressed_on_both_ways(settings: Settings, encoding: str) -> None:
+    raw = request(asked("{ __schema { types { name description } } }"), f"accept-encoding: {encoding}")
+    async with served(settings, compress_bytes_min=500) as client:
+        short = await answered(client, raw)
+        assert short == await answered(client, detoured(raw))
+    assert ("content-encoding: gzip" in short[0]) == ("gzip" in encoding)
+    assert "vary: accept, authorization, Accept-Encoding" in short[0]
+    body = gzip.decompress(short[1]) if "gzip" in encoding else short[1]
+    assert orjson.loads(body)["data"]["__schema"]["types"]
+
+
+async def test_pages_of_other_origins_take_the_long_way(settings: Settings, ways: Ways) -> None:
+    async with served(settings, cors_origins="https://app.example") as client:
+        lines, _, _ = await answered(client, request(asked("{ __typename }"), "origin: https://app.example"))
+        assert "access-control-allow-origin: https://app.example" in lines
+        assert ways.since() == (0, 1)
+        await answered(client, request(asked("{ __typename }")))
+        assert ways.since() == (1, 0)
+
+
+async def test_signed_in_user_is_known_on_both_ways(client: Client, sign_up: SignUp) -> None:
+    ada = await sign_up("ada")
+    raw = request(asked("{ viewer { username } }"), f"authorization: Bearer {ada.token}")
+    short = await answered(client, raw)
+    assert orjson.loads(short[1]) == {"data": {"viewer": {"username": "ada"}}}
+    assert short == await answered(client, detoured(raw))
+
+
+@asynccontextmanager
+async def dripping(client: Client, parts: list[bytes]) -> AsyncIterator[asyncio.StreamReader]:
+    """Send a request in parts, each of which arrives on its own."""
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        yield reader
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("cuts", [(10,), (60,), (-1,), (-40, -3), (30, 70, -20, -5)])
+async def test_request_that_comes_in_parts_is_answered(client: Client, cuts: tuple[int, ...]) -> None:
+    raw = posted("{ __typename }")
+    places = [0, *(cut % len(raw) for cut in cuts), len(raw)]
+    parts = [raw[start:stop] for start, stop in pairwise(places)]
+    async with dripping(client, parts) as reader, asyncio.timeout(10):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert orjson.loads(await reader.readexactly(31)) == ALIVE
+
+
+async def test_chunked_bodies_go_the_short_way(client: Client, ways: Ways) -> None:
+    body = asked("{ __typename }")
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:7], body[7:])) + b"0\r\n\r\n"
+    head = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with sent(client, head + chunks) as reader, asyncio.timeout(10):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert orjson.loads(await reader.readexactly(31)) == ALIVE
+    assert ways.since() == (1, 0)
+
+
+@pytest.mark.parametrize("second", [posted("{ __typename }"), detoured(posted("{ __typename }"))])
+async def test_requests_behind_each_other_are_answered_in_their_order(client: Client, second: bytes) -> None:
+    first = request(asked("{ users(first: 1) { nodes { id } } }"))
+    async with sent(client, first + second + first) as reader, asyncio.timeout(10):
+        bodies = []
+        for _ in range(3):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            bodies.append(orjson.loads(await reader.readexactly(int(head.split("content-length: ")[1].split("\r")[0]))))
+    assert [list(body["data"]) for body in bodies] == [["users"], ["__typename"], ["users"]]
+
+
+async def test_quiet_connection_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        DirectHttpProtocol, "timeout_keep_alive", property(lambda _: 0.3, lambda *_: None), raising=False
+    )
+    async with sent(client, posted("{ __typename }")) as reader, asyncio.timeout(10):
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(31)
+        assert await reader.read() == b""
+
+
+async def test_connection_that_is_used_again_stays_open(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        DirectHttpProtocol, "timeout_keep_alive", property(lambda _: 0.4, lambda *_: None), raising=False
+    )
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    for _ in range(4):
+        writer.write(posted("{ __typename }"))
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(31)
+        await asyncio.sleep(0.2)
+    writer.close()
+
+
+async def test_mistake_of_our_own_ends_the_connection_and_is_logged(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(GraphQLEndpoint, "replied", failing)
+    with overheard() as log:
+        async with sent(client, posted("{ __typename }")) as reader, asyncio.timeout(10):
+            assert await reader.read() == b""
+    assert "a request was not answered" in log.text
+    monkeypatch.undo()
+    assert await is_alive(client)
+
+
+async def test_server_that_stops_waits_for_what_is_under_way(settings: Settings, database_url: str) -> None:
+    async def under_way() -> bool:
+        return any("Exchange.run" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+    async with locked(database_url, "posts"):
+        async with served(settings) as client:
+            url = client.http.base_url
+            reader, writer = await asyncio.open_connection(url.host, url.port)
+            writer.write(posted("{ posts { nodes { id } } }"))
+            await until(under_way, "the query")
+        # The server has stopped, and nothing is under way any more: it waited until the lock took too long.
+        assert not await under_way()
+        answer = await reader.read()
+        writer.close()
+    assert b"DATABASE_BUSY" in answer
+    assert b"connection: close" in answer
+
+
+async def test_exchange_tells_that_its_client_left() -> None:
+    exchange = Exchange(keep_alive=True)
+    waiting = asyncio.create_task(exchange.receive())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    exchange.message_event.set()
+    assert await waiting == {"type": "http.disconnect"}
