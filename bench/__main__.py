@@ -60,6 +60,7 @@ def main() -> None:
         asyncio.run(demand_right_balances(place))
     report.to_terminal(results, Console())
     if given.write:
+        given.write.mkdir(parents=True, exist_ok=True)
         (given.write / "results.md").write_text(report.markdown(results), encoding="utf-8")
         (given.write / "plot.svg").write_text(drawing.svg(results), encoding="utf-8")
         console.print(f"results.md and plot.svg are in {given.write}")

@@ -29,7 +29,6 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.cursors import Kind, Order, Term
@@ -37,7 +36,7 @@ from db.errors import Refusal, SignedOut
 from db.model import Model, created_at_column, identity_column
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, minor_unit_exponent
 from db.pages import Columns, KeysetList
-from db.statements import Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, Statement
 from db.users import VIEWER_ID, User
 from db.viewer import Audience, Viewer
 
@@ -122,7 +121,7 @@ async def _by_ids(
 
 @lru_cache
 def _accounts_by_ids(columns: Columns, audience: Audience, far_ends: bool) -> Statement:
-    ids = any_(bindparam("ids", type_=ARRAY(BigInteger)))
+    ids = any_(KEYS_ARRAY)
     visible = () if far_ends else _visible(audience)
     return Statement(select(*_project(columns, audience)).where(Account.id == ids, *visible))
 

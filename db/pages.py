@@ -24,6 +24,7 @@ from asyncpg import Record
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Integer,
     Select,
     SQLColumnExpression,
     and_,
@@ -39,14 +40,19 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.selectable import CompoundSelect, TableValuedAlias
 
 from db.cursors import Order, Term
-from db.statements import Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, Statement
 from db.viewer import Audience, Viewer
 
 STATEMENTS_KEPT_MAX = 512
+
+# How many rows a page's statement fetches: one more than the limit, which tells whether there is more, or some more
+# than that. The number stands in the text. As a parameter it would have PostgreSQL plan the statement anew at each
+# execution (see `db.statements.KEYS_ARRAY`), or for a tenth of the table; and each number is one more text to prepare.
+ROWS_FETCHED = (2, 4, 6, 11, 16, 21, 26, 31, 41, 51, 61, 76, 101)
+
 Columns = tuple[str, ...]
 Filter = Mapping[str, object]
 
@@ -61,23 +67,33 @@ class PageRequest(NamedTuple):
 
     @property
     def shape(self) -> "PageShape":
-        """What the SQL text depends on, the values aside."""
+        """What the SQL text of the page depends on, the values aside."""
+        wanted = self.limit + 1
+        rows = next((rows for rows in ROWS_FETCHED if rows >= wanted), wanted)
+        return PageShape(self.order, self.backward, self.position is not None, rows)
+
+    @property
+    def side(self) -> "PageShape":
+        """What the SQL text of a look behind the page depends on: how long the page is has no part in it."""
         return PageShape(self.order, self.backward, self.position is not None)
 
     def parameters(self) -> dict[str, object]:
-        """Return the values of the page's parameters; one row more than the limit tells whether there is more."""
-        parameters: dict[str, object] = {"page_limit": self.limit + 1}
-        if self.position is not None:
-            parameters |= {f"position_{index}": value for index, value in enumerate(self.position)}
-        return parameters
+        """Return the values of the page's parameters."""
+        position = self.position or ()
+        return {f"position_{index}": value for index, value in enumerate(position)}
 
 
 class PageShape(NamedTuple):
-    """The part of a `PageRequest` that decides the SQL text."""
+    """The part of a `PageRequest` that decides the SQL text.
+
+    Attributes:
+        rows: how many are fetched at most.
+    """
 
     order: Order
     backward: bool
     continues: bool
+    rows: int = 0
 
     def directed(self, *, opposite: bool = False) -> list[tuple[Term, bool]]:
         """Return the terms, each with whether it descends on the way of this page, or the other way."""
@@ -217,7 +233,7 @@ class KeysetList:
 
     async def behind(self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest) -> bool:
         """Say whether rows lie at the position of `request` or on the side of it that its page does not show."""
-        statement = _behind(self, viewer.audience, frozenset(given), request.shape)
+        statement = _behind(self, viewer.audience, frozenset(given), request.side)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         answer: bool = await reader.arranged(statement, values, _only_value)
         return answer
@@ -226,7 +242,7 @@ class KeysetList:
         self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest, parent_ids: Sequence[int]
     ) -> list[bool]:
         """As `behind`, for the list of each of `parent_ids`, in their order, by one statement."""
-        statement = _behind_by_parent(self, viewer.audience, frozenset(given), request.shape)
+        statement = _behind_by_parent(self, viewer.audience, frozenset(given), request.side)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         answers = await reader.keyed(statement, values, parent_ids, "id")
         return [answers[parent_id][1] for parent_id in parent_ids]
@@ -301,8 +317,7 @@ _PARENT_ID: ColumnElement[int] = literal_column("parents.id", BigInteger)
 
 def _parents() -> TableValuedAlias:
     """Return the parents of a batch as a table with the one column `id`, from the parameter `ids`."""
-    ids = bindparam("ids", type_=ARRAY(BigInteger))
-    return func.unnest(ids).table_valued(column("id", BigInteger), name="parents").render_derived(name="parents")
+    return func.unnest(KEYS_ARRAY).table_valued(column("id", BigInteger), name="parents").render_derived(name="parents")
 
 
 def _cut(rows: Select[Any], shape: PageShape) -> Select[Any]:
@@ -311,7 +326,7 @@ def _cut(rows: Select[Any], shape: PageShape) -> Select[Any]:
     if shape.continues:
         rows = rows.where(_beyond(directed, inclusive=False))
     ordering = [term.expression.desc() if descending else term.expression.asc() for term, descending in directed]
-    return rows.order_by(*ordering).limit(bindparam("page_limit", type_=BigInteger))
+    return rows.order_by(*ordering).limit(_limit(shape))
 
 
 def _arrays(page: Select[Any] | CompoundSelect[Any], columns: Columns) -> Select[Any]:
@@ -332,7 +347,11 @@ def _merged(parts: Sequence[Select[Any]], shape: PageShape) -> CompoundSelect[An
     ordering = [
         columns[term.name].desc() if descending else columns[term.name].asc() for term, descending in shape.directed()
     ]
-    return merged.order_by(*ordering).limit(bindparam("page_limit", type_=BigInteger))
+    return merged.order_by(*ordering).limit(_limit(shape))
+
+
+def _limit(shape: PageShape) -> ColumnElement[int]:
+    return literal_column(str(shape.rows), Integer)
 
 
 def _beyond(directed: Sequence[tuple[Term, bool]], *, inclusive: bool) -> ColumnElement[bool]:

@@ -41,7 +41,7 @@ from db.cursors import Kind, Order, Term
 from db.errors import Refusal
 from db.model import Model, created_at_column, identity_column
 from db.pages import Columns, KeysetList
-from db.statements import Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, Statement
 from db.users import VIEWER_ID, User, project_users
 from db.viewer import Audience, Viewer
 
@@ -160,7 +160,7 @@ async def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Se
 
 @lru_cache
 def _posts_by_ids(columns: Columns, audience: Audience) -> Statement:
-    ids = any_(bindparam("ids", type_=ARRAY(BigInteger)))
+    ids = any_(KEYS_ARRAY)
     return Statement(select(*_project(columns, audience)).where(Post.id == ids, *_joined(columns), *_visible(audience)))
 
 
@@ -216,9 +216,7 @@ _NEW_POST_TYPES: Mapping[str, TypeEngine[Any]] = {
 }
 
 
-_AUTHORS = Statement(
-    select(User.id).where(User.id == any_(bindparam("ids", type_=ARRAY(BigInteger))), User.role != "system")
-)
+_AUTHORS = Statement(select(User.id).where(User.id == any_(KEYS_ARRAY), User.role != "system"))
 
 
 async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence[NewPost]) -> list[int]:

@@ -33,14 +33,13 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from db.accounts import Account
 from db.errors import Refusal
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, AmountError, to_minor
 from db.pages import Columns
-from db.statements import Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, Statement
 from db.transactions import MEMO_LENGTH_MAX, IdempotencyKey, Transaction, project, transaction_by_key
 from db.users import VIEWER_ID, User
 from db.viewer import Audience, Viewer
@@ -214,7 +213,7 @@ def _lock_accounts(audience: Audience) -> Statement:
     return Statement(
         select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
         .where(
-            Account.id == any_(bindparam("ids", type_=ARRAY(BigInteger))),
+            Account.id == any_(KEYS_ARRAY),
             *(() if audience is Audience.ADMIN else (usable,)),
         )
         .order_by(Account.id)

@@ -27,14 +27,13 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.accounts import Account
 from db.cursors import Kind, Order, Term
 from db.model import Model, created_at_column, identity_column
 from db.pages import Columns, KeysetList
-from db.statements import Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, Statement
 from db.users import VIEWER_ID
 from db.viewer import Audience, Viewer
 
@@ -148,7 +147,7 @@ async def transactions_by_ids(
 
 @lru_cache
 def _transactions_by_ids(columns: Columns, audience: Audience) -> Statement:
-    ids = any_(bindparam("ids", type_=ARRAY(BigInteger)))
+    ids = any_(KEYS_ARRAY)
     return Statement(select(*project(columns, audience)).where(Transaction.id == ids, *_visible(audience)))
 
 

@@ -45,7 +45,7 @@ from db.cursors import Kind, Term
 from db.errors import Refusal
 from db.model import Model, created_at_column, identity_column
 from db.pages import Columns, KeysetList
-from db.statements import Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, Statement
 from db.viewer import Audience, Viewer
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ async def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Se
 
 @lru_cache
 def _users_by_ids(columns: Columns, audience: Audience) -> Statement:
-    ids = any_(bindparam("ids", type_=ARRAY(BigInteger)))
+    ids = any_(KEYS_ARRAY)
     return Statement(select(*_project(columns, audience)).where(User.id == ids))
 
 
@@ -199,7 +199,7 @@ async def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[i
 
 @lru_cache
 def _profiles_by_user_ids(columns: Columns) -> Statement:
-    ids = any_(bindparam("ids", type_=ARRAY(BigInteger)))
+    ids = any_(KEYS_ARRAY)
     return Statement(select(*(_PROFILE[name].label(name) for name in columns)).where(Profile.user_id == ids))
 
 

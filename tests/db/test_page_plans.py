@@ -89,6 +89,8 @@ async def test_deep_pages_by_author_are_ranges_of_an_index_without_a_sort(
     assert [len(page.rows) for page in pages] == [10, 10, 10]
     assert explaining.plan == [
         "Nested Loop",
+        "InitPlan 1",
+        "->  Result",
         "->  Function Scan on unnest parents",
         "->  Aggregate",
         "->  Limit",

@@ -4,7 +4,8 @@ No GraphQL, no framework, no ORM: a bare ASGI application that knows each case b
 prepared statement on one of eight held connections, and writes the answer. It is of Folio's own ground, Python with
 asyncpg on uvicorn, uvloop and httptools, so that what it does not reach no Python of this kind does.
 
-A statement gives columns as arrays where the rows of a parent belong together: a record with two arrays costs less than
+How long a page is stands in its statement as a number: with a parameter there, PostgreSQL plans it at each execution. A
+statement gives columns as arrays where the rows of a parent belong together: a record with two arrays costs less than
 ten records. Letting the database write the JSON was tried: what it takes from this process it adds to PostgreSQL.
 
 Whoever changes something is checked as Folio checks them: signature of the token, live session, right to the row. All
@@ -15,6 +16,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -27,17 +29,19 @@ SECRET = os.environ["BENCH_SECRET_KEY"]
 
 _POSTS_OF_USER = """(
     SELECT array_agg(p.id) AS ids, array_agg(p.title) AS titles FROM (
-        SELECT id, title FROM posts WHERE author_id = u.id AND published ORDER BY created_at DESC, id DESC LIMIT $2
+        SELECT id, title FROM posts WHERE author_id = u.id AND published
+        ORDER BY created_at DESC, id DESC LIMIT {each:d}
     ) p
 )"""
 _NEWEST = (
-    "SELECT id, title, author_id, created_at FROM posts WHERE published ORDER BY created_at DESC, id DESC LIMIT $1"
+    "SELECT id, title, author_id, created_at FROM posts WHERE published "
+    "ORDER BY created_at DESC, id DESC LIMIT {first:d}"
 )
 
 STATEMENTS = {
     "users_posts": f"""
         SELECT u.id, u.username, p.ids, p.titles
-        FROM (SELECT id, username, created_at FROM users ORDER BY created_at DESC, id DESC LIMIT $1) u
+        FROM (SELECT id, username, created_at FROM users ORDER BY created_at DESC, id DESC LIMIT {{first:d}}) u
         CROSS JOIN LATERAL {_POSTS_OF_USER} p ORDER BY u.created_at DESC, u.id DESC""",
     "post_author": """
         SELECT p.id, p.title, u.id, u.username FROM posts p JOIN users u ON u.id = p.author_id
@@ -100,19 +104,32 @@ BEGIN
 END $$
 """
 
-Prepared = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-_idle: "asyncio.LifoQueue[Prepared]" = asyncio.LifoQueue()
 
 
-async def _fetch(name: str, *values: object) -> list[Any]:
-    prepared = await _idle.get()
+@dataclass
+class Held:
+    """A connection, and what it has prepared: by the name of the case, and the lengths of its pages."""
+
+    connection: Any
+    prepared: dict[tuple[object, ...], Any] = field(default_factory=dict)
+
+
+_idle: "asyncio.LifoQueue[Held]" = asyncio.LifoQueue()
+
+
+async def _fetch(name: str, *values: object, **lengths: int) -> list[Any]:
+    held = await _idle.get()
     try:
-        rows: list[Any] = await prepared[name].fetch(*values)
+        key = (name, *lengths.values())
+        statement = held.prepared.get(key)
+        if statement is None:
+            statement = held.prepared[key] = await held.connection.prepare(STATEMENTS[name].format(**lengths))
+        rows: list[Any] = await statement.fetch(*values)
         return rows
     finally:
-        _idle.put_nowait(prepared)
+        _idle.put_nowait(held)
 
 
 def _titled(ids: list[int] | None, titles: list[str]) -> list[dict[str, Any]]:
@@ -120,7 +137,7 @@ def _titled(ids: list[int] | None, titles: list[str]) -> list[dict[str, Any]]:
 
 
 async def users_posts(values: Any, token: str) -> Any:
-    rows = await _fetch("users_posts", values["users"], values["posts"])
+    rows = await _fetch("users_posts", first=values["users"], each=values["posts"])
     return {"users": [{"id": i, "username": name, "posts": _titled(ids, titles)} for i, name, ids, titles in rows]}
 
 
@@ -133,7 +150,7 @@ async def post_author(values: Any, token: str) -> Any:
 
 
 async def posts_authors(values: Any, token: str) -> Any:
-    columns = (await _fetch("posts_authors", values["posts"]))[0]
+    columns = (await _fetch("posts_authors", first=values["posts"]))[0]
     return {
         "posts": [
             {"id": post, "title": title, "author": {"id": author, "username": name}}
@@ -143,7 +160,7 @@ async def posts_authors(values: Any, token: str) -> Any:
 
 
 async def three_levels(values: Any, token: str) -> Any:
-    rows = await _fetch("three_levels", values["posts"], values["each"])
+    rows = await _fetch("three_levels", first=values["posts"], each=values["each"])
     return {
         "posts": [
             {"id": post, "title": title, "author": {"id": author, "username": name, "posts": _titled(ids, titles)}}
@@ -220,7 +237,7 @@ async def _live(receive: Receive, send: Send) -> None:
     for _ in range(POOL_SIZE):
         connection = await asyncpg.connect(os.environ["BENCH_DATABASE_URL"], server_settings={"jit": "off"})
         await connection.execute(MOVE)
-        _idle.put_nowait({name: await connection.prepare(sql) for name, sql in STATEMENTS.items()})
+        _idle.put_nowait(Held(connection))
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
