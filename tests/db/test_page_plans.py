@@ -11,9 +11,10 @@ from db.cursors import Order
 from db.engine import Database
 from db.lanes import Driver
 from db.pages import PageRequest
-from db.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS
+from db.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS, posts_by_ids
 from db.statements import Reader, Statement
-from db.viewer import ANONYMOUS
+from db.users import users_by_ids
+from db.viewer import ANONYMOUS, Viewer
 from tests.db.listed_posts import (
     COLUMNS,
     INSTANTS,
@@ -45,6 +46,25 @@ async def explaining(database: Database, superuser: Driver, authors: list[int]) 
     await keep(database, some_posts(authors, 4000))
     await superuser.execute("ANALYZE posts")
     return Explaining(superuser)
+
+
+class Repeating(Reader):
+    """A reader that runs each statement many times, and counts how often PostgreSQL planned it for its arguments."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.planned: list[int] = []
+
+    async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        prepared = await self._driver.prepare(statement.sql)
+        arguments = statement.arguments(values)
+        answers = [await prepared.fetch(*arguments) for _ in range(12)]
+        self.planned.append(
+            await self._driver.fetchval(
+                "SELECT custom_plans FROM pg_prepared_statements WHERE name = $1", prepared.get_name()
+            )
+        )
+        return answers[-1]
 
 
 HALFWAY = (INSTANTS[0] + datetime.timedelta(minutes=500), 2000)
@@ -108,3 +128,31 @@ async def test_deep_page_in_mixed_directions_begins_at_its_first_term_in_the_ind
         "->  Index Scan Backward using ix_posts_created_at_id on posts",
         "Index Cond: (created_at <= ?)",
     ]
+
+
+@pytest.mark.parametrize("viewer", [ANONYMOUS, Viewer(7), ADMIN])
+async def test_reads_are_not_planned_at_each_execution(
+    explaining: Explaining, superuser: Driver, authors: list[int], viewer: Viewer
+) -> None:
+    # Five times at first, to compare (PostgreSQL's documentation of PREPARE); then by the one plan that is kept.
+    repeating = Repeating(superuser)
+    for request in (PageRequest(NEWEST_FIRST, 3), PageRequest(NEWEST_FIRST, 20, position=HALFWAY)):
+        await POSTS.page(repeating, viewer, COLUMNS, {}, request)
+        await POSTS.pages_by_parent(repeating, viewer, COLUMNS, {}, request, authors[:1])
+    await posts_by_ids(repeating, viewer, COLUMNS, [1])
+    await users_by_ids(repeating, viewer, ("id", "username"), authors[:1])
+    assert len(repeating.planned) == 6
+    assert max(repeating.planned) <= 5
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 9, 10, 29, 60, 99, 100, 150])
+async def test_page_has_its_length_however_many_rows_are_fetched(
+    database: Database, authors: list[int], limit: int
+) -> None:
+    await keep(database, some_posts(authors, 160))
+    whole = await POSTS.page(database, ADMIN, COLUMNS, {}, PageRequest(NEWEST_FIRST, 160))
+    assert (whole.size, whole.has_more) == (160, False)
+    forward = await POSTS.page(database, ADMIN, COLUMNS, {}, PageRequest(NEWEST_FIRST, limit))
+    backward = await POSTS.page(database, ADMIN, COLUMNS, {}, PageRequest(NEWEST_FIRST, limit, backward=True))
+    assert (ids(forward.rows), forward.size, forward.has_more) == (ids(whole.rows)[:limit], limit, True)
+    assert (ids(backward.rows), backward.size, backward.has_more) == (ids(whole.rows)[-limit:], limit, True)
