@@ -1,8 +1,9 @@
 """The arguments of a field, prepared when the plan is made so that little is left to do when it runs.
 
 Arguments whose values hold no variable and cannot be changed by whoever gets them are coerced once, for ever. An
-argument that is a variable, of a leaf type, is picked from the coerced variables. Where a field has any other, all of
-its arguments go graphql-core's and Strawberry's own way at every run: coercion, then conversion into input objects.
+argument that is a variable, of a leaf type, is picked from the coerced variables. Input objects and lists are made anew
+at each run, by what `graph.execution.inputs` prepares. Where a field has any other, all of its arguments go
+graphql-core's and Strawberry's own way at every run: coercion, then conversion into input objects.
 """
 
 import datetime
@@ -36,6 +37,8 @@ from strawberry.relay import GlobalID
 from strawberry.types.arguments import StrawberryArgument, convert_arguments
 from strawberry.types.base import StrawberryMaybe, StrawberryOptional
 from strawberry.types.field import StrawberryField
+
+from graph.execution.inputs import Maker, NotPlain, constant, prepared
 
 Arguments = Callable[[VariableValues, Any], dict[str, Any]]
 """Make the keyword arguments of a resolver from the variables and the `Info` of the field."""
@@ -83,6 +86,7 @@ class ArgumentPlanner:
         given = {argument.name.value: argument for argument in node.arguments or ()}
         fixed: dict[str, Any] = {}
         picks: list[tuple[str, str, bool]] = []
+        makers: list[tuple[str, Maker]] = []
         for name, argument in field.args.items():
             node_given = given.get(name)
             value = node_given.value if node_given is not None else None
@@ -98,9 +102,15 @@ class ArgumentPlanner:
                 continue
             constants = self._constants(name, argument, node_given, definition)
             if constants is None:
-                return whole
+                maker = self._maker(name, argument, node_given, definition)
+                if maker is None:
+                    return whole
+                made = self._resolver_name(name, argument, definition)
+                makers.append((made, maker))
+                constants = {made: None}
             fixed.update(constants)
-        return _fixed(fixed) if not picks else _picked(fixed, picks)
+        flat = _fixed(fixed) if not picks else _picked(fixed, picks)
+        return flat if not makers else _made(flat, makers, whole)
 
     def _converted(
         self,
@@ -135,6 +145,21 @@ class ArgumentPlanner:
         except (GraphQLError, TypeError, ValueError):
             return None  # an error of the field's, at every run
         return values if all(isinstance(value, _UNCHANGEABLE) for value in values.values()) else None
+
+    def _maker(
+        self, name: str, argument: GraphQLArgument, given: ArgumentNode | None, definition: StrawberryField | None
+    ) -> Maker | None:
+        """Return what makes the argument's value at each run, or None where it goes the long way."""
+        if given is None or definition is None:
+            return None
+        return prepared(given.value, argument.type, self._strawberry_argument(name, definition).type, self._literal)
+
+    def _literal(self, type_: Any, node: ValueNode) -> Maker | None:
+        argument = GraphQLArgument(type_)
+        constants = self._constants("value", argument, ArgumentNode(name=NameNode(value="value"), value=node), None)
+        if constants is None:
+            return None
+        return constant(constants["value"])
 
     def _passes_through(
         self, name: str, argument: GraphQLArgument, variable: str, definition: StrawberryField | None
@@ -197,6 +222,18 @@ def _picked(constants: dict[str, Any], picks: list[tuple[str, str, bool]]) -> Ar
         return values
 
     return picked
+
+
+def _made(flat: Arguments, makers: list[tuple[str, Maker]], whole: Arguments) -> Arguments:
+    def made(variables: VariableValues, info: Any) -> dict[str, Any]:
+        coerced = variables.coerced
+        try:
+            new = {name: maker(coerced) for name, maker in makers}
+        except NotPlain:
+            return whole(variables, info)
+        return {**flat(variables, info), **new}
+
+    return made
 
 
 def _has_variable(node: ValueNode) -> bool:

@@ -147,6 +147,14 @@ class Query:
         return repr((point, color, key))
 
     @strawberry.field
+    def changing(self, point: Point) -> str:
+        assert point.inner is not None
+        told = f"{point.x} {point.inner.y} {point.names}"
+        point.x, point.inner.y = 0, 0  # a resolver's arguments are its own
+        point.names.append("changed")
+        return told
+
+    @strawberry.field
     def things(self) -> list[Thing]:
         return [Cat(name="Tom", lives=9), Dog(name="Rex", barks=False), Rock(weight=1.5)]
 

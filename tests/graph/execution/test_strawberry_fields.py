@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from graphql import OperationDefinitionNode, parse
+from strawberry.types.arguments import convert_arguments
 
-from tests.graph.execution.comparing import both
+from graph.execution import Prepared
+from tests.graph.execution.comparing import Calls, both
 from tests.graph.execution.strawberry_schema import SCHEMA
 
 KEY = "6f1c2a52-5d2f-4a55-9d50-3a8f1f0f7d10"
@@ -12,6 +15,13 @@ KEY = "6f1c2a52-5d2f-4a55-9d50-3a8f1f0f7d10"
 
 async def answer(text: str, variables: dict[str, Any] | None = None, root: Any = None) -> dict[str, Any]:
     return await both(SCHEMA, text, variables, root=lambda: root)
+
+
+def prepared(text: str) -> Prepared:
+    document = parse(text)
+    operation = document.definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    return Prepared(SCHEMA, document, operation)
 
 
 async def test_resolver_gets_its_parent_and_its_own_info() -> None:
@@ -65,6 +75,63 @@ async def test_variables_within_input_objects_are_converted() -> None:
     text = "query ($x: Int, $c: Color) { told(point: {x: $x, inner: {color: $c}}, colors: [RED]) }"
     for given in ({}, {"x": 5, "c": "RED"}, {"x": None}, {"c": None}):
         await answer(text, given)
+
+
+PLAIN = """query ($x: Int, $y: Int, $c: Color) {
+    told(
+        points: [{x: $x}, {y: $y, inner: {color: $c}}, {x: 1, names: []}]
+        point: {names: ["b"], y: null, inner: {color: RED, inner: null}}
+    )
+}"""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"x": 1}, {"x": 1, "y": None, "c": "RED"}, {"x": None, "y": 2, "c": "GREEN"}, {"x": 5, "y": 6, "c": None}],
+)
+async def test_lists_of_input_objects_are_converted(given: dict[str, Any]) -> None:
+    await answer(PLAIN, given)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "point: {x: $x, names: $names}",  # a list out of a variable
+        "point: {maybe: $x}",  # a Some around it
+        "points: {x: $x}",  # one that stands for a list of it
+        "choice: {number: $x}",  # exactly one key
+        "point: {inner: {inner: {inner: {x: $x}}}}",
+    ],
+)
+async def test_what_is_not_plain_is_converted_too(written: str) -> None:
+    names = ", $names: [String!]" if "$names" in written else ""
+    text = f"query ($x: Int!{names}) {{ told({written}) }}"
+    await answer(text, {"x": 5, "names": ["a"]} if names else {"x": 5})
+
+
+async def test_plain_input_objects_do_not_go_strawberrys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "query ($x: Int!) { told(points: [{x: $x}], point: {y: 1, inner: {color: RED}}) }"
+    ready = prepared(text)
+    calls: list[object] = []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        calls.append(given)
+        return convert_arguments(*given, **named)
+
+    monkeypatch.setattr("graph.execution.arguments.convert_arguments", counted)
+    result = await ready.run({"x": 5}, Calls())
+    assert "Point(x=5," in repr(result.data)
+    calls.clear()
+    result = await ready.run({"x": 6}, Calls())
+    assert "Point(x=6," in repr(result.data)
+    assert calls == []
+
+
+async def test_each_run_has_input_objects_of_its_own() -> None:
+    text = "query ($x: Int!) { changing(point: {x: $x, inner: {y: 1}}) }"
+    ready = prepared(text)
+    answers = [(await ready.run({"x": 5}, Calls())).data for _ in range(2)]
+    assert answers == [{"changing": "5 1 []"}] * 2
 
 
 async def test_required_arguments_arrive() -> None:
