@@ -29,6 +29,17 @@ class Budget:
         self._turns_at = 0.0
         self._bought: dict[str, int] = {}
 
+    def covers(self, spender: str, cost: int, now: float) -> bool:
+        """Say whether what is bought already reaches for `cost` at the time `now`, so that it may be taken."""
+        if not self.per_minute:
+            return True
+        return self._turns_at - WINDOW_S <= now < self._turns_at and self._bought.get(spender, 0) >= cost
+
+    def take(self, spender: str, cost: int) -> None:
+        """Take `cost` from what is bought, which covers it."""
+        if self.per_minute:
+            self._bought[spender] -= cost
+
     def has(self, spender: str, cost: int) -> bool:
         """Say whether the budget reaches for `cost`."""
         if not self.per_minute:

@@ -37,7 +37,8 @@ from graph.http.requests import (
     queried,
 )
 from graph.limits import Price
-from graph.observing.observer import Observer, Watch
+from graph.observing.current import Observation
+from graph.observing.observer import Observer
 from graph.observing.traces import random_hex
 from graph.operations import Operation, Operations, RequestRefused, text_digest
 
@@ -54,7 +55,7 @@ class Call:
         address: where it came from; behind a trusted proxy, uvicorn has put the client's own address here.
         query_string: what stands behind the path.
         body: where it has come already; else it is still to be received.
-        watch: the operation that is under way.
+        seen: the observation of the operation that is under way.
         trace: the place of the last operation in its trace, as the client is told.
     """
 
@@ -65,7 +66,7 @@ class Call:
     address: str
     query_string: bytes = b""
     body: bytes | None = None
-    watch: Watch | None = None
+    seen: Observation | None = None
     trace: str | None = None
 
 
@@ -194,19 +195,19 @@ class GraphQLEndpoint:
 
     def _given_up(self, call: Call, status: int, error: GraphQLError, headers: dict[str, str]) -> Answer:
         """Return the answer that is this error alone, which ends the operation under way, where one is."""
-        watch = call.watch or self._watched(call, ANONYMOUS)
-        watch.seen.codes = _codes([error.formatted])
-        self._over(call, watch, status)
+        seen = call.seen or self._observed(call, ANONYMOUS)
+        seen.codes = _codes([error.formatted])
+        self._over(call, seen, status)
         return answers.errors_answer(status, JSON, [error], headers)
 
-    def _watched(self, call: Call, viewer: Viewer) -> Watch:
-        watch = call.watch = self._observer.begin(call.request_id, call.head.each(b"traceparent"), viewer.user_id)
-        call.trace = watch.seen.trace.told
-        return watch
+    def _observed(self, call: Call, viewer: Viewer) -> Observation:
+        seen = call.seen = self._observer.begin(call.request_id, call.head.each(b"traceparent"), viewer.user_id)
+        call.trace = seen.trace.told
+        return seen
 
-    def _over(self, call: Call, watch: Watch, status: int) -> None:
-        call.watch = None
-        self._observer.end(watch, status)
+    def _over(self, call: Call, seen: Observation, status: int) -> None:
+        call.seen = None
+        self._observer.end(seen, status)
 
     async def _get(self, call: Call) -> Answer:
         if call.method not in {"GET", "HEAD"}:
@@ -233,31 +234,30 @@ class GraphQLEndpoint:
     async def _run(
         self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str, *, queries_only: bool = False
     ) -> Answer:
-        watch = self._watched(call, viewer)
+        seen = self._observed(call, viewer)
         try:
-            operation = self._found(call, request, watch, viewer)
+            operation = self._found(call, request, seen, viewer)
             if queries_only and not operation.is_query:
                 raise HttpRefused(405, "METHOD_NOT_ALLOWED", "GET runs queries only; use POST", {"allow": "POST"})
             price = self._priced(call, operation, request, viewer)
-            watch.seen.cost = price.cost
+            seen.cost = price.cost
             self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
             content = await self._executed(call, operation, request, viewer)
         except RequestRefused as refused:
             answer = answers.refused(media_type, refused.errors)
-            watch.seen.codes = _codes([error.formatted for error in refused.errors])
-            self._over(call, watch, answer.status)
+            seen.codes = _codes([error.formatted for error in refused.errors])
+            self._over(call, seen, answer.status)
             return answer
-        watch.seen.ran = True
-        watch.seen.codes = _codes(content.get("errors", ()))
+        seen.ran = True
+        seen.codes = _codes(content.get("errors", ()))
         if request.extensions.get("cost") is True:
             content["extensions"] = {"cost": price.told()}
         answer = Answer(200, orjson.dumps(content), media_type)
-        self._over(call, watch, answer.status)
+        self._over(call, seen, answer.status)
         return answer
 
-    def _found(self, call: Call, request: GraphQLRequest, watch: Watch, viewer: Viewer) -> Operation:
+    def _found(self, call: Call, request: GraphQLRequest, seen: Observation, viewer: Viewer) -> Operation:
         text = self._text(request)
-        seen = watch.seen
         operation = self._operations.kept(text, request.operation_name)
         if operation is None:
             self.gate.demand_budget(user_id=viewer.user_id, address=call.address)

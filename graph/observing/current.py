@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from db.tally import Tally
 from graph.observing.traces import Trace
+
+if TYPE_CHECKING:  # an extra, and imported only where it is asked for
+    from graph.observing.tracing import OperationSpan
 
 BatchCounter = Callable[[str, int], None]
 BatchSpan = Callable[[str, int], AbstractContextManager[object]]
@@ -29,6 +33,8 @@ class Observation:
         total_ns: from the operation's start to its answer.
         on_batch: is told of each batch of a loader.
         batch_span: is entered around each batch of a loader.
+        span: the operation's, where it is traced.
+        tokens: put back what was observed in this context before.
     """
 
     request_id: str
@@ -47,6 +53,8 @@ class Observation:
     total_ns: int = 0
     on_batch: BatchCounter | None = None
     batch_span: BatchSpan | None = None
+    span: "OperationSpan | None" = None
+    tokens: "tuple[Token[Tally | None], Token[Observation | None]] | None" = None
 
 
 observation: ContextVar[Observation | None] = ContextVar("observation", default=None)

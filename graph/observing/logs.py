@@ -4,9 +4,10 @@ The fields of a message stand in `extra={"fields": {…}}`. A message without th
 text, and where it belongs to an operation, that operation's request and trace.
 
 The line of an operation goes a shorter way, `write`, where nobody listens but the handler below: no record is made, no
-frame looked at, and lines are collected for up to `FLUSH_AFTER_S` and written at once, for each writing is a system
-call. A warning, any other message and the end of the process write everything before it; only a process that is killed
-takes the lines of its last moment with it. Where anything else listens, logging does everything as it always does.
+frame looked at, and what is to be said is collected for up to `FLUSH_AFTER_S`. Then it is put into words and written at
+once, for each writing is a system call, and many lines after each other take less than each between other work. A
+warning, any other message and the end of the process write everything before it; only a process that is killed takes
+the lines of its last moment with it. Where anything else listens, logging does everything as it always does.
 """
 
 import asyncio
@@ -14,13 +15,16 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from graph.observing.current import observation
+
+Fields = Callable[[], Mapping[str, object]]
+"""What a message says beside its text; asked for once, when its line is made, a moment after it was logged."""
 
 FLUSH_AFTER_S = 0.05
 COLLECTED_MAX = 500
@@ -79,13 +83,13 @@ class LineHandler(logging.StreamHandler[Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._collected: list[bytes] = []
+        self._collected: list[tuple[float, int, str, str, Fields]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def collect(self, line: bytes) -> None:
-        """Take a line, which is written within FLUSH_AFTER_S, and before anything else is."""
+    def collect(self, level: int, logger: str, message: str, fields: Fields) -> None:
+        """Take a message, which is written within FLUSH_AFTER_S, and before anything else is."""
         collected = self._collected
-        collected.append(line)
+        collected.append((time.time(), level, logger, message, fields))
         if len(collected) >= COLLECTED_MAX:
             self.flush()
         elif len(collected) == 1:
@@ -108,8 +112,8 @@ class LineHandler(logging.StreamHandler[Any]):
             # As for any message: that nobody reads the log any more, or that it is closed, stops no operation.
             with contextlib.suppress(OSError, ValueError):
                 if collected:
-                    collected.append(b"")
-                    self.stream.write(b"\n".join(collected).decode())
+                    lines = [_json_line(*one) for one in collected]
+                    self.stream.write(b"\n".join([*lines, b""]).decode())
                 super().flush()
         finally:
             self.release()
@@ -121,15 +125,24 @@ def flush() -> None:
         handler.flush()
 
 
-def write(logger: logging.Logger, level: int, message: str, fields: Mapping[str, object]) -> None:
+def write(logger: logging.Logger, level: int, message: str, fields: Fields) -> None:
     """Log a message with fields, whose level is enabled, by the shortest way that serves all who listen."""
     handler = _only_listener(logger) if level < logging.WARNING else None
     if handler is None:
-        logger.log(level, message, extra={"fields": fields})
+        logger.log(level, message, extra={"fields": fields()})
         return
-    level_name = "info" if level == logging.INFO else logging.getLevelName(level).lower()
-    head = {"time": _instant(time.time()), "level": level_name, "logger": logger.name, "message": message}
-    handler.collect(orjson.dumps({**head, **fields}, default=str))
+    handler.collect(level, logger.name, message, fields)
+
+
+def _json_line(created: float, level: int, logger: str, message: str, fields: Fields) -> bytes:
+    content = {
+        "time": _instant(created),
+        "level": logging.getLevelName(level).lower(),
+        "logger": logger,
+        "message": message,
+        **fields(),
+    }
+    return orjson.dumps(content, default=str)
 
 
 def _only_listener(logger: logging.Logger) -> LineHandler | None:

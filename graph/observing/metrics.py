@@ -24,6 +24,7 @@ from graph.observing.current import Observation
 PAGE_MEDIA_TYPE = CONTENT_TYPE_LATEST
 NAMES_MAX = 200
 NAME_LENGTH_MAX = 64
+COUNTED_TOGETHER = 100
 OTHER, UNNAMED, UNKNOWN = "other", "unnamed", "none"
 
 _LAG_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
@@ -45,13 +46,25 @@ class Metrics:
             "folio_event_loop_lag_seconds", "How late the event loop was.", buckets=_LAG_SECONDS, registry=self.registry
         )
         self._names: set[str] = set()
+        self._over: list[Observation] = []
 
     def page(self) -> bytes:
         """Return everything in Prometheus's text format."""
+        self._count_all()
         return generate_latest(self.registry)
 
     def finished(self, seen: Observation) -> None:
-        """Count an operation that is over, or a request that never got as far as one."""
+        """Take an operation that is over, or a request that never got as far as one, to be counted with others."""
+        self._over.append(seen)
+        if len(self._over) >= COUNTED_TOGETHER:
+            self._count_all()
+
+    def _count_all(self) -> None:
+        over, self._over = self._over, []
+        for seen in over:
+            self._count(seen)
+
+    def _count(self, seen: Observation) -> None:
         self._operations.ended(self._label(seen), seen.kind or UNKNOWN, _ended(seen), seen.total_ns / 1e9)
         for code in seen.codes:
             self._errors.labels(code).inc()

@@ -8,8 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from contextvars import Token
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
@@ -25,20 +24,11 @@ from graph.observing.metrics import Metrics
 from graph.observing.traces import trace_of
 
 if TYPE_CHECKING:  # an extra, and imported only where it is asked for
-    from graph.observing.tracing import OperationSpan, Tracing
+    from graph.observing.tracing import Tracing
 
 logger = logging.getLogger("folio.operation")
 
 _SERVER_ERROR = 500
-
-
-@dataclass(slots=True)
-class Watch:
-    """An observation that is under way, and what is to be undone at its end."""
-
-    seen: Observation
-    tokens: tuple[Token[Tally | None], Token[Observation | None]] | None
-    span: "OperationSpan | None"
 
 
 class Observer:
@@ -62,7 +52,7 @@ class Observer:
             if self.tracing is not None:
                 await run_in_threadpool(self.tracing.close)
 
-    def begin(self, request_id: str, traceparents: Sequence[str], user_id: int | None = None) -> Watch:
+    def begin(self, request_id: str, traceparents: Sequence[str], user_id: int | None = None) -> Observation:
         """Start to observe an operation. Each `begin` is followed by its `end` in the same task."""
         trace = trace_of(traceparents)
         span = batch_span = None
@@ -76,23 +66,26 @@ class Observer:
         if self.metrics is not None:
             seen.on_batch = self.metrics.batch
         heard = self.metrics is not None or span is not None or logger.isEnabledFor(logging.INFO)
-        return Watch(seen, (tally.set(counts), observation.set(seen)) if heard else None, span)
+        if heard:
+            seen.tokens = (tally.set(counts), observation.set(seen))
+        seen.span = span
+        return seen
 
-    def end(self, watch: Watch, status: int) -> None:
+    def end(self, seen: Observation, status: int) -> None:
         """Tell everybody that the operation is over, answered with this HTTP status."""
-        seen = watch.seen
         seen.status = status
         seen.total_ns = time.perf_counter_ns() - seen.started_ns
-        if watch.tokens is not None:
-            tally.reset(watch.tokens[0])
-            observation.reset(watch.tokens[1])
-        if watch.span is not None:
-            watch.span.end(seen)
+        if seen.tokens is not None:
+            tally.reset(seen.tokens[0])
+            observation.reset(seen.tokens[1])
+            seen.tokens = None
+        if seen.span is not None:
+            seen.span.end(seen)
         if self.metrics is not None:
             self.metrics.finished(seen)
         level = logging.WARNING if status >= _SERVER_ERROR else logging.INFO
         if logger.isEnabledFor(level):
-            write(logger, level, "operation" if seen.kind else "refused", _line(seen))
+            write(logger, level, "operation" if seen.kind else "refused", partial(_line, seen))
 
 
 def _tracing(endpoint: str) -> "Tracing":

@@ -50,7 +50,7 @@ class _Listener(logging.Handler):
 
 async def test_line_is_written_a_moment_later() -> None:
     with alone() as handler:
-        write(logger, logging.INFO, "operation", {"cost": 1, "errors": []})
+        write(logger, logging.INFO, "operation", lambda: {"cost": 1, "errors": []})
         assert lines(handler) == []
         await asyncio.sleep(FLUSH_AFTER_S * 3)
         expected = {"time": "", "level": "info", "logger": "folio.operation", "message": "operation", "cost": 1}
@@ -59,9 +59,9 @@ async def test_line_is_written_a_moment_later() -> None:
 
 async def test_warning_is_written_at_once_and_after_what_came_before_it() -> None:
     with alone() as handler:
-        write(logger, logging.INFO, "operation", {})
-        write(logger, logging.WARNING, "operation", {"status": 500})
-        write(logger, logging.INFO, "operation", {})
+        write(logger, logging.INFO, "operation", dict)
+        write(logger, logging.WARNING, "operation", lambda: {"status": 500})
+        write(logger, logging.INFO, "operation", dict)
         logging.getLogger("another").info("text")
         levels = [(line["level"], line["message"]) for line in lines(handler)]
         assert levels == [("info", "operation"), ("warning", "operation"), ("info", "operation"), ("info", "text")]
@@ -72,7 +72,7 @@ async def test_another_listener_hears_each_line_at_once() -> None:
         heard: list[logging.LogRecord] = []
         other = _Listener(heard)
         logging.getLogger().addHandler(other)
-        write(logger, logging.INFO, "operation", {"cost": 1})
+        write(logger, logging.INFO, "operation", lambda: {"cost": 1})
         assert [(record.name, vars(record)["fields"]) for record in heard] == [("folio.operation", {"cost": 1})]
         assert len(lines(handler)) == 1
 
