@@ -80,6 +80,7 @@ class SharedReads:
         waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         batch.waiting.append(waiting)
         if len(batch.keys) >= KEYS_MAX:
+            queue.next = None
             self._send(kind, queue, batch)
         try:
             answer = await waiting
@@ -101,19 +102,16 @@ class SharedReads:
 
     def _opened(self, kind: Kind, queue: _Queue) -> _Batch:
         batch = _Batch()
-        loop = asyncio.get_running_loop()
         if queue.in_flight < IN_FLIGHT_MAX:
-            # Not at once: others may be ready to ask in this turn of the loop.
-            loop.call_soon(self._send, kind, queue, batch)
+            self._send(kind, queue, batch)
         else:
-            batch.timer = loop.call_later(HELD_BACK_MAX_S, self._send, kind, queue, batch)
+            batch.timer = asyncio.get_running_loop().call_later(HELD_BACK_MAX_S, self._send, kind, queue, batch)
         return batch
 
     def _send(self, kind: Kind, queue: _Queue, batch: _Batch) -> None:
+        """Send a batch in the next turn of the loop: others may be ready to join it in this one."""
         if batch.task is not None:
             return
-        if queue.next is batch:
-            queue.next = None
         if batch.timer is not None:
             batch.timer.cancel()
         queue.in_flight += 1
@@ -123,6 +121,8 @@ class SharedReads:
 
     async def _answer(self, kind: Kind, queue: _Queue, batch: _Batch) -> None:
         batch.is_running = True
+        if queue.next is batch:
+            queue.next = None
         started = time.perf_counter_ns()
         try:
             if not all(one.done() for one in batch.waiting):

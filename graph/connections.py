@@ -1,7 +1,7 @@
 """Connections, after the Relay cursor connections specification: arguments in, a page with its cursors out.
 
-`Connection[Post]` is the GraphQL type `PostConnection`. It holds a `Listing`: the rows that were fetched, and how to
-find out, only where it is asked, how many there are in all and whether there are any behind the page.
+`Connection[Post]` is the GraphQL type `PostConnection`. It holds the page that was fetched, and what was asked for: so
+it finds out, only where somebody wants to know, how many there are in all and whether there are any behind the page.
 """
 
 from collections.abc import Awaitable, Callable
@@ -105,68 +105,48 @@ class Asked(NamedTuple):
     wrap: Callable[[Row], Any]
 
 
-class Listing(Generic[T]):
-    """A fetched page with everything that a connection may be asked about it.
-
-    Attributes:
-        parent_id: whose list it is; None where it is nobody's.
-    """
-
-    __slots__ = ("asked", "page", "parent_id")
-
-    def __init__(self, asked: Asked, page: Page, parent_id: int | None) -> None:
-        self.asked = asked
-        self.page = page
-        self.parent_id = parent_id
-
-    def count(self) -> Awaitable[int]:
-        """Return how many rows the list has in all."""
-        context, of, given, _, _ = self.asked
-        if self.parent_id is None:
-            return context.loaders.count(of, given)
-        return context.loaders.count_by_parent(of, given).load(self.parent_id)
-
-    def has_behind(self) -> bool | Awaitable[bool]:
-        """Say whether there is more against the direction of paging. Without a cursor the page began at the end."""
-        context, of, given, request, _ = self.asked
-        if request.position is None:
-            return False
-        if self.parent_id is None:
-            return of.behind(context.reader, context.viewer, given, request)
-        return context.loaders.behind_by_parent(of, given, request).load(self.parent_id)
+def _has_behind(connection: "Connection[Any]") -> bool | Awaitable[bool]:
+    """Say whether there is more against the direction of paging. Without a cursor the page began at the end."""
+    context, of, given, request, _ = connection.asked
+    if request.position is None:
+        return False
+    if connection.parent_id is None:
+        return of.behind(context.reader, context.viewer, given, request)
+    return context.loaders.behind_by_parent(of, given, request).load(connection.parent_id)
 
 
 def _has_next_page(info: "PageInfo") -> bool | Awaitable[bool]:
-    return info.listing.has_behind() if info.listing.asked.request.backward else info.listing.page.has_more
+    connection = info.connection
+    return _has_behind(connection) if connection.asked.request.backward else connection.page.has_more
 
 
 def _has_previous_page(info: "PageInfo") -> bool | Awaitable[bool]:
-    return info.listing.page.has_more if info.listing.asked.request.backward else info.listing.has_behind()
+    connection = info.connection
+    return connection.page.has_more if connection.asked.request.backward else _has_behind(connection)
 
 
-def _start_cursor(info: "PageInfo") -> str | None:
-    page = info.listing.page
-    return info.listing.asked.request.order.cursor(page.row(0)) if page else None
-
-
-def _end_cursor(info: "PageInfo") -> str | None:
-    page = info.listing.page
-    return info.listing.asked.request.order.cursor(page.row(-1)) if page else None
+def _cursor_at(info: "PageInfo", index: int) -> str | None:
+    page = info.connection.page
+    return info.connection.asked.request.order.cursor(page.row(index)) if page else None
 
 
 @strawberry.type(description="Where a page lies in its list, after the Relay cursor connections specification.")
 class PageInfo:
     """The ends of one page."""
 
-    listing: strawberry.Private[Listing[Any]]
+    connection: strawberry.Private["Connection[Any]"]
 
     has_next_page: bool = derived(_has_next_page, "Whether the list goes on after this page.")
     has_previous_page: bool = derived(_has_previous_page, "Whether the list has anything before this page.")
     start_cursor: str | None = derived(
-        _start_cursor, "The cursor of the first edge; null where the page is empty.", reads_order=True
+        lambda info: _cursor_at(info, 0),
+        "The cursor of the first edge; null where the page is empty.",
+        reads_order=True,
     )
     end_cursor: str | None = derived(
-        _end_cursor, "The cursor of the last edge; null where the page is empty.", reads_order=True
+        lambda info: _cursor_at(info, -1),
+        "The cursor of the last edge; null where the page is empty.",
+        reads_order=True,
     )
 
 
@@ -187,27 +167,40 @@ class Edge(Generic[T]):
 
 
 def _edges(connection: "Connection[T]") -> list[Edge[T]]:
-    asked = connection.listing.asked
-    return [Edge(row=row, order=asked.request.order, wrap=asked.wrap) for row in connection.listing.page.rows]
+    asked = connection.asked
+    return [Edge(row=row, order=asked.request.order, wrap=asked.wrap) for row in connection.page.rows]
+
+
+def _count(connection: "Connection[Any]") -> Awaitable[int]:
+    context, of, given, _, _ = connection.asked
+    if connection.parent_id is None:
+        return context.loaders.count(of, given)
+    return context.loaders.count_by_parent(of, given).load(connection.parent_id)
 
 
 @strawberry.type(description="A page of a list; the list itself may be longer.")
 class Connection(Generic[T]):
-    """A fetched page of a list."""
+    """A fetched page of a list, with everything that may be asked about it.
 
-    listing: strawberry.Private[Listing[Any]]
+    Attributes:
+        parent_id: whose list it is; None where it is nobody's.
+    """
+
+    asked: strawberry.Private[Asked]
+    page: strawberry.Private[Page]
+    parent_id: strawberry.Private[int | None]
 
     edges: list[Edge[T]] = derived(_edges, "The page with the cursor of each place.")
     nodes: list[T] = derived_table(
-        attrgetter("listing.page"),
-        lambda connection: list(map(connection.listing.asked.wrap, connection.listing.page.rows)),
+        attrgetter("page"),
+        lambda connection: list(map(connection.asked.wrap, connection.page.rows)),
         "The page without cursors.",
     )
     page_info: PageInfo = derived(
-        lambda connection: PageInfo(listing=connection.listing), "Where the page lies in the list."
+        lambda connection: PageInfo(connection=connection), "Where the page lies in the list."
     )
     total_count: int = derived(
-        lambda connection: connection.listing.count(),
+        _count,
         "How many there are in the whole list; counted only where it is selected.",
         directives=[COUNT],
     )
@@ -229,7 +222,7 @@ async def whole_list(
     """Return one page of a list that belongs to nobody, with the columns that the selection needs of `row_type`."""
     context, columns = info.context, _page_columns(info, row_type, request.order)
     page = await of.page(context.reader, context.viewer, columns, given, request)
-    return Connection(listing=Listing(Asked(context, of, given, request, wrap), page, None))
+    return Connection(asked=Asked(context, of, given, request, wrap), page=page, parent_id=None)
 
 
 def list_of_parent(
@@ -245,7 +238,7 @@ def list_of_parent(
     asked = Asked(context, of, given, request, wrap)
 
     def connection(page: Page, parent_id: int) -> Connection[T]:
-        return Connection(listing=Listing(asked, page, parent_id))
+        return Connection(asked=asked, page=page, parent_id=parent_id)
 
     return Loading(context.loaders.page_by_parent(of, columns, given, request), connection)
 

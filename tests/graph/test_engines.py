@@ -58,4 +58,4 @@ async def test_an_operation_leaves_no_rows_to_the_cycle_collector(
         gc.set_debug(0)
         gc.enable()
         gc.garbage.clear()
-    assert left.isdisjoint({"Record", "Frame", "Loaders", "Context", "Listing"})
+    assert left.isdisjoint({"Record", "Frame", "Loaders", "Context", "Connection"})
