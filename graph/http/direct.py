@@ -97,12 +97,12 @@ class Exchange:
                 await protocol.flow.drain()
             if not self.disconnected:
                 self._write(door, protocol, reply)
-        except BaseException as error:
-            # The process stops and waits no longer; or this very code is wrong. Nothing that makes sense can be said.
-            if not isinstance(error, asyncio.CancelledError):
-                protocol.logger.exception("a request was not answered")
-            protocol.transport.close()
+        except asyncio.CancelledError:
+            protocol.transport.close()  # the process stops and waits no longer: nobody knows what has happened
             raise
+        except Exception:  # the endpoint answers its own errors, so it is this very code that is wrong
+            protocol.logger.exception("a request was not answered")
+            protocol.transport.close()
         finally:
             protocol.tasks.discard(self.task)
 

@@ -44,20 +44,24 @@ const schema = `
 `
 
 const NEWEST = 'created_at DESC, id DESC'
+// Behind a subquery, and lengths of pages (which GraphQL has checked to be integers) as numbers in the text: with either
+// as a plain parameter PostgreSQL plans the statement anew at each execution.
+const KEYS = '(SELECT $1::bigint[])::bigint[]'
 
 const resolvers = {
   Query: {
     users: (_, { first }) =>
-      run(pool, 'users', `SELECT id, username FROM users ORDER BY ${NEWEST} LIMIT $1`, [first]),
+      run(pool, `users ${first}`, `SELECT id, username FROM users ORDER BY ${NEWEST} LIMIT ${first}`, []),
     post: async (_, { id }) =>
       (await run(pool, 'post', 'SELECT id, title, author_id FROM posts WHERE id = $1 AND published', [id]))[0],
     posts: (_, { first }) =>
-      run(pool, 'posts', `SELECT id, title, author_id FROM posts WHERE published ORDER BY ${NEWEST} LIMIT $1`, [first]),
+      run(pool, `posts ${first}`,
+        `SELECT id, title, author_id FROM posts WHERE published ORDER BY ${NEWEST} LIMIT ${first}`, []),
     popularPosts: async (_, { first, viewsMin }) => {
       const [nodes, counted] = await Promise.all([
-        run(pool, 'popular',
-          'SELECT id, title, views FROM posts WHERE published AND views >= $1 ORDER BY views DESC, id DESC LIMIT $2',
-          [viewsMin, first]),
+        run(pool, `popular ${first}`,
+          `SELECT id, title, views FROM posts WHERE published AND views >= $1 ORDER BY views DESC, id DESC LIMIT ${first}`,
+          [viewsMin]),
         run(pool, 'counted', 'SELECT count(*) AS n FROM posts WHERE published AND views >= $1', [viewsMin])
       ])
       return { nodes, totalCount: counted[0].n }
@@ -82,7 +86,7 @@ const loaders = {
   Post: {
     author: async (queries) => {
       const ids = [...new Set(queries.map(({ obj }) => obj.author_id))]
-      const rows = await run(pool, 'authors', 'SELECT id, username FROM users WHERE id = ANY($1)', [ids])
+      const rows = await run(pool, 'authors', `SELECT id, username FROM users WHERE id = ANY(${KEYS})`, [ids])
       const byId = new Map(rows.map((row) => [row.id, row]))
       return queries.map(({ obj }) => byId.get(obj.author_id))
     }
@@ -91,10 +95,10 @@ const loaders = {
     posts: async (queries) => {
       const ids = [...new Set(queries.map(({ obj }) => obj.id))]
       const first = Math.max(...queries.map(({ params }) => params.first))
-      const rows = await run(pool, 'posts_of', `
-        SELECT p.id, p.title, p.author_id FROM unnest($1::bigint[]) AS a (id) CROSS JOIN LATERAL (
-          SELECT id, title, author_id FROM posts WHERE author_id = a.id AND published ORDER BY ${NEWEST} LIMIT $2
-        ) p`, [ids, first])
+      const rows = await run(pool, `posts_of ${first}`, `
+        SELECT p.id, p.title, p.author_id FROM unnest(${KEYS}) AS a (id) CROSS JOIN LATERAL (
+          SELECT id, title, author_id FROM posts WHERE author_id = a.id AND published ORDER BY ${NEWEST} LIMIT ${first}
+        ) p`, [ids])
       const byAuthor = new Map(ids.map((id) => [id, []]))
       for (const row of rows) byAuthor.get(row.author_id).push(row)
       return queries.map(({ obj, params }) => byAuthor.get(obj.id).slice(0, params.first))
