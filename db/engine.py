@@ -178,15 +178,11 @@ class Database(Reader):
             Refusal: `work` raised it, or violated a constraint that means something to the client.
             Unavailable: no connection, a timeout, or a conflict that outlasted the retries.
         """
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_RETRIED),
-            wait=wait_random_exponential(multiplier=0.01, max=RETRY_WAIT_MAX_S),
-            stop=stop_after_attempt(self.settings.write_attempts_max),
-            before_sleep=self._count_retry,
-            reraise=True,
-        )
         try:
-            return await retrying(self._write_once, work)
+            try:
+                return await self._write_once(work)  # nearly always enough
+            except _RETRIED as error:
+                return await self._retried(work, error)
         except asyncpg.IntegrityConstraintViolationError as error:
             refusal = refusal_for(error)
             if refusal is None:
@@ -194,6 +190,24 @@ class Database(Reader):
             raise refusal from error
         except _RETRIED as error:
             raise Unavailable("DATABASE_BUSY", "too many others write the same rows; try again shortly") from error
+
+    async def _retried(self, work: Callable[[Transaction], Awaitable[T]], error: Exception) -> T:
+        """Go on after the first attempt, which failed with `error`."""
+        failed: list[Exception] = [error]
+
+        async def attempt() -> T:
+            if failed:
+                raise failed.pop()
+            return await self._write_once(work)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_RETRIED),
+            wait=wait_random_exponential(multiplier=0.01, max=RETRY_WAIT_MAX_S),
+            stop=stop_after_attempt(self.settings.write_attempts_max),
+            before_sleep=self._count_retry,
+            reraise=True,
+        )
+        return await retrying(attempt)
 
     async def _write_once(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         async with self._lease("BEGIN") as lane:

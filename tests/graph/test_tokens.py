@@ -1,5 +1,6 @@
 """Access tokens: whoever did not get theirs from this server, for a session that lives, is told to sign in."""
 
+import asyncio
 import base64
 import time
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from typing import Any
 import jwt
 import pytest
 
+from db.settings import Settings
+from graph.tokens import TokenSigner
 from tests.conftest import SECRET_KEY
 from tests.graph.callers import Client, Person, SignUp
 
@@ -115,3 +118,18 @@ async def test_scheme_is_bearer_in_any_case_and_no_other(client: Client, claims:
 async def test_two_tokens_are_refused_even_if_both_are_good(client: Client, claims: dict[str, Any]) -> None:
     token = signed(claims)
     assert await refused(client, f"Bearer {token}", f"Bearer {token}")
+
+
+async def test_token_that_was_good_expires_all_the_same(settings: Settings) -> None:
+    signer = TokenSigner(settings.model_copy(update={"access_token_ttl_s": 1}))
+    token = signer.sign(7, 8).text
+    assert signer.read(token) == signer.read(token) == (7, 8)
+    await asyncio.sleep(1.1)
+    assert signer.read(token) is None
+
+
+def test_tokens_of_another_secret_stay_refused(settings: Settings) -> None:
+    signer = TokenSigner(settings)
+    forged = signed({"iss": "folio", "sub": "7", "sid": 8, "iat": 0, "exp": int(time.time()) + 60}, OTHER_KEY)
+    assert signer.read(signer.sign(7, 8).text) == (7, 8)
+    assert signer.read(forged) is signer.read(forged) is None
