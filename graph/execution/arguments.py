@@ -90,9 +90,7 @@ class ArgumentPlanner:
         for name, argument in field.args.items():
             node_given = given.get(name)
             value = node_given.value if node_given is not None else None
-            if isinstance(value, VariableNode):
-                if not self._passes_through(name, argument, value.name.value, definition):
-                    return whole
+            if isinstance(value, VariableNode) and self._passes_through(name, argument, value.name.value, definition):
                 picked = self._resolver_name(name, argument, definition)
                 constants = {} if is_required_argument(argument) else self._constants(name, argument, None, definition)
                 if constants is None:

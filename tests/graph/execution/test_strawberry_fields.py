@@ -1,5 +1,6 @@
 """Fields of a Strawberry schema without declarations: arguments, permissions, extensions, interfaces, generics."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -109,8 +110,19 @@ async def test_what_is_not_plain_is_converted_too(written: str) -> None:
     await answer(text, {"x": 5, "names": ["a"]} if names else {"x": 5})
 
 
-async def test_plain_input_objects_do_not_go_strawberrys_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "query ($x: Int!) { told(points: [{x: $x}], point: {y: 1, inner: {color: RED}}) }"
+@pytest.mark.parametrize(
+    ("text", "of"),
+    [
+        ("query ($x: Int!) { told(points: [{x: $x}], point: {y: 1, inner: {color: RED}}) }", lambda x: {"x": x}),
+        ("query ($p: Point) { told(point: $p, number: 1) }", lambda x: {"p": {"x": x, "inner": {"maybe": 1}}}),
+        ("query ($p: [Point!]) { told(points: $p) }", lambda x: {"p": [{"x": x, "names": ["a"]}, {"maybe": None}]}),
+        ("query ($p: Point) { told(point: {x: 1, inner: $p}) }", lambda x: {"p": {"x": x}}),
+    ],
+)
+async def test_plain_input_objects_do_not_go_strawberrys_way(
+    monkeypatch: pytest.MonkeyPatch, text: str, of: Callable[[int], dict[str, Any]]
+) -> None:
+    await answer(text, of(5))
     ready = prepared(text)
     calls: list[object] = []
 
@@ -119,12 +131,17 @@ async def test_plain_input_objects_do_not_go_strawberrys_way(monkeypatch: pytest
         return convert_arguments(*given, **named)
 
     monkeypatch.setattr("graph.execution.arguments.convert_arguments", counted)
-    result = await ready.run({"x": 5}, Calls())
+    result = await ready.run(of(5), Calls())
     assert "Point(x=5," in repr(result.data)
-    calls.clear()
-    result = await ready.run({"x": 6}, Calls())
+    calls.clear()  # the constants, once
+    result = await ready.run(of(6), Calls())
     assert "Point(x=6," in repr(result.data)
     assert calls == []
+
+
+@pytest.mark.parametrize("given", [{}, {"p": None}, {"p": {"maybe": None, "names": []}}, {"p": {"inner": None}}])
+async def test_whole_input_objects_of_variables_are_converted(given: dict[str, Any]) -> None:
+    await answer("query ($p: Point) { told(point: $p, points: [{inner: $p}]) }", given)
 
 
 async def test_each_run_has_input_objects_of_its_own() -> None:
