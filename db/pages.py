@@ -156,7 +156,7 @@ def _pages_arranged(columns: Columns, limit: int, backward: bool) -> Callable[[S
 
 
 def _page_of(columns: Columns, limit: int, backward: bool, arrays: list[Any]) -> Page:
-    """Make the page of the fetched `arrays`: the surplus row off, a backward page turned round."""
+    """Make the page of the fetched `arrays`: surplus rows off, a backward page turned round."""
     if arrays[0] is None:  # array_agg() of nothing
         return Page({name: [] for name in columns}, 0, has_more=False)
     count = len(arrays[0])

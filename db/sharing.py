@@ -80,7 +80,7 @@ class SharedReads:
         waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         batch.waiting.append(waiting)
         if len(batch.keys) >= KEYS_MAX:
-            queue.next = None
+            queue.next = None  # it is full: who comes now opens another
             self._send(kind, queue, batch)
         try:
             answer = await waiting

@@ -33,12 +33,10 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 from graphql.language import NonNullTypeNode
-from strawberry.relay import GlobalID
 from strawberry.types.arguments import StrawberryArgument, convert_arguments
-from strawberry.types.base import StrawberryMaybe, StrawberryOptional
 from strawberry.types.field import StrawberryField
 
-from graph.execution.inputs import Maker, NotPlain, constant, prepared
+from graph.execution.inputs import Maker, NotPlain, constant, is_wrapped, prepared
 
 Arguments = Callable[[VariableValues, Any], dict[str, Any]]
 """Make the keyword arguments of a resolver from the variables and the `Info` of the field."""
@@ -163,7 +161,7 @@ class ArgumentPlanner:
         self, name: str, argument: GraphQLArgument, variable: str, definition: StrawberryField | None
     ) -> bool:
         """Say whether the variable's coerced value is the argument's value as it stands."""
-        if definition is not None and _wraps(self._strawberry_argument(name, definition).type):
+        if definition is not None and is_wrapped(self._strawberry_argument(name, definition).type):
             return False
         type_ = argument.type
         if is_non_null_type(type_):
@@ -183,13 +181,6 @@ class ArgumentPlanner:
     def _strawberry_argument(self, name: str, definition: StrawberryField) -> StrawberryArgument:
         name_of = self._converter.config.name_converter.from_argument
         return next(one for one in definition.arguments if name_of(one) == name)
-
-
-def _wraps(type_: object) -> bool:
-    """Say whether Strawberry makes another object of a leaf of this type."""
-    while isinstance(type_, StrawberryOptional) and not isinstance(type_, StrawberryMaybe):  # which is one, too
-        type_ = type_.of_type
-    return isinstance(type_, StrawberryMaybe) or type_ is GlobalID
 
 
 def _none(variables: VariableValues, info: Any) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def prepared(node: ValueNode, type_: Any, python_type: Any, literal: Literal) ->
     if isinstance(node, VariableNode):
         conversion = converted(type_, python_type)
         maker = None if conversion is None else _variable(node.name.value, conversion)
-    elif isinstance(python_type, StrawberryMaybe) or python_type is GlobalID:
-        pass  # Strawberry makes another object of it
+    elif is_wrapped(python_type):
+        pass
     elif isinstance(node, NullValueNode):
         maker = constant(None)
     elif is_leaf_type(type_):
@@ -78,6 +78,12 @@ def prepared(node: ValueNode, type_: Any, python_type: Any, literal: Literal) ->
     elif isinstance(node, ObjectValueNode) and isinstance(type_, GraphQLInputObjectType):
         maker = _object(node, type_, literal)
     return maker
+
+
+def is_wrapped(python_type: Any) -> bool:
+    """Say whether Strawberry makes another object of a leaf of this type."""
+    python_type = _unwrapped(python_type)
+    return isinstance(python_type, StrawberryMaybe) or python_type is GlobalID
 
 
 def _unwrapped(python_type: Any) -> Any:
@@ -173,7 +179,7 @@ def converted(type_: Any, python_type: Any, known: dict[str, list[Conversion]] |
     known = {} if known is None else known
     python_type = _unwrapped(python_type)
     conversion: Conversion | None = None
-    if isinstance(python_type, StrawberryMaybe) or python_type is GlobalID:
+    if is_wrapped(python_type):
         pass
     elif is_leaf_type(type_):
         conversion = _as_it_is

@@ -42,11 +42,10 @@ class Budget:
 
     def has(self, spender: str, cost: int) -> bool:
         """Say whether the budget reaches for `cost`."""
-        if not self.per_minute:
+        if self.covers(spender, cost, time.time()):
             return True
         self._turn()
-        bought = self._bought.get(spender, 0)
-        return bought >= cost or self._windows.test(self._item, spender, cost=cost - bought)
+        return self._windows.test(self._item, spender, cost=cost - self._bought.get(spender, 0))
 
     def spend(self, spender: str, cost: int) -> None:
         """Take `cost` from the budget, of which then nothing may be left, but never less than nothing."""

@@ -62,6 +62,7 @@ class Exchange:
         keep_alive: whether the connection goes on after the answer.
         disconnected: whether the client has left.
         response_complete: whether the answer is written.
+        task: what runs it; set when it is made.
     """
 
     __slots__ = ("_event", "disconnected", "keep_alive", "response_complete", "task")
@@ -221,6 +222,8 @@ class DirectHttpProtocol(BoundedHttpProtocol):
     def _let_go(self) -> None:
         """Give a request that was held back to the application, with what has come of its body."""
         held, self._held = self._held, None
+        if self.transport.is_closing():
+            return  # its body was no HTTP, which has been said
         self._go_long()
         for part in held or ():
             super().on_body(part)

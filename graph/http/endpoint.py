@@ -97,19 +97,11 @@ class GraphQLEndpoint:
             scope.get("query_string", b""),
         )
         answer = await self._answer(call)
-        with_body = call.method != "HEAD"
-        if not self._is_varied(answer):
-            await answers.send_answer(send, answer, call.request_id, call.trace, with_body=with_body)
-            return
-        if not _takes_gzip(call):
-            varied = answers.varied_by_encoding(answer)
-            await answers.send_answer(send, varied, call.request_id, call.trace, with_body=with_body)
-            return
-
-        async def sent(scope: Scope, receive: Receive, send: Send) -> None:
-            await answers.send_answer(send, answer, call.request_id, call.trace, with_body=with_body)
-
-        await GZipMiddleware(sent, self._compress_min, COMPRESS_LEVEL)(scope, receive, send)
+        plain = self._plain(call, answer)
+        if plain is None:
+            await self._gzipped(call, answer)(scope, receive, send)
+        else:
+            await _sent(call, plain, send)
 
     async def replied(
         self, headers: list[tuple[bytes, bytes]], body: bytes, address: str | None, receive: Receive
@@ -120,29 +112,33 @@ class GraphQLEndpoint:
         """
         call = Call("POST", Head(headers), receive, random_hex(16), address or UNKNOWN_ADDRESS, b"", body)
         answer = await self._answer(call)
-        if not self._is_varied(answer):
-            return answers.reply(answer, call.request_id, call.trace)
-        if not _takes_gzip(call):
-            return answers.reply(answers.varied_by_encoding(answer), call.request_id, call.trace)
-        return await self._compressed(call, headers, answer)
-
-    def _is_varied(self, answer: Answer) -> bool:
-        """Say whether clients that take it get this answer compressed."""
-        return 0 < self._compress_min <= len(answer.body)
-
-    async def _compressed(self, call: Call, headers: list[tuple[bytes, bytes]], answer: Answer) -> Reply:
+        plain = self._plain(call, answer)
+        if plain is not None:
+            return answers.reply(plain, call.request_id, call.trace)
         sent: list[Message] = []
-
-        async def plain(scope: Scope, receive: Receive, send: Send) -> None:
-            await answers.send_answer(send, answer, call.request_id, call.trace, with_body=True)
 
         async def collect(message: Message) -> None:
             sent.append(message)
 
         scope = {"type": "http", "method": call.method, "headers": headers}
-        await GZipMiddleware(plain, self._compress_min, COMPRESS_LEVEL)(scope, call.receive, collect)
+        await self._gzipped(call, answer)(scope, receive, collect)
         start, *parts = sent
         return Reply(start["status"], header_lines(start["headers"]), b"".join([part["body"] for part in parts]))
+
+    def _plain(self, call: Call, answer: Answer) -> Answer | None:
+        """Return the answer as a client gets it uncompressed, or None where this one gets it compressed."""
+        if not 0 < self._compress_min <= len(answer.body):
+            return answer
+        takes_gzip = any(b"gzip" in one for one in call.head.raw(b"accept-encoding"))
+        return None if takes_gzip else answers.varied_by_encoding(answer)
+
+    def _gzipped(self, call: Call, answer: Answer) -> GZipMiddleware:
+        """Return an application that sends the answer compressed."""
+
+        async def sent(scope: Scope, receive: Receive, send: Send) -> None:
+            await _sent(call, answer, send)
+
+        return GZipMiddleware(sent, self._compress_min, COMPRESS_LEVEL)
 
     async def _answer(self, call: Call) -> Answer:
         gate = self.gate
@@ -320,8 +316,8 @@ class GraphQLEndpoint:
         )
 
 
-def _takes_gzip(call: Call) -> bool:
-    return any(b"gzip" in one for one in call.head.raw(b"accept-encoding"))
+async def _sent(call: Call, answer: Answer, send: Send) -> None:
+    await answers.send_answer(send, answer, call.request_id, call.trace, with_body=call.method != "HEAD")
 
 
 def _codes(errors: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -26,7 +26,8 @@ class Deadline(TimeLimit):
     __slots__ = ("_abandons", "_final", "_is_gone", "_receive", "_watcher")
 
     def __init__(self, timers: Timers, after_s: float, receive: Receive, *, abandon: bool) -> None:
-        super().__init__(timers, after_s)
+        super().__init__(timers)
+        self.after_s = after_s  # the timers are of its first while
         # A mutation is not abandoned: what it was sent for is to happen, and its answer can be asked for.
         self._abandons = abandon
         self._receive = receive
@@ -114,7 +115,7 @@ class Gate:
 
     def time_limit(self) -> TimeLimit:
         """Return a limit of as much time as an operation has, for what is waited for before it."""
-        return TimeLimit(self._body_timers, self._deadline_s)
+        return TimeLimit(self._body_timers)
 
     def deadline(self, receive: Receive, *, abandon: bool) -> Deadline:
         """Return the limit of an operation, which ends too, where it may be abandoned, when its client has left."""

@@ -54,9 +54,9 @@ class TimeLimit:
 
     _task: asyncio.Task[object]
 
-    def __init__(self, timers: Timers, after_s: float) -> None:
+    def __init__(self, timers: Timers) -> None:
         self._timers = timers
-        self.after_s = after_s
+        self.after_s = timers.after_s
         self._is_over = False
 
     def __enter__(self) -> Self:

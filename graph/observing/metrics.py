@@ -24,6 +24,7 @@ from graph.observing.current import Observation
 PAGE_MEDIA_TYPE = CONTENT_TYPE_LATEST
 NAMES_MAX = 200
 NAME_LENGTH_MAX = 64
+# Many after each other take less than each between other work; the page is made when all are counted.
 COUNTED_TOGETHER = 100
 OTHER, UNNAMED, UNKNOWN = "other", "unnamed", "none"
 

@@ -287,3 +287,10 @@ async def test_exchange_tells_that_its_client_left() -> None:
     assert not waiting.done()
     exchange.message_event.set()
     assert await waiting == {"type": "http.disconnect"}
+
+
+async def test_request_that_breaks_off_into_no_http_is_not_begun(client: Client, ways: Ways) -> None:
+    head = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with sent(client, head + b"no length\r\n") as reader, asyncio.timeout(10):
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert ways.since() == (0, 0)
