@@ -35,6 +35,12 @@ class Point:
     maybe: strawberry.Maybe[int | None]
 
 
+@strawberry.input
+class Bare:
+    word: str | None
+    other: str | None
+
+
 @strawberry.input(one_of=True)
 class Choice:
     number: strawberry.Maybe[int]
@@ -145,6 +151,10 @@ class Query:
     @strawberry.field
     def needed(self, point: Point, color: Color, key: strawberry.ID) -> str:
         return repr((point, color, key))
+
+    @strawberry.field
+    def bare(self, given: Bare) -> str:
+        return repr(given)
 
     @strawberry.field
     def changing(self, point: Point) -> str:

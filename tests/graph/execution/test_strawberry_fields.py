@@ -151,6 +151,20 @@ async def test_each_run_has_input_objects_of_its_own() -> None:
     assert answers == [{"changing": "5 1 []"}] * 2
 
 
+async def test_default_of_a_variable_is_changed_by_nobody() -> None:
+    text = 'query ($n: [String!]! = ["a"]) { changing(point: {x: 5, names: $n, inner: {y: 1}}) }'
+    ready = prepared(text)
+    answers = [(await ready.run({}, Calls())).data for _ in range(2)]
+    assert answers == [{"changing": "5 1 ['a']"}] * 2
+
+
+@pytest.mark.parametrize("given", ["{}", "{word: $w}", "{other: $w}", "$b"])
+async def test_fields_without_a_default_are_null_where_they_are_not_given(given: str) -> None:
+    declared = "$b: Bare!" if given == "$b" else "$w: String" if "$w" in given else ""
+    text = f"query {f'({declared})' if declared else ''} {{ bare(given: {given}) }}"
+    await answer(text, {"w": "x"} if "$w" in given else {"b": {"other": "x"}} if given == "$b" else {})
+
+
 async def test_required_arguments_arrive() -> None:
     text = "query ($p: Point!, $c: Color!, $k: ID!) { needed(point: $p, color: $c, key: $k) }"
     result = await answer(text, {"p": {"names": ["n"]}, "c": "RED", "k": 5})
