@@ -262,10 +262,11 @@ async def test_mistake_of_our_own_ends_the_connection_and_is_logged(
     assert await is_alive(client)
 
 
-async def test_server_that_stops_waits_for_what_is_under_way(settings: Settings, database_url: str) -> None:
-    async def under_way() -> bool:
-        return any("Exchange.run" in repr(task.get_coro()) for task in asyncio.all_tasks())
+async def under_way() -> bool:
+    return any("Exchange.run" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
+
+async def test_server_that_stops_waits_for_what_is_under_way(settings: Settings, database_url: str) -> None:
     async with locked(database_url, "posts"):
         async with served(settings) as client:
             url = client.http.base_url
@@ -278,6 +279,37 @@ async def test_server_that_stops_waits_for_what_is_under_way(settings: Settings,
         writer.close()
     assert b"DATABASE_BUSY" in answer
     assert b"connection: close" in answer
+
+
+async def test_server_that_stops_waits_for_a_change_whose_client_left(
+    settings: Settings, database_url: str, sign_up: SignUp
+) -> None:
+    ada = await sign_up("ada")
+    change = 'mutation { createPost(input: {title: "t", content: "c"}) { userErrors { code } } }'
+    with overheard() as log:
+        async with locked(database_url, "posts"), served(settings) as client, sent(client, posted(change, by=ada)):
+            await until(under_way, "the change")
+        # The client has left and the server has stopped: what was under way has ended by itself.
+        assert [line["errors"] for line in log.operations if line["kind"] == "mutation"] == [["DATABASE_BUSY"]]
+
+
+async def test_connection_stays_open_while_an_operation_takes_its_time(
+    client: Client, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        DirectHttpProtocol, "timeout_keep_alive", property(lambda _: 0.3, lambda *_: None), raising=False
+    )
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(posted("{ __typename }"))
+    await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(31)
+    async with locked(database_url, "posts"):
+        writer.write(posted("{ posts { nodes { id } } }"))
+        await asyncio.sleep(0.8)
+    async with asyncio.timeout(10):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+    writer.close()
 
 
 async def test_exchange_tells_that_its_client_left() -> None:
