@@ -33,9 +33,10 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.cursors import Kind, Order, Term
 from db.errors import Refusal, SignedOut
+from db.keyset_lists import KeysetList
 from db.model import Model, created_at_column, identity_column
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, minor_unit_exponent
-from db.pages import Columns, KeysetList
+from db.pages import Columns
 from db.statements import KEYS_ARRAY, Reader, Statement
 from db.users import VIEWER_ID, User
 from db.viewer import Audience, Viewer

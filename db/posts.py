@@ -39,8 +39,9 @@ from sqlalchemy.types import TypeEngine
 
 from db.cursors import Kind, Order, Term
 from db.errors import Refusal
+from db.keyset_lists import KeysetList
 from db.model import Model, created_at_column, identity_column
-from db.pages import Columns, KeysetList
+from db.pages import Columns
 from db.statements import KEYS_ARRAY, Reader, Statement
 from db.users import VIEWER_ID, User, project_users
 from db.viewer import Audience, Viewer

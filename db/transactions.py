@@ -31,8 +31,9 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.accounts import Account
 from db.cursors import Kind, Order, Term
+from db.keyset_lists import KeysetList
 from db.model import Model, created_at_column, identity_column
-from db.pages import Columns, KeysetList
+from db.pages import Columns
 from db.statements import KEYS_ARRAY, Reader, Statement
 from db.users import VIEWER_ID
 from db.viewer import Audience, Viewer

@@ -43,8 +43,9 @@ from sqlalchemy.types import TypeEngine
 
 from db.cursors import Kind, Term
 from db.errors import Refusal
+from db.keyset_lists import KeysetList
 from db.model import Model, created_at_column, identity_column
-from db.pages import Columns, KeysetList
+from db.pages import Columns
 from db.statements import KEYS_ARRAY, Reader, Statement
 from db.viewer import Audience, Viewer
 

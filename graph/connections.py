@@ -13,7 +13,8 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 import strawberry
 
 from db.cursors import CursorError, Order, Term
-from db.pages import Columns, Filter, KeysetList, Page, PageRequest
+from db.keyset_lists import KeysetList
+from db.pages import Columns, Filter, Page, PageRequest
 from db.statements import Row
 from graph.context import Context, Info
 from graph.cost import COUNT

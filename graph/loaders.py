@@ -14,7 +14,8 @@ from aiodataloader import DataLoader
 from asyncpg import Record
 
 from db.accounts import accounts_by_ids, far_ends_by_ids
-from db.pages import Columns, Filter, KeysetList, Page, PageRequest
+from db.keyset_lists import KeysetList
+from db.pages import Columns, Filter, Page, PageRequest
 from db.posts import posts_by_ids
 from db.statements import Reader
 from db.transactions import transactions_by_ids
