@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 RETRY_WAIT_MAX_S = 0.5
 
 T = TypeVar("T")
+Run = Callable[[Lane, str, Sequence[object]], Awaitable[Sequence[Record]]]
 _RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _BROKEN = (
     asyncpg.PostgresConnectionError,
@@ -112,7 +113,7 @@ class Database(Reader):
         self.engine = _create_engine(settings)
         _count_pool_events(self.engine, self.counters)
         self.lanes = Lanes(settings, self._connection)
-        self._shared = SharedReads(self.fetch)
+        self._shared = SharedReads(self._fetch_uncounted)
 
     async def close(self) -> None:
         """Close every pooled connection."""
@@ -125,11 +126,18 @@ class Database(Reader):
         Raises:
             Unavailable: no connection was free or could be made, or the statement ran into a timeout.
         """
+        return await self._read(statement, values, fetched)
+
+    async def _fetch_uncounted(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        """As `fetch`, of which the tally hears from elsewhere."""
+        return await self._read(statement, values, Lane.fetch)
+
+    async def _read(self, statement: Statement, values: Mapping[str, object], run: Run) -> Sequence[Record]:
         try:
-            return await self._fetch_once(statement, values)
+            return await self._read_once(statement, values, run)
         except _ConnectionLostError as error:
             logger.warning("a connection broke during a read, which is asked once more: %s", error.__cause__)
-        return await self._fetch_once(statement, values)
+        return await self._read_once(statement, values, run)
 
     def arranged(
         self,
@@ -141,12 +149,12 @@ class Database(Reader):
         """As `db.statements.Reader` says; concurrent calls share one statement, see `db.sharing`."""
         return self._shared.arranged(statement, values, keys, arrange)
 
-    async def _fetch_once(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+    async def _read_once(self, statement: Statement, values: Mapping[str, object], run: Run) -> Sequence[Record]:
         lanes = self.lanes
         lane = lanes.take_idle() or await lanes.take()
         try:
             self.counters.statements += 1
-            return await fetched(lane, statement.sql, statement.arguments(values))
+            return await run(lane, statement.sql, statement.arguments(values))
         except Exception as error:
             worded = _worded(error, lane)
             if worded is error:

@@ -3,13 +3,14 @@
 A page is the rows after (or before) a position in a total order, so that rows inserted or deleted elsewhere never
 shift it, and page 10,000 costs what page 1 costs: the position is found in the index. The method is described in
 Markus Winand, "SQL Performance Explained", chapter on partial results ("the seek method"). The statements are in
-`db.keyset_lists`.
+`db.list_statements`.
 
 A page travels as one record of arrays, one for each column: to decode and to hand on, four arrays of a hundred values
 are much less than a hundred records of four.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from db.cursors import Order, Term
@@ -34,8 +35,8 @@ class PageRequest(NamedTuple):
     @property
     def shape(self) -> "PageShape":
         """What the SQL text of the page depends on, the values aside."""
-        wanted = self.limit + 1
-        rows = next((rows for rows in ROWS_FETCHED if rows >= wanted), wanted)
+        place = bisect_left(ROWS_FETCHED, self.limit + 1)
+        rows = ROWS_FETCHED[place] if place < len(ROWS_FETCHED) else self.limit + 1
         return PageShape(self.order, self.backward, self.position is not None, rows)
 
     @property
@@ -73,14 +74,23 @@ class Page:
         columns: the values of each column.
         size: how many rows there are, at most `limit`.
         has_more: whether rows follow in the direction of paging.
+        nested: for each list that was read along for each of the rows, the page of each parent, by its id.
     """
 
-    __slots__ = ("columns", "has_more", "size")
+    __slots__ = ("columns", "has_more", "nested", "size")
 
-    def __init__(self, columns: Mapping[str, list[Any]], size: int, *, has_more: bool) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, list[Any]],
+        size: int,
+        *,
+        has_more: bool,
+        nested: "Sequence[Mapping[int, Page]]" = (),
+    ) -> None:
         self.columns = columns
         self.size = size
         self.has_more = has_more
+        self.nested = nested
 
     def __len__(self) -> int:
         return self.size

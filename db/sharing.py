@@ -6,6 +6,10 @@ statement with the same other values (the viewer's id among them, where the stat
 same for all that share), become one call with all their keys. Calls that do not differ at all, such as those for the
 first page of a list that everybody looks at, become one likewise.
 
+One of those who share, the *leader*, runs the statement as part of its own work and gives the others the rows: a task
+for each statement would be a good part of what the statement costs. A leader that is cancelled hands on the lead, and
+the statement is run anew for those who are left.
+
 What is shared is what has not been sent yet. Nobody is given rows that were read before they asked, so that everyone
 sees their own writes. Calls that come while `IN_FLIGHT_MAX` statements of their kind are under way wait for one to
 end, but not longer than `HELD_BACK_MAX_S`.
@@ -14,7 +18,6 @@ end, but not longer than `HELD_BACK_MAX_S`.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Sized
-from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,17 +34,29 @@ Fetch = Callable[[Statement, Mapping[str, object]], Awaitable[Sequence[Record]]]
 Arrange = Callable[[Sequence[Record]], Any]
 Kind = tuple[Statement, Arrange, tuple[object, ...]]
 
+_LEAD = object()
+"""What a call is told, instead of an answer, that is to run the statement itself."""
+
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """Calls that will be one statement, or are."""
+    """Calls that will be one statement, or are.
+
+    Attributes:
+        waiting: the calls without the leader.
+        is_led: whether a leader was found, now or before.
+    """
 
     keys: dict[int, None] = field(default_factory=dict)
     waiting: list[asyncio.Future[Any]] = field(default_factory=list)
-    task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
-    is_running: bool = False
+    is_led: bool = False
     elapsed_ns: int = 0
+
+    @property
+    def open(self) -> list[asyncio.Future[Any]]:
+        """Those who still wait."""
+        return [one for one in self.waiting if not one.done()]
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +68,7 @@ class _Queue:
 
 
 class SharedReads:
-    """The calls of one process."""
+    """The calls of one process. `fetch` counts nothing: who shares a statement counts it as its own."""
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
@@ -74,22 +89,18 @@ class SharedReads:
         if queue is None:
             queue = self._queues[kind] = _Queue()
         batch = queue.next
+        leads = False
         if batch is None:
-            batch = queue.next = self._opened(kind, queue)
+            batch = queue.next = _Batch()
+            if queue.in_flight < IN_FLIGHT_MAX:
+                leads = batch.is_led = True
+                queue.in_flight += 1
+            else:
+                loop = asyncio.get_running_loop()
+                batch.timer = loop.call_later(HELD_BACK_MAX_S, self._find_leader, kind, queue, batch)
         batch.keys.update(dict.fromkeys(keys))
-        waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        batch.waiting.append(waiting)
-        if len(batch.keys) >= KEYS_MAX:
-            queue.next = None  # it is full: who comes now opens another
-            self._send(kind, queue, batch)
         try:
-            answer = await waiting
-        except asyncio.CancelledError:
-            # The last one to leave ends the statement. A task that has not begun sees for itself that nobody waits: one
-            # cancelled before its first step would never run what takes it off the queue.
-            if batch.is_running and batch.task is not None and all(one.done() for one in batch.waiting):
-                batch.task.cancel()
-            raise
+            answer = await (self._led(kind, queue, batch) if leads else self._awaited(kind, queue, batch))
         except Exception as error:
             current = tally.get()
             if current is not None:
@@ -100,53 +111,83 @@ class SharedReads:
             current.add(statement.sql, _found(answer, keys), batch.elapsed_ns)
         return answer
 
-    def _opened(self, kind: Kind, queue: _Queue) -> _Batch:
-        batch = _Batch()
-        if queue.in_flight < IN_FLIGHT_MAX:
-            self._send(kind, queue, batch)
-        else:
-            batch.timer = asyncio.get_running_loop().call_later(HELD_BACK_MAX_S, self._send, kind, queue, batch)
-        return batch
+    async def _led(self, kind: Kind, queue: _Queue, batch: _Batch) -> Any:
+        """Run the statement in the next turn of the loop: others may be ready to join it in this one."""
+        if len(batch.keys) >= KEYS_MAX:
+            queue.next = None  # it is full: who comes now opens another
+        try:
+            await asyncio.sleep(0)
+        except BaseException:
+            self._hand_on(kind, queue, batch)
+            raise
+        return await self._run(kind, queue, batch)
 
-    def _send(self, kind: Kind, queue: _Queue, batch: _Batch) -> None:
-        """Send a batch in the next turn of the loop: others may be ready to join it in this one."""
-        if batch.task is not None:
+    async def _awaited(self, kind: Kind, queue: _Queue, batch: _Batch) -> Any:
+        """Wait for the leader's answer, or until this call is to be the leader."""
+        waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        batch.waiting.append(waiting)
+        if len(batch.keys) >= KEYS_MAX and queue.next is batch:
+            queue.next = None  # likewise
+            self._find_leader(kind, queue, batch)
+        try:
+            answer = await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled() and not waiting.exception() and waiting.result() is _LEAD:
+                self._hand_on(kind, queue, batch)  # it was told in the same turn in which it was cancelled
+            raise
+        return await self._run(kind, queue, batch) if answer is _LEAD else answer
+
+    async def _run(self, kind: Kind, queue: _Queue, batch: _Batch) -> Any:
+        """Run the statement as its leader, and give the answer to the others."""
+        if queue.next is batch:
+            queue.next = None
+        statement, arrange, given = kind
+        values = dict(zip(statement.parameters_but_keys, given, strict=True))
+        values[KEYS] = list(batch.keys)
+        started = time.perf_counter_ns()
+        try:
+            answer = arrange(await self._fetch(statement, values))
+        except Exception as error:
+            batch.elapsed_ns = time.perf_counter_ns() - started
+            for one in batch.open:
+                one.set_exception(error)
+            self._end(kind, queue)
+            raise
+        except BaseException:  # the leader's end, not the statement's
+            self._hand_on(kind, queue, batch)
+            raise
+        batch.elapsed_ns = time.perf_counter_ns() - started
+        for one in batch.open:
+            one.set_result(answer)
+        self._end(kind, queue)
+        return answer
+
+    def _find_leader(self, kind: Kind, queue: _Queue, batch: _Batch) -> None:
+        """Have one of the calls of a batch run its statement, unless one does already."""
+        if batch.is_led:
             return
         if batch.timer is not None:
             batch.timer.cancel()
+        batch.is_led = True
         queue.in_flight += 1
-        # In a context of its own: the statement belongs to no one of those who share it.
-        loop = asyncio.get_running_loop()
-        batch.task = loop.create_task(self._answer(kind, queue, batch), context=Context())
+        self._hand_on(kind, queue, batch)
 
-    async def _answer(self, kind: Kind, queue: _Queue, batch: _Batch) -> None:
-        batch.is_running = True
+    def _hand_on(self, kind: Kind, queue: _Queue, batch: _Batch) -> None:
+        """Let another call of the batch lead; where nobody waits any more, nothing is asked."""
+        for one in batch.open:
+            one.set_result(_LEAD)
+            return
         if queue.next is batch:
             queue.next = None
-        started = time.perf_counter_ns()
-        try:
-            if not all(one.done() for one in batch.waiting):
-                answer = await self._arranged(kind, batch)
-                batch.elapsed_ns = time.perf_counter_ns() - started
-                _settle(batch, lambda one: one.set_result(answer))
-        except asyncio.CancelledError:
-            _settle(batch, lambda one: one.cancel())
-            raise
-        except Exception as raised:  # noqa: BLE001 - it is theirs, whatever it is
-            error = raised
-            batch.elapsed_ns = time.perf_counter_ns() - started
-            _settle(batch, lambda one: one.set_exception(error))
-        finally:
-            queue.in_flight -= 1
-            if queue.next is not None:
-                self._send(kind, queue, queue.next)
-            elif not queue.in_flight:
-                self._queues.pop(kind, None)
+        self._end(kind, queue)
 
-    async def _arranged(self, kind: Kind, batch: _Batch) -> Any:
-        statement, arrange, given = kind
-        values = dict(zip(statement.parameters_but_keys, given, strict=True))
-        return arrange(await self._fetch(statement, {**values, KEYS: list(batch.keys)}))
+    def _end(self, kind: Kind, queue: _Queue) -> None:
+        """Go on with the next batch when one is over."""
+        queue.in_flight -= 1
+        if queue.next is not None:
+            self._find_leader(kind, queue, queue.next)
+        elif not queue.in_flight:
+            self._queues.pop(kind, None)
 
 
 def _found(answer: Any, keys: Sequence[int]) -> int:
@@ -154,9 +195,3 @@ def _found(answer: Any, keys: Sequence[int]) -> int:
     if keys:
         return len(keys) if len(answer) == len(keys) else sum(map(answer.__contains__, keys))
     return len(answer) if isinstance(answer, Sized) else 1
-
-
-def _settle(batch: _Batch, settle: Callable[[asyncio.Future[Any]], object]) -> None:
-    for one in batch.waiting:
-        if not one.done():
-            settle(one)

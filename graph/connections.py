@@ -14,16 +14,20 @@ import strawberry
 
 from db.cursors import CursorError, Order, Term
 from db.keyset_lists import KeysetList
+from db.nested_pages import Nested
 from db.pages import Columns, Filter, Page, PageRequest
 from db.statements import Row
 from graph.context import Context, Info
 from graph.cost import COUNT
 from graph.errors import BadInput
-from graph.execution import Loading
+from graph.execution import Loading, ahead_of
 from graph.fields import derived, derived_rows, derived_table
+from graph.loaders import PageLoader
 
 PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
+# Lists that one statement brings along for each row of another; further ones are read as ever.
+NESTED_MAX = 3
 
 T = TypeVar("T")
 
@@ -77,10 +81,8 @@ def order_of(list_name: str, terms: tuple[tuple[Term, bool], ...], tie_breaker: 
     return Order(list_name, [*terms, (tie_breaker, terms[-1][1])])
 
 
-def chosen_order(
-    list_name: str, given: list[tuple[Term, OrderDirection]], default: tuple[Term, bool], tie_breaker: Term
-) -> Order:
-    """Return the order that an `orderBy` asks for, or by `default` where it asks for none.
+def chosen_order(list_name: str, given: list[tuple[Term, OrderDirection]], tie_breaker: Term) -> Order:
+    """Return the order that an `orderBy` asks for, which is not empty.
 
     Raises:
         BadInput: a field stands in it twice.
@@ -88,8 +90,9 @@ def chosen_order(
     names = [term.name for term, _ in given]
     if len(set(names)) != len(names):
         raise BadInput("orderBy names a field twice")
-    terms = tuple((term, direction is OrderDirection.DESC) for term, direction in given) or (default,)
-    return order_of(list_name, terms, tie_breaker)
+    return order_of(
+        list_name, tuple((term, direction is OrderDirection.DESC) for term, direction in given), tie_breaker
+    )
 
 
 class Asked(NamedTuple):
@@ -212,6 +215,16 @@ def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
     return info.context.selection.page_columns(str(info.path.typename), info.field_name, row_type, order.columns)
 
 
+def _nested(info: Info) -> list[tuple[Nested, PageLoader]]:
+    """Return the pages that the statement of a page brings along, each with the loader that would read it later."""
+    found = []
+    for loading, key in ahead_of(info):
+        loader = loading.loader
+        if isinstance(loader, PageLoader) and loader.asked.of.can_be_nested:
+            found.append((Nested(*loader.asked, key), loader))
+    return found[:NESTED_MAX]
+
+
 async def whole_list(
     info: Info,
     of: KeysetList,
@@ -222,7 +235,10 @@ async def whole_list(
 ) -> Connection[T]:
     """Return one page of a list that belongs to nobody, with the columns that the selection needs of `row_type`."""
     context, columns = info.context, _page_columns(info, row_type, request.order)
-    page = await of.page(context.reader, context.viewer, columns, given, request)
+    nested = _nested(info)
+    page = await of.page(context.reader, context.viewer, columns, given, request, [one for one, _ in nested])
+    for (_, loader), pages in zip(nested, page.nested, strict=True):
+        loader.prime(pages)
     return Connection(asked=Asked(context, of, given, request, wrap), page=page, parent_id=None)
 
 

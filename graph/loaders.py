@@ -7,8 +7,8 @@ cache. Batches are not limited in size, so that a level is one statement however
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from aiodataloader import DataLoader
 from asyncpg import Record
@@ -25,6 +25,15 @@ from graph.observing.current import batch_observed
 
 T = TypeVar("T")
 Batch = Callable[[list[int]], Awaitable[Sequence[T]]]
+
+
+class PageOfEach(NamedTuple):
+    """What is asked of the list of each of many parents: the same page."""
+
+    of: KeysetList
+    columns: Columns
+    given: Filter
+    request: PageRequest
 
 
 class EdgeLoader(Generic[T]):
@@ -51,6 +60,10 @@ class EdgeLoader(Generic[T]):
                 known.update(zip(missing, await self._batch(missing), strict=True))
         return [known[key] for key in keys]
 
+    def prime(self, values: Mapping[int, T]) -> None:
+        """Take the values of keys that another statement has brought along."""
+        self._known.update(values)
+
     def load(self, key: int) -> Awaitable[T]:
         """Return the value of one key, which joins the batch that goes out when nothing else can go on."""
         if self._by_one is None:
@@ -71,6 +84,20 @@ class EdgeLoader(Generic[T]):
 Rows = EdgeLoader[Record | None]
 
 
+class PageLoader(EdgeLoader[Page]):
+    """Loads the same page of the list of each of its keys.
+
+    Attributes:
+        asked: what is asked of each list.
+    """
+
+    __slots__ = ("asked",)
+
+    def __init__(self, asked: PageOfEach, batch: Batch[Page], running: set[asyncio.Task[Any]]) -> None:
+        super().__init__(asked.of.edge, batch, running)
+        self.asked = asked
+
+
 class Loaders:
     """All loaders of one operation, made when they are first asked for.
 
@@ -81,6 +108,7 @@ class Loaders:
         self._reader = reader
         self._viewer = viewer
         self._made: dict[Hashable, EdgeLoader[Any]] = {}
+        self._pages: dict[Hashable, PageLoader] = {}
         self._counts: dict[Hashable, asyncio.Future[int]] = {}
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -92,6 +120,7 @@ class Loaders:
     def clear(self) -> None:
         """Forget everything that was loaded."""
         self._made.clear()
+        self._pages.clear()
         self._counts.clear()
 
     def user_by_id(self, columns: Columns) -> Rows:
@@ -126,13 +155,18 @@ class Loaders:
             ("transaction_by_id", columns), lambda ids: transactions_by_ids(reader, viewer, columns, ids)
         )
 
-    def page_by_parent(self, of: KeysetList, columns: Columns, given: Filter, request: PageRequest) -> EdgeLoader[Page]:
+    def page_by_parent(self, of: KeysetList, columns: Columns, given: Filter, request: PageRequest) -> PageLoader:
         """Load the same page of the list of a parent."""
         reader, viewer = self._reader, self._viewer
-        return self._loader(
-            (of.edge, of, columns, _key(given), request),
-            lambda ids: of.pages_by_parent(reader, viewer, columns, given, request, ids),
-        )
+        key = (of, columns, _key(given), request)
+        loader = self._pages.get(key)
+        if loader is None:
+            loader = self._pages[key] = PageLoader(
+                PageOfEach(of, columns, given, request),
+                lambda ids: of.pages_by_parent(reader, viewer, columns, given, request, ids),
+                self._running,
+            )
+        return loader
 
     def count_by_parent(self, of: KeysetList, given: Filter) -> EdgeLoader[int]:
         """Load how many rows the list of a parent has."""

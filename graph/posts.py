@@ -22,6 +22,7 @@ from graph.connections import (
     OrderDirection,
     PageArguments,
     chosen_order,
+    order_of,
     whole_list,
 )
 from graph.context import Info, columns_below
@@ -109,12 +110,15 @@ _TERMS = {
     PostOrderField.VIEWS: repository.VIEWS,
     PostOrderField.TITLE: repository.TITLE,
 }
+_NEWEST_FIRST = order_of("posts", ((repository.CREATED_AT, True),), repository.ID)
 
 
 def post_order(order_by: list[PostOrder] | None) -> Order:
     """Return the order that `orderBy` asks for, newest first by default."""
-    terms = [(_TERMS[one.field], one.direction) for one in order_by or []]
-    return chosen_order("posts", terms, (repository.CREATED_AT, True), repository.ID)
+    if not order_by:
+        return _NEWEST_FIRST
+    terms = [(_TERMS[one.field], one.direction) for one in order_by]
+    return chosen_order("posts", terms, repository.ID)
 
 
 def post_conditions(filter_: PostFilter | None) -> Filter:

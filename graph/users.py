@@ -23,11 +23,12 @@ from graph.connections import (
     PageArguments,
     chosen_order,
     list_of_parent,
+    order_of,
     whole_list,
 )
 from graph.context import Info, columns_below
 from graph.cost import PAGE
-from graph.execution import Loading
+from graph.execution import JOINS, Loading
 from graph.fields import column, edge, found, identity
 from graph.ids import Kind, parse
 from graph.nodes import DateTimeRange, Node, given
@@ -142,12 +143,15 @@ class UserOrder:
 
 
 _TERMS = {UserOrderField.CREATED_AT: repository.CREATED_AT, UserOrderField.USERNAME: repository.USERNAME}
+_NEWEST_FIRST = order_of("users", ((repository.CREATED_AT, True),), repository.ID)
 
 
 def user_order(order_by: list[UserOrder] | None) -> Order:
     """Return the order that `orderBy` asks for, newest first by default."""
-    terms = [(_TERMS[one.field], one.direction) for one in order_by or []]
-    return chosen_order("users", terms, (repository.CREATED_AT, True), repository.ID)
+    if not order_by:
+        return _NEWEST_FIRST
+    terms = [(_TERMS[one.field], one.direction) for one in order_by]
+    return chosen_order("users", terms, repository.ID)
 
 
 def user_conditions(filter_: UserFilter | None) -> Filter:
@@ -226,4 +230,6 @@ class UserQueries:
     user_by_username: User | None = strawberry.field(
         resolver=user_by_username, description="The user of this name; null where there is none."
     )
-    users: Connection[User] = strawberry.field(resolver=users, description="All users.", directives=[PAGE])
+    users: Connection[User] = strawberry.field(
+        resolver=users, description="All users.", directives=[PAGE], metadata={JOINS: True}
+    )

@@ -14,6 +14,7 @@ from graph.execution.declarations import (
     declaration_of,
 )
 from graph.execution.engine import Prepared
+from graph.execution.resolvers import ahead_of
 
 __all__ = [
     "DECLARATION",
@@ -27,5 +28,6 @@ __all__ = [
     "Prefixed",
     "Prepared",
     "Unsupported",
+    "ahead_of",
     "declaration_of",
 ]

@@ -12,7 +12,7 @@ only where an opaque resolver wants it.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from graphql import GraphQLField, GraphQLNamedType
 from strawberry.types.field import StrawberryField
@@ -88,6 +88,17 @@ class Loading:
     loader: LevelLoader
     wrap: Callable[[Any, Any], Any] | None = None
     key: Any = None
+
+
+class Ahead(NamedTuple):
+    """An edge below the rows of a field, applied before the rows are there: their statement may bring its answers.
+
+    Attributes:
+        key: the column of those rows that is the edge's key.
+    """
+
+    loading: Loading
+    key: str
 
 
 @dataclass(frozen=True, slots=True)

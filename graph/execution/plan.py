@@ -5,7 +5,7 @@ object type at a place; all objects of that type at that place are read and comp
 are planned with the place; those below an interface or union when the first object of a type turns up.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -82,6 +82,7 @@ class FieldPlan:
         lists: how many lists lie around its objects or leaves.
         place: where its objects stand; None for leaves.
         leads_to_rows: it is an edge whose loader may give the bare rows of its place as they are, one for each key.
+        ahead: the edges below the rows that its statement reads, each with the column that is its key.
     """
 
     key: str
@@ -99,6 +100,7 @@ class FieldPlan:
     lists: int = 0
     place: "Place | None" = None
     leads_to_rows: bool = False
+    ahead: "Sequence[tuple[FieldPlan, str]]" = ()
 
     @property
     def type_(self) -> GraphQLOutputType:
@@ -274,6 +276,8 @@ class Planner:
         by_column = bare and plan.lists == 1 and isinstance(declared, Derived) and declared.table
         place = plan.place = Place(self, definition.type, nodes, Rows(bare=bare, by_column=by_column, joins=joins))
         plan.leads_to_rows = isinstance(declared, Edge) and bare and not plan.lists and not place.needs_paths
+        if declared is None and joins_of(definition):
+            plan.ahead = list(_edges_ahead(place))
         return plan
 
     def _prepare_opaque(self, plan: FieldPlan, definition: GraphQLField, strawberry: StrawberryField | None) -> None:
@@ -305,6 +309,20 @@ _KINDS: Mapping[type, Kind] = {
     Edge: Kind.EDGE,
     type(None): Kind.OPAQUE,
 }
+
+
+def _edges_ahead(place: Place) -> Iterator[tuple[FieldPlan, str]]:
+    """Find the edges of the rows that one statement reads: what only wraps rows lies between, and joined rows."""
+    level = place.only
+    for plan in level.fields if level is not None else ():
+        declared = plan.declaration
+        if plan.kind is Kind.EDGE and level is not None and level.rows.bare:
+            assert isinstance(declared, Edge)
+            if declared.key is not None:
+                yield plan, level.rows.prefix + declared.key
+        elif plan.kind is Kind.JOINED or (isinstance(declared, Derived) and declared.bare):
+            assert plan.place is not None
+            yield from _edges_ahead(plan.place)
 
 
 def _reads_row(declared: Declaration | None) -> bool:

@@ -9,8 +9,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import GraphQLField, default_field_resolver
+from graphql import GraphQLField, GraphQLResolveInfo, default_field_resolver
 from strawberry.types.field import StrawberryField
+
+from graph.execution.declarations import Ahead
+
+
+class InfoAhead(GraphQLResolveInfo[Any]):
+    """Graphql-core's info of a field whose statement may bring along what lies below.
+
+    Attributes:
+        ahead: applies the edges that lie there.
+    """
+
+    ahead: Callable[[], list[Ahead]]
+
+
+def ahead_of(info: Any) -> list[Ahead]:
+    """Return the edges below the rows that the field of `info` leads to, where its statement may bring their answers.
+
+    None where the ordinary engine runs it. Each loader is told of once.
+    """
+    raw = info._raw_info  # noqa: SLF001 - Strawberry gives it no other way
+    return raw.ahead() if isinstance(raw, InfoAhead) else []
 
 
 @dataclass(frozen=True, slots=True)

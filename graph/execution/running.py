@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -18,11 +19,12 @@ from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, gather_with_cancel, is_awaitable
 from graphql.type import GraphQLResolveInfoHelpers
 
-from graph.execution.declarations import Column, Computed, Derived, Edge, LevelLoader, Loading
+from graph.execution.answers import all_loaded, keys_of, loaded
+from graph.execution.declarations import Ahead, Column, Computed, Derived, Edge, LevelLoader, Loading
 from graph.execution.frames import Below, Frame, Linker, all_present
 from graph.execution.leaves import Raised
 from graph.execution.plan import FieldPlan, Kind, Level
-from graph.execution.tables import Table
+from graph.execution.resolvers import InfoAhead
 from graph.execution.values import any_awaitable, awaited, realized
 
 Waiting = Coroutine[Any, Any, list[Frame]]
@@ -49,6 +51,7 @@ class Run:
 
     Attributes:
         variables: coerced, as graphql-core's resolvers get them.
+        applied: the edges whose arguments are applied already, by the id of their plan.
     """
 
     schema: GraphQLSchema
@@ -57,9 +60,11 @@ class Run:
     variables: VariableValues
     context: Any
     root_value: Any
+    applied: dict[int, Loading] = field(default_factory=dict)
 
     async def resolve(self, level: Level) -> Frame:
         """Resolve everything below the root `level`, and return its frame."""
+        self.applied.clear()  # a mutation's next field may come to the same plan, after what it has written
         root = Frame.of(level, [self.root_value])
         lone = level.lone
         # One row by its key is what most operations begin with: then there is nothing to merge, and one thing to await.
@@ -106,14 +111,12 @@ class Run:
     def _start_edge(self, frame: Frame, plan: FieldPlan, asked: dict[int, _Asked]) -> None:
         declared = plan.declaration
         assert isinstance(declared, Edge)
-        assert plan.arguments is not None
         if not frame.sources:
             frame.values[plan.slot] = []
             frame.below[plan.slot] = Below([], [])
             return
         try:
-            info = self._edge_info(plan)
-            loading: Loading = declared.loading(info, **plan.arguments(self.variables, info))
+            loading = self._applied(plan)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
             frame.values[plan.slot] = [Raised(error)] * len(frame.sources)
             frame.below[plan.slot] = Below([], [])
@@ -122,7 +125,7 @@ class Run:
         if declared.key is None:
             keys = [loading.key] * len(frame.sources)
         else:
-            keys = _keys(frame.rows, frame.level.rows.prefix + declared.key, errors)
+            keys = keys_of(frame.rows, frame.level.rows.prefix + declared.key, errors)
         one = asked.get(id(loading.loader))
         if one is None:
             one = asked[id(loading.loader)] = _Asked(loading.loader)
@@ -131,6 +134,24 @@ class Run:
             one.keys.pop(key, None)
         one.errors |= errors
         one.edges.append((frame, plan, loading, keys))
+
+    def _applied(self, plan: FieldPlan) -> Loading:
+        """Return the edge with its arguments applied, which happens once."""
+        loading = self.applied.get(id(plan))
+        if loading is None:
+            assert isinstance(plan.declaration, Edge)
+            assert plan.arguments is not None
+            info = self._edge_info(plan)
+            loading = self.applied[id(plan)] = plan.declaration.loading(info, **plan.arguments(self.variables, info))
+        return loading
+
+    def _ahead(self, plan: FieldPlan) -> list[Ahead]:
+        found: dict[int, Ahead] = {}
+        for edge, key in plan.ahead:
+            with suppress(Exception):  # whatever is wrong with the arguments is the error of that field, in its turn
+                loading = self._applied(edge)
+                found[id(loading.loader)] = Ahead(loading, key)
+        return list(found.values())
 
     async def _lone(self, root: Frame, plan: FieldPlan) -> list[Frame]:
         """Resolve the root's only field, which is an edge whose arguments say the key."""
@@ -181,7 +202,7 @@ class Run:
     ) -> Waiting | None:
         place = plan.place
         if place is None or place.needs_paths:
-            values = [_loaded(plan, loading, answers[key], key) for key in wanted]
+            values = [loaded(plan, loading, answers[key], key) for key in wanted]
             return self._take(frame, plan, values, ready)
         # Each object once, however many parents lead to it: they share its answer.
         distinct = list(dict.fromkeys(wanted))
@@ -190,7 +211,7 @@ class Run:
             if all_present(rows):  # the common case: a row for each
                 ready.append(_found(frame, plan, rows))
                 return None
-        values = _all_loaded(plan, loading, answers, distinct)
+        values = all_loaded(plan, loading, answers, distinct)
         if plan.lists:
             values = [value if type(value) is list else realized(value, plan.lists)[0] for value in values]
         linker = Linker(frame, plan)
@@ -210,7 +231,7 @@ class Run:
         values: list[Any] = []
         for index, source in enumerate(frame.objects):
             try:
-                info = resolver.info(self._info(plan, frame.field_path(index, plan))) if resolver.wants_info else None
+                info = resolver.info(self._resolver_info(frame, plan, index)) if resolver.wants_info else None
                 values.append(resolver.call(source, info, arguments(self.variables, info)))
             except Exception as error:  # noqa: BLE001 - whatever a resolver raises is the field's error
                 values.append(Raised(error))
@@ -265,6 +286,13 @@ class Run:
         return below.frames
 
     # ------------------------------------------------------------ info
+
+    def _resolver_info(self, frame: Frame, plan: FieldPlan, index: int) -> GraphQLResolveInfo[Any]:
+        info = self._info(plan, frame.field_path(index, plan))
+        if plan.ahead:
+            info = InfoAhead(*info)
+            info.ahead = partial(self._ahead, plan)
+        return info
 
     def _edge_info(self, plan: FieldPlan) -> Any:
         """Return the info of a whole level of a field; its path is the place, without where in the answer it lies."""
@@ -321,43 +349,6 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
             values.append(Raised(error))
         else:
             return values
-
-
-def _keys(rows: Sequence[Any], name: str, errors: dict[Any, Exception]) -> list[Any]:
-    """Return the keys in the rows; for a row that has none, what its error then stands by in `errors`."""
-    try:
-        return rows.columns[name] if isinstance(rows, Table) else [row[name] for row in rows]
-    except Exception:  # noqa: BLE001 - told row by row
-        return [_key(row, name, errors) for row in rows]
-
-
-def _key(row: Any, name: str, errors: dict[Any, Exception]) -> Any:
-    try:
-        return row[name]
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the row is the field's error
-        raised = Raised(error)
-        errors[raised] = error
-        return raised
-
-
-def _all_loaded(plan: FieldPlan, loading: Loading, answers: dict[Any, Any], keys: list[Any]) -> list[Any]:
-    loaded = [answers[key] for key in keys]
-    if loading.wrap is not None and all_present(loaded):
-        with suppress(Exception):  # which of them it was, and why, comes out below
-            return list(map(loading.wrap, loaded, keys))
-    return [_loaded(plan, loading, value, key) for value, key in zip(loaded, keys, strict=True)]
-
-
-def _loaded(plan: FieldPlan, loading: Loading, value: Any, key: Any) -> Any:
-    if isinstance(value, Exception):
-        return Raised(value)
-    try:
-        if value is None:
-            missing = plan.declaration.missing if isinstance(plan.declaration, Edge) else None
-            return None if missing is None else Raised(missing())
-        return value if loading.wrap is None else loading.wrap(value, key)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the value is the field's error
-        return Raised(error)
 
 
 def _identity(links: Sequence[Any], count: int) -> Sequence[Any]:

@@ -59,13 +59,14 @@ def unrecorded() -> Iterator[None]:
 def columns_read(queries: list[Asked]) -> list[str]:
     """Return what each statement that answers with labelled columns reads, as `table: column column …`, sorted.
 
-    Statements that run side by side have no order among them.
+    Statements that run side by side have no order among them, and a statement may read several tables.
     """
-    return sorted(read for read in map(_columns_read, queries) if read is not None)
+    return sorted(read for query in queries for read in _columns_read(query))
 
 
-def _columns_read(query: Asked) -> str | None:
-    # A page of two index ranges names its columns once for each.
-    labels = dict.fromkeys(_LABEL.findall(query.query))
-    tables = _TABLE.findall(query.query)
-    return f"{tables[0]}: {' '.join(labels)}" if labels and tables else None
+def _columns_read(query: Asked) -> Iterator[str]:
+    for part in query.query.split("LATERAL"):  # a page, and what it brings along
+        # A page of two index ranges names its columns once for each.
+        labels, tables = dict.fromkeys(_LABEL.findall(part)), _TABLE.findall(part)
+        if labels and tables:
+            yield f"{tables[0]}: {' '.join(labels)}"

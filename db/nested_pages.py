@@ -1,0 +1,160 @@
+"""Pages that bring along, for each of their rows, a page of a list that belongs to it: twenty users, ten posts of each.
+
+One statement instead of two, and nobody waits for the first one's answer before the second is sent. A record holds the
+columns of a row, and then the arrays of its nested pages.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from asyncpg import Record
+from sqlalchemy import BigInteger, BindParameter, ColumnElement, FromClause, Select, bindparam, func, select, true
+from sqlalchemy import literal_column as by_name
+from sqlalchemy.sql.visitors import replacement_traverse
+
+from db.list_statements import STATEMENTS_KEPT_MAX, ListSource, as_arrays, cut, rows_by_parent, rows_of
+from db.pages import Columns, Filter, Page, PageRequest, PageShape, page_of
+from db.statements import Statement
+from db.viewer import Audience
+
+OWN_ID = "id"
+VIEWER = "viewer_id"
+
+
+class NestedShape(NamedTuple):
+    """The part of a `Nested` that decides the SQL text."""
+
+    of: ListSource
+    columns: Columns
+    filters: frozenset[str]
+    page: PageShape
+    key: str
+
+
+class Nested(NamedTuple):
+    """The same page of a list for each row of another page.
+
+    Attributes:
+        of: the list, which has one parent column.
+        key: the column of those rows that is the parent's id.
+    """
+
+    of: ListSource
+    columns: Columns
+    given: Filter
+    request: PageRequest
+    key: str
+
+    @property
+    def shape(self) -> NestedShape:
+        """What the SQL text depends on."""
+        return NestedShape(self.of, self.columns, frozenset(self.given), self.request.shape, self.key)
+
+
+def nested_parameters(nested: Sequence[Nested]) -> dict[str, object]:
+    """Return the values of the parameters of what is nested, by their names in the whole statement."""
+    return {
+        _name(index, name): value
+        for index, one in enumerate(nested)
+        for name, value in {**one.given, **one.request.parameters()}.items()
+    }
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def page_with_nested(
+    of: ListSource,
+    columns: Columns,
+    audience: Audience,
+    filters: frozenset[str],
+    shape: PageShape,
+    nested: tuple[NestedShape, ...],
+) -> Statement:
+    """Return the statement of a page of `of` that holds what is `nested`, whose keys are among the `columns`.
+
+    Where rows of the page have a parent in common, its page is read for the first of them alone.
+    """
+    terms = [(f"order {index}", *term) for index, term in enumerate(shape.directed())]
+    ordered: list[ColumnElement[Any]] = [term.expression.label(name) for name, term, _ in terms]
+    page = cut(rows_of(of, columns, audience, filters).add_columns(*ordered), shape).subquery("page")
+    order = [(page.c[name].desc() if descending else page.c[name].asc()) for name, _, descending in terms]
+    numbered = [
+        func.row_number().over(partition_by=page.c[key], order_by=order).label(_nth(key))
+        for key in dict.fromkeys(one.key for one in nested if one.key != OWN_ID)
+    ]
+    parents = select(page, *numbered).subquery("parents")
+    source: FromClause = parents
+    selected: list[ColumnElement[Any]] = [parents.c[name] for name in columns]
+    for index, one in enumerate(nested):
+        (rows,) = rows_by_parent(one.of, one.columns, audience, one.filters, _of_parent(one.key))
+        if one.key != OWN_ID:
+            rows = rows.where(_of_parent(_nth(one.key)) == by_name("1"))
+        each = _named_apart(as_arrays(cut(rows, one.page), one.columns), index).lateral(f"nested_{index}")
+        source = source.join(each, true())
+        selected += [each.c[name].label(_name(index, name)) for name in one.columns]
+    order = [(parents.c[name].desc() if descending else parents.c[name].asc()) for name, _, descending in terms]
+    return Statement(select(*selected).select_from(source).order_by(*order))
+
+
+def _of_parent(column: str) -> ColumnElement[int]:
+    # By its name, for the same reason as `parents.id` in `db.list_statements`.
+    return by_name(f'parents."{column}"', BigInteger)
+
+
+def _nth(key: str) -> str:
+    return f"nth {key}"
+
+
+def _name(index: int, name: str) -> str:
+    return f"nested_{index}_{name}"
+
+
+def _named_apart(nested: Select[Any], index: int) -> Select[Any]:
+    """Give the parameters of a nested statement names of their own; who asks is the same everywhere."""
+
+    def renamed(element: Any, **_: Any) -> Any:
+        if isinstance(element, BindParameter) and element.required and element.key != VIEWER:
+            return bindparam(_name(index, element.key), type_=element.type)
+        return None
+
+    apart: Any = replacement_traverse(nested, {}, renamed)
+    assert isinstance(apart, Select)
+    return apart
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def nested_arranged(
+    columns: Columns, limit: int, backward: bool, nested: tuple[NestedShape, ...], limits: tuple[int, ...]
+) -> Callable[[Sequence[Record]], Page]:
+    """Return what makes the page of such records; the same for the same arguments."""
+    places = [columns.index(one.key) for one in nested]
+
+    def arranged(records: Sequence[Record]) -> Page:
+        values = list(map(list, zip(*records[:limit], strict=True)))
+        if not values:
+            return Page({name: [] for name in columns}, 0, has_more=False, nested=[{} for _ in nested])
+        start, by_parent = len(columns), []
+        for one, length, place in zip(nested, limits, places, strict=True):
+            stop = start + len(one.columns)
+            by_parent.append(_pages(one, length, values[place], values[start:stop]))
+            start = stop
+        rows = values[: len(columns)]
+        if backward:
+            for row in rows:
+                row.reverse()
+        return Page(
+            dict(zip(columns, rows, strict=True)),
+            len(rows[0]),
+            has_more=len(records) > limit,
+            nested=by_parent,
+        )
+
+    return arranged
+
+
+def _pages(one: NestedShape, limit: int, parent_ids: list[int], values: list[list[Any]]) -> Mapping[int, Page]:
+    pages: dict[int, Page] = {}
+    for parent_id, *arrays in zip(parent_ids, *values, strict=True):
+        if parent_id not in pages:  # the first one, whose arrays these are
+            pages[parent_id] = page_of(one.columns, limit, one.page.backward, arrays)
+    return pages

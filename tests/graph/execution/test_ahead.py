@@ -1,0 +1,209 @@
+"""Edges that a resolver hears of before its rows are there, so that its statement may bring their answers along."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Annotated, Any, cast
+
+import pytest
+import strawberry
+from graphql import GraphQLSchema, OperationDefinitionNode, execute, parse
+from strawberry.types import Info
+
+from graph.execution import DECLARATION, JOINS, Column, Derived, Edge, Loading, Prepared, ahead_of
+from tests.graph.execution.declared import Loader
+
+Row = Mapping[str, Any]
+ROWS: list[Row] = [
+    {"id": 1, "title": "One", "writer_id": 7, "writer.id": 7, "writer.name": "Ada"},
+    {"id": 2, "title": "Two", "writer_id": 8, "writer.id": 8, "writer.name": "Grace"},
+]
+NOTES = {1: ("first", "second"), 2: ("third",)}
+PRIZES = {7: ("gold",), 8: ()}
+
+
+@dataclass
+class Asked:
+    """The context of a run.
+
+    Attributes:
+        told: for each call of the resolver, the edges that it was told of, by key and loader.
+        applied: how often the arguments of the edge `notes` were applied.
+    """
+
+    notes: dict[int, Loader] = field(default_factory=dict)
+    prizes: Loader = field(default_factory=lambda: Loader(PRIZES))
+    told: list[list[tuple[str, int]]] = field(default_factory=list)
+    applied: int = 0
+
+    def notes_from(self, number: int) -> Loader:
+        return self.notes.setdefault(number, Loader({key: notes[number:] for key, notes in NOTES.items()}))
+
+
+def _asked(info: Any) -> Asked:
+    asked: Asked = info.context
+    return asked
+
+
+def _notes(info: Info, start: int) -> Loading:
+    _asked(info).applied += 1
+    if start < 0:
+        raise ValueError("notes begin at 0")
+    return Loading(_asked(info).notes_from(start), lambda texts, _: [Note(text=text) for text in texts])
+
+
+def _prizes(info: Info) -> Loading:
+    return Loading(_asked(info).prizes, lambda names, _: [Note(text=name) for name in names])
+
+
+@strawberry.type
+class Note:
+    """An object that is no row."""
+
+    text: str
+
+
+def _declared(declared: object, resolve: Callable[..., Any], *, joins: bool = False) -> Any:
+    return strawberry.field(resolver=resolve, metadata={DECLARATION: declared, JOINS: joins})
+
+
+def _name(root: strawberry.Parent[Any]) -> str:
+    return cast("str", root.row["name"])
+
+
+async def _prizes_of(root: strawberry.Parent[Any], info: Info) -> list[Note]:
+    return [Note(text=name) for name in PRIZES[root.row["id"]]]
+
+
+@strawberry.type
+class Writer:
+    """Joined to their books."""
+
+    row: strawberry.Private[Row]
+    name: str = _declared(Column("name"), _name)
+    prizes: list[Note] = _declared(Edge("id", _prizes), _prizes_of)
+
+
+def _title(root: strawberry.Parent[Any]) -> str:
+    return cast("str", root.row["title"])
+
+
+async def _notes_of(root: strawberry.Parent[Any], info: Info, start: int = 0) -> list[Note]:
+    return [Note(text=text) for text in NOTES[root.row["id"]][start:]]
+
+
+async def _writer_of(root: strawberry.Parent[Any], info: Info) -> Writer:
+    return Writer(row={"id": root.row["writer.id"], "name": root.row["writer.name"]})
+
+
+def _writers(info: Info) -> Loading:
+    raise AssertionError("every writer is joined")
+
+
+@strawberry.type
+class Book:
+    """A row."""
+
+    row: strawberry.Private[Row]
+    title: str = _declared(Column("title"), _title)
+    notes: list[Note] = _declared(Edge("id", _notes), _notes_of)
+    writer: Writer = _declared(Edge("writer_id", _writers, joined="writer."), _writer_of)
+
+
+def _nodes(root: strawberry.Parent[Any]) -> list[Annotated[Book, strawberry.lazy("tests.graph.execution.test_ahead")]]:
+    return [Book(row=row) for row in root.rows]
+
+
+@strawberry.type
+class Listing:
+    """What lies between a resolver and its rows."""
+
+    rows: strawberry.Private[Sequence[Row]]
+    nodes: list[Annotated[Book, strawberry.lazy("tests.graph.execution.test_ahead")]] = _declared(
+        Derived(attrgetter("rows"), bare=True), _nodes, joins=True
+    )
+
+
+def _listed(info: Info) -> Listing:
+    asked, found = _asked(info), ahead_of(info)
+    known = {id(loader): number for number, loader in asked.notes.items()} | {id(asked.prizes): -1}
+    asked.told.append([(key, known[id(loading.loader)]) for loading, key in found])
+    return Listing(rows=ROWS)
+
+
+async def _resolved(info: Info) -> Listing:
+    return _listed(info)
+
+
+@strawberry.type
+class Query:
+    """Two lists of the same rows; the statement of one alone joins."""
+
+    books: Listing = strawberry.field(resolver=_resolved, metadata={JOINS: True})
+    plain_books: Listing = strawberry.field(resolver=_resolved)
+
+
+SCHEMA = cast("GraphQLSchema", vars(strawberry.Schema(Query))["_schema"])
+
+
+async def ran(text: str, variables: dict[str, Any] | None = None) -> tuple[Asked, Any]:
+    """Run an operation by the compiled engine."""
+    document = parse(text)
+    operation = document.definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    asked = Asked()
+    return asked, await Prepared(SCHEMA, document, operation).run(variables or {}, asked)
+
+
+async def test_resolver_is_told_of_the_edges_of_its_rows_with_their_arguments() -> None:
+    asked, result = await ran(
+        "query ($start: Int!) { books { nodes { title notes(start: $start) { text } } } }", {"start": 1}
+    )
+    assert result.errors is None
+    assert asked.told == [[("id", 1)]]
+    assert [node["notes"] for node in result.data["books"]["nodes"]] == [[{"text": "second"}], []]
+
+
+async def test_resolver_is_told_of_the_edges_of_joined_rows_by_the_column_that_stands_in_its_own() -> None:
+    asked, result = await ran("{ books { nodes { notes { text } writer { name prizes { text } } } } }")
+    assert result.errors is None
+    assert asked.told == [[("id", 0), ("writer.id", -1)]]
+
+
+async def test_arguments_of_an_edge_are_applied_once_and_each_loader_is_told_of_once() -> None:
+    asked, result = await ran(
+        "{ books { nodes { a: notes(start: 1) { text } b: notes(start: 1) { text } notes { text } } } }"
+    )
+    assert result.errors is None
+    assert asked.told == [[("id", 1), ("id", 0)]]
+    assert asked.applied == 3  # once for each of the three fields
+    assert [loader.asked for loader in asked.notes.values()] == [[[1, 2]], [[1, 2]]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ plainBooks { nodes { notes { text } } } }",
+        "{ books { nodes { title writer { name } } } }",
+        "{ books { nodes { notes @skip(if: true) { text } title } } }",
+    ],
+)
+async def test_resolver_is_told_of_nothing_that_its_statement_does_not_join_or_nobody_asks_for(text: str) -> None:
+    asked, result = await ran(text)
+    assert result.errors is None
+    assert asked.told == [[]]
+
+
+async def test_arguments_that_an_edge_refuses_are_its_own_error_and_nobody_is_told() -> None:
+    asked, result = await ran("{ books { nodes { notes(start: -1) { text } } } }")
+    assert asked.told == [[]]
+    assert [error.path for error in result.errors] == [["books", "nodes", 0, "notes"]]
+    assert result.errors[0].message == "notes begin at 0"
+
+
+async def test_ordinary_engine_tells_of_nothing() -> None:
+    asked = Asked()
+    outcome: Any = execute(SCHEMA, parse("{ books { nodes { notes { text } } } }"), context_value=asked)
+    result = await outcome
+    assert result.errors is None
+    assert asked.told == [[]]
