@@ -134,6 +134,41 @@ async def test_caller_that_leaves_leaves_the_others_their_rows(database: Databas
     assert set(await staying) == {1, 2}
 
 
+async def test_caller_who_stays_gets_their_rows_however_many_leave_and_whenever(
+    database: Database, closed_gate: Driver
+) -> None:
+    # Each of those who leave runs the statement when it leaves, or has just been told to, or only waits.
+    for turns in range(8):
+        callers = [asyncio.create_task(keyed(database, [key], GATED)) for key in (1, 2, 1)]
+        await waiting_backend(closed_gate)
+        for leaving in callers[:2]:
+            leaving.cancel()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        await asyncio.gather(*callers[:2], return_exceptions=True)
+        assert [caller.cancelled() for caller in callers] == [True, True, False]
+        await closed_gate.execute("SELECT pg_advisory_unlock_all()")
+        async with asyncio.timeout(5):
+            assert set(await callers[2]) == {1, 2}
+        assert vars(vars(database)["_shared"])["_queues"] == {}
+        await closed_gate.execute("SELECT pg_advisory_lock(1)")
+
+
+async def test_calls_that_wait_for_a_statement_and_leave_ask_nothing(database: Database, closed_gate: Driver) -> None:
+    early = asyncio.create_task(keyed(database, [1], GATED))
+    await waiting_backend(closed_gate)
+    with recorded() as queries:
+        late = asyncio.create_task(keyed(database, [2], GATED))
+        await asyncio.sleep(0)
+        late.cancel()
+        await asyncio.gather(late, return_exceptions=True)
+        await asyncio.sleep(2 * HELD_BACK_MAX_S)
+        await closed_gate.execute("SELECT pg_advisory_unlock_all()")
+        assert set(await early) == {1}
+    assert queries == []
+    assert vars(vars(database)["_shared"])["_queues"] == {}
+
+
 async def test_last_caller_to_leave_cancels_the_statement(database: Database, closed_gate: Driver) -> None:
     callers = [asyncio.create_task(keyed(database, [key], GATED)) for key in (1, 2)]
     await waiting_backend(closed_gate)
@@ -171,6 +206,7 @@ async def test_error_reaches_all_who_share_and_is_counted_by_each(database: Data
     with recorded() as queries:
         ends = await asyncio.gather(*(failed() for _ in range(3)))
     assert (ends, len(queries)) == ([(asyncpg.DivisionByZeroError, 1)] * 3, 1)
+    assert vars(vars(database)["_shared"])["_queues"] == {}
 
 
 async def test_statement_takes_no_further_calls_once_it_has_its_share_of_keys(database: Database) -> None:
