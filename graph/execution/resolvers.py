@@ -1,18 +1,22 @@
 """Opaque fields: how their resolvers are called, without Strawberry's wrapping where it does nothing.
 
-Strawberry wraps every resolver in conversion of arguments, field extensions, permissions and exception handlers.
-Where a field has none of the latter three, its plain function is called with what it asks for; all others are called
-through the wrapper.
+Strawberry wraps every resolver in conversion of arguments, field extensions, permissions and exception handlers. Here a
+field's plain function is called with what it asks for, through its extensions (permissions are one) where it has some.
+Fields with exception handlers, or with extensions that change arguments, are called through the wrapper.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from graphql import GraphQLField, GraphQLResolveInfo, default_field_resolver
+from strawberry.extensions.field_extension import FieldExtension, build_field_extension_resolvers
 from strawberry.types.field import StrawberryField
 
 from graph.execution.declarations import Ahead
+
+INFO = "info"  # under this name alone Strawberry keeps the info from extensions' keyword arguments
 
 
 class InfoAhead(GraphQLResolveInfo[Any]):
@@ -55,7 +59,7 @@ def attribute_of(field: GraphQLField, definition: StrawberryField | None, conver
     """Return the attribute of the object that the field is, or None where there is more to it."""
     if definition is None or not _is_plain(definition, converter) or definition.base_resolver is not None:
         return None
-    if not definition.is_basic_field or definition.default_resolver is not getattr:
+    if definition.extensions or not definition.is_basic_field or definition.default_resolver is not getattr:
         return None
     return definition.python_name if getattr(field.resolve, "_is_default", False) else None
 
@@ -63,7 +67,10 @@ def attribute_of(field: GraphQLField, definition: StrawberryField | None, conver
 def resolver_of(field: GraphQLField, definition: StrawberryField | None, converter: Any) -> Resolver:
     """Return how the resolver of a field is called."""
     if definition is not None and definition.base_resolver is not None and _is_plain(definition, converter):
-        return _direct(definition, converter)
+        if not definition.extensions:
+            return _direct(definition, converter)
+        if definition.base_resolver.self_parameter is None:
+            return _extended(definition, converter)
     resolve = field.resolve or default_field_resolver
 
     def call(source: Any, info: Any, arguments: dict[str, Any]) -> Any:
@@ -75,18 +82,16 @@ def resolver_of(field: GraphQLField, definition: StrawberryField | None, convert
 def _is_plain(definition: StrawberryField, converter: Any) -> bool:
     return (
         converter is not None
-        and not definition.extensions
         and not converter._exception_handler_specs  # noqa: SLF001 - Strawberry tells it nowhere else
         and type(definition).get_result is StrawberryField.get_result
+        # What changes arguments before they are converted is left to Strawberry.
+        and all(type(one).map_arguments is FieldExtension.map_arguments for one in definition.extensions)
     )
 
 
 def _direct(definition: StrawberryField, converter: Any) -> Resolver:
-    resolver: Any = definition.base_resolver
-    function = resolver.wrapped_func if callable(resolver.wrapped_func) else resolver
-    positional = resolver.self_parameter is not None
-    named = [one.name for one in (resolver.parent_parameter, resolver.root_parameter) if one is not None]
-    info_name = resolver.info_parameter.name if resolver.info_parameter is not None else None
+    function, named, info_name = _called(definition)
+    positional = definition.base_resolver is not None and definition.base_resolver.self_parameter is not None
 
     def call(source: Any, info: Any, arguments: dict[str, Any]) -> Any:
         given = dict(arguments)
@@ -98,6 +103,36 @@ def _direct(definition: StrawberryField, converter: Any) -> Resolver:
 
     wants_info = info_name is not None or bool(definition.arguments)
     return Resolver(call, info_maker(definition, converter), wants_info=wants_info, direct=True)
+
+
+def _extended(definition: StrawberryField, converter: Any) -> Resolver:
+    function, named, info_name = _called(definition)
+
+    def innermost(source: Any, info: Any, **given: Any) -> Any:
+        return function(**given, info=info) if info_name == INFO else function(**given)
+
+    # Each extension is given what comes after it; the last one of the list comes first.
+    extended: Callable[..., Any] = innermost
+    for extension in build_field_extension_resolvers(definition):
+        extended = partial(extension, extended)
+
+    def call(source: Any, info: Any, arguments: dict[str, Any]) -> Any:
+        given = dict(arguments)
+        for name in named:
+            given[name] = source
+        if info_name is not None and info_name != INFO:
+            given[info_name] = info
+        return extended(source, info, **given)
+
+    return Resolver(call, info_maker(definition, converter), wants_info=True, direct=True)
+
+
+def _called(definition: StrawberryField) -> tuple[Callable[..., Any], list[str], str | None]:
+    """Return a field's function, the names under which it wants the source, and that under which it wants the info."""
+    resolver: Any = definition.base_resolver
+    function = resolver.wrapped_func if callable(resolver.wrapped_func) else resolver
+    named = [one.name for one in (resolver.parent_parameter, resolver.root_parameter) if one is not None]
+    return function, named, resolver.info_parameter.name if resolver.info_parameter is not None else None
 
 
 def info_maker(definition: StrawberryField | None, converter: Any) -> Callable[[Any], Any]:

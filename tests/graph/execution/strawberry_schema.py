@@ -59,6 +59,24 @@ class Louder(FieldExtension):
         return str(next_(source, info, **kwargs)).upper()
 
 
+class Framed(FieldExtension):
+    """Puts brackets round what comes after it, and tells it another word, and who it is asked of."""
+
+    def __init__(self, left: str, right: str) -> None:
+        self.left, self.right = left, right
+
+    async def resolve_async(self, next_: Any, source: Any, info: Info, **kwargs: Any) -> Any:
+        told = await next_(source, info, **{**kwargs, "word": f"{kwargs['word']}{len(kwargs)}"})
+        return f"{self.left}{info.field_name} {told}{self.right}"
+
+
+class Comparing(FieldExtension):
+    """Changes the arguments before they are converted."""
+
+    def map_arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {"word": kwargs["word"] + "er"}
+
+
 @strawberry.interface
 class Named:
     name: str
@@ -123,6 +141,18 @@ def say(word: str = "quiet") -> str:
     return word
 
 
+async def tell_point(root: Any, info: Info, point: Point, word: str = "told") -> str:
+    return f"{root} {info.field_name} {point.x} {point.color} {word}"
+
+
+async def tell_self(self: Any, info: Info, word: str = "own") -> str:
+    return f"{self} {info.field_name} {word}"
+
+
+async def tell_told(parent: strawberry.Parent[Any], asked: Info, word: str = "told") -> str:
+    return f"{parent} {asked.field_name} {word}"
+
+
 @strawberry.type
 class Query:
     alone: str = strawberry.field(resolver=stand_alone)
@@ -178,6 +208,10 @@ class Query:
 
     guarded: str | None = strawberry.field(resolver=tell_secret, permission_classes=[Denied])
     loud: str = strawberry.field(resolver=say, extensions=[Louder()])
+    framed: str = strawberry.field(resolver=tell_point, extensions=[Framed("[", "]"), Framed("(", ")")])
+    framed_too: str = strawberry.field(resolver=tell_told, extensions=[Framed("<", ">")])
+    mapped: str = strawberry.field(resolver=say, extensions=[Comparing(), Louder()])
+    framed_method: str = strawberry.field(resolver=tell_self, extensions=[Framed("{", "}")])
 
     @strawberry.field
     def fails(self) -> int | None:

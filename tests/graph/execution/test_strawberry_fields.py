@@ -231,6 +231,23 @@ async def test_permissions_and_extensions_are_asked() -> None:
     assert [error["message"] for error in result["errors"]] == ["not for you", "failed"]
 
 
+async def test_extensions_stand_round_the_resolver_with_converted_arguments() -> None:
+    result = await answer(
+        'query ($x: Int!) { framed(point: {x: $x, color: RED}) framedToo framedMethod(word: "said") '
+        'mapped again: mapped(word: "given") }',
+        {"x": 7},
+    )
+    assert result == {
+        "data": {
+            "framed": "(framed [framed None framed 7 Color.RED told33])",
+            "framedToo": "<framedToo None framedToo told3>",
+            "framedMethod": "{framedMethod None framedMethod said1}",
+            "mapped": "QUIETER",
+            "again": "GIVENER",
+        }
+    }
+
+
 async def test_generator_of_a_resolver_is_a_list_or_breaks() -> None:
     assert await answer("{ generated }") == {"data": {"generated": [1, 2]}}
     result = await answer("{ page { total } generated(fails: true) }")
