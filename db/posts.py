@@ -281,9 +281,14 @@ async def update_post(
     Raises:
         Refusal: NOT_FOUND where the viewer may not, or there is no such post; VERSION_CONFLICT.
     """
-    await _lock_post(transaction, viewer, post_id, expected_version)
-    statement = _update_post(columns, viewer.audience, frozenset(changes))
-    return (await transaction.fetch(statement, {**changes, "id": post_id}))[0]
+    statement = _update_post(columns, viewer.audience, frozenset(changes), expected_version is not None)
+    values = {**changes, "id": post_id, "viewer_id": viewer.user_id, "expected_version": expected_version}
+    rows = await transaction.fetch(statement, values)
+    if not rows:
+        # Why not is told here, unless it was only that another change has come to the expected version since.
+        await _lock_post(transaction, viewer, post_id, expected_version)
+        rows = await transaction.fetch(statement, values)
+    return rows[0]
 
 
 async def _lock_post(transaction: Reader, viewer: Viewer, post_id: int, expected_version: int | None) -> None:
@@ -303,18 +308,23 @@ _ID_GIVEN = Post.id == bindparam("id", type_=BigInteger)
 _CHANGEABLE: Mapping[str, TypeEngine[Any]] = {"title": Text(), "content": Text(), "published": Boolean()}
 
 
+def _mine(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
+    """Return the condition under which a post is the audience's to change."""
+    return () if audience is Audience.ADMIN else (Post.author_id == VIEWER_ID,)
+
+
 @lru_cache
 def _lock_post_of(audience: Audience) -> Statement:
-    mine = () if audience is Audience.ADMIN else (Post.author_id == VIEWER_ID,)
-    return Statement(select(Post.version).where(_ID_GIVEN, *mine).with_for_update(key_share=True))
+    return Statement(select(Post.version).where(_ID_GIVEN, *_mine(audience)).with_for_update(key_share=True))
 
 
 @lru_cache
-def _update_post(columns: Columns, audience: Audience, changed: frozenset[str]) -> Statement:
+def _update_post(columns: Columns, audience: Audience, changed: frozenset[str], is_expected: bool) -> Statement:
     values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
+    expected = (Post.version == bindparam("expected_version", type_=BigInteger),) if is_expected else ()
     return Statement(
         update(Post)
-        .where(_ID_GIVEN)
+        .where(_ID_GIVEN, *_mine(audience), *expected)
         .values(version=Post.version + 1, updated_at=func.clock_timestamp(), **values)
         .returning(*_project(columns, audience))
     )
