@@ -31,6 +31,17 @@ def _page_arranged(columns: Columns, limit: int, backward: bool) -> Callable[[Se
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
+def _counted_page_arranged(columns: Columns, limit: int, backward: bool) -> Callable[[Sequence[Record]], Page]:
+    """Return what makes the page of such a record that ends with how many rows the list has."""
+
+    def arranged(records: Sequence[Record]) -> Page:
+        *arrays, total = records[0]
+        return page_of(columns, limit, backward, arrays, total)
+
+    return arranged
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
 def _pages_arranged(columns: Columns, limit: int, backward: bool) -> Callable[[Sequence[Record]], PagesById]:
     """Return what makes the pages of one such record for each parent, whose id it begins with."""
 
@@ -54,8 +65,13 @@ class KeysetList(ListSource):
         given: Filter,
         request: PageRequest,
         nested: Sequence[Nested] = (),
+        *,
+        counted: bool = False,
     ) -> Page:
-        """Return one page of the whole list; `columns` are not empty, and hold the keys of what is `nested`."""
+        """Return one page of the whole list; `columns` are not empty, and hold the keys of what is `nested`.
+
+        Where it is `counted`, and nothing is nested, it brings along how many rows the list has.
+        """
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         filters, shape = frozenset(given), request.shape
         if nested:
@@ -64,6 +80,9 @@ class KeysetList(ListSource):
             values |= nested_parameters(nested)
             limits = tuple([one.request.limit for one in nested])
             arrange = nested_arranged(columns, request.limit, request.backward, shapes, limits)
+        elif counted:
+            statement = list_statements.counted_page(self, columns, viewer.audience, filters, shape)
+            arrange = _counted_page_arranged(columns, request.limit, request.backward)
         else:
             statement = list_statements.page(self, columns, viewer.audience, filters, shape)
             arrange = _page_arranged(columns, request.limit, request.backward)

@@ -102,6 +102,16 @@ def page(of: ListSource, columns: Columns, audience: Audience, filters: frozense
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
+def counted_page(
+    of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape
+) -> Statement:
+    """Return the statement of a page and of how many rows the list has: one record, the arrays and then the number."""
+    rows = rows_of(of, ("id",), audience, filters)
+    total = rows.with_only_columns(func.count(), maintain_column_froms=True).scalar_subquery()
+    return Statement(as_arrays(cut(rows_of(of, columns, audience, filters), shape), columns).add_columns(total))
+
+
+@lru_cache(STATEMENTS_KEPT_MAX)
 def pages_by_parent(
     of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape
 ) -> Statement:

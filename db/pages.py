@@ -75,9 +75,10 @@ class Page:
         size: how many rows there are, at most `limit`.
         has_more: whether rows follow in the direction of paging.
         nested: for each list that was read along for each of the rows, the page of each parent, by its id.
+        total: how many rows the whole list has, where that was counted along.
     """
 
-    __slots__ = ("columns", "has_more", "nested", "size")
+    __slots__ = ("columns", "has_more", "nested", "size", "total")
 
     def __init__(
         self,
@@ -86,11 +87,13 @@ class Page:
         *,
         has_more: bool,
         nested: "Sequence[Mapping[int, Page]]" = (),
+        total: int | None = None,
     ) -> None:
         self.columns = columns
         self.size = size
         self.has_more = has_more
         self.nested = nested
+        self.total = total
 
     def __len__(self) -> int:
         return self.size
@@ -105,10 +108,10 @@ class Page:
         return {name: values[index] for name, values in self.columns.items()}
 
 
-def page_of(columns: Columns, limit: int, backward: bool, arrays: list[Any]) -> Page:
+def page_of(columns: Columns, limit: int, backward: bool, arrays: list[Any], total: int | None = None) -> Page:
     """Make the page of the fetched `arrays`: surplus rows off, a backward page turned round."""
     if arrays[0] is None:  # array_agg() of nothing
-        return Page({name: [] for name in columns}, 0, has_more=False)
+        return Page({name: [] for name in columns}, 0, has_more=False, total=total)
     count = len(arrays[0])
     has_more = count > limit
     if has_more:
@@ -118,4 +121,4 @@ def page_of(columns: Columns, limit: int, backward: bool, arrays: list[Any]) -> 
     if backward:
         for values in arrays:
             values.reverse()
-    return Page(dict(zip(columns, arrays, strict=True)), count, has_more=has_more)
+    return Page(dict(zip(columns, arrays, strict=True)), count, has_more=has_more, total=total)

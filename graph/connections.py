@@ -20,7 +20,7 @@ from db.statements import Row
 from graph.context import Context, Info
 from graph.cost import COUNT
 from graph.errors import BadInput
-from graph.execution import Loading, ahead_of
+from graph.execution import Loading, ahead_of, selected_of
 from graph.fields import derived, derived_rows, derived_table
 from graph.loaders import PageLoader
 
@@ -28,6 +28,7 @@ PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
 # Lists that one statement brings along for each row of another; further ones are read as ever.
 NESTED_MAX = 3
+TOTAL = "totalCount"
 
 T = TypeVar("T")
 
@@ -225,6 +226,25 @@ def _nested(info: Info) -> list[tuple[Nested, PageLoader]]:
     return found[:NESTED_MAX]
 
 
+async def _counted_page(
+    context: Context, of: KeysetList, columns: Columns, given: Filter, request: PageRequest
+) -> Page:
+    """Return a page whose statement counts the list too, unless another field has it counted."""
+    told = context.loaders.counted(of, given)
+    if told is None:
+        return await of.page(context.reader, context.viewer, columns, given, request)
+    try:
+        page = await of.page(context.reader, context.viewer, columns, given, request, counted=True)
+    except Exception as error:
+        if not told.done():
+            told.set_exception(error)
+            told.exception()  # seen: maybe nobody else asks
+        raise
+    if not told.done():
+        told.set_result(page.total or 0)
+    return page
+
+
 async def whole_list(
     info: Info,
     of: KeysetList,
@@ -236,9 +256,12 @@ async def whole_list(
     """Return one page of a list that belongs to nobody, with the columns that the selection needs of `row_type`."""
     context, columns = info.context, _page_columns(info, row_type, request.order)
     nested = _nested(info)
-    page = await of.page(context.reader, context.viewer, columns, given, request, [one for one, _ in nested])
-    for (_, loader), pages in zip(nested, page.nested, strict=True):
-        loader.prime(pages)
+    if not nested and TOTAL in selected_of(info):
+        page = await _counted_page(context, of, columns, given, request)
+    else:
+        page = await of.page(context.reader, context.viewer, columns, given, request, [one for one, _ in nested])
+        for (_, loader), pages in zip(nested, page.nested, strict=True):
+            loader.prime(pages)
     return Connection(asked=Asked(context, of, given, request, wrap), page=page, parent_id=None)
 
 

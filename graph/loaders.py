@@ -184,6 +184,15 @@ class Loaders:
             lambda ids: of.behind_by_parent(reader, viewer, given, request, ids),
         )
 
+    def counted(self, of: KeysetList, given: Filter) -> asyncio.Future[int] | None:
+        """Return what is to be told how many rows a whole list has, or None where somebody counts them already."""
+        key = (of, _key(given))
+        if key in self._counts:
+            return None
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._counts[key] = told
+        return told
+
     def count(self, of: KeysetList, given: Filter) -> Awaitable[int]:
         """Count a whole list, once however many fields ask."""
         key = (of, _key(given))

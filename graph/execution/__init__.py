@@ -14,7 +14,7 @@ from graph.execution.declarations import (
     declaration_of,
 )
 from graph.execution.engine import Prepared
-from graph.execution.resolvers import ahead_of
+from graph.execution.resolvers import ahead_of, selected_of
 
 __all__ = [
     "DECLARATION",
@@ -30,4 +30,5 @@ __all__ = [
     "Unsupported",
     "ahead_of",
     "declaration_of",
+    "selected_of",
 ]

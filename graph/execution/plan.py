@@ -83,6 +83,7 @@ class FieldPlan:
         place: where its objects stand; None for leaves.
         leads_to_rows: it is an edge whose loader may give the bare rows of its place as they are, one for each key.
         ahead: the edges below the rows that its statement reads, each with the column that is its key.
+        selected: the names of the fields of its object, where its resolver hears of them and of what is `ahead`.
     """
 
     key: str
@@ -101,6 +102,7 @@ class FieldPlan:
     place: "Place | None" = None
     leads_to_rows: bool = False
     ahead: "Sequence[tuple[FieldPlan, str]]" = ()
+    selected: frozenset[str] | None = None
 
     @property
     def type_(self) -> GraphQLOutputType:
@@ -276,8 +278,9 @@ class Planner:
         by_column = bare and plan.lists == 1 and isinstance(declared, Derived) and declared.table
         place = plan.place = Place(self, definition.type, nodes, Rows(bare=bare, by_column=by_column, joins=joins))
         plan.leads_to_rows = isinstance(declared, Edge) and bare and not plan.lists and not place.needs_paths
-        if declared is None and joins_of(definition):
+        if declared is None and joins_of(definition) and place.only is not None:
             plan.ahead = list(_edges_ahead(place))
+            plan.selected = frozenset(one.name for one in place.only.fields)
         return plan
 
     def _prepare_opaque(self, plan: FieldPlan, definition: GraphQLField, strawberry: StrawberryField | None) -> None:

@@ -24,9 +24,11 @@ class InfoAhead(GraphQLResolveInfo[Any]):
 
     Attributes:
         ahead: applies the edges that lie there.
+        selected: the names of the fields that are selected of the field's object.
     """
 
     ahead: Callable[[], list[Ahead]]
+    selected: frozenset[str]
 
 
 def ahead_of(info: Any) -> list[Ahead]:
@@ -36,6 +38,15 @@ def ahead_of(info: Any) -> list[Ahead]:
     """
     raw = info._raw_info  # noqa: SLF001 - Strawberry gives it no other way
     return raw.ahead() if isinstance(raw, InfoAhead) else []
+
+
+def selected_of(info: Any) -> frozenset[str]:
+    """Return the names of the fields that are selected of the object of `info`'s field, as `ahead_of` does edges.
+
+    What @skip and @include leave out is not among them.
+    """
+    raw = info._raw_info  # noqa: SLF001 - likewise
+    return raw.selected if isinstance(raw, InfoAhead) else frozenset()
 
 
 @dataclass(frozen=True, slots=True)

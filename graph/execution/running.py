@@ -289,10 +289,11 @@ class Run:
 
     def _resolver_info(self, frame: Frame, plan: FieldPlan, index: int) -> GraphQLResolveInfo[Any]:
         info = self._info(plan, frame.field_path(index, plan))
-        if plan.ahead:
-            info = InfoAhead(*info)
-            info.ahead = partial(self._ahead, plan)
-        return info
+        if plan.selected is None:
+            return info
+        told = InfoAhead(*info)
+        told.ahead, told.selected = partial(self._ahead, plan), plan.selected
+        return told
 
     def _edge_info(self, plan: FieldPlan) -> Any:
         """Return the info of a whole level of a field; its path is the place, without where in the answer it lies."""

@@ -69,6 +69,9 @@ async def test_page_at_any_position_is_a_slice_of_the_sorted_list(
     expected = following[:limit][::-1] if backward else following[:limit]
     assert [dict(row) for row in page.rows] == expected
     assert page.has_more == (len(following) > limit)
+    counted = await POSTS.page(database, viewer, COLUMNS, given_filter, request, counted=True)
+    assert (counted.columns, counted.size, counted.has_more) == (page.columns, page.size, page.has_more)
+    assert (page.total, counted.total) == (None, len(whole))
     assert await POSTS.behind(database, viewer, given_filter, request) == (len(following) < len(whole))
     assert await POSTS.count(database, viewer, given_filter) == len(whole)
 

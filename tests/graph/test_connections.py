@@ -117,8 +117,10 @@ async def test_nothing_is_counted_and_nothing_looked_behind_unless_it_is_selecte
         "nodes { id }": 1,
         "edges { cursor } pageInfo { hasNextPage startCursor endCursor }": 1,
         "pageInfo { hasPreviousPage }": 2,
-        "nodes { id } totalCount": 2,
-        "totalCount pageInfo { hasNextPage hasPreviousPage }": 3,
+        "nodes { id } totalCount": 1,  # the page brings it along
+        "totalCount pageInfo { hasNextPage hasPreviousPage }": 2,
+        "nodes { id } totalCount @skip(if: true)": 1,
+        "nodes { id author { posts(first: 1) { nodes { id } } } } totalCount": 2,  # or the posts of the authors
     }
     query = "query ($cursor: String) { posts(first: 5, after: $cursor) { %s } }"
     assert {selection: await client.statements(query % selection, cursor=cursor) for selection in counts} == counts

@@ -10,7 +10,7 @@ import strawberry
 from graphql import GraphQLSchema, OperationDefinitionNode, execute, parse
 from strawberry.types import Info
 
-from graph.execution import DECLARATION, JOINS, Column, Derived, Edge, Loading, Prepared, ahead_of
+from graph.execution import DECLARATION, JOINS, Column, Derived, Edge, Loading, Prepared, ahead_of, selected_of
 from tests.graph.execution.declared import Loader
 
 Row = Mapping[str, Any]
@@ -28,12 +28,14 @@ class Asked:
 
     Attributes:
         told: for each call of the resolver, the edges that it was told of, by key and loader.
+        selected: likewise, the fields of its object.
         applied: how often the arguments of the edge `notes` were applied.
     """
 
     notes: dict[int, Loader] = field(default_factory=dict)
     prizes: Loader = field(default_factory=lambda: Loader(PRIZES))
     told: list[list[tuple[str, int]]] = field(default_factory=list)
+    selected: list[set[str]] = field(default_factory=list)
     applied: int = 0
 
     def notes_from(self, number: int) -> Loader:
@@ -119,6 +121,7 @@ class Listing:
     """What lies between a resolver and its rows."""
 
     rows: strawberry.Private[Sequence[Row]]
+    size: int
     nodes: list[Annotated[Book, strawberry.lazy("tests.graph.execution.test_ahead")]] = _declared(
         Derived(attrgetter("rows"), bare=True), _nodes, joins=True
     )
@@ -128,7 +131,8 @@ def _listed(info: Info) -> Listing:
     asked, found = _asked(info), ahead_of(info)
     known = {id(loader): number for number, loader in asked.notes.items()} | {id(asked.prizes): -1}
     asked.told.append([(key, known[id(loading.loader)]) for loading, key in found])
-    return Listing(rows=ROWS)
+    asked.selected.append(set(selected_of(info)))
+    return Listing(rows=ROWS, size=len(ROWS))
 
 
 async def _resolved(info: Info) -> Listing:
@@ -207,3 +211,14 @@ async def test_ordinary_engine_tells_of_nothing() -> None:
     result = await outcome
     assert result.errors is None
     assert asked.told == [[]]
+
+
+async def test_resolver_is_told_which_fields_are_selected_of_its_object() -> None:
+    text = "query ($no: Boolean!) { books { all: nodes { title } __typename ...L size @skip(if: $no) } } "
+    text += "fragment L on Listing { nodes { notes { text } } }"
+    for left_out, names in ((True, {"nodes", "__typename"}), (False, {"nodes", "__typename", "size"})):
+        asked, result = await ran(text, {"no": left_out})
+        assert result.errors is None
+        assert asked.selected == [names]
+    asked, _ = await ran("{ plainBooks { size } }")
+    assert asked.selected == [set()]
