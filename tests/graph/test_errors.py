@@ -4,6 +4,7 @@ Every failure is a real one: columns that are renamed, constraints that nobody k
 """
 
 import asyncio
+import gc
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -221,6 +222,21 @@ async def test_statement_that_takes_too_long_is_a_timeout(settings: Settings, su
             await superuser.execute("LOCK TABLE posts")
             assert coded(await hasty.run(POSTS)) == [{"code": "DATABASE_TIMEOUT"}]
         assert await hasty.data(POSTS) == {"posts": {"nodes": []}}
+
+
+async def test_count_that_a_page_was_to_bring_along_is_lost_with_it_for_all_who_wait_for_it(
+    settings: Settings, superuser: Driver, caplog: pytest.LogCaptureFixture
+) -> None:
+    query = "{ a: posts { totalCount } b: posts(last: 1) { totalCount nodes { id } } postsPage { total } }"
+    async with served(settings, statement_timeout_ms=50) as hasty:
+        async with superuser.transaction():
+            await superuser.execute("LOCK TABLE posts")
+            body = await hasty.run(query)
+            assert {one["code"] for one in coded(body)} == {"DATABASE_TIMEOUT"}
+        data = await hasty.data(query)
+    gc.collect()
+    assert data == {"a": {"totalCount": 0}, "b": {"totalCount": 0, "nodes": []}, "postsPage": {"total": 0}}
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_pool_without_a_free_connection_is_busy(settings: Settings, superuser: Driver) -> None:
