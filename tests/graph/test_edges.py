@@ -234,6 +234,17 @@ async def test_a_list_counted_at_three_places_is_counted_once(client: Client, ma
     assert await client.statements("{ posts { nodes { title } } }") == 1
 
 
+async def test_a_page_brings_three_lists_along_and_further_ones_are_read_as_ever(
+    client: Client, made: Population
+) -> None:
+    lists = [f"p{first}: posts(first: {first}) {{ nodes {{ id }} }}" for first in (1, 2, 3, 4, 5)]
+    counts = {
+        number: await client.statements(f"{{ users(last: 50) {{ nodes {{ {' '.join(lists[:number])} }} }} }}")
+        for number in (1, 3, 4, 5)
+    }
+    assert counts == {1: 1, 3: 1, 4: 2, 5: 3}
+
+
 async def test_a_list_that_is_counted_nowhere_else_is_counted_by_the_first_of_its_pages_alone(
     client: Client, made: Population
 ) -> None:
