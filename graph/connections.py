@@ -221,8 +221,8 @@ def _nested(info: Info) -> list[tuple[Nested, PageLoader]]:
     found = []
     for loading, key in ahead_of(info):
         loader = loading.loader
-        if isinstance(loader, PageLoader) and loader.asked.of.can_be_nested:
-            found.append((Nested(*loader.asked, key), loader))
+        if isinstance(loader, PageLoader) and loader.nested is not None:
+            found.append((loader.nested(key), loader))
     return found[:NESTED_MAX]
 
 

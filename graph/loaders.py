@@ -8,13 +8,15 @@ cache. Batches are not limited in size, so that a level is one statement however
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from aiodataloader import DataLoader
 from asyncpg import Record
 
 from db.accounts import accounts_by_ids, far_ends_by_ids
 from db.keyset_lists import KeysetList
+from db.nested_pages import Nested
 from db.pages import Columns, Filter, Page, PageRequest
 from db.posts import posts_by_ids
 from db.statements import Reader
@@ -25,15 +27,6 @@ from graph.observing.current import batch_observed
 
 T = TypeVar("T")
 Batch = Callable[[list[int]], Awaitable[Sequence[T]]]
-
-
-class PageOfEach(NamedTuple):
-    """What is asked of the list of each of many parents: the same page."""
-
-    of: KeysetList
-    columns: Columns
-    given: Filter
-    request: PageRequest
 
 
 class EdgeLoader(Generic[T]):
@@ -88,14 +81,17 @@ class PageLoader(EdgeLoader[Page]):
     """Loads the same page of the list of each of its keys.
 
     Attributes:
-        asked: what is asked of each list.
+        nested: the same pages as part of their parents' statement, given the column of the key; None where they
+            cannot be.
     """
 
-    __slots__ = ("asked",)
+    __slots__ = ("nested",)
 
-    def __init__(self, asked: PageOfEach, batch: Batch[Page], running: set[asyncio.Task[Any]]) -> None:
-        super().__init__(asked.of.edge, batch, running)
-        self.asked = asked
+    def __init__(
+        self, name: str, batch: Batch[Page], running: set[asyncio.Task[Any]], nested: Callable[[str], Nested] | None
+    ) -> None:
+        super().__init__(name, batch, running)
+        self.nested = nested
 
 
 class Loaders:
@@ -162,9 +158,10 @@ class Loaders:
         loader = self._pages.get(key)
         if loader is None:
             loader = self._pages[key] = PageLoader(
-                PageOfEach(of, columns, given, request),
+                of.edge,
                 lambda ids: of.pages_by_parent(reader, viewer, columns, given, request, ids),
                 self._running,
+                partial(Nested, of, columns, given, request) if of.can_be_nested else None,
             )
         return loader
 
