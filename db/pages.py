@@ -76,9 +76,10 @@ class Page:
         has_more: whether rows follow in the direction of paging.
         nested: for each list that was read along for each of the rows, the page of each parent, by its id.
         total: how many rows the whole list has, where that was counted along.
+        written: what readers have made of the rows and keep here, for those who share the page; by who made it.
     """
 
-    __slots__ = ("columns", "has_more", "nested", "size", "total")
+    __slots__ = ("columns", "has_more", "nested", "size", "total", "written")
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class Page:
         self.has_more = has_more
         self.nested = nested
         self.total = total
+        self.written: dict[Any, Any] | None = None
 
     def __len__(self) -> int:
         return self.size

@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -60,6 +61,11 @@ class Execution:
             and not MONEY_TYPES.isdisjoint(self.selection.row_types)
             and not self.selection.is_single
         )
+
+
+def _json(answers: list[Any]) -> orjson.Fragment:
+    """Return finished answers as JSON, which stands for them in a result's data."""
+    return orjson.Fragment(orjson.dumps(answers))
 
 
 class Engines:
@@ -139,7 +145,11 @@ class Engines:
             definition = execution.definition
             execution.joined = Selection(self._schema, definition, execution.fragments, joins=True)
             execution.prepared = Prepared(
-                self._schema, execution.document, definition, hide_suggestions=self._hide_suggestions
+                self._schema,
+                execution.document,
+                definition,
+                hide_suggestions=self._hide_suggestions,
+                text=_json,
             )
         return True
 

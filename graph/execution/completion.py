@@ -5,7 +5,7 @@ first thing that is out of order. The other way then goes through the answer pla
 CompleteValue says: it finds every error, with its path, and lets nulls bubble.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphql import GraphQLError, Undefined, is_list_type, is_non_null_type, located_error
@@ -15,13 +15,19 @@ from graph.execution.declarations import Column, Computed, Prefixed
 from graph.execution.frames import Below, Frame
 from graph.execution.generation import completer
 from graph.execution.leaves import Broken, NotSimple, Raised, coerced
-from graph.execution.plan import FieldPlan, Kind
+from graph.execution.plan import FieldPlan, Kind, Level
+from graph.execution.tables import Columns, Table
+
+Text = Callable[[list[Any]], Any]
+"""Makes what stands for a list of finished answers where they are sent: their JSON, say."""
 
 # ---------------------------------------------------------------- the fast way
 
 
-def completed(frame: Frame) -> list[Any]:
+def completed(frame: Frame, text: Text | None = None) -> list[Any]:
     """Return the answers of all objects of a frame.
+
+    Where `text` is given, what it makes of a list of answers may stand in its place.
 
     Raises:
         NotSimple: there is an error somewhere.
@@ -31,16 +37,19 @@ def completed(frame: Frame) -> list[Any]:
     sources = frame.rows or frame.sources
     if not level.kept:
         return complete(sources)
-    return complete(sources, *[_kept(frame, plan) for plan in level.kept])
+    return complete(sources, *[_kept(frame, plan, text) for plan in level.kept])
 
 
-def _kept(frame: Frame, plan: FieldPlan) -> Sequence[Any]:
+def _kept(frame: Frame, plan: FieldPlan, text: Text | None) -> Sequence[Any]:
     values: Sequence[Any] = frame.values[plan.slot]
     if plan.place is None:
         return values
+    if plan.ends_in_tables:
+        assert plan.place.only is not None
+        return [_table(plan.place.only, one, text) for one in values]
     below = frame.below[plan.slot]
     assert below is not None
-    answers = _answers(below)
+    answers = _answers(below, text)
     if type(values) is range:  # each object has one below it, in the same order
         return answers
     type_ = plan.type_
@@ -49,8 +58,28 @@ def _kept(frame: Frame, plan: FieldPlan) -> Sequence[Any]:
     ]
 
 
-def _answers(below: Below) -> list[Any]:
-    done = [completed(frame) for frame in below.frames]
+def _table(level: Level, table: Columns | Raised, text: Text | None) -> Any:
+    """Return the answers of a table's rows, which the first of the operations that share it writes for all.
+
+    That there are several shows when the second comes. It makes text of them, which the others take as it is. Nothing
+    is read below these rows, so that there is nothing in their answers that is of one operation alone.
+    """
+    if isinstance(table, Raised):
+        raise NotSimple
+    written = table.written
+    if written is None:
+        written = table.written = {}
+    known = written.get(level)
+    if known is None:
+        complete = level.complete or completer(level)
+        known = written[level] = complete(Table(table.columns, table.size))
+    elif text is not None and type(known) is list:
+        known = written[level] = text(known)
+    return known
+
+
+def _answers(below: Below, text: Text | None) -> list[Any]:
+    done = [completed(frame, text) for frame in below.frames]
     if below.table is None:
         return done[0]
     if any(isinstance(entry, Raised) for entry in below.table):
@@ -110,6 +139,8 @@ class Completion:
 
     def _value(self, frame: Frame, plan: FieldPlan, index: int) -> tuple[Any, Below | None]:
         """Return what a field came to for one object: a link with what it leads to, or a leaf's value."""
+        if plan.ends_in_tables:
+            return self._table(plan, frame.values[plan.slot][index])
         if plan.slot >= 0:
             return frame.values[plan.slot][index], frame.below[plan.slot]
         row, declared, prefix = frame.rows[index], plan.declaration, frame.level.rows.prefix
@@ -124,6 +155,13 @@ class Completion:
             return None if value is None else f"{declared.prefix}{value}", None
         assert isinstance(declared, Computed)
         return declared.of(row), None
+
+    def _table(self, plan: FieldPlan, table: Columns | Raised) -> tuple[Any, Below | None]:
+        if isinstance(table, Raised):
+            return table, None
+        assert plan.place is not None
+        assert plan.place.only is not None
+        return range(table.size), Below([Frame.of(plan.place.only, Table(table.columns, table.size))])
 
     def _completed(self, plan: FieldPlan, type_: Any, value: Any, below: Below | None, path: Path) -> Any:
         if isinstance(value, Raised):

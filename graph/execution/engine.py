@@ -21,7 +21,7 @@ from graphql import (
 from graphql.execution.values import VariableValues
 
 from graph.execution.collecting import Unsupported, condition_variables, fragments_of, refusal
-from graph.execution.completion import Completion, completed
+from graph.execution.completion import Completion, Text, completed
 from graph.execution.plan import Level, Plan, Planner
 from graph.execution.running import Run
 from graph.execution.variables import Coercion
@@ -31,7 +31,10 @@ COERCION_ERRORS_MAX = 50
 
 
 class Prepared:
-    """One operation, ready to run. The document is valid for the schema."""
+    """One operation, ready to run. The document is valid for the schema.
+
+    Where `text` is given, what it makes of a list of finished answers may stand in the list's place in a result's data.
+    """
 
     def __init__(
         self,
@@ -40,8 +43,10 @@ class Prepared:
         operation: OperationDefinitionNode,
         *,
         hide_suggestions: bool = False,
+        text: Text | None = None,
     ) -> None:
         self._schema = schema
+        self._text = text
         self._operation = operation
         self._fragments = fragments_of(document)
         self._hide_suggestions = hide_suggestions
@@ -70,8 +75,8 @@ class Prepared:
         plan = self.plan(variables)
         run = Run(self._schema, self._operation, self._fragments, variables, context, root_value)
         if len(plan.roots) == 1:
-            return _answered(run, plan.roots[0])
-        return _answered_serially(run, plan)
+            return _answered(run, plan.roots[0], self._text)
+        return _answered_serially(run, plan, self._text)
 
     def plan(self, variables: VariableValues) -> Plan:
         """Return the plan under these variables.
@@ -114,10 +119,10 @@ async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
     return ExecutionResult(None, errors)
 
 
-async def _answered(run: Run, level: Level) -> ExecutionResult:
+async def _answered(run: Run, level: Level, text: Text | None) -> ExecutionResult:
     frame = await run.resolve(level)
     try:
-        return ExecutionResult(completed(frame)[0], None)
+        return ExecutionResult(completed(frame, text)[0], None)
     except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again below, with its path
         pass
     completion = Completion()
@@ -128,12 +133,12 @@ async def _answered(run: Run, level: Level) -> ExecutionResult:
     return ExecutionResult(data, completion.errors or None)
 
 
-async def _answered_serially(run: Run, plan: Plan) -> ExecutionResult:
+async def _answered_serially(run: Run, plan: Plan, text: Text | None) -> ExecutionResult:
     """Run one root field after the other. A null that bubbles up to the root ends the operation there."""
     data: dict[str, Any] = {}
     errors: list[GraphQLError] = []
     for level in plan.roots:
-        result = await _answered(run, level)
+        result = await _answered(run, level, text)
         errors += result.errors or ()
         if result.data is None:
             return ExecutionResult(None, errors)

@@ -81,6 +81,7 @@ class FieldPlan:
         info: makes what an edge's declaration gets of graphql-core's info.
         lists: how many lists lie around its objects or leaves.
         place: where its objects stand; None for leaves.
+        ends_in_tables: its values are tables, and nothing is read below them.
         leads_to_rows: it is an edge whose loader may give the bare rows of its place as they are, one for each key.
         ahead: the edges below the rows that its statement reads, each with the column that is its key.
         selected: the names of the fields of its object, where its resolver hears of them and of what is `ahead`.
@@ -100,6 +101,7 @@ class FieldPlan:
     attribute: str = ""
     lists: int = 0
     place: "Place | None" = None
+    ends_in_tables: bool = False
     leads_to_rows: bool = False
     ahead: "Sequence[tuple[FieldPlan, str]]" = ()
     selected: frozenset[str] | None = None
@@ -277,6 +279,7 @@ class Planner:
         joins = joins_of(definition) or (level.rows.joins and not is_row_backed(type_))
         by_column = bare and plan.lists == 1 and isinstance(declared, Derived) and declared.table
         place = plan.place = Place(self, definition.type, nodes, Rows(bare=bare, by_column=by_column, joins=joins))
+        plan.ends_in_tables = by_column and place.only is not None and not (place.only.kept or place.needs_paths)
         plan.leads_to_rows = isinstance(declared, Edge) and bare and not plan.lists and not place.needs_paths
         if declared is None and joins_of(definition) and place.only is not None:
             plan.ahead = list(_edges_ahead(place))

@@ -102,6 +102,9 @@ class Run:
             ready.append(joined)
             return
         values = self._opaque_values(frame, plan) if kind is Kind.OPAQUE else _simple_values(frame, plan)
+        if plan.ends_in_tables:
+            frame.values[plan.slot] = values
+            return
         later = self._take(frame, plan, values, ready)
         if later is not None:
             waiting.append(later)

@@ -2,6 +2,9 @@
 
 A hundred rows of four columns are four lists then, not a hundred records, and an answer is written by going through the
 lists side by side. Who wants a row all the same gets a mapping, made when it is first wanted.
+
+A table may belong to several operations at once, whose reads were one statement. What is written of its rows is kept
+with it then, for as long as one of them has it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +25,9 @@ class Columns(Protocol):
         """How many rows there are."""
         ...
 
+    written: dict[Any, Any] | None
+    """What was written of the rows, by who wrote it; None as long as nothing was."""
+
 
 class Table(Sequence[Mapping[str, Any]]):
     """The rows of one level.
@@ -29,13 +35,15 @@ class Table(Sequence[Mapping[str, Any]]):
     Attributes:
         columns: the values of each column by its name.
         size: how many rows there are.
+        written: as `Columns` has it.
     """
 
-    __slots__ = ("_rows", "columns", "size")
+    __slots__ = ("_rows", "columns", "size", "written")
 
     def __init__(self, columns: Mapping[str, list[Any]], size: int) -> None:
         self.columns = columns
         self.size = size
+        self.written: dict[Any, Any] | None = None
         self._rows: list[dict[str, Any]] | None = None
 
     @classmethod

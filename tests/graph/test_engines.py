@@ -1,5 +1,6 @@
-"""Which engine runs an operation, and what it leaves behind."""
+"""Which engine runs an operation, what it leaves behind, and what operations share that run at once."""
 
+import asyncio
 import gc
 from collections import Counter
 
@@ -8,9 +9,12 @@ from fastapi import FastAPI
 
 from graph.operations import Operations
 from tests.graph.callers import Client, Person, SignUp
+from tests.graph.recording import recorded
 
 POSTS = "{ posts(first: 5) { totalCount nodes { id title author { username posts(first: 2) { nodes { id } } } } } }"
 POST = "query Post($id: ID!) { post(id: $id) { id title author { username } } }"
+LISTS = "{ users(first: 5) { nodes { username posts(first: 2) { nodes { title published } } } } }"
+TIMES = 8
 USERS = "{ users(first: 5) { edges { cursor node { id profile { bio } } } pageInfo { hasNextPage endCursor } } }"
 
 
@@ -59,3 +63,21 @@ async def test_an_operation_leaves_no_rows_to_the_cycle_collector(
         gc.enable()
         gc.garbage.clear()
     assert left.isdisjoint({"Record", "Frame", "Loaders", "Context", "Connection"})
+
+
+@pytest.mark.parametrize("text", [POSTS, USERS, LISTS])
+async def test_operations_at_once_are_answered_as_each_alone_and_for_whom_they_are(
+    app: FastAPI, client: Client, author: Person, sign_up: SignUp, text: str
+) -> None:
+    vars(operations_of(app).engines).pop("run")  # the comparison with the ordinary engine, which shares nothing
+    draft = 'mutation { createPost(input: { title: "A draft", content: "" }) { post { id } } }'
+    await client.data(draft, by=author)
+    people = [author, None, await sign_up("eve")]
+    with recorded() as queries:
+        alone = [(await client.post(text, by=one)).content for one in people]
+    sent = len(queries)
+    assert text == USERS or len(set(alone)) > 1
+    with recorded() as queries:
+        found = await asyncio.gather(*[client.post(text, by=one) for _ in range(TIMES) for one in people])
+    assert len(queries) < TIMES * sent
+    assert [one.content for one in found] == alone * TIMES
