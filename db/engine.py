@@ -1,34 +1,33 @@
-"""The pool and the two doors to it: reads, and the only place in the project that commits.
+"""The doors to the pool: reads, and the only place in the project that commits.
 
 SQLAlchemy owns the connections (pool, events, recycling); statements run on asyncpg's own connection beneath, on
 lanes that hold it (`db.lanes`), because a row costs a fraction there. That division holds three invariants:
 
 - A connection comes back from a door idle, outside a transaction, or is thrown away.
-- Every write goes through `Database.write`, which alone commits, and which alone retries: the whole unit of
-  work again, and only after 40001 (serialization failure) and 40P01 (deadlock), where PostgreSQL promises that
-  nothing of it happened.
+- Every write goes through `Database.write`, which commits, and which retries: the whole unit of work again, and only
+  after 40001 (serialization failure) and 40P01 (deadlock), where PostgreSQL promises that nothing of it happened. What
+  can be one statement may try `Database.alone` before, and spares itself BEGIN and COMMIT.
 - A broken connection is replaced without the caller's doing: closed ones are noticed beforehand for free, others
-  at BEGIN, and a single read that lost its connection is asked once more. A write is not: it may have happened.
+  at BEGIN, and a single read that lost its connection is asked once more. A write is not: it may have happened. That is
+  why `alone` leaves a connection that has been quiet for a while to `write`, which has its BEGIN to find it broken.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
 from asyncpg import Record
-from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import PoolProxiedConnection
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from db.errors import Unavailable, refusal_for
 from db.lanes import Driver, Lane, Lanes
+from db.pool import PoolCounters, count_pool_events, create_engine
 from db.settings import Settings
 from db.sharing import SharedReads
 from db.statements import Reader, Statement
@@ -53,18 +52,6 @@ _BROKEN = (
 
 class _ConnectionLostError(Unavailable):
     """The connection was closed while it was used, before COMMIT."""
-
-
-@dataclass(slots=True)
-class PoolCounters:
-    """What the pool and its connections have done since the start of this process."""
-
-    connects: int = 0
-    check_outs: int = 0
-    check_ins: int = 0
-    invalidations: int = 0
-    statements: int = 0
-    retries: int = 0
 
 
 class Transaction(Reader):
@@ -110,8 +97,8 @@ class Database(Reader):
             raise ValueError("Database needs settings.database_url; db.embedded gives one where none is set")
         self.settings = settings
         self.counters = PoolCounters()
-        self.engine = _create_engine(settings)
-        _count_pool_events(self.engine, self.counters)
+        self.engine = create_engine(settings)
+        count_pool_events(self.engine, self.counters)
         self.lanes = Lanes(settings, self._connection)
         self._shared = SharedReads(self._fetch_uncounted)
 
@@ -199,6 +186,38 @@ class Database(Reader):
         except _RETRIED as error:
             raise Unavailable("DATABASE_BUSY", "too many others write the same rows; try again shortly") from error
 
+    async def alone(
+        self, statement: Statement, values: Mapping[str, object], sending: Callable[[], None] | None = None
+    ) -> Sequence[Record]:
+        """As `db.statements.Writer` says. `sending` is called when the statement is about to be sent.
+
+        Raises:
+            Unavailable: as for `write`.
+        """
+        lane = self.lanes.take_idle() or await self.lanes.take()
+        try:
+            if not lane.is_trusted:
+                return ()
+            if sending is not None:
+                sending()
+            self.counters.statements += 1
+            return await fetched(lane, statement.sql, statement.arguments(values))
+        except _RETRIED:
+            self._count_retry(None)
+            return ()
+        except asyncpg.IntegrityConstraintViolationError:
+            # An UPDATE is held against the constraints as its row was when the statement began, before it looks whether
+            # that row was changed meanwhile. Whether it is violated indeed shows in a transaction.
+            return ()
+        except Exception as error:
+            worded = _worded(error, lane)
+            if worded is error:
+                raise
+            raise _outcome_unknown() if isinstance(worded, _ConnectionLostError) else worded from error
+        finally:
+            if not self.lanes.give_back(lane):
+                await self.lanes.retire(lane)
+
     async def _retried(self, work: Callable[[Transaction], Awaitable[T]], error: Exception) -> T:
         """Go on after the first attempt, which failed with `error`."""
         failed: list[Exception] = [error]
@@ -269,57 +288,6 @@ class Database(Reader):
             raise Unavailable("DATABASE_UNAVAILABLE", "the database cannot be reached") from error
 
 
-def _create_engine(settings: Settings) -> AsyncEngine:
-    assert settings.database_url is not None
-    return create_async_engine(
-        settings.database_url.get_secret_value(),
-        pool_size=settings.pool_size,
-        max_overflow=settings.pool_max_overflow,
-        pool_timeout=settings.pool_timeout_s,
-        pool_recycle=settings.pool_recycle_s,
-        pool_pre_ping=settings.pool_pre_ping,
-        # The most recently used connection first: surplus ones grow old and are recycled.
-        pool_use_lifo=True,
-        connect_args={
-            "timeout": settings.connect_timeout_s,
-            "server_settings": {
-                "application_name": "folio",
-                "timezone": "UTC",
-                # Compiling a plan costs more than any statement of ours runs.
-                "jit": "off",
-                "statement_timeout": str(settings.statement_timeout_ms),
-                "lock_timeout": str(settings.lock_timeout_ms),
-                "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_session_timeout_ms),
-                "client_connection_check_interval": str(settings.client_connection_check_interval_ms),
-            },
-        },
-    )
-
-
-def _count_pool_events(engine: AsyncEngine, counters: PoolCounters) -> None:
-    pool = engine.sync_engine.pool
-
-    @event.listens_for(pool, "connect")
-    def _connect(dbapi_connection: object, record: ConnectionPoolEntry) -> None:
-        counters.connects += 1
-        logger.debug("pool: connect, %s in all", counters.connects)
-
-    @event.listens_for(pool, "checkout")
-    def _check_out(dbapi_connection: object, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
-        counters.check_outs += 1
-        logger.debug("pool: check-out %s", counters.check_outs)
-
-    @event.listens_for(pool, "checkin")
-    def _check_in(dbapi_connection: object, record: ConnectionPoolEntry) -> None:
-        counters.check_ins += 1
-        logger.debug("pool: check-in %s", counters.check_ins)
-
-    @event.listens_for(pool, "invalidate")
-    def _invalidate(dbapi_connection: object, record: ConnectionPoolEntry, exception: BaseException | None) -> None:
-        counters.invalidations += 1
-        logger.debug("pool: invalidate %s", counters.invalidations)
-
-
 def _worded(error: Exception, lane: Lane) -> Exception:
     """Return what an error that passed a door means to the caller; most mean what they say."""
     if isinstance(error, asyncpg.LockNotAvailableError):
@@ -332,6 +300,14 @@ def _worded(error: Exception, lane: Lane) -> Exception:
         if lane.driver.is_closed():  # asyncpg says InterfaceError of faults of ours, too
             return _ConnectionLostError("DATABASE_UNAVAILABLE", "the database went away; try again shortly")
     return error
+
+
+def _outcome_unknown() -> Unavailable:
+    return Unavailable(
+        "DATABASE_UNAVAILABLE",
+        "the connection broke while the write was being committed: look before you send it again",
+        outcome_unknown=True,
+    )
 
 
 async def _begins(driver: Driver, begin: str) -> bool:
@@ -349,11 +325,7 @@ async def _commit(driver: Driver) -> None:
     try:
         tag = await waited(driver.execute("COMMIT"))
     except _BROKEN as error:
-        raise Unavailable(
-            "DATABASE_UNAVAILABLE",
-            "the connection broke while the write was being committed: look before you send it again",
-            outcome_unknown=True,
-        ) from error
+        raise _outcome_unknown() from error
     # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK, and no error.
     if tag != "COMMIT":
         raise RuntimeError(f"COMMIT answered {tag}: the unit of work swallowed an SQL error")

@@ -30,6 +30,7 @@ Prepared: TypeAlias = "PreparedStatement[Record]"
 PREPARED_MAX = 200
 CLOSE_TIMEOUT_S = 2.0
 OVERFLOW_AFTER_S = 0.1
+TRUSTED_S = 1.0
 
 
 class Lane:
@@ -37,15 +38,17 @@ class Lane:
 
     Attributes:
         driver: asyncpg's connection, for COPY, cursors and what is not worth preparing.
+        born: when it was opened, in seconds of the monotonic clock.
+        used: when it was last given back.
     """
 
-    __slots__ = ("_prepared", "born", "driver", "pooled")
+    __slots__ = ("_prepared", "born", "driver", "pooled", "used")
 
     def __init__(self, pooled: PoolProxiedConnection) -> None:
         driver: Any = pooled.driver_connection
         self.pooled = pooled
         self.driver: Driver = driver
-        self.born = time.monotonic()
+        self.born = self.used = time.monotonic()
         self._prepared: dict[str, Prepared] = {}
 
     async def fetch(self, sql: str, arguments: Sequence[object]) -> Sequence[Record]:
@@ -72,6 +75,11 @@ class Lane:
     def is_fit(self) -> bool:
         """Whether the connection is open and outside any transaction, as far as its driver knows."""
         return not (self.driver.is_closed() or self.driver.is_in_transaction())
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it was of use a moment ago, so that it will not have broken without anybody's noticing."""
+        return time.monotonic() - self.used < TRUSTED_S
 
 
 class Lanes:
@@ -135,6 +143,7 @@ class Lanes:
         """Take a lane back; False where it is to be retired instead."""
         if self._closed or not lane.is_fit or self._is_old(lane):
             return False
+        lane.used = time.monotonic()
         if self._hand_over(lane):
             return True
         if self._open > self._kept_max:

@@ -5,6 +5,7 @@ currency has is ISO 4217's to say. No float comes near: asyncpg would turn 1.5 a
 a word, so `to_minor` is the one way in.
 """
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 
@@ -56,6 +57,15 @@ def to_minor(amount: Decimal, currency_code: str) -> int:
         raise AmountError(f"{currency_code} has {exponent} fraction digits, not {-scale}")
     number: int = int("".join(map(str, digits))) * 10 ** (exponent + scale)
     return number
+
+
+def currencies_by_exponent() -> Mapping[int, Sequence[str]]:
+    """Return the codes of all currencies that can be held, by how many fraction digits they have."""
+    codes: dict[int, list[str]] = {}
+    for currency in Currency:
+        if currency.exponent is not None:
+            codes.setdefault(currency.exponent, []).append(currency.code)
+    return codes
 
 
 def from_minor(minor: int, currency_code: str) -> Decimal:

@@ -42,7 +42,7 @@ from db.errors import Refusal
 from db.keyset_lists import KeysetList
 from db.model import Model, created_at_column, identity_column
 from db.pages import Columns
-from db.statements import KEYS_ARRAY, Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, Statement, Writer
 from db.users import VIEWER_ID, User, project_users
 from db.viewer import Audience, Viewer
 
@@ -268,7 +268,7 @@ def _insert_posts(columns: Columns, audience: Audience) -> Statement:
 
 
 async def update_post(
-    transaction: Reader,
+    writer: Writer,
     viewer: Viewer,
     columns: Columns,
     post_id: int,
@@ -283,11 +283,16 @@ async def update_post(
     """
     statement = _update_post(columns, viewer.audience, frozenset(changes), expected_version is not None)
     values = {**changes, "id": post_id, "viewer_id": viewer.user_id, "expected_version": expected_version}
-    rows = await transaction.fetch(statement, values)
-    if not rows:
-        # Why not is told here, unless it was only that another change has come to the expected version since.
-        await _lock_post(transaction, viewer, post_id, expected_version)
+
+    async def by_steps(transaction: Reader) -> Sequence[Record]:
         rows = await transaction.fetch(statement, values)
+        if not rows:
+            # Why not is told here, unless it was only that another change has come to the expected version since.
+            await _lock_post(transaction, viewer, post_id, expected_version)
+            rows = await transaction.fetch(statement, values)
+        return rows
+
+    rows = await writer.alone(statement, values) or await writer.write(by_steps)
     return rows[0]
 
 
@@ -330,27 +335,37 @@ def _update_post(columns: Columns, audience: Audience, changed: frozenset[str], 
     )
 
 
-_DELETE_POST = Statement(delete(Post).where(_ID_GIVEN))
-
-
-async def delete_post(transaction: Reader, viewer: Viewer, post_id: int) -> None:
+async def delete_post(writer: Writer, viewer: Viewer, post_id: int) -> None:
     """Delete a post.
 
     Raises:
         Refusal: NOT_FOUND where the viewer may not, or there is no such post.
     """
-    await _lock_post(transaction, viewer, post_id, None)
-    await transaction.fetch(_DELETE_POST, {"id": post_id})
+    statement, values = _delete_post(viewer.audience), {"id": post_id, "viewer_id": viewer.user_id}
+    if not await _changed(writer, statement, values):
+        raise Refusal("NOT_FOUND", ("id",), "no such post")
 
 
-async def record_view(transaction: Reader, viewer: Viewer, columns: Columns, post_id: int) -> Record:
+@lru_cache
+def _delete_post(audience: Audience) -> Statement:
+    return Statement(delete(Post).where(_ID_GIVEN, *_mine(audience)).returning(Post.id))
+
+
+async def _changed(writer: Writer, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+    """Write what is one statement, with a transaction around it where it needs one, and return its rows."""
+    return await writer.alone(statement, values) or await writer.write(
+        lambda transaction: transaction.fetch(statement, values)
+    )
+
+
+async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id: int) -> Record:
     """Add one to the views of a visible post and return its row. A view is no edit: the version stays.
 
     Raises:
         Refusal: NOT_FOUND.
     """
     values = {"id": post_id, "viewer_id": viewer.user_id}
-    rows = await transaction.fetch(_record_view(columns, viewer.audience), values)
+    rows = await _changed(writer, _record_view(columns, viewer.audience), values)
     if not rows:
         raise Refusal("NOT_FOUND", ("postId",), "no such post")
     return rows[0]

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    any_,
     bindparam,
     case,
     collate,
@@ -35,7 +36,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.model import Model, created_at_column, identity_column
-from db.statements import Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, Statement
 from db.users import User
 from db.viewer import Viewer
 
@@ -95,19 +96,20 @@ def _in_seconds(name: str) -> object:
 
 # ---------------------------------------------------------------- requests
 
-_VIEWER = Statement(
-    select(User.id, User.role)
-    .join(Session, Session.user_id == User.id)
-    .where(Session.id == _SESSION_ID, User.id == bindparam("user_id", type_=BigInteger), *_ALIVE)
+_VIEWERS = Statement(
+    select(Session.id, Session.user_id, User.role)
+    .join(User, Session.user_id == User.id)
+    .where(Session.id == any_(KEYS_ARRAY), *_ALIVE)
 )
 
 
 async def viewer_of_session(reader: Reader, session_id: int, user_id: int) -> Viewer | None:
     """Return who the live session `session_id` of the user `user_id` stands for, or None where it has ended."""
-    rows = await reader.fetch(_VIEWER, {"session_id": session_id, "user_id": user_id})
-    if not rows:
+    viewers = await reader.keyed(_VIEWERS, {}, [session_id], "id")
+    row = viewers.get(session_id)
+    if row is None or row["user_id"] != user_id:
         return None
-    return Viewer(user_id=user_id, session_id=session_id, is_admin=rows[0]["role"] == "admin")
+    return Viewer(user_id=user_id, session_id=session_id, is_admin=row["role"] == "admin")
 
 
 # ---------------------------------------------------------------- sign-in

@@ -4,10 +4,14 @@ Invariants, each held by the database or by the order of the steps in `settle`:
 
 - `accounts.balance` is the sum of what came in less what went out, because row and balances are written by one
   statement.
-- The key, its outcome and the ledger row are of one transaction. The key is claimed first: a second request with the
-  same key waits at its unique index until the first has committed, and is then given the first one's outcome, be it
-  a refusal.
-- Account rows are locked in the order of their ids, everywhere, so that two transfers never wait for each other.
+- The key, its outcome and the ledger row are of one transaction. The key is claimed before anything is written: a
+  second request with the same key waits at its unique index until the first has committed, and is then given the first
+  one's outcome, be it a refusal.
+- Account rows are locked in the order of their ids, and before the key, everywhere, so that two movements never wait
+  for each other.
+
+A transfer that nothing speaks against is one statement. Any other does nothing as one, and is gone through step by
+step, which makes it all the same, or finds out why not.
 """
 
 import decimal
@@ -15,34 +19,17 @@ import hashlib
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 
 import orjson
 from asyncpg import Record
-from sqlalchemy import (
-    BigInteger,
-    LargeBinary,
-    Text,
-    Uuid,
-    any_,
-    bindparam,
-    case,
-    insert,
-    or_,
-    select,
-    true,
-    update,
-)
-from sqlalchemy.dialects.postgresql import insert as upsert
 
-from db.accounts import Account
+from db import ledger_statements as statements
 from db.errors import Refusal
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, AmountError, to_minor
 from db.pages import Columns
-from db.statements import KEYS_ARRAY, Reader, Statement
-from db.transactions import MEMO_LENGTH_MAX, IdempotencyKey, Transaction, project, transaction_by_key
-from db.users import VIEWER_ID, User
-from db.viewer import Audience, Viewer
+from db.statements import Reader, Writer
+from db.transactions import MEMO_LENGTH_MAX, transaction_by_key
+from db.viewer import Viewer
 
 # The default context would round to 28 digits, and take two different amounts for the same.
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, traps=[])
@@ -68,6 +55,12 @@ class Movement:
         """What the mutation's input calls the receiving account."""
         return "accountId" if self.from_id is None else "toAccountId"
 
+    @property
+    def fraction_digits(self) -> int:
+        """How many digits the amount has behind the point, with zeros at the end."""
+        scale = self.amount.as_tuple().exponent
+        return max(0, -scale) if isinstance(scale, int) else 0
+
     def request_hash(self) -> bytes:
         """Return a digest of everything asked for but the key; 12.5 and 12.50 ask for the same."""
         amount = str(self.amount.normalize(_EXACT))
@@ -87,10 +80,10 @@ class Settlement:
     replayed: bool
 
 
-async def settle(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
+async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
     """Make `movement` once for its key, however often it is asked for.
 
-    A refusal that was decided under the key is returned, not raised, because it is to be committed with the key.
+    A refusal that was decided under the key is returned, not raised, because it is committed with the key.
 
     Raises:
         Refusal: IDEMPOTENCY_KEY_REUSED where the key stands for another movement; INVALID_MEMO; a deposit by
@@ -100,58 +93,83 @@ async def settle(transaction: Reader, viewer: Viewer, columns: Columns, movement
         raise Refusal("ACCOUNT_NOT_FOUND", ("accountId",), "no such account")
     if movement.memo is not None and len(movement.memo) > MEMO_LENGTH_MAX:
         raise Refusal("INVALID_MEMO", ("memo",), f"a memo has at most {MEMO_LENGTH_MAX} characters")
-    claim = {
+    row = await _transferred(writer, viewer, columns, movement)
+    if row is not None:
+        return Settlement(row, None, replayed=False)
+    return await writer.write(lambda transaction: _settled_by_steps(transaction, viewer, columns, movement))
+
+
+# ---------------------------------------------------------------- in one statement
+
+
+async def _transferred(writer: Writer, viewer: Viewer, columns: Columns, movement: Movement) -> Record | None:
+    """Make a transfer that nothing speaks against; None where it was not made, for whatever reason."""
+    if movement.from_id is None:
+        return None
+    try:
+        units = to_minor(movement.amount, statements.FINEST_CURRENCY)
+    except AmountError:
+        return None
+    if units > statements.UNITS_MAX:
+        return None
+    values = {
+        "ids": [movement.from_id, movement.to_id],
+        "from_id": movement.from_id,
+        "to_id": movement.to_id,
+        "units": units,
+        "step": 10 ** (statements.EXPONENT_MAX - movement.fraction_digits),
+        "memo": movement.memo,
+        **_claim(viewer, movement),
+    }
+    rows = await writer.alone(statements.transfer(columns, viewer.audience), values)
+    return rows[0] if rows else None
+
+
+# ---------------------------------------------------------------- step by step
+
+
+async def _settled_by_steps(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
+    """Make a movement, or find out what speaks against it."""
+    from_id = movement.from_id
+    if from_id is None:
+        from_id = await _system_account_for(transaction, movement.to_id)
+    ids = {"ids": [from_id, movement.to_id], "to_id": movement.to_id, "viewer_id": viewer.user_id}
+    rows = await transaction.fetch(statements.lock_accounts(viewer.audience), ids)
+    locked = {row["id"]: row for row in rows}
+    claimed = await transaction.fetch(statements.CLAIM_KEY, _claim(viewer, movement))
+    if not claimed:
+        return await _replay(transaction, viewer, columns, movement)
+    key_id: int = claimed[0]["id"]
+    try:
+        amount = _decide(viewer, movement, locked.get(from_id), locked.get(movement.to_id))
+    except Refusal as refusal:
+        kept = {"code": refusal.code, "field": "".join(refusal.field[:1]), "message": refusal.message}
+        await transaction.fetch(statements.KEEP_REFUSAL, {"id": key_id, **kept})
+        return Settlement(None, refusal, replayed=False)
+    values = {
+        "from_id": from_id,
+        "to_id": movement.to_id,
+        "amount": amount,
+        "memo": movement.memo,
+        "key_id": key_id,
+    }
+    rows = await transaction.fetch(statements.post_to_ledger(columns), values)
+    return Settlement(rows[0], None, replayed=False)
+
+
+def _claim(viewer: Viewer, movement: Movement) -> dict[str, object]:
+    """Return the values of a claimed key."""
+    return {
         "viewer_id": viewer.user_id,
         "key": movement.key,
         "operation": movement.operation,
         "request_hash": movement.request_hash(),
     }
-    claimed = await transaction.fetch(_CLAIM_KEY, claim)
-    if not claimed:
-        return await _replay(transaction, viewer, columns, movement)
-    key_id: int = claimed[0]["id"]
-    try:
-        return Settlement(await _move(transaction, viewer, columns, movement, key_id), None, replayed=False)
-    except Refusal as refusal:
-        kept = {"code": refusal.code, "field": "".join(refusal.field[:1]), "message": refusal.message}
-        await transaction.fetch(_KEEP_REFUSAL, {"id": key_id, **kept})
-        return Settlement(None, refusal, replayed=False)
-
-
-_KEY_OF_VIEWER = (IdempotencyKey.owner_id == VIEWER_ID, IdempotencyKey.key == bindparam("key", type_=Uuid))
-_CLAIM_KEY = Statement(
-    upsert(IdempotencyKey)
-    .values(
-        owner_id=VIEWER_ID,
-        key=bindparam("key", type_=Uuid),
-        operation=bindparam("operation", type_=Text),
-        request_hash=bindparam("request_hash", type_=LargeBinary),
-    )
-    .on_conflict_do_nothing(index_elements=[IdempotencyKey.owner_id, IdempotencyKey.key])
-    .returning(IdempotencyKey.id)
-)
-_KEEP_REFUSAL = Statement(
-    update(IdempotencyKey)
-    .where(IdempotencyKey.id == bindparam("id", type_=BigInteger))
-    .values(
-        refusal_code=bindparam("code", type_=Text),
-        refusal_field=bindparam("field", type_=Text),
-        refusal_message=bindparam("message", type_=Text),
-    )
-)
-_CLAIMED_KEY = Statement(
-    select(
-        IdempotencyKey.request_hash,
-        IdempotencyKey.refusal_code,
-        IdempotencyKey.refusal_field,
-        IdempotencyKey.refusal_message,
-    ).where(*_KEY_OF_VIEWER)
-)
 
 
 async def _replay(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
     # A statement of its own: it sees what the request that we waited for has committed meanwhile.
-    first = (await transaction.fetch(_CLAIMED_KEY, {"viewer_id": viewer.user_id, "key": movement.key}))[0]
+    first = (await transaction.fetch(statements.CLAIMED_KEY, {"viewer_id": viewer.user_id, "key": movement.key}))[0]
     if first["request_hash"] != movement.request_hash():
         raise Refusal(
             "IDEMPOTENCY_KEY_REUSED",
@@ -164,29 +182,14 @@ async def _replay(transaction: Reader, viewer: Viewer, columns: Columns, movemen
     return Settlement(await transaction_by_key(transaction, viewer, columns, movement.key), None, replayed=True)
 
 
-async def _move(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement, key_id: int) -> Record:
-    from_id = movement.from_id
-    if from_id is None:
-        from_id = await _system_account_for(transaction, movement.to_id)
-    ids = {"ids": [from_id, movement.to_id], "to_id": movement.to_id, "viewer_id": viewer.user_id}
-    rows = await transaction.fetch(_lock_accounts(viewer.audience), ids)
-    locked = {row["id"]: row for row in rows}
-    amount = _decide(viewer, movement, locked.get(from_id), locked.get(movement.to_id))
-    values = {
-        "from_id": from_id,
-        "to_id": movement.to_id,
-        "amount": amount,
-        "memo": movement.memo,
-        "key_id": key_id,
-    }
-    return (await transaction.fetch(_post_to_ledger(columns), values))[0]
-
-
 def _decide(viewer: Viewer, movement: Movement, source: Record | None, target: Record | None) -> int:
     """Return the amount in minor units that may move between the two locked accounts, or raise the refusal."""
     to_field = movement.to_field
     if source is None or not (viewer.is_admin or source["owner_id"] == viewer.user_id):
-        raise Refusal("ACCOUNT_NOT_FOUND", ("fromAccountId",), "no such account")
+        # A deposit has its source wherever it has a target.
+        raise Refusal(
+            "ACCOUNT_NOT_FOUND", (to_field if movement.from_id is None else "fromAccountId",), "no such account"
+        )
     if target is None:
         raise Refusal("ACCOUNT_NOT_FOUND", (to_field,), "no such account")
     if source["id"] == target["id"]:
@@ -206,69 +209,19 @@ def _decide(viewer: Viewer, movement: Movement, source: Record | None, target: R
     return amount
 
 
-@lru_cache
-def _lock_accounts(audience: Audience) -> Statement:
-    # Somebody else's account is not even waited for as the source: that would tell that there is one.
-    usable = or_(Account.id == bindparam("to_id", type_=BigInteger), Account.owner_id == VIEWER_ID)
-    return Statement(
-        select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
-        .where(
-            Account.id == any_(KEYS_ARRAY),
-            *(() if audience is Audience.ADMIN else (usable,)),
-        )
-        .order_by(Account.id)
-        # NO KEY UPDATE: the ledger's foreign keys are checked beside it, other movements wait.
-        .with_for_update(key_share=True)
-    )
+async def _system_account_for(transaction: Reader, account_id: int) -> int | None:
+    """Return the system account of the currency that the account `account_id` has, made where there is none yet.
 
-
-@lru_cache
-def _post_to_ledger(columns: Columns) -> Statement:
-    """Move the amount and write the ledger row in one statement, so that there is no moment between the two."""
-    source, target = bindparam("from_id", type_=BigInteger), bindparam("to_id", type_=BigInteger)
-    amount = bindparam("amount", type_=BigInteger)
-    moved = (
-        update(Account)
-        .where(or_(Account.id == source, Account.id == target))
-        .values(balance=case((Account.id == source, Account.balance - amount), else_=Account.balance + amount))
-        .returning(Account.id)
-        .cte("moved")
-    )
-    row = insert(Transaction).values(
-        from_id=source,
-        to_id=target,
-        amount=amount,
-        memo=bindparam("memo", type_=Text),
-        key_id=bindparam("key_id", type_=BigInteger),
-    )
-    return Statement(row.returning(*project(columns, Audience.ADMIN)).add_cte(moved))
-
-
-async def _system_account_for(transaction: Reader, account_id: int) -> int:
-    """Return the system account of the currency that the account `account_id` has, made where there is none yet."""
-    target = await transaction.fetch(_CURRENCY_OF, {"id": account_id})
+    Without such an account it is None.
+    """
+    target = await transaction.fetch(statements.CURRENCY_OF, {"id": account_id})
     if not target:
-        raise Refusal("ACCOUNT_NOT_FOUND", ("accountId",), "no such account")
+        return None
     values = {"currency_code": target[0]["currency_code"]}
-    found = await transaction.fetch(_SYSTEM_ACCOUNT, values)
+    found = await transaction.fetch(statements.SYSTEM_ACCOUNT, values)
     if not found:
         # Two first deposits in a currency: the slower one inserts nothing, and finds the faster one's account.
-        await transaction.fetch(_OPEN_SYSTEM_ACCOUNT, values)
-        found = await transaction.fetch(_SYSTEM_ACCOUNT, values)
+        await transaction.fetch(statements.OPEN_SYSTEM_ACCOUNT, values)
+        found = await transaction.fetch(statements.SYSTEM_ACCOUNT, values)
     account: int = found[0]["id"]
     return account
-
-
-_CURRENCY_CODE = bindparam("currency_code", type_=Text)
-_CURRENCY_OF = Statement(
-    select(Account.currency_code).where(Account.id == bindparam("id", type_=BigInteger), ~Account.is_system)
-)
-_SYSTEM_ACCOUNT = Statement(select(Account.id).where(Account.is_system, Account.currency_code == _CURRENCY_CODE))
-_OPEN_SYSTEM_ACCOUNT = Statement(
-    upsert(Account)
-    .from_select(
-        ["owner_id", "currency_code", "is_system"],
-        select(User.id, _CURRENCY_CODE, true()).where(User.role == "system"),
-    )
-    .on_conflict_do_nothing(index_elements=[Account.currency_code], index_where=Account.is_system.expression)
-)

@@ -9,7 +9,7 @@ with a bind processor of SQLAlchemy's (enums, intervals, JSON) have no place her
 Lists go in as arrays (`= any(:ids)`), never as expanding IN, so that one text serves any length.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -103,6 +103,27 @@ class Reader(Protocol):
     ) -> Coroutine[Any, Any, Mapping[int, Record]]:
         """Run `statement` with `values` and `keys`, and return its rows by `column`, as `arranged` does."""
         return self.arranged(statement, values, by_column(column), keys)
+
+
+class Writer(Protocol):
+    """Whatever can commit."""
+
+    __slots__ = ()
+
+    async def write(self, work: Callable[[Reader], Awaitable[T]]) -> T:
+        """Run `work` in one transaction and commit it; on any exception nothing of it has happened.
+
+        `work` may run several times, each time from the start in a new transaction, so it keeps no state outside.
+        """
+        ...
+
+    async def alone(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        """Try `statement` as a transaction of its own, without BEGIN and COMMIT, and return its rows.
+
+        It has to be one that either does all that is to be done and returns a row, or does nothing. Where there are no
+        rows, nothing was written, for whatever reason: then go on with `write`.
+        """
+        ...
 
 
 @cache

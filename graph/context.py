@@ -5,17 +5,18 @@ a payload. The one exception is a query of money, whose snapshot lets its reads 
 operation and dies with it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import strawberry
+from asyncpg import Record
 
-from db.engine import Database, Transaction
+from db.engine import Database
 from db.errors import Unavailable
 from db.pages import Columns
 from db.settings import Settings
-from db.statements import Reader
+from db.statements import Reader, Statement
 from db.viewer import Viewer
 from graph.loaders import Loaders
 from graph.passwords import PasswordHasher
@@ -70,11 +71,11 @@ class Context:
         self.viewer = viewer
         self.loaders = Loaders(self.reader, viewer)
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[Reader], Awaitable[T]]) -> T:
         """Run `work` as one transaction; whatever was loaded before is forgotten, for it may be outdated."""
         before = self.committing
 
-        async def then_commit(transaction: Transaction) -> T:
+        async def then_commit(transaction: Reader) -> T:
             self.committing = before  # of a conflict at COMMIT nothing has happened
             result = await work(transaction)
             self.committing = True
@@ -83,10 +84,31 @@ class Context:
         try:
             return await self.database.write(then_commit)
         except Exception as error:
-            self.committing = before or (isinstance(error, Unavailable) and error.outcome_unknown)
+            self.committing = before or _may_be_written(error)
             raise
         finally:
             self.loaders.clear()
+
+    async def alone(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        """Try a write that is one statement, and so a transaction of its own, as `db.statements.Writer` says."""
+        before = self.committing
+
+        def sending() -> None:
+            self.committing = True
+
+        try:
+            rows = await self.database.alone(statement, values, sending)
+        except Exception as error:
+            self.committing = before or _may_be_written(error)
+            raise
+        finally:
+            self.loaders.clear()
+        self.committing = before or bool(rows)
+        return rows
+
+
+def _may_be_written(error: Exception) -> bool:
+    return isinstance(error, Unavailable) and error.outcome_unknown
 
 
 Info = strawberry.Info[Context, None]

@@ -194,7 +194,7 @@ async def _settled(
 ) -> P:
     context, columns = info.context, columns_below(info, "Transaction", "id")
     try:
-        settlement = await context.write(lambda transaction: settle(transaction, context.viewer, columns, movement))
+        settlement = await settle(context, context.viewer, columns, movement)
     except Refusal as refusal:
         return payload(user_errors=user_errors(error_type, codes, [refusal]))
     if settlement.row is None:

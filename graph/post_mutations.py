@@ -257,10 +257,8 @@ async def update_post(
     if refusals:
         return UpdatePostPayload(user_errors=user_errors(UpdatePostUserError, UpdatePostErrorCode, refusals))
     try:
-        row = await context.write(
-            lambda transaction: repository.update_post(
-                transaction, context.viewer, columns, post_id, changes, expected_version=input_.expected_version
-            )
+        row = await repository.update_post(
+            context, context.viewer, columns, post_id, changes, expected_version=input_.expected_version
         )
     except Refusal as refusal:
         return UpdatePostPayload(user_errors=user_errors(UpdatePostUserError, UpdatePostErrorCode, [refusal]))
@@ -289,7 +287,7 @@ async def delete_post(
     context = info.context
     post_id = parse(input_.id, Kind.POST, "input.id")
     try:
-        await context.write(lambda transaction: repository.delete_post(transaction, context.viewer, post_id))
+        await repository.delete_post(context, context.viewer, post_id)
     except Refusal as refusal:
         return DeletePostPayload(user_errors=user_errors(DeletePostUserError, DeletePostErrorCode, [refusal]))
     return DeletePostPayload(deleted_post_id=global_id(Kind.POST, post_id))
@@ -302,9 +300,7 @@ async def record_post_view(
     context, columns = info.context, columns_below(info, "Post", "id")
     post_id = parse(input_.post_id, Kind.POST, "input.postId")
     try:
-        row = await context.write(
-            lambda transaction: repository.record_view(transaction, context.viewer, columns, post_id)
-        )
+        row = await repository.record_view(context, context.viewer, columns, post_id)
     except Refusal as refusal:
         return RecordPostViewPayload(
             user_errors=user_errors(RecordPostViewUserError, RecordPostViewErrorCode, [refusal])

@@ -9,9 +9,9 @@ from graphql import GraphQLError
 
 from db import checks
 from db import users as repository
-from db.engine import Transaction
 from db.errors import Refusal
 from db.sessions import end_sessions_of
+from db.statements import Reader
 from db.users import NewUser
 from graph.context import Context, Info, columns_below
 from graph.cost import PASSWORD, Cost, ListSize
@@ -299,7 +299,7 @@ async def update_user(
         return UpdateUserPayload(user_errors=user_errors(UpdateUserUserError, UpdateUserErrorCode, refusals))
     changes = await _changes(context, input_)
 
-    async def work(transaction: Transaction) -> Any:
+    async def work(transaction: Reader) -> Any:
         row = await repository.update_user(
             transaction, context.viewer, columns, user_id, changes, expected_version=input_.expected_version
         )

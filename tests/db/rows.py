@@ -58,5 +58,5 @@ def transfer(
 
 
 async def move(database: Database, viewer: Viewer, movement: Movement) -> Settlement:
-    """Settle `movement` in a transaction of its own."""
-    return await database.write(lambda transaction: settle(transaction, viewer, SETTLED, movement))
+    """Settle `movement`."""
+    return await settle(database, viewer, SETTLED, movement)

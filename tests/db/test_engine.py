@@ -9,9 +9,10 @@ import asyncpg
 import pytest
 from sqlalchemy import BigInteger, bindparam, select, text
 
-from db.engine import Database, PoolCounters, Transaction
+from db.engine import Database, Transaction
 from db.errors import Refusal, Unavailable
 from db.lanes import Driver
+from db.pool import PoolCounters
 from db.statements import Statement
 from db.users import NewUser, create_users
 from tests.db.backends import BOXES, GATE, Door, OpenDatabase, boxes, every_door, put_into

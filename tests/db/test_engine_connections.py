@@ -10,9 +10,10 @@ from contextlib import suppress
 import pytest
 from pydantic import SecretStr
 
-from db.engine import Database, PoolCounters, Transaction
+from db.engine import Database, Transaction
 from db.errors import Unavailable
 from db.lanes import Driver
+from db.pool import PoolCounters
 from db.settings import Settings
 from tests.db.backends import (
     BOXES,

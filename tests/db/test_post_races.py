@@ -40,10 +40,8 @@ async def half_changed(superuser: Driver, post: int) -> AsyncIterator[Driver]:
 
 def retitled(database: Database, viewer: Viewer, post: int, expected_version: int | None) -> Awaitable[tuple[str, int]]:
     async def changed() -> tuple[str, int]:
-        row = await database.write(
-            lambda transaction: update_post(
-                transaction, viewer, ("title", "version"), post, {"title": "Third"}, expected_version=expected_version
-            )
+        row = await update_post(
+            database, viewer, ("title", "version"), post, {"title": "Third"}, expected_version=expected_version
         )
         return row["title"], row["version"]
 

@@ -1,14 +1,19 @@
 """The ledger: a movement happens once for its key or not at all, and the balances are what the ledger adds up to."""
 
 import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
+from typing import TypeVar
 
 import pytest
+from asyncpg import Record
 
-from db.engine import Database, Transaction
+from db import lanes
+from db.engine import Database
 from db.errors import Refusal
 from db.money import BALANCE_MINOR_MAX
 from db.settlement import settle
+from db.statements import Reader, Statement, Writer
 from db.transactions import MEMO_LENGTH_MAX, transaction_by_key, transactions_by_ids
 from db.viewer import ANONYMOUS, Viewer
 from tests.db.ledgers import (
@@ -20,7 +25,14 @@ from tests.db.ledgers import (
 )
 from tests.db.rows import ADMIN, SETTLED, deposit, move, new_account, new_user, transfer
 
-"""The ledger: a movement happens once for its key or not at all, and the balances are what the ledger adds up to."""
+T = TypeVar("T")
+
+
+@pytest.fixture(params=["at once", "by steps"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test with transfers that may be one statement, and on connections that nobody trusts, where none may."""
+    if request.param == "by steps":
+        monkeypatch.setattr(lanes, "TRUSTED_S", 0)
 
 
 # ---------------------------------------------------------------- movements
@@ -167,17 +179,29 @@ async def test_refusal_under_a_key_stays_when_the_funds_arrive(
     assert await transaction_by_key(database, payer, ("id",), movement.key) is None
 
 
+class Failing(Writer):
+    """Does all that is to be done, and fails before it commits."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def write(self, work: Callable[[Reader], Awaitable[T]]) -> T:
+        async def failing(transaction: Reader) -> T:
+            await work(transaction)
+            raise LookupError
+
+        return await self.database.write(failing)
+
+    async def alone(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        return ()
+
+
 async def test_key_of_a_write_that_failed_is_free_again(
     database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     movement = transfer(purse, till, "10")
-
-    async def work(transaction: Transaction) -> None:
-        await settle(transaction, payer, SETTLED, movement)
-        raise LookupError
-
     with pytest.raises(LookupError):
-        await database.write(work)
+        await settle(Failing(database), payer, SETTLED, movement)
     settlement = await move(database, payer, movement)
     assert (settlement.refusal, settlement.replayed) == (None, False)
     assert (await balances(database))[till] == 1000

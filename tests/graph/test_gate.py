@@ -15,6 +15,7 @@ from tests.graph.overheard import overheard
 POSTS = "{ posts { nodes { id } } }"
 USERS = "{ users(first: 20) { nodes { username } } }"
 CREATE_POST = 'mutation { createPost(input: {title: "T", content: "C"}) { post { id } } }'
+UPDATE_POST = 'mutation { updatePost(input: {id: "post_1", title: "U"}) { post { %s }}}'
 TREASURY = {"data": {"users": {"nodes": [{"username": "treasury"}]}}}
 
 
@@ -111,6 +112,49 @@ async def test_mutation_that_takes_too_long_after_its_commit_says_that_it_may_ha
         {"code": "DEADLINE_EXCEEDED", "outcomeUnknown": True},
     )
     assert await superuser.fetchval("SELECT count(*) FROM posts") == 1
+
+
+async def test_change_in_one_statement_that_takes_too_long_says_that_it_may_have_happened(
+    settings: Settings, database_url: str, superuser: Driver, client: Client, sign_up: SignUp
+) -> None:
+    ada = await sign_up("ada")
+    await client.data(CREATE_POST, by=ada)
+    async with served(settings, operation_deadline_ms=500) as hasty, locked(database_url, "posts"):
+        answer = await hasty.post(UPDATE_POST % "id", by=ada)
+        await until(lambda: idle(hasty, superuser), "the cancelling of the statement")
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (
+        503,
+        {"code": "DEADLINE_EXCEEDED", "outcomeUnknown": True},
+    )
+    assert await superuser.fetchval("SELECT version FROM posts") == 1
+
+
+async def test_change_in_one_statement_before_what_takes_too_long_says_that_it_may_have_happened(
+    settings: Settings, database_url: str, superuser: Driver, client: Client, sign_up: SignUp
+) -> None:
+    ada = await sign_up("ada")
+    await client.data(CREATE_POST, by=ada)
+    async with served(settings, operation_deadline_ms=500) as hasty, locked(database_url, "profiles"):
+        answer = await hasty.post(UPDATE_POST % "author { profile { bio } }", by=ada)
+        await until(lambda: idle(hasty, superuser), "the cancelling of the statement")
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (
+        503,
+        {"code": "DEADLINE_EXCEEDED", "outcomeUnknown": True},
+    )
+    assert await superuser.fetchval("SELECT version FROM posts") == 2
+
+
+async def test_change_that_was_not_made_before_what_takes_too_long_says_nothing_of_the_kind(
+    settings: Settings, database_url: str, superuser: Driver, client: Client, sign_up: SignUp
+) -> None:
+    ada, eve = await sign_up("ada"), await sign_up("eve")
+    await client.data(CREATE_POST, by=ada)
+    second = f'waits: updateUser(input: {{id: "{eve.id}", profile: {{bio: ""}}}}) {{ user {{ id }} }}'
+    both = (UPDATE_POST % "id").removesuffix("}") + second + "}"
+    async with served(settings, operation_deadline_ms=500) as hasty, locked(database_url, "profiles"):
+        answer = await hasty.post(both, by=eve)
+        await until(lambda: idle(hasty, superuser), "the cancelling of the statement")
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (503, {"code": "DEADLINE_EXCEEDED"})
 
 
 async def test_operation_that_is_cut_off_at_the_end_of_the_process_leaves_a_line(

@@ -1,0 +1,77 @@
+"""SQLAlchemy's pool: its settings, what each connection is opened with, and its events."""
+
+import logging
+from dataclasses import dataclass
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from db.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class PoolCounters:
+    """What the pool and its connections have done since the start of this process."""
+
+    connects: int = 0
+    check_outs: int = 0
+    check_ins: int = 0
+    invalidations: int = 0
+    statements: int = 0
+    retries: int = 0
+
+
+def create_engine(settings: Settings) -> AsyncEngine:
+    """Return SQLAlchemy's engine as the settings have it. It connects to nothing yet."""
+    assert settings.database_url is not None
+    return create_async_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.pool_size,
+        max_overflow=settings.pool_max_overflow,
+        pool_timeout=settings.pool_timeout_s,
+        pool_recycle=settings.pool_recycle_s,
+        pool_pre_ping=settings.pool_pre_ping,
+        # The most recently used connection first: surplus ones grow old and are recycled.
+        pool_use_lifo=True,
+        connect_args={
+            "timeout": settings.connect_timeout_s,
+            "server_settings": {
+                "application_name": "folio",
+                "timezone": "UTC",
+                # Compiling a plan costs more than any statement of ours runs.
+                "jit": "off",
+                "statement_timeout": str(settings.statement_timeout_ms),
+                "lock_timeout": str(settings.lock_timeout_ms),
+                "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_session_timeout_ms),
+                "client_connection_check_interval": str(settings.client_connection_check_interval_ms),
+            },
+        },
+    )
+
+
+def count_pool_events(engine: AsyncEngine, counters: PoolCounters) -> None:
+    """Count in `counters`, from now on, what the pool of `engine` does."""
+    pool = engine.sync_engine.pool
+
+    @event.listens_for(pool, "connect")
+    def _connect(dbapi_connection: object, record: ConnectionPoolEntry) -> None:
+        counters.connects += 1
+        logger.debug("pool: connect, %s in all", counters.connects)
+
+    @event.listens_for(pool, "checkout")
+    def _check_out(dbapi_connection: object, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+        counters.check_outs += 1
+        logger.debug("pool: check-out %s", counters.check_outs)
+
+    @event.listens_for(pool, "checkin")
+    def _check_in(dbapi_connection: object, record: ConnectionPoolEntry) -> None:
+        counters.check_ins += 1
+        logger.debug("pool: check-in %s", counters.check_ins)
+
+    @event.listens_for(pool, "invalidate")
+    def _invalidate(dbapi_connection: object, record: ConnectionPoolEntry, exception: BaseException | None) -> None:
+        counters.invalidations += 1
+        logger.debug("pool: invalidate %s", counters.invalidations)
