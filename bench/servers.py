@@ -134,8 +134,8 @@ def database_cpu_us(postmaster: int) -> float:
 def _family(pid: int) -> list[int]:
     found = [pid]
     for one in found:
-        for task in Path(f"/proc/{one}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # one that ends while it is looked at
+            for task in Path(f"/proc/{one}/task").glob("*/children"):
                 found.extend(map(int, task.read_text(encoding="ascii").split()))
     return found
 

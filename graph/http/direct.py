@@ -3,7 +3,8 @@
 Between a server and an application ASGI puts a scope of some fifteen entries, two coroutines for messages, and for
 uvicorn a look at each header of the answer with two regular expressions. For most operations that is as much work as
 the operation. What nearly every client sends nearly always, a POST whose head and body come in one piece, needs none of
-it: its headers are a list already, its body is there, and its answer is one piece too.
+it: its headers are a list already, its body is there, and its answer is one piece too. Where its head is the one that
+the connection has sent before, not even the parser is asked (`graph.http.known_head`).
 
 Everything else goes on as ever: other paths and methods, bodies that are still to come, pipelined requests, and those
 with a header that somebody before the endpoint looks at (a proxy's, CORS's, an upgrade). What the endpoint does is the
@@ -19,8 +20,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from graph.http.answers import Reply, header_lines
 from graph.http.endpoint import GraphQLEndpoint
+from graph.http.head import Head
+from graph.http.known_head import KnownHead
 from graph.http.protocol import BoundedHttpProtocol
 from graph.http.time_limits import Timers
+
+# A connection whose heads differ each time, a proxy's for instance, is not looked at for ever.
+HEADS_LEARNT_MAX = 8
 
 # Headers that uvicorn or its middleware act on before any application does.
 SERVER_HEADERS = frozenset({b"expect", b"upgrade", b"x-forwarded-for", b"x-forwarded-proto"})
@@ -87,13 +93,11 @@ class Exchange:
             await self.message_event.wait()
         return {"type": "http.disconnect"}
 
-    async def run(
-        self, door: DirectDoor, protocol: "DirectHttpProtocol", headers: list[tuple[bytes, bytes]], body: bytes
-    ) -> None:
+    async def run(self, door: DirectDoor, protocol: "DirectHttpProtocol", head: Head, body: bytes) -> None:
         """Have the request answered, and write the answer."""
         client = protocol.client
         try:
-            reply = await door.endpoint.replied(headers, body, client[0] if client else None, self.receive)
+            reply = await door.endpoint.replied(head, body, client[0] if client else None, self.receive)
             if protocol.flow.write_paused and not self.disconnected:
                 await protocol.flow.drain()
             if not self.disconnected:
@@ -131,6 +135,11 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         self._takes_detour = False
         # The body, while a request is held back until it is whole.
         self._held: list[bytes] | None = None
+        # Whether all that came is whole requests, and what the last of them was.
+        self._is_between = True
+        self._whole: tuple[Head, bytes] | None = None
+        self._known: KnownHead | None = None
+        self._heads_learnt = 0
 
     def _door_of(self, app: Any) -> DirectDoor | None:
         """Return the short way, where nobody has put anything before the application that would be passed by."""
@@ -150,12 +159,33 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         """Parse what came; a request that is not whole afterwards goes the long way."""
         if self._idle is not None:
             self._idle.drop(self)
+        known, body = self._known, None
+        if known is not None and self._is_between and self.cycle.response_complete and not self._is_refused:
+            body = known.body_of(data)
+        if known is None or body is None:
+            self._parse(data)
+            return
+        self._stop_clock()
+        self._unset_keepalive_if_required()
+        self._start(known.head, body, keep_alive=True)
+
+    def _parse(self, data: bytes) -> None:
+        begins, self._whole = self._is_between, None
         super().data_received(data)
         if self._held is not None:
             self._let_go()
+        elif begins and self._is_between:
+            self._learn(data)
+
+    def _learn(self, message: bytes) -> None:
+        """Remember the head of what came, where it was one request and no more."""
+        if self._whole is not None and self._heads_learnt < HEADS_LEARNT_MAX:
+            self._heads_learnt += 1
+            self._known = KnownHead.of(message, *self._whole)
 
     def on_message_begin(self) -> None:
         """Begin a request, whose scope is made where somebody wants one."""
+        self._is_between = False
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -195,19 +225,25 @@ class DirectHttpProtocol(BoundedHttpProtocol):
 
     def on_message_complete(self) -> None:
         """Start on a request that is whole."""
+        self._is_between = True
         held = self._held
         if held is None:
             super().on_message_complete()
             return
         self._message_is_read()
         self._held = None
-        door, parser = self._door, self.parser
-        assert door is not None
+        parser = self.parser
         keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
-        exchange = Exchange(keep_alive=keep_alive)
-        self.cycle = exchange
-        body = held[0] if len(held) == 1 else b"".join(held)
-        exchange.task = task = self.loop.create_task(exchange.run(door, self, self.headers, body))
+        head, body = Head(self.headers), held[0] if len(held) == 1 else b"".join(held)
+        if keep_alive:
+            self._whole = head, body
+        self._start(head, body, keep_alive=keep_alive)
+
+    def _start(self, head: Head, body: bytes, *, keep_alive: bool) -> None:
+        """Have a request answered that is whole."""
+        assert self._door is not None
+        self.cycle = exchange = Exchange(keep_alive=keep_alive)
+        exchange.task = task = self.loop.create_task(exchange.run(self._door, self, head, body))
         self.tasks.add(task)
 
     def answered(self) -> None:

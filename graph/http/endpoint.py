@@ -103,14 +103,9 @@ class GraphQLEndpoint:
         else:
             await _sent(call, plain, send)
 
-    async def replied(
-        self, headers: list[tuple[bytes, bytes]], body: bytes, address: str | None, receive: Receive
-    ) -> Reply:
-        """Answer a POST that has come whole, with names of `headers` in lower case as ASGI has them.
-
-        `receive` comes back when the client has left.
-        """
-        call = Call("POST", Head(headers), receive, random_hex(16), address or UNKNOWN_ADDRESS, b"", body)
+    async def replied(self, head: Head, body: bytes, address: str | None, receive: Receive) -> Reply:
+        """Answer a POST that has come whole. `receive` comes back when the client has left."""
+        call = Call("POST", head, receive, random_hex(16), address or UNKNOWN_ADDRESS, b"", body)
         answer = await self._answer(call)
         plain = self._plain(call, answer)
         if plain is not None:
@@ -120,7 +115,7 @@ class GraphQLEndpoint:
         async def collect(message: Message) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": call.method, "headers": headers}
+        scope = {"type": "http", "method": call.method, "headers": head.lines}
         await self._gzipped(call, answer)(scope, receive, collect)
         start, *parts = sent
         return Reply(start["status"], header_lines(start["headers"]), b"".join([part["body"] for part in parts]))

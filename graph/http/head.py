@@ -24,16 +24,18 @@ class Head:
     """The headers of one request that are read here, by their names in lower case, as ASGI has them.
 
     Attributes:
+        lines: all headers, in the order in which they came.
         size: of all headers, in bytes.
         accept: what the client takes; several Accept lines are one list (RFC 9110, section 5.3).
     """
 
-    __slots__ = ("_found", "accept", "size")
+    __slots__ = ("_found", "accept", "lines", "size")
 
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+    def __init__(self, lines: Iterable[tuple[bytes, bytes]]) -> None:
+        self.lines = list(lines)
         found: dict[bytes, list[bytes]] = {}
         size = 0
-        for name, value in raw:
+        for name, value in self.lines:
             size += len(name) + len(value)
             if name in _READ:
                 if name in found:
