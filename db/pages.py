@@ -10,7 +10,7 @@ are much less than a hundred records of four.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from db.cursors import Order, Term
@@ -76,10 +76,11 @@ class Page:
         has_more: whether rows follow in the direction of paging.
         nested: for each list that was read along for each of the rows, the page of each parent, by its id.
         total: how many rows the whole list has, where that was counted along.
+        brought: by what readers know that the `nested` pages are theirs; set by who asked for them.
         written: what readers have made of the rows and keep here, for those who share the page; by who made it.
     """
 
-    __slots__ = ("columns", "has_more", "nested", "size", "total", "written")
+    __slots__ = ("brought", "columns", "has_more", "nested", "size", "total", "written")
 
     def __init__(
         self,
@@ -95,6 +96,7 @@ class Page:
         self.has_more = has_more
         self.nested = nested
         self.total = total
+        self.brought: tuple[Hashable, ...] = ()
         self.written: dict[Any, Any] | None = None
 
     def __len__(self) -> int:

@@ -262,6 +262,7 @@ async def whole_list(
         page = await of.page(context.reader, context.viewer, columns, given, request, [one for one, _ in nested])
         for (_, loader), pages in zip(nested, page.nested, strict=True):
             loader.prime(pages)
+        page.brought = tuple([loader.identity for _, loader in nested])
     return Connection(asked=Asked(context, of, given, request, wrap), page=page, parent_id=None)
 
 
@@ -280,7 +281,8 @@ def list_of_parent(
     def connection(page: Page, parent_id: int) -> Connection[T]:
         return Connection(asked=asked, page=page, parent_id=parent_id)
 
-    return Loading(context.loaders.page_by_parent(of, columns, given, request), connection)
+    loader = context.loaders.page_by_parent(of, columns, given, request)
+    return Loading(loader, connection, identity=loader.identity)
 
 
 First = Annotated[

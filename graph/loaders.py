@@ -81,16 +81,23 @@ class PageLoader(EdgeLoader[Page]):
     """Loads the same page of the list of each of its keys.
 
     Attributes:
+        identity: what the pages depend on beside their keys and the viewer.
         nested: the same pages as part of their parents' statement, given the column of the key; None where they
             cannot be.
     """
 
-    __slots__ = ("nested",)
+    __slots__ = ("identity", "nested")
 
     def __init__(
-        self, name: str, batch: Batch[Page], running: set[asyncio.Task[Any]], nested: Callable[[str], Nested] | None
+        self,
+        name: str,
+        batch: Batch[Page],
+        running: set[asyncio.Task[Any]],
+        identity: Hashable,
+        nested: Callable[[str], Nested] | None,
     ) -> None:
         super().__init__(name, batch, running)
+        self.identity = identity
         self.nested = nested
 
 
@@ -161,6 +168,7 @@ class Loaders:
                 of.edge,
                 lambda ids: of.pages_by_parent(reader, viewer, columns, given, request, ids),
                 self._running,
+                key,
                 partial(Nested, of, columns, given, request) if of.can_be_nested else None,
             )
         return loader

@@ -5,7 +5,7 @@ first thing that is out of order. The other way then goes through the answer pla
 CompleteValue says: it finds every error, with its path, and lets nulls bubble.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from graphql import GraphQLError, Undefined, is_list_type, is_non_null_type, located_error
@@ -17,9 +17,7 @@ from graph.execution.generation import completer
 from graph.execution.leaves import Broken, NotSimple, Raised, coerced
 from graph.execution.plan import FieldPlan, Kind, Level
 from graph.execution.tables import Columns, Table
-
-Text = Callable[[list[Any]], Any]
-"""Makes what stands for a list of finished answers where they are sent: their JSON, say."""
+from graph.execution.written import Text, Written
 
 # ---------------------------------------------------------------- the fast way
 
@@ -48,14 +46,18 @@ def _kept(frame: Frame, plan: FieldPlan, text: Text | None) -> Sequence[Any]:
         assert plan.place.only is not None
         return [_table(plan.place.only, one, text) for one in values]
     below = frame.below[plan.slot]
-    assert below is not None
+    if below is None:
+        return [one.taken(text) for one in values]
     answers = _answers(below, text)
     if type(values) is range:  # each object has one below it, in the same order
         return answers
     type_ = plan.type_
-    return [
+    done = [
         answers[link.start : link.stop] if type(link) is range else _assembled(link, type_, answers) for link in values
     ]
+    for place, one in zip(below.places, done, strict=False):
+        place.keep(one)
+    return done
 
 
 def _table(level: Level, table: Columns | Raised, text: Text | None) -> Any:
@@ -132,6 +134,8 @@ class Completion:
             return frame.level.type_.name
         try:
             value, below = self._value(frame, plan, index)
+            if isinstance(value, Written):
+                return value.taken(None)  # no error is below it
             return self._completed(plan, plan.type_, value, below, path)
         except Exception as error:  # noqa: BLE001 - whatever a resolver raised is the field's error
             self._handle(error, plan, plan.type_, path)

@@ -9,7 +9,7 @@ row is anything that gives a value for `row[name]`. Between declared fields rows
 only where an opaque resolver wants it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -83,11 +83,14 @@ class Loading:
     Attributes:
         wrap: makes the field's value of a loaded value and its key; without it the value is a bare row or None.
         key: the key itself, for an edge that takes it from no column; None is the key of nothing.
+        identity: what the answers depend on beside their keys, equal for equal loaders of several operations, by which
+            a table says that it has brought them along (`tables.Columns.brought`); None where no table does.
     """
 
     loader: LevelLoader
     wrap: Callable[[Any, Any], Any] | None = None
     key: Any = None
+    identity: Hashable = None
 
 
 class Ahead(NamedTuple):

@@ -21,10 +21,11 @@ from graphql import (
 from graphql.execution.values import VariableValues
 
 from graph.execution.collecting import Unsupported, condition_variables, fragments_of, refusal
-from graph.execution.completion import Completion, Text, completed
+from graph.execution.completion import Completion, completed
 from graph.execution.plan import Level, Plan, Planner
 from graph.execution.running import Run
 from graph.execution.variables import Coercion
+from graph.execution.written import Text
 
 PLANS_KEPT_MAX = 32
 COERCION_ERRORS_MAX = 50

@@ -19,6 +19,7 @@ from graph.execution.declarations import class_of, row_of
 from graph.execution.leaves import Broken, Raised
 from graph.execution.plan import FieldPlan, Level
 from graph.execution.tables import Columns, Table
+from graph.execution.written import Written
 
 _ABSENT = (type(None), type(Undefined), Raised, Exception)
 _size_of = attrgetter("size")
@@ -98,10 +99,12 @@ class Below:
         frames: one for each type that they are of.
         table: for each object its frame and its number there, or what was wrong with it; None where there is one
             frame, and the number of an object is its number there.
+        places: where the answers of the field's tables are to be kept for who shares them; none where nobody may.
     """
 
     frames: list[Frame]
     table: list[tuple[int, int] | Raised] | None = None
+    places: Sequence[Written] = ()
 
 
 class Linker:

@@ -82,6 +82,8 @@ class FieldPlan:
         lists: how many lists lie around its objects or leaves.
         place: where its objects stand; None for leaves.
         ends_in_tables: its values are tables, and nothing is read below them.
+        within: the edges of its tables' rows, where these are all that is kept of the rows, and lead to tables alone;
+            else none.
         leads_to_rows: it is an edge whose loader may give the bare rows of its place as they are, one for each key.
         ahead: the edges below the rows that its statement reads, each with the column that is its key.
         selected: the names of the fields of its object, where its resolver hears of them and of what is `ahead`.
@@ -102,6 +104,7 @@ class FieldPlan:
     lists: int = 0
     place: "Place | None" = None
     ends_in_tables: bool = False
+    within: "Sequence[FieldPlan]" = ()
     leads_to_rows: bool = False
     ahead: "Sequence[tuple[FieldPlan, str]]" = ()
     selected: frozenset[str] | None = None
@@ -280,6 +283,8 @@ class Planner:
         by_column = bare and plan.lists == 1 and isinstance(declared, Derived) and declared.table
         place = plan.place = Place(self, definition.type, nodes, Rows(bare=bare, by_column=by_column, joins=joins))
         plan.ends_in_tables = by_column and place.only is not None and not (place.only.kept or place.needs_paths)
+        if by_column and place.only is not None and place.only.kept and not place.needs_paths:
+            plan.within = _edges_within(place.only) or ()
         plan.leads_to_rows = isinstance(declared, Edge) and bare and not plan.lists and not place.needs_paths
         if declared is None and joins_of(definition) and place.only is not None:
             plan.ahead = list(_edges_ahead(place))
@@ -329,6 +334,25 @@ def _edges_ahead(place: Place) -> Iterator[tuple[FieldPlan, str]]:
         elif plan.kind is Kind.JOINED or (isinstance(declared, Derived) and declared.bare):
             assert plan.place is not None
             yield from _edges_ahead(plan.place)
+
+
+def _edges_within(level: Level) -> "list[FieldPlan] | None":
+    """Return the edges of a level's rows, joined rows among them; None where anything else is kept of the rows."""
+    found: list[FieldPlan] = []
+    for plan in level.kept:
+        below = plan.place.only if plan.place is not None else None
+        if below is None:
+            return None
+        if plan.kind is Kind.JOINED:
+            edges = _edges_within(below)
+            if edges is None:
+                return None
+            found += edges
+        elif plan.kind is Kind.EDGE and all(one.kind is Kind.TYPENAME or one.ends_in_tables for one in below.fields):
+            found.append(plan)
+        else:
+            return None
+    return found
 
 
 def _reads_row(declared: Declaration | None) -> bool:

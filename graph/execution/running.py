@@ -26,6 +26,7 @@ from graph.execution.leaves import Raised
 from graph.execution.plan import FieldPlan, Kind, Level
 from graph.execution.resolvers import InfoAhead
 from graph.execution.values import any_awaitable, awaited, realized
+from graph.execution.written import Written, places_of
 
 Waiting = Coroutine[Any, Any, list[Frame]]
 """What a wave waits for; it comes to the frames that are ready then."""
@@ -105,9 +106,23 @@ class Run:
         if plan.ends_in_tables:
             frame.values[plan.slot] = values
             return
+        places = self._places(plan, values) if plan.within else None
+        if places and all(one.is_there for one in places):
+            frame.values[plan.slot] = places
+            return
         later = self._take(frame, plan, values, ready)
         if later is not None:
             waiting.append(later)
+        below = frame.below[plan.slot]
+        if places and below is not None:
+            below.places = places
+
+    def _places(self, plan: FieldPlan, tables: Sequence[Any]) -> list[Written] | None:
+        """Return where the answers of a field's tables stand, if they depend on the tables and the arguments alone."""
+        assert plan.place is not None
+        with suppress(Exception):  # whatever is wrong with the arguments is the error of that field, in its turn
+            return places_of(tables, plan.place.only, [self._applied(edge).identity for edge in plan.within])
+        return None
 
     # ------------------------------------------------------------ edges
 

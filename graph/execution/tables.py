@@ -7,7 +7,7 @@ A table may belong to several operations at once, whose reads were one statement
 with it then, for as long as one of them has it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol, overload
 
@@ -25,6 +25,11 @@ class Columns(Protocol):
         """How many rows there are."""
         ...
 
+    @property
+    def brought(self) -> Collection[Hashable]:
+        """The identities of the loaders (`Loading.identity`) whose answers for the rows came with them."""
+        ...
+
     written: dict[Any, Any] | None
     """What was written of the rows, by who wrote it; None as long as nothing was."""
 
@@ -35,14 +40,16 @@ class Table(Sequence[Mapping[str, Any]]):
     Attributes:
         columns: the values of each column by its name.
         size: how many rows there are.
-        written: as `Columns` has it.
+        brought: as `Columns` has it.
+        written: likewise.
     """
 
-    __slots__ = ("_rows", "columns", "size", "written")
+    __slots__ = ("_rows", "brought", "columns", "size", "written")
 
     def __init__(self, columns: Mapping[str, list[Any]], size: int) -> None:
         self.columns = columns
         self.size = size
+        self.brought: Collection[Hashable] = ()
         self.written: dict[Any, Any] | None = None
         self._rows: list[dict[str, Any]] | None = None
 

@@ -3,10 +3,14 @@
 import asyncio
 import gc
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
+from db.pages import Page
+from graph.loaders import PageLoader
 from graph.operations import Operations
 from tests.graph.callers import Client, Person, SignUp
 from tests.graph.recording import recorded
@@ -81,3 +85,45 @@ async def test_operations_at_once_are_answered_as_each_alone_and_for_whom_they_a
         found = await asyncio.gather(*[client.post(text, by=one) for _ in range(TIMES) for one in people])
     assert len(queries) < TIMES * sent
     assert [one.content for one in found] == alone * TIMES
+
+
+async def test_lists_below_a_shared_page_are_answered_as_their_arguments_say(
+    app: FastAPI, client: Client, author: Person
+) -> None:
+    vars(operations_of(app).engines).pop("run")  # likewise
+    text = """query ($a: Int!, $b: Int!, $d: Int!, $more: Boolean!) { users(first: 3) { nodes {
+        username
+        a: posts(first: $a) { nodes { id } }
+        c: posts(last: 1) { nodes { id } }
+        b: posts(first: $b, orderBy: [{ field: TITLE, direction: ASC }]) { nodes { title @include(if: $more) id } }
+        d: posts(first: $d) { nodes { id } }
+    } } post(id: "post_0") { id } }"""
+    asked: list[dict[str, Any]] = [
+        {"a": a, "b": b, "d": d, "more": more} for a in (1, 2) for b in (1, 2) for d in (1, 3) for more in (False, True)
+    ]
+    alone = [(await client.post(text, **one)).json()["data"] for one in asked * 2][: len(asked)]
+    assert len({str(one) for one in alone}) == len(asked)
+    with recorded() as queries:
+        found = await asyncio.gather(*[client.post(text, **one) for _ in range(TIMES) for one in asked])
+    assert len(queries) < TIMES * len(asked)
+    assert [one.json()["data"] for one in found] == alone * TIMES
+
+
+async def test_lists_below_a_shared_page_are_read_by_one_of_those_who_share_it(
+    app: FastAPI, client: Client, author: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vars(operations_of(app).engines).pop("run")  # likewise
+    levels = 0
+    load_level = PageLoader.load_level
+
+    async def counted(loader: PageLoader, keys: Sequence[int]) -> list[Page]:
+        nonlocal levels
+        levels += 1
+        return await load_level(loader, keys)
+
+    for _ in range(3):
+        await client.data(LISTS)
+    monkeypatch.setattr(PageLoader, "load_level", counted)
+    with recorded() as queries:
+        await asyncio.gather(*[client.data(LISTS) for _ in range(TIMES)])
+    assert levels == len(queries) < TIMES
