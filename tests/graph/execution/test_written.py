@@ -242,6 +242,12 @@ async def test_what_one_operation_leaves_out_the_other_has(books: Table) -> None
     assert found == [{"data": {"books": whole}}, {"data": {"books": ids}}] * 3
 
 
+COUNTED_BELOW_JOINED = """query ($start: Int!) { books {
+    notes(start: $start) { nodes { text } }
+    writer { notes(start: $start) { count nodes { text } } }
+} }"""
+
+
 @pytest.mark.parametrize(
     ("text", "identified", "start"),
     [
@@ -249,12 +255,7 @@ async def test_what_one_operation_leaves_out_the_other_has(books: Table) -> None
         ("query ($start: Int!) { books { notes(start: $start) { nodes { text } } } }", True, 2),
         ("query ($start: Int!) { books { place notes(start: $start) { nodes { text } } } }", True, 0),
         ("query ($start: Int!) { books { notes(start: $start) { count nodes { text } } } }", True, 0),
-        (
-            "query ($start: Int!) { books { notes(start: $start) { nodes { text } }"
-            " writer { notes(start: $start) { count nodes { text } } } } }",
-            True,
-            0,
-        ),
+        (COUNTED_BELOW_JOINED, True, 0),
         ("query ($start: Int!) { books { index { text } notes(start: $start) { nodes { text } } } }", True, 0),
     ],
 )
