@@ -20,10 +20,13 @@ LIMIT_S = 20
 USER = """
 import sys
 from pathlib import Path
+from select import select
 from db.embedded import embedded_postgres
 
 with embedded_postgres(Path(sys.argv[1])) as server:
     print(server.url(), flush=True)
+    while not select([sys.stdin], [], [], 0.1)[0]:
+        pass  # a signal that comes just before a read that waits would be seen only after it
     sys.stdin.read()
 """
 
