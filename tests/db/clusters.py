@@ -18,15 +18,14 @@ from db.embedded import EmbeddedServer
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 20
 USER = """
+import signal
 import sys
 from pathlib import Path
-from select import select
 from db.embedded import embedded_postgres
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts with & ignore it
 with embedded_postgres(Path(sys.argv[1])) as server:
     print(server.url(), flush=True)
-    while not select([sys.stdin], [], [], 0.1)[0]:
-        pass  # a signal that comes just before a read that waits would be seen only after it
     sys.stdin.read()
 """
 
