@@ -48,6 +48,8 @@ class Documents:
         Raises:
             GraphQLError: the hash is unknown or not the text's, or the document is not a trusted one.
         """
+        if not extensions:
+            return self._allowed(query or "")
         name = extensions.get("documentId")
         persisted = extensions.get("persistedQuery")
         if name is None and isinstance(persisted, dict):

@@ -29,23 +29,28 @@ class Budget:
         self._turns_at = 0.0
         self._bought: dict[str, int] = {}
 
-    def covers(self, spender: str, cost: int, now: float) -> bool:
-        """Say whether what is bought already reaches for `cost` at the time `now`, so that it may be taken."""
+    def take(self, spender: str, cost: int, now: float) -> bool:
+        """Take `cost` from what is bought already; say whether that covers it at the time `now`."""
         if not self.per_minute:
             return True
-        return self._turns_at - WINDOW_S <= now < self._turns_at and self._bought.get(spender, 0) >= cost
+        bought = self._bought.get(spender, 0)
+        if bought < cost or not self._turns_at - WINDOW_S <= now < self._turns_at:
+            return False
+        self._bought[spender] = bought - cost
+        return True
 
-    def take(self, spender: str, cost: int) -> None:
-        """Take `cost` from what is bought, which covers it."""
+    def give_back(self, spender: str, cost: int) -> None:
+        """Take back what was taken just now."""
         if self.per_minute:
-            self._bought[spender] -= cost
+            self._bought[spender] += cost
 
     def has(self, spender: str, cost: int) -> bool:
         """Say whether the budget reaches for `cost`."""
-        if self.covers(spender, cost, time.time()):
+        if not self.per_minute:
             return True
         self._turn()
-        return self._windows.test(self._item, spender, cost=cost - self._bought.get(spender, 0))
+        missing = cost - self._bought.get(spender, 0)
+        return missing <= 0 or self._windows.test(self._item, spender, cost=missing)
 
     def spend(self, spender: str, cost: int) -> None:
         """Take `cost` from the budget, of which then nothing may be left, but never less than nothing."""

@@ -23,7 +23,6 @@ from graph.http.endpoint import GraphQLEndpoint
 from graph.http.head import Head
 from graph.http.known_head import KnownHead
 from graph.http.protocol import BoundedHttpProtocol
-from graph.http.time_limits import Timers
 
 # A connection whose heads differ each time, a proxy's for instance, is not looked at for ever.
 HEADS_LEARNT_MAX = 8
@@ -44,15 +43,8 @@ class DirectDoor:
         self.endpoint = endpoint
         self.target = path.encode()
         self.detours = SERVER_HEADERS.union(detours)
-        self._idle: Timers | None = None
         self._common: list[tuple[bytes, bytes]] = []
         self._common_lines = b""
-
-    def idle(self, after_s: float) -> Timers:
-        """Return the timers that end connections on which nothing happens for so long."""
-        if self._idle is None or self._idle.after_s != after_s:
-            self._idle = Timers(after_s)
-        return self._idle
 
     def common_lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the lines of the headers that the server puts on each answer; it makes a new list each second."""
@@ -131,7 +123,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         super().__init__(*arguments, **options)
         self._door = self._door_of(self.app)
         self._detours = SERVER_HEADERS if self._door is None else self._door.detours
-        self._idle = None if self._door is None else self._door.idle(self.timeout_keep_alive)
+        self._quiet_since = 0.0
         self._takes_detour = False
         # The body, while a request is held back until it is whole.
         self._held: list[bytes] | None = None
@@ -149,24 +141,16 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         plain = not self.root_path and self.limit_concurrency is None and not self.config.access_log
         return door if plain and isinstance(door, DirectDoor) else None
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        if self._idle is not None:
-            self._idle.drop(self)
-        super().connection_lost(exc)
-
     def data_received(self, data: bytes) -> None:
         """Parse what came; a request that is not whole afterwards goes the long way."""
-        if self._idle is not None:
-            self._idle.drop(self)
         known, body = self._known, None
         if known is not None and self._is_between and self.cycle.response_complete and not self._is_refused:
             body = known.body_of(data)
         if known is None or body is None:
             self._parse(data)
             return
-        self._stop_clock()
-        self._unset_keepalive_if_required()
+        if self._clock is not None:
+            self._stop_clock()
         self._start(known.head, body, keep_alive=True)
 
     def _parse(self, data: bytes) -> None:
@@ -252,8 +236,27 @@ class DirectHttpProtocol(BoundedHttpProtocol):
             self.on_response_complete()
             return
         self.server_state.total_requests += 1
-        if self._idle is not None and not self.transport.is_closing():
-            self._idle.set(self, self.timeout_keep_alive_handler)
+        self._quiet_since = self.loop.time()
+        if self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        """Go on after an answer, as uvicorn does."""
+        self._quiet_since = self.loop.time()
+        super().on_response_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been quiet for long; the timer is not set anew for each request."""
+        self.timeout_keep_alive_task = None
+        if not self.cycle.response_complete:
+            return  # the answer sets it
+        left_s = self._quiet_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def _let_go(self) -> None:
         """Give a request that was held back to the application, with what has come of its body."""

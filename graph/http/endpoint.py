@@ -142,7 +142,6 @@ class GraphQLEndpoint:
         except HttpRefused as refused:
             return self._failed(call, refused)
         try:
-            check_headers(call.head)
             return await (self._post(call) if call.method == "POST" else self._get(call))
         except asyncio.CancelledError:
             # The process stops, and does not wait any longer. No answer goes out; this line says what was cut off.
@@ -155,8 +154,7 @@ class GraphQLEndpoint:
 
     async def _post(self, call: Call) -> Answer:
         head, bytes_max = call.head, self._body_bytes_max
-        media_type = answers.negotiated(head.accept)
-        check_content(head, bytes_max)
+        media_type = head.media_type or self._looked_at(head)
         body = call.body
         if body is None:
             body = await body_received(call.receive, bytes_max=bytes_max, within=self.gate.time_limit())
@@ -166,6 +164,14 @@ class GraphQLEndpoint:
             done = [await self._entry(call, request, viewer, media_type) for request in requests]
             return answers.batched(media_type, done)
         return await self._run(call, requests[0], viewer, media_type)
+
+    def _looked_at(self, head: Head) -> str:
+        """Return the media type of the answer to a POST whose head does not rule it out."""
+        check_headers(head)
+        media_type = answers.negotiated(head.accept)
+        check_content(head, self._body_bytes_max)
+        head.media_type = media_type
+        return media_type
 
     async def _entry(self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str) -> Answer:
         """Return the answer to one operation of a batch: that it is refused must not cost the others' answers."""
@@ -201,6 +207,7 @@ class GraphQLEndpoint:
         self._observer.end(seen, status)
 
     async def _get(self, call: Call) -> Answer:
+        check_headers(call.head)
         if call.method not in {"GET", "HEAD"}:
             raise self._method_not_allowed("use POST, or GET for a query")
         if "query" not in call.query_string.decode("latin-1") and self._wants_page(call):
@@ -240,7 +247,8 @@ class GraphQLEndpoint:
             self._over(call, seen, answer.status)
             return answer
         seen.ran = True
-        seen.codes = _codes(content.get("errors", ()))
+        if "errors" in content:
+            seen.codes = _codes(content["errors"])
         if request.extensions.get("cost") is True:
             content["extensions"] = {"cost": price.told()}
         answer = Answer(200, orjson.dumps(content), media_type)
@@ -248,7 +256,10 @@ class GraphQLEndpoint:
         return answer
 
     def _found(self, call: Call, request: GraphQLRequest, seen: Observation, viewer: Viewer) -> Operation:
-        text = self._text(request)
+        try:
+            text = self._documents.text(request.query, request.extensions)
+        except GraphQLError as error:
+            raise RequestRefused(error) from None
         operation = self._operations.kept(text, request.operation_name)
         if operation is None:
             self.gate.demand_budget(user_id=viewer.user_id, address=call.address)
@@ -268,12 +279,6 @@ class GraphQLEndpoint:
         except RequestRefused:
             self.gate.charge_refused(user_id=viewer.user_id, address=call.address)
             raise
-
-    def _text(self, request: GraphQLRequest) -> str:
-        try:
-            return self._documents.text(request.query, request.extensions)
-        except GraphQLError as error:
-            raise RequestRefused(error) from None
 
     async def _executed(
         self, call: Call, operation: Operation, request: GraphQLRequest, viewer: Viewer

@@ -134,10 +134,10 @@ class Gate:
         asked, cost = cost, max(cost, 1)
         caller, address = _spenders(user_id, address)
         now = time.time()
-        if self._caller_budget.covers(caller, cost, now) and self._address_budget.covers(address, cost, now):
-            self._caller_budget.take(caller, cost)
-            self._address_budget.take(address, cost)
-            return
+        if self._caller_budget.take(caller, cost, now):
+            if self._address_budget.take(address, cost, now):
+                return
+            self._caller_budget.give_back(caller, cost)
         if not (self._caller_budget.has(caller, cost) and self._address_budget.has(address, cost)):
             self._demand(cost, caller, address, f"this costs {asked}")
         self._caller_budget.spend(caller, cost)

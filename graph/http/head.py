@@ -27,9 +27,10 @@ class Head:
         lines: all headers, in the order in which they came.
         size: of all headers, in bytes.
         accept: what the client takes; several Accept lines are one list (RFC 9110, section 5.3).
+        media_type: of the answer to a POST with this head, which may come again; None until it has been looked at.
     """
 
-    __slots__ = ("_found", "accept", "lines", "size")
+    __slots__ = ("_found", "accept", "lines", "media_type", "size")
 
     def __init__(self, lines: Iterable[tuple[bytes, bytes]]) -> None:
         self.lines = list(lines)
@@ -44,6 +45,7 @@ class Head:
                     found[name] = [value]
         self._found = found
         self.size = size
+        self.media_type: str | None = None
         self.accept = b",".join(found[b"accept"]) if b"accept" in found else b""
 
     def __contains__(self, name: bytes) -> bool:

@@ -19,9 +19,8 @@ class Timers:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def set(self, key: object, call: Callable[[], None]) -> None:
-        """Call `call` when the time has passed, unless `key` is dropped before."""
-        loop = asyncio.get_running_loop()
+    def set(self, key: object, call: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        """Call `call` when the time has passed on the running `loop`, unless `key` is dropped before."""
         self._pending[key] = (loop.time() + self.after_s, call)
         if self._timer is None or self._loop is not loop:
             self._loop = loop
@@ -64,7 +63,7 @@ class TimeLimit:
         assert task is not None
         self._task = task
         self._cancelled_before = task.cancelling()
-        self._timers.set(self, self._pass)
+        self._timers.set(self, self._pass, task.get_loop())
         return self
 
     def __exit__(

@@ -61,7 +61,8 @@ class Trace:
 def trace_of(traceparents: Sequence[str]) -> Trace:
     """Return a new place in the caller's trace, or in a new one where the header is missing, doubled or malformed."""
     if not traceparents:
-        return Trace(random_hex(32), random_hex(16))
+        digits = random_hex(48)
+        return Trace(digits[:32], digits[32:])
     found = _TRACEPARENT.fullmatch(traceparents[0]) if len(traceparents) == 1 else None
     if found is None or (found[1] == "00" and found[5] is not None):
         return Trace(random_hex(32), random_hex(16))
