@@ -117,7 +117,7 @@ async def _by_ids(
 ) -> list[Record | None]:
     statement = _accounts_by_ids(columns, viewer.audience, far_ends)
     rows = await reader.keyed(statement, {"viewer_id": viewer.user_id}, ids, "id")
-    return [rows.get(account_id) for account_id in ids]
+    return list(map(rows.get, ids))
 
 
 @lru_cache

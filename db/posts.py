@@ -156,7 +156,7 @@ POSTS = KeysetList(
 async def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
     """Return the post of each of `ids`, in their order, None where none is visible. `columns` includes `id`."""
     rows = await reader.keyed(_posts_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
-    return [rows.get(post_id) for post_id in ids]
+    return list(map(rows.get, ids))
 
 
 @lru_cache

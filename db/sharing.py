@@ -84,23 +84,34 @@ class SharedReads:
         Raises:
             Unavailable: as the statement does.
         """
-        kind = (statement, arrange, tuple([values[name] for name in statement.parameters_but_keys]))
+        names = statement.parameters_but_keys
+        kind = (statement, arrange, tuple([values[name] for name in names]) if names else ())
         queue = self._queues.get(kind)
         if queue is None:
             queue = self._queues[kind] = _Queue()
         batch = queue.next
-        leads = False
-        if batch is None:
+        waiting: asyncio.Future[Any] | None = None
+        if batch is not None:
+            waiting = self._joined(kind, queue, batch, keys)
+        elif queue.in_flight >= IN_FLIGHT_MAX:
             batch = queue.next = _Batch()
-            if queue.in_flight < IN_FLIGHT_MAX:
-                leads = batch.is_led = True
-                queue.in_flight += 1
-            else:
-                loop = asyncio.get_running_loop()
-                batch.timer = loop.call_later(HELD_BACK_MAX_S, self._find_leader, kind, queue, batch)
-        batch.keys.update(dict.fromkeys(keys))
+            loop = asyncio.get_running_loop()
+            batch.timer = loop.call_later(HELD_BACK_MAX_S, self._find_leader, kind, queue, batch)
+            waiting = self._joined(kind, queue, batch, keys)
+        else:
+            batch = queue.next = _Batch(dict.fromkeys(keys), is_led=True)
+            queue.in_flight += 1
         try:
-            answer = await (self._led(kind, queue, batch) if leads else self._awaited(kind, queue, batch))
+            if waiting is None:
+                answer = await self._led(kind, queue, batch)
+            else:
+                try:
+                    answer = await waiting
+                except asyncio.CancelledError:
+                    self._leave(kind, queue, batch, waiting)
+                    raise
+                if answer is _LEAD:
+                    answer = await self._run(kind, queue, batch)
         except Exception as error:
             current = tally.get()
             if current is not None:
@@ -122,20 +133,21 @@ class SharedReads:
             raise
         return await self._run(kind, queue, batch)
 
-    async def _awaited(self, kind: Kind, queue: _Queue, batch: _Batch) -> Any:
-        """Wait for the leader's answer, or until this call is to be the leader."""
+    def _joined(self, kind: Kind, queue: _Queue, batch: _Batch, keys: Sequence[int]) -> asyncio.Future[Any]:
+        """Return what comes to the answer for `keys` too, or to `_LEAD` where this call is to be the leader."""
+        for key in keys:
+            batch.keys[key] = None
         waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         batch.waiting.append(waiting)
         if len(batch.keys) >= KEYS_MAX and queue.next is batch:
             queue.next = None  # likewise
             self._find_leader(kind, queue, batch)
-        try:
-            answer = await waiting
-        except asyncio.CancelledError:
-            if waiting.done() and not waiting.cancelled() and not waiting.exception() and waiting.result() is _LEAD:
-                self._hand_on(kind, queue, batch)  # it was told in the same turn in which it was cancelled
-            raise
-        return await self._run(kind, queue, batch) if answer is _LEAD else answer
+        return waiting
+
+    def _leave(self, kind: Kind, queue: _Queue, batch: _Batch, waiting: asyncio.Future[Any]) -> None:
+        """Wait no longer; where the call was told to lead in the turn in which it was cancelled, another one leads."""
+        if waiting.done() and not waiting.cancelled() and not waiting.exception() and waiting.result() is _LEAD:
+            self._hand_on(kind, queue, batch)
 
     async def _run(self, kind: Kind, queue: _Queue, batch: _Batch) -> Any:
         """Run the statement as its leader, and give the answer to the others."""
@@ -192,6 +204,8 @@ class SharedReads:
 
 def _found(answer: Any, keys: Sequence[int]) -> int:
     """Return how much of an answer is whose call it was: the keys that have a row, or all of it."""
+    if len(keys) == 1:
+        return keys[0] in answer
     if keys:
         return len(keys) if len(answer) == len(keys) else sum(map(answer.__contains__, keys))
     return len(answer) if isinstance(answer, Sized) else 1

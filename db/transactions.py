@@ -143,7 +143,7 @@ async def transactions_by_ids(
 ) -> list[Record | None]:
     """Return the transaction of each of `ids`, in their order, None where the viewer may not see it."""
     rows = await reader.keyed(_transactions_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
-    return [rows.get(transaction_id) for transaction_id in ids]
+    return list(map(rows.get, ids))
 
 
 @lru_cache

@@ -171,7 +171,7 @@ USERS = KeysetList(
 async def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
     """Return the user of each of `ids`, in their order, None where there is none. `columns` includes `id`."""
     rows = await reader.keyed(_users_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
-    return [rows.get(user_id) for user_id in ids]
+    return list(map(rows.get, ids))
 
 
 @lru_cache
@@ -195,7 +195,7 @@ def _user_by_username(columns: Columns, audience: Audience) -> Statement:
 async def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
     """Return the profile of each of the users `ids`, in their order, None where there is none."""
     rows = await reader.keyed(_profiles_by_user_ids(columns), {}, ids, "user_id")
-    return [rows.get(user_id) for user_id in ids]
+    return list(map(rows.get, ids))
 
 
 @lru_cache

@@ -21,6 +21,7 @@ class Kind(Enum):
     TRANSACTION = "transaction"
 
 
+_KINDS = {kind.value: kind for kind in Kind}
 _PATTERN = re.compile(r"(user|post|account|transaction)_([1-9][0-9]{0,18})", re.ASCII)
 
 
@@ -39,7 +40,7 @@ def parse_any(text: str, where: str) -> tuple[Kind, int]:
     number = int(match[2]) if match else 0
     if match is None or number > BIGINT_MAX:
         raise BadInput(f"{where} is not an id; give back an `id` that the API has answered")
-    return Kind(match[1]), number
+    return _KINDS[match[1]], number
 
 
 def parse(text: str, kind: Kind, where: str) -> int:

@@ -49,8 +49,13 @@ class EdgeLoader(Generic[T]):
         known = self._known
         missing = [key for key in keys if key not in known] if known else list(keys)
         if missing:
-            with batch_observed(self._name, len(missing)):
-                known.update(zip(missing, await self._batch(missing), strict=True))
+            span = batch_observed(self._name, len(missing))
+            if span is None:
+                values = await self._batch(missing)
+            else:
+                with span:
+                    values = await self._batch(missing)
+            known.update(zip(missing, values, strict=True))
         return [known[key] for key in keys]
 
     def prime(self, values: Mapping[int, T]) -> None:

@@ -54,6 +54,7 @@ class Prepared:
         self._conditions = condition_variables(operation, self._fragments)
         self._coercion = Coercion(schema, operation)
         self._plans: LRUCache[tuple[bool, ...], Plan | Unsupported] = LRUCache(PLANS_KEPT_MAX)
+        self._sole: Plan | None = None  # where nothing depends on a condition
 
     def run(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> Coroutine[Any, Any, ExecutionResult]:
         """Run the operation with these variables, as they came.
@@ -85,6 +86,8 @@ class Prepared:
         Raises:
             Unsupported: there is none.
         """
+        if self._sole is not None:
+            return self._sole
         try:
             vector = tuple(variables.coerced[name] for name in self._conditions)
         except KeyError:
@@ -94,6 +97,8 @@ class Prepared:
             plan = self._plans[vector] = self._planned(vector)
         if isinstance(plan, Unsupported):
             raise Unsupported(*plan.args)
+        if not vector:
+            self._sole = plan
         return plan
 
     def _planned(self, vector: tuple[bool, ...]) -> Plan | Unsupported:

@@ -21,7 +21,7 @@ from graph.execution.plan import FieldPlan, Level
 from graph.execution.tables import Columns, Table
 from graph.execution.written import Written
 
-_ABSENT = (type(None), type(Undefined), Raised, Exception)
+ABSENT = (type(None), type(Undefined), Raised, Exception)
 _size_of = attrgetter("size")
 
 
@@ -310,7 +310,7 @@ def _row_of(value: Any) -> Any:
 
 def all_present(values: Iterable[Any]) -> bool:
     """Say whether none of the values is a null or an error."""
-    return not any(issubclass(kind, _ABSENT) for kind in set(map(type, values)))
+    return not any(issubclass(kind, ABSENT) for kind in set(map(type, values)))
 
 
 def _name_problem(schema: GraphQLSchema, abstract: Any, info: Any, value: Any, name: Any) -> str | None:

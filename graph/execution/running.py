@@ -21,7 +21,7 @@ from graphql.type import GraphQLResolveInfoHelpers
 
 from graph.execution.answers import all_loaded, keys_of, loaded
 from graph.execution.declarations import Ahead, Column, Computed, Derived, Edge, LevelLoader, Loading
-from graph.execution.frames import Below, Frame, Linker, all_present
+from graph.execution.frames import ABSENT, Below, Frame, Linker, all_present
 from graph.execution.leaves import Raised
 from graph.execution.plan import FieldPlan, Kind, Level
 from graph.execution.resolvers import InfoAhead
@@ -185,7 +185,7 @@ class Run:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
             root.values[plan.slot], root.below[plan.slot] = [Raised(error)], Below([], [])
             return ready
-        if plan.leads_to_rows and loading.wrap is None and all_present([answer]):
+        if plan.leads_to_rows and loading.wrap is None and not isinstance(answer, ABSENT):
             ready = [_found(root, plan, [answer])]
         else:
             later = self._take_loaded(root, plan, loading, {key: answer}, [key], ready)

@@ -33,6 +33,12 @@ class _Buckets:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def add_all(self, values: Sequence[float]) -> None:
+        bounds, counts = self._bounds, self._counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self._sum += sum(values)
+
     def show(self, metric: Metric, labels: dict[str, str]) -> None:
         count = 0
         for bound, within in zip((*self._bounds, float("inf")), self._counts, strict=True):
@@ -68,19 +74,19 @@ class OperationCounts(Collector):
         self._statements = _Buckets(_STATEMENTS)
         self._batches: dict[str, _Buckets] = {}
 
-    def ended(self, name: str, kind: str, status: str, seconds: float) -> None:
-        """Count an operation that is over."""
+    def ended(self, name: str, kind: str, status: str, seconds: Sequence[float]) -> None:
+        """Count operations that are over, by how long each took."""
         ending = self._endings.get((name, kind, status))
         if ending is None:
             buckets = self._seconds.setdefault(name, _Buckets(_SECONDS))
             ending = self._endings[name, kind, status] = _Ending(buckets)
-        ending.count += 1
-        ending.seconds.add(seconds)
+        ending.count += len(seconds)
+        ending.seconds.add_all(seconds)
 
-    def priced(self, cost: int, statements: int) -> None:
-        """Note what an operation with a price cost, and how many statements it took."""
-        self._costs.add(cost)
-        self._statements.add(statements)
+    def priced(self, each: Sequence[tuple[int, int]]) -> None:
+        """Note of operations with a price what each cost, and how many statements it took."""
+        self._costs.add_all([cost for cost, _ in each])
+        self._statements.add_all([statements for _, statements in each])
 
     def batch(self, loader: str, size: int) -> None:
         """Note how many keys a batch of a loader had."""

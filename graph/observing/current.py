@@ -1,7 +1,7 @@
 """The observation of the operation that is under way, and how a loader's batch adds to it."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,8 +14,6 @@ if TYPE_CHECKING:  # an extra, and imported only where it is asked for
 
 BatchCounter = Callable[[str, int], None]
 BatchSpan = Callable[[str, int], AbstractContextManager[object]]
-
-_UNSEEN = nullcontext()
 
 
 @dataclass(slots=True)
@@ -60,11 +58,11 @@ class Observation:
 observation: ContextVar[Observation | None] = ContextVar("observation", default=None)
 
 
-def batch_observed(loader: str, size: int) -> AbstractContextManager[object]:
+def batch_observed(loader: str, size: int) -> AbstractContextManager[object] | None:
     """Tell whoever observes the operation that `loader` loads a batch of `size` keys, within what is returned."""
     seen = observation.get()
     if seen is None:
-        return _UNSEEN
+        return None
     if seen.on_batch is not None:
         seen.on_batch(loader, size)
-    return _UNSEEN if seen.batch_span is None else seen.batch_span(loader, size)
+    return None if seen.batch_span is None else seen.batch_span(loader, size)

@@ -137,12 +137,17 @@ def write(logger: logging.Logger, level: int, message: str, fields: Fields) -> N
 def _json_line(created: float, level: int, logger: str, message: str, fields: Fields) -> bytes:
     content = {
         "time": _instant(created),
-        "level": logging.getLevelName(level).lower(),
+        "level": _level(level),
         "logger": logger,
         "message": message,
         **fields(),
     }
     return orjson.dumps(content, default=str)
+
+
+@functools.lru_cache
+def _level(level: int) -> str:
+    return logging.getLevelName(level).lower()
 
 
 def _only_listener(logger: logging.Logger) -> LineHandler | None:

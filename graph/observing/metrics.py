@@ -19,7 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.samples import Sample
 
 from graph.observing.counts import OperationCounts
-from graph.observing.current import Observation
+from graph.observing.current import BatchCounter, Observation
 
 PAGE_MEDIA_TYPE = CONTENT_TYPE_LATEST
 NAMES_MAX = 200
@@ -62,30 +62,33 @@ class Metrics:
 
     def _count_all(self) -> None:
         over, self._over = self._over, []
+        alike: dict[tuple[str | None, str | None, str], list[float]] = {}
         for seen in over:
-            self._count(seen)
+            alike.setdefault((seen.operation, seen.kind, _ended(seen)), []).append(seen.total_ns / 1e9)
+            if seen.codes or seen.deprecated:
+                self._count_uses(seen)
+        for (name, kind, ended), seconds in alike.items():
+            self._operations.ended(self._label(name, kind), kind or UNKNOWN, ended, seconds)
+        self._operations.priced([(seen.cost, seen.tally.statements) for seen in over if seen.cost is not None])
 
-    def _count(self, seen: Observation) -> None:
-        self._operations.ended(self._label(seen), seen.kind or UNKNOWN, _ended(seen), seen.total_ns / 1e9)
+    def _count_uses(self, seen: Observation) -> None:
         for code in seen.codes:
             self._errors.labels(code).inc()
         for coordinate in seen.deprecated:
             self._deprecated.labels(coordinate).inc()
-        if seen.cost is not None:
-            self._operations.priced(seen.cost, seen.tally.statements)
 
-    def batch(self, loader: str, size: int) -> None:
-        """Count a batch of a loader."""
-        self._operations.batch(loader, size)
+    @property
+    def batch(self) -> BatchCounter:
+        """What counts a batch of a loader."""
+        return self._operations.batch
 
     def lag(self, seconds: float) -> None:
         """Note by how much the event loop was late."""
         self._lag.observe(seconds)
 
-    def _label(self, seen: Observation) -> str:
-        if seen.kind is None:
+    def _label(self, name: str | None, kind: str | None) -> str:
+        if kind is None:
             return UNKNOWN
-        name = seen.operation
         if name is None:
             return UNNAMED
         if name not in self._names:
