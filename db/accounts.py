@@ -37,7 +37,7 @@ from db.keyset_lists import KeysetList
 from db.model import Model, created_at_column, identity_column
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, minor_unit_exponent
 from db.pages import Columns
-from db.statements import KEYS_ARRAY, Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.users import VIEWER_ID, User
 from db.viewer import Audience, Viewer
 
@@ -99,25 +99,22 @@ ACCOUNTS = KeysetList(
 )
 
 
-async def accounts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
-    """Return the account of each of `ids`, in their order, None where the viewer may not see it."""
-    return await _by_ids(reader, viewer, columns, ids, far_ends=False)
+def accounts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the accounts `ids` that the viewer may see, by id."""
+    return _by_ids(reader, viewer, columns, ids, far_ends=False)
 
 
-async def far_ends_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
-    """Return the accounts `ids`, which the caller has from transactions that the viewer may see.
+def far_ends_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the accounts `ids`, which the caller has from transactions that the viewer may see, by id.
 
     Whoever sees a transaction sees both of its accounts, the other's without its balance.
     """
-    return await _by_ids(reader, viewer, columns, ids, far_ends=True)
+    return _by_ids(reader, viewer, columns, ids, far_ends=True)
 
 
-async def _by_ids(
-    reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int], *, far_ends: bool
-) -> list[Record | None]:
+def _by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int], *, far_ends: bool) -> RowsByKey:
     statement = _accounts_by_ids(columns, viewer.audience, far_ends)
-    rows = await reader.keyed(statement, {"viewer_id": viewer.user_id}, ids, "id")
-    return list(map(rows.get, ids))
+    return reader.keyed(statement, {"viewer_id": viewer.user_id}, ids, "id")
 
 
 @lru_cache

@@ -42,7 +42,7 @@ from db.errors import Refusal
 from db.keyset_lists import KeysetList
 from db.model import Model, created_at_column, identity_column
 from db.pages import Columns
-from db.statements import KEYS_ARRAY, Reader, Statement, Writer
+from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, Writer
 from db.users import VIEWER_ID, User, project_users
 from db.viewer import Audience, Viewer
 
@@ -153,10 +153,9 @@ POSTS = KeysetList(
 )
 
 
-async def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
-    """Return the post of each of `ids`, in their order, None where none is visible. `columns` includes `id`."""
-    rows = await reader.keyed(_posts_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
-    return list(map(rows.get, ids))
+def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the posts `ids` that are visible, by id. `columns` includes `id`."""
+    return reader.keyed(_posts_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
 
 
 @lru_cache

@@ -75,6 +75,10 @@ class Statement:
         return [constants[name] if name in constants else values[name] for name in self._names]
 
 
+RowsByKey = Coroutine[Any, Any, Mapping[int, Record]]
+"""Comes to rows by a key of theirs; those of further keys may be among them (`Reader.arranged`)."""
+
+
 class Reader(Protocol):
     """Whatever can run a statement: the pool, a snapshot, or the transaction of a write."""
 
@@ -98,9 +102,7 @@ class Reader(Protocol):
         """
         return arrange(await self.fetch(statement, {**values, KEYS: keys}))
 
-    def keyed(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Coroutine[Any, Any, Mapping[int, Record]]:
+    def keyed(self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str) -> RowsByKey:
         """Run `statement` with `values` and `keys`, and return its rows by `column`, as `arranged` does."""
         return self.arranged(statement, values, by_column(column), keys)
 

@@ -34,7 +34,7 @@ from db.cursors import Kind, Order, Term
 from db.keyset_lists import KeysetList
 from db.model import Model, created_at_column, identity_column
 from db.pages import Columns
-from db.statements import KEYS_ARRAY, Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.users import VIEWER_ID
 from db.viewer import Audience, Viewer
 
@@ -138,12 +138,9 @@ TRANSACTIONS = KeysetList(
 )
 
 
-async def transactions_by_ids(
-    reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]
-) -> list[Record | None]:
-    """Return the transaction of each of `ids`, in their order, None where the viewer may not see it."""
-    rows = await reader.keyed(_transactions_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
-    return list(map(rows.get, ids))
+def transactions_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the transactions `ids` that the viewer may see, by id."""
+    return reader.keyed(_transactions_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
 
 
 @lru_cache

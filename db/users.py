@@ -46,7 +46,7 @@ from db.errors import Refusal
 from db.keyset_lists import KeysetList
 from db.model import Model, created_at_column, identity_column
 from db.pages import Columns
-from db.statements import KEYS_ARRAY, Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.viewer import Audience, Viewer
 
 if TYPE_CHECKING:
@@ -168,10 +168,9 @@ USERS = KeysetList(
 )
 
 
-async def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
-    """Return the user of each of `ids`, in their order, None where there is none. `columns` includes `id`."""
-    rows = await reader.keyed(_users_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
-    return list(map(rows.get, ids))
+def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the users `ids`, by id. `columns` includes `id`."""
+    return reader.keyed(_users_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
 
 
 @lru_cache
@@ -192,10 +191,9 @@ def _user_by_username(columns: Columns, audience: Audience) -> Statement:
     return Statement(select(*_project(columns, audience)).where(func.lower(User.username) == _lowered("username")))
 
 
-async def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -> list[Record | None]:
-    """Return the profile of each of the users `ids`, in their order, None where there is none."""
-    rows = await reader.keyed(_profiles_by_user_ids(columns), {}, ids, "user_id")
-    return list(map(rows.get, ids))
+def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the profiles of the users `ids`, by the user's id."""
+    return reader.keyed(_profiles_by_user_ids(columns), {}, ids, "user_id")
 
 
 @lru_cache

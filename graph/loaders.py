@@ -26,7 +26,8 @@ from db.viewer import Viewer
 from graph.observing.current import batch_observed
 
 T = TypeVar("T")
-Batch = Callable[[list[int]], Awaitable[Sequence[T]]]
+Batch = Callable[[Sequence[int]], Awaitable[Sequence[T]]]
+RowsBatch = Callable[[Sequence[int]], Awaitable[Mapping[int, Record]]]
 
 
 class EdgeLoader(Generic[T]):
@@ -37,7 +38,9 @@ class EdgeLoader(Generic[T]):
 
     __slots__ = ("_batch", "_by_one", "_known", "_name", "_running")
 
-    def __init__(self, name: str, batch: Batch[T], running: set[asyncio.Task[Any]]) -> None:
+    def __init__(
+        self, name: str, batch: Callable[[Sequence[int]], Awaitable[Any]], running: set[asyncio.Task[Any]]
+    ) -> None:
         self._name = name
         self._batch = batch
         self._running = running
@@ -47,16 +50,19 @@ class EdgeLoader(Generic[T]):
     async def load_level(self, keys: Sequence[int]) -> list[T]:
         """Return the value of each of `keys`, which are distinct; those that are not known yet are one batch."""
         known = self._known
-        missing = [key for key in keys if key not in known] if known else list(keys)
+        missing = [key for key in keys if key not in known] if known else keys
         if missing:
             span = batch_observed(self._name, len(missing))
             if span is None:
-                values = await self._batch(missing)
+                self._learn(missing, await self._batch(missing))
             else:
                 with span:
-                    values = await self._batch(missing)
-            known.update(zip(missing, values, strict=True))
-        return [known[key] for key in keys]
+                    self._learn(missing, await self._batch(missing))
+        return list(map(known.__getitem__, keys))
+
+    def _learn(self, keys: Sequence[int], values: Any) -> None:
+        """Keep what a batch has returned: a value for each key, in their order."""
+        self._known.update(zip(keys, values, strict=True))
 
     def prime(self, values: Mapping[int, T]) -> None:
         """Take the values of keys that another statement has brought along."""
@@ -79,7 +85,15 @@ class EdgeLoader(Generic[T]):
             self._running.discard(task)
 
 
-Rows = EdgeLoader[Record | None]
+class RowLoader(EdgeLoader[Record | None]):
+    """Loads rows by their keys. A batch returns them by key, maybe with others', and has none for what is not there."""
+
+    __slots__ = ()
+
+    def _learn(self, keys: Sequence[int], values: Mapping[int, Record]) -> None:
+        known = self._known
+        for key in keys:
+            known[key] = values.get(key)
 
 
 class PageLoader(EdgeLoader[Page]):
@@ -115,6 +129,7 @@ class Loaders:
     def __init__(self, reader: Reader, viewer: Viewer) -> None:
         self._reader = reader
         self._viewer = viewer
+        self._by_key: dict[Hashable, RowLoader] = {}
         self._made: dict[Hashable, EdgeLoader[Any]] = {}
         self._pages: dict[Hashable, PageLoader] = {}
         self._counts: dict[Hashable, asyncio.Future[int]] = {}
@@ -127,41 +142,40 @@ class Loaders:
 
     def clear(self) -> None:
         """Forget everything that was loaded."""
+        self._by_key.clear()
         self._made.clear()
         self._pages.clear()
         self._counts.clear()
 
-    def user_by_id(self, columns: Columns) -> Rows:
+    def user_by_id(self, columns: Columns) -> RowLoader:
         """Load a user."""
         reader, viewer = self._reader, self._viewer
-        return self._loader(("user_by_id", columns), lambda ids: users_by_ids(reader, viewer, columns, ids))
+        return self._rows(("user_by_id", columns), lambda ids: users_by_ids(reader, viewer, columns, ids))
 
-    def profile_by_user(self, columns: Columns) -> Rows:
+    def profile_by_user(self, columns: Columns) -> RowLoader:
         """Load the profile of a user."""
         reader = self._reader
-        return self._loader(("profile_by_user", columns), lambda ids: profiles_by_user_ids(reader, columns, ids))
+        return self._rows(("profile_by_user", columns), lambda ids: profiles_by_user_ids(reader, columns, ids))
 
-    def post_by_id(self, columns: Columns) -> Rows:
+    def post_by_id(self, columns: Columns) -> RowLoader:
         """Load a post that the viewer may see."""
         reader, viewer = self._reader, self._viewer
-        return self._loader(("post_by_id", columns), lambda ids: posts_by_ids(reader, viewer, columns, ids))
+        return self._rows(("post_by_id", columns), lambda ids: posts_by_ids(reader, viewer, columns, ids))
 
-    def account_by_id(self, columns: Columns) -> Rows:
+    def account_by_id(self, columns: Columns) -> RowLoader:
         """Load an account that the viewer may see."""
         reader, viewer = self._reader, self._viewer
-        return self._loader(("account_by_id", columns), lambda ids: accounts_by_ids(reader, viewer, columns, ids))
+        return self._rows(("account_by_id", columns), lambda ids: accounts_by_ids(reader, viewer, columns, ids))
 
-    def far_end_by_id(self, columns: Columns) -> Rows:
+    def far_end_by_id(self, columns: Columns) -> RowLoader:
         """Load an account at either end of a transaction that the viewer may see."""
         reader, viewer = self._reader, self._viewer
-        return self._loader(("far_end_by_id", columns), lambda ids: far_ends_by_ids(reader, viewer, columns, ids))
+        return self._rows(("far_end_by_id", columns), lambda ids: far_ends_by_ids(reader, viewer, columns, ids))
 
-    def transaction_by_id(self, columns: Columns) -> Rows:
+    def transaction_by_id(self, columns: Columns) -> RowLoader:
         """Load a transaction that the viewer may see."""
         reader, viewer = self._reader, self._viewer
-        return self._loader(
-            ("transaction_by_id", columns), lambda ids: transactions_by_ids(reader, viewer, columns, ids)
-        )
+        return self._rows(("transaction_by_id", columns), lambda ids: transactions_by_ids(reader, viewer, columns, ids))
 
     def page_by_parent(self, of: KeysetList, columns: Columns, given: Filter, request: PageRequest) -> PageLoader:
         """Load the same page of the list of a parent."""
@@ -209,6 +223,12 @@ class Loaders:
         if key not in self._counts:
             self._counts[key] = asyncio.ensure_future(of.count(self._reader, self._viewer, given))
         return asyncio.shield(self._counts[key])
+
+    def _rows(self, key: tuple[str, Columns], batch: RowsBatch) -> RowLoader:
+        loader = self._by_key.get(key)
+        if loader is None:
+            loader = self._by_key[key] = RowLoader(key[0], batch, self._running)
+        return loader
 
     def _loader(self, key: tuple[str, *tuple[Hashable, ...]], batch: Batch[T]) -> EdgeLoader[T]:
         loader = self._made.get(key)

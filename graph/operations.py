@@ -7,7 +7,7 @@ that repeats a broken query costs a look-up.
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -255,19 +255,18 @@ class Operations:
         if len(data) <= INTROSPECTED_BYTES_MAX:
             self._introspected[operation.digest, operation.name] = data
 
-    async def run(
-        self, operation: Operation, variables: Mapping[str, Any], services: Services, viewer: Viewer
-    ) -> ExecutionResult:
-        """Execute `operation` as `viewer`.
+    def run(
+        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
+    ) -> Coroutine[Any, Any, ExecutionResult]:
+        """Execute `operation` as `viewer`. Whether it ran at all, `demand_ran` says."""
+        return self.engines.run(operation.execution, variables, services, viewer)
 
-        Raises:
-            RequestRefused: the variables do not fit the operation, so that it never ran.
-        """
-        result = await self.engines.run(operation.execution, dict(variables), services, viewer)
-        # Errors of fields have a path; what was wrong before the first field ran has none.
-        if result.data is None and result.errors and all(error.path is None for error in result.errors):
-            raise RequestRefused(*(_coded(error, "BAD_USER_INPUT") for error in result.errors))
-        return result
+
+def demand_ran(result: ExecutionResult) -> None:
+    """Raise RequestRefused where the variables did not fit the operation, so that it never ran."""
+    # Errors of fields have a path; what was wrong before the first field ran has none.
+    if result.data is None and result.errors and all(error.path is None for error in result.errors):
+        raise RequestRefused(*(_coded(error, "BAD_USER_INPUT") for error in result.errors))
 
 
 def _size_bytes(text: str, known: _Document | RequestRefused) -> int:

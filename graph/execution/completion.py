@@ -33,9 +33,12 @@ def completed(frame: Frame, text: Text | None = None) -> list[Any]:
     level = frame.level
     complete = level.complete or completer(level)
     sources = frame.rows or frame.sources
-    if not level.kept:
+    kept = level.kept
+    if not kept:
         return complete(sources)
-    return complete(sources, *[_kept(frame, plan, text) for plan in level.kept])
+    if len(kept) == 1:
+        return complete(sources, _kept(frame, kept[0], text))
+    return complete(sources, *[_kept(frame, plan, text) for plan in kept])
 
 
 def _kept(frame: Frame, plan: FieldPlan, text: Text | None) -> Sequence[Any]:
@@ -81,9 +84,9 @@ def _table(level: Level, table: Columns | Raised, text: Text | None) -> Any:
 
 
 def _answers(below: Below, text: Text | None) -> list[Any]:
-    done = [completed(frame, text) for frame in below.frames]
     if below.table is None:
-        return done[0]
+        return completed(below.frames[0], text)
+    done = [completed(frame, text) for frame in below.frames]
     if any(isinstance(entry, Raised) for entry in below.table):
         raise NotSimple
     return [done[entry[0]][entry[1]] for entry in below.table if not isinstance(entry, Raised)]

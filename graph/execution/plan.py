@@ -24,6 +24,7 @@ from graphql import (
     is_list_type,
     is_non_null_type,
 )
+from graphql.pyutils import Path
 from strawberry.types.field import StrawberryField
 
 from graph.execution.arguments import ArgumentPlanner, Arguments
@@ -87,6 +88,7 @@ class FieldPlan:
         leads_to_rows: it is an edge whose loader may give the bare rows of its place as they are, one for each key.
         ahead: the edges below the rows that its statement reads, each with the column that is its key.
         selected: the names of the fields of its object, where its resolver hears of them and of what is `ahead`.
+        path: the place, without where in the answer it lies.
     """
 
     key: str
@@ -108,6 +110,10 @@ class FieldPlan:
     leads_to_rows: bool = False
     ahead: "Sequence[tuple[FieldPlan, str]]" = ()
     selected: frozenset[str] | None = None
+    path: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.path = Path(None, self.key, self.parent.name)
 
     @property
     def type_(self) -> GraphQLOutputType:

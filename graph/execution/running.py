@@ -16,8 +16,7 @@ from typing import Any
 
 from graphql import FragmentDefinitionNode, GraphQLResolveInfo, GraphQLSchema, OperationDefinitionNode
 from graphql.execution.values import VariableValues
-from graphql.pyutils import Path, gather_with_cancel, is_awaitable
-from graphql.type import GraphQLResolveInfoHelpers
+from graphql.pyutils import Path, is_awaitable
 
 from graph.execution.answers import all_loaded, keys_of, loaded
 from graph.execution.declarations import Ahead, Column, Computed, Derived, Edge, LevelLoader, Loading
@@ -25,7 +24,7 @@ from graph.execution.frames import ABSENT, Below, Frame, Linker, all_present
 from graph.execution.leaves import Raised
 from graph.execution.plan import FieldPlan, Kind, Level
 from graph.execution.resolvers import InfoAhead
-from graph.execution.values import any_awaitable, awaited, realized
+from graph.execution.values import INFO_HELPERS, any_awaitable, awaited, realized
 from graph.execution.written import Written, places_of
 
 Waiting = Coroutine[Any, Any, list[Frame]]
@@ -63,13 +62,15 @@ class Run:
     root_value: Any
     applied: dict[int, Loading] = field(default_factory=dict)
 
-    async def resolve(self, level: Level) -> Frame:
+    def resolve(self, level: Level) -> Coroutine[Any, Any, Frame]:
         """Resolve everything below the root `level`, and return its frame."""
         self.applied.clear()  # a mutation's next field may come to the same plan, after what it has written
         root = Frame.of(level, [self.root_value])
-        lone = level.lone
         # One row by its key is what most operations begin with: then there is nothing to merge, and one thing to await.
-        ready = [root] if lone is None else await self._lone(root, lone)
+        return self._waves(root, [root]) if level.lone is None else self._lone(root, level.lone)
+
+    async def _waves(self, root: Frame, ready: list[Frame]) -> Frame:
+        """Resolve everything below the frames that are `ready`, and return the root's."""
         while ready:
             asked: dict[int, _Asked] = {}
             waiting: list[Waiting] = []
@@ -171,12 +172,11 @@ class Run:
                 found[id(loading.loader)] = Ahead(loading, key)
         return list(found.values())
 
-    async def _lone(self, root: Frame, plan: FieldPlan) -> list[Frame]:
-        """Resolve the root's only field, which is an edge whose arguments say the key."""
-        declared, ready = plan.declaration, list[Frame]()
+    async def _lone(self, root: Frame, plan: FieldPlan) -> Frame:
+        """Resolve the root's only field, which is an edge whose arguments say the key, and what is below it."""
+        declared = plan.declaration
         assert isinstance(declared, Edge)
         assert plan.arguments is not None
-        loading: Loading | None = None
         try:
             info = self._edge_info(plan)
             loading = declared.loading(info, **plan.arguments(self.variables, info))
@@ -184,14 +184,15 @@ class Run:
             answer = None if key is None else (await loading.loader.load_level([key]))[0]
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
             root.values[plan.slot], root.below[plan.slot] = [Raised(error)], Below([], [])
-            return ready
+            return root
         if plan.leads_to_rows and loading.wrap is None and not isinstance(answer, ABSENT):
-            ready = [_found(root, plan, [answer])]
-        else:
-            later = self._take_loaded(root, plan, loading, {key: answer}, [key], ready)
-            if later is not None:
-                ready += await later
-        return [frame for frame in ready if frame.level.kept]
+            found = _found(root, plan, [answer])
+            return root if not found.level.kept else await self._waves(root, [found])
+        ready = list[Frame]()
+        later = self._take_loaded(root, plan, loading, {key: answer}, [key], ready)
+        if later is not None:
+            ready += await later
+        return await self._waves(root, ready)
 
     async def _ask(self, asked: _Asked) -> list[Frame]:
         keys = list(asked.keys)
@@ -315,7 +316,7 @@ class Run:
 
     def _edge_info(self, plan: FieldPlan) -> Any:
         """Return the info of a whole level of a field; its path is the place, without where in the answer it lies."""
-        info = self._info(plan, Path(None, plan.key, plan.parent.name))
+        info = self._info(plan, plan.path)
         return info if plan.info is None else plan.info(info)
 
     def _info(self, plan: FieldPlan, path: Path) -> GraphQLResolveInfo[Any]:
@@ -333,7 +334,7 @@ class Run:
             self.context,
             is_awaitable,
             None,
-            _HELPERS,
+            INFO_HELPERS,
         )
 
 
@@ -375,26 +376,3 @@ def _identity(links: Sequence[Any], count: int) -> Sequence[Any]:
     if type(links) is range:
         return links
     return range(count) if len(links) == count and links == list(range(count)) else links
-
-
-async def _gather(values: Sequence[Any]) -> list[Any]:
-    return list(await gather_with_cancel(*values))
-
-
-def _track(values: Sequence[Any]) -> None:
-    """Let work go on that nobody waits for any more, so that its errors are seen."""
-    for value in values:
-        if is_awaitable(value):
-            task = asyncio.ensure_future(value)
-            _tracked.add(task)
-            task.add_done_callback(_settled)
-
-
-def _settled(task: asyncio.Future[Any]) -> None:
-    _tracked.discard(task)
-    if not task.cancelled():
-        task.exception()  # seen: the event loop would else log an error that nobody waits for
-
-
-_tracked: set[asyncio.Future[Any]] = set()
-_HELPERS = GraphQLResolveInfoHelpers(gather=_gather, track=_track)

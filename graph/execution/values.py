@@ -1,11 +1,12 @@
-"""Values as resolvers give them: iterables made lists, and what has to be awaited awaited."""
+"""Values as resolvers give them: iterables made lists, what has to be awaited awaited, and work nobody waits for."""
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable, Sequence
 from types import GeneratorType
 from typing import Any
 
-from graphql.pyutils import is_awaitable, is_iterable
+from graphql.pyutils import gather_with_cancel, is_awaitable, is_iterable
+from graphql.type import GraphQLResolveInfoHelpers
 
 from graph.execution.leaves import Broken, Raised
 
@@ -62,3 +63,27 @@ async def _collected(iterable: AsyncIterable[Any]) -> list[Any]:
     except Exception as error:  # noqa: BLE001 - an iterator's error is the list's
         return Broken.of(items, error)
     return items
+
+
+async def _gather(values: Sequence[Any]) -> list[Any]:
+    return list(await gather_with_cancel(*values))
+
+
+def _track(values: Sequence[Any]) -> None:
+    """Let work go on that nobody waits for any more, so that its errors are seen."""
+    for value in values:
+        if is_awaitable(value):
+            task = asyncio.ensure_future(value)
+            _tracked.add(task)
+            task.add_done_callback(_settled)
+
+
+def _settled(task: asyncio.Future[Any]) -> None:
+    _tracked.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen: the event loop would else log an error that nobody waits for
+
+
+_tracked: set[asyncio.Future[Any]] = set()
+INFO_HELPERS = GraphQLResolveInfoHelpers(gather=_gather, track=_track)
+"""What resolvers find in their info, as graphql-core gives it to them."""

@@ -19,10 +19,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from graph.http.answers import Reply, header_lines
-from graph.http.endpoint import GraphQLEndpoint
+from graph.http.endpoint import UNKNOWN_ADDRESS, Call, GraphQLEndpoint
 from graph.http.head import Head
 from graph.http.known_head import KnownHead
 from graph.http.protocol import BoundedHttpProtocol
+from graph.observing.traces import random_hex
 
 # A connection whose heads differ each time, a proxy's for instance, is not looked at for ever.
 HEADS_LEARNT_MAX = 8
@@ -87,9 +88,12 @@ class Exchange:
 
     async def run(self, door: DirectDoor, protocol: "DirectHttpProtocol", head: Head, body: bytes) -> None:
         """Have the request answered, and write the answer."""
-        client = protocol.client
+        endpoint, client = door.endpoint, protocol.client
         try:
-            reply = await door.endpoint.replied(head, body, client[0] if client else None, self.receive)
+            address = client[0] if client else UNKNOWN_ADDRESS
+            call = Call("POST", head, self.receive, random_hex(16), address, b"", body)
+            answer = await endpoint.answered(call)
+            reply = endpoint.replied(call, answer) or await endpoint.compressed(call, answer)
             if protocol.flow.write_paused and not self.disconnected:
                 await protocol.flow.drain()
             if not self.disconnected:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from graphql import GraphQLError
+from graphql import ExecutionResult, GraphQLError
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Message, Receive, Scope, Send
 
@@ -40,7 +40,7 @@ from graph.limits import Price
 from graph.observing.current import Observation
 from graph.observing.observer import Observer
 from graph.observing.traces import random_hex
-from graph.operations import Operation, Operations, RequestRefused, text_digest
+from graph.operations import Operation, Operations, RequestRefused, demand_ran, text_digest
 
 BEARER = "bearer"
 COMPRESS_LEVEL = 4
@@ -96,27 +96,45 @@ class GraphQLEndpoint:
             str(client[0]) if client else UNKNOWN_ADDRESS,
             scope.get("query_string", b""),
         )
-        answer = await self._answer(call)
+        answer = await self.answered(call)
         plain = self._plain(call, answer)
         if plain is None:
             await self._gzipped(call, answer)(scope, receive, send)
         else:
             await _sent(call, plain, send)
 
-    async def replied(self, head: Head, body: bytes, address: str | None, receive: Receive) -> Reply:
-        """Answer a POST that has come whole. `receive` comes back when the client has left."""
-        call = Call("POST", head, receive, random_hex(16), address or UNKNOWN_ADDRESS, b"", body)
-        answer = await self._answer(call)
+    async def answered(self, call: Call) -> Answer:
+        """Return the answer to a request, whatever happens; only a cancellation comes through."""
+        gate = self.gate
+        try:
+            gate.enter()
+        except HttpRefused as refused:
+            return self._failed(call, refused)
+        try:
+            return await (self._post(call) if call.method == "POST" else self._get(call))
+        except asyncio.CancelledError:
+            # The process stops, and does not wait any longer. No answer goes out; this line says what was cut off.
+            self._given_up(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
+            raise
+        except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
+            return self._failed(call, error)
+        finally:
+            gate.leave()
+
+    def replied(self, call: Call, answer: Answer) -> Reply | None:
+        """Return the answer to a POST as it is sent; None where it is to be compressed."""
         plain = self._plain(call, answer)
-        if plain is not None:
-            return answers.reply(plain, call.request_id, call.trace)
+        return None if plain is None else answers.reply(plain, call.request_id, call.trace)
+
+    async def compressed(self, call: Call, answer: Answer) -> Reply:
+        """Return the answer to a POST as it is sent where it is compressed."""
         sent: list[Message] = []
 
         async def collect(message: Message) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": call.method, "headers": head.lines}
-        await self._gzipped(call, answer)(scope, receive, collect)
+        scope = {"type": "http", "method": call.method, "headers": call.head.lines}
+        await self._gzipped(call, answer)(scope, call.receive, collect)
         start, *parts = sent
         return Reply(start["status"], header_lines(start["headers"]), b"".join([part["body"] for part in parts]))
 
@@ -134,23 +152,6 @@ class GraphQLEndpoint:
             await _sent(call, answer, send)
 
         return GZipMiddleware(sent, self._compress_min, COMPRESS_LEVEL)
-
-    async def _answer(self, call: Call) -> Answer:
-        gate = self.gate
-        try:
-            gate.enter()
-        except HttpRefused as refused:
-            return self._failed(call, refused)
-        try:
-            return await (self._post(call) if call.method == "POST" else self._get(call))
-        except asyncio.CancelledError:
-            # The process stops, and does not wait any longer. No answer goes out; this line says what was cut off.
-            self._given_up(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
-            raise
-        except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
-            return self._failed(call, error)
-        finally:
-            gate.leave()
 
     async def _post(self, call: Call) -> Answer:
         head, bytes_max = call.head, self._body_bytes_max
@@ -240,7 +241,13 @@ class GraphQLEndpoint:
             price = self._priced(call, operation, request, viewer)
             seen.cost = price.cost
             self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
-            content = await self._executed(call, operation, request, viewer)
+            known = self._operations.introspected(operation) if operation.is_introspection else None
+            if known is None:
+                with self.gate.deadline(call.receive, abandon=operation.is_query):
+                    result = await self._operations.run(operation, request.variables, self.services, viewer)
+                content = self._content(call, operation, result)
+            else:
+                content = {"data": orjson.Fragment(known)}
         except RequestRefused as refused:
             answer = answers.refused(media_type, refused.errors)
             seen.codes = _codes([error.formatted for error in refused.errors])
@@ -280,15 +287,8 @@ class GraphQLEndpoint:
             self.gate.charge_refused(user_id=viewer.user_id, address=call.address)
             raise
 
-    async def _executed(
-        self, call: Call, operation: Operation, request: GraphQLRequest, viewer: Viewer
-    ) -> dict[str, Any]:
-        if operation.is_introspection:
-            known = self._operations.introspected(operation)
-            if known is not None:
-                return {"data": orjson.Fragment(known)}
-        with self.gate.deadline(call.receive, abandon=operation.is_query):
-            result = await self._operations.run(operation, request.variables, self.services, viewer)
+    def _content(self, call: Call, operation: Operation, result: ExecutionResult) -> dict[str, Any]:
+        demand_ran(result)
         content: dict[str, Any] = {"data": result.data}
         if operation.is_introspection and not result.errors:
             data = orjson.dumps(result.data)

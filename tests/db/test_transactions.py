@@ -303,6 +303,6 @@ async def test_transaction_is_seen_by_both_owners_and_administrators_alone(
     row = (await move(database, payer, transfer(purse, till, "1"))).row
     assert row is not None
     for viewer in (payer, payee, ADMIN):
-        assert await transactions_by_ids(database, viewer, SETTLED, [0, row["id"]]) == [None, row]
+        assert await transactions_by_ids(database, viewer, SETTLED, [0, row["id"]]) == {row["id"]: row}
     for viewer in (await new_user(database), ANONYMOUS):
-        assert await transactions_by_ids(database, viewer, SETTLED, [0, row["id"]]) == [None, None]
+        assert await transactions_by_ids(database, viewer, SETTLED, [0, row["id"]]) == {}

@@ -82,9 +82,9 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
     counted = Ways()
     replied, called = GraphQLEndpoint.replied, GraphQLEndpoint.__call__
 
-    async def direct(*arguments: Any) -> object:
+    def direct(*arguments: Any) -> object:
         counted.direct += 1
-        return await replied(*arguments)
+        return replied(*arguments)
 
     async def asgi(*arguments: Any) -> None:
         counted.asgi += 1
@@ -250,7 +250,7 @@ async def test_connection_that_is_used_again_stays_open(client: Client, monkeypa
 async def test_mistake_of_our_own_ends_the_connection_and_is_logged(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def failing(*_: object) -> None:
+    def failing(*_: object) -> None:
         raise ZeroDivisionError("on purpose")
 
     monkeypatch.setattr(GraphQLEndpoint, "replied", failing)
