@@ -11,6 +11,7 @@ are much less than a hundred records of four.
 
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from db.cursors import Order, Term
@@ -19,6 +20,8 @@ from db.cursors import Order, Term
 # than that. The number stands in the text. As a parameter it would have PostgreSQL plan the statement anew at each
 # execution (see `db.statements.KEYS_ARRAY`), or for a tenth of the table; and each number is one more text to prepare.
 ROWS_FETCHED = (2, 4, 6, 11, 16, 21, 26, 31, 41, 51, 61, 76, 101)
+
+SHAPES_KEPT_MAX = 1024
 
 Columns = tuple[str, ...]
 Filter = Mapping[str, object]
@@ -35,9 +38,7 @@ class PageRequest(NamedTuple):
     @property
     def shape(self) -> "PageShape":
         """What the SQL text of the page depends on, the values aside."""
-        place = bisect_left(ROWS_FETCHED, self.limit + 1)
-        rows = ROWS_FETCHED[place] if place < len(ROWS_FETCHED) else self.limit + 1
-        return PageShape(self.order, self.backward, self.position is not None, rows)
+        return _shape(self.order, self.limit, self.backward, self.position is not None)
 
     @property
     def side(self) -> "PageShape":
@@ -65,6 +66,12 @@ class PageShape(NamedTuple):
     def directed(self, *, opposite: bool = False) -> list[tuple[Term, bool]]:
         """Return the terms, each with whether it descends on the way of this page, or the other way."""
         return [(term, descending ^ self.backward ^ opposite) for term, descending in self.order.terms]
+
+
+@lru_cache(SHAPES_KEPT_MAX)
+def _shape(order: Order, limit: int, backward: bool, continues: bool) -> PageShape:
+    place = bisect_left(ROWS_FETCHED, limit + 1)
+    return PageShape(order, backward, continues, ROWS_FETCHED[place] if place < len(ROWS_FETCHED) else limit + 1)
 
 
 class Page:

@@ -8,7 +8,6 @@ something above, and a loader is asked once a wave however wide the levels are a
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter, itemgetter
@@ -121,9 +120,11 @@ class Run:
     def _places(self, plan: FieldPlan, tables: Sequence[Any]) -> list[Written] | None:
         """Return where the answers of a field's tables stand, if they depend on the tables and the arguments alone."""
         assert plan.place is not None
-        with suppress(Exception):  # whatever is wrong with the arguments is the error of that field, in its turn
-            return places_of(tables, plan.place.only, [self._applied(edge).identity for edge in plan.within])
-        return None
+        try:
+            identities = [self._applied(edge).identity for edge in plan.within]
+        except Exception:  # noqa: BLE001 - whatever is wrong with the arguments is the error of that field, in its turn
+            return None
+        return places_of(tables, plan.place.only, identities)
 
     # ------------------------------------------------------------ edges
 
@@ -167,9 +168,11 @@ class Run:
     def _ahead(self, plan: FieldPlan) -> list[Ahead]:
         found: dict[int, Ahead] = {}
         for edge, key in plan.ahead:
-            with suppress(Exception):  # whatever is wrong with the arguments is the error of that field, in its turn
+            try:
                 loading = self._applied(edge)
-                found[id(loading.loader)] = Ahead(loading, key)
+            except Exception:  # noqa: BLE001, S112 - likewise
+                continue
+            found[id(loading.loader)] = Ahead(loading, key)
         return list(found.values())
 
     async def _lone(self, root: Frame, plan: FieldPlan) -> Frame:

@@ -116,7 +116,8 @@ _VARIED = {"vary": "accept, authorization, Accept-Encoding"}
 
 def varied_by_encoding(answer: Answer) -> Answer:
     """Return an answer that other clients get compressed, so that no cache gives this one to them."""
-    return Answer(answer.status, answer.body, answer.media_type, {**answer.headers, **_VARIED})
+    headers = {**answer.headers, **_VARIED} if answer.headers else _VARIED
+    return Answer(answer.status, answer.body, answer.media_type, headers)
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
@@ -130,6 +131,7 @@ def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 _FIXED_ENCODED = _encoded(_FIXED)
 _FIXED_LINES = header_lines(_FIXED_ENCODED)
+_VARIED_LINES = header_lines(_encoded({**_FIXED, **_VARIED}))
 _TYPES_ENCODED = {
     one: (b"content-type", f"{one}; charset=utf-8".encode()) for one in (JSON, GRAPHQL_RESPONSE, "text/html")
 }
@@ -155,7 +157,12 @@ class Reply(NamedTuple):
 def reply(answer: Answer, request_id: str, trace: str | None) -> Reply:
     """Return `answer` as a reply to a POST, with its place in a trace where it has one."""
     body, headers = answer.body, answer.headers
-    fixed = header_lines(_encoded({**_FIXED, **headers})) if headers else _FIXED_LINES
+    if not headers:
+        fixed = _FIXED_LINES
+    elif headers is _VARIED:
+        fixed = _VARIED_LINES
+    else:
+        fixed = header_lines(_encoded({**_FIXED, **headers}))
     lines = b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n" % (
         _TYPE_LINES[answer.media_type],
         fixed,

@@ -26,8 +26,7 @@ class Deadline(TimeLimit):
     __slots__ = ("_abandons", "_final", "_is_gone", "_receive", "_watcher")
 
     def __init__(self, timers: Timers, after_s: float, receive: Receive, *, abandon: bool) -> None:
-        super().__init__(timers)
-        self.after_s = after_s  # the timers are of its first while
+        super().__init__(timers, after_s)  # the timers are of its first while
         # A mutation is not abandoned: what it was sent for is to happen, and its answer can be asked for.
         self._abandons = abandon
         self._receive = receive
@@ -43,6 +42,9 @@ class Deadline(TimeLimit):
         Raises:
             HttpRefused: 503 for the deadline; nobody is there to read what is raised for a client that left.
         """
+        if self._final is None and not self._is_over:
+            self._timers.pending.pop(self, None)  # it lasted for less than the first while
+            return
         if self._watcher is not None:
             self._watcher.cancel()
         if self._final is not None:
@@ -63,7 +65,7 @@ class Deadline(TimeLimit):
         message += "; ask for less"
         return HttpRefused(503, "DEADLINE_EXCEEDED", message, {"retry-after": "1"})
 
-    def _pass(self) -> None:
+    def passed(self) -> None:
         """Go on after the first while, for which all operations share a timer: few last longer."""
         left_s = self.after_s - self._timers.after_s
         if left_s <= 0:
@@ -115,7 +117,7 @@ class Gate:
 
     def time_limit(self) -> TimeLimit:
         """Return a limit of as much time as an operation has, for what is waited for before it."""
-        return TimeLimit(self._body_timers)
+        return TimeLimit(self._body_timers, self._deadline_s)
 
     def deadline(self, receive: Receive, *, abandon: bool) -> Deadline:
         """Return the limit of an operation, which ends too, where it may be abandoned, when its client has left."""
