@@ -12,7 +12,7 @@ from graphql import GraphQLError, Undefined, is_list_type, is_non_null_type, loc
 from graphql.pyutils import Path, is_iterable
 
 from graph.execution.declarations import Column, Computed, Prefixed
-from graph.execution.frames import Below, Frame
+from graph.execution.frames import ABSENT, Below, Frame
 from graph.execution.generation import completer
 from graph.execution.leaves import Broken, NotSimple, Raised, coerced
 from graph.execution.plan import FieldPlan, Kind, Level
@@ -39,6 +39,24 @@ def completed(frame: Frame, text: Text | None = None) -> list[Any]:
     if len(kept) == 1:
         return complete(sources, _kept(frame, kept[0], text))
     return complete(sources, *[_kept(frame, plan, text) for plan in kept])
+
+
+def of_row(level: Level, plan: FieldPlan, root: Any, row: Any) -> dict[str, Any] | None:
+    """Return the answer of the root where `plan`, all that is kept of it, leads to a row of which nothing is kept.
+
+    None where there is an error somewhere, or no row.
+    """
+    assert plan.place is not None
+    assert plan.place.only is not None
+    below = plan.place.only
+    if isinstance(row, ABSENT):
+        return None
+    try:
+        answers = (below.complete or completer(below))([row])
+        data: dict[str, Any] = (level.complete or completer(level))([root], answers)[0]
+    except Exception:  # noqa: BLE001 - whatever it is, it is found again, with its path
+        return None
+    return data
 
 
 def _kept(frame: Frame, plan: FieldPlan, text: Text | None) -> Sequence[Any]:

@@ -21,7 +21,7 @@ from graphql import (
 from graphql.execution.values import VariableValues
 
 from graph.execution.collecting import Unsupported, condition_variables, fragments_of, refusal
-from graph.execution.completion import Completion, completed
+from graph.execution.completion import Completion, completed, of_row
 from graph.execution.plan import Level, Plan, Planner
 from graph.execution.running import Run
 from graph.execution.variables import Coercion
@@ -126,7 +126,14 @@ async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
 
 
 async def _answered(run: Run, level: Level, text: Text | None) -> ExecutionResult:
-    frame = await run.resolve(level)
+    lone = level.lone
+    reached = None if lone is None else await run.reach(lone)
+    if lone is not None and lone.leads_to_leaves and reached is not None:
+        loading, _, row = reached
+        data = None if loading is None or loading.wrap is not None else of_row(level, lone, run.root_value, row)
+        if data is not None:
+            return ExecutionResult(data, None)
+    frame = await run.resolve(level, reached)
     try:
         return ExecutionResult(completed(frame, text)[0], None)
     except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again below, with its path

@@ -86,6 +86,7 @@ class FieldPlan:
         within: the edges of its tables' rows, where these are all that is kept of the rows, and lead to tables alone;
             else none.
         leads_to_rows: it is an edge whose loader may give the bare rows of its place as they are, one for each key.
+        leads_to_leaves: and nothing is kept of these rows.
         ahead: the edges below the rows that its statement reads, each with the column that is its key.
         selected: the names of the fields of its object, where its resolver hears of them and of what is `ahead`.
         path: the place, without where in the answer it lies.
@@ -108,6 +109,7 @@ class FieldPlan:
     ends_in_tables: bool = False
     within: "Sequence[FieldPlan]" = ()
     leads_to_rows: bool = False
+    leads_to_leaves: bool = False
     ahead: "Sequence[tuple[FieldPlan, str]]" = ()
     selected: frozenset[str] | None = None
     path: Path = field(init=False)
@@ -292,6 +294,7 @@ class Planner:
         if by_column and place.only is not None and place.only.kept and not place.needs_paths:
             plan.within = _edges_within(place.only) or ()
         plan.leads_to_rows = isinstance(declared, Edge) and bare and not plan.lists and not place.needs_paths
+        plan.leads_to_leaves = plan.leads_to_rows and place.only is not None and not place.only.kept
         if declared is None and joins_of(definition) and place.only is not None:
             plan.ahead = list(_edges_ahead(place))
             plan.selected = frozenset(one.name for one in place.only.fields)

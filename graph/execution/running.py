@@ -19,7 +19,7 @@ from graphql.pyutils import Path, is_awaitable
 
 from graph.execution.answers import all_loaded, keys_of, loaded
 from graph.execution.declarations import Ahead, Column, Computed, Derived, Edge, LevelLoader, Loading
-from graph.execution.frames import ABSENT, Below, Frame, Linker, all_present
+from graph.execution.frames import Below, Frame, Linker, all_present
 from graph.execution.leaves import Raised
 from graph.execution.plan import FieldPlan, Kind, Level
 from graph.execution.resolvers import InfoAhead
@@ -28,6 +28,9 @@ from graph.execution.written import Written, places_of
 
 Waiting = Coroutine[Any, Any, list[Frame]]
 """What a wave waits for; it comes to the frames that are ready then."""
+
+Reached = tuple[Loading | None, Any, Any]
+"""An edge with its arguments applied, its key, and what that led to; no edge where it failed, and what was `Raised`."""
 
 
 @dataclass(slots=True)
@@ -61,15 +64,14 @@ class Run:
     root_value: Any
     applied: dict[int, Loading] = field(default_factory=dict)
 
-    def resolve(self, level: Level) -> Coroutine[Any, Any, Frame]:
-        """Resolve everything below the root `level`, and return its frame."""
+    async def resolve(self, level: Level, reached: Reached | None = None) -> Frame:
+        """Resolve everything below the root `level`, and return its frame.
+
+        Where the root's only edge has been followed already, `reached` is what it came to.
+        """
         self.applied.clear()  # a mutation's next field may come to the same plan, after what it has written
         root = Frame.of(level, [self.root_value])
-        # One row by its key is what most operations begin with: then there is nothing to merge, and one thing to await.
-        return self._waves(root, [root]) if level.lone is None else self._lone(root, level.lone)
-
-    async def _waves(self, root: Frame, ready: list[Frame]) -> Frame:
-        """Resolve everything below the frames that are `ready`, and return the root's."""
+        ready = [root] if reached is None else await self._take_reached(root, reached)
         while ready:
             asked: dict[int, _Asked] = {}
             waiting: list[Waiting] = []
@@ -175,8 +177,8 @@ class Run:
             found[id(loading.loader)] = Ahead(loading, key)
         return list(found.values())
 
-    async def _lone(self, root: Frame, plan: FieldPlan) -> Frame:
-        """Resolve the root's only field, which is an edge whose arguments say the key, and what is below it."""
+    async def reach(self, plan: FieldPlan) -> Reached:
+        """Follow the root's only edge, whose arguments say the key. Most operations begin with one row by its key."""
         declared = plan.declaration
         assert isinstance(declared, Edge)
         assert plan.arguments is not None
@@ -186,16 +188,18 @@ class Run:
             key = loading.key
             answer = None if key is None else (await loading.loader.load_level([key]))[0]
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
-            root.values[plan.slot], root.below[plan.slot] = [Raised(error)], Below([], [])
-            return root
-        if plan.leads_to_rows and loading.wrap is None and not isinstance(answer, ABSENT):
-            found = _found(root, plan, [answer])
-            return root if not found.level.kept else await self._waves(root, [found])
-        ready = list[Frame]()
+            return None, None, Raised(error)
+        return loading, key, answer
+
+    async def _take_reached(self, root: Frame, reached: Reached) -> list[Frame]:
+        plan, (loading, key, answer), ready = root.level.kept[0], reached, list[Frame]()
+        if loading is None:
+            root.values[plan.slot], root.below[plan.slot] = [answer], Below([], [])
+            return ready
         later = self._take_loaded(root, plan, loading, {key: answer}, [key], ready)
         if later is not None:
             ready += await later
-        return await self._waves(root, ready)
+        return ready
 
     async def _ask(self, asked: _Asked) -> list[Frame]:
         keys = list(asked.keys)
