@@ -176,8 +176,12 @@ def _edges(connection: "Connection[T]") -> list[Edge[T]]:
     return [Edge(row=row, order=asked.request.order, wrap=asked.wrap) for row in connection.page.rows]
 
 
-def _count(connection: "Connection[Any]") -> Awaitable[int]:
-    context, of, given, _, _ = connection.asked
+def _count(connection: "Connection[Any]") -> int | Awaitable[int]:
+    page, (context, of, given, request, _) = connection.page, connection.asked
+    if page.total is not None:
+        return page.total
+    if request.position is None and not page.has_more:
+        return page.size  # from one end of the list to the other
     if connection.parent_id is None:
         return context.loaders.count(of, given)
     return context.loaders.count_by_parent(of, given).load(connection.parent_id)

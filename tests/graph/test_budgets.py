@@ -7,6 +7,8 @@ from graph.http.budgets import Budget, spending_address
 from graph.http.gate import Gate
 from graph.http.requests import HttpRefused
 
+LIMITS = ("cost_per_minute_max", "cost_per_minute_per_address_max")
+
 
 def test_budget_comes_back_when_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 6000.0
@@ -92,3 +94,14 @@ async def test_ipv6_addresses_of_one_network_share_a_budget(settings: Settings) 
     with pytest.raises(HttpRefused, match="a minute for all of this address are left"):
         gate.charge(20, user_id=3, address="2001:db8::2")
     gate.charge(20, user_id=3, address="2001:db8:0:1::2")
+
+
+def test_what_an_address_refuses_stays_with_the_caller_though_it_is_bought_already(settings: Settings) -> None:
+    gate = Gate(settings.model_copy(update=dict.fromkeys(LIMITS, 5_000)))  # a block is 10
+    gate.charge(1, user_id=1, address="192.0.2.1")
+    gate.charge(4_995, user_id=2, address="192.0.2.1")
+    with pytest.raises(HttpRefused, match="and 4 of 5000 a minute for all of this address are left"):
+        gate.charge(5, user_id=1, address="192.0.2.1")
+    gate.charge(4_999, user_id=1, address="192.0.2.2")
+    with pytest.raises(HttpRefused, match="and 0 of 5000 a minute are left"):
+        gate.charge(1, user_id=1, address="192.0.2.3")

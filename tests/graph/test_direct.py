@@ -247,6 +247,24 @@ async def test_connection_that_is_used_again_stays_open(client: Client, monkeypa
     writer.close()
 
 
+async def test_connection_that_was_used_again_is_closed_when_it_has_been_quiet_since(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        DirectHttpProtocol, "timeout_keep_alive", property(lambda _: 0.6, lambda *_: None), raising=False
+    )
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    for pause_s in (0.4, 0.4, 0):
+        writer.write(posted("{ __typename }"))
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(31)
+        await asyncio.sleep(pause_s)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+
+
 async def test_mistake_of_our_own_ends_the_connection_and_is_logged(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
