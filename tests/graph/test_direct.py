@@ -255,7 +255,7 @@ async def test_connection_that_was_used_again_is_closed_when_it_has_been_quiet_s
     )
     url = client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
-    for pause_s in (0.4, 0.4, 0):
+    for pause_s in (0.4, 0):
         writer.write(posted("{ __typename }"))
         await reader.readuntil(b"\r\n\r\n")
         await reader.readexactly(31)

@@ -82,6 +82,7 @@ class Shelf:
     """
 
     authors: Loader = field(default_factory=lambda: Loader(AUTHORS))
+    numbered: Loader = field(default_factory=lambda: Loader(BOOKS))
     books: dict[int, Loader] = field(default_factory=dict)
     paths: Counter[tuple[str | int, ...]] = field(default_factory=Counter)
 
@@ -91,6 +92,7 @@ class Shelf:
 
 Authors = list[Annotated["Author", strawberry.lazy("tests.graph.execution.declared")]]
 AnAuthor = Annotated["Author", strawberry.lazy("tests.graph.execution.declared")]
+ABook = Annotated["Book", strawberry.lazy("tests.graph.execution.declared")]
 Books = list[Annotated["Book", strawberry.lazy("tests.graph.execution.declared")]]
 MaybeBooks = list[Annotated["Book", strawberry.lazy("tests.graph.execution.declared")] | None]
 
@@ -256,8 +258,35 @@ def _some_books(root: None) -> list[Row | None]:
     return [BOOKS[1], None, BOOKS[4]]
 
 
+def _numbered(edge: Edge) -> Any:
+    """Make an edge whose argument is the key; number 0 is no key."""
+
+    async def resolve(info: Info, number: int) -> Any:
+        loading = edge.loading(info, number)
+        (value,) = [None] if loading.key is None else await loading.loader.load_level([loading.key])
+        if isinstance(value, Exception):
+            raise value
+        if value is None:
+            return None
+        return Book(row=value if loading.wrap is None else loading.wrap(value, loading.key))
+
+    return _field(edge, resolve, ABook | None, joins=True)
+
+
+def _book(info: Info, number: int) -> Loading:
+    if number < 0:
+        raise ValueError("no book has such a number")
+    return Loading(_shelf(info).numbered, key=number or None)
+
+
+def _marked(info: Info, number: int) -> Loading:
+    return Loading(_shelf(info).numbered, lambda row, key: {**row, "title": f"{row['title']}, marked {key}"}, number)
+
+
 @strawberry.type
 class Query:
+    book: ABook | None = _numbered(Edge(None, _book))
+    marked: ABook | None = _numbered(Edge(None, _marked))
     holes: MaybeBooks = plain(Derived(_some_books, bare=True), MaybeBooks, joins=True)
     gaps: Books | None = plain(Derived(_some_books, bare=True), Books | None, joins=True)
     books: Books = plain(Derived(_all_books, bare=True), Books, joins=True)

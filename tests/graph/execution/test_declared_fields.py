@@ -286,3 +286,50 @@ async def test_errors_below_a_shared_row_are_told_at_each_of_its_places() -> Non
     result, _ = await answered("{ books { editor { id later(fails: true) } } }")
     assert result["data"] == {"books": [{"editor": None}] * 4}
     assert result["errors"] == [error("too late", 23, "books", index, "editor", "later") for index in (0, 1, 3)]
+
+
+async def test_row_by_the_key_of_an_argument_is_read_and_answered() -> None:
+    result, shelf = await answered("{ kind: __typename book(number: 2) { id __typename author { name } } }")
+    assert result == {
+        "data": {"kind": "Query", "book": {"id": "book_2", "__typename": "Book", "author": {"name": "Ada"}}}
+    }
+    assert (shelf.numbered.asked, shelf.authors.asked) == ([[2]], [])
+
+
+async def test_rows_by_the_keys_of_arguments_are_one_call_and_are_read_below() -> None:
+    result, shelf = await answered("{ a: book(number: 1) { title } b: book(number: 3) { title } }")
+    assert result == {"data": {"a": {"title": "Book 1"}, "b": {"title": "Book 3"}}}
+    assert shelf.numbered.asked == [[1, 3]]
+    result, shelf = await answered("{ book(number: 3) { shout author { books { title } } } }")
+    assert result == {"data": {"book": {"shout": "BOOK 3", "author": {"books": [{"title": "Book 3"}]}}}}
+
+
+@pytest.mark.parametrize("number", [0, 9])
+async def test_row_that_is_not_there_is_null_also_where_nothing_of_it_is_read(number: int) -> None:
+    text = "query ($n: Int!) { book(number: $n) { __typename } }"
+    result, _ = await answered(text, variables={"n": number})
+    assert result == {"data": {"book": None}}
+
+
+async def test_exception_in_the_place_of_a_row_is_the_error_of_its_field() -> None:
+    def torn() -> Shelf:
+        return Shelf(numbered=Loader({1: MissingError("torn out")}))
+
+    result, _ = await answered("{ book(number: 1) { __typename } }", torn)
+    assert result == {"data": {"book": None}, "errors": [error("torn out", 3, "book")]}
+    result, _ = await answered("{ book(number: -1) { __typename } }")
+    assert result == {"data": {"book": None}, "errors": [error("no book has such a number", 3, "book")]}
+
+
+async def test_error_in_a_row_by_an_argument_has_its_path() -> None:
+    result, _ = await answered("{ book(number: 1) { title lost } }")
+    paths = [one["path"] for one in result["errors"]]
+    assert (result["data"], paths) == ({"book": {"title": "Book 1", "lost": None}}, [["book", "lost"]])
+    result, _ = await answered("{ book(number: 4) { title author { name } } }")
+    paths = [one["path"] for one in result["errors"]]
+    assert (result["data"], paths) == ({"book": None}, [["book", "author", "name"]])
+
+
+async def test_row_by_an_argument_is_wrapped_where_its_edge_says_so() -> None:
+    result, _ = await answered("{ marked(number: 1) { title } }")
+    assert result == {"data": {"marked": {"title": "Book 1, marked 1"}}}
