@@ -205,7 +205,7 @@ class SharedReads:
 def _found(answer: Any, keys: Sequence[int]) -> int:
     """Return how much of an answer is whose call it was: the keys that have a row, or all of it."""
     if len(keys) == 1:
-        return keys[0] in answer
+        return int(keys[0] in answer)
     if keys:
         return len(keys) if len(answer) == len(keys) else sum(map(answer.__contains__, keys))
     return len(answer) if isinstance(answer, Sized) else 1

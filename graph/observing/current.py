@@ -59,7 +59,10 @@ observation: ContextVar[Observation | None] = ContextVar("observation", default=
 
 
 def batch_observed(loader: str, size: int) -> AbstractContextManager[object] | None:
-    """Tell whoever observes the operation that `loader` loads a batch of `size` keys, within what is returned."""
+    """Tell whoever observes the operation that `loader` loads a batch of `size` keys.
+
+    Where the batch is traced it is to be loaded within what is returned.
+    """
     seen = observation.get()
     if seen is None:
         return None

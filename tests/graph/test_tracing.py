@@ -77,7 +77,8 @@ async def test_spans_nest_operation_batch_statement(traced: Traced, superuser: D
     assert "FROM posts" in str(of_posts.pop("db.query.text"))
     assert "$1" in str(of_profiles["db.query.text"])
     assert of_posts == {"db.system.name": "postgresql", "db.operation.name": "SELECT", "db.response.returned_rows": 2}
-    assert of_profiles["db.response.returned_rows"] == 1
+    rows = of_profiles["db.response.returned_rows"]
+    assert (rows, type(rows)) == (1, int)  # a truth value is no number to who reads spans
 
 
 async def test_span_of_the_operation_says_what_the_log_says(traced: Traced) -> None:
