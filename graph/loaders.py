@@ -129,9 +129,7 @@ class Loaders:
     def __init__(self, reader: Reader, viewer: Viewer) -> None:
         self._reader = reader
         self._viewer = viewer
-        self._by_key: dict[Hashable, RowLoader] = {}
-        self._made: dict[Hashable, EdgeLoader[Any]] = {}
-        self._pages: dict[Hashable, PageLoader] = {}
+        self._made: dict[Hashable, Any] = {}
         self._counts: dict[Hashable, asyncio.Future[int]] = {}
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -142,9 +140,7 @@ class Loaders:
 
     def clear(self) -> None:
         """Forget everything that was loaded."""
-        self._by_key.clear()
         self._made.clear()
-        self._pages.clear()
         self._counts.clear()
 
     def user_by_id(self, columns: Columns) -> RowLoader:
@@ -181,9 +177,9 @@ class Loaders:
         """Load the same page of the list of a parent."""
         reader, viewer = self._reader, self._viewer
         key = (of, columns, _key(given), request)
-        loader = self._pages.get(key)
+        loader: PageLoader | None = self._made.get(key)
         if loader is None:
-            loader = self._pages[key] = PageLoader(
+            loader = self._made[key] = PageLoader(
                 of.edge,
                 lambda ids: of.pages_by_parent(reader, viewer, columns, given, request, ids),
                 self._running,
@@ -225,13 +221,13 @@ class Loaders:
         return asyncio.shield(self._counts[key])
 
     def _rows(self, key: tuple[str, Columns], batch: RowsBatch) -> RowLoader:
-        loader = self._by_key.get(key)
+        loader: RowLoader | None = self._made.get(key)
         if loader is None:
-            loader = self._by_key[key] = RowLoader(key[0], batch, self._running)
+            loader = self._made[key] = RowLoader(key[0], batch, self._running)
         return loader
 
     def _loader(self, key: tuple[str, *tuple[Hashable, ...]], batch: Batch[T]) -> EdgeLoader[T]:
-        loader = self._made.get(key)
+        loader: EdgeLoader[T] | None = self._made.get(key)
         if loader is None:
             loader = self._made[key] = EdgeLoader(key[0], batch, self._running)
         return loader
