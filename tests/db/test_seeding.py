@@ -162,14 +162,25 @@ async def test_indexes_afterwards_are_those_before(database: Database, superuser
     assert await rows(superuser, INDEXES) == before
 
 
-async def test_planner_knows_the_tables_afterwards(database: Database, superuser: Driver) -> None:
-    await seed(database, PLAN, "a hash", unwatched)
-    found = await rows(
+async def _rows_expected(superuser: Driver) -> list[tuple[object, ...]]:
+    """Return how many rows the planner expects in each table; -1 where it knows nothing."""
+    return await rows(
         superuser,
         "SELECT relname, reltuples::int FROM pg_class WHERE relname IN"
         " ('users', 'profiles', 'posts', 'accounts', 'transactions') AND relkind = 'r' ORDER BY relname",
     )
-    assert found == [("accounts", 30), ("posts", 60), ("profiles", 32), ("transactions", 68), ("users", 41)]
+
+
+async def test_planner_knows_the_tables_afterwards(database: Database, superuser: Driver) -> None:
+    await seed(database, PLAN, "a hash", unwatched)
+    expected = [("accounts", 30), ("posts", 60), ("profiles", 32), ("transactions", 68), ("users", 41)]
+    assert await _rows_expected(superuser) == expected
+
+
+async def test_planner_does_not_take_tables_for_empty_that_got_no_rows(database: Database, superuser: Driver) -> None:
+    await seed(database, SeedPlan(users=2, posts=0, accounts=0), "a hash", unwatched)
+    expected = [("accounts", -1), ("posts", -1), ("profiles", 2), ("transactions", -1), ("users", 3)]
+    assert await _rows_expected(superuser) == expected
 
 
 async def test_ids_continue_behind_the_seeded_rows(database: Database, superuser: Driver) -> None:
