@@ -101,11 +101,15 @@ async def test_lists_below_a_shared_page_are_answered_as_their_arguments_say(
     asked: list[dict[str, Any]] = [
         {"a": a, "b": b, "d": d, "more": more} for a in (1, 2) for b in (1, 2) for d in (1, 3) for more in (False, True)
     ]
-    alone = [(await client.post(text, **one)).json()["data"] for one in asked * 2][: len(asked)]
+    for one in asked:
+        await client.post(text, **one)
+    with recorded() as queries:
+        alone = [(await client.post(text, **one)).json()["data"] for one in asked]
+    sent = len(queries)
     assert len({str(one) for one in alone}) == len(asked)
     with recorded() as queries:
         found = await asyncio.gather(*[client.post(text, **one) for _ in range(TIMES) for one in asked])
-    assert len(queries) < TIMES * len(asked)
+    assert len(queries) < TIMES * sent
     assert [one.json()["data"] for one in found] == alone * TIMES
 
 
