@@ -22,7 +22,7 @@ from graph.http.answers import Reply, header_lines
 from graph.http.endpoint import UNKNOWN_ADDRESS, Call, GraphQLEndpoint
 from graph.http.head import Head
 from graph.http.known_head import KnownHead
-from graph.http.protocol import BoundedHttpProtocol
+from graph.http.protocol import BoundedHttpProtocol, stood_still
 from graph.observing.traces import random_hex
 
 # A connection whose heads differ each time, a proxy's for instance, is not looked at for ever.
@@ -253,10 +253,13 @@ class DirectHttpProtocol(BoundedHttpProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that has been quiet for long; the timer is not set anew for each request."""
-        self.timeout_keep_alive_task = None
+        timer, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
         if not self.cycle.response_complete:
             return  # the answer sets it
-        left_s = self._quiet_since + self.timeout_keep_alive - self.loop.time()
+        now = self.loop.time()
+        if timer is not None and stood_still(timer, now):
+            self._quiet_since = now
+        left_s = self._quiet_since + self.timeout_keep_alive - now
         if left_s > 0:
             self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
         else:

@@ -17,8 +17,19 @@ from graph.http.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
 # What the door itself allows, which it refuses with a better word, and as much again for what stands between.
 HEAD_BYTES_MAX = 2 * (HEADER_BYTES_MAX + QUERY_STRING_BYTES_MAX)
 HEAD_S = 10.0
+# A timer that is later than that was not late for the client's sake: the process, or the machine, stood still.
+STOOD_STILL_S = 0.1
 # A client that is refused reads the answer when it has sent what it wanted to; closing at once would lose it.
 LINGER_S = 1.0
+
+
+def stood_still(timer: asyncio.TimerHandle, now: float) -> bool:
+    """Say whether the loop was held up, so that `timer` went off long after its time.
+
+    Then it goes off before what has arrived meanwhile is read, and before a client that was held up as well has had a
+    turn: time in which nobody ran is no time in which the client kept others waiting.
+    """
+    return now - timer.when() > STOOD_STILL_S
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -77,7 +88,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_reading_head = True
 
     def _too_slow(self) -> None:
-        self._clock = None
+        clock, self._clock = self._clock, None
+        if clock is not None and stood_still(clock, self.loop.time()):
+            self._clock = self.loop.call_later(HEAD_S, self._too_slow)
+            return
         self._refuse(408, "REQUEST_TIMEOUT", f"the headers took longer than {HEAD_S:g} s to arrive")
 
     def _stop_clock(self) -> None:

@@ -1,6 +1,7 @@
 """The edge from outside: servers with other settings, locks that make operations slow, and sockets without manners."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -49,6 +50,11 @@ async def waiting(superuser: Driver) -> int:
         "WHERE datname = current_database() AND application_name LIKE 'folio%' AND wait_event_type = 'Lock'"
     )
     return count
+
+
+def hold_up(seconds: float) -> None:
+    """Let the whole process stand still, server and client, as on a machine that is suspended."""
+    time.sleep(seconds)
 
 
 async def is_alive(client: Client) -> bool:

@@ -15,7 +15,7 @@ from db.settings import Settings
 from graph.http.direct import DirectHttpProtocol, Exchange
 from graph.http.endpoint import GraphQLEndpoint
 from tests.graph.callers import Client, SignUp
-from tests.graph.edge import ALIVE, is_alive, locked, posted, sent, served, until
+from tests.graph.edge import ALIVE, hold_up, is_alive, locked, posted, sent, served, until
 from tests.graph.overheard import overheard
 
 # uvicorn acts on it, so that a request which has it takes the long way; it changes nothing else.
@@ -262,6 +262,22 @@ async def test_connection_that_was_used_again_is_closed_when_it_has_been_quiet_s
         await asyncio.sleep(pause_s)
     async with asyncio.timeout(10):
         assert await reader.read() == b""
+    writer.close()
+
+
+async def test_connection_outlives_a_process_that_stood_still(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        DirectHttpProtocol, "timeout_keep_alive", property(lambda _: 0.3, lambda *_: None), raising=False
+    )
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    for _ in range(2):
+        writer.write(posted("{ __typename }"))
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(31)
+        hold_up(0.6)
+        await asyncio.sleep(0.05)  # the server's timer is due before the client has its turn
     writer.close()
 
 

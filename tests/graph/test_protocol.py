@@ -7,7 +7,7 @@ import pytest
 
 from graph.http.protocol import HEAD_BYTES_MAX
 from tests.graph.callers import Client
-from tests.graph.edge import is_alive, posted, sent
+from tests.graph.edge import hold_up, is_alive, posted, sent
 
 TOO_LARGE = (
     b'{"errors":[{"message":"the headers have more than 65536 bytes","extensions":{"code":"HEADERS_TOO_LARGE"}}]}'
@@ -71,6 +71,23 @@ async def test_head_that_does_not_arrive_in_time_is_refused(
         b'{"errors":[{"message":"the headers took longer than 0.2 s to arrive",'
         b'"extensions":{"code":"REQUEST_TIMEOUT"}}]}'
     )
+
+
+async def test_head_has_its_time_though_the_process_stood_still(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graph.http.protocol.HEAD_S", 0.3)
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    message = posted("{ __typename }")
+    writer.write(message[:8])
+    await asyncio.sleep(0.05)
+    hold_up(0.6)
+    await asyncio.sleep(0.05)  # the server's clock has run out before the client has its turn
+    writer.write(message[8:])
+    async with asyncio.timeout(10):
+        assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
+    writer.close()
 
 
 async def test_head_that_arrives_in_pieces_does_not_extend_its_time(
