@@ -13,7 +13,7 @@ from asyncpg import Record
 from db import list_statements
 from db.list_statements import STATEMENTS_KEPT_MAX, ListSource
 from db.nested_pages import Nested, nested_arranged, nested_parameters, page_with_nested
-from db.pages import Columns, Filter, Page, PageRequest, page_of
+from db.pages import Columns, Filter, Page, PageForm, PageRequest, page_of
 from db.statements import Reader
 from db.viewer import Viewer
 
@@ -21,34 +21,34 @@ PagesById = Mapping[int, Page]
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _page_arranged(columns: Columns, limit: int, backward: bool) -> Callable[[Sequence[Record]], Page]:
+def _page_arranged(form: PageForm) -> Callable[[Sequence[Record]], Page]:
     """Return what makes the page of the one record of arrays; the same for the same arguments."""
 
     def arranged(records: Sequence[Record]) -> Page:
-        return page_of(columns, limit, backward, list(records[0]))
+        return page_of(form, list(records[0]))
 
     return arranged
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _counted_page_arranged(columns: Columns, limit: int, backward: bool) -> Callable[[Sequence[Record]], Page]:
+def _counted_page_arranged(form: PageForm) -> Callable[[Sequence[Record]], Page]:
     """Return what makes the page of such a record that ends with how many rows the list has."""
 
     def arranged(records: Sequence[Record]) -> Page:
         *arrays, total = records[0]
-        return page_of(columns, limit, backward, arrays, total)
+        return page_of(form, arrays, total)
 
     return arranged
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _pages_arranged(columns: Columns, limit: int, backward: bool) -> Callable[[Sequence[Record]], PagesById]:
+def _pages_arranged(form: PageForm) -> Callable[[Sequence[Record]], PagesById]:
     """Return what makes the pages of one such record for each parent, whose id it begins with."""
 
     def arranged(records: Sequence[Record]) -> PagesById:
         pages = {}
         for parent_id, *arrays in records:
-            pages[parent_id] = page_of(columns, limit, backward, arrays)
+            pages[parent_id] = page_of(form, arrays)
         return pages
 
     return arranged
@@ -73,19 +73,18 @@ class KeysetList(ListSource):
         Where it is `counted`, and nothing is nested, it brings along how many rows the list has.
         """
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
-        filters, shape = frozenset(given), request.shape
+        filters, shape, form = frozenset(given), request.shape, PageForm.of(columns, request)
         if nested:
             shapes = tuple([one.shape for one in nested])
             statement = page_with_nested(self, columns, viewer.audience, filters, shape, shapes)
             values |= nested_parameters(nested)
-            limits = tuple([one.request.limit for one in nested])
-            arrange = nested_arranged(columns, request.limit, request.backward, shapes, limits)
+            arrange = nested_arranged(form, tuple([(one.key, one.form) for one in nested]))
         elif counted:
             statement = list_statements.counted_page(self, columns, viewer.audience, filters, shape)
-            arrange = _counted_page_arranged(columns, request.limit, request.backward)
+            arrange = _counted_page_arranged(form)
         else:
             statement = list_statements.page(self, columns, viewer.audience, filters, shape)
-            arrange = _page_arranged(columns, request.limit, request.backward)
+            arrange = _page_arranged(form)
         return await reader.arranged(statement, values, arrange)
 
     async def pages_by_parent(
@@ -100,7 +99,7 @@ class KeysetList(ListSource):
         """Return a page for each of `parent_ids`, in their order, by one statement."""
         statement = list_statements.pages_by_parent(self, columns, viewer.audience, frozenset(given), request.shape)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
-        arrange = _pages_arranged(columns, request.limit, request.backward)
+        arrange = _pages_arranged(PageForm.of(columns, request))
         pages = await reader.arranged(statement, values, arrange, parent_ids)
         return list(map(pages.__getitem__, parent_ids))
 

@@ -7,7 +7,7 @@ never depends on what a database would choose by itself.
 import datetime
 import uuid
 
-from sqlalchemy import TIMESTAMP, BigInteger, Identity, MetaData, Text, Uuid, func
+from sqlalchemy import TIMESTAMP, BigInteger, Identity, MetaData, Text, Uuid, func, literal_column
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAMING_CONVENTION = {
@@ -17,6 +17,10 @@ NAMING_CONVENTION = {
     "ck": "ck_%(table_name)s_%(constraint_name)s",
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
 }
+
+# Between them lies every instant that PostgreSQL keeps, these two among them.
+FIRST_INSTANT = literal_column("'-infinity'::timestamptz", TIMESTAMP(timezone=True))
+LAST_INSTANT = literal_column("'infinity'::timestamptz", TIMESTAMP(timezone=True))
 
 
 class Model(DeclarativeBase):

@@ -17,7 +17,7 @@ from sqlalchemy import literal_column as by_name
 from sqlalchemy.sql.visitors import replacement_traverse
 
 from db.list_statements import STATEMENTS_KEPT_MAX, ListSource, as_arrays, cut, rows_by_parent, rows_of
-from db.pages import Columns, Filter, Page, PageRequest, PageShape, page_of
+from db.pages import Columns, Filter, Page, PageForm, PageRequest, PageShape, page_of
 from db.statements import Statement
 from db.viewer import Audience
 
@@ -54,6 +54,11 @@ class Nested(NamedTuple):
         """What the SQL text depends on."""
         return NestedShape(self.of, self.columns, frozenset(self.given), self.request.shape, self.key)
 
+    @property
+    def form(self) -> PageForm:
+        """What is made of its rows."""
+        return PageForm.of(self.columns, self.request)
+
 
 def nested_parameters(nested: Sequence[Nested]) -> dict[str, object]:
     """Return the values of the parameters of what is nested, by their names in the whole statement."""
@@ -79,7 +84,8 @@ def page_with_nested(
     """
     terms = [(f"order {index}", *term) for index, term in enumerate(shape.directed())]
     ordered: list[ColumnElement[Any]] = [term.expression.label(name) for name, term, _ in terms]
-    page = cut(rows_of(of, columns, audience, filters).add_columns(*ordered), shape).subquery("page")
+    rows = rows_of(of, columns, audience, filters).add_columns(*ordered)
+    page = cut(rows, shape, [name for name, _, _ in terms]).subquery("page")
     order = [(page.c[name].desc() if descending else page.c[name].asc()) for name, _, descending in terms]
     numbered = [
         func.row_number().over(partition_by=page.c[key], order_by=order).label(_nth(key))
@@ -126,38 +132,33 @@ def _named_apart(nested: Select[Any], index: int) -> Select[Any]:
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def nested_arranged(
-    columns: Columns, limit: int, backward: bool, nested: tuple[NestedShape, ...], limits: tuple[int, ...]
-) -> Callable[[Sequence[Record]], Page]:
-    """Return what makes the page of such records; the same for the same arguments."""
-    places = [columns.index(one.key) for one in nested]
+def nested_arranged(form: PageForm, nested: tuple[tuple[str, PageForm], ...]) -> Callable[[Sequence[Record]], Page]:
+    """Return what makes the page of such records, with what is `nested` by a key; the same for the same arguments."""
+    columns, limit, backward, _ = form
+    places = [columns.index(key) for key, _ in nested]
 
     def arranged(records: Sequence[Record]) -> Page:
+        has_more = form.has_more(len(records))
         values = list(map(list, zip(*records[:limit], strict=True)))
         if not values:
-            return Page({name: [] for name in columns}, 0, has_more=False, nested=[{} for _ in nested])
+            return Page({name: [] for name in columns}, 0, has_more=has_more, nested=[{} for _ in nested])
         start, by_parent = len(columns), []
-        for one, length, place in zip(nested, limits, places, strict=True):
-            stop = start + len(one.columns)
-            by_parent.append(_pages(one, length, values[place], values[start:stop]))
+        for (_, inner), place in zip(nested, places, strict=True):
+            stop = start + len(inner.columns)
+            by_parent.append(_pages(inner, values[place], values[start:stop]))
             start = stop
         rows = values[: len(columns)]
         if backward:
             for row in rows:
                 row.reverse()
-        return Page(
-            dict(zip(columns, rows, strict=True)),
-            len(rows[0]),
-            has_more=len(records) > limit,
-            nested=by_parent,
-        )
+        return Page(dict(zip(columns, rows, strict=True)), len(rows[0]), has_more=has_more, nested=by_parent)
 
     return arranged
 
 
-def _pages(one: NestedShape, limit: int, parent_ids: list[int], values: list[list[Any]]) -> Mapping[int, Page]:
+def _pages(form: PageForm, parent_ids: list[int], values: list[list[Any]]) -> Mapping[int, Page]:
     pages: dict[int, Page] = {}
     for parent_id, *arrays in zip(parent_ids, *values, strict=True):
         if parent_id not in pages:  # the first one, whose arrays these are
-            pages[parent_id] = page_of(one.columns, limit, one.page.backward, arrays)
+            pages[parent_id] = page_of(form, arrays)
     return pages

@@ -16,10 +16,13 @@ from typing import Any, NamedTuple
 
 from db.cursors import Order, Term
 
-# How many rows a page's statement fetches: one more than the limit, which tells whether there is more, or some more
-# than that. The number stands in the text. As a parameter it would have PostgreSQL plan the statement anew at each
-# execution (see `db.statements.KEYS_ARRAY`), or for a tenth of the table; and each number is one more text to prepare.
-ROWS_FETCHED = (2, 4, 6, 11, 16, 21, 26, 31, 41, 51, 61, 76, 101)
+# For how many rows a page's statement is planned: the lengths that pages mostly have, and one row more. The number
+# stands in the text. As a parameter alone it would have PostgreSQL plan the statement anew at each execution (see
+# `db.statements.KEYS_ARRAY`), or for a tenth of the table; and each number is one more text to prepare. A page of
+# another length is planned for the next larger one, within which a second LIMIT, a parameter, ends it in time.
+ROWS_PLANNED = (1, 2, 5, 6, 10, 11, 20, 21, 25, 26, 50, 51, 100, 101)
+ROWS = "page_rows"
+"""The parameter that says how many rows a page has at most, where its text does not."""
 
 SHAPES_KEPT_MAX = 1024
 
@@ -28,17 +31,27 @@ Filter = Mapping[str, object]
 
 
 class PageRequest(NamedTuple):
-    """What is asked of one list: at most `limit` rows after (or, `backward`, before) `position` in `order`."""
+    """What is asked of one list: at most `limit` rows after (or, `backward`, before) `position` in `order`.
+
+    Attributes:
+        looks_ahead: whether the page is to know if there is more behind it, for which one row more is fetched.
+    """
 
     order: Order
     limit: int
     backward: bool = False
     position: tuple[object, ...] | None = None
+    looks_ahead: bool = True
+
+    @property
+    def rows(self) -> int:
+        """How many rows are fetched at most."""
+        return self.limit + self.looks_ahead
 
     @property
     def shape(self) -> "PageShape":
         """What the SQL text of the page depends on, the values aside."""
-        return _shape(self.order, self.limit, self.backward, self.position is not None)
+        return _shape(self.order, self.rows, self.backward, self.position is not None)
 
     @property
     def side(self) -> "PageShape":
@@ -47,21 +60,26 @@ class PageRequest(NamedTuple):
 
     def parameters(self) -> dict[str, object]:
         """Return the values of the page's parameters."""
-        position = self.position or ()
-        return {f"position_{index}": value for index, value in enumerate(position)}
+        values: dict[str, object] = {ROWS: self.rows}
+        if self.position is not None:
+            for index, value in enumerate(self.position):
+                values[f"position_{index}"] = value
+        return values
 
 
 class PageShape(NamedTuple):
     """The part of a `PageRequest` that decides the SQL text.
 
     Attributes:
-        rows: how many are fetched at most.
+        rows: for how many the statement is planned.
+        exact: whether it fetches just so many; otherwise the parameter `ROWS` says how many.
     """
 
     order: Order
     backward: bool
     continues: bool
     rows: int = 0
+    exact: bool = True
 
     def directed(self, *, opposite: bool = False) -> list[tuple[Term, bool]]:
         """Return the terms, each with whether it descends on the way of this page, or the other way."""
@@ -69,9 +87,10 @@ class PageShape(NamedTuple):
 
 
 @lru_cache(SHAPES_KEPT_MAX)
-def _shape(order: Order, limit: int, backward: bool, continues: bool) -> PageShape:
-    place = bisect_left(ROWS_FETCHED, limit + 1)
-    return PageShape(order, backward, continues, ROWS_FETCHED[place] if place < len(ROWS_FETCHED) else limit + 1)
+def _shape(order: Order, rows: int, backward: bool, continues: bool) -> PageShape:
+    place = bisect_left(ROWS_PLANNED, rows)
+    planned = ROWS_PLANNED[place] if place < len(ROWS_PLANNED) else rows
+    return PageShape(order, backward, continues, planned, exact=planned == rows)
 
 
 class Page:
@@ -79,28 +98,27 @@ class Page:
 
     Attributes:
         columns: the values of each column.
-        size: how many rows there are, at most `limit`.
-        has_more: whether rows follow in the direction of paging.
+        size: how many rows there are, at most as many as were asked for.
         nested: for each list that was read along for each of the rows, the page of each parent, by its id.
         total: how many rows the whole list has, where that was counted along.
         brought: by what readers know that the `nested` pages are theirs; set by who asked for them.
         written: what readers have made of the rows and keep here, for those who share the page; by who made it.
     """
 
-    __slots__ = ("brought", "columns", "has_more", "nested", "size", "total", "written")
+    __slots__ = ("_has_more", "brought", "columns", "nested", "size", "total", "written")
 
     def __init__(
         self,
         columns: Mapping[str, list[Any]],
         size: int,
         *,
-        has_more: bool,
+        has_more: bool | None,
         nested: "Sequence[Mapping[int, Page]]" = (),
         total: int | None = None,
     ) -> None:
         self.columns = columns
         self.size = size
-        self.has_more = has_more
+        self._has_more = has_more
         self.nested = nested
         self.total = total
         self.brought: tuple[Hashable, ...] = ()
@@ -108,6 +126,12 @@ class Page:
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def has_more(self) -> bool:
+        """Whether rows follow in the direction of paging. Only who looked ahead knows."""
+        assert self._has_more is not None, "a page that did not look ahead was asked what comes behind it"
+        return self._has_more
 
     @property
     def rows(self) -> list[Mapping[str, Any]]:
@@ -119,17 +143,39 @@ class Page:
         return {name: values[index] for name, values in self.columns.items()}
 
 
-def page_of(columns: Columns, limit: int, backward: bool, arrays: list[Any], total: int | None = None) -> Page:
-    """Make the page of the fetched `arrays`: surplus rows off, a backward page turned round."""
+class PageForm(NamedTuple):
+    """What is made of fetched rows, by who asked for them: pages of one form can be shared.
+
+    Attributes:
+        limit: how many rows a page has at most.
+    """
+
+    columns: Columns
+    limit: int
+    backward: bool
+    looks_ahead: bool
+
+    @classmethod
+    def of(cls, columns: Columns, request: PageRequest) -> "PageForm":
+        """Return the form of the pages of `request`."""
+        return cls(columns, request.limit, request.backward, request.looks_ahead)
+
+    def has_more(self, fetched: int) -> bool | None:
+        """Say whether there is more where so many rows came; None where nobody wanted to know."""
+        return fetched > self.limit if self.looks_ahead else None
+
+
+def page_of(form: PageForm, arrays: list[Any], total: int | None = None) -> Page:
+    """Make the page of the fetched `arrays`: the row that was looked at ahead off, a backward page turned round."""
+    columns, limit, backward, _ = form
     if arrays[0] is None:  # array_agg() of nothing
-        return Page({name: [] for name in columns}, 0, has_more=False, total=total)
-    count = len(arrays[0])
-    has_more = count > limit
-    if has_more:
-        count = limit
+        return Page({name: [] for name in columns}, 0, has_more=form.has_more(0), total=total)
+    fetched = len(arrays[0])
+    if fetched > limit:
         for values in arrays:
             del values[limit:]
     if backward:
         for values in arrays:
             values.reverse()
-    return Page(dict(zip(columns, arrays, strict=True)), count, has_more=has_more, total=total)
+    columns_named = dict(zip(columns, arrays, strict=True))
+    return Page(columns_named, min(fetched, limit), has_more=form.has_more(fetched), total=total)

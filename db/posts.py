@@ -40,7 +40,7 @@ from sqlalchemy.types import TypeEngine
 from db.cursors import Kind, Order, Term
 from db.errors import Refusal
 from db.keyset_lists import KeysetList
-from db.model import Model, created_at_column, identity_column
+from db.model import FIRST_INSTANT, LAST_INSTANT, Model, created_at_column, identity_column
 from db.pages import Columns
 from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, Writer
 from db.users import VIEWER_ID, User, project_users
@@ -148,6 +148,12 @@ POSTS = KeysetList(
         "views_lte": Post.views <= bindparam("views_lte", type_=BigInteger),
         "created_at_gte": Post.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
         "created_at_lt": Post.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
+    },
+    far_ends={
+        "views_gte": Post.views <= literal_column(str(VIEWS_MAX)),
+        "views_lte": Post.views >= literal_column("0"),
+        "created_at_gte": Post.created_at <= LAST_INSTANT,
+        "created_at_lt": Post.created_at >= FIRST_INSTANT,
     },
     parent_columns=(Post.author_id,),
 )

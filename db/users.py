@@ -44,7 +44,7 @@ from sqlalchemy.types import TypeEngine
 from db.cursors import Kind, Term
 from db.errors import Refusal
 from db.keyset_lists import KeysetList
-from db.model import Model, created_at_column, identity_column
+from db.model import FIRST_INSTANT, LAST_INSTANT, Model, created_at_column, identity_column
 from db.pages import Columns
 from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.viewer import Audience, Viewer
@@ -165,6 +165,7 @@ USERS = KeysetList(
         "created_at_gte": User.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
         "created_at_lt": User.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
     },
+    far_ends={"created_at_gte": User.created_at <= LAST_INSTANT, "created_at_lt": User.created_at >= FIRST_INSTANT},
 )
 
 

@@ -141,8 +141,10 @@ class PageInfo:
 
     connection: strawberry.Private["Connection[Any]"]
 
-    has_next_page: bool = derived(_has_next_page, "Whether the list goes on after this page.")
-    has_previous_page: bool = derived(_has_previous_page, "Whether the list has anything before this page.")
+    has_next_page: bool = derived(_has_next_page, "Whether the list goes on after this page.", looks_ahead=True)
+    has_previous_page: bool = derived(
+        _has_previous_page, "Whether the list has anything before this page.", looks_ahead=True
+    )
     start_cursor: str | None = derived(
         lambda info: _cursor_at(info, 0),
         "The cursor of the first edge; null where the page is empty.",
@@ -212,12 +214,18 @@ class Connection(Generic[T]):
         _count,
         "How many there are in the whole list; counted only where it is selected.",
         directives=[COUNT],
+        looks_ahead=True,
     )
 
 
-def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
-    """Return what a page reads: what is selected, and what its cursors are made of where there are any."""
-    return info.context.selection.page_columns(str(info.path.typename), info.field_name, row_type, order.columns)
+def _selected(info: Info, row_type: str, request: PageRequest) -> tuple[Columns, PageRequest]:
+    """Return what a page reads: what is selected, what its cursors are made of, the row behind it where it matters."""
+    selection, field = info.context.selection, (str(info.path.typename), info.field_name)
+    columns = selection.page_columns(*field, row_type, request.order.columns)
+    if selection.looks_ahead(*field):
+        return columns, request
+    order, limit, backward, position, _ = request
+    return columns, PageRequest(order, limit, backward, position, looks_ahead=False)
 
 
 def _nested(info: Info) -> list[tuple[Nested, PageLoader]]:
@@ -258,7 +266,7 @@ async def whole_list(
     wrap: Callable[[Row], T],
 ) -> Connection[T]:
     """Return one page of a list that belongs to nobody, with the columns that the selection needs of `row_type`."""
-    context, columns = info.context, _page_columns(info, row_type, request.order)
+    context, (columns, request) = info.context, _selected(info, row_type, request)
     nested = _nested(info)
     if not nested and TOTAL in selected_of(info):
         page = await _counted_page(context, of, columns, given, request)
@@ -279,7 +287,7 @@ def list_of_parent(
     wrap: Callable[[Row], T],
 ) -> Loading:
     """Say how one page of a parent's list is loaded; the parents of a level are answered by one statement."""
-    context, columns = info.context, _page_columns(info, row_type, request.order)
+    context, (columns, request) = info.context, _selected(info, row_type, request)
     asked = Asked(context, of, given, request, wrap)
 
     def connection(page: Page, parent_id: int) -> Connection[T]:

@@ -7,7 +7,7 @@ finds out from it what to read.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import strawberry
@@ -16,7 +16,7 @@ from db.pages import Columns
 from db.statements import Row
 from graph.execution import DECLARATION, JOINS, Column, Computed, Derived, Edge, Loading, Prefixed
 from graph.ids import Kind, global_id
-from graph.selection import COLUMNS_METADATA, ORDER_METADATA
+from graph.selection import AHEAD_METADATA, COLUMNS_METADATA, ORDER_METADATA
 
 
 class RowBacked(Protocol):
@@ -105,17 +105,24 @@ def found(loading: Callable[..., Loading], description: str, made: Callable[[Row
 
 
 def derived(
-    of: Callable[[Any], Any], description: str, *, directives: Sequence[object] = (), reads_order: bool = False
+    of: Callable[[Any], Any],
+    description: str,
+    *,
+    directives: Sequence[object] = (),
+    reads_order: bool = False,
+    looks_ahead: bool = False,
 ) -> Any:
     """Declare a field that is a function of an object that is no row; what it returns may be awaitable.
 
-    With `reads_order` it reads the columns by which the list that led here is ordered: it is a cursor.
+    With `reads_order` it reads the columns by which the list that led here is ordered: it is a cursor. With
+    `looks_ahead` it wants to know whether there is more behind the page.
     """
 
     def resolve(root: Any) -> Any:
         return of(root)
 
-    return _declared(resolve, Derived(of), None, description, directives=directives, reads_order=reads_order)
+    wants: dict[object, object] = {ORDER_METADATA: reads_order, AHEAD_METADATA: looks_ahead}
+    return _declared(resolve, Derived(of), None, description, directives=directives, wants=wants)
 
 
 def derived_rows(of: Callable[[Any], Any], made: Callable[[Any], Any], description: str) -> Any:
@@ -145,11 +152,9 @@ def _declared(
     name: str | None = None,
     directives: Sequence[object] = (),
     joins: bool = False,
-    reads_order: bool = False,
+    wants: Mapping[object, object] | None = None,
 ) -> Any:
-    metadata: dict[object, object] = {DECLARATION: declaration}
-    if reads_order:
-        metadata[ORDER_METADATA] = True
+    metadata: dict[object, object] = {DECLARATION: declaration, **(wants or {})}
     if joins:
         metadata[JOINS] = True
     if columns is not None:

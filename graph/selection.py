@@ -8,7 +8,8 @@ at two places of an operation is read once, with the columns of both.
 Where a statement can join what a to-one edge leads to (`joins`), the columns of that row are asked for with a prefix
 (`author.username`), beside the edge's own: an edge below something that joins nothing has its loader as ever.
 
-The columns by which a list is ordered are asked for where a cursor is selected, and only there.
+The columns by which a list is ordered are asked for where a cursor is selected, and only there; likewise whether there
+is more behind a page.
 
 Fields behind @skip and @include count, whatever their variables say: a column too many is cheap, one too few is a
 fault. Each pair of coordinate and fragment is visited once, so the walk is linear in the document however its fragments
@@ -40,7 +41,11 @@ from graph.execution.declarations import Edge, declaration_of, joins_of, strawbe
 
 COLUMNS_METADATA = "columns"
 ORDER_METADATA = "reads-order"
-_ORDER = "the order"  # among the types of a sink: there are cursors to make; no type has a name like this
+AHEAD_METADATA = "looks-ahead"
+# Among the types of a sink, for no type has a name like these: there are cursors to make; the end of a page matters.
+_ORDER = "the order"
+_AHEAD = "what is ahead"
+_MARKS = {ORDER_METADATA: _ORDER, AHEAD_METADATA: _AHEAD}
 
 Coordinate = tuple[str, str]
 Sink = dict[str, set[str]]
@@ -71,7 +76,7 @@ class Selection:
     @property
     def row_types(self) -> frozenset[str]:
         """The row-backed types that the operation reads."""
-        return frozenset(name for sink in self._sinks.values() for name in sink if name != _ORDER)
+        return frozenset(name for sink in self._sinks.values() for name in sink if name not in _MARKS.values())
 
     @property
     def is_single(self) -> bool:
@@ -97,6 +102,10 @@ class Selection:
             return self.columns(parent_type, field, row_type, order)
         return self.columns(parent_type, field, row_type) or ("id",)
 
+    def looks_ahead(self, parent_type: str, field: str) -> bool:
+        """Say whether it is asked of a page below `parent_type.field` if there is more behind it."""
+        return _AHEAD in self._sinks.get((parent_type, field), ())
+
     def _walk(self, parent: Composite, selection_set: SelectionSetNode, sink: Sink, *, joins: bool) -> None:
         for node in selection_set.selections:
             self._visit(parent, node, sink, joins=joins)
@@ -120,8 +129,9 @@ class Selection:
         field = parent.fields.get(name)
         if field is None:
             return  # __typename, __schema and __type read no row
-        if _metadata(field, ORDER_METADATA):
-            sink.setdefault(_ORDER, set())
+        for metadata, mark in _MARKS.items():
+            if _metadata(field, metadata):
+                sink.setdefault(mark, set())
         for concrete in self._concrete(parent):
             columns = declared_columns(concrete.fields[name])
             if columns is not None:

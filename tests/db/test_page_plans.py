@@ -67,6 +67,7 @@ class Repeating(Reader):
         return answers[-1]
 
 
+LATE = INSTANTS[1] + datetime.timedelta(minutes=990)
 HALFWAY = (INSTANTS[0] + datetime.timedelta(minutes=500), 2000)
 
 
@@ -143,6 +144,19 @@ async def test_reads_are_not_planned_at_each_execution(
     await posts_by_ids(repeating, viewer, COLUMNS, [1])
     await users_by_ids(repeating, viewer, ("id", "username"), authors[:1])
     assert len(repeating.planned) == 8
+    assert max(repeating.planned) <= 5
+
+
+@pytest.mark.parametrize(
+    "given", [{"views_gte": 4}, {"views_lte": 0}, {"created_at_gte": LATE}, {"created_at_lt": INSTANTS[0]}, {}]
+)
+async def test_counts_of_a_part_of_a_list_are_not_planned_at_each_execution(
+    explaining: Explaining, superuser: Driver, given: dict[str, object]
+) -> None:
+    repeating = Repeating(superuser)
+    request = PageRequest(NEWEST_FIRST, 3)
+    page = await POSTS.page(repeating, ANONYMOUS, COLUMNS, given, request, counted=True)
+    assert page.total == await POSTS.count(repeating, ANONYMOUS, given)
     assert max(repeating.planned) <= 5
 
 

@@ -33,12 +33,6 @@ from tests.db.listed_posts import (
 )
 from tests.db.rows import ADMIN, new_account, new_user, new_users
 
-"""Keyset pages against a plain model: a sorted Python list that is sliced.
-
-Few values for many rows, so that ties are the rule.
-"""
-
-
 # ---------------------------------------------------------------- pages
 
 
@@ -69,11 +63,27 @@ async def test_page_at_any_position_is_a_slice_of_the_sorted_list(
     expected = following[:limit][::-1] if backward else following[:limit]
     assert [dict(row) for row in page.rows] == expected
     assert page.has_more == (len(following) > limit)
+    unaware = await POSTS.page(database, viewer, COLUMNS, given_filter, request._replace(looks_ahead=False))
+    assert (unaware.columns, unaware.size) == (page.columns, page.size)
     counted = await POSTS.page(database, viewer, COLUMNS, given_filter, request, counted=True)
     assert (counted.columns, counted.size, counted.has_more) == (page.columns, page.size, page.has_more)
     assert (page.total, counted.total) == (None, len(whole))
     assert await POSTS.behind(database, viewer, given_filter, request) == (len(following) < len(whole))
     assert await POSTS.count(database, viewer, given_filter) == len(whole)
+
+
+async def test_page_that_did_not_look_ahead_cannot_say_what_is_there(database: Database, authors: list[int]) -> None:
+    await keep(database, some_posts(authors, 9))
+    for limit in (3, 5):  # planned for more rows, and for just so many
+        request = PageRequest(NEWEST_FIRST, limit, looks_ahead=False)
+        parts = [
+            await POSTS.page(database, ADMIN, COLUMNS, {}, request),
+            *(await POSTS.pages_by_parent(database, ADMIN, COLUMNS, {}, request, authors[:1])),
+            await POSTS.page(database, ADMIN, COLUMNS, {}, request, counted=True),
+        ]
+        for page in parts:
+            with pytest.raises(AssertionError, match="did not look ahead"):
+                _ = page.has_more
 
 
 async def test_row_at_the_position_is_behind_it(database: Database, authors: list[int]) -> None:

@@ -178,3 +178,26 @@ async def test_an_email_that_the_caller_may_not_see_is_not_even_read(
         "SELECT CASE WHEN (users.id = $1::BIGINT) THEN users.email END",
         "SELECT users.email",
     ]
+
+
+@pytest.mark.parametrize(
+    ("selected", "fetched"),
+    [
+        ("nodes { id }", 3),
+        ("pageInfo { startCursor endCursor } edges { cursor node { id } }", 3),
+        ("nodes { id } pageInfo { hasNextPage }", 4),
+        ("nodes { id } pageInfo { ...Ends }", 4),
+        ("nodes { id } pageInfo { hasPreviousPage }", 4),
+    ],
+)
+async def test_row_behind_a_page_is_fetched_where_it_matters_alone(
+    client: Client, made: Population, selected: str, fetched: int
+) -> None:
+    fragment = "fragment Ends on PageInfo { hasNextPage }" if "...Ends" in selected else ""
+    for lists in (
+        f"posts(first: 3) {{ {selected} }}",
+        f"users(first: 1) {{ nodes {{ posts(first: 3) {{ {selected} }} }} }}",
+    ):
+        with recorded() as queries:
+            await client.data(f"{{ {lists} }} {fragment}")
+        assert [query.args[-1] for query in queries if "FROM posts" in query.query] == [fetched]
