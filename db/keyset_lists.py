@@ -6,52 +6,69 @@ page for each of its rows (`db.nested_pages`).
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from asyncpg import Record
 
 from db import list_statements
 from db.list_statements import STATEMENTS_KEPT_MAX, ListSource
-from db.nested_pages import Nested, nested_arranged, nested_parameters, page_with_nested
-from db.pages import Columns, Filter, Page, PageForm, PageRequest, page_of
-from db.statements import Reader
-from db.viewer import Viewer
+from db.nested_pages import Nested, NestedKind, nested_arranged, nested_parameters, page_with_nested
+from db.pages import Columns, Filter, Page, PageKind, PageRequest, page_of
+from db.statements import Reader, Statement
+from db.viewer import Audience, Viewer
 
 PagesById = Mapping[int, Page]
+Filters = frozenset[str]
+T = TypeVar("T")
+
+
+class Read(NamedTuple, Generic[T]):
+    """A statement, and what makes the answer of its records; the same for all calls that can share it."""
+
+    statement: Statement
+    arrange: Callable[[Sequence[Record]], T]
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _page_arranged(form: PageForm) -> Callable[[Sequence[Record]], Page]:
-    """Return what makes the page of the one record of arrays; the same for the same arguments."""
-
+def _page_read(of: ListSource, columns: Columns, audience: Audience, filters: Filters, kind: PageKind) -> Read[Page]:
     def arranged(records: Sequence[Record]) -> Page:
-        return page_of(form, list(records[0]))
+        return page_of(columns, kind, list(records[0]))
 
-    return arranged
+    return Read(list_statements.page(of, columns, audience, filters, kind.shape), arranged)
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _counted_page_arranged(form: PageForm) -> Callable[[Sequence[Record]], Page]:
-    """Return what makes the page of such a record that ends with how many rows the list has."""
-
+def _counted_page_read(
+    of: ListSource, columns: Columns, audience: Audience, filters: Filters, kind: PageKind
+) -> Read[Page]:
     def arranged(records: Sequence[Record]) -> Page:
         *arrays, total = records[0]
-        return page_of(form, arrays, total)
+        return page_of(columns, kind, arrays, total)
 
-    return arranged
+    return Read(list_statements.counted_page(of, columns, audience, filters, kind.shape), arranged)
 
 
 @lru_cache(STATEMENTS_KEPT_MAX)
-def _pages_arranged(form: PageForm) -> Callable[[Sequence[Record]], PagesById]:
-    """Return what makes the pages of one such record for each parent, whose id it begins with."""
+def _nested_read(
+    of: ListSource,
+    columns: Columns,
+    audience: Audience,
+    filters: Filters,
+    kind: PageKind,
+    nested: tuple[NestedKind, ...],
+) -> Read[Page]:
+    statement = page_with_nested(of, columns, audience, filters, kind.shape, tuple([one.shape for one in nested]))
+    return Read(statement, nested_arranged(columns, kind, nested))
 
+
+@lru_cache(STATEMENTS_KEPT_MAX)
+def _pages_read(
+    of: ListSource, columns: Columns, audience: Audience, filters: Filters, kind: PageKind
+) -> Read[PagesById]:
     def arranged(records: Sequence[Record]) -> PagesById:
-        pages = {}
-        for parent_id, *arrays in records:
-            pages[parent_id] = page_of(form, arrays)
-        return pages
+        return {parent_id: page_of(columns, kind, arrays) for parent_id, *arrays in records}
 
-    return arranged
+    return Read(list_statements.pages_by_parent(of, columns, audience, filters, kind.shape), arranged)
 
 
 class KeysetList(ListSource):
@@ -73,18 +90,15 @@ class KeysetList(ListSource):
         Where it is `counted`, and nothing is nested, it brings along how many rows the list has.
         """
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
-        filters, shape, form = frozenset(given), request.shape, PageForm.of(columns, request)
+        filters, kind = frozenset(given), request.kind
         if nested:
-            shapes = tuple([one.shape for one in nested])
-            statement = page_with_nested(self, columns, viewer.audience, filters, shape, shapes)
+            kinds = tuple([one.kind for one in nested])
+            statement, arrange = _nested_read(self, columns, viewer.audience, filters, kind, kinds)
             values |= nested_parameters(nested)
-            arrange = nested_arranged(form, tuple([(one.key, one.form) for one in nested]))
         elif counted:
-            statement = list_statements.counted_page(self, columns, viewer.audience, filters, shape)
-            arrange = _counted_page_arranged(form)
+            statement, arrange = _counted_page_read(self, columns, viewer.audience, filters, kind)
         else:
-            statement = list_statements.page(self, columns, viewer.audience, filters, shape)
-            arrange = _page_arranged(form)
+            statement, arrange = _page_read(self, columns, viewer.audience, filters, kind)
         return await reader.arranged(statement, values, arrange)
 
     async def pages_by_parent(
@@ -97,9 +111,8 @@ class KeysetList(ListSource):
         parent_ids: Sequence[int],
     ) -> list[Page]:
         """Return a page for each of `parent_ids`, in their order, by one statement."""
-        statement = list_statements.pages_by_parent(self, columns, viewer.audience, frozenset(given), request.shape)
+        statement, arrange = _pages_read(self, columns, viewer.audience, frozenset(given), request.kind)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
-        arrange = _pages_arranged(PageForm.of(columns, request))
         pages = await reader.arranged(statement, values, arrange, parent_ids)
         return list(map(pages.__getitem__, parent_ids))
 

@@ -17,7 +17,7 @@ from sqlalchemy import literal_column as by_name
 from sqlalchemy.sql.visitors import replacement_traverse
 
 from db.list_statements import STATEMENTS_KEPT_MAX, ListSource, as_arrays, cut, rows_by_parent, rows_of
-from db.pages import Columns, Filter, Page, PageForm, PageRequest, PageShape, page_of
+from db.pages import Columns, Filter, Page, PageKind, PageRequest, PageShape, page_of
 from db.statements import Statement
 from db.viewer import Audience
 
@@ -35,6 +35,21 @@ class NestedShape(NamedTuple):
     key: str
 
 
+class NestedKind(NamedTuple):
+    """The part of a `Nested` that decides the statement, and what is made of its rows."""
+
+    of: ListSource
+    columns: Columns
+    filters: frozenset[str]
+    page: PageKind
+    key: str
+
+    @property
+    def shape(self) -> NestedShape:
+        """What the SQL text depends on."""
+        return NestedShape(self.of, self.columns, self.filters, self.page.shape, self.key)
+
+
 class Nested(NamedTuple):
     """The same page of a list for each row of another page.
 
@@ -50,14 +65,9 @@ class Nested(NamedTuple):
     key: str
 
     @property
-    def shape(self) -> NestedShape:
-        """What the SQL text depends on."""
-        return NestedShape(self.of, self.columns, frozenset(self.given), self.request.shape, self.key)
-
-    @property
-    def form(self) -> PageForm:
-        """What is made of its rows."""
-        return PageForm.of(self.columns, self.request)
+    def kind(self) -> NestedKind:
+        """What it has in common with those that differ in values alone."""
+        return NestedKind(self.of, self.columns, frozenset(self.given), self.request.kind, self.key)
 
 
 def nested_parameters(nested: Sequence[Nested]) -> dict[str, object]:
@@ -131,34 +141,35 @@ def _named_apart(nested: Select[Any], index: int) -> Select[Any]:
     return apart
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
-def nested_arranged(form: PageForm, nested: tuple[tuple[str, PageForm], ...]) -> Callable[[Sequence[Record]], Page]:
-    """Return what makes the page of such records, with what is `nested` by a key; the same for the same arguments."""
-    columns, limit, backward, _ = form
-    places = [columns.index(key) for key, _ in nested]
+def nested_arranged(
+    columns: Columns, kind: PageKind, nested: tuple[NestedKind, ...]
+) -> Callable[[Sequence[Record]], Page]:
+    """Return what makes the page of such records."""
+    _, limit, backward, _, looks_ahead = kind
+    places = [columns.index(one.key) for one in nested]
 
     def arranged(records: Sequence[Record]) -> Page:
-        has_more = form.has_more(len(records))
+        has_more = len(records) > limit if looks_ahead else None
         values = list(map(list, zip(*records[:limit], strict=True)))
         if not values:
-            return Page({name: [] for name in columns}, 0, has_more=has_more, nested=[{} for _ in nested])
+            return Page({name: [] for name in columns}, 0, has_more, [{} for _ in nested])
         start, by_parent = len(columns), []
-        for (_, inner), place in zip(nested, places, strict=True):
-            stop = start + len(inner.columns)
-            by_parent.append(_pages(inner, values[place], values[start:stop]))
+        for one, place in zip(nested, places, strict=True):
+            stop = start + len(one.columns)
+            by_parent.append(_pages(one, values[place], values[start:stop]))
             start = stop
         rows = values[: len(columns)]
         if backward:
             for row in rows:
                 row.reverse()
-        return Page(dict(zip(columns, rows, strict=True)), len(rows[0]), has_more=has_more, nested=by_parent)
+        return Page(dict(zip(columns, rows, strict=True)), len(rows[0]), has_more, by_parent)
 
     return arranged
 
 
-def _pages(form: PageForm, parent_ids: list[int], values: list[list[Any]]) -> Mapping[int, Page]:
-    pages: dict[int, Page] = {}
+def _pages(one: NestedKind, parent_ids: list[int], values: list[list[Any]]) -> Mapping[int, Page]:
+    columns, kind, pages = one.columns, one.page, dict[int, Page]()
     for parent_id, *arrays in zip(parent_ids, *values, strict=True):
         if parent_id not in pages:  # the first one, whose arrays these are
-            pages[parent_id] = page_of(form, arrays)
+            pages[parent_id] = page_of(columns, kind, arrays)
     return pages

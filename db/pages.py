@@ -11,7 +11,6 @@ are much less than a hundred records of four.
 
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from db.cursors import Order, Term
@@ -23,8 +22,6 @@ from db.cursors import Order, Term
 ROWS_PLANNED = (1, 2, 5, 6, 10, 11, 20, 21, 25, 26, 50, 51, 100, 101)
 ROWS = "page_rows"
 """The parameter that says how many rows a page has at most, where its text does not."""
-
-SHAPES_KEPT_MAX = 1024
 
 Columns = tuple[str, ...]
 Filter = Mapping[str, object]
@@ -44,14 +41,9 @@ class PageRequest(NamedTuple):
     looks_ahead: bool = True
 
     @property
-    def rows(self) -> int:
-        """How many rows are fetched at most."""
-        return self.limit + self.looks_ahead
-
-    @property
-    def shape(self) -> "PageShape":
-        """What the SQL text of the page depends on, the values aside."""
-        return _shape(self.order, self.rows, self.backward, self.position is not None)
+    def kind(self) -> "PageKind":
+        """What it has in common with requests that differ in their position alone."""
+        return PageKind(self.order, self.limit, self.backward, self.position is not None, self.looks_ahead)
 
     @property
     def side(self) -> "PageShape":
@@ -60,11 +52,29 @@ class PageRequest(NamedTuple):
 
     def parameters(self) -> dict[str, object]:
         """Return the values of the page's parameters."""
-        values: dict[str, object] = {ROWS: self.rows}
+        values: dict[str, object] = {ROWS: self.limit + self.looks_ahead}
         if self.position is not None:
             for index, value in enumerate(self.position):
                 values[f"position_{index}"] = value
         return values
+
+
+class PageKind(NamedTuple):
+    """The part of a `PageRequest` that decides its statement, and what is made of the rows."""
+
+    order: Order
+    limit: int
+    backward: bool
+    continues: bool
+    looks_ahead: bool
+
+    @property
+    def shape(self) -> "PageShape":
+        """What the SQL text of the page depends on, the values aside."""
+        rows = self.limit + self.looks_ahead
+        place = bisect_left(ROWS_PLANNED, rows)
+        planned = ROWS_PLANNED[place] if place < len(ROWS_PLANNED) else rows
+        return PageShape(self.order, self.backward, self.continues, planned, exact=planned == rows)
 
 
 class PageShape(NamedTuple):
@@ -86,13 +96,6 @@ class PageShape(NamedTuple):
         return [(term, descending ^ self.backward ^ opposite) for term, descending in self.order.terms]
 
 
-@lru_cache(SHAPES_KEPT_MAX)
-def _shape(order: Order, rows: int, backward: bool, continues: bool) -> PageShape:
-    place = bisect_left(ROWS_PLANNED, rows)
-    planned = ROWS_PLANNED[place] if place < len(ROWS_PLANNED) else rows
-    return PageShape(order, backward, continues, planned, exact=planned == rows)
-
-
 class Page:
     """The rows of one page, in the order of the list whichever way it was paged. Several operations may share it.
 
@@ -111,7 +114,6 @@ class Page:
         self,
         columns: Mapping[str, list[Any]],
         size: int,
-        *,
         has_more: bool | None,
         nested: "Sequence[Mapping[int, Page]]" = (),
         total: int | None = None,
@@ -143,39 +145,19 @@ class Page:
         return {name: values[index] for name, values in self.columns.items()}
 
 
-class PageForm(NamedTuple):
-    """What is made of fetched rows, by who asked for them: pages of one form can be shared.
-
-    Attributes:
-        limit: how many rows a page has at most.
-    """
-
-    columns: Columns
-    limit: int
-    backward: bool
-    looks_ahead: bool
-
-    @classmethod
-    def of(cls, columns: Columns, request: PageRequest) -> "PageForm":
-        """Return the form of the pages of `request`."""
-        return cls(columns, request.limit, request.backward, request.looks_ahead)
-
-    def has_more(self, fetched: int) -> bool | None:
-        """Say whether there is more where so many rows came; None where nobody wanted to know."""
-        return fetched > self.limit if self.looks_ahead else None
-
-
-def page_of(form: PageForm, arrays: list[Any], total: int | None = None) -> Page:
+def page_of(columns: Columns, kind: PageKind, arrays: list[Any], total: int | None = None) -> Page:
     """Make the page of the fetched `arrays`: the row that was looked at ahead off, a backward page turned round."""
-    columns, limit, backward, _ = form
-    if arrays[0] is None:  # array_agg() of nothing
-        return Page({name: [] for name in columns}, 0, has_more=form.has_more(0), total=total)
-    fetched = len(arrays[0])
-    if fetched > limit:
+    _, limit, backward, _, looks_ahead = kind
+    first = arrays[0]
+    size = 0 if first is None else len(first)
+    has_more = size > limit if looks_ahead else None
+    if not size:  # array_agg() of nothing
+        arrays = [[] for _ in columns]
+    elif has_more:
+        size = limit
         for values in arrays:
             del values[limit:]
     if backward:
         for values in arrays:
             values.reverse()
-    columns_named = dict(zip(columns, arrays, strict=True))
-    return Page(columns_named, min(fetched, limit), has_more=form.has_more(fetched), total=total)
+    return Page(dict(zip(columns, arrays, strict=True)), size, has_more, (), total)

@@ -51,7 +51,7 @@ def _balance(row: Row) -> Money | None:
 def _transactions(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Loading:
-    request = PageArguments(first, after, last, before).request(TRANSACTIONS_ORDER)
+    request = PageArguments(first, after, last, before).request(info, TRANSACTIONS_ORDER)
     return list_of_parent(info, TRANSACTIONS, "Transaction", {}, request, lambda row: Transaction(row=row))
 
 

@@ -49,8 +49,8 @@ class PageArguments(NamedTuple):
     last: int | None
     before: str | None
 
-    def request(self, order: Order) -> PageRequest:
-        """Return the page of a list in `order` that the arguments ask for.
+    def request(self, info: Info, order: Order) -> PageRequest:
+        """Return the page of a list in `order` that the arguments of the field of `info` ask for.
 
         Raises:
             BadInput: they contradict each other, are out of range, or hold no cursor of this list in this order.
@@ -67,8 +67,9 @@ class PageArguments(NamedTuple):
         limit = PAGE_SIZE_DEFAULT if limit is None else limit
         if not 1 <= limit <= PAGE_SIZE_MAX:
             raise BadInput(f"{name} should be from 1 to {PAGE_SIZE_MAX}, not {limit}")
+        looks_ahead = info.context.selection.looks_ahead(str(info.path.typename), info.field_name)
         try:
-            return PageRequest(order, limit, backward, None if cursor is None else order.position(cursor))
+            return PageRequest(order, limit, backward, None if cursor is None else order.position(cursor), looks_ahead)
         except CursorError as error:
             raise BadInput(f"{other} is {error}") from None
 
@@ -218,14 +219,9 @@ class Connection(Generic[T]):
     )
 
 
-def _selected(info: Info, row_type: str, request: PageRequest) -> tuple[Columns, PageRequest]:
-    """Return what a page reads: what is selected, what its cursors are made of, the row behind it where it matters."""
-    selection, field = info.context.selection, (str(info.path.typename), info.field_name)
-    columns = selection.page_columns(*field, row_type, request.order.columns)
-    if selection.looks_ahead(*field):
-        return columns, request
-    order, limit, backward, position, _ = request
-    return columns, PageRequest(order, limit, backward, position, looks_ahead=False)
+def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
+    """Return what a page reads: what is selected, and what its cursors are made of where there are any."""
+    return info.context.selection.page_columns(str(info.path.typename), info.field_name, row_type, order.columns)
 
 
 def _nested(info: Info) -> list[tuple[Nested, PageLoader]]:
@@ -266,7 +262,7 @@ async def whole_list(
     wrap: Callable[[Row], T],
 ) -> Connection[T]:
     """Return one page of a list that belongs to nobody, with the columns that the selection needs of `row_type`."""
-    context, (columns, request) = info.context, _selected(info, row_type, request)
+    context, columns = info.context, _page_columns(info, row_type, request.order)
     nested = _nested(info)
     if not nested and TOTAL in selected_of(info):
         page = await _counted_page(context, of, columns, given, request)
@@ -287,7 +283,7 @@ def list_of_parent(
     wrap: Callable[[Row], T],
 ) -> Loading:
     """Say how one page of a parent's list is loaded; the parents of a level are answered by one statement."""
-    context, (columns, request) = info.context, _selected(info, row_type, request)
+    context, columns = info.context, _page_columns(info, row_type, request.order)
     asked = Asked(context, of, given, request, wrap)
 
     def connection(page: Page, parent_id: int) -> Connection[T]:

@@ -178,7 +178,7 @@ async def posts(
     order_by: Ordered = None,
 ) -> Connection[Post]:
     """Return a page of all posts that the viewer may see."""
-    request = PageArguments(first, after, last, before).request(post_order(order_by))
+    request = PageArguments(first, after, last, before).request(info, post_order(order_by))
     return await whole_list(info, POSTS, "Post", post_conditions(filter_), request, lambda row: Post(row=row))
 
 

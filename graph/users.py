@@ -71,7 +71,7 @@ def _posts(
     # Imported here because posts stand on users: the one place where the circle of types closes.
     from graph.posts import Post, post_conditions, post_order  # noqa: PLC0415
 
-    request = PageArguments(first, after, last, before).request(post_order(order_by))
+    request = PageArguments(first, after, last, before).request(info, post_order(order_by))
     return list_of_parent(info, POSTS, "Post", post_conditions(filter_), request, lambda row: Post(row=row))
 
 
@@ -80,7 +80,7 @@ def _accounts(
 ) -> Loading:
     from graph.accounts import Account  # noqa: PLC0415 - likewise
 
-    request = PageArguments(first, after, last, before).request(ACCOUNTS_ORDER)
+    request = PageArguments(first, after, last, before).request(info, ACCOUNTS_ORDER)
     return list_of_parent(info, ACCOUNTS, "Account", {}, request, lambda row: Account(row=row))
 
 
@@ -215,7 +215,7 @@ async def users(
     ] = None,
 ) -> Connection[User]:
     """Return a page of all users."""
-    request = PageArguments(first, after, last, before).request(user_order(order_by))
+    request = PageArguments(first, after, last, before).request(info, user_order(order_by))
     return await whole_list(info, USERS, "User", user_conditions(filter_), request, lambda row: User(row=row))
 
 
