@@ -28,6 +28,21 @@ def _key(row: Any, name: str, errors: dict[Any, Exception]) -> Any:
         return raised
 
 
+def hashable(keys: Sequence[Any], errors: dict[Any, Exception]) -> list[Any]:
+    """Return keys by which something can be looked up; for one that is none, what its error stands by in `errors`."""
+    usable = []
+    for key in keys:
+        try:
+            hash(key)
+        except TypeError as error:
+            raised = Raised(error)
+            errors[raised] = error
+            usable.append(raised)
+        else:
+            usable.append(key)
+    return usable
+
+
 def all_loaded(plan: FieldPlan, loading: Loading, answers: dict[Any, Any], keys: list[Any]) -> list[Any]:
     """Return the value of a field for each of `keys`, as `loaded` does for one."""
     values = [answers[key] for key in keys]

@@ -17,7 +17,7 @@ from graphql import FragmentDefinitionNode, GraphQLResolveInfo, GraphQLSchema, O
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, is_awaitable
 
-from graph.execution.answers import all_loaded, keys_of, loaded
+from graph.execution.answers import all_loaded, hashable, keys_of, loaded
 from graph.execution.declarations import Ahead, Column, Computed, Derived, Edge, LevelLoader, Loading
 from graph.execution.frames import Below, Frame, Linker, all_present
 from graph.execution.leaves import Raised
@@ -148,10 +148,15 @@ class Run:
             keys = [loading.key] * len(frame.sources)
         else:
             keys = keys_of(frame.rows, frame.level.rows.prefix + declared.key, errors)
+        try:
+            distinct = dict.fromkeys(keys)
+        except TypeError:
+            keys = hashable(keys, errors)
+            distinct = dict.fromkeys(keys)
         one = asked.get(id(loading.loader))
         if one is None:
             one = asked[id(loading.loader)] = _Asked(loading.loader)
-        one.keys.update(dict.fromkeys(keys))
+        one.keys.update(distinct)
         for key in (None, *errors):
             one.keys.pop(key, None)
         one.errors |= errors

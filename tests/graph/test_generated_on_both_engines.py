@@ -2,6 +2,9 @@
 
 Most come from `OperationMaker`, which knows ids that exist; the rest from hypothesis-graphql, whose arguments are as
 strange as their types allow, so that errors are compared, too.
+
+With TESTS_EQUALITY_EXAMPLES and TESTS_EQUALITY_SEED there are more of them, and others; a difference names both the
+operation and the seed.
 """
 
 import os
@@ -26,7 +29,7 @@ from tests.graph.population import Population, populate
 EXAMPLES_VARIABLE = "TESTS_EQUALITY_EXAMPLES"
 MADE = int(os.environ.get(EXAMPLES_VARIABLE, "700"))
 STRANGE = MADE // 5
-SEED = 20_261_122
+SEED = int(os.environ.get("TESTS_EQUALITY_SEED", "20261122"))
 SCALARS = {
     "DateTime": st.sampled_from([nodes.String("2026-11-22T09:30:00Z"), nodes.String("1970-01-01T00:00:00Z")]),
     "Decimal": st.just(nodes.String("12.50")),
@@ -66,7 +69,7 @@ async def compare(services: Services, made: Population, texts: list[str]) -> int
             continue
         viewer = viewers(made)[number % 3]
         expected = await ordinary.run(execution, {}, services, viewer)
-        assert agree(await engines.run(execution, {}, services, viewer), expected), text
+        assert agree(await engines.run(execution, {}, services, viewer), expected), f"seed {SEED}: {text}"
         compared += 1
     assert (engines.compiled, dict(engines.left)) == (compared, {})
     return compared

@@ -32,6 +32,7 @@ BOOKS: dict[int, Row] = {
         "author_id": author,
         "editor_id": None if author == 2 else author,
         "tags": ["a", "b"][: number % 3],
+        "shelf_id": [number] if number == 2 else author,
         **{f"author.{name}": value for name, value in AUTHORS[author].items()},
     }
     for number, author in [(1, 1), (2, 1), (3, 2), (4, 3)]
@@ -243,6 +244,7 @@ class Book:
     lost: int | None = plain(Column("no such column"), int | None)
     shout: str = plain(Derived(lambda root: root.row["title"].upper()), str)
     author: AnAuthor = _edge(Edge("author_id", _authors, joined="author."), "Author", AnAuthor)
+    keeper: AnAuthor | None = _edge(Edge("shelf_id", _authors), "Author", AnAuthor | None)
     editor: AnAuthor | None = _edge(Edge("editor_id", _authors, joined="author."), "Author", AnAuthor | None)
 
 

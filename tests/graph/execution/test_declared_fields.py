@@ -192,6 +192,18 @@ async def test_exception_in_the_place_of_a_value_is_the_error_of_those_who_asked
     assert result["errors"] == [error("torn", 11, "books", index, "editor") for index in (0, 1)]
 
 
+async def test_key_that_is_none_to_look_up_by_is_an_error_of_its_place() -> None:
+    result, shelf = await answered("{ books { keeper { id } } }")
+    assert [book["keeper"] and book["keeper"]["id"] for book in result["data"]["books"]] == [
+        "author_1",
+        None,
+        "author_2",
+        "author_3",
+    ]
+    assert result["errors"] == [error("unhashable type: 'list'", 11, "books", 1, "keeper")]
+    assert shelf.authors.asked == [[1, 2, 3]]
+
+
 async def test_loader_that_answers_too_little_is_an_error_of_all_who_asked_it() -> None:
     class Short(Loader):
         async def load_level(self, keys: list[Any]) -> list[Any]:

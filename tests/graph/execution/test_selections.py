@@ -202,6 +202,22 @@ async def test_variable_within_a_value_is_given_or_null_or_left_out(
 
 
 @pytest.mark.parametrize(
+    ("declared", "argument", "given", "expected"),
+    [
+        ("", "{a: 1}", {}, "{'a': 1}"),
+        ("", '{b: "x"}', {}, "{'b': 'x'}"),
+        ("($v: Choice = {a: 1})", "$v", {}, "{'a': 1}"),
+        ("($v: Choice = {a: 1})", "$v", {"v": {"b": "x"}}, "{'b': 'x'}"),
+        ("($v: String!)", "{b: $v}", {"v": "x"}, "{'b': 'x'}"),
+    ],
+)
+async def test_input_of_one_field_has_the_one_that_is_given(
+    declared: str, argument: str, given: dict[str, Any], expected: str
+) -> None:
+    assert f"'choice': {expected}" in await told(f"query {declared} {{ told(choice: {argument}) }}", given)
+
+
+@pytest.mark.parametrize(
     ("declared", "field", "given"),
     [
         ("$v: Int!", "strict(int: $v)", [{}, {"v": None}, {"v": "x"}, {"v": 2**31}, {"v": 1.5}, {"v": True}]),
