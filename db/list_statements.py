@@ -190,7 +190,8 @@ def _parents() -> TableValuedAlias:
 def cut(rows: Select[Any], shape: PageShape, ordered_by: Sequence[str] = ()) -> Select[Any]:
     """Order, continue and limit `rows`.
 
-    Where they are `ordered_by` columns of theirs, a term each, PostgreSQL is told that the end of them is ordered too.
+    A second LIMIT takes the first of what comes, in the order in which it comes. Where `ordered_by` names the columns
+    of `rows` that hold the terms of the order, it says so, and what stands around it need not sort again.
     """
     directed = shape.directed()
     if shape.continues:

@@ -90,8 +90,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         clock, self._clock = self._clock, None
         if clock is not None and stood_still(clock, self.loop.time()):
-            self._clock = self.loop.call_later(HEAD_S, self._too_slow)
-            return
+            # Once: on a server that is always late, who sends no head would stay for ever.
+            self._clock = self.loop.call_later(HEAD_S, self._refuse_slow)
+        else:
+            self._refuse_slow()
+
+    def _refuse_slow(self) -> None:
         self._refuse(408, "REQUEST_TIMEOUT", f"the headers took longer than {HEAD_S:g} s to arrive")
 
     def _stop_clock(self) -> None:
