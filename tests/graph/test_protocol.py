@@ -90,6 +90,18 @@ async def test_head_has_its_time_though_the_process_stood_still(
     writer.close()
 
 
+async def test_process_that_is_always_late_waits_for_a_head_once_more_and_no_longer(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graph.http.protocol.HEAD_S", 0.2)
+    async with sent(client, b"POST /graphql") as reader:
+        for _ in range(2):
+            await asyncio.sleep(0.05)
+            hold_up(0.5)
+        async with asyncio.timeout(0.15):
+            assert (await reader.readline()) == b"HTTP/1.1 408 Request Timeout\r\n"
+
+
 async def test_head_that_arrives_in_pieces_does_not_extend_its_time(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
