@@ -33,7 +33,7 @@ class Ran:
     error: BaseException | None
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)  # no slots: who observes more adds to it, with defaults of its own
 class Tally:
     """The sums of one piece of work.
 

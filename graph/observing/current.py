@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from contextvars import Token
 from typing import TYPE_CHECKING
 
-from db.tally import Tally
+from db.tally import Tally, tally
 from graph.observing.traces import Trace
 
 if TYPE_CHECKING:  # an extra, and imported only where it is asked for
@@ -16,9 +15,10 @@ BatchCounter = Callable[[str, int], None]
 BatchSpan = Callable[[str, int], AbstractContextManager[object]]
 
 
-@dataclass(slots=True)
-class Observation:
-    """What is known of one operation, or of a request that never got as far as one.
+class Observation(Tally):
+    """What is known of one operation, or of a request that never got as far as one, beside what it asks for.
+
+    One is made for each request: what is not known yet is its class's.
 
     Attributes:
         operation: its name; None where it has none, or where no valid operation was found.
@@ -32,13 +32,9 @@ class Observation:
         on_batch: is told of each batch of a loader.
         batch_span: is entered around each batch of a loader.
         span: the operation's, where it is traced.
-        tokens: put back what was observed in this context before.
+        token: puts back what was observed in this context before.
     """
 
-    request_id: str
-    trace: Trace
-    user_id: int | None
-    tally: Tally
     operation: str | None = None
     kind: str | None = None
     document: str | None = None
@@ -52,10 +48,28 @@ class Observation:
     on_batch: BatchCounter | None = None
     batch_span: BatchSpan | None = None
     span: "OperationSpan | None" = None
-    tokens: "tuple[Token[Tally | None], Token[Observation | None]] | None" = None
+    token: "Token[Tally | None] | None" = None
+
+    def __init__(self, request_id: str, trace: Trace, user_id: int | None) -> None:
+        self.request_id = request_id
+        self.trace = trace
+        self.user_id = user_id
+
+    def enter(self) -> None:
+        """Take from here on what is observed in this context."""
+        self.token = tally.set(self)
+
+    def batch(self, loader: str, size: int) -> AbstractContextManager[object] | None:
+        """Take note of a batch, as `batch_observed` says."""
+        if self.on_batch is not None:
+            self.on_batch(loader, size)
+        return None if self.batch_span is None else self.batch_span(loader, size)
 
 
-observation: ContextVar[Observation | None] = ContextVar("observation", default=None)
+def observed() -> Observation | None:
+    """Return the observation that is under way."""
+    seen = tally.get()
+    return seen if isinstance(seen, Observation) else None
 
 
 def batch_observed(loader: str, size: int) -> AbstractContextManager[object] | None:
@@ -63,9 +77,5 @@ def batch_observed(loader: str, size: int) -> AbstractContextManager[object] | N
 
     Where the batch is traced it is to be loaded within what is returned.
     """
-    seen = observation.get()
-    if seen is None:
-        return None
-    if seen.on_batch is not None:
-        seen.on_batch(loader, size)
-    return None if seen.batch_span is None else seen.batch_span(loader, size)
+    seen = tally.get()
+    return seen.batch(loader, size) if isinstance(seen, Observation) else None

@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from graph.observing.current import observation
+from graph.observing.current import observed
 
 Fields = Callable[[], Mapping[str, object]]
 """What a message says beside its text; asked for once, when its line is made, a moment after it was logged."""
@@ -178,7 +178,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     fields: dict[str, object] | None = getattr(record, "fields", None)
     if fields is not None:
         return fields
-    seen = observation.get()
+    seen = observed()
     return {} if seen is None else {"request_id": seen.request_id, "trace_id": seen.trace.trace_id}
 
 

@@ -69,7 +69,7 @@ class Metrics:
                 self._count_uses(seen)
         for (name, kind, ended), seconds in alike.items():
             self._operations.ended(self._label(name, kind), kind or UNKNOWN, ended, seconds)
-        self._operations.priced([(seen.cost, seen.tally.statements) for seen in over if seen.cost is not None])
+        self._operations.priced([(seen.cost, seen.statements) for seen in over if seen.cost is not None])
 
     def _count_uses(self, seen: Observation) -> None:
         for code in seen.codes:

@@ -15,8 +15,8 @@ from starlette.concurrency import run_in_threadpool
 
 from db.engine import Database
 from db.settings import Settings, SettingsError
-from db.tally import Tally, tally
-from graph.observing.current import Observation, observation
+from db.tally import tally
+from graph.observing.current import Observation
 from graph.observing.gauges import Gauges
 from graph.observing.logs import flush, write
 from graph.observing.looplag import loop_lag_watched
@@ -36,6 +36,7 @@ class Observer:
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics() if settings.shows("metrics") else None
+        self._on_batch = self.metrics.batch if self.metrics is not None else None
         self.tracing = _tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
 
     @asynccontextmanager
@@ -53,32 +54,31 @@ class Observer:
                 await run_in_threadpool(self.tracing.close)
 
     def begin(self, request_id: str, traceparents: Sequence[str], user_id: int | None = None) -> Observation:
-        """Start to observe an operation. Each `begin` is followed by its `end` in the same task."""
-        trace = trace_of(traceparents)
-        span = batch_span = None
-        counts = Tally()
+        """Start to observe an operation, as what this context does. Each `begin` has its `end` in the same task."""
+        seen = self.opened(request_id, traceparents, user_id)
+        if self._on_batch is not None or seen.span is not None or logger.isEnabledFor(logging.INFO):
+            seen.enter()
+        return seen
+
+    def opened(self, request_id: str, traceparents: Sequence[str], user_id: int | None = None) -> Observation:
+        """Start to observe an operation that no context stands for; what it does is told to the observation itself."""
+        seen = Observation(request_id, trace_of(traceparents), user_id)
         if self.tracing is not None:
-            span = self.tracing.operation(trace)
-            trace = span.trace
-            counts.on_statement, batch_span = self.tracing.statement, self.tracing.batch
-        seen = Observation(request_id, trace, user_id, counts, started_ns=time.perf_counter_ns())
-        seen.batch_span = batch_span
-        if self.metrics is not None:
-            seen.on_batch = self.metrics.batch
-        heard = self.metrics is not None or span is not None or logger.isEnabledFor(logging.INFO)
-        if heard:
-            seen.tokens = (tally.set(counts), observation.set(seen))
-        seen.span = span
+            seen.span = self.tracing.operation(seen.trace)
+            seen.trace = seen.span.trace
+            seen.on_statement, seen.batch_span = self.tracing.statement, self.tracing.batch
+        if self._on_batch is not None:
+            seen.on_batch = self._on_batch
+        seen.started_ns = time.perf_counter_ns()
         return seen
 
     def end(self, seen: Observation, status: int) -> None:
         """Tell everybody that the operation is over, answered with this HTTP status."""
         seen.status = status
         seen.total_ns = time.perf_counter_ns() - seen.started_ns
-        if seen.tokens is not None:
-            tally.reset(seen.tokens[0])
-            observation.reset(seen.tokens[1])
-            seen.tokens = None
+        if seen.token is not None:
+            tally.reset(seen.token)
+            seen.token = None
         if seen.span is not None:
             seen.span.end(seen)
         if self.metrics is not None:
@@ -108,8 +108,8 @@ def _line(seen: Observation) -> dict[str, object]:
         "status": seen.status,
         "errors": list(seen.codes),
         "cost": seen.cost,
-        "statements": seen.tally.statements,
-        "rows": seen.tally.rows,
-        "database_us": seen.tally.waited_ns // 1000,
+        "statements": seen.statements,
+        "rows": seen.rows,
+        "database_us": seen.waited_ns // 1000,
         "total_us": seen.total_ns // 1000,
     }

@@ -72,7 +72,7 @@ class OperationSpan:
             if value is not None:
                 span.set_attribute(name, value)
         span.set_attribute("folio.request_id", seen.request_id)
-        span.set_attribute("folio.statements", seen.tally.statements)
+        span.set_attribute("folio.statements", seen.statements)
         span.set_attribute("http.response.status_code", seen.status)
         if seen.status >= _SERVER_ERROR or any(map(_is_ours, seen.codes)):
             span.set_status(Status(StatusCode.ERROR))

@@ -2,7 +2,6 @@
 
 from graphql import GraphQLSchema, build_schema, parse
 
-from db.tally import Tally
 from graph.observing.current import Observation
 from graph.observing.deprecations import deprecated_coordinates
 from graph.observing.metrics import Metrics
@@ -67,7 +66,8 @@ def test_operation_keeps_what_it_uses_and_each_run_is_counted() -> None:
     metrics = Metrics()
     for _ in range(3):
         operation = operations.find("{ old post { body } }", None)
-        seen = Observation("", trace_of([]), None, Tally(), kind="query", deprecated=operation.deprecated)
+        seen = Observation("", trace_of([]), None)
+        seen.kind, seen.deprecated = "query", operation.deprecated
         metrics.finished(seen)
     assert (operations.hits, operations.misses) == (2, 1)
     for coordinate in ("Query.old", "Post.body"):
