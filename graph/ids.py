@@ -20,6 +20,9 @@ class Kind(Enum):
     ACCOUNT = "account"
     TRANSACTION = "transaction"
 
+    def __init__(self, head: str) -> None:
+        self.pattern = re.compile(rf"{head}_([1-9][0-9]{{0,18}})", re.ASCII)
+
 
 _KINDS = {kind.value: kind for kind in Kind}
 _PATTERN = re.compile(r"(user|post|account|transaction)_([1-9][0-9]{0,18})", re.ASCII)
@@ -49,10 +52,13 @@ def parse(text: str, kind: Kind, where: str) -> int:
     Raises:
         BadInput: it is no global id, or one of another kind.
     """
-    found, number = parse_any(text, where)
-    if found is not kind:
-        raise BadInput(f"{where} is the id of {_any(found)}, and {_any(kind)} is asked for")
-    return number
+    match = kind.pattern.fullmatch(text)
+    if match is not None:
+        number = int(match[1])
+        if number <= BIGINT_MAX:
+            return number
+    found, _ = parse_any(text, where)
+    raise BadInput(f"{where} is the id of {_any(found)}, and {_any(kind)} is asked for")
 
 
 def _any(kind: Kind) -> str:

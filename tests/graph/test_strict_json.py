@@ -108,14 +108,15 @@ values = st.recursive(
 )
 
 
-def written(value: Any, *, escaped: bool) -> str:
+def written(value: Any, *, spaced: bool, escaped: bool) -> str:
     """Write a value whose objects are tuples of members, in which a name may stand twice."""
     if isinstance(value, tuple):
-        members = (f"{written(name, escaped=escaped)} : {written(one, escaped=escaped)}" for name, one in value)
+        colon = " : " if spaced else ":"
+        members = (colon.join(written(part, spaced=spaced, escaped=escaped) for part in member) for member in value)
         return "{" + ",".join(members) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(written(one, escaped=escaped) for one in value) + "]"
-    text = json.dumps(value)
+        return "[" + ",".join(written(one, spaced=spaced, escaped=escaped) for one in value) + "]"
+    text = json.dumps(value, ensure_ascii=spaced)
     return text.replace(":", "\\u003a") if escaped and isinstance(value, str) else text
 
 
@@ -125,9 +126,9 @@ def is_doubled(value: Any) -> bool:
     return isinstance(value, list) and any(is_doubled(one) for one in value)
 
 
-@given(values, st.booleans())
-def test_exactly_those_texts_are_refused_that_name_a_key_twice(value: Any, escaped: bool) -> None:
-    text = written(value, escaped=escaped).encode()
+@given(values, st.booleans(), st.booleans())
+def test_exactly_those_texts_are_refused_that_name_a_key_twice(value: Any, spaced: bool, escaped: bool) -> None:
+    text = written(value, spaced=spaced, escaped=escaped).encode()
     if is_doubled(value):
         with pytest.raises(NotStrictError, match=DOUBLED):
             strict_json.loads(text)
