@@ -29,8 +29,8 @@ from db.errors import Unavailable, refusal_for
 from db.lanes import Driver, Lane, Lanes
 from db.pool import PoolCounters, count_pool_events, create_engine
 from db.settings import Settings
-from db.sharing import SharedReads
-from db.statements import Reader, Statement
+from db.sharing import Keyed, SharedReads
+from db.statements import Reader, Statement, by_column
 from db.tally import fetched, waited
 
 logger = logging.getLogger(__name__)
@@ -135,6 +135,10 @@ class Database(Reader):
     ) -> Coroutine[Any, Any, T]:
         """As `db.statements.Reader` says; concurrent calls share one statement, see `db.sharing`."""
         return self._shared.arranged(statement, values, keys, arrange)
+
+    def keyed(self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str) -> Keyed:
+        """As `db.statements.Reader` says; who would rather be told of the rows than await them can `ask`."""
+        return Keyed(self._shared, statement, values, keys, by_column(column))
 
     async def _read_once(self, statement: Statement, values: Mapping[str, object], run: Run) -> Sequence[Record]:
         lanes = self.lanes

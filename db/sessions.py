@@ -9,8 +9,10 @@ looked at, so that simultaneous guesses cannot slip under the limit.
 import datetime
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from asyncpg import Record
 from sqlalchemy import (
     BigInteger,
     ForeignKey,
@@ -36,7 +38,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.model import Model, created_at_column, identity_column
-from db.statements import KEYS_ARRAY, Reader, Statement
+from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.users import User
 from db.viewer import Viewer
 
@@ -103,13 +105,22 @@ _VIEWERS = Statement(
 )
 
 
-async def viewer_of_session(reader: Reader, session_id: int, user_id: int) -> Viewer | None:
-    """Return who the live session `session_id` of the user `user_id` stands for, or None where it has ended."""
-    viewers = await reader.keyed(_VIEWERS, {}, [session_id], "id")
-    row = viewers.get(session_id)
+def live_sessions(reader: Reader, session_id: int) -> RowsByKey:
+    """Return the session `session_id`, and maybe others, where they are alive, by their ids: for `viewer_among`."""
+    return reader.keyed(_VIEWERS, {}, [session_id], "id")
+
+
+def viewer_among(sessions: Mapping[int, Record], session_id: int, user_id: int) -> Viewer | None:
+    """Return who the session `session_id` of the user `user_id` stands for; None where it is none of `sessions`."""
+    row = sessions.get(session_id)
     if row is None or row["user_id"] != user_id:
         return None
     return Viewer(user_id=user_id, session_id=session_id, is_admin=row["role"] == "admin")
+
+
+async def viewer_of_session(reader: Reader, session_id: int, user_id: int) -> Viewer | None:
+    """Return who the live session `session_id` of the user `user_id` stands for, or None where it has ended."""
+    return viewer_among(await live_sessions(reader, session_id), session_id, user_id)
 
 
 # ---------------------------------------------------------------- sign-in

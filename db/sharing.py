@@ -6,9 +6,10 @@ statement with the same other values (the viewer's id among them, where the stat
 same for all that share), become one call with all their keys. Calls that do not differ at all, such as those for the
 first page of a list that everybody looks at, become one likewise.
 
-One of those who share, the *leader*, runs the statement as part of its own work and gives the others the rows: a task
-for each statement would be a good part of what the statement costs. A leader that is cancelled hands on the lead, and
-the statement is run anew for those who are left.
+Who calls either awaits the answer (`arranged`) or is told of it (`ask`). One of those who await it, the *leader*, runs
+the statement as part of its own work and gives the others the rows: a task for each statement would be a good part of
+what the statement costs. A leader that is cancelled hands on the lead, and the statement is run anew for those who are
+left. Only where all of them are to be told, a task runs it.
 
 What is shared is what has not been sent yet. Nobody is given rows that were read before they asked, so that everyone
 sees their own writes. Calls that come while `IN_FLIGHT_MAX` statements of their kind are under way wait for one to
@@ -16,15 +17,20 @@ end, but not longer than `HELD_BACK_MAX_S`.
 """
 
 import asyncio
+import contextlib
+import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Sized
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence, Sized
+from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from asyncpg import Record
 
 from db.statements import KEYS, Statement
 from db.tally import tally
+
+logger = logging.getLogger(__name__)
 
 IN_FLIGHT_MAX = 1
 HELD_BACK_MAX_S = 0.002
@@ -33,6 +39,15 @@ KEYS_MAX = 256
 Fetch = Callable[[Statement, Mapping[str, object]], Awaitable[Sequence[Record]]]
 Arrange = Callable[[Sequence[Record]], Any]
 Kind = tuple[Statement, Arrange, tuple[object, ...]]
+
+
+class Listener(Protocol):
+    """Who is told of an answer, or of the error in its place; it raises nothing."""
+
+    def told(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
+        """Take the answer to a call: what `arrange` has made, and how long the statement took."""
+        ...
+
 
 _LEAD = object()
 """What a call is told, instead of an answer, that is to run the statement itself."""
@@ -43,20 +58,35 @@ class _Batch:
     """Calls that will be one statement, or are.
 
     Attributes:
-        waiting: the calls without the leader.
+        waiting: the calls that await the answer, without the leader.
+        listeners: the calls that are told of it.
         is_led: whether a leader was found, now or before.
+        is_sent: whether the statement is under way.
+        task: what leads where no call does.
     """
 
     keys: dict[int, None] = field(default_factory=dict)
     waiting: list[asyncio.Future[Any]] = field(default_factory=list)
+    listeners: list[Listener] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
     is_led: bool = False
+    is_sent: bool = False
     elapsed_ns: int = 0
 
     @property
     def open(self) -> list[asyncio.Future[Any]]:
         """Those who still wait."""
         return [one for one in self.waiting if not one.done()]
+
+    def tell(self, answer: Any, error: Exception | None) -> None:
+        """Tell those who are to be told, who then are none of it any more: each knows of the batch."""
+        listeners, self.listeners = self.listeners, []
+        for one in listeners:
+            try:
+                one.told(answer, error, self.elapsed_ns)
+            except Exception:  # a fault of ours, that the others have no part in
+                logger.exception("an answer was not taken")
 
 
 @dataclass(slots=True, eq=False)
@@ -84,23 +114,15 @@ class SharedReads:
         Raises:
             Unavailable: as the statement does.
         """
-        names = statement.parameters_but_keys
-        kind = (statement, arrange, tuple([values[name] for name in names]) if names else ())
-        queue = self._queues.get(kind)
-        if queue is None:
-            queue = self._queues[kind] = _Queue()
-        batch = queue.next
+        kind, queue, batch = self._place(statement, values, arrange)
         waiting: asyncio.Future[Any] | None = None
-        if batch is not None:
-            waiting = self._joined(kind, queue, batch, keys)
-        elif queue.in_flight >= IN_FLIGHT_MAX:
-            batch = queue.next = _Batch()
-            loop = asyncio.get_running_loop()
-            batch.timer = loop.call_later(HELD_BACK_MAX_S, self._find_leader, kind, queue, batch)
-            waiting = self._joined(kind, queue, batch, keys)
-        else:
+        if batch is None:
             batch = queue.next = _Batch(dict.fromkeys(keys), is_led=True)
             queue.in_flight += 1
+        else:
+            waiting = asyncio.get_running_loop().create_future()
+            batch.waiting.append(waiting)
+            self._join(kind, queue, batch, keys)
         try:
             if waiting is None:
                 answer = await self._led(kind, queue, batch)
@@ -122,6 +144,39 @@ class SharedReads:
             current.add(statement.sql, _found(answer, keys), batch.elapsed_ns)
         return answer
 
+    def ask(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], arrange: Arrange, who: Listener
+    ) -> _Batch:
+        """As `arranged`, but `who` is told, in a later turn of the loop, unless it leaves the batch that is returned.
+
+        No tally counts it, for none of `who`'s is known here.
+        """
+        kind, queue, batch = self._place(statement, values, arrange)
+        if batch is None:
+            batch = queue.next = _Batch(dict.fromkeys(keys), listeners=[who], is_led=True)
+            queue.in_flight += 1
+            self._run_by_task(kind, queue, batch)
+        else:
+            batch.listeners.append(who)
+            self._join(kind, queue, batch, keys)
+        return batch
+
+    def _place(
+        self, statement: Statement, values: Mapping[str, object], arrange: Arrange
+    ) -> tuple[Kind, _Queue, _Batch | None]:
+        """Return where a call belongs: of its kind, the batch to join, or None where it is the first of one."""
+        names = statement.parameters_but_keys
+        kind = (statement, arrange, tuple([values[name] for name in names]) if names else ())
+        queue = self._queues.get(kind)
+        if queue is None:
+            queue = self._queues[kind] = _Queue()
+        batch = queue.next
+        if batch is None and queue.in_flight >= IN_FLIGHT_MAX:
+            batch = queue.next = _Batch()
+            loop = asyncio.get_running_loop()
+            batch.timer = loop.call_later(HELD_BACK_MAX_S, self._find_leader, kind, queue, batch)
+        return kind, queue, batch
+
     async def _led(self, kind: Kind, queue: _Queue, batch: _Batch) -> Any:
         """Run the statement in the next turn of the loop: others may be ready to join it in this one."""
         if len(batch.keys) >= KEYS_MAX:
@@ -133,16 +188,13 @@ class SharedReads:
             raise
         return await self._run(kind, queue, batch)
 
-    def _joined(self, kind: Kind, queue: _Queue, batch: _Batch, keys: Sequence[int]) -> asyncio.Future[Any]:
-        """Return what comes to the answer for `keys` too, or to `_LEAD` where this call is to be the leader."""
+    def _join(self, kind: Kind, queue: _Queue, batch: _Batch, keys: Sequence[int]) -> None:
+        """Add the keys of a call that is in the batch now: its answer comes, or `_LEAD` where it is to lead."""
         for key in keys:
             batch.keys[key] = None
-        waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        batch.waiting.append(waiting)
         if len(batch.keys) >= KEYS_MAX and queue.next is batch:
             queue.next = None  # likewise
             self._find_leader(kind, queue, batch)
-        return waiting
 
     def _leave(self, kind: Kind, queue: _Queue, batch: _Batch, waiting: asyncio.Future[Any]) -> None:
         """Wait no longer; where the call was told to lead in the turn in which it was cancelled, another one leads."""
@@ -153,6 +205,7 @@ class SharedReads:
         """Run the statement as its leader, and give the answer to the others."""
         if queue.next is batch:
             queue.next = None
+        batch.is_sent = True
         statement, arrange, given = kind
         values = dict(zip(statement.parameters_but_keys, given, strict=True))
         values[KEYS] = list(batch.keys)
@@ -161,18 +214,41 @@ class SharedReads:
             answer = arrange(await self._fetch(statement, values))
         except Exception as error:
             batch.elapsed_ns = time.perf_counter_ns() - started
+            self._end(kind, queue)
             for one in batch.open:
                 one.set_exception(error)
-            self._end(kind, queue)
+            batch.tell(None, error)
             raise
         except BaseException:  # the leader's end, not the statement's
             self._hand_on(kind, queue, batch)
             raise
         batch.elapsed_ns = time.perf_counter_ns() - started
+        self._end(kind, queue)  # first of all: the database is at work again while these are told
         for one in batch.open:
             one.set_result(answer)
-        self._end(kind, queue)
+        batch.tell(answer, None)
         return answer
+
+    def _run_by_task(self, kind: Kind, queue: _Queue, batch: _Batch) -> None:
+        """Have the statement run, in the next turn of the loop, where all are to be told."""
+
+        async def run() -> None:
+            if not (batch.listeners or batch.open):
+                self._hand_on(kind, queue, batch)
+                return
+            with contextlib.suppress(Exception):  # of which all have been told
+                await self._run(kind, queue, batch)
+
+        batch.is_sent = False  # or no longer: a task that has not begun is not to be cancelled
+        # Of whose work it is made says nothing of whose work it is.
+        batch.task = asyncio.get_running_loop().create_task(run(), context=Context())
+
+    def leave(self, batch: _Batch, who: Listener) -> None:
+        """Tell `who` nothing any more; a statement that a task runs for nobody is at its end."""
+        if who in batch.listeners:
+            batch.listeners.remove(who)
+            if batch.task is not None and batch.is_sent and not (batch.listeners or batch.open):
+                batch.task.cancel()
 
     def _find_leader(self, kind: Kind, queue: _Queue, batch: _Batch) -> None:
         """Have one of the calls of a batch run its statement, unless one does already."""
@@ -189,6 +265,9 @@ class SharedReads:
         for one in batch.open:
             one.set_result(_LEAD)
             return
+        if batch.listeners and batch.task is None:
+            self._run_by_task(kind, queue, batch)
+            return
         if queue.next is batch:
             queue.next = None
         self._end(kind, queue)
@@ -200,6 +279,39 @@ class SharedReads:
             self._find_leader(kind, queue, queue.next)
         elif not queue.in_flight:
             self._queues.pop(kind, None)
+
+
+class Keyed:
+    """Rows by their keys, not asked for yet: by `await`, or by `ask`."""
+
+    __slots__ = ("_arrange", "_batch", "_keys", "_shared", "_values", "statement")
+
+    _batch: _Batch
+
+    def __init__(
+        self,
+        shared: SharedReads,
+        statement: Statement,
+        values: Mapping[str, object],
+        keys: Sequence[int],
+        arrange: Arrange,
+    ) -> None:
+        self._shared = shared
+        self.statement = statement
+        self._values = values
+        self._keys = keys
+        self._arrange = arrange
+
+    def __await__(self) -> Generator[Any, Any, Mapping[int, Record]]:
+        return self._shared.arranged(self.statement, self._values, self._keys, self._arrange).__await__()
+
+    def ask(self, who: Listener) -> None:
+        """Have `who` told, in a later turn of the loop."""
+        self._batch = self._shared.ask(self.statement, self._values, self._keys, self._arrange, who)
+
+    def leave(self, who: Listener) -> None:
+        """Have `who`, who asked, told nothing any more."""
+        self._shared.leave(self._batch, who)
 
 
 def _found(answer: Any, keys: Sequence[int]) -> int:

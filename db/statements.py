@@ -9,7 +9,7 @@ with a bind processor of SQLAlchemy's (enums, intervals, JSON) have no place her
 Lists go in as arrays (`= any(:ids)`), never as expanding IN, so that one text serves any length.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -75,7 +75,7 @@ class Statement:
         return [constants[name] if name in constants else values[name] for name in self._names]
 
 
-RowsByKey = Coroutine[Any, Any, Mapping[int, Record]]
+RowsByKey = Awaitable[Mapping[int, Record]]
 """Comes to rows by a key of theirs; those of further keys may be among them (`Reader.arranged`)."""
 
 

@@ -26,7 +26,7 @@ from graphql import (
 
 from db.viewer import Viewer
 from graph.context import Context, Services
-from graph.execution import Prepared, Unsupported
+from graph.execution import Lookup, Prepared, Unsupported
 from graph.selection import Selection
 
 MONEY_TYPES = frozenset({"Account", "Transaction"})
@@ -108,6 +108,14 @@ class Engines:
         if not execution.in_snapshot:
             return self._run(execution, variables, Context(services, viewer, execution.selection))
         return self._run_in_snapshot(execution, variables, services, viewer)
+
+    def lookup(
+        self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer
+    ) -> Lookup | None:
+        """Begin an operation that is a look-up, without a coroutine; None where `run` has to run it."""
+        assert execution.prepared is not None
+        assert execution.joined is not None
+        return execution.prepared.lookup(variables, Context(services, viewer, execution.joined))
 
     async def _run_in_snapshot(
         self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer

@@ -7,7 +7,7 @@ cache. Batches are not limited in size, so that a level is one statement however
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +19,7 @@ from db.keyset_lists import KeysetList
 from db.nested_pages import Nested
 from db.pages import Columns, Filter, Page, PageRequest
 from db.posts import posts_by_ids
+from db.sharing import Keyed
 from db.statements import Reader
 from db.transactions import transactions_by_ids
 from db.users import profiles_by_user_ids, users_by_ids
@@ -34,14 +35,17 @@ class EdgeLoader(Generic[T]):
     """Loads values by their keys: a whole level at once, or one by one, and then aiodataloader makes the batches.
 
     What was loaded one way is known the other way. A loader belongs to one operation.
+
+    Attributes:
+        name: of the edge.
     """
 
-    __slots__ = ("_batch", "_by_one", "_known", "_name", "_running")
+    __slots__ = ("_batch", "_by_one", "_known", "_running", "name")
 
     def __init__(
         self, name: str, batch: Callable[[Sequence[int]], Awaitable[Any]], running: set[asyncio.Task[Any]]
     ) -> None:
-        self._name = name
+        self.name = name
         self._batch = batch
         self._running = running
         self._known: dict[int, T] = {}
@@ -52,7 +56,7 @@ class EdgeLoader(Generic[T]):
         known = self._known
         missing = [key for key in keys if key not in known] if known else keys
         if missing:
-            span = batch_observed(self._name, len(missing))
+            span = batch_observed(self.name, len(missing))
             if span is None:
                 self._learn(missing, await self._batch(missing))
             else:
@@ -89,6 +93,15 @@ class RowLoader(EdgeLoader[Record | None]):
     """Loads rows by their keys. A batch returns them by key, maybe with others', and has none for what is not there."""
 
     __slots__ = ()
+
+    def asked(self, key: int) -> Keyed | None:
+        """Return one row's statement, to be told of instead of awaited; None where the reader shares none."""
+        reading = self._batch([key])
+        if isinstance(reading, Keyed):
+            return reading
+        if isinstance(reading, Coroutine):
+            reading.close()
+        return None
 
     def _learn(self, keys: Sequence[int], values: Mapping[int, Record]) -> None:
         known = self._known

@@ -36,6 +36,7 @@ from db.viewer import Viewer
 from graph.context import Services
 from graph.engines import COMPILED_FROM, Engines, Execution
 from graph.errors import secrets_written_in, without_literal, without_values
+from graph.execution import Lookup
 from graph.limits import Price, Pricing, check_written
 from graph.observing.deprecations import deprecated_coordinates
 from graph.segmented_cache import SegmentedCache
@@ -94,6 +95,12 @@ class Operation:
         self.name = self.definition.name.value if self.definition.name else None
         self.kind = self.definition.operation.value
         self.is_query = self.definition.operation is OperationType.QUERY
+
+    @property
+    def is_lookup(self) -> bool:
+        """Whether it is a query for one row by its key, as far as that is known by now (`Operations.lookup`)."""
+        prepared = self.execution.prepared
+        return self.is_query and prepared is not None and prepared.is_lookup and not self.execution.in_snapshot
 
     def priced(self, variables: Mapping[str, Any]) -> Price:
         """Return the price with these variables.
@@ -168,13 +175,15 @@ class Operations:
 
     def kept(self, text: str, operation_name: str | None) -> Operation | None:
         """Return the operation where it is there, prepared."""
+        operation = self.known(text, operation_name)
+        if operation is not None:
+            self.hits += 1
+        return operation
+
+    def known(self, text: str, operation_name: str | None) -> Operation | None:
+        """As `kept`, for who only looks."""
         document = self._documents.get(text)
-        if isinstance(document, _Document):
-            operation = document.operations.get(operation_name)
-            if operation is not None:
-                self.hits += 1
-                return operation
-        return None
+        return document.operations.get(operation_name) if isinstance(document, _Document) else None
 
     def find(self, text: str, operation_name: str | None) -> Operation:
         """Return the operation of a document that is to run.
@@ -260,6 +269,17 @@ class Operations:
     ) -> Coroutine[Any, Any, ExecutionResult]:
         """Execute `operation` as `viewer`. Whether it ran at all, `demand_ran` says."""
         return self.engines.run(operation.execution, variables, services, viewer)
+
+    def lookup(
+        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
+    ) -> Lookup | None:
+        """Begin a query that is one row by its key (`Operation.is_lookup`), as `Engines.lookup` says."""
+        return self.engines.lookup(operation.execution, variables, services, viewer)
+
+    def looked_up(self) -> None:
+        """Count an operation that `lookup` has begun, and that goes on so."""
+        self.hits += 1
+        self.engines.compiled += 1
 
 
 def demand_ran(result: ExecutionResult) -> None:

@@ -14,6 +14,7 @@ from graph.execution.declarations import (
     declaration_of,
 )
 from graph.execution.engine import Prepared
+from graph.execution.lookup import Lookup
 from graph.execution.resolvers import ahead_of, selected_of
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Edge",
     "LevelLoader",
     "Loading",
+    "Lookup",
     "Prefixed",
     "Prepared",
     "Unsupported",

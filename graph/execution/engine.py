@@ -21,7 +21,8 @@ from graphql import (
 from graphql.execution.values import VariableValues
 
 from graph.execution.collecting import Unsupported, condition_variables, fragments_of, refusal
-from graph.execution.completion import Completion, completed, of_row
+from graph.execution.completion import of_row
+from graph.execution.lookup import Lookup, resolved
 from graph.execution.plan import Level, Plan, Planner
 from graph.execution.running import Run
 from graph.execution.variables import Coercion
@@ -80,6 +81,31 @@ class Prepared:
             return _answered(run, plan.roots[0], self._text)
         return _answered_serially(run, plan, self._text)
 
+    @property
+    def is_lookup(self) -> bool:
+        """Whether all of it is one row by its key; before the first run, which makes the plan, that is not known."""
+        plan = self._sole
+        if plan is None or len(plan.roots) != 1:
+            return False
+        lone = plan.roots[0].lone
+        return lone is not None and lone.leads_to_leaves
+
+    def lookup(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> Lookup | None:
+        """Begin an operation that is a look-up; None where something is wrong with it, which `run` then says."""
+        assert self._sole is not None
+        (level,) = self._sole.roots
+        lone = level.lone
+        assert lone is not None
+        variables = self._coercion.coerced(inputs)
+        if variables is None:
+            return None
+        run = Run(self._schema, self._operation, self._fragments, variables, context, root_value)
+        try:
+            loading = run.begun(lone)
+        except Exception:  # noqa: BLE001 - `run` comes to the same, and makes an error of it
+            return None
+        return None if loading.key is None or loading.wrap is not None else Lookup(run, level, lone, loading)
+
     def plan(self, variables: VariableValues) -> Plan:
         """Return the plan under these variables.
 
@@ -133,17 +159,7 @@ async def _answered(run: Run, level: Level, text: Text | None) -> ExecutionResul
         data = None if loading is None or loading.wrap is not None else of_row(level, lone, run.root_value, row)
         if data is not None:
             return ExecutionResult(data, None)
-    frame = await run.resolve(level, reached)
-    try:
-        return ExecutionResult(completed(frame, text)[0], None)
-    except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again below, with its path
-        pass
-    completion = Completion()
-    try:
-        data = completion.complete(frame, 0, None)
-    except GraphQLError as error:
-        return ExecutionResult(None, [*completion.errors, error])
-    return ExecutionResult(data, completion.errors or None)
+    return await resolved(run, level, reached, text)
 
 
 async def _answered_serially(run: Run, plan: Plan, text: Text | None) -> ExecutionResult:

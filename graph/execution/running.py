@@ -184,17 +184,25 @@ class Run:
 
     async def reach(self, plan: FieldPlan) -> Reached:
         """Follow the root's only edge, whose arguments say the key. Most operations begin with one row by its key."""
-        declared = plan.declaration
-        assert isinstance(declared, Edge)
-        assert plan.arguments is not None
         try:
-            info = self._edge_info(plan)
-            loading = declared.loading(info, **plan.arguments(self.variables, info))
+            loading = self.begun(plan)
             key = loading.key
             answer = None if key is None else (await loading.loader.load_level([key]))[0]
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
             return None, None, Raised(error)
         return loading, key, answer
+
+    def begun(self, plan: FieldPlan) -> Loading:
+        """Return the root's only edge with its arguments applied.
+
+        Raises:
+            Exception: whatever is wrong with them.
+        """
+        declared = plan.declaration
+        assert isinstance(declared, Edge)
+        assert plan.arguments is not None
+        info = self._edge_info(plan)
+        return declared.loading(info, **plan.arguments(self.variables, info))
 
     async def _take_reached(self, root: Frame, reached: Reached) -> list[Frame]:
         plan, (loading, key, answer), ready = root.level.kept[0], reached, list[Frame]()

@@ -8,20 +8,23 @@ the connection has sent before, not even the parser is asked (`graph.http.known_
 
 Everything else goes on as ever: other paths and methods, bodies that are still to come, pipelined requests, and those
 with a header that somebody before the endpoint looks at (a proxy's, CORS's, an upgrade). What the endpoint does is the
-same on both ways, for it is the same code.
+same on both ways, for it is the same code. Where that needs no task, none is made (`graph.http.lookups`).
 """
 
 import asyncio
-from collections.abc import Iterable
+import contextvars
+from collections.abc import Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from graph.http.answers import Reply, header_lines
+from graph.http.answers import Answer, Reply, header_lines
 from graph.http.endpoint import UNKNOWN_ADDRESS, Call, GraphQLEndpoint
 from graph.http.head import Head
 from graph.http.known_head import KnownHead
+from graph.http.lookups import Lookups
 from graph.http.protocol import BoundedHttpProtocol, stood_still
 from graph.observing.traces import random_hex
 
@@ -42,6 +45,7 @@ class DirectDoor:
 
     def __init__(self, endpoint: GraphQLEndpoint, path: str, detours: Iterable[bytes] = ()) -> None:
         self.endpoint = endpoint
+        self.lookups = Lookups(endpoint)
         self.target = path.encode()
         self.detours = SERVER_HEADERS.union(detours)
         self._common: list[tuple[bytes, bytes]] = []
@@ -86,13 +90,14 @@ class Exchange:
             await self.message_event.wait()
         return {"type": "http.disconnect"}
 
-    async def run(self, door: DirectDoor, protocol: "DirectHttpProtocol", head: Head, body: bytes) -> None:
-        """Have the request answered, and write the answer."""
-        endpoint, client = door.endpoint, protocol.client
+    async def run(
+        self, door: DirectDoor, protocol: "DirectHttpProtocol", call: Call, answer: Answer | None = None
+    ) -> None:
+        """Have the request answered, where `answer` is not there yet, and write the answer."""
+        endpoint = door.endpoint
         try:
-            address = client[0] if client else UNKNOWN_ADDRESS
-            call = Call("POST", head, self.receive, random_hex(16), address, b"", body)
-            answer = await endpoint.answered(call)
+            if answer is None:
+                answer = await endpoint.answered(call)
             reply = endpoint.replied(call, answer) or await endpoint.compressed(call, answer)
             if protocol.flow.write_paused and not self.disconnected:
                 await protocol.flow.drain()
@@ -106,6 +111,21 @@ class Exchange:
             protocol.transport.close()
         finally:
             protocol.tasks.discard(self.task)
+
+    def finish(self, door: DirectDoor, protocol: "DirectHttpProtocol", call: Call, answer: Answer) -> None:
+        """Write the answer to a request that no task runs; where that has to wait, one does the rest."""
+        try:
+            reply = None if protocol.flow.write_paused else door.endpoint.replied(call, answer)
+            if self.disconnected:
+                return
+            if reply is None:
+                # It is told in anybody's context, of which the rest of its work is no part.
+                protocol.runs(self, self.run(door, protocol, call, answer), contextvars.Context())
+            else:
+                self._write(door, protocol, reply)
+        except Exception:
+            protocol.logger.exception("a request was not answered")
+            protocol.transport.close()
 
     def _write(self, door: DirectDoor, protocol: "DirectHttpProtocol", reply: Reply) -> None:
         keeps = self.keep_alive and not reply.closes
@@ -229,9 +249,23 @@ class DirectHttpProtocol(BoundedHttpProtocol):
 
     def _start(self, head: Head, body: bytes, *, keep_alive: bool) -> None:
         """Have a request answered that is whole."""
-        assert self._door is not None
+        door, client = self._door, self.client
+        assert door is not None
         self.cycle = exchange = Exchange(keep_alive=keep_alive)
-        exchange.task = task = self.loop.create_task(exchange.run(self._door, self, head, body))
+        address = client[0] if client else UNKNOWN_ADDRESS
+        call = Call("POST", head, exchange.receive, random_hex(16), address, b"", body)
+        otherwise = partial(self._run, exchange, door, call)
+        if not door.lookups.begin(call, partial(exchange.finish, door, self, call), otherwise):
+            otherwise()
+
+    def _run(self, exchange: Exchange, door: DirectDoor, call: Call) -> None:
+        self.runs(exchange, exchange.run(door, self, call))
+
+    def runs(
+        self, exchange: Exchange, work: Coroutine[Any, Any, None], context: contextvars.Context | None = None
+    ) -> None:
+        """Have a task do the work of an exchange, or the rest of it; in a copy of this context, or in another one."""
+        exchange.task = task = self.loop.create_task(work, context=context)
         self.tasks.add(task)
 
     def answered(self) -> None:

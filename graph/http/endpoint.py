@@ -55,6 +55,7 @@ class Call:
         address: where it came from; behind a trusted proxy, uvicorn has put the client's own address here.
         query_string: what stands behind the path.
         body: where it has come already; else it is still to be received.
+        asked: what the body asks for, where somebody has looked at it already.
         seen: the observation of the operation that is under way.
         trace: the place of the last operation in its trace, as the client is told.
     """
@@ -66,22 +67,30 @@ class Call:
     address: str
     query_string: bytes = b""
     body: bytes | None = None
+    asked: GraphQLRequest | Batch | None = None
     seen: Observation | None = None
     trace: str | None = None
 
 
 class GraphQLEndpoint:
-    """Answers every request to `/graphql`. `services` is set when the process has started."""
+    """Answers every request to `/graphql`. `services` is set when the process has started.
+
+    Attributes:
+        operations: what it runs.
+        documents: finds the stored ones.
+        observer: is told of each.
+        gate: the limits on what runs.
+    """
 
     services: Services
 
     def __init__(self, operations: Operations, documents: Documents, settings: Settings, observer: Observer) -> None:
-        self._operations = operations
-        self._documents = documents
+        self.operations = operations
+        self.documents = documents
         self._body_bytes_max = settings.body_bytes_max
         self._batch_max = settings.batch_operations_max
         self._compress_min = settings.compress_bytes_min
-        self._observer = observer
+        self.observer = observer
         self._graphiql = settings.shows("graphiql")
         self.gate = Gate(settings)
 
@@ -109,7 +118,7 @@ class GraphQLEndpoint:
         try:
             gate.enter()
         except HttpRefused as refused:
-            return self._failed(call, refused)
+            return self.failed(call, refused)
         try:
             return await (self._post(call) if call.method == "POST" else self._get(call))
         except asyncio.CancelledError:
@@ -117,7 +126,7 @@ class GraphQLEndpoint:
             self._given_up(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
             raise
         except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
-            return self._failed(call, error)
+            return self.failed(call, error)
         finally:
             gate.leave()
 
@@ -154,34 +163,47 @@ class GraphQLEndpoint:
         return GZipMiddleware(sent, self._compress_min, COMPRESS_LEVEL)
 
     async def _post(self, call: Call) -> Answer:
-        head, bytes_max = call.head, self._body_bytes_max
-        media_type = head.media_type or self._looked_at(head)
-        body = call.body
-        if body is None:
-            body = await body_received(call.receive, bytes_max=bytes_max, within=self.gate.time_limit())
-        requests = parse_body(body, bytes_max=bytes_max, batch_max=self._batch_max)
+        head = call.head
+        media_type = self.look_at(head)
+        asked = call.asked
+        if asked is None:
+            body = call.body
+            if body is None:
+                limit = self.gate.time_limit()
+                body = await body_received(call.receive, bytes_max=self._body_bytes_max, within=limit)
+            asked = self.parsed(body)
         viewer = await self._viewer(head) if b"authorization" in head else ANONYMOUS
-        if isinstance(requests, Batch):
-            done = [await self._entry(call, request, viewer, media_type) for request in requests]
+        if isinstance(asked, Batch):
+            done = [await self._entry(call, request, viewer, media_type) for request in asked]
             return answers.batched(media_type, done)
-        return await self._run(call, requests[0], viewer, media_type)
+        return await self._run(call, asked, viewer, media_type)
 
-    def _looked_at(self, head: Head) -> str:
-        """Return the media type of the answer to a POST whose head does not rule it out."""
-        check_headers(head)
-        media_type = answers.negotiated(head.accept)
-        check_content(head, self._body_bytes_max)
-        head.media_type = media_type
-        return media_type
+    def parsed(self, body: bytes) -> GraphQLRequest | Batch:
+        """Return what a body asks for, as `parse_body` does."""
+        return parse_body(body, bytes_max=self._body_bytes_max, batch_max=self._batch_max)
+
+    def look_at(self, head: Head) -> str:
+        """Return the media type of the answer to a POST with this head, once it is known that the head is in order.
+
+        Raises:
+            HttpRefused: it is not.
+        """
+        if head.media_type is None:
+            check_headers(head)
+            media_type = answers.negotiated(head.accept)
+            check_content(head, self._body_bytes_max)
+            head.media_type = media_type
+        return head.media_type
 
     async def _entry(self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str) -> Answer:
         """Return the answer to one operation of a batch: that it is refused must not cost the others' answers."""
         try:
             return await self._run(call, request, viewer, media_type)
         except Exception as error:  # noqa: BLE001 - likewise
-            return self._failed(call, error)
+            return self.failed(call, error)
 
-    def _failed(self, call: Call, error: Exception) -> Answer:
+    def failed(self, call: Call, error: Exception) -> Answer:
+        """Return the answer to a request that has come to this error, which ends the operation under way."""
         if isinstance(error, HttpRefused):
             # The client's mistake may be its Accept header, so that there is no type to choose by.
             return self._given_up(call, error.status, error.error, error.headers)
@@ -199,13 +221,22 @@ class GraphQLEndpoint:
         return answers.errors_answer(status, JSON, [error], headers)
 
     def _observed(self, call: Call, viewer: Viewer) -> Observation:
-        seen = call.seen = self._observer.begin(call.request_id, call.head.each(b"traceparent"), viewer.user_id)
+        seen = call.seen = self.observer.begin(call.request_id, call.head.each(b"traceparent"), viewer.user_id)
         call.trace = seen.trace.told
+        return seen
+
+    def observed(self, call: Call, operation: Operation, price: Price, viewer: Viewer) -> Observation:
+        """Begin to observe an operation that is known, and that no task runs."""
+        seen = call.seen = self.observer.opened(call.request_id, call.head.each(b"traceparent"), viewer.user_id)
+        call.trace = seen.trace.told
+        seen.operation, seen.kind = operation.name, operation.kind
+        seen.document, seen.deprecated = operation.digest, operation.deprecated
+        seen.cost = price.cost
         return seen
 
     def _over(self, call: Call, seen: Observation, status: int) -> None:
         call.seen = None
-        self._observer.end(seen, status)
+        self.observer.end(seen, status)
 
     async def _get(self, call: Call) -> Answer:
         check_headers(call.head)
@@ -241,11 +272,11 @@ class GraphQLEndpoint:
             price = self._priced(call, operation, request, viewer)
             seen.cost = price.cost
             self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
-            known = self._operations.introspected(operation) if operation.is_introspection else None
+            known = self.operations.introspected(operation) if operation.is_introspection else None
             if known is None:
                 with self.gate.deadline(call.receive, abandon=operation.is_query):
-                    result = await self._operations.run(operation, request.variables, self.services, viewer)
-                content = self._content(call, operation, result)
+                    result = await self.operations.run(operation, request.variables, self.services, viewer)
+                content = self.content(call, operation, result)
             else:
                 content = {"data": orjson.Fragment(known)}
         except RequestRefused as refused:
@@ -253,6 +284,18 @@ class GraphQLEndpoint:
             seen.codes = _codes([error.formatted for error in refused.errors])
             self._over(call, seen, answer.status)
             return answer
+        return self.written(call, request, price, seen, content, media_type)
+
+    def written(
+        self,
+        call: Call,
+        request: GraphQLRequest,
+        price: Price,
+        seen: Observation,
+        content: dict[str, Any],
+        media_type: str,
+    ) -> Answer:
+        """Return the answer to an operation that has run, which ends it."""
         seen.ran = True
         if "errors" in content:
             seen.codes = _codes(content["errors"])
@@ -264,14 +307,14 @@ class GraphQLEndpoint:
 
     def _found(self, call: Call, request: GraphQLRequest, seen: Observation, viewer: Viewer) -> Operation:
         try:
-            text = self._documents.text(request.query, request.extensions)
+            text = self.documents.text(request.query, request.extensions)
         except GraphQLError as error:
             raise RequestRefused(error) from None
-        operation = self._operations.kept(text, request.operation_name)
+        operation = self.operations.kept(text, request.operation_name)
         if operation is None:
             self.gate.demand_budget(user_id=viewer.user_id, address=call.address)
             try:
-                operation = self._operations.find(text, request.operation_name)
+                operation = self.operations.find(text, request.operation_name)
             except RequestRefused:
                 seen.document = text_digest(text)
                 self.gate.charge_refused(user_id=viewer.user_id, address=call.address)
@@ -287,12 +330,17 @@ class GraphQLEndpoint:
             self.gate.charge_refused(user_id=viewer.user_id, address=call.address)
             raise
 
-    def _content(self, call: Call, operation: Operation, result: ExecutionResult) -> dict[str, Any]:
+    def content(self, call: Call, operation: Operation, result: ExecutionResult) -> dict[str, Any]:
+        """Return what is said of a result.
+
+        Raises:
+            RequestRefused: the operation never ran.
+        """
         demand_ran(result)
         content: dict[str, Any] = {"data": result.data}
         if operation.is_introspection and not result.errors:
             data = orjson.dumps(result.data)
-            self._operations.keep_introspected(operation, data)
+            self.operations.keep_introspected(operation, data)
             content["data"] = orjson.Fragment(data)
         if result.errors:
             content["errors"] = [presented(error, call.request_id).formatted for error in result.errors]
@@ -300,10 +348,8 @@ class GraphQLEndpoint:
 
     async def _viewer(self, head: Head) -> Viewer:
         """Return whose access token the request has; one that has none is anonymous, and needs no look here."""
-        authorizations = head.each(b"authorization")
-        scheme, _, token = authorizations[0].partition(" ")
-        pointed = self.services.tokens.read(token.strip()) if scheme.lower() == BEARER else None
-        if pointed is not None and len(authorizations) == 1:
+        pointed = self.pointed(head)
+        if pointed is not None:
             user_id, session_id = pointed
             viewer = await viewer_of_session(self.services.database, session_id, user_id)
             if viewer is not None:
@@ -314,6 +360,14 @@ class GraphQLEndpoint:
             "the access token is not valid, has expired or its session has ended; refresh the session or sign in again",
             {"www-authenticate": 'Bearer error="invalid_token"'},
         )
+
+    def pointed(self, head: Head) -> tuple[int, int] | None:
+        """Return the user and the session that the access token of a request names; None where it is no good one."""
+        authorizations = head.each(b"authorization")
+        if len(authorizations) != 1:
+            return None
+        scheme, _, token = authorizations[0].partition(" ")
+        return self.services.tokens.read(token.strip()) if scheme.lower() == BEARER else None
 
 
 async def _sent(call: Call, answer: Answer, send: Send) -> None:

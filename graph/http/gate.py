@@ -6,6 +6,7 @@ All three are of one process: behind several workers each has its own, so that w
 import asyncio
 import time
 from types import TracebackType
+from typing import TypeVar
 
 from starlette.types import Receive
 
@@ -42,6 +43,16 @@ class Deadline(TimeLimit):
         Raises:
             HttpRefused: 503 for the deadline; nobody is there to read what is raised for a client that left.
         """
+        self.stop()
+        if self._final is None and not self._is_over:
+            return
+        try:
+            super().__exit__(kind, error, trace)
+        except TimeoutError:
+            raise self._refusal(error) from None
+
+    def stop(self) -> None:
+        """Take no more time."""
         if self._final is None and not self._is_over:
             self._timers.pending.pop(self, None)  # it lasted for less than the first while
             return
@@ -49,10 +60,6 @@ class Deadline(TimeLimit):
             self._watcher.cancel()
         if self._final is not None:
             self._final.cancel()
-        try:
-            super().__exit__(kind, error, trace)
-        except TimeoutError:
-            raise self._refusal(error) from None
 
     def _refusal(self, error: BaseException | None) -> HttpRefused:
         if self._is_gone:
@@ -83,6 +90,9 @@ class Deadline(TimeLimit):
         self._end()
 
 
+D = TypeVar("D", bound=Deadline)
+
+
 class Gate:
     """The limits on what runs."""
 
@@ -100,13 +110,18 @@ class Gate:
         """How many requests are being answered."""
         return self._in_flight
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many requests are being answered as there may be."""
+        return self._in_flight >= self._in_flight_max
+
     def enter(self) -> None:
         """Count one request as in flight, until it leaves.
 
         Raises:
             HttpRefused: 503: there are as many as there may be.
         """
-        if self._in_flight >= self._in_flight_max:
+        if self.is_full:
             message = f"{self._in_flight} requests are being answered already; try again shortly"
             raise HttpRefused(503, "OVERLOADED", message, {"retry-after": "1"})
         self._in_flight += 1
@@ -122,6 +137,10 @@ class Gate:
     def deadline(self, receive: Receive, *, abandon: bool) -> Deadline:
         """Return the limit of an operation, which ends too, where it may be abandoned, when its client has left."""
         return Deadline(self._timers, self._deadline_s, receive, abandon=abandon)
+
+    def deadline_of(self, kind: type[D], receive: Receive) -> D:
+        """Return the limit of an operation that may be abandoned, of a kind of its own."""
+        return kind(self._timers, self._deadline_s, receive, abandon=True)
 
     def charge(self, cost: int, *, user_id: int | None, address: str) -> None:
         """Take `cost` from two budgets of the minute at once, or from neither.

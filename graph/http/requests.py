@@ -95,7 +95,7 @@ async def body_received(receive: Receive, *, bytes_max: int, within: TimeLimit) 
         raise HttpRefused(408, "REQUEST_TIMEOUT", message, {"connection": "close"}) from None
 
 
-def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> list[GraphQLRequest]:
+def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> GraphQLRequest | Batch:
     """Parse the body of a request; a list of operations only where `batch_max` allows as many.
 
     Raises:
@@ -114,7 +114,7 @@ def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> list[Graph
         if not 1 <= len(parsed) <= batch_max:
             raise _bad(f"a batch should have 1 to {batch_max} operations, not {len(parsed)}")
         return Batch(_shaped(one, is_doubtful=is_doubtful) for one in parsed)
-    return [_shaped(parsed, is_doubtful=is_doubtful)]
+    return _shaped(parsed, is_doubtful=is_doubtful)
 
 
 def _is_doubtful(text: bytes) -> bool:
@@ -171,11 +171,12 @@ def _from_program(head: Head) -> bool:
 def _shaped(parsed: object, *, is_doubtful: bool) -> GraphQLRequest:
     if not isinstance(parsed, dict):
         raise _bad('the body should be an object, for example {"query": "{ __typename }"}')
-    extensions = _object(parsed, "extensions", is_doubtful=is_doubtful)
+    extensions = _object(parsed, "extensions", is_doubtful=is_doubtful) if "extensions" in parsed else {}
     query, operation_name = parsed.get("query"), parsed.get("operationName")
-    stored = "persistedQuery" in extensions or "documentId" in parsed
-    if not (isinstance(query, str) and query) and not (query is None and stored):
-        raise _bad("query should be a string, the GraphQL document")
+    if not (isinstance(query, str) and query):
+        stored = "persistedQuery" in extensions or "documentId" in parsed
+        if query is not None or not stored:
+            raise _bad("query should be a string, the GraphQL document")
     if operation_name is not None and not isinstance(operation_name, str):
         raise _bad("operationName should be a string or null")
     if "documentId" in parsed:

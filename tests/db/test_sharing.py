@@ -4,7 +4,9 @@ What PostgreSQL is asked is overheard where every statement of a lane passes; st
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import asyncpg
 import pytest
@@ -213,3 +215,144 @@ async def test_statement_takes_no_further_calls_once_it_has_its_share_of_keys(da
     with recorded() as queries:
         await asyncio.gather(*(keyed(database, [key]) for key in range(KEYS_MAX + 1)))
     assert sorted(query.args for query in queries) == [(list(range(KEYS_MAX)),), ([KEYS_MAX],)]
+
+
+# ---------------------------------------------------------------- who is told
+
+
+class Told:
+    """Who is told of the rows of a key, instead of awaiting them."""
+
+    def __init__(self, database: Database, key: int, statement: Statement = BY_ID) -> None:
+        self.is_told = asyncio.Event()
+        self.answer: Any = None
+        self.error: Exception | None = None
+        self._reading = database.keyed(statement, {}, [key], "id")
+        self._reading.ask(self)
+
+    def told(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
+        assert elapsed_ns > 0
+        assert not self.is_told.is_set()
+        self.answer, self.error = answer, error
+        self.is_told.set()
+
+    def leave(self) -> None:
+        self._reading.leave(self)
+
+    async def keys(self) -> set[int]:
+        async with asyncio.timeout(5):
+            await self.is_told.wait()
+        assert self.error is None
+        return set(self.answer)
+
+
+async def test_those_who_are_told_share_a_statement_with_those_who_await_it(database: Database) -> None:
+    with recorded() as queries:
+        waiting = asyncio.create_task(keyed(database, [2]))
+        await asyncio.sleep(0)
+        told = [Told(database, key) for key in (1, 1, 3)]
+        assert set(await waiting) == {1, 2}
+        assert [await one.keys() for one in told] == [{1, 2}] * 3
+    assert [query.args for query in queries] == [([2, 1, 3],)]
+    assert vars(vars(database)["_shared"])["_queues"] == {}
+
+
+async def test_who_is_told_later_sees_what_was_written_before_they_asked(
+    database: Database, closed_gate: Driver
+) -> None:
+    early = Told(database, 1, GATED)
+    await waiting_backend(closed_gate)
+    await database.write(lambda transaction: put_into(transaction, 1))
+    late = [Told(database, 1, GATED), Told(database, 2, GATED)]
+    await asyncio.sleep(HELD_BACK_MAX_S)
+    await closed_gate.execute("SELECT pg_advisory_unlock_all()")
+    assert (await early.keys(), [await one.keys() for one in late]) == ({1}, [{1, 2}] * 2)
+    assert [early.answer[1]["n"], late[0].answer[1]["n"]] == [0, 1]
+
+
+async def test_leader_that_leaves_leaves_those_who_are_told_their_rows(database: Database, closed_gate: Driver) -> None:
+    for turns in range(4):
+        leading = asyncio.create_task(keyed(database, [1], GATED))
+        await asyncio.sleep(0)
+        told = Told(database, 2, GATED)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if turns == 3:
+            await waiting_backend(closed_gate)
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
+        await waiting_backend(closed_gate)
+        await closed_gate.execute("SELECT pg_advisory_unlock_all()")
+        assert 2 in await told.keys()
+        assert vars(vars(database)["_shared"])["_queues"] == {}
+        await closed_gate.execute("SELECT pg_advisory_lock(1)")
+
+
+async def test_who_leaves_is_told_nothing_and_the_last_one_ends_the_statement(
+    database: Database, closed_gate: Driver
+) -> None:
+    one, two = Told(database, 1, GATED), Told(database, 2, GATED)
+    await waiting_backend(closed_gate)
+    one.leave()
+    assert "active" in await states(closed_gate)
+    two.leave()
+    async with asyncio.timeout(5):
+        while "active" in await states(closed_gate) or database.lanes.in_use:
+            await asyncio.sleep(0.01)
+    assert [one.is_told.is_set(), two.is_told.is_set()] == [False, False]
+    assert vars(vars(database)["_shared"])["_queues"] == {}
+    assert await Told(database, 1).keys() == {1}
+
+
+async def test_leader_and_those_who_are_told_may_leave_at_once(database: Database, closed_gate: Driver) -> None:
+    leading = asyncio.create_task(keyed(database, [1], GATED))
+    await asyncio.sleep(0)
+    told = Told(database, 2, GATED)
+    await waiting_backend(closed_gate)
+    leading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leading
+    told.leave()
+    async with asyncio.timeout(5):
+        while "active" in await states(closed_gate) or database.lanes.in_use:
+            await asyncio.sleep(0.01)
+    assert vars(vars(database)["_shared"])["_queues"] == {}
+
+
+async def test_who_leaves_before_anything_is_sent_asks_nothing_and_holds_nobody_up(database: Database) -> None:
+    with recorded() as queries:
+        Told(database, 1).leave()
+        await asyncio.sleep(0.05)
+        assert vars(vars(database)["_shared"])["_queues"] == {}
+        Told(database, 1).leave()
+        staying = Told(database, 2)
+        assert 2 in await staying.keys()
+    assert len(queries) == 1
+
+
+async def test_error_is_told_to_all(database: Database) -> None:
+    with recorded() as queries:
+        told = [Told(database, key, FAILING) for key in (1, 2)]
+        for one in told:
+            async with asyncio.timeout(5):
+                await one.is_told.wait()
+    assert ([type(one.error) for one in told], len(queries)) == ([asyncpg.DivisionByZeroError] * 2, 1)
+    assert vars(vars(database)["_shared"])["_queues"] == {}
+
+
+async def test_fault_of_one_who_is_told_is_logged_and_harms_nobody_else(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty, other = Told(database, 1), Told(database, 2)
+    faulty.is_told.set()  # so that it fails when it is told
+    with caplog.at_level(logging.ERROR, "db.sharing"):
+        assert await other.keys() == {1, 2}
+    assert [record.message for record in caplog.records] == ["an answer was not taken"]
+
+
+async def test_batch_of_those_who_are_told_takes_no_more_than_its_share_of_keys(database: Database) -> None:
+    with recorded() as queries:
+        told = [Told(database, key) for key in range(KEYS_MAX + 1)]
+        for one in told:
+            await one.keys()
+    assert sorted(len(query.args[0]) for query in queries) == [1, KEYS_MAX]

@@ -5,16 +5,22 @@ one runs it too, as the same viewer; where data or errors differ the request fai
 runs, so that a difference only counts when it stays.
 """
 
-from asyncio import get_running_loop
+from asyncio import Task, get_running_loop
 from contextvars import Context as Variables
 from typing import Any
 
 import orjson
+from fastapi import FastAPI
 from graphql import ExecutionResult, OperationType
 
 from db.viewer import Viewer
 from graph.context import Services
 from graph.engines import Engines, Execution
+from graph.http.answers import Answer
+from graph.http.endpoint import Call
+from graph.http.lookups import Answered, Lookups
+from graph.http.requests import GraphQLRequest
+from graph.operations import Operation
 from tests.graph.recording import unrecorded
 
 ATTEMPTS_MAX = 5
@@ -80,3 +86,43 @@ def compare_engines(engines: Engines) -> None:
         raise DisagreementError(f"{told(result)} is not {told(expected)}")
 
     vars(engines)["run"] = run_both
+
+
+def compare_lookups(app: FastAPI) -> None:
+    """Make the door of `app` compare what it answers without a task with the answer of the ordinary engine."""
+    lookups: Lookups = vars(app)["direct"].lookups
+    engines: Engines = app.state.operations.engines
+    if not engines.compiled_from:
+        return
+    go_on = lookups.go_on
+    ordinary = engines.ordinary()
+    comparing: set[Task[None]] = set()
+
+    def go_on_with_both(call: Call, operation: Operation, viewer: Viewer, answered: Answered) -> bool:
+        async def compare(answer: Answer) -> None:
+            assert isinstance(call.asked, GraphQLRequest)
+            services, variables = app.state.services, call.asked.variables
+            said, before = orjson.loads(answer.body), services.database.counters.statements
+            with unrecorded():
+                expected = await ordinary.run(operation.execution, dict(variables), services, viewer)
+                found = orjson.loads(orjson.dumps(expected.data))
+                if (said["data"], len(said.get("errors", ()))) != (found, len(expected.errors or ())):
+                    # Others may have written meanwhile: then both engines agree on what there is now.
+                    try:
+                        await engines.run(operation.execution, dict(variables), services, viewer)
+                    except DisagreementError as error:
+                        answer = Answer(500, orjson.dumps({"errors": [{"message": str(error)}]}), answer.media_type)
+            services.database.counters.statements = before
+            answered(answer)
+
+        def told(answer: Answer) -> None:
+            if answer.status != 200:
+                answered(answer)
+                return
+            task = get_running_loop().create_task(compare(answer), context=Variables())
+            comparing.add(task)
+            task.add_done_callback(comparing.discard)
+
+        return go_on(call, operation, viewer, told)
+
+    vars(lookups)["go_on"] = go_on_with_both

@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -17,50 +16,9 @@ from graph.http.endpoint import GraphQLEndpoint
 from tests.graph.callers import Client, SignUp
 from tests.graph.edge import ALIVE, hold_up, is_alive, locked, posted, sent, served, until
 from tests.graph.overheard import overheard
+from tests.graph.raw import answered, asked, detoured, request
 
-# uvicorn acts on it, so that a request which has it takes the long way; it changes nothing else.
-LONG_WAY = "x-forwarded-proto: http\r\n"
 PAGE = "{ users { nodes { id username bio: profile { bio } } } }"
-
-
-def request(body: bytes, *lines: str, version: str = "1.1", content_type: str = "application/json") -> bytes:
-    """Return the bytes of a POST."""
-    head = [
-        f"POST /graphql HTTP/{version}",
-        "host: localhost",
-        f"content-type: {content_type}",
-        f"content-length: {len(body)}",
-        *lines,
-    ]
-    return "\r\n".join([*head, "", ""]).encode() + body
-
-
-def asked(query: str, **rest: object) -> bytes:
-    """Return the body that asks for `query`."""
-    return orjson.dumps({"query": query, **rest})
-
-
-def detoured(raw: bytes) -> bytes:
-    """Return the same request so that it takes the long way."""
-    line, end, rest = raw.partition(b"\r\n")
-    return line + end + LONG_WAY.encode() + rest
-
-
-async def answered(client: Client, raw: bytes) -> tuple[list[str], bytes, bool]:
-    """Send one request; return the lines of the answer's head in order, its body, and whether the connection ended."""
-    async with sent(client, raw) as reader, asyncio.timeout(10):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        length = re.search(r"content-length: (\d+)", head)
-        assert length is not None
-        body = await reader.readexactly(int(length[1]))
-        try:
-            async with asyncio.timeout(0.1):
-                ended = await reader.read(1) == b""
-        except TimeoutError:
-            ended = False
-    known = re.sub(r"(x-request-id: |traceresponse: |date: )[^\r]*", r"\1…", head)
-    body = re.sub(rb"the headers have \d+ bytes", b"the headers have too many bytes", body)
-    return sorted(known.strip().split("\r\n")), body, ended
 
 
 class Ways:

@@ -1,0 +1,64 @@
+"""Look-ups: operations that are one row by its key, for who asks for that row without awaiting it.
+
+Such an operation waits once, and what follows does not wait at all. Whoever can be told of a row when it is there needs
+no coroutine for it, and no task: `Prepared.lookup` says whom to ask for which key, and `Lookup.answer` makes the answer
+of what has come. Errors are left to `Lookup.completed`, which goes the way of every operation from there on.
+"""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import ExecutionResult, GraphQLError
+
+from graph.execution.completion import Completion, completed, of_row
+from graph.execution.declarations import LevelLoader, Loading
+from graph.execution.leaves import Raised
+from graph.execution.plan import FieldPlan, Level
+from graph.execution.running import Reached, Run
+from graph.execution.written import Text
+
+
+async def resolved(run: Run, level: Level, reached: Reached | None = None, text: Text | None = None) -> ExecutionResult:
+    """Return the result of a root `level`; where its only edge has been followed already, `reached` is the outcome."""
+    frame = await run.resolve(level, reached)
+    try:
+        return ExecutionResult(completed(frame, text)[0], None)
+    except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again below, with its path
+        pass
+    completion = Completion()
+    try:
+        data = completion.complete(frame, 0, None)
+    except GraphQLError as error:
+        return ExecutionResult(None, [*completion.errors, error])
+    return ExecutionResult(data, completion.errors or None)
+
+
+@dataclass(slots=True, eq=False)
+class Lookup:
+    """One run of such an operation, which has begun."""
+
+    run: Run
+    level: Level
+    plan: FieldPlan
+    loading: Loading
+
+    @property
+    def loader(self) -> LevelLoader:
+        """Who is to be asked."""
+        return self.loading.loader
+
+    @property
+    def key(self) -> Any:
+        """What for."""
+        return self.loading.key
+
+    def answer(self, row: Any) -> dict[str, Any] | None:
+        """Return the data where `row` is what was found; None where there is none, or an error in it."""
+        return of_row(self.level, self.plan, self.run.root_value, row)
+
+    def completed(self, found: Any) -> Coroutine[Any, Any, ExecutionResult]:
+        """Return the result, with its errors, of what was found: a row, None, or the exception in its place."""
+        if isinstance(found, Exception):
+            return resolved(self.run, self.level, (None, None, Raised(found)))
+        return resolved(self.run, self.level, (self.loading, self.key, found))
