@@ -214,18 +214,18 @@ class SharedReads:
             answer = arrange(await self._fetch(statement, values))
         except Exception as error:
             batch.elapsed_ns = time.perf_counter_ns() - started
-            self._end(kind, queue)
             for one in batch.open:
                 one.set_exception(error)
+            self._end(kind, queue)
             batch.tell(None, error)
             raise
         except BaseException:  # the leader's end, not the statement's
             self._hand_on(kind, queue, batch)
             raise
         batch.elapsed_ns = time.perf_counter_ns() - started
-        self._end(kind, queue)  # first of all: the database is at work again while these are told
         for one in batch.open:
             one.set_result(answer)
+        self._end(kind, queue)  # before these are told, which answers them: the database is at work meanwhile
         batch.tell(answer, None)
         return answer
 
