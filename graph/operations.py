@@ -276,8 +276,12 @@ class Operations:
         """Begin a query that is one row by its key (`Operation.is_lookup`), as `Engines.lookup` says."""
         return self.engines.lookup(operation.execution, variables, services, viewer)
 
+    def introspected_again(self) -> None:
+        """Count an introspection that is answered by what `introspected` has returned, found by `known`."""
+        self.hits += 1
+
     def looked_up(self) -> None:
-        """Count an operation that `lookup` has begun, and that goes on so."""
+        """Count an operation that `lookup` has begun, found by `known`, and that goes on so."""
         self.hits += 1
         self.engines.compiled += 1
 

@@ -22,8 +22,9 @@ from graphql.execution.values import VariableValues
 
 from graph.execution.collecting import Unsupported, condition_variables, fragments_of, refusal
 from graph.execution.completion import of_row
-from graph.execution.lookup import Lookup, resolved
+from graph.execution.lookup import Lookup
 from graph.execution.plan import Level, Plan, Planner
+from graph.execution.results import resolved
 from graph.execution.running import Run
 from graph.execution.variables import Coercion
 from graph.execution.written import Text

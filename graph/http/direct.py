@@ -8,7 +8,7 @@ the connection has sent before, not even the parser is asked (`graph.http.known_
 
 Everything else goes on as ever: other paths and methods, bodies that are still to come, pipelined requests, and those
 with a header that somebody before the endpoint looks at (a proxy's, CORS's, an upgrade). What the endpoint does is the
-same on both ways, for it is the same code. Where that needs no task, none is made (`graph.http.lookups`).
+same on both ways, for it is the same code. Where that needs no task, none is made (`graph.http.taskless`).
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from graph.http.answers import Answer, Reply, header_lines
 from graph.http.endpoint import UNKNOWN_ADDRESS, Call, GraphQLEndpoint
 from graph.http.head import Head
 from graph.http.known_head import KnownHead
-from graph.http.lookups import Lookups
 from graph.http.protocol import BoundedHttpProtocol, stood_still
+from graph.http.taskless import Taskless
 from graph.observing.traces import random_hex
 
 # A connection whose heads differ each time, a proxy's for instance, is not looked at for ever.
@@ -45,7 +45,7 @@ class DirectDoor:
 
     def __init__(self, endpoint: GraphQLEndpoint, path: str, detours: Iterable[bytes] = ()) -> None:
         self.endpoint = endpoint
-        self.lookups = Lookups(endpoint)
+        self.taskless = Taskless(endpoint)
         self.target = path.encode()
         self.detours = SERVER_HEADERS.union(detours)
         self._common: list[tuple[bytes, bytes]] = []
@@ -255,7 +255,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         address = client[0] if client else UNKNOWN_ADDRESS
         call = Call("POST", head, exchange.receive, random_hex(16), address, b"", body)
         otherwise = partial(self._run, exchange, door, call)
-        if not door.lookups.begin(call, partial(exchange.finish, door, self, call), otherwise):
+        if not door.taskless.begin(call, partial(exchange.finish, door, self, call), otherwise):
             otherwise()
 
     def _run(self, exchange: Exchange, door: DirectDoor, call: Call) -> None:

@@ -18,8 +18,8 @@ from graph.context import Services
 from graph.engines import Engines, Execution
 from graph.http.answers import Answer
 from graph.http.endpoint import Call
-from graph.http.lookups import Answered, Lookups
 from graph.http.requests import GraphQLRequest
+from graph.http.taskless import Answered, Taskless
 from graph.operations import Operation
 from tests.graph.recording import unrecorded
 
@@ -88,13 +88,13 @@ def compare_engines(engines: Engines) -> None:
     vars(engines)["run"] = run_both
 
 
-def compare_lookups(app: FastAPI) -> None:
+def compare_taskless(app: FastAPI) -> None:
     """Make the door of `app` compare what it answers without a task with the answer of the ordinary engine."""
-    lookups: Lookups = vars(app)["direct"].lookups
+    taskless: Taskless = vars(app)["direct"].taskless
     engines: Engines = app.state.operations.engines
     if not engines.compiled_from:
         return
-    go_on = lookups.go_on
+    go_on = taskless.go_on
     ordinary = engines.ordinary()
     comparing: set[Task[None]] = set()
 
@@ -125,4 +125,4 @@ def compare_lookups(app: FastAPI) -> None:
 
         return go_on(call, operation, viewer, told)
 
-    vars(lookups)["go_on"] = go_on_with_both
+    vars(taskless)["go_on"] = go_on_with_both

@@ -17,7 +17,7 @@ from db.settings import Settings
 from graph.app import create_app
 from graph.context import Services
 from graph.http.direct import DirectHttpProtocol
-from tests.graph.both_engines import compare_engines, compare_lookups
+from tests.graph.both_engines import compare_engines, compare_taskless
 
 PASSWORD = "correct horse battery"
 
@@ -33,7 +33,7 @@ class _Server(uvicorn.Server):
 async def serving(app: FastAPI) -> AsyncIterator[str]:
     """Serve `app` on a free port of the loopback interface, and give its address. Its engines are compared."""
     compare_engines(app.state.operations.engines)
-    compare_lookups(app)
+    compare_taskless(app)
     # Named TCP outright, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms for an acknowledgement.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))

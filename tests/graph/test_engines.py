@@ -1,7 +1,6 @@
 """Which engine runs an operation, what it leaves behind, and what operations share that run at once."""
 
 import asyncio
-import gc
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from db.pages import Page
 from graph.loaders import PageLoader
 from graph.operations import Operations
 from tests.graph.callers import Client, Person, SignUp
+from tests.graph.garbage import left_behind
 from tests.graph.recording import recorded
 
 POSTS = "{ posts(first: 5) { totalCount nodes { id title author { username posts(first: 2) { nodes { id } } } } } }"
@@ -55,17 +55,8 @@ async def test_an_operation_leaves_no_rows_to_the_cycle_collector(
     engines = operations_of(app).engines
     vars(engines).pop("run")  # the comparison with the ordinary engine, which leaves what it leaves
     await client.data(text, **variables)
-    gc.collect()
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
+    with left_behind() as left:
         await client.data(text, **variables)
-        gc.collect()
-        left = {type(one).__name__ for one in gc.garbage}
-    finally:
-        gc.set_debug(0)
-        gc.enable()
-        gc.garbage.clear()
     assert left.isdisjoint({"Record", "Frame", "Loaders", "Context", "Connection"})
 
 

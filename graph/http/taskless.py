@@ -43,7 +43,7 @@ Otherwise = Callable[[], None]
 """Has the request answered in the ordinary way; it raises nothing."""
 
 
-class Lookups:
+class Taskless:
     """Answers those requests to an endpoint that are such queries."""
 
     def __init__(self, endpoint: GraphQLEndpoint) -> None:
@@ -121,7 +121,7 @@ class Lookups:
         known = endpoint.operations.introspected(operation)
         if known is None or not self._is_let_in(call, price, viewer):
             return False
-        endpoint.operations.hits += 1
+        endpoint.operations.introspected_again()
         seen = endpoint.observed(call, operation, price, viewer)
         answer = endpoint.written(call, asked, price, seen, {"data": orjson.Fragment(known)}, media_type)
         self.gate.leave()
@@ -141,37 +141,39 @@ class Lookups:
 class _Session:
     """A request with an access token while it waits for its session."""
 
-    __slots__ = ("_answered", "_call", "_lookups", "_operation", "_otherwise", "_pointed")
+    __slots__ = ("_answered", "_call", "_context", "_operation", "_otherwise", "_pointed", "_taskless")
 
     def __init__(
         self,
-        lookups: Lookups,
+        taskless: Taskless,
         call: Call,
         operation: Operation,
         pointed: tuple[int, int],
         answered: Answered,
         otherwise: Otherwise,
     ) -> None:
-        self._lookups = lookups
+        self._taskless = taskless
         self._call = call
         self._operation = operation
         self._pointed = pointed
         self._answered = answered
         self._otherwise = otherwise
+        # What it is told in is anybody's context; the ordinary way is begun in the request's own.
+        self._context = contextvars.copy_context()
 
     def told(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
         """Go on as whom the session stands for."""
-        self._lookups.gate.leave()
+        self._taskless.gate.leave()
         begun = False
         try:
             user_id, session_id = self._pointed
             viewer = viewer_among(answer, session_id, user_id) if error is None else None
             if viewer is not None:
-                begun = self._lookups.go_on(self._call, self._operation, viewer, self._answered)
+                begun = self._taskless.go_on(self._call, self._operation, viewer, self._answered)
         except Exception:  # likewise
             logger.exception("a query was not begun")
         if not begun:
-            self._otherwise()
+            self._context.run(self._otherwise)
 
 
 class _Pending(Deadline):

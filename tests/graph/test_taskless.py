@@ -1,7 +1,6 @@
 """Queries that no task runs: whatever happens, they are answered as on the ordinary way."""
 
 import asyncio
-import gc
 from typing import Any
 
 import orjson
@@ -9,9 +8,10 @@ import pytest
 
 from db.lanes import Driver
 from db.settings import Settings
-from graph.http.lookups import Lookups
+from graph.http.taskless import Taskless
 from tests.graph.callers import Client, Person, SignUp
 from tests.graph.edge import locked, sent, served, until, waiting
+from tests.graph.garbage import left_behind
 from tests.graph.overheard import overheard
 from tests.graph.raw import answered, asked, detoured, request
 from tests.graph.recording import recorded
@@ -26,13 +26,13 @@ PUBLISH = "mutation ($id: ID!) { updatePost(input: {id: $id, published: true}) {
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Give a list that says of each request whether it was begun without a task."""
     ways: list[bool] = []
-    begin = Lookups.begin
+    begin = Taskless.begin
 
     def noted(*arguments: Any) -> bool:
         ways.append(begin(*arguments))
         return ways[-1]
 
-    monkeypatch.setattr(Lookups, "begin", noted)
+    monkeypatch.setattr(Taskless, "begin", noted)
     return ways
 
 
@@ -341,18 +341,9 @@ async def test_nothing_is_left_to_the_cycle_collector(client: Client, ida: Perso
     for _ in range(3):
         await client.data(POST, id=post)
         await client.data(POST, by=ida, id=post)
-    gc.collect()
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
+    with left_behind() as left:
         for _ in range(5):
             await client.data(POST, id=post)
             await client.data(POST, by=ida, id=post)
-        gc.collect()
-        left = {type(one).__name__ for one in gc.garbage}
-    finally:
-        gc.set_debug(0)
-        gc.enable()
-        gc.garbage.clear()
     assert begun[-10:] == [True] * 10
     assert left.isdisjoint({"Record", "_Pending", "_Session", "Lookup", "Run", "Loaders", "Context", "Call", "_Batch"})
