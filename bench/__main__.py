@@ -58,7 +58,7 @@ def main() -> None:
         for name in given.cases:
             _measure(bench, CASES[name], servers)
         asyncio.run(demand_right_balances(place))
-    report.to_terminal(results, Console())
+    report.to_terminal(results, report.terminal())
     if given.write:
         given.write.mkdir(parents=True, exist_ok=True)
         (given.write / "results.md").write_text(report.markdown(results), encoding="utf-8")

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from bench import load
 from bench.cases import CASES, Asked, Case, bodies
+from bench.report import terminal
 from bench.servers import PEERS, Server, ask, started
 from bench.stock import NOBODY, Place, Size, Stock, drawn_from, stocked
 
@@ -43,7 +43,7 @@ _PAGE_TEXT = (
     "{ posts(first: $first, after: $after) { nodes { id title } pageInfo { endCursor } } }"
 )
 
-console = Console()
+console = terminal()
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,6 @@ from bench.load import Round, load_generator
 from bench.servers import NODE, PEERS_DIR, Peer
 from bench.stock import OPTIONS, Place, Size
 
-RATIO_CASES = (
-    "users_posts",
-    "post_author",
-    "posts_authors",
-    "three_levels",
-    "users_posts_each",
-    "posts_authors_each",
-)
-RATIO_CONNECTIONS = (8, 64)
 WIDTH = 160
 HEADINGS = (
     "",
@@ -172,12 +163,15 @@ def _times(ratios: Sequence[float]) -> str:
     return f"{statistics.median(ratios):.2f} x ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
-def ratio_rows(results: Results) -> tuple[list[str], list[Sequence[str]]]:
+def ratio_rows(results: Results) -> tuple[list[str], list[tuple[str, ...]]]:
     """Return headings and rows of the table that counts: Folio's rate over each peer's."""
-    sections = [(case, n) for case, n in results.sections() if case in RATIO_CASES and n in RATIO_CONNECTIONS]
     others = [peer for peer in results.peers if peer.name != "folio"]
-    headings = ["Folio's rate over that of", *(f"{case} x{connections}" for case, connections in sections)]
-    return headings, [(peer.title, *(_times(results.ratios(*one, peer.name)) for one in sections)) for peer in others]
+    headings = ["Folio's rate over that of", *(peer.title for peer in others)]
+    rows = [
+        (f"{case} x{connections}", *(_times(results.ratios(case, connections, peer.name)) for peer in others))
+        for case, connections in results.sections()
+    ]
+    return headings, rows
 
 
 def section_title(case: str, connections: int) -> str:
@@ -185,14 +179,20 @@ def section_title(case: str, connections: int) -> str:
     return f"{CASES[case].title}, {connections} connection{'s' if connections > 1 else ''}"
 
 
-def to_terminal(results: Results, console: Console) -> None:
-    """Print all tables, wide ones where nobody's terminal says how wide it is."""
+def terminal() -> Console:
+    """Return where tables are printed, wide where no terminal says how wide it is."""
+    console = Console()
     if not console.is_terminal:
         console.width = WIDTH
+    return console
+
+
+def to_terminal(results: Results, console: Console) -> None:
+    """Print all tables."""
     for case, connections in results.sections():
         _print(console, section_title(case, connections), HEADINGS, rows_of(results, case, connections))
     headings, rows = ratio_rows(results)
-    if len(headings) > 1 and rows:
+    if len(headings) > 1:
         _print(console, "ratios", headings, rows)
 
 

@@ -1,5 +1,7 @@
 import xml.etree.ElementTree as ET
 
+import pytest
+
 from bench import drawing, report
 from bench.load import Round
 from bench.report import Results
@@ -41,10 +43,13 @@ def test_a_table_has_medians_and_the_least_and_the_most() -> None:
     ]
 
 
-def test_the_table_of_ratios_compares_the_first_cases_at_8_and_64_connections() -> None:
-    assert report.ratio_rows(_results()) == (
-        ["Folio's rate over that of", "post_author x8"],
-        [("Strawberry", ""), ("hand-written limit", "0.75 x (0.50-1.00)")],
+def test_the_table_of_ratios_has_a_line_for_all_that_was_measured_and_a_column_for_each_peer() -> None:
+    results = _results()
+    results.add("transfer_2", 1, "folio", _round(300))
+    results.add("transfer_2", 1, "limit", _round(400))
+    assert report.ratio_rows(results) == (
+        ["Folio's rate over that of", "Strawberry", "hand-written limit"],
+        [("post_author x8", "", "0.75 x (0.50-1.00)"), ("transfer_2 x1", "", "0.75 x (0.75-0.75)")],
     )
 
 
@@ -55,6 +60,11 @@ def test_the_markdown_has_every_table() -> None:
         "## Ratios",
         "## one post with its author, 8 connections",
     ]
+
+
+def test_what_is_printed_for_no_terminal_has_the_whole_of_each_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    report.to_terminal(_results(), report.terminal())
+    assert "0.75 x (0.50-1.00)" in capsys.readouterr().out
 
 
 def test_the_plot_has_a_bar_for_each_peer_that_took_part() -> None:
