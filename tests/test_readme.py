@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import httpx
 import orjson
 from typer.main import get_group
 
@@ -12,7 +11,7 @@ from db.settings import PREFIX, Settings
 from graph.app import create_app
 from graph.cli.app import app as command_line
 from graph.cli.demo import DEMO_PASSWORD, DEMO_PLAN, DEMO_USERNAME
-from tests.graph.callers import Client, Person, serving
+from tests.graph.callers import Client, Person, http_client, serving
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 STEP = re.compile(r"```graphql\n(.*?)```\s+```json\n(.*?)```", re.DOTALL)
@@ -20,7 +19,7 @@ STEP = re.compile(r"```graphql\n(.*?)```\s+```json\n(.*?)```", re.DOTALL)
 
 async def test_tour_answers_as_printed(settings: Settings) -> None:
     app = create_app(settings)
-    async with serving(app) as address, httpx.AsyncClient(base_url=address) as http:
+    async with serving(app) as address, http_client(address) as http:
         client = Client(http, app.state.services)
         hashed = await client.services.passwords.hash(DEMO_PASSWORD)
         await seed(client.database, DEMO_PLAN, hashed, lambda *_: None)

@@ -102,9 +102,19 @@ class Client:
 SignUp = Callable[..., Awaitable[Person]]
 
 
+def http_client(address: str | httpx.URL, *, connections: int = 100, timeout: float = 30) -> httpx.AsyncClient:
+    """Return an HTTP client of a server, which keeps its connections for as long as the server does.
+
+    After five seconds without use, httpx's pool closes a connection by itself, even one that it has just given to a
+    request: that is what comes of a machine that stands still for so long while requests are under way.
+    """
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=None)
+    return httpx.AsyncClient(base_url=address, limits=limits, timeout=timeout)
+
+
 @asynccontextmanager
 async def serving_with(settings: Settings, **changes: object) -> AsyncIterator[httpx.AsyncClient]:
     """Serve the application with some settings changed, and give an HTTP client of it."""
     app = create_app(settings.model_copy(update=changes))
-    async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as http:
+    async with serving(app) as address, http_client(address) as http:
         yield http

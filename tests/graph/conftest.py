@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 from fastapi import FastAPI
 
@@ -14,7 +13,7 @@ from db.viewer import Viewer
 from graph.app import create_app
 from tests.db.backends import connected_superuser
 from tests.graph.bank import Bank
-from tests.graph.callers import PASSWORD, Client, Person, SignUp, serving
+from tests.graph.callers import PASSWORD, Client, Person, SignUp, http_client, serving
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ async def app(settings: Settings) -> FastAPI:
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[Client]:
     """An anonymous caller of the served application."""
-    async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as http:
+    async with serving(app) as address, http_client(address) as http:
         yield Client(http, app.state.services)
 
 

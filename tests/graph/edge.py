@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import orjson
 
 from db.lanes import Driver
 from db.settings import Settings
 from graph.app import create_app
 from tests.db.backends import POLL_S, POLLS_MAX, connected_superuser
-from tests.graph.callers import Client, Person, serving
+from tests.graph.callers import Client, Person, http_client, serving
 
 ALIVE = {"data": {"__typename": "Query"}}
 
@@ -22,7 +21,7 @@ ALIVE = {"data": {"__typename": "Query"}}
 async def served(settings: Settings, **changes: Any) -> AsyncIterator[Client]:
     """Serve the application with some settings changed, and give an anonymous caller of it."""
     app = create_app(settings.model_copy(update=changes))
-    async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as http:
+    async with serving(app) as address, http_client(address) as http:
         yield Client(http, app.state.services)
 
 

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 from graphql import GraphQLError
 from sqlalchemy import text
@@ -26,7 +25,7 @@ from graph.app import create_app
 from graph.errors import presented
 from tests.conftest import superuser_execute
 from tests.db.backends import connected_superuser, terminate_all, waiting_backend
-from tests.graph.callers import PASSWORD, Client, SignUp, serving
+from tests.graph.callers import PASSWORD, Client, SignUp, http_client, serving
 
 CREATE_USER = """mutation($username: String!) {
     createUser(input: {email: "private@example.com", username: $username, password: "correct horse battery"}) {
@@ -45,7 +44,7 @@ POSTS = "{ posts(first: 1) { nodes { id } } }"
 async def served(settings: Settings, **changes: object) -> AsyncIterator[Client]:
     """Serve the application with other settings."""
     app = create_app(settings.model_copy(update=changes))
-    async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as http:
+    async with serving(app) as address, http_client(address) as http:
         yield Client(http, app.state.services)
 
 

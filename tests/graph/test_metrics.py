@@ -6,7 +6,6 @@ import re
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -14,7 +13,7 @@ from db.settings import Settings
 from graph.app import create_app
 from graph.observing.looplag import loop_lag_watched
 from tests.conftest import SECRET_KEY
-from tests.graph.callers import Client, SignUp, serving
+from tests.graph.callers import Client, SignUp, http_client, serving
 
 FEED = "query Feed { posts(first: 10) { nodes { author { username profile { bio } } } } }"
 CREATE_POST = 'mutation Write { createPost(input: {title: "T", content: "C", published: true}) { post { id } } }'
@@ -81,7 +80,7 @@ async def test_operations_add_what_they_are(client: Client, sign_up: SignUp) -> 
 async def test_failed_field_and_refused_budget_are_told_apart(settings: Settings) -> None:
     chosen = settings.model_copy(update={"cost_per_minute_max": 40})
     app = create_app(chosen)
-    async with serving(app) as address, httpx.AsyncClient(base_url=address) as http:
+    async with serving(app) as address, http_client(address) as http:
         client = Client(http, app.state.services)
         await client.run('{ node(id: "nonsense") { id } }')
         for _ in range(2):
@@ -179,6 +178,6 @@ async def test_metrics_are_off_in_production_unless_asked_for(
         }
     )
     app = create_app(settings)
-    async with serving(app) as address, httpx.AsyncClient(base_url=address) as http:
+    async with serving(app) as address, http_client(address) as http:
         assert (await http.get("/metrics")).status_code == status
         assert (await http.post("/graphql", json={"query": "{ __typename }"})).status_code == 200

@@ -4,13 +4,12 @@ import asyncio
 import itertools
 from decimal import Decimal
 
-import httpx
 import pytest
 
 from db.settings import Settings
 from graph.app import create_app
 from tests.graph.bank import Bank
-from tests.graph.callers import Client, SignUp, serving
+from tests.graph.callers import Client, SignUp, http_client, serving
 from tests.graph.recording import recorded
 
 # The one balance is read two statements before the other.
@@ -40,7 +39,7 @@ async def test_sum_of_balances_is_constant_while_transfers_run(
         raise AssertionError("counting ends")
 
     app = create_app(settings.model_copy(update={"engine": engine}))
-    async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as http:
+    async with serving(app) as address, http_client(address) as http:
         # Two runs of one query differ here by right: each engine reads alone.
         vars(app.state.operations.engines).pop("run", None)
         reader = Client(http, app.state.services)

@@ -3,11 +3,10 @@
 import asyncio
 import itertools
 
-import httpx
 import pytest
 
 from db.lanes import Driver
-from tests.graph.callers import Client, Person, SignUp
+from tests.graph.callers import Client, Person, SignUp, http_client
 from tests.graph.stage import dump
 
 CREATE_POSTS = """
@@ -37,8 +36,7 @@ async def ada(client: Client, sign_up: SignUp) -> Person:
 async def test_simultaneous_views_are_all_counted_and_nothing_else_changes(client: Client, ada: Person) -> None:
     before = (await client.data(POST, id="post_1"))["post"]
     payload = {"query": RECORD_VIEW, "variables": {"id": "post_1"}}
-    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    async with httpx.AsyncClient(base_url=client.http.base_url, limits=limits, timeout=60) as crowd:
+    async with http_client(client.http.base_url, connections=CONNECTIONS, timeout=60) as crowd:
         crowd.headers["authorization"] = f"Bearer {ada.token}"
 
         async def views() -> list[int]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-import httpx
 import jwt
 import pytest
 from argon2.low_level import hash_secret, verify_secret
@@ -19,7 +18,7 @@ from db.settings import Settings
 from graph.app import create_app
 from tests.conftest import SECRET_KEY
 from tests.db.backends import connected_superuser, waiting_backend
-from tests.graph.callers import PASSWORD, Client, Person, SignUp, serving
+from tests.graph.callers import PASSWORD, Client, Person, SignUp, http_client, serving
 from tests.graph.recording import recorded
 from tests.graph.stage import dump
 
@@ -340,7 +339,7 @@ async def test_event_loop_goes_on_while_a_password_is_hashed(settings: Settings)
     # Hashing as in production, but for many times as long as everything else of a sign-in takes.
     slow = settings.model_copy(update={"password_hash_memory_kib": 19_456, "password_hash_iterations": 30})
     app = create_app(slow)
-    async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as http:
+    async with serving(app) as address, http_client(address) as http:
         client = Client(http, app.state.services)
         signing_in = asyncio.create_task(sign_in(client, "nobody"))
         answered = 0

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -15,7 +14,7 @@ from db.lanes import Driver
 from db.settings import Settings, SettingsError, load_settings
 from graph.app import create_app
 from graph.observing.tracing import Tracing
-from tests.graph.callers import PASSWORD, Client, serving
+from tests.graph.callers import PASSWORD, Client, http_client, serving
 
 TRACE_ID, PARENT_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FEED = "query Feed { posts(first: 10) { nodes { author { username profile { bio } } } } }"
@@ -46,7 +45,7 @@ async def traced(settings: Settings) -> AsyncIterator[Traced]:
     app = create_app(settings)
     exporter = InMemorySpanExporter()
     app.state.observer.tracing = Tracing(SimpleSpanProcessor(exporter))
-    async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as http:
+    async with serving(app) as address, http_client(address) as http:
         client = Traced(http, app.state.services)
         client.exporter = exporter
         yield client
@@ -175,7 +174,7 @@ def test_endpoint_that_is_no_address_stops_the_start(endpoint: str, monkeypatch:
 
 async def test_dead_collector_holds_nobody_up(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"otlp_endpoint": "http://127.0.0.1:9"}))
-    async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=5) as http:
+    async with serving(app) as address, http_client(address, timeout=5) as http:
         answers = [(await http.post("/graphql", json={"query": "{ __typename }"})).json() for _ in range(20)]
     assert answers == [{"data": {"__typename": "Query"}}] * 20
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -11,7 +10,7 @@ from db.lanes import Driver
 from db.settings import Settings
 from graph.app import create_app
 from graph.observing.tracing import Tracing
-from tests.graph.callers import PASSWORD, Client, serving
+from tests.graph.callers import PASSWORD, Client, http_client, serving
 
 BUDGET = 120  # for one who joins, or five lists of users
 USERS = "query Users { users(first: 20) { nodes { username } } }"  # costs 21
@@ -52,7 +51,7 @@ def recorder() -> Recorder:
 async def traced(settings: Settings, recorder: Recorder) -> AsyncIterator[Client]:
     app = create_app(settings.model_copy(update={"cost_per_minute_max": BUDGET}))
     app.state.observer.tracing = Tracing(recorder)
-    async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as http:
+    async with serving(app) as address, http_client(address) as http:
         yield Client(http, app.state.services)
 
 
