@@ -7,8 +7,7 @@ import asyncio
 import gc
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
@@ -21,11 +20,11 @@ from db.engine import Database
 from db.lanes import Driver
 from db.settings import Settings
 from db.statements import Statement
-from graph.app import create_app
 from graph.errors import presented
 from tests.conftest import superuser_execute
 from tests.db.backends import connected_superuser, terminate_all, waiting_backend
-from tests.graph.callers import PASSWORD, Client, SignUp, http_client, serving
+from tests.graph.callers import PASSWORD, Client, SignUp
+from tests.graph.edge import served
 
 CREATE_USER = """mutation($username: String!) {
     createUser(input: {email: "private@example.com", username: $username, password: "correct horse battery"}) {
@@ -38,14 +37,6 @@ UPDATE_USER = """mutation($id: ID!) {
 OPEN_ACCOUNT = 'mutation { openAccount(input: {currencyCode: "EUR"}) { account { id } userErrors { code } } }'
 USER = "query($name: String!) { userByUsername(username: $name) { username } }"
 POSTS = "{ posts(first: 1) { nodes { id } } }"
-
-
-@asynccontextmanager
-async def served(settings: Settings, **changes: object) -> AsyncIterator[Client]:
-    """Serve the application with other settings."""
-    app = create_app(settings.model_copy(update=changes))
-    async with serving(app) as address, http_client(address) as http:
-        yield Client(http, app.state.services)
 
 
 @pytest.fixture

@@ -7,7 +7,10 @@ import orjson
 import pytest
 
 from db.lanes import Driver
+from db.sessions import live_sessions
 from db.settings import Settings
+from db.tally import Tally, tally
+from graph.http.endpoint import GraphQLEndpoint
 from graph.http.taskless import Taskless
 from tests.graph.callers import Client, Person, SignUp
 from tests.graph.edge import locked, sent, served, until, waiting
@@ -334,6 +337,42 @@ async def test_fault_before_anything_has_happened_leaves_the_request_to_the_ordi
             assert await client.data(POST, by=by, id=post) == expected
         monkeypatch.undo()
         assert log.text.count("a query was not begun") == 1
+
+
+async def test_request_that_goes_the_ordinary_way_is_no_part_of_the_work_of_who_led_its_session(
+    client: Client, ida: Person, database_url: str, begun: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = await written(client, ida, "One")
+    await client.data(POST, by=ida, id=post)
+    await client.data("mutation { signOut { __typename } }", by=ida)
+    found: list[Tally | None] = []
+    answered = GraphQLEndpoint.answered
+
+    async def noted(*arguments: Any) -> Any:
+        found.append(tally.get())
+        return await answered(*arguments)
+
+    async def led() -> None:
+        tally.set(Tally())
+        await live_sessions(client.database, 999)
+
+    monkeypatch.setattr(GraphQLEndpoint, "answered", noted)
+    monkeypatch.setattr("db.sharing.HELD_BACK_MAX_S", 60)
+    before = len(begun)
+    async with asyncio.TaskGroup() as group:
+        async with locked(database_url, "sessions"):
+            group.create_task(led())  # under way, so that the next statement waits for it
+            await asyncio.sleep(0.05)
+            group.create_task(led())  # leads the next one
+            await asyncio.sleep(0)
+            request = group.create_task(client.post(POST, by=ida, id=post))
+
+            async def has_joined() -> bool:
+                return len(begun) > before
+
+            await until(has_joined, "the look-up")
+        refused = await request
+    assert (refused.status_code, begun[before:], found) == (401, [True], [None])
 
 
 async def test_nothing_is_left_to_the_cycle_collector(client: Client, ida: Person, begun: list[bool]) -> None:
