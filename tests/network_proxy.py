@@ -1,0 +1,282 @@
+"""A TCP proxy that stands between a client and a server, and breaks the network between them.
+
+The mode can be switched at any time, and holds for open connections and for new ones. The proxy owns a task for each
+connection; all of them have ended, and every connection is closed, when the block of `proxied` ends.
+"""
+
+import asyncio
+import contextlib
+import enum
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+_CHUNK_BYTES = 65_536
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: the kernel sends RST instead of FIN
+
+
+class Mode(enum.Enum):
+    """What the proxy does with what arrives."""
+
+    PASS = "pass"
+    DELAY = "delay"
+    HOLD = "hold"
+    BLACK_HOLE = "black hole"
+    REFUSE = "refuse"
+
+
+@dataclass
+class Counts:
+    """What has happened at a proxy so far: numbers of connections, and bytes forwarded in each direction."""
+
+    accepted: int = 0
+    refused: int = 0
+    cut: int = 0
+    bytes_to_server: int = 0
+    bytes_to_client: int = 0
+
+
+@dataclass(eq=False)
+class _Connection:
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter | None = None
+    # A black hole has swallowed bytes of it. What comes after them makes no sense to either end, and is swallowed too.
+    is_lost: bool = False
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    def reset(self) -> None:
+        """Close both sides by RST."""
+        for writer in (self.client, self.server):
+            if writer is not None:
+                with contextlib.suppress(OSError):
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+                writer.transport.abort()
+
+
+class Proxy:
+    """A proxy of one server; `proxied` makes one.
+
+    Attributes:
+        port: The port on 127.0.0.1 where it listens.
+        counts: What has happened so far.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        """Forward to `host` and `port`, once `start` was called."""
+        self.port = 0
+        self.counts = Counts()
+        self._target = (host, port)
+        self._mode = Mode.PASS
+        self._delay_s = 0.0
+        self._bytes_until_cut: int | None = None
+        self._flows = asyncio.Event()  # not set while nothing gets through: neither bytes nor the end of a connection
+        self._flows.set()
+        self._connections: set[_Connection] = set()
+        self._listener: asyncio.Server | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """The mode that is in force."""
+        return self._mode
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections of clients are open."""
+        return len(self._connections)
+
+    def url(self, database_url: str) -> str:
+        """Return the URL of the same database and role, through this proxy. It speaks no TLS."""
+        parts = urlsplit(database_url)
+        option = "ssl" if "+asyncpg" in parts.scheme else "sslmode"
+        user = parts.netloc.rpartition("@")[0]
+        return f"{parts.scheme}://{user}@127.0.0.1:{self.port}{parts.path}?{option}=disable"
+
+    # ------------------------------------------------------------ modes
+
+    def pass_on(self) -> None:
+        """Forward everything at once. What was held goes on; what a black hole has swallowed is lost."""
+        self._switch(Mode.PASS)
+
+    def delay(self, seconds: float) -> None:
+        """Forward every chunk of bytes after so many seconds, in both directions."""
+        self._delay_s = seconds
+        self._switch(Mode.DELAY)
+
+    def hold(self) -> None:
+        """Forward nothing, and keep it: it goes on after the mode is switched, as over a network that comes back."""
+        self._switch(Mode.HOLD)
+
+    def black_hole(self) -> None:
+        """Accept connections and bytes, and swallow them: nothing goes on in either direction, neither FIN nor RST.
+
+        A connection that has lost bytes stays dark in other modes too, until one of its ends closes it.
+        """
+        self._switch(Mode.BLACK_HOLE)
+
+    def refuse(self) -> None:
+        """Close new connections when they are accepted; open ones go on."""
+        self._switch(Mode.REFUSE)
+
+    def cut_after(self, to_client: int) -> None:
+        """Cut one connection by RST when so many more bytes have gone to clients, of all connections together.
+
+        With 0 bytes it is the connection on which the server says the next word, and its client hears nothing of it.
+        The mode does not change.
+        """
+        self._bytes_until_cut = to_client
+
+    async def cut(self) -> None:
+        """Abort all open connections by RST, on both sides, and come back when they are gone."""
+        victims = list(self._connections)
+        self.counts.cut += len(victims)
+        await self._reset(victims)
+
+    def _switch(self, mode: Mode) -> None:
+        self._mode = mode
+        if mode in {Mode.HOLD, Mode.BLACK_HOLE}:
+            self._flows.clear()
+        else:
+            self._flows.set()
+
+    # ------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Listen on a free port."""
+        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening, and reset what is open."""
+        assert self._listener is not None
+        self._listener.close()
+        await self._reset(list(self._connections))
+        await self._listener.wait_closed()
+
+    async def _reset(self, victims: list[_Connection]) -> None:
+        tasks = [one.task for one in victims if one.task is not None]
+        for one in victims:
+            one.reset()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.counts.accepted += 1
+        connection = _Connection(writer)
+        if self._mode is Mode.REFUSE:
+            self.counts.refused += 1
+            connection.reset()
+            return
+        self._connections.add(connection)
+        connection.task = asyncio.create_task(self._serve(connection, reader))
+
+    async def _serve(self, connection: _Connection, from_client: asyncio.StreamReader) -> None:
+        try:
+            if self._mode is Mode.BLACK_HOLE:
+                await self._swallow_all(from_client)
+                return
+            await self._flows.wait()
+            from_server, connection.server = await self._dial()
+            pumps = [
+                asyncio.create_task(self._pump(connection, from_client, connection.server, to_client=False)),
+                asyncio.create_task(self._pump(connection, from_server, connection.client, to_client=True)),
+            ]
+            try:
+                # The end of either is the end of both: neither PostgreSQL nor HTTP here has half-closed connections.
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)
+        except OSError:
+            connection.reset()  # the server is not there
+        finally:
+            self._connections.discard(connection)
+            for writer in (connection.client, connection.server):
+                if writer is not None:
+                    writer.close()
+
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = self._target
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host, port)
+
+    async def _swallow_all(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(OSError):
+            while await reader.read(_CHUNK_BYTES):
+                pass
+
+    # ------------------------------------------------------------ bytes
+
+    async def _pump(
+        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK_BYTES):
+                if not await self._forward(connection, writer, data, to_client=to_client):
+                    return
+        await self._flows.wait()
+
+    async def _forward(
+        self, connection: _Connection, writer: asyncio.StreamWriter, data: bytes, *, to_client: bool
+    ) -> bool:
+        """Do with `data` what the mode says; say whether the connection goes on."""
+        if self._mode is Mode.DELAY:
+            await asyncio.sleep(self._delay_s)
+        if self._mode is Mode.HOLD:
+            await self._flows.wait()
+        if self._mode is Mode.BLACK_HOLE:
+            connection.is_lost = True
+        if connection.is_lost:
+            return True
+        is_cut = to_client and self._bytes_until_cut is not None and len(data) >= self._bytes_until_cut
+        if is_cut:
+            data = data[: self._bytes_until_cut]
+            self._bytes_until_cut = None
+            self.counts.cut += 1
+        elif to_client and self._bytes_until_cut is not None:
+            self._bytes_until_cut -= len(data)
+        writer.write(data)
+        self._count(len(data), to_client=to_client)
+        if is_cut:
+            connection.reset()
+            return False
+        await writer.drain()
+        return True
+
+    def _count(self, amount: int, *, to_client: bool) -> None:
+        if to_client:
+            self.counts.bytes_to_client += amount
+        else:
+            self.counts.bytes_to_server += amount
+
+
+@asynccontextmanager
+async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
+    """Proxy a server for as long as the block runs.
+
+    Args:
+        host: Its address; or the directory of its Unix socket, as PostgreSQL's clients take it.
+        port: Its port.
+    """
+    proxy = Proxy(host, port)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.close()
+
+
+@asynccontextmanager
+async def proxied_database(database_url: str) -> AsyncIterator[Proxy]:
+    """Proxy the PostgreSQL server of `database_url`; `url` of the proxy is the way through it."""
+    parts = urlsplit(database_url)
+    options = parse_qs(parts.query)
+    host = options["host"][0] if "host" in options else parts.hostname or "127.0.0.1"
+    port = int(options["port"][0]) if "port" in options else parts.port or 5432
+    async with proxied(host, port) as proxy:
+        yield proxy
