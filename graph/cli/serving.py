@@ -1,6 +1,5 @@
 """`folio serve` and `folio dev`: the application under uvicorn, and everything around it for a developer."""
 
-import gc
 import signal
 import socket
 import sys
@@ -10,19 +9,19 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 import uvloop
-from fastapi import FastAPI
+from uvicorn.config import STARTUP_FAILURE
 
-from db.engine import Database
+from db.connections.database import Database
 from db.settings import Settings, load_settings
-from graph.app import GRAPHQL_PATH, create_app
+from graph.app import GRAPHQL_PATH
 from graph.cli.demo import DEMO_PASSWORD, DEMO_USERNAME, prepare_demo
 from graph.cli.schema_history import upgrade_to
+from graph.cli.supervisor import Supervisor
 from graph.cli.terminal import CommandError, configured, demand_migrated, err, opened, refusals
-from graph.http.direct import DirectHttpProtocol
+from graph.cli.worker import served_app, worker_app
 from graph.observing.logs import log_config
 
 DRAIN_S = 30
-GC_THRESHOLDS = (70_000, 10, 10)
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 lets the system choose one.")]
@@ -47,8 +46,13 @@ def serve(
         _warn_unless_migrated(completed_settings)
         with ExitStack() as stack:
             _exit_on_sigterm(stack)
-            factory = f"{__name__}:{served_app.__name__}"
-            uvicorn.run(factory, factory=True, workers=workers, host=host, port=port, **_options(settings))
+            # By name, so that a worker answers its supervisor before it imports what it serves.
+            factory = f"{worker_app.__module__}:{worker_app.__name__}"
+            config = uvicorn.Config(factory, factory=True, workers=workers, host=host, port=port, **_options(settings))
+            supervisor = Supervisor(config, [config.bind_socket()])
+            supervisor.run()
+            if supervisor.is_broken:
+                sys.exit(STARTUP_FAILURE)
 
 
 def dev(host: Host = "127.0.0.1", port: Port = 8000) -> None:
@@ -104,20 +108,6 @@ def _run(settings: Settings, host: str, port: int) -> None:
         uvicorn.run(served_app(settings), host=host, port=port, **_options(settings))
 
 
-def served_app(settings: Settings | None = None) -> FastAPI:
-    """Return the application for a process that does nothing but serve it.
-
-    Python's cycle collector looks at every object that is alive, again and again: at the schema and at the rows of all
-    operations under way. Here almost everything is freed by its reference count. So what is there before the first
-    request is left out, and the collector comes a hundred times less often.
-    """
-    app = create_app(settings)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    return app
-
-
 def _exit_on_sigterm(stack: ExitStack) -> None:
     """Leave by SystemExit when uvicorn raises SIGTERM again after draining: what was started is to be stopped too."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -127,7 +117,7 @@ def _exit_on_sigterm(stack: ExitStack) -> None:
 def _options(settings: Settings) -> dict[str, Any]:
     return {
         "loop": "uvloop",
-        "http": DirectHttpProtocol,
+        "http": "graph.http.direct:DirectHttpProtocol",
         "lifespan": "on",
         "access_log": False,  # the endpoint writes its own line for each operation
         "server_header": False,
