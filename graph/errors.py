@@ -25,10 +25,11 @@ from graphql import (
     ValueNode,
     VariableDefinitionNode,
     Visitor,
-    visit,
 )
 
 from db.errors import SignedOut, Unavailable
+from graph.execution.traces import forget_trace, is_told
+from graph.visiting import visit_once
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +58,16 @@ def presented(error: GraphQLError, request_id: str) -> GraphQLError:
     """Return `error` as the client may see it, and log what it may not see.
 
     The log carries the exception with its trace, and neither variables nor headers: they hold passwords and tokens.
+    What is kept afterwards has no trace any more; of an exception that is presented twice the first line has it.
     """
+    shown = _presented(error, request_id)
+    forget_trace(error)
+    return shown
+
+
+def _presented(error: GraphQLError, request_id: str) -> GraphQLError:
     original = error.original_error
-    # graphql-core points at the argument that it refuses. Without a place it is a value of ours that no scalar carries.
-    if original is None or (isinstance(original, GraphQLError) and (error.extensions or original.nodes)):
+    if original is None or is_told(original):
         if not error.extensions:
             error.extensions = {"code": "GRAPHQL_VALIDATION_FAILED" if error.path is None else "BAD_USER_INPUT"}
         return error
@@ -68,7 +75,7 @@ def presented(error: GraphQLError, request_id: str) -> GraphQLError:
         shown = Unauthenticated("the session has ended; sign in again")
         return _placed(error, shown.message, {"code": "UNAUTHENTICATED"})
     if isinstance(original, Unavailable):
-        logger.warning("request %s: %s: %s", request_id, original.code, original)
+        logger.warning("request %s: %s: %s (%s)", request_id, original.code, original, original.reason)
         extensions: dict[str, object] = {"code": original.code}
         if original.outcome_unknown:
             extensions["outcomeUnknown"] = True
@@ -92,7 +99,7 @@ def without_values(message: str) -> str:
 def secrets_written_in(document: DocumentNode) -> frozenset[int]:
     """Return the ids of the nodes of a document that stand where a password or token is meant, or within that."""
     finder = _SecretFinder()
-    visit(document, finder)
+    visit_once(document, finder)
     return frozenset(finder.found)
 
 

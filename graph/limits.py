@@ -62,7 +62,7 @@ REFUSED_COST = 10
 SENSITIVE_ROOT_FIELDS = frozenset({"signIn", "refreshSession", "createUser", "createUsers", "updateUser"})
 
 LENGTH_MAX = 100
-PRICES_KEPT_MAX = 64
+PRICES_KEPT_MAX = 16
 
 D = TypeVar("D")
 
@@ -226,12 +226,12 @@ class Pricing:
         return self.price(dict.fromkeys(deciding, LENGTH_MAX)), deciding
 
     def _values(self, variables: Mapping[str, Any]) -> dict[str, int | None]:
-        return self._defaults | {name: _whole(value) for name, value in variables.items()}
+        return self._defaults | {name: _sliced(value) for name, value in variables.items()}
 
     def _key(self, variables: Mapping[str, Any]) -> tuple[int | None, ...]:
         defaults = self._defaults
         return tuple(
-            _whole(variables[name]) if name in variables else defaults.get(name) for name in self._slicing or ()
+            _sliced(variables[name] if name in variables else defaults.get(name)) for name in self._slicing or ()
         )
 
 
@@ -321,8 +321,7 @@ class _Walk:
             length = self._variables.get(value.name.value)
         else:
             length = _integer(value)
-        # What lies outside is refused by the field itself, with a better word than the price's.
-        return None if length is None else min(max(length, 0), LENGTH_MAX)
+        return _sliced(length)
 
 
 def _may_give_password(node: FieldNode) -> bool:
@@ -354,5 +353,6 @@ def _integer(value: ValueNode | None) -> int | None:
     return int(value.value) if isinstance(value, IntValueNode) else None
 
 
-def _whole(value: object) -> int | None:
-    return value if type(value) is int else None
+def _sliced(value: object) -> int | None:
+    # What lies outside is refused by the field itself, with a better word than the price's.
+    return min(max(value, 0), LENGTH_MAX) if type(value) is int else None

@@ -9,6 +9,7 @@ import hashlib
 import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cachetools import LRUCache
@@ -27,9 +28,7 @@ from graphql import (
     SelectionSetNode,
     StringValueNode,
     ValidationRule,
-    parse,
     specified_rules,
-    validate,
 )
 
 from db.viewer import Viewer
@@ -37,21 +36,23 @@ from graph.context import Services
 from graph.engines import COMPILED_FROM, Engines, Execution
 from graph.errors import secrets_written_in, without_literal, without_values
 from graph.execution import Lookup
+from graph.execution.traces import forget_trace
 from graph.limits import Price, Pricing, check_written
 from graph.observing.deprecations import deprecated_coordinates
-from graph.segmented_cache import SegmentedCache
+from graph.segmented_cache import ENTRY_BYTES, SegmentedCache
+from graph.validating import parsed, validated
 
 OPERATIONS_CACHED_BYTES_MAX = 67_108_864
 OPERATIONS_ON_PROBATION_BYTES_MAX = 8_388_608
 OPERATION_CACHED_LENGTH_MAX = 50_000
 INTROSPECTED_BYTES_MAX = 4_194_304
-TOKENS_MAX = 10_000
-VALIDATION_ERRORS_MAX = 20
+INTROSPECTED_NAME_MAX = 128
 
-# What a parsed document takes in memory follows its tokens, not its characters: a node, its place and the token itself,
-# 260 to 550 bytes measured. What is known of an operation beside its document took 15 to 23 KB, a kept error up to 1.9.
+# What a parsed document takes in memory follows its tokens, not its characters: a node, its place and a token, 260 to
+# 550 bytes measured. What is known of an operation beside its document took 15 to 23 KB, and all prices 7 more; plans
+# are counted as they are made. A kept error took up to 1.9 KB.
 TOKEN_BYTES = 550
-PREPARED_BYTES = 24_576
+PREPARED_BYTES = 28_672
 ERROR_BYTES = 2_048
 
 _INTROSPECTION_FIELDS = frozenset({"__schema", "__type", "__typename"})
@@ -123,6 +124,7 @@ class _Document:
     """A valid document, with those of its operations that have been asked for."""
 
     parsed: DocumentNode
+    tokens: int
     operations: dict[str | None, Operation] = field(default_factory=dict)
 
 
@@ -153,7 +155,9 @@ class Operations:
         self._documents: SegmentedCache[str, _Document | RequestRefused] = SegmentedCache(
             protected_bytes_max=OPERATIONS_CACHED_BYTES_MAX, probation_bytes_max=OPERATIONS_ON_PROBATION_BYTES_MAX
         )
-        self._introspected: LRUCache[tuple[str, str | None], bytes] = LRUCache(INTROSPECTED_BYTES_MAX, getsizeof=len)
+        self._introspected: LRUCache[tuple[str, str | None], bytes] = LRUCache(
+            INTROSPECTED_BYTES_MAX, getsizeof=_introspected_bytes
+        )
         self.hits = 0
         self.misses = 0
 
@@ -195,7 +199,10 @@ class Operations:
         if operation is None:
             self.misses += 1
             document = self._valid(text)
-            operation = document.operations[operation_name] = self._chosen(text, document.parsed, operation_name)
+            definition = _chosen(document.parsed, operation_name)
+            prepared = [one for one in document.operations.values() if one.definition is definition]
+            operation = prepared[0] if prepared else self._prepared(text, document.parsed, definition)
+            document.operations[operation_name] = operation
         return operation
 
     def _valid(self, text: str) -> _Document:
@@ -210,44 +217,27 @@ class Operations:
 
     def _checked(self, text: str) -> _Document | RequestRefused:
         try:
-            document = parse(text, max_tokens=TOKENS_MAX)
+            document, tokens = parsed(text)
         except GraphQLError as error:
             return RequestRefused(_kept(error, "GRAPHQL_PARSE_FAILED"))
         try:
             check_written(document)
         except GraphQLError as error:
             return RequestRefused(_kept(error, "GRAPHQL_VALIDATION_FAILED"))
-        errors = validate(
-            self._schema,
-            document,
-            self._rules,
-            max_errors=VALIDATION_ERRORS_MAX,
-            hide_suggestions=self._hide_suggestions,
-        )
+        errors = validated(self._schema, document, self._rules, hide_suggestions=self._hide_suggestions)
         if errors:
             written = secrets_written_in(document)
             told = (without_literal(error, written) for error in errors)
             return RequestRefused(*(_kept(error, "GRAPHQL_VALIDATION_FAILED") for error in told))
-        return _Document(document)
+        return _Document(document, tokens)
 
-    def _chosen(self, text: str, document: DocumentNode, operation_name: str | None) -> Operation:
-        definitions = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
-        named = {one.name.value: one for one in definitions if one.name}
-        if operation_name is not None:
-            definition = named.get(operation_name)
-            if definition is None:
-                known = f"it has {', '.join(named)}" if named else "its operation has no name"
-                raise _which(f"operationName is {operation_name!r}, which the document does not have; {known}")
-        elif len(definitions) == 1:
-            definition = definitions[0]
-        elif definitions:
-            raise _which(f"the document has several operations; say in operationName which: {', '.join(named)}")
-        else:
-            raise _which("the document has no operation, only fragments")
+    def _prepared(self, text: str, document: DocumentNode, definition: OperationDefinitionNode) -> Operation:
         fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
+        execution = self.engines.execution(document, definition, fragments)
+        execution.grown = partial(self._documents.grow, text)
         return Operation(
             definition,
-            self.engines.execution(document, definition, fragments),
+            execution,
             Pricing(self._schema, definition, fragments),
             text_digest(text),
             deprecated_coordinates(self._schema, document, definition.name.value if definition.name else None),
@@ -261,8 +251,9 @@ class Operations:
 
     def keep_introspected(self, operation: Operation, data: bytes) -> None:
         """Keep the data of an introspection, as JSON: the objects would take many times as much."""
-        if len(data) <= INTROSPECTED_BYTES_MAX:
-            self._introspected[operation.digest, operation.name] = data
+        name = operation.name
+        if _introspected_bytes(data) <= INTROSPECTED_BYTES_MAX and len(name or "") <= INTROSPECTED_NAME_MAX:
+            self._introspected[operation.digest, name] = data
 
     def run(
         self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
@@ -293,6 +284,24 @@ def demand_ran(result: ExecutionResult) -> None:
         raise RequestRefused(*(_coded(error, "BAD_USER_INPUT") for error in result.errors))
 
 
+def _chosen(document: DocumentNode, operation_name: str | None) -> OperationDefinitionNode:
+    """Return the operation of a document that is meant."""
+    definitions = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
+    named = {one.name.value: one for one in definitions if one.name}
+    if operation_name is not None:
+        definition = named.get(operation_name)
+        if definition is None:
+            known = f"it has {', '.join(named)}" if named else "its operation has no name"
+            raise _which(f"operationName is {operation_name!r}, which the document does not have; {known}")
+    elif len(definitions) == 1:
+        definition = definitions[0]
+    elif definitions:
+        raise _which(f"the document has several operations; say in operationName which: {', '.join(named)}")
+    else:
+        raise _which("the document has no operation, only fragments")
+    return definition
+
+
 def _size_bytes(text: str, known: _Document | RequestRefused) -> int:
     """Return about how many bytes of memory it takes to keep what is known of a document.
 
@@ -302,16 +311,11 @@ def _size_bytes(text: str, known: _Document | RequestRefused) -> int:
     if isinstance(known, RequestRefused):
         return held + sum(ERROR_BYTES + sys.getsizeof(error.message) for error in known.errors)
     operations = sum(isinstance(one, OperationDefinitionNode) for one in known.parsed.definitions)
-    return held + TOKEN_BYTES * _token_count(known.parsed) + PREPARED_BYTES * operations
+    return held + TOKEN_BYTES * known.tokens + PREPARED_BYTES * operations
 
 
-def _token_count(document: DocumentNode) -> int:
-    count = 0
-    token = document.loc.start_token if document.loc else None
-    while token is not None:
-        count += 1
-        token = token.next
-    return count
+def _introspected_bytes(data: bytes) -> int:
+    return len(data) + ENTRY_BYTES + INTROSPECTED_NAME_MAX
 
 
 def _root_fields(root: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> set[str]:
@@ -340,6 +344,7 @@ def _coded(error: GraphQLError, code: str) -> GraphQLError:
     if not error.extensions:
         error.extensions = {"code": code}
     error.message = without_values(error.message)
+    forget_trace(error)
     return error
 
 

@@ -5,7 +5,7 @@ again. A flood of keys that come once therefore only pushes out each other. (Kar
 Strategies to Improve Disk System Performance, IEEE Computer 27(3), 1994.)
 
 Both segments are bounded by the bytes that whoever puts a value in says it takes, not by how many there are: one value
-may take a thousand times what another does.
+may take a thousand times what another does. What grows later is counted as it grows.
 """
 
 from collections.abc import Hashable
@@ -51,6 +51,13 @@ class SegmentedCache(Generic[K, V]):
         """Keep a value that takes so many bytes, on probation; one that no segment could hold is not kept."""
         self._protected.pop(key, None)
         self._keep(self._probation, key, (value, size_bytes + ENTRY_BYTES))
+
+    def grow(self, key: K, by: int) -> None:
+        """Count a value as so many bytes larger, if it is kept. Others make place, or it is not kept any more."""
+        for segment in (self._protected, self._probation):
+            entry = segment.pop(key, None)
+            if entry is not None:
+                self._keep(segment, key, (entry[0], entry[1] + by))
 
     def _keep(self, segment: LRUCache[K, tuple[V, int]], key: K, entry: tuple[V, int]) -> None:
         if entry[1] <= segment.maxsize:

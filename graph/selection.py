@@ -45,6 +45,8 @@ AHEAD_METADATA = "looks-ahead"
 # Among the types of a sink, for no type has a name like these: there are cursors to make; the end of a page matters.
 _ORDER = "the order"
 _AHEAD = "what is ahead"
+# One for each coordinate and order asked for. An operation has few coordinates, but a variable may hold any order.
+ANSWERS_KEPT_MAX = 64
 _MARKS = {ORDER_METADATA: _ORDER, AHEAD_METADATA: _AHEAD}
 
 Coordinate = tuple[str, str]
@@ -92,6 +94,8 @@ class Selection:
         key = (parent_type, field, row_type, always)
         answer = self._answers.get(key)
         if answer is None:
+            if len(self._answers) >= ANSWERS_KEPT_MAX:
+                self._answers.clear()
             needed = self._sinks.get((parent_type, field), {}).get(row_type, ())
             answer = self._answers[key] = tuple(sorted({*needed, *always}))
         return answer

@@ -15,6 +15,7 @@ from graph.execution.declarations import (
 )
 from graph.execution.engine import Prepared
 from graph.execution.lookup import Lookup
+from graph.execution.ordinary import OrdinaryExecutor
 from graph.execution.resolvers import ahead_of, selected_of
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "LevelLoader",
     "Loading",
     "Lookup",
+    "OrdinaryExecutor",
     "Prefixed",
     "Prepared",
     "Unsupported",

@@ -1,14 +1,13 @@
 """The engine: prepares operations of a schema, and runs them.
 
 An operation is prepared once. What it does is planned at the first run under each vector of its conditions
-(`Prepared`), and the plan kept. What cannot be planned is left, whole, to the ordinary engine: `Prepared.run` then
-raises `Unsupported` before anything has run, and the reason is one of a few.
+(`Prepared`), and the plan kept, for up to PLANS_MAX vectors. What cannot be planned is left, whole, to the ordinary
+engine: `Prepared.run` then raises `Unsupported` before anything has run, and the reason is one of a few.
 """
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from cachetools import LRUCache
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -26,10 +25,12 @@ from graph.execution.lookup import Lookup
 from graph.execution.plan import Level, Plan, Planner
 from graph.execution.results import resolved
 from graph.execution.running import Run
+from graph.execution.sizes import PLAN_BYTES, level_bytes
 from graph.execution.variables import Coercion
 from graph.execution.written import Text
 
-PLANS_KEPT_MAX = 32
+# Each vector of conditions has a plan of its own, which takes more than the operation, and milliseconds to make.
+PLANS_MAX = 4
 COERCION_ERRORS_MAX = 50
 
 
@@ -37,6 +38,8 @@ class Prepared:
     """One operation, ready to run. The document is valid for the schema.
 
     Where `text` is given, what it makes of a list of finished answers may stand in the list's place in a result's data.
+    `grown` is told each time when more memory is taken, about how many bytes: by plans, and by levels that are planned
+    while they run.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Prepared:
         *,
         hide_suggestions: bool = False,
         text: Text | None = None,
+        grown: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._schema = schema
         self._text = text
@@ -55,7 +59,8 @@ class Prepared:
         self._hide_suggestions = hide_suggestions
         self._conditions = condition_variables(operation, self._fragments)
         self._coercion = Coercion(schema, operation)
-        self._plans: LRUCache[tuple[bool, ...], Plan | Unsupported] = LRUCache(PLANS_KEPT_MAX)
+        self._grown = grown
+        self._plans: dict[tuple[bool, ...], Plan | Unsupported] = {}
         self._sole: Plan | None = None  # where nothing depends on a condition
 
     def run(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> Coroutine[Any, Any, ExecutionResult]:
@@ -121,7 +126,10 @@ class Prepared:
             raise Unsupported("condition") from None
         plan = self._plans.get(vector)
         if plan is None:
+            if len(self._plans) == PLANS_MAX:
+                raise Unsupported("many conditions")
             plan = self._plans[vector] = self._planned(vector)
+            self._grown(PLAN_BYTES)
         if isinstance(plan, Unsupported):
             raise Unsupported(*plan.args)
         if not vector:
@@ -139,7 +147,15 @@ class Prepared:
         if reason is not None:
             return Unsupported(reason)
         conditions = dict(zip(self._conditions, vector, strict=True))
-        planner = Planner(self._schema, operation, self._fragments, conditions, hide_suggestions=self._hide_suggestions)
+        grown = self._grown  # and not this object: levels hold the planner, which tells of those below
+        planner = Planner(
+            self._schema,
+            operation,
+            self._fragments,
+            conditions,
+            hide_suggestions=self._hide_suggestions,
+            planned=lambda level: grown(level_bytes(level)),
+        )
         try:
             return planner.plan(root_type, serial=operation.operation is OperationType.MUTATION)
         except Unsupported as unsupported:

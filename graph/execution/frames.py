@@ -26,6 +26,30 @@ _size_of = attrgetter("size")
 
 
 @dataclass(slots=True, eq=False)
+class Where:
+    """Where each object of a frame stands in the response. It knows no frame: those that know each other are a cycle.
+
+    Attributes:
+        above: where the parents stand; None at the root.
+        plan: the field that the objects are values of.
+        origins: the number of the parent of each, then indexes into lists.
+    """
+
+    above: "Where | None"
+    plan: FieldPlan
+    origins: list[tuple[int, ...]]
+
+    def path(self, index: int) -> Path:
+        """Return the path of an object."""
+        parent, *keys = self.origins[index]
+        above = None if self.above is None else self.above.path(parent)
+        path = Path(above, self.plan.key, self.plan.parent.name)
+        for key in keys:
+            path = path.add_key(key, None)
+        return path
+
+
+@dataclass(slots=True, eq=False)
 class Frame:
     """All objects of one level.
 
@@ -34,9 +58,7 @@ class Frame:
         rows: the rows, where the level reads them.
         values: of the fields that are kept, by slot: links for objects, values as they came for leaves.
         below: the objects that the links of a field lead to, by slot.
-        above: the frame and the field that these objects are values of; None at the root, and without `origins`.
-        origins: where each object stands below its field: the number of the parent, then indexes into lists. Kept
-            only where a resolver below wants to know.
+        where: where they stand in the response; kept only where a resolver below wants to know, None at the root.
     """
 
     level: Level
@@ -44,17 +66,10 @@ class Frame:
     rows: Sequence[Any] = ()
     values: list[Any] = field(default_factory=list)
     below: "list[Below | None]" = field(default_factory=list)
-    above: "tuple[Frame, FieldPlan] | None" = None
-    origins: list[tuple[int, ...]] | None = None
+    where: Where | None = None
 
     @classmethod
-    def of(
-        cls,
-        level: Level,
-        sources: Sequence[Any],
-        above: "tuple[Frame, FieldPlan] | None" = None,
-        origins: list[tuple[int, ...]] | None = None,
-    ) -> "Frame":
+    def of(cls, level: Level, sources: Sequence[Any], where: Where | None = None) -> "Frame":
         """Make the frame of `sources`, which come in the form that the level says."""
         kept = len(level.kept)
         rows: Sequence[Any] = ()
@@ -62,9 +77,7 @@ class Frame:
             rows = sources
         elif level.uses_rows:
             rows = _rows_of(sources)
-        if origins is None:
-            above = None  # frames that know each other are left to the cycle collector, with all their rows
-        return cls(level, sources, rows, [None] * kept, [None] * kept, above, origins)
+        return cls(level, sources, rows, [None] * kept, [None] * kept, where)
 
     @property
     def objects(self) -> Sequence[Any]:
@@ -75,20 +88,10 @@ class Frame:
         assert made is not None
         return [made(row=row) for row in self.rows]
 
-    def path(self, index: int) -> Path | None:
-        """Return where an object stands in the response; shortened to nothing where that was not kept."""
-        if self.above is None or self.origins is None:
-            return None
-        frame, plan = self.above
-        parent, *keys = self.origins[index]
-        path = Path(frame.path(parent), plan.key, plan.parent.name)
-        for key in keys:
-            path = path.add_key(key, None)
-        return path
-
     def field_path(self, index: int, plan: FieldPlan) -> Path:
         """Return where a field of an object stands in the response."""
-        return Path(self.path(index), plan.key, self.level.type_.name)
+        above = None if self.where is None else self.where.path(index)
+        return Path(above, plan.key, self.level.type_.name)
 
 
 @dataclass(slots=True, eq=False)
@@ -111,7 +114,7 @@ class Linker:
     """Makes links of the values of one field, collecting its objects on the way."""
 
     def __init__(self, frame: Frame, plan: FieldPlan) -> None:
-        self._frame = frame
+        self._above = frame.where
         self._plan = plan
         assert plan.place is not None
         self._place = plan.place
@@ -215,10 +218,9 @@ class Linker:
 
     def below(self, types: list[Any] | None) -> Below:
         """Return the frames of the objects, given the types that `typed` came to."""
-        above, origins = (self._frame, self._plan), self._origins if self._paths else None
         if types is None:
             assert self._place.only is not None
-            return Below([Frame.of(self._place.only, self._objects, above, origins)])
+            return Below([Frame.of(self._place.only, self._objects, self._where(self._origins))])
         groups: dict[str, list[int]] = {}
         table: list[tuple[int, int] | Raised] = []
         for number, type_ in enumerate(types):
@@ -232,9 +234,12 @@ class Linker:
         for members in groups.values():
             level = self._place.level(types[members[0]])
             sources = [self._objects[number] for number in members]
-            kept = [self._origins[number] for number in members] if self._paths else None
-            frames.append(Frame.of(level, sources, above, kept))
+            kept = [self._origins[number] for number in members] if self._paths else []
+            frames.append(Frame.of(level, sources, self._where(kept)))
         return Below(frames, table)
+
+    def _where(self, origins: list[tuple[int, ...]]) -> Where | None:
+        return Where(self._above, self._plan, origins) if self._paths else None
 
     def _checked(self, value: Any, type_: GraphQLObjectType, info: Any) -> Any:
         assert type_.is_type_of is not None

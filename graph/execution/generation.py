@@ -43,7 +43,7 @@ def completer(level: Level) -> Callable[..., list[Any]]:
         level.source = f"def complete(rows, {', '.join(lists)}):\n    return [{body} {loop}]\n"
         names: dict[str, Any] = text.names
         exec(compile(level.source, f"<level {level.type_.name}>", "exec"), names)  # noqa: S102 - our own text, see above
-        level.complete = names["complete"]
+        level.complete = names.pop("complete")  # else it were a cycle with its own globals
     return level.complete
 
 

@@ -17,6 +17,8 @@ from graphql import (
 )
 from graphql.pyutils import inspect, is_iterable
 
+from graph.execution.traces import forget_told_trace
+
 
 class NotSimple(Exception):  # noqa: N818 - not a fault: the fast way ends here
     """The answer holds a null where none may be, or an error: it is completed again, with paths."""
@@ -27,6 +29,9 @@ class Raised:
     """An error in the place of a value."""
 
     error: Exception
+
+    def __post_init__(self) -> None:
+        forget_told_trace(self.error)
 
 
 class Broken(list[Any]):
@@ -39,6 +44,7 @@ class Broken(list[Any]):
         """Make the list of `items`, which `error` followed."""
         broken = cls(items)
         broken.error = error
+        forget_told_trace(error)
         return broken
 
 

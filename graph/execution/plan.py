@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
+from weakref import WeakValueDictionary
 
 from graphql import (
     FieldNode,
@@ -145,7 +146,7 @@ class FieldPlan:
         return self.place is not None and self.place.needs_paths
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Level:
     """What is selected of one object type at one place.
 
@@ -208,7 +209,7 @@ class Plan:
 
 
 class Planner:
-    """Makes the plan of one operation under one vector of conditions."""
+    """Makes the plan of one operation under one vector of conditions. `planned` is told of each level when it is."""
 
     def __init__(
         self,
@@ -218,14 +219,17 @@ class Planner:
         conditions: Conditions,
         *,
         hide_suggestions: bool,
+        planned: Callable[[Level], None],
     ) -> None:
+        self._planned_level = planned
         self._schema = schema
         self._operation = operation
         strawberry = getattr(schema, "_strawberry_schema", None)
         self._converter: Any = getattr(strawberry, "schema_converter", None)
         self._collector = Collector(schema, fragments, conditions)
         self._arguments = ArgumentPlanner(operation, self._converter, hide_suggestions=hide_suggestions)
-        self._levels: dict[tuple[object, ...], Level] = {}
+        # Places keep levels, and this planner where it will be asked for more: a plan is no cycle.
+        self._levels: WeakValueDictionary[tuple[object, ...], Level] = WeakValueDictionary()
 
     def plan(self, root_type: GraphQLObjectType, *, serial: bool) -> Plan:
         """Return the plan of the operation.
@@ -264,6 +268,7 @@ class Planner:
             and not _reads_row(level.kept[0].declaration)
         ):
             level.lone = level.kept[0]
+        self._planned_level(level)
         return level
 
     def _field(self, level: Level, key: str, nodes: list[FieldNode]) -> FieldPlan | None:

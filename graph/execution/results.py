@@ -1,10 +1,15 @@
 """The result of a root level, which every run ends with: written fast, or with all errors where there are some."""
 
+from typing import Any
+
 from graphql import ExecutionResult, GraphQLError
 
 from graph.execution.completion import Completion, completed
+from graph.execution.frames import Below, Frame
+from graph.execution.leaves import Broken, Raised
 from graph.execution.plan import Level
 from graph.execution.running import Reached, Run
+from graph.execution.traces import forget_trace
 from graph.execution.written import Text
 
 
@@ -16,8 +21,30 @@ async def resolved(run: Run, level: Level, reached: Reached | None = None, text:
     except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again below, with its path
         pass
     completion = Completion()
+    data: dict[str, Any] | None = None
+    errors = completion.errors
     try:
         data = completion.complete(frame, 0, None)
     except GraphQLError as error:
-        return ExecutionResult(None, [*completion.errors, error])
-    return ExecutionResult(data, completion.errors or None)
+        errors.append(error)
+    _forget_untold(frame, {id(error.original_error) for error in errors})
+    return ExecutionResult(data, errors or None)
+
+
+def _forget_untold(root: Frame, told: set[int]) -> None:
+    """Take away the traces of errors that are not in the result, as those below a null: they hold what holds them."""
+    pending: list[Any] = [root]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, Frame):
+            pending += one.values
+            pending += [below for below in one.below if below is not None]
+        elif isinstance(one, Below):
+            pending += one.frames
+            pending += one.table or ()
+        elif isinstance(one, list):
+            pending += [item for item in one if isinstance(item, list | Raised)]
+            if isinstance(one, Broken):
+                pending.append(Raised(one.error))
+        elif isinstance(one, Raised) and id(one.error) not in told:
+            forget_trace(one.error)

@@ -6,7 +6,6 @@ are one call with distinct keys. So the number of waves is the number of times t
 something above, and a loader is asked once a wave however wide the levels are and however many places lead to it.
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,11 +18,11 @@ from graphql.pyutils import Path, is_awaitable
 
 from graph.execution.answers import all_loaded, hashable, keys_of, loaded
 from graph.execution.declarations import Ahead, Column, Computed, Derived, Edge, LevelLoader, Loading
-from graph.execution.frames import Below, Frame, Linker, all_present
+from graph.execution.frames import Below, Frame, Linker, Where, all_present
 from graph.execution.leaves import Raised
 from graph.execution.plan import FieldPlan, Kind, Level
 from graph.execution.resolvers import InfoAhead
-from graph.execution.values import INFO_HELPERS, any_awaitable, awaited, realized
+from graph.execution.values import INFO_HELPERS, any_awaitable, awaited, gathered, realized
 from graph.execution.written import Written, places_of
 
 Waiting = Coroutine[Any, Any, list[Frame]]
@@ -85,7 +84,7 @@ class Run:
             if len(waiting) == 1:
                 ready = await waiting[0]
             else:
-                ready = [frame for frames in await asyncio.gather(*waiting) for frame in frames]
+                ready = [frame for frames in await gathered(waiting) for frame in frames]
         return root
 
     def _start(
@@ -98,9 +97,10 @@ class Run:
         if kind is Kind.JOINED:
             assert plan.place is not None
             assert plan.place.only is not None
-            origins: list[tuple[int, ...]] | None
-            origins = [(index,) for index in range(len(frame.rows))] if plan.place.needs_paths else None
-            joined = Frame.of(plan.place.only, frame.rows, (frame, plan), origins)
+            where = None
+            if plan.place.needs_paths:
+                where = Where(frame.where, plan, [(index,) for index in range(len(frame.rows))])
+            joined = Frame.of(plan.place.only, frame.rows, where)
             frame.values[plan.slot], frame.below[plan.slot] = range(len(frame.rows)), Below([joined])
             ready.append(joined)
             return
@@ -297,7 +297,7 @@ class Run:
         if len(values) == 1:
             values = [await awaited(values[0], plan.lists)]
         else:
-            values = list(await asyncio.gather(*(awaited(value, plan.lists) for value in values)))
+            values = await gathered([awaited(value, plan.lists) for value in values])
         later = self._link(frame, plan, values, ready)
         if later is not None:
             ready += await later
@@ -320,8 +320,7 @@ class Run:
         return None
 
     async def _descend_later(self, frame: Frame, plan: FieldPlan, linker: Linker, types: list[Any]) -> list[Frame]:
-        known = await asyncio.gather(*(awaited(one, 0) for one in types))
-        below = frame.below[plan.slot] = linker.below(list(known))
+        below = frame.below[plan.slot] = linker.below(await gathered([awaited(one, 0) for one in types]))
         return below.frames
 
     # ------------------------------------------------------------ info

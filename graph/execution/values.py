@@ -1,14 +1,16 @@
 """Values as resolvers give them: iterables made lists, what has to be awaited awaited, and work nobody waits for."""
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Coroutine, Iterable, Sequence
 from types import GeneratorType
-from typing import Any
+from typing import Any, TypeVar
 
-from graphql.pyutils import gather_with_cancel, is_awaitable, is_iterable
+from graphql.pyutils import is_awaitable, is_iterable
 from graphql.type import GraphQLResolveInfoHelpers
 
 from graph.execution.leaves import Broken, Raised
+
+T = TypeVar("T")
 
 
 def any_awaitable(values: Iterable[Any]) -> bool:
@@ -51,8 +53,27 @@ async def awaited(value: Any, lists: int) -> Any:
         return value
     if hasattr(value, "__aiter__"):
         return await awaited(await _collected(value), lists)
-    value[:] = await asyncio.gather(*(awaited(item, lists - 1) for item in value))
+    value[:] = await gathered([awaited(item, lists - 1) for item in value])
     return value
+
+
+async def gathered(waiting: Sequence[Awaitable[T]]) -> list[T]:
+    """Return what all of `waiting` come to, which run at once. However this ends, none of them runs on.
+
+    Raises:
+        BaseException: the first that one of them raises; the others are cancelled, and have ended then.
+    """
+    running = [asyncio.ensure_future(one) for one in waiting]
+    try:
+        return await asyncio.gather(*running)
+    except BaseException:
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        raise
+    finally:
+        # The error's traceback holds this frame, and one of these holds the error.
+        running.clear()
 
 
 async def _collected(iterable: AsyncIterable[Any]) -> list[Any]:
@@ -65,25 +86,23 @@ async def _collected(iterable: AsyncIterable[Any]) -> list[Any]:
     return items
 
 
-async def _gather(values: Sequence[Any]) -> list[Any]:
-    return list(await gather_with_cancel(*values))
-
-
 def _track(values: Sequence[Any]) -> None:
-    """Let work go on that nobody waits for any more, so that its errors are seen."""
+    """Give up what nobody waits for any more: nothing of it is to run on when the operation is over.
+
+    A coroutine is closed before it has begun. A future or task was begun by somebody else, who ends it, and others may
+    wait for it too. Only its error, which nobody hears of here, is not to be logged by the event loop.
+    """
     for value in values:
-        if is_awaitable(value):
-            task = asyncio.ensure_future(value)
-            _tracked.add(task)
-            task.add_done_callback(_settled)
+        if isinstance(value, Coroutine):
+            value.close()
+        elif isinstance(value, asyncio.Future):
+            value.add_done_callback(_seen)
 
 
-def _settled(task: asyncio.Future[Any]) -> None:
-    _tracked.discard(task)
-    if not task.cancelled():
-        task.exception()  # seen: the event loop would else log an error that nobody waits for
+def _seen(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
-_tracked: set[asyncio.Future[Any]] = set()
-INFO_HELPERS = GraphQLResolveInfoHelpers(gather=_gather, track=_track)
+INFO_HELPERS = GraphQLResolveInfoHelpers(gather=gathered, track=_track)
 """What resolvers find in their info, as graphql-core gives it to them."""

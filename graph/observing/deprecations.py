@@ -8,16 +8,19 @@ from typing import Any
 
 from graphql import (
     DocumentNode,
+    FragmentDefinitionNode,
     GraphQLEnumType,
     GraphQLInputObjectType,
     GraphQLSchema,
+    Node,
+    OperationDefinitionNode,
     TypeInfo,
     TypeInfoVisitor,
     Visitor,
     get_named_type,
-    separate_operations,
-    visit,
 )
+
+from graph.visiting import visit_once
 
 
 def deprecated_coordinates(
@@ -26,7 +29,15 @@ def deprecated_coordinates(
     """Return the coordinates, sorted, of one operation of a valid document."""
     types = TypeInfo(schema)
     finder = _Finder(types)
-    visit(separate_operations(document)[operation_name or ""], TypeInfoVisitor(types, finder))
+    fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
+    pending: list[Node] = [
+        one
+        for one in document.definitions
+        if isinstance(one, OperationDefinitionNode) and (one.name.value if one.name else None) == operation_name
+    ]
+    while pending:
+        visit_once(pending.pop(), TypeInfoVisitor(types, finder), finder)
+        pending += [fragments.pop(name) for name in finder.spread if name in fragments]
     return tuple(sorted(finder.found))
 
 
@@ -36,6 +47,10 @@ class _Finder(Visitor):
         self._types = types
         self._field = ""
         self.found: set[str] = set()
+        self.spread: set[str] = set()
+
+    def enter_fragment_spread(self, node: Any, *_: object) -> None:
+        self.spread.add(node.name.value)
 
     def enter_field(self, node: Any, *_: object) -> None:
         self._field = node.name.value  # its arguments are visited next, before anything else below it

@@ -18,6 +18,9 @@ from tests.graph.recording import recorded
 POSTS = "{ posts(first: 5) { totalCount nodes { id title author { username posts(first: 2) { nodes { id } } } } } }"
 POST = "query Post($id: ID!) { post(id: $id) { id title author { username } } }"
 LISTS = "{ users(first: 5) { nodes { username posts(first: 2) { nodes { title published } } } } }"
+FAILING = "{ good: posts(first: 5) { nodes { id content } } bad: posts(first: 101) { nodes { id } } }"
+NODES = '{ nodes(ids: ["post_1", "user_1", "nothing"]) { id ... on Post { title } } }'
+BELOW = "{ users(first: 5) { nodes { username posts(first: 101) { nodes { id } } } } }"
 TIMES = 8
 USERS = "{ users(first: 5) { edges { cursor node { id profile { bio } } } pageInfo { hasNextPage endCursor } } }"
 
@@ -58,6 +61,17 @@ async def test_an_operation_leaves_no_rows_to_the_cycle_collector(
     with left_behind() as left:
         await client.data(text, **variables)
     assert left.isdisjoint({"Record", "Frame", "Loaders", "Context", "Connection"})
+
+
+@pytest.mark.parametrize("text", [FAILING, NODES, BELOW])
+async def test_an_answer_with_errors_leaves_no_rows_to_the_cycle_collector(
+    app: FastAPI, client: Client, author: Person, text: str
+) -> None:
+    vars(operations_of(app).engines).pop("run")  # likewise
+    assert "errors" in await client.run(text)
+    with left_behind() as left:
+        await client.run(text)
+    assert left.isdisjoint({"Record", "Frame", "Loaders", "Context", "Connection", "ExecutionResult", "GraphQLError"})
 
 
 @pytest.mark.parametrize("text", [POSTS, USERS, LISTS])

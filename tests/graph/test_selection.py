@@ -3,10 +3,14 @@
 A page carries the columns of its order too where cursors are made of them; a row that is found by its key carries that.
 """
 
+import tracemalloc
 from collections.abc import Mapping
 
 import pytest
+from graphql import OperationDefinitionNode, parse
 
+from graph.schema import graphql_schema
+from graph.selection import Selection
 from tests.graph.callers import Client, Person, SignUp
 from tests.graph.population import Population, populate
 from tests.graph.recording import columns_read, recorded
@@ -201,3 +205,16 @@ async def test_row_behind_a_page_is_fetched_where_it_matters_alone(
         with recorded() as queries:
             await client.data(f"{{ {lists} }} {fragment}")
         assert [query.args[-1] for query in queries if "FROM posts" in query.query] == [fetched]
+
+
+def test_operation_keeps_a_bounded_number_of_answers_whatever_orders_it_is_asked_for() -> None:
+    [operation] = parse("{ posts { edges { cursor node { title } } } }").definitions
+    assert isinstance(operation, OperationDefinitionNode)
+    selection = Selection(graphql_schema, operation, {})
+    tracemalloc.start()
+    for number in range(2000):
+        order = (f"column_{number}", "id")
+        assert selection.page_columns("Query", "posts", "Post", order) == (f"column_{number}", "id", "title")
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 50_000
