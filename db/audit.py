@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from db.engine import Database
+from db.connections.database import Database
 from db.statements import Statement
 
 FINDINGS_MAX = 100

@@ -5,6 +5,7 @@ the violated constraint is looked up in `CONSTRAINTS`, which gives the refusal's
 blame. A test walks the metadata and fails on a constraint without an entry.
 """
 
+import copy
 from dataclasses import dataclass
 
 import asyncpg
@@ -122,9 +123,28 @@ class Unavailable(Exception):  # noqa: N818 - likewise
     Attributes:
         code: `DATABASE_UNAVAILABLE`, `DATABASE_BUSY` or `DATABASE_TIMEOUT`.
         outcome_unknown: the connection broke during COMMIT: the write may or may not have happened.
+        reason: the driver's own words, for the log.
     """
 
-    def __init__(self, code: str, message: str, *, outcome_unknown: bool = False) -> None:
+    def __init__(self, code: str, message: str, *, outcome_unknown: bool = False, reason: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.outcome_unknown = outcome_unknown
+        self.reason = reason
+
+    def copy(self) -> "Unavailable":
+        """Return the same refusal for another caller: an exception that is raised twice keeps the frames of both."""
+        return Unavailable(self.code, str(self), outcome_unknown=self.outcome_unknown, reason=self.reason)
+
+
+def copy_of(error: Exception) -> Exception:
+    """Return an error for one more caller, without its traceback.
+
+    An exception that several callers raise keeps the frames of them all, with the rows in them.
+    """
+    if isinstance(error, Unavailable):
+        return error.copy()
+    try:
+        return copy.copy(error).with_traceback(None)
+    except Exception:  # noqa: BLE001 - its constructor wants something else
+        return RuntimeError(f"{type(error).__name__}: {error}")

@@ -28,9 +28,9 @@ import asyncpg
 import orjson
 from asyncpg import Record
 
-from db.engine import Database, Transaction
+from db.connections.database import Database, Transaction
+from db.connections.leases import Driver
 from db.errors import Unavailable
-from db.lanes import Driver
 from db.line_batches import CREATE_IMPORTED_USERS, Batch, LineCounts
 from db.line_fields import LINE_BYTES_MAX, LineError, parse_line
 

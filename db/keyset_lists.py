@@ -5,15 +5,15 @@ page for each of its rows (`db.nested_pages`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from asyncpg import Record
 
 from db import list_statements
-from db.list_statements import STATEMENTS_KEPT_MAX, ListSource
+from db.list_statements import ListSource
 from db.nested_pages import Nested, NestedKind, nested_arranged, nested_parameters, page_with_nested
 from db.pages import Columns, Filter, Page, PageKind, PageRequest, page_of
+from db.statement_cache import statements
 from db.statements import Reader, Statement
 from db.viewer import Audience, Viewer
 
@@ -29,7 +29,7 @@ class Read(NamedTuple, Generic[T]):
     arrange: Callable[[Sequence[Record]], T]
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def _page_read(of: ListSource, columns: Columns, audience: Audience, filters: Filters, kind: PageKind) -> Read[Page]:
     def arranged(records: Sequence[Record]) -> Page:
         return page_of(columns, kind, list(records[0]))
@@ -37,7 +37,7 @@ def _page_read(of: ListSource, columns: Columns, audience: Audience, filters: Fi
     return Read(list_statements.page(of, columns, audience, filters, kind.shape), arranged)
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def _counted_page_read(
     of: ListSource, columns: Columns, audience: Audience, filters: Filters, kind: PageKind
 ) -> Read[Page]:
@@ -48,7 +48,7 @@ def _counted_page_read(
     return Read(list_statements.counted_page(of, columns, audience, filters, kind.shape), arranged)
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def _nested_read(
     of: ListSource,
     columns: Columns,
@@ -61,7 +61,7 @@ def _nested_read(
     return Read(statement, nested_arranged(columns, kind, nested))
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def _pages_read(
     of: ListSource, columns: Columns, audience: Audience, filters: Filters, kind: PageKind
 ) -> Read[PagesById]:

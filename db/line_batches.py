@@ -8,7 +8,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from db.line_fields import UNUSABLE_PASSWORD, LineError, PostLine, UserLine
 
 BATCH_LINES = 1000

@@ -10,7 +10,6 @@ on the first term, so that the index still helps.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -38,10 +37,9 @@ from sqlalchemy.sql.visitors import replacement_traverse
 
 from db.cursors import Term
 from db.pages import ROWS, Columns, PageShape
+from db.statement_cache import statements
 from db.statements import KEYS_ARRAY, Statement
 from db.viewer import Audience
-
-STATEMENTS_KEPT_MAX = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +97,13 @@ def rows_by_parent(
     return [rows.where(belongs_to == parent_id) for belongs_to in of.parent_columns]
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def page(of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
     """Return the statement of one page: one record of arrays."""
     return Statement(as_arrays(cut(rows_of(of, columns, audience, filters), shape), columns))
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def counted_page(
     of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape
 ) -> Statement:
@@ -114,7 +112,7 @@ def counted_page(
     return Statement(as_arrays(cut(rows_of(of, columns, audience, filters), shape), columns).add_columns(total))
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def pages_by_parent(
     of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape
 ) -> Statement:
@@ -128,7 +126,7 @@ def pages_by_parent(
     return Statement(select(parents.c.id.label("parent_id"), each).select_from(parents.join(each, true())))
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def count(of: ListSource, audience: Audience, filters: frozenset[str]) -> Statement:
     """Return the statement that counts a list."""
     return Statement(_counted(of, audience, filters))
@@ -155,7 +153,7 @@ def _hidden(element: Any, **_: Any) -> Any:
     return select(element).scalar_subquery() if isinstance(element, BindParameter) else None
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def counts_by_parent(of: ListSource, audience: Audience, filters: frozenset[str]) -> Statement:
     """Return the statement that counts the list of each of the parents `ids`."""
     parents = _parents()
@@ -166,14 +164,14 @@ def counts_by_parent(of: ListSource, audience: Audience, filters: frozenset[str]
     return Statement(select(parents.c.id, total))
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def behind(of: ListSource, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
     """Return the statement that says whether rows lie at a position or on the other side of it than the page."""
     beyond = _beyond(shape.directed(opposite=True), inclusive=True)
     return Statement(select(exists(rows_of(of, ("id",), audience, filters).where(beyond))))
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def behind_by_parent(of: ListSource, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
     """As `behind`, for the list of each of the parents `ids`."""
     parents = _parents()

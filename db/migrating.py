@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import asyncpg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Text, column, select, table
+from sqlalchemy import Text, column, select, table, text
 
 from db.statements import Reader, Statement
 
 _ROOT = Path(__file__).resolve().parent.parent
+_HAS_VERSIONS = Statement(text("SELECT to_regclass('alembic_version') IS NOT NULL"))
 _VERSIONS = Statement(select(column("version_num", Text)).select_from(table("alembic_version")))
 
 
@@ -39,7 +39,5 @@ def expected_revision() -> str:
 
 async def applied_revisions(reader: Reader) -> Sequence[str]:
     """Return the revisions that the database is at: one, or none where nothing was ever applied."""
-    try:
-        return [row[0] for row in await reader.fetch(_VERSIONS, {})]
-    except asyncpg.UndefinedTableError:
-        return []
+    exists = await reader.fetch(_HAS_VERSIONS, {})
+    return [row[0] for row in await reader.fetch(_VERSIONS, {})] if exists[0][0] else []

@@ -4,11 +4,11 @@ One statement instead of two, and nobody waits for the first one's answer before
 columns of a row, and then the arrays of its nested pages.
 
 That is a sixth more operations a second where few run at once. Where very many do, each for another page, a nested page
-is shared by fewer of them (`db.sharing`) than the pages of many parents by their ids would be, and an eighth is lost.
+is shared by fewer of them (`db.connections.coalescing`) than the pages of many parents by their ids would be, and an
+eighth is lost.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from asyncpg import Record
@@ -16,8 +16,9 @@ from sqlalchemy import BigInteger, BindParameter, ColumnElement, FromClause, Sel
 from sqlalchemy import literal_column as by_name
 from sqlalchemy.sql.visitors import replacement_traverse
 
-from db.list_statements import STATEMENTS_KEPT_MAX, ListSource, as_arrays, cut, rows_by_parent, rows_of
+from db.list_statements import ListSource, as_arrays, cut, rows_by_parent, rows_of
 from db.pages import Columns, Filter, Page, PageKind, PageRequest, PageShape, page_of
+from db.statement_cache import statements
 from db.statements import Statement
 from db.viewer import Audience
 
@@ -79,7 +80,7 @@ def nested_parameters(nested: Sequence[Nested]) -> dict[str, object]:
     }
 
 
-@lru_cache(STATEMENTS_KEPT_MAX)
+@statements
 def page_with_nested(
     of: ListSource,
     columns: Columns,

@@ -297,7 +297,8 @@ async def update_post(
             rows = await transaction.fetch(statement, values)
         return rows
 
-    rows = await writer.alone(statement, values) or await writer.write(by_steps)
+    async with writer.turn([("post", post_id, viewer.user_id or 0)]):
+        rows = await writer.alone(statement, values) or await writer.write(by_steps)
     return rows[0]
 
 
@@ -347,7 +348,7 @@ async def delete_post(writer: Writer, viewer: Viewer, post_id: int) -> None:
         Refusal: NOT_FOUND where the viewer may not, or there is no such post.
     """
     statement, values = _delete_post(viewer.audience), {"id": post_id, "viewer_id": viewer.user_id}
-    if not await _changed(writer, statement, values):
+    if not await _changed(writer, viewer, post_id, statement, values):
         raise Refusal("NOT_FOUND", ("id",), "no such post")
 
 
@@ -356,11 +357,14 @@ def _delete_post(audience: Audience) -> Statement:
     return Statement(delete(Post).where(_ID_GIVEN, *_mine(audience)).returning(Post.id))
 
 
-async def _changed(writer: Writer, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
-    """Write what is one statement, with a transaction around it where it needs one, and return its rows."""
-    return await writer.alone(statement, values) or await writer.write(
-        lambda transaction: transaction.fetch(statement, values)
-    )
+async def _changed(
+    writer: Writer, viewer: Viewer, post_id: int, statement: Statement, values: Mapping[str, object]
+) -> Sequence[Record]:
+    """Write what is one statement on one post, in a transaction where it needs one, and return its rows."""
+    async with writer.turn([("post", post_id, viewer.user_id or 0)]):
+        return await writer.alone(statement, values) or await writer.write(
+            lambda transaction: transaction.fetch(statement, values)
+        )
 
 
 async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id: int) -> Record:
@@ -370,7 +374,7 @@ async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id:
         Refusal: NOT_FOUND.
     """
     values = {"id": post_id, "viewer_id": viewer.user_id}
-    rows = await _changed(writer, _record_view(columns, viewer.audience), values)
+    rows = await _changed(writer, viewer, post_id, _record_view(columns, viewer.audience), values)
     if not rows:
         raise Refusal("NOT_FOUND", ("postId",), "no such post")
     return rows[0]

@@ -12,9 +12,9 @@ from itertools import islice
 
 import asyncpg
 
-from db.engine import Database, Transaction
+from db.connections.database import Database, Transaction
+from db.connections.leases import Driver
 from db.errors import Unavailable
-from db.lanes import Driver
 from db.seed_rows import (
     ACCOUNT_COLUMNS,
     POST_COLUMNS,

@@ -37,6 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from db.connections.waiting import Key
 from db.model import Model, created_at_column, identity_column
 from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.users import User
@@ -196,6 +197,11 @@ async def count_attempt(transaction: Reader, login: str, window_s: int) -> int:
     rows = await transaction.fetch(_COUNT_ATTEMPT, {"login_hash": _login_hash(login), "window_s": window_s})
     attempts: int = rows[0]["attempts"]
     return attempts
+
+
+def attempts_key(login: str) -> Key:
+    """Return the key of the turn to count an attempt (`db.statements.Writer.turn`)."""
+    return "login", int.from_bytes(_login_hash(login)[:8]), 0
 
 
 def _login_hash(login: str) -> bytes:

@@ -57,7 +57,12 @@ class Settings(BaseSettings):
         int, Field(ge=0, le=1000, description="Further connections under load, closed when idle.")
     ] = 4
     pool_timeout_s: Annotated[
-        float, Field(gt=0, le=300, description="How long a request waits for a connection before it is refused.")
+        float,
+        Field(
+            gt=0,
+            le=300,
+            description="How long a request waits for a connection, or until one is opened, before it is refused.",
+        ),
     ] = 5.0
     pool_recycle_s: Annotated[
         int, Field(ge=-1, le=86_400, description="Age at which a connection is replaced; -1 never replaces.")
@@ -83,7 +88,12 @@ class Settings(BaseSettings):
         int, Field(ge=0, le=600_000, description="How often the server looks whether its client is gone; 0 never.")
     ] = 2_000
     write_attempts_max: Annotated[
-        int, Field(ge=1, le=20, description="Tries of a write that meets a deadlock or serialization failure.")
+        int,
+        Field(
+            ge=1,
+            le=20,
+            description="Attempts at a read or write that a conflict, a lost connection or a migration left undone.",
+        ),
     ] = 6
 
     access_token_ttl_s: Annotated[int, Field(ge=30, le=86_400, description="Life of an access token.")] = 900
@@ -119,7 +129,12 @@ class Settings(BaseSettings):
         int, Field(ge=1, le=100_000, description="Requests that a worker answers at once; more get 503.")
     ] = 256
     operation_deadline_ms: Annotated[
-        int, Field(ge=100, le=600_000, description="How long an operation may take, its statements included.")
+        int,
+        Field(
+            ge=100,
+            le=600_000,
+            description="How long a request may take from its arrival: body, session and statements included.",
+        ),
     ] = 15_000
     cost_per_minute_max: Annotated[
         int, Field(ge=0, description="Cost a user, or who is not signed in, may ask of a worker in a minute; 0: any.")

@@ -17,14 +17,14 @@ step, which makes it all the same, or finds out why not.
 import decimal
 import hashlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import orjson
 from asyncpg import Record
 
 from db import ledger_statements as statements
-from db.errors import Refusal
+from db.errors import Refusal, Unavailable
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, AmountError, to_minor
 from db.pages import Columns
 from db.statements import Reader, Writer
@@ -93,10 +93,44 @@ async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Mov
         raise Refusal("ACCOUNT_NOT_FOUND", ("accountId",), "no such account")
     if movement.memo is not None and len(movement.memo) > MEMO_LENGTH_MAX:
         raise Refusal("INVALID_MEMO", ("memo",), f"a memo has at most {MEMO_LENGTH_MAX} characters")
-    row = await _transferred(writer, viewer, columns, movement)
-    if row is not None:
-        return Settlement(row, None, replayed=False)
-    return await writer.write(lambda transaction: _settled_by_steps(transaction, viewer, columns, movement))
+    # Whose account money comes from is not to be told to a stranger by a wait; where it goes to, everybody may send.
+    turns = [("account credited", movement.to_id, 0)]
+    if movement.from_id is not None:
+        turns.append(("account debited", movement.from_id, viewer.user_id or 0))
+    async with writer.turn(turns):
+        is_unknown = False
+        try:
+            row = await _transferred(writer, viewer, columns, movement)
+            if row is not None:
+                return Settlement(row, None, replayed=False)
+        except Unavailable as unavailable:
+            if not unavailable.outcome_unknown:
+                raise
+            is_unknown = True
+        return await _settled(writer, viewer, columns, movement, is_unknown=is_unknown)
+
+
+async def _settled(
+    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, *, is_unknown: bool
+) -> Settlement:
+    """Make `movement` step by step. Whether an earlier attempt has made it, where that `is_unknown`, its key tells.
+
+    Raises:
+        Refusal: as for `settle`.
+        Unavailable: nothing was written, unless it says that the outcome is unknown.
+    """
+    try:
+        settlement = await writer.write(lambda transaction: _settled_by_steps(transaction, viewer, columns, movement))
+    except Unavailable as unavailable:
+        if is_unknown and not unavailable.outcome_unknown:
+            message = f"{unavailable}; the money may have moved: send it again with the same key"
+            raise Unavailable(unavailable.code, message, outcome_unknown=True, reason=unavailable.reason) from None
+        if is_unknown or not unavailable.outcome_unknown:
+            raise
+    else:
+        # What an earlier attempt of this very request has made is no replay to its client.
+        return replace(settlement, replayed=settlement.replayed and not is_unknown)
+    return await _settled(writer, viewer, columns, movement, is_unknown=True)
 
 
 # ---------------------------------------------------------------- in one statement

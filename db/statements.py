@@ -9,20 +9,27 @@ with a bind processor of SQLAlchemy's (enums, intervals, JSON) have no place her
 Lists go in as arrays (`= any(:ids)`), never as expanding IN, so that one text serves any length.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import cache, cached_property
-from typing import Any, Protocol, TypeAlias, TypeVar
+from sys import getsizeof
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from asyncpg import Record
 from sqlalchemy import BigInteger, ClauseElement, bindparam, cast, make_url, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from db.connections.waiting import Key
+
 T = TypeVar("T")
 Row: TypeAlias = Record | Mapping[str, Any]
 """A row: as asyncpg gives it, or out of the columns of a page."""
 
 _DIALECT = make_url("postgresql+asyncpg://").get_dialect()()
+
+# A statement without its parts: the object, its attributes and the tuple of what was compiled.
+STATEMENT_BYTES = 500
 
 KEYS = "ids"
 """The parameter of a read by key that holds the keys."""
@@ -34,26 +41,45 @@ KEYS_ARRAY = cast(select(bindparam(KEYS, type_=ARRAY(BigInteger))).scalar_subque
 """The keys, as an array of SQL: `Post.id == any_(KEYS_ARRAY)`."""
 
 
+class _Compiled(NamedTuple):
+    """What is kept of a compiled construct: neither it nor its compiler, which take twenty to fifty times as much."""
+
+    sql: str
+    names: tuple[str, ...]
+    constants: dict[str, object]
+
+
 class Statement:
     """One statement, compiled at its first use: by then every mapped class that it may refer to is imported."""
 
     def __init__(self, construct: ClauseElement) -> None:
-        self._construct = construct
+        self._construct: ClauseElement | None = construct
 
     @cached_property
-    def _compiled(self) -> SQLCompiler:
+    def _compiled(self) -> _Compiled:
+        assert self._construct is not None
         compiled = self._construct.compile(dialect=_DIALECT)
         assert isinstance(compiled, SQLCompiler)
-        return compiled
+        self._construct = None
+        names, binds = tuple(compiled.positiontup or ()), compiled.binds
+        constants = {name: binds[name].value for name in names if not binds[name].required}
+        return _Compiled(compiled.string, names, constants)
 
     @cached_property
     def sql(self) -> str:
         """The text, with `$1`, `$2`, … and explicit casts."""
-        return self._compiled.string
+        return self._compiled.sql
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it takes, compiled: its text, the names of its parameters and its constants."""
+        sql, names, constants = self._compiled
+        parts = [sql, names, constants, *names, *constants.values(), self._names, self.parameters_but_keys]
+        return STATEMENT_BYTES + sum(map(getsizeof, {id(part): part for part in parts}.values()))
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
-        return tuple(self._compiled.positiontup or ())
+        return self._compiled.names
 
     @cached_property
     def parameters_but_keys(self) -> tuple[str, ...]:
@@ -62,8 +88,7 @@ class Statement:
 
     @cached_property
     def _constants(self) -> dict[str, object]:
-        binds = self._compiled.binds
-        return {name: binds[name].value for name in self._names if not binds[name].required}
+        return self._compiled.constants
 
     def arguments(self, values: Mapping[str, object]) -> list[object]:
         """Return `values` in the order of the placeholders.
@@ -111,6 +136,15 @@ class Writer(Protocol):
     """Whatever can commit."""
 
     __slots__ = ()
+
+    def turn(self, keys: Iterable[Key]) -> AbstractAsyncContextManager[None]:
+        """Wait for the turn to write the rows of `keys`, without a connection, and hold it within the block.
+
+        Who writes a row that others write too takes a turn, so that waits for the row's lock do not hold connections.
+        A turn promises nothing: other processes write as well, and the lock decides. A writer without others at its
+        side has no turns.
+        """
+        return nullcontext()
 
     async def write(self, work: Callable[[Reader], Awaitable[T]]) -> T:
         """Run `work` in one transaction and commit it; on any exception nothing of it has happened.

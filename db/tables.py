@@ -7,7 +7,11 @@ from db.sessions import RefreshToken, Session, SignInAttempts
 from db.transactions import IdempotencyKey, Transaction
 from db.users import Profile, User
 
+NAMES = tuple(one.__tablename__ for one in (User, Profile, Post, Account, Transaction))
+"""The names of the tables that the API reads."""
+
 __all__ = [
+    "NAMES",
     "Account",
     "IdempotencyKey",
     "Model",

@@ -19,10 +19,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from db.connections.database import Database
+from db.connections.server import takes_writes
 from db.development import completed
-from db.engine import Database
 from db.errors import Unavailable
-from db.migrating import applied_revisions, expected_revision
 from db.settings import Settings, load_settings
 from graph.context import Services
 from graph.documents import Documents
@@ -178,9 +178,27 @@ async def services_for(settings: Settings) -> AsyncIterator[Services]:
 
 async def _not_ready(database: Database) -> str | None:
     try:
-        applied = list(await applied_revisions(database))
+        applied, expected = await _revisions(database)
+        writes = await takes_writes(database)
     except Unavailable as error:
         return str(error)
-    if applied != [expected_revision()]:
-        return f"the database is at revision {', '.join(applied) or 'none'}, expected is {expected_revision()}"
+    if not writes:
+        return "the database takes no writes: it is a replica, or set to read only"
+    if applied != [expected]:
+        return f"the database is at revision {', '.join(applied) or 'none'}, expected is {expected}"
     return None
+
+
+async def _revisions(database: Database) -> tuple[list[str], str]:
+    """Return the revisions that the database is at, and the one that is expected."""
+    # A probe alone needs Alembic, whose import takes a tenth of a second: not at the start, and not in the event loop.
+    expected = await asyncio.to_thread(_expected_revision)
+    from db.migrating import applied_revisions  # noqa: PLC0415 - as said
+
+    return list(await applied_revisions(database)), expected
+
+
+def _expected_revision() -> str:
+    from db.migrating import expected_revision  # noqa: PLC0415 - as said
+
+    return expected_revision()

@@ -4,6 +4,7 @@
 it finds out, only where somebody wants to know, how many there are in all and whether there are any behind the page.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from functools import lru_cache
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 import strawberry
 
 from db.cursors import CursorError, Order, Term
+from db.errors import copy_of
 from db.keyset_lists import KeysetList
 from db.nested_pages import Nested
 from db.pages import Columns, Filter, Page, PageRequest
@@ -243,9 +245,13 @@ async def _counted_page(
         return await of.page(context.reader, context.viewer, columns, given, request)
     try:
         page = await of.page(context.reader, context.viewer, columns, given, request, counted=True)
+    except asyncio.CancelledError:
+        # This field is not wanted any more; others may wait for the number.
+        context.loaders.count_instead(of, given, told)
+        raise
     except Exception as error:
         if not told.done():
-            told.set_exception(error)
+            told.set_exception(copy_of(error))
             told.exception()  # seen: maybe nobody else asks
         raise
     if not told.done():

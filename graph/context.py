@@ -5,20 +5,22 @@ a payload. The one exception is a query of money, whose snapshot lets its reads 
 operation and dies with it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import strawberry
 from asyncpg import Record
 
-from db.engine import Database
+from db.connections.database import Database
+from db.connections.waiting import Key
 from db.errors import Unavailable
 from db.pages import Columns
 from db.settings import Settings
 from db.statements import Reader, Statement
 from db.viewer import Viewer
-from graph.loaders import Loaders
+from graph.loaders import Loaders, Running
 from graph.passwords import PasswordHasher
 from graph.selection import Selection
 from graph.tokens import TokenSigner
@@ -44,6 +46,7 @@ class Context:
         viewer: who asks. A sign-in changes it, so that the payload shows what the new viewer may see.
         snapshot: the one state of the database that the operation sees; None where each statement sees the newest.
         committing: whether a COMMIT was sent, so that an operation that ends early may have written.
+        running: the tasks that read for the operation.
     """
 
     services: Services
@@ -52,9 +55,10 @@ class Context:
     snapshot: Reader | None = None
     loaders: Loaders = field(init=False)
     committing: bool = field(init=False, default=False)
+    running: Running = field(init=False, default_factory=Running)
 
     def __post_init__(self) -> None:
-        self.loaders = Loaders(self.reader, self.viewer)
+        self.loaders = Loaders(self.reader, self.viewer, self.running)
 
     @property
     def reader(self) -> Reader:
@@ -69,7 +73,11 @@ class Context:
     def become(self, viewer: Viewer) -> None:
         """Go on as `viewer`, with loaders that have seen nothing as anybody else."""
         self.viewer = viewer
-        self.loaders = Loaders(self.reader, viewer)
+        self.loaders = Loaders(self.reader, viewer, self.running)
+
+    def turn(self, keys: Iterable[Key]) -> AbstractAsyncContextManager[None]:
+        """Wait for the turn to write some rows, as `db.statements.Writer` says."""
+        return self.database.turn(keys)
 
     async def write(self, work: Callable[[Reader], Awaitable[T]]) -> T:
         """Run `work` as one transaction; whatever was loaded before is forgotten, for it may be outdated."""

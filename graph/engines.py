@@ -9,7 +9,7 @@ A query that reads money sees one state of the database over all its statements,
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,15 +24,21 @@ from graphql import (
     execute,
 )
 
+from db.statements import Reader
+from db.tables import NAMES as TABLES
 from db.viewer import Viewer
 from graph.context import Context, Services
-from graph.execution import Lookup, Prepared, Unsupported
+from graph.execution import Lookup, OrdinaryExecutor, Prepared, Unsupported
 from graph.selection import Selection
 
 MONEY_TYPES = frozenset({"Account", "Transaction"})
 COMPILED_FROM = 2
 # The argument of a cancellation that came too late to say that nothing was written.
 OUTCOME_UNKNOWN = "a COMMIT was under way, or had happened"
+
+
+def _untold(grown_by: int) -> None:
+    """Do without being told."""
 
 
 @dataclass(slots=True)
@@ -43,6 +49,7 @@ class Execution:
         selection: what it reads where nothing is joined.
         joined: what it reads where the compiled engine runs it; None until it is compiled.
         runs: how often it has run.
+        grown: is told of the bytes that it takes more from when it is compiled on.
         in_snapshot: whether all its statements have to see one state of the database.
     """
 
@@ -53,6 +60,7 @@ class Execution:
     joined: Selection | None = None
     prepared: Prepared | None = None
     runs: int = 0
+    grown: Callable[[int], None] = field(default=_untold)
     in_snapshot: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,11 +125,13 @@ class Engines:
         assert execution.joined is not None
         return execution.prepared.lookup(variables, Context(services, viewer, execution.joined))
 
-    async def _run_in_snapshot(
+    def _run_in_snapshot(
         self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer
-    ) -> ExecutionResult:
-        async with services.database.read() as snapshot:
-            return await self._run(execution, variables, Context(services, viewer, execution.selection, snapshot))
+    ) -> Coroutine[Any, Any, ExecutionResult]:
+        def run(snapshot: Reader) -> Coroutine[Any, Any, ExecutionResult]:
+            return self._run(execution, variables, Context(services, viewer, execution.selection, snapshot))
+
+        return services.database.read_as_one(run, TABLES)
 
     async def _run(self, execution: Execution, variables: dict[str, Any], context: Context) -> ExecutionResult:
         try:
@@ -139,10 +149,13 @@ class Engines:
                     return result
             return await self._ordinary(execution, variables, context)
         except asyncio.CancelledError as cancelled:
-            context.loaders.cancel()
             if context.committing:
                 raise asyncio.CancelledError(OUTCOME_UNKNOWN) from cancelled
             raise
+        finally:
+            # Batches that nobody waits for any more end here: what they read through is about to serve others.
+            if not context.running.is_at_rest():
+                await context.running.end()
 
     def _is_compiled(self, execution: Execution) -> bool:
         execution.runs += 1
@@ -158,6 +171,7 @@ class Engines:
                 definition,
                 hide_suggestions=self._hide_suggestions,
                 text=_json,
+                grown=execution.grown,
             )
         return True
 
@@ -169,6 +183,7 @@ class Engines:
             context_value=context,
             variable_values=variables,
             operation_name=name.value if name is not None else None,
+            executor_class=OrdinaryExecutor,
             hide_suggestions=self._hide_suggestions,
         )
         return outcome if isinstance(outcome, ExecutionResult) else await outcome

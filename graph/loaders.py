@@ -7,7 +7,9 @@ cache. Batches are not limited in size, so that a level is one statement however
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -15,11 +17,12 @@ from aiodataloader import DataLoader
 from asyncpg import Record
 
 from db.accounts import accounts_by_ids, far_ends_by_ids
+from db.connections.coalescing import Keyed
+from db.errors import copy_of
 from db.keyset_lists import KeysetList
 from db.nested_pages import Nested
 from db.pages import Columns, Filter, Page, PageRequest
 from db.posts import posts_by_ids
-from db.sharing import Keyed
 from db.statements import Reader
 from db.transactions import transactions_by_ids
 from db.users import profiles_by_user_ids, users_by_ids
@@ -42,9 +45,7 @@ class EdgeLoader(Generic[T]):
 
     __slots__ = ("_batch", "_by_one", "_known", "_running", "name")
 
-    def __init__(
-        self, name: str, batch: Callable[[Sequence[int]], Awaitable[Any]], running: set[asyncio.Task[Any]]
-    ) -> None:
+    def __init__(self, name: str, batch: Callable[[Sequence[int]], Awaitable[Any]], running: "Running") -> None:
         self.name = name
         self._batch = batch
         self._running = running
@@ -75,18 +76,14 @@ class EdgeLoader(Generic[T]):
     def load(self, key: int) -> Awaitable[T]:
         """Return the value of one key, which joins the batch that goes out when nothing else can go on."""
         if self._by_one is None:
-            self._by_one = DataLoader(self._load_batch)
-        return self._by_one.load(key)
+            # A copy, which shares what is known: batches that refer back to this loader were a cycle.
+            self._by_one = DataLoader(copy(self)._load_batch)  # noqa: SLF001 - of its own class
+        return _one_of_many(self._by_one.load(key))
 
     async def _load_batch(self, keys: list[int]) -> list[T]:
         # aiodataloader runs each batch as a task of its own, which outlives the field that asked.
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
-        try:
+        with self._running.current():
             return await self.load_level(keys)
-        finally:
-            self._running.discard(task)
 
 
 class RowLoader(EdgeLoader[Record | None]):
@@ -124,7 +121,7 @@ class PageLoader(EdgeLoader[Page]):
         self,
         name: str,
         batch: Batch[Page],
-        running: set[asyncio.Task[Any]],
+        running: "Running",
         identity: Hashable,
         nested: Callable[[str], Nested] | None,
     ) -> None:
@@ -133,23 +130,74 @@ class PageLoader(EdgeLoader[Page]):
         self.nested = nested
 
 
+class Running:
+    """The tasks that read for one operation. They end with it, before its connection serves anybody else."""
+
+    __slots__ = ("_is_over", "_tasks")
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_over = False
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Count the current task, which somebody else has started, while it reads.
+
+        Raises:
+            asyncio.CancelledError: the operation is over.
+        """
+        if self._is_over:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            yield
+        finally:
+            self._tasks.discard(task)
+            del task  # the trace of a cancellation holds this frame, and the task holds the cancellation
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task that reads.
+
+        Raises:
+            asyncio.CancelledError: the operation is over.
+        """
+        if self._is_over:
+            work.close()
+            raise asyncio.CancelledError
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def is_at_rest(self) -> bool:
+        """Begin no task any more, and say whether none is left that `end` has to end."""
+        self._is_over = True
+        return not self._tasks
+
+    async def end(self) -> None:
+        """Cancel the tasks that are left, whose statements end with them, and wait until they have ended."""
+        self._is_over = True
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
 class Loaders:
     """All loaders of one operation, made when they are first asked for.
 
     No batch refers back to what holds it: an operation is freed when it is over, not when the cycle collector comes.
     """
 
-    def __init__(self, reader: Reader, viewer: Viewer) -> None:
+    def __init__(self, reader: Reader, viewer: Viewer, running: Running) -> None:
         self._reader = reader
         self._viewer = viewer
+        self._running = running
         self._made: dict[Hashable, Any] = {}
         self._counts: dict[Hashable, asyncio.Future[int]] = {}
-        self._running: set[asyncio.Task[Any]] = set()
-
-    def cancel(self) -> None:
-        """Cancel the batches that are under way, whose statements end with them: nobody waits for them any more."""
-        for running in [*self._running, *self._counts.values()]:
-            running.cancel()
 
     def clear(self) -> None:
         """Forget everything that was loaded."""
@@ -226,11 +274,23 @@ class Loaders:
         self._counts[key] = told
         return told
 
+    def count_instead(self, of: KeysetList, given: Filter, told: asyncio.Future[int]) -> None:
+        """Count a whole list for those who wait for `told`, which somebody else will not tell any more."""
+
+        async def count() -> None:
+            try:
+                told.set_result(await of.count(self._reader, self._viewer, given))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs
+                told.set_exception(copy_of(error))
+                told.exception()  # seen: maybe nobody asks
+
+        self._running.start(count())
+
     def count(self, of: KeysetList, given: Filter) -> Awaitable[int]:
         """Count a whole list, once however many fields ask."""
         key = (of, _key(given))
         if key not in self._counts:
-            self._counts[key] = asyncio.ensure_future(of.count(self._reader, self._viewer, given))
+            self._counts[key] = self._running.start(of.count(self._reader, self._viewer, given))
         return asyncio.shield(self._counts[key])
 
     def _rows(self, key: tuple[str, Columns], batch: RowsBatch) -> RowLoader:
@@ -248,3 +308,26 @@ class Loaders:
 
 def _key(given: Filter) -> Hashable:
     return tuple(sorted(given.items()))
+
+
+def _one_of_many(shared: asyncio.Future[T]) -> asyncio.Future[T]:
+    """Return what one field awaits of a future that others await, too: cancelling it leaves them theirs.
+
+    As `asyncio.shield`, which would leave the trace of an error, with all rows in it, to a future in that very trace.
+    """
+    own: asyncio.Future[T] = shared.get_loop().create_future()
+
+    def take(done: asyncio.Future[T]) -> None:
+        if own.done():
+            if not done.cancelled():
+                done.exception()  # seen
+        elif done.cancelled():
+            own.cancel()
+        else:
+            try:
+                own.set_result(done.result())  # the future gives the trace away with the error
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the field's
+                own.set_exception(error)
+
+    shared.add_done_callback(take)
+    return own

@@ -151,11 +151,13 @@ async def open_account(
     context, columns = info.context, columns_below(info, "Account", "id")
     accounts_max = context.services.settings.accounts_per_user_max
     try:
-        row = await context.write(
-            lambda transaction: repository.open_account(
-                transaction, context.viewer, columns, input_.currency_code, accounts_max=accounts_max
+        owner = context.viewer.user_id or 0
+        async with context.turn([("user", owner, owner)]):
+            row = await context.write(
+                lambda transaction: repository.open_account(
+                    transaction, context.viewer, columns, input_.currency_code, accounts_max=accounts_max
+                )
             )
-        )
     except Refusal as refusal:
         return OpenAccountPayload(user_errors=user_errors(OpenAccountUserError, OpenAccountErrorCode, [refusal]))
     return OpenAccountPayload(account=Account(row=row))

@@ -109,9 +109,10 @@ async def sign_in(
     context = info.context
     settings = context.services.settings
     login = input_.login.strip()
-    attempts = await context.database.write(
-        lambda transaction: repository.count_attempt(transaction, login, settings.sign_in_window_s)
-    )
+    async with context.turn([repository.attempts_key(login)]):
+        attempts = await context.database.write(
+            lambda transaction: repository.count_attempt(transaction, login, settings.sign_in_window_s)
+        )
     if attempts > settings.sign_in_attempts_max:
         message = f"too many attempts; try again in {-(-settings.sign_in_window_s // 60)} minutes"
         return _refused(Refusal("TOO_MANY_ATTEMPTS", ("login",), message))

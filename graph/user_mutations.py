@@ -312,7 +312,8 @@ async def update_user(
         return row
 
     try:
-        row = await context.write(work)
+        async with context.turn([("user", user_id, context.viewer.user_id or 0)]):
+            row = await context.write(work)
     except Refusal as refusal:
         return UpdateUserPayload(user_errors=user_errors(UpdateUserUserError, UpdateUserErrorCode, [refusal]))
     return UpdateUserPayload(user=User(row=row))
@@ -360,7 +361,8 @@ async def delete_user(
     context = info.context
     user_id = parse(input_.id, Kind.USER, "input.id")
     try:
-        await context.write(lambda transaction: repository.delete_user(transaction, context.viewer, user_id))
+        async with context.turn([("user", user_id, context.viewer.user_id or 0)]):
+            await context.write(lambda transaction: repository.delete_user(transaction, context.viewer, user_id))
     except Refusal as refusal:
         return DeleteUserPayload(user_errors=user_errors(DeleteUserUserError, DeleteUserErrorCode, [refusal]))
     return DeleteUserPayload(deleted_user_id=global_id(Kind.USER, user_id))

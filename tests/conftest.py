@@ -20,8 +20,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
+from db.connections.database import Database
 from db.embedded import EmbeddedServer, embedded_postgres
-from db.engine import Database
 from db.migrating import alembic_config
 from db.settings import Settings, async_url
 

@@ -22,7 +22,6 @@ FUNCTION_LINES_MAX = 50
 LONG_FILES: Mapping[str, str] = {}
 USERS_OF_SQLALCHEMY: Mapping[str, str] = {
     "graph/cli/setup.py": "`folio doctor` asks the database about itself",
-    "graph/observing/gauges.py": "the pool's own numbers are SQLAlchemy's",
 }
 
 

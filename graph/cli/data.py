@@ -17,7 +17,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from db import checks, seeding
-from db.engine import Database
+from db.connections.database import Database
 from db.jsonlines import LineCounts, LineError, export_lines, import_lines, read_lines
 from db.seeding import SeedError, SeedPlan, SeedReport
 from graph.cli.demo import DEMO_PASSWORD

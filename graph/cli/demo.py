@@ -2,7 +2,7 @@
 
 import time
 
-from db.engine import Database
+from db.connections.database import Database
 from db.seeding import SeedPlan, seed
 from db.sessions import credentials_of
 from db.users import USERS

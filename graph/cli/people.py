@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from db import checks
-from db.engine import Database
+from db.connections.database import Database
 from db.errors import Refusal
 from db.users import NewUser, create_users
 from db.viewer import Viewer

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from rich.table import Table
 from sqlalchemy import text
 
-from db.engine import Database
+from db.connections.database import Database
+from db.connections.server import takes_writes
 from db.errors import Unavailable
 from db.migrating import applied_revisions, expected_revision
 from db.settings import PREFIX, Settings
@@ -82,6 +83,7 @@ async def _examine(chosen: Settings, workers: int) -> list[Finding]:
     database = Database(chosen)
     checks: list[Callable[[Database], Awaitable[Finding]]] = [
         _server_finding,
+        _writes_finding,
         _migration_finding,
         _clock_finding,
         _role_finding,
@@ -121,6 +123,13 @@ async def _server_finding(database: Database) -> Finding:
         remedy = "create the database with ENCODING 'UTF8'"
         return Finding("database", Verdict.FAILURE, f"its encoding is {encoding}", remedy)
     return Finding("database", Verdict.OK, f"PostgreSQL {version} answers")
+
+
+async def _writes_finding(database: Database) -> Finding:
+    if await takes_writes(database):
+        return Finding("writes", Verdict.OK, "the database takes them")
+    remedy = f"point {PREFIX}DATABASE_URL at the primary, or end its read-only mode (a full disk, for instance)"
+    return Finding("writes", Verdict.FAILURE, "the database takes no writes", remedy)
 
 
 async def _migration_finding(database: Database) -> Finding:

@@ -13,9 +13,9 @@ import typer
 import uvloop
 from rich.console import Console
 
+from db.connections.database import Database
 from db.development import completed
 from db.embedded import EmbeddedError
-from db.engine import Database
 from db.errors import Refusal, Unavailable
 from db.migrating import applied_revisions, expected_revision
 from db.settings import Settings, SettingsError, load_settings

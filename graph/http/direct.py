@@ -253,7 +253,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         assert door is not None
         self.cycle = exchange = Exchange(keep_alive=keep_alive)
         address = client[0] if client else UNKNOWN_ADDRESS
-        call = Call("POST", head, exchange.receive, random_hex(16), address, b"", body)
+        call = Call("POST", head, exchange.receive, random_hex(16), self.loop.time(), address, b"", body)
         otherwise = partial(self._run, exchange, door, call)
         if not door.taskless.begin(call, partial(exchange.finish, door, self, call), otherwise):
             otherwise()

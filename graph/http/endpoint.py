@@ -36,6 +36,7 @@ from graph.http.requests import (
     parse_body,
     queried,
 )
+from graph.http.time_limits import CancelledFromWithinError, is_to_end
 from graph.limits import Price
 from graph.observing.current import Observation
 from graph.observing.observer import Observer
@@ -52,6 +53,7 @@ class Call:
     """What is known of one HTTP request while it is answered.
 
     Attributes:
+        started: when it came, by the event loop's clock.
         address: where it came from; behind a trusted proxy, uvicorn has put the client's own address here.
         query_string: what stands behind the path.
         body: where it has come already; else it is still to be received.
@@ -64,6 +66,7 @@ class Call:
     head: Head
     receive: Receive
     request_id: str
+    started: float
     address: str
     query_string: bytes = b""
     body: bytes | None = None
@@ -102,6 +105,7 @@ class GraphQLEndpoint:
             Head(scope["headers"]),
             receive,
             random_hex(16),
+            asyncio.get_running_loop().time(),
             str(client[0]) if client else UNKNOWN_ADDRESS,
             scope.get("query_string", b""),
         )
@@ -122,6 +126,8 @@ class GraphQLEndpoint:
         try:
             return await (self._post(call) if call.method == "POST" else self._get(call))
         except asyncio.CancelledError:
+            if not is_to_end():
+                return self.failed(call, CancelledFromWithinError())
             # The process stops, and does not wait any longer. No answer goes out; this line says what was cut off.
             self._given_up(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
             raise
@@ -172,7 +178,7 @@ class GraphQLEndpoint:
                 limit = self.gate.time_limit()
                 body = await body_received(call.receive, bytes_max=self._body_bytes_max, within=limit)
             asked = self.parsed(body)
-        viewer = await self._viewer(head) if b"authorization" in head else ANONYMOUS
+        viewer = await self._viewer(call) if b"authorization" in head else ANONYMOUS
         if isinstance(asked, Batch):
             done = [await self._entry(call, request, viewer, media_type) for request in asked]
             return answers.batched(media_type, done)
@@ -197,8 +203,13 @@ class GraphQLEndpoint:
 
     async def _entry(self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str) -> Answer:
         """Return the answer to one operation of a batch: that it is refused must not cost the others' answers."""
+        call.started = asyncio.get_running_loop().time()  # each operation has the whole time
         try:
             return await self._run(call, request, viewer, media_type)
+        except asyncio.CancelledError:
+            if is_to_end():
+                raise
+            return self.failed(call, CancelledFromWithinError())
         except Exception as error:  # noqa: BLE001 - likewise
             return self.failed(call, error)
 
@@ -248,7 +259,7 @@ class GraphQLEndpoint:
             raise self._method_not_allowed("send the operation by POST, as a JSON object with the key query")
         media_type = answers.negotiated(call.head.accept)
         request = queried(call.query_string, call.head)
-        viewer = await self._viewer(call.head) if b"authorization" in call.head else ANONYMOUS
+        viewer = await self._viewer(call) if b"authorization" in call.head else ANONYMOUS
         answer = await self._run(call, request, viewer, media_type, queries_only=True)
         if answer.status != 200:  # noqa: PLR2004 - OK
             return answer
@@ -274,7 +285,11 @@ class GraphQLEndpoint:
             self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
             known = self.operations.introspected(operation) if operation.is_introspection else None
             if known is None:
-                with self.gate.deadline(call.receive, abandon=operation.is_query):
+                caller = self.gate.caller(user_id=viewer.user_id, address=call.address)
+                with (
+                    self.services.database.shares.operation_of(caller),
+                    self.gate.deadline(call.started, call.receive, abandon=operation.is_query),
+                ):
                     result = await self.operations.run(operation, request.variables, self.services, viewer)
                 content = self.content(call, operation, result)
             else:
@@ -346,12 +361,13 @@ class GraphQLEndpoint:
             content["errors"] = [presented(error, call.request_id).formatted for error in result.errors]
         return content
 
-    async def _viewer(self, head: Head) -> Viewer:
+    async def _viewer(self, call: Call) -> Viewer:
         """Return whose access token the request has; one that has none is anonymous, and needs no look here."""
-        pointed = self.pointed(head)
+        pointed = self.pointed(call.head)
         if pointed is not None:
             user_id, session_id = pointed
-            viewer = await viewer_of_session(self.services.database, session_id, user_id)
+            with self.gate.deadline(call.started, call.receive, abandon=True):
+                viewer = await viewer_of_session(self.services.database, session_id, user_id)
             if viewer is not None:
                 return viewer
         raise HttpRefused(

@@ -6,7 +6,7 @@ All three are of one process: behind several workers each has its own, so that w
 import asyncio
 import time
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from starlette.types import Receive
 
@@ -22,18 +22,31 @@ WATCH_AFTER_S = 0.2
 
 
 class Deadline(TimeLimit):
-    """The limit of one operation, which also ends, where it may be abandoned, when its client has left."""
+    """What is left of the time of one request, which also ends, where it may be abandoned, when its client has left."""
 
-    __slots__ = ("_abandons", "_final", "_is_gone", "_receive", "_watcher")
+    __slots__ = ("_abandons", "_due", "_final", "_is_gone", "_receive", "_watcher")
 
-    def __init__(self, timers: Timers, after_s: float, receive: Receive, *, abandon: bool) -> None:
+    def __init__(self, timers: Timers, after_s: float, started: float, receive: Receive, *, abandon: bool) -> None:
         super().__init__(timers, after_s)  # the timers are of its first while
+        self._due = started + after_s
         # A mutation is not abandoned: what it was sent for is to happen, and its answer can be asked for.
         self._abandons = abandon
         self._receive = receive
         self._final: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._is_gone = False
+
+    def __enter__(self) -> Self:
+        """Begin.
+
+        Raises:
+            HttpRefused: 503: what came before has taken all the time.
+        """
+        entered = super().__enter__()
+        if self._due <= asyncio.get_running_loop().time():
+            self.stop()
+            raise self._refusal(None)
+        return entered
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -73,12 +86,12 @@ class Deadline(TimeLimit):
         return HttpRefused(503, "DEADLINE_EXCEEDED", message, {"retry-after": "1"})
 
     def passed(self) -> None:
-        """Go on after the first while, for which all operations share a timer: few last longer."""
-        left_s = self.after_s - self._timers.after_s
+        """Start a timer of its own after the first interval, for which all requests share one: few last longer."""
+        loop = asyncio.get_running_loop()
+        left_s = self._due - loop.time()
         if left_s <= 0:
             self._end()
             return
-        loop = asyncio.get_running_loop()
         self._final = loop.call_later(left_s, self._end)
         if self._abandons:
             self._watcher = loop.create_task(self._watch())
@@ -134,13 +147,16 @@ class Gate:
         """Return a limit of as much time as an operation has, for what is waited for before it."""
         return TimeLimit(self._body_timers, self._deadline_s)
 
-    def deadline(self, receive: Receive, *, abandon: bool) -> Deadline:
-        """Return the limit of an operation, which ends too, where it may be abandoned, when its client has left."""
-        return Deadline(self._timers, self._deadline_s, receive, abandon=abandon)
+    def deadline(self, started: float, receive: Receive, *, abandon: bool) -> Deadline:
+        """Return what is left of the time of a request that came at `started`, by the event loop's clock.
 
-    def deadline_of(self, kind: type[D], receive: Receive) -> D:
-        """Return the limit of an operation that may be abandoned, of a kind of its own."""
-        return kind(self._timers, self._deadline_s, receive, abandon=True)
+        It ends too, where it may be abandoned, when the client has left.
+        """
+        return Deadline(self._timers, self._deadline_s, started, receive, abandon=abandon)
+
+    def deadline_of(self, kind: type[D], started: float, receive: Receive) -> D:
+        """Return the same for what may be abandoned, of a kind of its own."""
+        return kind(self._timers, self._deadline_s, started, receive, abandon=True)
 
     def charge(self, cost: int, *, user_id: int | None, address: str) -> None:
         """Take `cost` from two budgets of the minute at once, or from neither.
@@ -163,6 +179,10 @@ class Gate:
             self._demand(cost, caller, address, f"this costs {asked}")
         self._caller_budget.spend(caller, cost)
         self._address_budget.spend(address, cost)
+
+    def caller(self, *, user_id: int | None, address: str) -> str:
+        """Return by what a caller is known: the user, or where nobody is signed in the address."""
+        return _spenders(user_id, address)[0]
 
     def demand_budget(self, *, user_id: int | None, address: str) -> None:
         """Raise HttpRefused, 429, where nothing is left: before a document is parsed that has no price yet."""

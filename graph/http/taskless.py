@@ -21,8 +21,8 @@ from typing import Any
 import orjson
 from graphql import GraphQLError
 
+from db.connections.coalescing import Keyed
 from db.sessions import live_sessions, viewer_among
-from db.sharing import Keyed
 from db.viewer import ANONYMOUS, Viewer
 from graph.execution import Lookup
 from graph.http.answers import Answer
@@ -71,9 +71,18 @@ class Taskless:
         sessions = None if pointed is None else live_sessions(self._endpoint.services.database, pointed[1])
         if pointed is None or not isinstance(sessions, Keyed):
             return False
+        waiting = self.gate.deadline_of(_Session, call.started, call.receive)
         self.gate.enter()
-        sessions.ask(_Session(self, call, operation, pointed, answered, otherwise))
+        try:
+            waiting.start(self, call, operation, pointed, sessions, answered, otherwise)
+        except BaseException:
+            self.gate.leave()
+            raise
         return True
+
+    def failed(self, call: Call, error: Exception) -> Answer:
+        """Return the answer to a request that has come to this error."""
+        return self._endpoint.failed(call, error)
 
     def _found(self, call: Call) -> Operation | None:
         """Return the operation that a request asks for, where it is such a query."""
@@ -106,11 +115,15 @@ class Taskless:
         reading = lookup.loader.asked(lookup.key)
         if reading is None or not self._is_let_in(call, price, viewer):
             return False
-        endpoint.operations.looked_up()
-        seen = endpoint.observed(call, operation, price, viewer)
-        seen.batch(lookup.loader.name, 1)
-        pending = self.gate.deadline_of(_Pending, call.receive)
-        pending.start(endpoint, call, operation, price, seen, lookup, reading, answered)
+        try:
+            endpoint.operations.looked_up()
+            seen = endpoint.observed(call, operation, price, viewer)
+            seen.batch(lookup.loader.name, 1)
+            pending = self.gate.deadline_of(_Pending, call.started, call.receive)
+            pending.start(endpoint, call, operation, price, seen, lookup, reading, answered)
+        except Exception as fault:  # noqa: BLE001 - as the endpoint; it is charged, so that this way has to answer it
+            self.gate.leave()
+            answered(endpoint.failed(call, fault))
         return True
 
     def _introspect(self, call: Call, operation: Operation, price: Price, viewer: Viewer, answered: Answered) -> bool:
@@ -138,31 +151,40 @@ class Taskless:
         return True
 
 
-class _Session:
-    """A request with an access token while it waits for its session."""
+class _Session(Deadline):
+    """A request with an access token while it waits for its session. It is its own deadline."""
 
-    __slots__ = ("_answered", "_call", "_context", "_operation", "_otherwise", "_pointed", "_taskless")
+    __slots__ = ("_answered", "_call", "_context", "_operation", "_otherwise", "_pointed", "_sessions", "_taskless")
 
-    def __init__(
+    def start(
         self,
         taskless: Taskless,
         call: Call,
         operation: Operation,
         pointed: tuple[int, int],
+        sessions: Keyed,
         answered: Answered,
         otherwise: Otherwise,
     ) -> None:
+        """Ask for the session."""
         self._taskless = taskless
         self._call = call
         self._operation = operation
         self._pointed = pointed
         self._answered = answered
         self._otherwise = otherwise
+        self._sessions = sessions
         # What it is told in is anybody's context; the ordinary way is begun in the request's own.
         self._context = contextvars.copy_context()
+        self._timers.set(self, asyncio.get_running_loop())
+        sessions.ask(self)
 
     def told(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
         """Go on as whom the session stands for."""
+        if self._is_over:
+            return
+        self.stop()
+        self._is_over = True
         self._taskless.gate.leave()
         begun = False
         try:
@@ -174,6 +196,15 @@ class _Session:
             logger.exception("a query was not begun")
         if not begun:
             self._context.run(self._otherwise)
+
+    def _end(self) -> None:
+        """End before the session is there: the time is up, or the client has left."""
+        if not self._is_over:
+            self.stop()
+            self._is_over = True
+            self._sessions.leave(self)
+            self._taskless.gate.leave()
+            self._answered(self._taskless.failed(self._call, self._refusal(None)))
 
 
 class _Pending(Deadline):
@@ -214,7 +245,7 @@ class _Pending(Deadline):
         self._reading = reading
         self._answered = answered
         self._timers.set(self, asyncio.get_running_loop())
-        reading.ask(self)
+        reading.ask(self, endpoint.gate.caller(user_id=seen.user_id, address=call.address))
 
     def told(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
         """Take the rows that have come, or the error in their place."""

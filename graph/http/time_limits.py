@@ -5,6 +5,7 @@ therefore serves all, and one that is left in time, as nearly each is, costs two
 """
 
 import asyncio
+from contextvars import Context
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +28,8 @@ class Timers:
         self.pending[limit] = loop.time() + self.after_s
         if self._timer is None or self._loop is not loop:
             self._loop = loop
-            self._timer = loop.call_later(self.after_s, self._go_off)
+            # An empty context: the timer must not keep the request alive that happened to set it.
+            self._timer = loop.call_later(self.after_s, self._go_off, context=Context())
 
     def _go_off(self) -> None:
         assert self._loop is not None
@@ -35,7 +37,7 @@ class Timers:
         while self.pending:
             limit, due = next(iter(self.pending.items()))
             if due > self._loop.time():
-                self._timer = self._loop.call_at(due, self._go_off)
+                self._timer = self._loop.call_at(due, self._go_off, context=Context())
                 return
             del self.pending[limit]
             limit.passed()
@@ -80,3 +82,13 @@ class TimeLimit:
         if not self._is_over:
             self._is_over = True
             self._task.cancel()
+
+
+class CancelledFromWithinError(RuntimeError):
+    """Something within an operation was cancelled although nobody asked for the end of the request: a fault of ours."""
+
+
+def is_to_end() -> bool:
+    """Say whether somebody has asked for the end of the current task."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from contextvars import Token
 from typing import TYPE_CHECKING
 
-from db.tally import Tally, tally
+from db.connections.statistics import Tally, tally
 from graph.observing.traces import Trace
 
 if TYPE_CHECKING:  # an extra, and imported only where it is asked for

@@ -9,9 +9,8 @@ from typing import Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from sqlalchemy.pool import QueuePool
 
-from db.engine import Database
+from db.connections.database import Database
 
 
 class Cache(Protocol):
@@ -64,15 +63,20 @@ class Gauges(Collector):
 
 
 def _pool(database: Database) -> Iterable[Metric]:
-    pool = database.engine.sync_engine.pool
-    if isinstance(pool, QueuePool):
-        connections = GaugeMetricFamily("folio_pool_connections", "Open connections of the pool.", labels=["state"])
-        lanes = database.lanes  # they hold connections that the pool takes for used
-        connections.add_metric(["in_use"], pool.checkedout() - lanes.idle)
-        connections.add_metric(["idle"], pool.checkedin() + lanes.idle)
-        yield connections
-        most = database.settings.pool_size + database.settings.pool_max_overflow
-        yield GaugeMetricFamily("folio_pool_connections_max", "The most that there may be.", value=most)
+    leases = database.leases  # SQLAlchemy's pool takes all that they hold for used
+    connections = GaugeMetricFamily(
+        "folio_pool_connections",
+        "Connections by what becomes of them; closing: tested after an interruption, or closed.",
+        labels=["state"],
+    )
+    connections.add_metric(["in_use"], leases.in_use)
+    connections.add_metric(["idle"], leases.idle)
+    connections.add_metric(["opening"], leases.opening)
+    connections.add_metric(["closing"], leases.closing)
+    yield connections
+    most = database.settings.pool_size + database.settings.pool_max_overflow
+    yield GaugeMetricFamily("folio_pool_connections_max", "The most that there may be.", value=most)
+    yield GaugeMetricFamily("folio_pool_waiting", "Requests that wait for a connection.", value=leases.waiting)
     counters = database.counters
     for name, text, value in (
         ("folio_pool_connects", "Connections opened.", counters.connects),

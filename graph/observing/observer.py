@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 
-from db.engine import Database
+from db.connections.database import Database
+from db.connections.statistics import tally
 from db.settings import Settings, SettingsError
-from db.tally import tally
 from graph.observing.current import Observation
 from graph.observing.gauges import Gauges
 from graph.observing.logs import flush, write

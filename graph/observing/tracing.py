@@ -28,7 +28,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from db.tally import Ran
+from db.connections.statistics import Ran
 from graph.observing.current import Observation
 from graph.observing.traces import Trace
 

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from db.engine import Database, Transaction
-from db.lanes import Driver
+from db.connections.database import Database, Transaction
+from db.connections.leases import Driver
 from db.statements import Reader, Statement
 
 OpenDatabase: TypeAlias = Callable[..., Database]

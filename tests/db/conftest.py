@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import db.tables  # noqa: F401 - every mapped class, or a test that needs few fails where it runs alone
+from db.connections.database import Database
+from db.connections.leases import Driver
 from db.embedded import embedded_postgres
-from db.engine import Database
-from db.lanes import Driver
 from db.settings import Settings
 from db.viewer import Viewer
 from tests.db.backends import connected_superuser, make_boxes
@@ -20,7 +20,7 @@ from tests.db.rows import new_account, new_user, new_users
 async def database(database: Database) -> AsyncIterator[Database]:
     """The pool on this test's database, which has every connection back at the end."""
     yield database
-    assert database.lanes.in_use == 0
+    assert database.leases.in_use == 0
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Callable[..., Datab
 
     yield open_one
     for database in opened:
-        assert database.lanes.in_use == 0
+        assert database.leases.in_use == 0
         await database.close()
 
 

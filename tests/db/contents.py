@@ -1,6 +1,6 @@
 """Whole databases: what is in every table, and a database made empty again."""
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 
 TABLES = ("users", "profiles", "posts", "accounts", "transactions", "idempotency_keys")
 

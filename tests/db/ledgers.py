@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from db.engine import Database
+from db.connections.database import Database
 from db.settlement import Movement
 from db.statements import Statement
 from db.viewer import Viewer

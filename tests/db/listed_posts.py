@@ -7,8 +7,8 @@ from typing import Any
 from asyncpg import Record
 from hypothesis import strategies as st
 
+from db.connections.database import Database, Transaction
 from db.cursors import Order
-from db.engine import Database, Transaction
 from db.posts import CREATED_AT, ID, TITLE, VIEWS
 from db.viewer import ANONYMOUS, Viewer
 from tests.db.rows import ADMIN

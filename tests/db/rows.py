@@ -5,7 +5,7 @@ import uuid
 from decimal import Decimal
 
 from db.accounts import open_account
-from db.engine import Database, Transaction
+from db.connections.database import Database, Transaction
 from db.settlement import Movement, Settlement, settle
 from db.users import NewUser, create_users
 from db.viewer import Viewer

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import SQLColumnExpression, literal_column
 
 from db import cursors, posts, users
+from db.connections.leases import Driver
 from db.cursors import CursorError, Kind, Order, Term
-from db.lanes import Driver
 
 REFUSED = (
     "not a cursor of this list in this order; give back an endCursor, startCursor or edge cursor that the same list "

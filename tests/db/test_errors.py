@@ -4,8 +4,8 @@ import asyncpg
 import pytest
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint
 
+from db.connections.leases import Driver
 from db.errors import CONSTRAINTS, INTERNAL, Refusal, refusal_for
-from db.lanes import Driver
 from db.tables import Model
 
 REFUSING = (CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint)

@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from db import line_batches
-from db.engine import Database
+from db.connections.database import Database
+from db.connections.leases import Driver
 from db.errors import Unavailable
 from db.jsonlines import LineCounts, LineError, export_lines, import_lines, read_lines
-from db.lanes import Driver
 from db.line_fields import LINE_BYTES_MAX
 from db.posts import CONTENT_LENGTH_MAX
 from db.seeding import SeedPlan, seed

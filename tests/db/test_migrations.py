@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from db.engine import Database
-from db.lanes import Driver
+from db.connections.database import Database
+from db.connections.leases import Driver
 from db.migrating import alembic_config, expected_revision
 from db.statements import Statement
 from db.tables import Model

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.accounts import ACCOUNTS, ACCOUNTS_ORDER
+from db.connections.database import Database
+from db.connections.leases import Driver
 from db.cursors import Order
-from db.engine import Database
-from db.lanes import Driver
 from db.nested_pages import Nested
 from db.pages import Page, PageRequest
 from db.posts import ID as POST_ID

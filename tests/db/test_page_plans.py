@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 from asyncpg import Record
 
+from db.connections.database import Database
+from db.connections.leases import Driver
 from db.cursors import Order
-from db.engine import Database
-from db.lanes import Driver
 from db.pages import PageRequest
 from db.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS, posts_by_ids
 from db.statements import Reader, Statement

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from db.connections.database import Database, Transaction
 from db.cursors import Order
-from db.engine import Database, Transaction
 from db.pages import PageRequest
 from db.posts import ID, POSTS, VIEWS
 from db.transactions import TRANSACTIONS, TRANSACTIONS_ORDER

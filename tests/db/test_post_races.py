@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
-from db.engine import Database
+from db.connections.database import Database
+from db.connections.leases import Driver
 from db.errors import Refusal
-from db.lanes import Driver
 from db.posts import NewPost, create_posts, update_post
 from db.viewer import Viewer
 from tests.db.backends import waiting_backend

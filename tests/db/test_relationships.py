@@ -8,7 +8,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import RelationshipProperty, configure_mappers, joinedload, selectinload
 
-from db.engine import Database
+from db.connections.database import Database
 from db.posts import NewPost, create_posts
 from db.tables import Account, Model, Post, Transaction, User
 from db.users import NewUser, create_users

@@ -3,8 +3,8 @@
 import datetime
 from collections import Counter
 
-from db.engine import Database
-from db.lanes import Driver
+from db.connections.database import Database
+from db.connections.leases import Driver
 from db.seed_texts import SENTENCES_MAX, People
 from db.seed_words import SENTENCES
 from db.seeding import SeedPlan, seed

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from db import seeding
-from db.engine import Database
-from db.lanes import Driver
+from db.connections.database import Database
+from db.connections.leases import Driver
 from db.seeding import SeedError, SeedPlan, SeedReport, seed
 from tests.db.contents import contents, make_empty, rows, unwatched
 from tests.db.rows import new_account, new_user, new_users

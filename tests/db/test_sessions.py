@@ -6,8 +6,8 @@ import hashlib
 import pytest
 from sqlalchemy import text
 
-from db.engine import Database
-from db.lanes import Driver
+from db.connections.database import Database
+from db.connections.leases import Driver
 from db.sessions import (
     SWEPT_PER_WRITE_MAX,
     Credentials,

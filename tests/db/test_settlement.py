@@ -10,7 +10,7 @@ import pytest
 from asyncpg import Record
 from sqlalchemy import text
 
-from db.engine import Database
+from db.connections.database import Database
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, from_minor
 from db.settlement import Movement, Settlement, settle
 from db.statements import Reader, Statement, Writer

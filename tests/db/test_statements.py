@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import BigInteger, Text, bindparam, column, func, literal, select, table
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from db.engine import Database
+from db.connections.database import Database
 from db.statements import Statement
 
 THINGS = table("things", column("id", BigInteger), column("name", Text), column("size", BigInteger))

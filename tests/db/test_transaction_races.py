@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from db.engine import Database
+from db.connections.database import Database
 from db.errors import Refusal
 from db.viewer import Viewer
 from tests.db.backends import OpenDatabase

@@ -8,8 +8,8 @@ from typing import TypeVar
 import pytest
 from asyncpg import Record
 
-from db import lanes
-from db.engine import Database
+from db.connections import leased_connection
+from db.connections.database import Database
 from db.errors import Refusal
 from db.money import BALANCE_MINOR_MAX
 from db.settlement import settle
@@ -32,7 +32,7 @@ T = TypeVar("T")
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test with transfers that may be one statement, and on connections that nobody trusts, where none may."""
     if request.param == "by steps":
-        monkeypatch.setattr(lanes, "TRUSTED_S", 0)
+        monkeypatch.setattr(leased_connection, "TRUSTED_S", 0)
 
 
 # ---------------------------------------------------------------- movements

@@ -12,7 +12,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from db.engine import Database
+from db.connections.database import Database
 from db.settings import Settings
 from graph.app import create_app
 from graph.context import Services

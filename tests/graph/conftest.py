@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import FastAPI
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from db.sessions import Credentials, open_session
 from db.settings import Settings
 from db.users import NewUser, create_users

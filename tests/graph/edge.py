@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from db.settings import Settings
 from graph.app import create_app
 from tests.db.backends import POLL_S, POLLS_MAX, connected_superuser

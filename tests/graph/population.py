@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from asyncpg import Record
 
-from db.engine import Database, Transaction
+from db.connections.database import Database, Transaction
 
 
 @dataclass(frozen=True)

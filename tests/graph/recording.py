@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from asyncpg import Record
 
-from db.lanes import Lane
+from db.connections.leases import LeasedConnection
 
 _LABEL = re.compile(r"(?:\.[a-z_]+|NULL|END|\)) AS (?!parent_id|planned)([a-z_]+)(?:,| *\n)")
 _TABLE = re.compile(r"FROM (users|profiles|posts|accounts|transactions)\b(?! AS)")
@@ -30,16 +30,16 @@ _recordings: list[list[Asked]] = []
 def recorded() -> Iterator[list[Asked]]:
     """Give the list that every statement is put on while the block runs; BEGIN, COMMIT and ROLLBACK are none."""
     queries: list[Asked] = []
-    fetch = Lane.fetch
+    fetch = LeasedConnection.fetch
 
-    async def recording(lane: Lane, sql: str, arguments: Sequence[object]) -> Sequence[Record]:
+    async def recording(lane: LeasedConnection, sql: str, arguments: Sequence[object]) -> Sequence[Record]:
         queries.append(Asked(sql, tuple(arguments)))
         return await fetch(lane, sql, arguments)
 
     _recordings.append(queries)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Lane, "fetch", recording)
+            patch.setattr(LeasedConnection, "fetch", recording)
             yield queries
     finally:
         _recordings[:] = [one for one in _recordings if one is not queries]

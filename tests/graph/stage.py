@@ -15,7 +15,7 @@ lists in the order of creation are in the order of ids.
 from dataclasses import dataclass
 from typing import Any
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from tests.graph.callers import PASSWORD, Client, Person, SignUp
 
 NOBODY, ADA, IDA, OTTO, EVE, ANNA = "nobody", "ada", "ida", "otto", "eve", "anna"

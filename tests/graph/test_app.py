@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from db.migrating import expected_revision
 from db.settings import Settings, async_url
 from tests.graph.callers import Client, serving_with

@@ -15,9 +15,9 @@ import pytest
 from graphql import GraphQLError
 from sqlalchemy import text
 
+from db.connections.database import Database
+from db.connections.leases import Driver
 from db.embedded import EmbeddedServer
-from db.engine import Database
-from db.lanes import Driver
 from db.settings import Settings
 from db.statements import Statement
 from graph.errors import presented
@@ -69,7 +69,7 @@ def coded(body: Mapping[str, Any]) -> list[Any]:
 async def test_unexpected_error_is_masked_and_logged_under_its_id_without_arguments(
     client: Client, superuser: Driver, log: pytest.LogCaptureFixture
 ) -> None:
-    await superuser.execute("ALTER TABLE users RENAME COLUMN username TO nickname")
+    await superuser.execute("REVOKE SELECT ON users FROM folio")
     response = await client.post(USER, name="private_name")
     body = response.json()
     assert (response.status_code, body["data"]) == (200, {"userByUsername": None})
@@ -78,15 +78,15 @@ async def test_unexpected_error_is_masked_and_logged_under_its_id_without_argume
         [{"line": 1, "column": 25}],
     )
     logged = masked(body, log)
-    assert "UndefinedColumnError" in logged
+    assert "InsufficientPrivilegeError" in logged
     assert response.headers["x-request-id"] in logged
     assert "private_name" not in logged
-    await superuser.execute("ALTER TABLE users RENAME COLUMN nickname TO username")
+    await superuser.execute("GRANT SELECT ON users TO folio")
     assert await client.data(USER, name="treasury") == {"userByUsername": {"username": "treasury"}}
 
 
 async def test_what_did_not_fail_is_answered_beside_what_did(client: Client, superuser: Driver) -> None:
-    await superuser.execute("ALTER TABLE posts RENAME TO letters")
+    await superuser.execute("REVOKE SELECT ON posts FROM folio")
     both = '{ user(id: "user_1") { username } one: post(id: "post_1") { id } other: post(id: "post_2") { id } }'
     body = await client.run(both)
     assert body["data"] == {"user": {"username": "treasury"}, "one": None, "other": None}
@@ -100,7 +100,7 @@ async def test_error_outside_of_any_operation_is_masked_too(
     client: Client, sign_up: SignUp, superuser: Driver, log: pytest.LogCaptureFixture
 ) -> None:
     ada = await sign_up("ada")
-    await superuser.execute("ALTER TABLE sessions RENAME COLUMN ended_at TO over_at")
+    await superuser.execute("REVOKE SELECT ON sessions FROM folio")
     response = await client.post("{ __typename }", by=ada)
     assert response.status_code == 500
     assert list(response.json()) == ["errors"]
@@ -329,3 +329,20 @@ def test_exception_among_its_own_causes_is_masked_like_any() -> None:
     first.__cause__, second.__cause__ = second, first
     shown = presented(GraphQLError("unexpected", original_error=first), "1")
     assert (shown.extensions or {})["code"] == "INTERNAL_SERVER_ERROR"
+
+
+def test_unexpected_error_is_logged_with_its_trace_and_kept_without(log: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        try:
+            int("the first")
+        except ValueError as error:
+            raise LookupError("the second") from error
+
+    with pytest.raises(LookupError) as caught:
+        fail()
+    error = GraphQLError("unexpected", path=["a"], original_error=caught.value)
+    presented(error, "1")
+    assert ("in fail" in log.text, "the first" in log.text, "the second" in log.text) == (True, True, True)
+    cause = caught.value.__cause__
+    assert cause is not None
+    assert [one.__traceback__ for one in (error, caught.value, cause)] == [None] * 3

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from db.settings import Settings
 from graph.limits import REFUSED_COST
 from tests.graph.callers import Client, SignUp
@@ -21,7 +21,7 @@ TREASURY = {"data": {"users": {"nodes": [{"username": "treasury"}]}}}
 
 async def idle(client: Client, superuser: Driver) -> bool:
     """Say whether no statement waits any more and every lane is free again."""
-    return await waiting(superuser) == 0 and client.database.lanes.in_use == 0
+    return await waiting(superuser) == 0 and client.database.leases.in_use == 0
 
 
 # ---------------------------------------------------------------- the deadline

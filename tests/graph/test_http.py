@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from db.settings import Settings
 from graph.http.requests import JSON_DEPTH_MAX
 from tests.graph.callers import Client, serving_with

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from db.settings import Settings
 from tests.graph.callers import Client, SignUp
 from tests.graph.edge import served

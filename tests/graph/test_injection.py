@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from graph.schema import graphql_schema
 from tests.graph.argument_walk import fresh_key, operation, places
 from tests.graph.callers import Client, SignUp

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from tests.graph.bank import (
     OPEN_ACCOUNT,
     TRANSFER,

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from db.audit import audit
-from db.lanes import Driver
+from db.connections.leases import Driver
 from tests.db.backends import POLL_S, POLLS_MAX
 from tests.graph.bank import (
     BY_KEY,

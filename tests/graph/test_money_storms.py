@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from db.audit import AuditReport, WrongBalance, audit
-from db.lanes import Driver
+from db.connections.leases import Driver
 from tests.graph.bank import Bank, Body, new_key, refused
 from tests.graph.callers import Client, Person, SignUp
 
@@ -172,7 +172,7 @@ async def test_connections_that_die_in_a_storm_of_transfers_lose_and_double_noth
         over.set()
 
     await asyncio.gather(kill(), *(pay() for _ in range(WORKERS)))
-    assert set(failures) == {"DATABASE_UNAVAILABLE"}
+    assert set(failures) <= {"DATABASE_UNAVAILABLE"}  # the key settles what was lost at COMMIT, as far as it can
     assert (await audit(bank.client.database)).clean
 
     for key in asked:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from db.connections.leases import Driver
 from db.errors import Refusal
-from db.lanes import Driver
 from db.posts import NewPost, create_posts
 from db.viewer import Viewer
 from tests.db.backends import connected_superuser

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from tests.graph.callers import Client, Person, SignUp, http_client
 from tests.graph.stage import dump
 

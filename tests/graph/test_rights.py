@@ -23,7 +23,7 @@ from graphql import (
     visit,
 )
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from graph.schema import graphql_schema
 from tests.graph.callers import Client, SignUp
 from tests.graph.rights_to_change import CHANGES, Change, Failure

@@ -13,7 +13,7 @@ import jwt
 import pytest
 from argon2.low_level import hash_secret, verify_secret
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from db.settings import Settings
 from graph.app import create_app
 from tests.conftest import SECRET_KEY

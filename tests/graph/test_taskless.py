@@ -6,10 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
-from db.lanes import Driver
+from db.connections.leases import Driver
+from db.connections.statistics import Tally, tally
 from db.sessions import live_sessions
 from db.settings import Settings
-from db.tally import Tally, tally
 from graph.http.endpoint import GraphQLEndpoint
 from graph.http.taskless import Taskless
 from tests.graph.callers import Client, Person, SignUp
@@ -185,7 +185,7 @@ async def test_query_that_takes_too_long_ends_and_so_does_its_statement(
             assert begun == [True, True]
 
             async def is_idle() -> bool:
-                return await waiting(superuser) == 0 and client.database.lanes.in_use == 0
+                return await waiting(superuser) == 0 and client.database.leases.in_use == 0
 
             await until(is_idle, "the end of the statement")
             long = await answered(client, detoured(raw))
@@ -211,7 +211,7 @@ async def test_client_that_leaves_takes_its_statement_along(
                     return await waiting(superuser) == 1
 
                 async def is_idle() -> bool:
-                    return await waiting(superuser) == 0 and client.database.lanes.in_use == 0
+                    return await waiting(superuser) == 0 and client.database.leases.in_use == 0
 
                 async with sent(client, raw):
                     await until(waits, "the statement")
@@ -357,7 +357,7 @@ async def test_request_that_goes_the_ordinary_way_is_no_part_of_the_work_of_who_
         await live_sessions(client.database, 999)
 
     monkeypatch.setattr(GraphQLEndpoint, "answered", noted)
-    monkeypatch.setattr("db.sharing.HELD_BACK_MAX_S", 60)
+    monkeypatch.setattr("db.connections.coalescing.HELD_BACK_MAX_S", 60)
     before = len(begun)
     async with asyncio.TaskGroup() as group:
         async with locked(database_url, "sessions"):

@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from db.settings import Settings
 from graph.app import create_app
 from graph.observing.tracing import Tracing

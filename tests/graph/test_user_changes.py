@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from tests.graph.callers import PASSWORD, Client, Person, SignUp
 from tests.graph.stage import dump
 

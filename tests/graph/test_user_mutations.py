@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from db.lanes import Driver
+from db.connections.leases import Driver
 from tests.db.backends import connected_superuser
 from tests.graph.callers import PASSWORD, Client, Person, SignUp
 from tests.graph.edge import until, waiting

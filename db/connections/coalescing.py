@@ -19,7 +19,6 @@ end, but not longer than `HELD_BACK_MAX_S`.
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence, Sized
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -27,8 +26,10 @@ from typing import Any, Protocol
 
 from asyncpg import Record
 
+from db.connections.shares import Shares
+from db.connections.statistics import tally
+from db.errors import copy_of
 from db.statements import KEYS, Statement
-from db.tally import tally
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ IN_FLIGHT_MAX = 1
 HELD_BACK_MAX_S = 0.002
 KEYS_MAX = 256
 
-Fetch = Callable[[Statement, Mapping[str, object]], Awaitable[Sequence[Record]]]
 Arrange = Callable[[Sequence[Record]], Any]
 Kind = tuple[Statement, Arrange, tuple[object, ...]]
 
@@ -48,6 +48,14 @@ class Listener(Protocol):
         """Take the answer to a call: what `arrange` has made, and how long the statement took."""
         ...
 
+
+class Timed(Protocol):
+    """Who is told how long the database took, without the wait for a connection."""
+
+    elapsed_ns: int
+
+
+Fetch = Callable[[Statement, Mapping[str, object], Timed], Awaitable[Sequence[Record]]]
 
 _LEAD = object()
 """What a call is told, instead of an answer, that is to run the statement itself."""
@@ -63,6 +71,7 @@ class _Batch:
         is_led: whether a leader was found, now or before.
         is_sent: whether the statement is under way.
         task: what leads where no call does.
+        caller: whose share the connection of `task` counts for.
     """
 
     keys: dict[int, None] = field(default_factory=dict)
@@ -70,6 +79,7 @@ class _Batch:
     listeners: list[Listener] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
+    caller: str | None = None
     is_led: bool = False
     is_sent: bool = False
     elapsed_ns: int = 0
@@ -84,7 +94,7 @@ class _Batch:
         listeners, self.listeners = self.listeners, []
         for one in listeners:
             try:
-                one.told(answer, error, self.elapsed_ns)
+                one.told(answer, error and copy_of(error), self.elapsed_ns)
             except Exception:  # a fault of ours, that the others have no part in
                 logger.exception("an answer was not taken")
 
@@ -100,8 +110,9 @@ class _Queue:
 class SharedReads:
     """The calls of one process. `fetch` counts nothing: who shares a statement counts it as its own."""
 
-    def __init__(self, fetch: Fetch) -> None:
+    def __init__(self, fetch: Fetch, shares: Shares) -> None:
         self._fetch = fetch
+        self._shares = shares
         self._queues: dict[Kind, _Queue] = {}
 
     async def arranged(
@@ -138,6 +149,7 @@ class SharedReads:
             current = tally.get()
             if current is not None:
                 current.add(statement.sql, None, batch.elapsed_ns, error)
+            waiting = None  # the trace of the error holds this frame, and the future holds the error
             raise
         current = tally.get()
         if current is not None:
@@ -145,15 +157,21 @@ class SharedReads:
         return answer
 
     def ask(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], arrange: Arrange, who: Listener
+        self,
+        statement: Statement,
+        values: Mapping[str, object],
+        keys: Sequence[int],
+        arrange: Arrange,
+        who: Listener,
+        caller: str | None,
     ) -> _Batch:
         """As `arranged`, but `who` is told, in a later turn of the loop, unless it leaves the batch that is returned.
 
-        No tally counts it, for none of `who`'s is known here.
+        The connection counts for the share of `caller`. No tally counts it, for none of `who`'s is known here.
         """
         kind, queue, batch = self._place(statement, values, arrange)
         if batch is None:
-            batch = queue.next = _Batch(dict.fromkeys(keys), listeners=[who], is_led=True)
+            batch = queue.next = _Batch(dict.fromkeys(keys), listeners=[who], is_led=True, caller=caller)
             queue.in_flight += 1
             self._run_by_task(kind, queue, batch)
         else:
@@ -209,20 +227,19 @@ class SharedReads:
         statement, arrange, given = kind
         values = dict(zip(statement.parameters_but_keys, given, strict=True))
         values[KEYS] = list(batch.keys)
-        started = time.perf_counter_ns()
+        batch.elapsed_ns = 0
         try:
-            answer = arrange(await self._fetch(statement, values))
+            answer = arrange(await self._fetch(statement, values, batch))
         except Exception as error:
-            batch.elapsed_ns = time.perf_counter_ns() - started
             for one in batch.open:
-                one.set_exception(error)
+                one.set_exception(copy_of(error))
+            batch.waiting.clear()
             self._end(kind, queue)
             batch.tell(None, error)
             raise
         except BaseException:  # the leader's end, not the statement's
             self._hand_on(kind, queue, batch)
             raise
-        batch.elapsed_ns = time.perf_counter_ns() - started
         for one in batch.open:
             one.set_result(answer)
         self._end(kind, queue)  # before these are told, which answers them: the database is at work meanwhile
@@ -236,7 +253,8 @@ class SharedReads:
             if not (batch.listeners or batch.open):
                 self._hand_on(kind, queue, batch)
                 return
-            with contextlib.suppress(Exception):  # of which all have been told
+            # All have been told of an exception.
+            with self._shares.operation_of(batch.caller), contextlib.suppress(Exception):
                 await self._run(kind, queue, batch)
 
         batch.is_sent = False  # or no longer: a task that has not begun is not to be cancelled
@@ -305,9 +323,9 @@ class Keyed:
     def __await__(self) -> Generator[Any, Any, Mapping[int, Record]]:
         return self._shared.arranged(self.statement, self._values, self._keys, self._arrange).__await__()
 
-    def ask(self, who: Listener) -> None:
-        """Have `who` told, in a later turn of the loop."""
-        self._batch = self._shared.ask(self.statement, self._values, self._keys, self._arrange, who)
+    def ask(self, who: Listener, caller: str | None = None) -> None:
+        """Have `who` told, in a later turn of the loop; the connection counts for the share of `caller`."""
+        self._batch = self._shared.ask(self.statement, self._values, self._keys, self._arrange, who, caller)
 
     def leave(self, who: Listener) -> None:
         """Have `who`, who asked, told nothing any more."""

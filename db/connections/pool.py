@@ -1,7 +1,9 @@
 """SQLAlchemy's pool: its settings, what each connection is opened with, and its events."""
 
 import logging
+import socket
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -10,6 +12,13 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from db.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+# A peer that is gone without a word is noticed within half a minute, also where nothing is sent.
+KEEPALIVE_IDLE_S = 10
+KEEPALIVE_INTERVAL_S = 5
+KEEPALIVE_PROBES = 3
+# How long sent data may stay without an acknowledgement, in milliseconds.
+USER_TIMEOUT_MS = 20_000
 
 
 @dataclass(slots=True)
@@ -59,6 +68,7 @@ def count_pool_events(engine: AsyncEngine, counters: PoolCounters) -> None:
     @event.listens_for(pool, "connect")
     def _connect(dbapi_connection: object, record: ConnectionPoolEntry) -> None:
         counters.connects += 1
+        _keep_alive(record)
         logger.debug("pool: connect, %s in all", counters.connects)
 
     @event.listens_for(pool, "checkout")
@@ -75,3 +85,21 @@ def count_pool_events(engine: AsyncEngine, counters: PoolCounters) -> None:
     def _invalidate(dbapi_connection: object, record: ConnectionPoolEntry, exception: BaseException | None) -> None:
         counters.invalidations += 1
         logger.debug("pool: invalidate %s", counters.invalidations)
+
+
+def _keep_alive(record: ConnectionPoolEntry) -> None:
+    """Have the kernel notice that the server's machine is gone: TCP alone says nothing of it for hours."""
+    driver: Any = record.driver_connection
+    # asyncpg has no public way to the socket; tests look whether this one still leads there.
+    peer: socket.socket = driver._transport.get_extra_info("socket")  # noqa: SLF001
+    if peer.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+        ("TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
+    ):
+        if hasattr(socket, option):  # Linux has all of them
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

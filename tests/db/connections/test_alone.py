@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from db import lanes
-from db.engine import Database
+from db.connections import leased_connection
+from db.connections.database import Database
+from db.connections.leases import Driver
 from db.errors import Unavailable
-from db.lanes import Driver
 from db.statements import Statement
 from tests.db.backends import (
     GATE,
@@ -43,7 +43,7 @@ async def test_statement_alone_is_committed_when_it_comes_back(database: Databas
     assert [tuple(row) for row in await database.alone(PUT, {"id": 1})] == [(1,)]
     assert await superuser.fetchval("SELECT array_agg(n ORDER BY id) FROM boxes") == [1, 0]
     assert database.counters.statements == 1
-    assert database.lanes.in_use == 0
+    assert database.leases.in_use == 0
 
 
 async def test_statement_alone_that_changes_nothing_returns_nothing(database: Database) -> None:
@@ -55,11 +55,11 @@ async def test_nothing_is_sent_on_a_connection_that_was_not_used_for_a_while(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[None] = []
-    monkeypatch.setattr(lanes, "TRUSTED_S", 0.05)
+    monkeypatch.setattr(leased_connection, "TRUSTED_S", 0.05)
     await fill(database, 1)
     await asyncio.sleep(0.06)
     assert list(await database.alone(PUT, {"id": 1}, lambda: sent.append(None))) == []
-    assert (sent, await boxes(database), database.lanes.in_use) == ([], [0, 0], 0)
+    assert (sent, await boxes(database), database.leases.in_use) == ([], [0, 0], 0)
     # Those reads have shown that it is alive.
     assert len(await database.alone(PUT, {"id": 1}, lambda: sent.append(None))) == 1
     assert (sent, await boxes(database)) == ([None], [1, 0])
@@ -89,7 +89,7 @@ async def test_conflict_is_left_to_a_transaction(database: Database, superuser: 
     await superuser.execute(CONFLICTING.format(sqlstate))
     assert list(await database.alone(FAILING, {"id": 1})) == []
     assert database.counters.retries == 1
-    assert (await boxes(database), database.lanes.in_use) == ([0, 0], 0)
+    assert (await boxes(database), database.leases.in_use) == ([0, 0], 0)
 
 
 async def test_wait_for_a_lock_ends_with_busy_and_nothing_written(
@@ -127,7 +127,7 @@ async def test_connection_that_breaks_meanwhile_leaves_the_outcome_open(
 async def test_connection_that_has_broken_unseen_is_replaced_after_a_while(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "TRUSTED_S", 0)
+    monkeypatch.setattr(leased_connection, "TRUSTED_S", 0)
     await fill(database, 1)
     terminate_all_unseen(database_url)
     assert list(await database.alone(PUT, {"id": 1})) == []
@@ -145,4 +145,4 @@ async def test_who_leaves_gives_the_connection_back(database: Database, database
         await superuser.execute("SELECT FROM boxes FOR UPDATE")  # nobody holds them any more
     await closed_gate.execute("SELECT pg_advisory_unlock(1)")
     await database.fetch(GATE, {})
-    assert (await boxes(database), database.lanes.in_use) == ([0, 0], 0)
+    assert (await boxes(database), database.leases.in_use) == ([0, 0], 0)

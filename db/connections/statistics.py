@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from asyncpg import Record
 
-if TYPE_CHECKING:  # the module beneath the lanes; only its annotation names one
-    from db.lanes import Lane
+if TYPE_CHECKING:  # the module beneath the connections; only its annotation names one
+    from db.connections.leased_connection import LeasedConnection
 
 T = TypeVar("T")
 
@@ -60,14 +60,14 @@ class Tally:
 tally: ContextVar[Tally | None] = ContextVar("tally", default=None)
 
 
-async def fetched(lane: "Lane", sql: str, arguments: Sequence[object]) -> Sequence[Record]:
+async def fetched(connection: "LeasedConnection", sql: str, arguments: Sequence[object]) -> Sequence[Record]:
     """Run one statement, count it, and return all its rows."""
     current = tally.get()
     if current is None:
-        return await lane.fetch(sql, arguments)
+        return await connection.fetch(sql, arguments)
     started = time.perf_counter_ns()
     try:
-        rows = await lane.fetch(sql, arguments)
+        rows = await connection.fetch(sql, arguments)
     except BaseException as error:
         current.add(sql, None, time.perf_counter_ns() - started, error)
         raise

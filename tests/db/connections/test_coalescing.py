@@ -13,14 +13,14 @@ import pytest
 from asyncpg import Record
 from sqlalchemy import text
 
+from db.connections.coalescing import HELD_BACK_MAX_S, KEYS_MAX
+from db.connections.database import Database
+from db.connections.leases import Driver
+from db.connections.statistics import Tally, tally
 from db.cursors import Order
-from db.engine import Database
-from db.lanes import Driver
 from db.pages import PageRequest
 from db.posts import CREATED_AT, ID, POSTS
-from db.sharing import HELD_BACK_MAX_S, KEYS_MAX
 from db.statements import Statement
-from db.tally import Tally, tally
 from db.viewer import ANONYMOUS, Viewer
 from tests.db.backends import put_into, states, waiting_backend
 from tests.graph.recording import recorded
@@ -179,7 +179,7 @@ async def test_last_caller_to_leave_cancels_the_statement(database: Database, cl
     ends = await asyncio.gather(*callers, return_exceptions=True)
     assert [type(end) for end in ends] == [asyncio.CancelledError] * 2
     async with asyncio.timeout(5):
-        while "active" in await states(closed_gate) or database.lanes.in_use:
+        while "active" in await states(closed_gate) or database.leases.in_use:
             await asyncio.sleep(0.01)
     assert {key: row["n"] for key, row in (await keyed(database, [1])).items()} == {1: 0}
 
@@ -297,7 +297,7 @@ async def test_who_leaves_is_told_nothing_and_the_last_one_ends_the_statement(
     assert "active" in await states(closed_gate)
     two.leave()
     async with asyncio.timeout(5):
-        while "active" in await states(closed_gate) or database.lanes.in_use:
+        while "active" in await states(closed_gate) or database.leases.in_use:
             await asyncio.sleep(0.01)
     assert [one.is_told.is_set(), two.is_told.is_set()] == [False, False]
     assert vars(vars(database)["_shared"])["_queues"] == {}
@@ -314,7 +314,7 @@ async def test_leader_and_those_who_are_told_may_leave_at_once(database: Databas
         await leading
     told.leave()
     async with asyncio.timeout(5):
-        while "active" in await states(closed_gate) or database.lanes.in_use:
+        while "active" in await states(closed_gate) or database.leases.in_use:
             await asyncio.sleep(0.01)
     assert vars(vars(database)["_shared"])["_queues"] == {}
 
@@ -345,7 +345,7 @@ async def test_fault_of_one_who_is_told_is_logged_and_harms_nobody_else(
 ) -> None:
     faulty, other = Told(database, 1), Told(database, 2)
     faulty.is_told.set()  # so that it fails when it is told
-    with caplog.at_level(logging.ERROR, "db.sharing"):
+    with caplog.at_level(logging.ERROR, "db.connections.coalescing"):
         assert await other.keys() == {1, 2}
     assert [record.message for record in caplog.records] == ["an answer was not taken"]
 

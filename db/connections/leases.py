@@ -1,0 +1,327 @@
+"""Leases: connections that SQLAlchemy's pool makes, checked out once, held, and lent to one caller at a time.
+
+To check a connection out of SQLAlchemy's pool for each statement costs more than most statements do. `Leases` holds
+`pool_size` of them instead. Further ones, up to `pool_max_overflow`, are opened for callers who have waited for
+`OVERFLOW_AFTER_S`, and closed as soon as nobody waits for them.
+
+Invariants, which hold after each call and each turn of the event loop:
+
+- idle + lent + opening + closing = open <= `pool_size` + `pool_max_overflow`. Only `_start_opening` opens one, and it
+  counts the connection before it exists. One that is being closed counts until it is closed.
+- Callers are served in the order in which they came, also those who have waited before. Nobody waits while a
+  connection is idle.
+- A caller only waits in line. Connections are opened, tested and closed by tasks of this module, which `close` ends:
+  what becomes of a connection never changes the answer to the caller who had it before.
+- A connection is lent in good order: open, outside a transaction, without a statement that somebody has left. One that
+  comes back otherwise is tested for at most `RECOVER_S`, and thrown away where it does not answer.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from contextvars import Context
+from typing import Any
+
+import asyncpg
+from sqlalchemy.pool import PoolProxiedConnection
+
+from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE
+from db.connections.leased_connection import Driver, LeasedConnection, Schema
+from db.connections.waiting import Line
+from db.errors import Unavailable, copy_of
+from db.settings import Settings
+
+__all__ = ["Driver", "LeasedConnection", "Leases"]
+
+logger = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 2.0
+OVERFLOW_AFTER_S = 0.1
+RECOVER_S = 1.0
+CANCELLATIONS_MAX = 2
+DISTRUST_EVERY_S = 0.25
+# The smallest statement. Of an empty one that follows a cancelled one, asyncpg expects a status that does not come.
+NOTHING = "SELECT"
+# What a statement may take beyond the server's own limit, for the way there and back.
+STATEMENT_MARGIN_S = 2.0
+
+
+class Leases:
+    """All connections of one process."""
+
+    def __init__(self, settings: Settings, connect: Callable[[], Awaitable[PoolProxiedConnection]]) -> None:
+        self._connect = connect
+        self._kept_max = settings.pool_size
+        self._open_max = settings.pool_size + settings.pool_max_overflow
+        self._timeout_s = settings.pool_timeout_s
+        self._age_max_s = settings.pool_recycle_s
+        self._pings = settings.pool_pre_ping
+        limit_ms = settings.statement_timeout_ms
+        self._statement_limit_s = limit_ms / 1000 + STATEMENT_MARGIN_S if limit_ms else None
+        self._schema = Schema()
+        self._idle: list[LeasedConnection] = []
+        self._line: Line[LeasedConnection] = Line()
+        self._all: set[LeasedConnection] = set()  # what is open: idle, lent or closing
+        self._opening = 0
+        self._closing = 0
+        self._trusted_from = float("-inf")
+        self._overflow_timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @property
+    def open(self) -> int:
+        """How many connections there are, those that are being opened or closed among them."""
+        return len(self._all) + self._opening
+
+    @property
+    def idle(self) -> int:
+        """How many are free."""
+        return len(self._idle)
+
+    @property
+    def opening(self) -> int:
+        """How many are being opened."""
+        return self._opening
+
+    @property
+    def closing(self) -> int:
+        """How many are being tested after an interruption, or closed."""
+        return self._closing
+
+    @property
+    def in_use(self) -> int:
+        """How many are lent."""
+        return len(self._all) - self._closing - len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for one."""
+        return len(self._line)
+
+    # ------------------------------------------------------------ for callers
+
+    def take_idle(self) -> LeasedConnection | None:
+        """Lend a connection that is free and fit, without waiting; None where `take` has to see to it."""
+        if self._idle and not self._pings:
+            connection = self._idle[-1]  # the most recently used: surplus ones grow old
+            if not connection.driver.is_closed() and not self._is_old(connection):
+                return self._idle.pop()
+        return None
+
+    async def take(self) -> LeasedConnection:
+        """Lend a connection, until `give_back`.
+
+        Raises:
+            Unavailable: none was free in time, or none could be opened.
+        """
+        if self._is_closed:
+            raise _stopping()
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_fit or self._is_old(connection):
+                self.give_back(connection)
+            elif not self._pings or await self._answers(connection):
+                return connection
+        place = self._line.join()
+        self._grow()
+        return await self._line.wait(place, self._timeout_s, self._refusal, self.give_back)
+
+    def give_back(self, connection: LeasedConnection) -> None:
+        """Take a connection back, in whatever state it is. Its caller uses it no more."""
+        connection.used_at = time.monotonic()
+        if connection.driver.is_closed():
+            self._drop(connection)
+        elif self._is_closed:
+            connection.driver.terminate()
+            self._drop(connection)
+        elif not connection.is_fit:
+            self._start_closing(self._recover(connection))
+        elif self._is_old(connection):
+            self._start_closing(self._close(connection))
+        elif self._line.hand(connection):
+            pass
+        elif len(self._all) - self._closing + self._opening > self._kept_max:
+            self._start_closing(self._close(connection))
+        else:
+            self._idle.append(connection)
+
+    def distrust(self) -> None:
+        """Use no connection any more that was opened before now: the server behind them is not the one to ask.
+
+        Once in a while is enough: reads go on meanwhile, and need connections.
+        """
+        now = time.monotonic()
+        if now - self._trusted_from < DISTRUST_EVERY_S:
+            return
+        self._trusted_from = now
+        while self._idle:
+            self.give_back(self._idle.pop())
+
+    async def close(self) -> None:
+        """Close every connection; those that are lent when they come back."""
+        self._is_closed = True
+        if self._overflow_timer is not None:
+            self._overflow_timer.cancel()
+        while self._line.fail(_stopping()):
+            pass
+        while self._idle:
+            self._start_closing(self._close(self._idle.pop()))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S + RECOVER_S)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=RECOVER_S)
+        for connection in self._all:
+            connection.driver.terminate()
+
+    # ------------------------------------------------------------ opening
+
+    def _grow(self) -> None:
+        """Open connections for callers in line, as far as there may be more."""
+        wanted = len(self._line) - self._opening
+        while wanted > 0 and self.open < self._kept_max and not self._is_closed:
+            self._start_opening()
+            wanted -= 1
+        if wanted > 0 and self.open < self._open_max and self._overflow_timer is None and not self._is_closed:
+            due = self._line.since(self._opening) + OVERFLOW_AFTER_S
+            self._overflow_timer = asyncio.get_running_loop().call_at(due, self._overflow, context=Context())
+
+    def _overflow(self) -> None:
+        """Open further connections for callers who have waited for long."""
+        self._overflow_timer = None
+        long_ago = asyncio.get_running_loop().time() - OVERFLOW_AFTER_S
+        while (
+            len(self._line) > self._opening
+            and self.open < self._open_max
+            and self._line.since(self._opening) <= long_ago
+        ):
+            self._start_opening()
+        self._grow()
+
+    def _start_opening(self) -> None:
+        self._opening += 1
+        self._start(self._opened())
+
+    async def _opened(self) -> None:
+        try:
+            pooled = await self._connect()
+        except Exception as error:
+            self._opening -= 1
+            if not isinstance(error, Unavailable):
+                logger.exception("a connection was not opened")
+            # One attempt, one answer: the next in line may find the server there again.
+            self._line.fail(copy_of(error))
+            self._grow()
+            return
+        except BaseException:
+            self._opening -= 1
+            raise
+        self._opening -= 1
+        connection = LeasedConnection(pooled, self._schema, self._statement_limit_s)
+        self._all.add(connection)
+        self.give_back(connection)
+
+    # ------------------------------------------------------------ testing and closing
+
+    def _start_closing(self, work: Coroutine[Any, Any, None]) -> None:
+        self._closing += 1
+        self._start(work)
+
+    async def _recover(self, connection: LeasedConnection) -> None:
+        """Wait until what somebody has left is over, end the transaction, and use the connection again."""
+        driver = connection.driver
+        try:
+            async with asyncio.timeout(RECOVER_S):
+                await _demand_answer(driver)  # the driver waits for its own cancellation to be acknowledged before
+                if driver.is_in_transaction():
+                    await driver.execute("ROLLBACK")
+        except DRIVER_ERRORS as error:
+            driver.terminate()
+            logger.warning("a connection is thrown away, for it does not answer as it should: %s", type(error).__name__)
+            if isinstance(error, TimeoutError):
+                self._test_idle()
+        except Exception:
+            driver.terminate()
+            logger.exception("a connection is thrown away")
+        except BaseException:
+            driver.terminate()
+            raise
+        finally:
+            self._closing -= 1
+            connection.is_interrupted = False
+            self.give_back(connection)
+
+    def _test_idle(self) -> None:
+        """Test every idle connection: where one backend is frozen, others may be."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            self._start_closing(self._recover(connection))
+
+    async def _close(self, connection: LeasedConnection) -> None:
+        """Close a connection in good order."""
+        # Taken away from SQLAlchemy's pool, which would keep it: it does not know of the others.
+        connection.pooled.detach()
+        try:
+            await connection.driver.close(timeout=CLOSE_TIMEOUT_S)
+        except DRIVER_ERRORS as error:
+            logger.debug("a connection did not close in good order: %s", error)
+        finally:
+            connection.driver.terminate()  # nothing where it is closed
+            self._closing -= 1
+            self._all.discard(connection)
+            self._grow()
+
+    def _drop(self, connection: LeasedConnection) -> None:
+        """Forget a connection that is closed."""
+        self._all.discard(connection)
+        connection.pooled.invalidate()
+        self._grow()
+
+    async def _answers(self, connection: LeasedConnection) -> bool:
+        """Say whether a connection answers; it is given back where it does not."""
+        try:
+            await connection.execute(NOTHING, RECOVER_S)
+        except DRIVER_ERRORS:
+            connection.driver.terminate()
+            self.give_back(connection)
+            return False
+        except BaseException:
+            self.give_back(connection)
+            raise
+        return True
+
+    # ------------------------------------------------------------ the rest
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        # An empty context: the task must not keep the request alive that happened to start it.
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _is_old(self, connection: LeasedConnection) -> bool:
+        return (
+            connection.opened_at < self._trusted_from or 0 <= self._age_max_s < time.monotonic() - connection.opened_at
+        )
+
+    def _refusal(self) -> Exception:
+        if self._opening and not self.in_use:
+            return Unavailable(UNAVAILABLE, "the database cannot be reached")
+        return Unavailable(BUSY, "all connections are in use; try again shortly")
+
+
+async def _demand_answer(driver: Driver) -> None:
+    """Come back when the server answers. A cancellation that came too late for its statement may hit this one."""
+    for _ in range(CANCELLATIONS_MAX):
+        with suppress(asyncpg.QueryCanceledError):
+            with suppress(asyncpg.InFailedSQLTransactionError):  # an answer, too
+                await driver.execute(NOTHING)
+            return
+    await driver.execute(NOTHING)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable(UNAVAILABLE, "this server is stopping; try again shortly")

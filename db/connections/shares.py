@@ -1,0 +1,124 @@
+"""Shares of the pool: how many connections one operation, one caller and all writes together may hold at once.
+
+Without them the slowest waits take everything: 24 transfers to one locked account would hold all connections until the
+lock's limit of time, and reads that need a millisecond would wait as long. So writes leave a part of the connections to
+reads, no caller gets all of the rest, and no operation gets all of its caller's.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from db.connections.waiting import Bound
+from db.errors import Unavailable
+from db.settings import Settings
+
+
+@dataclass(slots=True)
+class _Caller:
+    """The bound of one caller, and how many operations of theirs are under way."""
+
+    bound: Bound
+    operations: int = 0
+
+
+class Share:
+    """What one operation may hold, within what its caller may."""
+
+    __slots__ = ("_of_caller", "_own")
+
+    def __init__(self, own: Bound, of_caller: Bound) -> None:
+        self._own = own
+        self._of_caller = of_caller
+
+    async def enter(self) -> None:
+        """Count one connection more, until `leave`.
+
+        Raises:
+            Unavailable: DATABASE_BUSY where that took too long.
+        """
+        await self._own.enter()
+        try:
+            await self._of_caller.enter()
+        except BaseException:
+            self._own.leave()
+            raise
+
+    def enter_at_once(self) -> bool:
+        """Count one connection more where that needs no waiting."""
+        if not self._own.enter_at_once():
+            return False
+        if self._of_caller.enter_at_once():
+            return True
+        self._own.leave()
+        return False
+
+    def leave(self) -> None:
+        """Count one connection less."""
+        self._of_caller.leave()
+        self._own.leave()
+
+
+share: ContextVar[Share | None] = ContextVar("share", default=None)
+"""The share of the operation that is under way; None where nobody is to be bounded, as in a command."""
+
+
+class Shares:
+    """The shares of all callers of one process.
+
+    Attributes:
+        writes: the bound of connections that write.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        most = settings.pool_size + settings.pool_max_overflow
+        self._within_s = settings.pool_timeout_s
+        # The statements of one operation wait for each other alone: its deadline is their limit.
+        self._within_operation_s = settings.operation_deadline_ms / 1000
+        self.of_operation_max = max(1, most // 3)
+        self.of_caller_max = max(1, most - max(1, most // 4))
+        self.writes_max = self.of_caller_max
+        self.writes = Bound(self.writes_max, self._within_s, _refusal(self.writes_max, "writes"))
+        self._operation_refusal = _refusal(self.of_operation_max, "statements of this operation")
+        self._caller_refusal = _refusal(self.of_caller_max, "operations of this caller")
+        self._callers: dict[str, _Caller] = {}
+
+    def __len__(self) -> int:
+        """Return how many callers have an operation under way."""
+        return len(self._callers)
+
+    @contextmanager
+    def operation_of(self, caller: str | None) -> Iterator[None]:
+        """Let connections that are taken within count for a new operation of `caller`, where that is one."""
+        if caller is None:
+            yield
+            return
+        token = share.set(self._begun(caller))
+        try:
+            yield
+        finally:
+            share.reset(token)
+            self._end(caller)
+
+    def _begun(self, caller: str) -> Share:
+        known = self._callers.get(caller)
+        if known is None:
+            bound = Bound(self.of_caller_max, self._within_s, self._caller_refusal)
+            known = self._callers[caller] = _Caller(bound)
+        known.operations += 1
+        own = Bound(self.of_operation_max, self._within_operation_s, self._operation_refusal)
+        return Share(own, known.bound)
+
+    def _end(self, caller: str) -> None:
+        known = self._callers[caller]
+        known.operations -= 1
+        if not known.operations:
+            del self._callers[caller]
+
+
+def _refusal(limit: int, whose: str) -> Callable[[], Exception]:
+    def refusal() -> Exception:
+        return Unavailable("DATABASE_BUSY", f"{limit} connections are in use by {whose}; try again shortly")
+
+    return refusal

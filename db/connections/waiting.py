@@ -1,0 +1,217 @@
+"""Waiting in line: first come, first served, for a limited time. It knows nothing of what is waited for."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from db.errors import Unavailable
+
+T = TypeVar("T")
+Key = tuple[str, int, int]
+"""What is written: a kind of row, its id, and the id of the user who writes, or 0.
+
+With the user in it, callers wait for their own writes alone. A row that not everybody may know of needs that: a wait
+would tell a stranger that it is there.
+"""
+
+
+class Line(Generic[T]):
+    """Callers who wait for a thing each, in the order in which they came.
+
+    What is handed to a caller who leaves in the same turn of the event loop is given back: nothing is lost.
+    """
+
+    def __init__(self) -> None:
+        # Each caller's place, with the time of the loop at which the wait began.
+        self._places: OrderedDict[asyncio.Future[T], float] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many callers wait."""
+        return len(self._places)
+
+    def since(self, place: int) -> float:
+        """Return when the caller at `place`, from 0, began to wait, in seconds of the event loop's clock."""
+        for index, began in enumerate(self._places.values()):
+            if index == place:
+                return began
+        raise IndexError(place)
+
+    def join(self) -> asyncio.Future[T]:
+        """Add a caller at the end. Pass what is returned to `wait`, at once."""
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[T] = loop.create_future()
+        self._places[place] = loop.time()
+        return place
+
+    async def wait(
+        self,
+        place: asyncio.Future[T],
+        within_s: float,
+        refusal: Callable[[], Exception],
+        give_back: Callable[[T], None],
+    ) -> T:
+        """Return what comes to the caller at `place`; `give_back` takes it where the caller has left meanwhile.
+
+        Raises:
+            Exception: `refusal()` after `within_s` seconds, or what `fail` was given.
+        """
+        timer = asyncio.get_running_loop().call_later(within_s, self._expire, place, refusal)
+        try:
+            return await place
+        except BaseException:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                give_back(place.result())
+            raise
+        finally:
+            self._places.pop(place, None)
+            timer.cancel()
+            del place, timer  # the trace of a refusal holds this frame, and the future holds the refusal
+
+    def hand(self, thing: T) -> bool:
+        """Give `thing` to the caller who has waited longest; False where nobody waits."""
+        while self._places:
+            place, _ = self._places.popitem(last=False)
+            if not place.done():
+                place.set_result(thing)
+                return True
+        return False
+
+    def fail(self, error: Exception) -> bool:
+        """Refuse the caller who has waited longest; False where nobody waits."""
+        while self._places:
+            place, _ = self._places.popitem(last=False)
+            if not place.done():
+                place.set_exception(error)
+                return True
+        return False
+
+    def _expire(self, place: asyncio.Future[T], refusal: Callable[[], Exception]) -> None:
+        if not place.done():
+            place.set_exception(refusal())
+
+
+class Bound:
+    """At most `limit` holders at once; further callers wait in line."""
+
+    def __init__(self, limit: int, within_s: float, refusal: Callable[[], Exception]) -> None:
+        self._free = limit
+        self._within_s = within_s
+        self._refusal = refusal
+        self._line: Line[None] | None = None  # most bounds are never reached
+
+    def enter_at_once(self) -> bool:
+        """Become a holder where that needs no waiting."""
+        if self._free:  # whoever waits is given a place before one is free
+            self._free -= 1
+            return True
+        return False
+
+    async def enter(self) -> None:
+        """Become a holder, until `leave`.
+
+        Raises:
+            Exception: the refusal, where that took too long.
+        """
+        if self.enter_at_once():
+            return
+        if self._line is None:
+            self._line = Line()
+        await self._line.wait(self._line.join(), self._within_s, self._refusal, lambda _: self.leave())
+
+    def leave(self) -> None:
+        """Be a holder no longer."""
+        if self._line is None or not self._line.hand(None):
+            self._free += 1
+
+
+class _Turn(Bound):
+    """The bound of one key, and how many callers hold it or wait for it."""
+
+    callers = 0
+
+
+class Turns:
+    """Turns to write a row: callers who would wait for each other in the database wait here, without a connection.
+
+    Two callers have their turn at once: the database hands the row's lock to the second as soon as the first commits,
+    while the third is still on its way. Keys are forgotten when nobody needs them.
+    """
+
+    AT_ONCE = 2
+
+    def __init__(self, within_s: float) -> None:
+        self._within_s = within_s
+        self._turns: dict[Key, _Turn] = {}
+
+    def __len__(self) -> int:
+        """Return how many keys are in use."""
+        return len(self._turns)
+
+    def turn(self, keys: Iterable[Key]) -> "Held":
+        """Return what waits for the turn of all `keys` and holds it within its block.
+
+        Raises:
+            Unavailable: DATABASE_BUSY, on entering, where a turn did not come in time.
+        """
+        return Held(self, sorted(set(keys)))  # one order for all, so that nobody waits in a circle
+
+    async def enter(self, key: Key) -> None:
+        """Wait for the turn of one key."""
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = _Turn(self.AT_ONCE, self._within_s, _busy)
+        turn.callers += 1
+        if turn.enter_at_once():
+            return
+        try:
+            await turn.enter()
+        except BaseException:
+            self._forget(key, turn)
+            raise
+
+    def leave(self, key: Key) -> None:
+        """Let the next in line have the turn of one key."""
+        turn = self._turns[key]
+        turn.leave()
+        self._forget(key, turn)
+
+    def _forget(self, key: Key, turn: _Turn) -> None:
+        turn.callers -= 1
+        if not turn.callers:
+            del self._turns[key]
+
+
+class Held(AbstractAsyncContextManager[None]):
+    """The turns of some keys, within a block."""
+
+    __slots__ = ("_held", "_keys", "_turns")
+
+    def __init__(self, turns: Turns, keys: list[Key]) -> None:
+        self._turns = turns
+        self._keys = keys
+        self._held = 0
+
+    async def __aenter__(self) -> None:
+        try:
+            for key in self._keys:
+                await self._turns.enter(key)
+                self._held += 1
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        for key in self._keys[: self._held]:
+            self._turns.leave(key)
+
+
+def _busy() -> Exception:
+    return Unavailable("DATABASE_BUSY", "too many others write the same rows; try again shortly")

@@ -1,0 +1,81 @@
+"""The table of faults: every exception of the driver has a line, and no line promises too much."""
+
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+
+from db.connections import faults
+from db.connections.faults import BY_CLASS, BY_SQLSTATE, BY_TYPE, LOST, OURS, SILENT, Again, fault_of, line_of
+
+
+def exceptions(of: type[BaseException] = Exception) -> Iterator[type[BaseException]]:
+    """Give every exception class of asyncpg but those that it catches itself, whose names begin with _."""
+    for kind in of.__subclasses__():
+        if kind.__module__.startswith("asyncpg") and not kind.__name__.startswith("_"):
+            yield kind
+        yield from exceptions(kind)
+
+
+ALL = sorted(set(exceptions()), key=lambda kind: kind.__qualname__)
+
+
+def test_the_driver_has_as_many_exceptions_as_ever() -> None:
+    assert len(ALL) > 250  # or the walk finds nothing, and the tests below say nothing
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__qualname__)
+def test_every_exception_of_the_driver_has_a_line(kind: type[BaseException]) -> None:
+    sqlstate = getattr(kind, "sqlstate", None)
+    if sqlstate:
+        assert sqlstate in BY_SQLSTATE or sqlstate[:2] in BY_CLASS
+    assert line_of(kind, sqlstate) is not None
+
+
+@pytest.mark.parametrize("kind", [OSError, ConnectionResetError, BrokenPipeError, TimeoutError])
+def test_every_error_of_the_network_has_a_line(kind: type[BaseException]) -> None:
+    assert line_of(kind) in {LOST, SILENT}
+
+
+def test_what_may_be_run_again_is_told_the_client_when_it_was_run_too_often() -> None:
+    lines = [*BY_SQLSTATE.values(), *BY_CLASS.values(), *(fault for _, fault in BY_TYPE)]
+    for fault in lines:
+        if fault is not OURS:
+            assert fault.code in {faults.BUSY, faults.TIMEOUT, faults.UNAVAILABLE}
+            assert fault.message
+        else:
+            assert fault.again is Again.NEVER
+
+
+@pytest.mark.parametrize(
+    ("error", "is_closed", "fault"),
+    [
+        (asyncpg.InterfaceError("cannot perform operation: another operation is in progress"), False, OURS),
+        (asyncpg.InterfaceError("connection is closed"), True, LOST),
+        (asyncpg.exceptions.DataError("invalid input for query argument"), True, OURS),
+        (asyncpg.InvalidCachedStatementError("cached plan must not change result type"), False, faults.OUTDATED),
+        (asyncpg.FeatureNotSupportedError("something else of the same SQLSTATE"), False, OURS),
+        (LookupError("no error of the database"), False, OURS),
+    ],
+)
+def test_errors_of_one_type_are_told_apart(error: Exception, is_closed: bool, fault: faults.Fault) -> None:
+    assert fault_of(error, is_closed=is_closed) is fault
+
+
+def test_an_unknown_outcome_is_never_run_again() -> None:
+    for fault in (LOST, SILENT, faults.STOPPING):
+        refusal = fault.refusal(OSError("gone"), is_at_commit=True)
+        assert (refusal.outcome_unknown, refusal.again) == (True, Again.NEVER)
+
+
+def test_a_refusal_for_another_caller_says_the_same_and_has_no_trace() -> None:
+    with pytest.raises(faults.DatabaseFault) as caught:
+        raise faults.CONFLICT.refusal(asyncpg.DeadlockDetectedError("deadlock detected"))
+    copied = caught.value.copy()
+    assert (str(copied), copied.code, copied.again, copied.reason) == (
+        str(caught.value),
+        faults.BUSY,
+        Again.SOON,
+        "DeadlockDetectedError: deadlock detected",
+    )
+    assert copied.__traceback__ is None
