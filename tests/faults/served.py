@@ -1,0 +1,160 @@
+"""The application as clients meet it, for tests of what breaks beneath it, and people who have something to lose."""
+
+import asyncio
+import contextlib
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from db.connections.leases import Driver
+from db.sessions import Credentials, open_session
+from db.settings import Settings
+from db.users import NewUser, create_users
+from db.viewer import Viewer
+from graph.app import create_app
+from graph.engines import COMPILED_FROM
+from tests.graph.bank import Bank
+from tests.graph.callers import PASSWORD, Client, Person, http_client, serving
+from tests.graph.test_serving import free_port, started
+
+# A test sends more than one caller may.
+UNLIMITED = {"cost_per_minute_max": 0, "cost_per_minute_per_address_max": 0}
+
+OURS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'folio%'"
+
+CREATE_POST = """mutation ($title: String!) {
+  createPost(input: {title: $title, content: "Content.", published: true}) { post { id } userErrors { code } }
+}"""
+
+
+@asynccontextmanager
+async def served(settings: Settings, **changes: Any) -> AsyncIterator[Client]:
+    """Serve the application with some settings changed, and give an anonymous caller of it.
+
+    Unlike elsewhere in the tests nothing is compared: an operation is compiled at its second sight, as in production.
+    """
+    app = create_app(settings.model_copy(update={**UNLIMITED, **changes}))
+    async with serving(app) as address, http_client(address, timeout=60) as http:
+        _compare_nothing(app)
+        yield Client(http, app.state.services)
+
+
+@dataclass(frozen=True)
+class Process:
+    """`folio serve` in a process of its own."""
+
+    client: Client
+    process: asyncio.subprocess.Process
+
+
+@asynccontextmanager
+async def served_by_process(client: Client, **changes: object) -> AsyncIterator[Process]:
+    """Serve the database of `client` from a process of its own, with some settings changed."""
+    settings, port = client.services.settings, free_port()
+    assert settings.database_url is not None
+    assert settings.secret_key is not None
+    given = {
+        "database_url": settings.database_url.get_secret_value(),
+        "secret_key": settings.secret_key.get_secret_value(),
+        "password_hash_memory_kib": settings.password_hash_memory_kib,
+        "password_hash_iterations": settings.password_hash_iterations,
+        "log_level": "error",
+        **UNLIMITED,
+        **changes,
+    }
+    environment = {f"FOLIO_{name.upper()}": str(value) for name, value in given.items()}
+    with tempfile.TemporaryDirectory() as directory:
+        async with (
+            started("serve", cwd=Path(directory), port=port, **environment) as process,
+            http_client(f"http://127.0.0.1:{port}", timeout=60) as http,
+        ):
+            yield Process(Client(http, client.services), process)
+
+
+def _compare_nothing(app: FastAPI) -> None:
+    engines = app.state.operations.engines
+    if engines.compiled_from:
+        engines.compiled_from = COMPILED_FROM
+    vars(engines).pop("run", None)
+    with contextlib.suppress(KeyError):
+        del vars(vars(app)["direct"].taskless)["go_on"]
+
+
+async def sign_up(client: Client, username: str, *, admin: bool = False) -> Person:
+    """Make a user with a live session; the password is PASSWORD."""
+    hashed = await client.services.passwords.hash(PASSWORD)
+    role = "admin" if admin else "member"
+    new = NewUser(f"{username}@example.com", username, hashed, role=role)
+    rows = await client.database.write(
+        lambda transaction: create_users(transaction, Viewer(is_admin=True), ("id",), [new])
+    )
+    number: int = rows[0]["id"]
+    session = await client.database.write(
+        lambda transaction: open_session(transaction, Credentials(number, hashed, role), username, 3600)
+    )
+    assert session is not None
+    assert session.viewer.session_id is not None
+    return Person(number, username, client.services.tokens.sign(number, session.viewer.session_id).text)
+
+
+@dataclass(frozen=True)
+class Town:
+    """Two people with an account and a post each, and an administrator.
+
+    Attributes:
+        purse: ida's account, which holds 1000.00 EUR.
+        till: eve's account, empty.
+        posts: what ida and eve wrote, each published.
+    """
+
+    client: Client
+    bank: Bank
+    ida: Person
+    eve: Person
+    purse: str
+    till: str
+    posts: list[str]
+
+
+async def settle(client: Client) -> Town:
+    """Make the people of a town, and what is theirs."""
+    bank = Bank(client, await sign_up(client, "anna", admin=True))
+    ida, eve = await sign_up(client, "ida"), await sign_up(client, "eve")
+    purse, till = await bank.account(ida, holding="1000"), await bank.account(eve)
+    posts = []
+    for author in (ida, eve):
+        data = await client.data(CREATE_POST, by=author, title=f"By {author.username}")
+        posts.append(data["createPost"]["post"]["id"])
+    return Town(client, bank, ida, eve, purse, till, posts)
+
+
+async def kill_all(superuser: Driver) -> int:
+    """Terminate every backend of the application, wait for none, and return how many there were."""
+    count: int = await superuser.fetchval(f"SELECT count(pg_terminate_backend(pid)) {OURS}")
+    return count
+
+
+async def backends(superuser: Driver) -> int:
+    """Return how many connections of the application PostgreSQL has."""
+    count: int = await superuser.fetchval(f"SELECT count(*) {OURS}")
+    return count
+
+
+def codes(body: dict[str, Any]) -> list[str]:
+    """Return the codes of the errors of an answer."""
+    return [error["extensions"]["code"] for error in body.get("errors", ())]
+
+
+def told(bodies: list[dict[str, Any]]) -> Counter[str]:
+    """Count the errors of answers by code and message, without the id under which an unexpected one is logged."""
+    return Counter(
+        f"{error['extensions']['code']}: {error['message'].partition(';')[0]}"
+        for body in bodies
+        for error in body.get("errors", ())
+    )

@@ -1,0 +1,180 @@
+"""What the database refuses or loses in the middle of an operation: never an error that has no name.
+
+A wait that is too long has a code that says so. A connection that breaks costs nobody an answer: what had been asked
+on it is asked once more as a whole, on another one, and nothing happens twice.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from db.audit import audit
+from db.connections.leases import Driver
+from db.settings import Settings
+from tests.db.backends import connected_superuser, terminate, waiting_backend
+from tests.faults import operations
+from tests.faults.operations import Body, Stopped
+from tests.faults.served import Town, codes, kill_all, served, settle, told
+
+engines = pytest.mark.parametrize("engine", ["compiled", "ordinary"])
+KILLS = 6
+KILL_EVERY_S = 0.3
+
+
+@asynccontextmanager
+async def stopped(database_url: str, kind: Stopped, town: Town) -> AsyncIterator[Driver]:
+    """Let statements of this kind wait, and give a superuser who sees them wait."""
+    async with (
+        connected_superuser(database_url) as watcher,
+        connected_superuser(database_url) as holder,
+        holder.transaction(),
+    ):
+        await holder.execute(kind.statement(town))
+        yield watcher
+
+
+def kinds(among: list[Stopped]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("kind", among, ids=lambda kind: kind.name)
+
+
+async def counted(town: Town) -> tuple[object, ...]:
+    """Return what grows by one for each write that happens: posts, versions, accounts, profiles, sessions, money."""
+    statement = """SELECT
+        (SELECT count(*) FROM posts), (SELECT sum(version) FROM posts), (SELECT count(*) FROM accounts),
+        (SELECT sum(version) FROM users), (SELECT count(*) FROM refresh_tokens), (SELECT count(*) FROM transactions)"""
+    async with town.client.database.read() as snapshot:
+        return tuple(await snapshot.driver.fetchrow(statement) or ())
+
+
+# ---------------------------------------------------------------- waits that are too long
+
+
+@engines
+@kinds(operations.EVERY_KIND)
+async def test_lock_that_others_hold_for_too_long_is_named_busy(
+    settings: Settings, database_url: str, engine: str, kind: Stopped
+) -> None:
+    async with served(settings, engine=engine, lock_timeout_ms=150) as client:
+        town = await settle(client)
+        assert told([await kind.ask(town)]) == {}
+        before = await counted(town)
+        async with stopped(database_url, kind, town):
+            assert codes(await kind.ask(town)) == ["DATABASE_BUSY"]
+        assert await counted(town) == before
+        assert told([await kind.ask(town)]) == {}
+
+
+@kinds(operations.EVERY_KIND)
+async def test_statement_that_takes_too_long_is_named_timeout(
+    settings: Settings, database_url: str, kind: Stopped
+) -> None:
+    async with served(settings, statement_timeout_ms=250) as client:
+        town = await settle(client)
+        assert told([await kind.ask(town)]) == {}
+        before = await counted(town)
+        async with stopped(database_url, kind, town):
+            assert codes(await kind.ask(town)) == ["DATABASE_TIMEOUT"]
+        assert await counted(town) == before
+        assert told([await kind.ask(town)]) == {}
+
+
+async def test_token_that_cannot_be_looked_up_in_time_is_named_busy(settings: Settings, database_url: str) -> None:
+    async with served(settings, lock_timeout_ms=150) as client:
+        town = await settle(client)
+        async with stopped(database_url, Stopped(operations.page, "LOCK TABLE sessions"), town):
+            assert codes(await client.run("{ viewer { id } }", by=town.ida)) == ["DATABASE_BUSY"]
+
+
+# ---------------------------------------------------------------- connections that break
+
+
+async def asked_while_its_connection_breaks(database_url: str, kind: Stopped, town: Town) -> Body:
+    """Ask, terminate the backend while a statement of the operation waits on it, and return the answer."""
+    async with stopped(database_url, kind, town) as watcher:
+        asking = asyncio.create_task(kind.ask(town))
+        await terminate(watcher, await waiting_backend(watcher))
+    return await asking
+
+
+@engines
+@kinds([*operations.READS, *operations.SNAPSHOTS])
+async def test_query_that_loses_its_connection_is_answered(
+    settings: Settings, database_url: str, engine: str, kind: Stopped
+) -> None:
+    async with served(settings, engine=engine) as client:
+        town = await settle(client)
+        for _ in range(3):  # at first sight, and compiled
+            expected = await kind.ask(town)
+            assert await asked_while_its_connection_breaks(database_url, kind, town) == expected
+            assert "errors" not in expected
+
+
+@kinds([operations.CREATION, *operations.TRANSACTIONS])
+async def test_transaction_that_loses_its_connection_before_commit_happens_once(
+    settings: Settings, database_url: str, kind: Stopped
+) -> None:
+    await demand_one_write(settings, database_url, kind)
+
+
+async def test_transfer_of_one_statement_that_loses_its_connection_while_it_waits_happens_once(
+    settings: Settings, database_url: str
+) -> None:
+    # Whether it has happened is not known; its key tells, when it is sent again.
+    await demand_one_write(settings, database_url, operations.MOVEMENT)
+
+
+async def test_change_of_one_statement_that_loses_its_connection_while_it_waits_may_have_happened(
+    settings: Settings, database_url: str
+) -> None:
+    async with served(settings) as client:
+        town = await settle(client)
+        assert told([await operations.CHANGE.ask(town)]) == {}
+        before = await counted(town)
+        body = await asked_while_its_connection_breaks(database_url, operations.CHANGE, town)
+        (error,) = body["errors"]
+        assert error["extensions"] == {"code": "DATABASE_UNAVAILABLE", "outcomeUnknown": True}
+        assert sum(changes(before, await counted(town))) <= 1
+
+
+async def demand_one_write(settings: Settings, database_url: str, kind: Stopped) -> None:
+    async with served(settings) as client:
+        town = await settle(client)
+        assert told([await kind.ask(town)]) == {}
+        start = await counted(town)
+        assert told([await kind.ask(town)]) == {}
+        usual = await counted(town)
+        assert usual != start
+        assert told([await asked_while_its_connection_breaks(database_url, kind, town)]) == {}
+        once_more = await counted(town)
+        assert changes(usual, once_more) == changes(start, usual)
+        assert (await audit(client.database)).clean
+
+
+def changes(before: tuple[object, ...], after: tuple[object, ...]) -> list[int]:
+    return [int(str(new)) - int(str(old)) for old, new in zip(before, after, strict=True)]
+
+
+@engines
+async def test_connections_that_die_under_load_cost_no_query_its_answer(
+    settings: Settings, database_url: str, engine: str
+) -> None:
+    async with served(settings, engine=engine) as client, connected_superuser(database_url) as superuser:
+        town, over = await settle(client), asyncio.Event()
+        answers: list[Body] = []
+
+        async def ask(kind: Stopped) -> None:
+            while not over.is_set():
+                answers.append(await kind.ask(town))
+
+        async def kill() -> None:
+            for _ in range(KILLS):
+                await asyncio.sleep(KILL_EVERY_S)
+                await kill_all(superuser)
+            over.set()
+
+        kinds_asked = [*operations.READS, *operations.SNAPSHOTS]
+        await asyncio.gather(kill(), *map(ask, kinds_asked))
+        assert told(answers) == {}
+        assert len(answers) > 10 * len(kinds_asked)

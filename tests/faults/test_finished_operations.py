@@ -1,0 +1,97 @@
+"""An operation that has ended sends nothing more: its connection belongs to others by then.
+
+A non-null field that fails ends the whole operation. What its other fields had asked for is asked on no account on a
+connection that has been given back, in the middle of somebody else's transaction.
+"""
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+
+from db.audit import audit
+from db.settings import Settings
+from tests.faults.served import Town, served, served_by_process, settle, told
+from tests.graph.bank import TRANSFER, transfer_input
+from tests.graph.callers import Client, Person
+
+ATTACKERS = 4
+READS = 60
+TRANSFERS = 15
+
+FAILED = "BAD_USER_INPUT: first should be from 1 to 100, not 101"
+MONEY = "query ($id: ID!) { account(id: $id) { balance { amount } transactions(first: 3) { nodes { id } } } }"
+FEED = "{ posts(first: 5) { totalCount nodes { title author { username profile { bio } } } } }"
+
+engines = pytest.mark.parametrize("engine", ["compiled", "ordinary"])
+
+
+def failing_document(town: Town, name: str) -> str:
+    """Return an operation that names money, fails at once, and has asked for much else by then."""
+    users = " ".join(
+        f'u{n}: user(id: "{who.id}") {{ username profile {{ bio }} posts(first: 1) {{ totalCount nodes {{ id }} }} }}'
+        for n, who in enumerate([town.ida, town.eve, town.bank.admin] * 2)
+    )
+    account = f'a: node(id: "{town.purse}") {{ ... on Account {{ balance {{ amount }} }} }}'
+    return f"query {name} {{ bad: posts(first: 101) {{ nodes {{ id }} }} {account} {users} }}"
+
+
+class Innocents:
+    """Those who read and pay meanwhile, and what they were answered."""
+
+    def __init__(self, town: Town, client: Client) -> None:
+        self.town = town
+        self.client = client
+        self.answers: list[dict[str, Any]] = []
+
+    async def ask(self, query: str, by: Person, **variables: Any) -> None:
+        self.answers.append(await self.client.run(query, by=by, **variables))
+
+    async def read(self) -> None:
+        for _ in range(READS):
+            await self.ask(MONEY, self.town.ida, id=self.town.purse)
+            await self.ask(FEED, self.town.eve)
+
+    async def pay(self) -> None:
+        town = self.town
+        for _ in range(TRANSFERS):
+            await self.ask(TRANSFER, town.ida, input=transfer_input(town.purse, town.till, "0.01"))
+
+
+async def attack(
+    town: Town, client: Client, numbers: "itertools.count[int]", over: asyncio.Event
+) -> list[dict[str, Any]]:
+    """Send failing operations, each seen for the first time, until it is over; return what was answered."""
+    answers = []
+    while not over.is_set():
+        answers.append(await client.run(failing_document(town, f"A{next(numbers)}")))
+    return answers
+
+
+@engines
+async def test_operation_that_failed_early_touches_no_connection_of_others(settings: Settings, engine: str) -> None:
+    async with served(settings) as client, served_by_process(client, engine=engine) as process:
+        town = await settle(client)
+        innocents, numbers, over = Innocents(town, process.client), itertools.count(), asyncio.Event()
+        attackers = [asyncio.create_task(attack(town, process.client, numbers, over)) for _ in range(ATTACKERS)]
+        work = [innocents.read() for _ in range(3)] + [innocents.pay() for _ in range(2)]
+        await asyncio.gather(*work)
+        over.set()
+        attacks = [answer for answers in await asyncio.gather(*attackers) for answer in answers]
+        assert told(innocents.answers) == {}
+        assert len(innocents.answers) == 3 * 2 * READS + 2 * TRANSFERS
+        assert await town.bank.balance(town.till) == f"{2 * TRANSFERS / 100:.2f}"
+        assert (await audit(client.database)).clean
+        assert told(attacks) == {FAILED: len(attacks)}
+        assert len(attacks) > 50
+
+
+@engines
+async def test_operation_that_failed_early_costs_no_connection(settings: Settings, engine: str) -> None:
+    async with served(settings, engine=engine, pool_size=1, pool_max_overflow=0) as client:
+        town = await settle(client)
+        before = client.database.counters.connects
+        answers = [await client.run(failing_document(town, f"L{number}")) for number in range(50)]
+        assert told(answers) == {FAILED: 50}
+        assert client.database.counters.connects == before
