@@ -1,6 +1,9 @@
 # Two commands: `make run` and `make test`. Both set up all they need in .venv, and again only when a lock file changed.
 
 PORT ?= 8000
+# How long the soak takes, and what decides its course; without a seed it draws one, and prints it.
+MINUTES ?= 2
+SEED ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # The first Python that is new enough.
@@ -13,7 +16,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --gen
 MUTATING := $(addprefix tests/graph/test_,money.py money_keys.py post_mutations.py post_views.py sessions.py \
 	user_changes.py user_mutations.py)
 
-.PHONY: run test lint format schema lock bench bench-growth bench-wrk bench-observability clean help
+.PHONY: run test lint format schema lock soak bench bench-growth bench-wrk bench-observability clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -45,6 +48,9 @@ lock:  ## resolve the dependencies anew; needs uv
 	$(COMPILE) --upgrade --output-file requirements.lock
 	$(COMPILE) --upgrade --extra embedded --extra telemetry --group dev --group build --constraint requirements.lock \
 		--output-file requirements-dev.lock
+
+soak: $(VENV)/.installed  ## clients check every answer for MINUTES minutes, while network, database and workers fail
+	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.installed bench-wrk bench/peers/node_modules/.installed  ## Folio beside its peers; writes bench/results.md and plot.svg
 	$(BIN)/python -m bench --write bench

@@ -18,8 +18,8 @@ from alembic import command
 from pydantic import SecretStr
 
 from db.audit import audit
+from db.connections.database import Database
 from db.embedded import EmbeddedServer, embedded_postgres
-from db.engine import Database
 from db.migrating import alembic_config
 from db.money import from_minor
 from db.seeding import SeedPlan, seed

@@ -1,0 +1,10 @@
+"""The soak: clients that check every answer of a real server while its network, database and workers fail.
+
+- `world`: the database, the proxy before it, the server's processes, and who lives there.
+- `wire`: one HTTP connection of a client.
+- `oracle`: what each answer may be; violations, and counts of everything.
+- `reads`, `writes`: what clients ask for, each with what its answer must be.
+- `clients`, `driving`: one client; all of them, and what they do next.
+- `faults`: what goes wrong, on a schedule drawn from the seed.
+- `endgame`: what must hold when all is quiet again.
+"""

@@ -1,0 +1,77 @@
+"""`python -m bench.soak --help`: run the soak, print one line, and exit 1 with any violation."""
+
+import argparse
+import asyncio
+import random
+import secrets
+import sys
+import time
+from pathlib import Path
+
+from bench.soak import driving, endgame
+from bench.soak.faults import Faults
+from bench.soak.journal import Journal, Outcome
+from bench.soak.oracle import Oracle
+from bench.soak.world import database_made, world_made
+from db.embedded import EmbeddedServer
+
+LOG = Path(__file__).parent.parent / ".work" / "soak.log"
+
+
+def main() -> None:
+    """Run the soak."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.soak", description="Clients check every answer under faults."
+    )
+    parser.add_argument("--minutes", type=float, default=2, help="how long clients ask while faults happen")
+    parser.add_argument("--seed", type=int, default=None, help="decides what is asked and what goes wrong")
+    parser.add_argument("--no-faults", action="store_true", help="nothing goes wrong")
+    parser.add_argument("--log", type=Path, default=LOG, help="where the server's log goes")
+    given = parser.parse_args()
+    seed: int = secrets.randbelow(10**6) if given.seed is None else given.seed
+    oracle = Oracle()
+    sys.stderr.write(f"soak: seed {seed}, {given.minutes:g} minutes, the server's log is {given.log}\n")
+    with database_made() as postgres:
+        line = asyncio.run(_soaked(postgres, oracle, seed, given))
+    for shown in oracle.shown:
+        sys.stderr.write(f"violation: {shown}\n")
+    for kind, count in oracle.kinds.most_common():
+        sys.stderr.write(f"{count:6} x {kind}\n")
+    sys.stdout.write(f"{line}\n")
+    sys.exit(1 if oracle.violations else 0)
+
+
+async def _soaked(postgres: EmbeddedServer, oracle: Oracle, seed: int, given: argparse.Namespace) -> str:
+    """Run everything, and return the line that says what happened."""
+    begun = time.monotonic()
+    async with world_made(postgres, given.log) as world:
+        journal, memory = Journal(), endgame.Memory()
+        clients = await driving.settled_in(world, oracle, journal, seed)
+        faults = None if given.no_faults else Faults(world, oracle, random.Random(f"{seed} faults"))  # noqa: S311 - no secret
+        await driving.driven(world, clients, faults, memory, given.minutes * 60)
+        answers = oracle.counts["answers"]
+        await asyncio.sleep(endgame.QUIET_S if faults else 1)
+        await endgame.settled(clients, journal, oracle)
+        await endgame.burst([one for one in clients if one.user is not world.admin], oracle)
+        await asyncio.sleep(1)
+        await endgame.check_workers(world, oracle, memory)
+        await endgame.check_ledger(world, journal, oracle)
+        growth = memory.growth(world)
+        for client in clients:
+            client.close()
+    counts, outcomes = oracle.counts, [one.outcome for one in journal.movements]
+    for name, count in sorted(counts.items()):
+        sys.stderr.write(f"{count:6} {name}\n")
+    return (
+        f"soak: seed {seed}, {(time.monotonic() - begun) / 60:.1f} min, {answers} answers "
+        f"({answers / given.minutes / 60:.0f}/s), {counts['worded errors']} worded errors, "
+        f"{counts['broken connections']} broken connections, {counts['aborted']} aborted, {counts['faults']} faults, "
+        f"{outcomes.count(Outcome.MADE)} movements made and {outcomes.count(Outcome.NOT_MADE)} refused, "
+        f"{len(journal.creations)} posts created, "
+        f"memory {', '.join(f'{mib:+.0f} MiB' for mib in growth.values()) or 'not compared'}, "
+        f"{oracle.violations} violations"
+    )
+
+
+if __name__ == "__main__":
+    main()

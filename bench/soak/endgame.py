@@ -1,0 +1,154 @@
+"""What must hold when all is quiet again: the ledger, the pool, the memory, and that the server answers at once."""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from pydantic import SecretStr
+
+from bench.soak import writes
+from bench.soak.clients import Client
+from bench.soak.journal import Journal, Outcome
+from bench.soak.oracle import Oracle
+from bench.soak.world import POOL_OVERFLOW, POOL_SIZE, World, memory_mib, metrics
+from db.audit import audit
+from db.connections.database import Database
+from db.money import to_minor
+from db.settings import Settings
+
+WARM_UP_S = 20
+MEMORY_GROWTH_MAX_MIB = 64
+SETTLE_LIMIT_S = 30
+QUIET_S = 20  # what a black hole has left behind ends by the server's own timeouts within 15 s
+BURST_EACH, BURST_LIMIT_S = 5, 10.0  # on a busy machine, too; a connection that hangs takes longer
+CURRENCY = "EUR"
+
+_ROWS = """
+SELECT keys.key::text, transactions.id, transactions.amount, transactions.from_id, transactions.to_id
+  FROM transactions JOIN idempotency_keys AS keys ON keys.id = transactions.key_id"""
+
+
+@dataclass
+class Memory:
+    """The memory of each worker, from when it has warmed up."""
+
+    first_seen: dict[int, float] = field(default_factory=dict)
+    warm: dict[int, float] = field(default_factory=dict)
+
+    async def watch(self, world: World, stopping: asyncio.Event) -> None:
+        """Look once a second, until it is time to stop."""
+        while not stopping.is_set():
+            now = time.monotonic()
+            for pid in world.workers():
+                mib = memory_mib(pid)
+                if mib is not None and now - self.first_seen.setdefault(pid, now) >= WARM_UP_S:
+                    self.warm.setdefault(pid, mib)
+            await asyncio.sleep(1)
+
+    def growth(self, world: World) -> dict[int, float]:
+        """Return by how many MiB each worker has grown that runs still and has warmed up."""
+        now = {pid: memory_mib(pid) for pid in world.workers()}
+        return {pid: mib - self.warm[pid] for pid, mib in now.items() if mib is not None and pid in self.warm}
+
+
+async def settled(clients: Sequence[Client], journal: Journal, oracle: Oracle) -> None:
+    """Send what nobody knows the outcome of until it is known; faults are over."""
+    by_owner = {client.user.username: client for client in clients}
+    deadline = time.monotonic() + SETTLE_LIMIT_S
+    for movement in journal.movements:
+        while movement.outcome is Outcome.UNKNOWN and time.monotonic() < deadline:
+            await writes.attempt(by_owner[movement.owner.username], movement, may_abort=False)
+        if movement.outcome is Outcome.UNKNOWN:
+            oracle.violation("a transfer cannot be settled", movement=movement)
+
+
+async def burst(clients: Sequence[Client], oracle: Oracle) -> None:
+    """Let all clients ask at once: every answer is right, and comes soon."""
+
+    async def some(client: Client) -> float:
+        slowest = 0.0
+        for _ in range(BURST_EACH):
+            begun = time.monotonic()
+            await client.read(is_fresh=False, failing=False)
+            slowest = max(slowest, time.monotonic() - begun)
+        return slowest
+
+    worded = oracle.counts["worded errors"]
+    slowest = max(await asyncio.gather(*map(some, clients)))
+    if slowest > BURST_LIMIT_S:
+        oracle.violation("slow after all is quiet", slowest_s=slowest)
+    if oracle.counts["worded errors"] > worded:
+        oracle.violation("errors after all is quiet", counts=dict(oracle.counts))
+
+
+async def check_workers(world: World, oracle: Oracle, memory: Memory) -> None:
+    """Check what the workers say of themselves, what PostgreSQL says of their connections, and their memory."""
+    pages = await metrics(world)
+    if set(pages) != set(world.workers()):
+        oracle.violation("not all workers answer", answering=sorted(pages), running=world.workers())
+    for pid, text in pages.items():
+        in_flight = _sum(text, "folio_requests_in_flight")
+        connections = _sum(text, "folio_pool_connections")
+        used = _sum(text, "folio_pool_connections", 'state="in_use"')
+        if in_flight or used or connections > POOL_SIZE + POOL_OVERFLOW:
+            oracle.violation(
+                "a worker holds on to something", worker=pid, in_flight=in_flight, in_use=used, connections=connections
+            )
+    async with world.superuser() as connection:
+        states = Counter(
+            row[0]
+            for row in await connection.fetch("SELECT state FROM pg_stat_activity WHERE application_name LIKE 'folio%'")
+        )
+    if states.total() > len(pages) * (POOL_SIZE + POOL_OVERFLOW) or set(states) - {"idle"}:
+        oracle.violation("the database's connections are not as they should be", states=dict(states))
+    for pid, mib in memory.growth(world).items():
+        if mib > MEMORY_GROWTH_MAX_MIB:
+            oracle.violation("a worker has grown", worker=pid, mib=round(mib), warm=round(memory.warm[pid]))
+
+
+def _sum(text: str, name: str, label: str = "") -> float:
+    lines = re.findall(rf"^{name}(\{{[^}}]*\}})? ([0-9.e+]+)$", text, re.MULTILINE)
+    return sum(float(value) for labels, value in lines if label in labels)
+
+
+async def check_ledger(world: World, journal: Journal, oracle: Oracle) -> None:
+    """Compare the ledger with the journal, and the balances with the ledger."""
+    async with world.superuser() as connection:
+        rows = await connection.fetch(_ROWS)
+        created = Counter(
+            row[0] for row in await connection.fetch("SELECT title FROM posts WHERE title LIKE 'extra %'")
+        )
+    found = Counter(row[0] for row in rows)
+    by_key = {row[0]: row for row in rows}
+    for one in journal.movements:
+        rows_wanted = {Outcome.MADE: {1}, Outcome.NOT_MADE: {0}, Outcome.UNKNOWN: {0, 1}}[one.outcome]
+        if found[one.key] not in rows_wanted:
+            oracle.violation("the ledger differs from the journal", movement=one, rows=found[one.key])
+        elif one.outcome is Outcome.MADE:
+            row = by_key[one.key]
+            ends = (f"account_{row[3]}" if one.from_id else None, f"account_{row[4]}")
+            if (row[2], *ends) != (to_minor(Decimal(one.amount), CURRENCY), one.from_id, one.to_id):
+                oracle.violation("a row of the ledger differs from the journal", movement=one, row=row)
+    strange = set(found) - {one.key for one in journal.movements}
+    if strange:
+        oracle.violation("rows that nobody asked for", keys=strange)
+    for creation in journal.creations:
+        count = created[creation.title]
+        wanted = {Outcome.MADE: {1}, Outcome.NOT_MADE: {0}, Outcome.UNKNOWN: {0, 1}}[creation.outcome]
+        if count not in wanted:
+            oracle.violation("posts differ from the journal", creation=creation, rows=count)
+    await _audited(world, oracle)
+
+
+async def _audited(world: World, oracle: Oracle) -> None:
+    database = Database(Settings(database_url=SecretStr(world.postgres.url())))
+    try:
+        report = await audit(database)
+    finally:
+        await database.close()
+    if not report.clean:
+        oracle.violation("the audit finds differences", report=report)

@@ -1,0 +1,227 @@
+"""The world of a soak: PostgreSQL, the proxy before it, the server with its workers, and ten users."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from alembic import command
+from pydantic import SecretStr
+
+from bench.soak import wire
+from db.connections.database import Database
+from db.embedded import EmbeddedServer, embedded_postgres
+from db.migrating import alembic_config
+from db.sessions import Credentials, open_session
+from db.settings import Settings
+from db.users import NewUser, create_users
+from db.viewer import Viewer
+from graph.tokens import TokenSigner
+from tests.network_proxy import Proxy, proxied_database
+
+USERS = 10
+WORKERS = 2
+START_LIMIT_S = 120
+STOP_LIMIT_S = 45  # the server drains for 30 s
+SECRET_KEY = "of no value: signs the tokens of a soak, whose database is thrown away"  # noqa: S105 - as it says
+TOKEN_TTL_S = 86_400
+# A crash of a backend loses what only memory holds, so commits are written; the machine itself does not crash.
+OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
+POOL_SIZE, POOL_OVERFLOW = 8, 4
+SERVER_SETTINGS = {
+    "FOLIO_SECRET_KEY": SECRET_KEY,
+    "FOLIO_ACCESS_TOKEN_TTL_S": str(TOKEN_TTL_S),
+    "FOLIO_COST_PER_MINUTE_MAX": "0",
+    "FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX": "0",
+    "FOLIO_POOL_SIZE": str(POOL_SIZE),
+    "FOLIO_POOL_MAX_OVERFLOW": str(POOL_OVERFLOW),
+    "FOLIO_METRICS": "true",
+    "FOLIO_LOG_LEVEL": "warning",
+}
+
+
+@dataclass
+class User:
+    """Somebody with a session, and what they own."""
+
+    number: int
+    username: str
+    token: str = field(repr=False)
+    accounts: list[str] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """The id in the API."""
+        return f"user_{self.number}"
+
+    @property
+    def email(self) -> str:
+        """The address, which only the user themself may see."""
+        return f"{self.username}@example.com"
+
+
+@dataclass
+class World:
+    """What runs.
+
+    Attributes:
+        port: where the server listens.
+        supervisor: the process that keeps the workers.
+        admin: who brings money in.
+    """
+
+    postgres: EmbeddedServer
+    proxy: Proxy
+    port: int
+    supervisor: subprocess.Popen[bytes]
+    users: list[User]
+    admin: User
+
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers that run."""
+        return [pid for pid in _children(self.supervisor.pid) if b"spawn_main" in _command_line(pid)]
+
+    @asynccontextmanager
+    async def superuser(self) -> AsyncIterator[Any]:
+        """Connect to the database past the proxy, as a superuser."""
+        connection = await asyncpg.connect(self.postgres.url(role="postgres").replace("+asyncpg", ""), timeout=10)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+
+def memory_mib(pid: int) -> float | None:
+    """Return the resident memory of a process; None where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), None)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    except OSError:
+        return []
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+# ---------------------------------------------------------------- making it
+
+
+@contextmanager
+def database_made() -> Iterator[EmbeddedServer]:
+    """Start a PostgreSQL in a new directory, migrate it, and remove everything at the end."""
+    with tempfile.TemporaryDirectory(prefix="folio-soak-") as name:
+        Path(name).chmod(0o755)  # root's PostgreSQL runs as another account
+        with embedded_postgres(Path(name) / "postgres", options=OPTIONS) as server:
+            command.upgrade(alembic_config(server.url()), "head")
+            yield server
+
+
+@asynccontextmanager
+async def world_made(postgres: EmbeddedServer, log: Path) -> AsyncIterator[World]:
+    """Make users, put the proxy before the database, and start the server, whose log goes to the file `log`."""
+    admin, *users = await _people(postgres)
+    async with proxied_database(postgres.url()) as proxy:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port: int = probe.getsockname()[1]
+        process = _server(proxy.url(postgres.url().replace("+asyncpg", "")), port, log)
+        try:
+            world = World(postgres, proxy, port, process, users, admin)
+            await _up(world, log)
+            yield world
+        finally:
+            proxy.pass_on()
+            process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(_ended, process)
+
+
+async def _people(postgres: EmbeddedServer) -> list[User]:
+    settings = Settings(
+        database_url=SecretStr(postgres.url()), secret_key=SecretStr(SECRET_KEY), access_token_ttl_s=TOKEN_TTL_S
+    )
+    database, signer = Database(settings), TokenSigner(settings)
+
+    async def made(username: str, role: str) -> User:
+        new = NewUser(f"{username}@example.com", username, "!", role=role)
+        rows = await database.write(lambda one: create_users(one, Viewer(is_admin=True), ("id",), [new]))
+        number: int = rows[0]["id"]
+        credentials = Credentials(number, "!", role)
+        session = await database.write(lambda one: open_session(one, credentials, username, TOKEN_TTL_S))
+        if session is None or session.viewer.session_id is None:
+            raise RuntimeError(f"{username} cannot sign in")
+        return User(number, username, signer.sign(number, session.viewer.session_id).text)
+
+    try:
+        return [await made("banker", "admin"), *[await made(f"user{n}", "member") for n in range(USERS)]]
+    finally:
+        await database.close()
+
+
+def _server(database_url: str, port: int, log: Path) -> subprocess.Popen[bytes]:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("FOLIO_", "PG"))}
+    variables |= SERVER_SETTINGS | {"FOLIO_DATABASE_URL": database_url}
+    program = [sys.executable, "-c", "from graph.cli import main; main()", "serve"]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        return subprocess.Popen(  # noqa: S603 - this interpreter and our own program
+            [*program, "--workers", str(WORKERS), "--port", str(port)], env=variables, stdout=output, stderr=output
+        )
+
+
+async def _up(world: World, log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline and world.supervisor.poll() is None:
+        try:
+            if "200 OK" in await wire.page(world.port, "/readyz") and await workers_seen(world) == set(world.workers()):
+                return
+        except OSError:
+            pass
+        await asyncio.sleep(0.1)
+    raise RuntimeError(f"the server does not start, and {log} says why")
+
+
+async def workers_seen(world: World) -> set[int]:
+    """Return the process ids of the workers that answer."""
+    return set(await metrics(world))
+
+
+async def metrics(world: World) -> dict[int, str]:
+    """Return the metrics of each worker that answers within fifty requests, by its process id."""
+    pages: dict[int, str] = {}
+    for _ in range(50):
+        text = await wire.page(world.port, "/metrics")
+        if 'worker="' in text:
+            pages[int(text.split('worker="', 1)[1].split('"', 1)[0])] = text
+        if len(pages) == WORKERS:
+            break
+    return pages
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        for pid in _children(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        process.kill()
+        process.wait()

@@ -1,0 +1,148 @@
+"""What clients write: journaled before it is sent and after it is answered, and never believed without proof.
+
+An error that does not say `outcomeUnknown` promises that nothing was written; what shows later must agree.
+"""
+
+import asyncio
+import uuid
+from typing import Any
+
+from bench.soak.clients import Client
+from bench.soak.journal import Creation, Movement, Outcome
+from bench.soak.oracle import Judged
+
+RETRY_AFTER_S = (0.1, 1.0)
+_TRANSACTION = "{ id amount { amount } memo from { id } to { id } }"
+TRANSFER = f"""mutation Transfer($input: TransferInput!) {{
+  transfer(input: $input) {{ replayed transaction {_TRANSACTION} userErrors {{ code }} }} }}"""
+DEPOSIT = """mutation Deposit($input: DepositInput!) {
+  deposit(input: $input) { replayed transaction { id amount { amount } memo to { id } } userErrors { code } } }"""
+UPDATE = """mutation Update($input: UpdatePostInput!) {
+  updatePost(input: $input) { post { id title content version published author { id email } } userErrors { code } } }"""
+CREATE = """mutation Create($input: CreatePostInput!) {
+  createPost(input: $input) { post { id title version } userErrors { code } } }"""
+OPEN = """mutation Open($input: OpenAccountInput!) {
+  openAccount(input: $input) { account { id } userErrors { code } } }"""
+
+
+async def transfer(client: Client, movement: Movement, stopping: asyncio.Event) -> None:
+    """Ask for a movement of money, with its key again and again, until its outcome is known or it is time to stop."""
+    while movement.outcome is Outcome.UNKNOWN:
+        await attempt(client, movement)
+        if movement.outcome is Outcome.UNKNOWN:
+            if stopping.is_set():
+                return
+            await asyncio.sleep(client.rng.uniform(*RETRY_AFTER_S))
+
+
+async def attempt(client: Client, movement: Movement, *, may_abort: bool = True) -> None:
+    """Ask for a movement of money once, and note what is known of it afterwards."""
+    movement.sent += 1
+    judged = await client.ask(*_asked(movement), may_abort=may_abort)
+    payload = _payload(judged, "transfer" if movement.from_id else "deposit")
+    if payload is None:
+        movement.may_be_made = movement.may_be_made or judged is None or judged.unknown
+        return
+    codes = [one["code"] for one in payload["userErrors"]]
+    row = payload["transaction"]
+    told = {"movement": movement, "answer": payload}
+    if codes == ["INSUFFICIENT_FUNDS"] and row is None:
+        movement.outcome = Outcome.NOT_MADE
+    elif not codes and row and {**movement.shown, "id": row["id"]} == row:
+        movement.outcome, movement.transaction_id = Outcome.MADE, row["id"]
+    else:
+        movement.outcome = Outcome.NOT_MADE
+        client.oracle.violation("a wrong answer to a transfer", **told)
+    if payload["replayed"] and not movement.may_be_made:
+        client.oracle.violation("a transfer had happened, although its error did not say so", **told)
+
+
+def _asked(movement: Movement) -> tuple[str, str, dict[str, Any]]:
+    wanted = {"amount": movement.amount, "memo": movement.memo, "idempotencyKey": movement.key}
+    if movement.from_id is None:
+        return DEPOSIT, "Deposit", {"input": {**wanted, "accountId": movement.to_id}}
+    return TRANSFER, "Transfer", {"input": {**wanted, "fromAccountId": movement.from_id, "toAccountId": movement.to_id}}
+
+
+async def replay(client: Client) -> None:
+    """Ask again for a movement that was made: the answer is the same row."""
+    movement = client.made_lately()
+    if movement is None or movement.from_id is None:
+        return
+    payload = _payload(await client.ask(*_asked(movement)), "transfer")
+    if payload is None:
+        return
+    row = payload["transaction"]
+    if not payload["replayed"] or row is None or row["id"] != movement.transaction_id:
+        client.oracle.violation("a replay is another transfer", movement=movement, answer=payload)
+
+
+async def update(client: Client) -> None:
+    """Write the next version of the client's post."""
+    post = client.post
+    if post is None:
+        return
+    before, doubted = post.lowest, post.in_doubt
+    wanted = before + 1
+    post.highest = max(post.highest, wanted)
+    change = {"id": post.id, "expectedVersion": before, **post.texts(wanted)}
+    judged = await client.ask(UPDATE, "Update", {"input": change})
+    payload = _payload(judged, "updatePost")
+    if payload is None:
+        post.in_doubt = doubted or judged is None or judged.unknown
+        if not post.in_doubt:
+            post.highest = before
+        await _look(client)
+        return
+    codes = [one["code"] for one in payload["userErrors"]]
+    if codes == ["VERSION_CONFLICT"] and doubted:
+        await _look(client)
+        return
+    shown = payload["post"]
+    wrong = str(codes) if codes else post.difference(shown, wanted)
+    if wrong or shown["author"] != {"id": post.owner.id, "email": post.owner.email}:
+        client.oracle.violation("a wrong answer to an update", why=wrong, post=post, sent=change, answer=payload)
+    else:
+        post.lowest, post.in_doubt = wanted, False
+
+
+async def _look(client: Client) -> None:
+    """Read which version the client's post has, if that can be read just now."""
+    post = client.post
+    if post is None:
+        return
+    text = "query Look($id: ID!) { post(id: $id) { id title content version published } }"
+    shown = _payload(await client.ask(text, "Look", {"id": post.id}, may_abort=False), "post")
+    if shown is None:
+        return
+    wrong = post.difference(shown, post.lowest)
+    if wrong:
+        client.oracle.violation("a wrong answer after an update", why=wrong, post=post, answer=shown)
+        return
+    if shown["version"] == post.highest:
+        post.in_doubt = False  # what was in doubt has happened; nothing newer was ever asked for
+    post.lowest = shown["version"]
+
+
+async def create(client: Client) -> None:
+    """Ask for a new draft, once."""
+    one = Creation(f"extra {uuid.uuid4()}")
+    client.journal.creations.append(one)
+    wanted = {"title": one.title, "content": "An extra one.", "published": False}
+    judged = await client.ask(CREATE, "Create", {"input": wanted})
+    payload = _payload(judged, "createPost")
+    if payload is None:
+        if judged is not None and not judged.unknown:
+            one.outcome = Outcome.NOT_MADE
+        return
+    one.outcome = Outcome.MADE
+    if payload["userErrors"] or payload["post"]["title"] != one.title or payload["post"]["version"] != 1:
+        client.oracle.violation("a wrong answer to a creation", sent=wanted, answer=payload)
+
+
+def _payload(judged: Judged | None, name: str) -> dict[str, Any] | None:
+    """Return the value of a field that was answered."""
+    if judged is None or judged.data is None or name in judged.failed:
+        return None
+    value: dict[str, Any] | None = judged.data[name]
+    return value
