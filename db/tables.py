@@ -7,11 +7,11 @@ from db.sessions import RefreshToken, Session, SignInAttempts
 from db.transactions import IdempotencyKey, Transaction
 from db.users import Profile, User
 
-NAMES = tuple(one.__tablename__ for one in (User, Profile, Post, Account, Transaction))
-"""The names of the tables that the API reads."""
+TABLE_OF = {one.__name__: one.__tablename__ for one in (User, Profile, Post, Account, Transaction)}
+"""The name of the table of each kind of row that the API reads."""
 
 __all__ = [
-    "NAMES",
+    "TABLE_OF",
     "Account",
     "IdempotencyKey",
     "Model",

@@ -25,7 +25,7 @@ from graphql import (
 )
 
 from db.statements import Reader
-from db.tables import NAMES as TABLES
+from db.tables import TABLE_OF
 from db.viewer import Viewer
 from graph.context import Context, Services
 from graph.execution import Lookup, OrdinaryExecutor, Prepared, Unsupported
@@ -51,6 +51,7 @@ class Execution:
         runs: how often it has run.
         grown: is told of the bytes that it takes more from when it is compiled on.
         in_snapshot: whether all its statements have to see one state of the database.
+        tables: those that it may read.
     """
 
     document: DocumentNode
@@ -62,6 +63,7 @@ class Execution:
     runs: int = 0
     grown: Callable[[int], None] = field(default=_untold)
     in_snapshot: bool = field(init=False)
+    tables: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.in_snapshot = (
@@ -69,6 +71,7 @@ class Execution:
             and not MONEY_TYPES.isdisjoint(self.selection.row_types)
             and not self.selection.is_single
         )
+        self.tables = tuple(sorted(TABLE_OF[one] for one in self.selection.row_types if one in TABLE_OF))
 
 
 def _json(answers: list[Any]) -> orjson.Fragment:
@@ -131,7 +134,7 @@ class Engines:
         def run(snapshot: Reader) -> Coroutine[Any, Any, ExecutionResult]:
             return self._run(execution, variables, Context(services, viewer, execution.selection, snapshot))
 
-        return services.database.read_as_one(run, TABLES)
+        return services.database.read_as_one(run, execution.tables)
 
     async def _run(self, execution: Execution, variables: dict[str, Any], context: Context) -> ExecutionResult:
         try:

@@ -178,3 +178,18 @@ async def test_connections_that_die_under_load_cost_no_query_its_answer(
         await asyncio.gather(kill(), *map(ask, kinds_asked))
         assert told(answers) == {}
         assert len(answers) > 10 * len(kinds_asked)
+
+
+@engines
+async def test_snapshot_waits_for_no_table_that_it_does_not_read(
+    settings: Settings, database_url: str, engine: str
+) -> None:
+    async with served(settings, engine=engine) as client, connected_superuser(database_url) as superuser:
+        town = await settle(client)
+        [money] = [kind for kind in operations.SNAPSHOTS if kind.lock.startswith("LOCK TABLE transactions")]
+        for _ in range(2):
+            expected = await money.ask(town)
+            assert told([expected]) == {}
+            async with superuser.transaction():
+                await superuser.execute("LOCK TABLE posts IN ACCESS EXCLUSIVE MODE")
+                assert await asyncio.wait_for(money.ask(town), 4) == expected

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from db.connections import pool
 from db.connections.database import Snapshot, Transaction
@@ -13,8 +14,20 @@ from db.connections.leases import Driver
 from db.connections.transaction import ClosedTransactionError
 from db.errors import Unavailable
 from db.settings import async_url
-from tests.db.backends import BOXES, GATE, OpenDatabase, boxes, put_into, states, waiting_backend
+from db.statements import Statement
+from tests.db.backends import (
+    BOXES,
+    GATE,
+    OpenDatabase,
+    boxes,
+    connected_superuser,
+    put_into,
+    states,
+    waiting_backend,
+)
 from tests.network_proxy import proxied_database
+
+ONE = Statement(text("SELECT 1"))
 
 pytestmark = pytest.mark.usefixtures("two_boxes")
 
@@ -86,6 +99,22 @@ async def test_work_in_a_snapshot_is_done_again_where_its_connection_is_lost_alt
     await waiting_backend(closed_gate, but=first)
     await closed_gate.execute("SELECT pg_advisory_unlock(1)")
     assert (await reading, tries) == ("the rows", ["DATABASE_UNAVAILABLE", "read"])
+
+
+async def test_table_that_a_snapshot_may_read_is_not_rewritten_meanwhile(
+    open_database: OpenDatabase, database_url: str, superuser: Driver
+) -> None:
+    database = open_database(pool_size=1, pool_max_overflow=0)
+    async with connected_superuser(database_url) as migrator:
+        async with database.read(["boxes"]) as snapshot:
+            await snapshot.fetch(ONE, {})
+            # Rewritten, the table would look empty to this snapshot.
+            migrating = asyncio.create_task(migrator.execute("ALTER TABLE boxes ALTER COLUMN n TYPE bigint"))
+            await asyncio.sleep(0.1)
+            assert [tuple(row) for row in await snapshot.fetch(BOXES, {})] == [(0,), (0,)]
+            assert not migrating.done()
+        await migrating
+    assert await boxes(database) == [0, 0]
 
 
 async def test_kernel_watches_over_connections_over_tcp(open_database: OpenDatabase, database_url: str) -> None:
