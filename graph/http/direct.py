@@ -24,7 +24,7 @@ from graph.http.answers import Answer, Reply, header_lines
 from graph.http.endpoint import UNKNOWN_ADDRESS, Call, GraphQLEndpoint
 from graph.http.head import Head
 from graph.http.known_head import KnownHead
-from graph.http.protocol import BoundedHttpProtocol, stood_still
+from graph.http.protocol import BEGAN, BoundedHttpProtocol, stood_still
 from graph.http.taskless import Taskless
 from graph.observing.traces import random_hex
 
@@ -175,7 +175,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
             return
         if self._clock is not None:
             self._stop_clock()
-        self._start(known.head, body, keep_alive=True)
+        self._start(known.head, body, self.loop.time(), keep_alive=True)
 
     def _parse(self, data: bytes) -> None:
         begins, self._whole = self._is_between, None
@@ -194,6 +194,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
     def on_message_begin(self) -> None:
         """Begin a request, whose scope is made where somebody wants one."""
         self._is_between = False
+        self._began = self.loop.time()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -245,15 +246,15 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         head, body = Head(self.headers), held[0] if len(held) == 1 else b"".join(held)
         if keep_alive:
             self._whole = head, body
-        self._start(head, body, keep_alive=keep_alive)
+        self._start(head, body, self._began, keep_alive=keep_alive)
 
-    def _start(self, head: Head, body: bytes, *, keep_alive: bool) -> None:
-        """Have a request answered that is whole."""
+    def _start(self, head: Head, body: bytes, began: float, *, keep_alive: bool) -> None:
+        """Have a request answered that is whole, and whose first byte came when the loop's clock was `began`."""
         door, client = self._door, self.client
         assert door is not None
         self.cycle = exchange = Exchange(keep_alive=keep_alive)
         address = client[0] if client else UNKNOWN_ADDRESS
-        call = Call("POST", head, exchange.receive, random_hex(16), self.loop.time(), address, b"", body)
+        call = Call("POST", head, exchange.receive, random_hex(16), began, address, b"", body)
         otherwise = partial(self._run, exchange, door, call)
         if not door.taskless.begin(call, partial(exchange.finish, door, self, call), otherwise):
             otherwise()
@@ -309,8 +310,9 @@ class DirectHttpProtocol(BoundedHttpProtocol):
             super().on_body(part)
 
     def _go_long(self) -> None:
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, headers, expects, began = self.url, self.headers, self.expect_100_continue, self._began
         super().on_message_begin()
+        self.scope["extensions"] = {BEGAN: {"s": began}}
         self.url, self.expect_100_continue = url, expects
         self.headers += headers  # the list that the scope has
         super().on_headers_complete()

@@ -25,6 +25,7 @@ from graph.http import answers, graphiql
 from graph.http.answers import Answer, Reply, header_lines
 from graph.http.gate import Gate
 from graph.http.head import Head
+from graph.http.protocol import began
 from graph.http.requests import (
     JSON,
     Batch,
@@ -53,7 +54,7 @@ class Call:
     """What is known of one HTTP request while it is answered.
 
     Attributes:
-        started: when it came, by the event loop's clock.
+        started: when its first byte came, by the event loop's clock; where the server does not say, when it is known.
         address: where it came from; behind a trusted proxy, uvicorn has put the client's own address here.
         query_string: what stands behind the path.
         body: where it has come already; else it is still to be received.
@@ -105,7 +106,7 @@ class GraphQLEndpoint:
             Head(scope["headers"]),
             receive,
             random_hex(16),
-            asyncio.get_running_loop().time(),
+            began(scope) or asyncio.get_running_loop().time(),
             str(client[0]) if client else UNKNOWN_ADDRESS,
             scope.get("query_string", b""),
         )

@@ -10,6 +10,7 @@ import asyncio
 from typing import Any
 
 import orjson
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from graph.http.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
@@ -17,6 +18,8 @@ from graph.http.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
 # What the door itself allows, which it refuses with a better word, and as much again for what stands between.
 HEAD_BYTES_MAX = 2 * (HEADER_BYTES_MAX + QUERY_STRING_BYTES_MAX)
 HEAD_S = 10.0
+# The extension of the ASGI scope that says when the first byte of the request came, in `s`.
+BEGAN = "folio.began"
 # A timer that is later than that was not late for the client's sake: the process, or the machine, stood still.
 STOOD_STILL_S = 0.1
 # A client that is refused reads the answer when it has sent what it wanted to; closing at once would lose it.
@@ -32,6 +35,12 @@ def stood_still(timer: asyncio.TimerHandle, now: float) -> bool:
     return now - timer.when() > STOOD_STILL_S
 
 
+def began(scope: Scope) -> float | None:
+    """Return when the first byte of a request came, by the event loop's clock; None where the server does not say."""
+    known: float | None = (scope.get("extensions") or {}).get(BEGAN, {}).get("s")
+    return known
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Reads heads of a bounded size, within a bounded time."""
 
@@ -41,6 +50,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_reading_head = True
         self._is_refused = False
         self._has_asked = False
+        # When the first byte of the request came, by the loop's clock: its deadline counts from then on.
+        self._began = 0.0
         # It runs from the beginning: who connects is to ask for something.
         self._clock: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._too_slow)
 
@@ -62,6 +73,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._stop_clock()
         elif self._clock is None:
             self._clock = self.loop.call_later(HEAD_S, self._too_slow)
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._began = self.loop.time()
+        super().on_message_begin()
+        self.scope["extensions"] = {BEGAN: {"s": self._began}}
 
     def on_headers_complete(self) -> None:
         """Begin to read the body."""

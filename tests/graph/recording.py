@@ -1,4 +1,4 @@
-"""What the application really asks PostgreSQL, overheard where every statement of a lane passes."""
+"""What the application really asks PostgreSQL, overheard where every statement of a connection passes."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -32,9 +32,9 @@ def recorded() -> Iterator[list[Asked]]:
     queries: list[Asked] = []
     fetch = LeasedConnection.fetch
 
-    async def recording(lane: LeasedConnection, sql: str, arguments: Sequence[object]) -> Sequence[Record]:
+    async def recording(connection: LeasedConnection, sql: str, arguments: Sequence[object]) -> Sequence[Record]:
         queries.append(Asked(sql, tuple(arguments)))
-        return await fetch(lane, sql, arguments)
+        return await fetch(connection, sql, arguments)
 
     _recordings.append(queries)
     try:

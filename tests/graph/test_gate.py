@@ -1,6 +1,7 @@
 """How much runs at once, how long, and for whom; each made to happen by real locks, sockets and clocks."""
 
 import asyncio
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from graph.limits import REFUSED_COST
 from tests.graph.callers import Client, SignUp
 from tests.graph.edge import is_alive, locked, posted, sent, served, until, waiting
 from tests.graph.overheard import overheard
+from tests.graph.raw import asked, detoured, request
 
 POSTS = "{ posts { nodes { id } } }"
 USERS = "{ users(first: 20) { nodes { username } } }"
@@ -20,7 +22,7 @@ TREASURY = {"data": {"users": {"nodes": [{"username": "treasury"}]}}}
 
 
 async def idle(client: Client, superuser: Driver) -> bool:
-    """Say whether no statement waits any more and every lane is free again."""
+    """Say whether no statement waits any more and every connection is free again."""
     return await waiting(superuser) == 0 and client.database.leases.in_use == 0
 
 
@@ -368,3 +370,20 @@ async def test_headers_larger_than_any_honest_clients_are_refused(client: Client
     body = answer.json()
     assert (answer.status_code, body["errors"][0]["extensions"]) == (431, {"code": "HEADERS_TOO_LARGE"})
     assert await is_alive(client)
+
+
+@pytest.mark.parametrize("changed", [bytes, detoured], ids=["short way", "long way"])
+async def test_time_that_the_request_takes_to_arrive_counts(
+    settings: Settings, changed: Callable[[bytes], bytes]
+) -> None:
+    async with served(settings, operation_deadline_ms=300) as client:
+        raw = changed(request(asked("{ posts { totalCount } }")))
+        cut, url = raw.index(b"content-length"), client.http.base_url
+        for pause_s, status in ((0.0, b"200"), (0.5, b"503")):
+            reader, writer = await asyncio.open_connection(url.host, url.port)
+            writer.write(raw[:cut])
+            await asyncio.sleep(pause_s)
+            writer.write(raw[cut:])
+            async with asyncio.timeout(10):
+                assert (await reader.readline()).startswith(b"HTTP/1.1 " + status)
+            writer.close()

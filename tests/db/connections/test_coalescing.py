@@ -1,6 +1,6 @@
 """Shared statements: what concurrent calls have in common is asked once, and nobody is told of it wrongly.
 
-What PostgreSQL is asked is overheard where every statement of a lane passes; statements wait on real locks.
+What PostgreSQL is asked is overheard where every statement of a connection passes; statements wait on real locks.
 """
 
 import asyncio
