@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Double,
     Integer,
     LargeBinary,
     Select,
@@ -16,6 +17,9 @@ from sqlalchemy import (
     any_,
     bindparam,
     case,
+    cast,
+    extract,
+    func,
     insert,
     literal_column,
     or_,
@@ -63,6 +67,8 @@ CLAIMED_KEY = Statement(
         IdempotencyKey.refusal_code,
         IdempotencyKey.refusal_field,
         IdempotencyKey.refusal_message,
+        # How long ago it was claimed, in seconds.
+        cast(extract("epoch", func.clock_timestamp() - IdempotencyKey.created_at), Double).label("age_s"),
     ).where(*_KEY_OF_VIEWER)
 )
 

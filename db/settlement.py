@@ -16,8 +16,9 @@ step, which makes it all the same, or finds out why not.
 
 import decimal
 import hashlib
+import time
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 import orjson
@@ -98,7 +99,7 @@ async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Mov
     if movement.from_id is not None:
         turns.append(("account debited", movement.from_id, viewer.user_id or 0))
     async with writer.turn(turns):
-        is_unknown = False
+        started, attempted_at = time.monotonic(), None
         try:
             row = await _transferred(writer, viewer, columns, movement)
             if row is not None:
@@ -106,31 +107,39 @@ async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Mov
         except Unavailable as unavailable:
             if not unavailable.outcome_unknown:
                 raise
-            is_unknown = True
-        return await _settled(writer, viewer, columns, movement, is_unknown=is_unknown)
+            attempted_at = started
+        return await _settled(writer, viewer, columns, movement, attempted_at)
 
 
 async def _settled(
-    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, *, is_unknown: bool
+    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
 ) -> Settlement:
-    """Make `movement` step by step. Whether an earlier attempt has made it, where that `is_unknown`, its key tells.
+    """Make `movement` step by step, or find by its key what an earlier attempt of this request has made.
+
+    Args:
+        writer: what commits.
+        viewer: who asks.
+        columns: of the ledger row.
+        movement: what is asked for.
+        attempted_at: when an attempt began, by the monotonic clock, of which nobody knows whether it has happened;
+            None where there was none.
 
     Raises:
         Refusal: as for `settle`.
         Unavailable: nothing was written, unless it says that the outcome is unknown.
     """
+    started = time.monotonic()
     try:
-        settlement = await writer.write(lambda transaction: _settled_by_steps(transaction, viewer, columns, movement))
+        return await writer.write(
+            lambda transaction: _settled_by_steps(transaction, viewer, columns, movement, attempted_at)
+        )
     except Unavailable as unavailable:
-        if is_unknown and not unavailable.outcome_unknown:
+        if attempted_at is not None and not unavailable.outcome_unknown:
             message = f"{unavailable}; the money may have moved: send it again with the same key"
             raise Unavailable(unavailable.code, message, outcome_unknown=True, reason=unavailable.reason) from None
-        if is_unknown or not unavailable.outcome_unknown:
+        if attempted_at is not None or not unavailable.outcome_unknown:
             raise
-    else:
-        # What an earlier attempt of this very request has made is no replay to its client.
-        return replace(settlement, replayed=settlement.replayed and not is_unknown)
-    return await _settled(writer, viewer, columns, movement, is_unknown=True)
+    return await _settled(writer, viewer, columns, movement, started)
 
 
 # ---------------------------------------------------------------- in one statement
@@ -162,7 +171,9 @@ async def _transferred(writer: Writer, viewer: Viewer, columns: Columns, movemen
 # ---------------------------------------------------------------- step by step
 
 
-async def _settled_by_steps(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
+async def _settled_by_steps(
+    transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
+) -> Settlement:
     """Make a movement, or find out what speaks against it."""
     from_id = movement.from_id
     if from_id is None:
@@ -172,7 +183,7 @@ async def _settled_by_steps(transaction: Reader, viewer: Viewer, columns: Column
     locked = {row["id"]: row for row in rows}
     claimed = await transaction.fetch(statements.CLAIM_KEY, _claim(viewer, movement))
     if not claimed:
-        return await _replay(transaction, viewer, columns, movement)
+        return await _replay(transaction, viewer, columns, movement, attempted_at)
     key_id: int = claimed[0]["id"]
     try:
         amount = _decide(viewer, movement, locked.get(from_id), locked.get(movement.to_id))
@@ -201,7 +212,9 @@ def _claim(viewer: Viewer, movement: Movement) -> dict[str, object]:
     }
 
 
-async def _replay(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
+async def _replay(
+    transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
+) -> Settlement:
     # A statement of its own: it sees what the request that we waited for has committed meanwhile.
     first = (await transaction.fetch(statements.CLAIMED_KEY, {"viewer_id": viewer.user_id, "key": movement.key}))[0]
     if first["request_hash"] != movement.request_hash():
@@ -210,10 +223,12 @@ async def _replay(transaction: Reader, viewer: Viewer, columns: Columns, movemen
             ("idempotencyKey",),
             "this key was given to another movement; make a new key for each intended movement",
         )
+    # What a lost attempt of this very request has made is no replay to its client. Durations, not clocks, are compared.
+    replayed = attempted_at is None or first["age_s"] > time.monotonic() - attempted_at
     if first["refusal_code"] is not None:
         field = (first["refusal_field"],) if first["refusal_field"] else ()
-        return Settlement(None, Refusal(first["refusal_code"], field, first["refusal_message"]), replayed=True)
-    return Settlement(await transaction_by_key(transaction, viewer, columns, movement.key), None, replayed=True)
+        return Settlement(None, Refusal(first["refusal_code"], field, first["refusal_message"]), replayed)
+    return Settlement(await transaction_by_key(transaction, viewer, columns, movement.key), None, replayed)
 
 
 def _decide(viewer: Viewer, movement: Movement, source: Record | None, target: Record | None) -> int:

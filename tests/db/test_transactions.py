@@ -1,5 +1,6 @@
 """The ledger: a movement happens once for its key or not at all, and the balances are what the ledger adds up to."""
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
@@ -10,7 +11,7 @@ from asyncpg import Record
 
 from db.connections import leased_connection
 from db.connections.database import Database
-from db.errors import Refusal
+from db.errors import Refusal, Unavailable
 from db.money import BALANCE_MINOR_MAX
 from db.settlement import settle
 from db.statements import Reader, Statement, Writer
@@ -194,6 +195,43 @@ class Failing(Writer):
 
     async def alone(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         return ()
+
+
+class Losing(Writer):
+    """Does what it is told, and loses the first answer: nobody knows whether it was done."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.is_lost = False
+
+    async def write(self, work: Callable[[Reader], Awaitable[T]]) -> T:
+        done = await self.database.write(work)
+        self._lose()
+        return done
+
+    async def alone(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        rows = await self.database.alone(statement, values)
+        self._lose()
+        return rows
+
+    def _lose(self) -> None:
+        if not self.is_lost:
+            self.is_lost = True
+            raise Unavailable("DATABASE_UNAVAILABLE", "lost", outcome_unknown=True)
+
+
+async def test_movement_whose_answer_was_lost_is_settled_by_its_key_and_is_no_replay(
+    database: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    paid, brought, refused_ = transfer(purse, till, "10"), deposit(purse, "5"), transfer(purse, till, "1000")
+    for viewer, movement in ((payer, paid), (ADMIN, brought), (payer, refused_)):
+        settlement = await settle(Losing(database), viewer, SETTLED, movement)
+        assert ((settlement.row is None), settlement.replayed) == (movement is refused_, False)
+    await asyncio.sleep(0.01)  # what was settled before any attempt of a request is a replay to it
+    for viewer, movement in ((payer, paid), (ADMIN, brought), (payer, refused_)):
+        settlement = await settle(Losing(database), viewer, SETTLED, movement)
+        assert ((settlement.row is None), settlement.replayed) == (movement is refused_, True)
+    assert (await balances(database))[till] == 1000
 
 
 async def test_key_of_a_write_that_failed_is_free_again(
