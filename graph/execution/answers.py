@@ -9,6 +9,7 @@ from graph.execution.frames import all_present
 from graph.execution.leaves import Raised
 from graph.execution.plan import FieldPlan
 from graph.execution.tables import Table
+from graph.execution.traces import caught
 
 
 def keys_of(rows: Sequence[Any], name: str, errors: dict[Any, Exception]) -> list[Any]:
@@ -23,7 +24,7 @@ def _key(row: Any, name: str, errors: dict[Any, Exception]) -> Any:
     try:
         return row[name]
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the row is the field's error
-        raised = Raised(error)
+        raised = Raised(caught(error))
         errors[raised] = error
         return raised
 
@@ -35,7 +36,7 @@ def hashable(keys: Sequence[Any], errors: dict[Any, Exception]) -> list[Any]:
         try:
             hash(key)
         except TypeError as error:
-            raised = Raised(error)
+            raised = Raised(caught(error))
             errors[raised] = error
             usable.append(raised)
         else:
@@ -62,4 +63,4 @@ def loaded(plan: FieldPlan, loading: Loading, value: Any, key: Any) -> Any:
             return None if missing is None else Raised(missing())
         return value if loading.wrap is None else loading.wrap(value, key)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the value is the field's error
-        return Raised(error)
+        return Raised(caught(error))

@@ -19,6 +19,7 @@ from graph.execution.declarations import class_of, row_of
 from graph.execution.leaves import Broken, Raised
 from graph.execution.plan import FieldPlan, Level
 from graph.execution.tables import Columns, Table
+from graph.execution.traces import caught
 from graph.execution.written import Written
 
 ABSENT = (type(None), type(Undefined), Raised, Exception)
@@ -246,7 +247,7 @@ class Linker:
         try:
             verdict = type_.is_type_of(value, info)
         except Exception as error:  # noqa: BLE001 - whatever a schema's own function raises is the field's error
-            return Raised(error)
+            return Raised(caught(error))
         if is_awaitable(verdict):
             return self._checked_later(value, type_, verdict)
         return type_ if verdict else self._invalid(value, type_)
@@ -255,7 +256,7 @@ class Linker:
         try:
             return type_ if await verdict else self._invalid(value, type_)
         except Exception as error:  # noqa: BLE001 - likewise
-            return Raised(error)
+            return Raised(caught(error))
 
     def _invalid(self, value: Any, type_: GraphQLObjectType) -> Raised:
         message = f"Expected value of type '{type_}' but got: {inspect(value)}."
@@ -267,7 +268,7 @@ class Linker:
         try:
             name = resolve_type(value, info, abstract)
         except Exception as error:  # noqa: BLE001 - likewise
-            return Raised(error)
+            return Raised(caught(error))
         if is_awaitable(name):
             return self._determined_later(schema, value, info, name)
         return self._named(schema, value, info, name)
@@ -276,7 +277,7 @@ class Linker:
         try:
             type_ = self._named(schema, value, info, await name)
         except Exception as error:  # noqa: BLE001 - likewise
-            return Raised(error)
+            return Raised(caught(error))
         return await type_ if is_awaitable(type_) else type_
 
     def _named(self, schema: GraphQLSchema, value: Any, info: Any, name: Any) -> Any:

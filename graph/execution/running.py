@@ -22,6 +22,7 @@ from graph.execution.frames import Below, Frame, Linker, Where, all_present
 from graph.execution.leaves import Raised
 from graph.execution.plan import FieldPlan, Kind, Level
 from graph.execution.resolvers import InfoAhead
+from graph.execution.traces import caught
 from graph.execution.values import INFO_HELPERS, any_awaitable, awaited, gathered, realized
 from graph.execution.written import Written, places_of
 
@@ -140,7 +141,7 @@ class Run:
         try:
             loading = self._applied(plan)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
-            frame.values[plan.slot] = [Raised(error)] * len(frame.sources)
+            frame.values[plan.slot] = [Raised(caught(error))] * len(frame.sources)
             frame.below[plan.slot] = Below([], [])
             return
         errors: dict[Any, Exception] = {}
@@ -189,7 +190,7 @@ class Run:
             key = loading.key
             answer = None if key is None else (await loading.loader.load_level([key]))[0]
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
-            return None, None, Raised(error)
+            return None, None, Raised(caught(error))
         return loading, key, answer
 
     def begun(self, plan: FieldPlan) -> Loading:
@@ -220,7 +221,7 @@ class Run:
         try:
             answers = dict(zip(keys, await asked.loader.load_level(keys), strict=True)) if keys else {}
         except Exception as error:  # noqa: BLE001 - whatever a loader raises is everybody's error
-            answers = dict.fromkeys(keys, error)
+            answers = dict.fromkeys(keys, caught(error))
         answers |= asked.errors
         answers[None] = None
         ready: list[Frame] = []
@@ -273,7 +274,7 @@ class Run:
                 info = resolver.info(self._resolver_info(frame, plan, index)) if resolver.wants_info else None
                 values.append(resolver.call(source, info, arguments(self.variables, info)))
             except Exception as error:  # noqa: BLE001 - whatever a resolver raises is the field's error
-                values.append(Raised(error))
+                values.append(Raised(caught(error)))
         return values
 
     def _take(self, frame: Frame, plan: FieldPlan, values: list[Any], ready: list[Frame]) -> Waiting | None:
@@ -385,7 +386,7 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
         try:
             values.extend(map(of, pending))  # what went before an error stays
         except Exception as error:  # noqa: BLE001 - whatever it raises is the field's error
-            values.append(Raised(error))
+            values.append(Raised(caught(error)))
         else:
             return values
 

@@ -41,3 +41,14 @@ def is_told(error: Exception) -> bool:
         return False
     # graphql-core points at what it refuses. Without a place it is a value of ours that no scalar carries.
     return bool(error.extensions or error.nodes) if error.original_error is None else is_told(error.original_error)
+
+
+def caught(error: Exception) -> Exception:
+    """Return an error as the function that has just caught it may keep it: its trace no longer leads to that function.
+
+    The function's frame holds what holds the error. Where the operation is cancelled, nobody is told of the error, and
+    nobody takes its trace away.
+    """
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
+    return error

@@ -9,6 +9,7 @@ from graphql.pyutils import is_awaitable, is_iterable
 from graphql.type import GraphQLResolveInfoHelpers
 
 from graph.execution.leaves import Broken, Raised
+from graph.execution.traces import caught
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ async def awaited(value: Any, lists: int) -> Any:
         try:
             value = await value
         except Exception as error:  # noqa: BLE001 - an item's error is the item's
-            return Raised(error)
+            return Raised(caught(error))
     value, waits = realized(value, lists)
     if not waits:
         return value

@@ -157,12 +157,18 @@ async def test_an_error_of_the_database_leaves_nothing(
     assert not unexpected(left), " ".join(sorted(left))
 
 
+DIVIDES_BY_ZERO = """ALTER TABLE posts ENABLE ROW LEVEL SECURITY; ALTER TABLE posts FORCE ROW LEVEL SECURITY;
+    CREATE POLICY divides ON posts USING (id > 1 OR 1 / (id - 1) > 0)"""
+
+
+@pytest.mark.parametrize("bad", ['node(id: "x") { id }', 'post(id: "post_1") { title }'], ids=["told", "unexpected"])
 async def test_a_cancelled_operation_leaves_nothing(
-    operations: Operations, services: Services, made: Population, superuser: Driver
+    operations: Operations, services: Services, made: Population, superuser: Driver, bad: str
 ) -> None:
     operation = operations.find(
-        '{ posts(first: 2) { nodes { author { profile { bio } } } } bad: node(id: "x") { id } }', None
+        f"{{ posts(first: 2) {{ nodes {{ author {{ profile {{ bio }} }} }} }} bad: {bad} }}", None
     )
+    await superuser.execute(DIVIDES_BY_ZERO)
 
     async def cancelled() -> None:
         running = asyncio.create_task(answered(operations, operation, services, ANONYMOUS))
