@@ -1,4 +1,4 @@
-"""What clients read: each field with what its answer must be for who asks."""
+"""What clients read: each field, with the answer that a given caller must get."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence

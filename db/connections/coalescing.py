@@ -50,7 +50,7 @@ class Listener(Protocol):
 
 
 class Timed(Protocol):
-    """Who is told how long the database took, without the wait for a connection."""
+    """Receives how long the database took, without the wait for a connection."""
 
     elapsed_ns: int
 

@@ -86,7 +86,7 @@ class Database(Reader):
         return await self._read(statement, values, fetched)
 
     async def _fetch_timed(self, statement: Statement, values: Mapping[str, object], timed: Timed) -> Sequence[Record]:
-        """As `fetch`, of which the tally hears from elsewhere; `timed` is told how long the database took."""
+        """Do as `fetch`, but add the time of the database to `timed`; the caller counts the statement."""
 
         async def run(connection: LeasedConnection, sql: str, arguments: Sequence[object]) -> Sequence[Record]:
             started = time.perf_counter_ns()

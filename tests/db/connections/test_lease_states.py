@@ -170,6 +170,7 @@ class Pool(RuleBasedStateMachine):
                 continue
             error = task.exception()
             if error is None:
+                assert not task.result().is_interrupted
                 self.held.append(task.result())
             else:
                 assert isinstance(error, Unavailable)
