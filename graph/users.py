@@ -71,8 +71,9 @@ def _posts(
     # Imported here because posts stand on users: the one place where the circle of types closes.
     from graph.posts import Post, post_conditions, post_order  # noqa: PLC0415
 
-    request = PageArguments(first, after, last, before).request(info, post_order(order_by))
-    return list_of_parent(info, POSTS, "Post", post_conditions(filter_), request, lambda row: Post(row=row))
+    conditions = post_conditions(filter_)
+    request = PageArguments(first, after, last, before).request(info, post_order(order_by, conditions))
+    return list_of_parent(info, POSTS, "Post", conditions, request, lambda row: Post(row=row))
 
 
 def _accounts(

@@ -23,9 +23,9 @@ from tests.db.backends import connected_superuser, waiting_backend, write_door
 from tests.db.rows import ADMIN, deposit, move, new_account, new_user
 
 _ROOT = Path(__file__).parents[2]
-REVISIONS = [
-    script.revision for script in reversed(list(ScriptDirectory.from_config(alembic_config()).walk_revisions()))
-]
+_SCRIPTS = list(reversed(list(ScriptDirectory.from_config(alembic_config()).walk_revisions())))
+REVISIONS = [script.revision for script in _SCRIPTS]
+MODULES = [script.module for script in _SCRIPTS]
 
 
 async def upgrade(database_url: str, revision: str = "head") -> None:
@@ -48,7 +48,14 @@ CATALOGUE = {
     "relations": """
         SELECT relname, concat_ws(' ', relkind, relpersistence, relrowsecurity, reloptions::text)
         FROM pg_class WHERE relnamespace = 'public'::regnamespace""",
-    "functions": "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    "functions": "SELECT proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    "dictionaries": """
+        SELECT dictname, concat_ws(' ', dicttemplate::text, dictinitoption)
+        FROM pg_ts_dict WHERE dictnamespace = 'public'::regnamespace""",
+    "configurations": """
+        SELECT concat_ws(' ', cfgname, maptokentype, mapseqno), dictname
+        FROM pg_ts_config JOIN pg_ts_config_map ON mapcfg = pg_ts_config.oid JOIN pg_ts_dict ON mapdict = pg_ts_dict.oid
+        WHERE cfgnamespace = 'public'::regnamespace""",
     "types": "SELECT typname, typtype::text FROM pg_type WHERE typnamespace = 'public'::regnamespace",
     "triggers": "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal",
 }
@@ -62,8 +69,11 @@ async def catalogue(database_url: str) -> Mapping[str, Mapping[str, str]]:
 
 
 async def test_models_and_migrations_make_the_same_database(database_url: str, empty_database_url: str) -> None:
+    functions = [statement for module in MODULES for statement in getattr(module, "CREATE", ())]
     engine = create_async_engine(empty_database_url, poolclass=NullPool)
     async with engine.begin() as connection:
+        for statement in functions:  # which models use, and cannot make
+            await connection.exec_driver_sql(statement)
         await connection.run_sync(Model.metadata.create_all)
     await engine.dispose()
     migrated, modelled = await catalogue(database_url), await catalogue(empty_database_url)
@@ -141,7 +151,7 @@ async def test_migration_that_cannot_get_its_lock_fails_and_changes_nothing(
 ) -> None:
     before = await catalogue(database_url)
     async with superuser.transaction():
-        await superuser.execute("LOCK TABLE sessions IN ACCESS SHARE MODE")  # as any reader does
+        await superuser.execute("LOCK TABLE posts IN ACCESS SHARE MODE")  # as any reader does
         with pytest.raises(DBAPIError, match="canceling statement due to lock timeout"):
             await downgrade(database_url, "-1")
     assert await catalogue(database_url) == before
