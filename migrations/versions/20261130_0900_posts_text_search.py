@@ -122,8 +122,9 @@ def upgrade() -> None:
     op.create_index("ix_posts_document", "posts", ["document"], unique=False, postgresql_using="gin")
     op.create_index("ix_posts_published_title_key_id", "posts", ["published", "title_key", "id"], unique=False)
     op.create_index("ix_posts_title_key_id", "posts", ["title_key", "id"], unique=False)
-    # Without statistics of the new columns the planner guesses how many posts a search finds.
-    op.execute("ANALYZE posts")
+    # Without statistics of the new columns the planner guesses how many posts a search finds. With those of an empty
+    # table it would expect no post ever.
+    op.execute("DO $$ BEGIN IF EXISTS (SELECT FROM posts) THEN ANALYZE posts; END IF; END $$")
 
 
 def downgrade() -> None:
