@@ -1,7 +1,7 @@
 """Posts: a title's place in the alphabet, and what a search looks through, as generated columns.
 
-Rewrites the table and builds three indexes while nobody can read or write posts: about 12 s for each 100,000 posts on
-two cores. PostgreSQL has no way to add a stored column without that. Run it when readers can wait.
+Rewrites the table and builds its indexes while nobody can read or write posts: about half a minute for each 100,000
+posts. PostgreSQL has no other way to add a stored generated column. Run it when readers can wait.
 
 The functions are immutable and must stay as they are while columns depend on them: another rule is another function.
 
