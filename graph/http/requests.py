@@ -143,7 +143,7 @@ def queried(query_string: bytes, head: Head) -> GraphQLRequest:
     given = dict(pairs)
     if len(given) != len(pairs):
         raise _bad("the query string names a parameter twice")
-    parsed: dict[str, Any] = {name: given[name] for name in ("query", "operationName") if name in given}
+    parsed: dict[str, Any] = {name: given[name] for name in ("query", "operationName", "documentId") if name in given}
     for name in ("variables", "extensions"):
         if given.get(name):
             try:
