@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,6 +26,7 @@ from graph.context import Services
 from graph.documents import Documents
 from graph.engines import COMPILED_FROM
 from graph.http import GraphQLEndpoint
+from graph.http.codings import Gzip
 from graph.http.direct import DirectDoor
 from graph.http.graphiql import asset_route
 from graph.http.origins import Cors, allows_any
@@ -136,7 +136,7 @@ def _metrics_route(metrics: Metrics) -> Route:
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Add what Starlette has for compression and CORS; both are pure ASGI."""
     if settings.compress_bytes_min:
-        app.add_middleware(GZipMiddleware, minimum_size=settings.compress_bytes_min, compresslevel=4)
+        app.add_middleware(Gzip, minimum_size=settings.compress_bytes_min, compresslevel=4)
     if allows_any(settings):
         app.add_middleware(Cors, settings=settings)
 

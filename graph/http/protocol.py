@@ -146,7 +146,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_clock()
         self._unset_keepalive_if_required()
         if not self._has_asked or self.cycle.response_complete:
-            body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
-            head = b"content-type: application/json; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-            self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+            self._write_refusal(status, code, message)
         self._clock = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _write_refusal(self, status: int, code: str, message: str) -> None:
+        body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
+        head = b"content-type: application/json; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, as every refusal is told."""
+        self._write_refusal(400, "BAD_REQUEST", "what came is no request of HTTP/1.1")
+        self.transport.close()
