@@ -150,7 +150,10 @@ class Settings(BaseSettings):
     ] = 2_048
     cors_origins: Annotated[
         str,
-        Field(description="Origins whose pages may call, as `https://app.example.org`, comma-separated."),
+        Field(
+            description="Origins whose pages may call, as `https://app.example.org`, comma-separated. "
+            "Default: in development `http://localhost`, `127.0.0.1` and `[::1]` with any port, in production none."
+        ),
     ] = ""
     trusted_documents: Annotated[
         Literal["off", "only"], Field(description="`only`: nothing runs but the documents of the manifest.")
@@ -195,7 +198,7 @@ class Settings(BaseSettings):
     @classmethod
     def _origins_only(cls, value: str) -> str:
         for origin in filter(None, (part.strip() for part in value.split(","))):
-            if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
+            if not re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", origin):
                 raise ValueError(f"should be origins such as https://app.example.org; {origin!r} is none")
         return value
 
