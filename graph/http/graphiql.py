@@ -9,6 +9,7 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
+from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,6 +27,7 @@ _FILES = (
     "start.js",
 )
 _MEDIA_TYPES = {"js": "text/javascript", "css": "text/css"}
+_ASSET_HEADERS = {**SECURITY_HEADERS, "cache-control": "public, max-age=31536000, immutable"}
 # Below the page's own address, which behind a proxy is not always /graphql: hence a relative one.
 _DIRECTORY = "graphql/assets"
 
@@ -52,17 +54,21 @@ _PAGE = """<!doctype html>
 """
 
 
+class _Asset(NamedTuple):
+    content: bytes
+    media_type: str
+
+
 @functools.cache
-def _assets() -> Mapping[str, Response]:
+def _assets() -> Mapping[str, _Asset]:
     static = files("graph.http").joinpath("static")
     return dict(_asset(name.rpartition("/")[2], static.joinpath(name).read_bytes()) for name in _FILES)
 
 
-def _asset(name: str, content: bytes) -> tuple[str, Response]:
+def _asset(name: str, content: bytes) -> tuple[str, _Asset]:
     stem, _, extension = name.rpartition(".")
     digest = hashlib.blake2s(content, digest_size=8).hexdigest()
-    headers = {**SECURITY_HEADERS, "cache-control": "public, max-age=31536000, immutable"}
-    return f"{stem}-{digest}.{extension}", Response(content, headers=headers, media_type=_MEDIA_TYPES[extension])
+    return f"{stem}-{digest}.{extension}", _Asset(content, _MEDIA_TYPES[extension])
 
 
 @functools.cache
@@ -76,7 +82,10 @@ def page() -> Answer:
 
 async def _sent_asset(request: Request) -> Response:
     found = _assets().get(request.path_params["name"])
-    return Response(status_code=404, headers=SECURITY_HEADERS) if found is None else found
+    if found is None:
+        return Response(status_code=404, headers=SECURITY_HEADERS)
+    # A new response for each request: the compression writes its own headers into the one that it is given.
+    return Response(found.content, headers=_ASSET_HEADERS, media_type=found.media_type)
 
 
 def asset_route() -> Route:

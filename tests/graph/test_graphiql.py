@@ -1,11 +1,13 @@
 """GraphiQL's page and what it loads: all of it from this server, and each file as its maker published it."""
 
+import gc
 import hashlib
 import re
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import Response
 
 from db.settings import Settings
 from graph.http import graphiql
@@ -51,6 +53,30 @@ async def test_all_that_the_page_names_is_served_in_order_with_its_type_and_kept
         named = reference.removeprefix("graphql/assets/").replace(f"-{digest}", "")
         served.append((named, response.headers["content-type"], response.content))
     assert served == [(name, media_type, path.read_bytes()) for name, (media_type, path) in LOADED.items()]
+
+
+async def test_every_client_gets_the_same_bytes_whatever_the_one_before_it_took(client: Client) -> None:
+    paths = ["/graphql", *(f"/{one}" for one in await references(client.http)), "/metrics", "/livez", "/readyz"]
+    for path in paths:
+        answers = [
+            await client.http.get(path, headers={**BROWSER, "accept-encoding": coding})
+            for coding in ("gzip", "gzip", "identity", "gzip", "identity")
+        ]
+        assert [answer.status_code for answer in answers] == [200] * 5
+        lengths = [len(answer.content) for answer in answers]
+        if path != "/metrics":  # it counts them
+            assert (path, {answer.content for answer in answers}) == (path, {answers[0].content})
+        packed = [answer.headers.get("content-encoding") for answer in answers]
+        chosen = "gzip" if min(lengths) >= client.services.settings.compress_bytes_min else None
+        assert (path, packed) == (path, [chosen, chosen, None, chosen, None])
+
+
+async def test_no_response_object_outlives_its_request(client: Client) -> None:
+    """What wraps a response may change it: one that is kept serves the first client alone."""
+    for path in ["/graphql", *(f"/{one}" for one in await references(client.http)), "/", "/metrics", "/livez", "/none"]:
+        await client.http.get(path, headers=BROWSER)
+    gc.collect()
+    assert [one for one in gc.get_objects() if issubclass(type(one), Response)] == []
 
 
 async def test_page_with_a_document_to_show_is_the_same_page(client: Client) -> None:
