@@ -1,12 +1,12 @@
 // Shows GraphiQL for the endpoint that this page came from. Its address may bring an operation along, as `?query=` (or
-// `?q=`) and `?variables=`, and keeps what is edited, so that it can be reloaded and handed on. Headers are never put
-// there: they hold tokens.
+// `?q=`) and `?variables=`. What is edited is kept in the address behind `#`, so that it can be reloaded and handed on:
+// browsers send nothing of it to the server, in whose logs a password would stay. Headers hold tokens and are not kept.
 "use strict";
 
-// Proxies refuse long addresses, commonly from 8,192 characters on. GraphiQL itself remembers longer texts, too.
-const SEARCH_LENGTH_MAX = 6000;
-
 const given = new URLSearchParams(window.location.search);
+for (const [name, value] of new URLSearchParams(window.location.hash.slice(1))) {
+  given.set(name, value);
+}
 const query = given.get("query") ?? given.get("q") ?? undefined;
 const opening = JSON.parse(document.getElementById("opening").textContent);
 
@@ -17,10 +17,12 @@ function remember(name, value) {
   } else {
     given.delete(name);
   }
-  const search = given.toString();
-  const isKept = search && search.length <= SEARCH_LENGTH_MAX;
-  window.history.replaceState(null, "", isKept ? `?${search}` : window.location.pathname);
+  const kept = given.toString();
+  window.history.replaceState(null, "", window.location.pathname + (kept ? `#${kept}` : ""));
 }
+
+// A link that is pasted over the address of this page is no new page to the browser.
+window.addEventListener("hashchange", () => window.location.reload());
 
 const root = ReactDOM.createRoot(document.getElementById("graphiql"));
 root.render(
