@@ -18,10 +18,8 @@ from graph.cli.demo import DEMO_PASSWORD, DEMO_USERNAME, prepare_demo
 from graph.cli.schema_history import upgrade_to
 from graph.cli.supervisor import Supervisor
 from graph.cli.terminal import CommandError, configured, demand_migrated, err, opened, refusals
-from graph.cli.worker import served_app, worker_app
+from graph.cli.worker import DRAIN_S, served_app, worker_app
 from graph.observing.logs import log_config
-
-DRAIN_S = 30
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 lets the system choose one.")]

@@ -30,18 +30,19 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def started(
-    *arguments: str, cwd: Path, port: int, **environment: str
+    *arguments: str, cwd: Path, port: int, log: str | Path = os.devnull, **environment: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start `folio …` as a process of its own and wait until it is ready."""
-    process = await asyncio.create_subprocess_exec(
-        *FOLIO,
-        *arguments,
-        "--port",
-        str(port),
-        cwd=cwd,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    """Start `folio …` as a process of its own, which writes what it says into `log`, and wait until it is ready."""
+    with Path(log).open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *FOLIO,
+            *arguments,
+            "--port",
+            str(port),
+            cwd=cwd,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+            stderr=stderr,
+        )
     try:
         async with httpx.AsyncClient() as http:
             for _ in range(600):
