@@ -54,7 +54,7 @@ def workers_of(supervisor: int) -> set[int]:
 
 
 def runs(process: Path) -> bool:
-    """Say whether a process still runs, by its directory in /proc. Of one that nobody has waited for, files are empty."""
+    """Say whether a process still runs, by its directory in /proc. Of a zombie the files there are empty."""
     try:
         return bool((process / "cmdline").read_bytes())
     except FileNotFoundError:
