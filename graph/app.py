@@ -28,6 +28,7 @@ from graph.engines import COMPILED_FROM
 from graph.http import GraphQLEndpoint
 from graph.http.codings import Gzip
 from graph.http.direct import DirectDoor
+from graph.http.front_page import front_route
 from graph.http.graphiql import asset_route
 from graph.http.origins import Cors, allows_any
 from graph.observing.gauges import Gauges
@@ -102,6 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.observer, app.state.operations = observer, operations
     app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
+    app.router.routes.append(front_route(GRAPHQL_PATH, leads_to_page=chosen.shows("graphiql")))
     if chosen.shows("graphiql"):
         app.router.routes.append(asset_route())
     if observer.metrics is not None:

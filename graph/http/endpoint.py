@@ -254,7 +254,7 @@ class GraphQLEndpoint:
         check_headers(call.head)
         if call.method not in {"GET", "HEAD"}:
             raise self._method_not_allowed("use POST, or GET for a query")
-        if "query" not in call.query_string.decode("latin-1") and self._wants_page(call):
+        if self._graphiql and graphiql.is_wanted(call.head, call.query_string):
             return graphiql.page()
         if not call.query_string:
             raise self._method_not_allowed("send the operation by POST, as a JSON object with the key query")
@@ -266,9 +266,6 @@ class GraphQLEndpoint:
             return answer
         known = (call.head.first(b"if-none-match") or b"").decode("latin-1")
         return answers.cacheable(answer, private=viewer.user_id is not None, if_none_match=known)
-
-    def _wants_page(self, call: Call) -> bool:
-        return self._graphiql and b"text/html" in call.head.accept
 
     def _method_not_allowed(self, message: str) -> HttpRefused:
         return HttpRefused(405, "METHOD_NOT_ALLOWED", message, {"allow": "GET, POST"})

@@ -133,7 +133,7 @@ def queried(query_string: bytes, head: Head) -> GraphQLRequest:
     Raises:
         HttpRefused: 400 or 414: malformed; 403: any foreign page could have sent it.
     """
-    if not _from_program(head):
+    if not is_from_program(head):
         message = "a GET needs an Accept of application/json, or a header such as x-folio-request: 1"
         raise HttpRefused(403, "CSRF_PREVENTED", message)
     if len(query_string) > QUERY_STRING_BYTES_MAX:
@@ -155,7 +155,7 @@ def queried(query_string: bytes, head: Head) -> GraphQLRequest:
     return _shaped(parsed, is_doubtful=True)
 
 
-def _from_program(head: Head) -> bool:
+def is_from_program(head: Head) -> bool:
     """Say whether a header shows that a program asks: a form, a link or an image of a foreign page cannot set it.
 
     Links are followed with an Accept of application/xhtml+xml, and fetch() may set any Accept without a preflight; but
