@@ -105,9 +105,11 @@ def os_errors_explained(data_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = error.strerror or str(error)
+        where = f" ({error.filename})" if error.filename and Path(error.filename) != data_dir else ""
         raise EmbeddedError(
-            f"The embedded PostgreSQL cannot use {data_dir}: {error}. Look at its permissions and the free space, "
-            f"or set FOLIO_DATABASE_URL to another server."
+            f"the data directory {data_dir} cannot be used: {reason}{where}; look at its permissions and the free "
+            f"space, or set FOLIO_DATA_DIR to another directory or FOLIO_DATABASE_URL to another server"
         ) from error
 
 

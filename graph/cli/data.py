@@ -31,9 +31,13 @@ commands = typer.Typer()
 
 @commands.command()
 def seed(
-    users: Annotated[int, typer.Option(min=0, help="Users, the first two being ada and ben.")] = 1000,
-    posts: Annotated[int, typer.Option(min=0, help="Posts, of all users together.")] = 10_000,
-    accounts: Annotated[int, typer.Option(min=0, help="Money accounts, of all users together.")] = 1000,
+    users: Annotated[
+        int, typer.Option(min=0, max=seeding.USERS_MAX, help="Users, the first two being ada and ben.")
+    ] = 1000,
+    posts: Annotated[int, typer.Option(min=0, max=seeding.POSTS_MAX, help="Posts, of all users together.")] = 10_000,
+    accounts: Annotated[
+        int, typer.Option(min=0, max=seeding.ACCOUNTS_MAX, help="Money accounts, of all users together.")
+    ] = 1000,
     number: Annotated[int, typer.Option("--seed", help="Another number gives other data of the same kind.")] = 1,
     password: Annotated[str, typer.Option(help="The password that all of them share.")] = DEMO_PASSWORD,
 ) -> None:
@@ -53,7 +57,7 @@ def seed(
         except SeedError as error:
             raise CommandError(str(error)) from None
 
-    report = run_with_database(work)
+    report = run_with_database(work, writes=True, undone="nothing was seeded")
     err.print(
         f"seeded {report.users} users, {report.profiles} profiles, {report.posts} posts, {report.accounts} accounts "
         f"and {report.transactions} transactions in {time.perf_counter() - started:.1f} s"
@@ -85,7 +89,7 @@ def import_(
         except LineError as error:
             raise CommandError(f"{error}; nothing was imported") from None
 
-    counts = run_with_database(work)
+    counts = run_with_database(work, writes=True, undone="nothing was imported")
     err.print(
         f"imported {counts.users} users and {counts.posts} posts in {time.perf_counter() - started:.1f} s",
     )
@@ -110,7 +114,8 @@ def export(
         with _writable(file) as write, _watched() as progress:
             return await export_lines(database, write, progress, with_password_hashes=with_password_hashes)
 
-    counts = run_with_database(work)
+    left = "what was written is not all" if file == STANDARD_STREAM else f"{file} was not written"
+    counts = run_with_database(work, undone=left)
     err.print(f"exported {counts.users} users and {counts.posts} posts in {time.perf_counter() - started:.1f} s")
 
 
