@@ -88,6 +88,12 @@ class ServerState:
             return DatabaseProblem(f"the encoding of {place(settings)} is {self.encoding}", remedy)
         return None
 
+    def read_only(self, settings: Settings) -> DatabaseProblem | None:
+        """Return why the database cannot be written to; None where it can."""
+        if self.takes_writes:
+            return None
+        return DatabaseProblem(f"{place(settings)} takes no writes: it is a replica, or set to read only", _PRIMARY)
+
 
 _STATE = """
 SELECT current_setting('server_version_num')::int, current_setting('server_version'), getdatabaseencoding()::text,
@@ -120,9 +126,7 @@ async def examine(settings: Settings) -> ServerState:
 async def demand_usable(settings: Settings, *, writes: bool = False) -> None:
     """Raise a DatabaseProblem where the database cannot be used; `writes` says whether it is to be written to."""
     state = await examine(settings)
-    problem = state.problem(settings)
-    if problem is None and writes and not state.takes_writes:
-        problem = DatabaseProblem(f"{place(settings)} takes no writes: it is a replica, or set to read only", _PRIMARY)
+    problem = state.problem(settings) or (state.read_only(settings) if writes else None)
     if problem is not None:
         raise problem
 

@@ -21,7 +21,7 @@ from db.connections.database import Database
 from db.jsonlines import LineCounts, LineError, export_lines, import_lines, read_lines
 from db.seeding import SeedError, SeedPlan, SeedReport
 from graph.cli.demo import DEMO_PASSWORD
-from graph.cli.terminal import CommandError, err, out, refuse, run_with_database
+from graph.cli.terminal import CommandError, err, interruptible, out, refuse, run_with_database
 from graph.passwords import PasswordHasher
 
 STANDARD_STREAM = Path("-")
@@ -85,7 +85,7 @@ def import_(
     async def work(database: Database) -> LineCounts:
         try:
             with _readable(file) as source, _watched() as progress:
-                return await import_lines(database, read_lines(source), _reading(source, progress))
+                return await import_lines(database, _awaited(read_lines(source)), _reading(source, progress))
         except LineError as error:
             raise CommandError(f"{error}; nothing was imported") from None
 
@@ -122,6 +122,16 @@ def export(
 # ---------------------------------------------------------------- files
 
 
+def _awaited(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the same lines; Ctrl-C ends the wait for the next one of a pipe."""
+    while True:
+        with interruptible():
+            line = next(lines, None)
+        if line is None:
+            return
+        yield line
+
+
 @contextmanager
 def _readable(file: Path) -> Iterator[BinaryIO]:
     if file == STANDARD_STREAM:
@@ -152,7 +162,7 @@ def _writable(file: Path) -> Iterator[Callable[[bytes], object]]:
         CommandError: the file cannot be written.
     """
     if file == STANDARD_STREAM:
-        yield sys.stdout.buffer.write
+        yield _write_out
         sys.stdout.buffer.flush()
         return
     # Through a symbolic link, as writing in place would go.
@@ -179,6 +189,11 @@ def _writable(file: Path) -> Iterator[Callable[[bytes], object]]:
         # What it could not write has been reported by now; closing tries, and fails, once more.
         with suppress(OSError):
             sink.close()
+
+
+def _write_out(data: bytes) -> None:
+    with interruptible():  # whoever reads a pipe may take their time
+        sys.stdout.buffer.write(data)
 
 
 @contextmanager

@@ -46,22 +46,23 @@ class Commands(TyperGroup):
     """The commands, each of which ends as this module says."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command of this context."""
-        with refusals():
-            return super().invoke(ctx)
+        """Run the command of this context; Ctrl-C ends it, however it is answered before and after."""
+        before = signal.getsignal(signal.SIGINT)
+        is_answered = before is not signal.SIG_IGN  # as in what a script starts in the background
+        if is_answered:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with refusals():
+                return super().invoke(ctx)
+        finally:
+            if is_answered:
+                signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn whatever ends the block, but its end, into a line on standard error and an exit code.
-
-    Ctrl-C ends the block, also where it is answered otherwise before and after.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    is_answered = before is not signal.SIG_IGN  # as of what a script starts in the background
+    """Turn whatever ends the block, but its end, into a line on standard error and an exit code."""
     try:
-        if is_answered:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
     except (typer.Exit, typer.Abort, TyperException):
         raise  # Typer's own: an end, or a command line that is wrong
@@ -69,9 +70,6 @@ def refusals() -> Iterator[None]:
         raise _end(ExitCode.INTERRUPTED, "interrupted") from None
     except Exception as error:  # noqa: BLE001 - no command ends in a traceback
         raise _end(*_outcome(error)) from None
-    finally:
-        if is_answered:
-            signal.signal(signal.SIGINT, before)
 
 
 def _end(code: ExitCode, line: str) -> typer.Exit:

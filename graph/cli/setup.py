@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from db.connections.database import Database
 from db.development import with_database
-from db.diagnosis import DatabaseProblem, ServerState, examine, problems_worded
+from db.diagnosis import DatabaseProblem, examine, problems_worded
 from db.embedded import EmbeddedError
 from db.migrating import applied_revisions, expected_revision
 from db.settings import PREFIX, Settings, load_settings, origins
@@ -120,8 +120,8 @@ async def _examine(chosen: Settings, workers: int) -> list[Finding]:
     }
     try:
         return [
-            _server_finding(state, chosen),
-            _writes_finding(state),
+            _finding("database", state.problem(chosen), f"PostgreSQL {state.version} answers"),
+            _finding("writes", state.read_only(chosen), "the database takes them"),
             *[await _checked(subject, check, database) for subject, check in checks.items()],
         ]
     finally:
@@ -137,18 +137,10 @@ async def _checked(subject: str, check: Callable[[Database], Awaitable[Finding]]
         return Finding(subject, Verdict.FAILURE, problem.what, problem.remedy)
 
 
-def _server_finding(state: ServerState, chosen: Settings) -> Finding:
-    problem = state.problem(chosen)
-    if problem is not None:
-        return Finding("database", Verdict.FAILURE, problem.what, problem.remedy)
-    return Finding("database", Verdict.OK, f"PostgreSQL {state.version} answers")
-
-
-def _writes_finding(state: ServerState) -> Finding:
-    if state.takes_writes:
-        return Finding("writes", Verdict.OK, "the database takes them")
-    remedy = f"point {PREFIX}DATABASE_URL at the primary, or end its read-only mode (a full disk, for instance)"
-    return Finding("writes", Verdict.FAILURE, "the database takes no writes", remedy)
+def _finding(subject: str, problem: DatabaseProblem | None, ok: str) -> Finding:
+    if problem is None:
+        return Finding(subject, Verdict.OK, ok)
+    return Finding(subject, Verdict.FAILURE, problem.what, problem.remedy)
 
 
 _CLOCK = Statement(text("SELECT clock_timestamp()"))

@@ -30,6 +30,7 @@ __all__ = [
     "demand_migrated",
     "err",
     "errors_told_once",
+    "interruptible",
     "opened",
     "out",
     "refusals",
@@ -129,6 +130,20 @@ class _CommandDatabase(Database):
         with _interruption_deferred():
             await super()._commit(connection)
             self.has_committed = True
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the block, which waits for a file, at once: the event loop would only notice it afterwards."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
