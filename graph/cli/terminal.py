@@ -16,7 +16,7 @@ from rich.console import Console
 
 from db.connections.database import Database
 from db.connections.leases import LeasedConnection
-from db.development import completed, with_database
+from db.development import completed, data_directory, with_database
 from db.diagnosis import demand_usable, problems_worded
 from db.migrating import applied_revisions, expected_revision
 from db.settings import Settings, load_settings
@@ -60,7 +60,9 @@ def configured() -> Iterator[Settings]:
         EmbeddedError: the embedded server cannot be started, or the secret cannot be kept.
         DatabaseProblem: the database cannot be used, or refused something within the block.
     """
-    with completed(load_settings()) as settings, _usable(settings, writes=False):
+    chosen = load_settings()
+    _announce(chosen)
+    with completed(chosen) as settings, _usable(settings, writes=False):
         yield settings
 
 
@@ -77,8 +79,17 @@ def connected(*, existing: bool = True, writes: bool = False) -> Iterator[Settin
         EmbeddedError: the embedded server cannot be started, or is not there.
         DatabaseProblem: the database cannot be used, or refused something within the block.
     """
-    with with_database(load_settings(), existing=existing) as settings, _usable(settings, writes=writes):
+    chosen = load_settings()
+    if not existing:
+        _announce(chosen)
+    with with_database(chosen, existing=existing) as settings, _usable(settings, writes=writes):
         yield settings
+
+
+def _announce(settings: Settings) -> None:
+    """Say to whoever watches that a database is about to be made, which takes some seconds."""
+    if err.is_terminal and settings.database_url is None and not data_directory(settings).exists():
+        err.print(f"making a database in {settings.data_dir}, once", markup=False)
 
 
 @contextmanager
