@@ -281,13 +281,13 @@ async def update_user(
     *,
     expected_version: int | None = None,
 ) -> Record:
-    """Set the columns in `changes` (email, username, hashed_password, is_active), raise the version, return the row.
+    """Set the columns in `changes` (those of `_CHANGEABLE`), raise the version, return the row.
 
     Raises:
         Refusal: NOT_FOUND where the viewer may not, or there is no such user; VERSION_CONFLICT.
     """
     await _lock_user(transaction, viewer, user_id, expected_version)
-    if "is_active" in changes and not viewer.is_admin:
+    if not viewer.is_admin and not changes.keys().isdisjoint({"is_active", "role"}):
         raise Refusal("NOT_FOUND", ("isActive",), "only an administrator changes whether a user is active")
     statement = _update_user(columns, viewer.audience, frozenset(changes))
     rows = await transaction.fetch(statement, {**changes, "id": user_id, "viewer_id": viewer.user_id})
@@ -318,6 +318,7 @@ _CHANGEABLE: Mapping[str, TypeEngine[Any]] = {
     "username": Text(),
     "hashed_password": Text(),
     "is_active": Boolean(),
+    "role": Text(),
 }
 
 

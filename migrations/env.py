@@ -8,6 +8,7 @@ to build an index concurrently.
 import asyncio
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -22,7 +23,7 @@ ADVISORY_LOCK_TIMEOUT_S = 60
 LOCK_NOT_AVAILABLE = "55P03"
 
 
-class MigrationBusyError(Exception):
+class MigrationBusyError(CommandError):
     """Somebody else migrates the same database."""
 
 
@@ -58,6 +59,7 @@ def _run(connection: Connection) -> None:
         transaction_per_migration=True,
         compare_type=True,
         compare_server_default=True,
+        on_version_apply=context.config.attributes.get("on_version_apply"),
     )
     with context.begin_transaction():
         context.run_migrations()
