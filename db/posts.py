@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     any_,
     bindparam,
+    case,
     column,
     delete,
     func,
@@ -288,7 +289,7 @@ async def update_post(
     *,
     expected_version: int | None = None,
 ) -> Record:
-    """Set the columns in `changes` (title, content, published), raise the version, return the row.
+    """Set the columns in `changes` (title, content, published); where one differs, raise the version; return the row.
 
     Raises:
         Refusal: NOT_FOUND where the viewer may not, or there is no such post; VERSION_CONFLICT.
@@ -338,12 +339,18 @@ def _lock_post_of(audience: Audience) -> Statement:
 
 @lru_cache
 def _update_post(columns: Columns, audience: Audience, changed: frozenset[str], is_expected: bool) -> Statement:
-    values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
     expected = (Post.version == bindparam("expected_version", type_=BigInteger),) if is_expected else ()
+    conditions = (_ID_GIVEN, *_mine(audience), *expected)
+    if not changed:
+        return Statement(select(*_project(columns, audience)).where(*conditions))
+    values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
+    # Equal values are written too, so that one statement compares with the latest row, and always gives it back.
+    differs = or_(*(_COLUMNS[name].is_distinct_from(value) for name, value in values.items()))
     return Statement(
         update(Post)
-        .where(_ID_GIVEN, *_mine(audience), *expected)
-        .values(version=Post.version + 1, updated_at=func.clock_timestamp(), **values)
+        .where(*conditions)
+        .values(version=case((differs, Post.version + 1), else_=Post.version), **values)
+        .values(updated_at=case((differs, func.clock_timestamp()), else_=Post.updated_at))
         .returning(*_project(columns, audience))
     )
 

@@ -79,7 +79,9 @@ class CreatePostsPayload:
     user_errors: list[CreatePostUserError] = errors_field()
 
 
-@strawberry.input(description="Absent fields stay as they are.")
+@strawberry.input(
+    description="Absent fields stay as they are. Where no value differs, version and updatedAt stay as they are, too."
+)
 class UpdatePostInput:
     """Changes to a post."""
 

@@ -97,7 +97,9 @@ class User(Node):
     is_active: bool = column("is_active", "Whether the user may sign in.")
     created_at: datetime.datetime = column("created_at", "When the user was created.")
     updated_at: datetime.datetime = column("updated_at", "When the user was last changed.")
-    version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")
+    version: int = column(
+        "version", "Rises with every change of the user or the profile; give it back as `expectedVersion`."
+    )
     profile: Profile | None = edge(
         "id",
         _profile,
