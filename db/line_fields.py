@@ -15,7 +15,8 @@ from db.errors import Refusal
 from db.instants import parse_instant
 from db.posts import VIEWS_MAX
 
-LINE_BYTES_MAX = 1024 * 1024
+# The longest post fits, also where each of its characters is written as two escapes, of twelve bytes.
+LINE_BYTES_MAX = 1_572_864
 HASHED_PASSWORD_LENGTH_MAX = 500
 # No hash of anything: its user signs in only once a password has been set.
 UNUSABLE_PASSWORD = "!"  # noqa: S105 - that is its point

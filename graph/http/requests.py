@@ -231,7 +231,9 @@ async def _body(receive: Receive, bytes_max: int) -> bytes:
 
 def too_large(bytes_max: int) -> HttpRefused:
     """Return the refusal of a body that is larger than `bytes_max`."""
-    return HttpRefused(413, "BODY_TOO_LARGE", f"the body has more than the {bytes_max} bytes that are allowed")
+    return HttpRefused(
+        413, "BODY_TOO_LARGE", f"the body has more than the {bytes_max} bytes that are allowed; send less at once"
+    )
 
 
 def _check_content_type(lines: Sequence[bytes]) -> None:

@@ -33,7 +33,7 @@ BAD_LINES = {
     "two objects": (b"{}{}\n", None, "is not JSON: unexpected content after document, at column 3"),
     "an array": (b"[]\n", None, "should be an object, not an array"),
     "null": (b"null\n", None, "should be an object, not null"),
-    "too long": (line(ADA, bio="x" * LINE_BYTES_MAX), None, "is longer than 1048576 bytes"),
+    "too long": (line(ADA, bio="x" * LINE_BYTES_MAX), None, "is longer than 1572864 bytes"),
     "no type": (without(BEN, "type"), "type", "is missing"),
     "unknown type": (line(BEN, type="comment"), "type", 'should be "user" or "post"'),
     "type no string": (line(BEN, type=["user"]), "type", 'should be "user" or "post"'),

@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import json
 from collections.abc import Iterator
 
 import asyncpg
@@ -207,6 +208,14 @@ async def test_first_bad_line_is_named_however_lines_fall_into_batches(
         with pytest.raises(LineError) as refusal:
             await import_lines(database, data, unwatched)
         assert (refusal.value.number, refusal.value.field, refusal.value.message) == (number, field, message)
+
+
+async def test_longest_post_is_read_though_every_character_is_escaped(database: Database, superuser: Driver) -> None:
+    content = "\N{GRINNING FACE}" * CONTENT_LENGTH_MAX
+    post = json.dumps({**POST, "content": content}, ensure_ascii=True).encode() + b"\n"
+    assert len(post) > 12 * CONTENT_LENGTH_MAX
+    await import_lines(database, [line(ADA), post], unwatched)
+    assert await superuser.fetchval("SELECT content FROM posts") == content
 
 
 async def test_line_that_is_too_long_is_not_read_to_its_end() -> None:

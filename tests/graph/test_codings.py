@@ -152,7 +152,7 @@ async def test_size_of_a_body_is_what_it_is_when_it_is_read(
         for size in (LIMIT + 1, 50_000_000):
             code, message, status, _ = await refusal(client, coded(compress(BODY.ljust(size)), coding, way))
             assert (code, status) == ("BODY_TOO_LARGE", "HTTP/1.1 413 Request Entity Too Large")
-            assert message == f"the body has more than the {LIMIT} bytes that are allowed"
+            assert message == f"the body has more than the {LIMIT} bytes that are allowed; send less at once"
         assert await is_alive(client)
 
 

@@ -77,7 +77,7 @@ async def chunks(body: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_body_may_be_as_large_as_the_limit_and_no_larger(settings: Settings) -> None:
-    message = f"the body has more than the {BODY_BYTES_MAX} bytes that are allowed"
+    message = f"the body has more than the {BODY_BYTES_MAX} bytes that are allowed; send less at once"
     async with serving_with(settings, body_bytes_max=BODY_BYTES_MAX) as http:
         for spare, status, body in ((0, 200, ANSWER), (-1, 413, refusal("BODY_TOO_LARGE", message))):
             content = orjson.dumps(TYPENAME)
@@ -92,7 +92,7 @@ async def test_body_may_be_as_large_as_the_limit_and_no_larger(settings: Setting
 
 async def test_body_far_beyond_the_limit_is_refused_by_its_declared_length(client: Client) -> None:
     response = await send(client.http, b" " * 8_000_000)
-    message = "the body has more than the 1048576 bytes that are allowed"
+    message = "the body has more than the 1572864 bytes that are allowed; send less at once"
     assert (response.status_code, response.json()) == (413, refusal("BODY_TOO_LARGE", message))
     await assert_answers(client)
 
