@@ -1,5 +1,8 @@
 """Behind a proxy: whose word counts about where a request comes from, and which budget it then takes from."""
 
+import asyncio
+import re
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from graph.cli.app import app
-from tests.graph.test_serving import free_port, started
+from tests.graph.test_serving import ROOT, free_port, started
+
+README = ROOT / "README.md"
 
 # Addresses of this machine, from which its own clients may call.
 PROXY, STRANGER = "127.0.0.2", "127.0.0.3"
@@ -99,6 +104,48 @@ async def test_stranger_has_the_address_that_it_calls_from_whatever_it_says(clie
     assert await clients.status(STRANGER, PROXY, get=True) == 429
     assert await clients.status(PROXY, "192.0.2.1") == 200  # in whose name it asked
     assert await clients.status(PROXY, STRANGER) == 429
+
+
+@needs_loopback_network
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not on the PATH")
+async def test_configuration_in_the_readme_gives_each_client_of_nginx_its_budget(
+    database_url: str, tmp_path: Path
+) -> None:
+    found = re.search(r"```nginx\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    port, front = free_port(), free_port()
+    site = found[1].replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("listen 80;", f"listen 127.0.0.1:{front};")
+    temporary = "".join(
+        f"{one}_temp_path {tmp_path}/{one};" for one in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; user root; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}"
+        f" http {{ access_log off; {temporary} {site} }}"
+    )
+    variables = {"FOLIO_DATABASE_URL": database_url, "FOLIO_COST_PER_MINUTE_MAX": "0"}
+    async with started(
+        "serve", cwd=tmp_path, port=port, **variables, FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX=str(BUDGET)
+    ):
+        nginx = await asyncio.create_subprocess_exec("nginx", "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path))
+        try:
+            clients = Clients(front)
+            async with asyncio.timeout(60):
+                while not (tmp_path / "pid").exists():
+                    await asyncio.sleep(0.05)
+            # Each connects from an address of its own, and claims to be somebody else.
+            for number in range(ATTEMPTS_MAX):
+                if await clients.status(STRANGER, f"192.0.2.{number % 256}") == 429:
+                    break
+            assert await clients.status(STRANGER) == 429
+            assert await clients.status(PROXY) == 200
+            assert await clients.status(PROXY, STRANGER) == 200
+            await clients.close()
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{front}") as http:
+                assert (await http.get("/metrics")).status_code == 404
+                assert (await http.get("/", headers={"accept": "text/html"})).headers["location"] == "graphql"
+        finally:
+            nginx.terminate()
+            await nginx.wait()
 
 
 @pytest.mark.parametrize("command", ["serve", "dev"])
