@@ -2,7 +2,8 @@
 
 Invariants: `hashed_password` is in no projection, so no read can carry it out; `email` leaves the database only
 for the user themself and for administrators (the CASE in `_project`); the system user, who owns the accounts that
-money enters through, can be neither changed nor deleted.
+money enters through, can be neither changed nor deleted, and is in no list: it is found by its id and its name, and as
+the owner of its accounts.
 """
 
 import datetime
@@ -32,6 +33,7 @@ from sqlalchemy import (
     false,
     func,
     insert,
+    literal_column,
     null,
     or_,
     select,
@@ -59,6 +61,10 @@ EMAIL_LENGTH_MAX = 254
 USERNAME_PATTERN = "^[A-Za-z][A-Za-z0-9_]{2,31}$"
 SYSTEM_USERNAME = "treasury"
 
+# Named once, for indexes and lists must agree. In a list it is no parameter, or PostgreSQL could not prove that the
+# rows are those of the index.
+_PERSON = "role <> 'system'"
+
 VIEWER_ID = bindparam("viewer_id", type_=BigInteger)
 
 
@@ -72,8 +78,11 @@ class User(Model):
         Index("uq_users_email_lower", text("lower(email)"), unique=True),
         Index("uq_users_username_lower", text("lower(username)"), unique=True),
         Index("uq_users_system", "role", unique=True, postgresql_where=text("role = 'system'")),
-        Index("ix_users_created_at_id", "created_at", "id"),
-        Index("ix_users_is_active_created_at_id", "is_active", "created_at", "id"),
+        # Lists are of people: without the system user, for the count of a list needs to look at the index alone.
+        Index("ix_users_people_created_at_id", "created_at", "id", postgresql_where=text(_PERSON)),
+        Index(
+            "ix_users_people_is_active_created_at_id", "is_active", "created_at", "id", postgresql_where=text(_PERSON)
+        ),
         CheckConstraint(f"char_length(email) BETWEEN 3 AND {EMAIL_LENGTH_MAX}", name="email_length"),
         CheckConstraint(f"username ~ '{USERNAME_PATTERN}'", name="username_shape"),
         CheckConstraint("hashed_password <> ''", name="hashed_password_not_empty"),
@@ -129,7 +138,7 @@ def _lowered(parameter: str) -> ColumnElement[str]:
 USERS = KeysetList(
     edge="",
     project=_project,
-    visible=lambda _: (),
+    visible=lambda _: (literal_column(_PERSON, Boolean),),
     conditions={
         "is_active": User.is_active == bindparam("is_active", type_=Boolean),
         # A half-open range, because the value is data: in LIKE, % and _ would be wild cards. "{" follows "z" in

@@ -85,7 +85,12 @@ def _accounts(
     return list_of_parent(info, ACCOUNTS, "Account", {}, request, lambda row: Account(row=row))
 
 
-@strawberry.type(description="A person who may sign in; one of them is the treasury that all money comes from.")
+@strawberry.type(
+    description=(
+        "A person who may sign in, or the system's own user `treasury`, from whose accounts all money comes: it is "
+        "found by its id, by its name and as an owner, and no list or count of users has it."
+    )
+)
 class User(Node):
     """A row of `users`."""
 
@@ -231,8 +236,12 @@ class UserQueries:
     )
     user: User | None = found(_user, "The user with this id; null where there is none.", lambda row: User(row=row))
     user_by_username: User | None = strawberry.field(
-        resolver=user_by_username, description="The user of this name; null where there is none."
+        resolver=user_by_username,
+        description="The user of this name, the system's own user too; null where there is none.",
     )
     users: Connection[User] = strawberry.field(
-        resolver=users, description="All users.", directives=[PAGE], metadata={JOINS: True}
+        resolver=users,
+        description="All users but the system's own, `treasury`, who is no person.",
+        directives=[PAGE],
+        metadata={JOINS: True},
     )

@@ -26,7 +26,7 @@ from graph.limits import LENGTH_MAX, Price, Pricing, declared
 from graph.operations import Operations
 from graph.schema import graphql_schema
 from graph.selection import Selection
-from tests.graph.callers import Client
+from tests.graph.callers import Client, SignUp
 from tests.graph.operation_maker import OperationMaker
 
 OPERATIONS = Operations(graphql_schema, introspection=True, suggestions=True)
@@ -240,7 +240,8 @@ async def test_operation_above_a_limit_is_refused_before_it_runs(client: Client)
     assert client.database.counters.statements == before
 
 
-async def test_client_that_asks_for_the_cost_is_told(client: Client) -> None:
+async def test_client_that_asks_for_the_cost_is_told(client: Client, sign_up: SignUp) -> None:
+    await sign_up("ada")
     query = "{ users(first: 1) { nodes { posts(first: 10) { nodes { id } } } } }"
     nothing: dict[str, Any] = {"data": {"users": {"nodes": [{"posts": {"nodes": []}}]}}}
     answers = [
