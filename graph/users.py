@@ -129,7 +129,9 @@ class UserFilter:
 
     is_active: bool | None = strawberry.field(default=None, description="Users who may, or may not, sign in.")
     username_prefix: str | None = strawberry.field(
-        default=None, description="Usernames that begin like this, whatever the case."
+        default=None,
+        description="Usernames that begin like this, whatever the case. "
+        "White space around it does not count; an empty one is no filter.",
     )
     created_at: DateTimeRange | None = strawberry.field(default=None, description="When the user was created.")
 
@@ -169,7 +171,7 @@ def user_conditions(filter_: UserFilter | None) -> Filter:
     created_at = filter_.created_at or DateTimeRange()
     return given(
         is_active=filter_.is_active,
-        username_prefix=filter_.username_prefix,
+        username_prefix=(filter_.username_prefix or "").strip() or None,
         created_at_gte=created_at.gte,
         created_at_lt=created_at.lt,
     )
