@@ -102,9 +102,17 @@ def test_price_is_what_the_weights_add_up_to(query: str) -> None:
         ("$n: Int", {"n": 2**40}, 100),
         ("$n: Int", {"n": 0}, 0),
         ("$n: Int", {"n": -1}, 0),
-        # What is no Int is refused by the field; until then the list is as long as without the argument.
-        ("$n: Int", {"n": True}, 20),
-        ("$n: Int", {"n": "5"}, 20),
+        # GraphQL reads a float that is a whole number as an Int.
+        ("$n: Int", {"n": 50.0}, 50),
+        ("$n: Int", {"n": 1e2}, 100),
+        ("$n: Int", {"n": 1e300}, 100),
+        ("$n: Int", {"n": -0.0}, 0),
+        # What is no Int is refused by the field; until then the list is as long as can be.
+        ("$n: Int", {"n": 5.5}, 100),
+        ("$n: Int", {"n": float("inf")}, 100),
+        ("$n: Int", {"n": True}, 100),
+        ("$n: Int", {"n": "5"}, 100),
+        ("$n: Int", {"n": [5]}, 100),
         ("$n: Int = 7", {}, 7),
         ("$n: Int = 7", {"n": 9}, 9),
         ("$n: Int = 7", {"n": None}, 20),
