@@ -60,6 +60,10 @@ _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»", '"'))
 _TERM = re.compile(r'(-(?!-))?(?:"([^"]*)"?|([^\s"]+))')
 
 
+class SearchError(ValueError):
+    """A search that is not run. The message is for the client, and goes on where the name of the field ends."""
+
+
 def folded(text: str) -> str:
     """Return `text` in lower case, without accents, in one Unicode form, as the function `folded_text` does in SQL."""
     decomposed = _MARK.sub("", unicodedata.normalize("NFKD", text))
@@ -75,6 +79,10 @@ def search_query(text: str) -> str | None:
     As on the web: each word must occur, "words in quotes" one after the other, `or` stands between alternatives, and a
     minus sign before what must not occur. A word with punctuation inside, such as node.js or an address, is a phrase.
     Stop words count only where nothing else is asked for. Whatever is no word means nothing.
+
+    Raises:
+        SearchError: it, or one of its alternatives, says only what must not occur. Nearly all posts would match, and
+            no index finds those.
     """
     alternatives = [list[_Term]()]
     for match in _TERM.finditer(folded(text.translate(_QUOTES))):
@@ -82,7 +90,7 @@ def search_query(text: str) -> str | None:
         if word == "or" and not minus:
             alternatives.append([])
         elif operands := _operands(word or phrase or ""):
-            alternatives[-1].append(_term(operands, is_negated=bool(minus), is_stop_word=word in _STOP_WORDS))
+            alternatives[-1].append(_Term(" & ".join(operands), bool(minus), word in _STOP_WORDS))
     return " | ".join(map(_all_of, filter(None, alternatives))) or None
 
 
@@ -90,17 +98,17 @@ class _Term(NamedTuple):
     """What must occur, or must not, in the syntax of `to_tsquery`."""
 
     written: str
+    is_negated: bool
     is_stop_word: bool
 
 
-def _term(operands: list[str], *, is_negated: bool, is_stop_word: bool) -> _Term:
-    written = " & ".join(operands)
-    return _Term(f"!({written})", is_stop_word=False) if is_negated else _Term(written, is_stop_word)
-
-
 def _all_of(terms: list[_Term]) -> str:
-    telling = [term for term in terms if not term.is_stop_word]
-    return " & ".join(term.written for term in telling or terms)
+    wanted = [term for term in terms if not term.is_negated]
+    if not wanted:
+        raise SearchError('should name a word to find; "-word" alone only says what to leave out')
+    telling = [term for term in wanted if not term.is_stop_word]
+    left_out = [f"!({term.written})" for term in terms if term.is_negated]
+    return " & ".join([*(term.written for term in telling or wanted), *left_out])
 
 
 def _operands(text: str) -> list[str]:

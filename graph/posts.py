@@ -13,7 +13,7 @@ from db.cursors import Order
 from db.pages import Filter
 from db.posts import POSTS
 from db.statements import Row
-from db.text_search import SEARCH, search_query
+from db.text_search import SEARCH, SearchError, search_query
 from graph.connections import (
     PAGE_SIZE_MAX,
     After,
@@ -86,7 +86,8 @@ class PostFilter:
     search: str | None = strawberry.field(
         default=None,
         description='Full-text search over title and content, in web-search syntax: all words, "a phrase", `or`, '
-        "-without. Case, accents and word endings make no difference. Without any word it is no filter.",
+        "-without beside another word. Case, accents and word endings make no difference. Without any word it is no "
+        "filter.",
     )
     views: IntRange | None = strawberry.field(default=None, description="How often a view was recorded.")
     created_at: DateTimeRange | None = strawberry.field(default=None, description="When the post was created.")
@@ -151,23 +152,32 @@ def post_conditions(filter_: PostFilter | None) -> Filter:
     """Return the conditions that a filter stands for.
 
     Raises:
-        BadInput: the author's id is none, or the search is too long.
+        BadInput: the author's id is none, or the search is too long or only says what must not occur.
     """
     if filter_ is None:
         return {}
-    if filter_.search is not None and len(filter_.search) > SEARCH_LENGTH_MAX:
-        raise BadInput(f"filter.search has at most {SEARCH_LENGTH_MAX} characters, not {len(filter_.search)}")
     author_id = None if filter_.author_id is None else parse(filter_.author_id, Kind.USER, "filter.authorId")
     views, created_at = filter_.views or IntRange(), filter_.created_at or DateTimeRange()
     return given(
         published=filter_.published,
         author_id=author_id,
-        search=None if filter_.search is None else search_query(filter_.search),
+        search=_searched(filter_.search),
         views_gte=views.gte,
         views_lte=views.lte,
         created_at_gte=created_at.gte,
         created_at_lt=created_at.lt,
     )
+
+
+def _searched(text: str | None) -> str | None:
+    if text is None:
+        return None
+    if len(text) > SEARCH_LENGTH_MAX:
+        raise BadInput(f"filter.search has at most {SEARCH_LENGTH_MAX} characters, not {len(text)}")
+    try:
+        return search_query(text)
+    except SearchError as error:
+        raise BadInput(f"filter.search {error}") from None
 
 
 # ---------------------------------------------------------------- queries

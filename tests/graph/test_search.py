@@ -1,6 +1,7 @@
 """Searching posts through the API: ranked, page by page, in every list of posts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,23 +100,26 @@ async def test_without_a_search_all_posts_match_alike(client: Client, posts: Seq
 
 async def test_every_list_of_posts_is_ranked(client: Client, posts: Sequence[str]) -> None:
     [other] = await insert_users(client.database, [("other", day(0))])
+    [writer] = await insert_users(client.database, [("writer", day(1))])
+    theirs = [replace(TEXTS[place], author_id=int(writer.removeprefix("user_"))) for place in (3, 5)]
+    await insert_posts(client.database, theirs)
     data = await client.data(
         """query ($order: [PostOrder!], $other: ID!) {
           postsPage(page: 2, pageSize: 2, filter: { search: "fox" }, orderBy: $order) { posts { title } total }
           user(id: "user_1") { posts(filter: { search: "fox" }, orderBy: $order, first: 3) {
             nodes { title } edges { cursor } totalCount } }
           other: user(id: $other) { posts(filter: { search: "fox" }, orderBy: $order) { nodes { title } } }
-          users(first: 5) { nodes { posts(filter: { search: "bear" }, orderBy: $order) { nodes { title } } } }
+          users { nodes { posts(filter: { search: "bear" }, orderBy: $order) { nodes { title } } } }
         }""",
         order=BEST,
         other=other,
     )
     assert [post["title"] for post in data["postsPage"]["posts"]] == RANKED[2:4]
-    assert data["postsPage"]["total"] == len(RANKED)
+    assert data["postsPage"]["total"] == len(RANKED) + 1
     assert titles(data["user"]["posts"]) == RANKED[:3]
     assert data["user"]["posts"]["totalCount"] == len(RANKED)
     assert data["other"]["posts"]["nodes"] == []
-    assert {"posts": {"nodes": [{"title": "Bears"}, {"title": "Animals"}]}} in data["users"]["nodes"]
+    assert [titles(user["posts"]) for user in data["users"]["nodes"]] == [["Bears", "Animals"], []]
     after = data["user"]["posts"]["edges"][0]["cursor"]
     following = await client.data(
         """query ($order: [PostOrder!], $after: String) {
