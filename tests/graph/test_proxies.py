@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -165,6 +166,8 @@ def test_proxies_that_cannot_be_told_from_clients_stop_the_start(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FOLIO_DATABASE_URL", database_url)
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
-    result = CliRunner().invoke(app, [command, "--port", str(free_port())])
+    # On a port that is taken: a start that is not stopped for this reason ends for that one.
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = CliRunner().invoke(app, [command, "--port", str(taken.getsockname()[1])])
     remedy = "name the proxies alone in FORWARDED_ALLOW_IPS, as 10.0.0.5 or 10.0.0.0/24"
     assert (result.exit_code, result.stderr) == (1, f"folio: {wrong}; {remedy}\n")

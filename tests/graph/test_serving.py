@@ -113,6 +113,30 @@ async def test_dev_recovers_from_a_kill_keeps_its_data_and_stops_what_it_started
     assert not list(home.glob(".folio/postgres/pgdata/postmaster.pid"))
 
 
+async def test_killed_supervisor_leaves_no_database_running_and_the_data_is_taken_up(home: Path) -> None:
+    port, postmaster = free_port(), home / ".folio" / "postgres" / "pgdata" / "postmaster.pid"
+    url = f"http://127.0.0.1:{port}/graphql"
+    created = 'createUser(input: {username: "ida", email: "ida@example.com", password: "correct horse battery"})'
+    asked = '{ userByUsername(username: "ida") { username } }'
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    migrate = await asyncio.create_subprocess_exec(*FOLIO, "migrate", "upgrade", cwd=home, env=environment)
+    assert await migrate.wait() == 0
+    async with httpx.AsyncClient(timeout=30) as http:
+        async with started("serve", "--workers", "2", cwd=home, port=port) as process:
+            answer = await http.post(url, json={"query": f"mutation {{ {created} {{ userErrors {{ code }} }} }}"})
+            assert answer.json() == {"data": {"createUser": {"userErrors": []}}}
+            process.kill()
+            async with asyncio.timeout(LIMIT_S):
+                await process.wait()
+                while postmaster.exists():  # the last worker that ends stops it
+                    await asyncio.sleep(0.1)
+        async with started("serve", cwd=home, port=port) as process:
+            answer = await http.post(url, json={"query": asked})
+            assert answer.json() == {"data": {"userByUsername": {"username": "ida"}}}
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), LIMIT_S) == 0
+
+
 async def test_dev_reloads_changed_code_and_keeps_its_database_up(home: Path) -> None:
     for package in ("db", "graph", "migrations"):
         shutil.copytree(ROOT / package, home / package, ignore=shutil.ignore_patterns("__pycache__"))
