@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 
 # Any of them shows that a program asks: a foreign page's cannot be sent without a preflight.
-PROGRAM_HEADERS = ("x-folio-request", "apollo-require-preflight", "x-apollo-operation-name", "x-requested-with")
+PROGRAM_HEADERS = (
+    "x-folio-request",
+    "apollo-require-preflight",
+    "apollographql-client-name",
+    "graphql-require-preflight",
+    "x-apollo-operation-name",
+    "x-graphql-client-name",
+    "x-requested-with",
+)
 
 _READ = frozenset(
     {

@@ -151,7 +151,8 @@ async def test_size_of_a_body_is_what_it_is_when_it_is_read(
         assert orjson.loads(body) == ALIVE
         for size in (LIMIT + 1, 50_000_000):
             code, message, status, _ = await refusal(client, coded(compress(BODY.ljust(size)), coding, way))
-            assert (code, status) == ("BODY_TOO_LARGE", "HTTP/1.1 413 Request Entity Too Large")
+            # The words behind the number are those of the Python version.
+            assert (code, status.split()[1]) == ("BODY_TOO_LARGE", "413")
             assert message == f"the body has more than the {LIMIT} bytes that are allowed; send less at once"
         assert await is_alive(client)
 

@@ -73,6 +73,12 @@ REQUESTS = {
     ),
     "an empty body": request(b""),
     "headers that are too large": request(asked("{ __typename }"), f"x-large: {'x' * 20_000}"),
+    "a compressed body": request(gzip.compress(asked("{ __typename }")), "content-encoding: gzip"),
+    "a body in an unknown coding": request(asked("{ __typename }"), "content-encoding: br"),
+    "a body that is no gzip": request(asked("{ __typename }"), "content-encoding: gzip"),
+    "no JSON, in the newer media type": request(b"{", "accept: application/graphql-response+json"),
+    "two content types": request(asked("{ __typename }"), "content-type: text/plain"),
+    "an offer to upgrade": request(asked("{ __typename }"), "connection: upgrade", "upgrade: h2c"),
     "odd headers": request(asked("{ __typename }"), "Accept-Encoding: identity", "ACCEPT: */*", "x-empty:"),
 }
 

@@ -38,6 +38,7 @@ def refusal(code: str, message: str) -> dict[str, Any]:
         {"accept": "application/json", "sec-fetch-mode": "no-cors"},
         {"accept": "image/avif,image/webp,*/*;q=0.8", "sec-fetch-mode": "no-cors"},
         {"accept": "*/*", "content-type": "application/json"},
+        {"accept": 'text/plain;note=", application/json", */*'},
     ],
 )
 async def test_get_that_a_foreign_page_could_send_is_refused(client: Client, headers: dict[str, str]) -> None:
@@ -89,6 +90,10 @@ async def test_navigation_with_an_operation_is_refused_where_there_is_no_page(se
         {"accept": "*/*", "x-folio-request": "1"},
         {"accept": "*/*", "apollo-require-preflight": "true", "sec-fetch-mode": "no-cors"},
         {"accept": "*/*", "x-apollo-operation-name": "Q"},
+        {"accept": "*/*", "graphql-require-preflight": "1"},
+        {"accept": "*/*", "apollographql-client-name": "web"},
+        {"accept": "*/*", "x-graphql-client-name": "web"},
+        {"accept": 'text/plain;note="a, b", application/json'},
         {"accept": "*/*", "x-requested-with": "XMLHttpRequest"},
     ],
 )

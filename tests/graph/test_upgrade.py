@@ -5,7 +5,10 @@ from itertools import pairwise
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from graph.http.parser import RequestParser
 from graph.http.protocol import HEAD_BYTES_MAX
 from tests.graph.callers import Client
 from tests.graph.edge import sent
@@ -142,3 +145,65 @@ async def test_trailers_are_no_headers(client: Client, way: str) -> None:
     trailers = b"authorization: Bearer nonsense\r\naccept: text/csv\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
     async with sent(client, raw[:-2] + trailers + b"\r\n" + offering("b", ())) as reader:
         assert await answers(reader, 2) == fine("a", "b")
+
+
+# ---------------------------------------------------------------- the parser alone
+
+
+class Reading:
+    """Reads requests as a protocol does, and keeps what they were."""
+
+    def __init__(self) -> None:
+        self.parser = RequestParser(self)
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+        self.begun = 0
+        self.read: list[tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]] = []
+
+    def begin_again(self) -> None:
+        self.begun -= 1
+
+    def on_message_begin(self) -> None:
+        self.begun += 1
+        self.url, self.headers, self.body = b"", [], b""
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_body(self, body: bytes) -> None:
+        assert not self.parser.is_offer
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        if not self.parser.is_offer:
+            kept = [line for line in self.headers if line[0] != b"upgrade"]
+            self.read.append((self.parser.get_method(), self.url, kept, self.body))
+
+
+def read(raw: bytes, cuts: list[int]) -> Reading:
+    reading = Reading()
+    for start, stop in pairwise([0, *sorted(cut % len(raw) for cut in cuts), len(raw)]):
+        reading.parser.feed_data(raw[start:stop])
+    return reading
+
+
+@given(
+    requests=st.lists(
+        st.tuples(st.sampled_from(list(OFFERS)), st.sampled_from(BODIES), st.sampled_from("abc")),
+        min_size=1,
+        max_size=4,
+    ),
+    cuts=st.lists(st.integers(0, 2000), max_size=6),
+)
+def test_requests_are_read_alike_with_an_offer_and_without_wherever_they_are_cut(
+    requests: list[tuple[str, str, str]], cuts: list[int]
+) -> None:
+    offering_all = [offering(name, OFFERS[kind], body) for kind, body, name in requests]
+    plain = [b"".join(line for line in one.splitlines(keepends=True) if b"pgrade:" not in line) for one in offering_all]
+    found, expected = read(b"".join(offering_all), cuts), read(b"".join(plain), [])
+    assert found.read == expected.read
+    assert (found.begun, len(found.read)) == (len(requests), len(requests))
