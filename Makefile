@@ -1,4 +1,5 @@
-# Two commands: `make run` and `make test`. Both set up all they need in .venv, and again only when a lock file changed.
+# Two commands: `make run` and `make test`. Both set up all they need in .venv, and again only when a lock file changed;
+# what only tests need is installed by what tests.
 
 PORT ?= 8000
 # How long the soak takes, and what decides its course; without a seed it draws one, and prints it.
@@ -9,19 +10,20 @@ BIN := $(VENV)/bin
 # The first Python that is new enough.
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python; do \
 	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$candidate"; break; }; done)
+INSTALL = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --root-user-action=ignore
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
 # Queries of the tests run on both engines as it is; what writes runs once on each.
-MUTATING := $(addprefix tests/graph/test_,money.py money_keys.py post_mutations.py post_views.py sessions.py \
-	user_changes.py user_mutations.py)
+MUTATING := $(addprefix tests/graph/test_,equal_changes.py money.py money_keys.py post_mutations.py post_views.py \
+	sessions.py user_changes.py user_mutations.py)
 
 .PHONY: run test lint format schema lock soak bench bench-growth bench-wrk bench-observability clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
 
-run: $(VENV)/.installed  ## database, migrations, demo data and server on 127.0.0.1:$(PORT)
+run: $(VENV)/.run  ## database, migrations, demo data and server on 127.0.0.1:$(PORT)
 	@exec $(BIN)/folio dev --port $(PORT)
 
 test: $(VENV)/.installed  ## lint, types and all tests
@@ -44,9 +46,11 @@ schema: $(VENV)/.installed  ## write schema.graphql anew
 	$(BIN)/folio schema print > schema.graphql.new
 	mv schema.graphql.new schema.graphql
 
+# Each lock holds the one before: what production needs, what `make run` needs, what `make test` needs.
 lock:  ## resolve the dependencies anew; needs uv
 	$(COMPILE) --upgrade --output-file requirements.lock
-	$(COMPILE) --upgrade --extra embedded --extra telemetry --group dev --group build --constraint requirements.lock \
+	$(COMPILE) --upgrade --extra embedded --group build --constraint requirements.lock --output-file requirements-run.lock
+	$(COMPILE) --upgrade --extra embedded --extra telemetry --group dev --group build --constraint requirements-run.lock \
 		--output-file requirements-dev.lock
 
 soak: $(VENV)/.installed  ## clients check every answer for MINUTES minutes, while network, database and workers fail
@@ -74,11 +78,16 @@ clean:  ## remove the virtual environment and the development data
 	rm -rf $(VENV) .folio
 
 # Without ensurepip, which Debian keeps in a package of its own: pip installs from outside into the new environment.
-$(VENV)/.installed: requirements-dev.lock pyproject.toml
+# It says what it installs, so that the minute of the first time is seen to pass.
+$(VENV)/.run: requirements-run.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Folio needs Python 3.11 or later on the PATH, or PYTHON=/path/to/python" >&2; exit 1; }
-	$(PYTHON) -m venv --without-pip --clear $(VENV)
-	$(PYTHON) -m pip --python $(BIN)/python --quiet --disable-pip-version-check \
-		install --require-hashes --requirement requirements-dev.lock
-	$(PYTHON) -m pip --python $(BIN)/python --quiet --disable-pip-version-check \
-		install --no-deps --no-build-isolation --editable .
+	@echo "Installing what Folio needs into $(VENV): once, about a minute"
+	@$(PYTHON) -m venv --without-pip --clear $(VENV)
+	@$(INSTALL) --require-hashes --requirement requirements-run.lock
+	@$(INSTALL) --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed: requirements-dev.lock $(VENV)/.run
+	@echo "Installing what the tests need into $(VENV): once, about a minute"
+	@$(INSTALL) --require-hashes --requirement requirements-dev.lock
 	@touch $@

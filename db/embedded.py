@@ -161,7 +161,10 @@ def _start_or_adopt(cluster: Cluster, options: Mapping[str, str]) -> EmbeddedSer
             _start(cluster, options, server_lock)
     socket_dir = _ready_socket_dir(cluster.pgdata)
     if socket_dir is None:
-        raise EmbeddedError(f"PostgreSQL ended right after its start.\n{cluster.log_tail()}")
+        raise EmbeddedError(
+            f"PostgreSQL ended right after its start in {cluster.home}: {cluster.logged_reason()}; "
+            f"the whole log is {cluster.log_file}"
+        )
     # Also after an adoption: the one who started the server may have died before this line.
     run_program(
         cluster,
@@ -310,9 +313,9 @@ def _start(cluster: Cluster, options: Mapping[str, str], server_lock: int) -> No
         )
     except EmbeddedError as error:
         raise EmbeddedError(
-            f"PostgreSQL does not start in {cluster.home}.\n{cluster.log_tail() or error}\n"
-            f"The whole log is {cluster.log_file}. Remove the cause and try again; or, where the data is of no value, "
-            f"remove {cluster.home}; or set FOLIO_DATABASE_URL to another server."
+            f"PostgreSQL does not start in {cluster.home}: {cluster.logged_reason() or error}; "
+            f"the whole log is {cluster.log_file}; remove the cause and try again; or, where the data is of no value, "
+            f"remove {cluster.home}; or set FOLIO_DATABASE_URL to another server"
         ) from error
     _log.info("PostgreSQL %s started in %s", cluster.major, cluster.pgdata)
 

@@ -40,7 +40,8 @@ _log = logging.getLogger(__name__)
 
 # Longer than pg_ctl waits, which then says what is wrong: an end to what hangs without a word.
 _PROGRAM_LIMIT_S = 150
-_TAIL_LINES = 20
+# Of the server, and of its programs.
+_ERROR = re.compile(r"(FATAL|PANIC|ERROR|error): .*")
 
 # Nothing listens on the port. It is a part of the socket's name, and clients complete a directory with theirs.
 PORT = 5432
@@ -88,10 +89,10 @@ class Cluster:
         """What the server says from its start on."""
         return self.home / "server.log"
 
-    def log_tail(self) -> str:
-        """Return the end of the log, empty where there is none."""
+    def logged_reason(self) -> str:
+        """Return the last line of the log that says why something failed, empty where there is no log."""
         try:
-            return _tail(self.log_file.read_text(errors="replace"))
+            return _reason(self.log_file.read_text(errors="replace"))
         except FileNotFoundError:
             return ""
 
@@ -105,9 +106,11 @@ def os_errors_explained(data_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = error.strerror or str(error)
+        where = f" ({error.filename})" if error.filename and Path(error.filename) != data_dir else ""
         raise EmbeddedError(
-            f"The embedded PostgreSQL cannot use {data_dir}: {error}. Look at its permissions and the free space, "
-            f"or set FOLIO_DATABASE_URL to another server."
+            f"the data directory {data_dir} cannot be used: {reason}{where}; look at its permissions and the free "
+            f"space, or set FOLIO_DATA_DIR to another directory or FOLIO_DATABASE_URL to another server"
         ) from error
 
 
@@ -216,10 +219,11 @@ def run_program(cluster: Cluster, program: str, *arguments: str, text: str = "",
     command = [str(cluster.programs / program), *arguments]
     completed = _run_as(cluster.account, command, cwd=cluster.home, text=text, keep=keep)
     if completed.returncode != 0:
-        said = _tail((completed.stdout + completed.stderr).strip())
+        said = completed.stdout + completed.stderr
+        _log.debug("%s said:\n%s", program, said)
         raise EmbeddedError(
-            f"{program} failed in {cluster.home}:\n{said}\n"
-            f"Remove the cause and try again, or set FOLIO_DATABASE_URL to another server."
+            f"{program} failed in {cluster.home}: {_reason(said)}; "
+            f"remove the cause and try again, or set FOLIO_DATABASE_URL to another server"
         )
 
 
@@ -252,8 +256,11 @@ def _run_as(
         raise EmbeddedError(f"{command[0]} did not end in {error.timeout:.0f} s. Is {cwd} on a sound disk?") from error
 
 
-def _tail(text: str) -> str:
-    return "\n".join(text.splitlines()[-_TAIL_LINES:])
+def _reason(text: str) -> str:
+    """Return the last line that a program of PostgreSQL calls an error, or the last one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [found[0] for line in lines if (found := _ERROR.search(line))]
+    return (errors or lines or [""])[-1]
 
 
 # ---------------------------------------------------------------- the wheel

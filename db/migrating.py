@@ -4,6 +4,7 @@ Alembic owns the schema. Its configuration stands in pyproject.toml for develope
 here the same is said in code, because an installed wheel has no pyproject.toml.
 """
 
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,8 @@ _VERSIONS = Statement(select(column("version_num", Text)).select_from(table("ale
 def alembic_config(database_url: str | None = None) -> Config:
     """Return Alembic's configuration; `migrations/env.py` connects to `database_url`, a `postgresql+asyncpg://` one."""
     pyproject = _ROOT / "pyproject.toml"
-    config = Config(toml_file=str(pyproject) if pyproject.is_file() else None)
+    # Said, or Alembic prints to what was standard output when it was imported.
+    config = Config(toml_file=str(pyproject) if pyproject.is_file() else None, stdout=sys.stdout)
     config.set_main_option("script_location", str(_ROOT / "migrations").replace("%", "%%"))
     config.attributes["database_url"] = database_url
     return config

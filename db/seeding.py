@@ -1,16 +1,23 @@
 """Seeding: writes what `db.seed_rows` makes into an empty database, by COPY.
 
-Invariants: all or nothing, in one transaction that refuses to begin where anything is stored already; rows are made
-while they are copied, so that millions take no more memory than thousands; afterwards the tables have the indexes
-that they had, the identity columns continue behind the seeded rows, and the planner knows the tables.
+Invariants: all or nothing, in one transaction that refuses to begin where anything is stored already; nothing is made
+before the database was found empty; rows are made while they are copied, so that memory grows with users and accounts
+alone, which have a limit; afterwards the tables have the indexes that they had, the identity columns continue behind
+the seeded rows, and the planner knows the tables.
 """
 
+import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import Any, TypeVar
 
 import asyncpg
+from asyncpg import Record
+from sqlalchemy import text
 
 from db.connections.database import Database, Transaction
 from db.connections.leases import Driver
@@ -31,6 +38,7 @@ from db.seed_rows import (
     profile_rows,
     user_rows,
 )
+from db.statements import Statement
 
 __all__ = ["Progress", "SeedError", "SeedPlan", "SeedReport", "seed"]
 
@@ -42,6 +50,15 @@ BATCH_ROWS = 2000
 # For building the full text index of millions of posts. An ordinary statement has seconds.
 STATEMENT_TIMEOUT = "30min"
 
+# Of each user and account some numbers are held in memory: with as many of both, about a gigabyte in all.
+USERS_MAX = 2_000_000
+ACCOUNTS_MAX = 2_000_000
+# Posts are held nowhere; these take hours.
+POSTS_MAX = 100_000_000
+
+_LIMITS = {"users": USERS_MAX, "posts": POSTS_MAX, "accounts": ACCOUNTS_MAX, "transfers_per_account": 1000}
+
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 
 
@@ -82,8 +99,9 @@ async def seed(database: Database, plan: SeedPlan, hashed_password: str, progres
         Unavailable: the database does not answer, or not in time.
     """
     _demand_possible(plan)
-    crowd = Crowd(plan)
-    ledger = Ledger(plan, crowd)
+    # Before anything is made; the transaction looks once more, where nobody can come in between.
+    _refuse_filled(await database.fetch(_FILLED, {}))
+    crowd, ledger = await _in_background(lambda: _made(plan))
 
     async def work(transaction: Transaction) -> SeedReport:
         driver = transaction.driver
@@ -106,10 +124,47 @@ async def seed(database: Database, plan: SeedPlan, hashed_password: str, progres
     return report
 
 
+def _made(plan: SeedPlan) -> tuple[Crowd, Ledger]:
+    crowd = Crowd(plan)
+    return crowd, Ledger(plan, crowd)
+
+
+async def _in_background(work: Callable[[], T]) -> T:
+    """Run what computes for long, up to a minute here, beside the event loop; a cancellation does not wait for it.
+
+    The thread of an executor would be waited for at the end of the loop.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            try:
+                result = work()
+            except Exception as error:  # noqa: BLE001 - raised again where it is awaited
+                loop.call_soon_threadsafe(_settle, done, None, error)
+            else:
+                loop.call_soon_threadsafe(_settle, done, result, None)
+
+    threading.Thread(target=run, name="seed", daemon=True).start()
+    return await done
+
+
+def _settle(future: "asyncio.Future[Any]", result: object, error: Exception | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
 def _demand_possible(plan: SeedPlan) -> None:
-    for name in ("users", "posts", "accounts", "transfers_per_account"):
+    for name, limit in _LIMITS.items():
         if getattr(plan, name) < 0:
             raise SeedError(f"{name} is {getattr(plan, name)}; ask for 0 or more")
+        if getattr(plan, name) > limit:
+            raise SeedError(f"{name} is {getattr(plan, name)}; ask for {limit} at most")
     for name in ("posts", "accounts"):
         if getattr(plan, name) and not plan.users:
             raise SeedError(f"{name} belong to users; ask for at least 1 user, or for 0 {name}")
@@ -118,11 +173,19 @@ def _demand_possible(plan: SeedPlan) -> None:
 async def _demand_empty(driver: Driver) -> None:
     # Until the end nobody signs up, and without a user nobody writes a post or opens an account.
     await driver.execute("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
-    filled = await driver.fetch(
+    _refuse_filled(await driver.fetch(_FILLED.sql))
+
+
+_FILLED = Statement(
+    text(
         "SELECT 'users' WHERE EXISTS (SELECT FROM users WHERE role <> 'system') "
         "UNION ALL SELECT 'posts' WHERE EXISTS (SELECT FROM posts) "
         "UNION ALL SELECT 'accounts' WHERE EXISTS (SELECT FROM accounts)"
     )
+)
+
+
+def _refuse_filled(filled: Sequence[Record]) -> None:
     if filled:
         raise SeedError(
             f"the database has {' and '.join(row[0] for row in filled)} already, and only an empty one is seeded; "

@@ -8,8 +8,9 @@ typing error whose setting would silently keep its default.
 import difflib
 import os
 import re
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -23,6 +24,10 @@ SECRET_KEY_MIN_LENGTH = 32
 SECRET_KEY_MIN_DISTINCT = 8  # "aaaa…" is long, and weak
 DRIVER = "postgresql+asyncpg"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+Shown = Literal["graphiql", "introspection", "suggestions", "metrics"]
+"""Settings that are on everywhere but in production, where nothing else is set."""
 
 
 class SettingsError(Exception):
@@ -124,7 +129,17 @@ class Settings(BaseSettings):
         Literal["compiled", "ordinary"],
         Field(description="`ordinary` leaves every operation to graphql-core's executor: slower, for comparison."),
     ] = "compiled"
-    body_bytes_max: Annotated[int, Field(ge=1024, le=104_857_600, description="Size of a request body.")] = 1_048_576
+    # 100,000 characters take 1.2 MB where a client writes each as two escapes (\ud83d\ude00), and 1.4 MB where these
+    # stand in the document and JSON escapes them once more.
+    body_bytes_max: Annotated[
+        int,
+        Field(
+            ge=1024,
+            le=104_857_600,
+            description="Size of a request body, also of what it holds compressed. By default the longest post fits, "
+            "however its characters are escaped.",
+        ),
+    ] = 1_572_864
     operations_in_flight_max: Annotated[
         int, Field(ge=1, le=100_000, description="Requests that a worker answers at once; more get 503.")
     ] = 256
@@ -150,7 +165,10 @@ class Settings(BaseSettings):
     ] = 2_048
     cors_origins: Annotated[
         str,
-        Field(description="Origins whose pages may call, as `https://app.example.org`, comma-separated."),
+        Field(
+            description="Origins whose pages may call, as `https://app.example.org`, comma-separated. "
+            "Default: in development `http://localhost`, `127.0.0.1` and `[::1]` with any port, in production none."
+        ),
     ] = ""
     trusted_documents: Annotated[
         Literal["off", "only"], Field(description="`only`: nothing runs but the documents of the manifest.")
@@ -195,7 +213,7 @@ class Settings(BaseSettings):
     @classmethod
     def _origins_only(cls, value: str) -> str:
         for origin in filter(None, (part.strip() for part in value.split(","))):
-            if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
+            if not re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", origin):
                 raise ValueError(f"should be origins such as https://app.example.org; {origin!r} is none")
         return value
 
@@ -215,10 +233,20 @@ class Settings(BaseSettings):
                 raise ValueError(f"{names} must be set where {PREFIX}ENV is production")
         return self
 
-    def shows(self, what: Literal["graphiql", "introspection", "suggestions", "metrics"]) -> bool:
+    def shows(self, what: Shown) -> bool:
         """Say whether `what` is shown: as set, and where nothing is set, everywhere but in production."""
         chosen: bool | None = getattr(self, what)
         return self.env != "production" if chosen is None else chosen
+
+    def in_force(self, name: str) -> object:
+        """Return the value of a setting, also where it is not set and depends on the environment; None is no value."""
+        for shown in get_args(Shown):
+            if name == shown:
+                return self.shows(shown)
+        if name == "log_format":
+            return "json" if self.logs_json else "line"
+        value: object = getattr(self, name)
+        return value
 
     @property
     def logs_json(self) -> bool:
@@ -262,6 +290,26 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SettingsError(_wording(error)) from None
+
+
+class Origin(Enum):
+    """Where the value of a setting comes from."""
+
+    ENVIRONMENT = "environment"
+    FILE = str(ENV_FILE)
+    DEFAULT = "default"
+
+
+def origins() -> dict[str, Origin]:
+    """Return where the value of each setting comes from that `load_settings` gives now, by the setting's name."""
+    in_file = dotenv_values(ENV_FILE) if ENV_FILE.is_file() else {}
+    # As pydantic-settings reads them: without regard to case, and an empty variable is not set.
+    sources = ((Origin.ENVIRONMENT, os.environ), (Origin.FILE, in_file))
+    found = dict.fromkeys(Settings.model_fields, Origin.DEFAULT)
+    for origin, variables in reversed(sources):
+        given = {variable.upper() for variable, value in variables.items() if value}
+        found |= {name: origin for name in found if PREFIX + name.upper() in given}
+    return found
 
 
 def _refuse_unknown(variables: set[str]) -> None:

@@ -7,7 +7,7 @@ import typer
 from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode, build_schema, parse
 from graphql.utilities import find_breaking_changes, find_dangerous_changes
 
-from graph.cli.terminal import CommandError, err, out, refusals
+from graph.cli.terminal import CommandError, err, out
 from graph.limits import LENGTH_MAX
 from graph.operations import Operation, Operations, RequestRefused
 from graph.schema import graphql_schema, schema_text
@@ -28,8 +28,7 @@ def check(
     ],
 ) -> None:
     """Compare this version's schema with an older one: safe, dangerous or breaking. Exits 1 where it breaks clients."""
-    with refusals():
-        before = _read(old)
+    before = _read(old)
     breaking = find_breaking_changes(before, graphql_schema)
     dangerous = find_dangerous_changes(before, graphql_schema)
     for change in breaking:
@@ -51,16 +50,15 @@ def cost(
     operations = Operations(graphql_schema, introspection=True, suggestions=True)
     too_large = False
     for path in documents:
-        with refusals():
-            text = _text(path)
-            for name in _operation_names(path, text):
-                price, deciding = _operation(operations, path, text, name).pricing.dearest()
-                given = ", ".join(f"${variable} = {LENGTH_MAX}" for variable in deciding)
-                with_these = f" with {given}" if given else ""
-                out.print(f"{path}: {name or '(no name)'}: {price.cost}{with_these}", markup=False)
-                for violation in price.violations():
-                    too_large = True
-                    err.print(f"{path}: {name or '(no name)'}: {violation.message}", markup=False)
+        text = _text(path)
+        for name in _operation_names(path, text):
+            price, deciding = _operation(operations, path, text, name).pricing.dearest()
+            given = ", ".join(f"${variable} = {LENGTH_MAX}" for variable in deciding)
+            with_these = f" with {given}" if given else ""
+            out.print(f"{path}: {name or '(no name)'}: {price.cost}{with_these}", markup=False)
+            for violation in price.violations():
+                too_large = True
+                err.print(f"{path}: {name or '(no name)'}: {violation.message}", markup=False)
     if too_large:
         raise typer.Exit(1)
 

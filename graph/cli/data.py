@@ -21,7 +21,7 @@ from db.connections.database import Database
 from db.jsonlines import LineCounts, LineError, export_lines, import_lines, read_lines
 from db.seeding import SeedError, SeedPlan, SeedReport
 from graph.cli.demo import DEMO_PASSWORD
-from graph.cli.terminal import CommandError, err, out, refuse, run_with_database
+from graph.cli.terminal import CommandError, err, interruptible, out, refuse, run_with_database
 from graph.passwords import PasswordHasher
 
 STANDARD_STREAM = Path("-")
@@ -31,9 +31,13 @@ commands = typer.Typer()
 
 @commands.command()
 def seed(
-    users: Annotated[int, typer.Option(min=0, help="Users, the first two being ada and ben.")] = 1000,
-    posts: Annotated[int, typer.Option(min=0, help="Posts, of all users together.")] = 10_000,
-    accounts: Annotated[int, typer.Option(min=0, help="Money accounts, of all users together.")] = 1000,
+    users: Annotated[
+        int, typer.Option(min=0, max=seeding.USERS_MAX, help="Users, the first two being ada and ben.")
+    ] = 1000,
+    posts: Annotated[int, typer.Option(min=0, max=seeding.POSTS_MAX, help="Posts, of all users together.")] = 10_000,
+    accounts: Annotated[
+        int, typer.Option(min=0, max=seeding.ACCOUNTS_MAX, help="Money accounts, of all users together.")
+    ] = 1000,
     number: Annotated[int, typer.Option("--seed", help="Another number gives other data of the same kind.")] = 1,
     password: Annotated[str, typer.Option(help="The password that all of them share.")] = DEMO_PASSWORD,
 ) -> None:
@@ -53,7 +57,7 @@ def seed(
         except SeedError as error:
             raise CommandError(str(error)) from None
 
-    report = run_with_database(work)
+    report = run_with_database(work, writes=True, undone="nothing was seeded")
     err.print(
         f"seeded {report.users} users, {report.profiles} profiles, {report.posts} posts, {report.accounts} accounts "
         f"and {report.transactions} transactions in {time.perf_counter() - started:.1f} s"
@@ -81,11 +85,11 @@ def import_(
     async def work(database: Database) -> LineCounts:
         try:
             with _readable(file) as source, _watched() as progress:
-                return await import_lines(database, read_lines(source), _reading(source, progress))
+                return await import_lines(database, _awaited(read_lines(source)), _reading(source, progress))
         except LineError as error:
             raise CommandError(f"{error}; nothing was imported") from None
 
-    counts = run_with_database(work)
+    counts = run_with_database(work, writes=True, undone="nothing was imported")
     err.print(
         f"imported {counts.users} users and {counts.posts} posts in {time.perf_counter() - started:.1f} s",
     )
@@ -110,11 +114,22 @@ def export(
         with _writable(file) as write, _watched() as progress:
             return await export_lines(database, write, progress, with_password_hashes=with_password_hashes)
 
-    counts = run_with_database(work)
+    left = "what was written is not all" if file == STANDARD_STREAM else f"{file} was not written"
+    counts = run_with_database(work, undone=left)
     err.print(f"exported {counts.users} users and {counts.posts} posts in {time.perf_counter() - started:.1f} s")
 
 
 # ---------------------------------------------------------------- files
+
+
+def _awaited(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the same lines; Ctrl-C ends the wait for the next one of a pipe."""
+    while True:
+        with interruptible():
+            line = next(lines, None)
+        if line is None:
+            return
+        yield line
 
 
 @contextmanager
@@ -147,7 +162,7 @@ def _writable(file: Path) -> Iterator[Callable[[bytes], object]]:
         CommandError: the file cannot be written.
     """
     if file == STANDARD_STREAM:
-        yield sys.stdout.buffer.write
+        yield _write_out
         sys.stdout.buffer.flush()
         return
     # Through a symbolic link, as writing in place would go.
@@ -174,6 +189,11 @@ def _writable(file: Path) -> Iterator[Callable[[bytes], object]]:
         # What it could not write has been reported by now; closing tries, and fails, once more.
         with suppress(OSError):
             sink.close()
+
+
+def _write_out(data: bytes) -> None:
+    with interruptible():  # whoever reads a pipe may take their time
+        sys.stdout.buffer.write(data)
 
 
 @contextmanager

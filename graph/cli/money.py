@@ -10,7 +10,7 @@ from graph.cli.terminal import err, out, run_with_database
 
 def audit() -> None:
     """Check every balance against the ledger, in one snapshot, while the system runs. Exits 1 with any difference."""
-    report = run_with_database(run_audit)
+    report = run_with_database(run_audit, undone="the audit is not complete")
     if report.clean:
         out.print(f"{report.accounts} accounts and {report.transactions} transactions: every balance is right")
         return

@@ -120,7 +120,9 @@ def _demand_free(host: str, port: int) -> None:
             probe.bind((host, port))
     except OSError as error:
         reason = error.strerror or str(error)
-        raise CommandError(f"cannot listen on {host}:{port}: {reason}; choose another with --port") from None
+        raise CommandError(
+            f"cannot listen on {host}:{port}: {reason}; choose another port: `--port 8123`, or `make run PORT=8123`"
+        ) from None
 
 
 def _run(settings: Settings, options: dict[str, Any]) -> None:

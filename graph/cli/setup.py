@@ -1,4 +1,7 @@
-"""`folio doctor` and `folio settings`: is everything as it must be, and if not, what to do."""
+"""`folio doctor` and `folio settings`: is everything as it must be, and if not, what to do.
+
+Both look, and change nothing: what development makes at its first start is not made for them.
+"""
 
 import datetime
 import time
@@ -10,18 +13,19 @@ from typing import Annotated
 import typer
 import uvloop
 from pydantic import SecretStr
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import text
 
 from db.connections.database import Database
-from db.connections.server import takes_writes
-from db.errors import Unavailable
+from db.development import with_database
+from db.diagnosis import DatabaseProblem, examine, problems_worded
+from db.embedded import EmbeddedError
 from db.migrating import applied_revisions, expected_revision
-from db.settings import PREFIX, Settings
+from db.settings import PREFIX, Settings, load_settings, origins
 from db.statements import Statement
-from graph.cli.terminal import configured, out
+from graph.cli.terminal import CommandError, errors_told_once, out
 
-SERVER_VERSION_MIN = 140_000
 CLOCK_SKEW_MAX_S = 2.0
 
 
@@ -47,25 +51,47 @@ def doctor(
     workers: Annotated[int, typer.Option(min=1, help="How many workers are going to run against this database.")] = 1,
 ) -> None:
     """Check settings, database, migration, clock and pool. Exits 1 where anything fails."""
-    with configured() as chosen:
-        findings = [_settings_finding(chosen), *uvloop.run(_examine(chosen, workers))]
+    chosen = load_settings()
+    findings = [_settings_finding(chosen)]
+    try:
+        with with_database(chosen, existing=True) as ready, errors_told_once():
+            findings += uvloop.run(_examine(ready, workers))
+    except EmbeddedError as error:
+        findings.append(Finding("database", Verdict.FAILURE, str(error)))
     table = Table("Check", "", "Found", "What to do")
     for finding in findings:
-        table.add_row(finding.subject, finding.verdict.value, finding.what, finding.remedy)
+        table.add_row(finding.subject, finding.verdict.value, escape(finding.what), escape(finding.remedy))
     out.print(table)
-    if any(finding.verdict is Verdict.FAILURE for finding in findings):
-        raise typer.Exit(1)
+    failures = [finding for finding in findings if finding.verdict is Verdict.FAILURE]
+    if failures:
+        first = failures[0]
+        others = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+        remedy = f"; {first.remedy}" if first.remedy else ""
+        raise CommandError(f"{first.subject}: {first.what}{remedy}{others}")
 
 
 def settings() -> None:
     """List every setting with its value, where it comes from and what it means."""
-    with configured() as chosen:
-        table = Table("Variable", "Value", "Meaning")
-        for name, field in Settings.model_fields.items():
-            value = getattr(chosen, name)
-            shown = "(secret)" if isinstance(value, SecretStr) else "" if value is None else str(value)
-            table.add_row(PREFIX + name.upper(), shown, field.description)
-        out.print(table)
+    chosen = load_settings()
+    came_from = origins()
+    table = Table("Variable", "Value", "From", "Meaning")
+    for name, field in Settings.model_fields.items():
+        origin = came_from[name]
+        table.add_row(PREFIX + name.upper(), escape(_shown(chosen, name)), origin.value, field.description)
+    out.print(table)
+
+
+def _shown(chosen: Settings, name: str) -> str:
+    value = chosen.in_force(name)
+    if isinstance(value, SecretStr):
+        return "(secret)"
+    if value is None:
+        return _UNSET.get(name, "")
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# What development uses where nothing is set.
+_UNSET = {"database_url": "(the embedded server)", "secret_key": "(generated at the first start)"}
 
 
 def _settings_finding(chosen: Settings) -> Finding:
@@ -80,28 +106,43 @@ def _settings_finding(chosen: Settings) -> Finding:
 
 
 async def _examine(chosen: Settings, workers: int) -> list[Finding]:
-    database = Database(chosen)
-    checks: list[Callable[[Database], Awaitable[Finding]]] = [
-        _server_finding,
-        _writes_finding,
-        _migration_finding,
-        _clock_finding,
-        _role_finding,
-        _ledger_finding,
-        lambda database: _pool_finding(database, workers),
-    ]
     try:
-        return [await check(database) for check in checks]
-    except Unavailable as error:
-        remedy = f"start PostgreSQL, or correct {PREFIX}DATABASE_URL"
-        return [Finding("database", Verdict.FAILURE, str(error), remedy)]
+        state = await examine(chosen)
+    except DatabaseProblem as problem:
+        return [Finding("database", Verdict.FAILURE, problem.what, problem.remedy)]
+    database = Database(chosen)
+    checks: dict[str, Callable[[Database], Awaitable[Finding]]] = {
+        "migration": _migration_finding,
+        "clock": _clock_finding,
+        "role": _role_finding,
+        "ledger": _ledger_finding,
+        "pool": lambda database: _pool_finding(database, workers),
+    }
+    try:
+        return [
+            _finding("database", state.problem(chosen), f"PostgreSQL {state.version} answers"),
+            _finding("writes", state.read_only(chosen), "the database takes them"),
+            *[await _checked(subject, check, database) for subject, check in checks.items()],
+        ]
     finally:
         await database.close()
 
 
-_SERVER = Statement(
-    text("SELECT current_setting('server_version_num')::int, current_setting('server_version'), getdatabaseencoding()")
-)
+async def _checked(subject: str, check: Callable[[Database], Awaitable[Finding]], database: Database) -> Finding:
+    """Return what a check finds, or why it cannot look: the others still do."""
+    try:
+        with problems_worded(database.settings):
+            return await check(database)
+    except DatabaseProblem as problem:
+        return Finding(subject, Verdict.FAILURE, problem.what, problem.remedy)
+
+
+def _finding(subject: str, problem: DatabaseProblem | None, ok: str) -> Finding:
+    if problem is None:
+        return Finding(subject, Verdict.OK, ok)
+    return Finding(subject, Verdict.FAILURE, problem.what, problem.remedy)
+
+
 _CLOCK = Statement(text("SELECT clock_timestamp()"))
 _ROLE = Statement(text("SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user"))
 _LEDGER = Statement(
@@ -113,23 +154,6 @@ _CONNECTIONS = Statement(
         " AS available"
     )
 )
-
-
-async def _server_finding(database: Database) -> Finding:
-    number, version, encoding = (await database.fetch(_SERVER, {}))[0]
-    if number < SERVER_VERSION_MIN:
-        return Finding("database", Verdict.FAILURE, f"PostgreSQL {version}", "use PostgreSQL 14 or later")
-    if encoding != "UTF8":
-        remedy = "create the database with ENCODING 'UTF8'"
-        return Finding("database", Verdict.FAILURE, f"its encoding is {encoding}", remedy)
-    return Finding("database", Verdict.OK, f"PostgreSQL {version} answers")
-
-
-async def _writes_finding(database: Database) -> Finding:
-    if await takes_writes(database):
-        return Finding("writes", Verdict.OK, "the database takes them")
-    remedy = f"point {PREFIX}DATABASE_URL at the primary, or end its read-only mode (a full disk, for instance)"
-    return Finding("writes", Verdict.FAILURE, "the database takes no writes", remedy)
 
 
 async def _migration_finding(database: Database) -> Finding:

@@ -142,7 +142,7 @@ def test_failed_start_tells_the_end_of_the_log_and_what_to_do(used_data_dir: Pat
     with pytest.raises(EmbeddedError) as failure, embedded_postgres(used_data_dir, options={"no_such_setting": "1"}):
         pass
     assert 'FATAL:  unrecognized configuration parameter "no_such_setting"' in str(failure.value)
-    assert f"The whole log is {used_data_dir}/server.log" in str(failure.value)
+    assert f"the whole log is {used_data_dir}/server.log" in str(failure.value)
     with embedded_postgres(used_data_dir) as server:
         assert serves(server)
 

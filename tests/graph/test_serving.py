@@ -107,7 +107,7 @@ async def test_dev_recovers_from_a_kill_keeps_its_data_and_stops_what_it_started
         # The killed server's PostgreSQL still runs; the next start takes it over, and its own stop stops both.
         async with started("dev", cwd=home, port=port) as process:
             count = {"query": "{ users { totalCount } }"}
-            assert (await http.post(url, json=count)).json() == {"data": {"users": {"totalCount": 201}}}
+            assert (await http.post(url, json=count)).json() == {"data": {"users": {"totalCount": 200}}}
             process.send_signal(signal.SIGINT)
             assert await asyncio.wait_for(process.wait(), 20) == 0
     assert not list(home.glob(".folio/postgres/pgdata/postmaster.pid"))

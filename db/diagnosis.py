@@ -1,0 +1,203 @@
+"""Why a command cannot use its database, in words for whoever runs the command: where it is, what is wrong, what to do.
+
+Clients are told less (`db.connections.faults`): they need no host, no role and no reason.
+"""
+
+import getpass
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
+
+from db.connections.faults import DRIVER_ERRORS
+from db.connections.pool import create_engine
+from db.errors import Unavailable
+from db.settings import PREFIX, Settings
+
+__all__ = ["SERVER_VERSION_MIN", "DatabaseProblem", "ServerState", "demand_usable", "examine", "problems_worded"]
+
+SERVER_VERSION_MIN = 140_000
+
+_URL = f"{PREFIX}DATABASE_URL"
+_PRIMARY = f"point {_URL} at the primary, or end the read-only mode (a full disk, for instance)"
+_RIGHTS = "connect as the role that owns the database and its tables, or GRANT this one what it needs"
+
+# What to do, by SQLSTATE or by its class. What is wrong the server says itself.
+_REMEDIES = {
+    "08": f"look whether a PostgreSQL listens there, or correct {_URL}",
+    "25006": _PRIMARY,
+    "28000": f"correct the user in {_URL}, or create the role, or let pg_hba.conf admit it",
+    "28P01": f"correct user and password in {_URL}",
+    "3D000": f"correct the database in {_URL}, or create it with OWNER and ENCODING 'UTF8'",
+    "42501": _RIGHTS,
+    "42P01": "run `folio migrate upgrade`, or correct the search_path of the role",
+    "53100": "make room on the disk of the server",
+    "53200": "give the server more memory",
+    "53300": f"raise max_connections there, or lower {PREFIX}POOL_SIZE of those who hold them",
+    "55P03": "others hold the same tables: try again when they are done",
+    "57014": "it ran into a limit of time: try again when the server is less busy",
+    "57P03": "try again when the server has started",
+}
+_LOOK = "look at the log of the server"
+_START = f"start PostgreSQL, or correct {_URL}"
+# What is wrong, where the words of the system are no help, and what to do. The most special type first.
+_NETWORK: tuple[tuple[type[OSError], str, str], ...] = (
+    (socket.gaierror, "the name of the host is not known", f"correct the host in {_URL}, or mend the name service"),
+    (ssl.SSLError, "", f"correct sslmode in {_URL}, or the certificate of the server"),
+    (ConnectionRefusedError, "nothing listens there (connection refused)", _START),
+    (FileNotFoundError, "there is no such socket", _START),
+    (PermissionError, "this account may not open the socket", f"run as one that may, or correct {_URL}"),
+)
+
+
+class DatabaseProblem(Exception):  # noqa: N818 - a problem is found, too, by who looks for it
+    """A database that cannot be used.
+
+    Attributes:
+        what: where it is and what is wrong.
+        remedy: what to do.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what = what
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What a server says of itself: its version as number and text, the encoding, and whether it takes writes."""
+
+    number: int
+    version: str
+    encoding: str
+    takes_writes: bool
+
+    def problem(self, settings: Settings) -> DatabaseProblem | None:
+        """Return why the database is not one for Folio; None where it is."""
+        if self.number < SERVER_VERSION_MIN:
+            return DatabaseProblem(f"{place(settings)} is PostgreSQL {self.version}", "use PostgreSQL 14 or later")
+        if self.encoding != "UTF8":
+            remedy = "create the database with ENCODING 'UTF8' TEMPLATE template0"
+            return DatabaseProblem(f"the encoding of {place(settings)} is {self.encoding}", remedy)
+        return None
+
+    def read_only(self, settings: Settings) -> DatabaseProblem | None:
+        """Return why the database cannot be written to; None where it can."""
+        if self.takes_writes:
+            return None
+        return DatabaseProblem(f"{place(settings)} takes no writes: it is a replica, or set to read only", _PRIMARY)
+
+
+_STATE = """
+SELECT current_setting('server_version_num')::int, current_setting('server_version'), getdatabaseencoding()::text,
+    NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'
+"""
+
+
+async def examine(settings: Settings) -> ServerState:
+    """Connect to the database of `settings` and return what the server says of itself.
+
+    Raises:
+        DatabaseProblem: it cannot be connected to.
+    """
+    engine = create_engine(settings)
+    try:
+        pooled = await engine.raw_connection()
+        driver = pooled.driver_connection
+        assert driver is not None
+        state = ServerState(*await driver.fetchrow(_STATE))
+        pooled.close()
+    except (DBAPIError, EmulatedDBAPIException, *DRIVER_ERRORS) as error:
+        what, remedy = _of_connecting(_driver_error(error), settings)
+        raise DatabaseProblem(f"cannot connect to {place(settings)}: {what}", remedy) from None
+    else:
+        return state
+    finally:
+        await engine.dispose()
+
+
+async def demand_usable(settings: Settings, *, writes: bool = False) -> None:
+    """Raise a DatabaseProblem where the database cannot be used; `writes` says whether it is to be written to."""
+    state = await examine(settings)
+    problem = state.problem(settings) or (state.read_only(settings) if writes else None)
+    if problem is not None:
+        raise problem
+
+
+@contextmanager
+def problems_worded(settings: Settings) -> Iterator[None]:
+    """Turn every error of the database within the block into a DatabaseProblem."""
+    try:
+        yield
+    except Unavailable as error:
+        reason = f" ({one_line(error.reason)})" if error.reason else ""
+        raise DatabaseProblem(f"{place(settings)}: {error}{reason}", _LOOK) from error
+    except (DBAPIError, EmulatedDBAPIException, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        found = _driver_error(error)
+        raise DatabaseProblem(f"{place(settings)} refuses: {_said(found)}", _remedy(found)) from error
+
+
+def place(settings: Settings) -> str:
+    """Return which database it is, where, and as which user it is used."""
+    assert settings.database_url is not None
+    url = make_url(settings.database_url.get_secret_value())
+    user = url.username or os.environ.get("PGUSER") or getpass.getuser()
+    return f'the database "{url.database or user}" at {", ".join(_hosts(url))} as user "{user}"'
+
+
+def one_line(text: str) -> str:
+    """Return a text without its line breaks."""
+    return " ".join(text.split())
+
+
+def _hosts(url: URL) -> list[str]:
+    given = url.query.get("host") or url.host or os.environ.get("PGHOST") or "localhost"
+    ports = url.query.get("port") or str(url.port or os.environ.get("PGPORT") or 5432)
+    hosts = given.split(",") if isinstance(given, str) else given
+    port = ports if isinstance(ports, str) else ",".join(ports)
+    return [_host(host, port) for host in hosts]
+
+
+def _host(host: str, port: str) -> str:
+    if host.startswith("/"):
+        return f"{host}/.s.PGSQL.{port}"
+    return host if ":" in host else f"{host}:{port}"
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """Return the error of asyncpg or of the network that SQLAlchemy has wrapped."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, DRIVER_ERRORS):
+            return seen
+        seen = getattr(seen, "orig", None) or seen.__cause__
+    return error
+
+
+def _of_connecting(error: BaseException, settings: Settings) -> tuple[str, str]:
+    if not isinstance(error, OSError):
+        return _said(error), _remedy(error)
+    if isinstance(error, TimeoutError):
+        return f"no answer within {settings.connect_timeout_s:g} s", f"look at the network between, or correct {_URL}"
+    for kind, what, remedy in _NETWORK:
+        if isinstance(error, kind):
+            return what or one_line(str(error)), remedy
+    return one_line(error.strerror or str(error)), _START
+
+
+def _said(error: BaseException) -> str:
+    # The first line is what is wrong. Details and hints are for developers, and may quote rows.
+    text = str(error.args[0] if error.args else "") or type(error).__name__
+    return one_line(text.partition("\n")[0])
+
+
+def _remedy(error: BaseException) -> str:
+    state = str(getattr(error, "sqlstate", None) or "")
+    return _REMEDIES.get(state) or _REMEDIES.get(state[:2]) or _LOOK

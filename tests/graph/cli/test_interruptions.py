@@ -1,0 +1,228 @@
+"""Ctrl-C at any moment: in the first import, while a command waits, in the middle of its work, during its COMMIT.
+
+A command ends with 130 and one line, which says whether its work was kept; never with a traceback.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from db.embedded import EmbeddedServer
+from graph.schema import schema_text
+from tests.conftest import superuser_dsn
+from tests.graph.cli.commands import CALLS, LIMIT_S, LINES, Needs, Running, called, start
+from tests.graph.cli.conftest import IDA, put_in
+from tests.graph.test_serving import ROOT, free_port
+
+INTERRUPTED = 130
+
+# What a command that changes something says of it, where it was interrupted before.
+UNDONE = {
+    "seed": "nothing was seeded",
+    "import": "nothing was imported",
+    "export": "what was written is not all",
+    "audit": "the audit is not complete",
+    "user create": "no user was created",
+    "user list": "the list is not complete",
+    **dict.fromkeys(
+        ("user promote", "user demote", "user activate", "user deactivate", "user set-password"), "nothing was changed"
+    ),
+    **dict.fromkeys(
+        ("migrate upgrade", "migrate downgrade"),
+        "each migration is there as a whole or not at all; `folio migrate current` says where the database is",
+    ),
+}
+
+
+# ---------------------------------------------------------------- the first second
+
+
+@pytest.mark.parametrize("delay_ms", range(0, 1500, 125))
+def test_interruption_while_python_imports_shows_nothing_of_ours(delay_ms: int) -> None:
+    script = "import re; from graph.cli import main; main()"  # as pip writes it
+    command = [sys.executable, "-c", script, "schema", "print"]
+    with subprocess.Popen(  # noqa: S603 - constants
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        _wait_for_python(process.pid)
+        time.sleep(delay_ms / 1000)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT_S)
+    if process.returncode == INTERRUPTED:
+        assert err == "folio: interrupted\n"
+    elif process.returncode == 0:  # it came too late
+        assert (out, err) == (schema_text(), "")
+    else:  # Python has its own words for what comes before the first line of ours
+        assert process.returncode in {1, -signal.SIGINT}
+        assert "graph/cli/app.py" not in err
+
+
+def _wait_for_python(pid: int) -> None:
+    """Wait until the interpreter has taken over SIGINT, which is before it reads any module of anybody's."""
+    mask = 1 << (signal.SIGINT - 1)
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+        if int(caught.split()[1], 16) & mask:
+            return
+
+
+# ---------------------------------------------------------------- while it waits for the database
+
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'"
+
+
+@asynccontextmanager
+async def locked(server: EmbeddedServer, database_url: str, table: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Lock a table, and yield what waits until somebody waits for it."""
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    holder, watcher = [await asyncpg.connect(superuser_dsn(server, name)) for _ in range(2)]
+    await holder.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+
+    async def awaited() -> None:
+        for _ in range(LIMIT_S * 50):
+            if await watcher.fetchval(WAITING, name):
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError("nobody waits")
+
+    try:
+        yield awaited
+    finally:
+        await holder.close()
+        await watcher.close()
+
+
+@pytest.mark.parametrize("command", [name for name, (_, needs) in CALLS.items() if needs & Needs.DATABASE])
+async def test_command_that_waits_for_the_database(
+    command: str, database_url: str, server: EmbeddedServer, files: Path
+) -> None:
+    if command != "seed":
+        await put_in(server, database_url, IDA)
+    async with locked(server, database_url, "alembic_version") as awaited:
+        arguments = called(command, files, free_port())
+        running = start(arguments, files / "work", FOLIO_DATABASE_URL=database_url)
+        await awaited()
+        await assert_interrupted(running, UNDONE.get(command))
+
+
+async def assert_interrupted(running: Running, undone: str | None) -> None:
+    running.interrupt()
+    ended = await asyncio.to_thread(running.ended)
+    line = f"folio: interrupted; {undone}\n" if undone else "folio: interrupted\n"
+    assert (ended.code, ended.err, ended.out) == (INTERRUPTED, line, "")
+
+
+@pytest.mark.parametrize("command", ["seed", "import", "user create", "user set-password"])
+async def test_command_in_the_middle_of_its_write(
+    command: str, database_url: str, server: EmbeddedServer, files: Path
+) -> None:
+    if command == "user set-password":
+        await put_in(server, database_url, IDA)
+    async with locked(server, database_url, "users") as awaited:
+        running = start(called(command, files), files / "work", FOLIO_DATABASE_URL=database_url)
+        await awaited()
+        await assert_interrupted(running, UNDONE[command])
+    assert await users(server, database_url) == (1 if command == "user set-password" else 0)
+
+
+async def users(server: EmbeddedServer, database_url: str) -> int:
+    connection = await asyncpg.connect(superuser_dsn(server, database_url.partition("?")[0].rpartition("/")[2]))
+    count: int = await connection.fetchval("SELECT count(*) FROM users WHERE role <> 'system'")
+    await connection.close()
+    return count
+
+
+# ---------------------------------------------------------------- while it waits for a pipe
+
+
+async def test_import_that_waits_for_its_pipe(database_url: str, server: EmbeddedServer, files: Path) -> None:
+    pipe = files / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    os.write(writer, LINES.encode())
+    running = start(["import", "-"], files / "work", stdin=pipe, FOLIO_DATABASE_URL=database_url)
+    await in_transaction(server, database_url)
+    await assert_interrupted(running, "nothing was imported")
+    os.close(writer)
+    assert await users(server, database_url) == 0
+
+
+async def in_transaction(server: EmbeddedServer, database_url: str) -> None:
+    """Wait until somebody idles in a transaction."""
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    watcher = await asyncpg.connect(superuser_dsn(server))
+    idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND state = 'idle in transaction'"
+    for _ in range(LIMIT_S * 50):
+        if await watcher.fetchval(idle, name):
+            break
+        await asyncio.sleep(0.02)
+    await watcher.close()
+
+
+# ---------------------------------------------------------------- during COMMIT
+
+SLOW_COMMIT = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (NEW.username = 'ada') EXECUTE FUNCTION wait()
+"""
+
+
+@pytest.mark.parametrize("command", ["seed", "import"])
+async def test_commit_that_has_been_sent_is_not_interrupted(
+    command: str, database_url: str, server: EmbeddedServer, files: Path
+) -> None:
+    await put_in(server, database_url, SLOW_COMMIT)
+    running = start(called(command, files), files / "work", FOLIO_DATABASE_URL=database_url)
+    await committing(server, database_url)
+    running.interrupt()
+    ended = await asyncio.to_thread(running.ended)
+    if command == "seed":  # it goes on to gather statistics
+        line = "folio: interrupted; everything had been written already\n"
+        assert (ended.code, ended.err) == (INTERRUPTED, line)
+    else:
+        assert ended.code == 0
+        assert ended.err.startswith("imported 1 users and 1 posts")
+    assert await users(server, database_url) == (3 if command == "seed" else 1)
+
+
+async def committing(server: EmbeddedServer, database_url: str) -> None:
+    """Wait until somebody commits."""
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    watcher = await asyncpg.connect(superuser_dsn(server))
+    for _ in range(LIMIT_S * 50):
+        commits = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND state = 'active' AND query = 'COMMIT'"
+        if await watcher.fetchval(commits, name):
+            break
+        await asyncio.sleep(0.02)
+    await watcher.close()
+
+
+# ---------------------------------------------------------------- while the embedded server starts
+
+
+@pytest.mark.parametrize("delay_ms", range(100, 2500, 600))
+def test_embedded_server_that_is_being_made(delay_ms: int, files: Path) -> None:
+    running = start(["migrate", "upgrade"], files / "work", FOLIO_DATA_DIR=str(files / "data"))
+    time.sleep(delay_ms / 1000)
+    running.interrupt()
+    ended = running.ended()
+    assert (ended.code, ended.err) in [
+        (0, ""),
+        (INTERRUPTED, "folio: interrupted\n"),
+        (INTERRUPTED, f"folio: interrupted; {UNDONE['migrate upgrade']}\n"),
+    ]
+    assert not list(files.glob("data/postgres/pgdata/postmaster.pid"))
+    again = start(["migrate", "upgrade"], files / "work", FOLIO_DATA_DIR=str(files / "data")).ended()
+    assert (again.code, again.err) == (0, "")
