@@ -158,15 +158,19 @@ def _trusted_proxies() -> list[str]:
     Raises:
         CommandError: one of them is no address and no network, or is everybody.
     """
-    trusted = [one.strip() for one in os.environ.get(TRUSTED_PROXIES, "127.0.0.1,::1").split(",") if one.strip()]
+    trusted = []
     remedy = f"name the proxies alone in {TRUSTED_PROXIES}, as 10.0.0.5 or 10.0.0.0/24"
-    for one in trusted:
+    for one in filter(None, map(str.strip, os.environ.get(TRUSTED_PROXIES, "127.0.0.1,::1").split(","))):
         try:
-            everybody = one == "*" or not ipaddress.ip_network(one).prefixlen
+            network = ipaddress.ip_network("0.0.0.0/0" if one == "*" else one)
         except ValueError as error:
             raise CommandError(f"{error}; {remedy}") from None
-        if everybody:
+        if not network.prefixlen:
             raise CommandError(f"{one} trusts everybody, so that each client could choose its address; {remedy}")
+        trusted.append(one)
+        if isinstance(network, ipaddress.IPv4Network):
+            # What it is called by a socket that listens on both families.
+            trusted.append(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
     return trusted
 
 

@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import httpx
@@ -50,7 +51,7 @@ class Clients:
                 return
         pytest.fail("the budget has no end")
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         for http in self._from.values():
             await http.aclose()
 
@@ -65,10 +66,8 @@ async def clients(database_url: str, tmp_path: Path) -> AsyncIterator[Clients]:
         "FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX": str(BUDGET),
         "FORWARDED_ALLOW_IPS": f"{PROXY}, 127.0.1.0/24",
     }
-    async with started("serve", cwd=tmp_path, port=port, **variables):
-        opened = Clients(port)
+    async with started("serve", cwd=tmp_path, port=port, **variables), aclosing(Clients(port)) as opened:
         yield opened
-        await opened.close()
 
 
 @needs_loopback_network
@@ -108,6 +107,30 @@ async def test_stranger_has_the_address_that_it_calls_from_whatever_it_says(clie
 
 
 @needs_loopback_network
+async def test_proxy_that_calls_by_ipv4_is_known_to_a_server_that_listens_on_both(
+    database_url: str, tmp_path: Path
+) -> None:
+    try:
+        socket.create_server(("::", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    port = free_port()
+    variables = {
+        "FOLIO_DATABASE_URL": database_url,
+        "FOLIO_COST_PER_MINUTE_MAX": "0",
+        "FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX": "20",
+        "FORWARDED_ALLOW_IPS": PROXY,
+    }
+    # Workers share a socket of both families, in which a client by IPv4 has an address of IPv6.
+    async with (
+        started("serve", "--host", "::", "--workers", "2", cwd=tmp_path, port=port, **variables),
+        aclosing(Clients(port)) as clients,
+    ):
+        assert {await clients.status(PROXY, f"192.0.2.{number}") for number in range(60)} == {200}
+        assert 429 in [await clients.status(STRANGER, f"192.0.2.{number}") for number in range(60)]
+
+
+@needs_loopback_network
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not on the PATH")
 async def test_configuration_in_the_readme_gives_each_client_of_nginx_its_budget(
     database_url: str, tmp_path: Path
@@ -124,12 +147,10 @@ async def test_configuration_in_the_readme_gives_each_client_of_nginx_its_budget
         f" http {{ access_log off; {temporary} {site} }}"
     )
     variables = {"FOLIO_DATABASE_URL": database_url, "FOLIO_COST_PER_MINUTE_MAX": "0"}
-    async with started(
-        "serve", cwd=tmp_path, port=port, **variables, FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX=str(BUDGET)
-    ):
+    variables["FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX"] = str(BUDGET)
+    async with started("serve", cwd=tmp_path, port=port, **variables), aclosing(Clients(front)) as clients:
         nginx = await asyncio.create_subprocess_exec("nginx", "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path))
         try:
-            clients = Clients(front)
             async with asyncio.timeout(60):
                 while not (tmp_path / "pid").exists():
                     await asyncio.sleep(0.05)
@@ -140,7 +161,6 @@ async def test_configuration_in_the_readme_gives_each_client_of_nginx_its_budget
             assert await clients.status(STRANGER) == 429
             assert await clients.status(PROXY) == 200
             assert await clients.status(PROXY, STRANGER) == 200
-            await clients.close()
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{front}") as http:
                 assert (await http.get("/metrics")).status_code == 404
                 assert (await http.get("/", headers={"accept": "text/html"})).headers["location"] == "graphql"
