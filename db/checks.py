@@ -14,7 +14,8 @@ from pydantic import AnyHttpUrl, TypeAdapter, ValidationError
 
 from db.errors import CONSTRAINTS, Refusal
 from db.posts import CONTENT_LENGTH_MAX, TITLE_LENGTH_MAX
-from db.users import BIO_LENGTH_MAX, DISPLAY_NAME_LENGTH_MAX, EMAIL_LENGTH_MAX, USERNAME_PATTERN, WEBSITE_URL_LENGTH_MAX
+from db.profiles import BIO_LENGTH_MAX, DISPLAY_NAME_LENGTH_MAX, WEBSITE_URL_LENGTH_MAX
+from db.users import EMAIL_LENGTH_MAX, USERNAME_PATTERN
 
 PASSWORD_LENGTH_MIN = 8
 PASSWORD_LENGTH_MAX = 128

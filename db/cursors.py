@@ -10,6 +10,7 @@ import binascii
 import datetime
 import hashlib
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -111,7 +112,20 @@ class Order:
         self.terms = tuple(terms)
         self.columns = tuple(term.name for term, _ in self.terms)
         words = [list_name, *(f"{term.name}{'-' if descending else '+'}" for term, descending in self.terms)]
-        self.signature = int.from_bytes(hashlib.blake2s(" ".join(words).encode(), digest_size=3).digest())
+        self._general: Order | None = None
+        self.signature = _signature(*words)
+
+    @property
+    def general(self) -> "Order":
+        """The order whose statements this one shares: itself, unless it is bound to a search."""
+        return self._general or self
+
+    def bound_to(self, search: str) -> "Order":
+        """Return this order for one search, by which its terms are computed: it refuses cursors of other searches."""
+        bound = copy(self)
+        bound._general = self.general  # noqa: SLF001 - of its own class
+        bound.signature = _signature(str(self.signature), search)
+        return bound
 
     def cursor(self, row: Row) -> str:
         """Return the cursor of `row`."""
@@ -147,3 +161,7 @@ class Order:
 
     def _spelled(self, values: Sequence[int | str]) -> str:
         return base64.urlsafe_b64encode(orjson.dumps([self.signature, *values])).rstrip(b"=").decode()
+
+
+def _signature(*words: str) -> int:
+    return int.from_bytes(hashlib.blake2s(" ".join(words).encode(), digest_size=3).digest())

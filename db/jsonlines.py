@@ -31,6 +31,7 @@ from asyncpg import Record
 from db.connections.database import Database, Transaction
 from db.connections.leases import Driver
 from db.errors import Unavailable
+from db.instants import write_instant
 from db.line_batches import CREATE_IMPORTED_USERS, Batch, LineCounts
 from db.line_fields import LINE_BYTES_MAX, LineError, parse_line
 
@@ -110,8 +111,8 @@ def _user_line(row: Record) -> bytes:
             "email": row["email"],
             "isActive": row["is_active"],
             "role": row["role"],
-            "createdAt": row["created_at"],
-            "updatedAt": row["updated_at"],
+            "createdAt": write_instant(row["created_at"]),
+            "updatedAt": write_instant(row["updated_at"]),
             **hashed,
             "profile": profile if row["has_profile"] else None,
         }
@@ -127,15 +128,14 @@ def _post_line(row: Record) -> bytes:
             "content": row["content"],
             "published": row["published"],
             "views": row["views"],
-            "createdAt": row["created_at"],
-            "updatedAt": row["updated_at"],
+            "createdAt": write_instant(row["created_at"]),
+            "updatedAt": write_instant(row["updated_at"]),
         }
     )
 
 
 def _line(value: dict[str, object]) -> bytes:
-    # asyncpg gives infinity as the last instant that Python has, without its zone, and stores that one as infinity.
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
 # ---------------------------------------------------------------- import

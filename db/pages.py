@@ -43,12 +43,12 @@ class PageRequest(NamedTuple):
     @property
     def kind(self) -> "PageKind":
         """What it has in common with requests that differ in their position alone."""
-        return PageKind(self.order, self.limit, self.backward, self.position is not None, self.looks_ahead)
+        return PageKind(self.order.general, self.limit, self.backward, self.position is not None, self.looks_ahead)
 
     @property
     def side(self) -> "PageShape":
         """What the SQL text of a look behind the page depends on: how long the page is has no part in it."""
-        return PageShape(self.order, self.backward, self.position is not None)
+        return PageShape(self.order.general, self.backward, self.position is not None)
 
     def parameters(self) -> dict[str, object]:
         """Return the values of the page's parameters."""

@@ -17,12 +17,14 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     ColumnElement,
+    Computed,
     ForeignKey,
     Index,
     SQLColumnExpression,
     Text,
     any_,
     bindparam,
+    case,
     column,
     delete,
     func,
@@ -33,7 +35,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeEngine
 
@@ -43,16 +45,13 @@ from db.keyset_lists import KeysetList
 from db.model import FIRST_INSTANT, LAST_INSTANT, Model, created_at_column, identity_column
 from db.pages import Columns
 from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, Writer
+from db.text_search import SEARCH, matches, relevance
 from db.users import VIEWER_ID, User, project_users
 from db.viewer import Audience, Viewer
 
 TITLE_LENGTH_MAX = 200
 CONTENT_LENGTH_MAX = 100_000
 VIEWS_MAX = 2**31 - 1  # GraphQL's Int; a counter that is full stays full
-
-# Named once, for the index and the search must agree, and spelt as PostgreSQL spells it back, or Alembic sees drift.
-# The configuration is a constant: with one argument to_tsvector() depends on a setting, and cannot be indexed.
-_DOCUMENT = "to_tsvector('english'::regconfig, (title || ' '::text) || content)"
 
 
 class Post(Model):
@@ -64,11 +63,11 @@ class Post(Model):
         Index("ix_posts_author_id_created_at_id", "author_id", "created_at", "id"),
         Index("ix_posts_published_created_at_id", "published", "created_at", "id"),
         Index("ix_posts_published_views_id", "published", "views", "id"),
-        Index("ix_posts_published_title_id", "published", "title", "id"),
+        Index("ix_posts_published_title_key_id", "published", "title_key", "id"),
         Index("ix_posts_created_at_id", "created_at", "id"),
         Index("ix_posts_views_id", "views", "id"),
-        Index("ix_posts_title_id", "title", "id"),
-        Index("ix_posts_document", text(_DOCUMENT), postgresql_using="gin"),
+        Index("ix_posts_title_key_id", "title_key", "id"),
+        Index("ix_posts_document", "document", postgresql_using="gin"),
         CheckConstraint(f"char_length(title) BETWEEN 1 AND {TITLE_LENGTH_MAX}", name="title_length"),
         CheckConstraint(f"char_length(content) <= {CONTENT_LENGTH_MAX}", name="content_length"),
         CheckConstraint(f"views BETWEEN 0 AND {VIEWS_MAX}", name="views_in_range"),
@@ -84,6 +83,13 @@ class Post(Model):
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[datetime.datetime] = created_at_column()
     updated_at: Mapped[datetime.datetime] = created_at_column()
+    # PostgreSQL keeps both up to date, whoever writes. "C" compares code points: what was folded needs no other rules.
+    title_key: Mapped[str] = mapped_column(
+        Text(collation="C"), Computed("sort_key(title)", persisted=True), deferred=True
+    )
+    document: Mapped[str] = mapped_column(
+        TSVECTOR, Computed("text_document(title, content)", persisted=True), deferred=True
+    )
 
     author: Mapped[User] = relationship(back_populates="posts", lazy="raise")
 
@@ -92,10 +98,12 @@ class Post(Model):
 
 CREATED_AT = Term("created_at", Post.created_at, Kind.INSTANT)
 VIEWS = Term("views", Post.views, Kind.INTEGER)
-TITLE = Term("title", Post.title, Kind.TEXT)
+TITLE = Term("title_key", Post.title_key, Kind.TEXT)
+RELEVANCE = Term("relevance", relevance(Post.document), Kind.INTEGER)
+"""How well a post matches; only with the filter `search`."""
 ID = Term("id", Post.id, Kind.INTEGER)
 
-_COLUMNS = {
+_COLUMNS: Mapping[str, SQLColumnExpression[Any]] = {
     "id": Post.id,
     "title": Post.title,
     "content": Post.content,
@@ -105,6 +113,8 @@ _COLUMNS = {
     "version": Post.version,
     "created_at": Post.created_at,
     "updated_at": Post.updated_at,
+    TITLE.name: TITLE.expression,
+    RELEVANCE.name: RELEVANCE.expression,
 }
 
 
@@ -115,7 +125,7 @@ _AUTHOR = User.__table__.alias("author")
 
 
 def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
-    own = [_COLUMNS[name].label(name) for name in columns if not name.startswith(AUTHOR)]
+    own: list[ColumnElement[Any]] = [_COLUMNS[name].label(name) for name in columns if not name.startswith(AUTHOR)]
     of_author = tuple(name.removeprefix(AUTHOR) for name in columns if name.startswith(AUTHOR))
     return [*own, *project_users(_AUTHOR, of_author, audience, AUTHOR)]
 
@@ -141,9 +151,7 @@ POSTS = KeysetList(
     conditions={
         "published": Post.published == bindparam("published", type_=Boolean),
         "author_id": Post.author_id == bindparam("author_id", type_=BigInteger),
-        "search": literal_column(_DOCUMENT).bool_op("@@")(
-            func.websearch_to_tsquery(literal_column("'english'::regconfig"), bindparam("search", type_=Text))
-        ),
+        SEARCH: matches(Post.document),
         "views_gte": Post.views >= bindparam("views_gte", type_=BigInteger),
         "views_lte": Post.views <= bindparam("views_lte", type_=BigInteger),
         "created_at_gte": Post.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
@@ -184,7 +192,7 @@ async def numbered_page(
 
     The rows before are read and dropped, so the cost grows with the offset: the caller bounds it.
     """
-    statement = _numbered_page(columns, viewer.audience, frozenset(given), order)
+    statement = _numbered_page(columns, viewer.audience, frozenset(given), order.general)
     return await reader.fetch(statement, {**given, "viewer_id": viewer.user_id, "limit": limit, "offset": offset})
 
 
@@ -281,7 +289,7 @@ async def update_post(
     *,
     expected_version: int | None = None,
 ) -> Record:
-    """Set the columns in `changes` (title, content, published), raise the version, return the row.
+    """Set the columns in `changes` (title, content, published); where one differs, raise the version; return the row.
 
     Raises:
         Refusal: NOT_FOUND where the viewer may not, or there is no such post; VERSION_CONFLICT.
@@ -331,12 +339,18 @@ def _lock_post_of(audience: Audience) -> Statement:
 
 @lru_cache
 def _update_post(columns: Columns, audience: Audience, changed: frozenset[str], is_expected: bool) -> Statement:
-    values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
     expected = (Post.version == bindparam("expected_version", type_=BigInteger),) if is_expected else ()
+    conditions = (_ID_GIVEN, *_mine(audience), *expected)
+    if not changed:
+        return Statement(select(*_project(columns, audience)).where(*conditions))
+    values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
+    # Equal values are written too, so that one statement compares with the latest row, and always gives it back.
+    differs = or_(*(_COLUMNS[name].is_distinct_from(value) for name, value in values.items()))
     return Statement(
         update(Post)
-        .where(_ID_GIVEN, *_mine(audience), *expected)
-        .values(version=Post.version + 1, updated_at=func.clock_timestamp(), **values)
+        .where(*conditions)
+        .values(version=case((differs, Post.version + 1), else_=Post.version), **values)
+        .values(updated_at=case((differs, func.clock_timestamp()), else_=Post.updated_at))
         .returning(*_project(columns, audience))
     )
 

@@ -7,15 +7,16 @@ Invariants:
 - What is held in memory grows with the users and accounts, never with the posts or transactions.
 - Nobody acts before they have joined, ids rise with time, and no account is ever overdrawn.
 
-Authors, owners and views are skewed as they are in life: a few write much and are read much, most write nothing.
+Authors, owners and views are skewed as they are in life: a few write much and are read much, most write little. It does
+not matter when they joined: lists begin with the newest users, who are as active as the others.
 """
 
 import datetime
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from random import Random
 from typing import Any, NamedTuple
 
@@ -31,15 +32,16 @@ _HOUR = 60 * 60 * 1_000_000
 _DAY = 24 * _HOUR
 _YEAR = 365 * _DAY
 _JOINING_SINCE = -4 * _YEAR
+_JOINING_UNTIL = -_YEAR // 2  # so that what the newest do is not crowded into the last days
 _POSTING_SINCE = _BANKING_SINCE = -3 * _YEAR
 _EDITED_WITHIN = 60 * _DAY
 
 # Probabilities.
 _ACTIVE, _EVER_CHANGED, _WITH_PROFILE, _WITH_BIO, _WITH_WEBSITE = 0.97, 0.3, 0.8, 0.7, 0.3
-_WRITING, _PUBLISHED, _EDITED, _WITH_MEMO = 0.4, 0.85, 0.25, 0.6
+_PUBLISHED, _EDITED, _WITH_MEMO = 0.85, 0.25, 0.6
 
 # Exponents of Pareto's distribution. Near 1 the sizes follow Zipf's law: the n-th has one n-th of what the first has.
-_AUTHORS_EXPONENT, _OWNERS_EXPONENT, _VIEWS_EXPONENT = 1.1, 1.2, 1.1
+_AUTHORS_EXPONENT, _OWNERS_EXPONENT, _VIEWS_EXPONENT = 1.3, 1.2, 1.1
 _AUTHOR_WEIGHT_MAX, _OWNER_WEIGHT_MAX = 1000.0, 20.0
 _VIEWS_SCALE = 30
 
@@ -121,17 +123,46 @@ def _instant(microseconds: int) -> datetime.datetime:
     return REFERENCE + datetime.timedelta(microseconds=microseconds)
 
 
-def _spread(random: Random, number: int, count: int, since: int) -> int:
-    """Return an instant within the `number`-th of `count` equal parts of the time from `since` to the reference."""
-    return since + (number * -since + int(random.random() * -since)) // count
-
-
 def _later(random: Random, since: int, within: int) -> int:
     return since + int(random.random() * min(within, -since))
 
 
+class Activity:
+    """Who does one kind of thing, and when: each as much as their weight says, evenly from when they began until now.
+
+    So what all do together grows with their number, and who came last has done as much as the others.
+    """
+
+    def __init__(self, joined: Sequence[int], weights: Iterable[float], since: int) -> None:
+        """Begin with whoever has `joined` first, whose weight is not 0; before the instant `since` nobody did it."""
+        self._begun = array("q", (max(at, since) for at in joined))
+        # Running totals: what those up to each user do in a microsecond, and what all had done when that user began.
+        self._rates = array("d", accumulate(weight / -at for weight, at in zip(weights, self._begun, strict=True)))
+        spans = zip(self._rates, pairwise([*self._begun, 0]), strict=True)
+        self._done = array("d", accumulate((rate * (to - at) for rate, (at, to) in spans), initial=0.0))
+
+    def instant(self, random: Random, number: int, count: int) -> int:
+        """Return an instant within the `number`-th of `count` equal parts of all that is ever done."""
+        done = (number + random.random()) / count * self._done[-1]
+        last = bisect_right(self._done, done, 0, len(self._begun)) - 1
+        at = self._begun[last] + int((done - self._done[last]) / self._rates[last])
+        return min(at, self._begun[last + 1] if last + 1 < len(self._begun) else -1)
+
+    def one(self, random: Random, at: int) -> int:
+        """Return the number of a user who does it at the instant `at`, the busy ones more often."""
+        last = bisect_right(self._begun, at) - 1
+        # Whom a number drawn below the last total falls to is found by bisection.
+        return bisect_right(self._rates, random.random() * self._rates[last], 0, last)
+
+
 class Crowd:
-    """Who joined when, and how much of the writing and of the accounts is each one's."""
+    """Who joined when, and how much of the writing and of the accounts is each one's.
+
+    Attributes:
+        joined: the instant of each user.
+        authors: of posts.
+        owners: of accounts.
+    """
 
     def __init__(self, plan: SeedPlan) -> None:
         random = plan.random("crowd")
@@ -139,29 +170,12 @@ class Crowd:
         others = range(founders, plan.users)
         self.joined = array("q", (_JOINING_SINCE + number * _HOUR for number in range(founders)))
         since = _JOINING_SINCE + len(FOUNDERS) * _HOUR
-        self.joined.extend(_spread(random, number, plan.users, since) for number in others)
-        authors = [_FOUNDER_WEIGHT] * founders + [_author_weight(random) for _ in others]
+        span = _JOINING_UNTIL - since
+        self.joined.extend(since + (number * span + int(random.random() * span)) // plan.users for number in others)
+        authors = [min(random.paretovariate(_AUTHORS_EXPONENT), _AUTHOR_WEIGHT_MAX) for _ in others]
         owners = [min(random.paretovariate(_OWNERS_EXPONENT), _OWNER_WEIGHT_MAX) for _ in self.joined]
-        # Running totals: whom a number drawn below the last one falls to is found by bisection.
-        self._authors = array("d", accumulate(authors))
-        self._owners = array("d", accumulate(owners))
-
-    def author(self, random: Random, at: int) -> int:
-        """Return the number of a user who has joined by the instant `at`, the prolific ones more often."""
-        return self._one(self._authors, random, at)
-
-    def owner(self, random: Random, at: int) -> int:
-        """Return the number of a user who has joined by the instant `at`, the wealthy ones more often."""
-        return self._one(self._owners, random, at)
-
-    def _one(self, totals: "array[float]", random: Random, at: int) -> int:
-        last = bisect_right(self.joined, at) - 1
-        return bisect_right(totals, random.random() * totals[last], 0, last)
-
-
-def _author_weight(random: Random) -> float:
-    writes = random.random() < _WRITING
-    return min(random.paretovariate(_AUTHORS_EXPONENT), _AUTHOR_WEIGHT_MAX) if writes else 0.0
+        self.authors = Activity(self.joined, [_FOUNDER_WEIGHT] * founders + authors, _POSTING_SINCE)
+        self.owners = Activity(self.joined, owners, _BANKING_SINCE)
 
 
 def user_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds, hashed_password: str) -> Iterator[Row]:
@@ -201,9 +215,9 @@ def post_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
     random = plan.random("posts")
     writer = Author(random)
     for number in range(plan.posts):
-        at = _spread(random, number, plan.posts, _POSTING_SINCE)
+        at = crowd.authors.instant(random, number, plan.posts)
         founding = number < _FOUNDERS_POSTS
-        author = number % min(plan.users, len(FOUNDERS)) if founding else crowd.author(random, at)
+        author = number % min(plan.users, len(FOUNDERS)) if founding else crowd.authors.one(random, at)
         title, content = writer.post()
         published = random.random() < _PUBLISHED
         views = int(_VIEWS_SCALE * (random.paretovariate(_VIEWS_EXPONENT) - 1)) if published else 0
@@ -264,7 +278,8 @@ class Ledger:
             yield self._moved(balances, self._system[currency], number, amount, _DEPOSIT_MEMO, at)
             until = self._accounts[number + 1].opened if number + 1 < len(self._accounts) else 0
             for turn in range(transfers):
-                source = first + int(random.random() * (number + 1 - first))
+                # Each new account makes one of them: later ones leave the newest with its deposit alone.
+                source = first + int(random.random() * (number + 1 - first)) if turn else number
                 peers = opened[self._accounts[source].currency]
                 target = drawn(random, peers)
                 memo = drawn(random, MEMOS) if random.random() < _WITH_MEMO else None
@@ -286,10 +301,10 @@ def _owned_accounts(plan: SeedPlan, crowd: Crowd) -> Iterator[_Account]:
     random = plan.random("accounts")
     by_code = {currency.code: currency for currency in CURRENCIES}
     for number in range(plan.accounts):
-        opened = _spread(random, number, plan.accounts, _BANKING_SINCE)
+        opened = crowd.owners.instant(random, number, plan.accounts)
         if number < len(_FOUNDERS_ACCOUNTS):
             founder, code = _FOUNDERS_ACCOUNTS[number]
             yield _Account(min(founder, plan.users - 1), by_code[code], opened)
         else:
             currency = CURRENCIES[bisect_right(_CURRENCY_SHARES, random.random(), 0, len(CURRENCIES) - 1)]
-            yield _Account(crowd.owner(random, opened), currency, opened)
+            yield _Account(crowd.owners.one(random, opened), currency, opened)

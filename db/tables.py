@@ -3,9 +3,10 @@
 from db.accounts import Account
 from db.model import Model
 from db.posts import Post
+from db.profiles import Profile
 from db.sessions import RefreshToken, Session, SignInAttempts
 from db.transactions import IdempotencyKey, Transaction
-from db.users import Profile, User
+from db.users import User
 
 TABLE_OF = {one.__name__: one.__tablename__ for one in (User, Profile, Post, Account, Transaction)}
 """The name of the table of each kind of row that the API reads."""

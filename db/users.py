@@ -1,14 +1,17 @@
-"""Users and their profiles: tables, then reads, then writes.
+"""Users: the table, then reads, then writes. Their profiles are in `db.profiles`, and change with them here.
 
 Invariants: `hashed_password` is in no projection, so no read can carry it out; `email` leaves the database only
 for the user themself and for administrators (the CASE in `_project`); the system user, who owns the accounts that
-money enters through, can be neither changed nor deleted.
+money enters through, can be neither changed nor deleted, and is in no list: it is found by its id and its name, and as
+the owner of its accounts.
 """
 
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from asyncpg import Record
@@ -18,7 +21,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     ColumnElement,
-    ForeignKey,
     FromClause,
     Index,
     Text,
@@ -28,8 +30,10 @@ from sqlalchemy import (
     collate,
     column,
     delete,
+    false,
     func,
     insert,
+    literal_column,
     null,
     or_,
     select,
@@ -37,7 +41,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeEngine
 
@@ -46,6 +49,7 @@ from db.errors import Refusal
 from db.keyset_lists import KeysetList
 from db.model import FIRST_INSTANT, LAST_INSTANT, Model, created_at_column, identity_column
 from db.pages import Columns
+from db.profiles import Profile, change_profile, create_profiles
 from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.viewer import Audience, Viewer
 
@@ -55,10 +59,11 @@ if TYPE_CHECKING:
 
 EMAIL_LENGTH_MAX = 254
 USERNAME_PATTERN = "^[A-Za-z][A-Za-z0-9_]{2,31}$"
-DISPLAY_NAME_LENGTH_MAX = 100
-BIO_LENGTH_MAX = 5000
-WEBSITE_URL_LENGTH_MAX = 2000
 SYSTEM_USERNAME = "treasury"
+
+# Named once, for indexes and lists must agree. In a list it is no parameter, or PostgreSQL could not prove that the
+# rows are those of the index.
+_PERSON = "role <> 'system'"
 
 VIEWER_ID = bindparam("viewer_id", type_=BigInteger)
 
@@ -73,8 +78,11 @@ class User(Model):
         Index("uq_users_email_lower", text("lower(email)"), unique=True),
         Index("uq_users_username_lower", text("lower(username)"), unique=True),
         Index("uq_users_system", "role", unique=True, postgresql_where=text("role = 'system'")),
-        Index("ix_users_created_at_id", "created_at", "id"),
-        Index("ix_users_is_active_created_at_id", "is_active", "created_at", "id"),
+        # Lists are of people: without the system user, for the count of a list needs to look at the index alone.
+        Index("ix_users_people_created_at_id", "created_at", "id", postgresql_where=text(_PERSON)),
+        Index(
+            "ix_users_people_is_active_created_at_id", "is_active", "created_at", "id", postgresql_where=text(_PERSON)
+        ),
         CheckConstraint(f"char_length(email) BETWEEN 3 AND {EMAIL_LENGTH_MAX}", name="email_length"),
         CheckConstraint(f"username ~ '{USERNAME_PATTERN}'", name="username_shape"),
         CheckConstraint("hashed_password <> ''", name="hashed_password_not_empty"),
@@ -97,24 +105,6 @@ class User(Model):
     accounts: Mapped[list["Account"]] = relationship(back_populates="owner", lazy="raise", passive_deletes="all")
 
 
-class Profile(Model):
-    """What a user tells of themself; a user has none or one."""
-
-    __tablename__ = "profiles"
-    __table_args__ = (
-        CheckConstraint(f"char_length(display_name) <= {DISPLAY_NAME_LENGTH_MAX}", name="display_name_length"),
-        CheckConstraint(f"char_length(bio) <= {BIO_LENGTH_MAX}", name="bio_length"),
-        CheckConstraint(f"char_length(website_url) <= {WEBSITE_URL_LENGTH_MAX}", name="website_url_length"),
-    )
-
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    display_name: Mapped[str | None]
-    bio: Mapped[str | None]
-    website_url: Mapped[str | None]
-
-    user: Mapped[User] = relationship(back_populates="profile", lazy="raise")
-
-
 # ---------------------------------------------------------------- reads
 
 CREATED_AT = Term("created_at", User.created_at, Kind.INSTANT)
@@ -122,12 +112,6 @@ USERNAME = Term("username", func.lower(User.username), Kind.TEXT, key=str.lower)
 ID = Term("id", User.id, Kind.INTEGER)
 
 _PUBLIC = {name: name for name in ("id", "username", "is_active", "created_at", "updated_at", "version")}
-_PROFILE = {
-    "user_id": Profile.user_id,
-    "display_name": Profile.display_name,
-    "bio": Profile.bio,
-    "website_url": Profile.website_url,
-}
 
 
 def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
@@ -154,7 +138,7 @@ def _lowered(parameter: str) -> ColumnElement[str]:
 USERS = KeysetList(
     edge="",
     project=_project,
-    visible=lambda _: (),
+    visible=lambda _: (literal_column(_PERSON, Boolean),),
     conditions={
         "is_active": User.is_active == bindparam("is_active", type_=Boolean),
         # A half-open range, because the value is data: in LIKE, % and _ would be wild cards. "{" follows "z" in
@@ -192,17 +176,6 @@ def _user_by_username(columns: Columns, audience: Audience) -> Statement:
     return Statement(select(*_project(columns, audience)).where(func.lower(User.username) == _lowered("username")))
 
 
-def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the profiles of the users `ids`, by the user's id."""
-    return reader.keyed(_profiles_by_user_ids(columns), {}, ids, "user_id")
-
-
-@lru_cache
-def _profiles_by_user_ids(columns: Columns) -> Statement:
-    ids = any_(KEYS_ARRAY)
-    return Statement(select(*(_PROFILE[name].label(name) for name in columns)).where(Profile.user_id == ids))
-
-
 # ---------------------------------------------------------------- writes
 
 
@@ -220,18 +193,12 @@ class NewUser:
 _NEW_USER_COLUMNS = ("email", "username", "hashed_password", "role")
 
 
-def _unnested(names: Sequence[str]) -> Any:
-    arrays = [bindparam(name, type_=ARRAY(BigInteger if name == "user_id" else Text)) for name in names]
-    types = [column(name, BigInteger if name == "user_id" else Text) for name in names]
-    return select(func.unnest(*arrays).table_valued(*types, name="given").render_derived())
-
-
-_INSERT_PROFILES = Statement(insert(Profile).from_select(list(_PROFILE), _unnested(list(_PROFILE))))
-
-
 @lru_cache
 def _insert_users(columns: Columns, audience: Audience) -> Statement:
-    rows = insert(User).from_select(list(_NEW_USER_COLUMNS), _unnested(_NEW_USER_COLUMNS))
+    arrays = [bindparam(name, type_=ARRAY(Text)) for name in _NEW_USER_COLUMNS]
+    types = [column(name, Text) for name in _NEW_USER_COLUMNS]
+    given = select(func.unnest(*arrays).table_valued(*types, name="given").render_derived())
+    rows = insert(User).from_select(list(_NEW_USER_COLUMNS), given)
     return Statement(rows.returning(*_project(columns, audience)))
 
 
@@ -248,7 +215,7 @@ async def create_users(transaction: Reader, viewer: Viewer, columns: Columns, us
     rows = {row["username"]: row for row in returned}
     profiles = [{"user_id": rows[user.username]["id"], **user.profile} for user in users if user.profile is not None]
     if profiles:
-        await transaction.fetch(_INSERT_PROFILES, {name: [one.get(name) for one in profiles] for name in _PROFILE})
+        await create_profiles(transaction, profiles)
     return [rows[user.username] for user in users]
 
 
@@ -272,32 +239,74 @@ async def taken_names(reader: Reader, users: Sequence[NewUser]) -> tuple[set[str
     return {row["email"] for row in rows}, {row["username"] for row in rows}
 
 
+@dataclass(frozen=True, slots=True)
+class UpdatedUser:
+    """What became of an update.
+
+    Attributes:
+        row: the user as they are now.
+        was_active: whether the user was active before.
+    """
+
+    row: Record
+    was_active: bool
+
+
+class Keep(Enum):
+    """Says of a profile that it stays as it is; None would remove it."""
+
+    KEEP = "keep"
+
+
 async def update_user(
     transaction: Reader,
     viewer: Viewer,
     columns: Columns,
     user_id: int,
     changes: Mapping[str, object],
+    profile: Mapping[str, str | None] | Keep | None = Keep.KEEP,
     *,
     expected_version: int | None = None,
-) -> Record:
-    """Set the columns in `changes` (those of `_CHANGEABLE`), raise the version, return the row.
+) -> UpdatedUser:
+    """Set the columns in `changes` (those of `_CHANGEABLE`), and the given columns of the profile.
+
+    The version rises, and `updated_at` moves, only where a value becomes another one, in the profile too. A new hash is
+    another value even where the password is the same.
+
+    Args:
+        transaction: where all of it happens, or nothing.
+        viewer: who changes the user.
+        columns: what to return of the user.
+        user_id: which user.
+        changes: column names with their new values.
+        profile: column names with their new values, which make a profile where there is none; None removes it.
+        expected_version: the version that the user must have; None: any.
 
     Raises:
         Refusal: NOT_FOUND where the viewer may not, or there is no such user; VERSION_CONFLICT.
     """
-    await _lock_user(transaction, viewer, user_id, expected_version)
+    locked = await _lock_user(transaction, viewer, user_id, expected_version, changes)
     if not viewer.is_admin and not changes.keys().isdisjoint({"is_active", "role"}):
         raise Refusal("NOT_FOUND", ("isActive",), "only an administrator changes whether a user is active")
-    statement = _update_user(columns, viewer.audience, frozenset(changes))
+    differs = locked["differs"]
+    if profile is not Keep.KEEP and await change_profile(transaction, user_id, profile):
+        differs = True
+    statement = _update_user(columns, viewer.audience, frozenset(changes) if differs else None)
     rows = await transaction.fetch(statement, {**changes, "id": user_id, "viewer_id": viewer.user_id})
-    return rows[0]
+    return UpdatedUser(rows[0], locked["is_active"])
 
 
-async def _lock_user(transaction: Reader, viewer: Viewer, user_id: int, expected_version: int | None) -> None:
+async def _lock_user(
+    transaction: Reader,
+    viewer: Viewer,
+    user_id: int,
+    expected_version: int | None,
+    changes: Mapping[str, object] = MappingProxyType({}),
+) -> Record:
+    """Lock a user; return their version, whether they are active, and whether one of `changes` is another value."""
     mine = viewer.is_admin or user_id == viewer.user_id
     # Somebody else is not even waited for.
-    rows = await transaction.fetch(_LOCK_USER, {"id": user_id}) if mine else ()
+    rows = await transaction.fetch(_lock_of(frozenset(changes)), {**changes, "id": user_id}) if mine else ()
     if not rows:
         raise Refusal("NOT_FOUND", ("id",), "no such user")
     if expected_version is not None and rows[0]["version"] != expected_version:
@@ -306,13 +315,9 @@ async def _lock_user(transaction: Reader, viewer: Viewer, user_id: int, expected
             ("expectedVersion",),
             f"the user has changed since: its version is {rows[0]['version']}, not {expected_version}",
         )
+    return rows[0]
 
 
-_LOCK_USER = Statement(
-    select(User.version)
-    .where(User.id == bindparam("id", type_=BigInteger), User.role != "system")
-    .with_for_update(key_share=True)
-)
 _CHANGEABLE: Mapping[str, TypeEngine[Any]] = {
     "email": Text(),
     "username": Text(),
@@ -322,38 +327,33 @@ _CHANGEABLE: Mapping[str, TypeEngine[Any]] = {
 }
 
 
+def _given(changed: frozenset[str]) -> dict[str, ColumnElement[Any]]:
+    return {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
+
+
 @lru_cache
-def _update_user(columns: Columns, audience: Audience, changed: frozenset[str]) -> Statement:
-    values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
+def _lock_of(changed: frozenset[str]) -> Statement:
+    # What differs is computed of the row as it is once it is locked, whoever has changed it meanwhile.
+    differs = or_(false(), *(User.__table__.c[name] != value for name, value in _given(changed).items()))
     return Statement(
-        update(User)
-        .where(User.id == bindparam("id", type_=BigInteger))
-        .values(version=User.version + 1, updated_at=func.clock_timestamp(), **values)
-        .returning(*_project(columns, audience))
+        select(User.version, User.is_active, differs.label("differs"))
+        .where(User.id == bindparam("id", type_=BigInteger), User.role != "system")
+        .with_for_update(key_share=True)
     )
 
 
-async def change_profile(transaction: Reader, user_id: int, changes: Mapping[str, str | None] | None) -> None:
-    """Set the given columns of a user's profile, making one where there is none; None removes the profile.
-
-    Call it after `update_user` in the same transaction, which has checked the rights and locked the user.
-    """
-    if changes is None:
-        await transaction.fetch(_DELETE_PROFILE, {"user_id": user_id})
-    else:
-        await transaction.fetch(_upsert_profile(frozenset(changes)), {"user_id": user_id, **changes})
-
-
-_DELETE_PROFILE = Statement(delete(Profile).where(Profile.user_id == bindparam("user_id", type_=BigInteger)))
-
-
 @lru_cache
-def _upsert_profile(changed: frozenset[str]) -> Statement:
-    values = {name: bindparam(name, type_=Text) for name in sorted(changed)}
-    row = upsert(Profile).values(user_id=bindparam("user_id", type_=BigInteger), **values)
-    if not changed:
-        return Statement(row.on_conflict_do_nothing(index_elements=[Profile.user_id]))
-    return Statement(row.on_conflict_do_update(index_elements=[Profile.user_id], set_=values))
+def _update_user(columns: Columns, audience: Audience, changed: frozenset[str] | None) -> Statement:
+    """Return the statement that changes a locked user, or only reads them where `changed` is None."""
+    of_id = User.id == bindparam("id", type_=BigInteger)
+    if changed is None:
+        return Statement(select(*_project(columns, audience)).where(of_id))
+    return Statement(
+        update(User)
+        .where(of_id)
+        .values(version=User.version + 1, updated_at=func.clock_timestamp(), **_given(changed))
+        .returning(*_project(columns, audience))
+    )
 
 
 _DELETE_USER = Statement(delete(User).where(User.id == bindparam("id", type_=BigInteger)))

@@ -12,8 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -28,9 +26,11 @@ from graph.context import Services
 from graph.documents import Documents
 from graph.engines import COMPILED_FROM
 from graph.http import GraphQLEndpoint
+from graph.http.codings import Gzip
 from graph.http.direct import DirectDoor
+from graph.http.front_page import front_route
 from graph.http.graphiql import asset_route
-from graph.http.head import PROGRAM_HEADERS
+from graph.http.origins import Cors, allows_any
 from graph.observing.gauges import Gauges
 from graph.observing.metrics import PAGE_MEDIA_TYPE, Metrics
 from graph.observing.observer import Observer
@@ -103,14 +103,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.observer, app.state.operations = observer, operations
     app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
+    app.router.routes.append(front_route(GRAPHQL_PATH, leads_to_page=chosen.shows("graphiql")))
     if chosen.shows("graphiql"):
         app.router.routes.append(asset_route())
     if observer.metrics is not None:
         app.router.routes.append(_metrics_route(observer.metrics))
     _add_middleware(app, chosen)
-    origins = _origins(chosen)
-    app.door = _Cors(endpoint, origins) if origins else endpoint
-    app.direct = DirectDoor(endpoint, GRAPHQL_PATH, [b"origin"] if origins else [])
+    app.door = Cors(endpoint, chosen) if allows_any(chosen) else endpoint
+    app.direct = DirectDoor(endpoint, GRAPHQL_PATH, [b"origin"] if allows_any(chosen) else [])
     _add_probes(app, endpoint)
     return app
 
@@ -138,27 +138,9 @@ def _metrics_route(metrics: Metrics) -> Route:
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Add what Starlette has for compression and CORS; both are pure ASGI."""
     if settings.compress_bytes_min:
-        app.add_middleware(GZipMiddleware, minimum_size=settings.compress_bytes_min, compresslevel=4)
-    origins = _origins(settings)
-    if origins:
-        app.add_middleware(_Cors, origins=origins)
-
-
-def _origins(settings: Settings) -> list[str]:
-    return [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
-
-
-class _Cors(CORSMiddleware):
-    """What pages of these origins may do."""
-
-    def __init__(self, app: ASGIApp, origins: list[str]) -> None:
-        super().__init__(
-            app,
-            allow_origins=origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "traceparent", *PROGRAM_HEADERS],
-            expose_headers=["x-request-id", "traceresponse", "retry-after", "ratelimit", "ratelimit-policy"],
-        )
+        app.add_middleware(Gzip, minimum_size=settings.compress_bytes_min, compresslevel=4)
+    if allows_any(settings):
+        app.add_middleware(Cors, settings=settings)
 
 
 @asynccontextmanager

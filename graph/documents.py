@@ -21,10 +21,24 @@ from graph.segmented_cache import SegmentedCache
 LEARNED_BYTES_MAX = 4_194_304
 LEARNED_ON_PROBATION_BYTES_MAX = 1_048_576
 LEARNED_LENGTH_MAX = 50_000
-HASH_PREFIX = "sha256:"
+WRONG_HASH = (
+    "persistedQuery should be {version: 1, sha256Hash: 64 hex digits, the SHA-256 of query}, or name a document of the "
+    "manifest by its id"
+)
 APOLLO_FORMAT = "apollo-persisted-query-manifest"
 
+_HASH = re.compile(r"(?:(?:sha256|sha1|md5):)?([0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})", re.IGNORECASE)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def document_id(written: str) -> str:
+    """Return the id of a document, however it is written: the one rule for manifests and for what clients send.
+
+    A hash may name its algorithm before a colon, and have capitals: `sha256:9F86…` and `9f86…` are one id. An
+    application's own ids mean what they say, to the letter.
+    """
+    found = _HASH.fullmatch(written)
+    return found[1].lower() if found else written
 
 
 class Documents:
@@ -54,28 +68,32 @@ class Documents:
         persisted = extensions.get("persistedQuery")
         if name is None and isinstance(persisted, dict):
             name = persisted.get("sha256Hash")
-            if persisted.get("version") != 1 or not isinstance(name, str) or not _SHA256.fullmatch(name):
-                raise _refusal("persistedQuery should be {version: 1, sha256Hash: 64 lower-case hex digits}")
-            return self._persisted(query, name)
+            if persisted.get("version") != 1 or not isinstance(name, str):
+                raise _refusal(WRONG_HASH)
+            return self._persisted(query, document_id(name))
         if name is not None:
-            known = self._trusted.get(name.removeprefix(HASH_PREFIX)) if isinstance(name, str) else None
+            known = self._known(document_id(name)) if isinstance(name, str) else None
             if known is None:
                 raise _refusal("documentId names no document of the manifest", "DOCUMENT_NOT_FOUND")
             return known
         return self._allowed(query or "")
 
-    def _persisted(self, query: str | None, sha256: str) -> str:
-        if query is None:
-            known = self._trusted.get(sha256) or self._learned.get(sha256)
-            if known is None:
-                raise _refusal("PersistedQueryNotFound", "PERSISTED_QUERY_NOT_FOUND")
+    def _known(self, name: str) -> str | None:
+        return self._trusted.get(name) or self._learned.get(name)
+
+    def _persisted(self, query: str | None, name: str) -> str:
+        known = self._known(name)
+        if known is not None and query in {None, known}:
             return known
-        if hashlib.sha256(query.encode()).hexdigest() != sha256:
+        if not _SHA256.fullmatch(name):
+            raise _refusal(WRONG_HASH)
+        if query is None:
+            raise _refusal("PersistedQueryNotFound", "PERSISTED_QUERY_NOT_FOUND")
+        if hashlib.sha256(query.encode()).hexdigest() != name:
             raise _refusal("sha256Hash is not the hash of query")
         text = self._allowed(query)
-        # A client may send text and hash each time: what is known already is not put on probation again.
-        if len(text) <= LEARNED_LENGTH_MAX and not self._only and self._learned.get(sha256) is None:
-            self._learned.put(sha256, text, sys.getsizeof(text) + sys.getsizeof(sha256))
+        if len(text) <= LEARNED_LENGTH_MAX and not self._only:
+            self._learned.put(name, text, sys.getsizeof(text) + sys.getsizeof(name))
         return text
 
     def _allowed(self, query: str) -> str:
@@ -102,23 +120,26 @@ def read_manifest(path: Path) -> dict[str, str]:
         raise SettingsError(f"the manifest {path} cannot be read: {error.strerror}") from None
     except orjson.JSONDecodeError as error:
         raise SettingsError(f"the manifest {path} is no JSON: {error}") from None
-    if isinstance(parsed, dict) and parsed.get("format") == APOLLO_FORMAT:
-        parsed = _by_id(parsed.get("operations"))
-    texts = isinstance(parsed, dict) and all(isinstance(part, str) for pair in parsed.items() for part in pair)
-    if not texts:
+    listed = _listed(parsed)
+    if listed is None or not all(isinstance(part, str) for pair in listed for part in pair):
         raise SettingsError(f"the manifest {path} should be an object from hash to document")
-    by_hash = {name.removeprefix(HASH_PREFIX): text for name, text in parsed.items()}
-    if len(by_hash) != len(parsed):
-        raise SettingsError(f"the manifest {path} names a document twice, with {HASH_PREFIX} and without")
-    return by_hash
+    by_id: dict[str, str] = {}
+    for name, text in listed:
+        if by_id.setdefault(document_id(name), text) != text:
+            raise SettingsError(f"the manifest {path} has two documents of the id {document_id(name)}")
+    return by_id
 
 
-def _by_id(operations: object) -> dict[str, Any] | None:
-    """Return Apollo's list of operations as an object from id to document, or None where it is no such list."""
-    listed: list[Any] = operations if isinstance(operations, list) else [None]
-    if not all(isinstance(one, dict) and isinstance(one.get("id"), str) for one in listed):
+def _listed(parsed: object) -> list[tuple[Any, Any]] | None:
+    """Return ids and documents as they stand in a manifest, or None where it is of no known form."""
+    if not isinstance(parsed, dict):
         return None
-    return {one["id"]: one.get("body") for one in listed}
+    if parsed.get("format") != APOLLO_FORMAT:
+        return list(parsed.items())
+    operations = parsed.get("operations")
+    if not isinstance(operations, list) or not all(isinstance(one, dict) for one in operations):
+        return None
+    return [(one.get("id"), one.get("body")) for one in operations]
 
 
 def manifest_of(texts: list[str]) -> bytes:

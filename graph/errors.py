@@ -10,12 +10,14 @@ Four kinds, told apart by `extensions.code`:
 What the caller's input is refused for in a mutation is none of these: it is data, in the payload's `userErrors`.
 """
 
+import ast
 import logging
 import re
 import secrets
 from collections.abc import Collection
 
 import asyncpg
+import orjson
 from graphql import (
     ArgumentNode,
     DocumentNode,
@@ -35,6 +37,14 @@ logger = logging.getLogger(__name__)
 
 _REPEATED_OBJECT = re.compile(r"(?:[,;] f| F)ound: [\[{].*", re.DOTALL)
 _REPEATED_SECRET = re.compile(r"(Variable '\$[^:]*(?:password|token)[^:]*: .*? value): .*", re.DOTALL | re.IGNORECASE)
+
+# What graphql-core says of a variable ends with Python's notation of its value, but for a full stop or a suggestion.
+_SHOWN_VALUE = re.compile(
+    r"(cannot represent [\w -]*value: |[,.;] [fF]ound: )(.*?)(\.? Did you mean .*|\.)?$", re.DOTALL
+)
+_NOTATION = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(?:None|True|False)\b""", re.DOTALL)
+_WORDS = {"None": "null", "True": "true", "False": "false"}
+_NOT_NULL = re.compile(r"(?<= not to be )None(?=\.$)")
 
 _SECRET_NAME = re.compile("password|token", re.IGNORECASE)
 _QUOTED_LITERAL = re.compile(r"(?:: |[,;] found:? ).*|\.$", re.DOTALL)
@@ -70,6 +80,7 @@ def _presented(error: GraphQLError, request_id: str) -> GraphQLError:
     if original is None or is_told(original):
         if not error.extensions:
             error.extensions = {"code": "GRAPHQL_VALIDATION_FAILED" if error.path is None else "BAD_USER_INPUT"}
+        error.message = null_named(error.message)
         return error
     if isinstance(original, SignedOut):
         shown = Unauthenticated("the session has ended; sign in again")
@@ -94,6 +105,30 @@ def without_values(message: str) -> str:
     """
     message = _REPEATED_OBJECT.sub(lambda found: "." if found[0][0] in ",;" else "", message)
     return _REPEATED_SECRET.sub(r"\1.", message)
+
+
+def null_named(message: str) -> str:
+    """Return what graphql-core says of a place that takes no null, which it calls None."""
+    return _NOT_NULL.sub("null", message)
+
+
+def in_graphql(message: str) -> str:
+    """Return what graphql-core says of a variable, with its value as JSON has it and not as Python writes it.
+
+    A literal of the document is not to be given here: it is quoted as the client wrote it, also where that is `True`.
+    """
+    return _SHOWN_VALUE.sub(lambda found: f"{found[1]}{_json(found[2])}{found[3] or ''}", null_named(message))
+
+
+def _json(notation: str) -> str:
+    return _NOTATION.sub(lambda found: _WORDS.get(found[0]) or _json_string(found[0]), notation)
+
+
+def _json_string(notation: str) -> str:
+    try:
+        return orjson.dumps(ast.literal_eval(notation)).decode()
+    except (SyntaxError, ValueError, TypeError):  # it was shortened, within an escape
+        return notation
 
 
 def secrets_written_in(document: DocumentNode) -> frozenset[int]:

@@ -354,5 +354,13 @@ def _integer(value: ValueNode | None) -> int | None:
 
 
 def _sliced(value: object) -> int | None:
-    # What lies outside is refused by the field itself, with a better word than the price's.
-    return min(max(value, 0), LENGTH_MAX) if type(value) is int else None
+    """Return the length that a value of a slicing argument gives its list, or None where it is null.
+
+    GraphQL reads 100.0 and 1e2 as the Int 100. What is no Int at all is refused by the field itself, with a better word
+    than the price's, and so is what lies outside; both are as dear as a list can get, should any of them ever be read.
+    """
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is int:
+        return min(max(value, 0), LENGTH_MAX)
+    return None if value is None else LENGTH_MAX

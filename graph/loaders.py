@@ -23,9 +23,10 @@ from db.keyset_lists import KeysetList
 from db.nested_pages import Nested
 from db.pages import Columns, Filter, Page, PageRequest
 from db.posts import posts_by_ids
+from db.profiles import profiles_by_user_ids
 from db.statements import Reader
 from db.transactions import transactions_by_ids
-from db.users import profiles_by_user_ids, users_by_ids
+from db.users import users_by_ids
 from db.viewer import Viewer
 from graph.observing.current import batch_observed
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import orjson
 from cachetools import LRUCache
 from graphql import (
     DocumentNode,
@@ -34,7 +35,7 @@ from graphql import (
 from db.viewer import Viewer
 from graph.context import Services
 from graph.engines import COMPILED_FROM, Engines, Execution
-from graph.errors import secrets_written_in, without_literal, without_values
+from graph.errors import in_graphql, null_named, secrets_written_in, without_literal, without_values
 from graph.execution import Lookup
 from graph.execution.traces import forget_trace
 from graph.limits import Price, Pricing, check_written
@@ -292,7 +293,8 @@ def _chosen(document: DocumentNode, operation_name: str | None) -> OperationDefi
         definition = named.get(operation_name)
         if definition is None:
             known = f"it has {', '.join(named)}" if named else "its operation has no name"
-            raise _which(f"operationName is {operation_name!r}, which the document does not have; {known}")
+            given = orjson.dumps(operation_name).decode()
+            raise _which(f"operationName is {given}, which the document does not have; {known}")
     elif len(definitions) == 1:
         definition = definitions[0]
     elif definitions:
@@ -343,7 +345,7 @@ def text_digest(text: str) -> str:
 def _coded(error: GraphQLError, code: str) -> GraphQLError:
     if not error.extensions:
         error.extensions = {"code": code}
-    error.message = without_values(error.message)
+    error.message = in_graphql(without_values(error.message))
     forget_trace(error)
     return error
 
@@ -351,7 +353,7 @@ def _coded(error: GraphQLError, code: str) -> GraphQLError:
 def _kept(error: GraphQLError, code: str) -> GraphQLError:
     """Return `error` as it may be kept: its nodes and its traceback would keep the whole parsed document alive."""
     extensions = error.extensions or {"code": code}
-    message = without_values(error.message)
+    message = null_named(without_values(error.message))
     return GraphQLError(message, source=error.source, positions=error.positions, extensions=extensions)
 
 

@@ -18,7 +18,7 @@ from graph.ids import Kind, global_id, parse
 from graph.mutations import BULK_MAX, bulk_size_checked, code, errors_field, mutation, user_errors
 from graph.nodes import UserError
 from graph.permissions import signed_in
-from graph.posts import Post, post_order
+from graph.posts import NEWEST_FIRST, Post
 
 CREATED_POSTS = ListSize(assumed_size=BULK_MAX, sized_fields=["posts"])
 
@@ -79,7 +79,9 @@ class CreatePostsPayload:
     user_errors: list[CreatePostUserError] = errors_field()
 
 
-@strawberry.input(description="Absent fields stay as they are.")
+@strawberry.input(
+    description="Absent fields stay as they are. Where no value differs, version and updatedAt stay as they are, too."
+)
 class UpdatePostInput:
     """Changes to a post."""
 
@@ -190,7 +192,7 @@ async def create_post(
         # One post has no index in the path of the field.
         alone = [Refusal(refusal.code, refusal.field[2:], refusal.message) for refusal in refusals]
         return CreatePostPayload(user_errors=user_errors(CreatePostUserError, CreatePostErrorCode, alone))
-    edge: Edge[Post] = Edge(row=created[0].row, order=post_order(None), wrap=lambda row: Post(row=row))
+    edge: Edge[Post] = Edge(row=created[0].row, order=NEWEST_FIRST, wrap=lambda row: Post(row=row))
     return CreatePostPayload(post=created[0], post_edge=edge)
 
 
@@ -213,7 +215,7 @@ async def _create(
 
     `places` says where each input stands in the arguments, for the one who wrote a malformed id.
     """
-    context, columns = info.context, columns_below(info, "Post", *post_order(None).columns)
+    context, columns = info.context, columns_below(info, "Post", *NEWEST_FIRST.columns)
     viewer_id = signed_in(context.viewer)
     refusals = [
         refusal.below("posts", str(index))

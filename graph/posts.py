@@ -2,6 +2,7 @@
 
 import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Annotated
 
 import strawberry
@@ -12,6 +13,7 @@ from db.cursors import Order
 from db.pages import Filter
 from db.posts import POSTS
 from db.statements import Row
+from db.text_search import SEARCH, SearchError, search_query
 from graph.connections import (
     PAGE_SIZE_MAX,
     After,
@@ -82,7 +84,10 @@ class PostFilter:
     published: bool | None = strawberry.field(default=None, description="Published posts, or drafts.")
     author_id: strawberry.ID | None = strawberry.field(default=None, description="Posts by this user.")
     search: str | None = strawberry.field(
-        default=None, description="Full-text search over title and content, in web-search syntax."
+        default=None,
+        description='Full-text search over title and content, in web-search syntax: all words, "a phrase", `or`, '
+        "-without beside another word. Case, accents and word endings make no difference. Without any word it is no "
+        "filter.",
     )
     views: IntRange | None = strawberry.field(default=None, description="How often a view was recorded.")
     created_at: DateTimeRange | None = strawberry.field(default=None, description="When the post was created.")
@@ -94,7 +99,13 @@ class PostOrderField(Enum):
 
     CREATED_AT = strawberry.enum_value("CREATED_AT", description="When the post was created.")
     VIEWS = strawberry.enum_value("VIEWS", description="How often a view was recorded.")
-    TITLE = strawberry.enum_value("TITLE", description="The title, in the database's collation.")
+    TITLE = strawberry.enum_value(
+        "TITLE", description="The title in the alphabet, whatever its case and accents; digits stand before letters."
+    )
+    RELEVANCE = strawberry.enum_value(
+        "RELEVANCE",
+        description="How well a post matches `filter.search`, best first with DESC; without a search all match alike.",
+    )
 
 
 @strawberry.input(description="One term of an order of posts.")
@@ -109,39 +120,64 @@ _TERMS = {
     PostOrderField.CREATED_AT: repository.CREATED_AT,
     PostOrderField.VIEWS: repository.VIEWS,
     PostOrderField.TITLE: repository.TITLE,
+    PostOrderField.RELEVANCE: repository.RELEVANCE,
 }
-_NEWEST_FIRST = order_of("posts", ((repository.CREATED_AT, True),), repository.ID)
+NEWEST_FIRST = order_of("posts", ((repository.CREATED_AT, True),), repository.ID)
 
 
-def post_order(order_by: list[PostOrder] | None) -> Order:
-    """Return the order that `orderBy` asks for, newest first by default."""
+def post_order(order_by: list[PostOrder] | None, conditions: Filter) -> Order:
+    """Return the order that `orderBy` asks for, newest first by default.
+
+    Without a search among the `conditions` all posts are as relevant, and the other terms order them.
+    """
     if not order_by:
-        return _NEWEST_FIRST
+        return NEWEST_FIRST
     terms = [(_TERMS[one.field], one.direction) for one in order_by]
-    return chosen_order("posts", terms, repository.ID)
+    order = chosen_order("posts", terms, repository.ID)
+    if repository.RELEVANCE.name not in order.columns:
+        return order
+    if SEARCH in conditions:
+        return _bound(order, str(conditions[SEARCH]))
+    others = [term for term in terms if term[0] is not repository.RELEVANCE]
+    return chosen_order("posts", others, repository.ID) if others else NEWEST_FIRST
+
+
+@lru_cache
+def _bound(order: Order, search: str) -> Order:
+    # The same search gives the same object: fields of one operation that ask for the same page share it.
+    return order.bound_to(search)
 
 
 def post_conditions(filter_: PostFilter | None) -> Filter:
     """Return the conditions that a filter stands for.
 
     Raises:
-        BadInput: the author's id is none, or the search is too long.
+        BadInput: the author's id is none, or the search is too long or only says what must not occur.
     """
     if filter_ is None:
         return {}
-    if filter_.search is not None and len(filter_.search) > SEARCH_LENGTH_MAX:
-        raise BadInput(f"filter.search has at most {SEARCH_LENGTH_MAX} characters, not {len(filter_.search)}")
     author_id = None if filter_.author_id is None else parse(filter_.author_id, Kind.USER, "filter.authorId")
     views, created_at = filter_.views or IntRange(), filter_.created_at or DateTimeRange()
     return given(
         published=filter_.published,
         author_id=author_id,
-        search=filter_.search,
+        search=_searched(filter_.search),
         views_gte=views.gte,
         views_lte=views.lte,
         created_at_gte=created_at.gte,
         created_at_lt=created_at.lt,
     )
+
+
+def _searched(text: str | None) -> str | None:
+    if text is None:
+        return None
+    if len(text) > SEARCH_LENGTH_MAX:
+        raise BadInput(f"filter.search has at most {SEARCH_LENGTH_MAX} characters, not {len(text)}")
+    try:
+        return search_query(text)
+    except SearchError as error:
+        raise BadInput(f"filter.search {error}") from None
 
 
 # ---------------------------------------------------------------- queries
@@ -178,8 +214,9 @@ async def posts(
     order_by: Ordered = None,
 ) -> Connection[Post]:
     """Return a page of all posts that the viewer may see."""
-    request = PageArguments(first, after, last, before).request(info, post_order(order_by))
-    return await whole_list(info, POSTS, "Post", post_conditions(filter_), request, lambda row: Post(row=row))
+    conditions = post_conditions(filter_)
+    request = PageArguments(first, after, last, before).request(info, post_order(order_by, conditions))
+    return await whole_list(info, POSTS, "Post", conditions, request, lambda row: Post(row=row))
 
 
 async def _total(root: "PaginatedPosts", info: Info) -> int:
@@ -230,7 +267,7 @@ async def posts_page(
         context.viewer,
         columns_below(info, "Post", "id"),
         conditions,
-        post_order(order_by),
+        post_order(order_by, conditions),
         limit=page_size,
         offset=offset,
     )

@@ -1,7 +1,9 @@
-"""The custom scalars of the contract, strict both ways: one spelling in, the same spelling out.
+"""The custom scalars of the contract: what their standard allows is read, and one form of it is written.
 
-Strawberry's own would take NaN, Infinity, exponents and full-width digits for a Decimal, and any instant without a time
-zone for a DateTime.
+DateTime takes every form of RFC 3339 and UUID both cases of RFC 9562. ISO 4217 knows capital letters alone. Decimal has
+no standard: the contract excludes exponents and signs of plus, and what remains is what libraries for decimal numbers
+write. Strawberry's own scalars would take NaN, Infinity, exponents and full-width digits for a Decimal, and any instant
+without a time zone for a DateTime.
 """
 
 import datetime
@@ -13,13 +15,14 @@ from typing import Any, NewType
 import strawberry
 from graphql import GraphQLError, StringValueNode, ValueNode
 
+from db.instants import INSTANT_WANTED, parse_instant, write_instant
+
 DECIMAL_LENGTH_MAX = 40
 
 CurrencyCode = NewType("CurrencyCode", str)
 
-_DATE_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _CURRENCY_CODE = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
@@ -31,19 +34,13 @@ def _text(value: object, wanted: str) -> str:
 
 def parse_date_time(value: object) -> datetime.datetime:
     """Parse an RFC 3339 instant; it may carry any offset and comes out in UTC."""
-    wanted = "should be an RFC 3339 instant with an offset, for example 2026-11-22T09:30:00Z"
-    text = _text(value, wanted)
-    if not _DATE_TIME.fullmatch(text):
-        raise GraphQLError(wanted)
     try:
-        return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC)
-    except (ValueError, OverflowError):
-        raise GraphQLError(f"{wanted}; there is no such instant") from None
+        return parse_instant(_text(value, INSTANT_WANTED))
+    except ValueError as error:
+        raise GraphQLError(str(error)) from None
 
 
-def serialize_date_time(value: datetime.datetime) -> str:
-    """Write an instant in UTC with `Z`, with microseconds where it has any."""
-    return value.astimezone(datetime.UTC).isoformat().removesuffix("+00:00") + "Z"
+serialize_date_time = write_instant
 
 
 def parse_decimal(value: object) -> Decimal:
@@ -61,8 +58,8 @@ def serialize_decimal(value: Decimal) -> str:
 
 
 def parse_uuid(value: object) -> uuid.UUID:
-    """Parse a UUID from its canonical lower-case form (RFC 9562, section 4)."""
-    wanted = "should be a UUID in lower case, for example 0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e"
+    """Parse a UUID from its text of RFC 9562, section 4, in either case; braces and `urn:uuid:` are not part of it."""
+    wanted = "should be a UUID without braces or prefix, for example 0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e"
     text = _text(value, wanted)
     if not _UUID.fullmatch(text):
         raise GraphQLError(wanted)
@@ -92,7 +89,13 @@ def _string_literal(parse: Any) -> Any:
 SCALARS: dict[object, Any] = {
     datetime.datetime: strawberry.scalar(
         name="DateTime",
-        description="An instant in UTC, RFC 3339, for example 2026-11-22T09:30:00Z.",
+        description=(
+            "An instant in UTC, RFC 3339, for example 2026-11-22T09:30:00Z. Answers always have six digits of fraction "
+            "and `Z`, so that the order of the texts is the order of the instants. Inputs take every form "
+            "of RFC 3339 with a time zone: any offset, `t` and `z` in either case, a space for the `T`, any number of "
+            "fraction digits, of which those beyond microseconds are cut off, and the leap second at the end of a "
+            "month, which is read as the first second of the next month."
+        ),
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
         serialize=serialize_date_time,
         parse_value=parse_date_time,
@@ -102,7 +105,7 @@ SCALARS: dict[object, Any] = {
         name="Decimal",
         description=(
             'A finite base-10 number, always a JSON string, for example "12.50". '
-            "Never a float; no exponent, sign of plus, NaN or Infinity."
+            "Never a float; no exponent, sign of plus, NaN or Infinity. At most 40 characters."
         ),
         serialize=serialize_decimal,
         parse_value=parse_decimal,
@@ -110,7 +113,10 @@ SCALARS: dict[object, Any] = {
     ),
     uuid.UUID: strawberry.scalar(
         name="UUID",
-        description="RFC 9562 UUID, in its canonical lower-case form.",
+        description=(
+            "RFC 9562 UUID, in its canonical lower-case form. Inputs take capital letters too, as the RFC says; "
+            "braces, `urn:uuid:` and a form without hyphens are refused."
+        ),
         specified_by_url="https://www.rfc-editor.org/rfc/rfc9562",
         serialize=str,
         parse_value=parse_uuid,
@@ -120,7 +126,8 @@ SCALARS: dict[object, Any] = {
         name="CurrencyCode",
         description=(
             "ISO 4217 alphabetic code, for example EUR. "
-            "Its minor-unit exponent bounds the fraction digits of an amount."
+            "Its minor-unit exponent bounds the fraction digits of an amount. "
+            "Three capital letters, as ISO 4217 writes them."
         ),
         serialize=str,
         parse_value=parse_currency_code,

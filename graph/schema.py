@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 from graphql import GraphQLSchema
@@ -43,13 +43,23 @@ async def node(
 
 async def nodes(
     info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="At most 100 ids of this API.")]
-) -> list[Node | None]:
-    """Return the objects that ids name, in their order."""
+) -> Any:
+    """Return the objects that ids name, in their order, and in the place of a malformed id its error.
+
+    An error in the place of an item fails that item alone: the objects that the other ids name are answered.
+    """
     if len(ids) > NODES_MAX:
         raise BadInput(f"ids has at most {NODES_MAX} ids, not {len(ids)}")
-    parsed = [parse_any(id_, f"ids[{index}]") for index, id_ in enumerate(ids)]
     # Started together, so that each kind is one batch.
-    return list(await asyncio.gather(*(_BY_KIND[kind](info, number) for kind, number in parsed)))
+    return await asyncio.gather(*(_node_or_fault(info, id_, f"ids[{index}]") for index, id_ in enumerate(ids)))
+
+
+async def _node_or_fault(info: Info, id_: str, where: str) -> Node | BadInput | None:
+    try:
+        kind, number = parse_any(id_, where)
+    except BadInput as fault:
+        return fault.with_traceback(None)  # which would keep this frame for as long as the error
+    return await _BY_KIND[kind](info, number)
 
 
 @strawberry.type
@@ -57,11 +67,15 @@ class NodeQueries:
     """The queries that find objects of any kind."""
 
     node: Node | None = strawberry.field(
-        resolver=node, description="The object with this id; null where the viewer can see none."
+        resolver=node,
+        description="The object with this id; null where the viewer can see none. An id of no kind is an error.",
     )
     nodes: list[Node | None] = strawberry.field(
         resolver=nodes,
-        description="The objects with these ids, in their order; null where the viewer can see none.",
+        description=(
+            "The objects with these ids, in their order; null where the viewer can see none. A malformed id is null "
+            "with an error at its place, and the others are answered."
+        ),
         directives=[ListSize(assumed_size=NODES_MAX)],
     )
 

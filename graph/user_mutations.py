@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
+from asyncpg import Record
 from graphql import GraphQLError
 
 from db import checks
@@ -12,7 +13,7 @@ from db import users as repository
 from db.errors import Refusal
 from db.sessions import end_sessions_of
 from db.statements import Reader
-from db.users import NewUser
+from db.users import Keep, NewUser
 from graph.context import Context, Info, columns_below
 from graph.cost import PASSWORD, Cost, ListSize
 from graph.errors import BadInput
@@ -100,7 +101,12 @@ class CreateUsersPayload:
     user_errors: list[CreateUserUserError] = errors_field()
 
 
-@strawberry.input(description="Absent fields stay as they are; an explicit null clears a field that may be null.")
+@strawberry.input(
+    description=(
+        "Absent fields stay as they are; an explicit null clears a field that may be null. Where no value differs, "
+        "version and updatedAt stay as they are, too; a new password always counts as a change."
+    )
+)
 class UpdateUserInput:
     """Changes to a user."""
 
@@ -299,17 +305,16 @@ async def update_user(
         return UpdateUserPayload(user_errors=user_errors(UpdateUserUserError, UpdateUserErrorCode, refusals))
     changes = await _changes(context, input_)
 
-    async def work(transaction: Reader) -> Any:
-        row = await repository.update_user(
-            transaction, context.viewer, columns, user_id, changes, expected_version=input_.expected_version
+    profile = _profile_changes(input_)
+
+    async def work(transaction: Reader) -> Record:
+        updated = await repository.update_user(
+            transaction, context.viewer, columns, user_id, changes, profile, expected_version=input_.expected_version
         )
-        if input_.profile is not strawberry.UNSET:
-            profile = None if input_.profile is None else input_.profile.columns()
-            await repository.change_profile(transaction, user_id, profile)
-        if "hashed_password" in changes or changes.get("is_active") is False:
+        if "hashed_password" in changes or (updated.was_active and changes.get("is_active") is False):
             # Whoever knew the old password is out; who changes their own stays.
             await end_sessions_of(transaction, user_id, but=context.viewer.session_id)
-        return row
+        return updated.row
 
     try:
         async with context.turn([("user", user_id, context.viewer.user_id or 0)]):
@@ -339,6 +344,12 @@ def _change_faults(input_: UpdateUserInput) -> list[Refusal]:
     if isinstance(input_.profile, ProfileInput):
         refusals += checks.check_profile(input_.profile.columns())
     return refusals
+
+
+def _profile_changes(input_: UpdateUserInput) -> dict[str, str | None] | Keep | None:
+    if input_.profile is strawberry.UNSET:
+        return Keep.KEEP
+    return None if input_.profile is None else input_.profile.columns()
 
 
 async def _changes(context: Context, input_: UpdateUserInput) -> dict[str, object]:

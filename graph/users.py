@@ -71,8 +71,9 @@ def _posts(
     # Imported here because posts stand on users: the one place where the circle of types closes.
     from graph.posts import Post, post_conditions, post_order  # noqa: PLC0415
 
-    request = PageArguments(first, after, last, before).request(info, post_order(order_by))
-    return list_of_parent(info, POSTS, "Post", post_conditions(filter_), request, lambda row: Post(row=row))
+    conditions = post_conditions(filter_)
+    request = PageArguments(first, after, last, before).request(info, post_order(order_by, conditions))
+    return list_of_parent(info, POSTS, "Post", conditions, request, lambda row: Post(row=row))
 
 
 def _accounts(
@@ -84,7 +85,12 @@ def _accounts(
     return list_of_parent(info, ACCOUNTS, "Account", {}, request, lambda row: Account(row=row))
 
 
-@strawberry.type(description="A person who may sign in; one of them is the treasury that all money comes from.")
+@strawberry.type(
+    description=(
+        "A person who may sign in, or the system's own user `treasury`, from whose accounts all money comes: it is "
+        "found by its id, by its name and as an owner, and no list or count of users has it."
+    )
+)
 class User(Node):
     """A row of `users`."""
 
@@ -96,7 +102,9 @@ class User(Node):
     is_active: bool = column("is_active", "Whether the user may sign in.")
     created_at: datetime.datetime = column("created_at", "When the user was created.")
     updated_at: datetime.datetime = column("updated_at", "When the user was last changed.")
-    version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")
+    version: int = column(
+        "version", "Rises with every change of the user or the profile; give it back as `expectedVersion`."
+    )
     profile: Profile | None = edge(
         "id",
         _profile,
@@ -121,7 +129,9 @@ class UserFilter:
 
     is_active: bool | None = strawberry.field(default=None, description="Users who may, or may not, sign in.")
     username_prefix: str | None = strawberry.field(
-        default=None, description="Usernames that begin like this, whatever the case."
+        default=None,
+        description="Usernames that begin like this, whatever the case. "
+        "White space around it does not count; an empty one is no filter.",
     )
     created_at: DateTimeRange | None = strawberry.field(default=None, description="When the user was created.")
 
@@ -161,7 +171,7 @@ def user_conditions(filter_: UserFilter | None) -> Filter:
     created_at = filter_.created_at or DateTimeRange()
     return given(
         is_active=filter_.is_active,
-        username_prefix=filter_.username_prefix,
+        username_prefix=(filter_.username_prefix or "").strip() or None,
         created_at_gte=created_at.gte,
         created_at_lt=created_at.lt,
     )
@@ -228,8 +238,12 @@ class UserQueries:
     )
     user: User | None = found(_user, "The user with this id; null where there is none.", lambda row: User(row=row))
     user_by_username: User | None = strawberry.field(
-        resolver=user_by_username, description="The user of this name; null where there is none."
+        resolver=user_by_username,
+        description="The user of this name, the system's own user too; null where there is none.",
     )
     users: Connection[User] = strawberry.field(
-        resolver=users, description="All users.", directives=[PAGE], metadata={JOINS: True}
+        resolver=users,
+        description="All users but the system's own, `treasury`, who is no person.",
+        directives=[PAGE],
+        metadata={JOINS: True},
     )

@@ -6,6 +6,7 @@ to build an index concurrently.
 """
 
 import asyncio
+import time
 
 from alembic import context
 from alembic.util import CommandError
@@ -20,6 +21,7 @@ from db.tables import Model
 # Any number, as long as it stays the same: "folio" in ASCII.
 ADVISORY_LOCK_KEY = 0x666F6C696F
 ADVISORY_LOCK_TIMEOUT_S = 60
+ADVISORY_LOCK_SLICE_MS = 300  # well below deadlock_timeout, after which PostgreSQL would end one of two who wait
 LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -38,17 +40,31 @@ def _database_url() -> str:
 
 
 def _take_turn(connection: Connection) -> None:
-    connection.execute(text(f"SET lock_timeout = '{ADVISORY_LOCK_TIMEOUT_S}s'"))
+    """Wait for whoever migrates already, in slices.
+
+    A statement that waits keeps its snapshot, and the one who migrates may build an index concurrently, which waits for
+    all older snapshots: the two would wait for each other. Between two slices there is no snapshot.
+    """
+    ends_at = time.monotonic() + ADVISORY_LOCK_TIMEOUT_S
+    while not _locked_within(connection, ADVISORY_LOCK_SLICE_MS):
+        if time.monotonic() > ends_at:
+            raise MigrationBusyError(
+                f"another process has been migrating this database for {ADVISORY_LOCK_TIMEOUT_S} s; try again later"
+            )
+
+
+def _locked_within(connection: Connection, timeout_ms: int) -> bool:
+    connection.execute(text(f"SET lock_timeout = {timeout_ms}"))
     try:
         connection.execute(text(f"SELECT pg_advisory_lock({ADVISORY_LOCK_KEY})"))
     except DBAPIError as error:
+        connection.rollback()
         if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
             raise
-        raise MigrationBusyError(
-            f"another process has been migrating this database for {ADVISORY_LOCK_TIMEOUT_S} s; try again later"
-        ) from error
+        return False
     connection.execute(text("SET lock_timeout = 0"))
     connection.commit()
+    return True
 
 
 def _run(connection: Connection) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from db.settings import PREFIX, Settings
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("db", "graph", "migrations", "tests")
 NOUNS = ("users", "posts", "accounts", "sessions")
@@ -40,6 +42,23 @@ def kept_files() -> Iterator[tuple[str, str]]:
         path = ROOT / name
         if path.is_file():
             yield name, path.read_text(encoding="utf-8", errors="replace")
+
+
+# ---------------------------------------------------------------- variables of the environment
+
+
+def test_every_variable_with_the_prefix_of_the_settings_is_one() -> None:
+    """Folio refuses others: whoever exports one that an example reads cannot start the server in the same shell."""
+    settings = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    # Tests name wrong ones on purpose, and the benchmark has a constant of such a name.
+    named = {
+        (name, variable)
+        for name, text in kept_files()
+        if not name.startswith(("tests/", "bench/"))
+        for variable in re.findall(rf"\b{PREFIX}[A-Z0-9_]+\b", text)
+    }
+    assert {variable for _, variable in named} & settings
+    assert {one for one in named if one[1] not in settings} == set()
 
 
 # ---------------------------------------------------------------- who imports whom

@@ -34,9 +34,9 @@ from folio_client.async_base_client import Response
 
 T = TypeVar("T")
 
-URL = os.environ.get("FOLIO_URL", "http://127.0.0.1:8000/graphql")
-LOGIN = os.environ.get("FOLIO_LOGIN", "ada")
-PASSWORD = os.environ.get("FOLIO_PASSWORD", "folio demo")
+URL = os.environ.get("EXAMPLE_URL", "http://127.0.0.1:8000/graphql")
+LOGIN = os.environ.get("EXAMPLE_LOGIN", "ada")
+PASSWORD = os.environ.get("EXAMPLE_PASSWORD", "folio demo")
 CURRENCY = "EUR"
 AMOUNT = Decimal("12.50")
 PAGES = 2

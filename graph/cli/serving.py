@@ -1,16 +1,21 @@
 """`folio serve` and `folio dev`: the application under uvicorn, and everything around it for a developer."""
 
+import ipaddress
+import os
 import signal
 import socket
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import uvicorn
 import uvloop
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors.statreload import StatReload
 
+import graph
 from db.connections.database import Database
 from db.settings import Settings, load_settings
 from graph.app import GRAPHQL_PATH
@@ -18,10 +23,19 @@ from graph.cli.demo import DEMO_PASSWORD, DEMO_USERNAME, prepare_demo
 from graph.cli.schema_history import upgrade_to
 from graph.cli.supervisor import Supervisor
 from graph.cli.terminal import CommandError, configured, demand_migrated, err, opened, refusals
-from graph.cli.worker import served_app, worker_app
+from graph.cli.worker import DRAIN_S, served_app, worker_app
 from graph.observing.logs import log_config
 
-DRAIN_S = 30
+# By name, so that a worker answers its supervisor before it imports what it serves.
+WORKER = f"{worker_app.__module__}:{worker_app.__name__}"
+
+# uvicorn's own variable: who may say where a request comes from.
+TRUSTED_PROXIES = "FORWARDED_ALLOW_IPS"
+
+# What `dev --reload` looks at, and how long it lets running requests finish.
+ROOT = Path(graph.__file__).parent.parent
+PACKAGES = ("db", "graph", "migrations")
+RELOAD_DRAIN_S = 2
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 lets the system choose one.")]
@@ -35,31 +49,35 @@ def serve(
     """Serve the API. SIGTERM and Ctrl-C let running requests finish first."""
     with refusals():
         settings = load_settings()
+        options = _options(settings, host, port)
         _demand_free(host, port)
     if workers == 1:
         with configured() as completed_settings:
             _warn_unless_migrated(completed_settings)
-            _run(completed_settings, host, port)
+            _run(completed_settings, options)
         return
     # Each worker is a process of its own, loads the settings itself, and shares an embedded server with the others.
     with configured() as completed_settings:
         _warn_unless_migrated(completed_settings)
         with ExitStack() as stack:
             _exit_on_sigterm(stack)
-            # By name, so that a worker answers its supervisor before it imports what it serves.
-            factory = f"{worker_app.__module__}:{worker_app.__name__}"
-            config = uvicorn.Config(factory, factory=True, workers=workers, host=host, port=port, **_options(settings))
+            config = uvicorn.Config(WORKER, factory=True, workers=workers, **options)
             supervisor = Supervisor(config, [config.bind_socket()])
             supervisor.run()
             if supervisor.is_broken:
                 sys.exit(STARTUP_FAILURE)
 
 
-def dev(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+def dev(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart the server when a Python file changes.")] = False,
+) -> None:
     """Start everything for development: database, migrations, demo data where it is empty, and the server."""
     with configured() as settings:
         if settings.env == "production":
             raise CommandError("`folio dev` fills the database with demo data; in production use `folio serve`")
+        options = _options(settings, host, port)
         _demand_free(host, port)
         upgrade_to(settings)
         shows_demo = uvloop.run(_demo(settings))
@@ -68,7 +86,10 @@ def dev(host: Host = "127.0.0.1", port: Port = 8000) -> None:
         if shows_demo:
             err.print(f"Sign in as [bold]{DEMO_USERNAME}[/] with the password [bold]{DEMO_PASSWORD}[/]")
         err.print("Ctrl-C stops the server and the database that was started for it")
-        _run(settings, host, port)
+        if reload:
+            _run_reloading(options)
+        else:
+            _run(settings, options)
 
 
 async def _demo(settings: Settings) -> bool:
@@ -104,10 +125,22 @@ def _demand_free(host: str, port: int) -> None:
         ) from None
 
 
-def _run(settings: Settings, host: str, port: int) -> None:
+def _run(settings: Settings, options: dict[str, Any]) -> None:
     with ExitStack() as stack:
         _exit_on_sigterm(stack)
-        uvicorn.run(served_app(settings), host=host, port=port, **_options(settings))
+        uvicorn.run(served_app(settings), **options)
+
+
+def _run_reloading(options: dict[str, Any]) -> None:
+    """Serve from a process that ends and is started anew whenever a Python file of ours changes.
+
+    This process keeps the port and the embedded server meanwhile: nobody is refused, and the database stays up. Files
+    are looked at four times a second: there are some 150 of them, which needs no library beyond uvicorn.
+    """
+    watched = [str(ROOT / package) for package in PACKAGES]
+    options = {**options, "timeout_graceful_shutdown": RELOAD_DRAIN_S, "reload": True, "reload_dirs": watched}
+    config = uvicorn.Config(WORKER, factory=True, **options)
+    StatReload(config, uvicorn.Server(config).run, [config.bind_socket()]).run()
 
 
 def _exit_on_sigterm(stack: ExitStack) -> None:
@@ -116,13 +149,42 @@ def _exit_on_sigterm(stack: ExitStack) -> None:
     stack.callback(signal.signal, signal.SIGTERM, before)
 
 
-def _options(settings: Settings) -> dict[str, Any]:
+def _trusted_proxies() -> list[str]:
+    """Return the addresses and networks of those whose X-Forwarded-For and X-Forwarded-Proto are believed.
+
+    uvicorn itself takes `*`, with which each client chooses its own address, and never says of a misspelt network that
+    nobody is in it.
+
+    Raises:
+        CommandError: one of them is no address and no network, or is everybody.
+    """
+    trusted = [one.strip() for one in os.environ.get(TRUSTED_PROXIES, "127.0.0.1,::1").split(",") if one.strip()]
+    remedy = f"name the proxies alone in {TRUSTED_PROXIES}, as 10.0.0.5 or 10.0.0.0/24"
+    for one in trusted:
+        try:
+            everybody = one == "*" or not ipaddress.ip_network(one).prefixlen
+        except ValueError as error:
+            raise CommandError(f"{error}; {remedy}") from None
+        if everybody:
+            raise CommandError(f"{one} trusts everybody, so that each client could choose its address; {remedy}")
+    return trusted
+
+
+def _options(settings: Settings, host: str, port: int) -> dict[str, Any]:
+    """Return what uvicorn is told.
+
+    Raises:
+        CommandError: it cannot be told that.
+    """
     return {
+        "host": host,
+        "port": port,
         "loop": "uvloop",
         "http": "graph.http.direct:DirectHttpProtocol",
         "lifespan": "on",
         "access_log": False,  # the endpoint writes its own line for each operation
         "server_header": False,
+        "forwarded_allow_ips": _trusted_proxies(),
         "timeout_graceful_shutdown": DRAIN_S,
         "log_config": log_config(settings.log_level.upper(), json=settings.logs_json),
     }

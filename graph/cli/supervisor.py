@@ -5,13 +5,16 @@ several start on one busy processor; and with a limit that is long enough for th
 """
 
 import contextlib
+import logging
+import signal
 import time
-from collections.abc import Iterator
 from socket import socket
 
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
+
+logger = logging.getLogger(__name__)
 
 START_LIMIT_S = 60
 HUNG_AFTER_S = 5
@@ -22,7 +25,8 @@ class Supervisor(Multiprocess):
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         """Keep as many workers as `config` says, which share `sockets`."""
-        config.timeout_worker_healthcheck = HUNG_AFTER_S
+        # All that uvicorn itself still waits for by this limit is the start of a worker that replaces another one.
+        config.timeout_worker_healthcheck = START_LIMIT_S
         super().__init__(config, sockets)
         self._starting: dict[Process, _Start] = {}
         self._started: set[Process] = set()
@@ -34,28 +38,24 @@ class Supervisor(Multiprocess):
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that have ended or hang. Those that are starting are asked, and not waited for."""
-        starting = {place: one for place, one in enumerate(self.processes) if self._is_starting(one)}
-        self.processes = [one for one in self.processes if one not in starting.values()]
-        try:
-            super().keep_subprocess_alive()
-        finally:
-            for place, one in starting.items():
-                self.processes.insert(place, one)
-            self._started.intersection_update(self.processes)
-            self._starting = {one: start for one, start in self._starting.items() if one in self.processes}
-
-    def restart_all(self) -> None:
-        """Replace each worker by a new one, as soon as that one has started."""
-        with self._limited(START_LIMIT_S):
-            super().restart_all()
-
-    @contextlib.contextmanager
-    def _limited(self, seconds: int) -> Iterator[None]:
-        before, self.config.timeout_worker_healthcheck = self.config.timeout_worker_healthcheck, seconds
-        try:
-            yield
-        finally:
-            self.config.timeout_worker_healthcheck = before
+        for place, worker in enumerate(self.processes):
+            if self.should_exit.is_set():
+                return
+            if self._is_starting(worker) or worker.is_alive(timeout=HUNG_AFTER_S):
+                continue
+            hangs = worker.process.is_alive()
+            worker.kill()
+            worker.join()
+            if worker.exitcode == STARTUP_FAILURE:
+                logger.error("worker [%s] cannot start, and no other could: the server ends", worker.pid)
+                self.should_exit.set()
+                return
+            what = f"has not answered for {HUNG_AFTER_S} s" if hangs else _end(worker.exitcode)
+            logger.error("worker [%s] %s, and is replaced", worker.pid, what)
+            self.processes[place] = Process(self.config, self.sockets)
+            self.processes[place].start()
+        self._started.intersection_update(self.processes)
+        self._starting = {one: start for one, start in self._starting.items() if one in self.processes}
 
     def _is_starting(self, process: Process) -> bool:
         """Say whether a worker still may take its time: it runs, has not started yet, and is within the limit."""
@@ -90,3 +90,10 @@ class _Start:
             while door.poll():
                 serves, self._is_asked = bool(door.recv()), False
         return serves
+
+
+def _end(exitcode: int | None) -> str:
+    """Say how a process has ended."""
+    if exitcode is not None and exitcode < 0:
+        return f"was ended by {signal.Signals(-exitcode).name}"
+    return f"has ended with status {exitcode}"

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
@@ -15,6 +16,11 @@ from db.settings import Settings, SettingsError
 from graph.app import create_app
 
 logger = logging.getLogger(__name__)
+
+# How long running requests may take to finish when the process is to end.
+DRAIN_S = 30
+# And after that, at the most, PostgreSQL to stop that was started for it.
+END_LIMIT_S = 2 * DRAIN_S
 
 # Operations leave nothing to the cycle collector (tests/graph/test_garbage.py). So it seldom starts, and is there for
 # what others leave, as a closed connection. Measured with a full cache of operations, 380,000 objects that are not
@@ -44,7 +50,8 @@ def worker_app() -> FastAPI:
 def _end_after_supervisor() -> None:
     """Let this process drain and end when its supervisor has died without a word, as by SIGKILL.
 
-    It would go on to serve, and hold the port, and nobody would replace it or tell it to stop.
+    It would go on to serve, and hold the port, and nobody would replace it or tell it to stop. Nor would anybody kill
+    it where it hangs and does not drain: it does that itself.
     """
     supervisor = multiprocessing.parent_process()
     if supervisor is None:
@@ -53,6 +60,8 @@ def _end_after_supervisor() -> None:
     def watch() -> None:
         supervisor.join()
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(END_LIMIT_S)
+        os._exit(1)
 
     threading.Thread(target=watch, name="supervisor watch", daemon=True).start()
 

@@ -10,6 +10,7 @@ import orjson
 from graphql import GraphQLError
 from starlette.types import Send
 
+from graph.http.fields import elements
 from graph.http.requests import JSON, HttpRefused
 
 GRAPHQL_RESPONSE = "application/graphql-response+json"
@@ -49,9 +50,17 @@ def negotiated(accept: bytes) -> str:
     return _negotiated(accept) if len(accept) <= ACCEPT_KEPT_LENGTH_MAX else _negotiated.__wrapped__(accept)
 
 
+def readable(accept: bytes) -> str:
+    """Return the media type of a refusal: what is negotiated, or application/json for a client that takes neither."""
+    try:
+        return negotiated(accept)
+    except HttpRefused:
+        return JSON
+
+
 @functools.lru_cache(maxsize=256)
 def _negotiated(accept: bytes) -> str:
-    ranges = dict(_media_range(part) for part in accept.decode("latin-1").split(","))
+    ranges = {one.name: one.weight for one in elements(accept)}
     fallback = ranges.get("application/*", ranges.get("*/*", 0.0))
     json = ranges.get(JSON, fallback)
     # A wildcard means the older type, unless that alone is ruled out.
@@ -60,19 +69,6 @@ def _negotiated(accept: bytes) -> str:
         raise HttpRefused(406, "NOT_ACCEPTABLE", f"Accept should allow {GRAPHQL_RESPONSE} or {JSON}")
     prefers_newer = newer > json or (newer == json and GRAPHQL_RESPONSE in ranges)
     return GRAPHQL_RESPONSE if prefers_newer else JSON
-
-
-def _media_range(part: str) -> tuple[str, float]:
-    media_type, _, parameters = part.partition(";")
-    quality = 1.0
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "q":
-            try:
-                quality = float(value)
-            except ValueError:
-                quality = 0.0
-    return media_type.strip().lower(), quality
 
 
 def refused(media_type: str, errors: Sequence[GraphQLError]) -> Answer:

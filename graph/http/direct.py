@@ -7,7 +7,7 @@ it: its headers are a list already, its body is there, and its answer is one pie
 the connection has sent before, not even the parser is asked (`graph.http.known_head`).
 
 Everything else goes on as ever: other paths and methods, bodies that are still to come, pipelined requests, and those
-with a header that somebody before the endpoint looks at (a proxy's, CORS's, an upgrade). What the endpoint does is the
+with a header that somebody before the endpoint looks at (a proxy's, CORS's). What the endpoint does is the
 same on both ways, for it is the same code. Where that needs no task, none is made (`graph.http.taskless`).
 """
 
@@ -32,7 +32,7 @@ from graph.observing.traces import random_hex
 HEADS_LEARNT_MAX = 8
 
 # Headers that uvicorn or its middleware act on before any application does.
-SERVER_HEADERS = frozenset({b"expect", b"upgrade", b"x-forwarded-for", b"x-forwarded-proto"})
+SERVER_HEADERS = frozenset({b"expect", b"x-forwarded-for", b"x-forwarded-proto"})
 
 
 class DirectDoor:
@@ -194,7 +194,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
     def on_message_begin(self) -> None:
         """Begin a request, whose scope is made where somebody wants one."""
         self._is_between = False
-        self._began = self.loop.time()
+        self._set_began()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -203,7 +203,9 @@ class DirectHttpProtocol(BoundedHttpProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, and look whether it is one of those that need the long way."""
         name = name.lower()
-        if name in self._detours:
+        if not self._is_reading_head:
+            pass  # a trailer, as in BoundedHttpProtocol
+        elif name in self._detours:
             self._takes_detour = True
             super().on_header(name, value)
         else:
@@ -211,6 +213,8 @@ class DirectHttpProtocol(BoundedHttpProtocol):
 
     def on_headers_complete(self) -> None:
         """Hold the request back where it may go the short way."""
+        if self.parser.is_offer:
+            return
         door = self._door
         if (
             door is None
@@ -234,6 +238,8 @@ class DirectHttpProtocol(BoundedHttpProtocol):
 
     def on_message_complete(self) -> None:
         """Start on a request that is whole."""
+        if self.parser.is_offer:
+            return
         self._is_between = True
         held = self._held
         if held is None:

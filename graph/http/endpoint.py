@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 from graphql import ExecutionResult, GraphQLError
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Message, Receive, Scope, Send
 
 from db.errors import Unavailable
@@ -23,11 +22,11 @@ from graph.documents import Documents
 from graph.errors import presented
 from graph.http import answers, graphiql
 from graph.http.answers import Answer, Reply, header_lines
+from graph.http.codings import ACCEPT_ENCODING, CONTENT_ENCODING, Gzip, check_coding, decoded, takes_gzip
 from graph.http.gate import Gate
 from graph.http.head import Head
 from graph.http.protocol import began
 from graph.http.requests import (
-    JSON,
     Batch,
     GraphQLRequest,
     HttpRefused,
@@ -158,16 +157,15 @@ class GraphQLEndpoint:
         """Return the answer as a client gets it uncompressed, or None where this one gets it compressed."""
         if not 0 < self._compress_min <= len(answer.body):
             return answer
-        takes_gzip = any(b"gzip" in one for one in call.head.raw(b"accept-encoding"))
-        return None if takes_gzip else answers.varied_by_encoding(answer)
+        return None if takes_gzip(call.head.raw(ACCEPT_ENCODING)) else answers.varied_by_encoding(answer)
 
-    def _gzipped(self, call: Call, answer: Answer) -> GZipMiddleware:
+    def _gzipped(self, call: Call, answer: Answer) -> Gzip:
         """Return an application that sends the answer compressed."""
 
         async def sent(scope: Scope, receive: Receive, send: Send) -> None:
             await _sent(call, answer, send)
 
-        return GZipMiddleware(sent, self._compress_min, COMPRESS_LEVEL)
+        return Gzip(sent, self._compress_min, COMPRESS_LEVEL)
 
     async def _post(self, call: Call) -> Answer:
         head = call.head
@@ -178,15 +176,17 @@ class GraphQLEndpoint:
             if body is None:
                 limit = self.gate.time_limit()
                 body = await body_received(call.receive, bytes_max=self._body_bytes_max, within=limit)
-            asked = self.parsed(body)
+            asked = self.parsed(head, body)
         viewer = await self._viewer(call) if b"authorization" in head else ANONYMOUS
         if isinstance(asked, Batch):
             done = [await self._entry(call, request, viewer, media_type) for request in asked]
             return answers.batched(media_type, done)
         return await self._run(call, asked, viewer, media_type)
 
-    def parsed(self, body: bytes) -> GraphQLRequest | Batch:
+    def parsed(self, head: Head, body: bytes) -> GraphQLRequest | Batch:
         """Return what a body asks for, as `parse_body` does."""
+        if CONTENT_ENCODING in head:
+            body = decoded(head, body, self._body_bytes_max)
         return parse_body(body, bytes_max=self._body_bytes_max, batch_max=self._batch_max)
 
     def look_at(self, head: Head) -> str:
@@ -199,6 +199,7 @@ class GraphQLEndpoint:
             check_headers(head)
             media_type = answers.negotiated(head.accept)
             check_content(head, self._body_bytes_max)
+            check_coding(head)
             head.media_type = media_type
         return head.media_type
 
@@ -217,7 +218,6 @@ class GraphQLEndpoint:
     def failed(self, call: Call, error: Exception) -> Answer:
         """Return the answer to a request that has come to this error, which ends the operation under way."""
         if isinstance(error, HttpRefused):
-            # The client's mistake may be its Accept header, so that there is no type to choose by.
             return self._given_up(call, error.status, error.error, error.headers)
         if isinstance(error, Unavailable):
             refusal = GraphQLError(str(error), extensions={"code": error.code})
@@ -230,7 +230,7 @@ class GraphQLEndpoint:
         seen = call.seen or self._observed(call, ANONYMOUS)
         seen.codes = _codes([error.formatted])
         self._over(call, seen, status)
-        return answers.errors_answer(status, JSON, [error], headers)
+        return answers.errors_answer(status, answers.readable(call.head.accept), [error], headers)
 
     def _observed(self, call: Call, viewer: Viewer) -> Observation:
         seen = call.seen = self.observer.begin(call.request_id, call.head.each(b"traceparent"), viewer.user_id)
@@ -254,7 +254,7 @@ class GraphQLEndpoint:
         check_headers(call.head)
         if call.method not in {"GET", "HEAD"}:
             raise self._method_not_allowed("use POST, or GET for a query")
-        if "query" not in call.query_string.decode("latin-1") and self._wants_page(call):
+        if self._graphiql and graphiql.is_wanted(call.head, call.query_string):
             return graphiql.page()
         if not call.query_string:
             raise self._method_not_allowed("send the operation by POST, as a JSON object with the key query")
@@ -266,9 +266,6 @@ class GraphQLEndpoint:
             return answer
         known = (call.head.first(b"if-none-match") or b"").decode("latin-1")
         return answers.cacheable(answer, private=viewer.user_id is not None, if_none_match=known)
-
-    def _wants_page(self, call: Call) -> bool:
-        return self._graphiql and b"text/html" in call.head.accept
 
     def _method_not_allowed(self, message: str) -> HttpRefused:
         return HttpRefused(405, "METHOD_NOT_ALLOWED", message, {"allow": "GET, POST"})

@@ -9,12 +9,17 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
+from typing import NamedTuple
+from urllib.parse import parse_qsl
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from graph.http.answers import SECURITY_HEADERS, Answer
+from graph.http.head import Head
+from graph.http.requests import is_from_program
 
 # In the order in which the page needs them: a script of others reads what the one before it has defined.
 _FILES = (
@@ -25,7 +30,16 @@ _FILES = (
     "vendored/graphiql.min.js",
     "start.js",
 )
+# The tabs of the first visit: an operation, and the headers that it is sent with.
+_OPENING: tuple[tuple[str, Mapping[str, str]], ...] = (
+    ("welcome.graphql", {}),
+    ("sign_in.graphql", {}),
+    ("signed_in.graphql", {"Authorization": "Bearer ACCESS_TOKEN"}),
+)
 _MEDIA_TYPES = {"js": "text/javascript", "css": "text/css"}
+# Parameters of a query string, each of which names an operation to run.
+_OPERATION = frozenset({"query", "extensions", "documentId"})
+_ASSET_HEADERS = {**SECURITY_HEADERS, "cache-control": "public, max-age=31536000, immutable"}
 # Below the page's own address, which behind a proxy is not always /graphql: hence a relative one.
 _DIRECTORY = "graphql/assets"
 
@@ -46,23 +60,28 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <div id="graphiql">GraphiQL needs JavaScript.</div>
+<script type="application/json" id="opening">{opening}</script>
 {scripts}
 </body>
 </html>
 """
 
 
+class _Asset(NamedTuple):
+    content: bytes
+    media_type: str
+
+
 @functools.cache
-def _assets() -> Mapping[str, Response]:
+def _assets() -> Mapping[str, _Asset]:
     static = files("graph.http").joinpath("static")
     return dict(_asset(name.rpartition("/")[2], static.joinpath(name).read_bytes()) for name in _FILES)
 
 
-def _asset(name: str, content: bytes) -> tuple[str, Response]:
+def _asset(name: str, content: bytes) -> tuple[str, _Asset]:
     stem, _, extension = name.rpartition(".")
     digest = hashlib.blake2s(content, digest_size=8).hexdigest()
-    headers = {**SECURITY_HEADERS, "cache-control": "public, max-age=31536000, immutable"}
-    return f"{stem}-{digest}.{extension}", Response(content, headers=headers, media_type=_MEDIA_TYPES[extension])
+    return f"{stem}-{digest}.{extension}", _Asset(content, _MEDIA_TYPES[extension])
 
 
 @functools.cache
@@ -70,13 +89,41 @@ def page() -> Answer:
     """Return the GraphiQL page, with a policy that lets it load what this server has and nothing else."""
     styles = [f'<link rel="stylesheet" href="{_DIRECTORY}/{name}">' for name in _assets() if name.endswith(".css")]
     scripts = [f'<script src="{_DIRECTORY}/{name}"></script>' for name in _assets() if name.endswith(".js")]
-    html = _PAGE.format(styles="\n".join(styles), scripts="\n".join(scripts))
+    html = _PAGE.format(styles="\n".join(styles), opening=_opening(), scripts="\n".join(scripts))
     return Answer(200, html.encode(), "text/html", {"content-security-policy": _POLICY})
+
+
+def _opening() -> str:
+    """Return the tabs of the first visit as JSON, in which nothing ends the script element that it stands in."""
+    directory = files("graph.http").joinpath("static", "opening")
+    tabs = [
+        {"query": directory.joinpath(name).read_text(encoding="utf-8"), "headers": _shown(headers)}
+        for name, headers in _OPENING
+    ]
+    return orjson.dumps(tabs).decode().replace("<", "\\u003c")
+
+
+def _shown(headers: Mapping[str, str]) -> str | None:
+    return orjson.dumps(headers, option=orjson.OPT_INDENT_2).decode() if headers else None
+
+
+def is_wanted(head: Head, query_string: bytes) -> bool:
+    """Say whether a GET asks for the page: a browser's does, also with an operation, which the editor then shows.
+
+    A program that takes HTML too, and sends an operation, gets its answer.
+    """
+    if b"text/html" not in head.accept:
+        return False
+    names = {name for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)}
+    return names.isdisjoint(_OPERATION) or not is_from_program(head)
 
 
 async def _sent_asset(request: Request) -> Response:
     found = _assets().get(request.path_params["name"])
-    return Response(status_code=404, headers=SECURITY_HEADERS) if found is None else found
+    if found is None:
+        return Response(status_code=404, headers=SECURITY_HEADERS)
+    # A new response for each request: the compression writes its own headers into the one that it is given.
+    return Response(found.content, headers=_ASSET_HEADERS, media_type=found.media_type)
 
 
 def asset_route() -> Route:

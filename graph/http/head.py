@@ -10,6 +10,7 @@ _READ = frozenset(
         b"accept",
         b"accept-encoding",
         b"authorization",
+        b"content-encoding",
         b"content-length",
         b"content-type",
         b"if-none-match",

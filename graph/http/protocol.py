@@ -13,6 +13,7 @@ import orjson
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from graph.http.parser import RequestParser
 from graph.http.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
 
 # What the door itself allows, which it refuses with a better word, and as much again for what stands between.
@@ -44,14 +45,18 @@ def began(scope: Scope) -> float | None:
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Reads heads of a bounded size, within a bounded time."""
 
+    parser: RequestParser
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.parser = RequestParser(self)
         self._pending_bytes = 0
         self._is_reading_head = True
         self._is_refused = False
         self._has_asked = False
         # When the first byte of the request came, by the loop's clock: its deadline counts from then on.
         self._began = 0.0
+        self._begins_again = False
         # It runs from the beginning: who connects is to ask for something.
         self._clock: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._too_slow)
 
@@ -74,16 +79,26 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self._clock is None:
             self._clock = self.loop.call_later(HEAD_S, self._too_slow)
 
+    def begin_again(self) -> None:
+        """Expect the head of the current request once more, whose time goes on."""
+        self._begins_again = True
+
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._began = self.loop.time()
+        self._set_began()
         super().on_message_begin()
         self.scope["extensions"] = {BEGAN: {"s": self._began}}
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header. What stands behind the body says nothing of the request (RFC 9110, section 6.5.1)."""
+        if self._is_reading_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Begin to read the body."""
-        self._head_is_read()
-        super().on_headers_complete()
+        if not self.parser.is_offer:
+            self._head_is_read()
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Count nothing of a body: whoever reads it does."""
@@ -92,8 +107,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Wait for the next head."""
-        self._message_is_read()
-        super().on_message_complete()
+        if not self.parser.is_offer:
+            self._message_is_read()
+            super().on_message_complete()
+
+    def _set_began(self) -> None:
+        if not self._begins_again:
+            self._began = self.loop.time()
+        self._begins_again = False
 
     def _head_is_read(self) -> None:
         self._pending_bytes = 0
@@ -125,7 +146,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_clock()
         self._unset_keepalive_if_required()
         if not self._has_asked or self.cycle.response_complete:
-            body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
-            head = b"content-type: application/json; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-            self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+            self._write_refusal(status, code, message)
         self._clock = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _write_refusal(self, status: int, code: str, message: str) -> None:
+        body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
+        head = b"content-type: application/json; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, as every refusal is told."""
+        self._write_refusal(400, "BAD_REQUEST", "what came is no request of HTTP/1.1")
+        self.transport.close()

@@ -13,10 +13,12 @@ from graphql import GraphQLError
 from starlette.types import Receive
 
 from graph.http import strict_json
+from graph.http.fields import elements
 from graph.http.head import PROGRAM_HEADERS, Head
 from graph.http.time_limits import TimeLimit
 
 JSON = "application/json"
+UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
 HEADER_BYTES_MAX = 16_384
 JSON_DEPTH_MAX = 32
 QUERY_STRING_BYTES_MAX = 16_384
@@ -72,12 +74,12 @@ def check_headers(head: Head) -> None:
 
 def check_content(head: Head, bytes_max: int) -> None:
     """Raise HttpRefused where what a POST says of its body rules it out: 415 for its type, 413 for its size."""
-    content_type = head.first(b"content-type")
-    if content_type != b"application/json":
+    content_type = head.raw(b"content-type")
+    if content_type != [b"application/json"]:
         _check_content_type(content_type)
     declared = head.first(b"content-length") or b"0"
     if declared.isdigit() and int(declared) > bytes_max:
-        raise _too_large(bytes_max)
+        raise too_large(bytes_max)
 
 
 async def body_received(receive: Receive, *, bytes_max: int, within: TimeLimit) -> bytes:
@@ -102,7 +104,7 @@ def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> GraphQLReq
         HttpRefused: 413: it is too large; 400: no UTF-8, no JSON, or not of the shape of a GraphQL request.
     """
     if len(body) > bytes_max:
-        raise _too_large(bytes_max)
+        raise too_large(bytes_max)
     try:
         parsed = strict_json.loads(body)
     except strict_json.NotStrictError as error:
@@ -131,7 +133,7 @@ def queried(query_string: bytes, head: Head) -> GraphQLRequest:
     Raises:
         HttpRefused: 400 or 414: malformed; 403: any foreign page could have sent it.
     """
-    if not _from_program(head):
+    if not is_from_program(head):
         message = "a GET needs an Accept of application/json, or a header such as x-folio-request: 1"
         raise HttpRefused(403, "CSRF_PREVENTED", message)
     if len(query_string) > QUERY_STRING_BYTES_MAX:
@@ -143,7 +145,7 @@ def queried(query_string: bytes, head: Head) -> GraphQLRequest:
     given = dict(pairs)
     if len(given) != len(pairs):
         raise _bad("the query string names a parameter twice")
-    parsed: dict[str, Any] = {name: given[name] for name in ("query", "operationName") if name in given}
+    parsed: dict[str, Any] = {name: given[name] for name in ("query", "operationName", "documentId") if name in given}
     for name in ("variables", "extensions"):
         if given.get(name):
             try:
@@ -153,7 +155,7 @@ def queried(query_string: bytes, head: Head) -> GraphQLRequest:
     return _shaped(parsed, is_doubtful=True)
 
 
-def _from_program(head: Head) -> bool:
+def is_from_program(head: Head) -> bool:
     """Say whether a header shows that a program asks: a form, a link or an image of a foreign page cannot set it.
 
     Links are followed with an Accept of application/xhtml+xml, and fetch() may set any Accept without a preflight; but
@@ -164,8 +166,7 @@ def _from_program(head: Head) -> bool:
     mode = head.first(b"sec-fetch-mode")
     if mode is not None:
         return mode in {b"cors", b"same-origin"}
-    accepted = {part.partition(";")[0].strip().lower() for part in head.accept.decode("latin-1").split(",")}
-    return not accepted.isdisjoint(PROGRAM_TYPES)
+    return not PROGRAM_TYPES.isdisjoint(one.name for one in elements(head.accept))
 
 
 def _shaped(parsed: object, *, is_doubtful: bool) -> GraphQLRequest:
@@ -222,20 +223,24 @@ async def _body(receive: Receive, bytes_max: int) -> bytes:
             raise HttpRefused(400, "CLIENT_CLOSED_REQUEST", "the client went away")
         part: bytes = message.get("body", b"")
         if len(parts) + len(part) > bytes_max:
-            raise _too_large(bytes_max)
+            raise too_large(bytes_max)
         if not message.get("more_body", False):
             return bytes(parts + part) if parts else part
         parts += part
 
 
-def _too_large(bytes_max: int) -> HttpRefused:
-    return HttpRefused(413, "BODY_TOO_LARGE", f"the body has more than the {bytes_max} bytes that are allowed")
+def too_large(bytes_max: int) -> HttpRefused:
+    """Return the refusal of a body that is larger than `bytes_max`."""
+    return HttpRefused(
+        413, "BODY_TOO_LARGE", f"the body has more than the {bytes_max} bytes that are allowed; send less at once"
+    )
 
 
-def _check_content_type(content_type: bytes | None) -> None:
-    media_type, _, parameters = (content_type or b"").decode("latin-1").partition(";")
-    charset = parameters.strip().lower().replace('"', "").replace(" ", "")
-    if media_type.strip().lower() != JSON or charset not in {"", "charset=utf-8"}:
+def _check_content_type(lines: Sequence[bytes]) -> None:
+    # A type has parameters and no commas: of several lines, or types, nobody knows which one is meant.
+    types = set(elements(b",".join(lines)))
+    charsets = {charset.lower() for one in types for charset in one.all("charset")}
+    if {one.name for one in types} != {JSON} or not charsets <= UTF_8:
         raise HttpRefused(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type should be application/json, in UTF-8")
 
 

@@ -19,6 +19,9 @@ import orjson
 # Negative integers are exact as far as this, positive ones twice as far.
 EXACT_MAX = 2**63
 
+# What the parser says of bytes, in words of its own language.
+NO_UTF_8 = "str is not valid UTF-8: surrogates not allowed"
+
 _LONG = b"0" * len(str(EXACT_MAX))
 _DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
@@ -33,7 +36,10 @@ def loads(text: bytes) -> Any:
     Raises:
         ValueError: it is none, or a `NotStrictError`: it names a key twice, or an integer has more than 64 bits.
     """
-    parsed = orjson.loads(text)
+    try:
+        parsed = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(str(error).replace(NO_UTF_8, "it is not valid UTF-8")) from None
     try:
         written = orjson.dumps(parsed)
     except orjson.JSONEncodeError:  # nested deeper than can be written
@@ -64,4 +70,6 @@ def _once(pairs: list[tuple[str, object]]) -> None:
 def _exact(digits: str) -> None:
     # Twenty characters are the longest of 64 bits, and int() is slow on thousands of digits.
     if len(digits) > len(str(-EXACT_MAX)) or not -EXACT_MAX <= int(digits) < 2 * EXACT_MAX:
-        raise NotStrictError("an integer in it has more than 64 bits; send it as a string, or as a float such as 1e20")
+        raise NotStrictError(
+            "an integer in it has more than 64 bits; send it as a string, or with an exponent, as 1e20"
+        )

@@ -91,7 +91,7 @@ class Taskless:
             return None
         try:
             endpoint.look_at(call.head)
-            call.asked = asked = endpoint.parsed(call.body)
+            call.asked = asked = endpoint.parsed(call.head, call.body)
             if isinstance(asked, Batch):
                 return None
             text = endpoint.documents.text(asked.query, asked.extensions)

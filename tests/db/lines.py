@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from db.line_fields import LINE_BYTES_MAX
+from tests.instants import NO_SUCH_INSTANT, WANTED_INSTANT
 
 ADA = {"type": "user", "username": "ada", "email": "ada@example.org"}
 BEN = {"type": "user", "username": "ben", "email": "ben@example.org"}
@@ -21,7 +22,6 @@ def without(base: dict[str, Any], name: str) -> bytes:
     return orjson.dumps({key: value for key, value in base.items() if key != name}) + b"\n"
 
 
-WANTED_INSTANT = "should be an instant with an offset, for example 2026-11-22T09:30:00Z"
 USERNAME_SHAPE = "a username has 3 to 32 characters: letters a to z, digits and _, beginning with a letter"
 NOBODY = "is nobody in the database or on an earlier line"
 PROFILE = {"displayName": None, "bio": None, "websiteUrl": None}
@@ -33,7 +33,7 @@ BAD_LINES = {
     "two objects": (b"{}{}\n", None, "is not JSON: unexpected content after document, at column 3"),
     "an array": (b"[]\n", None, "should be an object, not an array"),
     "null": (b"null\n", None, "should be an object, not null"),
-    "too long": (line(ADA, bio="x" * LINE_BYTES_MAX), None, "is longer than 1048576 bytes"),
+    "too long": (line(ADA, bio="x" * LINE_BYTES_MAX), None, "is longer than 1572864 bytes"),
     "no type": (without(BEN, "type"), "type", "is missing"),
     "unknown type": (line(BEN, type="comment"), "type", 'should be "user" or "post"'),
     "type no string": (line(BEN, type=["user"]), "type", 'should be "user" or "post"'),
@@ -64,17 +64,17 @@ BAD_LINES = {
     "empty password hash": (line(BEN, hashedPassword=""), "hashedPassword", "should have 1 to 500 characters"),
     "naive instant": (line(BEN, createdAt="2026-11-22T09:30:00"), "createdAt", WANTED_INSTANT),
     "instant a number": (line(BEN, createdAt=0), "createdAt", "should be a string, not a number"),
-    "instant with a space": (line(BEN, createdAt="2026-11-22 09:30:00Z"), "createdAt", WANTED_INSTANT),
-    "instant too fine": (line(POST, updatedAt="2026-11-22T09:30:00.1234567Z"), "updatedAt", WANTED_INSTANT),
+    "instant with two spaces": (line(BEN, createdAt="2026-11-22  09:30:00Z"), "createdAt", WANTED_INSTANT),
+    "instant with a comma": (line(POST, updatedAt="2026-11-22T09:30:00,5Z"), "updatedAt", WANTED_INSTANT),
     "30 February": (
         line(POST, createdAt="2026-02-30T09:30:00Z"),
         "createdAt",
-        WANTED_INSTANT + "; there is no such instant",
+        NO_SUCH_INSTANT,
     ),
     "instant before the year 1": (
         line(POST, createdAt="0001-01-01T00:30:00+01:00"),
         "createdAt",
-        WANTED_INSTANT + "; there is no such instant",
+        NO_SUCH_INSTANT,
     ),
     "profile an array": (line(BEN, profile=[]), "profile", "should be an object or null, not an array"),
     "display name too long": (

@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from asyncpg import Record
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from db.connections.database import Database, Transaction
 from db.cursors import Order
 from db.posts import CREATED_AT, ID, TITLE, VIEWS
+from db.text_search import folded
 from db.viewer import ANONYMOUS, Viewer
 from tests.db.rows import ADMIN
 
@@ -17,7 +19,13 @@ Row = Mapping[str, Any]
 
 COLUMNS = ("id", "author_id", "published", "views", "title", "created_at")
 INSTANTS = [datetime.datetime(2026, 11, day, 9, 30, 0, day, tzinfo=datetime.UTC) for day in (1, 2, 3)]
-VALUES: Mapping[str, Sequence[Any]] = {"created_at": INSTANTS, "views": [0, 1, 2], "title": ["A", "a", "aa", "é"]}
+VALUES: Mapping[str, Sequence[Any]] = {
+    "created_at": INSTANTS,
+    "views": [0, 1, 2],
+    "title": ["aa", "É", "e\u0301", "9", "A", "é", "10", "E", "a"],
+}
+# Each title's place in the alphabet.
+PLACES = {"10": 0, "9": 1, "A": 2, "a": 2, "aa": 3, "E": 4, "É": 4, "é": 4, "e\u0301": 4}
 NEWEST_FIRST = Order("posts", [(CREATED_AT, True), (ID, True)])
 
 
@@ -28,10 +36,18 @@ def rank(order: Order, values: Row) -> tuple[int, ...]:
     """Return where `values` stand in `order`, as something that Python compares."""
     ranks = []
     for term, descending in order.terms:
-        value = values[term.name]
-        place = VALUES[term.name].index(value) if term.name in VALUES else value
+        if term is TITLE:
+            place = PLACES[values["title"]]
+        else:
+            value = values[term.name]
+            place = VALUES[term.name].index(value) if term.name in VALUES else value
         ranks.append(-place if descending else place)
     return tuple(ranks)
+
+
+def position_of(order: Order, values: Row) -> tuple[Any, ...]:
+    """Return the position of `values` in `order`."""
+    return tuple(folded(values["title"]) if term is TITLE else values[term.name] for term, _ in order.terms)
 
 
 MEANINGS: Mapping[str, Callable[[Row, Any], bool]] = {
@@ -71,6 +87,14 @@ orders = st.builds(
     ),
     st.booleans(),
 )
+
+
+def positions(order: Order) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Draw positions, most of which are of no row: rows are deleted, and cursors made up."""
+    values = {name: st.sampled_from(values) for name, values in VALUES.items()}
+    return st.fixed_dictionaries({"id": st.integers(0, 21), **values}).map(partial(position_of, order))
+
+
 filters: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={

@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import json
 from collections.abc import Iterator
 
 import asyncpg
@@ -23,20 +24,20 @@ from tests.db.rows import new_users
 # Every kind of thing that a line can hold, as an export writes it.
 EXPORTED = (
     b'{"type":"user","username":"Ada_1","email":"ada@example.org","isActive":true,"role":"admin",'
-    b'"createdAt":"2024-02-29T12:00:00.000001Z","updatedAt":"2025-01-01T00:00:00Z",'
+    b'"createdAt":"2024-02-29T12:00:00.000001Z","updatedAt":"2025-01-01T00:00:00.000000Z",'
     b'"hashedPassword":"$argon2id$v=19$x",'
     b'"profile":{"displayName":"Ad\xc3\xa0 \xf0\x9f\x8e\x88","bio":"a\\nb\\t\\"c\\"",'
     b'"websiteUrl":"https://example.org/?a=b"}}\n'
     b'{"type":"user","username":"ben","email":"ben@example.org","isActive":false,"role":"member",'
-    b'"createdAt":"0001-01-01T00:00:00Z","updatedAt":"9999-12-31T23:59:59.999999Z",'
+    b'"createdAt":"0001-01-01T00:00:00.000000Z","updatedAt":"9999-12-31T23:59:59.999999Z",'
     b'"hashedPassword":"!","profile":{"displayName":null,"bio":null,"websiteUrl":null}}\n'
     b'{"type":"user","username":"eve","email":"eve@example.org","isActive":true,"role":"member",'
-    b'"createdAt":"2024-01-01T00:00:00Z","updatedAt":"2024-01-01T00:00:00Z",'
+    b'"createdAt":"2024-01-01T00:00:00.000000Z","updatedAt":"2024-01-01T00:00:00.000000Z",'
     b'"hashedPassword":"another hash","profile":null}\n'
     b'{"type":"post","author":"ben","title":"\\\\ / \xe2\x80\xa8","content":"","published":false,"views":0,'
-    b'"createdAt":"2024-01-02T00:00:00Z","updatedAt":"2024-01-02T00:00:00Z"}\n'
+    b'"createdAt":"2024-01-02T00:00:00.000000Z","updatedAt":"2024-01-02T00:00:00.000000Z"}\n'
     b'{"type":"post","author":"Ada_1","title":"A title","content":"\\u0001\\u001f","published":true,"views":2147483647,'
-    b'"createdAt":"2024-01-01T00:00:00Z","updatedAt":"2024-01-01T00:00:00.500000Z"}\n'
+    b'"createdAt":"2024-01-01T00:00:00.000000Z","updatedAt":"2024-01-01T00:00:00.500000Z"}\n'
 )
 
 
@@ -207,6 +208,14 @@ async def test_first_bad_line_is_named_however_lines_fall_into_batches(
         with pytest.raises(LineError) as refusal:
             await import_lines(database, data, unwatched)
         assert (refusal.value.number, refusal.value.field, refusal.value.message) == (number, field, message)
+
+
+async def test_longest_post_is_read_though_every_character_is_escaped(database: Database, superuser: Driver) -> None:
+    content = "\N{GRINNING FACE}" * CONTENT_LENGTH_MAX
+    post = json.dumps({**POST, "content": content}, ensure_ascii=True).encode() + b"\n"
+    assert len(post) > 12 * CONTENT_LENGTH_MAX
+    await import_lines(database, [line(ADA), post], unwatched)
+    assert await superuser.fetchval("SELECT content FROM posts") == content
 
 
 async def test_line_that_is_too_long_is_not_read_to_its_end() -> None:

@@ -23,9 +23,9 @@ from tests.db.backends import connected_superuser, waiting_backend, write_door
 from tests.db.rows import ADMIN, deposit, move, new_account, new_user
 
 _ROOT = Path(__file__).parents[2]
-REVISIONS = [
-    script.revision for script in reversed(list(ScriptDirectory.from_config(alembic_config()).walk_revisions()))
-]
+_SCRIPTS = list(reversed(list(ScriptDirectory.from_config(alembic_config()).walk_revisions())))
+REVISIONS = [script.revision for script in _SCRIPTS]
+MODULES = [script.module for script in _SCRIPTS]
 
 
 async def upgrade(database_url: str, revision: str = "head") -> None:
@@ -48,7 +48,14 @@ CATALOGUE = {
     "relations": """
         SELECT relname, concat_ws(' ', relkind, relpersistence, relrowsecurity, reloptions::text)
         FROM pg_class WHERE relnamespace = 'public'::regnamespace""",
-    "functions": "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    "functions": "SELECT proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    "dictionaries": """
+        SELECT dictname, concat_ws(' ', dicttemplate::text, dictinitoption)
+        FROM pg_ts_dict WHERE dictnamespace = 'public'::regnamespace""",
+    "configurations": """
+        SELECT concat_ws(' ', cfgname, maptokentype, mapseqno), dictname
+        FROM pg_ts_config JOIN pg_ts_config_map ON mapcfg = pg_ts_config.oid JOIN pg_ts_dict ON mapdict = pg_ts_dict.oid
+        WHERE cfgnamespace = 'public'::regnamespace""",
     "types": "SELECT typname, typtype::text FROM pg_type WHERE typnamespace = 'public'::regnamespace",
     "triggers": "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal",
 }
@@ -62,8 +69,11 @@ async def catalogue(database_url: str) -> Mapping[str, Mapping[str, str]]:
 
 
 async def test_models_and_migrations_make_the_same_database(database_url: str, empty_database_url: str) -> None:
+    functions = [statement for module in MODULES for statement in getattr(module, "CREATE", ())]
     engine = create_async_engine(empty_database_url, poolclass=NullPool)
     async with engine.begin() as connection:
+        for statement in functions:  # which models use, and cannot make
+            await connection.exec_driver_sql(statement)
         await connection.run_sync(Model.metadata.create_all)
     await engine.dispose()
     migrated, modelled = await catalogue(database_url), await catalogue(empty_database_url)
@@ -136,16 +146,61 @@ async def test_upgrade_waits_for_the_one_that_runs(empty_database_url: str) -> N
         assert await superuser.fetchval("SELECT version_num FROM alembic_version") == expected_revision()
 
 
+def is_concurrent(revision: str) -> bool:
+    """Say whether a migration works outside a transaction, where nobody waits for it and it waits for everybody."""
+    path = ScriptDirectory.from_config(alembic_config()).get_revision(revision).path
+    return "autocommit_block" in Path(path).read_text(encoding="utf-8")
+
+
 async def test_migration_that_cannot_get_its_lock_fails_and_changes_nothing(
     database_url: str, superuser: Driver
 ) -> None:
+    newest = next(revision for revision in reversed(REVISIONS) if not is_concurrent(revision))
+    if newest != REVISIONS[-1]:
+        await downgrade(database_url, newest)
     before = await catalogue(database_url)
+    tables = await superuser.fetch("SELECT relname FROM pg_class WHERE relname = ANY($1)", list(Model.metadata.tables))
     async with superuser.transaction():
-        await superuser.execute("LOCK TABLE sessions IN ACCESS SHARE MODE")  # as any reader does
+        for (table,) in tables:
+            await superuser.execute(f"LOCK TABLE {table} IN ACCESS SHARE MODE")  # as any reader does
         with pytest.raises(DBAPIError, match="canceling statement due to lock timeout"):
             await downgrade(database_url, "-1")
     assert await catalogue(database_url) == before
-    assert await superuser.fetchval("SELECT version_num FROM alembic_version") == expected_revision()
+    assert await superuser.fetchval("SELECT version_num FROM alembic_version") == newest
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_every_migration_bounds_its_waits_or_is_concurrent(revision: str) -> None:
+    path = Path(ScriptDirectory.from_config(alembic_config()).get_revision(revision).path)
+    text_of = path.read_text(encoding="utf-8")
+    if is_concurrent(revision):
+        assert "concurrently" in text_of, f"{path.name}: what leaves its transaction does so to work CONCURRENTLY"
+    else:
+        for setting in ("lock_timeout", "statement_timeout"):
+            assert text_of.count(f"SET LOCAL {setting}") == 2, (
+                f"{path.name}: begin upgrade() and downgrade() with SET LOCAL {setting}, as migrations/script.py.mako"
+            )
+
+
+async def test_index_whose_building_was_interrupted_is_built_by_the_next_upgrade(database_url: str) -> None:
+    concurrent = [revision for revision in REVISIONS if is_concurrent(revision)]
+    assert concurrent
+    for revision in concurrent:
+        before = await catalogue(database_url)
+        async with connected_superuser(database_url) as superuser:
+            await downgrade(database_url, f"{revision}-1")
+            after = await catalogue(database_url)
+            for name in set(before["indexes"]) - set(after["indexes"]):
+                # As a build leaves an index that was cancelled: there, and invalid.
+                try:
+                    await superuser.execute(before["indexes"][name])
+                except asyncpg.UndefinedColumnError:
+                    continue  # the migration makes the column, too
+                await superuser.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::regclass", name)
+            await upgrade(database_url)
+            invalid = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+            assert await superuser.fetch(invalid) == []
+        assert await catalogue(database_url) == before
 
 
 async def test_ledger_is_append_only_for_its_owner_too(database: Database, superuser: Driver) -> None:

@@ -21,7 +21,7 @@ from db.statements import Reader, Statement
 from db.transactions import TRANSACTIONS
 from db.users import CREATED_AT, ID, USERNAME, USERS
 from db.viewer import ANONYMOUS, Viewer
-from tests.db.listed_posts import COLUMNS, NEWEST_FIRST, VALUES, filters, ids, keep, orders, posts_of, some_posts
+from tests.db.listed_posts import COLUMNS, NEWEST_FIRST, filters, ids, keep, orders, positions, posts_of, some_posts
 from tests.db.rows import ADMIN, new_account, new_user
 
 NEWEST_USERS = Order("users", [(CREATED_AT, True), (ID, True)])
@@ -36,10 +36,6 @@ def shown(page: Page, *, looks_ahead: bool = True) -> tuple[list[dict[str, Any]]
 def requests(position: st.SearchStrategy[tuple[Any, ...]], order: Order) -> st.SearchStrategy[PageRequest]:
     at = st.one_of(st.none(), position)
     return st.builds(PageRequest, st.just(order), st.integers(1, 5), st.booleans(), at, looks_ahead=st.booleans())
-
-
-def positions(order: Order) -> st.SearchStrategy[tuple[Any, ...]]:
-    return st.tuples(*(st.sampled_from(VALUES.get(name, range(20))) for name in order.columns))
 
 
 @settings(max_examples=80)

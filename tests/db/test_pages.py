@@ -26,6 +26,8 @@ from tests.db.listed_posts import (
     keep,
     listed,
     orders,
+    position_of,
+    positions,
     posts_of,
     rank,
     some_posts,
@@ -58,7 +60,7 @@ async def test_page_at_any_position_is_a_slice_of_the_sorted_list(
     after = [row for row in whole if rank(order, row) > rank(order, position)]
     following = before[::-1] if backward else after
 
-    request = PageRequest(order, limit, backward, tuple(position[name] for name in order.columns))
+    request = PageRequest(order, limit, backward, position_of(order, position))
     page = await POSTS.page(database, viewer, COLUMNS, given_filter, request)
     expected = following[:limit][::-1] if backward else following[:limit]
     assert [dict(row) for row in page.rows] == expected
@@ -111,7 +113,8 @@ async def test_pages_one_after_the_other_are_the_whole_sorted_list(
     walked: list[int] = []
     position = None
     while True:
-        page = await POSTS.page(database, ADMIN, COLUMNS, {}, PageRequest(order, limit, backward, position))
+        columns = tuple({*COLUMNS, *order.columns})
+        page = await POSTS.page(database, ADMIN, columns, {}, PageRequest(order, limit, backward, position))
         walked = [*ids(page.rows), *walked] if backward else [*walked, *ids(page.rows)]
         assert page.has_more == (len(walked) < len(whole))
         if not page.has_more:
@@ -136,7 +139,7 @@ async def test_page_by_parent_is_the_page_of_each_parent(
     viewer = data.draw(viewers_of(authors))
     parents = data.draw(st.lists(st.sampled_from([*authors, 0]), max_size=6))
     continues = data.draw(st.booleans())
-    position = tuple(data.draw(st.sampled_from(VALUES.get(name, range(20)))) for name in order.columns)
+    position = data.draw(positions(order))
     request = PageRequest(order, limit, backward, position if continues else None)
     await keep(database, rows)
 

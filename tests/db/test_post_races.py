@@ -38,10 +38,12 @@ async def half_changed(superuser: Driver, post: int) -> AsyncIterator[Driver]:
         yield superuser
 
 
-def retitled(database: Database, viewer: Viewer, post: int, expected_version: int | None) -> Awaitable[tuple[str, int]]:
+def retitled(
+    database: Database, viewer: Viewer, post: int, expected_version: int | None, title: str = "Third"
+) -> Awaitable[tuple[str, int]]:
     async def changed() -> tuple[str, int]:
         row = await update_post(
-            database, viewer, ("title", "version"), post, {"title": "Third"}, expected_version=expected_version
+            database, viewer, ("title", "version"), post, {"title": title}, expected_version=expected_version
         )
         return row["title"], row["version"]
 
@@ -74,6 +76,36 @@ async def test_change_of_a_version_that_another_one_changes_meanwhile_is_refused
     assert caught.value.code == "VERSION_CONFLICT"
 
 
+async def test_change_to_what_the_one_before_it_has_set_is_none(
+    database: Database, half_changed: Driver, author: Viewer, post: int
+) -> None:
+    change = retitled(database, author, post, None, "Second")
+    await committed(half_changed)
+    assert await change == ("Second", 2)
+
+
+async def test_change_back_to_what_there_was_when_it_began_is_one(
+    database: Database, half_changed: Driver, author: Viewer, post: int
+) -> None:
+    change = retitled(database, author, post, None, "First")
+    await committed(half_changed)
+    assert await change == ("First", 3)
+
+
+async def test_equal_change_of_a_version_that_has_gone_meanwhile_is_refused(
+    database: Database, half_changed: Driver, author: Viewer, post: int
+) -> None:
+    change = retitled(database, author, post, 1, "Second")
+    await committed(half_changed)
+    with pytest.raises(Refusal, match="its version is 2, not 1"):
+        await change
+
+
+async def test_twenty_equal_changes_at_once_are_one_version(database: Database, author: Viewer, post: int) -> None:
+    ends = await asyncio.gather(*(retitled(database, author, post, None) for _ in range(20)))
+    assert ends == [("Third", 2)] * 20
+
+
 async def test_change_of_another_ones_post_does_not_wait_for_it(
     database: Database, half_changed: Driver, post: int
 ) -> None:
@@ -85,5 +117,5 @@ async def test_change_of_another_ones_post_does_not_wait_for_it(
 
 
 async def test_twenty_changes_at_once_are_twenty_versions(database: Database, author: Viewer, post: int) -> None:
-    ends = await asyncio.gather(*(retitled(database, author, post, None) for _ in range(20)))
+    ends = await asyncio.gather(*(retitled(database, author, post, None, f"Title {number}") for number in range(20)))
     assert sorted(version for _, version in ends) == list(range(2, 22))

@@ -1,5 +1,6 @@
 """One operation of each kind, by how it uses the database, and what makes its statements wait."""
 
+import itertools
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,9 @@ from tests.graph.bank import OPEN_ACCOUNT, TRANSFER, transfer_input
 from tests.graph.callers import PASSWORD
 
 Body = dict[str, Any]
+
+# Each change is another one: a change to what there is already writes nothing.
+_numbers = itertools.count(1)
 
 LOOKUP = "query ($id: ID!) { user(id: $id) { username } }"
 PAGE = "{ posts(first: 5) { totalCount nodes { title } } }"
@@ -54,11 +58,13 @@ async def create_post(town: Town) -> Body:
 
 
 async def update_post(town: Town) -> Body:
-    return await town.client.run(UPDATE_POST, by=town.ida, input={"id": town.posts[0], "title": "Changed"})
+    return await town.client.run(
+        UPDATE_POST, by=town.ida, input={"id": town.posts[0], "title": f"Changed {next(_numbers)}"}
+    )
 
 
 async def update_profile(town: Town) -> Body:
-    given = {"id": town.ida.id, "profile": {"bio": "Reads."}}
+    given = {"id": town.ida.id, "profile": {"bio": f"Reads {next(_numbers)} books."}}
     return await town.client.run(UPDATE_USER, by=town.ida, input=given)
 
 

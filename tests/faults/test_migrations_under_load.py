@@ -30,7 +30,10 @@ MIGRATIONS: dict[str, list[str]] = {
     **{f"{table} column": [one.format(table=table) for one in ADDED] for table in TABLES},
     "filled column": [one.format(table="posts") for one in FILLED],
     "views type": ["ALTER TABLE posts ALTER views TYPE int", "ALTER TABLE posts ALTER views TYPE bigint"],
-    "title type": ["ALTER TABLE posts ALTER title TYPE varchar(200)", "ALTER TABLE posts ALTER title TYPE text"],
+    "name type": [
+        "ALTER TABLE profiles ALTER display_name TYPE varchar(100)",
+        "ALTER TABLE profiles ALTER display_name TYPE text",
+    ],
     "bio type": ["ALTER TABLE profiles ALTER bio TYPE varchar", "ALTER TABLE profiles ALTER bio TYPE text"],
     "role type": ["ALTER TABLE users ALTER role TYPE varchar(20)", "ALTER TABLE users ALTER role TYPE text"],
     "memo type": ["ALTER TABLE transactions ALTER memo TYPE varchar", "ALTER TABLE transactions ALTER memo TYPE text"],

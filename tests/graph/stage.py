@@ -20,7 +20,7 @@ from tests.graph.callers import PASSWORD, Client, Person, SignUp
 
 NOBODY, ADA, IDA, OTTO, EVE, ANNA = "nobody", "ada", "ida", "otto", "eve", "anna"
 CALLERS = (NOBODY, ADA, IDA, OTTO, EVE, ANNA)
-INSTANT = "2026-01-02T03:04:05Z"
+INSTANT = "2026-01-02T03:04:05.000000Z"
 KEY = "0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e"
 
 SIGN_IN = "mutation($login: String!, $password: String!) { signIn(input: {login: $login, password: $password}) { %s } }"

@@ -102,6 +102,39 @@ async def test_each_is_hidden_in_development_where_it_is_set(settings: Settings)
             await assert_guesses(http, shown=name != "suggestions")
 
 
+# ---------------------------------------------------------------- the front page
+
+FRONT = "Folio, a GraphQL API. Send operations to /graphql by POST, as a JSON object with the key query.\n"
+
+
+async def test_front_page_leads_a_browser_to_graphiql(client: Client) -> None:
+    for _ in range(2):
+        response = await client.http.get("/", headers=BROWSER)
+        assert (response.status_code, response.headers["location"], response.headers["vary"]) == (
+            307,
+            "graphql",
+            "accept",
+        )
+    page = await client.http.get("/", headers=BROWSER, follow_redirects=True)
+    assert (page.url.path, "<title>Folio GraphiQL</title>" in page.text) == ("/graphql", True)
+
+
+async def test_front_page_says_where_the_api_is_where_there_is_no_graphiql(settings: Settings, client: Client) -> None:
+    async with serving_with(settings, env="production") as http:
+        answers = [await http.get("/", headers=BROWSER), await http.get("/"), await client.http.get("/")]
+        head = await http.head("/", headers=BROWSER)
+    for response in answers:
+        assert (response.status_code, response.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert response.text == FRONT
+    assert (head.status_code, head.content) == (200, b"")
+
+
+async def test_operation_that_is_sent_to_the_front_page_is_told_the_way(client: Client) -> None:
+    response = await client.http.post("/", json={"query": "{ __typename }"})
+    error = {"message": "operations are sent to /graphql", "extensions": {"code": "NOT_FOUND"}}
+    assert (response.status_code, response.json()) == (404, {"errors": [error]})
+
+
 # ---------------------------------------------------------------- probes
 
 
@@ -151,5 +184,5 @@ async def test_database_that_cannot_be_reached_makes_the_process_alive_and_not_r
 
 
 async def test_there_is_nothing_else(client: Client) -> None:
-    for path in ("/", "/docs", "/redoc", "/openapi.json", "/graphiql", "/favicon.ico"):
+    for path in ("/docs", "/redoc", "/openapi.json", "/graphiql", "/favicon.ico"):
         assert (path, (await client.http.get(path)).status_code) == (path, 404)

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from tests.graph.callers import Client, Person, SignUp
-from tests.graph.population import Text, day, insert_posts, populate
+from tests.graph.population import Text, day, insert_posts, insert_users, populate
 from tests.graph.refusals import bad_input, unlocated
 
 REFUSED = bad_input(
@@ -49,6 +49,7 @@ async def first_cursor(client: Client, field: str = "posts", by: Person | None =
 
 
 async def test_a_cursor_is_good_for_its_own_list_in_its_own_order_alone(client: Client, posts: Sequence[str]) -> None:
+    await insert_users(client.database, [("somebody", day(0))])
     order = "posts(orderBy: { field: %s, direction: %s })"
     fields = [
         "users",

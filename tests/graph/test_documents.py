@@ -26,6 +26,14 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sha1(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
 def persisted(text: str, **changes: Any) -> dict[str, Any]:
     return {"persistedQuery": {"version": 1, "sha256Hash": sha256(text), **changes}}
 
@@ -42,7 +50,11 @@ async def post(client: Client, accept: str = "application/json", **body: Any) ->
 NOT_FOUND = refusal("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")
 NOT_TRUSTED = refusal("DOCUMENT_NOT_TRUSTED", "only the documents of the manifest run here; name one by documentId")
 NO_DOCUMENT = refusal("DOCUMENT_NOT_FOUND", "documentId names no document of the manifest")
-NO_HASH = refusal("BAD_USER_INPUT", "persistedQuery should be {version: 1, sha256Hash: 64 lower-case hex digits}")
+NO_HASH = refusal(
+    "BAD_USER_INPUT",
+    "persistedQuery should be {version: 1, sha256Hash: 64 hex digits, the SHA-256 of query}, or name a document of the "
+    "manifest by its id",
+)
 
 
 # ---------------------------------------------------------------- automatic persisted queries
@@ -75,7 +87,11 @@ async def test_text_under_another_texts_hash_is_refused_and_not_learned(client: 
     "changes",
     [
         *({"version": version} for version in (2, None)),
-        *({"sha256Hash": name} for name in (None, 5, ["a"], "abc", sha256(TYPENAME).upper(), f"{sha256(TYPENAME)}\n")),
+        *(
+            {"sha256Hash": name}
+            for name in (None, 5, ["a"], "", "abc", f"{sha256(TYPENAME)}\n", f"sha256:sha256:{sha256(TYPENAME)}")
+        ),
+        {"sha256Hash": sha1(TYPENAME)},
     ],
 )
 async def test_malformed_hash_is_refused(client: Client, changes: dict[str, Any]) -> None:
@@ -133,19 +149,78 @@ def is_known(documents: Documents, text: str) -> bool:
 # ---------------------------------------------------------------- trusted documents
 
 
-async def test_hashes_of_a_manifest_may_say_that_they_are_sha256(settings: Settings, tmp_path: Path) -> None:
-    file = manifest(tmp_path / "m.json", {f"sha256:{sha256(TYPENAME)}": TYPENAME})
+# How tools write one hash: graphql-codegen, Apollo, Relay (MD5), and the GraphQL over HTTP draft with its prefix.
+SPELLINGS = {
+    name: spelling
+    for algorithm, digest in (("sha256", sha256(TYPENAME)), ("sha1", sha1(TYPENAME)), ("md5", md5(TYPENAME)))
+    for name, spelling in (
+        (algorithm, digest),
+        (f"{algorithm} in capitals", digest.upper()),
+        (f"{algorithm} with a prefix", f"{algorithm}:{digest}"),
+        (f"{algorithm} with a prefix in capitals", f"{algorithm.upper()}:{digest.upper()}"),
+    )
+}
+
+
+def digest_of(spelling: str) -> str:
+    return spelling.lower().rpartition(":")[2]
+
+
+@pytest.mark.parametrize("written", SPELLINGS)
+async def test_id_of_a_manifest_is_found_however_either_side_writes_it(
+    settings: Settings, tmp_path: Path, written: str
+) -> None:
+    spelling = SPELLINGS[written]
+    file = manifest(tmp_path / "m.json", {spelling: TYPENAME})
     async with served(settings, trusted_documents_file=file, trusted_documents="only") as client:
-        assert await post(client, documentId=f"sha256:{sha256(TYPENAME)}") == (200, ALIVE)
-        assert await post(client, documentId=sha256(TYPENAME)) == (200, ALIVE)
-        assert await post(client, extensions=persisted(TYPENAME)) == (200, ALIVE)
+        for sent in SPELLINGS.values():
+            body = {"documentId": sent}
+            extensions = persisted(TYPENAME, sha256Hash=sent)
+            expected = ALIVE if digest_of(sent) == digest_of(spelling) else NO_DOCUMENT
+            assert await post(client, **body) == (200, expected)
+            by_get = await client.http.get("/graphql", params=body, headers={"accept": "application/json"})
+            assert (by_get.status_code, by_get.json()) == (200, expected)
+            status, answer = await post(client, extensions=extensions)
+            assert (status, answer == ALIVE) == (200, expected == ALIVE)
+            status, answer = await post(client, query=TYPENAME, extensions=extensions)
+            assert (status, answer == ALIVE) == (200, expected == ALIVE or digest_of(sent) == sha256(TYPENAME))
 
 
-def test_manifest_that_names_a_document_twice_stops_the_start(settings: Settings, tmp_path: Path) -> None:
-    file = manifest(tmp_path / "m.json", {"sha256:a": "{ a }", "a": "{ b }"})
-    with pytest.raises(SettingsError) as caught:
-        Documents(settings.model_copy(update={"trusted_documents_file": file}))
-    assert str(caught.value) == f"the manifest {file} names a document twice, with sha256: and without"
+async def test_own_id_of_a_manifest_is_taken_to_the_letter(settings: Settings, tmp_path: Path) -> None:
+    file = manifest(tmp_path / "m.json", {"x-app:Users/1": TYPENAME})
+    async with served(settings, trusted_documents_file=file, trusted_documents="only") as client:
+        assert await post(client, documentId="x-app:Users/1") == (200, ALIVE)
+        assert await post(client, extensions=persisted(TYPENAME, sha256Hash="x-app:Users/1")) == (200, ALIVE)
+        for other in ("x-app:users/1", "Users/1", "sha256:x-app:Users/1"):
+            assert await post(client, documentId=other) == (200, NO_DOCUMENT)
+            assert await post(client, extensions=persisted(TYPENAME, sha256Hash=other)) == (200, NO_HASH)
+
+
+@pytest.mark.parametrize("spelling", [f"sha256:{sha256(TYPENAME)}", sha256(TYPENAME).upper()])
+async def test_learned_document_is_found_however_its_hash_is_written(client: Client, spelling: str) -> None:
+    extensions = persisted(TYPENAME, sha256Hash=spelling)
+    assert await post(client, extensions=extensions) == (200, NOT_FOUND)
+    assert await post(client, query=TYPENAME, extensions=extensions) == (200, ALIVE)
+    assert await post(client, extensions=persisted(TYPENAME)) == (200, ALIVE)
+    assert await post(client, extensions=extensions) == (200, ALIVE)
+    assert await post(client, documentId=spelling) == (200, ALIVE)
+
+
+def test_manifest_that_has_two_documents_of_one_id_stops_the_start(settings: Settings, tmp_path: Path) -> None:
+    twice = {f"sha256:{sha256(TYPENAME)}": TYPENAME, sha256(TYPENAME).upper(): "{ other: __typename }"}
+    operations = [{"id": name, "body": text} for name, text in twice.items()]
+    for content in (twice, {"format": "apollo-persisted-query-manifest", "version": 1, "operations": operations}):
+        file = manifest(tmp_path / "m.json", content)
+        with pytest.raises(SettingsError) as caught:
+            Documents(settings.model_copy(update={"trusted_documents_file": file}))
+        assert str(caught.value) == f"the manifest {file} has two documents of the id {sha256(TYPENAME)}"
+    same = dict.fromkeys(twice, TYPENAME)
+    assert (
+        Documents(settings.model_copy(update={"trusted_documents_file": manifest(tmp_path / "m.json", same)})).text(
+            None, {"documentId": sha256(TYPENAME)}
+        )
+        == TYPENAME
+    )
 
 
 def manifest(path: Path, content: object) -> Path:
@@ -293,8 +368,8 @@ async def test_built_manifest_holds_each_operation_with_the_fragments_it_uses(
         found = [await post(client, documentId=sha256(text)) for text in sorted(texts)]
     assert sorted(found, key=str) == sorted(
         [
-            (200, {"data": {"users": {"nodes": [{"username": "treasury", "id": "user_1"}]}}}),
-            (200, {"data": {"users": {"totalCount": 1}}}),
+            (200, {"data": {"users": {"nodes": []}}}),
+            (200, {"data": {"users": {"totalCount": 0}}}),
             (200, {"data": {"userByUsername": None}}),
         ],
         key=str,

@@ -34,9 +34,6 @@ def refusal(code: str, message: str) -> dict[str, Any]:
     [
         {"accept": "*/*"},
         {"accept": ""},
-        # A link, a form or a frame of a foreign page.
-        {"accept": NAVIGATION},
-        {"accept": NAVIGATION, "sec-fetch-mode": "navigate", "sec-fetch-site": "cross-site"},
         # fetch(…, {mode: "no-cors", headers: {accept: "application/json"}}) needs no preflight either.
         {"accept": "application/json", "sec-fetch-mode": "no-cors"},
         {"accept": "image/avif,image/webp,*/*;q=0.8", "sec-fetch-mode": "no-cors"},
@@ -49,6 +46,37 @@ async def test_get_that_a_foreign_page_could_send_is_refused(client: Client, hea
         403,
         refusal("CSRF_PREVENTED", "a GET needs an Accept of application/json, or a header such as x-folio-request: 1"),
     )
+
+
+# A link, a form or a frame of a foreign page; or somebody who typed the address.
+NAVIGATIONS = (
+    {"accept": NAVIGATION},
+    {"accept": NAVIGATION, "sec-fetch-mode": "navigate", "sec-fetch-site": "cross-site"},
+)
+
+
+async def test_browser_that_comes_with_an_operation_gets_the_page_and_nothing_is_run(client: Client) -> None:
+    page = await client.http.get("/graphql", headers={"accept": NAVIGATION})
+    before = client.database.counters.statements
+    for headers in NAVIGATIONS:
+        # Each is a name or a value in which `query` occurs.
+        for asked in ("query={users{totalCount}}", "q=query{users{totalCount}}", "extensions={}", "myquery=1", "query"):
+            answer = await client.http.get(f"/graphql?{asked}", headers=headers)
+            assert (asked, answer.status_code, answer.content) == (asked, 200, page.content)
+    assert client.database.counters.statements == before
+
+
+async def test_program_that_takes_pages_too_gets_the_answer_to_its_operation(client: Client) -> None:
+    for headers in ({"accept": f"{NAVIGATION}, application/json"}, {"accept": NAVIGATION, "x-folio-request": "1"}):
+        answer = await client.http.get(TYPENAME, headers=headers)
+        assert (answer.status_code, answer.json()) == (200, {"data": {"__typename": "Query"}})
+
+
+async def test_navigation_with_an_operation_is_refused_where_there_is_no_page(settings: Settings) -> None:
+    async with served(settings, graphiql=False) as hidden:
+        for headers in NAVIGATIONS:
+            answer = await hidden.http.get(TYPENAME, headers=headers)
+            assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (403, {"code": "CSRF_PREVENTED"})
 
 
 @pytest.mark.parametrize(
@@ -179,7 +207,7 @@ async def test_answer_is_asked_for_again_and_not_sent_again(client: Client, sign
     first = await get(client, query=query)
     etag = first.headers["etag"]
     assert (first.json(), first.headers["cache-control"]) == (
-        {"data": {"users": {"totalCount": 1}}},
+        {"data": {"users": {"totalCount": 0}}},
         "public, max-age=0, must-revalidate",
     )
     assert re.fullmatch(r'W/"[0-9a-f]{32}"', etag)
@@ -194,7 +222,7 @@ async def test_answer_is_asked_for_again_and_not_sent_again(client: Client, sign
         assert {"content-type", "content-length"}.isdisjoint(again.headers)
     await sign_up("ada")
     changed = await get(client, headers={**PROGRAM, "if-none-match": etag}, query=query)
-    assert (changed.status_code, changed.json()) == (200, {"data": {"users": {"totalCount": 2}}})
+    assert (changed.status_code, changed.json()) == (200, {"data": {"users": {"totalCount": 1}}})
 
 
 async def test_answer_to_someone_signed_in_is_private(client: Client, sign_up: SignUp) -> None:

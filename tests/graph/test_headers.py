@@ -53,37 +53,100 @@ def allowed(headers: Any) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.startswith("access-control-")}
 
 
-async def test_no_origin_may_call_by_default(client: Client) -> None:
-    answer = await client.http.post("/graphql", json={"query": "{ __typename }"}, headers={"origin": APP})
-    preflight = await client.http.options("/graphql", headers={"origin": APP, **PREFLIGHT})
+# What common clients send beside content-type: Apollo, urql, Relay, gql, a tracing agent, a corporate proxy.
+CLIENT_HEADERS = (
+    "accept,apollographql-client-name,apollographql-client-version,apollo-require-preflight,authorization,baggage,"
+    "content-type,graphql-require-preflight,sentry-trace,traceparent,tracestate,x-apollo-operation-id,"
+    "x-apollo-operation-name,x-graphql-client-name,x-graphql-client-version,x-requested-with,x-whatever-comes-next"
+)
+
+
+async def preflight(client: Client, origin: str, **asked: str) -> Any:
+    return await client.http.options("/graphql", headers={"origin": origin, **PREFLIGHT, **asked})
+
+
+async def call(client: Client, origin: str) -> Any:
+    return await client.http.post("/graphql", json={"query": "{ __typename }"}, headers={"origin": origin})
+
+
+@pytest.mark.parametrize("origin", [APP, "http://localhost:3000", "http://127.0.0.1", "http://[::1]:5173"])
+async def test_no_origin_may_call_by_default_in_production(settings: Settings, origin: str) -> None:
+    async with served(settings, env="production") as client:
+        answer, before = await call(client, origin), await preflight(client, origin)
     assert (answer.status_code, allowed(answer.headers)) == (200, {})
-    assert (preflight.status_code, allowed(preflight.headers)) == (405, {})
+    assert (before.status_code, allowed(before.headers)) == (405, {})
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://localhost:3000", "http://localhost", "https://localhost:8443", "http://127.0.0.1:5173", "http://[::1]:80"],
+)
+async def test_pages_of_the_same_machine_may_call_in_development(client: Client, origin: str) -> None:
+    answer, before = await call(client, origin), await preflight(client, origin)
+    assert (answer.json(), before.status_code) == (ALIVE, 200)
+    for one in (answer, before):
+        assert one.headers["access-control-allow-origin"] == origin
+        assert "access-control-allow-credentials" not in one.headers
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("https://evil.example", "http://localhost.evil.example", "http://evil.example/http://localhost", "null"),
+        *(
+            "http://localhost:3000@evil.example",
+            "http://127.0.0.1.evil.example",
+            "http://127.0.0.2",
+            "file://localhost",
+        ),
+    ],
+)
+async def test_other_pages_may_not_call_in_development(client: Client, origin: str) -> None:
+    answer, before = await call(client, origin), await preflight(client, origin)
+    assert "access-control-allow-origin" not in answer.headers
+    assert (before.status_code, "access-control-allow-origin" in before.headers) == (400, False)
+
+
+async def test_origins_that_are_named_are_the_only_ones_in_development_too(settings: Settings) -> None:
+    async with served(settings, cors_origins=f"{APP}, http://[::1]:8080") as client:
+        named = [(await preflight(client, origin)).status_code for origin in (APP, "http://[::1]:8080")]
+        local = await preflight(client, "http://localhost:3000")
+    assert (named, local.status_code) == ([200, 200], 400)
+
+
+async def test_page_may_send_every_header_that_its_client_sends(settings: Settings) -> None:
+    asked = {"access-control-request-headers": CLIENT_HEADERS}
+    async with served(settings, cors_origins=APP) as client:
+        answer = await preflight(client, APP, **asked)
+        foreign = await preflight(client, "https://evil.example", **asked)
+        private = await preflight(client, APP, **asked, **{"access-control-request-private-network": "true"})
+    assert (answer.status_code, answer.headers["access-control-allow-headers"]) == (200, CLIENT_HEADERS)
+    assert (private.status_code, private.headers["access-control-allow-private-network"]) == (200, "true")
+    assert (foreign.status_code, "access-control-allow-origin" in foreign.headers) == (400, False)
 
 
 async def test_configured_origin_may_call(settings: Settings) -> None:
     async with served(settings, cors_origins=f"https://other.example, {APP}") as client:
-        answer = await client.http.post("/graphql", json={"query": "{ __typename }"}, headers={"origin": APP})
-        preflight = await client.http.options("/graphql", headers={"origin": APP, **PREFLIGHT})
+        answer, before = await call(client, APP), await preflight(client, APP)
     assert answer.json() == ALIVE
     assert answer.headers["access-control-allow-origin"] == APP
     exposed = set(answer.headers["access-control-expose-headers"].split(", "))
-    assert exposed >= {"x-request-id", "retry-after", "ratelimit", "ratelimit-policy"}
+    assert exposed >= {"x-request-id", "retry-after", "ratelimit", "ratelimit-policy", "www-authenticate"}
     assert "access-control-allow-credentials" not in answer.headers
     assert "Origin" in answer.headers["vary"]
-    assert preflight.status_code == 200
-    assert preflight.headers["access-control-allow-origin"] == APP
-    assert preflight.headers["access-control-allow-methods"] == "GET, POST"
-    assert "access-control-allow-credentials" not in preflight.headers
+    assert before.status_code == 200
+    assert before.headers["access-control-allow-origin"] == APP
+    assert before.headers["access-control-allow-methods"] == "GET, HEAD, POST"
+    assert "access-control-allow-credentials" not in before.headers
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", f"{APP}.evil.example", "http://app.example.org", "null"])
 async def test_other_origins_may_not_call(settings: Settings, origin: str) -> None:
     async with served(settings, cors_origins=APP) as client:
-        answer = await client.http.post("/graphql", json={"query": "{ __typename }"}, headers={"origin": origin})
-        preflight = await client.http.options("/graphql", headers={"origin": origin, **PREFLIGHT})
+        answer, before = await call(client, origin), await preflight(client, origin)
     assert "access-control-allow-origin" not in answer.headers
-    assert preflight.status_code == 400
-    assert "access-control-allow-origin" not in preflight.headers
+    assert before.status_code == 400
+    assert "access-control-allow-origin" not in before.headers
 
 
 # ---------------------------------------------------------------- security
@@ -180,8 +243,8 @@ async def test_operation_of_a_batch_that_is_refused_leaves_the_others_their_answ
     async with served(settings, batch_operations_max=4, cost_per_minute_max=50) as client:
         answer = await client.http.post("/graphql", json=[users, users, users, {"query": "{ __typename }"}])
     first, second, third, fourth = answer.json()
-    treasury = {"data": {"users": {"nodes": [{"username": "treasury"}]}}}
-    assert (answer.status_code, first, second, fourth) == (200, treasury, treasury, ALIVE)
+    nobody: dict[str, Any] = {"data": {"users": {"nodes": []}}}
+    assert (answer.status_code, first, second, fourth) == (200, nobody, nobody, ALIVE)
     [error] = third.pop("errors")
     assert (third, error["extensions"]) == ({}, {"code": "RATE_LIMITED"})
 

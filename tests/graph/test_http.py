@@ -2,9 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from typing import Any
 
-import httpx
 import orjson
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -13,31 +11,11 @@ from hypothesis import strategies as st
 from db.connections.leases import Driver
 from db.settings import Settings
 from graph.http.requests import JSON_DEPTH_MAX
+from tests.graph.bodies import ANSWER, CREATE_USER, JSON, NEWER, TYPENAME, bad_request, refusal, send
 from tests.graph.callers import Client, serving_with
 from tests.graph.stage import dump
 
-JSON = "application/json"
-NEWER = "application/graphql-response+json"
-TYPENAME = {"query": "{ __typename }"}
-ANSWER = {"data": {"__typename": "Query"}}
-CREATE_USER = """
-mutation { createUser(input: {email: "ada@example.com", username: "ada", password: "12345678"}) { user { id } } }
-"""
 BODY_BYTES_MAX = 2048
-
-
-async def send(http: httpx.AsyncClient, body: object, headers: dict[str, str] | None = None) -> httpx.Response:
-    """Post bytes as they are, and anything else as JSON."""
-    content = body if isinstance(body, bytes) else orjson.dumps(body)
-    return await http.post("/graphql", content=content, headers={"content-type": JSON, **(headers or {})})
-
-
-def refusal(code: str, message: str) -> dict[str, Any]:
-    return {"errors": [{"message": message, "extensions": {"code": code}}]}
-
-
-def bad_request(message: str) -> tuple[int, dict[str, Any]]:
-    return 400, refusal("BAD_REQUEST", message)
 
 
 async def assert_answers(client: Client) -> None:
@@ -71,101 +49,6 @@ async def test_mutation_by_get_is_refused_and_writes_nothing(client: Client, sup
     assert await dump(superuser) == before
 
 
-async def test_body_that_is_not_declared_as_json_is_refused_and_writes_nothing(
-    client: Client, superuser: Driver
-) -> None:
-    before = await dump(superuser)
-    for content_type in (
-        "",
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
-        "application/graphql",
-        "application/json-patch+json",
-        "application/json; charset=iso-8859-1",
-        "application/json; charset=utf-16",
-        "text/plain; application/json",
-    ):
-        response = await send(client.http, {"query": CREATE_USER}, {"content-type": content_type})
-        assert (content_type, response.status_code) == (content_type, 415)
-        message = "Content-Type should be application/json, in UTF-8"
-        assert response.json() == refusal("UNSUPPORTED_MEDIA_TYPE", message)
-    response = await client.http.post("/graphql", content=orjson.dumps({"query": CREATE_USER}))
-    assert response.status_code == 415
-    assert await dump(superuser) == before
-
-
-async def test_content_type_of_json_is_taken_in_every_spelling(client: Client) -> None:
-    for content_type in (
-        "application/json",
-        "APPLICATION/JSON",
-        "application/json;charset=utf-8",
-        'application/json; charset="UTF-8"',
-        "application/json ;",
-    ):
-        response = await send(client.http, TYPENAME, {"content-type": content_type})
-        assert (content_type, response.status_code, response.json()) == (content_type, 200, ANSWER)
-
-
-async def test_answer_has_the_media_type_that_the_client_likes_best(client: Client) -> None:
-    for accept, media_type in (
-        ("*/*", JSON),
-        ("", JSON),
-        (JSON, JSON),
-        (NEWER, NEWER),
-        (f"{NEWER}, {JSON}", NEWER),
-        (f"{JSON}, {NEWER}", NEWER),
-        (f"{NEWER};q=0.5, {JSON}", JSON),
-        (f"{JSON};q=0.5, {NEWER};q=0.9", NEWER),
-        (f"{NEWER};charset=utf-8;q=0.9, {JSON};q=0.8", NEWER),
-        (f"{JSON}, text/plain, */*", JSON),
-        ("application/*", JSON),
-        (f"{JSON};q=0, */*", NEWER),
-        (f"{JSON};q=0, application/*;q=0.1", NEWER),
-        ("text/html, */*;q=0.1", JSON),
-        (f"text/html, {NEWER};q=0.1", NEWER),
-        (f"{NEWER};q=nonsense, {JSON}", JSON),
-        (f"{NEWER.upper()}", NEWER),
-    ):
-        response = await send(client.http, TYPENAME, {"accept": accept})
-        assert (accept, response.headers["content-type"]) == (accept, f"{media_type}; charset=utf-8")
-        assert (response.status_code, response.json()) == (200, ANSWER)
-
-
-async def test_several_accept_lines_are_one_list(client: Client) -> None:
-    lines = [("content-type", JSON), ("accept", "text/html"), ("accept", NEWER)]
-    response = await client.http.post("/graphql", content=orjson.dumps(TYPENAME), headers=lines)
-    assert (response.status_code, response.headers["content-type"]) == (200, f"{NEWER}; charset=utf-8")
-    assert response.request.headers.get_list("accept") == ["text/html", NEWER]
-
-
-async def test_client_that_takes_neither_media_type_is_refused_and_writes_nothing(
-    client: Client, superuser: Driver
-) -> None:
-    before = await dump(superuser)
-    for accept in ("text/html", "application/xml, text/*", "*/*;q=0", f"{JSON};q=0", f"{JSON};q=0, {NEWER};q=0.0"):
-        response = await send(client.http, {"query": CREATE_USER}, {"accept": accept})
-        assert (accept, response.status_code) == (accept, 406)
-        assert response.json() == refusal("NOT_ACCEPTABLE", f"Accept should allow {NEWER} or {JSON}")
-    assert await dump(superuser) == before
-
-
-async def test_document_that_is_refused_is_400_in_the_newer_media_type_and_200_in_the_older(client: Client) -> None:
-    for document in (
-        "{",
-        "{ nope }",
-        "query A { __typename } query B { __typename }",
-        "query ($x: ID!) { user(id: $x) ",
-    ):
-        older = await send(client.http, {"query": document}, {"accept": JSON})
-        newer = await send(client.http, {"query": document}, {"accept": NEWER})
-        assert (older.status_code, newer.status_code) == (200, 400)
-        assert older.headers["content-type"] == f"{JSON}; charset=utf-8"
-        assert newer.headers["content-type"] == f"{NEWER}; charset=utf-8"
-        assert list(older.json()) == ["errors"]
-        assert older.json() == newer.json()
-
-
 async def test_every_answer_has_an_id_of_its_own_and_is_kept_by_nobody(client: Client) -> None:
     responses = [
         await send(client.http, TYPENAME),
@@ -194,7 +77,7 @@ async def chunks(body: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_body_may_be_as_large_as_the_limit_and_no_larger(settings: Settings) -> None:
-    message = f"the body has more than the {BODY_BYTES_MAX} bytes that are allowed"
+    message = f"the body has more than the {BODY_BYTES_MAX} bytes that are allowed; send less at once"
     async with serving_with(settings, body_bytes_max=BODY_BYTES_MAX) as http:
         for spare, status, body in ((0, 200, ANSWER), (-1, 413, refusal("BODY_TOO_LARGE", message))):
             content = orjson.dumps(TYPENAME)
@@ -209,7 +92,7 @@ async def test_body_may_be_as_large_as_the_limit_and_no_larger(settings: Setting
 
 async def test_body_far_beyond_the_limit_is_refused_by_its_declared_length(client: Client) -> None:
     response = await send(client.http, b" " * 8_000_000)
-    message = "the body has more than the 1048576 bytes that are allowed"
+    message = "the body has more than the 1572864 bytes that are allowed; send less at once"
     assert (response.status_code, response.json()) == (413, refusal("BODY_TOO_LARGE", message))
     await assert_answers(client)
 

@@ -54,7 +54,7 @@ async def test_several_operations_without_a_name_are_refused_and_write_nothing(
     message = "the document has several operations; say in operationName which: First, Second"
     assert await run(client, document) == unresolved(message)
     for name in ("Third", "first", "", "First "):
-        message = f"operationName is {name!r}, which the document does not have; it has First, Second"
+        message = f'operationName is "{name}", which the document does not have; it has First, Second'
         assert await run(client, document, name) == unresolved(message)
     assert await dump(superuser) == before
 
@@ -66,7 +66,7 @@ async def test_operation_that_is_named_runs_alone(client: Client, superuser: Dri
 
 
 async def test_name_for_an_operation_without_one_is_refused(client: Client) -> None:
-    message = "operationName is 'A', which the document does not have; its operation has no name"
+    message = 'operationName is "A", which the document does not have; its operation has no name'
     assert await run(client, "{ __typename }", "A") == unresolved(message)
 
 
@@ -167,11 +167,14 @@ async def test_variables_that_do_not_fit_are_refused(client: Client) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({}, missing),
         ({"First": 1}, missing),
-        ({"first": None}, "Expected value of non-null type 'Int!' not to be None."),
-        ({"first": "1"}, "Int cannot represent non-integer value: '1'"),
+        ({"first": None}, "Expected value of non-null type 'Int!' not to be null."),
+        ({"first": "1"}, 'Int cannot represent non-integer value: "1"'),
         ({"first": 1.5}, "Int cannot represent non-integer value: 1.5"),
-        ({"first": True}, "Int cannot represent non-integer value: True"),
-        ({"first": [1]}, "Int cannot represent non-integer value: [1]"),
+        ({"first": True}, "Int cannot represent non-integer value: true"),
+        (
+            {"first": [1, None, "a", {"b": False}]},
+            'Int cannot represent non-integer value: [1, null, "a", {"b": false}]',
+        ),
         ({"first": 2**31}, too_large),
     ]
     for variables, what in wrong:

@@ -149,10 +149,55 @@ async def test_the_largest_id_there_can_be_is_just_not_there(client: Client) -> 
     assert await client.data("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids) == {"nodes": [None] * 4}
 
 
-async def test_nodes_says_which_of_its_ids_is_none(client: Client) -> None:
+def not_ids(*indexes: int) -> list[dict[str, object]]:
+    """Return the errors, without locations, of malformed ids of `nodes` at these places."""
+    return [
+        {
+            "message": NOT_AN_ID.format(f"ids[{index}]"),
+            "path": ["nodes", index],
+            "extensions": {"code": "BAD_USER_INPUT"},
+        }
+        for index in indexes
+    ]
+
+
+async def test_nodes_gives_an_error_at_the_place_of_a_malformed_id_and_answers_the_others(client: Client) -> None:
     query = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }"
-    body = await client.run(query, ids=["user_1", "post_0", "user_2"])
-    assert unlocated(body) == bad_input(NOT_AN_ID.format("ids[1]"), ["nodes"])
+    body = await client.run(query, ids=["user_1", "post_0", "user_2", "user_1"])
+    one = {"id": "user_1"}
+    assert unlocated(body) == {"data": {"nodes": [one, None, None, one]}, "errors": not_ids(1)}
+    body = await client.run(query, ids=NO_IDS)
+    errors = sorted(unlocated(body)["errors"], key=lambda error: int(error["path"][1]))
+    assert (body["data"], errors) == ({"nodes": [None] * len(NO_IDS)}, not_ids(*range(len(NO_IDS))))
+
+
+async def test_a_malformed_id_of_nodes_leaves_the_rest_of_the_operation_as_it_is(client: Client) -> None:
+    literal = '{ nodes(ids: ["", "user_1"]) { id } more: nodes(ids: [1]) { id } node(id: "user_1") { id } }'
+    body = unlocated(await client.run(literal))
+    one = {"id": "user_1"}
+    assert body["data"] == {"nodes": [None, one], "more": [None], "node": one}
+    assert {tuple(error["path"]) for error in body["errors"]} == {("nodes", 0), ("more", 0)}
+
+
+# Where the type of a field lets no null stand, the error takes the object around it along.
+SMALLEST_FAILURES: dict[str, tuple[str, list[str | int], object]] = {
+    'post(id: "post_1") { id }  user(id: "1") { id }': ("id", ["user"], {"post": None, "user": None}),
+    'node(id: "post_1") { id }  post(id: "post_01") { id }': ("id", ["post"], {"node": None, "post": None}),
+    'node(id: "post_1") { id }  account(id: "") { id }': ("id", ["account"], {"node": None, "account": None}),
+    'user(id: "user_1") { id posts(filter: {authorId: "1"}) { totalCount } }  node(id: "post_1") { id }': (
+        "filter.authorId",
+        ["user", "posts"],
+        {"user": None, "node": None},
+    ),
+    'posts(filter: {authorId: "1"}) { totalCount }  node(id: "post_1") { id }': ("filter.authorId", ["posts"], None),
+}
+
+
+@pytest.mark.parametrize("selected", SMALLEST_FAILURES)
+async def test_a_malformed_id_fails_its_field_and_no_more_than_the_types_ask_for(client: Client, selected: str) -> None:
+    where, path, data = SMALLEST_FAILURES[selected]
+    error = {"message": NOT_AN_ID.format(where), "path": path, "extensions": {"code": "BAD_USER_INPUT"}}
+    assert unlocated(await client.run(f"{{ {selected} }}")) == {"data": data, "errors": [error]}
 
 
 async def test_nodes_takes_a_hundred_ids_and_no_more(client: Client) -> None:

@@ -26,7 +26,7 @@ from graph.limits import LENGTH_MAX, Price, Pricing, declared
 from graph.operations import Operations
 from graph.schema import graphql_schema
 from graph.selection import Selection
-from tests.graph.callers import Client
+from tests.graph.callers import Client, SignUp
 from tests.graph.operation_maker import OperationMaker
 
 OPERATIONS = Operations(graphql_schema, introspection=True, suggestions=True)
@@ -102,9 +102,17 @@ def test_price_is_what_the_weights_add_up_to(query: str) -> None:
         ("$n: Int", {"n": 2**40}, 100),
         ("$n: Int", {"n": 0}, 0),
         ("$n: Int", {"n": -1}, 0),
-        # What is no Int is refused by the field; until then the list is as long as without the argument.
-        ("$n: Int", {"n": True}, 20),
-        ("$n: Int", {"n": "5"}, 20),
+        # GraphQL reads a float that is a whole number as an Int.
+        ("$n: Int", {"n": 50.0}, 50),
+        ("$n: Int", {"n": 1e2}, 100),
+        ("$n: Int", {"n": 1e300}, 100),
+        ("$n: Int", {"n": -0.0}, 0),
+        # What is no Int is refused by the field; until then the list is as long as can be.
+        ("$n: Int", {"n": 5.5}, 100),
+        ("$n: Int", {"n": float("inf")}, 100),
+        ("$n: Int", {"n": True}, 100),
+        ("$n: Int", {"n": "5"}, 100),
+        ("$n: Int", {"n": [5]}, 100),
         ("$n: Int = 7", {}, 7),
         ("$n: Int = 7", {"n": 9}, 9),
         ("$n: Int = 7", {"n": None}, 20),
@@ -240,7 +248,8 @@ async def test_operation_above_a_limit_is_refused_before_it_runs(client: Client)
     assert client.database.counters.statements == before
 
 
-async def test_client_that_asks_for_the_cost_is_told(client: Client) -> None:
+async def test_client_that_asks_for_the_cost_is_told(client: Client, sign_up: SignUp) -> None:
+    await sign_up("ada")
     query = "{ users(first: 1) { nodes { posts(first: 10) { nodes { id } } } } }"
     nothing: dict[str, Any] = {"data": {"users": {"nodes": [{"posts": {"nodes": []}}]}}}
     answers = [

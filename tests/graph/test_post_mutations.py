@@ -291,7 +291,7 @@ async def test_statements_do_not_grow_with_the_number_of_posts(client: Client, a
 
 
 async def test_absent_fields_stay_and_given_fields_change_alone(client: Client, ada: Person, draft: str) -> None:
-    changes: list[dict[str, Any]] = [{}, {"title": "Uno"}, {"content": ""}, {"published": True}, {"published": False}]
+    changes: list[dict[str, Any]] = [{"title": "Uno"}, {"content": ""}, {"published": True}, {"published": False}]
     seen: dict[str, Any] = {}
     for version, change in enumerate(changes, start=2):
         seen |= change
@@ -322,11 +322,11 @@ async def test_faulty_change_is_refused_with_all_its_faults(
 
 async def test_expected_version_is_obeyed(client: Client, ada: Person, draft: str) -> None:
     for given, body in (
-        ({"expectedVersion": 1}, changed(2)),
-        ({"expectedVersion": 1}, conflict(2, 1)),
-        ({"expectedVersion": 3}, conflict(2, 3)),
-        ({"expectedVersion": None}, changed(3)),
-        ({"expectedVersion": 3}, changed(4)),
+        ({"expectedVersion": 1, "published": True}, changed(2, published=True)),
+        ({"expectedVersion": 1, "published": False}, conflict(2, 1)),
+        ({"expectedVersion": 3, "published": False}, conflict(2, 3)),
+        ({"expectedVersion": None, "published": False}, changed(3)),
+        ({"expectedVersion": 3, "published": True}, changed(4, published=True)),
     ):
         assert await client.run(UPDATE_POST, by=ada, input={"id": draft, **given}) == body
 
@@ -335,18 +335,18 @@ async def test_of_rival_changes_with_the_same_expected_version_one_wins(
     client: Client, ada: Person, draft: str
 ) -> None:
     async def rival(number: int, version: int) -> dict[str, Any]:
-        given = {"id": draft, "expectedVersion": version, "title": f"Rival {number}"}
+        given = {"id": draft, "expectedVersion": version, "title": f"Rival {version}.{number}"}
         return await client.run(UPDATE_POST, by=ada, input=given)
 
     for version in range(1, 6):
         bodies = await asyncio.gather(*(rival(number, version) for number in range(10)))
         [winner] = [number for number, body in enumerate(bodies) if body != conflict(version + 1, version)]
-        assert bodies[winner] == changed(version + 1, title=f"Rival {winner}")
+        assert bodies[winner] == changed(version + 1, title=f"Rival {version}.{winner}")
 
 
 async def test_version_and_time_of_change_move_with_every_change(client: Client, ada: Person, draft: str) -> None:
     seen = [(await client.data(MOMENTS, by=ada, id=draft))["post"]]
-    for change in ({"title": "Uno"}, {"published": True}, {}):
+    for change in ({"title": "Uno"}, {"published": True}, {"title": "Due", "published": True}):
         await client.data(UPDATE_POST, by=ada, input={"id": draft, **change})
         seen.append((await client.data(MOMENTS, by=ada, id=draft))["post"])
     moments = [datetime.datetime.fromisoformat(one["updatedAt"]) for one in seen]

@@ -140,3 +140,12 @@ async def test_large_bodies_and_requests_behind_each_other_are_read_as_before(cl
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200 OK\r\n")
             assert await reader.readexactly(31) == b'{"data":{"__typename":"Query"}}'
+
+
+async def test_bytes_that_are_no_http_are_refused_as_everything_is(client: Client) -> None:
+    async with sent(client, b"what is this\r\n\r\n") as reader, asyncio.timeout(10):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json; charset=utf-8\r\n")
+    assert body == (
+        b'{"errors":[{"message":"what came is no request of HTTP/1.1","extensions":{"code":"BAD_REQUEST"}}]}'
+    )

@@ -13,7 +13,7 @@ from graph.http.strict_json import NotStrictError
 from tests.graph.callers import Client
 
 DOUBLED = "an object in it names a key twice"
-TOO_LONG = "an integer in it has more than 64 bits; send it as a string, or as a float such as 1e20"
+TOO_LONG = "an integer in it has more than 64 bits; send it as a string, or with an exponent, as 1e20"
 HEADERS = {"content-type": "application/json"}
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 from uvicorn.config import STARTUP_FAILURE
 
@@ -50,6 +51,14 @@ def workers_of(supervisor: int) -> set[int]:
     """The process ids of the workers."""
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
     return {int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()}
+
+
+def runs(process: Path) -> bool:
+    """Say whether a process still runs, by its directory in /proc. Of a zombie the files there are empty."""
+    try:
+        return bool((process / "cmdline").read_bytes())
+    except FileNotFoundError:
+        return False
 
 
 async def answering(port: int) -> set[int]:
@@ -111,9 +120,55 @@ async def test_workers_end_when_their_supervisor_is_killed(database_url: str, tm
         process.kill()
         async with asyncio.timeout(LIMIT_S):
             await process.wait()
-            while any(Path(f"/proc/{one}").exists() for one in workers):
+            while any(runs(Path(f"/proc/{one}")) for one in workers):
                 await asyncio.sleep(0.1)
     socket.create_server(("127.0.0.1", port)).close()  # nobody holds it any more
+
+
+@needs_proc
+async def test_worker_that_hangs_ends_with_its_supervisor(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(
+        "import multiprocessing, os, signal, time\n"
+        "from graph.cli import worker\n"
+        "def hang():\n"
+        "    worker.END_LIMIT_S = 0.1\n"
+        "    worker._end_after_supervisor()\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    time.sleep(3600)\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocessing.get_context('spawn').Process(target=hang).start()\n"
+    )
+    supervisor = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "hanging.py",
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert supervisor.stdout is not None
+    worker = Path("/proc", (await supervisor.stdout.readline()).decode().strip())
+    assert worker.exists()
+    supervisor.kill()
+    async with asyncio.timeout(LIMIT_S):
+        await supervisor.wait()
+        while runs(worker):
+            await asyncio.sleep(0.1)
+
+
+@needs_proc
+async def test_death_of_a_worker_is_an_error_in_the_log(database_url: str, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    variables = {"FOLIO_DATABASE_URL": database_url, "FOLIO_LOG_FORMAT": "json"}
+    async with started("serve", "--workers", "2", cwd=tmp_path, port=port, log=log, **variables) as process:
+        dead = min(workers_of(process.pid))
+        os.kill(dead, signal.SIGKILL)
+        async with asyncio.timeout(LIMIT_S):
+            while dead in (now := workers_of(process.pid)) or len(now) < 2:
+                await asyncio.sleep(0.1)
+    told = [orjson.loads(line) for line in log.read_bytes().splitlines() if line.startswith(b"{")]
+    message = f"worker [{dead}] was ended by SIGKILL, and is replaced"
+    assert [one["message"] for one in told if one["level"] == "error"] == [message]
 
 
 async def test_server_whose_workers_cannot_start_ends_and_says_so(database_url: str, tmp_path: Path) -> None:

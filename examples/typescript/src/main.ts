@@ -18,9 +18,9 @@ import {
 } from "./folio.js";
 import { createPostAdvice, signInAdvice, transferAdvice } from "./refusals.js";
 
-const URL = process.env["FOLIO_URL"] ?? "http://127.0.0.1:8000/graphql";
-const LOGIN = process.env["FOLIO_LOGIN"] ?? "ada";
-const PASSWORD = process.env["FOLIO_PASSWORD"] ?? "folio demo";
+const URL = process.env["EXAMPLE_URL"] ?? "http://127.0.0.1:8000/graphql";
+const LOGIN = process.env["EXAMPLE_LOGIN"] ?? "ada";
+const PASSWORD = process.env["EXAMPLE_PASSWORD"] ?? "folio demo";
 const CURRENCY = "EUR";
 
 async function signIn(client: FolioClient, login: string, password: string): Promise<void> {
