@@ -159,12 +159,18 @@ async def import_lines(database: Database, lines: Iterable[bytes], progress: Cal
         Refusal: while the file was read, somebody else took one of its names. Nothing was imported.
         Unavailable: the database does not answer, or not in time. Nothing was imported.
     """
+    is_begun = False
 
     async def work(transaction: Transaction) -> LineCounts:
+        nonlocal is_begun
+        if is_begun:
+            # Not to be run again as other writes are, here after a lost connection: the lines have been read, and a
+            # pipe gives them once.
+            raise Unavailable("DATABASE_UNAVAILABLE", "the transaction broke off; nothing was imported, try again")
+        is_begun = True
         try:
             return await _import(transaction.driver, lines, progress)
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
-            # Not to be tried again as other writes are: the lines have been read, and a pipe gives them once.
             raise Unavailable("DATABASE_BUSY", "others write the same rows; nothing was imported, try again") from error
 
     return await database.write(work)

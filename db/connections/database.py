@@ -369,7 +369,8 @@ class Database(Reader):
             raise Unavailable(BUSY, "all connections are in use; try again shortly") from error
         except (DBAPIError, EmulatedDBAPIException, *DRIVER_ERRORS) as error:
             logger.error("no connection to the database: %s", error)  # noqa: TRY400 - the trace says nothing more
-            raise Unavailable(UNAVAILABLE, "the database cannot be reached") from None
+            reason = f"{type(error).__name__}: {error}"
+            raise Unavailable(UNAVAILABLE, "the database cannot be reached", reason=reason) from None
 
 
 async def _roll_back(connection: LeasedConnection) -> None:

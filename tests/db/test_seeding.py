@@ -1,6 +1,7 @@
 """Seeding: repeatable, plausible, all or nothing, and only into an empty database."""
 
 import asyncio
+import tracemalloc
 
 import pytest
 
@@ -102,6 +103,9 @@ async def test_small_plans_are_carried_out(
         ),
         (SeedPlan(users=-1, posts=0, accounts=0), "users is -1; ask for 0 or more"),
         (SeedPlan(1, 1, 1, transfers_per_account=-2), "transfers_per_account is -2; ask for 0 or more"),
+        (SeedPlan(users=2_000_001, posts=0, accounts=0), "users is 2000001; ask for 2000000 at most"),
+        (SeedPlan(users=1, posts=10**9, accounts=0), "posts is 1000000000; ask for 100000000 at most"),
+        (SeedPlan(users=1, posts=0, accounts=10**12), "accounts is 1000000000000; ask for 2000000 at most"),
     ],
 )
 async def test_impossible_plans_are_refused(database: Database, plan: SeedPlan, message: str) -> None:
@@ -123,6 +127,19 @@ async def test_database_with_users_and_accounts_is_refused_and_unchanged(databas
         "point FOLIO_DATABASE_URL at a new database, or FOLIO_DATA_DIR at a new directory"
     )
     assert await contents(superuser) == before
+
+
+async def test_filled_database_is_refused_before_anything_is_made(database: Database, superuser: Driver) -> None:
+    await new_user(database)
+    largest = SeedPlan(users=seeding.USERS_MAX, posts=0, accounts=seeding.ACCOUNTS_MAX)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SeedError, match="has users already"):
+            await seed(database, largest, "a hash", unwatched)
+        made = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert made < seeding.USERS_MAX  # not a byte a user
 
 
 async def test_seeded_database_is_not_seeded_again(database: Database, superuser: Driver) -> None:

@@ -143,6 +143,26 @@ async def users(server: EmbeddedServer, database_url: str) -> int:
     return count
 
 
+# ---------------------------------------------------------------- while it computes
+
+
+async def test_seed_that_makes_millions_of_rows(database_url: str, server: EmbeddedServer, files: Path) -> None:
+    arguments = ["seed", "--users", "2000000", "--posts", "0", "--accounts", "2000000"]
+    running = start(arguments, files / "work", FOLIO_DATABASE_URL=database_url)
+    while cpu_seconds(running) < 2:
+        await asyncio.sleep(0.05)
+    started = time.monotonic()
+    await assert_interrupted(running, "nothing was seeded")
+    assert time.monotonic() - started < 20  # to make them all takes twice as long on a processor of its own
+    assert await users(server, database_url) == 0
+
+
+def cpu_seconds(running: Running) -> float:
+    """Return for how long the command has computed."""
+    fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+
 # ---------------------------------------------------------------- while it waits for a pipe
 
 
@@ -152,22 +172,47 @@ async def test_import_that_waits_for_its_pipe(database_url: str, server: Embedde
     writer = os.open(pipe, os.O_RDWR)
     os.write(writer, LINES.encode())
     running = start(["import", "-"], files / "work", stdin=pipe, FOLIO_DATABASE_URL=database_url)
-    await in_transaction(server, database_url)
+    await importing(server, database_url)
     await assert_interrupted(running, "nothing was imported")
     os.close(writer)
     assert await users(server, database_url) == 0
 
 
-async def in_transaction(server: EmbeddedServer, database_url: str) -> None:
-    """Wait until somebody idles in a transaction."""
+async def importing(server: EmbeddedServer, database_url: str) -> None:
+    """Wait until somebody has begun to import, and waits for lines."""
     name = database_url.partition("?")[0].rpartition("/")[2]
     watcher = await asyncpg.connect(superuser_dsn(server))
-    idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND state = 'idle in transaction'"
+    idle = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = $1 AND state = 'idle in transaction' AND query ~ 'CREATE TEMP'"
+    )
     for _ in range(LIMIT_S * 50):
         if await watcher.fetchval(idle, name):
             break
         await asyncio.sleep(0.02)
     await watcher.close()
+
+
+KILL = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+async def test_import_that_loses_its_connection(database_url: str, server: EmbeddedServer, files: Path) -> None:
+    pipe = files / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    running = start(["import", "-"], files / "work", stdin=pipe, FOLIO_DATABASE_URL=database_url)
+    await importing(server, database_url)
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    await put_in(server, database_url, KILL)
+    os.write(writer, LINES.encode())
+    os.close(writer)
+    ended = await asyncio.to_thread(running.ended)
+    assert (ended.code, ended.err.count("\n")) == (1, 1), ended.err
+    place = f'the database "{name}" at {server.socket_dir}/.s.PGSQL.5432 as user "folio"'
+    assert ended.err.startswith(f"folio: {place}: the transaction broke off; nothing was imported, try again")
+    assert await users(server, database_url) == 0
 
 
 # ---------------------------------------------------------------- during COMMIT
