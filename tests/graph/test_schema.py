@@ -14,6 +14,7 @@ from graphql import (
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
+    Undefined,
     build_schema,
     find_breaking_changes,
     get_named_type,
@@ -24,7 +25,9 @@ from graphql import (
     print_schema,
 )
 from strawberry.types.field import StrawberryField
+from typer.testing import CliRunner
 
+from graph.cli.app import app
 from graph.mutations import SignedInOnly
 from graph.permissions import PUBLIC_MUTATIONS
 from graph.schema import graphql_schema, schema_text
@@ -122,9 +125,9 @@ def test_what_the_promises_say_in_words_the_schema_says_too() -> None:
 
 def descriptions() -> Iterator[tuple[str, str | None]]:
     """Give everything that has a name of the project's own, with its description."""
+    yield "the schema", graphql_schema.description
     for type_ in named_types(graphql_schema):
-        if type_ not in (graphql_schema.query_type, graphql_schema.mutation_type, graphql_schema.subscription_type):
-            yield type_.name, type_.description
+        yield type_.name, type_.description
     for coordinate, field in output_fields():
         yield coordinate, field.description
     for coordinate, argument in arguments():
@@ -140,6 +143,33 @@ def test_everything_has_a_description_that_ends_like_a_sentence() -> None:
     described = list(descriptions())
     assert [name for name, description in described if not (description or "").endswith(".")] == []
     assert len(described) > len(graphql_schema.type_map)
+
+
+# ---------------------------------------------------------------- defaults
+
+DEFAULTS = {
+    "Query.postsPage(page)": 1,
+    "Query.postsPage(pageSize)": 10,
+    "CreatePostInput.published": False,
+}
+
+
+def test_a_default_is_told_where_there_is_one_and_null_is_none() -> None:
+    inputs: Mapping[str, GraphQLArgument | GraphQLInputField] = {**dict(arguments()), **dict(input_fields())}
+    told = {name: one.default_value for name, one in inputs.items() if one.default_value is not Undefined}
+    assert told == DEFAULTS
+    assert "= null" not in schema_text()
+
+
+def test_a_schema_that_told_null_as_a_default_is_not_endangered(tmp_path: Path) -> None:
+    text = schema_text()
+    optional = r"^( +(?:first|after|last|before|filter|gte|lte|lt|expectedVersion): [A-Za-z]+)$"
+    old = re.sub(optional, r"\1 = null", text, flags=re.MULTILINE)
+    assert old.count("= null") > 20
+    file = tmp_path / "old.graphql"
+    file.write_text(old, encoding="utf-8")
+    result = CliRunner().invoke(app, ["schema", "check", str(file)])
+    assert (result.exit_code, result.output) == (0, "safe\n")
 
 
 # ---------------------------------------------------------------- lists
