@@ -33,12 +33,16 @@ from graph.users import UserQueries, user_of_id
 
 NODES_MAX = 100
 
-_BY_KIND: dict[Kind, Callable[[Info, int], Awaitable[Node | None]]] = {
+FIND_NODE: dict[Kind, Callable[[Info, int], Awaitable[Node | None]]] = {
     Kind.USER: user_of_id,
     Kind.POST: post_of_id,
     Kind.ACCOUNT: account_of_id,
     Kind.TRANSACTION: transaction_of_id,
 }
+
+for _kind in Kind:
+    if _kind not in FIND_NODE:
+        raise LookupError(f"say in FIND_NODE of graph/schema.py how {_kind.name} is found by its id")
 
 
 async def node(
@@ -46,7 +50,7 @@ async def node(
 ) -> Node | None:
     """Return the object of any kind that an id names."""
     kind, number = parse_any(id_, "id")
-    return await _BY_KIND[kind](info, number)
+    return await FIND_NODE[kind](info, number)
 
 
 async def nodes(
@@ -67,7 +71,7 @@ async def _node_or_fault(info: Info, id_: str, where: str) -> Node | BadInput | 
         kind, number = parse_any(id_, where)
     except BadInput as fault:
         return fault.with_traceback(None)  # which would keep this frame for as long as the error
-    return await _BY_KIND[kind](info, number)
+    return await FIND_NODE[kind](info, number)
 
 
 @strawberry.type

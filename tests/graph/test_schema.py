@@ -97,7 +97,8 @@ def mutations() -> dict[str, GraphQLField]:
 
 
 def test_the_schema_in_the_repository_is_the_one_that_is_served() -> None:
-    assert (ROOT / "schema.graphql").read_text(encoding="utf-8") == schema_text()
+    kept = (ROOT / "schema.graphql").read_text(encoding="utf-8")
+    assert kept == schema_text(), "write schema.graphql anew by `make schema`, and review what changed in it"
 
 
 def test_the_schema_in_the_repository_is_one_that_other_tools_can_read() -> None:
@@ -141,7 +142,8 @@ def descriptions() -> Iterator[tuple[str, str | None]]:
 
 def test_everything_has_a_description_that_ends_like_a_sentence() -> None:
     described = list(descriptions())
-    assert [name for name, description in described if not (description or "").endswith(".")] == []
+    silent = [name for name, description in described if not (description or "").endswith(".")]
+    assert silent == [], f"describe each of {silent} by a sentence that ends with a full stop"
     assert len(described) > len(graphql_schema.type_map)
 
 
@@ -157,7 +159,9 @@ DEFAULTS = {
 def test_a_default_is_told_where_there_is_one_and_null_is_none() -> None:
     inputs: Mapping[str, GraphQLArgument | GraphQLInputField] = {**dict(arguments()), **dict(input_fields())}
     told = {name: one.default_value for name, one in inputs.items() if one.default_value is not Undefined}
-    assert told == DEFAULTS
+    assert told == DEFAULTS, (
+        "add a new default to DEFAULTS in tests/graph/test_schema.py; clients rely on it from now on"
+    )
     assert "= null" not in schema_text()
 
 
@@ -182,7 +186,10 @@ def is_list(field: GraphQLField) -> bool:
 def test_every_list_that_can_grow_is_a_connection() -> None:
     pages = re.compile(r"\w+Connection\.(edges|nodes)|\w+Payload\.userErrors|\w+UserError\.field")
     lists = {name for name, field in output_fields() if is_list(field) and not pages.fullmatch(name)}
-    assert lists == set(BOUNDED_LISTS)
+    assert sorted(lists - set(BOUNDED_LISTS)) == [], (
+        "make these lists connections; where a list cannot grow, say why in BOUNDED_LISTS of tests/graph/test_schema.py"
+    )
+    assert sorted(set(BOUNDED_LISTS) - lists) == [], "take these out of BOUNDED_LISTS: the schema has no such list"
 
 
 def test_every_connection_has_the_four_arguments_and_the_four_fields() -> None:
@@ -212,19 +219,24 @@ def test_every_mutation_needs_a_signed_in_caller_or_says_why_not() -> None:
         assert isinstance(definition, StrawberryField)
         if any(isinstance(extension, SignedInOnly) for extension in definition.extensions):
             guarded.append(name)
-    assert guarded == list(mutations())
+    unguarded = [name for name in mutations() if name not in guarded]
+    assert unguarded == [], (
+        f"declare {unguarded} by `mutation(…)` of graph/mutations.py, which asks for a signed-in caller"
+    )
     assert set(PUBLIC_MUTATIONS) <= set(mutations())
     assert all(PUBLIC_MUTATIONS.values())
 
 
 def test_every_mutation_has_one_input_and_a_payload_of_its_own() -> None:
     payloads = [str(field.type) for field in mutations().values()]
-    assert payloads == [f"{name[0].upper()}{name[1:]}Payload!" for name in mutations()]
+    wanted = [f"{name[0].upper()}{name[1:]}Payload!" for name in mutations()]
+    assert payloads == wanted, "a mutation `createThing` answers `CreateThingPayload!`, a type of its own"
     inputs = {
         name: {arg: str(argument.type) for arg, argument in field.args.items()} for name, field in mutations().items()
     }
     expected = {name: {"input": f"{name[0].upper()}{name[1:]}Input!"} for name in mutations()}
-    assert inputs == {**expected, "signOut": {}}
+    wrong = sorted(name for name in inputs if inputs[name] != {**expected, "signOut": {}}[name])
+    assert wrong == [], f"give each of {wrong} the one argument `input`, as `createThing(input: CreateThingInput!)`"
 
 
 def test_every_payload_says_why_it_was_refused_in_a_type_of_its_own() -> None:
@@ -243,7 +255,10 @@ def test_every_payload_says_why_it_was_refused_in_a_type_of_its_own() -> None:
         assert isinstance(code, GraphQLEnumType)
         assert code.name == f"{error.name.removesuffix('UserError')}ErrorCode"
         assert str(error.fields["code"].type) == f"{code.name}!"
-    assert without == set(NEVER_REFUSED)
+    assert without == set(NEVER_REFUSED), (
+        "declare `userErrors` by errors_field(); where a mutation is never refused, say why in NEVER_REFUSED of "
+        "tests/graph/test_schema.py"
+    )
 
 
 def test_everything_a_payload_answers_may_be_null_but_its_errors() -> None:
@@ -254,7 +269,9 @@ def test_everything_a_payload_answers_may_be_null_but_its_errors() -> None:
         for name, field in payload.fields.items()
         if name != "userErrors" and str(field.type).endswith("!")
     }
-    assert required == {"SignOutPayload.signedOut", "DepositPayload.replayed", "TransferPayload.replayed"}
+    known = {"SignOutPayload.signedOut", "DepositPayload.replayed", "TransferPayload.replayed"}
+    assert sorted(required - known) == [], "make these fields nullable: a refused mutation has nothing to answer there"
+    assert known <= required
 
 
 # ---------------------------------------------------------------- names
