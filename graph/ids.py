@@ -25,7 +25,7 @@ class Kind(Enum):
 
 
 _KINDS = {kind.value: kind for kind in Kind}
-_PATTERN = re.compile(r"(user|post|account|transaction)_([1-9][0-9]{0,18})", re.ASCII)
+_PATTERN = re.compile(rf"({'|'.join(_KINDS)})_([1-9][0-9]{{0,18}})", re.ASCII)
 
 
 def global_id(kind: Kind, number: int) -> strawberry.ID:
@@ -62,4 +62,4 @@ def parse(text: str, kind: Kind, where: str) -> int:
 
 
 def _any(kind: Kind) -> str:
-    return f"an {kind.value}" if kind is Kind.ACCOUNT else f"a {kind.value}"
+    return f"an {kind.value}" if kind.value[0] in "aeio" else f"a {kind.value}"

@@ -70,7 +70,13 @@ def mutation(resolve: Callable[..., Awaitable[Any]], description: str, *directiv
 
 
 def code(name: str) -> Any:
-    """Return the enum value of the error code `name`, with its one description."""
+    """Return the enum value of the error code `name`, with its one description.
+
+    Raises:
+        LookupError: the code has no description yet.
+    """
+    if name not in CODES:
+        raise LookupError(f"say what {name} means in CODES of graph/mutations.py")
     return strawberry.enum_value(name, description=CODES[name])
 
 

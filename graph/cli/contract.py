@@ -10,7 +10,7 @@ from graphql.utilities import find_breaking_changes, find_dangerous_changes
 from graph.cli.terminal import CommandError, err, out
 from graph.limits import LENGTH_MAX
 from graph.operations import Operation, Operations, RequestRefused
-from graph.schema import graphql_schema, schema_text
+from graph.schema import graphql_schema, schema_text, without_null_defaults
 
 commands = typer.Typer(no_args_is_help=True)
 
@@ -80,7 +80,8 @@ def _operation(operations: Operations, path: Path, text: str, name: str | None) 
 
 def _read(path: Path) -> GraphQLSchema:
     try:
-        return build_schema(_text(path))
+        # Older versions printed `= null` for what is optional; without it, what is left out means the same.
+        return without_null_defaults(build_schema(_text(path)))
     except (GraphQLError, TypeError) as error:
         raise CommandError(f"{path} is no GraphQL schema: {error}") from None
 

@@ -1,8 +1,9 @@
 """Whole databases: what is in every table, and a database made empty again."""
 
 from db.connections.leases import Driver
+from db.tables import Model
 
-TABLES = ("users", "profiles", "posts", "accounts", "transactions", "idempotency_keys")
+TABLES = tuple(sorted(Model.metadata.tables))
 
 
 async def contents(superuser: Driver) -> dict[str, str]:
@@ -22,8 +23,9 @@ async def _digest(superuser: Driver, table: str) -> str:
 
 async def make_empty(superuser: Driver) -> None:
     """Remove everything but the system user, and count ids as if there had never been anything else."""
+    others = ", ".join(table for table in TABLES if table != "users")
+    await superuser.execute(f"TRUNCATE {others} RESTART IDENTITY")
     await superuser.execute(
-        "TRUNCATE transactions, idempotency_keys, accounts, posts, profiles RESTART IDENTITY;"
         "DELETE FROM users WHERE role <> 'system';"
         "SELECT setval(pg_get_serial_sequence('users', 'id'), max(id)) FROM users"
     )

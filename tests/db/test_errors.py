@@ -19,11 +19,16 @@ def names_in_metadata() -> set[str]:
 
 
 def test_every_constraint_has_a_meaning_or_is_internal() -> None:
-    assert names_in_metadata() - CONSTRAINTS.keys() - INTERNAL == set()
+    missing = sorted(names_in_metadata() - CONSTRAINTS.keys() - INTERNAL)
+    assert missing == [], (
+        f"in db/errors.py, say in CONSTRAINTS what a violation of each of {missing} means to a client (code, input "
+        "field, message), or name it in INTERNAL where only a fault of ours can violate it"
+    )
 
 
 def test_no_meaning_is_of_a_constraint_that_is_gone() -> None:
-    assert (CONSTRAINTS.keys() | INTERNAL) - names_in_metadata() == set()
+    gone = sorted((CONSTRAINTS.keys() | INTERNAL) - names_in_metadata())
+    assert gone == [], f"in db/errors.py, take {gone} out of CONSTRAINTS or INTERNAL: no table has them"
 
 
 def test_no_constraint_is_both_a_refusal_and_internal() -> None:

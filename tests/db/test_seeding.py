@@ -17,7 +17,7 @@ WRITTEN = SeedReport(users=40, profiles=32, posts=60, accounts=30, transactions=
 
 INDEXES = """
 SELECT pg_get_indexdef(indexrelid), indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
-WHERE relname IN ('users', 'profiles', 'posts', 'accounts', 'transactions') ORDER BY 1
+WHERE relnamespace = 'public'::regnamespace ORDER BY 1
 """
 
 
@@ -44,7 +44,9 @@ async def test_another_seed_gives_other_contents_in_every_table(database: Databa
     await make_empty(superuser)
     await seed(database, SeedPlan(users=40, posts=60, accounts=25, seed=2), "a hash", unwatched)
     second = await contents(superuser)
-    assert [table for table in first if first[table] == second[table]] == ["idempotency_keys"]
+    filled = {table for table, digest in first.items() if not digest.startswith("0 rows")}
+    assert {"users", "profiles", "posts", "accounts", "transactions"} <= filled
+    assert [table for table in sorted(filled) if first[table] == second[table]] == []
 
 
 async def test_size_of_the_batches_does_not_change_the_contents(

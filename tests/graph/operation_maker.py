@@ -76,7 +76,7 @@ class OperationMaker:
             elif target == "ID":
                 # A `user` is found by the id of a user, a `node` by any.
                 wanted = get_named_type(field.type).name.lower()
-                ids = [one for one in self._ids if wanted in {"node", one.partition("_")[0]}]
+                ids = [one for one in self._ids if wanted in {"node", one.partition("_")[0]}] or [f"{wanted}_1"]
                 given.append(f'{name}: "{self._random.choice(ids)}"')
             elif is_required_argument(argument):
                 given.append(f'{name}: "{GIVEN[target]}"')

@@ -113,7 +113,11 @@ def edges_of_the_schema() -> Iterator[str]:
 
 
 def test_every_edge_of_the_schema_has_its_statements_counted() -> None:
-    assert sorted(edges_of_the_schema()) == sorted(EDGES)
+    missing, gone = sorted(set(edges_of_the_schema()) - set(EDGES)), sorted(set(EDGES) - set(edges_of_the_schema()))
+    assert missing == [], (
+        f"add {', '.join(missing)} to EDGES in tests/graph/test_edges.py, each as edge: {{selection: statements}}"
+    )
+    assert gone == [], f"take {', '.join(gone)} out of EDGES in tests/graph/test_edges.py: the schema has no such edge"
 
 
 # ---------------------------------------------------------------- counts
@@ -156,7 +160,9 @@ async def test_an_edge_takes_as_many_statements_for_50_parents_as_for_one(
 ) -> None:
     cursors = await cursors_in_the_middle(client, admin, made)
     kind = edge.partition(".")[0]
-    ids: Sequence[str] = getattr(made, f"{kind.lower()}s")
+    name = f"{kind.lower()}s"
+    assert hasattr(made, name), f"make {name} in tests/graph/population.py, with their ids as Population.{name}"
+    ids: Sequence[str] = getattr(made, name)
     counted = {}
     for selection in EDGES[edge]:
         written = selection

@@ -139,15 +139,32 @@ def test_a_mutation_is_refused_with_the_codes_of_its_enum_and_no_others(mutation
     places = reached((resolver.wrapped_func.__module__, resolver.wrapped_func.__name__))
     raised = {code for place in places for code in codes_in(place)}
     violated = {CONSTRAINTS[name].code for name in VIOLATED.get(mutation, ())}
-    assert (raised | violated) - NEVER.get(mutation, {}).keys() == codes_of(mutation)
+    refused_with, enum = (raised | violated) - NEVER.get(mutation, {}).keys(), codes_of(mutation)
+    assert sorted(refused_with - enum) == [], (
+        f"add these to the error codes of {mutation}, which can be refused with them; or say in NEVER of "
+        "tests/graph/test_error_codes.py why it never is"
+    )
+    assert sorted(enum - refused_with) == [], (
+        f"nothing that {mutation} calls raises these codes of its enum: take them out, or, where a constraint of the "
+        "database raises them, add the constraint to VIOLATED of tests/graph/test_error_codes.py"
+    )
 
 
 def test_every_constraint_that_means_something_to_a_client_is_violated_by_some_mutation() -> None:
-    assert set().union(*VIOLATED.values()) == set(CONSTRAINTS)
+    violated = set().union(*VIOLATED.values())
+    assert sorted(set(CONSTRAINTS) - violated) == [], (
+        "say in VIOLATED of tests/graph/test_error_codes.py which mutation may violate each of these constraints, or "
+        "move them to INTERNAL of db/errors.py"
+    )
+    assert sorted(violated - set(CONSTRAINTS)) == []
 
 
 def test_the_one_table_has_every_code_of_the_schema_and_no_others() -> None:
-    assert {code for mutation in MUTATIONS for code in codes_of(mutation)} == set(CODES)
+    used = {code for mutation in MUTATIONS for code in codes_of(mutation)}
+    assert sorted(set(CODES) - used) == [], "no mutation has these codes of CODES in graph/mutations.py: take them out"
+    assert sorted(used - set(CODES)) == [], (
+        "declare these codes by code(…), and say in CODES of graph/mutations.py what they are"
+    )
 
 
 def test_a_code_has_one_description_wherever_it_stands() -> None:

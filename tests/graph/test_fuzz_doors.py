@@ -121,7 +121,7 @@ def test_canonical_text_with_one_change_is_refused_or_another_canonical_text(
     assert changed.isascii()
     assert parsed(written(value)) == value
     if parsed is not parse_date_time:  # an instant may come with any offset
-        assert written(value) == changed
+        assert written(value) == (changed.lower() if parsed is parse_uuid else changed)  # in capitals, too
 
 
 @pytest.mark.parametrize(("parsed", "written", "canonical"), SCALARS, ids=NAMES)

@@ -8,12 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.ids import Kind, global_id, parse, parse_any
+from graph.schema import graphql_schema
 from tests.graph.callers import Client, SignUp
 from tests.graph.population import populate
 from tests.graph.refusals import bad_input, unlocated
 
 BIGINT_MAX = 2**63 - 1
-ANY = {Kind.USER: "a user", Kind.POST: "a post", Kind.ACCOUNT: "an account", Kind.TRANSACTION: "a transaction"}
+# With its article, by the sound: a user.
+ANY = {kind: f"an {kind.value}" if kind.value[0] in "aeio" else f"a {kind.value}" for kind in Kind}
+assert (ANY[Kind.USER], ANY[Kind.ACCOUNT], ANY[Kind.POST]) == ("a user", "an account", "a post")
 
 NO_IDS = [
     "",
@@ -65,12 +68,8 @@ NO_IDS = [
 
 def test_an_id_is_the_kind_and_the_number_of_the_row() -> None:
     spelled = {kind: global_id(kind, 7) for kind in Kind}
-    assert spelled == {
-        Kind.USER: "user_7",
-        Kind.POST: "post_7",
-        Kind.ACCOUNT: "account_7",
-        Kind.TRANSACTION: "transaction_7",
-    }
+    assert (spelled[Kind.USER], spelled[Kind.TRANSACTION]) == ("user_7", "transaction_7")
+    assert spelled == {kind: f"{kind.value}_7" for kind in Kind}
     assert {kind: parse_any(id_, "id") for kind, id_ in spelled.items()} == {kind: (kind, 7) for kind in Kind}
 
 
@@ -86,7 +85,7 @@ def test_every_row_has_one_id(kind: Kind, number: int) -> None:
 
 @given(
     st.text()
-    | st.from_regex(r"\A(user|post|account|transaction)_[0-9 +-]{0,25}\Z")
+    | st.from_regex(rf"\A({'|'.join(kind.value for kind in Kind)})_[0-9 +-]{{0,25}}\Z")
     | st.text(string.ascii_letters + string.digits + "_- \n\uff11", max_size=30)
 )
 def test_a_text_that_is_taken_for_an_id_is_the_spelling_of_one(text: str) -> None:
@@ -146,7 +145,15 @@ async def test_the_id_of_another_kind_is_refused_where_one_kind_is_asked_for(cli
 
 async def test_the_largest_id_there_can_be_is_just_not_there(client: Client) -> None:
     ids = [f"{kind.value}_{BIGINT_MAX}" for kind in Kind]
-    assert await client.data("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids) == {"nodes": [None] * 4}
+    assert await client.data("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids) == {
+        "nodes": [None] * len(Kind)
+    }
+
+
+def test_every_kind_of_node_has_a_query_of_its_name() -> None:
+    assert graphql_schema.query_type is not None
+    unnamed = sorted(kind.value for kind in Kind if kind.value not in graphql_schema.query_type.fields)
+    assert unnamed == [], f"add a query of this name, which takes the id, as `post(id:)` does: {unnamed}"
 
 
 def not_ids(*indexes: int) -> list[dict[str, object]]:

@@ -22,6 +22,7 @@ from db.seeding import SeedPlan, seed
 from db.viewer import Viewer
 from graph.connections import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 from graph.cost import PAGE, Cost, ListSize
+from graph.ids import Kind
 from graph.limits import LENGTH_MAX, Price, Pricing, declared
 from graph.operations import Operations
 from graph.schema import graphql_schema
@@ -345,7 +346,7 @@ def resolved_cost(value: object, name: str = "") -> int:
 
 async def test_price_is_never_below_what_is_resolved(client: Client) -> None:
     await seed(client.database, PLAN, "!", lambda *_: None)
-    ids = [f"{kind}_{n}" for kind in ("user", "post", "account", "transaction") for n in range(1, 9)]
+    ids = [f"{kind.value}_{n}" for kind in Kind for n in range(1, 9)]
     maker = OperationMaker(Random("prices"), graphql_schema, ids)  # noqa: S311 - these are to be foreseen
     objects = 0
     for _ in range(120):

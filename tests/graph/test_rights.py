@@ -163,7 +163,11 @@ async def test_token_of_an_administrator_whose_session_is_over_opens_nothing(
 
 async def test_every_mutation_stands_in_the_table() -> None:
     assert graphql_schema.mutation_type is not None
-    assert {mutation_of(name) for name in CHANGES} == set(graphql_schema.mutation_type.fields)
+    missing = sorted(set(graphql_schema.mutation_type.fields) - {mutation_of(name) for name in CHANGES})
+    assert missing == [], (
+        f"add {missing} to CHANGES in tests/graph/rights_to_change.py, as name: Change(input, selection, answers of "
+        "those who may, answer to the others)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,4 +277,8 @@ def readable() -> set[str]:
 
 def test_every_field_that_reads_stands_in_the_table() -> None:
     queries = [*(read.query for read in READS.values()), *CURSOR_READS]
-    assert readable() - set().union(*map(selected, queries)) == set()
+    missing = sorted(readable() - set().union(*map(selected, queries)))
+    assert missing == [], (
+        f"select {', '.join(missing)} in a Read of READS in tests/graph/rights_to_read.py, as name: Read(query, answer "
+        "to nobody, answers by caller)"
+    )

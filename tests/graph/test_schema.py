@@ -14,6 +14,7 @@ from graphql import (
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
+    Undefined,
     build_schema,
     find_breaking_changes,
     get_named_type,
@@ -24,7 +25,9 @@ from graphql import (
     print_schema,
 )
 from strawberry.types.field import StrawberryField
+from typer.testing import CliRunner
 
+from graph.cli.app import app
 from graph.mutations import SignedInOnly
 from graph.permissions import PUBLIC_MUTATIONS
 from graph.schema import graphql_schema, schema_text
@@ -94,7 +97,8 @@ def mutations() -> dict[str, GraphQLField]:
 
 
 def test_the_schema_in_the_repository_is_the_one_that_is_served() -> None:
-    assert (ROOT / "schema.graphql").read_text(encoding="utf-8") == schema_text()
+    kept = (ROOT / "schema.graphql").read_text(encoding="utf-8")
+    assert kept == schema_text(), "write schema.graphql anew by `make schema`, and review what changed in it"
 
 
 def test_the_schema_in_the_repository_is_one_that_other_tools_can_read() -> None:
@@ -122,9 +126,9 @@ def test_what_the_promises_say_in_words_the_schema_says_too() -> None:
 
 def descriptions() -> Iterator[tuple[str, str | None]]:
     """Give everything that has a name of the project's own, with its description."""
+    yield "the schema", graphql_schema.description
     for type_ in named_types(graphql_schema):
-        if type_ not in (graphql_schema.query_type, graphql_schema.mutation_type, graphql_schema.subscription_type):
-            yield type_.name, type_.description
+        yield type_.name, type_.description
     for coordinate, field in output_fields():
         yield coordinate, field.description
     for coordinate, argument in arguments():
@@ -138,8 +142,38 @@ def descriptions() -> Iterator[tuple[str, str | None]]:
 
 def test_everything_has_a_description_that_ends_like_a_sentence() -> None:
     described = list(descriptions())
-    assert [name for name, description in described if not (description or "").endswith(".")] == []
+    silent = [name for name, description in described if not (description or "").endswith(".")]
+    assert silent == [], f"describe each of {silent} by a sentence that ends with a full stop"
     assert len(described) > len(graphql_schema.type_map)
+
+
+# ---------------------------------------------------------------- defaults
+
+DEFAULTS = {
+    "Query.postsPage(page)": 1,
+    "Query.postsPage(pageSize)": 10,
+    "CreatePostInput.published": False,
+}
+
+
+def test_a_default_is_told_where_there_is_one_and_null_is_none() -> None:
+    inputs: Mapping[str, GraphQLArgument | GraphQLInputField] = {**dict(arguments()), **dict(input_fields())}
+    told = {name: one.default_value for name, one in inputs.items() if one.default_value is not Undefined}
+    assert told == DEFAULTS, (
+        "add a new default to DEFAULTS in tests/graph/test_schema.py; clients rely on it from now on"
+    )
+    assert "= null" not in schema_text()
+
+
+def test_a_schema_that_told_null_as_a_default_is_not_endangered(tmp_path: Path) -> None:
+    text = schema_text()
+    optional = r"^( +(?:first|after|last|before|filter|gte|lte|lt|expectedVersion): [A-Za-z]+)$"
+    old = re.sub(optional, r"\1 = null", text, flags=re.MULTILINE)
+    assert old.count("= null") > 20
+    file = tmp_path / "old.graphql"
+    file.write_text(old, encoding="utf-8")
+    result = CliRunner().invoke(app, ["schema", "check", str(file)])
+    assert (result.exit_code, result.output) == (0, "safe\n")
 
 
 # ---------------------------------------------------------------- lists
@@ -152,7 +186,10 @@ def is_list(field: GraphQLField) -> bool:
 def test_every_list_that_can_grow_is_a_connection() -> None:
     pages = re.compile(r"\w+Connection\.(edges|nodes)|\w+Payload\.userErrors|\w+UserError\.field")
     lists = {name for name, field in output_fields() if is_list(field) and not pages.fullmatch(name)}
-    assert lists == set(BOUNDED_LISTS)
+    assert sorted(lists - set(BOUNDED_LISTS)) == [], (
+        "make these lists connections; where a list cannot grow, say why in BOUNDED_LISTS of tests/graph/test_schema.py"
+    )
+    assert sorted(set(BOUNDED_LISTS) - lists) == [], "take these out of BOUNDED_LISTS: the schema has no such list"
 
 
 def test_every_connection_has_the_four_arguments_and_the_four_fields() -> None:
@@ -182,19 +219,24 @@ def test_every_mutation_needs_a_signed_in_caller_or_says_why_not() -> None:
         assert isinstance(definition, StrawberryField)
         if any(isinstance(extension, SignedInOnly) for extension in definition.extensions):
             guarded.append(name)
-    assert guarded == list(mutations())
+    unguarded = [name for name in mutations() if name not in guarded]
+    assert unguarded == [], (
+        f"declare {unguarded} by `mutation(…)` of graph/mutations.py, which asks for a signed-in caller"
+    )
     assert set(PUBLIC_MUTATIONS) <= set(mutations())
     assert all(PUBLIC_MUTATIONS.values())
 
 
 def test_every_mutation_has_one_input_and_a_payload_of_its_own() -> None:
     payloads = [str(field.type) for field in mutations().values()]
-    assert payloads == [f"{name[0].upper()}{name[1:]}Payload!" for name in mutations()]
+    wanted = [f"{name[0].upper()}{name[1:]}Payload!" for name in mutations()]
+    assert payloads == wanted, "a mutation `createThing` answers `CreateThingPayload!`, a type of its own"
     inputs = {
         name: {arg: str(argument.type) for arg, argument in field.args.items()} for name, field in mutations().items()
     }
     expected = {name: {"input": f"{name[0].upper()}{name[1:]}Input!"} for name in mutations()}
-    assert inputs == {**expected, "signOut": {}}
+    wrong = sorted(name for name in inputs if inputs[name] != {**expected, "signOut": {}}[name])
+    assert wrong == [], f"give each of {wrong} the one argument `input`, as `createThing(input: CreateThingInput!)`"
 
 
 def test_every_payload_says_why_it_was_refused_in_a_type_of_its_own() -> None:
@@ -213,7 +255,10 @@ def test_every_payload_says_why_it_was_refused_in_a_type_of_its_own() -> None:
         assert isinstance(code, GraphQLEnumType)
         assert code.name == f"{error.name.removesuffix('UserError')}ErrorCode"
         assert str(error.fields["code"].type) == f"{code.name}!"
-    assert without == set(NEVER_REFUSED)
+    assert without == set(NEVER_REFUSED), (
+        "declare `userErrors` by errors_field(); where a mutation is never refused, say why in NEVER_REFUSED of "
+        "tests/graph/test_schema.py"
+    )
 
 
 def test_everything_a_payload_answers_may_be_null_but_its_errors() -> None:
@@ -224,7 +269,9 @@ def test_everything_a_payload_answers_may_be_null_but_its_errors() -> None:
         for name, field in payload.fields.items()
         if name != "userErrors" and str(field.type).endswith("!")
     }
-    assert required == {"SignOutPayload.signedOut", "DepositPayload.replayed", "TransferPayload.replayed"}
+    known = {"SignOutPayload.signedOut", "DepositPayload.replayed", "TransferPayload.replayed"}
+    assert sorted(required - known) == [], "make these fields nullable: a refused mutation has nothing to answer there"
+    assert known <= required
 
 
 # ---------------------------------------------------------------- names
