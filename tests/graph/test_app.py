@@ -110,11 +110,8 @@ FRONT = "Folio, a GraphQL API. Send operations to /graphql by POST, as a JSON ob
 async def test_front_page_leads_a_browser_to_graphiql(client: Client) -> None:
     for _ in range(2):
         response = await client.http.get("/", headers=BROWSER)
-        assert (response.status_code, response.headers["location"], response.headers["vary"]) == (
-            307,
-            "graphql",
-            "accept",
-        )
+        assert (response.status_code, response.headers["location"]) == (307, "graphql")
+        assert "accept" in response.headers["vary"].split(", ")
     page = await client.http.get("/", headers=BROWSER, follow_redirects=True)
     assert (page.url.path, "<title>Folio GraphiQL</title>" in page.text) == ("/graphql", True)
 
