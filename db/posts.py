@@ -103,18 +103,10 @@ RELEVANCE = Term("relevance", relevance(Post.document), Kind.INTEGER)
 """How well a post matches; only with the filter `search`."""
 ID = Term("id", Post.id, Kind.INTEGER)
 
+_OWN = ("id", "title", "content", "published", "views", "author_id", "version", "created_at", "updated_at")
 _COLUMNS: Mapping[str, SQLColumnExpression[Any]] = {
-    "id": Post.id,
-    "title": Post.title,
-    "content": Post.content,
-    "published": Post.published,
-    "views": Post.views,
-    "author_id": Post.author_id,
-    "version": Post.version,
-    "created_at": Post.created_at,
-    "updated_at": Post.updated_at,
-    TITLE.name: TITLE.expression,
-    RELEVANCE.name: RELEVANCE.expression,
+    **{name: getattr(Post, name) for name in _OWN},
+    **{term.name: term.expression for term in (TITLE, RELEVANCE)},
 }
 
 
