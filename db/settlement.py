@@ -239,20 +239,24 @@ def _decide(viewer: Viewer, movement: Movement, source: Record | None, target: R
         raise Refusal(
             "ACCOUNT_NOT_FOUND", (to_field if movement.from_id is None else "fromAccountId",), "no such account"
         )
-    if target is None:
-        raise Refusal("ACCOUNT_NOT_FOUND", (to_field,), "no such account")
-    if source["id"] == target["id"]:
+    if source["id"] == movement.to_id:
         raise Refusal("SAME_ACCOUNT", (to_field,), "money moves between two accounts, and this is one")
     currency = source["currency_code"]
-    if currency != target["currency_code"]:
-        message = f"one account is in {currency}, the other in {target['currency_code']}"
-        raise Refusal("CURRENCY_MISMATCH", (to_field,), message)
     try:
         amount = to_minor(movement.amount, currency)
     except AmountError as error:
         raise Refusal("INVALID_AMOUNT", ("amount",), str(error)) from error
     if not source["is_system"] and source["balance"] < amount:
         raise Refusal("INSUFFICIENT_FUNDS", ("amount",), "the account holds less than this amount")
+    # Of the receiving account last, and of somebody else's no more than that it takes this money, or does not: who has
+    # no money to send must not learn which accounts there are, and nobody which currency they are in.
+    is_known = target is not None and (viewer.is_admin or target["owner_id"] == viewer.user_id)
+    if target is None or (currency != target["currency_code"] and not is_known):
+        message = f"no such account in {currency}" if movement.from_id is not None else "no such account"
+        raise Refusal("ACCOUNT_NOT_FOUND", (to_field,), message)
+    if currency != target["currency_code"]:
+        message = f"one account is in {currency}, the other in {target['currency_code']}"
+        raise Refusal("CURRENCY_MISMATCH", (to_field,), message)
     if target["balance"] + amount > BALANCE_MINOR_MAX or source["balance"] - amount < SYSTEM_BALANCE_MINOR_MIN:
         raise Refusal("BALANCE_LIMIT_EXCEEDED", ("amount",), "the receiving account would hold more than it may")
     return amount

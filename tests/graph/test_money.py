@@ -181,7 +181,10 @@ async def test_every_refusal_of_a_transfer_blames_its_own_field(bank: Bank, ida:
     full = await bank.account(eve, holding="10000000000000.00")
     for source in (till, "account_999"):
         assert await bank.transfer(ida, source, purse, "1") == not_found("transfer", "fromAccountId")
-    assert await bank.transfer(ida, purse, "account_999", "1") == not_found("transfer", "toAccountId")
+    for target in ("account_999", await bank.account(eve, "JPY")):  # somebody else's currency is not told
+        assert await bank.transfer(ida, purse, target, "1") == refused(
+            "transfer", "ACCOUNT_NOT_FOUND", "toAccountId", "no such account in EUR"
+        )
     assert await bank.transfer(ida, purse, purse, "1") == refused(
         "transfer", "SAME_ACCOUNT", "toAccountId", "money moves between two accounts, and this is one"
     )
