@@ -13,6 +13,7 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AnyHttpUrl, TypeAdapter, ValidationError
 
 from db.errors import CONSTRAINTS, Refusal
+from db.known_passwords import is_known
 from db.posts import CONTENT_LENGTH_MAX, TITLE_LENGTH_MAX
 from db.profiles import BIO_LENGTH_MAX, DISPLAY_NAME_LENGTH_MAX, WEBSITE_URL_LENGTH_MAX
 from db.users import EMAIL_LENGTH_MAX, USERNAME_PATTERN
@@ -25,8 +26,20 @@ PASSWORD_LENGTH_MAX = 128
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs", "Mn", "Me"})
 _DRAWN_EMPTY = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
+# Whoever has such a name is taken for those who run the service. `folio user create` gives them nevertheless.
+_RESERVED = """
+    abuse account accounts admin administrator administrators admins anonymous api audit auth billing bot contact
+    everyone folio graphql guest help helpdesk hostmaster info legal login mail mailer me moderator moderators mod
+    news nobody noreply notifications null official operator operators owner postmaster privacy public register root
+    sales security service signin signup staff status superuser support sysadmin sysop system team undefined user users
+    viewer webmaster
+"""
+RESERVED_USERNAMES = frozenset(_RESERVED.split())
+
 _USERNAME = re.compile(USERNAME_PATTERN.removeprefix("^").removesuffix("$"), re.ASCII)
 _HTTP_URL = TypeAdapter(AnyHttpUrl)
+# The parser is lenient as browsers are, and takes "https:x" and "http:\\x" for addresses. What others read is refused.
+_SCHEME_AND_HOST = re.compile(r"https?://([^\W_]|\[)", re.IGNORECASE)
 _PROFILE_LENGTHS = {
     "display_name": (DISPLAY_NAME_LENGTH_MAX, "ck_profiles_display_name_length"),
     "bio": (BIO_LENGTH_MAX, "ck_profiles_bio_length"),
@@ -61,11 +74,32 @@ def check_username(username: str) -> list[Refusal]:
     return [] if _USERNAME.fullmatch(username) else [_violates("ck_users_username_shape")]
 
 
-def check_password(password: str) -> list[Refusal]:
-    """Return what is wrong with a password: its length is all that is asked for (NIST SP 800-63B, section 5.1.1)."""
-    if PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
+def check_reserved(username: str) -> list[Refusal]:
+    """Return a refusal where a username is kept for those who run the service, with `_` in it or without."""
+    if username.lower().replace("_", "") not in RESERVED_USERNAMES:
         return []
-    message = f"a password has {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters"
+    return [Refusal("INVALID_USERNAME", ("username",), "this username is reserved; choose another one")]
+
+
+def check_password(password: str, *names: str) -> list[Refusal]:
+    """Return what is wrong with a new password: its length, or that it is easily guessed (NIST SP 800-63B).
+
+    Not on the event loop before `known_passwords` has been called once.
+
+    Args:
+        password: the new password.
+        names: the user's name and email address, which are tried first, too.
+    """
+    if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
+        message = f"a password has {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters"
+    elif not any(_is_visible(character) for character in password):
+        message = "a password has a visible character"
+    elif is_known(password, PASSWORD_LENGTH_MIN):
+        message = "this password is one of the first that anybody tries; choose another one"
+    elif password.lower() in {part for name in names for part in (name.lower(), name.lower().partition("@")[0])}:
+        message = "the username or the email address is no password; choose another one"
+    else:
+        return []
     return [Refusal("INVALID_PASSWORD", ("password",), message)]
 
 
@@ -85,7 +119,9 @@ def check_profile(profile: Mapping[str, str | None]) -> list[Refusal]:
 
 def _is_http_url(text: str) -> bool:
     # Whoever shows the profile will make a link of it: "javascript:" must not get in, nor white space around it.
-    if any(character.isspace() or not character.isprintable() for character in text):
+    if any(character.isspace() or character == "\\" or not character.isprintable() for character in text):
+        return False
+    if not _SCHEME_AND_HOST.match(text):
         return False
     try:
         _HTTP_URL.validate_python(text)

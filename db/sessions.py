@@ -1,9 +1,8 @@
-"""Sessions and sign-in attempts: tables, then what a sign-in, a refresh and a request need of them.
+"""Sessions: tables, then what a sign-in, a refresh and a request need of them. Attempts are counted in `db.sign_ins`.
 
 Invariants: a refresh token is kept as a hash only, and spent by its first use; a second use means that somebody
 has a copy, and ends the whole session. A session is alive while it is neither ended nor expired and its user is active;
-every request asks, so that a deactivated user is out at once. Failed sign-ins are counted before the password is
-looked at, so that simultaneous guesses cannot slip under the limit.
+every request asks, so that a deactivated user is out at once. What is over is deleted by `db.sweeping`.
 """
 
 import datetime
@@ -24,27 +23,21 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
-    case,
-    collate,
-    delete,
     func,
     insert,
-    or_,
     select,
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.connections.waiting import Key
 from db.model import Model, created_at_column, identity_column
+from db.sign_ins import IS_LOGIN
 from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.users import User
 from db.viewer import Viewer
 
 REFRESH_TOKEN_BYTES = 32
-SWEPT_PER_WRITE_MAX = 20
 
 
 class Session(Model):
@@ -64,28 +57,17 @@ class RefreshToken(Model):
     """One refresh token of a session, as the SHA-256 of its 256 random bits: nothing to guess, so no slow hash."""
 
     __tablename__ = "refresh_tokens"
-    __table_args__ = (UniqueConstraint("token_hash"), Index("ix_refresh_tokens_session_id", "session_id"))
+    __table_args__ = (
+        UniqueConstraint("token_hash"),
+        Index("ix_refresh_tokens_session_id", "session_id"),
+        Index("ix_refresh_tokens_used_at", "used_at", postgresql_where=text("used_at IS NOT NULL")),
+    )
 
     id: Mapped[int] = identity_column()
     session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
     token_hash: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime.datetime] = created_at_column()
     used_at: Mapped[datetime.datetime | None]
-
-
-class SignInAttempts(Model):
-    """How often a login was tried without success in the current window.
-
-    By the login as typed, not by the user: counted by user, exhausting the username's attempts and then trying an
-    email would tell whose email it is. Kept as a hash, for people type passwords into the wrong box.
-    """
-
-    __tablename__ = "sign_in_attempts"
-    __table_args__ = (Index("ix_sign_in_attempts_window_ends_at", "window_ends_at"),)
-
-    login_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    attempts: Mapped[int] = mapped_column(Integer)
-    window_ends_at: Mapped[datetime.datetime]
 
 
 _NOW = func.clock_timestamp()
@@ -136,16 +118,7 @@ class Credentials:
     role: str
 
 
-# By ASCII's rules for case alone, as the columns. By the database's own, "İda" may be "ida": another login to count
-# attempts for, and the same user.
-_LOGIN = func.lower(collate(bindparam("login", type_=Text), "C"))
-_CREDENTIALS = Statement(
-    select(User.id, User.hashed_password, User.role).where(
-        or_(func.lower(User.username) == _LOGIN, func.lower(User.email) == _LOGIN),
-        User.is_active,
-        User.role != "system",
-    )
-)
+_CREDENTIALS = Statement(select(User.id, User.hashed_password, User.role).where(*IS_LOGIN, User.is_active))
 
 
 async def credentials_of(reader: Reader, login: str) -> Credentials | None:
@@ -157,55 +130,26 @@ async def credentials_of(reader: Reader, login: str) -> Credentials | None:
     return Credentials(*rows[0]) if rows else None
 
 
-_COUNT_ATTEMPT = Statement(
-    upsert(SignInAttempts)
-    .values(
-        login_hash=bindparam("login_hash", type_=LargeBinary),
-        attempts=text("1"),
-        window_ends_at=_in_seconds("window_s"),
-    )
-    .on_conflict_do_update(
-        index_elements=[SignInAttempts.login_hash],
-        set_={
-            "attempts": case((SignInAttempts.window_ends_at <= _NOW, 1), else_=SignInAttempts.attempts + 1),
-            "window_ends_at": case(
-                (SignInAttempts.window_ends_at <= _NOW, _in_seconds("window_s")), else_=SignInAttempts.window_ends_at
-            ),
-        },
-    )
-    .returning(SignInAttempts.attempts)
-)
-# Every write sweeps a few rows that have expired, so that the tables do not grow with what people once typed.
-_SWEEP_ATTEMPTS = Statement(
-    delete(SignInAttempts).where(
-        SignInAttempts.login_hash.in_(
-            select(SignInAttempts.login_hash)
-            .where(SignInAttempts.window_ends_at < _NOW)
-            .limit(SWEPT_PER_WRITE_MAX)
-            .with_for_update(skip_locked=True)
-        )
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is asked of a user before their username, email or password is changed."""
+
+    username: str
+    email: str
+    hashed_password: str
+
+
+_STANDING = Statement(
+    select(User.username, User.email, User.hashed_password).where(
+        User.id == bindparam("user_id", type_=BigInteger), User.role != "system"
     )
 )
-_FORGET_ATTEMPTS = Statement(
-    delete(SignInAttempts).where(SignInAttempts.login_hash == bindparam("login_hash", type_=LargeBinary))
-)
 
 
-async def count_attempt(transaction: Reader, login: str, window_s: int) -> int:
-    """Count one more attempt to sign in as `login` and return how many there were in the current window."""
-    await transaction.fetch(_SWEEP_ATTEMPTS, {})
-    rows = await transaction.fetch(_COUNT_ATTEMPT, {"login_hash": _login_hash(login), "window_s": window_s})
-    attempts: int = rows[0]["attempts"]
-    return attempts
-
-
-def attempts_key(login: str) -> Key:
-    """Return the key of the turn to count an attempt (`db.statements.Writer.turn`)."""
-    return "login", int.from_bytes(_login_hash(login)[:8]), 0
-
-
-def _login_hash(login: str) -> bytes:
-    return hashlib.sha256(login.lower().encode()).digest()
+async def standing_of(reader: Reader, user_id: int) -> Standing | None:
+    """Return what a change of the user is checked against; None where there is no such user."""
+    rows = await reader.fetch(_STANDING, {"user_id": user_id})
+    return Standing(*rows[0]) if rows else None
 
 
 # ---------------------------------------------------------------- sessions
@@ -221,49 +165,42 @@ class OpenSession:
 
 # Verifying takes a while, and meanwhile the user may have been changed. The lock makes a change that is under way come
 # first, or wait, and then find the session that it is to end.
-_STILL_GOOD = Statement(
-    select(User.id)
-    .where(
-        User.id == bindparam("user_id", type_=BigInteger),
-        User.hashed_password == bindparam("hashed_password", type_=Text),
-        User.is_active,
-    )
-    .with_for_update(read=True)
+_VERIFIED = select(User.id).where(
+    User.id == bindparam("user_id", type_=BigInteger),
+    User.hashed_password == bindparam("hashed_password", type_=Text),
+    User.is_active,
 )
+_STILL_GOOD = Statement(_VERIFIED.with_for_update(read=True))
+# As a change of the user locks them: a weaker lock first would let two changes wait for each other.
+_STILL_GOOD_TO_CHANGE = Statement(_VERIFIED.with_for_update(key_share=True))
 _OPEN_SESSION = Statement(
     insert(Session)
     .values(user_id=bindparam("user_id", type_=BigInteger), expires_at=_in_seconds("ttl_s"))
     .returning(Session.id)
-)
-_SWEEP_SESSIONS = Statement(
-    delete(Session).where(
-        Session.id.in_(
-            select(Session.id)
-            .where(Session.expires_at < _NOW)
-            .limit(SWEPT_PER_WRITE_MAX)
-            .with_for_update(skip_locked=True)
-        )
-    )
 )
 _KEEP_TOKEN = Statement(
     insert(RefreshToken).values(session_id=_SESSION_ID, token_hash=bindparam("token_hash", type_=LargeBinary))
 )
 
 
-async def open_session(transaction: Reader, credentials: Credentials, login: str, ttl_s: int) -> OpenSession | None:
-    """Open a session for the user who has just proved to be `login`, whose failed attempts are forgotten.
+async def open_session(transaction: Reader, credentials: Credentials, ttl_s: int) -> OpenSession | None:
+    """Open a session for the user who has just proved to know the password.
 
     Return None where the credentials are no good any more: a new password, or the user is no longer active.
     """
     verified = {"user_id": credentials.user_id, "hashed_password": credentials.hashed_password}
     if not await transaction.fetch(_STILL_GOOD, verified):
         return None
-    await transaction.fetch(_FORGET_ATTEMPTS, {"login_hash": _login_hash(login)})
-    await transaction.fetch(_SWEEP_SESSIONS, {})
     opened = await transaction.fetch(_OPEN_SESSION, {"user_id": credentials.user_id, "ttl_s": ttl_s})
     session_id: int = opened[0]["id"]
     viewer = Viewer(credentials.user_id, session_id, is_admin=credentials.role == "admin")
     return OpenSession(viewer, await _new_token(transaction, session_id))
+
+
+async def is_still_password(transaction: Reader, user_id: int, hashed_password: str) -> bool:
+    """Lock a user who is to be changed; say whether this is their password still."""
+    verified = {"user_id": user_id, "hashed_password": hashed_password}
+    return bool(await transaction.fetch(_STILL_GOOD_TO_CHANGE, verified))
 
 
 async def _new_token(transaction: Reader, session_id: int) -> str:
@@ -295,9 +232,9 @@ _SPEND_TOKEN = Statement(
     update(RefreshToken).where(RefreshToken.id == bindparam("id", type_=BigInteger)).values(used_at=_NOW)
 )
 _PROLONG_SESSION = Statement(update(Session).where(Session.id == _SESSION_ID).values(expires_at=_in_seconds("ttl_s")))
-_END_SESSION = Statement(
-    update(Session).where(Session.id == _SESSION_ID, Session.ended_at.is_(None)).values(ended_at=_NOW)
-)
+# Its time is over as well, so that it is swept: its tokens have nothing more to detect.
+_ENDED = {"ended_at": _NOW, "expires_at": func.least(Session.expires_at, _NOW)}
+_END_SESSION = Statement(update(Session).where(Session.id == _SESSION_ID, Session.ended_at.is_(None)).values(**_ENDED))
 _END_SESSIONS = Statement(
     update(Session)
     .where(
@@ -305,7 +242,7 @@ _END_SESSIONS = Statement(
         Session.ended_at.is_(None),
         Session.id != bindparam("kept_id", type_=BigInteger),
     )
-    .values(ended_at=_NOW)
+    .values(**_ENDED)
 )
 
 

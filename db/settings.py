@@ -106,9 +106,13 @@ class Settings(BaseSettings):
         int, Field(ge=60, le=31_536_000, description="Life of a session from its last refresh.")
     ] = 2_592_000
     sign_in_attempts_max: Annotated[
-        int, Field(ge=1, le=1000, description="Failed sign-ins of one login within the window.")
+        int,
+        Field(ge=1, le=1000, description="Failed sign-ins of one login from one address, before each next one waits."),
     ] = 10
-    sign_in_window_s: Annotated[int, Field(ge=1, le=86_400, description="The window of `sign_in_attempts_max`.")] = 900
+    sign_in_window_s: Annotated[
+        int,
+        Field(ge=1, le=86_400, description="The longest such wait. Failures are forgotten as long after the last."),
+    ] = 900
 
     password_hash_memory_kib: Annotated[int, Field(ge=8, le=1_048_576, description="argon2id memory.")] = 19_456
     password_hash_iterations: Annotated[int, Field(ge=1, le=100, description="argon2id passes.")] = 2

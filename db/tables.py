@@ -4,7 +4,8 @@ from db.accounts import Account
 from db.model import Model
 from db.posts import Post
 from db.profiles import Profile
-from db.sessions import RefreshToken, Session, SignInAttempts
+from db.sessions import RefreshToken, Session
+from db.sign_ins import FailedSignIns, SignInAttempts, SignInPlace
 from db.transactions import IdempotencyKey, Transaction
 from db.users import User
 
@@ -14,6 +15,7 @@ TABLE_OF = {one.__name__: one.__tablename__ for one in (User, Profile, Post, Acc
 __all__ = [
     "TABLE_OF",
     "Account",
+    "FailedSignIns",
     "IdempotencyKey",
     "Model",
     "Post",
@@ -21,6 +23,7 @@ __all__ = [
     "RefreshToken",
     "Session",
     "SignInAttempts",
+    "SignInPlace",
     "Transaction",
     "User",
 ]

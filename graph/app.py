@@ -37,6 +37,7 @@ from graph.observing.observer import Observer
 from graph.operations import Operations
 from graph.passwords import PasswordHasher
 from graph.schema import graphql_schema
+from graph.sweeping import swept
 from graph.tokens import TokenSigner
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with services_for(chosen) as services, observer.watching(gauges, services.database):
+        async with (
+            services_for(chosen) as services,
+            observer.watching(gauges, services.database),
+            swept(services.database, chosen.refresh_token_ttl_s),
+        ):
             app.state.services = endpoint.services = services
             yield
 

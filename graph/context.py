@@ -7,6 +7,7 @@ operation and dies with it.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -26,6 +27,9 @@ from graph.selection import Selection
 from graph.tokens import TokenSigner
 
 T = TypeVar("T")
+
+caller_address: ContextVar[str] = ContextVar("caller_address", default="unknown")
+"""Where the mutation under way came from, as the budgets know it: of IPv6 the /64."""
 
 
 @dataclass(frozen=True, slots=True)

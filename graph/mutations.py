@@ -20,8 +20,8 @@ CODES = {
     "EMAIL_TAKEN": "Another user has this email address.",
     "USERNAME_TAKEN": "Another user has this username.",
     "INVALID_EMAIL": "Not an email address that can be used.",
-    "INVALID_USERNAME": "Not 3 to 32 letters, digits and _, beginning with a letter.",
-    "INVALID_PASSWORD": "Too short or too long.",
+    "INVALID_USERNAME": "Not 3 to 32 letters, digits and _, beginning with a letter, or a reserved name.",
+    "INVALID_PASSWORD": "Too short, too long, or easily guessed.",
     "INVALID_PROFILE": "A part of the profile is too long, or no http URL.",
     "NOT_FOUND": "There is no such object, or the viewer may not change it.",
     "VERSION_CONFLICT": "It has changed since `expectedVersion` was read.",
@@ -40,7 +40,8 @@ CODES = {
     "CURRENCY_MISMATCH": "The accounts hold different currencies.",
     "INSUFFICIENT_FUNDS": "The account holds less than the amount.",
     "INVALID_CREDENTIALS": "No active user has this login with this password.",
-    "TOO_MANY_ATTEMPTS": "This login failed too often; wait before the next attempt.",
+    "TOO_MANY_ATTEMPTS": "The password was wrong too often; wait before the next attempt.",
+    "INVALID_CURRENT_PASSWORD": "Missing, or not the user's password.",
     "INVALID_REFRESH_TOKEN": "Unknown, expired or used before; used twice, it ends the session.",
 }
 

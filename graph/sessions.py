@@ -9,12 +9,15 @@ import strawberry
 from db import sessions as repository
 from db.checks import PASSWORD_LENGTH_MAX
 from db.errors import Refusal
-from db.sessions import OpenSession
+from db.sessions import Credentials, OpenSession
+from db.sign_ins import Attempt, forget_attempts, signed_in_from
+from db.statements import Reader
 from db.viewer import ANONYMOUS
 from graph.context import Context, Info
 from graph.cost import PASSWORD
 from graph.mutations import code, errors_field, mutation, user_errors
 from graph.nodes import UserError
+from graph.sign_ins import attempted, log_failure, place_of
 from graph.users import User, user_of_id
 
 
@@ -53,6 +56,13 @@ class SignInPayload:
         default=None, description="When the access token stops working."
     )
     viewer: User | None = strawberry.field(default=None, description="The user who is signed in now.")
+    failed_sign_ins: int | None = strawberry.field(
+        default=None,
+        description=(
+            "How many attempts to sign in as this user have failed since the last one that succeeded; null where this "
+            "one was refused. Show it to the user: it need not have been them."
+        ),
+    )
     user_errors: list[SignInUserError] = errors_field()
 
 
@@ -107,33 +117,46 @@ async def sign_in(
 ) -> SignInPayload:
     """Open a session. Unknown user and wrong password take the same steps, the same time and the same answer."""
     context = info.context
-    settings = context.services.settings
-    login = input_.login.strip()
-    async with context.turn([repository.attempts_key(login)]):
-        attempts = await context.database.write(
-            lambda transaction: repository.count_attempt(transaction, login, settings.sign_in_window_s)
-        )
-    if attempts > settings.sign_in_attempts_max:
-        message = f"too many attempts; try again in {-(-settings.sign_in_window_s // 60)} minutes"
-        return _refused(Refusal("TOO_MANY_ATTEMPTS", ("login",), message))
+    login, place = input_.login.strip(), place_of(context.services.settings)
+    try:
+        attempt = await attempted(context, login, place)
+    except Refusal as refusal:
+        return _refused(refusal)
     found = await repository.credentials_of(context.database, login)
     # Longer passwords cannot have been set; hashing megabytes of them would be a gift to whoever sends them.
     password = input_.password[: PASSWORD_LENGTH_MAX + 1]
     verified = await context.services.passwords.verify(found.hashed_password if found else None, password)
-    session = None
+    opened = None
     if found is not None and verified:
-        session = await context.write(
-            lambda transaction: repository.open_session(transaction, found, login, settings.refresh_token_ttl_s)
-        )
-    if session is None:
+        opened = await _opened(context, found, login, place, attempt)
+    if opened is None:
+        log_failure(attempt)
         return _refused(Refusal("INVALID_CREDENTIALS", (), "no active user has this login and password"))
+    session, failed = opened
     token = _token(context, session)
     return SignInPayload(
         access_token=token[0],
         refresh_token=session.refresh_token,
         expires_at=token[1],
         viewer=await _viewer(info, session),
+        failed_sign_ins=failed,
     )
+
+
+async def _opened(
+    context: Context, found: Credentials, login: str, place: bytes, attempt: Attempt
+) -> tuple[OpenSession, int] | None:
+    """Open a session; return it with how many attempts have failed before, or None where the credentials are old."""
+    ttl_s = context.services.settings.refresh_token_ttl_s
+
+    async def work(transaction: Reader) -> tuple[OpenSession, int] | None:
+        session = await repository.open_session(transaction, found, ttl_s)
+        if session is None:
+            return None
+        await forget_attempts(transaction, login, place, attempt)
+        return session, await signed_in_from(transaction, found.user_id, place)
+
+    return await context.write(work)
 
 
 def _refused(refusal: Refusal) -> SignInPayload:
@@ -193,7 +216,11 @@ async def sign_out(info: Info) -> SignOutPayload:
 class SessionMutations:
     """The mutations of sessions."""
 
-    sign_in: SignInPayload = mutation(sign_in, "Opens a session; failed attempts are limited for each login.", PASSWORD)
+    sign_in: SignInPayload = mutation(
+        sign_in,
+        "Opens a session. After failed attempts of a login from an address, each next one waits, ever longer.",
+        PASSWORD,
+    )
     refresh_session: RefreshSessionPayload = mutation(
         refresh_session, "Exchanges a refresh token for new tokens; send it without the expired access token."
     )

@@ -1,48 +1,27 @@
 """What changes users, in the schema: inputs, payloads and resolvers of create, update and delete."""
 
+import asyncio
 from collections.abc import Sequence
 from enum import Enum
 from typing import Annotated
 
 import strawberry
-from asyncpg import Record
 from graphql import GraphQLError
 
 from db import checks
 from db import users as repository
 from db.errors import Refusal
-from db.sessions import end_sessions_of
-from db.statements import Reader
-from db.users import Keep, NewUser
+from db.known_passwords import known_passwords
+from db.users import NewUser
 from graph.context import Context, Info, columns_below
 from graph.cost import PASSWORD, Cost, ListSize
-from graph.errors import BadInput
 from graph.ids import Kind, global_id, parse
 from graph.mutations import BULK_MAX, bulk_size_checked, code, errors_field, mutation, user_errors
 from graph.nodes import UserError
+from graph.user_changes import ProfileInput, UpdateUserPayload, update_user
 from graph.users import User
 
 CREATED_USERS = ListSize(assumed_size=BULK_MAX, sized_fields=["users"])
-
-
-@strawberry.input(description="What a user tells of themself. Absent fields stay as they are; null clears one.")
-class ProfileInput:
-    """The columns of a profile."""
-
-    display_name: str | None = strawberry.field(
-        default=strawberry.UNSET, description="The name to show instead of the username; at most 100 characters."
-    )
-    bio: str | None = strawberry.field(
-        default=strawberry.UNSET, description="A few sentences; at most 5,000 characters."
-    )
-    website_url: str | None = strawberry.field(
-        default=strawberry.UNSET, description="An http or https URL; at most 2,000 characters."
-    )
-
-    def columns(self) -> dict[str, str | None]:
-        """Return the columns that were given, null ones too."""
-        given = {"display_name": self.display_name, "bio": self.bio, "website_url": self.website_url}
-        return {name: value for name, value in given.items() if value is not strawberry.UNSET}
 
 
 @strawberry.input(description="Creates the user and, where given, the profile: both or neither.")
@@ -99,62 +78,6 @@ class CreateUsersPayload:
         default=None, description="The new users, in the order of the input; null where there are none."
     )
     user_errors: list[CreateUserUserError] = errors_field()
-
-
-@strawberry.input(
-    description=(
-        "Absent fields stay as they are; an explicit null clears a field that may be null. Where no value differs, "
-        "version and updatedAt stay as they are, too; a new password always counts as a change."
-    )
-)
-class UpdateUserInput:
-    """Changes to a user."""
-
-    id: strawberry.ID = strawberry.field(description="Which user.")
-    expected_version: int | None = strawberry.field(
-        default=None,
-        description=("Refuses with VERSION_CONFLICT where the user has changed since; null or absent skips the check."),
-    )
-    email: str | None = strawberry.field(default=strawberry.UNSET, description="A new email address; never null.")
-    username: str | None = strawberry.field(default=strawberry.UNSET, description="A new username; never null.")
-    password: str | None = strawberry.field(
-        default=strawberry.UNSET, description="A new password; never null. Ends the user's other sessions."
-    )
-    is_active: bool | None = strawberry.field(
-        default=strawberry.UNSET, description="Whether the user may sign in; administrators only; never null."
-    )
-    profile: ProfileInput | None = strawberry.field(
-        default=strawberry.UNSET, description="Changes to the profile; null removes it."
-    )
-
-
-@strawberry.enum(description="Why a change was refused.")
-class UpdateUserErrorCode(Enum):
-    """The codes of updateUser."""
-
-    NOT_FOUND = code("NOT_FOUND")
-    VERSION_CONFLICT = code("VERSION_CONFLICT")
-    EMAIL_TAKEN = code("EMAIL_TAKEN")
-    USERNAME_TAKEN = code("USERNAME_TAKEN")
-    INVALID_EMAIL = code("INVALID_EMAIL")
-    INVALID_USERNAME = code("INVALID_USERNAME")
-    INVALID_PASSWORD = code("INVALID_PASSWORD")
-    INVALID_PROFILE = code("INVALID_PROFILE")
-
-
-@strawberry.type(description="Why a change was refused.")
-class UpdateUserUserError(UserError):
-    """An error of updateUser."""
-
-    code: UpdateUserErrorCode = strawberry.field(description="What is wrong, for programs.")
-
-
-@strawberry.type(description="The changed user, or why nothing changed.")
-class UpdateUserPayload:
-    """The payload of updateUser."""
-
-    user: User | None = strawberry.field(default=None, description="The user as they are now.")
-    user_errors: list[UpdateUserUserError] = errors_field()
 
 
 @strawberry.input(
@@ -222,6 +145,7 @@ async def create_users(
 async def _create(info: Info, inputs: Sequence[CreateUserInput]) -> tuple[list[User], list[Refusal]]:
     """Return the created users or the refusals, whose fields begin with `users` and the index."""
     context, columns = info.context, columns_below(info, "User", "id")
+    await asyncio.to_thread(known_passwords)
     refusals = [refusal for index, one in enumerate(inputs) for refusal in _faults(one, index)]
     refusals += _repeated("EMAIL_TAKEN", "email", [_one_spelling(one.email) for one in inputs])
     refusals += _repeated("USERNAME_TAKEN", "username", [one.username for one in inputs])
@@ -238,7 +162,8 @@ async def _create(info: Info, inputs: Sequence[CreateUserInput]) -> tuple[list[U
 
 
 def _faults(one: CreateUserInput, index: int) -> list[Refusal]:
-    refusals = checks.check_username(one.username) + checks.check_password(one.password)
+    refusals = checks.check_username(one.username) + checks.check_reserved(one.username)
+    refusals += checks.check_password(one.password, one.username, one.email)
     if one.profile is not None:
         refusals += checks.check_profile(one.profile.columns())
     try:
@@ -276,8 +201,14 @@ async def _new_user(context: Context, one: CreateUserInput) -> NewUser:
 
 
 async def _taken(context: Context, users: Sequence[NewUser]) -> list[Refusal]:
-    """Return a refusal for each name that is taken. A constraint has decided already; this tells all of them."""
+    """Return a refusal for each name that is taken. A constraint has decided already; this tells all of them.
+
+    But who may not see emails is not told of one beside a username that is taken: else anybody could ask for emails,
+    and nobody would notice. Who gets everything else right makes a user where the email is free.
+    """
     emails, usernames = await repository.taken_names(context.database, users)
+    if not context.viewer.is_admin and any(user.username.lower() in usernames for user in users):
+        emails = set()
     refusals = []
     for index, user in enumerate(users):
         if user.email.lower() in emails:
@@ -292,77 +223,6 @@ async def _taken(context: Context, users: Sequence[NewUser]) -> list[Refusal]:
 def _of_one(refusal: Refusal, users: int) -> Refusal:
     """Return a constraint's refusal with its place: of several users it does not say which one it is about."""
     return refusal.below("users", "0") if users == 1 else Refusal(refusal.code, ("users",), refusal.message)
-
-
-async def update_user(
-    info: Info, input_: Annotated[UpdateUserInput, strawberry.argument(name="input", description="The changes.")]
-) -> UpdateUserPayload:
-    """Change one user, and the profile with it."""
-    context, columns = info.context, columns_below(info, "User", "id")
-    user_id = parse(input_.id, Kind.USER, "input.id")
-    refusals = _change_faults(input_)
-    if refusals:
-        return UpdateUserPayload(user_errors=user_errors(UpdateUserUserError, UpdateUserErrorCode, refusals))
-    changes = await _changes(context, input_)
-
-    profile = _profile_changes(input_)
-
-    async def work(transaction: Reader) -> Record:
-        updated = await repository.update_user(
-            transaction, context.viewer, columns, user_id, changes, profile, expected_version=input_.expected_version
-        )
-        if "hashed_password" in changes or (updated.was_active and changes.get("is_active") is False):
-            # Whoever knew the old password is out; who changes their own stays.
-            await end_sessions_of(transaction, user_id, but=context.viewer.session_id)
-        return updated.row
-
-    try:
-        async with context.turn([("user", user_id, context.viewer.user_id or 0)]):
-            row = await context.write(work)
-    except Refusal as refusal:
-        return UpdateUserPayload(user_errors=user_errors(UpdateUserUserError, UpdateUserErrorCode, [refusal]))
-    return UpdateUserPayload(user=User(row=row))
-
-
-def _change_faults(input_: UpdateUserInput) -> list[Refusal]:
-    refusals = []
-    codes = {"email": "INVALID_EMAIL", "username": "INVALID_USERNAME", "password": "INVALID_PASSWORD"}
-    for name, invalid in codes.items():
-        if getattr(input_, name) is None:
-            refusals.append(Refusal(invalid, (name,), f"{name} cannot be null; leave it out to keep it"))
-    if input_.is_active is None:
-        raise BadInput("input.isActive cannot be null; leave it out to keep it")
-    if isinstance(input_.email, str):
-        try:
-            checks.normal_email(input_.email)
-        except Refusal as refusal:
-            refusals.append(refusal)
-    if isinstance(input_.username, str):
-        refusals += checks.check_username(input_.username)
-    if isinstance(input_.password, str):
-        refusals += checks.check_password(input_.password)
-    if isinstance(input_.profile, ProfileInput):
-        refusals += checks.check_profile(input_.profile.columns())
-    return refusals
-
-
-def _profile_changes(input_: UpdateUserInput) -> dict[str, str | None] | Keep | None:
-    if input_.profile is strawberry.UNSET:
-        return Keep.KEEP
-    return None if input_.profile is None else input_.profile.columns()
-
-
-async def _changes(context: Context, input_: UpdateUserInput) -> dict[str, object]:
-    changes: dict[str, object] = {}
-    if isinstance(input_.email, str):
-        changes["email"] = checks.normal_email(input_.email)
-    if isinstance(input_.username, str):
-        changes["username"] = input_.username
-    if isinstance(input_.password, str):
-        changes["hashed_password"] = await context.services.passwords.hash(input_.password)
-    if isinstance(input_.is_active, bool):
-        changes["is_active"] = input_.is_active
-    return changes
 
 
 async def delete_user(

@@ -166,7 +166,7 @@ async def _people(postgres: EmbeddedServer) -> list[User]:
         rows = await database.write(lambda one: create_users(one, Viewer(is_admin=True), ("id",), [new]))
         number: int = rows[0]["id"]
         credentials = Credentials(number, "!", role)
-        session = await database.write(lambda one: open_session(one, credentials, username, TOKEN_TTL_S))
+        session = await database.write(lambda one: open_session(one, credentials, TOKEN_TTL_S))
         if session is None or session.viewer.session_id is None:
             raise RuntimeError(f"{username} cannot sign in")
         return User(number, username, signer.sign(number, session.viewer.session_id).text)

@@ -152,11 +152,12 @@ def _new_password() -> str:
 async def _checked(database: Database, username: str, email: str, password: str, role: str) -> NewUser:
     for refusal in checks.check_username(username):
         raise refusal
-    return NewUser(checks.normal_email(email), username, await _hashed(database, password), role=role)
+    hashed = await _hashed(database, password, username, email)
+    return NewUser(checks.normal_email(email), username, hashed, role=role)
 
 
-async def _hashed(database: Database, password: str) -> str:
-    for refusal in checks.check_password(password):
+async def _hashed(database: Database, password: str, *names: str) -> str:
+    for refusal in checks.check_password(password, *names):
         raise refusal
     hasher = PasswordHasher(database.settings)
     try:

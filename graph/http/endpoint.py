@@ -17,11 +17,12 @@ from db.errors import Unavailable
 from db.sessions import viewer_of_session
 from db.settings import Settings
 from db.viewer import ANONYMOUS, Viewer
-from graph.context import Services
+from graph.context import Services, caller_address
 from graph.documents import Documents
 from graph.errors import presented
 from graph.http import answers, graphiql
 from graph.http.answers import Answer, Reply, header_lines
+from graph.http.budgets import spending_address
 from graph.http.codings import ACCEPT_ENCODING, CONTENT_ENCODING, Gzip, check_coding, decoded, takes_gzip
 from graph.http.gate import Gate
 from graph.http.head import Head
@@ -282,6 +283,8 @@ class GraphQLEndpoint:
             seen.cost = price.cost
             self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
             known = self.operations.introspected(operation) if operation.is_introspection else None
+            if not operation.is_query:
+                caller_address.set(spending_address(call.address))
             if known is None:
                 caller = self.gate.caller(user_id=viewer.user_id, address=call.address)
                 with (

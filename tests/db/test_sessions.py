@@ -1,4 +1,4 @@
-"""Sessions: who is signed in, what a refresh token is good for, and how attempts to sign in are counted."""
+"""Sessions: who is signed in, and what a refresh token is good for."""
 
 import asyncio
 import hashlib
@@ -9,10 +9,8 @@ from sqlalchemy import text
 from db.connections.database import Database
 from db.connections.leases import Driver
 from db.sessions import (
-    SWEPT_PER_WRITE_MAX,
     Credentials,
     OpenSession,
-    count_attempt,
     credentials_of,
     end_session,
     end_sessions_of,
@@ -23,14 +21,11 @@ from db.sessions import (
 from db.statements import Statement
 from db.users import NewUser, create_users, update_user
 from db.viewer import Viewer
-from tests.db.backends import waiting_backend
 from tests.db.rows import ADMIN, new_user
 
 TTL_S = 1000
-WINDOW_S = 100
 HASH = "a hash"  # that of every user of tests.db.rows
 
-ATTEMPTS = Statement(text("SELECT attempts FROM sign_in_attempts ORDER BY attempts"))
 SESSIONS = Statement(text("SELECT id FROM sessions ORDER BY id"))
 LIFE_LEFT = Statement(text("SELECT extract(epoch FROM expires_at - clock_timestamp())::float8 FROM sessions"))
 
@@ -47,9 +42,9 @@ def id_of(viewer: Viewer) -> int:
     return viewer.user_id
 
 
-async def sign_in(database: Database, viewer: Viewer, *, login: str = "ada", ttl_s: int = TTL_S) -> OpenSession:
+async def sign_in(database: Database, viewer: Viewer, *, ttl_s: int = TTL_S) -> OpenSession:
     credentials = Credentials(id_of(viewer), HASH, "admin" if viewer.is_admin else "member")
-    session = await database.write(lambda transaction: open_session(transaction, credentials, login, ttl_s))
+    session = await database.write(lambda transaction: open_session(transaction, credentials, ttl_s))
     assert session is not None
     return session
 
@@ -221,90 +216,5 @@ async def test_credentials_that_are_no_good_any_more_open_no_session(
 ) -> None:
     credentials = Credentials(id_of(ada), HASH, "member")
     await database.write(lambda transaction: update_user(transaction, ADMIN, ("id",), id_of(ada), changes))
-    assert await database.write(lambda transaction: open_session(transaction, credentials, "ada", TTL_S)) is None
+    assert await database.write(lambda transaction: open_session(transaction, credentials, TTL_S)) is None
     assert await database.fetch(SESSIONS, {}) == []
-
-
-async def attempt(database: Database, login: str = "ada", *, window_s: int = WINDOW_S) -> int:
-    return await database.write(lambda transaction: count_attempt(transaction, login, window_s))
-
-
-async def test_simultaneous_attempts_are_counted_one_by_one(database: Database) -> None:
-    counts = await asyncio.gather(*(attempt(database, login) for login in ("ada", "ADA") * 15))
-    assert sorted(counts) == list(range(1, 31))
-
-
-async def test_attempts_are_counted_for_each_login_on_its_own(database: Database) -> None:
-    logins = ["ada", "ada", "bob", "ada@example.org", "ada"]
-    assert [await attempt(database, login) for login in logins] == [1, 2, 1, 1, 3]
-
-
-async def test_attempts_are_forgotten_when_their_window_ends(database: Database) -> None:
-    assert [await attempt(database, window_s=0) for _ in range(3)] == [1, 1, 1]
-    assert [await attempt(database) for _ in range(3)] == [1, 2, 3]
-
-
-async def test_simultaneous_attempts_after_a_window_begin_a_new_one_together(database: Database) -> None:
-    await attempt(database, window_s=0)
-    assert sorted(await asyncio.gather(*(attempt(database) for _ in range(12)))) == list(range(1, 13))
-
-
-async def test_window_that_nobody_has_swept_is_renewed(database: Database, superuser: Driver) -> None:
-    await attempt(database, window_s=0)
-    async with superuser.transaction():
-        # The sweep passes over a row that somebody has locked.
-        await superuser.execute("SELECT FROM sign_in_attempts FOR UPDATE")
-        counting = asyncio.create_task(attempt(database))
-        await waiting_backend(superuser)
-    assert await counting == 1
-    assert [await attempt(database) for _ in range(2)] == [2, 3]
-
-
-async def test_sign_in_forgets_the_attempts_of_its_login_alone(database: Database, ada: Viewer) -> None:
-    for login in ("ADA", "ada", "bob"):
-        await attempt(database, login)
-    await sign_in(database, ada, login="Ada")
-    assert [row["attempts"] for row in await database.fetch(ATTEMPTS, {})] == [1]
-    assert [await attempt(database, login) for login in ("ada", "bob")] == [1, 2]
-
-
-# ---------------------------------------------------------------- what is swept
-
-
-async def test_sign_in_sweeps_expired_sessions_and_no_others(
-    database: Database, superuser: Driver, ada: Viewer
-) -> None:
-    kept = [await sign_in(database, ada) for _ in range(2)]
-    expired = [await sign_in(database, ada) for _ in range(3)]
-    expired_ids = [session.viewer.session_id for session in expired]
-    await superuser.execute(
-        "UPDATE sessions SET expires_at = clock_timestamp() - interval '1 s' WHERE id = any($1)", expired_ids
-    )
-    kept.append(await sign_in(database, ada))
-    rows = await database.fetch(SESSIONS, {})
-    assert [row["id"] for row in rows] == [session.viewer.session_id for session in kept]
-    assert [await is_alive(database, session) for session in kept] == [True] * 3
-    assert await superuser.fetchval("SELECT count(*) FROM refresh_tokens") == 3
-
-
-async def test_sign_in_sweeps_no_more_sessions_than_its_limit(
-    database: Database, superuser: Driver, ada: Viewer
-) -> None:
-    await superuser.execute(
-        "INSERT INTO sessions (user_id, expires_at) SELECT $1, clock_timestamp() FROM generate_series(1, $2)",
-        *(id_of(ada), SWEPT_PER_WRITE_MAX + 5),
-    )
-    left = []
-    for _ in range(3):
-        await sign_in(database, ada)
-        left.append(len(await database.fetch(SESSIONS, {})))
-    assert left == [5 + 1, 2, 3]
-
-
-async def test_attempt_sweeps_windows_that_have_ended_and_no_others(database: Database) -> None:
-    for number in range(3):
-        await attempt(database, f"gone{number}", window_s=0)
-    await attempt(database, "kept")
-    await attempt(database, "kept")
-    await attempt(database, "new")
-    assert [row["attempts"] for row in await database.fetch(ATTEMPTS, {})] == [1, 2]

@@ -96,7 +96,7 @@ async def sign_up(client: Client, username: str, *, admin: bool = False) -> Pers
     )
     number: int = rows[0]["id"]
     session = await client.database.write(
-        lambda transaction: open_session(transaction, Credentials(number, hashed, role), username, 3600)
+        lambda transaction: open_session(transaction, Credentials(number, hashed, role), 3600)
     )
     assert session is not None
     assert session.viewer.session_id is not None

@@ -129,14 +129,14 @@ CHANGES: dict[str, Change] = {
         others=Failure("FORBIDDEN", "only administrators create users in bulk"),
     ),
     "updateUser": Change(
-        {"id": "user_2", "password": "battery staple", "profile": {"bio": "Sums."}},
+        {"id": "user_2", "password": "battery staple", "currentPassword": PASSWORD, "profile": {"bio": "Sums."}},
         f"user {{ username email profile {{ bio }} }} {ERRORS}",
         for_each((ADA, ANNA), done(user={"username": "ada", "email": "ada@example.com", "profile": {"bio": "Sums."}})),
         others=NO_USER,
         missing={"id": "user_999"},
     ),
     "updateUser to an email that is taken": Change(
-        {"id": "user_2", "email": "IDA@example.com"},
+        {"id": "user_2", "email": "IDA@example.com", "currentPassword": "battery staple"},
         f"user {{ username }} {ERRORS}",
         for_each((ADA, ANNA), refused("EMAIL_TAKEN", "email", "another user has this email address", user=None)),
         others=NO_USER,

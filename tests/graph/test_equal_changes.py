@@ -180,6 +180,6 @@ async def test_the_same_password_again_is_a_change_and_ends_the_other_sessions(c
     data = await client.data(sign_in, input={"login": "ada", "password": PASSWORD})
     other = Person(ada.number, "ada", data["signIn"]["accessToken"])
     assert (await client.post(VIEWER, by=other)).status_code == 200
-    assert await update_user(client, ada, password=PASSWORD) == user(2)
+    assert await update_user(client, ada, password=PASSWORD, currentPassword=PASSWORD) == user(2)
     assert (await client.post(VIEWER, by=other)).status_code == 401
     assert await client.data(VIEWER, by=ada) == {"viewer": {"username": "ada"}}

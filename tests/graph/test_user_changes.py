@@ -78,13 +78,14 @@ async def test_absent_fields_stay_as_they_are(client: Client, ada: Person) -> No
 
 async def test_given_fields_change_alone(client: Client, ada: Person) -> None:
     assert await update(client, ada, username="Lovelace") == changed(username="Lovelace")
-    body = await update(client, ada, email="Ada@BÜCHER.example")
+    body = await update(client, ada, email="Ada@BÜCHER.example", currentPassword=PASSWORD)
     assert body == changed(3, username="Lovelace", email="Ada@xn--bcher-kva.example")
-    assert await update(client, ada, username="ada", email="ada@example.com") == changed(4)
+    names = {"username": "ada", "email": "ada@example.com"}
+    assert await update(client, ada, **names, currentPassword=PASSWORD) == changed(4)
 
 
 async def test_names_can_change_their_case(client: Client, ada: Person) -> None:
-    body = await update(client, ada, username="ADA", email="ADA@example.com")
+    body = await update(client, ada, username="ADA", email="ADA@example.com", currentPassword=PASSWORD)
     assert body == changed(username="ADA", email="ADA@example.com")
 
 
@@ -178,7 +179,7 @@ async def test_name_of_another_user_is_refused_and_nothing_changes(
     assert await update(client, ada, username="BOB", profile={"bio": "New."}) == refused(
         {"field": ["input", "username"], "code": "USERNAME_TAKEN", "message": "another user has this username"}
     )
-    assert await update(client, ada, email="Bob@Example.com", profile=None) == refused(
+    assert await update(client, ada, email="Bob@Example.com", profile=None, currentPassword=PASSWORD) == refused(
         {"field": ["input", "email"], "code": "EMAIL_TAKEN", "message": "another user has this email address"}
     )
     assert await dump(superuser) == before
@@ -187,7 +188,7 @@ async def test_name_of_another_user_is_refused_and_nothing_changes(
 async def test_new_password_signs_in_and_ends_the_other_sessions(client: Client, ada: Person) -> None:
     login = {"login": "ada", "password": PASSWORD}
     other = (await client.data(SIGN_IN, input=login))["signIn"]["accessToken"]
-    assert await update(client, ada, password="a new and better one") == changed()
+    assert await update(client, ada, password="a new and better one", currentPassword=PASSWORD) == changed()
 
     old = await client.data(SIGN_IN, input=login)
     assert old == {"signIn": {"accessToken": None, "userErrors": [{"code": "INVALID_CREDENTIALS"}]}}
