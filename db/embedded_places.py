@@ -107,6 +107,8 @@ def os_errors_explained(data_dir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            reason = "a file is where a directory is to be"
         where = f" ({error.filename})" if error.filename and Path(error.filename) != data_dir else ""
         raise EmbeddedError(
             f"the data directory {data_dir} cannot be used: {reason}{where}; look at its permissions and the free "

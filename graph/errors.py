@@ -36,13 +36,15 @@ from graph.visiting import visit_once
 logger = logging.getLogger(__name__)
 
 _REPEATED_OBJECT = re.compile(r"(?:[,;] f| F)ound: [\[{].*", re.DOTALL)
-_REPEATED_SECRET = re.compile(r"(Variable '\$[^:]*(?:password|token)[^:]*: .*? value): .*", re.DOTALL | re.IGNORECASE)
-
-# What graphql-core says of a variable ends with Python's notation of its value, but for a full stop or a suggestion.
-_SHOWN_VALUE = re.compile(
-    r"(cannot represent [\w -]*value: |[,.;] [fF]ound: )(.*?)(\.? Did you mean .*|\.)?$", re.DOTALL
+# What graphql-core says of a variable before it shows its value in Python's notation. Clients write the rest, at any
+# length: each pattern stands at the beginning, or takes each character once.
+_BEFORE_VALUE = re.compile(
+    r"(?:Variable '\$\w+' has invalid value[\w .\[\]]*: )?"
+    r"(?:(?:\w+|Enum '\w+') cannot represent [\w -]*value|Expected value of type '\w+'(?: to be an object)?, found): "
 )
+_SUGGESTION = ". Did you mean the enum value"
 _NOTATION = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(?:None|True|False)\b""", re.DOTALL)
+_NOTATION_LENGTH_MAX = 1000
 _WORDS = {"None": "null", "True": "true", "False": "false"}
 _NOT_NULL = re.compile(r"(?<= not to be )None(?=\.$)")
 
@@ -104,7 +106,16 @@ def without_values(message: str) -> str:
     The field that is wrong is named, and so are those that are meant, where suggestions are on.
     """
     message = _REPEATED_OBJECT.sub(lambda found: "." if found[0][0] in ",;" else "", message)
-    return _REPEATED_SECRET.sub(r"\1.", message)
+    return _without_secret(message)
+
+
+def _without_secret(message: str) -> str:
+    """Return what graphql-core says of a variable without its value, where that is a password or token."""
+    where, _, what = message.partition(": ")
+    if not where.startswith("Variable '$") or not _SECRET_NAME.search(where):
+        return message
+    refused, is_shown, _ = what.partition(" value: ")
+    return f"{where}: {refused} value." if is_shown else message
 
 
 def null_named(message: str) -> str:
@@ -117,11 +128,20 @@ def in_graphql(message: str) -> str:
 
     A literal of the document is not to be given here: it is quoted as the client wrote it, also where that is `True`.
     """
-    return _SHOWN_VALUE.sub(lambda found: f"{found[1]}{_json(found[2])}{found[3] or ''}", null_named(message))
+    message = null_named(message)
+    before = _BEFORE_VALUE.match(message)
+    if before is None:
+        return message
+    start, end = before.end(), message.rfind(_SUGGESTION)
+    end = end if end >= start else len(message)
+    value, rest = message[start:end], message[end:]
+    if len(value) > _NOTATION_LENGTH_MAX:
+        value = f"{value[:_NOTATION_LENGTH_MAX]}…"
+    return message[:start] + _NOTATION.sub(_in_json, value) + rest
 
 
-def _json(notation: str) -> str:
-    return _NOTATION.sub(lambda found: _WORDS.get(found[0]) or _json_string(found[0]), notation)
+def _in_json(notation: re.Match[str]) -> str:
+    return _WORDS.get(notation[0]) or _json_string(notation[0])
 
 
 def _json_string(notation: str) -> str:

@@ -173,16 +173,16 @@ class GraphQLEndpoint:
         media_type = self.look_at(head)
         asked = call.asked
         if asked is None:
-            body = call.body
-            if body is None:
-                limit = self.gate.time_limit()
-                body = await body_received(call.receive, bytes_max=self._body_bytes_max, within=limit)
-            asked = self.parsed(head, body)
+            # No name for the body: it would stay in memory for as long as the operation runs.
+            asked = self.parsed(head, await self._body(call) if call.body is None else call.body)
         viewer = await self._viewer(call) if b"authorization" in head else ANONYMOUS
         if isinstance(asked, Batch):
             done = [await self._entry(call, request, viewer, media_type) for request in asked]
             return answers.batched(media_type, done)
         return await self._run(call, asked, viewer, media_type)
+
+    async def _body(self, call: Call) -> bytes:
+        return await body_received(call.receive, bytes_max=self._body_bytes_max, within=self.gate.time_limit())
 
     def parsed(self, head: Head, body: bytes) -> GraphQLRequest | Batch:
         """Return what a body asks for, as `parse_body` does."""

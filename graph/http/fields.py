@@ -12,7 +12,6 @@ _ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)
 _PART = re.compile(r'(?:[^;"]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _WEIGHT = re.compile(r"0?\.[0-9]+|0\.?|1(\.0*)?")
-_WHITE_SPACE = " \t"
 
 
 class Element(NamedTuple):
@@ -42,17 +41,17 @@ class Element(NamedTuple):
 def elements(value: bytes) -> list[Element]:
     """Return the elements of a list; several lines of one field are one list, joined by commas."""
     found = []
-    for text in _ELEMENT.findall(value.decode("latin-1")):
-        name, *rest = _PART.findall(text)
-        if name.strip(_WHITE_SPACE):
-            parameters = tuple(_parameter(part) for part in rest if part.strip(_WHITE_SPACE))
-            found.append(Element(name.strip(_WHITE_SPACE).lower(), parameters))
+    for text in map(str.strip, _ELEMENT.findall(value.decode("latin-1"))):
+        if text and not text.startswith(";"):
+            name, *rest = _PART.findall(text)
+            parameters = tuple(_parameter(part) for part in rest if part.strip())
+            found.append(Element(name.strip().lower(), parameters))
     return found
 
 
 def _parameter(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
-    value = value.strip(_WHITE_SPACE)
+    value = value.strip()
     if value.startswith('"'):
         value = _QUOTED_PAIR.sub(r"\1", value[1:].removesuffix('"'))
-    return name.strip(_WHITE_SPACE).lower(), value
+    return name.strip().lower(), value

@@ -87,7 +87,8 @@ def test_directory_that_cannot_be_made_is_an_error_with_advice(directory: Path) 
     (directory / "file").touch()
     with pytest.raises(EmbeddedError) as failure, embedded_postgres(directory / "file/data"):
         pass
-    assert "set FOLIO_DATABASE_URL to another server" in str(failure.value)
+    assert "a file is where a directory is to be" in str(failure.value)
+    assert "or FOLIO_DATABASE_URL to another server" in str(failure.value)
 
 
 def test_missing_wheel_is_an_error_that_names_the_extra(data_dir: Path) -> None:

@@ -1,6 +1,7 @@
 """One attack a test: what the attacker is told, and that the server still answers right afterwards."""
 
 import asyncio
+import re
 from typing import Any
 
 import orjson
@@ -272,3 +273,23 @@ async def test_production_does_not_suggest_in_variables(settings: Settings) -> N
             told = await client.post(query, o=[order])
             assert "errors" in told.json()
             assert "mean" not in told.text
+
+
+@pytest.mark.parametrize(
+    "text", ["Variable '$", "Variable '$token: ", "cannot represent ", ", found: ", "'\\", "not to be None.", "token"]
+)
+async def test_long_text_in_a_refusal_keeps_nobody_waiting(client: Client, text: str) -> None:
+    long = text * (100_000 // len(text))
+    sign_in = "mutation ($input: SignInInput!) { signIn(input: $input) { accessToken } }"
+    name = re.sub(r"\W", "", long) or "token"
+    posts = f"query (${name}: [PostOrder!]) {{ posts(orderBy: ${name}) {{ totalCount }} }}"
+    async with asyncio.timeout(10):  # what grows with the square of it takes half a minute or hours
+        for query, variables in (
+            (sign_in, {"input": {"login": "a", "password": "b", long: 1}}),
+            (sign_in, {"input": {"login": [long], "password": "b"}}),
+            (posts, {name: [{"field": long, "direction": long}]}),
+            (posts, {name: [{"field": [long], "direction": {long: long}}]}),
+        ):
+            answer = await client.http.post("/graphql", json={"query": query, "variables": variables})
+            assert answer.json()["errors"]
+    assert await is_alive(client)

@@ -16,7 +16,7 @@ from graphql import GraphQLEnumType, GraphQLObjectType, get_named_type
 from strawberry.types.field import StrawberryField
 
 from db.errors import CONSTRAINTS
-from graph.mutations import CODES
+from graph.mutations import CODES, code
 from graph.schema import graphql_schema
 
 assert graphql_schema.mutation_type is not None
@@ -176,3 +176,8 @@ def test_a_code_has_one_description_wherever_it_stands() -> None:
         for code, value in enum.values.items()
     }
     assert described == set(CODES.items())
+
+
+def test_code_without_a_description_says_where_to_write_one() -> None:
+    with pytest.raises(LookupError, match=r"^say what NEVER_HEARD_OF means in CODES of graph/mutations\.py$"):
+        code("NEVER_HEARD_OF")

@@ -2,8 +2,11 @@
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from db.connections.leases import Driver
+from graph.http.fields import elements
 from tests.graph.bodies import ANSWER, CREATE_USER, JSON, NEWER, TYPENAME, refusal, send
 from tests.graph.callers import Client
 from tests.graph.stage import dump
@@ -156,3 +159,24 @@ async def test_document_that_is_refused_is_400_in_the_newer_media_type_and_200_i
         assert newer.headers["content-type"] == f"{NEWER}; charset=utf-8"
         assert list(older.json()) == ["errors"]
         assert older.json() == newer.json()
+
+
+# ---------------------------------------------------------------- anything at all
+
+odd_values = st.text(alphabet='";,=\\ \taq*/.01json', max_size=30)
+
+
+@given(value=st.binary(max_size=60) | odd_values.map(str.encode))
+def test_every_value_of_a_field_is_read_somehow(value: bytes) -> None:
+    for one in elements(value):
+        assert one.name == one.name.strip().lower() != ""
+        assert 0 <= one.weight <= 1
+
+
+async def test_field_that_is_malformed_is_never_a_fault_of_ours(client: Client) -> None:
+    values = [";", ";;,;", ";q=1", '"', '"\\', ',";,', "a;", "a;=;q", 'a;q="', "*/*;q", "\xff", "=;=,=", "\xa0;\x85"]
+    for value in values:
+        for name in ("accept", "accept-encoding", "content-type", "content-encoding"):
+            lines = {b"content-type": JSON.encode(), name.encode(): value.encode("latin-1")}
+            answer = await client.http.post("/graphql", content=orjson.dumps(TYPENAME), headers=lines)
+            assert (name, value, answer.status_code in {200, 400, 406, 415}) == (name, value, True)

@@ -155,7 +155,7 @@ def test_data_directory_that_cannot_be_made(command: str, files: Path) -> None:
 
 @pytest.mark.parametrize("command", CALLS)
 def test_data_directory_that_is_a_file(command: str, files: Path) -> None:
-    refused = f"the data directory {files}/lines.jsonl"
+    refused = "cannot be used: a file is where a directory is to be"
     check_data_directory(command, files, files / "lines.jsonl", refused, refused)
 
 
