@@ -20,7 +20,7 @@ ANSWERED_EARLY = {
     "404": (f"POST /nothing HTTP/1.1\r\nhost: localhost\r\n{BODY}", b"404"),
     "405": (f"PUT /graphql HTTP/1.1\r\nhost: localhost\r\n{BODY}", b"405"),
     "413": (
-        f"POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{BODY.replace('100', '9' * 8)}",
+        "POST /graphql HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 99999999\r\n\r\n",
         b"413",
     ),
     "415": (f"POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\n{BODY}", b"415"),
