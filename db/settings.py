@@ -147,6 +147,15 @@ class Settings(BaseSettings):
     operations_in_flight_max: Annotated[
         int, Field(ge=1, le=100_000, description="Requests that a worker answers at once; more get 503.")
     ] = 256
+    bodies_arriving_max: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="Bodies of requests that a worker waits for at once, a quarter of them from one address; "
+            "they do not count as requests that are answered.",
+        ),
+    ] = 256
     operation_deadline_ms: Annotated[
         int,
         Field(

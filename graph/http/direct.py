@@ -24,7 +24,7 @@ from graph.http.answers import Answer, Reply, header_lines
 from graph.http.endpoint import UNKNOWN_ADDRESS, Call, GraphQLEndpoint
 from graph.http.head import Head
 from graph.http.known_head import KnownHead
-from graph.http.protocol import BEGAN, BoundedHttpProtocol, stood_still
+from graph.http.protocol import BEGAN, BoundedHttpProtocol
 from graph.http.taskless import Taskless
 from graph.observing.traces import random_hex
 
@@ -147,7 +147,6 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         super().__init__(*arguments, **options)
         self._door = self._door_of(self.app)
         self._detours = SERVER_HEADERS if self._door is None else self._door.detours
-        self._quiet_since = 0.0
         self._takes_detour = False
         # The body, while a request is held back until it is whole.
         self._held: list[bytes] | None = None
@@ -180,10 +179,12 @@ class DirectHttpProtocol(BoundedHttpProtocol):
     def _parse(self, data: bytes) -> None:
         begins, self._whole = self._is_between, None
         super().data_received(data)
+        if begins and self._is_between:
+            self._learn(data)
+
+    def _is_parsed(self) -> None:
         if self._held is not None:
             self._let_go()
-        elif begins and self._is_between:
-            self._learn(data)
 
     def _learn(self, message: bytes) -> None:
         """Remember the head of what came, where it was one request and no more."""
@@ -281,30 +282,10 @@ class DirectHttpProtocol(BoundedHttpProtocol):
             self.on_response_complete()
             return
         self.server_state.total_requests += 1
-        self._quiet_since = self.loop.time()
-        if self.timeout_keep_alive_task is None and not self.transport.is_closing():
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-
-    def on_response_complete(self) -> None:
-        """Go on after an answer, as uvicorn does."""
-        self._quiet_since = self.loop.time()
-        super().on_response_complete()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that has been quiet for long; the timer is not set anew for each request."""
-        timer, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
-        if not self.cycle.response_complete:
-            return  # the answer sets it
-        now = self.loop.time()
-        if timer is not None and stood_still(timer, now):
-            self._quiet_since = now
-        left_s = self._quiet_since + self.timeout_keep_alive - now
-        if left_s > 0:
-            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        if self.transport.is_closing():
+            self._close()
         else:
-            super().timeout_keep_alive_handler()
+            self._expect_request()
 
     def _let_go(self) -> None:
         """Give a request that was held back to the application, with what has come of its body."""

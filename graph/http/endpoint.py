@@ -22,6 +22,7 @@ from graph.documents import Documents
 from graph.errors import presented
 from graph.http import answers, graphiql
 from graph.http.answers import Answer, Reply, header_lines
+from graph.http.bodies import Bodies
 from graph.http.budgets import spending_address
 from graph.http.codings import ACCEPT_ENCODING, CONTENT_ENCODING, Gzip, check_coding, decoded, takes_gzip
 from graph.http.gate import Gate
@@ -31,7 +32,6 @@ from graph.http.requests import (
     Batch,
     GraphQLRequest,
     HttpRefused,
-    body_received,
     check_content,
     check_headers,
     parse_body,
@@ -97,6 +97,7 @@ class GraphQLEndpoint:
         self.observer = observer
         self._graphiql = settings.shows("graphiql")
         self.gate = Gate(settings)
+        self._bodies = Bodies(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -119,12 +120,13 @@ class GraphQLEndpoint:
 
     async def answered(self, call: Call) -> Answer:
         """Return the answer to a request, whatever happens; only a cancellation comes through."""
-        gate = self.gate
+        gate, is_in = self.gate, False
         try:
+            if call.body is None and call.method == "POST":
+                self.look_at(call.head)
+                call.body = await self._bodies.received(call.receive, call.address)
             gate.enter()
-        except HttpRefused as refused:
-            return self.failed(call, refused)
-        try:
+            is_in = True
             return await (self._post(call) if call.method == "POST" else self._get(call))
         except asyncio.CancelledError:
             if not is_to_end():
@@ -135,7 +137,8 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
             return self.failed(call, error)
         finally:
-            gate.leave()
+            if is_in:
+                gate.leave()
 
     def replied(self, call: Call, answer: Answer) -> Reply | None:
         """Return the answer to a POST as it is sent; None where it is to be compressed."""
@@ -173,16 +176,14 @@ class GraphQLEndpoint:
         media_type = self.look_at(head)
         asked = call.asked
         if asked is None:
-            # No name for the body: it would stay in memory for as long as the operation runs.
-            asked = self.parsed(head, await self._body(call) if call.body is None else call.body)
+            assert call.body is not None
+            asked = self.parsed(head, call.body)
+            call.body = None  # it would stay in memory for as long as the operation runs
         viewer = await self._viewer(call) if b"authorization" in head else ANONYMOUS
         if isinstance(asked, Batch):
             done = [await self._entry(call, request, viewer, media_type) for request in asked]
             return answers.batched(media_type, done)
         return await self._run(call, asked, viewer, media_type)
-
-    async def _body(self, call: Call) -> bytes:
-        return await body_received(call.receive, bytes_max=self._body_bytes_max, within=self.gate.time_limit())
 
     def parsed(self, head: Head, body: bytes) -> GraphQLRequest | Batch:
         """Return what a body asks for, as `parse_body` does."""

@@ -114,7 +114,6 @@ class Gate:
         self._in_flight_max = settings.operations_in_flight_max
         self._deadline_s = settings.operation_deadline_ms / 1000
         self._timers = Timers(min(self._deadline_s, WATCH_AFTER_S))
-        self._body_timers = Timers(self._deadline_s)
         self._caller_budget = Budget(settings.cost_per_minute_max)
         self._address_budget = Budget(settings.cost_per_minute_per_address_max)
 
@@ -142,10 +141,6 @@ class Gate:
     def leave(self) -> None:
         """Count one request less."""
         self._in_flight -= 1
-
-    def time_limit(self) -> TimeLimit:
-        """Return a limit of as much time as an operation has, for what is waited for before it."""
-        return TimeLimit(self._body_timers, self._deadline_s)
 
     def deadline(self, started: float, receive: Receive, *, abandon: bool) -> Deadline:
         """Return what is left of the time of a request that came at `started`, by the event loop's clock.

@@ -1,12 +1,25 @@
 """The HTTP/1.1 protocol, with a bound on what httptools reads without telling anybody.
 
-httptools collects a request's target, each header and each trailer until it is complete, however long that takes, and
-uvicorn waits without a clock for the first byte of a request and for the last of its headers: one connection could fill
-the memory, and any number could stay open. Bytes are therefore counted that lead to nothing, and the clock runs while a
-head is not complete. A request that arrives at once costs neither: its head is complete when it is looked at.
+httptools collects a request's target, each header and each trailer until it is complete, however long that takes: one
+connection could fill the memory. Bytes are therefore counted that lead to nothing.
+
+Every connection is at any moment under a clock, or any number could stay open:
+
+- while a head arrives, or the first one is waited for: HEAD_S;
+- while a request is answered, its body included: the deadline of the operation (`graph.http.gate`);
+- while the rest of a body arrives whose request has been answered already: REST_S;
+- between two requests: uvicorn's `timeout_keep_alive`;
+- while an answer is written, also beside one of the others: ANSWER_S, again and again, as long as the client reads.
+
+A request that arrives at once, and whose answer fits into the socket's buffer, starts none of them but the fourth,
+which is not set anew for each request.
 """
 
 import asyncio
+import contextlib
+import fcntl
+import sys
+import termios
 from typing import Any
 
 import orjson
@@ -19,6 +32,11 @@ from graph.http.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
 # What the door itself allows, which it refuses with a better word, and as much again for what stands between.
 HEAD_BYTES_MAX = 2 * (HEADER_BYTES_MAX + QUERY_STRING_BYTES_MAX)
 HEAD_S = 10.0
+# How long the rest of a body may take to arrive that nobody reads, because its request has been answered without it.
+REST_S = 10.0
+# How much of an answer that waits to be written a client takes at the least in a while: a kilobyte a second.
+ANSWER_S = 10.0
+ANSWER_BYTES_MIN = 10_240
 # The extension of the ASGI scope that says when the first byte of the request came, in `s`.
 BEGAN = "folio.began"
 # A timer that is later than that was not late for the client's sake: the process, or the machine, stood still.
@@ -43,9 +61,10 @@ def began(scope: Scope) -> float | None:
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Reads heads of a bounded size, within a bounded time."""
+    """Reads heads of a bounded size, and lets no connection stay for longer than its clocks allow."""
 
     parser: RequestParser
+    cycle: Any  # None before the first request
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -59,10 +78,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._begins_again = False
         # It runs from the beginning: who connects is to ask for something.
         self._clock: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._too_slow)
+        self._write_clock: asyncio.TimerHandle | None = None
+        self._quiet_since = 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop all clocks."""
         self._stop_clock()
+        self._stop_write_clock()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -71,13 +94,110 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._pending_bytes += len(data)  # each thing that is complete takes it back to 0
         super().data_received(data)
+        self._is_parsed()
         if self._pending_bytes > HEAD_BYTES_MAX:
             message = f"the headers have more than {HEAD_BYTES_MAX} bytes"
             self._refuse(431, "HEADERS_TOO_LARGE", message)
-        elif not self._is_reading_head or not self._pending_bytes:
-            self._stop_clock()
-        elif self._clock is None:
-            self._clock = self.loop.call_later(HEAD_S, self._too_slow)
+        elif not self.transport.is_closing():
+            self._set_clock()
+
+    def _is_parsed(self) -> None:
+        """Do what is to be done when all that came is parsed."""
+
+    def _set_clock(self) -> None:
+        """Start the clock that what came calls for, unless it runs already."""
+        cycle = self.cycle
+        is_answered = cycle is not None and cycle.response_complete
+        if self._is_reading_head and self._pending_bytes:
+            if self._clock is None:
+                self._clock = self.loop.call_later(HEAD_S, self._too_slow)
+        elif self._is_reading_head:
+            if is_answered:
+                self._expect_request()
+        elif is_answered and self._clock is None:
+            self._clock = self.loop.call_later(REST_S, self._close)
+
+    def _expect_request(self) -> None:
+        """Start the clock that runs between two requests."""
+        self._quiet_since = self.loop.time()
+        if self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        """Go on after an answer, as uvicorn does."""
+        self._quiet_since = self.loop.time()
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been quiet for long; the timer is not set anew for each request."""
+        timer, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
+        if not self.cycle.response_complete:
+            return  # the answer sets it
+        now = self.loop.time()
+        if timer is not None and stood_still(timer, now):
+            self._quiet_since = now
+        left_s = self._quiet_since + self.timeout_keep_alive - now
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            self._close()
+
+    def pause_writing(self) -> None:
+        """Look from now on whether the client reads what is written."""
+        super().pause_writing()
+        self._watch_write()
+
+    def resume_writing(self) -> None:
+        """Look no longer."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._stop_write_clock()
+
+    def _watch_write(self) -> None:
+        if self._write_clock is None:
+            self._write_clock = self.loop.call_later(ANSWER_S, self._look_at_write, self._unread())
+
+    def _unread(self) -> int:
+        """Return how many bytes are written here that the client's machine has not taken.
+
+        The system takes more from here only when a third of its own buffer, of megabytes, is free: what waits here does
+        not tell whether a client reads.
+        """
+        left = self.transport.get_write_buffer_size()
+        with contextlib.suppress(OSError):  # a system that does not say it
+            found = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+            left += int.from_bytes(found, sys.byteorder)
+        return left
+
+    def _look_at_write(self, before: int) -> None:
+        """End a connection whose client has hardly read anything for a while; `before` is what was to be written then.
+
+        While writing is paused nothing is added but the rest of an answer's own message.
+        """
+        timer, self._write_clock = self._write_clock, None
+        left = self._unread()
+        if left > before - ANSWER_BYTES_MIN and not (timer is not None and stood_still(timer, self.loop.time())):
+            self.logger.info("a client does not read its answer, of which %d bytes are left; it is cut off", left)
+            self.transport.abort()
+        else:
+            self._watch_write()
+
+    def _stop_write_clock(self) -> None:
+        if self._write_clock is not None:
+            self._write_clock.cancel()
+            self._write_clock = None
+
+    def _close(self) -> None:
+        """Close the connection as soon as all is written, for which a client has no more time than for any answer."""
+        self._stop_clock()
+        self._unset_keepalive_if_required()
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._watch_write()
 
     def begin_again(self) -> None:
         """Expect the head of the current request once more, whose time goes on."""
@@ -120,10 +240,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._pending_bytes = 0
         self._is_reading_head = False
         self._has_asked = True
+        self._stop_clock()
 
     def _message_is_read(self) -> None:
         self._pending_bytes = 0
         self._is_reading_head = True
+        self._stop_clock()
 
     def _too_slow(self) -> None:
         clock, self._clock = self._clock, None
@@ -147,7 +269,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if not self._has_asked or self.cycle.response_complete:
             self._write_refusal(status, code, message)
-        self._clock = self.loop.call_later(LINGER_S, self.transport.close)
+        self._clock = self.loop.call_later(LINGER_S, self._close)
 
     def _write_refusal(self, status: int, code: str, message: str) -> None:
         body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
@@ -157,4 +279,4 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, as every refusal is told."""
         self._write_refusal(400, "BAD_REQUEST", "what came is no request of HTTP/1.1")
-        self.transport.close()
+        self._close()

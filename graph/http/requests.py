@@ -10,12 +10,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from graphql import GraphQLError
-from starlette.types import Receive
 
 from graph.http import strict_json
 from graph.http.fields import elements
 from graph.http.head import PROGRAM_HEADERS, Head
-from graph.http.time_limits import TimeLimit
 
 JSON = "application/json"
 UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
@@ -80,21 +78,6 @@ def check_content(head: Head, bytes_max: int) -> None:
     declared = head.first(b"content-length") or b"0"
     if declared.isdigit() and int(declared) > bytes_max:
         raise too_large(bytes_max)
-
-
-async def body_received(receive: Receive, *, bytes_max: int, within: TimeLimit) -> bytes:
-    """Return the body of a request when it has come.
-
-    Raises:
-        HttpRefused: 413: it is too large; 408: it took too long.
-    """
-    try:
-        # Each counts as in flight: clients that never finish their bodies would keep everybody else out.
-        with within:
-            return await _body(receive, bytes_max)
-    except TimeoutError:
-        message = f"the body took longer than {within.after_s:g} s to arrive"
-        raise HttpRefused(408, "REQUEST_TIMEOUT", message, {"connection": "close"}) from None
 
 
 def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> GraphQLRequest | Batch:
@@ -213,20 +196,6 @@ def _check_values(value: object, name: str) -> None:
         if children and depth >= JSON_DEPTH_MAX:
             raise _bad(f"{name} are nested deeper than {JSON_DEPTH_MAX}")
         pending += [(child, depth + 1) for child in children]
-
-
-async def _body(receive: Receive, bytes_max: int) -> bytes:
-    parts = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise HttpRefused(400, "CLIENT_CLOSED_REQUEST", "the client went away")
-        part: bytes = message.get("body", b"")
-        if len(parts) + len(part) > bytes_max:
-            raise too_large(bytes_max)
-        if not message.get("more_body", False):
-            return bytes(parts + part) if parts else part
-        parts += part
 
 
 def too_large(bytes_max: int) -> HttpRefused:
