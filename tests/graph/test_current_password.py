@@ -1,10 +1,12 @@
 """A session is no password: who has only a session, stolen maybe, changes neither the password nor the email."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from db.connections.leases import Driver
+from tests.db.backends import connected_superuser, waiting_backend
 from tests.graph.callers import PASSWORD, Client, Person, SignUp
 from tests.graph.stage import dump
 
@@ -100,3 +102,14 @@ async def test_email_of_another_is_not_told_beside_a_username_that_is_taken(
     given = {"currentPassword": PASSWORD, "username": "IDA"}
     [error] = await update(client, ida, ida, email="eve@example.com", **given)
     assert error["code"] == "EMAIL_TAKEN"
+
+
+async def test_password_that_is_changed_while_it_is_looked_at_proves_nothing(
+    client: Client, ida: Person, superuser: Driver, database_url: str
+) -> None:
+    async with connected_superuser(database_url) as changing, changing.transaction():
+        await changing.execute("UPDATE users SET hashed_password = 'another' WHERE id = $1", ida.number)
+        updating = asyncio.create_task(update(client, ida, ida, password=NEW, currentPassword=PASSWORD))
+        await waiting_backend(superuser)
+    assert await updating == [REFUSED]
+    assert await superuser.fetchval("SELECT hashed_password FROM users WHERE id = $1", ida.number) == "another"

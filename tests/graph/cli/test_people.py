@@ -187,6 +187,7 @@ async def test_nobody_and_the_system_user_are_refused(
     ("given", "said"),
     [
         ("short", "password: a password has 8 to 128 characters"),
+        ("password1", "password: this password is one of the first that anybody tries; choose another one"),
         ("", "there is no password: set NEW_USER_PASSWORD, type it at a terminal, or send it on standard input"),
     ],
 )
@@ -197,3 +198,8 @@ async def test_password_that_is_none_is_refused(
     ended = await folio("set-password", "ida", stdin=given)
     assert (ended.code, ended.err) == (1, f"folio: {said}\n")
     assert await dump(superuser) == before
+
+
+async def test_operator_gives_a_reserved_name(folio: Folio) -> None:
+    ended = await folio("create", "support", "support@example.com")
+    assert (ended.code, ended.out, ended.err) == (0, "member support is created, with the id user_2\n", "")
