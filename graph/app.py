@@ -89,6 +89,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with services_for(chosen) as services, observer.watching(gauges, services.database):
             app.state.services = endpoint.services = services
+            endpoint.gate.parked = lambda: services.passwords.waiting
             yield
 
     # No OpenAPI: the schema of this API is GraphQL's. FastAPI's own telemetry would record query strings, in which GET
