@@ -125,7 +125,7 @@ class Unavailable(Exception):  # noqa: N818 - likewise
     """The database could not answer in time, or at all. Nothing was written, unless `outcome_unknown`.
 
     Attributes:
-        code: `DATABASE_UNAVAILABLE`, `DATABASE_BUSY` or `DATABASE_TIMEOUT`.
+        code: `DATABASE_UNAVAILABLE`, `DATABASE_BUSY` or `DATABASE_TIMEOUT`; `OVERLOADED` where it is not the database.
         outcome_unknown: the connection broke during COMMIT: the write may or may not have happened.
         reason: the driver's own words, for the log.
     """

@@ -170,6 +170,14 @@ class Settings(BaseSettings):
     cost_per_minute_per_address_max: Annotated[
         int, Field(ge=0, description="Cost that all callers of one address may ask of a worker in a minute; 0: any.")
     ] = 5_000_000
+    passwords_per_minute_per_address_max: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Operations that check or set a password, or refresh a session, which all callers of one "
+            "address may ask of a worker in a minute; 0: any.",
+        ),
+    ] = 300
     batch_operations_max: Annotated[
         int, Field(ge=0, le=100, description="Operations in one HTTP request, as a JSON list; 0: no batching.")
     ] = 0

@@ -94,6 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             swept(services.database, chosen.refresh_token_ttl_s),
         ):
             app.state.services = endpoint.services = services
+            endpoint.gate.parked = lambda: services.passwords.waiting
             yield
 
     # No OpenAPI: the schema of this API is GraphQL's. FastAPI's own telemetry would record query strings, in which GET

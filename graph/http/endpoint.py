@@ -283,6 +283,8 @@ class GraphQLEndpoint:
             price = self._priced(call, operation, request, viewer)
             seen.cost = price.cost
             self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
+            if price.sensitive_root_fields:
+                self.gate.charge_password(call.address)
             known = self.operations.introspected(operation) if operation.is_introspection else None
             if not operation.is_query:
                 caller_address.set(spending_address(call.address))

@@ -5,6 +5,7 @@ All three are of one process: behind several workers each has its own, so that w
 
 import asyncio
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -107,15 +108,21 @@ D = TypeVar("D", bound=Deadline)
 
 
 class Gate:
-    """The limits on what runs."""
+    """The limits on what runs.
+
+    Attributes:
+        parked: says how many of the requests in flight wait in a line of their own, and so take no slot meanwhile.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self.parked: Callable[[], int] = lambda: 0
         self._in_flight = 0
         self._in_flight_max = settings.operations_in_flight_max
         self._deadline_s = settings.operation_deadline_ms / 1000
         self._timers = Timers(min(self._deadline_s, WATCH_AFTER_S))
         self._caller_budget = Budget(settings.cost_per_minute_max)
         self._address_budget = Budget(settings.cost_per_minute_per_address_max)
+        self._password_budget = Budget(settings.passwords_per_minute_per_address_max)
 
     @property
     def in_flight(self) -> int:
@@ -125,7 +132,7 @@ class Gate:
     @property
     def is_full(self) -> bool:
         """Whether as many requests are being answered as there may be."""
-        return self._in_flight >= self._in_flight_max
+        return self._in_flight >= self._in_flight_max and self._in_flight - self.parked() >= self._in_flight_max
 
     def enter(self) -> None:
         """Count one request as in flight, until it leaves.
@@ -175,6 +182,18 @@ class Gate:
         self._caller_budget.spend(caller, cost)
         self._address_budget.spend(address, cost)
 
+    def charge_password(self, address: str) -> None:
+        """Take one from what all callers of an address may ask that needs a password.
+
+        Raises:
+            HttpRefused: 429 where nothing is left.
+        """
+        budget, spender = self._password_budget, spending_address(address)
+        if not budget.has(spender, 1):
+            what = "this operation counts as a sign-in"
+            raise _rate_limited(budget, spender, 1, "sign-in", f"{what}, and {{}} a minute for all of this address")
+        budget.spend(spender, 1)
+
     def caller(self, *, user_id: int | None, address: str) -> str:
         """Return by what a caller is known: the user, or where nobody is signed in the address."""
         return _spenders(user_id, address)[0]
@@ -195,17 +214,22 @@ class Gate:
             (self._address_budget, address, "a minute for all of this address"),
         ):
             if not budget.has(spender, cost):
-                left, seconds = budget.left(spender), budget.wait_s(spender, cost)
-                raise HttpRefused(
-                    429,
-                    "RATE_LIMITED",
-                    f"{what}, and {left} of {budget.per_minute} {whose} are left; wait {seconds} s",
-                    {
-                        "retry-after": str(seconds),
-                        "ratelimit-policy": f'"cost";q={budget.per_minute};w={WINDOW_S}',
-                        "ratelimit": f'"cost";r={left};t={seconds}',
-                    },
-                )
+                raise _rate_limited(budget, spender, cost, "cost", f"{what}, and {{}} {whose}")
+
+
+def _rate_limited(budget: Budget, spender: str, cost: int, policy: str, message: str) -> HttpRefused:
+    """Return the refusal of what a budget does not reach for; `message` has a gap for what is left of it."""
+    left, seconds = budget.left(spender), budget.wait_s(spender, cost)
+    return HttpRefused(
+        429,
+        "RATE_LIMITED",
+        f"{message.format(f'{left} of {budget.per_minute}')} are left; wait {seconds} s",
+        {
+            "retry-after": str(seconds),
+            "ratelimit-policy": f'"{policy}";q={budget.per_minute};w={WINDOW_S}',
+            "ratelimit": f'"{policy}";r={left};t={seconds}',
+        },
+    )
 
 
 def _spenders(user_id: int | None, address: str) -> tuple[str, str]:

@@ -52,7 +52,7 @@ INSIDES = re.compile(
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """Settings without a budget of cost: it would refuse most of what is made up here, unread."""
-    return settings.model_copy(update={"cost_per_minute_max": 0})
+    return settings.model_copy(update={"cost_per_minute_max": 0, "passwords_per_minute_per_address_max": 0})
 
 
 @pytest.fixture
