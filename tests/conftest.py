@@ -9,6 +9,7 @@ import fcntl
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -55,6 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
         directory = Path(tempfile.mkdtemp(prefix="folio-tests-"))
         directory.chmod(0o755)
         os.environ[SHARED_DIR_VARIABLE] = str(directory)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell starts what is to run in the background so, and tests of Ctrl-C would hand that down.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("FOLIO_")]:
         del os.environ[name]  # a developer's own settings are not what is tested
 

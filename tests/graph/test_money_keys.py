@@ -144,12 +144,18 @@ async def test_malformed_request_leaves_the_key_unspent(bank: Bank, ida: Person,
     assert body == settled("transfer", transaction(2, purse, till, "1.00"))
 
 
-async def test_key_has_one_spelling(bank: Bank, ida: Person, purse: str, till: str) -> None:
-    wanted = "should be a UUID in lower case, for example 0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e"
+async def test_key_is_the_same_in_capitals_and_has_no_other_spelling(
+    bank: Bank, ida: Person, purse: str, till: str
+) -> None:
+    wanted = "should be a UUID without braces or prefix, for example 0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e"
     key = uuid.UUID(new_key())
-    for spelling in (str(key).upper(), key.hex, f"{{{key}}}", key.urn, f"{key}\n", ""):
+    for spelling in (key.hex, f"{{{key}}}", key.urn, f"{key}\n", ""):
         body = await bank.transfer(ida, purse, till, "1", idempotencyKey=spelling)
         assert body == malformed("idempotencyKey", wanted)
+    row = transaction(2, purse, till, "1.00")
+    assert await bank.transfer(ida, purse, till, "1", idempotencyKey=str(key)) == settled("transfer", row)
+    again = await bank.transfer(ida, purse, till, "1", idempotencyKey=str(key).upper())
+    assert again == settled("transfer", row, replayed=True)
 
 
 # ---------------------------------------------------------------- at once
