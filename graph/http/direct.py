@@ -132,6 +132,9 @@ class Exchange:
         end = b"\r\n" if keeps else b"connection: close\r\n\r\n"
         common = door.common_lines(protocol.server_state.default_headers)
         self.response_complete = True
+        if protocol.transport.is_closing():  # cut off, or left, while an answer before this one was written
+            protocol.answered()
+            return
         protocol.transport.write(b"".join((STATUS_LINE[reply.status], common, reply.lines, end, reply.body)))
         if not keeps:
             protocol.transport.close()

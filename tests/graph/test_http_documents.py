@@ -12,11 +12,11 @@ from tests.graph.stage import dump
 
 NEWER = {"accept": "application/graphql-response+json"}
 CREATE_USER = (
-    'mutation %s { createUser(input: {email: "%s@example.com", username: "%s", password: "12345678"}) '
+    'mutation %s { createUser(input: {email: "%s@example.com", username: "%s", password: "a long enough one"}) '
     "{ user { username } } }"
 )
 NUL_WITHIN = """mutation {
-  createUser(input: {username: "ada", password: "12345678", email:
+  createUser(input: {username: "ada", password: "a long enough one", email:
     LITERAL}) { user { id } } }"""
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from db.connections.leases import Driver
+from db.text_search import search_query
 from graph.schema import graphql_schema
 from tests.graph.argument_walk import fresh_key, operation, places
 from tests.graph.callers import Client, SignUp
@@ -59,8 +60,10 @@ async def test_sql_in_any_string_of_a_query_finds_and_changes_nothing(stage: Sta
             query, variables = operation(graphql_schema, place, text, somebody_elses)
             body = await stage.run(query, ANNA, **variables)
             assert codes(body) <= {"BAD_USER_INPUT"}, (str(place), text, body)
-            if not codes(body):
-                assert found(body["data"][place.field]) == 0, (str(place), text, body)
+            # A search without a word is no filter: Anna finds the posts that she may see.
+            if codes(body) or (place.path[-1] == "search" and search_query(text) is None):
+                continue
+            assert found(body["data"][place.field]) == 0, (str(place), text, body)
     assert await stage.dump() == before
     assert await is_alive(stage.client)
 

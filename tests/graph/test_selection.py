@@ -38,7 +38,7 @@ READ_BY_ANYBODY: Mapping[str, list[str]] = {
     ],
     "{ users(first: 1) { nodes { posts(first: 1) { edges { cursor } } } } }": ["users: id", "posts: created_at id"],
     "{ posts(orderBy: { field: VIEWS, direction: ASC }) { nodes { title } } }": ["posts: title"],
-    "{ posts(orderBy: { field: TITLE, direction: ASC }) { edges { cursor } } }": ["posts: id title"],
+    "{ posts(orderBy: { field: TITLE, direction: ASC }) { edges { cursor } } }": ["posts: id title_key"],
     "{ users(orderBy: { field: USERNAME, direction: DESC }) { nodes { createdAt } } }": ["users: created_at"],
     # An edge reads its key, and nothing of what is above or below it.
     "{ posts { nodes { author { username } } } }": ["posts: author_id"],  # and the author, joined to it

@@ -15,6 +15,7 @@ import orjson
 import pytest
 from uvicorn.config import STARTUP_FAILURE
 
+from graph.cli.supervisor import START_LIMIT_S
 from tests.graph.test_serving import FOLIO, ROOT, free_port, started
 
 WORKERS = 4
@@ -106,7 +107,8 @@ async def test_worker_that_hangs_is_replaced(database_url: str, tmp_path: Path) 
                 pass
         hung, other = serving
         os.kill(hung, signal.SIGSTOP)
-        async with asyncio.timeout(30):  # half of what a start may take
+        # At most what a start may take: it may hang before the supervisor has noticed that it serves.
+        async with asyncio.timeout(START_LIMIT_S + 30):
             while hung in (now := workers_of(process.pid)) or len(now) < 2:
                 await asyncio.sleep(0.1)
         assert other in now

@@ -4,6 +4,7 @@ The processes are forked from one that has imported the commands already: an imp
 standard streams, environment and working directory, and ends as `folio` does.
 """
 
+import contextlib
 import enum
 import multiprocessing
 import os
@@ -131,7 +132,8 @@ class Running:
     def interrupt(self) -> None:
         """Do as Ctrl-C does."""
         assert self.process.pid is not None
-        os.kill(self.process.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):  # it came too late
+            os.kill(self.process.pid, signal.SIGINT)
 
     def ended(self) -> Ended:
         """Wait for its end and return what has become of it."""
