@@ -26,7 +26,7 @@ PASSWORD_LENGTH_MAX = 128
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs", "Mn", "Me"})
 _DRAWN_EMPTY = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
-# Whoever has such a name is taken for those who run the service. `folio user create` gives them nevertheless.
+# A user with such a name could pass for somebody who runs the service. `folio user create` accepts these names.
 _RESERVED = """
     abuse account accounts admin administrator administrators admins anonymous api audit auth billing bot contact
     everyone folio graphql guest help helpdesk hostmaster info legal login mail mailer me moderator moderators mod

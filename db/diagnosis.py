@@ -1,4 +1,4 @@
-"""Why a command cannot use its database, in words for whoever runs the command: where it is, what is wrong, what to do.
+"""Why a command cannot use its database, in words for the user of the command: where it is, what is wrong, what to do.
 
 Clients are told less (`db.connections.faults`): they need no host, no role and no reason.
 """

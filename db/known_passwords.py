@@ -1,4 +1,4 @@
-"""Passwords that everybody knows, which are tried first by whoever guesses (NIST SP 800-63B, section 5.1.1.2).
+"""Passwords that everybody knows. Attackers try them first (NIST SP 800-63B, section 5.1.1.2).
 
 Of `zxcvbn` only the list is used, the 30,000 most frequent passwords of its sources. Its estimate is not: 24 characters
 that are chosen for it keep a processor busy for a second. The list costs a tenth of a second and 15 MB to import, so it

@@ -83,7 +83,7 @@ class Post(Model):
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[datetime.datetime] = created_at_column()
     updated_at: Mapped[datetime.datetime] = created_at_column()
-    # PostgreSQL keeps both up to date, whoever writes. "C" compares code points: what was folded needs no other rules.
+    # PostgreSQL computes both at every write. The collation "C" compares code points, which is enough for folded text.
     title_key: Mapped[str] = mapped_column(
         Text(collation="C"), Computed("sort_key(title)", persisted=True), deferred=True
     )

@@ -1,9 +1,9 @@
 """Attempts to sign in: who has to wait before the next one, and what the owner of a login is told.
 
 Attempts are counted before the password is looked at, so that simultaneous guesses cannot slip under the limit. They
-are counted for each login and place together: whoever guesses from elsewhere makes nobody wait but themself. Of all
-places together where nobody has signed in as this user before, more attempts are free, and the waits are short: that
-bounds those who have many addresses, and still lets in the owner at a new one. A place is a digest of an address.
+are counted per login and place, so that an attacker elsewhere does not delay the owner. A second count covers all
+places from which the user has never signed in: more attempts are free there, and the waits are short. It bounds an
+attacker with many addresses, and still lets the owner in at a new address. A place is a digest of an address.
 
 A wait doubles with each attempt. An attempt that comes too early is not looked at and does not count.
 """
@@ -210,7 +210,7 @@ _FORGET_ONLY = Statement(
     .where(SignInAttempts.login_hash == _HASH, SignInAttempts.attempts <= 1)
     .returning(SignInAttempts.login_hash)
 )
-# One less, not none: who guesses from elsewhere goes on where they were.
+# One less, not none: an attacker elsewhere keeps their count.
 _TAKE_BACK = Statement(
     update(SignInAttempts)
     .where(SignInAttempts.login_hash == _HASH)

@@ -173,7 +173,7 @@ async def _changed(
         )
         is_out = updated.was_active and changes.get("is_active") is False
         if is_out or not changes.keys().isdisjoint({"hashed_password", "email"}):
-            # Whoever knew the old password, or reads the old mail, is out; who changes their own stays.
+            # Sessions end that the old password or mailbox could have opened. The session that makes the change stays.
             await end_sessions_of(transaction, user_id, but=context.viewer.session_id)
         return updated.row
 

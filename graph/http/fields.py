@@ -49,6 +49,11 @@ def elements(value: bytes) -> list[Element]:
     return found
 
 
+def takes_html(accept: bytes) -> bool:
+    """Say whether an Accept header names HTML, as a browser's does when it opens a page; `*/*` does not."""
+    return any(one.name == "text/html" and one.weight > 0 for one in elements(accept))
+
+
 def _parameter(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     value = value.strip()

@@ -5,6 +5,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from graph.http.answers import SECURITY_HEADERS
+from graph.http.fields import takes_html
 
 
 def front_route(path: str, *, leads_to_page: bool) -> Route:
@@ -21,7 +22,7 @@ def front_route(path: str, *, leads_to_page: bool) -> Route:
         if request.method not in {"GET", "HEAD"}:
             error = {"message": f"operations are sent to {there}", "extensions": {"code": "NOT_FOUND"}}
             return JSONResponse({"errors": [error]}, 404, SECURITY_HEADERS)
-        if leads_to_page and "text/html" in request.headers.get("accept", ""):
+        if leads_to_page and takes_html(request.headers.get("accept", "").encode("latin-1")):
             # Relative, because a proxy may have taken off a part of the path that the browser sees.
             return RedirectResponse(path.removeprefix("/"), headers=redirected)
         text = f"Folio, a GraphQL API. Send operations to {there} by POST, as a JSON object with the key query.\n"

@@ -1,6 +1,6 @@
-"""How much runs at once, how long, and for whom: the cap, the deadline and the budgets of cost.
+"""How much runs at once, how long, and for whom: the cap, the deadline, and the budgets of cost and of sign-ins.
 
-All three are of one process: behind several workers each has its own, so that what is allowed in all is their sum.
+All of them are of one process: behind several workers each has its own, so that what is allowed in all is their sum.
 """
 
 import asyncio

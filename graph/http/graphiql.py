@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graph.http.answers import SECURITY_HEADERS, Answer
+from graph.http.fields import takes_html
 from graph.http.head import Head
 from graph.http.requests import is_from_program
 
@@ -112,7 +113,7 @@ def is_wanted(head: Head, query_string: bytes) -> bool:
 
     A program that takes HTML too, and sends an operation, gets its answer.
     """
-    if b"text/html" not in head.accept:
+    if not takes_html(head.accept):
         return False
     names = {name for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)}
     return names.isdisjoint(_OPERATION) or not is_from_program(head)

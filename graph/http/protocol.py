@@ -20,6 +20,7 @@ import contextlib
 import fcntl
 import sys
 import termios
+from functools import partial
 from typing import Any
 
 import orjson
@@ -132,17 +133,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._close()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that has been quiet for long; the timer is not set anew for each request."""
+    def timeout_keep_alive_handler(self, *, spares: bool = True) -> None:
+        """Close a connection that has been quiet for long; the timer is not set anew for each request.
+
+        Args:
+            spares: whether the time counts anew, once, where the loop stood still, as in `_look_at_write`.
+        """
         timer, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
         if not self.cycle.response_complete:
             return  # the answer sets it
         now = self.loop.time()
-        if timer is not None and stood_still(timer, now):
+        is_spared = spares and timer is not None and stood_still(timer, now)
+        if is_spared:
             self._quiet_since = now
         left_s = self._quiet_since + self.timeout_keep_alive - now
         if left_s > 0:
-            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+            again = partial(self.timeout_keep_alive_handler, spares=not is_spared)
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, again)
         else:
             self._close()
 
@@ -159,7 +166,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _watch_write(self) -> None:
         if self._write_clock is None:
-            self._write_clock = self.loop.call_later(ANSWER_S, self._look_at_write, self._unread())
+            self._write_clock = self.loop.call_later(ANSWER_S, partial(self._look_at_write, self._unread()))
 
     def _unread(self) -> int:
         """Return how many bytes are written here that the client's machine has not taken.
@@ -173,18 +180,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             left += int.from_bytes(found, sys.byteorder)
         return left
 
-    def _look_at_write(self, before: int) -> None:
-        """End a connection whose client has hardly read anything for a while; `before` is what was to be written then.
+    def _look_at_write(self, before: int, *, spares: bool = True) -> None:
+        """End a connection whose client has hardly read anything for a while.
 
-        While writing is paused nothing is added but the rest of an answer's own message.
+        Args:
+            before: how many bytes were to be written then. While writing is paused nothing is added but the rest of an
+                answer's own message.
+            spares: whether a client has the time once more that was lost while the loop stood still. Not again and
+                again: on a server that is always late, who reads nothing would stay for ever.
         """
         timer, self._write_clock = self._write_clock, None
         left = self._unread()
-        if left > before - ANSWER_BYTES_MIN and not (timer is not None and stood_still(timer, self.loop.time())):
+        if left <= before - ANSWER_BYTES_MIN:
+            self._watch_write()
+        elif spares and timer is not None and stood_still(timer, self.loop.time()):
+            self._write_clock = self.loop.call_later(ANSWER_S, partial(self._look_at_write, before, spares=False))
+        else:
             self.logger.info("a client does not read its answer, of which %d bytes are left; it is cut off", left)
             self.transport.abort()
-        else:
-            self._watch_write()
 
     def _stop_write_clock(self) -> None:
         if self._write_clock is not None:

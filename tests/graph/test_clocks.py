@@ -3,13 +3,18 @@
 import asyncio
 import contextlib
 import socket
+import struct
+import time
+from pathlib import Path
 
+import httpx
 import pytest
 
 from graph.http import protocol
 from tests.graph.callers import Client
 from tests.graph.edge import is_alive, posted
 from tests.graph.raw import asked, request
+from tests.graph.test_serving import free_port, started
 
 INTROSPECTION = "{ __schema { types { name description fields { name description args { name description } } } } }"
 BODY = "content-length: 100\r\n\r\n"
@@ -34,6 +39,17 @@ def short_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "ANSWER_S", 0.3)
 
 
+async def answered_early(client: Client, kind: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a connection whose request has had its answer, while its body of 100 bytes is still to come."""
+    head, status = ANSWERED_EARLY[kind]
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(head.encode())
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).split()[1] == status
+    return reader, writer
+
+
 async def to_the_end(reader: asyncio.StreamReader) -> bytes:
     """Return what comes until the server ends the connection."""
     got = bytearray()
@@ -50,12 +66,7 @@ async def to_the_end(reader: asyncio.StreamReader) -> bytes:
 async def test_connection_ends_whose_request_is_answered_and_whose_body_never_comes(
     client: Client, kind: str, pieces: int
 ) -> None:
-    head, status = ANSWERED_EARLY[kind]
-    url = client.http.base_url
-    reader, writer = await asyncio.open_connection(url.host, url.port)
-    writer.write(head.encode())
-    async with asyncio.timeout(10):
-        assert (await reader.readline()).split()[1] == status
+    reader, writer = await answered_early(client, kind)
 
     async def trickle() -> None:
         for _ in range(pieces):
@@ -73,12 +84,7 @@ async def test_connection_ends_whose_request_is_answered_and_whose_body_never_co
 async def test_connection_is_kept_whose_body_comes_after_the_answer_and_closed_when_it_is_quiet(
     client: Client, kind: str
 ) -> None:
-    head, status = ANSWERED_EARLY[kind]
-    url = client.http.base_url
-    reader, writer = await asyncio.open_connection(url.host, url.port)
-    writer.write(head.encode())
-    async with asyncio.timeout(10):
-        assert (await reader.readline()).split()[1] == status
+    reader, writer = await answered_early(client, kind)
     writer.write(b"x" * 99)
     await asyncio.sleep(0.05)
     writer.write(b"x" + posted("{ __typename }"))
@@ -87,12 +93,7 @@ async def test_connection_is_kept_whose_body_comes_after_the_answer_and_closed_w
 
 
 async def test_connection_is_closed_when_it_is_quiet_after_the_rest_of_a_body(client: Client) -> None:
-    head, _ = ANSWERED_EARLY["415"]
-    url = client.http.base_url
-    reader, writer = await asyncio.open_connection(url.host, url.port)
-    writer.write(head.encode())
-    async with asyncio.timeout(10):
-        await reader.readline()
+    reader, writer = await answered_early(client, "415")
     for part in (b"x" * 50, b"x" * 50):
         writer.write(part)
         await asyncio.sleep(0.05)
@@ -137,6 +138,23 @@ async def test_client_that_never_reads_its_answers_is_cut_off(client: Client, *,
     one.close()
 
 
+async def test_client_that_never_reads_is_cut_off_on_a_server_that_is_always_late(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "ANSWER_S", 1.85)
+    one_answer = len((await client.http.post("/graphql", json={"query": INTROSPECTION})).content)
+    one = await deaf(client)
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(1):
+            requests = request(asked(INTROSPECTION)) * (20_000_000 // one_answer)
+            await asyncio.get_running_loop().sock_sendall(one, requests)
+    for _ in range(28):  # each clock goes off while the loop stands still, and 0.2 s too late
+        time.sleep(0.25)  # noqa: ASYNC251 - so it does
+        await asyncio.sleep(0.005)
+    assert await read_slowly(one) < 15_000_000
+    one.close()
+
+
 @pytest.mark.usefixtures("short_clocks")
 async def test_client_that_reads_slowly_gets_all(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "ANSWER_S", 1.0)
@@ -155,3 +173,20 @@ async def test_client_that_reads_slowly_gets_all(client: Client, monkeypatch: py
     await sending
     assert got > number * one_answer
     one.close()
+
+
+async def test_client_that_resets_its_connection_leaves_no_traceback(database_url: str, tmp_path: Path) -> None:
+    # On the server's own event loop: asyncio's takes a write to a connection that is gone without a word.
+    port, log = free_port(), tmp_path / "log"
+    raw = request(asked(INTROSPECTION)) * 200
+    async with started("serve", cwd=tmp_path, port=port, log=log, FOLIO_DATABASE_URL=database_url):
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(raw)
+            await reader.read(10_000)
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        async with httpx.AsyncClient() as http:
+            assert (await http.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
+    assert "Traceback" not in log.read_text()
