@@ -256,8 +256,8 @@ CASES = {
 def plain(answer: Any) -> Any:
     """Return an answer without what the dialects word differently, for comparison.
 
-    Ids become numbers, a connection of nodes alone becomes its list, the id of a new ledger row becomes 0, and a key that
-    was drawn for a request becomes KEY again.
+    Ids become numbers, a connection of nodes alone becomes its list, the id of a new ledger row becomes 0, and a key
+    that was drawn for a request becomes KEY again.
     """
     if isinstance(answer, list):
         return [plain(item) for item in answer]
