@@ -27,16 +27,8 @@ from graph.http.budgets import spending_address
 from graph.http.codings import ACCEPT_ENCODING, CONTENT_ENCODING, Gzip, check_coding, decoded, takes_gzip
 from graph.http.gate import Gate
 from graph.http.head import Head
-from graph.http.protocol import began
-from graph.http.requests import (
-    Batch,
-    GraphQLRequest,
-    HttpRefused,
-    check_content,
-    check_headers,
-    parse_body,
-    queried,
-)
+from graph.http.protocol import began, leaving
+from graph.http.requests import Batch, GraphQLRequest, HttpRefused, check_content, check_headers, parse_body, queried
 from graph.http.time_limits import CancelledFromWithinError, is_to_end
 from graph.limits import Price
 from graph.observing.current import Observation
@@ -54,10 +46,12 @@ class Call:
     """What is known of one HTTP request while it is answered.
 
     Attributes:
+        receive: tells when its client leaves.
         started: when its first byte came, by the event loop's clock; where the server does not say, when it is known.
         address: where it came from; behind a trusted proxy, uvicorn has put the client's own address here.
         query_string: what stands behind the path.
-        body: where it has come already; else it is still to be received.
+        body: where it has come already.
+        arriving: gives the body, where it is still to be received.
         asked: what the body asks for, where somebody has looked at it already.
         seen: the observation of the operation that is under way.
         trace: the place of the last operation in its trace, as the client is told.
@@ -71,6 +65,7 @@ class Call:
     address: str
     query_string: bytes = b""
     body: bytes | None = None
+    arriving: Receive | None = None
     asked: GraphQLRequest | Batch | None = None
     seen: Observation | None = None
     trace: str | None = None
@@ -105,11 +100,12 @@ class GraphQLEndpoint:
         call = Call(
             scope["method"],
             Head(scope["headers"]),
-            receive,
+            leaving(scope) or receive,
             random_hex(16),
             began(scope) or asyncio.get_running_loop().time(),
             str(client[0]) if client else UNKNOWN_ADDRESS,
             scope.get("query_string", b""),
+            arriving=receive,
         )
         answer = await self.answered(call)
         plain = self._plain(call, answer)
@@ -122,9 +118,9 @@ class GraphQLEndpoint:
         """Return the answer to a request, whatever happens; only a cancellation comes through."""
         gate, is_in = self.gate, False
         try:
-            if call.body is None and call.method == "POST":
+            if call.arriving is not None and call.method == "POST":
                 self.look_at(call.head)
-                call.body = await self._bodies.received(call.receive, call.address)
+                call.body = await self._bodies.received(call.head, call.arriving, call.address)
             gate.enter()
             is_in = True
             return await (self._post(call) if call.method == "POST" else self._get(call))
@@ -200,7 +196,7 @@ class GraphQLEndpoint:
         if head.media_type is None:
             check_headers(head)
             media_type = answers.negotiated(head.accept)
-            check_content(head, self._body_bytes_max)
+            check_content(head)
             check_coding(head)
             head.media_type = media_type
         return head.media_type

@@ -13,6 +13,7 @@ from starlette.types import Receive
 
 from db.settings import Settings
 from graph.engines import OUTCOME_UNKNOWN
+from graph.http import protocol
 from graph.http.budgets import WINDOW_S, Budget, spending_address
 from graph.http.requests import HttpRefused
 from graph.http.time_limits import TimeLimit, Timers
@@ -77,7 +78,10 @@ class Deadline(TimeLimit):
 
     def _refusal(self, error: BaseException | None) -> HttpRefused:
         if self._is_gone:
-            return HttpRefused(499, "CLIENT_CLOSED_REQUEST", "the client went away")
+            # Who has sent its last byte may still read (TCP's half-close), for which the protocol gives it some time.
+            message = f"the client has left, or sent its last byte more than {protocol.HALF_CLOSED_S:g} s ago"
+            message += "; leave the connection open until the answer is there"
+            return HttpRefused(499, "CLIENT_CLOSED_REQUEST", message)
         message = f"the operation took longer than {self.after_s:g} s"
         if error is not None and OUTCOME_UNKNOWN in error.args:
             # Nothing that says "try again": the client should look first.
