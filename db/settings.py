@@ -144,6 +144,15 @@ class Settings(BaseSettings):
             "however its characters are escaped.",
         ),
     ] = 1_572_864
+    answer_bytes_max: Annotated[
+        int,
+        Field(
+            ge=65_536,
+            le=1_073_741_824,
+            description="Size of an answer, before it is compressed; a larger one is an error. It is about what one "
+            "request can make a worker hold.",
+        ),
+    ] = 16_777_216
     operations_in_flight_max: Annotated[
         int, Field(ge=1, le=100_000, description="Requests that a worker answers at once; more get 503.")
     ] = 256

@@ -13,7 +13,7 @@ import strawberry
 from db import transactions as ledger
 from db.money import from_minor
 from db.statements import Row
-from db.transactions import TRANSACTIONS, TRANSACTIONS_ORDER
+from db.transactions import MEMO_LENGTH_MAX, TRANSACTIONS, TRANSACTIONS_ORDER
 from graph.connections import After, Before, Connection, First, Last, PageArguments, list_of_parent
 from graph.context import Info, columns_below
 from graph.cost import PAGE
@@ -110,7 +110,7 @@ class Transaction(Node):
         made=lambda row: Account(row=row),
     )
     amount: Money = computed(_amount, ("amount", "currency_code"), "How much, in the currency of both accounts.")
-    memo: str | None = column("memo", "What for, in the words of whoever made it.")
+    memo: str | None = column("memo", "What for, in the words of whoever made it.", longest=MEMO_LENGTH_MAX)
     created_at: datetime.datetime = column("created_at", "When it was made.")
 
 

@@ -40,6 +40,7 @@ from graph.passwords import PasswordHasher
 from graph.schema import graphql_schema
 from graph.sweeping import swept
 from graph.tokens import TokenSigner
+from graph.worker_thread import WorkerThread
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,9 @@ async def services_for(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(database.close)
         passwords = PasswordHasher(ready)
         stack.callback(passwords.close)
-        yield Services(ready, database, passwords, TokenSigner(ready))
+        apart = WorkerThread()
+        stack.callback(apart.close)
+        yield Services(ready, database, passwords, TokenSigner(ready), apart)
 
 
 async def _not_ready(database: Database) -> str | None:

@@ -25,6 +25,7 @@ from graph.loaders import Loaders, Running
 from graph.passwords import PasswordHasher
 from graph.selection import Selection
 from graph.tokens import TokenSigner
+from graph.worker_thread import WorkerThread
 
 T = TypeVar("T")
 
@@ -34,12 +35,17 @@ caller_address: ContextVar[str] = ContextVar("caller_address", default="unknown"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What lives as long as the process."""
+    """What lives as long as the process.
+
+    Attributes:
+        apart: the thread for what would hold the event loop for long.
+    """
 
     settings: Settings
     database: Database
     passwords: PasswordHasher
     tokens: TokenSigner
+    apart: WorkerThread
 
 
 @dataclass(slots=True)

@@ -39,6 +39,9 @@ class ListSize:
     require_one_slicing_argument: bool = strawberry.directive_field(name="requireOneSlicingArgument", default=True)
 
 
+# By it the metadata of a field tell how many characters its text has at most, where they may be many.
+LONGEST_METADATA = "longest"
+
 # The directives of this schema's fields, each named for why it stands there.
 PAGE = ListSize(
     assumed_size=20,
@@ -49,4 +52,5 @@ PAGE = ListSize(
 COUNT = Cost(weight="10")  # every row of the list is looked at
 WRITE = Cost(weight="10")  # a transaction: locks, a commit
 PASSWORD = Cost(weight="100")  # a password is hashed
+LONG_TEXT = Cost(weight="10")  # it may be as long as hundreds of other values
 FREE = Cost(weight="0")  # says what is known already

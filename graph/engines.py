@@ -1,23 +1,26 @@
 """Which engine runs an operation: the compiled one, or graphql-core's, which every operation can be left to.
 
-An operation is compiled from its second sight on, so that a flood of texts that come once pays for no plan. What the
-compiled engine does not do it leaves, whole and before anything has run, to the ordinary one; the reasons are counted.
-Both read through the same declarations and loaders (`graph.fields`), and give the same data and the same errors.
+An operation is compiled from its second sight on, so that a flood of texts that come once pays for no plan; one whose
+answer may be large at first sight, since the ordinary engine takes twenty times as long for it. What the compiled
+engine does not do it leaves, whole and before anything has run, to the ordinary one; the reasons are counted. That
+engine takes no large operations: it would hold the event loop for seconds. Both read through the same declarations and
+loaders (`graph.fields`), and give the same data and the same errors.
 
 A query that reads money sees one state of the database over all its statements, whichever engine runs it.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from graphql import (
     DocumentNode,
     ExecutionResult,
     FragmentDefinitionNode,
+    GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
@@ -30,11 +33,34 @@ from db.viewer import Viewer
 from graph.context import Context, Services
 from graph.execution import Lookup, OrdinaryExecutor, Prepared, Unsupported
 from graph.selection import Selection
+from graph.worker_thread import Stopwatch
 
 MONEY_TYPES = frozenset({"Account", "Transaction"})
 COMPILED_FROM = 2
+# The most values of an answer for which an operation is left to the ordinary engine at first sight: it takes about 8 µs
+# for each, and to make a plan takes as long as for some hundreds.
+FIRST_SIGHT_VALUES_MAX = 300
+# And for which it is left to it at all, but where nothing is compiled: for about 40 ms.
+ORDINARY_VALUES_MAX = 5_000
+# The most values of an answer that is written without a look at whether another thread should.
+SMALL_VALUES_MAX = 20_000
 # The argument of a cancellation that came too late to say that nothing was written.
 OUTCOME_UNKNOWN = "a COMMIT was under way, or had happened"
+
+
+class Size(NamedTuple):
+    """How large an operation is.
+
+    Attributes:
+        values: how many its answer has at most.
+        watch: gives what measures the time of an operation that has no price.
+    """
+
+    values: int
+    watch: Callable[[], Stopwatch]
+
+
+SMALL = Size(0, Stopwatch)
 
 
 def _untold(grown_by: int) -> None:
@@ -50,6 +76,7 @@ class Execution:
         joined: what it reads where the compiled engine runs it; None until it is compiled.
         runs: how often it has run.
         grown: is told of the bytes that it takes more from when it is compiled on.
+        reads_schema_alone: whether it is an introspection and nothing else.
         in_snapshot: whether all its statements have to see one state of the database.
         tables: those that it may read.
     """
@@ -62,6 +89,7 @@ class Execution:
     prepared: Prepared | None = None
     runs: int = 0
     grown: Callable[[int], None] = field(default=_untold)
+    reads_schema_alone: bool = False
     in_snapshot: bool = field(init=False)
     tables: tuple[str, ...] = field(init=False)
 
@@ -104,12 +132,20 @@ class Engines:
         document: DocumentNode,
         definition: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
+        *,
+        reads_schema_alone: bool = False,
     ) -> Execution:
         """Return how the operation `definition` of a valid document runs."""
-        return Execution(document, definition, fragments, Selection(self._schema, definition, fragments))
+        selection = Selection(self._schema, definition, fragments)
+        return Execution(document, definition, fragments, selection, reads_schema_alone=reads_schema_alone)
 
     def run(
-        self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer
+        self,
+        execution: Execution,
+        variables: dict[str, Any],
+        services: Services,
+        viewer: Viewer,
+        size: Size = SMALL,
     ) -> Coroutine[Any, Any, ExecutionResult]:
         """Run an operation as `viewer`, with variables as they came.
 
@@ -117,8 +153,8 @@ class Engines:
             asyncio.CancelledError: with the argument OUTCOME_UNKNOWN where a write may have happened.
         """
         if not execution.in_snapshot:
-            return self._run(execution, variables, Context(services, viewer, execution.selection))
-        return self._run_in_snapshot(execution, variables, services, viewer)
+            return self._run(execution, variables, Context(services, viewer, execution.selection), size)
+        return self._run_in_snapshot(execution, variables, services, viewer, size)
 
     def lookup(
         self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer
@@ -129,27 +165,38 @@ class Engines:
         return execution.prepared.lookup(variables, Context(services, viewer, execution.joined))
 
     def _run_in_snapshot(
-        self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer
+        self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, size: Size
     ) -> Coroutine[Any, Any, ExecutionResult]:
         def run(snapshot: Reader) -> Coroutine[Any, Any, ExecutionResult]:
-            return self._run(execution, variables, Context(services, viewer, execution.selection, snapshot))
+            return self._run(execution, variables, Context(services, viewer, execution.selection, snapshot), size)
 
         return services.database.read_as_one(run, execution.tables)
 
-    async def _run(self, execution: Execution, variables: dict[str, Any], context: Context) -> ExecutionResult:
+    async def _run(
+        self, execution: Execution, variables: dict[str, Any], context: Context, size: Size
+    ) -> ExecutionResult:
+        values, thread = size.values, context.services.apart
+        apart = thread.run if values > SMALL_VALUES_MAX else None
+        left = "first sight"
         try:
-            if self._is_compiled(execution):
+            if self._is_compiled(execution, values):
                 assert execution.prepared is not None
                 assert execution.joined is not None
                 context.selection = execution.joined
                 try:
-                    result = await execution.prepared.run(variables, context)
+                    result = await execution.prepared.run(variables, context, apart=apart)
                 except Unsupported as unsupported:
-                    self.left[str(unsupported)] += 1
+                    left = str(unsupported)
+                    self.left[left] += 1
                     context.selection = execution.selection
                 else:
                     self.compiled += 1
                     return result
+            if values > ORDINARY_VALUES_MAX:
+                if execution.reads_schema_alone:
+                    return await thread.run(size.watch().timed, self._introspected, execution, variables)
+                if self.compiled_from:
+                    return ExecutionResult(None, [_too_large(left, values)])
             return await self._ordinary(execution, variables, context)
         except asyncio.CancelledError as cancelled:
             if context.committing:
@@ -160,10 +207,11 @@ class Engines:
             if not context.running.is_at_rest():
                 await context.running.end()
 
-    def _is_compiled(self, execution: Execution) -> bool:
+    def _is_compiled(self, execution: Execution, values: int) -> bool:
         execution.runs += 1
         if execution.prepared is None:
-            if not self.compiled_from or execution.runs < self.compiled_from:
+            comes_first = execution.runs < self.compiled_from and values <= FIRST_SIGHT_VALUES_MAX
+            if not self.compiled_from or comes_first:
                 self.left["first sight" if self.compiled_from else "setting"] += 1
                 return False
             definition = execution.definition
@@ -178,9 +226,21 @@ class Engines:
             )
         return True
 
+    def _introspected(self, execution: Execution, variables: dict[str, Any]) -> ExecutionResult:
+        """Run an operation that reads nothing but the schema, and so waits for nothing."""
+        result = self._execute(execution, variables, None)
+        assert isinstance(result, ExecutionResult)
+        return result
+
     async def _ordinary(self, execution: Execution, variables: dict[str, Any], context: Context) -> ExecutionResult:
+        outcome = self._execute(execution, variables, context)
+        return outcome if isinstance(outcome, ExecutionResult) else await outcome
+
+    def _execute(
+        self, execution: Execution, variables: dict[str, Any], context: Context | None
+    ) -> ExecutionResult | Awaitable[ExecutionResult]:
         name = execution.definition.name
-        outcome = execute(
+        return execute(
             self._schema,
             execution.document,
             context_value=context,
@@ -189,4 +249,21 @@ class Engines:
             executor_class=OrdinaryExecutor,
             hide_suggestions=self._hide_suggestions,
         )
-        return outcome if isinstance(outcome, ExecutionResult) else await outcome
+
+
+def _too_large(reason: str, values: int) -> GraphQLError:
+    """Return the refusal of an operation that cannot be compiled, and is too large to run otherwise."""
+    way_out = "ask for less"
+    if reason == "introspection":
+        way_out = "ask for __schema and __type in an operation of their own"
+    message = (
+        f"the operation's values: {values}, and at most {ORDINARY_VALUES_MAX} allowed where it is not compiled "
+        f"({reason}); {way_out}"
+    )
+    extensions = {
+        "code": "OPERATION_TOO_LARGE",
+        "limit": "values of an operation that is not compiled",
+        "maximum": ORDINARY_VALUES_MAX,
+        "measured": str(values),
+    }
+    return GraphQLError(message, extensions=extensions)

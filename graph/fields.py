@@ -14,6 +14,7 @@ import strawberry
 
 from db.pages import Columns
 from db.statements import Row
+from graph.cost import LONGEST_METADATA
 from graph.execution import DECLARATION, JOINS, Column, Computed, Derived, Edge, Loading, Prefixed
 from graph.ids import Kind, global_id
 from graph.selection import AHEAD_METADATA, COLUMNS_METADATA, ORDER_METADATA
@@ -25,13 +26,14 @@ class RowBacked(Protocol):
     row: strawberry.Private[Row]
 
 
-def column(name: str, description: str) -> Any:
-    """Declare a field that is the column `name`."""
+def column(name: str, description: str, *, longest: int | None = None, directives: Sequence[object] = ()) -> Any:
+    """Declare a field that is the column `name`; one of long texts, of how many characters at most."""
 
     def resolve(root: RowBacked) -> Any:
         return root.row[name]
 
-    return _declared(resolve, Column(name), (name,), description)
+    wants = None if longest is None else {LONGEST_METADATA: longest}
+    return _declared(resolve, Column(name), (name,), description, directives=directives, wants=wants)
 
 
 def identity(kind: Kind, description: str) -> Any:
@@ -152,7 +154,7 @@ def _declared(
     name: str | None = None,
     directives: Sequence[object] = (),
     joins: bool = False,
-    wants: Mapping[object, object] | None = None,
+    wants: Mapping[Any, object] | None = None,
 ) -> Any:
     metadata: dict[object, object] = {DECLARATION: declaration, **(wants or {})}
     if joins:

@@ -5,6 +5,7 @@ nothing here needs that. The cache is bounded by the memory that it takes, and h
 that repeats a broken query costs a look-up.
 """
 
+import asyncio
 import hashlib
 import sys
 from collections.abc import Coroutine, Mapping
@@ -34,14 +35,16 @@ from graphql import (
 
 from db.viewer import Viewer
 from graph.context import Services
-from graph.engines import COMPILED_FROM, Engines, Execution
+from graph.engines import COMPILED_FROM, SMALL, Engines, Execution, Size
 from graph.errors import in_graphql, null_named, secrets_written_in, without_literal, without_values
 from graph.execution import Lookup
 from graph.execution.traces import forget_trace
-from graph.limits import Price, Pricing, check_written
+from graph.limits import Price, check_written
 from graph.observing.deprecations import deprecated_coordinates
+from graph.pricing import Pricing
 from graph.segmented_cache import ENTRY_BYTES, SegmentedCache
 from graph.validating import parsed, validated
+from graph.worker_thread import Stopwatch, WorkerThread
 
 OPERATIONS_CACHED_BYTES_MAX = 67_108_864
 OPERATIONS_ON_PROBATION_BYTES_MAX = 8_388_608
@@ -129,6 +132,10 @@ class _Document:
     operations: dict[str | None, Operation] = field(default_factory=dict)
 
 
+Checked = _Document | RequestRefused
+"""What is known of a document: that it is valid, or why it is refused."""
+
+
 class NoNulRule(ValidationRule):
     """Refuses the character U+0000 in a string: PostgreSQL's text holds every character but this one."""
 
@@ -153,12 +160,13 @@ class Operations:
         self.engines = Engines(schema, compiled_from=compiled_from, hide_suggestions=not suggestions)
         self._hide_suggestions = not suggestions
         self._rules = [*specified_rules, NoNulRule, *([] if introspection else [NoSchemaIntrospectionCustomRule])]
-        self._documents: SegmentedCache[str, _Document | RequestRefused] = SegmentedCache(
+        self._documents: SegmentedCache[str, Checked] = SegmentedCache(
             protected_bytes_max=OPERATIONS_CACHED_BYTES_MAX, probation_bytes_max=OPERATIONS_ON_PROBATION_BYTES_MAX
         )
         self._introspected: LRUCache[tuple[str, str | None], bytes] = LRUCache(
             INTROSPECTED_BYTES_MAX, getsizeof=_introspected_bytes
         )
+        self._checking = asyncio.Lock()
         self.hits = 0
         self.misses = 0
 
@@ -190,8 +198,19 @@ class Operations:
         document = self._documents.get(text)
         return document.operations.get(operation_name) if isinstance(document, _Document) else None
 
-    def find(self, text: str, operation_name: str | None) -> Operation:
-        """Return the operation of a document that is to run.
+    async def checked(self, text: str, apart: WorkerThread, watch: Stopwatch) -> Checked:
+        """Return what `find` is to know of a document, checked in another thread where it is not known yet.
+
+        One is checked at a time, so that one that comes several times at once is checked once.
+        """
+        known = self._documents.get(text)
+        if known is None:
+            async with self._checking:
+                known = self._documents.get(text) or self._keep(text, await apart.run(watch.timed, self._check, text))
+        return known
+
+    def find(self, text: str, operation_name: str | None, checked: Checked | None = None) -> Operation:
+        """Return the operation of a document that is to run; `checked` is what is known of the document, if anything.
 
         Raises:
             RequestRefused: the document is no valid one of this schema, or does not say which operation is meant.
@@ -199,24 +218,25 @@ class Operations:
         operation = self.kept(text, operation_name)
         if operation is None:
             self.misses += 1
-            document = self._valid(text)
+            document = self._valid(text, checked)
             definition = _chosen(document.parsed, operation_name)
             prepared = [one for one in document.operations.values() if one.definition is definition]
             operation = prepared[0] if prepared else self._prepared(text, document.parsed, definition)
             document.operations[operation_name] = operation
         return operation
 
-    def _valid(self, text: str) -> _Document:
-        known = self._documents.get(text)
-        if known is None:
-            known = self._checked(text)
-            if len(text) <= OPERATION_CACHED_LENGTH_MAX:
-                self._documents.put(text, known, _size_bytes(text, known))
+    def _valid(self, text: str, checked: Checked | None) -> _Document:
+        known = checked or self._documents.get(text) or self._keep(text, self._check(text))
         if isinstance(known, RequestRefused):
             raise RequestRefused(*known.errors)
         return known
 
-    def _checked(self, text: str) -> _Document | RequestRefused:
+    def _keep(self, text: str, checked: Checked) -> Checked:
+        if len(text) <= OPERATION_CACHED_LENGTH_MAX:
+            self._documents.put(text, checked, _size_bytes(text, checked))
+        return checked
+
+    def _check(self, text: str) -> Checked:
         try:
             document, tokens = parsed(text)
         except GraphQLError as error:
@@ -234,7 +254,8 @@ class Operations:
 
     def _prepared(self, text: str, document: DocumentNode, definition: OperationDefinitionNode) -> Operation:
         fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
-        execution = self.engines.execution(document, definition, fragments)
+        reads_schema_alone = _root_fields(definition.selection_set, fragments) <= _INTROSPECTION_FIELDS
+        execution = self.engines.execution(document, definition, fragments, reads_schema_alone=reads_schema_alone)
         execution.grown = partial(self._documents.grow, text)
         return Operation(
             definition,
@@ -242,8 +263,7 @@ class Operations:
             Pricing(self._schema, definition, fragments),
             text_digest(text),
             deprecated_coordinates(self._schema, document, definition.name.value if definition.name else None),
-            not definition.variable_definitions
-            and _root_fields(definition.selection_set, fragments) <= _INTROSPECTION_FIELDS,
+            reads_schema_alone and not definition.variable_definitions,
         )
 
     def introspected(self, operation: Operation) -> bytes | None:
@@ -257,10 +277,15 @@ class Operations:
             self._introspected[operation.digest, name] = data
 
     def run(
-        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
+        self,
+        operation: Operation,
+        variables: dict[str, Any],
+        services: Services,
+        viewer: Viewer,
+        size: Size = SMALL,
     ) -> Coroutine[Any, Any, ExecutionResult]:
         """Execute `operation` as `viewer`. Whether it ran at all, `demand_ran` says."""
-        return self.engines.run(operation.execution, variables, services, viewer)
+        return self.engines.run(operation.execution, variables, services, viewer, size)
 
     def lookup(
         self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
@@ -304,7 +329,7 @@ def _chosen(document: DocumentNode, operation_name: str | None) -> OperationDefi
     return definition
 
 
-def _size_bytes(text: str, known: _Document | RequestRefused) -> int:
+def _size_bytes(text: str, known: Checked) -> int:
     """Return about how many bytes of memory it takes to keep what is known of a document.
 
     A document may name many operations, which are prepared as they are asked for; all of them are counted at once.

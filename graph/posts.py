@@ -28,7 +28,7 @@ from graph.connections import (
     whole_list,
 )
 from graph.context import Info, columns_below
-from graph.cost import COUNT, PAGE, ListSize
+from graph.cost import COUNT, LONG_TEXT, PAGE, ListSize
 from graph.errors import BadInput
 from graph.execution import JOINS, Loading
 from graph.fields import column, edge, found, identity
@@ -61,7 +61,9 @@ class Post(Node):
 
     id: strawberry.ID = identity(Kind.POST, "Globally unique and opaque; the same object always has the same id.")
     title: str = column("title", "1 to 200 characters.")
-    content: str = column("content", "At most 100,000 characters.")
+    content: str = column(
+        "content", "At most 100,000 characters.", longest=repository.CONTENT_LENGTH_MAX, directives=[LONG_TEXT]
+    )
     published: bool = column("published", "Whether everyone may read it; a draft is its author's alone.")
     views: int = column("views", "How often a view was recorded.")
     author: User = edge(

@@ -11,6 +11,7 @@ from db.accounts import ACCOUNTS, ACCOUNTS_ORDER
 from db.cursors import Order
 from db.pages import Filter
 from db.posts import POSTS
+from db.profiles import BIO_LENGTH_MAX, WEBSITE_URL_LENGTH_MAX
 from db.statements import Row
 from db.users import USERS
 from graph.connections import (
@@ -45,8 +46,8 @@ class Profile:
     row: strawberry.Private[Row]
 
     display_name: str | None = column("display_name", "The name to show instead of the username.")
-    bio: str | None = column("bio", "A few sentences about the user.")
-    website_url: str | None = column("website_url", "An http or https URL.")
+    bio: str | None = column("bio", "A few sentences about the user.", longest=BIO_LENGTH_MAX)
+    website_url: str | None = column("website_url", "An http or https URL.", longest=WEBSITE_URL_LENGTH_MAX)
 
 
 def _profile(info: Info) -> Loading:

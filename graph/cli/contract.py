@@ -8,8 +8,8 @@ from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode, build_
 from graphql.utilities import find_breaking_changes, find_dangerous_changes
 
 from graph.cli.terminal import CommandError, err, out
-from graph.limits import LENGTH_MAX
 from graph.operations import Operation, Operations, RequestRefused
+from graph.pricing import LENGTH_MAX
 from graph.schema import graphql_schema, schema_text, without_null_defaults
 
 commands = typer.Typer(no_args_is_help=True)

@@ -24,7 +24,7 @@ from graph.execution.completion import of_row
 from graph.execution.lookup import Lookup
 from graph.execution.plan import Level, Plan, Planner
 from graph.execution.results import resolved
-from graph.execution.running import Run
+from graph.execution.running import Apart, Run
 from graph.execution.sizes import PLAN_BYTES, level_bytes
 from graph.execution.variables import Coercion
 from graph.execution.written import Text
@@ -34,12 +34,32 @@ PLANS_MAX = 4
 COERCION_ERRORS_MAX = 50
 
 
+class _Size:
+    """What a plan takes, which is counted for as long as it is kept."""
+
+    def __init__(self, grown: Callable[[int], None]) -> None:
+        self._grown = grown
+        self._bytes = 0
+        self._is_kept = True
+
+    def grow(self, by: int) -> None:
+        """Count so many bytes more."""
+        if self._is_kept:
+            self._bytes += by
+            self._grown(by)
+
+    def forget(self) -> None:
+        """Count them no longer, and none that a run under way still adds."""
+        self._is_kept = False
+        self._grown(-self._bytes)
+
+
 class Prepared:
     """One operation, ready to run. The document is valid for the schema.
 
     Where `text` is given, what it makes of a list of finished answers may stand in the list's place in a result's data.
     `grown` is told each time when more memory is taken, about how many bytes: by plans, and by levels that are planned
-    while they run.
+    while they run; and, with a negative number, when a plan is forgotten.
     """
 
     def __init__(
@@ -61,10 +81,16 @@ class Prepared:
         self._coercion = Coercion(schema, operation)
         self._grown = grown
         self._plans: dict[tuple[bool, ...], Plan | Unsupported] = {}
+        self._sizes: dict[tuple[bool, ...], _Size] = {}
         self._sole: Plan | None = None  # where nothing depends on a condition
 
-    def run(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> Coroutine[Any, Any, ExecutionResult]:
+    def run(
+        self, inputs: dict[str, Any], context: Any, root_value: Any = None, *, apart: Apart | None = None
+    ) -> Coroutine[Any, Any, ExecutionResult]:
         """Run the operation with these variables, as they came.
+
+        Where its answer may be large, `apart` runs a function in another thread. Then the answer is written there, and
+        a plan is made however many there are already.
 
         Raises:
             Unsupported: the ordinary engine should run it; nothing has run.
@@ -81,8 +107,8 @@ class Prepared:
             if isinstance(found, list):
                 return _refused(found)
             variables = found
-        plan = self.plan(variables)
-        run = Run(self._schema, self._operation, self._fragments, variables, context, root_value)
+        plan = self.plan(variables, replaces=apart is not None)
+        run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, apart)
         if len(plan.roots) == 1:
             return _answered(run, plan.roots[0], self._text)
         return _answered_serially(run, plan, self._text)
@@ -112,8 +138,8 @@ class Prepared:
             return None
         return None if loading.key is None or loading.wrap is not None else Lookup(run, level, lone, loading)
 
-    def plan(self, variables: VariableValues) -> Plan:
-        """Return the plan under these variables.
+    def plan(self, variables: VariableValues, *, replaces: bool = False) -> Plan:
+        """Return the plan under these variables, which `replaces` the oldest one where there are many.
 
         Raises:
             Unsupported: there is none.
@@ -127,16 +153,21 @@ class Prepared:
         plan = self._plans.get(vector)
         if plan is None:
             if len(self._plans) == PLANS_MAX:
-                raise Unsupported("many conditions")
-            plan = self._plans[vector] = self._planned(vector)
-            self._grown(PLAN_BYTES)
+                if not replaces:
+                    raise Unsupported("many conditions")
+                oldest = next(iter(self._plans))
+                del self._plans[oldest]
+                self._sizes.pop(oldest).forget()
+            size = self._sizes[vector] = _Size(self._grown)
+            plan = self._plans[vector] = self._planned(vector, size)
+            size.grow(PLAN_BYTES)
         if isinstance(plan, Unsupported):
             raise Unsupported(*plan.args)
         if not vector:
             self._sole = plan
         return plan
 
-    def _planned(self, vector: tuple[bool, ...]) -> Plan | Unsupported:
+    def _planned(self, vector: tuple[bool, ...], size: _Size) -> Plan | Unsupported:
         operation = self._operation
         root_type = self._schema.get_root_type(operation.operation)
         if operation.operation is OperationType.SUBSCRIPTION or root_type is None:
@@ -147,14 +178,14 @@ class Prepared:
         if reason is not None:
             return Unsupported(reason)
         conditions = dict(zip(self._conditions, vector, strict=True))
-        grown = self._grown  # and not this object: levels hold the planner, which tells of those below
         planner = Planner(
             self._schema,
             operation,
             self._fragments,
             conditions,
             hide_suggestions=self._hide_suggestions,
-            planned=lambda level: grown(level_bytes(level)),
+            # Not told by this object: levels hold the planner, which tells of those below.
+            planned=lambda level: size.grow(level_bytes(level)),
         )
         try:
             return planner.plan(root_type, serial=operation.operation is OperationType.MUTATION)

@@ -89,6 +89,18 @@ class Frame:
         assert made is not None
         return [made(row=row) for row in self.rows]
 
+    def values_below(self) -> int:
+        """Return about how many values the answers of these objects have, with all that is below them."""
+        count = len(self.sources) * len(self.level.fields)
+        for plan in self.level.kept:
+            below = self.below[plan.slot]
+            if below is not None:
+                count += sum(frame.values_below() for frame in below.frames)
+            elif plan.ends_in_tables and plan.place is not None and plan.place.only is not None:
+                rows = sum(table.size for table in self.values[plan.slot] if not isinstance(table, Raised))
+                count += rows * len(plan.place.only.fields)
+        return count
+
     def field_path(self, index: int, plan: FieldPlan) -> Path:
         """Return where a field of an object stands in the response."""
         above = None if self.where is None else self.where.path(index)

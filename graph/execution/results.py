@@ -12,10 +12,21 @@ from graph.execution.running import Reached, Run
 from graph.execution.traces import forget_trace
 from graph.execution.written import Text
 
+# How many values are written while everybody waits: for some ten milliseconds. The rest is written in another thread,
+# which the event loop interrupts.
+VALUES_MAX = 20_000
+
 
 async def resolved(run: Run, level: Level, reached: Reached | None = None, text: Text | None = None) -> ExecutionResult:
     """Return the result of a root `level`; where its only edge has been followed already, `reached` is the outcome."""
     frame = await run.resolve(level, reached)
+    if run.apart is not None and frame.values_below() > VALUES_MAX:
+        result: ExecutionResult = await run.apart(_result, frame, text)
+        return result
+    return _result(frame, text)
+
+
+def _result(frame: Frame, text: Text | None) -> ExecutionResult:
     try:
         return ExecutionResult(completed(frame, text)[0], None)
     except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again below, with its path

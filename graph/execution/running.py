@@ -6,7 +6,7 @@ are one call with distinct keys. So the number of waves is the number of times t
 something above, and a loader is asked once a wave however wide the levels are and however many places lead to it.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter, itemgetter
@@ -28,6 +28,9 @@ from graph.execution.written import Written, places_of
 
 Waiting = Coroutine[Any, Any, list[Frame]]
 """What a wave waits for; it comes to the frames that are ready then."""
+
+Apart = Callable[..., Awaitable[Any]]
+"""Runs a function with arguments in another thread; its result is awaited."""
 
 Reached = tuple[Loading | None, Any, Any]
 """An edge with its arguments applied, its key, and what that led to; no edge where it failed, and what was `Raised`."""
@@ -53,6 +56,7 @@ class Run:
 
     Attributes:
         variables: coerced, as graphql-core's resolvers get them.
+        apart: runs a function in another thread, where the answer may be large; None where it is small in any case.
         applied: the edges whose arguments are applied already, by the id of their plan.
     """
 
@@ -62,6 +66,7 @@ class Run:
     variables: VariableValues
     context: Any
     root_value: Any
+    apart: Apart | None = None
     applied: dict[int, Loading] = field(default_factory=dict)
 
     async def resolve(self, level: Level, reached: Reached | None = None) -> Frame:

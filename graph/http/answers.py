@@ -4,7 +4,7 @@ import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from graphql import GraphQLError
@@ -85,6 +85,11 @@ def errors_answer(
     """Return an answer that has errors alone."""
     content = {"errors": [error.formatted for error in errors]}
     return Answer(status, orjson.dumps(content), media_type, headers or {})
+
+
+def codes_of(errors: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the codes of errors as they stand in an answer."""
+    return [str(error["extensions"]["code"]) for error in errors if "code" in error.get("extensions", ())]
 
 
 def batched(media_type: str, answers: Sequence[Answer]) -> Answer:

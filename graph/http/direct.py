@@ -21,7 +21,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from graph.http.answers import Answer, Reply, header_lines
-from graph.http.endpoint import UNKNOWN_ADDRESS, Call, GraphQLEndpoint
+from graph.http.call import Call
+from graph.http.endpoint import UNKNOWN_ADDRESS, GraphQLEndpoint
 from graph.http.head import Head
 from graph.http.known_head import KnownHead
 from graph.http.protocol import BoundedHttpProtocol, told_left
@@ -86,7 +87,8 @@ class Exchange:
         try:
             if answer is None:
                 answer = await endpoint.answered(call)
-            reply = endpoint.replied(call, answer) or await endpoint.compressed(call, answer)
+            encoder = endpoint.encoder
+            reply = encoder.replied(call, answer) or await encoder.compressed(call, answer)
             if protocol.flow.write_paused and not self.disconnected:
                 await protocol.flow.drain()
             if not self.disconnected:
@@ -103,7 +105,7 @@ class Exchange:
     def finish(self, door: DirectDoor, protocol: "DirectHttpProtocol", call: Call, answer: Answer) -> None:
         """Write the answer to a request that no task runs; where that has to wait, one does the rest."""
         try:
-            reply = None if protocol.flow.write_paused else door.endpoint.replied(call, answer)
+            reply = None if protocol.flow.write_paused else door.endpoint.encoder.replied(call, answer)
             if self.disconnected:
                 return
             if reply is None:

@@ -5,13 +5,12 @@ ended should hear of it, not see less.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import Any
 
 import orjson
 from graphql import ExecutionResult, GraphQLError
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from db.errors import Unavailable
 from db.sessions import viewer_of_session
@@ -19,56 +18,35 @@ from db.settings import Settings
 from db.viewer import ANONYMOUS, Viewer
 from graph.context import Services, caller_address
 from graph.documents import Documents
+from graph.engines import Size
 from graph.errors import presented
 from graph.http import answers, graphiql
-from graph.http.answers import Answer, Reply, header_lines
+from graph.http.answers import Answer, codes_of
 from graph.http.bodies import Bodies
 from graph.http.budgets import spending_address
-from graph.http.codings import ACCEPT_ENCODING, CONTENT_ENCODING, Gzip, check_coding, decoded, takes_gzip
+from graph.http.call import Call
+from graph.http.codings import CONTENT_ENCODING, check_coding, decoded
+from graph.http.encoder import Encoder
 from graph.http.gate import Gate
 from graph.http.head import Head
 from graph.http.protocol import began, leaving
 from graph.http.requests import Batch, GraphQLRequest, HttpRefused, check_content, check_headers, parse_body, queried
 from graph.http.time_limits import CancelledFromWithinError, is_to_end
-from graph.limits import Price
+from graph.http.writing import AnswerTooLargeError, written
+from graph.limits import REFUSED_COST, Price
 from graph.observing.current import Observation
 from graph.observing.observer import Observer
 from graph.observing.traces import random_hex
 from graph.operations import Operation, Operations, RequestRefused, demand_ran, text_digest
 
 BEARER = "bearer"
-COMPRESS_LEVEL = 4
 UNKNOWN_ADDRESS = "unknown"
-
-
-@dataclass(slots=True)
-class Call:
-    """What is known of one HTTP request while it is answered.
-
-    Attributes:
-        receive: tells when its client leaves.
-        started: when its first byte came, by the event loop's clock; where the server does not say, when it is known.
-        address: where it came from; behind a trusted proxy, uvicorn has put the client's own address here.
-        query_string: what stands behind the path.
-        body: where it has come already.
-        arriving: gives the body, where it is still to be received.
-        asked: what the body asks for, where somebody has looked at it already.
-        seen: the observation of the operation that is under way.
-        trace: the place of the last operation in its trace, as the client is told.
-    """
-
-    method: str
-    head: Head
-    receive: Receive
-    request_id: str
-    started: float
-    address: str
-    query_string: bytes = b""
-    body: bytes | None = None
-    arriving: Receive | None = None
-    asked: GraphQLRequest | Batch | None = None
-    seen: Observation | None = None
-    trace: str | None = None
+# What takes longer than a few milliseconds is read, checked and written in another thread.
+SMALL_BODY_BYTES_MAX = 8_192
+SMALL_DOCUMENT_LENGTH_MAX = 1_000
+SMALL_ANSWER_BYTES_MAX = 1_048_576
+# The statuses of requests that were read, or begun to be read, in vain.
+UNREAD = frozenset({400, 401, 403, 406, 413, 414, 415, 431})
 
 
 class GraphQLEndpoint:
@@ -79,6 +57,7 @@ class GraphQLEndpoint:
         documents: finds the stored ones.
         observer: is told of each.
         gate: the limits on what runs.
+        encoder: compresses and sends the answers.
     """
 
     services: Services
@@ -88,7 +67,8 @@ class GraphQLEndpoint:
         self.documents = documents
         self._body_bytes_max = settings.body_bytes_max
         self._batch_max = settings.batch_operations_max
-        self._compress_min = settings.compress_bytes_min
+        self.encoder = Encoder(settings.compress_bytes_min)
+        self.answer_bytes_max = settings.answer_bytes_max
         self.observer = observer
         self._graphiql = settings.shows("graphiql")
         self.gate = Gate(settings)
@@ -107,12 +87,7 @@ class GraphQLEndpoint:
             scope.get("query_string", b""),
             arriving=receive,
         )
-        answer = await self.answered(call)
-        plain = self._plain(call, answer)
-        if plain is None:
-            await self._gzipped(call, answer)(scope, receive, send)
-        else:
-            await _sent(call, plain, send)
+        await self.encoder.send(call, await self.answered(call), scope, send)
 
     async def answered(self, call: Call) -> Answer:
         """Return the answer to a request, whatever happens; only a cancellation comes through."""
@@ -130,56 +105,35 @@ class GraphQLEndpoint:
             # The process stops, and does not wait any longer. No answer goes out; this line says what was cut off.
             self._given_up(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
             raise
+        except HttpRefused as refusal:
+            self._charge_work(call, ANONYMOUS, at_least=REFUSED_COST if refusal.status in UNREAD else 0)
+            return self.failed(call, refusal)
         except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
             return self.failed(call, error)
         finally:
             if is_in:
                 gate.leave()
 
-    def replied(self, call: Call, answer: Answer) -> Reply | None:
-        """Return the answer to a POST as it is sent; None where it is to be compressed."""
-        plain = self._plain(call, answer)
-        return None if plain is None else answers.reply(plain, call.request_id, call.trace)
-
-    async def compressed(self, call: Call, answer: Answer) -> Reply:
-        """Return the answer to a POST as it is sent where it is compressed."""
-        sent: list[Message] = []
-
-        async def collect(message: Message) -> None:
-            sent.append(message)
-
-        scope = {"type": "http", "method": call.method, "headers": call.head.lines}
-        await self._gzipped(call, answer)(scope, call.receive, collect)
-        start, *parts = sent
-        return Reply(start["status"], header_lines(start["headers"]), b"".join([part["body"] for part in parts]))
-
-    def _plain(self, call: Call, answer: Answer) -> Answer | None:
-        """Return the answer as a client gets it uncompressed, or None where this one gets it compressed."""
-        if not 0 < self._compress_min <= len(answer.body):
-            return answer
-        return None if takes_gzip(call.head.raw(ACCEPT_ENCODING)) else answers.varied_by_encoding(answer)
-
-    def _gzipped(self, call: Call, answer: Answer) -> Gzip:
-        """Return an application that sends the answer compressed."""
-
-        async def sent(scope: Scope, receive: Receive, send: Send) -> None:
-            await _sent(call, answer, send)
-
-        return Gzip(sent, self._compress_min, COMPRESS_LEVEL)
-
     async def _post(self, call: Call) -> Answer:
         head = call.head
         media_type = self.look_at(head)
-        asked = call.asked
-        if asked is None:
-            assert call.body is not None
-            asked = self.parsed(head, call.body)
-            call.body = None  # it would stay in memory for as long as the operation runs
+        asked = call.asked or await self._read(call)
         viewer = await self._viewer(call) if b"authorization" in head else ANONYMOUS
         if isinstance(asked, Batch):
-            done = [await self._entry(call, request, viewer, media_type) for request in asked]
+            bytes_max = self.answer_bytes_max // len(asked)
+            done = [await self._entry(call, request, viewer, media_type, bytes_max) for request in asked]
             return answers.batched(media_type, done)
-        return await self._run(call, asked, viewer, media_type)
+        return await self._run(call, asked, viewer, media_type, self.answer_bytes_max)
+
+    async def _read(self, call: Call) -> GraphQLRequest | Batch:
+        """Return what the body of a POST asks for; a large one is read in another thread."""
+        body, call.body = call.body, None  # it would stay in memory for as long as the operation runs
+        assert body is not None
+        if len(body) <= SMALL_BODY_BYTES_MAX:
+            return self.parsed(call.head, body)
+        self.gate.demand_budget("this is a large body", user_id=None, address=call.address)
+        with self.gate.deadline(call.started, call.receive, abandon=True):
+            return await self.services.apart.run(call.timed().timed, self.parsed, call.head, body)
 
     def parsed(self, head: Head, body: bytes) -> GraphQLRequest | Batch:
         """Return what a body asks for, as `parse_body` does."""
@@ -201,11 +155,13 @@ class GraphQLEndpoint:
             head.media_type = media_type
         return head.media_type
 
-    async def _entry(self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str) -> Answer:
+    async def _entry(
+        self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str, bytes_max: int
+    ) -> Answer:
         """Return the answer to one operation of a batch: that it is refused must not cost the others' answers."""
         call.started = asyncio.get_running_loop().time()  # each operation has the whole time
         try:
-            return await self._run(call, request, viewer, media_type)
+            return await self._run(call, request, viewer, media_type, bytes_max)
         except asyncio.CancelledError:
             if is_to_end():
                 raise
@@ -226,7 +182,7 @@ class GraphQLEndpoint:
     def _given_up(self, call: Call, status: int, error: GraphQLError, headers: dict[str, str]) -> Answer:
         """Return the answer that is this error alone, which ends the operation under way, where one is."""
         seen = call.seen or self._observed(call, ANONYMOUS)
-        seen.codes = _codes([error.formatted])
+        seen.codes = codes_of([error.formatted])
         self._over(call, seen, status)
         return answers.errors_answer(status, answers.readable(call.head.accept), [error], headers)
 
@@ -259,47 +215,89 @@ class GraphQLEndpoint:
         media_type = answers.negotiated(call.head.accept)
         request = queried(call.query_string, call.head)
         viewer = await self._viewer(call) if b"authorization" in call.head else ANONYMOUS
-        answer = await self._run(call, request, viewer, media_type, queries_only=True)
+        answer = await self._run(call, request, viewer, media_type, self.answer_bytes_max, queries_only=True)
         if answer.status != 200:  # noqa: PLR2004 - OK
             return answer
         known = (call.head.first(b"if-none-match") or b"").decode("latin-1")
-        return answers.cacheable(answer, private=viewer.user_id is not None, if_none_match=known)
+        is_private = viewer.user_id is not None
+        if len(answer.body) <= SMALL_ANSWER_BYTES_MAX:
+            return answers.cacheable(answer, private=is_private, if_none_match=known)
+        return await self.services.apart.run(answers.cacheable, answer, private=is_private, if_none_match=known)
 
     def _method_not_allowed(self, message: str) -> HttpRefused:
         return HttpRefused(405, "METHOD_NOT_ALLOWED", message, {"allow": "GET, POST"})
 
     async def _run(
-        self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str, *, queries_only: bool = False
+        self,
+        call: Call,
+        request: GraphQLRequest,
+        viewer: Viewer,
+        media_type: str,
+        bytes_max: int,
+        *,
+        queries_only: bool = False,
     ) -> Answer:
         seen = self._observed(call, viewer)
         try:
-            operation = self._found(call, request, seen, viewer)
+            operation = await self._found(call, request, seen, viewer)
             if queries_only and not operation.is_query:
                 raise HttpRefused(405, "METHOD_NOT_ALLOWED", "GET runs queries only; use POST", {"allow": "POST"})
-            price = self._priced(call, operation, request, viewer)
+            price = operation.pricing.fitting(request.variables)
+            if price is None:
+                price = call.timed().timed(operation.priced, request.variables)
             seen.cost = price.cost
             self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
+            self._charge_work(call, viewer, at_least=0)
             if price.sensitive_root_fields:
                 self.gate.charge_password(call.address)
             known = self.operations.introspected(operation) if operation.is_introspection else None
             if not operation.is_query:
                 caller_address.set(spending_address(call.address))
-            if known is None:
-                caller = self.gate.caller(user_id=viewer.user_id, address=call.address)
-                with (
-                    self.services.database.shares.operation_of(caller),
-                    self.gate.deadline(call.started, call.receive, abandon=operation.is_query),
-                ):
-                    result = await self.operations.run(operation, request.variables, self.services, viewer)
-                content = self.content(call, operation, result)
-            else:
-                content = {"data": orjson.Fragment(known)}
+            if known is not None:
+                return self.written(call, request, price, seen, {"data": orjson.Fragment(known)}, media_type)
+            caller = self.gate.caller(user_id=viewer.user_id, address=call.address)
+            with (
+                self.services.database.shares.operation_of(caller),
+                self.gate.deadline(call.started, call.receive, abandon=operation.is_query),
+            ):
+                size = Size(price.values, call.timed)
+                result = await self.operations.run(operation, request.variables, self.services, viewer, size)
+            self._charge_work(call, viewer, at_least=0)
+            if price.answer_bytes > bytes_max:
+                return await self._large(call, request, operation, price, seen, result, media_type, bytes_max)
+            content = self.content(call, operation, result)
         except RequestRefused as refused:
+            self._charge_work(call, viewer, at_least=REFUSED_COST)
             answer = answers.refused(media_type, refused.errors)
-            seen.codes = _codes([error.formatted for error in refused.errors])
+            seen.codes = codes_of([error.formatted for error in refused.errors])
             self._over(call, seen, answer.status)
             return answer
         return self.written(call, request, price, seen, content, media_type)
+
+    async def _large(
+        self,
+        call: Call,
+        request: GraphQLRequest,
+        operation: Operation,
+        price: Price,
+        seen: Observation,
+        result: ExecutionResult,
+        media_type: str,
+        bytes_max: int,
+    ) -> Answer:
+        """Return an answer that may be large, written in another thread; an error where it is larger than allowed."""
+        run = self.services.apart.run
+        # What a mutation has done is done: its answer is not given up for the time.
+        with self.gate.deadline(call.started, call.receive, abandon=True) if operation.is_query else nullcontext():
+            content = await run(self.content, call, operation, result)
+            self._complete(request, price, seen, content)
+            try:
+                body = await run(written, content, bytes_max)
+            except AnswerTooLargeError as error:
+                too_large = error.told(bytes_max, is_query=operation.is_query)
+                seen.codes = codes_of([too_large.formatted])
+                body = orjson.dumps({"data": None, "errors": [too_large.formatted]})
+        return self._ended(call, seen, body, media_type)
 
     def written(
         self,
@@ -311,39 +309,48 @@ class GraphQLEndpoint:
         media_type: str,
     ) -> Answer:
         """Return the answer to an operation that has run, which ends it."""
+        self._complete(request, price, seen, content)
+        return self._ended(call, seen, orjson.dumps(content), media_type)
+
+    def _complete(self, request: GraphQLRequest, price: Price, seen: Observation, content: dict[str, Any]) -> None:
         seen.ran = True
         if "errors" in content:
-            seen.codes = _codes(content["errors"])
+            seen.codes = codes_of(content["errors"])
         if request.extensions.get("cost") is True:
             content["extensions"] = {"cost": price.told()}
-        answer = Answer(200, orjson.dumps(content), media_type)
+
+    def _ended(self, call: Call, seen: Observation, body: bytes, media_type: str) -> Answer:
+        answer = Answer(200, body, media_type)
         self._over(call, seen, answer.status)
         return answer
 
-    def _found(self, call: Call, request: GraphQLRequest, seen: Observation, viewer: Viewer) -> Operation:
+    async def _found(self, call: Call, request: GraphQLRequest, seen: Observation, viewer: Viewer) -> Operation:
         try:
             text = self.documents.text(request.query, request.extensions)
         except GraphQLError as error:
             raise RequestRefused(error) from None
         operation = self.operations.kept(text, request.operation_name)
         if operation is None:
-            self.gate.demand_budget(user_id=viewer.user_id, address=call.address)
-            try:
-                operation = self.operations.find(text, request.operation_name)
-            except RequestRefused:
-                seen.document = text_digest(text)
-                self.gate.charge_refused(user_id=viewer.user_id, address=call.address)
-                raise
+            operation = await self._checked(call, text, request, seen, viewer)
         seen.operation, seen.kind = operation.name, operation.kind
         seen.document, seen.deprecated = operation.digest, operation.deprecated
         return operation
 
-    def _priced(self, call: Call, operation: Operation, request: GraphQLRequest, viewer: Viewer) -> Price:
-        try:
-            return operation.priced(request.variables)
-        except RequestRefused:
-            self.gate.charge_refused(user_id=viewer.user_id, address=call.address)
-            raise
+    async def _checked(
+        self, call: Call, text: str, request: GraphQLRequest, seen: Observation, viewer: Viewer
+    ) -> Operation:
+        """Return an operation that is seen for the first time."""
+        self.gate.demand_budget("this is a new document", user_id=viewer.user_id, address=call.address)
+        seen.document, watch, checked = text_digest(text), call.timed(), None
+        if len(text) > SMALL_DOCUMENT_LENGTH_MAX:
+            with self.gate.deadline(call.started, call.receive, abandon=True):
+                checked = await self.operations.checked(text, self.services.apart, watch)
+        return watch.timed(self.operations.find, text, request.operation_name, checked)
+
+    def _charge_work(self, call: Call, viewer: Viewer, *, at_least: int) -> None:
+        """Charge what it has taken to read a request."""
+        if call.watch is not None or at_least:
+            self.gate.charge_work(call.timed(), viewer.user_id, call.address, at_least=at_least)
 
     def content(self, call: Call, operation: Operation, result: ExecutionResult) -> dict[str, Any]:
         """Return what is said of a result.
@@ -384,11 +391,3 @@ class GraphQLEndpoint:
             return None
         scheme, _, token = authorizations[0].partition(" ")
         return self.services.tokens.read(token.strip()) if scheme.lower() == BEARER else None
-
-
-async def _sent(call: Call, answer: Answer, send: Send) -> None:
-    await answers.send_answer(send, answer, call.request_id, call.trace, with_body=call.method != "HEAD")
-
-
-def _codes(errors: Iterable[Mapping[str, Any]]) -> list[str]:
-    return [str(error["extensions"]["code"]) for error in errors if "code" in error.get("extensions", ())]

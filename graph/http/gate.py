@@ -17,7 +17,8 @@ from graph.http import protocol
 from graph.http.budgets import WINDOW_S, Budget, spending_address
 from graph.http.requests import HttpRefused
 from graph.http.time_limits import TimeLimit, Timers
-from graph.limits import REFUSED_COST
+from graph.limits import COST_PER_MS
+from graph.worker_thread import Stopwatch
 
 # Before that an operation is not worth a look at whether its client is still there.
 WATCH_AFTER_S = 0.2
@@ -201,8 +202,8 @@ class Gate:
         """Return by what a caller is known: the user, or where nobody is signed in the address."""
         return _spenders(user_id, address)[0]
 
-    def demand_budget(self, *, user_id: int | None, address: str) -> None:
-        """Raise HttpRefused, 429, where nothing is left: before a document is parsed that has no price yet."""
+    def demand_budget(self, what: str, *, user_id: int | None, address: str) -> None:
+        """Raise HttpRefused, 429, where nothing is left: before something is read that has no price yet."""
         caller, address = _spenders(user_id, address)
         now = time.time()
         for budget, spender, whose in (
@@ -210,14 +211,20 @@ class Gate:
             (self._address_budget, address, OF_ADDRESS),
         ):
             if not budget.has(spender, 1, now):
-                raise _rate_limited(budget, spender, 1, now, f"this is a new document, and {{}} {whose}")
+                raise _rate_limited(budget, spender, 1, now, f"{what}, and {{}} {whose}")
 
-    def charge_refused(self, *, user_id: int | None, address: str) -> None:
-        """Take what a refused document costs, as far as the budgets reach: the work is done, and its answer is told."""
-        caller, address = _spenders(user_id, address)
-        now = time.time()
-        self._caller_budget.spend(caller, REFUSED_COST, now)
-        self._address_budget.spend(address, REFUSED_COST, now)
+    def charge_work(self, watch: Stopwatch, user_id: int | None, address: str, *, at_least: int) -> None:
+        """Take what the work of `watch` costs, as far as the budgets reach: it is done, and its answer is told.
+
+        It is counted in tenths of a millisecond, and the watch begins anew.
+        """
+        tenths = int(watch.taken() * 10_000)
+        cost = max(tenths * COST_PER_MS // 10, at_least)
+        if cost:
+            caller, address = _spenders(user_id, address)
+            now = time.time()
+            self._caller_budget.spend(caller, cost, now)
+            self._address_budget.spend(address, cost, now)
 
 
 def _rate_limited(

@@ -26,7 +26,8 @@ from db.sessions import live_sessions, viewer_among
 from db.viewer import ANONYMOUS, Viewer
 from graph.execution import Lookup
 from graph.http.answers import Answer
-from graph.http.endpoint import Call, GraphQLEndpoint
+from graph.http.call import Call
+from graph.http.endpoint import SMALL_BODY_BYTES_MAX, GraphQLEndpoint
 from graph.http.gate import Deadline
 from graph.http.requests import Batch, GraphQLRequest, HttpRefused
 from graph.limits import Price
@@ -87,7 +88,9 @@ class Taskless:
     def _found(self, call: Call) -> Operation | None:
         """Return the operation that a request asks for, where it is such a query."""
         endpoint = self._endpoint
-        if call.body is None or endpoint.gate.is_full or endpoint.observer.tracing is not None:
+        if call.body is None or len(call.body) > SMALL_BODY_BYTES_MAX:
+            return None
+        if endpoint.gate.is_full or endpoint.observer.tracing is not None:
             return None
         try:
             endpoint.look_at(call.head)
@@ -109,6 +112,8 @@ class Taskless:
             return False
         if operation.is_introspection:
             return self._introspect(call, operation, price, viewer, answered)
+        if price.answer_bytes > endpoint.answer_bytes_max:
+            return False
         lookup = endpoint.operations.lookup(operation, asked.variables, endpoint.services, viewer)
         if lookup is None or not isinstance(lookup.loader, RowLoader):
             return False

@@ -12,6 +12,7 @@ import pytest
 
 from db.settings import Settings
 from graph.http.direct import DirectHttpProtocol
+from graph.http.encoder import Encoder
 from graph.http.endpoint import GraphQLEndpoint
 from tests.graph.callers import Client, SignUp
 from tests.graph.edge import ALIVE, hold_up, is_alive, locked, posted, sent, served, until
@@ -38,7 +39,7 @@ class Ways:
 def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
     """Count the requests that reach the endpoint, by the way they came."""
     counted = Ways()
-    replied, called = GraphQLEndpoint.replied, GraphQLEndpoint.__call__
+    replied, called = Encoder.replied, GraphQLEndpoint.__call__
 
     def direct(*arguments: Any) -> object:
         counted.direct += 1
@@ -48,7 +49,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
         counted.asgi += 1
         await called(*arguments)
 
-    monkeypatch.setattr(GraphQLEndpoint, "replied", direct)
+    monkeypatch.setattr(Encoder, "replied", direct)
     monkeypatch.setattr(GraphQLEndpoint, "__call__", asgi)
     return counted
 
@@ -251,7 +252,7 @@ async def test_mistake_of_our_own_ends_the_connection_and_is_logged(
     def failing(*_: object) -> None:
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr(GraphQLEndpoint, "replied", failing)
+    monkeypatch.setattr(Encoder, "replied", failing)
     with overheard() as log:
         async with sent(client, posted("{ __typename }")) as reader, asyncio.timeout(10):
             assert await reader.read() == b""

@@ -22,8 +22,8 @@ from hypothesis_graphql import nodes, queries
 
 from db.seeding import SeedPlan, seed
 from db.viewer import Viewer
-from graph.limits import Pricing
 from graph.operations import Operations, RequestRefused
+from graph.pricing import Pricing
 from graph.schema import graphql_schema
 from tests.graph.callers import Client
 

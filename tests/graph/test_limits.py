@@ -23,8 +23,9 @@ from db.viewer import Viewer
 from graph.connections import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 from graph.cost import PAGE, Cost, ListSize
 from graph.ids import Kind
-from graph.limits import LENGTH_MAX, Price, Pricing, declared
+from graph.limits import Price
 from graph.operations import Operations
+from graph.pricing import LENGTH_MAX, Pricing, declared
 from graph.schema import graphql_schema
 from graph.selection import Selection
 from tests.graph.callers import Client, SignUp
@@ -286,10 +287,11 @@ def test_fragment_bomb_is_walked_once() -> None:
     Selection(graphql_schema, operation, selected)
     # Priced, each fragment is looked up once; for its columns, once for each place where it is spread.
     assert (priced.looked_up, selected.looked_up) == (96, 1 + 2 * 95)
-    assert bomb == Price(2, 0, 2**95, 0, 0, 2**95)
+    assert (bomb.depth, bomb.root_fields, bomb.cost, bomb.values) == (2, 2**95, 2**95, 2 * 2**95)
     assert [error.message for error in bomb.violations()] == [
         "the operation's root fields: more than 10^12, and at most 20 allowed",
         "the operation's cost: more than 10^12, and at most 25000 allowed",
+        "the operation's values: more than 10^12, and at most 1000000 allowed",
     ]
 
 

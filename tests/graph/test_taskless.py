@@ -13,7 +13,7 @@ from db.settings import Settings
 from graph.http.endpoint import GraphQLEndpoint
 from graph.http.taskless import Taskless
 from tests.graph.callers import Client, Person, SignUp
-from tests.graph.edge import locked, sent, served, until, waiting
+from tests.graph.edge import locked, sent, served, served_knowing, until, waiting
 from tests.graph.garbage import left_behind
 from tests.graph.overheard import overheard
 from tests.graph.raw import answered, asked, detoured, request
@@ -248,7 +248,7 @@ async def test_budget_and_room_are_those_of_every_request(
         for _ in range(3):
             assert "HTTP/1.1 200 OK" in (await answered(client, raw))[0]
         assert begun == [False, True, False, True, True, True]
-    async with served(settings, cost_per_minute_max=5) as client:
+    async with served_knowing([POST], settings, cost_per_minute_max=5) as client:
         ends = [(await answered(client, raw))[0] for _ in range(6)]
         refused = [any(line.startswith("retry-after") for line in lines) for lines in ends]
         assert refused == sorted(refused)
