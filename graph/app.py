@@ -31,6 +31,7 @@ from graph.http.codings import Gzip
 from graph.http.direct import DirectDoor
 from graph.http.front_page import front_routes
 from graph.http.graphiql import asset_route
+from graph.http.open_connections import OpenConnections
 from graph.http.origins import Cors, allows_any
 from graph.observing.gauges import Gauges
 from graph.observing.metrics import PAGE_MEDIA_TYPE, Metrics
@@ -68,10 +69,12 @@ class Application(FastAPI):
 
     Attributes:
         door: what answers `/graphql`.
+        connections: those of its clients, where the server counts them.
         direct: the way in for requests that need no ASGI, where the server knows of it (`graph.http.direct`).
     """
 
     door: ASGIApp
+    connections: OpenConnections
     direct: DirectDoor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,6 +122,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if observer.metrics is not None:
         app.router.routes.append(_metrics_route(observer.metrics))
     _add_middleware(app, chosen)
+    app.connections = OpenConnections(chosen)
     app.door = Cors(endpoint, chosen) if allows_any(chosen) else endpoint
     app.direct = DirectDoor(endpoint, GRAPHQL_PATH, [b"origin"] if allows_any(chosen) else [])
     _add_probes(app, endpoint)

@@ -23,9 +23,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from graph.http.answers import Answer, Reply, header_lines
 from graph.http.call import Call
 from graph.http.endpoint import UNKNOWN_ADDRESS, GraphQLEndpoint
+from graph.http.extensions import extensions, told_left
 from graph.http.head import Head
 from graph.http.known_head import KnownHead
-from graph.http.protocol import BoundedHttpProtocol, told_left
+from graph.http.protocol import BoundedHttpProtocol
 from graph.http.taskless import Taskless
 from graph.observing.traces import random_hex
 
@@ -298,7 +299,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
     def _go_long(self) -> None:
         url, headers, expects, began = self.url, self.headers, self.expect_100_continue, self._began
         super().on_message_begin()
-        self._extend_scope(began)
+        self.scope["extensions"] = extensions(began, self.left)
         self.url, self.expect_100_continue = url, expects
         self.headers += headers  # the list that the scope has
         super().on_headers_complete()

@@ -27,9 +27,9 @@ from graph.http.budgets import spending_address
 from graph.http.call import Call
 from graph.http.codings import CONTENT_ENCODING, check_coding, decoded
 from graph.http.encoder import Encoder
+from graph.http.extensions import began, leaving
 from graph.http.gate import Gate
 from graph.http.head import Head
-from graph.http.protocol import began, leaving
 from graph.http.requests import Batch, GraphQLRequest, HttpRefused, check_content, check_headers, parse_body, queried
 from graph.http.time_limits import CancelledFromWithinError, is_to_end
 from graph.http.writing import AnswerTooLargeError, written

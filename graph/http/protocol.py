@@ -25,13 +25,15 @@ import fcntl
 import sys
 import termios
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import orjson
-from starlette.types import Message, Receive, Scope
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from graph.http.extensions import extensions
 from graph.http.hosts import wrong_host
+from graph.http.open_connections import OpenConnections
 from graph.http.parser import RequestParser
 from graph.http.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
 
@@ -45,10 +47,7 @@ ANSWER_S = 10.0
 ANSWER_BYTES_MIN = 10_240
 # How long a query still may take whose client has sent FIN.
 HALF_CLOSED_S = 5.0
-# The extension of the ASGI scope that says when the first byte of the request came, in `s`.
-BEGAN = "folio.began"
-# The extension that has an `event`, which is set when the client has left.
-LEFT = "folio.left"
+TOO_MANY = "there are as many connections as there may be; try again shortly"
 # A timer that is later than that was not late for the client's sake: the process, or the machine, stood still.
 STOOD_STILL_S = 0.1
 # A client that is refused reads the answer when it has sent what it wanted to; closing at once would lose it.
@@ -62,24 +61,6 @@ def stood_still(timer: asyncio.TimerHandle, now: float) -> bool:
     turn: time in which nobody ran is no time in which the client kept others waiting.
     """
     return now - timer.when() > STOOD_STILL_S
-
-
-def began(scope: Scope) -> float | None:
-    """Return when the first byte of a request came, by the event loop's clock; None where the server does not say."""
-    known: float | None = (scope.get("extensions") or {}).get(BEGAN, {}).get("s")
-    return known
-
-
-def leaving(scope: Scope) -> Receive | None:
-    """Return what tells when the client of a request has left; None where the server does not say more than ASGI."""
-    known = (scope.get("extensions") or {}).get(LEFT)
-    return None if known is None else partial(told_left, known["event"])
-
-
-async def told_left(event: asyncio.Event) -> Message:
-    """Return, when `event` is set, what ASGI tells of a client that has left."""
-    await event.wait()
-    return {"type": "http.disconnect"}
 
 
 class HostError(Exception):
@@ -110,10 +91,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.left = asyncio.Event()
         self._leaving_clock: asyncio.TimerHandle | None = None
         self._wrong_host: str | None = None
+        app = self.app.app if isinstance(self.app, ProxyHeadersMiddleware) else self.app
+        self._others: OpenConnections | None = getattr(app, "connections", None)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take one of the places for connections, or refuse this one where there is none."""
+        # uvloop's are transports by what they do, and by no class.
+        super().connection_made(cast("asyncio.Transport", transport))
+        file = transport.get_extra_info("socket").fileno()
+        if self._others is not None and not self._others.enter(self, file):
+            self._is_refused = True
+            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY))
+            self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all clocks, and tell all who wait for it that the client has left."""
         self.left.set()
+        if self._others is not None:
+            self._others.leave(self)
         if self._leaving_clock is not None:
             self._leaving_clock.cancel()
         self._stop_clock()
@@ -143,6 +138,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def is_answering(self) -> bool:
         """Whether a request has come, at least in part, that is not answered yet."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: no request is being answered, and no answer written."""
+        return not self.is_answering and not self.transport.get_write_buffer_size()
+
+    def make_room(self) -> None:
+        """Close the connection, which is idle, because another one needs its place."""
+        if self._pending_bytes and not self._is_refused:  # who has begun to ask waits for an answer
+            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY))
+        self._is_refused = True
+        self._close()
 
     def eof_received(self) -> Any:
         """Say whether the connection stays open: where requests have come whole, until they are answered.
@@ -287,10 +294,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Begin a request."""
         self._set_began()
         super().on_message_begin()
-        self._extend_scope(self._began)
-
-    def _extend_scope(self, began: float) -> None:
-        self.scope["extensions"] = {BEGAN: {"s": began}, LEFT: {"event": self.left}}
+        self.scope["extensions"] = extensions(self._began, self.left)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header. What stands behind the body says nothing of the request (RFC 9110, section 6.5.1)."""
