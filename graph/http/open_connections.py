@@ -10,6 +10,7 @@ take, the new one is refused.
 import logging
 import resource
 import time
+from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol
 
@@ -22,8 +23,8 @@ logger = logging.getLogger(__name__)
 FILES_KEPT = 128
 FILES_WANTED = 65_536
 LOGGED_EVERY_S = 10.0
-# How many connections are looked at to find an idle one. Fewer requests are answered, or waited for, at once.
-LOOKED_AT_MAX = 1024
+# To find an idle connection so many are looked at, beside as many as may have requests under way.
+LOOKED_AT_BESIDES = 256
 
 
 class Connection(Protocol):
@@ -63,6 +64,10 @@ class OpenConnections:
         self._last_file = self._files - kept // 4
         self._number = 0
         self._by_address: dict[str, dict[Connection, None]] = {}
+        # The addresses that have a number of connections, by that number: to find who has most, in no time.
+        self._by_number: dict[int, dict[str, None]] = {}
+        busy_max = settings.operations_in_flight_max + settings.bodies_arriving_max
+        self._looked_at_max = busy_max + LOOKED_AT_BESIDES
         self._closed = self._refused = 0
         self._logged_at = -LOGGED_EVERY_S
 
@@ -84,8 +89,9 @@ class OpenConnections:
             self._log("%d connections are open, as many as %s allows", self.number_max, self._why)
             if idle is None:
                 return False
-        self._by_address.setdefault(address, {})[one] = None
-        self._number += 1
+        mine = self._by_address.setdefault(address, {})
+        mine[one] = None
+        self._count(address, len(mine) - 1, len(mine))
         return True
 
     def leave(self, one: Connection) -> None:
@@ -95,23 +101,35 @@ class OpenConnections:
         if theirs is None or one not in theirs:
             return
         del theirs[one]
-        self._number -= 1
+        self._count(address, len(theirs) + 1, len(theirs))
         if not theirs:
             del self._by_address[address]
 
+    def _count(self, address: str, before: int, after: int) -> None:
+        """Note how many connections an address has."""
+        self._number += after - before
+        if before:
+            same = self._by_number[before]
+            del same[address]
+            if not same:
+                del self._by_number[before]
+        if after:
+            self._by_number.setdefault(after, {})[address] = None
+
     def _idle(self, address: str) -> Connection | None:
         """Return the connection that gives way to one of `address`."""
+        looked_at = islice(self._in_question(address), self._looked_at_max)
+        return next((one for one in looked_at if one.is_idle), None)
+
+    def _in_question(self, address: str) -> Iterator[Connection]:
+        """Give the connections of those who have more than `address`, most first, and then its own."""
         mine = self._by_address.get(address, {})
-        more = [theirs for theirs in self._by_address.values() if len(theirs) > len(mine)]
-        more.sort(key=len, reverse=True)
-        left = LOOKED_AT_MAX
-        for theirs in [*more, mine]:
-            for one in list(islice(theirs, left)):
-                if one.is_idle:
-                    return one
-                left -= 1
-                theirs[one] = theirs.pop(one)  # the next look begins with another
-        return None
+        for number in sorted(self._by_number, reverse=True):
+            if number <= len(mine):
+                break
+            for other in self._by_number[number]:
+                yield from self._by_address[other]
+        yield from mine
 
     def _log(self, message: str, *values: object) -> None:
         now = time.monotonic()
