@@ -156,6 +156,15 @@ class Settings(BaseSettings):
     operations_in_flight_max: Annotated[
         int, Field(ge=1, le=100_000, description="Requests that a worker answers at once; more get 503.")
     ] = 256
+    connections_max: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Connections of clients that a worker has open at once; fewer where the limit of open files "
+            "allows fewer. One more takes the place of an idle one, or is refused.",
+        ),
+    ] = 4_096
     bodies_arriving_max: Annotated[
         int,
         Field(

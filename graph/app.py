@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
@@ -28,8 +29,9 @@ from graph.engines import COMPILED_FROM
 from graph.http import GraphQLEndpoint
 from graph.http.codings import Gzip
 from graph.http.direct import DirectDoor
-from graph.http.front_page import front_route
+from graph.http.front_page import front_routes
 from graph.http.graphiql import asset_route
+from graph.http.open_connections import OpenConnections
 from graph.http.origins import Cors, allows_any
 from graph.observing.gauges import Gauges
 from graph.observing.metrics import PAGE_MEDIA_TYPE, Metrics
@@ -46,6 +48,17 @@ logger = logging.getLogger(__name__)
 GRAPHQL_PATH = "/graphql"
 METRICS_PATH = "/metrics"
 
+# What FastAPI does unless it is told not to. The schema of this API is GraphQL's. A redirect for a slash too many would
+# lead to whatever host the client has named. FastAPI's own telemetry would record query strings, in which GET has
+# document and variables; `graph.observing` does not.
+WITHOUT: dict[str, Any] = {
+    "openapi_url": None,
+    "docs_url": None,
+    "redoc_url": None,
+    "redirect_slashes": False,
+    "telemetry": {"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+}
+
 
 class Application(FastAPI):
     """FastAPI's application, with a door of its own for `/graphql`.
@@ -56,10 +69,12 @@ class Application(FastAPI):
 
     Attributes:
         door: what answers `/graphql`.
+        connections: those of its clients, where the server counts them.
         direct: the way in for requests that need no ASGI, where the server knows of it (`graph.http.direct`).
     """
 
     door: ASGIApp
+    connections: OpenConnections
     direct: DirectDoor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,24 +113,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             endpoint.gate.parked = lambda: services.passwords.waiting
             yield
 
-    # No OpenAPI: the schema of this API is GraphQL's. FastAPI's own telemetry would record query strings, in which GET
-    # has document and variables; `graph.observing` does not.
-    app = Application(
-        title="Folio",
-        lifespan=lifespan,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-    )
+    app = Application(title="Folio", lifespan=lifespan, **WITHOUT)
     app.state.observer, app.state.operations = observer, operations
     app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
-    app.router.routes.append(front_route(GRAPHQL_PATH, leads_to_page=chosen.shows("graphiql")))
+    app.router.routes += front_routes(GRAPHQL_PATH, leads_to_page=chosen.shows("graphiql"))
     if chosen.shows("graphiql"):
         app.router.routes.append(asset_route())
     if observer.metrics is not None:
         app.router.routes.append(_metrics_route(observer.metrics))
     _add_middleware(app, chosen)
+    app.connections = OpenConnections(chosen)
     app.door = Cors(endpoint, chosen) if allows_any(chosen) else endpoint
     app.direct = DirectDoor(endpoint, GRAPHQL_PATH, [b"origin"] if allows_any(chosen) else [])
     _add_probes(app, endpoint)

@@ -24,6 +24,7 @@ from graph.cli.schema_history import upgrade_to
 from graph.cli.supervisor import Supervisor
 from graph.cli.terminal import CommandError, configured, demand_migrated, err, opened, refusals
 from graph.cli.worker import DRAIN_S, served_app, worker_app
+from graph.http.open_connections import allow_open_files
 from graph.observing.logs import log_config
 
 # By name, so that a worker answers its supervisor before it imports what it serves.
@@ -51,6 +52,7 @@ def serve(
         settings = load_settings()
         options = _options(settings, host, port)
         _demand_free(host, port)
+        allow_open_files()
     if workers == 1:
         with configured() as completed_settings:
             _warn_unless_migrated(completed_settings)
@@ -79,6 +81,7 @@ def dev(
             raise CommandError("`folio dev` fills the database with demo data; in production use `folio serve`")
         options = _options(settings, host, port)
         _demand_free(host, port)
+        allow_open_files()
         upgrade_to(settings)
         shows_demo = uvloop.run(_demo(settings))
         address = f"http://{host}:{port}{GRAPHQL_PATH}"

@@ -8,8 +8,9 @@ from starlette.types import Receive
 
 from db.settings import Settings
 from graph.http.budgets import spending_address
+from graph.http.head import Head
 from graph.http.places import NoPlaceError, Places
-from graph.http.requests import HttpRefused, too_large
+from graph.http.requests import HttpRefused, check_length, too_large
 from graph.http.time_limits import TimeLimit, Timers
 
 
@@ -22,12 +23,13 @@ class Bodies:
         self._timers = Timers(self._within_s)
         self._places: Places[_Arrival] = Places(settings.bodies_arriving_max)
 
-    async def received(self, receive: Receive, address: str) -> bytes:
-        """Return the body of a request of `address` when it has come.
+    async def received(self, head: Head, receive: Receive, address: str) -> bytes:
+        """Return the body of a request of `address` with this head when it has come.
 
         Raises:
             HttpRefused: 413: it is too large; 408: it took too long; 503: too many are waited for.
         """
+        check_length(head, self._bytes_max)
         known = spending_address(address)
         arrival = _Arrival(self._timers, self._within_s)
         try:

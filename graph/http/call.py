@@ -15,10 +15,12 @@ class Call:
     """What is known of one HTTP request while it is answered.
 
     Attributes:
+        receive: tells when its client leaves.
         started: when its first byte came, by the event loop's clock; where the server does not say, when it is known.
         address: where it came from; behind a trusted proxy, uvicorn has put the client's own address here.
         query_string: what stands behind the path.
-        body: where it has come already; else it is still to be received.
+        body: where it has come already.
+        arriving: gives the body, where it is still to be received.
         asked: what the body asks for, where somebody has looked at it already.
         seen: the observation of the operation that is under way.
         trace: the place of the last operation in its trace, as the client is told.
@@ -33,6 +35,7 @@ class Call:
     address: str
     query_string: bytes = b""
     body: bytes | None = None
+    arriving: Receive | None = None
     asked: GraphQLRequest | Batch | None = None
     seen: Observation | None = None
     trace: str | None = None

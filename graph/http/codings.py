@@ -75,6 +75,8 @@ def decoded(head: Head, body: bytes, bytes_max: int) -> bytes:
     coding = _coding(head)
     if coding is None:
         return body
+    if len(body) > bytes_max:
+        raise too_large(bytes_max)
     for format_ in _FORMATS[coding]:
         content = _inflated(body, format_, bytes_max)
         if content is not None:

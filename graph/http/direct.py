@@ -23,9 +23,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from graph.http.answers import Answer, Reply, header_lines
 from graph.http.call import Call
 from graph.http.endpoint import UNKNOWN_ADDRESS, GraphQLEndpoint
+from graph.http.extensions import extensions, told_left
 from graph.http.head import Head
 from graph.http.known_head import KnownHead
-from graph.http.protocol import BEGAN, BoundedHttpProtocol
+from graph.http.protocol import BoundedHttpProtocol
 from graph.http.taskless import Taskless
 from graph.observing.traces import random_hex
 
@@ -64,32 +65,20 @@ class Exchange:
 
     Attributes:
         keep_alive: whether the connection goes on after the answer.
-        disconnected: whether the client has left.
+        disconnected: whether the connection is lost.
+        message_event: what is set when the client leaves.
         response_complete: whether the answer is written.
         task: what runs it; set when it is made.
     """
 
-    __slots__ = ("_event", "disconnected", "keep_alive", "response_complete", "task")
+    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete", "task")
 
-    def __init__(self, *, keep_alive: bool) -> None:
-        self._event: asyncio.Event | None = None
+    def __init__(self, left: asyncio.Event, *, keep_alive: bool) -> None:
+        self.message_event = left
         self.keep_alive = keep_alive
         self.disconnected = False
         self.response_complete = False
         self.task: asyncio.Task[None] | None = None
-
-    @property
-    def message_event(self) -> asyncio.Event:
-        """What is set when the client leaves."""
-        if self._event is None:
-            self._event = asyncio.Event()
-        return self._event
-
-    async def receive(self) -> dict[str, Any]:
-        """Wait until the client leaves: there is nothing else to come."""
-        if not self.disconnected:
-            await self.message_event.wait()
-        return {"type": "http.disconnect"}
 
     async def run(
         self, door: DirectDoor, protocol: "DirectHttpProtocol", call: Call, answer: Answer | None = None
@@ -153,6 +142,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         self._door = self._door_of(self.app)
         self._detours = SERVER_HEADERS if self._door is None else self._door.detours
         self._takes_detour = False
+        self._told_left = partial(told_left, self.left)
         # The body, while a request is held back until it is whole.
         self._held: list[bytes] | None = None
         # Whether all that came is whole requests, and what the last of them was.
@@ -218,7 +208,11 @@ class DirectHttpProtocol(BoundedHttpProtocol):
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Hold the request back where it may go the short way."""
+        """Hold the request back where it may go the short way.
+
+        Raises:
+            HostError: the request is refused for its header Host.
+        """
         if self.parser.is_offer:
             return
         door = self._door
@@ -227,10 +221,11 @@ class DirectHttpProtocol(BoundedHttpProtocol):
             or self._takes_detour
             or self.url != door.target
             or self.parser.get_method() != b"POST"
-            or not (self.cycle is None or self.cycle.response_complete)
+            or self.is_answering
         ):
             self._go_long()
             return
+        self._check_host()
         self._head_is_read()
         self._held = []
 
@@ -264,9 +259,9 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         """Have a request answered that is whole, and whose first byte came when the loop's clock was `began`."""
         door, client = self._door, self.client
         assert door is not None
-        self.cycle = exchange = Exchange(keep_alive=keep_alive)
+        self.cycle = exchange = Exchange(self.left, keep_alive=keep_alive)
         address = client[0] if client else UNKNOWN_ADDRESS
-        call = Call("POST", head, exchange.receive, random_hex(16), began, address, b"", body)
+        call = Call("POST", head, self._told_left, random_hex(16), began, address, b"", body)
         otherwise = partial(self._run, exchange, door, call)
         if not door.taskless.begin(call, partial(exchange.finish, door, self, call), otherwise):
             otherwise()
@@ -283,7 +278,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
 
     def answered(self) -> None:
         """Go on after an answer: with the next request where one waits, else until it has been quiet for long."""
-        if self.pipeline or self.flow.read_paused:
+        if self.pipeline or self.flow.read_paused or self._farewell is not None:
             self.on_response_complete()
             return
         self.server_state.total_requests += 1
@@ -304,7 +299,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
     def _go_long(self) -> None:
         url, headers, expects, began = self.url, self.headers, self.expect_100_continue, self._began
         super().on_message_begin()
-        self.scope["extensions"] = {BEGAN: {"s": began}}
+        self.scope["extensions"] = extensions(began, self.left)
         self.url, self.expect_100_continue = url, expects
         self.headers += headers  # the list that the scope has
         super().on_headers_complete()

@@ -27,18 +27,10 @@ from graph.http.budgets import spending_address
 from graph.http.call import Call
 from graph.http.codings import CONTENT_ENCODING, check_coding, decoded
 from graph.http.encoder import Encoder
+from graph.http.extensions import began, leaving
 from graph.http.gate import Gate
 from graph.http.head import Head
-from graph.http.protocol import began
-from graph.http.requests import (
-    Batch,
-    GraphQLRequest,
-    HttpRefused,
-    check_content,
-    check_headers,
-    parse_body,
-    queried,
-)
+from graph.http.requests import Batch, GraphQLRequest, HttpRefused, check_content, check_headers, parse_body, queried
 from graph.http.time_limits import CancelledFromWithinError, is_to_end
 from graph.http.writing import AnswerTooLargeError, written
 from graph.limits import REFUSED_COST, Price
@@ -88,11 +80,12 @@ class GraphQLEndpoint:
         call = Call(
             scope["method"],
             Head(scope["headers"]),
-            receive,
+            leaving(scope) or receive,
             random_hex(16),
             began(scope) or asyncio.get_running_loop().time(),
             str(client[0]) if client else UNKNOWN_ADDRESS,
             scope.get("query_string", b""),
+            arriving=receive,
         )
         await self.encoder.send(call, await self.answered(call), scope, send)
 
@@ -100,9 +93,9 @@ class GraphQLEndpoint:
         """Return the answer to a request, whatever happens; only a cancellation comes through."""
         gate, is_in = self.gate, False
         try:
-            if call.body is None and call.method == "POST":
+            if call.arriving is not None and call.method == "POST":
                 self.look_at(call.head)
-                call.body = await self._bodies.received(call.receive, call.address)
+                call.body = await self._bodies.received(call.head, call.arriving, call.address)
             gate.enter()
             is_in = True
             return await (self._post(call) if call.method == "POST" else self._get(call))
@@ -157,7 +150,7 @@ class GraphQLEndpoint:
         if head.media_type is None:
             check_headers(head)
             media_type = answers.negotiated(head.accept)
-            check_content(head, self._body_bytes_max)
+            check_content(head)
             check_coding(head)
             head.media_type = media_type
         return head.media_type

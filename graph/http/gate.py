@@ -13,6 +13,7 @@ from starlette.types import Receive
 
 from db.settings import Settings
 from graph.engines import OUTCOME_UNKNOWN
+from graph.http import protocol
 from graph.http.budgets import WINDOW_S, Budget, spending_address
 from graph.http.requests import HttpRefused
 from graph.http.time_limits import TimeLimit, Timers
@@ -21,6 +22,10 @@ from graph.worker_thread import Stopwatch
 
 # Before that an operation is not worth a look at whether its client is still there.
 WATCH_AFTER_S = 0.2
+
+# Whose budget it is, in messages.
+OF_CALLER = "a minute"
+OF_ADDRESS = "a minute for all of this address"
 
 
 class Deadline(TimeLimit):
@@ -78,7 +83,10 @@ class Deadline(TimeLimit):
 
     def _refusal(self, error: BaseException | None) -> HttpRefused:
         if self._is_gone:
-            return HttpRefused(499, "CLIENT_CLOSED_REQUEST", "the client went away")
+            # Who has sent its last byte may still read (TCP's half-close), for which the protocol gives it some time.
+            message = f"the client has left, or sent its last byte more than {protocol.HALF_CLOSED_S:g} s ago"
+            message += "; leave the connection open until the answer is there"
+            return HttpRefused(499, "CLIENT_CLOSED_REQUEST", message)
         message = f"the operation took longer than {self.after_s:g} s"
         if error is not None and OUTCOME_UNKNOWN in error.args:
             # Nothing that says "try again": the client should look first.
@@ -171,17 +179,13 @@ class Gate:
         Raises:
             HttpRefused: 429 where a budget does not reach, with when it will (RateLimit header fields, IETF draft).
         """
-        asked, cost = cost, max(cost, 1)
         caller, address = _spenders(user_id, address)
-        now = time.time()
-        if self._caller_budget.take(caller, cost, now):
-            if self._address_budget.take(address, cost, now):
-                return
-            self._caller_budget.give_back(caller, cost)
-        if not (self._caller_budget.has(caller, cost) and self._address_budget.has(address, cost)):
-            self._demand(cost, caller, address, f"this costs {asked}")
-        self._caller_budget.spend(caller, cost)
-        self._address_budget.spend(address, cost)
+        taken, now = max(cost, 1), time.time()
+        if not self._caller_budget.take(caller, taken, now):
+            raise _rate_limited(self._caller_budget, caller, taken, now, f"this costs {cost}, and {{}} {OF_CALLER}")
+        if not self._address_budget.take(address, taken, now):
+            self._caller_budget.give_back(caller, taken)
+            raise _rate_limited(self._address_budget, address, taken, now, f"this costs {cost}, and {{}} {OF_ADDRESS}")
 
     def charge_password(self, address: str) -> None:
         """Take one from what all callers of an address may ask that needs a password.
@@ -189,11 +193,10 @@ class Gate:
         Raises:
             HttpRefused: 429 where nothing is left.
         """
-        budget, spender = self._password_budget, spending_address(address)
-        if not budget.has(spender, 1):
-            what = "this operation counts as a sign-in"
-            raise _rate_limited(budget, spender, 1, "sign-in", f"{what}, and {{}} a minute for all of this address")
-        budget.spend(spender, 1)
+        budget, spender, now = self._password_budget, spending_address(address), time.time()
+        if not budget.take(spender, 1, now):
+            message = f"this operation counts as a sign-in, and {{}} {OF_ADDRESS}"
+            raise _rate_limited(budget, spender, 1, now, message, "sign-in")
 
     def caller(self, *, user_id: int | None, address: str) -> str:
         """Return by what a caller is known: the user, or where nobody is signed in the address."""
@@ -201,7 +204,14 @@ class Gate:
 
     def demand_budget(self, what: str, *, user_id: int | None, address: str) -> None:
         """Raise HttpRefused, 429, where nothing is left: before something is read that has no price yet."""
-        self._demand(1, *_spenders(user_id, address), what)
+        caller, address = _spenders(user_id, address)
+        now = time.time()
+        for budget, spender, whose in (
+            (self._caller_budget, caller, OF_CALLER),
+            (self._address_budget, address, OF_ADDRESS),
+        ):
+            if not budget.has(spender, 1, now):
+                raise _rate_limited(budget, spender, 1, now, f"{what}, and {{}} {whose}")
 
     def charge_work(self, watch: Stopwatch, user_id: int | None, address: str, *, at_least: int) -> None:
         """Take what the work of `watch` costs, as far as the budgets reach: it is done, and its answer is told.
@@ -212,21 +222,16 @@ class Gate:
         cost = max(tenths * COST_PER_MS // 10, at_least)
         if cost:
             caller, address = _spenders(user_id, address)
-            self._caller_budget.spend(caller, cost)
-            self._address_budget.spend(address, cost)
-
-    def _demand(self, cost: int, caller: str, address: str, what: str) -> None:
-        for budget, spender, whose in (
-            (self._caller_budget, caller, "a minute"),
-            (self._address_budget, address, "a minute for all of this address"),
-        ):
-            if not budget.has(spender, cost):
-                raise _rate_limited(budget, spender, cost, "cost", f"{what}, and {{}} {whose}")
+            now = time.time()
+            self._caller_budget.spend(caller, cost, now)
+            self._address_budget.spend(address, cost, now)
 
 
-def _rate_limited(budget: Budget, spender: str, cost: int, policy: str, message: str) -> HttpRefused:
+def _rate_limited(
+    budget: Budget, spender: str, cost: int, now: float, message: str, policy: str = "cost"
+) -> HttpRefused:
     """Return the refusal of what a budget does not reach for; `message` has a gap for what is left of it."""
-    left, seconds = budget.left(spender), budget.wait_s(spender, cost)
+    left, seconds = budget.left(spender, now), budget.wait_s(spender, cost, now)
     return HttpRefused(
         429,
         "RATE_LIMITED",

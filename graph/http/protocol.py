@@ -13,6 +13,10 @@ Every connection is at any moment under a clock, or any number could stay open:
 
 A request that arrives at once, and whose answer fits into the socket's buffer, starts none of them but the fourth,
 which is not set anew for each request.
+
+A client that sends no more may still read (TCP's half-close), and one that has left looks the same: both have sent FIN.
+So what has come whole is answered, and a query has HALF_CLOSED_S more. A client that resets its connection, or to whom
+nothing can be written any more, has left at once.
 """
 
 import asyncio
@@ -21,12 +25,15 @@ import fcntl
 import sys
 import termios
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import orjson
-from starlette.types import Scope
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from graph.http.extensions import extensions
+from graph.http.hosts import wrong_host
+from graph.http.open_connections import OpenConnections
 from graph.http.parser import RequestParser
 from graph.http.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
 
@@ -38,8 +45,9 @@ REST_S = 10.0
 # How much of an answer that waits to be written a client takes at the least in a while: a kilobyte a second.
 ANSWER_S = 10.0
 ANSWER_BYTES_MIN = 10_240
-# The extension of the ASGI scope that says when the first byte of the request came, in `s`.
-BEGAN = "folio.began"
+# How long a query still may take whose client has sent FIN.
+HALF_CLOSED_S = 5.0
+TOO_MANY = "there are as many connections as there may be; try again shortly"
 # A timer that is later than that was not late for the client's sake: the process, or the machine, stood still.
 STOOD_STILL_S = 0.1
 # A client that is refused reads the answer when it has sent what it wanted to; closing at once would lose it.
@@ -55,10 +63,8 @@ def stood_still(timer: asyncio.TimerHandle, now: float) -> bool:
     return now - timer.when() > STOOD_STILL_S
 
 
-def began(scope: Scope) -> float | None:
-    """Return when the first byte of a request came, by the event loop's clock; None where the server does not say."""
-    known: float | None = (scope.get("extensions") or {}).get(BEGAN, {}).get("s")
-    return known
+class HostError(Exception):
+    """The header Host of a request is wrong. The message says what is."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -73,7 +79,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._pending_bytes = 0
         self._is_reading_head = True
         self._is_refused = False
-        self._has_asked = False
         # When the first byte of the request came, by the loop's clock: its deadline counts from then on.
         self._began = 0.0
         self._begins_again = False
@@ -81,9 +86,31 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._clock: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._too_slow)
         self._write_clock: asyncio.TimerHandle | None = None
         self._quiet_since = 0.0
+        # What is said when all requests before are answered, where nothing more is read; empty where nothing is said.
+        self._farewell: bytes | None = None
+        self.left = asyncio.Event()
+        self._leaving_clock: asyncio.TimerHandle | None = None
+        self._wrong_host: str | None = None
+        app = self.app.app if isinstance(self.app, ProxyHeadersMiddleware) else self.app
+        self._others: OpenConnections | None = getattr(app, "connections", None)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take one of the places for connections, or refuse this one where there is none."""
+        # uvloop's are transports by what they do, and by no class.
+        super().connection_made(cast("asyncio.Transport", transport))
+        file = transport.get_extra_info("socket").fileno()
+        if self._others is not None and not self._others.enter(self, file):
+            self._is_refused = True
+            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY))
+            self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all clocks."""
+        """Stop all clocks, and tell all who wait for it that the client has left."""
+        self.left.set()
+        if self._others is not None:
+            self._others.leave(self)
+        if self._leaving_clock is not None:
+            self._leaving_clock.cancel()
         self._stop_clock()
         self._stop_write_clock()
         self._unset_keepalive_if_required()
@@ -96,6 +123,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._pending_bytes += len(data)  # each thing that is complete takes it back to 0
         super().data_received(data)
         self._is_parsed()
+        if self._farewell is not None:
+            return
         if self._pending_bytes > HEAD_BYTES_MAX:
             message = f"the headers have more than {HEAD_BYTES_MAX} bytes"
             self._refuse(431, "HEADERS_TOO_LARGE", message)
@@ -104,6 +133,46 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _is_parsed(self) -> None:
         """Do what is to be done when all that came is parsed."""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request has come, at least in part, that is not answered yet."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: no request is being answered, and no answer written."""
+        return not self.is_answering and not self.transport.get_write_buffer_size()
+
+    def make_room(self) -> None:
+        """Close the connection, which is idle, because another one needs its place."""
+        if self._pending_bytes and not self._is_refused:  # who has begun to ask waits for an answer
+            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY))
+        self._is_refused = True
+        self._close()
+
+    def eof_received(self) -> Any:
+        """Say whether the connection stays open: where requests have come whole, until they are answered.
+
+        asyncio asks for a bool, where uvicorn's own declares that there is none.
+        """
+        if not self.is_answering or self.transport.is_closing():
+            return False
+        if not self._is_reading_head:  # of the last request a part is missing, for ever
+            if not self.pipeline:
+                return False
+            cycle, _ = self.pipeline.popleft()
+            cycle.response_complete = True  # as far as it ever will be
+        self._read_no_more(self._farewell or b"")
+        self._leaving_clock = self.loop.call_later(HALF_CLOSED_S, self.left.set)
+        return True
+
+    def _read_no_more(self, farewell: bytes) -> None:
+        """End the connection when what has come whole is answered."""
+        self._is_refused = True
+        self._farewell = farewell
+        self._stop_clock()
+        self._unset_keepalive_if_required()
 
     def _set_clock(self) -> None:
         """Start the clock that what came calls for, unless it runs already."""
@@ -129,8 +198,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on after an answer, as uvicorn does."""
         self._quiet_since = self.loop.time()
+        was_last = not self.pipeline
         super().on_response_complete()
         if self.transport.is_closing():
+            self._close()
+        elif self._farewell is not None and was_last:
+            if self._farewell:
+                self.transport.write(self._farewell)
             self._close()
 
     def timeout_keep_alive_handler(self, *, spares: bool = True) -> None:
@@ -220,7 +294,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Begin a request."""
         self._set_began()
         super().on_message_begin()
-        self.scope["extensions"] = {BEGAN: {"s": self._began}}
+        self.scope["extensions"] = extensions(self._began, self.left)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header. What stands behind the body says nothing of the request (RFC 9110, section 6.5.1)."""
@@ -228,8 +302,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin to read the body."""
+        """Begin to read the body.
+
+        Raises:
+            HostError: the request is refused for its header Host.
+        """
         if not self.parser.is_offer:
+            self._check_host()
             self._head_is_read()
             super().on_headers_complete()
 
@@ -249,10 +328,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._began = self.loop.time()
         self._begins_again = False
 
+    def _check_host(self) -> None:
+        self._wrong_host = wrong_host(self.headers, self.parser.get_http_version())
+        if self._wrong_host is not None:
+            raise HostError(self._wrong_host)
+
     def _head_is_read(self) -> None:
         self._pending_bytes = 0
         self._is_reading_head = False
-        self._has_asked = True
         self._stop_clock()
 
     def _message_is_read(self) -> None:
@@ -277,19 +360,27 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._clock = None
 
     def _refuse(self, status: int, code: str, message: str) -> None:
+        if self.is_answering and self._is_reading_head:
+            self._read_no_more(_refusal(status, code, message))
+            return
         self._is_refused = True
         self._stop_clock()
         self._unset_keepalive_if_required()
-        if not self._has_asked or self.cycle.response_complete:
-            self._write_refusal(status, code, message)
+        if not self.is_answering:
+            self.transport.write(_refusal(status, code, message))
         self._clock = self.loop.call_later(LINGER_S, self._close)
 
-    def _write_refusal(self, status: int, code: str, message: str) -> None:
-        body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
-        head = b"content-type: application/json; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-        self.transport.write(STATUS_LINE[status] + head % len(body) + body)
-
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, as every refusal is told."""
-        self._write_refusal(400, "BAD_REQUEST", "what came is no request of HTTP/1.1")
+        """Refuse what is no HTTP, as every refusal is told, but behind the answers to what came before it."""
+        refusal = _refusal(400, "BAD_REQUEST", self._wrong_host or "what came is no request of HTTP/1.1")
+        if self.is_answering and self._is_reading_head:
+            self._read_no_more(refusal)
+            return
+        self.transport.write(refusal)
         self._close()
+
+
+def _refusal(status: int, code: str, message: str) -> bytes:
+    body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
+    head = b"content-type: application/json; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+    return STATUS_LINE[status] + head % len(body) + body

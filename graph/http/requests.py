@@ -72,11 +72,15 @@ def check_headers(head: Head) -> None:
         raise HttpRefused(431, "HEADERS_TOO_LARGE", message)
 
 
-def check_content(head: Head, bytes_max: int) -> None:
-    """Raise HttpRefused where what a POST says of its body rules it out: 415 for its type, 413 for its size."""
+def check_content(head: Head) -> None:
+    """Raise HttpRefused, 415, where what a POST says of its body's type rules it out."""
     content_type = head.raw(b"content-type")
     if content_type != [b"application/json"]:
         _check_content_type(content_type)
+
+
+def check_length(head: Head, bytes_max: int) -> None:
+    """Raise HttpRefused, 413, where a POST declares a body that is too large, before it is there."""
     declared = head.first(b"content-length") or b"0"
     if declared.isdigit() and int(declared) > bytes_max:
         raise too_large(bytes_max)

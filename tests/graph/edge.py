@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -85,8 +87,11 @@ def posted(query: str, *, by: Person | None = None, length: int | None = None) -
 
 
 @asynccontextmanager
-async def sent(client: Client, data: bytes) -> AsyncIterator[asyncio.StreamReader]:
-    """Send bytes over a socket of their own, which is closed at the end, whatever has been answered by then."""
+async def sent(client: Client, data: bytes, *, resets: bool = False) -> AsyncIterator[asyncio.StreamReader]:
+    """Send bytes over a socket of their own, which is closed at the end, whatever has been answered by then.
+
+    A socket that is closed (by FIN) looks like one that only sends no more; one that is reset (by RST) does not.
+    """
     url = client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     try:
@@ -94,4 +99,25 @@ async def sent(client: Client, data: bytes) -> AsyncIterator[asyncio.StreamReade
         await writer.drain()
         yield reader
     finally:
+        if resets:
+            reset(writer)
         writer.close()
+
+
+@asynccontextmanager
+async def half_closed(client: Client, data: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """Send bytes over a socket of their own, and then no more (FIN), but read on."""
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        writer.write(data)
+        writer.write_eof()
+        yield reader
+    finally:
+        writer.close()
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Let a connection end by RST when it is closed."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

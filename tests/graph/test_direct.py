@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from db.settings import Settings
-from graph.http.direct import DirectHttpProtocol, Exchange
+from graph.http.direct import DirectHttpProtocol
 from graph.http.encoder import Encoder
 from graph.http.endpoint import GraphQLEndpoint
 from tests.graph.callers import Client, SignUp
@@ -309,15 +309,6 @@ async def test_connection_stays_open_while_an_operation_takes_its_time(
     async with asyncio.timeout(10):
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
     writer.close()
-
-
-async def test_exchange_tells_that_its_client_left() -> None:
-    exchange = Exchange(keep_alive=True)
-    waiting = asyncio.create_task(exchange.receive())
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    exchange.message_event.set()
-    assert await waiting == {"type": "http.disconnect"}
 
 
 async def test_request_that_breaks_off_into_no_http_is_not_begun(client: Client, ways: Ways) -> None:

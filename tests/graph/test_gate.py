@@ -179,12 +179,18 @@ async def test_operation_that_is_cut_off_at_the_end_of_the_process_leaves_a_line
 # ---------------------------------------------------------------- clients that leave
 
 
-async def test_query_of_a_client_that_left_is_cancelled(client: Client, database_url: str, superuser: Driver) -> None:
-    async with locked(database_url, "posts"):
-        async with sent(client, posted(POSTS)):
+@pytest.mark.parametrize("way", ["closed", "reset"])
+async def test_query_of_a_client_that_left_is_cancelled(
+    settings: Settings, database_url: str, superuser: Driver, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    # Who has closed a connection looks like who sends no more, and keeps a query for as long.
+    monkeypatch.setattr("graph.http.protocol.HALF_CLOSED_S", 0.3 if way == "closed" else 3600)
+    limits = {"lock_timeout_ms": 60_000, "statement_timeout_ms": 60_000, "operation_deadline_ms": 60_000}
+    async with served(settings, **limits) as client, locked(database_url, "posts"):
+        async with sent(client, posted(POSTS), resets=way == "reset"):
             await until(lambda: _waits(superuser), "the wait of the query")
         await until(lambda: idle(client, superuser), "the cancelling of the query")
-    assert await is_alive(client)
+        assert await is_alive(client)
 
 
 async def test_mutation_of_a_client_that_left_still_happens(
@@ -192,7 +198,7 @@ async def test_mutation_of_a_client_that_left_still_happens(
 ) -> None:
     ada = await sign_up("ada")
     async with locked(database_url, "posts"):
-        async with sent(client, posted(CREATE_POST, by=ada)):
+        async with sent(client, posted(CREATE_POST, by=ada), resets=True):
             await until(lambda: _waits(superuser), "the wait of the mutation")
         await asyncio.sleep(0.6)  # within which a query is abandoned
         assert await waiting(superuser) == 1

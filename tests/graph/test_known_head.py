@@ -1,6 +1,8 @@
 """Heads that a connection has sent before: whatever comes behind one is answered as on a connection of its own."""
 
 import asyncio
+import gzip
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,11 +14,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from db.settings import Settings
 from graph.http.direct import HEADS_LEARNT_MAX, DirectHttpProtocol
 from graph.http.head import Head
 from graph.http.known_head import HEAD_BYTES_MAX, KnownHead
 from tests.graph.callers import Client, SignUp
-from tests.graph.edge import posted
+from tests.graph.edge import is_alive, posted, served
+from tests.graph.raw import asked, request
 
 Answer = tuple[bytes, list[bytes], bytes]
 
@@ -250,3 +254,15 @@ async def test_connection_whose_heads_differ_each_time_is_not_looked_at_for_ever
         for before, after in pairwise(asked):
             assert await connection.answers(before) == await connection.answers(after)
     assert learnt == HEADS_LEARNT_MAX
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+async def test_body_that_is_too_large_says_nothing_of_the_next_one(settings: Settings, coding: str) -> None:
+    lines = () if coding == "identity" else ("content-encoding: gzip",)
+    large = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(60))  # 2 kB where compressed
+    bodies = [asked("{ a: __typename }", extensions={"large": large}), asked("{ a: __typename }")]
+    too_large, fitting = (request(one if coding == "identity" else gzip.compress(one), *lines) for one in bodies)
+    async with served(settings, body_bytes_max=1024) as client, connected(client) as connection:
+        found = [await connection.answers(one) for one in (too_large, fitting, too_large, fitting)]
+        assert await is_alive(client)
+    assert [status.split(b" ")[1] for [(status, _, _)] in found] == [b"413", b"200"] * 2

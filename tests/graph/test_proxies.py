@@ -7,9 +7,11 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 from typer.testing import CliRunner
 
@@ -26,10 +28,17 @@ BUDGET, ATTEMPTS_MAX = 500, 400
 needs_loopback_network = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="has one loopback address")
 
 
+def batched(raw: bytes, parts: int) -> list[bytes]:
+    """Return bytes in so many parts, of which the last begins within the trailers."""
+    cuts = [0, *(len(raw) - 40 * number for number in range(parts - 1, 0, -1)), len(raw)]
+    return [raw[start:stop] for start, stop in pairwise(cuts)]
+
+
 class Clients:
     """Calls a server from different addresses."""
 
     def __init__(self, port: int) -> None:
+        self._port = port
         self._url = f"http://127.0.0.1:{port}/graphql"
         self._from = {
             one: httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(local_address=one), timeout=30)
@@ -43,6 +52,25 @@ class Clients:
         if get:
             return (await http.get(self._url, params={"query": QUERY}, headers=headers)).status_code
         return (await http.post(self._url, json={"query": QUERY}, headers=headers)).status_code
+
+    async def chunked(self, peer: str, head: list[str], trailers: list[str], *, parts: int) -> list[int]:
+        """Send a query twice on a connection, chunked and with trailers, and return the statuses."""
+        lines = ["POST /graphql HTTP/1.1", "host: x", "content-type: application/json", "transfer-encoding: chunked"]
+        body = orjson.dumps({"query": QUERY})
+        behind = ["", f"{len(body):x}", body.decode(), "0", *trailers, "", ""]
+        raw = "\r\n".join([*lines, *head, *behind]).encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port, local_addr=(peer, 0))
+        statuses = []
+        async with asyncio.timeout(30):
+            for _ in range(2):
+                for part in batched(raw, parts):
+                    writer.write(part)
+                    await asyncio.sleep(0.05)
+                answer = await reader.readuntil(b"\r\n\r\n")
+                statuses.append(int(answer.split(b" ")[1]))
+                await reader.readexactly(int(answer.lower().split(b"content-length: ")[1].split(b"\r")[0]))
+        writer.close()
+        return statuses
 
     async def exhaust(self, peer: str, *forwarded: str) -> None:
         """Send queries until the budget of the address is spent."""
@@ -104,6 +132,23 @@ async def test_stranger_has_the_address_that_it_calls_from_whatever_it_says(clie
     assert await clients.status(STRANGER, PROXY, get=True) == 429
     assert await clients.status(PROXY, "192.0.2.1") == 200  # in whose name it asked
     assert await clients.status(PROXY, STRANGER) == 429
+
+
+@needs_loopback_network
+@pytest.mark.parametrize("parts", [1, 3], ids=["at once", "in parts"])
+async def test_trailers_of_a_trusted_proxy_are_dropped(clients: Clients, parts: int) -> None:
+    """Neither way in takes them: a client chooses them, and a proxy that sets the header hands the trailer on."""
+    await clients.exhaust(PROXY, "192.0.2.1")
+    spent, other = "x-forwarded-for: 192.0.2.1", "x-forwarded-for: 192.0.2.2"
+    token = "authorization: Bearer nonsense"
+    for head, trailers, expected in (
+        ([], [spent, token], 200),
+        ([other], [spent, token], 200),
+        ([spent], [other], 429),
+        ([spent], [f"X-Forwarded-For: {PROXY}", token], 429),
+    ):
+        assert await clients.chunked(PROXY, head, trailers, parts=parts) == [expected] * 2, (head, trailers)
+    assert await clients.status(PROXY, "192.0.2.2") == 200
 
 
 @needs_loopback_network

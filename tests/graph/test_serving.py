@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -32,12 +32,17 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def started(
-    *arguments: str, cwd: Path, port: int, log: str | Path = os.devnull, **environment: str
+    *arguments: str,
+    cwd: Path,
+    port: int,
+    log: str | Path = os.devnull,
+    command: Sequence[str] = FOLIO,
+    **environment: str,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Start `folio …` as a process of its own, which writes what it says into `log`, and wait until it is ready."""
     stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     process = await asyncio.create_subprocess_exec(
-        *FOLIO,
+        *command,
         *arguments,
         "--port",
         str(port),

@@ -213,7 +213,7 @@ async def test_client_that_leaves_takes_its_statement_along(
                 async def is_idle() -> bool:
                     return await waiting(superuser) == 0 and client.database.leases.in_use == 0
 
-                async with sent(client, raw):
+                async with sent(client, raw, resets=True):
                     await until(waits, "the statement")
                 await until(is_idle, "the end of the statement")
         assert begun == [True]
