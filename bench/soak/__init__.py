@@ -7,7 +7,7 @@
 - `clients`, `driving`: one client; all of them, and what they do next.
 - `journal`: what was asked to be written, noted before it is sent and after it is answered.
 - `faults`: what goes wrong, on a schedule drawn from the seed; `network_proxy`, `processes`: how.
-- `endgame`: what must hold when all is quiet again.
+- `ledger`, `endgame`: what must hold when all is quiet again.
 
 World, wire, oracle, journal, faults and what they stand on serve `bench.chaos` and the tests, too: there is one of
 each.

@@ -6,9 +6,10 @@ import random
 import secrets
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from bench.soak import driving, endgame
+from bench.soak import driving, endgame, ledger
 from bench.soak.faults import SOAK, Faults, Pace
 from bench.soak.journal import Journal, Outcome
 from bench.soak.oracle import Oracle
@@ -56,11 +57,13 @@ async def _soaked(
         await driving.driven(world, clients, faults, memory, given.minutes * 60)
         answers = oracle.counts["answers"]
         await asyncio.sleep(endgame.QUIET_S if faults else 1)
-        await endgame.settled(clients, journal, oracle)
-        await endgame.burst([one for one in clients if one.user is not world.admin], oracle)
+        await ledger.settled(clients, journal, oracle)
+        readers = [one for one in clients if one.user is not world.admin]
+        await endgame.burst([partial(one.read, is_fresh=False, failing=False) for one in readers], oracle)
         await asyncio.sleep(1)
         await endgame.check_workers(world, oracle, memory)
-        await endgame.check_ledger(world, journal, oracle)
+        await ledger.check_ledger(world, journal, oracle)
+        await ledger.check_posts(world, journal, oracle)
         growth = memory.growth(world)
         for client in clients:
             client.close()

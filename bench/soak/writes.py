@@ -58,7 +58,9 @@ async def attempt(client: Client, movement: Movement, *, may_abort: bool = True)
         movement.tell(Outcome.NOT_MADE)
         client.oracle.violation("a wrong answer to a transfer", **told)
         return
-    if not agrees:
+    if not agrees and movement.outcome is Outcome.NOT_MADE:
+        client.oracle.violation("a refusal is none any more", **told)
+    elif not agrees:
         client.oracle.violation("two answers to one key differ", **told)
 
 
