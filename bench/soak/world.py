@@ -36,7 +36,7 @@ STOP_LIMIT_S = 45  # the server drains for 30 s
 SECRET_KEY = "of no value: signs the tokens of a soak, whose database is thrown away"  # noqa: S105 - as it says
 TOKEN_TTL_S = 86_400
 # A crash of a backend loses what only memory holds, so commits are written; the machine itself does not crash.
-OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
+OPTIONS = {"fsync": "off", "full_page_writes": "off", "folio.throwaway": "on", "max_connections": "100"}
 POOL_SIZE, POOL_OVERFLOW = 8, 4
 SERVER_SETTINGS = {
     "FOLIO_SECRET_KEY": SECRET_KEY,

@@ -50,7 +50,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[tuple[EmbeddedServer, Cluster]]:
     """A PostgreSQL that no other test uses, and its processes; the database `folio` is migrated, and a template."""
-    options = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    options = {"fsync": "off", "synchronous_commit": "off", "folio.throwaway": "on", "full_page_writes": "off"}
     with reachable_directory() as path, embedded_postgres(path / "data", options=options) as server:
         command.upgrade(alembic_config(server.url()), "head")
         yield server, Cluster(path / "data")
