@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import random
 import secrets
 import sys
@@ -57,6 +58,7 @@ def main() -> None:
     given = parser.parse_args()
     seed: int = secrets.randbelow(10**6) if given.seed is None else given.seed
     oracle = Oracle()
+    logging.getLogger("db").addHandler(logging.NullHandler())  # the watches find no database while it is down
     sys.stderr.write(f"chaos: seed {seed}, {given.minutes:g} minutes, the server's log is {given.log}\n")
     with database_made(PLAN) as (postgres, cluster):
         line = asyncio.run(_held(postgres, cluster, oracle, seed, given))

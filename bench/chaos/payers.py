@@ -157,19 +157,20 @@ class Payer:
 
     async def _stranger(self) -> None:
         """Ask for what became of somebody else's key, and use the same key for a transfer of one's own."""
-        lately = [one for one in self.town.journal.movements[-LATELY:] if one.owner is not self.user]
-        if not lately:
+        movements = self.town.journal.movements
+        own = {one.key for one in movements if one.owner is self.user}
+        others = [one for one in movements[-LATELY:] if one.key not in own]
+        if not others:
             return
-        other = self.rng.choice(lately)
-        if any(one.owner is self.user and one.key == other.key for one in self.town.journal.movements[-LATELY:]):
-            return
+        other = self.rng.choice(others)
+        target = self.rng.choice([account for account in self.town.hot if account != self.user.accounts[0]])
+        # Noted before anything is sent: other clients of the same user look for keys of strangers, too.
+        one = self._noted(Movement(self.user, self.user.accounts[0], target, "0.01", "the same key", key=other.key))
         text = "query Whose($key: UUID!) { transactionByIdempotencyKey(key: $key) { id } }"
         judged = await self.own.ask(text, "Whose", {"key": other.key})
         if judged is not None and judged.data and judged.data.get("transactionByIdempotencyKey"):
             self.town.oracle.violation("a key tells something to a stranger", movement=other, answer=judged.data)
-        target = self.rng.choice([account for account in self.town.hot if account != self.user.accounts[0]])
-        one = Movement(self.user, self.user.accounts[0], target, "0.01", "the same key", key=other.key)
-        await writes.attempt(self.own, self._noted(one))
+        await writes.attempt(self.own, one)
 
 
 async def at_once(clients: Sequence[Client], movements: Sequence[Movement]) -> None:

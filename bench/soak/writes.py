@@ -50,14 +50,17 @@ async def attempt(client: Client, movement: Movement, *, may_abort: bool = True)
     told = {"movement": movement, "answer": payload}
     if payload["replayed"] and not (movement.may_be_made or movement.outcome is not Outcome.UNKNOWN):
         client.oracle.violation("a transfer had happened, although its error did not say so", **told)
+    if row is None and not codes:
+        movement.tell(Outcome.NOT_MADE)
+        client.oracle.violation("a key is spent and nothing came of it", **told)
+        return
     if codes == ["INSUFFICIENT_FUNDS"] and row is None:
         agrees = movement.tell(Outcome.NOT_MADE)
     elif not codes and row and {**movement.shown, "id": row["id"]} == row:
         agrees = movement.tell(Outcome.MADE, row["id"])
     else:
-        movement.tell(Outcome.NOT_MADE)
+        agrees = movement.tell(Outcome.NOT_MADE)
         client.oracle.violation("a wrong answer to a transfer", **told)
-        return
     if not agrees and movement.outcome is Outcome.NOT_MADE:
         client.oracle.violation("a refusal is none any more", **told)
     elif not agrees:
