@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from graph.http import protocol
+from graph.http.direct import DirectHttpProtocol
 from tests.graph.callers import Client
 from tests.graph.edge import is_alive, posted
 from tests.graph.raw import asked, request
@@ -80,6 +81,15 @@ async def test_connection_ends_whose_request_is_answered_and_whose_body_never_co
     writer.close()
 
 
+@pytest.fixture
+def short_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let connections be quiet for a second."""
+    monkeypatch.setattr(
+        DirectHttpProtocol, "timeout_keep_alive", property(lambda _: 1.0, lambda *_: None), raising=False
+    )
+
+
+@pytest.mark.usefixtures("short_quiet")
 @pytest.mark.parametrize("kind", ["404", "405", "415"])
 async def test_connection_is_kept_whose_body_comes_after_the_answer_and_closed_when_it_is_quiet(
     client: Client, kind: str
@@ -92,6 +102,7 @@ async def test_connection_is_kept_whose_body_comes_after_the_answer_and_closed_w
     writer.close()
 
 
+@pytest.mark.usefixtures("short_quiet")
 async def test_connection_is_closed_when_it_is_quiet_after_the_rest_of_a_body(client: Client) -> None:
     reader, writer = await answered_early(client, "415")
     for part in (b"x" * 50, b"x" * 50):
