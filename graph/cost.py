@@ -10,8 +10,9 @@ from strawberry.schema_directive import Location
 
 
 @strawberry.schema_directive(
-    locations=[Location.FIELD_DEFINITION],
-    description="What the field costs each time it is resolved; 1 where it leads to an object, else 0.",
+    locations=[Location.FIELD_DEFINITION, Location.INPUT_FIELD_DEFINITION],
+    description="What a field costs each time it is resolved, 1 where it leads to an object, else 0; of an input "
+    "field, how much more the field costs where it is given.",
 )
 class Cost:
     """The weight of a field."""
@@ -52,5 +53,6 @@ PAGE = ListSize(
 COUNT = Cost(weight="10")  # every row of the list is looked at
 WRITE = Cost(weight="10")  # a transaction: locks, a commit
 PASSWORD = Cost(weight="100")  # a password is hashed
+SEARCH = Cost(weight="50")  # every post that has the words may be looked at
 LONG_TEXT = Cost(weight="10")  # it may be as long as hundreds of other values
 FREE = Cost(weight="0")  # says what is known already

@@ -29,6 +29,7 @@ from graph.connections import (
 )
 from graph.context import Info, columns_below
 from graph.cost import COUNT, LONG_TEXT, PAGE, ListSize
+from graph.cost import SEARCH as COST_OF_SEARCH
 from graph.errors import BadInput
 from graph.execution import JOINS, Loading
 from graph.fields import column, edge, found, identity
@@ -90,6 +91,7 @@ class PostFilter:
         description='Full-text search over title and content, in web-search syntax: all words, "a phrase", `or`, '
         "-without beside another word. Case, accents and word endings make no difference. Without any word it is no "
         "filter.",
+        directives=[COST_OF_SEARCH],
     )
     views: IntRange | None = strawberry.field(default=None, description="How often a view was recorded.")
     created_at: DateTimeRange | None = strawberry.field(default=None, description="When the post was created.")

@@ -12,9 +12,10 @@ Everything errs upwards. Fields behind @skip and @include count, the alternative
 field twice counts twice, and a page is as long as it may get: the price is never below what execution can cost.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple
 
 from cachetools import LRUCache
 from graphql import (
@@ -22,9 +23,9 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLField,
+    GraphQLInputObjectType,
     GraphQLInt,
     GraphQLInterfaceType,
-    GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
     InlineFragmentNode,
@@ -37,13 +38,13 @@ from graphql import (
     VariableNode,
     get_named_type,
     get_nullable_type,
-    is_composite_type,
-    is_enum_type,
     is_list_type,
+    value_from_ast_untyped,
 )
-from strawberry.types.field import StrawberryField
 
-from graph.cost import LONGEST_METADATA, Cost, ListSize
+from graph.cost import ListSize
+from graph.field_loads import INTROSPECTED, NOTHING, Load, declared, own_load
+from graph.input_weights import heaviest, weight_given, weight_written
 from graph.limits import Price
 from graph.selection import Composite, narrowed
 
@@ -52,55 +53,6 @@ SENSITIVE_ROOT_FIELDS = frozenset({"signIn", "refreshSession", "createUser", "cr
 
 LENGTH_MAX = 100
 PRICES_KEPT_MAX = 16
-
-# A character of JSON takes at most six bytes: a control character is written \u001f.
-CHARACTER_BYTES_MAX = 6
-# Of a text whose length nobody declares: a title, a name, a cursor, a message.
-TEXT_BYTES = 1_500
-# Of everything else that stands in an answer: numbers, ids, instants, enum values.
-LEAF_BYTES = 64
-# A key's quotes, its colon and a comma, and the braces of an object.
-PUNCTUATION_BYTES = 6
-TEXTS = frozenset({"String"})
-
-# How many items the lists of an introspection have, about. They read no row and cost nothing; their values count.
-INTROSPECTED = {
-    "types": 150,
-    "fields": 15,
-    "args": 4,
-    "inputFields": 8,
-    "enumValues": 8,
-    "possibleTypes": 8,
-    "interfaces": 2,
-    "directives": 8,
-    "locations": 20,
-}
-
-D = TypeVar("D")
-
-
-class Load(NamedTuple):
-    """What a part of an operation weighs.
-
-    Attributes:
-        values: how many objects and leaves it has in the answer.
-        bytes: how long it is in the answer.
-    """
-
-    cost: int = 0
-    values: int = 0
-    bytes: int = 0
-
-    def plus(self, other: "Load") -> "Load":
-        """Return the load of both."""
-        return Load(self.cost + other.cost, self.values + other.values, self.bytes + other.bytes)
-
-    def times(self, length: int) -> "Load":
-        """Return the load of so many."""
-        return Load(self.cost * length, self.values * length, self.bytes * length)
-
-
-NOTHING = Load()
 
 
 @dataclass(slots=True)
@@ -147,10 +99,11 @@ class Pricing:
         self._operation = operation
         self._fragments = fragments
         self._defaults = {
-            definition.variable.name.value: _integer(definition.default_value)
+            definition.variable.name.value: value_from_ast_untyped(definition.default_value)
             for definition in operation.variable_definitions or ()
+            if definition.default_value is not None
         }
-        self._slicing: tuple[str, ...] | None = None
+        self._deciding: tuple[tuple[str, Reading], ...] | None = None
         self._known: LRUCache[tuple[int | None, ...], Price] = LRUCache(PRICES_KEPT_MAX)
         self._fitting: dict[tuple[int | None, ...], Price] = {}
         self._fixed: Price | None = None
@@ -163,11 +116,11 @@ class Pricing:
 
     def price(self, variables: Mapping[str, Any]) -> Price:
         """Return the price with these values of the variables."""
-        if self._slicing is not None:
+        if self._deciding is not None:
             known = self._known.get(self._key(variables))
             if known is not None:
                 return known
-        walk = _Walk(self._schema, self._fragments, self._values(variables))
+        walk = _Walk(self._schema, self._fragments, {**self._defaults, **variables})
         root = self._schema.get_root_type(self._operation.operation)
         assert root is not None
         total = walk.selection(root, self._operation.selection_set)
@@ -184,11 +137,11 @@ class Pricing:
             values=load.values,
             answer_bytes=load.bytes,
         )
-        self._slicing = tuple(sorted(walk.slicing))
+        self._deciding = tuple(sorted(walk.deciding.items()))
         key = self._key(variables)
         self._known[key] = price
         if not price.violations():
-            if not self._slicing:
+            if not self._deciding:
                 self._fixed = price
             if len(self._fitting) >= PRICES_KEPT_MAX:
                 self._fitting.clear()
@@ -201,33 +154,37 @@ class Pricing:
         Also returned are the variables that decide it: lists have the most items where they say how many.
         """
         self.price({})
-        deciding = tuple(name for name in self._slicing or () if self._defaults.get(name) is None)
-        return self.price(dict.fromkeys(deciding, LENGTH_MAX)), deciding
-
-    def _values(self, variables: Mapping[str, Any]) -> dict[str, int | None]:
-        return self._defaults | {name: _sliced(value) for name, value in variables.items()}
+        deciding = {name: reading.dearest for name, reading in self._deciding or () if self._defaults.get(name) is None}
+        return self.price(deciding), tuple(deciding)
 
     def _key(self, variables: Mapping[str, Any]) -> tuple[int | None, ...]:
         defaults = self._defaults
         return tuple(
-            _sliced(variables[name] if name in variables else defaults.get(name)) for name in self._slicing or ()
+            [
+                reading.of(variables[name] if name in variables else defaults.get(name))
+                for name, reading in self._deciding or ()
+            ]
         )
 
 
 class _Walk:
-    """One walk over one operation, with the lengths that its variables give to lists."""
+    """One walk over one operation.
+
+    Attributes:
+        deciding: the variables on which the price depends, each with what is read of its value.
+    """
 
     def __init__(
         self,
         schema: GraphQLSchema,
         fragments: Mapping[str, FragmentDefinitionNode],
-        variables: Mapping[str, int | None],
+        variables: Mapping[str, Any],
     ) -> None:
         self._schema = schema
         self._fragments = fragments
         self._variables = variables
         self._measured: dict[tuple[str, str], Measure] = {}
-        self.slicing: set[str] = set()
+        self.deciding: dict[str, Reading] = {}
 
     def selection(self, parent: Composite, selection_set: SelectionSetNode) -> Measure:
         """Measure a selection set."""
@@ -279,7 +236,7 @@ class _Walk:
         list_size = declared(definition, ListSize)
         length = 1 if list_size is None else self._length(list_size, node)
         sized = (list_size.sized_fields or []) if list_size else []
-        item = _own_load(node, definition).plus(below.load)
+        item = own_load(node, definition).plus(below.load).plus(Load(self._weight_of_arguments(node, definition)))
         for list_name, load in below.open.items():
             item = item.plus(load.times(length if list_name in sized else 1))
         if not is_list_type(get_nullable_type(definition.type)) or sized:
@@ -300,11 +257,28 @@ class _Walk:
 
     def _slice(self, value: ValueNode) -> int | None:
         if isinstance(value, VariableNode):
-            self.slicing.add(value.name.value)
-            length = self._variables.get(value.name.value)
-        else:
-            length = _integer(value)
-        return _sliced(length)
+            return self._read(value, LENGTH)
+        return _sliced(int(value.value)) if isinstance(value, IntValueNode) else None
+
+    def _weight_of_arguments(self, node: FieldNode, definition: GraphQLField) -> int:
+        total = 0
+        for one in node.arguments or ():
+            argument = definition.args.get(one.name.value)
+            type_ = None if argument is None else get_named_type(argument.type)
+            if not isinstance(type_, GraphQLInputObjectType):
+                continue
+            if isinstance(one.value, VariableNode):
+                total += self._read(one.value, Reading(partial(weight_given, type_), heaviest(type_))) or 0
+            else:
+                total += weight_written(type_, one.value)
+        return total
+
+    def _read(self, node: VariableNode, reading: "Reading") -> int | None:
+        name = node.name.value
+        if not reading.dearest:
+            return 0
+        self.deciding[name] = reading
+        return reading.of(self._variables.get(name))
 
 
 def _may_give_password(node: FieldNode) -> bool:
@@ -314,44 +288,6 @@ def _may_give_password(node: FieldNode) -> bool:
         not isinstance(one, ObjectValueNode) or any(given.name.value == "password" for given in one.fields)
         for one in inputs
     )
-
-
-def _own_load(node: FieldNode, definition: GraphQLField) -> Load:
-    """Return what one value of a field weighs, without what is below it."""
-    key = node.alias.value if node.alias else node.name.value
-    target = get_named_type(definition.type)
-    content = 0 if is_composite_type(target) else _leaf_bytes(target, definition)
-    return Load(_weight(target, definition), 1, len(key) + PUNCTUATION_BYTES + content)
-
-
-def _weight(target: GraphQLNamedType, definition: GraphQLField) -> int:
-    if target.name.startswith("__"):
-        return 0  # introspection reads no row
-    cost = declared(definition, Cost)
-    return int(cost.weight) if cost else int(is_composite_type(target))
-
-
-def _leaf_bytes(target: GraphQLNamedType, definition: GraphQLField) -> int:
-    if is_enum_type(target) or target.name not in TEXTS:
-        return LEAF_BYTES
-    found = _strawberry_field(definition)
-    longest = None if found is None else found.metadata.get(LONGEST_METADATA)
-    return TEXT_BYTES if longest is None else CHARACTER_BYTES_MAX * int(longest)
-
-
-def declared(definition: GraphQLField, directive: type[D]) -> D | None:
-    """Return the field's directive of this kind, or None."""
-    found = _strawberry_field(definition)
-    return None if found is None else next((one for one in found.directives if isinstance(one, directive)), None)
-
-
-def _strawberry_field(definition: GraphQLField) -> StrawberryField | None:
-    found = (definition.extensions or {}).get("strawberry-definition")
-    return found if isinstance(found, StrawberryField) else None
-
-
-def _integer(value: ValueNode | None) -> int | None:
-    return int(value.value) if isinstance(value, IntValueNode) else None
 
 
 def _sliced(value: object) -> int | None:
@@ -368,3 +304,18 @@ def _sliced(value: object) -> int | None:
     except Exception:  # noqa: BLE001 - whatever it is, it is no length
         return LENGTH_MAX
     return min(max(length, 0), LENGTH_MAX)
+
+
+class Reading(NamedTuple):
+    """What the price reads of a variable's value.
+
+    Attributes:
+        of: returns it.
+        dearest: a value that makes the price as high as any; nothing where no value makes a difference.
+    """
+
+    of: Callable[[Any], int | None]
+    dearest: Any
+
+
+LENGTH = Reading(_sliced, LENGTH_MAX)

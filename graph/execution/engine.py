@@ -24,10 +24,10 @@ from graph.execution.completion import of_row
 from graph.execution.lookup import Lookup
 from graph.execution.plan import Level, Plan, Planner
 from graph.execution.results import resolved
-from graph.execution.running import Apart, Run
+from graph.execution.running import Run
 from graph.execution.sizes import PLAN_BYTES, level_bytes
 from graph.execution.variables import Coercion
-from graph.execution.written import Text
+from graph.execution.written import Apart, Text
 
 # Each vector of conditions has a plan of its own, which takes more than the operation, and milliseconds to make.
 PLANS_MAX = 4

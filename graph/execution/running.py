@@ -6,7 +6,7 @@ are one call with distinct keys. So the number of waves is the number of times t
 something above, and a loader is asked once a wave however wide the levels are and however many places lead to it.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter, itemgetter
@@ -24,13 +24,10 @@ from graph.execution.plan import FieldPlan, Kind, Level
 from graph.execution.resolvers import InfoAhead
 from graph.execution.traces import caught
 from graph.execution.values import INFO_HELPERS, any_awaitable, awaited, gathered, realized
-from graph.execution.written import Written, places_of
+from graph.execution.written import Apart, Written, places_of
 
 Waiting = Coroutine[Any, Any, list[Frame]]
 """What a wave waits for; it comes to the frames that are ready then."""
-
-Apart = Callable[..., Awaitable[Any]]
-"""Runs a function with arguments in another thread; its result is awaited."""
 
 Reached = tuple[Loading | None, Any, Any]
 """An edge with its arguments applied, its key, and what that led to; no edge where it failed, and what was `Raised`."""

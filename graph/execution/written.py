@@ -5,7 +5,7 @@ edges, the answers of the rows depend on the table and on the edges' arguments a
 with the table, and those that come to the same table with the same arguments read nothing below its rows.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from graph.execution.tables import Columns
 
 Text = Callable[[list[Any]], Any]
 """Makes what stands for a list of finished answers where they are sent: their JSON, say."""
+
+Apart = Callable[..., Awaitable[Any]]
+"""Runs a function with its arguments in another thread."""
 
 
 @dataclass(slots=True, eq=False)

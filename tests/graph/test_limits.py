@@ -22,10 +22,11 @@ from db.seeding import SeedPlan, seed
 from db.viewer import Viewer
 from graph.connections import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 from graph.cost import PAGE, Cost, ListSize
+from graph.field_loads import declared
 from graph.ids import Kind
 from graph.limits import Price
 from graph.operations import Operations
-from graph.pricing import LENGTH_MAX, Pricing, declared
+from graph.pricing import LENGTH_MAX, Pricing
 from graph.schema import graphql_schema
 from graph.selection import Selection
 from tests.graph.callers import Client, SignUp
@@ -293,6 +294,41 @@ def test_fragment_bomb_is_walked_once() -> None:
         "the operation's cost: more than 10^12, and at most 25000 allowed",
         "the operation's values: more than 10^12, and at most 1000000 allowed",
     ]
+
+
+# ---------------------------------------------------------------- searches
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "variables", "weight"),
+    [
+        ("", '{search: "a"}', {}, 50),
+        ("", "{search: null}", {}, 0),
+        ("", "{published: true}", {}, 0),
+        ("", "null", {}, 0),
+        ("($s: String)", "{search: $s}", {}, 50),
+        ("($f: PostFilter)", "$f", {}, 0),
+        ("($f: PostFilter)", "$f", {"f": None}, 0),
+        ("($f: PostFilter)", "$f", {"f": {"search": None, "published": True}}, 0),
+        ("($f: PostFilter)", "$f", {"f": {"search": "a"}}, 50),
+        ('($f: PostFilter = {search: "a"})', "$f", {}, 50),
+        ('($f: PostFilter = {search: "a"})', "$f", {"f": None}, 0),
+        ('($f: PostFilter = {search: "a"})', "$f", {"f": {"views": {"gte": 1}}}, 0),
+    ],
+)
+def test_search_weighs_wherever_it_is_given(declared: str, given: str, variables: dict[str, Any], weight: int) -> None:
+    lists = f"a: posts(first: 5, filter: {given}) {{ totalCount }} b: posts(first: 1) {{ totalCount }}"
+    text = f"query {declared} {{ {lists} }}"
+    pricing = OPERATIONS.find(text, None).pricing
+    for _ in range(2):  # what is known of one value is not taken for another
+        assert pricing.price(variables).cost == 22 + weight
+        assert pricing.price({"f": {"search": "b"}}).cost == 22 + (50 if "$f" in given or weight else 0)
+    assert pricing.dearest()[0].cost == 22 + (50 if "$f" in given or weight else 0)
+
+
+def test_search_of_each_parent_weighs_for_each() -> None:
+    text = '{ users(first: 10) { nodes { posts(first: 5, filter: {search: "a"}) { totalCount } } } }'
+    assert price(text).cost == 1 + 10 + 10 * (1 + 10 + 50)
 
 
 # ---------------------------------------------------------------- the schema

@@ -14,6 +14,7 @@ from graph.app import create_app
 from graph.observing.looplag import loop_lag_watched
 from tests.conftest import SECRET_KEY
 from tests.graph.callers import Client, SignUp, http_client, serving
+from tests.graph.edge import served_knowing
 
 FEED = "query Feed { posts(first: 10) { nodes { author { username profile { bio } } } } }"
 CREATE_POST = 'mutation Write { createPost(input: {title: "T", content: "C", published: true}) { post { id } } }'
@@ -78,11 +79,9 @@ async def test_operations_add_what_they_are(client: Client, sign_up: SignUp) -> 
 
 
 async def test_failed_field_and_refused_budget_are_told_apart(settings: Settings) -> None:
-    chosen = settings.model_copy(update={"cost_per_minute_max": 40})
-    app = create_app(chosen)
-    async with serving(app) as address, http_client(address) as http:
-        client = Client(http, app.state.services)
-        await client.run('{ node(id: "nonsense") { id } }')
+    node = '{ node(id: "nonsense") { id } }'
+    async with served_knowing([node, FEED], settings, cost_per_minute_max=40) as client:
+        await client.run(node)
         for _ in range(2):
             await client.run(FEED)
         samples = await scraped(client)
