@@ -2,7 +2,7 @@
 # what only tests need is installed by what tests.
 
 PORT ?= 8000
-# How long the soak takes, and what decides its course; without a seed it draws one, and prints it.
+# How long soak and chaos take, and what decides their course; without a seed they draw one, and print it.
 MINUTES ?= 2
 SEED ?=
 VENV := .venv
@@ -18,7 +18,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --gen
 MUTATING := $(addprefix tests/graph/test_,equal_changes.py money.py money_keys.py post_mutations.py post_views.py \
 	sessions.py user_changes.py user_mutations.py)
 
-.PHONY: run test lint format schema lock soak bench bench-growth bench-wrk bench-observability clean help
+.PHONY: run test lint format schema lock soak chaos chaos-controls test-long bench bench-growth bench-wrk bench-observability clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -55,6 +55,15 @@ lock:  ## resolve the dependencies anew; needs uv
 
 soak: $(VENV)/.installed  ## clients check every answer for MINUTES minutes, while network, database and workers fail
 	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+chaos: $(VENV)/.installed  ## the promises about money (MONEY.md) for MINUTES minutes, while everything beneath fails
+	$(BIN)/python -m bench.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+chaos-controls: $(VENV)/.installed  ## planted bugs, each in a copy of the project: each must be caught
+	$(BIN)/python -m bench.chaos.controls
+
+test-long: $(VENV)/.installed  ## one minute of chaos
+	$(BIN)/python -m bench.chaos --minutes 1 $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.installed bench-wrk bench/peers/node_modules/.installed  ## Folio beside its peers; writes bench/results.md and plot.svg
 	$(BIN)/python -m bench --write bench

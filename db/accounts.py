@@ -7,7 +7,6 @@ system account, one for each currency, may be below zero; the database checks th
 
 import datetime
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from asyncpg import Record
@@ -37,6 +36,7 @@ from db.keyset_lists import KeysetList
 from db.model import Model, created_at_column, identity_column
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, minor_unit_exponent
 from db.pages import Columns
+from db.statement_cache import statements
 from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.users import VIEWER_ID, User
 from db.viewer import Audience, Viewer
@@ -117,7 +117,7 @@ def _by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]
     return reader.keyed(statement, {"viewer_id": viewer.user_id}, ids, "id")
 
 
-@lru_cache
+@statements
 def _accounts_by_ids(columns: Columns, audience: Audience, far_ends: bool) -> Statement:
     ids = any_(KEYS_ARRAY)
     visible = () if far_ends else _visible(audience)
@@ -157,7 +157,7 @@ async def open_account(
     return (await transaction.fetch(_insert_account(columns, viewer.audience), values))[0]
 
 
-@lru_cache
+@statements
 def _insert_account(columns: Columns, audience: Audience) -> Statement:
     row = insert(Account).values(
         owner_id=bindparam("owner_id", type_=BigInteger), currency_code=bindparam("currency_code", type_=Text)

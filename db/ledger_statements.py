@@ -1,7 +1,6 @@
 """The statements of the ledger: what `db.settlement` runs to lock accounts, claim keys and move money."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -33,6 +32,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from db.accounts import Account
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, currencies_by_exponent
 from db.pages import Columns
+from db.statement_cache import statements
 from db.statements import KEYS_ARRAY, Statement
 from db.transactions import IdempotencyKey, Transaction, project
 from db.users import VIEWER_ID, User
@@ -76,7 +76,7 @@ CLAIMED_KEY = Statement(
 # ---------------------------------------------------------------- accounts
 
 
-@lru_cache
+@statements
 def lock_accounts(audience: Audience) -> Statement:
     """Lock both accounts, in the order of their ids, as far as the viewer may use them, and return them."""
     return Statement(_locked_accounts(audience))
@@ -122,7 +122,7 @@ OPEN_SYSTEM_ACCOUNT = Statement(
 # ---------------------------------------------------------------- the ledger
 
 
-@lru_cache
+@statements
 def post_to_ledger(columns: Columns) -> Statement:
     """Move the amount and write the ledger row in one statement, so that there is no moment between the two."""
     source, target = bindparam("from_id", type_=BigInteger), bindparam("to_id", type_=BigInteger)
@@ -144,7 +144,7 @@ FINEST_CURRENCY = currencies_by_exponent()[EXPONENT_MAX][0]
 UNITS_MAX = 10**17
 
 
-@lru_cache
+@statements
 def transfer(columns: Columns, audience: Audience) -> Statement:
     """Make a transfer that nothing speaks against, and return its row; do nothing else, and return none.
 

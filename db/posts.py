@@ -7,7 +7,6 @@ every statement (`_visible`), whichever edge leads to the post; for everyone els
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from asyncpg import Record
@@ -44,6 +43,7 @@ from db.errors import Refusal
 from db.keyset_lists import KeysetList
 from db.model import FIRST_INSTANT, LAST_INSTANT, Model, created_at_column, identity_column
 from db.pages import Columns
+from db.statement_cache import statements
 from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, Writer
 from db.text_search import SEARCH, matches, relevance
 from db.users import VIEWER_ID, User, project_users
@@ -164,7 +164,7 @@ def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence
     return reader.keyed(_posts_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
 
 
-@lru_cache
+@statements
 def _posts_by_ids(columns: Columns, audience: Audience) -> Statement:
     ids = any_(KEYS_ARRAY)
     return Statement(select(*_project(columns, audience)).where(Post.id == ids, *_joined(columns), *_visible(audience)))
@@ -188,7 +188,7 @@ async def numbered_page(
     return await reader.fetch(statement, {**given, "viewer_id": viewer.user_id, "limit": limit, "offset": offset})
 
 
-@lru_cache
+@statements
 def _numbered_page(columns: Columns, audience: Audience, filters: frozenset[str], order: Order) -> Statement:
     conditions = [POSTS.conditions[name] for name in sorted(filters)]
     ordering = [term.expression.desc() if descending else term.expression.asc() for term, descending in order.terms]
@@ -257,7 +257,7 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
     return sorted(rows, key=lambda row: int(row["id"]))
 
 
-@lru_cache
+@statements
 def _insert_posts(columns: Columns, audience: Audience) -> Statement:
     arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in _NEW_POST_TYPES.items()]
     types = [column(name, type_) for name, type_ in _NEW_POST_TYPES.items()]
@@ -324,12 +324,12 @@ def _mine(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
     return () if audience is Audience.ADMIN else (Post.author_id == VIEWER_ID,)
 
 
-@lru_cache
+@statements
 def _lock_post_of(audience: Audience) -> Statement:
     return Statement(select(Post.version).where(_ID_GIVEN, *_mine(audience)).with_for_update(key_share=True))
 
 
-@lru_cache
+@statements
 def _update_post(columns: Columns, audience: Audience, changed: frozenset[str], is_expected: bool) -> Statement:
     expected = (Post.version == bindparam("expected_version", type_=BigInteger),) if is_expected else ()
     conditions = (_ID_GIVEN, *_mine(audience), *expected)
@@ -358,7 +358,7 @@ async def delete_post(writer: Writer, viewer: Viewer, post_id: int) -> None:
         raise Refusal("NOT_FOUND", ("id",), "no such post")
 
 
-@lru_cache
+@statements
 def _delete_post(audience: Audience) -> Statement:
     return Statement(delete(Post).where(_ID_GIVEN, *_mine(audience)).returning(Post.id))
 
@@ -386,7 +386,7 @@ async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id:
     return rows[0]
 
 
-@lru_cache
+@statements
 def _record_view(columns: Columns, audience: Audience) -> Statement:
     # One statement, so that the row's lock makes simultaneous views queue and none is lost.
     return Statement(

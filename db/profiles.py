@@ -1,7 +1,6 @@
 """Profiles of users: the table, the read, and the writes that come with those of their users in `db.users`."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sqlalchemy import (
@@ -24,6 +23,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.model import Model
 from db.pages import Columns
+from db.statement_cache import statements
 from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -
     return reader.keyed(_profiles_by_user_ids(columns), {}, ids, "user_id")
 
 
-@lru_cache
+@statements
 def _profiles_by_user_ids(columns: Columns) -> Statement:
     ids = any_(KEYS_ARRAY)
     return Statement(select(*(_PROFILE[name].label(name) for name in columns)).where(Profile.user_id == ids))
@@ -100,7 +100,7 @@ _DELETE_PROFILE = Statement(
 )
 
 
-@lru_cache
+@statements
 def _upsert_profile(changed: frozenset[str]) -> Statement:
     """Return the statement that makes or changes a profile. It gives back a row where that changed anything."""
     values = {name: bindparam(name, type_=Text) for name in sorted(changed)}

@@ -82,7 +82,7 @@ class StatementCache:
 
 
 statements = StatementCache(STATEMENTS_BYTES_MAX)
-"""The one cache of all statements of lists."""
+"""The one cache of all statements that have shapes."""
 
 
 def _bytes_of(part: object, seen: set[int]) -> int:

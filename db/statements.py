@@ -1,7 +1,7 @@
 """Statements: SQLAlchemy constructs compiled once to SQL text, and bound by position for asyncpg.
 
 Building a `select()` costs about 80 µs even where SQLAlchemy's own cache knows it, and a Core result row costs
-more than the fetch. A repository therefore builds each shape of a statement once (`functools.cache` on the
+more than the fetch. A repository therefore builds each shape of a statement once (`db.statement_cache` on the
 shape), keeps the `Statement`, and gets asyncpg's own records back.
 
 Parameters are `bindparam(name)`; what stands in the construct as a literal becomes a constant argument. Types

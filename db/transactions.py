@@ -7,7 +7,6 @@ or deletes a row: the application's own role has no right to.
 import datetime
 import uuid
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from asyncpg import Record
@@ -34,6 +33,7 @@ from db.cursors import Kind, Order, Term
 from db.keyset_lists import KeysetList
 from db.model import Model, created_at_column, identity_column
 from db.pages import Columns
+from db.statement_cache import statements
 from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.users import VIEWER_ID
 from db.viewer import Audience, Viewer
@@ -143,7 +143,7 @@ def transactions_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: S
     return reader.keyed(_transactions_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
 
 
-@lru_cache
+@statements
 def _transactions_by_ids(columns: Columns, audience: Audience) -> Statement:
     ids = any_(KEYS_ARRAY)
     return Statement(select(*project(columns, audience)).where(Transaction.id == ids, *_visible(audience)))
@@ -155,7 +155,7 @@ async def transaction_by_key(reader: Reader, viewer: Viewer, columns: Columns, k
     return rows[0] if rows else None
 
 
-@lru_cache
+@statements
 def _transaction_by_key(columns: Columns) -> Statement:
     return Statement(
         select(*project(columns, Audience.ADMIN))

@@ -10,7 +10,6 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +49,7 @@ from db.keyset_lists import KeysetList
 from db.model import FIRST_INSTANT, LAST_INSTANT, Model, created_at_column, identity_column
 from db.pages import Columns
 from db.profiles import Profile, change_profile, create_profiles
+from db.statement_cache import statements
 from db.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.viewer import Audience, Viewer
 
@@ -158,7 +158,7 @@ def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence
     return reader.keyed(_users_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
 
 
-@lru_cache
+@statements
 def _users_by_ids(columns: Columns, audience: Audience) -> Statement:
     ids = any_(KEYS_ARRAY)
     return Statement(select(*_project(columns, audience)).where(User.id == ids))
@@ -171,7 +171,7 @@ async def user_by_username(reader: Reader, viewer: Viewer, columns: Columns, use
     return rows[0] if rows else None
 
 
-@lru_cache
+@statements
 def _user_by_username(columns: Columns, audience: Audience) -> Statement:
     return Statement(select(*_project(columns, audience)).where(func.lower(User.username) == _lowered("username")))
 
@@ -193,7 +193,7 @@ class NewUser:
 _NEW_USER_COLUMNS = ("email", "username", "hashed_password", "role")
 
 
-@lru_cache
+@statements
 def _insert_users(columns: Columns, audience: Audience) -> Statement:
     arrays = [bindparam(name, type_=ARRAY(Text)) for name in _NEW_USER_COLUMNS]
     types = [column(name, Text) for name in _NEW_USER_COLUMNS]
@@ -331,7 +331,7 @@ def _given(changed: frozenset[str]) -> dict[str, ColumnElement[Any]]:
     return {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
 
 
-@lru_cache
+@statements
 def _lock_of(changed: frozenset[str]) -> Statement:
     # What differs is computed of the row as it is once it is locked, whoever has changed it meanwhile.
     differs = or_(false(), *(User.__table__.c[name] != value for name, value in _given(changed).items()))
@@ -342,7 +342,7 @@ def _lock_of(changed: frozenset[str]) -> Statement:
     )
 
 
-@lru_cache
+@statements
 def _update_user(columns: Columns, audience: Audience, changed: frozenset[str] | None) -> Statement:
     """Return the statement that changes a locked user, or only reads them where `changed` is None."""
     of_id = User.id == bindparam("id", type_=BigInteger)

@@ -1,6 +1,7 @@
 """The FastAPI application: `/graphql`, and for whoever runs it two probes and the metrics.
 
-`/livez` says that the process answers; `/readyz` that its database does too, and has the schema that this code expects.
+`/livez` says that the process answers; `/readyz` that its database does too, takes writes, keeps what it acknowledges,
+and has the schema that this code expects.
 `/metrics` stands on the port that clients see, and tells names of operations and how busy the process is. In production
 it is therefore there only where FOLIO_METRICS asks for it, which is right behind a proxy that keeps it to itself.
 """
@@ -19,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.connections.database import Database
-from db.connections.server import takes_writes
+from db.connections.server import durability, takes_writes
 from db.development import completed
 from db.errors import Unavailable
 from db.settings import Settings, load_settings
@@ -178,10 +179,13 @@ async def _not_ready(database: Database) -> str | None:
     try:
         applied, expected = await _revisions(database)
         writes = await takes_writes(database)
+        promised = await durability(database)
     except Unavailable as error:
         return str(error)
     if not writes:
         return "the database takes no writes: it is a replica, or set to read only"
+    if promised.problem is not None and not promised.is_throwaway:
+        return promised.problem
     if applied != [expected]:
         return f"the database is at revision {', '.join(applied) or 'none'}, expected is {expected}"
     return None

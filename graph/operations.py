@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import orjson
-from cachetools import LRUCache
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -30,6 +29,7 @@ from graphql import (
     SelectionSetNode,
     StringValueNode,
     ValidationRule,
+    print_ast,
     specified_rules,
 )
 
@@ -42,15 +42,15 @@ from graph.execution.traces import forget_trace
 from graph.limits import Price, check_written
 from graph.observing.deprecations import deprecated_coordinates
 from graph.pricing import Pricing
-from graph.segmented_cache import ENTRY_BYTES, SegmentedCache
+from graph.segmented_cache import SegmentedCache
 from graph.validating import parsed, validated
 from graph.worker_thread import Stopwatch, WorkerThread
 
-OPERATIONS_CACHED_BYTES_MAX = 67_108_864
+OPERATIONS_CACHED_BYTES_MAX = 50_331_648
 OPERATIONS_ON_PROBATION_BYTES_MAX = 8_388_608
 OPERATION_CACHED_LENGTH_MAX = 50_000
-INTROSPECTED_BYTES_MAX = 4_194_304
-INTROSPECTED_NAME_MAX = 128
+INTROSPECTED_BYTES_MAX = 3_145_728
+INTROSPECTED_ON_PROBATION_BYTES_MAX = 1_048_576
 
 # What a parsed document takes in memory follows its tokens, not its characters: a node, its place and a token, 260 to
 # 550 bytes measured. What is known of an operation beside its document took 15 to 23 KB, and all prices 7 more; plans
@@ -83,7 +83,8 @@ class Operation:
         kind: `query` or `mutation`.
         deprecated: the schema coordinates that it uses although they are deprecated.
         is_query: whether it only reads.
-        is_introspection: whether the schema alone decides its data, which is the same each time then.
+        introspection: a digest of what it selects where the schema alone decides its data, which is the same then for
+            all operations of this digest; else None.
     """
 
     definition: OperationDefinitionNode
@@ -91,15 +92,17 @@ class Operation:
     pricing: Pricing
     digest: str
     deprecated: tuple[str, ...]
-    is_introspection: bool
+    introspection: str | None
     name: str | None = field(init=False)
     kind: str = field(init=False)
     is_query: bool = field(init=False)
+    is_introspection: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.name = self.definition.name.value if self.definition.name else None
         self.kind = self.definition.operation.value
         self.is_query = self.definition.operation is OperationType.QUERY
+        self.is_introspection = self.introspection is not None
 
     @property
     def is_lookup(self) -> bool:
@@ -163,8 +166,8 @@ class Operations:
         self._documents: SegmentedCache[str, Checked] = SegmentedCache(
             protected_bytes_max=OPERATIONS_CACHED_BYTES_MAX, probation_bytes_max=OPERATIONS_ON_PROBATION_BYTES_MAX
         )
-        self._introspected: LRUCache[tuple[str, str | None], bytes] = LRUCache(
-            INTROSPECTED_BYTES_MAX, getsizeof=_introspected_bytes
+        self._introspected: SegmentedCache[str, bytes] = SegmentedCache(
+            protected_bytes_max=INTROSPECTED_BYTES_MAX, probation_bytes_max=INTROSPECTED_ON_PROBATION_BYTES_MAX
         )
         self._checking = asyncio.Lock()
         self.hits = 0
@@ -222,7 +225,8 @@ class Operations:
             definition = _chosen(document.parsed, operation_name)
             prepared = [one for one in document.operations.values() if one.definition is definition]
             operation = prepared[0] if prepared else self._prepared(text, document.parsed, definition)
-            document.operations[operation_name] = operation
+            # By the name that the document holds already: the client's is another text, as long as it likes.
+            document.operations[None if operation_name is None else operation.name] = operation
         return operation
 
     def _valid(self, text: str, checked: Checked | None) -> _Document:
@@ -263,18 +267,18 @@ class Operations:
             Pricing(self._schema, definition, fragments),
             text_digest(text),
             deprecated_coordinates(self._schema, document, definition.name.value if definition.name else None),
-            reads_schema_alone and not definition.variable_definitions,
+            _introspection(definition, fragments),
         )
 
     def introspected(self, operation: Operation) -> bytes | None:
-        """Return the data, as JSON, of an introspection that has been answered before."""
-        return self._introspected.get((operation.digest, operation.name))
+        """Return the data, as JSON, of an introspection that has been answered before, also where comments differ."""
+        return None if operation.introspection is None else self._introspected.get(operation.introspection)
 
     def keep_introspected(self, operation: Operation, data: bytes) -> None:
         """Keep the data of an introspection, as JSON: the objects would take many times as much."""
-        name = operation.name
-        if _introspected_bytes(data) <= INTROSPECTED_BYTES_MAX and len(name or "") <= INTROSPECTED_NAME_MAX:
-            self._introspected[operation.digest, name] = data
+        if operation.introspection is not None:
+            size = sys.getsizeof(data) + sys.getsizeof(operation.introspection)
+            self._introspected.put(operation.introspection, data, size)
 
     def run(
         self,
@@ -338,11 +342,17 @@ def _size_bytes(text: str, known: Checked) -> int:
     if isinstance(known, RequestRefused):
         return held + sum(ERROR_BYTES + sys.getsizeof(error.message) for error in known.errors)
     operations = sum(isinstance(one, OperationDefinitionNode) for one in known.parsed.definitions)
-    return held + TOKEN_BYTES * known.tokens + PREPARED_BYTES * operations
+    # Tokens and nodes hold once more what is written in strings, names and comments.
+    return 2 * held + TOKEN_BYTES * known.tokens + PREPARED_BYTES * operations
 
 
-def _introspected_bytes(data: bytes) -> int:
-    return len(data) + ENTRY_BYTES + INTROSPECTED_NAME_MAX
+def _introspection(definition: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> str | None:
+    """Return the digest of an introspection: of what it selects, without its name, comments and white space."""
+    root = definition.selection_set
+    if definition.variable_definitions or not _root_fields(root, fragments) <= _INTROSPECTION_FIELDS:
+        return None
+    selected = [definition.operation.value, print_ast(root), *(print_ast(one) for one in fragments.values())]
+    return text_digest("\n".join(selected))
 
 
 def _root_fields(root: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> set[str]:

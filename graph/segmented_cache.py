@@ -9,7 +9,7 @@ may take a thousand times what another does. What grows later is counted as it g
 """
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
@@ -20,12 +20,22 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+class _Entry(NamedTuple, Generic[K, V]):
+    """A value, with the key that it came with and how many bytes it takes."""
+
+    key: K
+    value: V
+    size_bytes: int
+
+
 class SegmentedCache(Generic[K, V]):
     """Two least-recently-used segments, each bounded in bytes."""
 
     def __init__(self, *, protected_bytes_max: int, probation_bytes_max: int) -> None:
-        self._protected: LRUCache[K, tuple[V, int]] = LRUCache(protected_bytes_max, getsizeof=_size)
-        self._probation: LRUCache[K, tuple[V, int]] = LRUCache(probation_bytes_max, getsizeof=_size)
+        # Each entry knows the key that it came with: whoever asks for it again has an equal one, and a value that holds
+        # the first would then keep both.
+        self._protected: LRUCache[K, _Entry[K, V]] = LRUCache(protected_bytes_max, getsizeof=_size)
+        self._probation: LRUCache[K, _Entry[K, V]] = LRUCache(probation_bytes_max, getsizeof=_size)
 
     def __len__(self) -> int:
         """Return how many values are kept."""
@@ -39,30 +49,30 @@ class SegmentedCache(Generic[K, V]):
     def get(self, key: K) -> V | None:
         """Return the value, or None; whatever is found is protected from then on."""
         try:
-            return self._protected[key][0]
+            return self._protected[key].value
         except KeyError:
             entry = self._probation.pop(key, None)
         if entry is None:
             return None
-        self._keep(self._protected, key, entry)
-        return entry[0]
+        self._keep(self._protected, entry)
+        return entry.value
 
     def put(self, key: K, value: V, size_bytes: int) -> None:
         """Keep a value that takes so many bytes, on probation; one that no segment could hold is not kept."""
         self._protected.pop(key, None)
-        self._keep(self._probation, key, (value, size_bytes + ENTRY_BYTES))
+        self._keep(self._probation, _Entry(key, value, size_bytes + ENTRY_BYTES))
 
     def grow(self, key: K, by: int) -> None:
         """Count a value as so many bytes larger, if it is kept. Others make place, or it is not kept any more."""
         for segment in (self._protected, self._probation):
             entry = segment.pop(key, None)
             if entry is not None:
-                self._keep(segment, key, (entry[0], entry[1] + by))
+                self._keep(segment, entry._replace(size_bytes=entry.size_bytes + by))
 
-    def _keep(self, segment: LRUCache[K, tuple[V, int]], key: K, entry: tuple[V, int]) -> None:
-        if entry[1] <= segment.maxsize:
-            segment[key] = entry
+    def _keep(self, segment: LRUCache[K, _Entry[K, V]], entry: _Entry[K, V]) -> None:
+        if entry.size_bytes <= segment.maxsize:
+            segment[entry.key] = entry
 
 
-def _size(entry: tuple[object, int]) -> int:
-    return entry[1]
+def _size(entry: _Entry[Any, Any]) -> int:
+    return entry.size_bytes

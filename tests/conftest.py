@@ -31,7 +31,13 @@ SECRET_KEY = "a secret of the tests, long enough to sign with: 0123456789"
 SHARED_DIR_VARIABLE = "TESTS_SHARED_DIR"
 
 # What survives a crash is not what these tests are about.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "folio.throwaway": "on",  # or no server would be ready on it
+    "max_connections": "300",
+}
 
 _numbers = itertools.count(1)
 

@@ -5,6 +5,10 @@
 - `oracle`: what each answer may be; violations, and counts of everything.
 - `reads`, `writes`: what clients ask for, each with what its answer must be.
 - `clients`, `driving`: one client; all of them, and what they do next.
-- `faults`: what goes wrong, on a schedule drawn from the seed.
-- `endgame`: what must hold when all is quiet again.
+- `journal`: what was asked to be written, noted before it is sent and after it is answered.
+- `faults`: what goes wrong, on a schedule drawn from the seed; `network_proxy`, `processes`: how.
+- `ledger`, `endgame`: what must hold when all is quiet again.
+
+World, wire, oracle, journal, faults and what they stand on serve `bench.chaos` and the tests, too: there is one of
+each.
 """

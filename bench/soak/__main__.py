@@ -6,15 +6,18 @@ import random
 import secrets
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from bench.soak import driving, endgame
-from bench.soak.faults import Faults
+from bench.soak import driving, endgame, ledger
+from bench.soak.faults import SOAK, Faults, Pace
 from bench.soak.journal import Journal, Outcome
 from bench.soak.oracle import Oracle
-from bench.soak.world import database_made, world_made
+from bench.soak.processes import Cluster
+from bench.soak.world import Plan, database_made, world_made
 from db.embedded import EmbeddedServer
 
+PLAN = Plan()
 LOG = Path(__file__).parent.parent / ".work" / "soak.log"
 
 
@@ -31,8 +34,8 @@ def main() -> None:
     seed: int = secrets.randbelow(10**6) if given.seed is None else given.seed
     oracle = Oracle()
     sys.stderr.write(f"soak: seed {seed}, {given.minutes:g} minutes, the server's log is {given.log}\n")
-    with database_made() as postgres:
-        line = asyncio.run(_soaked(postgres, oracle, seed, given))
+    with database_made(PLAN) as (postgres, cluster):
+        line = asyncio.run(_soaked(postgres, cluster, oracle, seed, given))
     for shown in oracle.shown:
         sys.stderr.write(f"violation: {shown}\n")
     for kind, count in oracle.kinds.most_common():
@@ -41,21 +44,26 @@ def main() -> None:
     sys.exit(1 if oracle.violations else 0)
 
 
-async def _soaked(postgres: EmbeddedServer, oracle: Oracle, seed: int, given: argparse.Namespace) -> str:
+async def _soaked(
+    postgres: EmbeddedServer, cluster: Cluster, oracle: Oracle, seed: int, given: argparse.Namespace
+) -> str:
     """Run everything, and return the line that says what happened."""
     begun = time.monotonic()
-    async with world_made(postgres, given.log) as world:
+    async with world_made(PLAN, postgres, cluster, given.log) as world:
         journal, memory = Journal(), endgame.Memory()
         clients = await driving.settled_in(world, oracle, journal, seed)
-        faults = None if given.no_faults else Faults(world, oracle, random.Random(f"{seed} faults"))  # noqa: S311 - no secret
+        rng = random.Random(f"{seed} faults")  # noqa: S311 - no secret
+        faults = None if given.no_faults else Faults(world, oracle, rng, SOAK, Pace())
         await driving.driven(world, clients, faults, memory, given.minutes * 60)
         answers = oracle.counts["answers"]
         await asyncio.sleep(endgame.QUIET_S if faults else 1)
-        await endgame.settled(clients, journal, oracle)
-        await endgame.burst([one for one in clients if one.user is not world.admin], oracle)
+        await ledger.settled(clients, journal, oracle)
+        readers = [one for one in clients if one.user is not world.admin]
+        await endgame.burst([partial(one.read, is_fresh=False, failing=False) for one in readers], oracle)
         await asyncio.sleep(1)
         await endgame.check_workers(world, oracle, memory)
-        await endgame.check_ledger(world, journal, oracle)
+        await ledger.check_ledger(world, journal, oracle)
+        await ledger.check_posts(world, journal, oracle)
         growth = memory.growth(world)
         for client in clients:
             client.close()

@@ -24,7 +24,7 @@ class Client:
         """Connect when something is asked."""
         self.oracle, self.journal, self.user, self.rng = oracle, journal, user, rng
         self.post: Post | None = None
-        self._wire = Wire(world.port)
+        self._wire = Wire(world.door, world.plan.answer_limit_s)
         self._reader = Reader(user, world.users, journal, rng)
         self._world = world
 

@@ -1,35 +1,19 @@
-"""What must hold when all is quiet again: the ledger, the pool, the memory, and that the server answers at once."""
+"""What must hold when all is quiet again: the pool, the memory, and that the server answers at once."""
 
 import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 
-from pydantic import SecretStr
-
-from bench.soak import writes
-from bench.soak.clients import Client
-from bench.soak.journal import Journal, Outcome
 from bench.soak.oracle import Oracle
 from bench.soak.world import POOL_OVERFLOW, POOL_SIZE, World, memory_mib, metrics
-from db.audit import audit
-from db.connections.database import Database
-from db.money import to_minor
-from db.settings import Settings
 
 WARM_UP_S = 20
 MEMORY_GROWTH_MAX_MIB = 64
-SETTLE_LIMIT_S = 30
 QUIET_S = 20  # what a black hole has left behind ends by the server's own timeouts within 15 s
 BURST_EACH, BURST_LIMIT_S = 5, 10.0  # on a busy machine, too; a connection that hangs takes longer
-CURRENCY = "EUR"
-
-_ROWS = """
-SELECT keys.key::text, transactions.id, transactions.amount, transactions.from_id, transactions.to_id
-  FROM transactions JOIN idempotency_keys AS keys ON keys.id = transactions.key_id"""
 
 
 @dataclass
@@ -55,30 +39,19 @@ class Memory:
         return {pid: mib - self.warm[pid] for pid, mib in now.items() if mib is not None and pid in self.warm}
 
 
-async def settled(clients: Sequence[Client], journal: Journal, oracle: Oracle) -> None:
-    """Send what nobody knows the outcome of until it is known; faults are over."""
-    by_owner = {client.user.username: client for client in clients}
-    deadline = time.monotonic() + SETTLE_LIMIT_S
-    for movement in journal.movements:
-        while movement.outcome is Outcome.UNKNOWN and time.monotonic() < deadline:
-            await writes.attempt(by_owner[movement.owner.username], movement, may_abort=False)
-        if movement.outcome is Outcome.UNKNOWN:
-            oracle.violation("a transfer cannot be settled", movement=movement)
+async def burst(ask: Sequence[Callable[[], Awaitable[object]]], oracle: Oracle) -> None:
+    """Let all clients ask at once, each what it is given: every answer is right, and comes soon."""
 
-
-async def burst(clients: Sequence[Client], oracle: Oracle) -> None:
-    """Let all clients ask at once: every answer is right, and comes soon."""
-
-    async def some(client: Client) -> float:
+    async def some(one: Callable[[], Awaitable[object]]) -> float:
         slowest = 0.0
         for _ in range(BURST_EACH):
             begun = time.monotonic()
-            await client.read(is_fresh=False, failing=False)
+            await one()
             slowest = max(slowest, time.monotonic() - begun)
         return slowest
 
     worded = oracle.counts["worded errors"]
-    slowest = max(await asyncio.gather(*map(some, clients)))
+    slowest = max(await asyncio.gather(*map(some, ask)))
     if slowest > BURST_LIMIT_S:
         oracle.violation("slow after all is quiet", slowest_s=slowest)
     if oracle.counts["worded errors"] > worded:
@@ -113,42 +86,3 @@ async def check_workers(world: World, oracle: Oracle, memory: Memory) -> None:
 def _sum(text: str, name: str, label: str = "") -> float:
     lines = re.findall(rf"^{name}(\{{[^}}]*\}})? ([0-9.e+]+)$", text, re.MULTILINE)
     return sum(float(value) for labels, value in lines if label in labels)
-
-
-async def check_ledger(world: World, journal: Journal, oracle: Oracle) -> None:
-    """Compare the ledger with the journal, and the balances with the ledger."""
-    async with world.superuser() as connection:
-        rows = await connection.fetch(_ROWS)
-        created = Counter(
-            row[0] for row in await connection.fetch("SELECT title FROM posts WHERE title LIKE 'extra %'")
-        )
-    found = Counter(row[0] for row in rows)
-    by_key = {row[0]: row for row in rows}
-    for one in journal.movements:
-        rows_wanted = {Outcome.MADE: {1}, Outcome.NOT_MADE: {0}, Outcome.UNKNOWN: {0, 1}}[one.outcome]
-        if found[one.key] not in rows_wanted:
-            oracle.violation("the ledger differs from the journal", movement=one, rows=found[one.key])
-        elif one.outcome is Outcome.MADE:
-            row = by_key[one.key]
-            ends = (f"account_{row[3]}" if one.from_id else None, f"account_{row[4]}")
-            if (row[2], *ends) != (to_minor(Decimal(one.amount), CURRENCY), one.from_id, one.to_id):
-                oracle.violation("a row of the ledger differs from the journal", movement=one, row=row)
-    strange = set(found) - {one.key for one in journal.movements}
-    if strange:
-        oracle.violation("rows that nobody asked for", keys=strange)
-    for creation in journal.creations:
-        count = created[creation.title]
-        wanted = {Outcome.MADE: {1}, Outcome.NOT_MADE: {0}, Outcome.UNKNOWN: {0, 1}}[creation.outcome]
-        if count not in wanted:
-            oracle.violation("posts differ from the journal", creation=creation, rows=count)
-    await _audited(world, oracle)
-
-
-async def _audited(world: World, oracle: Oracle) -> None:
-    database = Database(Settings(database_url=SecretStr(world.postgres.url())))
-    try:
-        report = await audit(database)
-    finally:
-        await database.close()
-    if not report.clean:
-        oracle.violation("the audit finds differences", report=report)

@@ -1,4 +1,8 @@
-"""What goes wrong during a soak, on a schedule that the seed decides. Only what the soak started is ever killed."""
+"""What goes wrong, on a schedule that the seed decides. Only what the world itself has started is ever touched.
+
+A fault is made by a function that takes the `Faults`, and comes back when the fault is over. `SOAK` and `ALL` name
+them, each with how often it comes among the others.
+"""
 
 import asyncio
 import os
@@ -6,134 +10,285 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import asyncpg
 
-from bench.soak.oracle import Oracle
+from bench.soak.network_proxy import Proxy
+from bench.soak.oracle import OF_CLIENTS, Oracle
+from bench.soak.processes import frozen_process
 from bench.soak.world import WORKERS, World
 
-PAUSE_S = (2.0, 6.0)
-LASTS_S = (1.0, 4.0)
 DELAY_S = (0.02, 0.3)
+SLOW_BYTES_PER_S = (500, 20_000)
 CUT_AFTER_BYTES = 4000
+CUT_EVERY_S = 0.1
 RECOVERY_LIMIT_S = 60
 WORKER_LIMIT_S = 60
 POLL_S = 0.2
 BACKENDS = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name LIKE 'folio%'"
-_UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+LOCKED_ROWS = "SELECT FROM accounts WHERE id IN (SELECT id FROM accounts ORDER BY random() LIMIT 4) FOR UPDATE"
+UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long the pause before a fault is, and how long one lasts: least and most, in seconds."""
+
+    pause_s: tuple[float, float] = (2.0, 6.0)
+    lasts_s: tuple[float, float] = (1.0, 4.0)
 
 
 class Faults:
     """Makes one fault after another."""
 
-    def __init__(self, world: World, oracle: Oracle, rng: random.Random) -> None:
-        """Draw from `rng` what happens when."""
-        self._world, self._oracle, self._rng = world, oracle, rng
+    def __init__(
+        self, world: World, oracle: Oracle, rng: random.Random, kinds: Mapping[str, "Kind"], pace: Pace
+    ) -> None:
+        """Draw from `rng` which of `kinds` happens when."""
+        self.world, self.oracle, self.rng = world, oracle, rng
+        self._kinds, self._pace = kinds, pace
+        self._deck: list[str] = []
 
     async def happen(self, stopping: asyncio.Event) -> None:
         """Make faults until it is time to stop. Each is over before the next begins, the last before this returns."""
-        while not await _within(stopping, self._rng.uniform(*PAUSE_S)):
-            kind = self._rng.choices(list(self.KINDS), [share for share, _ in self.KINDS.values()])[0]
-            number = self._oracle.faults.begin(kind)
+        while not await _within(stopping, self.rng.uniform(*self._pace.pause_s)):
+            kind = self._drawn()
+            number = self.oracle.faults.begin(kind)
             try:
-                await self.KINDS[kind][1](self)
+                await self._kinds[kind].make(self)
             finally:
-                self._world.proxy.pass_on()
-                self._oracle.faults.end(number)
-            self._oracle.counts["faults"] += 1
-            self._oracle.counts[f"fault: {kind}"] += 1
+                self.world.mend()
+                self.oracle.faults.end(number)
+            self.oracle.counts["faults"] += 1
+            self.oracle.counts[f"fault: {kind}"] += 1
 
-    async def _lasting(self) -> None:
-        await asyncio.sleep(self._rng.uniform(*LASTS_S))
+    def _drawn(self) -> str:
+        """Return the next kind: from a deck, so that each comes once before any comes once too often."""
+        if not self._deck:
+            self._deck = [kind for kind, one in self._kinds.items() for _ in range(one.share)]
+            self.rng.shuffle(self._deck)
+        return self._deck.pop()
 
-    # ------------------------------------------------------------ the network
+    def duration_s(self) -> float:
+        """Draw how long a fault lasts."""
+        return self.rng.uniform(*self._pace.lasts_s)
 
-    async def _delay(self) -> None:
-        self._world.proxy.delay(self._rng.uniform(*DELAY_S))
-        await self._lasting()
+    async def lasting(self) -> None:
+        """Let the fault last."""
+        await asyncio.sleep(self.duration_s())
 
-    async def _hold(self) -> None:
-        self._world.proxy.hold()
-        await self._lasting()
-
-    async def _black_hole(self) -> None:
-        self._world.proxy.black_hole()
-        await self._lasting()
-
-    async def _refuse(self) -> None:
-        self._world.proxy.refuse()
-        await self._world.proxy.cut()
-        await self._lasting()
-
-    async def _cut(self) -> None:
-        await self._world.proxy.cut()
-
-    async def _cut_midway(self) -> None:
-        self._world.proxy.cut_after(self._rng.choice((0, self._rng.randrange(CUT_AFTER_BYTES))))
-        await self._lasting()
-
-    # ------------------------------------------------------------ processes
-
-    async def _backends(self) -> list[int]:
+    async def backends(self) -> list[int]:
+        """Return the process ids of PostgreSQL that serve the pools."""
         try:
-            async with self._world.superuser() as connection:
+            async with self.world.superuser() as connection:
                 return [row[0] for row in await connection.fetch(BACKENDS)]
-        except _UNREACHABLE as error:
-            self._oracle.violation("PostgreSQL cannot be reached past the proxy", error=repr(error))
+        except UNREACHABLE as error:
+            self.oracle.violation("PostgreSQL cannot be reached past the proxy", error=repr(error))
             return []
 
-    async def _terminate(self) -> None:
-        async with self._world.superuser() as connection:
-            pids = [row[0] for row in await connection.fetch(BACKENDS)]
-            victims = pids if self._rng.random() < 0.3 else pids[:1]  # noqa: PLR2004 - all of them now and then
-            await connection.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", victims)
-
-    async def _crash(self) -> None:
-        """Kill a backend: PostgreSQL ends all others, and recovers."""
-        pids = await self._backends()
-        if not pids:
-            return
-        os.kill(self._rng.choice(pids), signal.SIGKILL)
+    async def recovered(self) -> None:
+        """Wait until PostgreSQL serves again."""
         deadline = time.monotonic() + RECOVERY_LIMIT_S
-        await asyncio.sleep(POLL_S)
         while time.monotonic() < deadline:
             try:
-                async with self._world.superuser() as connection:
+                async with self.world.superuser() as connection:
                     await connection.fetchval("SELECT 1")
                     return
-            except _UNREACHABLE:
+            except UNREACHABLE:
                 await asyncio.sleep(POLL_S)
-        self._oracle.violation("PostgreSQL does not recover", seconds=RECOVERY_LIMIT_S)
+        self.oracle.violation("PostgreSQL does not recover", seconds=RECOVERY_LIMIT_S)
 
-    async def _kill_worker(self) -> None:
-        """Kill a worker, and wait for the next."""
-        workers = self._world.workers()
-        if len(workers) < WORKERS:
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault: how often it comes among the others, and what makes it."""
+
+    share: int
+    make: Callable[[Faults], Awaitable[None]]
+
+
+# ---------------------------------------------------------------- the network
+
+
+async def _delay(faults: Faults, proxy: Proxy) -> None:
+    proxy.delay(faults.rng.uniform(*DELAY_S))
+    await faults.lasting()
+
+
+async def _slow(faults: Faults, proxy: Proxy) -> None:
+    proxy.slow(faults.rng.randint(*SLOW_BYTES_PER_S))
+    await faults.lasting()
+
+
+async def _hold(faults: Faults, proxy: Proxy) -> None:
+    proxy.hold()
+    await faults.lasting()
+
+
+async def _black_hole(faults: Faults, proxy: Proxy) -> None:
+    proxy.black_hole()
+    await faults.lasting()
+
+
+async def _refuse(faults: Faults, proxy: Proxy) -> None:
+    proxy.refuse()
+    await proxy.cut()
+    await faults.lasting()
+
+
+async def _cut(faults: Faults, proxy: Proxy) -> None:
+    await proxy.cut()
+
+
+async def _cut_midway(faults: Faults, proxy: Proxy) -> None:
+    """Cut connections, one after the other, after some bytes of what the server says."""
+    await _again_and_again(faults, lambda: proxy.cut_after(_some_bytes(faults)))
+
+
+async def _cut_unheard(faults: Faults, proxy: Proxy) -> None:
+    """Cut connections, one after the other, after some bytes of what the clients say."""
+    await _again_and_again(faults, lambda: proxy.cut_after(to_server=_some_bytes(faults)))
+
+
+async def _cut_commit(faults: Faults, proxy: Proxy, *, answer: bool) -> None:
+    await _again_and_again(faults, lambda: proxy.cut_at(b"COMMIT", answer=answer))
+
+
+async def _half_open(faults: Faults, proxy: Proxy, *, clients_stay: bool) -> None:
+    await proxy.half_open(clients_stay=clients_stay)
+    await faults.lasting()
+
+
+def _some_bytes(faults: Faults) -> int:
+    return faults.rng.choice((0, faults.rng.randrange(CUT_AFTER_BYTES)))
+
+
+async def _again_and_again(faults: Faults, arm: Callable[[], None]) -> None:
+    until = time.monotonic() + faults.duration_s()
+    while time.monotonic() < until:
+        arm()
+        await asyncio.sleep(CUT_EVERY_S)
+
+
+# ---------------------------------------------------------------- processes
+
+
+async def _terminate(faults: Faults) -> None:
+    async with faults.world.superuser() as connection:
+        pids = [row[0] for row in await connection.fetch(BACKENDS)]
+        victims = pids if faults.rng.random() < 0.3 else pids[:1]  # noqa: PLR2004 - all of them now and then
+        await connection.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", victims)
+
+
+async def _crash(faults: Faults) -> None:
+    """Kill a backend: PostgreSQL ends all others, and recovers."""
+    pids = await faults.backends()
+    if not pids:
+        return
+    os.kill(faults.rng.choice(pids), signal.SIGKILL)
+    await asyncio.sleep(POLL_S)
+    await faults.recovered()
+
+
+async def _crash_cluster(faults: Faults) -> None:
+    """Kill all of PostgreSQL at once, and start it again."""
+    await asyncio.to_thread(faults.world.cluster.kill)
+    await asyncio.sleep(POLL_S)
+    await asyncio.to_thread(faults.world.cluster.start)
+    await faults.recovered()
+
+
+async def _freeze_backend(faults: Faults) -> None:
+    pids = await faults.backends()
+    if pids:
+        with frozen_process(faults.rng.choice(pids)):
+            await faults.lasting()
+
+
+async def _freeze_cluster(faults: Faults) -> None:
+    with faults.world.cluster.frozen():
+        await faults.lasting()
+
+
+async def _lock_rows(faults: Faults) -> None:
+    """Hold the rows of some accounts, as an operator's forgotten session would."""
+    async with faults.world.superuser() as connection, connection.transaction():
+        await connection.execute(LOCKED_ROWS)
+        await faults.lasting()
+
+
+async def _kill_worker(faults: Faults) -> None:
+    """Kill a worker, and wait for the next."""
+    workers = faults.world.workers()
+    if len(workers) < WORKERS:
+        return
+    victim = faults.rng.choice(workers)
+    os.kill(victim, signal.SIGKILL)
+    deadline = time.monotonic() + WORKER_LIMIT_S
+    while time.monotonic() < deadline:
+        now = faults.world.workers()
+        if len(now) == WORKERS and victim not in now:
             return
-        victim = self._rng.choice(workers)
-        os.kill(victim, signal.SIGKILL)
-        deadline = time.monotonic() + WORKER_LIMIT_S
-        while time.monotonic() < deadline:
-            now = self._world.workers()
-            if len(now) == WORKERS and victim not in now:
-                return
-            await asyncio.sleep(POLL_S)
-        self._oracle.violation("no new worker comes up", seconds=WORKER_LIMIT_S)
+        await asyncio.sleep(POLL_S)
+    faults.oracle.violation("no new worker comes up", seconds=WORKER_LIMIT_S)
 
-    KINDS: Mapping[str, tuple[int, Callable[["Faults"], Awaitable[None]]]] = MappingProxyType(
-        {
-            "delay": (2, _delay),
-            "hold": (2, _hold),
-            "black hole": (3, _black_hole),
-            "refuse": (2, _refuse),
-            "cut": (3, _cut),
-            "cut midway": (4, _cut_midway),
-            "terminate": (3, _terminate),
-            "crash": (2, _crash),
-            "kill worker": (2, _kill_worker),
-        }
-    )
+
+# ---------------------------------------------------------------- all of them
+
+
+def _of_database(share: int, make: Callable[[Faults, Proxy], Awaitable[None]]) -> Kind:
+    return Kind(share, lambda faults: make(faults, faults.world.proxy))
+
+
+def _of_clients(share: int, make: Callable[[Faults, Proxy], Awaitable[None]]) -> Kind:
+    async def made(faults: Faults) -> None:
+        assert faults.world.front is not None
+        await make(faults, faults.world.front)
+
+    return Kind(share, made)
+
+
+SOAK: Mapping[str, Kind] = MappingProxyType(
+    {
+        "delay": _of_database(2, _delay),
+        "hold": _of_database(2, _hold),
+        "black hole": _of_database(3, _black_hole),
+        "refuse": _of_database(2, _refuse),
+        "cut": _of_database(3, _cut),
+        "cut midway": _of_database(4, _cut_midway),
+        "terminate": Kind(3, _terminate),
+        "crash": Kind(2, _crash),
+        "kill worker": Kind(2, _kill_worker),
+    }
+)
+ALL: Mapping[str, Kind] = MappingProxyType(
+    {
+        **{kind: Kind(1, one.make) for kind, one in SOAK.items()},
+        "slow": _of_database(1, _slow),
+        "cut unheard": _of_database(1, _cut_unheard),
+        "commit unheard": _of_database(2, partial(_cut_commit, answer=False)),
+        "commit unanswered": _of_database(2, partial(_cut_commit, answer=True)),
+        "half-open, the database is gone": _of_database(1, partial(_half_open, clients_stay=True)),
+        "half-open, the server is gone": _of_database(1, partial(_half_open, clients_stay=False)),
+        "crash cluster": Kind(2, _crash_cluster),
+        "freeze backend": Kind(1, _freeze_backend),
+        "freeze cluster": Kind(1, _freeze_cluster),
+        "lock rows": Kind(1, _lock_rows),
+        f"{OF_CLIENTS}delay": _of_clients(1, _delay),
+        f"{OF_CLIENTS}slow": _of_clients(1, _slow),
+        f"{OF_CLIENTS}hold": _of_clients(1, _hold),
+        f"{OF_CLIENTS}black hole": _of_clients(1, _black_hole),
+        f"{OF_CLIENTS}refuse": _of_clients(1, _refuse),
+        f"{OF_CLIENTS}cut": _of_clients(1, _cut),
+        f"{OF_CLIENTS}cut midway": _of_clients(2, _cut_midway),
+        f"{OF_CLIENTS}cut unheard": _of_clients(1, _cut_unheard),
+        f"{OF_CLIENTS}half-open, the server is gone": _of_clients(1, partial(_half_open, clients_stay=True)),
+        f"{OF_CLIENTS}half-open, the client is gone": _of_clients(1, partial(_half_open, clients_stay=False)),
+    }
+)
 
 
 async def _within(stopping: asyncio.Event, seconds: float) -> bool:

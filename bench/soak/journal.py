@@ -64,8 +64,16 @@ class Movement:
     sent: int = 0
     outcome: Outcome = Outcome.UNKNOWN
     transaction_id: str | None = None
-    # Whether an attempt so far may have moved the money without saying so.
+    # Whether an attempt so far, or one that is under way, may have moved the money without saying so.
     may_be_made: bool = False
+    # Whether an answer was lost, or left open what has happened, before another one told.
+    was_unknown: bool = False
+
+    def tell(self, outcome: Outcome, transaction_id: str | None = None) -> bool:
+        """Note what an answer says of it; False where an earlier answer has said something else."""
+        if self.outcome is Outcome.UNKNOWN:
+            self.outcome, self.transaction_id = outcome, transaction_id
+        return (self.outcome, self.transaction_id) == (outcome, transaction_id)
 
     @property
     def shown(self) -> dict[str, Any]:

@@ -17,6 +17,8 @@ FELT_S = 20.0
 # How long before a request its idle connection may have been cut without anybody's notice, and how long after.
 KILL_FELT_S = 5.0
 OK, UNAVAILABLE = 200, 503
+# What the kinds of faults begin with that happen between clients and the server. They explain a lost answer.
+OF_CLIENTS = "client: "
 
 
 @dataclass
@@ -35,9 +37,15 @@ class FaultLog:
         kind, begun, _ = self.spans[number]
         self.spans[number] = (kind, begun, time.monotonic())
 
-    def explains(self, begun: float, *, felt_s: float, kind: str | None = None) -> bool:
-        """Say whether a fault was in force, or was felt still, at any time since `begun`."""
-        return any(end + felt_s >= begun for one, _, end in self.spans if kind is None or one == kind)
+    def explains(self, begun: float, *, felt_s: float, kinds: tuple[str, ...] = ("",)) -> bool:
+        """Say whether a fault was in force, or was felt still, at any time since `begun`.
+
+        Args:
+            begun: a time.
+            felt_s: how long after its end a fault is felt.
+            kinds: what the kind of the fault begins with.
+        """
+        return any(end + felt_s >= begun for kind, _, end in self.spans if kind.startswith(kinds))
 
     def lately(self) -> str:
         """Return the faults of late, each with how long ago it began and ended."""
@@ -86,14 +94,15 @@ class Oracle:
             self.shown.append(f"{kind}{told}")
 
     def broken(self, begun: float, what: object, reason: object) -> None:
-        """Judge a connection that the server ended before it had answered: only the kill of a worker explains it."""
+        """Judge a connection that ended before the answer: a killed worker explains it, or the clients' own network."""
         self.counts["broken connections"] += 1
-        if not self.faults.explains(begun, felt_s=KILL_FELT_S, kind="kill worker"):
+        if not self.faults.explains(begun, felt_s=KILL_FELT_S, kinds=("kill worker", OF_CLIENTS)):
             self.violation("connection ended without an answer", request=what, reason=reason)
 
     def unanswered(self, begun: float, what: object) -> None:
-        """Judge a request that got no answer in time: nothing explains it."""
-        self.violation("no answer in time", request=what, waited_s=time.monotonic() - begun)
+        """Judge a request that got no answer in time: only the network of the clients explains it."""
+        if not self.faults.explains(begun, felt_s=KILL_FELT_S, kinds=(OF_CLIENTS,)):
+            self.violation("no answer in time", request=what, waited_s=time.monotonic() - begun)
 
     def judged(
         self, answer: Answer, begun: float, what: object, expected: Mapping[tuple[str | int, ...], str] | None = None

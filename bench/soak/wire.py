@@ -16,7 +16,7 @@ class BrokenError(Exception):
 
 
 class UnansweredError(Exception):
-    """No whole answer came within `ANSWER_LIMIT_S`."""
+    """No whole answer came within the limit of the wire."""
 
 
 class AbortedError(Exception):
@@ -34,9 +34,9 @@ class Answer:
 class Wire:
     """A connection that is kept between requests, and opened anew where it has ended."""
 
-    def __init__(self, port: int) -> None:
-        """Connect to `port` of 127.0.0.1 when something is asked."""
-        self._port = port
+    def __init__(self, port: int, limit_s: float = ANSWER_LIMIT_S) -> None:
+        """Connect to `port` of 127.0.0.1 when something is asked, and wait for an answer for so many seconds."""
+        self._port, self._limit_s = port, limit_s
         self._ends: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._used_at = 0.0
 
@@ -51,7 +51,7 @@ class Wire:
         Raises:
             BrokenError, UnansweredError, AbortedError: as they say. The connection is closed.
         """
-        limit = ANSWER_LIMIT_S if abort_after_s is None else abort_after_s
+        limit = self._limit_s if abort_after_s is None else abort_after_s
         try:
             async with asyncio.timeout(limit):
                 return await self._asked(body, token)

@@ -1,4 +1,4 @@
-"""The world of a soak: PostgreSQL, the proxy before it, the server with its workers, and ten users."""
+"""The world: PostgreSQL, the proxy before it, the server with its workers, a proxy before that, and some users."""
 
 import asyncio
 import os
@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from alembic import command
 from pydantic import SecretStr
 
 from bench.soak import wire
+from bench.soak.network_proxy import Proxy, proxied, proxied_database
+from bench.soak.processes import Cluster
 from db.connections.database import Database
 from db.embedded import EmbeddedServer, embedded_postgres
 from db.migrating import alembic_config
@@ -27,16 +29,14 @@ from db.settings import Settings
 from db.users import NewUser, create_users
 from db.viewer import Viewer
 from graph.tokens import TokenSigner
-from tests.network_proxy import Proxy, proxied_database
 
-USERS = 10
 WORKERS = 2
 START_LIMIT_S = 120
 STOP_LIMIT_S = 45  # the server drains for 30 s
 SECRET_KEY = "of no value: signs the tokens of a soak, whose database is thrown away"  # noqa: S105 - as it says
 TOKEN_TTL_S = 86_400
 # A crash of a backend loses what only memory holds, so commits are written; the machine itself does not crash.
-OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
+OPTIONS = {"fsync": "off", "full_page_writes": "off", "folio.throwaway": "on", "max_connections": "100"}
 POOL_SIZE, POOL_OVERFLOW = 8, 4
 SERVER_SETTINGS = {
     "FOLIO_SECRET_KEY": SECRET_KEY,
@@ -49,6 +49,25 @@ SERVER_SETTINGS = {
     "FOLIO_METRICS": "true",
     "FOLIO_LOG_LEVEL": "warning",
 }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a world is made.
+
+    Attributes:
+        users: how many there are beside the administrator.
+        options: what PostgreSQL is started with.
+        settings: variables of the server that differ from SERVER_SETTINGS.
+        has_door: whether a proxy stands between clients and the server, too.
+        answer_limit_s: how long a client waits for an answer, in seconds.
+    """
+
+    users: int = 10
+    options: Mapping[str, str] = field(default_factory=lambda: OPTIONS)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    has_door: bool = False
+    answer_limit_s: float = wire.ANSWER_LIMIT_S
 
 
 @dataclass
@@ -76,17 +95,34 @@ class World:
     """What runs.
 
     Attributes:
+        cluster: PostgreSQL's processes.
+        proxy: the one between the server and PostgreSQL.
+        front: the one between clients and the server, where there is one.
         port: where the server listens.
         supervisor: the process that keeps the workers.
         admin: who brings money in.
     """
 
+    plan: Plan
     postgres: EmbeddedServer
+    cluster: Cluster
     proxy: Proxy
+    front: Proxy | None
     port: int
     supervisor: subprocess.Popen[bytes]
     users: list[User]
     admin: User
+
+    @property
+    def door(self) -> int:
+        """The port that clients connect to."""
+        return self.front.port if self.front else self.port
+
+    def mend(self) -> None:
+        """Let both proxies forward everything."""
+        for one in (self.proxy, self.front):
+            if one is not None:
+                one.mend()
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers that run."""
@@ -129,34 +165,37 @@ def _command_line(pid: int) -> bytes:
 
 
 @contextmanager
-def database_made() -> Iterator[EmbeddedServer]:
+def database_made(plan: Plan) -> Iterator[tuple[EmbeddedServer, Cluster]]:
     """Start a PostgreSQL in a new directory, migrate it, and remove everything at the end."""
     with tempfile.TemporaryDirectory(prefix="folio-soak-") as name:
         Path(name).chmod(0o755)  # root's PostgreSQL runs as another account
-        with embedded_postgres(Path(name) / "postgres", options=OPTIONS) as server:
+        cluster = Cluster(Path(name) / "postgres", plan.options)
+        with embedded_postgres(cluster.data_dir, options=plan.options) as server:
             command.upgrade(alembic_config(server.url()), "head")
-            yield server
+            yield server, cluster
 
 
 @asynccontextmanager
-async def world_made(postgres: EmbeddedServer, log: Path) -> AsyncIterator[World]:
-    """Make users, put the proxy before the database, and start the server, whose log goes to the file `log`."""
-    admin, *users = await _people(postgres)
-    async with proxied_database(postgres.url()) as proxy:
+async def world_made(plan: Plan, postgres: EmbeddedServer, cluster: Cluster, log: Path) -> AsyncIterator[World]:
+    """Make users, put the proxies in place, and start the server, whose log goes to the file `log`."""
+    admin, *users = await _people(postgres, plan.users)
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(proxied_database(postgres.url()))
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port: int = probe.getsockname()[1]
-        process = _server(proxy.url(postgres.url().replace("+asyncpg", "")), port, log)
+        front = await stack.enter_async_context(proxied("127.0.0.1", port)) if plan.has_door else None
+        process = _server(proxy.url(postgres.url().replace("+asyncpg", "")), port, log, plan.settings)
+        world = World(plan, postgres, cluster, proxy, front, port, process, users, admin)
         try:
-            world = World(postgres, proxy, port, process, users, admin)
             await _up(world, log)
             yield world
         finally:
-            proxy.pass_on()
+            world.mend()
             process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(_ended, process)
 
 
-async def _people(postgres: EmbeddedServer) -> list[User]:
+async def _people(postgres: EmbeddedServer, users: int) -> list[User]:
     settings = Settings(
         database_url=SecretStr(postgres.url()), secret_key=SecretStr(SECRET_KEY), access_token_ttl_s=TOKEN_TTL_S
     )
@@ -173,14 +212,14 @@ async def _people(postgres: EmbeddedServer) -> list[User]:
         return User(number, username, signer.sign(number, session.viewer.session_id).text)
 
     try:
-        return [await made("banker", "admin"), *[await made(f"user{n}", "member") for n in range(USERS)]]
+        return [await made("banker", "admin"), *[await made(f"user{n}", "member") for n in range(users)]]
     finally:
         await database.close()
 
 
-def _server(database_url: str, port: int, log: Path) -> subprocess.Popen[bytes]:
+def _server(database_url: str, port: int, log: Path, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("FOLIO_", "PG"))}
-    variables |= SERVER_SETTINGS | {"FOLIO_DATABASE_URL": database_url}
+    variables |= {**SERVER_SETTINGS, **settings, "FOLIO_DATABASE_URL": database_url}
     program = [sys.executable, "-c", "from graph.cli import main; main()", "serve"]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:

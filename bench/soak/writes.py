@@ -38,26 +38,37 @@ async def transfer(client: Client, movement: Movement, stopping: asyncio.Event) 
 async def attempt(client: Client, movement: Movement, *, may_abort: bool = True) -> None:
     """Ask for a movement of money once, and note what is known of it afterwards."""
     movement.sent += 1
-    judged = await client.ask(*_asked(movement), may_abort=may_abort)
-    payload = _payload(judged, "transfer" if movement.from_id else "deposit")
+    judged = await client.ask(*asked(movement), may_abort=may_abort)
+    payload = payload_of(judged, "transfer" if movement.from_id else "deposit")
     if payload is None:
-        movement.may_be_made = movement.may_be_made or judged is None or judged.unknown
+        is_open = judged is None or judged.unknown
+        movement.may_be_made = movement.may_be_made or is_open
+        movement.was_unknown = movement.was_unknown or (is_open and movement.outcome is Outcome.UNKNOWN)
         return
     codes = [one["code"] for one in payload["userErrors"]]
     row = payload["transaction"]
     told = {"movement": movement, "answer": payload}
-    if codes == ["INSUFFICIENT_FUNDS"] and row is None:
-        movement.outcome = Outcome.NOT_MADE
-    elif not codes and row and {**movement.shown, "id": row["id"]} == row:
-        movement.outcome, movement.transaction_id = Outcome.MADE, row["id"]
-    else:
-        movement.outcome = Outcome.NOT_MADE
-        client.oracle.violation("a wrong answer to a transfer", **told)
-    if payload["replayed"] and not movement.may_be_made:
+    if payload["replayed"] and not (movement.may_be_made or movement.outcome is not Outcome.UNKNOWN):
         client.oracle.violation("a transfer had happened, although its error did not say so", **told)
+    if row is None and not codes:
+        movement.tell(Outcome.NOT_MADE)
+        client.oracle.violation("a key is spent and nothing came of it", **told)
+        return
+    if codes == ["INSUFFICIENT_FUNDS"] and row is None:
+        agrees = movement.tell(Outcome.NOT_MADE)
+    elif not codes and row and {**movement.shown, "id": row["id"]} == row:
+        agrees = movement.tell(Outcome.MADE, row["id"])
+    else:
+        agrees = movement.tell(Outcome.NOT_MADE)
+        client.oracle.violation("a wrong answer to a transfer", **told)
+    if not agrees and movement.outcome is Outcome.NOT_MADE:
+        client.oracle.violation("a refusal is none any more", **told)
+    elif not agrees:
+        client.oracle.violation("two answers to one key differ", **told)
 
 
-def _asked(movement: Movement) -> tuple[str, str, dict[str, Any]]:
+def asked(movement: Movement) -> tuple[str, str, dict[str, Any]]:
+    """Return text, name and variables of the mutation that asks for a movement."""
     wanted = {"amount": movement.amount, "memo": movement.memo, "idempotencyKey": movement.key}
     if movement.from_id is None:
         return DEPOSIT, "Deposit", {"input": {**wanted, "accountId": movement.to_id}}
@@ -69,7 +80,7 @@ async def replay(client: Client) -> None:
     movement = client.made_lately()
     if movement is None or movement.from_id is None:
         return
-    payload = _payload(await client.ask(*_asked(movement)), "transfer")
+    payload = payload_of(await client.ask(*asked(movement)), "transfer")
     if payload is None:
         return
     row = payload["transaction"]
@@ -87,7 +98,7 @@ async def update(client: Client) -> None:
     post.highest = max(post.highest, wanted)
     change = {"id": post.id, "expectedVersion": before, **post.texts(wanted)}
     judged = await client.ask(UPDATE, "Update", {"input": change})
-    payload = _payload(judged, "updatePost")
+    payload = payload_of(judged, "updatePost")
     if payload is None:
         post.in_doubt = doubted or judged is None or judged.unknown
         if not post.in_doubt:
@@ -112,7 +123,7 @@ async def _look(client: Client) -> None:
     if post is None:
         return
     text = "query Look($id: ID!) { post(id: $id) { id title content version published } }"
-    shown = _payload(await client.ask(text, "Look", {"id": post.id}, may_abort=False), "post")
+    shown = payload_of(await client.ask(text, "Look", {"id": post.id}, may_abort=False), "post")
     if shown is None:
         return
     wrong = post.difference(shown, post.lowest)
@@ -130,7 +141,7 @@ async def create(client: Client) -> None:
     client.journal.creations.append(one)
     wanted = {"title": one.title, "content": "An extra one.", "published": False}
     judged = await client.ask(CREATE, "Create", {"input": wanted})
-    payload = _payload(judged, "createPost")
+    payload = payload_of(judged, "createPost")
     if payload is None:
         if judged is not None and not judged.unknown:
             one.outcome = Outcome.NOT_MADE
@@ -140,8 +151,8 @@ async def create(client: Client) -> None:
         client.oracle.violation("a wrong answer to a creation", sent=wanted, answer=payload)
 
 
-def _payload(judged: Judged | None, name: str) -> dict[str, Any] | None:
-    """Return the value of a field that was answered."""
+def payload_of(judged: Judged | None, name: str) -> dict[str, Any] | None:
+    """Return the value of a field that was answered; None where it was not."""
     if judged is None or judged.data is None or name in judged.failed:
         return None
     value: dict[str, Any] | None = judged.data[name]

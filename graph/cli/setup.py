@@ -18,6 +18,7 @@ from rich.table import Table
 from sqlalchemy import text
 
 from db.connections.database import Database
+from db.connections.server import durability
 from db.development import with_database
 from db.diagnosis import DatabaseProblem, examine, problems_worded
 from db.embedded import EmbeddedError
@@ -116,6 +117,7 @@ async def _examine(chosen: Settings, workers: int) -> list[Finding]:
         "clock": _clock_finding,
         "role": _role_finding,
         "ledger": _ledger_finding,
+        "durability": _durability_finding,
         "pool": lambda database: _pool_finding(database, workers),
     }
     try:
@@ -190,6 +192,20 @@ async def _ledger_finding(database: Database) -> Finding:
         return Finding("ledger", Verdict.OK, "append-only for this role")
     remedy = "REVOKE UPDATE, DELETE, TRUNCATE ON transactions FROM PUBLIC and this role, who is to be no superuser"
     return Finding("ledger", Verdict.WARNING, "this role could change rows", remedy)
+
+
+async def _durability_finding(database: Database) -> Finding:
+    promised = await durability(database)
+    if promised.problem is None:
+        return Finding("durability", Verdict.OK, "what is acknowledged survives a crash")
+    if promised.is_throwaway:
+        remedy = "keep nothing of value there: it says folio.throwaway of itself"
+        return Finding("durability", Verdict.WARNING, promised.problem, remedy)
+    remedy = (
+        "switch it on in postgresql.conf, and for role and database; where the data is of no value: "
+        "ALTER DATABASE … SET folio.throwaway = on"
+    )
+    return Finding("durability", Verdict.FAILURE, promised.problem, remedy)
 
 
 async def _pool_finding(database: Database, workers: int) -> Finding:

@@ -266,6 +266,7 @@ class GraphQLEndpoint:
             if price.answer_bytes > bytes_max:
                 return await self._large(call, request, operation, price, seen, result, media_type, bytes_max)
             content = self.content(call, operation, result)
+            self._keep(operation, content)
         except RequestRefused as refused:
             self._charge_work(call, viewer, at_least=REFUSED_COST)
             answer = answers.refused(media_type, refused.errors)
@@ -290,6 +291,7 @@ class GraphQLEndpoint:
         # What a mutation has done is done: its answer is not given up for the time.
         with self.gate.deadline(call.started, call.receive, abandon=True) if operation.is_query else nullcontext():
             content = await run(self.content, call, operation, result)
+            self._keep(operation, content)
             self._complete(request, price, seen, content)
             try:
                 body = await run(written, content, bytes_max)
@@ -353,7 +355,7 @@ class GraphQLEndpoint:
             self.gate.charge_work(call.timed(), viewer.user_id, call.address, at_least=at_least)
 
     def content(self, call: Call, operation: Operation, result: ExecutionResult) -> dict[str, Any]:
-        """Return what is said of a result.
+        """Return what is said of a result; the data of an introspection as JSON, to be kept by `_keep`.
 
         Raises:
             RequestRefused: the operation never ran.
@@ -361,12 +363,17 @@ class GraphQLEndpoint:
         demand_ran(result)
         content: dict[str, Any] = {"data": result.data}
         if operation.is_introspection and not result.errors:
-            data = orjson.dumps(result.data)
-            self.operations.keep_introspected(operation, data)
-            content["data"] = orjson.Fragment(data)
+            content["data"] = orjson.dumps(result.data)
         if result.errors:
             content["errors"] = [presented(error, call.request_id).formatted for error in result.errors]
         return content
+
+    def _keep(self, operation: Operation, content: dict[str, Any]) -> None:
+        """Keep the data of an introspection. The caches belong to the event loop's thread."""
+        data = content["data"]
+        if isinstance(data, bytes):
+            self.operations.keep_introspected(operation, data)
+            content["data"] = orjson.Fragment(data)
 
     async def _viewer(self, call: Call) -> Viewer:
         """Return whose access token the request has; one that has none is anonymous, and needs no look here."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.soak.journal import Post
+from bench.soak.journal import Movement, Outcome, Post
 from bench.soak.oracle import Oracle
 from bench.soak.wire import Answer
 from bench.soak.world import User
@@ -83,6 +83,24 @@ def test_only_the_kill_of_a_worker_explains_a_connection_that_ends(faulty: Oracl
     faulty.faults.begin("kill worker")
     faulty.broken(time.monotonic(), "a request", "reset")
     assert faulty.violations == 1
+
+
+def test_network_of_the_clients_explains_an_answer_that_does_not_come_and_no_other_fault_does(faulty: Oracle) -> None:
+    faulty.unanswered(time.monotonic(), "a request")
+    assert dict(faulty.kinds) == {"no answer in time": 1}
+    faulty.faults.begin("client: black hole")
+    faulty.unanswered(time.monotonic(), "a request")
+    faulty.broken(time.monotonic(), "a request", "reset")
+    assert faulty.violations == 1
+
+
+def test_answers_to_one_key_agree_or_are_told_apart() -> None:
+    movement = Movement(User(1, "ada", "-"), "account_1", "account_2", "1.00", "why")
+    assert movement.tell(Outcome.MADE, "transaction_1")
+    assert movement.tell(Outcome.MADE, "transaction_1")
+    assert not movement.tell(Outcome.MADE, "transaction_2")
+    assert not movement.tell(Outcome.NOT_MADE)
+    assert (movement.outcome, movement.transaction_id) == (Outcome.MADE, "transaction_1")
 
 
 def test_a_post_is_wrong_where_version_or_text_is_another() -> None:

@@ -15,6 +15,8 @@ import pytest
 from alembic import command
 from pydantic import SecretStr
 
+from bench.soak.network_proxy import Proxy, proxied_database
+from bench.soak.processes import Cluster, frozen_process
 from db.connections.leases import Driver
 from db.embedded import EmbeddedServer, embedded_postgres
 from db.migrating import alembic_config
@@ -23,11 +25,9 @@ from tests.conftest import superuser_execute
 from tests.db.backends import connected_superuser
 from tests.db.clusters import reachable_directory
 from tests.faults import operations
-from tests.faults.frozen import Cluster, frozen_backend
 from tests.faults.operations import Body
 from tests.faults.served import OURS, Town, backends, codes, served, served_by_process, settle, told
 from tests.graph.edge import waiting
-from tests.network_proxy import Proxy, proxied_database
 
 DEADLINE_S = 3.0
 ANSWERED_S = DEADLINE_S + 5.0
@@ -50,7 +50,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[tuple[EmbeddedServer, Cluster]]:
     """A PostgreSQL that no other test uses, and its processes; the database `folio` is migrated, and a template."""
-    options = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    options = {"fsync": "off", "synchronous_commit": "off", "folio.throwaway": "on", "full_page_writes": "off"}
     with reachable_directory() as path, embedded_postgres(path / "data", options=options) as server:
         command.upgrade(alembic_config(server.url()), "head")
         yield server, Cluster(path / "data")
@@ -206,7 +206,7 @@ async def test_one_frozen_backend_of_several_costs_one_client_one_answer(
     for _ in range(3):
         assert told([await ask(town)]) == {}
     suffered = 0
-    with frozen_backend(await newest(superuser)):
+    with frozen_process(await newest(superuser)):
         for _ in range(30):
             started = time.monotonic()
             answer = await asyncio.wait_for(ask(town), ANSWERED_S)

@@ -19,7 +19,7 @@ from tests.faults import operations
 from tests.faults.served import served, settle, told
 from tests.graph.edge import until
 
-FAST = {"fsync": "off", "synchronous_commit": "off"}
+FAST = {"fsync": "off", "synchronous_commit": "off", "folio.throwaway": "on"}
 WRITES = [*operations.SINGLE_STATEMENTS, *operations.TRANSACTIONS]
 
 

@@ -12,12 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import SecretStr
 
+from bench.soak.network_proxy import Connection, Proxy
 from db.settings import Settings
 from tests.db.backends import connected_superuser
 from tests.faults import operations
 from tests.faults.served import served, settle, told
 from tests.graph.edge import waiting
-from tests.network_proxy import Proxy, _Connection
 
 ROUNDS = 3
 POLLS_MAX = 300
@@ -36,7 +36,7 @@ class DarkAtGoodbye(Proxy):
     breaks = True
 
     async def _forward(
-        self, connection: _Connection, writer: asyncio.StreamWriter, data: bytes, *, to_client: bool
+        self, connection: Connection, writer: asyncio.StreamWriter, data: bytes, *, to_client: bool
     ) -> bool:
         if self.breaks and not to_client and data.endswith(GOODBYE):
             connection.is_lost = True

@@ -12,7 +12,7 @@ from graphql import execute_sync, get_introspection_query, parse
 
 from graph.operations import (
     ERROR_BYTES,
-    INTROSPECTED_BYTES_MAX,
+    INTROSPECTED_ON_PROBATION_BYTES_MAX,
     OPERATION_CACHED_LENGTH_MAX,
     OPERATIONS_CACHED_BYTES_MAX,
     OPERATIONS_ON_PROBATION_BYTES_MAX,
@@ -145,6 +145,25 @@ def test_flood_of_different_refusals_pushes_out_the_first_of_them(operations: Op
     assert refusal(operations, "{ 0").errors[0] is not known[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "name"), [("{ __typename } #N", None), ("{ N", None), ("query N { __typename }", "N")]
+)
+def test_document_that_comes_again_takes_no_more_memory_than_is_counted(
+    operations: Operations, text: str, name: str | None
+) -> None:
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            long = f"N{number}" * 15_000
+            for _ in range(2):  # each time other objects, as from the body of another request
+                with contextlib.suppress(RequestRefused):
+                    operations.find(text.replace("N", long), name and name.replace("N", long))
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] <= 1.1 * operations.size_bytes
+    finally:
+        tracemalloc.stop()
+
+
 def test_operation_and_refusal_that_came_twice_outlive_a_flood(operations: Operations) -> None:
     used = [operations.find("{ __typename }", None) for _ in range(2)][1]
     refused = [refusal(operations, "{ nope }").errors[0] for _ in range(2)][1]
@@ -242,10 +261,52 @@ def test_introspection_is_what_the_schema_alone_answers(
     assert operations.find(document, None).is_introspection is is_introspection
 
 
+def introspections(operations: Operations, number: int) -> list[Operation]:
+    """Return operations that ask for different things."""
+    return [operations.find(f"{{ a{one}: __typename }}", None) for one in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("document", "same"),
+    [
+        ("{ __schema { types { name } } } # of tool 7", True),
+        ("query Another {\n  __schema {\n\t types { name, } } }", True),
+        ("{ __schema { types { kind } } }", False),
+        ("{ all: __schema { types { name } } }", False),
+        ("mutation { __typename }", False),
+        ("{ ...F } fragment F on Query { __schema { types { name } } }", False),
+    ],
+)
+def test_introspection_is_known_by_what_it_selects(operations: Operations, document: str, same: bool) -> None:
+    operations.keep_introspected(operations.find("{ __schema { types { name } } }", None), b"found")
+    assert operations.introspected(operations.find(document, None)) == (b"found" if same else None)
+
+
+def test_introspections_that_spread_other_fragments_are_not_the_same(operations: Operations) -> None:
+    text = "{ ...F } fragment F on Query { __schema { types { name } } }"
+    first, second = operations.find(text, None), operations.find(text.replace("name", "kind"), None)
+    operations.keep_introspected(first, b"names")
+    assert operations.introspected(second) is None
+
+
+def test_comments_do_not_fill_what_is_kept_of_introspections(operations: Operations) -> None:
+    useful, flooding = introspections(operations, 2)
+    operations.keep_introspected(useful, b"x" * 1000)
+    for number in range(50):  # each of which was kept with a copy of its data
+        same = operations.find(f"{{ a1: __typename }} # {number}", None)
+        assert same.introspection == flooding.introspection
+        if operations.introspected(same) is None:
+            operations.keep_introspected(same, b"y" * (INTROSPECTED_ON_PROBATION_BYTES_MAX // 4))
+    assert operations.introspected(useful) == b"x" * 1000
+
+
 def test_flood_of_introspections_does_not_make_what_is_kept_grow(operations: Operations) -> None:
-    found = [operations.find(f"query Q{number} {{ __typename }}", None) for number in range(5)]
+    found = introspections(operations, 6)
     for operation in found:
-        operations.keep_introspected(operation, b"x" * (INTROSPECTED_BYTES_MAX // 3 - 1_000))
-    assert [operations.introspected(operation) is not None for operation in found] == [False, False, True, True, True]
-    operations.keep_introspected(found[0], b"x" * (INTROSPECTED_BYTES_MAX + 1))
-    assert operations.introspected(found[0]) is None
+        operations.keep_introspected(operation, b"x" * (INTROSPECTED_ON_PROBATION_BYTES_MAX // 3 - 1_000))
+        if operation is found[0]:
+            assert operations.introspected(operation) is not None  # and is protected from then on
+    kept = [operations.introspected(operation) is not None for operation in found]
+    assert kept == [True, False, False, True, True, True]
+    operations.keep_introspected(found[1], b"x" * (INTROSPECTED_ON_PROBATION_BYTES_MAX + 1))
+    assert operations.introspected(found[1]) is None

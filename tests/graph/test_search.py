@@ -1,5 +1,7 @@
 """Searching posts through the API: ranked, page by page, in every list of posts."""
 
+import json
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -147,3 +149,112 @@ async def test_titles_are_ordered_as_in_the_alphabet_and_paged_likewise(client: 
                 break
             after = found["pageInfo"]["endCursor"]
         assert walked == expected
+
+
+LONGEST = 500
+# What PostgreSQL's parsers of searches have stumbled over, or might: each by itself, beside a word, and as many as fit.
+ODD_PARTS = [
+    *[
+        "-",
+        '"',
+        "'",
+        "(",
+        ")",
+        "()",
+        ":",
+        ":*",
+        ":A",
+        "*",
+        "\\",
+        "\\\\",
+        "\\'",
+        "&",
+        "|",
+        "!",
+        "!!",
+        "<->",
+        "<3>",
+        "<",
+        ">",
+    ],
+    *[
+        "or",
+        "or or",
+        "and not",
+        "-or",
+        "--",
+        '-"',
+        '"-',
+        "-(",
+        "%",
+        "_",
+        "$1",
+        "$$",
+        ";",
+        "/*",
+        "--x",
+        "\t\n",
+        "\x01",
+        "\x7f",
+    ],
+    *[
+        "😀",
+        "👩‍👩‍👧",
+        "\ufeff",
+        "\u200b",
+        "\u00ad",
+        "\u0301",
+        "\U0010ffff",
+        "\ufffd",
+        "\ufffe",
+        "東",
+        "ก",
+        "한",
+        "𠀀",
+        "ﷺ",
+        "İ",
+    ],
+]
+ODD_SEARCHES = [
+    *["-" * 33, "-" * 32 + "fox", '"' * LONGEST, "x" * LONGEST, "fox " + "é" * 400, "ﷺ" * LONGEST, "東" * LONGEST],
+    *["(" * 250 + ")" * 250, "!" * 250 + "(" * 250, "a" + "-" * 33, "a-b" * 150, "-a " * 160 + "fox", "or " * 166],
+    *[f"{part} fox" for part in ODD_PARTS],
+    *[part * (LONGEST // len(part)) for part in ODD_PARTS],
+    *[f"{part} " * (LONGEST // (len(part) + 1)) for part in ODD_PARTS],
+    *[f"fox{part}" * (LONGEST // (len(part) + 3)) for part in ODD_PARTS],
+]
+ODD_DOCUMENT = """query ($odd: String!) {
+  posts(first: 2, filter: { search: $odd }, orderBy: [{ field: RELEVANCE, direction: DESC }]) {
+    nodes { id } totalCount
+  }
+  postsPage(filter: { search: $odd }) { posts { id } total }
+  user(id: "user_1") { posts(filter: { search: $odd }) { totalCount } }
+}"""
+CONTROLLED = ("\0", "fox\0", "\ud800", "fox \udfff bear")
+
+
+async def test_whatever_is_searched_for_is_answered_or_refused_as_an_input(
+    client: Client, posts: Sequence[str]
+) -> None:
+    chance = random.Random(20261130)  # noqa: S311 - nothing is secret here
+    mixed = [" ".join(chance.choices([*ODD_PARTS, "fox"], k=90))[:LONGEST] for _ in range(60)]
+    answered = 0
+    for search in [*ODD_SEARCHES, *mixed]:
+        body = await client.run(ODD_DOCUMENT, odd=search)
+        codes = {error["extensions"]["code"] for error in body.get("errors", ())}
+        assert codes <= {"BAD_USER_INPUT"}, (search, codes)
+        answered += not codes
+    assert answered > len(ODD_SEARCHES) / 2
+    assert titles(await page(client, search="fox")) == RANKED
+
+
+@pytest.mark.parametrize("search", CONTROLLED)
+async def test_a_search_that_no_text_can_be_is_refused_wherever_it_stands(client: Client, search: str) -> None:
+    written = f"{{ posts(filter: {{ search: {json.dumps(search)} }}) {{ totalCount }} }}"
+    for raw in ({"query": ODD_DOCUMENT, "variables": {"odd": search}}, {"query": written}):
+        response = await client.http.post(
+            "/graphql", content=json.dumps(raw), headers={"content-type": "application/json"}
+        )
+        assert response.json().keys() == {"errors"}
+        [error] = response.json()["errors"]
+        assert error["extensions"]["code"] in {"BAD_REQUEST", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED"}

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from bench.soak.network_proxy import proxied_database
 from db.connections import pool
 from db.connections.database import Snapshot, Transaction
 from db.connections.leases import Driver
@@ -25,7 +26,6 @@ from tests.db.backends import (
     states,
     waiting_backend,
 )
-from tests.network_proxy import proxied_database
 
 ONE = Statement(text("SELECT 1"))
 

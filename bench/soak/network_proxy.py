@@ -15,14 +15,16 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 _CHUNK_BYTES = 65_536
+_PIECES_PER_S = 10
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: the kernel sends RST instead of FIN
 
 
 class Mode(enum.Enum):
     """What the proxy does with what arrives."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - no password
     DELAY = "delay"
+    SLOW = "slow"
     HOLD = "hold"
     BLACK_HOLE = "black hole"
     REFUSE = "refuse"
@@ -40,20 +42,30 @@ class Counts:
 
 
 @dataclass(eq=False)
-class _Connection:
+class Connection:
+    """A connection of a client, and the one to the server that belongs to it."""
+
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter | None = None
     # A black hole has swallowed bytes of it. What comes after them makes no sense to either end, and is swallowed too.
     is_lost: bool = False
+    # One end is gone, and the other does not know.
+    is_half_open: bool = False
+    # The next words of the server are not passed on: the connection is cut instead.
+    is_cut_at_answer: bool = False
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
     def reset(self) -> None:
         """Close both sides by RST."""
         for writer in (self.client, self.server):
             if writer is not None:
-                with contextlib.suppress(OSError):
-                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
-                writer.transport.abort()
+                _reset(writer)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+    writer.transport.abort()
 
 
 class Proxy:
@@ -71,10 +83,13 @@ class Proxy:
         self._target = (host, port)
         self._mode = Mode.PASS
         self._delay_s = 0.0
-        self._bytes_until_cut: int | None = None
+        self._bytes_per_s = 0
+        # How many more bytes flow to the server (False) or to clients (True) before a connection is cut.
+        self._bytes_until_cut: dict[bool, int] = {}
+        self._cut_at: tuple[bytes, bool] | None = None
         self._flows = asyncio.Event()  # not set while nothing gets through: neither bytes nor the end of a connection
         self._flows.set()
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
 
     @property
@@ -105,6 +120,11 @@ class Proxy:
         self._delay_s = seconds
         self._switch(Mode.DELAY)
 
+    def slow(self, bytes_per_s: int) -> None:
+        """Forward so many bytes a second of each connection in each direction, in ten pieces a second."""
+        self._bytes_per_s = bytes_per_s
+        self._switch(Mode.SLOW)
+
     def hold(self) -> None:
         """Forward nothing, and keep it: it goes on after the mode is switched, as over a network that comes back."""
         self._switch(Mode.HOLD)
@@ -120,19 +140,48 @@ class Proxy:
         """Close new connections when they are accepted; open ones go on."""
         self._switch(Mode.REFUSE)
 
-    def cut_after(self, to_client: int) -> None:
-        """Cut one connection by RST when so many more bytes have gone to clients, of all connections together.
+    def cut_after(self, to_client: int | None = None, *, to_server: int | None = None) -> None:
+        """Cut one connection by RST when so many more bytes have gone that way, of all connections together.
 
-        With 0 bytes it is the connection on which the server says the next word, and its client hears nothing of it.
-        The mode does not change.
+        With 0 bytes to clients it is the connection on which the server says the next word, and its client hears
+        nothing of it; with 0 bytes to the server it is the one on which the next client says something. The mode does
+        not change.
         """
-        self._bytes_until_cut = to_client
+        given = {True: to_client, False: to_server}
+        self._bytes_until_cut = {way: number for way, number in given.items() if number is not None}
+
+    def cut_at(self, word: bytes, *, answer: bool) -> None:
+        """Cut the connection by RST on which a client next says `word` within one chunk of bytes.
+
+        Args:
+            word: what a client says, such as `COMMIT`.
+            answer: the server hears the word, and its answer is lost; else the server does not hear it.
+        """
+        self._cut_at = (word, answer)
+
+    def mend(self) -> None:
+        """Forget what was to be cut, and forward everything at once."""
+        self._bytes_until_cut, self._cut_at = {}, None
+        self.pass_on()
 
     async def cut(self) -> None:
         """Abort all open connections by RST, on both sides, and come back when they are gone."""
         victims = list(self._connections)
         self.counts.cut += len(victims)
         await self._reset(victims)
+
+    async def half_open(self, *, clients_stay: bool) -> None:
+        """Reset all open connections on one side alone, as if a machine had crashed: the other side hears nothing.
+
+        What that side says from then on is swallowed, until it closes the connection.
+        """
+        victims = [one for one in self._connections if one.server is not None and not one.is_half_open]
+        self.counts.cut += len(victims)
+        for one in victims:
+            one.is_lost = one.is_half_open = True
+            gone = one.server if clients_stay else one.client
+            if gone is not None:
+                _reset(gone)
 
     def _switch(self, mode: Mode) -> None:
         self._mode = mode
@@ -155,7 +204,7 @@ class Proxy:
         await self._reset(list(self._connections))
         await self._listener.wait_closed()
 
-    async def _reset(self, victims: list[_Connection]) -> None:
+    async def _reset(self, victims: list[Connection]) -> None:
         tasks = [one.task for one in victims if one.task is not None]
         for one in victims:
             one.reset()
@@ -165,7 +214,7 @@ class Proxy:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counts.accepted += 1
-        connection = _Connection(writer)
+        connection = Connection(writer)
         if self._mode is Mode.REFUSE:
             self.counts.refused += 1
             connection.reset()
@@ -173,7 +222,7 @@ class Proxy:
         self._connections.add(connection)
         connection.task = asyncio.create_task(self._serve(connection, reader))
 
-    async def _serve(self, connection: _Connection, from_client: asyncio.StreamReader) -> None:
+    async def _serve(self, connection: Connection, from_client: asyncio.StreamReader) -> None:
         try:
             if self._mode is Mode.BLACK_HOLE:
                 await self._swallow_all(from_client)
@@ -187,6 +236,8 @@ class Proxy:
             try:
                 # The end of either is the end of both: neither PostgreSQL nor HTTP here has half-closed connections.
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                if connection.is_half_open:
+                    await asyncio.wait(pumps)
             finally:
                 for pump in pumps:
                     pump.cancel()
@@ -213,7 +264,7 @@ class Proxy:
     # ------------------------------------------------------------ bytes
 
     async def _pump(
-        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool
+        self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
@@ -222,7 +273,7 @@ class Proxy:
         await self._flows.wait()
 
     async def _forward(
-        self, connection: _Connection, writer: asyncio.StreamWriter, data: bytes, *, to_client: bool
+        self, connection: Connection, writer: asyncio.StreamWriter, data: bytes, *, to_client: bool
     ) -> bool:
         """Do with `data` what the mode says; say whether the connection goes on."""
         if self._mode is Mode.DELAY:
@@ -233,20 +284,42 @@ class Proxy:
             connection.is_lost = True
         if connection.is_lost:
             return True
-        is_cut = to_client and self._bytes_until_cut is not None and len(data) >= self._bytes_until_cut
+        kept, is_cut = self._kept(connection, data, to_client=to_client)
+        if self._mode is Mode.SLOW:
+            await self._write_slowly(writer, kept)
+        else:
+            writer.write(kept)
+        self._count(len(kept), to_client=to_client)
         if is_cut:
-            data = data[: self._bytes_until_cut]
-            self._bytes_until_cut = None
             self.counts.cut += 1
-        elif to_client and self._bytes_until_cut is not None:
-            self._bytes_until_cut -= len(data)
-        writer.write(data)
-        self._count(len(data), to_client=to_client)
-        if is_cut:
             connection.reset()
             return False
         await writer.drain()
         return True
+
+    def _kept(self, connection: Connection, data: bytes, *, to_client: bool) -> tuple[bytes, bool]:
+        """Return what of `data` goes on, and whether the connection is cut after it."""
+        if to_client and connection.is_cut_at_answer:
+            return b"", True
+        if not to_client and self._cut_at is not None and self._cut_at[0] in data:
+            connection.is_cut_at_answer, self._cut_at = self._cut_at[1], None
+            if not connection.is_cut_at_answer:
+                return b"", True
+        left = self._bytes_until_cut.get(to_client)
+        if left is None:
+            return data, False
+        if len(data) >= left:
+            del self._bytes_until_cut[to_client]
+            return data[:left], True
+        self._bytes_until_cut[to_client] = left - len(data)
+        return data, False
+
+    async def _write_slowly(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        size = max(1, self._bytes_per_s // _PIECES_PER_S)
+        for start in range(0, len(data), size):
+            writer.write(data[start : start + size])
+            if self._mode is Mode.SLOW:
+                await asyncio.sleep(1 / _PIECES_PER_S)
 
     def _count(self, amount: int, *, to_client: bool) -> None:
         if to_client:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from tests.network_proxy import Proxy, proxied, proxied_database
+from bench.soak.network_proxy import Proxy, proxied, proxied_database
 
 LIMIT_S = 10
 DARK_S = 0.1
@@ -176,3 +176,66 @@ async def test_a_commit_whose_answer_is_cut_has_happened(empty_database_url: str
             assert await looking.fetchval("SELECT count(*) FROM boxes") == 1
         finally:
             await looking.close()
+
+
+@pytest.mark.parametrize(("number", "heard"), [(0, b""), (2, b"he")])
+async def test_connection_is_cut_after_so_many_bytes_to_the_server(number: int, heard: bytes) -> None:
+    async with echoing() as proxy:
+        proxy.cut_after(to_server=number)
+        reader, _writer = await said(proxy, b"hello")
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(5)
+        assert (proxy.counts.bytes_to_server, proxy.counts.cut) == (len(heard), 1)
+        again, _ = await said(proxy, b"hello")
+        assert await again.readexactly(5) == b"hello"
+
+
+@pytest.mark.parametrize("answer", [False, True])
+async def test_connection_is_cut_at_a_word_before_the_server_hears_it_or_before_its_answer(answer: bool) -> None:
+    async with echoing() as proxy:
+        proxy.cut_at(b"COMMIT", answer=answer)
+        reader, writer = await said(proxy, b"BEGIN")
+        assert await reader.readexactly(5) == b"BEGIN"
+        writer.write(b"COMMIT")
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(6)
+        assert (proxy.counts.bytes_to_server, proxy.counts.bytes_to_client) == (11 if answer else 5, 5)
+        again, _ = await said(proxy, b"COMMIT")
+        assert await again.readexactly(6) == b"COMMIT"
+
+
+async def test_what_was_to_be_cut_is_forgotten() -> None:
+    async with echoing() as proxy:
+        proxy.cut_at(b"h", answer=True)
+        proxy.cut_after(0, to_server=0)
+        proxy.black_hole()
+        proxy.mend()
+        reader, _writer = await said(proxy, b"hello")
+        assert await reader.readexactly(5) == b"hello"
+
+
+async def test_slow_connection_brings_everything_and_takes_its_time() -> None:
+    async with echoing() as proxy:
+        proxy.slow(100)
+        begun = time.monotonic()
+        reader, _writer = await said(proxy, b"x" * 40)
+        assert await reader.readexactly(40) == b"x" * 40
+        assert time.monotonic() - begun >= 0.25
+
+
+async def test_half_open_connection_is_closed_for_one_end_and_silent_for_the_other() -> None:
+    async with echoing() as proxy:
+        reader, writer = await said(proxy, b"1")
+        assert await reader.readexactly(1) == b"1"
+        await proxy.half_open(clients_stay=False)
+        with pytest.raises(ConnectionResetError):
+            await reader.read(1)
+        reader, writer = await said(proxy, b"2")
+        assert await reader.readexactly(1) == b"2"
+        await proxy.half_open(clients_stay=True)
+        writer.write(b"3")
+        assert await is_silent(reader)
+        assert proxy.open_connections == 2
+        writer.close()
+        while proxy.open_connections > 1:
+            await asyncio.sleep(0)

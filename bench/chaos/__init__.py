@@ -1,0 +1,10 @@
+"""The ledger under fire: what Folio promises about money (MONEY.md), held under load while everything beneath fails.
+
+Everything that breaks things, notes what was asked and judges what was answered is that of `bench.soak`. This is added:
+
+- `promises`: which promise a violation breaks.
+- `town`: who has which account, and the read whose sum is constant.
+- `payers`: what one client asks, one thing after another.
+- `watches`: what is looked at from outside while clients ask.
+- `controls`: planted bugs, each of which must be caught.
+"""

@@ -1,0 +1,161 @@
+"""`python -m bench.chaos --help`: hold the promises under fire, say what happened, and exit 1 with any violation."""
+
+import argparse
+import asyncio
+import logging
+import random
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from bench.chaos import payers, town, watches
+from bench.chaos.payers import CLIENTS, Payer
+from bench.chaos.promises import broken_by
+from bench.chaos.town import Town
+from bench.soak import endgame, ledger
+from bench.soak.faults import ALL, Faults, Kind, Pace
+from bench.soak.journal import Journal, Outcome
+from bench.soak.oracle import Oracle
+from bench.soak.processes import Cluster
+from bench.soak.world import Plan, World, database_made, world_made
+from db.embedded import EmbeddedServer
+
+LOG = Path(__file__).parent.parent / ".work" / "chaos.log"
+PACE = Pace(pause_s=(0.2, 1.0), lasts_s=(0.3, 1.5))
+DEADLINE_S = 5
+QUIET_S = 6.0  # the server's own limits of time have ended by then whatever began under a fault
+# PostgreSQL as it comes, for what it acknowledges must be there after a crash; limits of time that end within seconds.
+PLAN = Plan(
+    users=town.USERS,
+    options={"max_connections": "100"},
+    settings={
+        "FOLIO_OPERATION_DEADLINE_MS": str(DEADLINE_S * 1000),
+        "FOLIO_STATEMENT_TIMEOUT_MS": "2000",
+        "FOLIO_LOCK_TIMEOUT_MS": "1000",
+        "FOLIO_IDLE_IN_TRANSACTION_SESSION_TIMEOUT_MS": "3000",
+        "FOLIO_CLIENT_CONNECTION_CHECK_INTERVAL_MS": "1000",
+        "FOLIO_CONNECT_TIMEOUT_S": "2",
+        "FOLIO_POOL_TIMEOUT_S": "2",
+        "FOLIO_ACCOUNTS_PER_USER_MAX": "10000",
+    },
+    has_door=True,
+    answer_limit_s=DEADLINE_S + 5.0,
+)
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.chaos", description="The promises about money, under fire.")
+    parser.add_argument("--minutes", type=float, default=2, help="how long clients ask while faults happen")
+    parser.add_argument("--seed", type=int, default=None, help="decides what is asked and what goes wrong")
+    parser.add_argument(
+        "--faults", default="", metavar="KIND,...", help=f"only these, or none; of {'; '.join(ALL)}", type=_kinds
+    )
+    parser.add_argument("--log", type=Path, default=LOG, help="where the server's log goes")
+    given = parser.parse_args()
+    seed: int = secrets.randbelow(10**6) if given.seed is None else given.seed
+    oracle = Oracle()
+    logging.getLogger("db").addHandler(logging.NullHandler())  # the watches find no database while it is down
+    sys.stderr.write(f"chaos: seed {seed}, {given.minutes:g} minutes, the server's log is {given.log}\n")
+    with database_made(PLAN) as (postgres, cluster):
+        line = asyncio.run(_held(postgres, cluster, oracle, seed, given))
+    for shown in oracle.shown:
+        sys.stderr.write(f"violation: {shown}\n")
+    for kind, count in oracle.kinds.most_common():
+        sys.stderr.write(f"{count:6} x {kind} ({broken_by(kind)})\n")
+    sys.stdout.write(f"{line}\n")
+    sys.exit(1 if oracle.violations else 0)
+
+
+def _kinds(text: str) -> Mapping[str, Kind]:
+    if text in {"", "none"}:
+        return {} if text else ALL
+    # The names of some have a comma in them.
+    chosen = {kind: one for kind, one in ALL.items() if f",{kind}," in f",{text},"}
+    if not chosen:
+        raise argparse.ArgumentTypeError(f"there is no fault {text!r}")
+    return chosen
+
+
+async def _held(
+    postgres: EmbeddedServer, cluster: Cluster, oracle: Oracle, seed: int, given: argparse.Namespace
+) -> str:
+    """Run everything, and return the line that says what happened."""
+    begun = time.monotonic()
+    async with world_made(PLAN, postgres, cluster, given.log) as world:
+        journal = Journal()
+        home = await town.founded(world, oracle, journal)
+        everybody = [Payer(home, home.payers[n % len(home.payers)], _rng(seed, n)) for n in range(CLIENTS)]
+        faults = Faults(world, oracle, _rng(seed, "faults"), given.faults, PACE) if given.faults else None
+        deadlocks = watches.Deadlocks(world, oracle)
+        await _driven(home, everybody, faults, deadlocks, given.minutes * 60)
+        await asyncio.sleep(QUIET_S if faults else 1)
+        await _look_back(world, home, deadlocks)
+    return _told(oracle, journal, seed, time.monotonic() - begun)
+
+
+def _rng(seed: int, what: object) -> random.Random:
+    return random.Random(f"{seed} {what}")  # noqa: S311 - no secret
+
+
+async def _driven(
+    home: Town, everybody: list[Payer], faults: Faults | None, deadlocks: watches.Deadlocks, seconds: float
+) -> None:
+    """Let all clients live, and faults happen, for so long."""
+    stopping = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for payer in everybody:
+            group.create_task(payer.live(stopping))
+        group.create_task(watches.watch_balances(home.world, home.oracle, stopping))
+        group.create_task(deadlocks.watch(stopping))
+        if faults is not None:
+            group.create_task(faults.happen(stopping))
+        await asyncio.sleep(seconds)
+        stopping.set()
+
+
+async def _look_back(world: World, home: Town, deadlocks: watches.Deadlocks) -> None:
+    """Settle what is unknown, and check everything when all is quiet."""
+    oracle, journal = home.oracle, home.journal
+    owners = [payers.Payer(home, user, home.banker.rng).own for user in world.users]
+    await ledger.settled([*owners, home.banker], journal, oracle)
+    for run in home.runs:
+        watches.check_run(run, oracle)
+    await endgame.burst([partial(home.read_sum, home.banker)] + [partial(_own_sum, home)] * 19, oracle)
+    await asyncio.sleep(1)
+    await endgame.check_workers(world, oracle, endgame.Memory())
+    await deadlocks.look()
+    await ledger.check_ledger(world, journal, oracle)
+    for client in (*owners, home.banker):
+        client.close()
+
+
+async def _own_sum(home: Town) -> None:
+    payer = payers.Payer(home, home.world.admin, home.banker.rng)
+    await home.read_sum(payer.own)
+    payer.own.close()
+
+
+def _told(oracle: Oracle, journal: Journal, seed: int, seconds: float) -> str:
+    """Return what happened, in lines."""
+    counts = oracle.counts
+    outcomes = [one.outcome for one in journal.movements]
+    unknown = [one for one in journal.movements if one.was_unknown]
+    settled = [one for one in unknown if one.outcome is not Outcome.UNKNOWN]
+    others = sorted(set(counts) - {"answers", "faults"})
+    lines = [f"{counts[name]:6} {name}" for name in others if not name.startswith("fault: ")]
+    lines += [f"{counts[name]:6} {name}" for name in others if name.startswith("fault: ")]
+    lines.append(
+        f"chaos: seed {seed}, {seconds / 60:.1f} min, {counts['answers']} operations answered, "
+        f"{counts['faults']} faults, {outcomes.count(Outcome.MADE)} movements made and "
+        f"{outcomes.count(Outcome.NOT_MADE)} refused, {len(settled)} of {len(unknown)} unknowns settled, "
+        f"{oracle.violations} violations"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""What clients ask under fire. Each transfer is sent one to five times, some at once, some after a crash."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from decimal import Decimal
+
+from bench.chaos.town import Town, opened
+from bench.soak import writes
+from bench.soak.clients import Client
+from bench.soak.journal import Movement, Outcome
+from bench.soak.world import User
+
+CLIENTS = 32
+TIMES_MAX = 5
+AT_ONCE_SHARE = 0.3
+# A large one now and then, so that there are refusals too.
+UNITS = (1, 3, 9, 27, 81, 2000)
+RUN_SIZE = 12
+RUN_AMOUNT = "10.00"
+LATELY = 400
+PAUSE_MAX_S = 0.03
+ACTIONS = {"transfer": 46, "sum": 22, "replay": 12, "reuse": 6, "deposit": 6, "stranger": 3, "run": 3, "refusal": 2}
+
+
+class Payer:
+    """One of the clients: a user's own connection, further ones to ask several things at once, and the banker's."""
+
+    def __init__(self, town: Town, user: User, rng: random.Random) -> None:
+        """Connect when something is asked."""
+        self.town, self.user, self.rng = town, user, rng
+        self.own = self._client(user)
+        self._twins = [self._client(user) for _ in range(TIMES_MAX - 1)]
+        self._banker = self._client(town.world.admin)
+
+    def _client(self, user: User) -> Client:
+        return Client(self.town.world, self.town.oracle, self.town.journal, user, self.rng)
+
+    async def live(self, stopping: asyncio.Event) -> None:
+        """Do one thing after another until it is time to stop."""
+        try:
+            while not stopping.is_set():
+                action = self.rng.choices(list(ACTIONS), list(ACTIONS.values()))[0]
+                await self._act(action, stopping)
+                self.town.oracle.counts[action] += 1
+                await asyncio.sleep(self.rng.random() * PAUSE_MAX_S)
+        finally:
+            for client in (self.own, self._banker, *self._twins):
+                client.close()
+
+    async def _act(self, action: str, stopping: asyncio.Event) -> None:
+        match action:
+            case "transfer":
+                await self._transfer(stopping)
+            case "sum":
+                await self.town.read_sum(self._banker)
+            case "deposit":
+                one = self._noted(Movement(self.town.world.admin, None, self.user.accounts[1], self._amount(), "cash"))
+                await writes.transfer(self._banker, one, stopping)
+            case "replay":
+                await self._replay()
+            case "refusal":
+                await self._refused(stopping)
+            case "reuse":
+                await self._reuse()
+            case "stranger":
+                await self._stranger()
+            case "run":
+                await self._run(stopping)
+
+    def _noted(self, one: Movement) -> Movement:
+        self.town.journal.movements.append(one)
+        return one
+
+    def _amount(self) -> str:
+        return f"{self.rng.choice(UNITS)}.{self.rng.randrange(1, 100):02}"
+
+    # ------------------------------------------------------------ transfers
+
+    async def _transfer(self, stopping: asyncio.Event) -> None:
+        """Send a transfer several times; often somebody sends the opposite one at the same time."""
+        target = self.rng.choice([account for account in self.town.hot if account != self.user.accounts[0]])
+        one = self._noted(Movement(self.user, self.user.accounts[0], target, self._amount(), "rent"))
+        times = self.rng.randint(1, TIMES_MAX)
+        if self.rng.random() < AT_ONCE_SHARE:
+            await at_once([self.own, *self._twins][:times], [one] * times)
+        await writes.transfer(self.own, one, stopping)
+        for _ in range(one.sent, times):
+            await writes.attempt(self.own, one)
+
+    async def _refused(self, stopping: asyncio.Event) -> None:
+        """Ask for more than there is, bring that much, and ask again with the same key: it stays refused."""
+        source = self.user.accounts[1]
+        one = self._noted(Movement(self.user, source, self.town.heir.accounts[1], "999999.99", "too much"))
+        await writes.transfer(self.own, one, stopping)
+        bringing = Movement(self.town.world.admin, None, source, "1000000.00", "plenty")
+        await writes.transfer(self._banker, self._noted(bringing), stopping)
+        await writes.attempt(self.own, one)
+        emptying = Movement(self.user, source, self.town.heir.accounts[1], "1000000.00", "back")
+        await writes.transfer(self.own, self._noted(emptying), stopping)
+
+    async def _run(self, stopping: asyncio.Event) -> None:
+        """Empty a new account by many at once: one alone can have it."""
+        spenders = [self._client(self.town.spender) for _ in range(RUN_SIZE)]
+        try:
+            source = await opened(spenders[0])
+            if source is None:
+                return
+            bringing = self._noted(Movement(self.town.world.admin, None, source, RUN_AMOUNT, "all there is"))
+            await writes.transfer(self._banker, bringing, stopping)
+            if bringing.outcome is not Outcome.MADE:
+                return
+            target = self.town.heir.accounts[0]
+            run = [
+                self._noted(Movement(self.town.spender, source, target, RUN_AMOUNT, f"all of it to {number}"))
+                for number in range(RUN_SIZE)
+            ]
+            self.town.runs.append(run)
+            await at_once(spenders, run)
+        finally:
+            for client in spenders:
+                client.close()
+
+    # ------------------------------------------------------------ keys
+
+    def _settled(self) -> Movement | None:
+        """Return one of the user's own transfers of late whose outcome is known, if there is one."""
+        lately = self.town.journal.movements[-LATELY:]
+        mine = [one for one in lately if one.owner is self.user and one.outcome is not Outcome.UNKNOWN]
+        return self.rng.choice(mine) if mine else None
+
+    async def _replay(self) -> None:
+        """Send again what has been settled, be it a refusal: the answer is the same."""
+        one = self._settled()
+        if one is not None:
+            await writes.attempt(self.own, one)
+
+    async def _reuse(self) -> None:
+        """Ask for another movement under a key that has been settled: it is refused."""
+        one = self._settled()
+        if one is None or one.from_id is None:
+            return
+        text, name, variables = writes.asked(one)
+        others = {
+            "amount": str(Decimal(one.amount) + Decimal("0.01")),
+            "memo": f"{one.memo}!",
+            "toAccountId": self.town.heir.accounts[1 if one.to_id == self.town.heir.accounts[0] else 0],
+            "fromAccountId": self.user.accounts[1 if one.from_id == self.user.accounts[0] else 0],
+        }
+        field = self.rng.choice(list(others))
+        if others[field] == one.to_id:
+            return
+        given = {"input": {**variables["input"], field: others[field]}}
+        payload = writes.payload_of(await self.own.ask(text, name, given), "transfer")
+        if payload is not None and [error["code"] for error in payload["userErrors"]] != ["IDEMPOTENCY_KEY_REUSED"]:
+            self.town.oracle.violation("a key was taken for two movements", movement=one, sent=given, answer=payload)
+
+    async def _stranger(self) -> None:
+        """Ask for what became of somebody else's key, and use the same key for a transfer of one's own."""
+        movements = self.town.journal.movements
+        own = {one.key for one in movements if one.owner is self.user}
+        others = [one for one in movements[-LATELY:] if one.key not in own]
+        if not others:
+            return
+        other = self.rng.choice(others)
+        target = self.rng.choice([account for account in self.town.hot if account != self.user.accounts[0]])
+        # Noted before anything is sent: other clients of the same user look for keys of strangers, too.
+        one = self._noted(Movement(self.user, self.user.accounts[0], target, "0.01", "the same key", key=other.key))
+        text = "query Whose($key: UUID!) { transactionByIdempotencyKey(key: $key) { id } }"
+        judged = await self.own.ask(text, "Whose", {"key": other.key})
+        if judged is not None and judged.data and judged.data.get("transactionByIdempotencyKey"):
+            self.town.oracle.violation("a key tells something to a stranger", movement=other, answer=judged.data)
+        await writes.attempt(self.own, one)
+
+
+async def at_once(clients: Sequence[Client], movements: Sequence[Movement]) -> None:
+    """Send movements at one instant, each on a connection of its own."""
+    for one in movements:
+        one.may_be_made = one.may_be_made or movements.count(one) > 1
+    await asyncio.gather(*map(writes.attempt, clients, movements))

@@ -1,0 +1,119 @@
+"""Who lives under fire: eight hot accounts between which all money moves, and the read that sees all of it.
+
+A transfer between hot accounts leaves their sum as it is; deposits go to cold ones, beside them.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from bench.soak import writes
+from bench.soak.clients import Client
+from bench.soak.journal import Journal, Movement
+from bench.soak.oracle import Judged, Oracle
+from bench.soak.world import User, World
+
+HOT = 8
+FIRST_DEPOSIT = "1000.00"
+USERS = HOT + 2
+
+
+@dataclass
+class Town:
+    """The accounts.
+
+    Attributes:
+        payers: users who own a hot account and a cold one each, in this order.
+        spender: whose accounts are emptied by many at once; `heir` has the account that they are emptied into.
+        runs: of each such run, the transfers of which one alone can be made.
+        banker: asks for what an administrator may.
+    """
+
+    world: World
+    oracle: Oracle
+    journal: Journal
+    banker: Client
+    runs: list[list[Movement]] = field(default_factory=list)
+
+    @property
+    def payers(self) -> list[User]:
+        """Users who own a hot account and a cold one."""
+        return self.world.users[:HOT]
+
+    @property
+    def spender(self) -> User:
+        """Whose accounts are emptied by many at once."""
+        return self.world.users[HOT]
+
+    @property
+    def heir(self) -> User:
+        """Who has the account that they are emptied into."""
+        return self.world.users[HOT + 1]
+
+    @property
+    def hot(self) -> list[str]:
+        """The ids of the hot accounts."""
+        return [user.accounts[0] for user in self.payers]
+
+    def sum_read(self) -> tuple[str, str, Mapping[str, Any]]:
+        """Return a query of all hot accounts: half of them by their ids, half by their owners, in two statements."""
+        half = HOT // 2
+        fields = [f"a{n}: account(id: $a{n}) {{ id balance {{ amount }} }}" for n in range(half)]
+        own = "accounts(first: 1) { nodes { id balance { amount } } }"
+        fields += [f"a{n}: user(id: $a{n}) {{ {own} }}" for n in range(half, HOT)]
+        declared = ", ".join(f"$a{n}: ID!" for n in range(HOT))
+        ids = [*self.hot[:half], *[user.id for user in self.payers[half:]]]
+        values = {f"a{n}": one for n, one in enumerate(ids)}
+        return f"query Sum({declared}) {{ {' '.join(fields)} }}", "Sum", values
+
+    async def read_sum(self, reader: Client) -> None:
+        """Read all hot accounts in one operation, and compare their sum with what it always is."""
+        judged = await reader.ask(*self.sum_read(), may_abort=False)
+        if judged is None or judged.data is None or judged.failed:
+            return
+        check_sum(judged.data, self.hot, self.oracle)
+        self.oracle.counts["sums read"] += 1
+
+
+def check_sum(data: Mapping[str, Any], hot: Sequence[str], oracle: Oracle) -> None:
+    """Check what a read of all hot accounts has found: each of them, none below zero, and their sum as ever."""
+    balances = {}
+    for value in data.values():
+        account = value if "balance" in value else value["accounts"]["nodes"][0]
+        balances[account["id"]] = Decimal(account["balance"]["amount"])
+    if set(balances) != set(hot) or sum(balances.values()) != HOT * Decimal(FIRST_DEPOSIT):
+        oracle.violation("the sum of a read is another", balances=balances)
+    if min(balances.values()) < 0:
+        oracle.violation("an account was overdrawn", balances=balances)
+
+
+async def founded(world: World, oracle: Oracle, journal: Journal) -> Town:
+    """Open the accounts, and put money into the hot ones."""
+    banker = Client(world, oracle, journal, world.admin, random.Random(0))  # noqa: S311 - no secret
+    town = Town(world, oracle, journal, banker)
+    for user in world.users:
+        owner = Client(world, oracle, journal, user, banker.rng)
+        for _ in range(2):
+            await opened(owner)
+        owner.close()
+    for account in town.hot:
+        one = Movement(world.admin, None, account, FIRST_DEPOSIT, "the first money")
+        journal.movements.append(one)
+        await writes.attempt(banker, one, may_abort=False)
+    return town
+
+
+async def opened(client: Client) -> str | None:
+    """Open an account of the client's own, and return its id; None where nobody knows whether it is open."""
+    judged = await client.ask(writes.OPEN, "Open", {"input": {"currencyCode": "EUR"}}, may_abort=False)
+    account = _account(judged)
+    if account is not None:
+        client.user.accounts.append(account)
+    return account
+
+
+def _account(judged: Judged | None) -> str | None:
+    payload = writes.payload_of(judged, "openAccount")
+    return None if payload is None or payload["account"] is None else str(payload["account"]["id"])

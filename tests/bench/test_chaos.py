@@ -1,0 +1,142 @@
+"""Under fire: which promise each violation breaks, and what the checks that stand beside the soak's call one."""
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.chaos import watches
+from bench.chaos.promises import BROKEN_BY, TITLES, broken_by
+from bench.chaos.town import HOT, check_sum
+from bench.soak import ledger
+from bench.soak.faults import ALL, SOAK
+from bench.soak.journal import Movement, Outcome
+from bench.soak.oracle import Oracle
+from bench.soak.world import User
+
+ROOT = Path(__file__).parents[2]
+# What only the soak looks for, and what says that the machinery itself does not work.
+OF_NO_PROMISE = {
+    "a wrong answer",
+    "a wrong answer to an update",
+    "a wrong answer after an update",
+    "a wrong answer to a creation",
+    "a worker has grown",
+    "posts differ from the journal",
+    "an error is missing",
+    "data and errors contradict each other",
+    "not all workers answer",
+    "no new worker comes up",
+    "PostgreSQL cannot be reached past the proxy",
+    "PostgreSQL does not recover",
+}
+
+
+def kinds_in_the_code() -> set[str]:
+    """Return every kind of violation that is written out in soak and chaos."""
+    trees = [
+        ast.parse(path.read_text("utf-8"))
+        for room in ("soak", "chaos")
+        for path in (ROOT / "bench" / room).glob("*.py")
+    ]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    named = [node for node in calls if isinstance(node.func, ast.Attribute) and node.func.attr == "violation"]
+    return {str(one.args[0].value) for one in named if isinstance(one.args[0], ast.Constant)}
+
+
+def test_every_violation_breaks_a_promise_or_stands_in_the_list_of_those_that_break_none() -> None:
+    assert kinds_in_the_code() == set(BROKEN_BY) | OF_NO_PROMISE
+    assert {number for numbers in BROKEN_BY.values() for number in numbers} == set(TITLES) == set(range(1, 13))
+    assert broken_by("a deadlock") == "promise 9, No deadlock"
+
+
+def test_every_fault_of_the_soak_is_one_of_chaos() -> None:
+    assert SOAK.keys() < ALL.keys()
+
+
+@pytest.fixture
+def movement() -> Movement:
+    return Movement(User(3, "ada", "-"), "account_1", "account_2", "1.50", "why")
+
+
+def kept(movement: Movement, **changes: Any) -> dict[str, Any]:
+    """Return a key and its row of the ledger, as they should be for a movement that was made."""
+    row = {"id": 7, "from_id": 1, "to_id": 2, "amount": 150, "memo": "why", "refusal_code": None}
+    return {**row, "owner_id": 3, "key": movement.key, **changes}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "changes", "kind"),
+    [
+        (Outcome.MADE, {}, None),
+        (Outcome.MADE, {"id": None}, "an acknowledged movement is not in the ledger"),
+        (Outcome.MADE, {"id": 8}, "a row of the ledger differs from the journal"),
+        (Outcome.MADE, {"amount": 151}, "a row of the ledger differs from the journal"),
+        (Outcome.MADE, {"to_id": 3}, "a row of the ledger differs from the journal"),
+        (Outcome.MADE, {"memo": None}, "a row of the ledger differs from the journal"),
+        (Outcome.NOT_MADE, {}, "a refused movement is in the ledger"),
+        (Outcome.NOT_MADE, {"id": None}, "an acknowledged refusal is not kept"),
+        (Outcome.NOT_MADE, {"id": None, "refusal_code": "INSUFFICIENT_FUNDS"}, None),
+        (Outcome.UNKNOWN, {}, None),
+        (Outcome.UNKNOWN, {"id": None}, None),
+    ],
+)
+def test_ledger_is_held_against_the_journal(
+    movement: Movement, outcome: Outcome, changes: dict[str, Any], kind: str | None
+) -> None:
+    movement.tell(outcome, "transaction_7" if outcome is Outcome.MADE else None)
+    oracle = Oracle()
+    ledger.check_movement(movement, [kept(movement, **changes)], oracle)
+    assert dict(oracle.kinds) == ({kind: 1} if kind else {})
+
+
+def test_movement_without_a_key_and_key_with_two_rows_are_found(movement: Movement) -> None:
+    movement.tell(Outcome.MADE, "transaction_7")
+    oracle = Oracle()
+    ledger.check_movement(movement, [], oracle)
+    ledger.check_movement(movement, [kept(movement), kept(movement)], oracle)
+    assert dict(oracle.kinds) == {"an acknowledged movement is not in the ledger": 1, "a key has two rows": 1}
+
+
+# ---------------------------------------------------------------- the town
+
+
+HOT_IDS = [f"account_{number}" for number in range(HOT)]
+
+
+def summed(*amounts: str) -> dict[str, Any]:
+    """Return the data of a read of the hot accounts: half by their ids, half by their owners."""
+    accounts = [{"id": id_, "balance": {"amount": amount}} for id_, amount in zip(HOT_IDS, amounts, strict=False)]
+    return {
+        f"a{number}": one if number < HOT // 2 else {"accounts": {"nodes": [one]}}
+        for number, one in enumerate(accounts)
+    }
+
+
+@pytest.mark.parametrize(
+    ("amounts", "kinds"),
+    [
+        (["1000.00"] * 8, set()),
+        (["1000.00"] * 7 + ["1000.01"], {"the sum of a read is another"}),
+        (["1000.00"] * 6 + ["2000.00"], {"the sum of a read is another"}),
+        (["-1.00", "2001.00"] + ["1000.00"] * 6, {"an account was overdrawn"}),
+    ],
+)
+def test_sum_of_a_read_is_constant_and_no_balance_is_negative(amounts: list[str], kinds: set[str]) -> None:
+    oracle = Oracle()
+    check_sum(summed(*amounts), HOT_IDS, oracle)
+    assert set(oracle.kinds) == kinds
+
+
+@pytest.mark.parametrize(
+    ("made", "violations"), [([True, False, False], 0), ([True, True, False], 1), ([False, False], 1)]
+)
+def test_of_a_run_on_an_account_one_alone_is_made(movement: Movement, made: list[bool], violations: int) -> None:
+    oracle = Oracle()
+    run = [replace(movement) for _ in made]
+    for one, is_made in zip(run, made, strict=True):
+        one.tell(Outcome.MADE if is_made else Outcome.NOT_MADE, "transaction_1" if is_made else None)
+    watches.check_run(run, oracle)
+    assert oracle.violations == violations

@@ -1,0 +1,156 @@
+"""What is acknowledged is durable, or the server is not ready: a database that may forget in a crash is told as one."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from pydantic import SecretStr
+
+from bench.soak.processes import Cluster
+from db.connections.leases import Driver
+from db.embedded import EmbeddedServer, embedded_postgres
+from db.migrating import alembic_config
+from db.settings import Settings
+from tests.db.backends import connected_superuser
+from tests.db.clusters import reachable_directory
+from tests.faults.served import served, settle
+from tests.graph.bank import TRANSFER, transfer_input
+from tests.graph.edge import until
+from tests.graph.test_serving import FOLIO, ROOT
+
+LIMIT_S = 60
+PAYERS = 8
+PAID_MIN = 100
+NAMES = ["fsync", "full_page_writes", "synchronous_commit"]
+
+
+@pytest.fixture(scope="module")
+def durable() -> Iterator[tuple[EmbeddedServer, Cluster]]:
+    """A PostgreSQL as it comes, whose database `folio` is migrated, and its processes."""
+    with reachable_directory() as path, embedded_postgres(path / "data") as server:
+        command.upgrade(alembic_config(server.url()), "head")
+        yield server, Cluster(path / "data")
+
+
+@pytest.fixture
+def durable_settings(settings: Settings, durable: tuple[EmbeddedServer, Cluster]) -> Settings:
+    """Settings with that database."""
+    return settings.model_copy(update={"database_url": SecretStr(durable[0].url())})
+
+
+@pytest.fixture
+async def operator(durable: tuple[EmbeddedServer, Cluster]) -> AsyncIterator[Driver]:
+    """A superuser who changes what the server is set to; at the end it is as it came."""
+    async with connected_superuser(durable[0].url()) as superuser:
+        yield superuser
+        await superuser.execute("ALTER DATABASE folio RESET ALL")
+        await switched(superuser, "ALTER SYSTEM RESET ALL", dict.fromkeys(NAMES, "on"))
+
+
+async def switched(operator: Driver, statement: str, wanted: dict[str, str]) -> None:
+    """Change settings of the server, and come back when they are in force."""
+    await operator.execute(statement)
+    await operator.execute("SELECT pg_reload_conf()")
+
+    async def in_force() -> bool:
+        return {name: await operator.fetchval("SELECT current_setting($1)", name) for name in wanted} == wanted
+
+    await until(in_force, "a reload")
+
+
+async def doctor(settings: Settings, cwd: Path) -> tuple[int | None, str]:
+    """Run `folio doctor`; return its exit status and what it says, without the table's line breaks."""
+    assert settings.database_url is not None
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "300",
+        "FOLIO_DATABASE_URL": settings.database_url.get_secret_value(),
+        "FOLIO_SECRET_KEY": "of no value: there is nobody to sign in 0123456789",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *FOLIO, "doctor", cwd=cwd, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
+    return process.returncode, said.decode()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_database_that_may_forget_what_it_acknowledged_makes_the_server_not_ready(
+    durable_settings: Settings, operator: Driver, name: str
+) -> None:
+    async with served(durable_settings) as client:
+        assert (await client.http.get("/readyz")).status_code == 200
+    await switched(operator, f"ALTER SYSTEM SET {name} = off", {name: "off"})
+    async with served(durable_settings) as client:
+        answer = await client.http.get("/readyz")
+        reason = f"the database may lose in a crash what it has acknowledged: {name} is off"
+        assert (answer.status_code, answer.json()) == (503, {"status": "unavailable", "reason": reason})
+        await switched(operator, f"ALTER SYSTEM SET {name} = on", {name: "on"})
+        assert (await client.http.get("/readyz")).json() == {"status": "ok"}
+
+
+async def test_setting_of_the_database_alone_counts_as_that_of_the_server_does(
+    durable_settings: Settings, operator: Driver
+) -> None:
+    await operator.execute("ALTER DATABASE folio SET synchronous_commit = off")
+    await switched(operator, "ALTER SYSTEM SET fsync = off", {"fsync": "off"})
+    async with served(durable_settings) as client:
+        reason = (await client.http.get("/readyz")).json()["reason"]
+    assert reason == "the database may lose in a crash what it has acknowledged: fsync and synchronous_commit are off"
+
+
+async def test_database_that_is_said_to_be_of_no_value_may_forget(durable_settings: Settings, operator: Driver) -> None:
+    await switched(operator, "ALTER SYSTEM SET fsync = off", {"fsync": "off"})
+    await operator.execute("ALTER DATABASE folio SET folio.throwaway = on")
+    async with served(durable_settings) as client:
+        assert (await client.http.get("/readyz")).json() == {"status": "ok"}
+    await operator.execute("ALTER DATABASE folio SET folio.throwaway = off")
+    async with served(durable_settings) as client:
+        assert (await client.http.get("/readyz")).status_code == 503
+
+
+async def test_doctor_says_what_a_database_may_forget_and_what_to_do(
+    durable_settings: Settings, operator: Driver, tmp_path: Path
+) -> None:
+    status, said = await doctor(durable_settings, tmp_path)
+    assert (status, "what is acknowledged survives a crash" in said) == (0, True)
+    await operator.execute("ALTER DATABASE folio SET synchronous_commit = off")
+    status, said = await doctor(durable_settings, tmp_path)
+    assert (status, "synchronous_commit is off" in said, "switch it on" in said) == (1, True, True)
+    await operator.execute("ALTER DATABASE folio SET folio.throwaway = on")
+    status, said = await doctor(durable_settings, tmp_path)
+    assert (status, "synchronous_commit is off" in said, "warning" in said) == (0, True, True)
+
+
+async def test_every_transfer_that_was_acknowledged_is_there_after_the_whole_cluster_was_killed(
+    durable_settings: Settings, durable: tuple[EmbeddedServer, Cluster]
+) -> None:
+    cluster = durable[1]
+    async with served(durable_settings) as client:
+        town, over = await settle(client), asyncio.Event()
+        acknowledged: dict[str, str] = {}
+
+        async def pay() -> None:
+            while not over.is_set():
+                given = transfer_input(town.purse, town.till, "0.01")
+                body = await town.client.run(TRANSFER, by=town.ida, input=given)
+                if "errors" not in body:
+                    acknowledged[str(given["idempotencyKey"])] = body["data"]["transfer"]["transaction"]["id"]
+
+        async def crash() -> None:
+            while len(acknowledged) < PAID_MIN:
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(cluster.kill)
+            over.set()
+
+        await asyncio.gather(crash(), *(pay() for _ in range(PAYERS)))
+        await asyncio.to_thread(cluster.start)
+        found = {}
+        for key in acknowledged:
+            row = await town.bank.by_key(town.ida, key)
+            found[key] = row and row["id"]
+        assert found == acknowledged
