@@ -213,5 +213,6 @@ async def test_requests_behind_each_other_whose_client_resets_the_connection_lea
                 await asyncio.sleep(0.1)
             await until(is_over, "the end of the queries")
             async with httpx.AsyncClient() as http:
-                assert (await http.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
+                answer = await http.get(f"http://127.0.0.1:{port}/readyz")
+            assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
     assert "Traceback" not in log.read_text()
