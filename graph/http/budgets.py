@@ -46,8 +46,9 @@ class Budget:
         if not self._turns_at - WINDOW_S <= now < self._turns_at:
             self._turn(now)
         total = self._spent.get(spender, 0) + cost
-        before = self._within_window(spender, now) if self._spent_before else 0
-        if before + total > self.per_minute:
+        # Only who comes near the end of a budget needs the exact share of what was spent before.
+        at_most = total + self._spent_before.get(spender, 0)
+        if at_most > self.per_minute and total + self._within_window(spender, now) > self.per_minute:
             return False
         if total == cost and len(self._spent) >= SPENDERS_MAX:
             self._make_room()

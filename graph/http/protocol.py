@@ -28,8 +28,9 @@ from functools import partial
 from typing import Any, cast
 
 import orjson
+from uvicorn._types import ASGI3Application
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from graph.http.extensions import extensions
 from graph.http.hosts import wrong_host
@@ -91,6 +92,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.left = asyncio.Event()
         self._leaving_clock: asyncio.TimerHandle | None = None
         self._wrong_host: str | None = None
+        # What is being answered, or has been; requests behind it may have been read already.
+        self._started: RequestResponseCycle | None = None
         app = self.app.app if isinstance(self.app, ProxyHeadersMiddleware) else self.app
         self._others: OpenConnections | None = getattr(app, "connections", None)
 
@@ -107,6 +110,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all clocks, and tell all who wait for it that the client has left."""
         self.left.set()
+        if self._started is not None:
+            # uvicorn tells the last of several requests only, and an earlier one writes to what is closed.
+            self._started.disconnected = True
         if self._others is not None:
             self._others.leave(self)
         if self._leaving_clock is not None:
@@ -146,7 +152,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def make_room(self) -> None:
         """Close the connection, which is idle, because another one needs its place."""
-        if self._pending_bytes and not self._is_refused:  # who has begun to ask waits for an answer
+        if self._pending_bytes and not (
+            self._is_refused or self.transport.is_closing()
+        ):  # who has begun to ask waits for an answer
             self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY))
         self._is_refused = True
         self._close()
@@ -289,6 +297,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def begin_again(self) -> None:
         """Expect the head of the current request once more, whose time goes on."""
         self._begins_again = True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._started = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
         """Begin a request."""

@@ -105,16 +105,23 @@ async def sent(client: Client, data: bytes, *, resets: bool = False) -> AsyncIte
 
 
 @asynccontextmanager
-async def half_closed(client: Client, data: bytes) -> AsyncIterator[asyncio.StreamReader]:
-    """Send bytes over a socket of their own, and then no more (FIN), but read on."""
+async def opened(client: Client, data: bytes) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Send bytes over a socket of their own, over which more may be sent. It is closed at the end."""
     url = client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     try:
         writer.write(data)
-        writer.write_eof()
-        yield reader
+        yield reader, writer
     finally:
         writer.close()
+
+
+@asynccontextmanager
+async def half_closed(client: Client, data: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """Send bytes over a socket of their own, and then no more (FIN), but read on."""
+    async with opened(client, data) as (reader, writer):
+        writer.write_eof()
+        yield reader
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

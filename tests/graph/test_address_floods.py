@@ -22,9 +22,9 @@ QUERY = "{ users(first: 100) { nodes { username } } }"
 CHEAP = asked("{ __typename }")
 
 
-def addresses(number: int) -> Iterator[str]:
+def addresses(number: int, network: int = 10) -> Iterator[str]:
     for one in range(number):
-        yield f"10.{one >> 16}.{one >> 8 & 255}.{one & 255}"
+        yield f"{network}.{one >> 16}.{one >> 8 & 255}.{one & 255}"
 
 
 def no_addresses(number: int) -> Iterator[str]:
@@ -69,7 +69,8 @@ async def test_flood_from_many_addresses_leaves_memory_and_budgets_as_they_are(
             ).status_code
 
         where = Path(f"/proc/{process.pid}/status")
-        assert await flood(port, addresses(2_000)) == 2_000
+        # Who sends a document first pays for reading it.
+        assert await flood(port, addresses(2_000, network=11)) == 2_000
         before = resident_mib(where)
         assert [await status_of("192.0.2.1", QUERY) for _ in range(2)] == [200, 429]
         began = time.monotonic()

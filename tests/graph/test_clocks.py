@@ -3,18 +3,18 @@
 import asyncio
 import contextlib
 import socket
-import struct
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
+from db.connections.leases import Driver
 from graph.http import protocol
 from graph.http.direct import DirectHttpProtocol
 from tests.graph.callers import Client
-from tests.graph.edge import is_alive, posted
-from tests.graph.raw import asked, request
+from tests.graph.edge import is_alive, locked, posted, reset, until, waiting
+from tests.graph.raw import asked, detoured, request
 from tests.graph.test_serving import free_port, started
 
 INTROSPECTION = "{ __schema { types { name description fields { name description args { name description } } } } }"
@@ -195,9 +195,35 @@ async def test_client_that_resets_its_connection_leaves_no_traceback(database_ur
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(raw)
             await reader.read(10_000)
-            sock = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset(writer)
             writer.transport.abort()
         async with httpx.AsyncClient() as http:
             assert (await http.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
+    assert "Traceback" not in log.read_text()
+
+
+async def test_requests_behind_each_other_whose_client_resets_the_connection_leave_no_traceback(
+    database_url: str, superuser: Driver, tmp_path: Path
+) -> None:
+    async def waits() -> bool:
+        return await waiting(superuser) == 1
+
+    async def is_over() -> bool:
+        return await waiting(superuser) == 0
+
+    port, log = free_port(), tmp_path / "log"
+    query = posted("{ posts { nodes { id } } }")
+    async with started("serve", cwd=tmp_path, port=port, log=log, FOLIO_DATABASE_URL=database_url):
+        for raw in (detoured(query) * 20, query * 20, (query + detoured(query)) * 10):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            async with locked(database_url, "posts"):
+                writer.write(raw)
+                await until(waits, "the wait of the first query")
+                reset(writer)
+                writer.transport.abort()
+                await asyncio.sleep(0.1)
+            await until(is_over, "the end of the queries")
+            async with httpx.AsyncClient() as http:
+                answer = await http.get(f"http://127.0.0.1:{port}/readyz")
+            assert (answer.status_code, answer.text) == (200, '{"status":"ok"}')
     assert "Traceback" not in log.read_text()

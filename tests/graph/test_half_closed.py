@@ -12,7 +12,7 @@ from db.connections.leases import Driver
 from db.settings import Settings
 from graph.http import protocol
 from tests.graph.callers import Client, SignUp
-from tests.graph.edge import half_closed, is_alive, locked, posted, sent, served, until, waiting
+from tests.graph.edge import half_closed, is_alive, locked, opened, posted, sent, served, until, waiting
 from tests.graph.raw import detoured
 from tests.graph.test_serving import free_port, started
 from tests.graph.test_upgrade import answers, fine
@@ -161,8 +161,9 @@ async def test_query_that_takes_longer_ends_and_its_client_is_told(
     async with served(settings, **PATIENT) as client:
         await client.run(query)
         async with locked(database_url, "posts"):
-            async with half_closed(client, by(way, posted(query))) as reader:
+            async with opened(client, by(way, posted(query))) as (reader, writer):
                 await wait_for(superuser)
+                writer.write_eof()
                 assert await answers(reader, 1) == [(b"HTTP/1.1 499 ", {"errors": [LEFT]})]
                 assert await to_the_end(reader) == b""
             await wait_for(superuser, 0)
@@ -177,8 +178,9 @@ async def test_mutation_that_takes_longer_is_answered(
     async with served(settings, **PATIENT) as client, AsyncExitStack() as stack:
         async with locked(database_url, "posts"):
             raw = by(way, posted(CREATE_POST, by=ada))
-            reader = await stack.enter_async_context(half_closed(client, raw))
+            reader, writer = await stack.enter_async_context(opened(client, raw))
             await wait_for(superuser)
+            writer.write_eof()
             await asyncio.sleep(1)
         assert await answers(reader, 1) == [CREATED]
         assert await to_the_end(reader) == b""
