@@ -3,7 +3,8 @@
 Attempts are counted before the password is looked at, so that simultaneous guesses cannot slip under the limit. They
 are counted per login and place, so that an attacker elsewhere does not delay the owner. A second count covers all
 places from which the user has never signed in: more attempts are free there, and the waits are short. It bounds an
-attacker with many addresses, and still lets the owner in at a new address. A place is a digest of an address.
+attacker with many addresses, and still lets the owner in at a new address. A place is a digest of an address, or of a
+device on which the user has signed in: those behind one address do not delay each other where their devices are known.
 
 A wait doubles with each attempt. An attempt that comes too early is not looked at and does not count.
 """
@@ -47,6 +48,7 @@ DOUBLINGS_MAX = 16
 # Of one login from all unknown places together: ten times as many attempts are free, and no wait is longer than this.
 ELSEWHERE_FACTOR = 10
 ELSEWHERE_WAIT_MAX_S = 60
+PLACE_KEPT_S = 90 * 86_400
 
 
 class SignInAttempts(Model):
@@ -104,6 +106,7 @@ class Attempt:
 
     Attributes:
         is_known: whether the user has signed in from this place before.
+        place: from where it came.
         user_id: whose login it is; None: nobody's.
         wait_s: how long the next attempt has to wait.
     """
@@ -111,6 +114,7 @@ class Attempt:
     is_known: bool
     user_id: int | None
     wait_s: int
+    place: bytes
 
 
 _NOW = func.clock_timestamp()
@@ -173,20 +177,24 @@ _IS_KNOWN = Statement(
 )
 
 
-async def count_attempt(transaction: Reader, login: str, place: bytes, limits: AttemptLimits) -> Attempt:
+async def count_attempt(
+    transaction: Reader, login: str, place: bytes, limits: AttemptLimits, *, is_known: bool = False
+) -> Attempt:
     """Count one more attempt to sign in as `login` from `place`, which may then be looked at.
+
+    Whether the user has signed in from there before is asked here, unless that is known.
 
     Raises:
         Refusal: TOO_MANY_ATTEMPTS; the transaction is not to be committed.
     """
-    is_known = bool(await transaction.fetch(_IS_KNOWN, {"login": login, "place": place}))
+    is_known = is_known or bool(await transaction.fetch(_IS_KNOWN, {"login": login, "place": place}))
     wait_s = await _counted(transaction, _hash_of(login, place), limits.free, limits.window_s, limits)
     if not is_known:
         free = limits.free * ELSEWHERE_FACTOR
         longest = min(ELSEWHERE_WAIT_MAX_S, limits.window_s)
         wait_s = max(wait_s, await _counted(transaction, _hash_of(login), free, longest, limits))
     told = await transaction.fetch(_TELL_OWNER, {"login": login})
-    return Attempt(is_known, told[0]["user_id"] if told else None, wait_s)
+    return Attempt(is_known, told[0]["user_id"] if told else None, wait_s, place)
 
 
 async def _counted(transaction: Reader, login_hash: bytes, free: int, wait_max_s: int, limits: AttemptLimits) -> int:
@@ -224,9 +232,9 @@ _REMEMBER = Statement(
 )
 
 
-async def forget_attempts(transaction: Reader, login: str, place: bytes, attempt: Attempt) -> None:
-    """Forget the attempts of a login from a place, for the last one has succeeded."""
-    await transaction.fetch(_FORGET, {"login_hash": _hash_of(login, place)})
+async def forget_attempts(transaction: Reader, login: str, attempt: Attempt) -> None:
+    """Forget the attempts of a login from the place of `attempt`, the last one, which has succeeded."""
+    await transaction.fetch(_FORGET, {"login_hash": _hash_of(login, attempt.place)})
     elsewhere = {"login_hash": _hash_of(login)}
     if not attempt.is_known and not await transaction.fetch(_FORGET_ONLY, elsewhere):
         await transaction.fetch(_TAKE_BACK, elsewhere)

@@ -14,10 +14,9 @@ from sqlalchemy.sql.dml import ReturningDelete
 
 from db.model import Model
 from db.sessions import RefreshToken, Session
-from db.sign_ins import SignInAttempts, SignInPlace
+from db.sign_ins import PLACE_KEPT_S, SignInAttempts, SignInPlace
 from db.statements import Statement, Writer
 
-PLACE_KEPT_S = 90 * 86_400
 _BATCHES_MAX = 200
 
 

@@ -277,8 +277,9 @@ class Operations:
     def keep_introspected(self, operation: Operation, data: bytes) -> None:
         """Keep the data of an introspection, as JSON: the objects would take many times as much."""
         if operation.introspection is not None:
-            size = sys.getsizeof(data) + sys.getsizeof(operation.introspection)
-            self._introspected.put(operation.introspection, data, size)
+            kept = bytes(memoryview(data))  # what orjson gives holds a buffer of 4 KiB at the least
+            size = sys.getsizeof(kept) + sys.getsizeof(operation.introspection)
+            self._introspected.put(operation.introspection, kept, size)
 
     def run(
         self,

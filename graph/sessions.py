@@ -10,14 +10,15 @@ from db import sessions as repository
 from db.checks import PASSWORD_LENGTH_MAX
 from db.errors import Refusal
 from db.sessions import Credentials, OpenSession
-from db.sign_ins import Attempt, forget_attempts, signed_in_from
+from db.sign_ins import PLACE_KEPT_S, Attempt, forget_attempts, signed_in_from
 from db.statements import Reader
 from db.viewer import ANONYMOUS
 from graph.context import Context, Info
 from graph.cost import PASSWORD
 from graph.mutations import code, errors_field, mutation, user_errors
 from graph.nodes import UserError
-from graph.sign_ins import attempted, log_failure, place_of
+from graph.sign_ins import attempted, known_device, log_failure, place_of
+from graph.tokens import Device
 from graph.users import User, user_of_id
 
 
@@ -27,6 +28,13 @@ class SignInInput:
 
     login: str = strawberry.field(description="Username or email.")
     password: str = strawberry.field(description="The password.")
+    device_token: str | None = strawberry.field(
+        default=None,
+        description=(
+            "What the last `signIn` on this device has answered. With it, failed attempts of others behind the same "
+            "address do not make this user wait. One that is not good any more changes nothing."
+        ),
+    )
 
 
 @strawberry.enum(description="Why a sign-in was refused.")
@@ -56,6 +64,13 @@ class SignInPayload:
         default=None, description="When the access token stops working."
     )
     viewer: User | None = strawberry.field(default=None, description="The user who is signed in now.")
+    device_token: str | None = strawberry.field(
+        default=None,
+        description=(
+            "By which this device is known again, for 90 days and until the password changes. Keep it, also after "
+            "signing out, and send it with the next `signIn`. It opens nothing."
+        ),
+    )
     failed_sign_ins: int | None = strawberry.field(
         default=None,
         description=(
@@ -117,9 +132,10 @@ async def sign_in(
 ) -> SignInPayload:
     """Open a session. Unknown user and wrong password take the same steps, the same time and the same answer."""
     context = info.context
-    login, place = input_.login.strip(), place_of(context.services.settings)
+    login = input_.login.strip()
+    device = await known_device(context, login, input_.device_token)
     try:
-        attempt = await attempted(context, login, place)
+        attempt = await attempted(context, login, device)
     except Refusal as refusal:
         return _refused(refusal)
     found = await repository.credentials_of(context.database, login)
@@ -128,8 +144,8 @@ async def sign_in(
     verified = await context.services.passwords.verify(found.hashed_password if found else None, password)
     opened = None
     if found is not None and verified:
-        opened = await _opened(context, found, login, place, attempt)
-    if opened is None:
+        opened = await _opened(context, found, login, attempt)
+    if found is None or opened is None:
         log_failure(attempt)
         return _refused(Refusal("INVALID_CREDENTIALS", (), "no active user has this login and password"))
     session, failed = opened
@@ -139,22 +155,21 @@ async def sign_in(
         refresh_token=session.refresh_token,
         expires_at=token[1],
         viewer=await _viewer(info, session),
+        device_token=_device_token(context, found, device),
         failed_sign_ins=failed,
     )
 
 
-async def _opened(
-    context: Context, found: Credentials, login: str, place: bytes, attempt: Attempt
-) -> tuple[OpenSession, int] | None:
+async def _opened(context: Context, found: Credentials, login: str, attempt: Attempt) -> tuple[OpenSession, int] | None:
     """Open a session; return it with how many attempts have failed before, or None where the credentials are old."""
-    ttl_s = context.services.settings.refresh_token_ttl_s
+    settings = context.services.settings
 
     async def work(transaction: Reader) -> tuple[OpenSession, int] | None:
-        session = await repository.open_session(transaction, found, ttl_s)
+        session = await repository.open_session(transaction, found, settings.refresh_token_ttl_s)
         if session is None:
             return None
-        await forget_attempts(transaction, login, place, attempt)
-        return session, await signed_in_from(transaction, found.user_id, place)
+        await forget_attempts(transaction, login, attempt)
+        return session, await signed_in_from(transaction, found.user_id, place_of(settings))
 
     return await context.write(work)
 
@@ -169,6 +184,11 @@ def _token(context: Context, session: OpenSession) -> tuple[str, datetime.dateti
     assert viewer.session_id is not None
     token = context.services.tokens.sign(viewer.user_id, viewer.session_id)
     return token.text, token.expires_at
+
+
+def _device_token(context: Context, found: Credentials, known: Device | None) -> str:
+    device = known or Device.new(found.user_id, found.hashed_password)
+    return context.services.tokens.sign_device(device, PLACE_KEPT_S)
 
 
 async def _viewer(info: Info, session: OpenSession) -> User | None:

@@ -5,32 +5,51 @@ import hmac
 import logging
 
 from db import sign_ins as repository
+from db.sessions import credentials_of
 from db.settings import Settings
 from db.sign_ins import Attempt, AttemptLimits
 from db.statements import Reader
 from graph.context import Context, caller_address
+from graph.tokens import Device
 
 logger = logging.getLogger("folio.sign_in")
 
 
-def place_of(settings: Settings) -> bytes:
-    """Return what stands for the caller's address: a digest with the secret, so that the table holds no addresses."""
+def place_of(settings: Settings, device: Device | None = None) -> bytes:
+    """Return what stands for the caller's address, or for a known device.
+
+    It is a digest with the secret, so that the table holds no addresses. No address begins with a space.
+    """
     assert settings.secret_key is not None
     key = settings.secret_key.get_secret_value().encode()
-    return hmac.digest(key, caller_address.get().encode(), hashlib.sha256)
+    named = caller_address.get() if device is None else f" device {device.id}"
+    return hmac.digest(key, named.encode(), hashlib.sha256)
 
 
-async def attempted(context: Context, login: str, place: bytes) -> Attempt:
-    """Count an attempt to prove a password, which may then be looked at.
+async def known_device(context: Context, login: str, token: str | None) -> Device | None:
+    """Return the device that a token is for, where the user of `login` has signed in on it with their password.
+
+    Whatever else a token says is not told: it then helps nothing, and hurts nothing.
+    """
+    device = None if token is None else context.services.tokens.read_device(token)
+    if device is None:
+        return None
+    found = await credentials_of(context.database, login)
+    return device if found is not None and device.proved(found.user_id, found.hashed_password) else None
+
+
+async def attempted(context: Context, login: str, device: Device | None = None) -> Attempt:
+    """Count an attempt to prove a password, which may then be looked at; by the device where that is known.
 
     Raises:
         Refusal: TOO_MANY_ATTEMPTS.
     """
     settings = context.services.settings
     limits = AttemptLimits(settings.sign_in_attempts_max, settings.sign_in_window_s)
+    place = place_of(settings, device)
 
     async def count(transaction: Reader) -> Attempt:
-        return await repository.count_attempt(transaction, login, place, limits)
+        return await repository.count_attempt(transaction, login, place, limits, is_known=device is not None)
 
     async with context.turn([repository.attempts_key(login, place)]):
         return await context.database.write(count)
@@ -42,5 +61,5 @@ def log_failure(attempt: Attempt) -> None:
     People type passwords into the wrong box.
     """
     if attempt.wait_s and attempt.user_id is not None:
-        fields = {"user_id": attempt.user_id, "wait_s": attempt.wait_s, "known_address": attempt.is_known}
+        fields = {"user_id": attempt.user_id, "wait_s": attempt.wait_s, "known_place": attempt.is_known}
         logger.warning("sign-ins fail again and again", extra={"fields": fields})

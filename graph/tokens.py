@@ -1,12 +1,15 @@
-"""Access tokens: signed, short-lived, and only a pointer to a session (RFC 7519).
+"""Tokens that are signed (RFC 7519): access tokens, and those by which a device is known again.
 
-Nothing in a token is believed but who it points to: role and standing are read from the database at each request.
+Nothing in an access token is believed but the session that it points to: role and standing are read from the database
+at each request. A device's token opens nothing; it says on which device somebody knew the password (`graph.sign_ins`).
 """
 
 import datetime
+import hashlib
+import secrets
 import time
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import jwt
 from cachetools import LRUCache
@@ -15,6 +18,10 @@ from db.settings import Settings
 
 ALGORITHM = "HS256"
 ISSUER = "folio"
+
+DEVICE_AUDIENCE = "device"  # by which neither is ever taken for the other
+DEVICE_ID_BYTES = 16
+DEVICE_TOKEN_LENGTH_MAX = 1024
 
 # A client sends its token with each request, and to look at a signature takes as long as to read a row. What is kept is
 # what a good token says; whether its time has come and is not over is looked at each time, as its session is.
@@ -27,6 +34,33 @@ class AccessToken:
 
     text: str
     expires_at: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device on which a user has signed in.
+
+    Attributes:
+        id: random, and the same for as long as each token is followed by the next.
+        password_digest: of the hash of the password that was proved: a new password makes the device unknown.
+    """
+
+    user_id: int
+    id: str
+    password_digest: str
+
+    @classmethod
+    def new(cls, user_id: int, hashed_password: str) -> Self:
+        """Return a device that nobody has seen before."""
+        return cls(user_id, secrets.token_urlsafe(DEVICE_ID_BYTES), _digest(hashed_password))
+
+    def proved(self, user_id: int, hashed_password: str) -> bool:
+        """Say whether it was this user who has signed in on it, with the password that has this hash."""
+        return self.user_id == user_id and self.password_digest == _digest(hashed_password)
+
+
+def _digest(hashed_password: str) -> str:
+    return hashlib.sha256(hashed_password.encode()).hexdigest()[:32]
 
 
 class _Read(NamedTuple):
@@ -64,6 +98,36 @@ class TokenSigner:
                 return None
             self._read[token] = read
         return read.user_id, read.session_id
+
+    def sign_device(self, device: Device, ttl_s: int) -> str:
+        """Return the token by which a device is known again, for so many seconds."""
+        expires_at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=ttl_s)
+        claims = {
+            "iss": ISSUER,
+            "aud": DEVICE_AUDIENCE,
+            "sub": str(device.user_id),
+            "jti": device.id,
+            "pwd": device.password_digest,
+            "exp": expires_at,
+        }
+        return jwt.encode(claims, self._key, algorithm=ALGORITHM)
+
+    def read_device(self, token: str) -> Device | None:
+        """Return the device that `token` is for, or None where it is not ours or has expired."""
+        if len(token) > DEVICE_TOKEN_LENGTH_MAX:
+            return None
+        try:
+            claims = jwt.decode(
+                token,
+                self._key,
+                algorithms=[ALGORITHM],
+                issuer=ISSUER,
+                audience=DEVICE_AUDIENCE,
+                options={"require": ["iss", "aud", "sub", "jti", "exp"]},
+            )
+            return Device(int(claims["sub"]), str(claims["jti"]), str(claims["pwd"]))
+        except (jwt.InvalidTokenError, ValueError, TypeError, KeyError):
+            return None
 
     def _verified(self, token: str) -> _Read | None:
         try:

@@ -21,7 +21,7 @@ from graph.errors import BadInput
 from graph.ids import Kind, parse
 from graph.mutations import code, errors_field, user_errors
 from graph.nodes import UserError
-from graph.sign_ins import attempted, place_of
+from graph.sign_ins import attempted
 from graph.users import User
 
 
@@ -195,14 +195,14 @@ async def _prove(context: Context, user_id: int, current: str | None, standing: 
     if current is None:
         raise _not_the_password()
     # No login begins with a space.
-    login, place = f" user {user_id}", place_of(context.services.settings)
+    login = f" user {user_id}"
     try:
-        attempt = await attempted(context, login, place)
+        attempt = await attempted(context, login)
     except Refusal as refusal:
         raise Refusal(refusal.code, ("currentPassword",), refusal.message) from None
     if not await context.services.passwords.verify(standing.hashed_password, current[: checks.PASSWORD_LENGTH_MAX + 1]):
         raise _not_the_password()
-    await context.database.write(lambda transaction: forget_attempts(transaction, login, place, attempt))
+    await context.database.write(lambda transaction: forget_attempts(transaction, login, attempt))
 
 
 async def _still_proved(transaction: Reader, user_id: int, standing: Standing) -> None:

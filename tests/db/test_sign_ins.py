@@ -59,7 +59,7 @@ async def let_time_pass(superuser: Driver) -> None:
 async def sign_in(database: Database, ada: int, place: bytes = HERE, login: str = "ada") -> int:
     """Sign in with an attempt that succeeds; return how many have failed before."""
     counted = await attempt(database, login, place)
-    await database.write(lambda transaction: forget_attempts(transaction, login, place, counted))
+    await database.write(lambda transaction: forget_attempts(transaction, login, counted))
     return await database.write(lambda transaction: signed_in_from(transaction, ada, place))
 
 
@@ -106,8 +106,8 @@ async def test_many_places_together_wait_shortly_and_a_known_one_does_not(databa
     assert waits == [0] * (FREE * ELSEWHERE_FACTOR - 1) + [FIRST_WAIT_S]
     assert FIRST_WAIT_S < ELSEWHERE_WAIT_MAX_S < WINDOW_S
     assert await refused(database, "ada", THERE) == f"too many attempts; try again in {FIRST_WAIT_S} seconds"
-    assert await attempt(database, "Ada@example.org") == Attempt(is_known=True, user_id=ada, wait_s=0)
-    assert await attempt(database) == Attempt(is_known=True, user_id=ada, wait_s=0)
+    assert await attempt(database, "Ada@example.org") == Attempt(is_known=True, user_id=ada, wait_s=0, place=HERE)
+    assert await attempt(database) == Attempt(is_known=True, user_id=ada, wait_s=0, place=HERE)
 
 
 async def test_refusal_for_the_sake_of_other_places_counts_nothing(

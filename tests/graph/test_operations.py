@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import tracemalloc
 
@@ -22,6 +23,7 @@ from graph.operations import (
     RequestRefused,
 )
 from graph.schema import graphql_schema
+from graph.segmented_cache import ENTRY_BYTES
 from graph.validating import VALIDATION_ERRORS_MAX
 from tests.graph.callers import Client
 
@@ -310,3 +312,20 @@ def test_flood_of_introspections_does_not_make_what_is_kept_grow(operations: Ope
     assert kept == [True, False, False, True, True, True]
     operations.keep_introspected(found[1], b"x" * (INTROSPECTED_ON_PROBATION_BYTES_MAX + 1))
     assert operations.introspected(found[1]) is None
+
+
+def test_data_of_introspections_takes_no_more_memory_than_is_counted(operations: Operations) -> None:
+    operation = introspections(operations, 1)[0]
+    number = 1_000
+    tracemalloc.start()
+    try:
+        for one in range(number):
+            other = dataclasses.replace(operation, introspection=f"{one:032x}")
+            operations.keep_introspected(other, orjson.dumps({"a0": one}))
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    # Each entry is counted as ENTRY_BYTES and 150 more.
+    assert taken < number * (ENTRY_BYTES + 200)
+    assert operations.introspected(dataclasses.replace(operation, introspection=f"{number - 1:032x}")) is not None
