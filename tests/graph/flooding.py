@@ -59,13 +59,6 @@ def padded(number: int) -> str:
     return f"{number} {LONG if number % LONG_EACH == 0 else ''}"
 
 
-def twice(ask: Callable[[], object]) -> None:
-    """Ask two times, so that what is kept on probation is protected afterwards."""
-    for _ in range(2):
-        with contextlib.suppress(RequestRefused):
-            ask()
-
-
 # ---------------------------------------------------------------- documents
 
 _PER_DOCUMENT = 10
@@ -89,15 +82,17 @@ async def _valid(numbers: Iterable[int], _: Settings) -> None:
             + f" # {padded(chunk[0] // _PER_DOCUMENT)}"
         )
         for number in chunk:
-            for _again in range(2):
+            for _again in range(2):  # on probation, and protected
                 _operations.find(text, f"Q{number}").priced({})
 
 
 async def _refused(numbers: Iterable[int], _: Settings) -> None:
-    """Documents that cannot be parsed."""
+    """Documents that cannot be parsed, each tenth a long one."""
     for number in numbers:
-        text = f"{{ x{padded(number)} ?"
-        twice(lambda: _operations.find(text, None))  # noqa: B023 - called at once
+        for _again in range(2):  # with a text of its own, as from the body of another request
+            text = f"{{ ? {padded(number * LONG_EACH // 10)}"
+            with contextlib.suppress(RequestRefused):
+                _operations.find(text, None)
 
 
 async def _persisted(numbers: Iterable[int], settings: Settings) -> None:
