@@ -38,7 +38,7 @@ from graph.tokens import TokenSigner
 
 KEYS = 100_000
 GROWTH_MIB_MAX = 64
-COUNTS = {"valid": 20_000, "plans": 30_000, "prepared": 20_000, "tokens": 150_000}
+COUNTS = {"valid": 20_000, "plans": 30_000, "prepared": 20_000, "tokens": 120_000}
 WARMING = 100
 LONG_EACH = 100  # one key in so many is a long one
 LONG = "x" * 40_000
@@ -57,13 +57,6 @@ def resident_bytes() -> int:
 def padded(number: int) -> str:
     """Return a text like no other."""
     return f"{number} {LONG if number % LONG_EACH == 0 else ''}"
-
-
-def twice(ask: Callable[[], object]) -> None:
-    """Ask two times, so that what is kept on probation is protected afterwards."""
-    for _ in range(2):
-        with contextlib.suppress(RequestRefused):
-            ask()
 
 
 # ---------------------------------------------------------------- documents
@@ -89,15 +82,17 @@ async def _valid(numbers: Iterable[int], _: Settings) -> None:
             + f" # {padded(chunk[0] // _PER_DOCUMENT)}"
         )
         for number in chunk:
-            for _again in range(2):
+            for _again in range(2):  # on probation, and protected
                 _operations.find(text, f"Q{number}").priced({})
 
 
 async def _refused(numbers: Iterable[int], _: Settings) -> None:
-    """Documents that cannot be parsed."""
+    """Documents that cannot be parsed, each tenth a long one."""
     for number in numbers:
-        text = f"{{ x{padded(number)} ?"
-        twice(lambda: _operations.find(text, None))  # noqa: B023 - called at once
+        for _again in range(2):  # with a text of its own, as from the body of another request
+            text = f"{{ ? {padded(number * LONG_EACH // 10)}"
+            with contextlib.suppress(RequestRefused):
+                _operations.find(text, None)
 
 
 async def _persisted(numbers: Iterable[int], settings: Settings) -> None:
