@@ -332,6 +332,17 @@ async def test_what_a_refused_request_takes_to_read_is_charged(settings: Setting
     assert await left_after(settings, brackets, 400) <= 10_000 - 20 * COST_PER_MS
 
 
+async def test_who_has_a_budget_sends_large_bodies_though_strangers_of_the_address_have_none(
+    settings: Settings, ida: Person
+) -> None:
+    large = {"query": "{ __typename }", "extensions": {"x": "x" * SMALL_BODY_BYTES_MAX}}
+    async with served_knowing(["{ __typename }"], settings, cost_per_minute_max=3) as client:
+        spent = [(await client.post("{ __typename }")).status_code for _ in range(4)]
+        headers = {"authorization": f"Bearer {ida.token}"}
+        answer = await client.http.post("/graphql", json=large, headers=headers)
+    assert (spent, answer.json()) == ([200, 200, 200, 429], {"data": {"__typename": "Query"}})
+
+
 async def test_a_document_has_a_number_of_values(client: Client) -> None:
     def query(count: int) -> str:
         ids = ", ".join(['"user_1"'] * (count - 1))
