@@ -16,6 +16,7 @@ from typing import Protocol
 
 from db.settings import Settings
 from graph.http.budgets import spending_address
+from graph.http.unread import UnreadAnswers
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +49,11 @@ class OpenConnections:
 
     Attributes:
         number_max: how many there may be.
+        unread: what waits to be read by their clients.
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.unread = UnreadAnswers()
         self._files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if self._files == resource.RLIM_INFINITY:
             self._files = FILES_WANTED

@@ -20,10 +20,6 @@ nothing can be written any more, has left at once.
 """
 
 import asyncio
-import contextlib
-import fcntl
-import sys
-import termios
 from functools import partial
 from typing import Any, cast
 
@@ -37,6 +33,7 @@ from graph.http.hosts import wrong_host
 from graph.http.open_connections import OpenConnections
 from graph.http.parser import RequestParser
 from graph.http.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
+from graph.http.unread import unread_bytes
 
 # What the door itself allows, which it refuses with a better word, and as much again for what stands between.
 HEAD_BYTES_MAX = 2 * (HEADER_BYTES_MAX + QUERY_STRING_BYTES_MAX)
@@ -248,19 +245,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _watch_write(self) -> None:
         if self._write_clock is None:
-            self._write_clock = self.loop.call_later(ANSWER_S, partial(self._look_at_write, self._unread()))
-
-    def _unread(self) -> int:
-        """Return how many bytes are written here that the client's machine has not taken.
-
-        The system takes more from here only when a third of its own buffer, of megabytes, is free: what waits here does
-        not tell whether a client reads.
-        """
-        left = self.transport.get_write_buffer_size()
-        with contextlib.suppress(OSError):  # a system that does not say it
-            found = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
-            left += int.from_bytes(found, sys.byteorder)
-        return left
+            left = unread_bytes(self.transport)
+            self._write_clock = self.loop.call_later(ANSWER_S, partial(self._look_at_write, left))
+            if self._others is not None:
+                self._others.unread.count(self, left)
 
     def _look_at_write(self, before: int, *, spares: bool = True) -> None:
         """End a connection whose client has hardly read anything for a while.
@@ -272,19 +260,25 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 again: on a server that is always late, who reads nothing would stay for ever.
         """
         timer, self._write_clock = self._write_clock, None
-        left = self._unread()
+        left = unread_bytes(self.transport)
         if left <= before - ANSWER_BYTES_MIN:
             self._watch_write()
         elif spares and timer is not None and stood_still(timer, self.loop.time()):
             self._write_clock = self.loop.call_later(ANSWER_S, partial(self._look_at_write, before, spares=False))
         else:
-            self.logger.info("a client does not read its answer, of which %d bytes are left; it is cut off", left)
-            self.transport.abort()
+            self.cut_off(left)
+
+    def cut_off(self, left: int) -> None:
+        """End a connection at once of whose answer so many bytes are left."""
+        self.logger.info("a client does not read its answer, of which %d bytes are left; it is cut off", left)
+        self.transport.abort()
 
     def _stop_write_clock(self) -> None:
         if self._write_clock is not None:
             self._write_clock.cancel()
             self._write_clock = None
+        if self._others is not None:
+            self._others.unread.forget(self)
 
     def _close(self) -> None:
         """Close the connection as soon as all is written, for which a client has no more time than for any answer."""
