@@ -131,7 +131,7 @@ class GraphQLEndpoint:
         assert body is not None
         if len(body) <= SMALL_BODY_BYTES_MAX:
             return self.parsed(call.head, body)
-        self.gate.demand_budget("this is a large body", user_id=None, address=call.address)
+        self.gate.demand_budget_of_address("this is a large body", call.address)
         with self.gate.deadline(call.started, call.receive, abandon=True):
             return await self.services.apart.run(call.timed().timed, self.parsed, call.head, body)
 

@@ -204,14 +204,17 @@ class Gate:
 
     def demand_budget(self, what: str, *, user_id: int | None, address: str) -> None:
         """Raise HttpRefused, 429, where nothing is left: before something is read that has no price yet."""
-        caller, address = _spenders(user_id, address)
+        caller, _ = _spenders(user_id, address)
         now = time.time()
-        for budget, spender, whose in (
-            (self._caller_budget, caller, OF_CALLER),
-            (self._address_budget, address, OF_ADDRESS),
-        ):
-            if not budget.has(spender, 1, now):
-                raise _rate_limited(budget, spender, 1, now, f"{what}, and {{}} {whose}")
+        if not self._caller_budget.has(caller, 1, now):
+            raise _rate_limited(self._caller_budget, caller, 1, now, f"{what}, and {{}} {OF_CALLER}")
+        self.demand_budget_of_address(what, address)
+
+    def demand_budget_of_address(self, what: str, address: str) -> None:
+        """Raise HttpRefused, 429, where all callers of an address have nothing left: who asks is not known yet."""
+        budget, spender, now = self._address_budget, spending_address(address), time.time()
+        if not budget.has(spender, 1, now):
+            raise _rate_limited(budget, spender, 1, now, f"{what}, and {{}} {OF_ADDRESS}")
 
     def charge_work(self, watch: Stopwatch, user_id: int | None, address: str, *, at_least: int) -> None:
         """Take what the work of `watch` costs, as far as the budgets reach: it is done, and its answer is told.

@@ -58,10 +58,11 @@ def by(way: str, raw: bytes) -> bytes:
 
 
 async def wait_for(superuser: Driver, number: int = 1) -> None:
-    """Wait until so many statements wait for a lock."""
+    """Wait until so many statements wait for a lock, or more; of 0, until none does."""
 
     async def waits() -> bool:
-        return await waiting(superuser) == number
+        found = await waiting(superuser)
+        return found >= number if number else not found
 
     await until(waits, "the wait of the statements")
 

@@ -20,7 +20,7 @@ from graph.http import answers, endpoint
 from graph.http.endpoint import SMALL_BODY_BYTES_MAX, SMALL_DOCUMENT_LENGTH_MAX, GraphQLEndpoint
 from graph.http.requests import JSON_VALUES_MAX
 from graph.http.writing import AnswerTooLargeError, written
-from graph.limits import COST_PER_MS, REFUSED_COST, VALUES_MAX
+from graph.limits import COST_PER_MS, REFUSED_COST, VALUES_MAX, WRITTEN_VALUES_MAX
 from graph.operations import Operations
 from tests.graph.callers import Client, Person
 from tests.graph.edge import served, served_knowing
@@ -330,6 +330,30 @@ async def test_what_a_refused_request_takes_to_read_is_charged(settings: Setting
     # Nested as no client nests them, a megabyte of brackets takes a good part of a second to read.
     brackets = b'{"query": "{ __typename }", "extensions": {"x": [%s]}}' % b",".join([b"[]"] * 300_000)
     assert await left_after(settings, brackets, 400) <= 10_000 - 20 * COST_PER_MS
+
+
+async def test_who_has_a_budget_sends_large_bodies_though_strangers_of_the_address_have_none(
+    settings: Settings, ida: Person
+) -> None:
+    large = {"query": "{ __typename }", "extensions": {"x": "x" * SMALL_BODY_BYTES_MAX}}
+    async with served_knowing(["{ __typename }"], settings, cost_per_minute_max=3) as client:
+        spent = [(await client.post("{ __typename }")).status_code for _ in range(4)]
+        headers = {"authorization": f"Bearer {ida.token}"}
+        answer = await client.http.post("/graphql", json=large, headers=headers)
+    assert (spent, answer.json()) == ([200, 200, 200, 429], {"data": {"__typename": "Query"}})
+
+
+async def test_a_document_has_a_number_of_values(client: Client) -> None:
+    def query(count: int) -> str:
+        ids = ", ".join(['"user_1"'] * (count - 1))
+        return f"{{ nodes(ids: [{ids}]) {{ id ... on User {{ posts {{ nodes {{ id }} }} }} }} }}"
+
+    assert "at most 100" in (await client.run(query(WRITTEN_VALUES_MAX)))["errors"][0]["message"]
+    (error,) = (await client.run(query(WRITTEN_VALUES_MAX + 1)))["errors"]
+    assert error["extensions"]["code"] == "OPERATION_TOO_LARGE"
+    assert error["message"] == (
+        "the operation's written values: 2001, and at most 2000 allowed; send them in variables"
+    )
 
 
 async def test_variables_have_a_number_of_values(client: Client) -> None:

@@ -1,0 +1,164 @@
+"""How long one operation holds the event loop, while which nobody else is served: `python -m bench.holds`.
+
+Each operation is within the limits, or just above one, and as hard as its kind can be. It is sent three times: at first
+sight, compiled for the first time, and known. What is measured is the longest turn of the event loop meanwhile, by the
+processor time of its thread, so that others on the machine hardly count. The loop is asyncio's own, whose turns can be
+measured; the work within a turn is the same on uvloop.
+"""
+
+import argparse
+import asyncio
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import uvicorn
+from graphql import get_introspection_query
+from rich.table import Table
+
+from bench.report import terminal
+from db.settings import Settings
+from graph.cli.worker import served_app
+from graph.http.direct import DirectHttpProtocol
+
+SIGHTS = 3
+LEAVES = "id title published views createdAt updatedAt version"
+
+
+def _aliases(count: int, field: str) -> str:
+    return " ".join(f"a{number}: {field}" for number in range(count))
+
+
+def _posts(selection: str) -> str:
+    return f"posts(first: 100) {{ nodes {{ {selection} }} }}"
+
+
+def _of_users(selection: str) -> str:
+    return f"users(first: 100) {{ nodes {{ username {_posts(selection)} }} }}"
+
+
+def _documents() -> Iterator[tuple[str, str]]:
+    """Give the name and the selection of each case."""
+    yield "100 posts of 100 users", _of_users(LEAVES)
+    yield "the same, 40 aliases", _of_users(f"{LEAVES} {_aliases(40, 'title')}")
+    yield "posts, author, posts", _posts(f"id author {{ id username {_posts(LEAVES)} }}")
+    info = "pageInfo { hasNextPage hasPreviousPage endCursor }"
+    edges = f"posts(first: 60) {{ edges {{ cursor node {{ {LEAVES} }} }} {info} }}"
+    yield "edges with cursors", f"users(first: 100) {{ edges {{ cursor node {{ {edges} }} }} }}"
+    yield "20 lists side by side", " ".join(f"r{number}: {_posts(LEAVES)}" for number in range(20))
+    yield "an error beside much", f'bad: posts(after: "x") {{ nodes {{ id }} }} {_of_users(LEAVES)}'
+    yield "100 contents, 20 aliases", _posts(_aliases(20, "content"))
+    yield "introspection beside much", f"__schema {{ queryType {{ name }} }} {_of_users(LEAVES)}"
+    yield "480 fields of one name", _posts(" ".join(["title"] * 480))
+    yield "160 wrong arguments", " ".join(["posts(first: 1, zz: 1) { nodes { id } }"] * 160)
+    for count in (1_900, 9_000):
+        ids = ", ".join(['"x"'] * count)
+        yield f"{count} values in the document", f"nodes(ids: [{ids}]) {{ id }}"
+
+
+def operations() -> Iterator[tuple[str, bytes]]:
+    """Give the name of each case and the body of its request."""
+    for name, selection in _documents():
+        yield name, orjson.dumps({"query": f"{{ {selection} }}"})
+    yield "introspection", orjson.dumps({"query": get_introspection_query()})
+    unused = ", ".join(f"$v{number}: Int" for number in range(2_000))
+    yield "2,000 unused variables", orjson.dumps({"query": f"query ({unused}) {{ posts {{ nodes {{ id }} }} }}"})
+    brackets = b",".join([b"[]"] * 400_000)
+    yield "a megabyte of brackets", b'{"query": "{ __typename }", "variables": {"x": [' + brackets + b"]}}"
+    query = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }"
+    yield "19,000 ids in variables", orjson.dumps({"query": query, "variables": {"ids": ["user_1"] * 19_000}})
+
+
+class MeasuredLoop(asyncio.SelectorEventLoop):
+    """An event loop that keeps the longest of its turns, in seconds of processor time."""
+
+    longest = 0.0
+
+    def _run_once(self) -> None:
+        before = time.thread_time()
+        super()._run_once()  # type: ignore[misc] # asyncio's own, which the stubs leave out
+        self.longest = max(self.longest, time.thread_time() - before)
+
+
+@dataclass
+class Sight:
+    """One answer: its status and size, how long it took, and the longest turn of the loop meanwhile."""
+
+    status: int
+    size: int
+    elapsed_s: float
+    turn_s: float
+
+
+def asked(loop: MeasuredLoop, port: int, body: bytes) -> Sight:
+    """Send a request, and measure."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    loop.longest, began = 0.0, time.perf_counter()
+    connection.request("POST", "/graphql", body, {"content-type": "application/json"})
+    answer = connection.getresponse()
+    size, elapsed_s = len(answer.read()), time.perf_counter() - began
+    connection.close()
+    time.sleep(0.05)  # what is done after the answer counts as well
+    return Sight(answer.status, size, elapsed_s, loop.longest)
+
+
+def report(loop: MeasuredLoop, port: int) -> None:
+    """Ask for everything, and print the table."""
+    table = Table(
+        "operation", "answer", "in all", *("first sight", "second", "third"), title="longest turn of the loop"
+    )
+    for name, body in operations():
+        sights = [asked(loop, port, body) for _ in range(SIGHTS)]
+        last = sights[-1]
+        turns = [f"{sight.turn_s * 1000:.0f} ms" for sight in sights]
+        table.add_row(name, f"{last.status}, {last.size:,} bytes", f"{last.elapsed_s * 1000:.0f} ms", *turns)
+    terminal().print(table)
+
+
+def main() -> None:
+    """Make a database, serve it in this process, and report."""
+    parser = argparse.ArgumentParser(prog="python -m bench.holds", description=__doc__)
+    parser.add_argument("--posts", type=int, default=30_000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        folio = str(Path(sys.executable).with_name("folio"))
+        environment = {**os.environ, "FOLIO_DATA_DIR": work}
+        # Both are this project's own command.
+        subprocess.run([folio, "migrate", "upgrade"], env=environment, check=True)  # noqa: S603 - as said
+        size = ["--users", "200", "--posts", str(given.posts), "--accounts", "10"]
+        subprocess.run([folio, "seed", *size], env=environment, check=True)  # noqa: S603 - as said
+        settings = Settings(data_dir=Path(work), cost_per_minute_max=0, cost_per_minute_per_address_max=0)
+        with asyncio.Runner(loop_factory=MeasuredLoop) as runner:
+            runner.run(_served(settings))
+
+
+async def _served(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, MeasuredLoop)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(served_app(settings), http=DirectHttpProtocol, log_config=None))
+
+    def ask() -> None:
+        try:
+            while not server.started:
+                time.sleep(0.05)
+            report(loop, port)
+        finally:
+            server.should_exit = True
+
+    threading.Thread(target=ask, daemon=True).start()
+    await server.serve(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
