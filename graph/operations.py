@@ -29,7 +29,6 @@ from graphql import (
     SelectionSetNode,
     StringValueNode,
     ValidationRule,
-    print_ast,
     specified_rules,
 )
 
@@ -43,7 +42,7 @@ from graph.limits import Price, check_written
 from graph.observing.deprecations import deprecated_coordinates
 from graph.pricing import Pricing
 from graph.segmented_cache import SegmentedCache
-from graph.validating import parsed, validated
+from graph.validating import parsed, validated, written_tokens
 from graph.worker_thread import Stopwatch, WorkerThread
 
 OPERATIONS_CACHED_BYTES_MAX = 50_331_648
@@ -352,8 +351,7 @@ def _introspection(definition: OperationDefinitionNode, fragments: Mapping[str, 
     root = definition.selection_set
     if definition.variable_definitions or not _root_fields(root, fragments) <= _INTROSPECTION_FIELDS:
         return None
-    selected = [definition.operation.value, print_ast(root), *(print_ast(one) for one in fragments.values())]
-    return text_digest("\n".join(selected))
+    return text_digest("\n".join([definition.operation.value, *map(written_tokens, (root, *fragments.values()))]))
 
 
 def _root_fields(root: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> set[str]:

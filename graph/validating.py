@@ -12,10 +12,12 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     Lexer,
+    Node,
     OperationDefinitionNode,
     ParallelVisitor,
     Source,
     Token,
+    TokenKind,
     TypeInfo,
     TypeInfoVisitor,
     ValidationContext,
@@ -56,6 +58,17 @@ def parsed(text: str) -> tuple[DocumentNode, int]:
     if document is None:
         raise nested_too_deeply_error(parser)
     return document, tokens
+
+
+def written_tokens(node: Node) -> str:
+    """Return the tokens of a node of a parsed document as they are written, without comments and white space."""
+    assert node.loc is not None
+    lexer = Lexer(Source(node.loc.source.body[node.loc.start : node.loc.end]))
+    first, written = lexer.token, list[str]()
+    while (token := lexer.advance()).kind is not TokenKind.EOF:
+        written.append(lexer.source.body[token.start : token.end])
+    _unchained(first)
+    return "\n".join(written)
 
 
 def _unchained(token: Token | None) -> int:

@@ -126,6 +126,16 @@ async def test_generated_operations_leave_nothing(operations: Operations, servic
 
 
 @pytest.mark.parametrize(
+    "text", ["{ posts { nodes { id } } }", "{ ...F } fragment F on Query { __schema { types { name } } }"]
+)
+async def test_a_valid_document_leaves_nothing(operations: Operations, text: str) -> None:
+    operations.find(text, None)
+    with left_behind() as left:
+        operations.find(f"{text} # another", None)
+    assert left == set()
+
+
+@pytest.mark.parametrize(
     "text", ["{", "{ nothing }", "{ posts(first: true) { nodes { id } } }", "{ a b c { d(e: 1) } }"]
 )
 async def test_a_refused_document_leaves_nothing(operations: Operations, text: str) -> None:
