@@ -9,7 +9,7 @@ A patch begins with lines of the form `Name: value`:
     Promise: the number of the promise in MONEY.md
     Bug: what is wrong, in a few words
     Check: `pytest` with the id of a test, or `chaos` with its options
-    Caught by: a kind of violation; or words that the test says when it fails
+    Caught by: kinds of violations with ` | ` between, each of which will do; or words that the failing test says
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Bug:
     promise: int
     what: str
     check: Sequence[str]
-    caught_by: str
+    caught_by: Sequence[str]
 
     @property
     def is_test(self) -> bool:
@@ -61,10 +61,10 @@ def _read(path: Path) -> Bug:
     said = {name: value.strip() for name, _, value in (line.partition(":") for line in head.splitlines())}
     try:
         check = shlex.split(said["Check"])
-        bug = Bug(path.stem, int(said["Promise"]), said["Bug"], check, said["Caught by"])
+        bug = Bug(path.stem, int(said["Promise"]), said["Bug"], check, said["Caught by"].split(" | "))
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path} does not say what it is: {error!r}") from None
-    if check[:1] not in (["pytest"], ["chaos"]) or not bug.caught_by:
+    if check[:1] not in (["pytest"], ["chaos"]) or not all(bug.caught_by):
         raise ValueError(f"{path} names no check that there is")
     return bug
 
@@ -98,8 +98,9 @@ def _planted(bug: Bug) -> str | None:
         if applied.returncode:
             return f"{bug.name}: the patch does not apply any more; plant the bug anew:\n{applied.stderr}"
         status, said = _run(_command(bug.check, copy), copy)
-    wanted = [f"FAILED {bug.check[1]}", bug.caught_by] if bug.is_test else [f" x {bug.caught_by} ("]
-    if status != FAILED or not all(words in said for words in wanted):
+    words = bug.caught_by if bug.is_test else [f" x {kind} (" for kind in bug.caught_by]
+    is_named = not bug.is_test or f"FAILED {bug.check[1]}" in said
+    if status != FAILED or not is_named or not any(one in said for one in words):
         return f"{bug.name}: not caught by `{shlex.join(bug.check)}`, status {status}:\n{said[-SHOWN_CHARACTERS:]}"
     caught = time.monotonic() - begun
     sys.stderr.write(f"promise {bug.promise:2}: caught in {caught:3.0f} s: {bug.what}\n")
