@@ -26,7 +26,7 @@ EDGES: Mapping[str, Mapping[str, int]] = {
     },
     "User.posts": {
         "posts { nodes { title } }": 1,
-        "posts { edges { cursor node { content } } nodes { views } pageInfo { startCursor endCursor } }": 1,
+        "posts(first: 9) { edges { cursor node { content } } nodes { views } pageInfo { startCursor endCursor } }": 1,
         "posts(first: 2) { nodes { title } pageInfo { hasNextPage hasPreviousPage } }": 1,
         "posts(last: 2) { nodes { title } pageInfo { hasNextPage hasPreviousPage } }": 1,
         "posts(first: 2, after: $cursor) { nodes { title } pageInfo { hasNextPage } }": 1,

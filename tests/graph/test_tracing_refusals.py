@@ -49,19 +49,24 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 async def traced(settings: Settings, recorder: Recorder) -> AsyncIterator[Client]:
-    app = create_app(settings.model_copy(update={"cost_per_minute_max": BUDGET}))
+    app = create_app(settings)
     app.state.observer.tracing = Tracing(recorder)
     async with serving(app) as address, http_client(address) as http:
         yield Client(http, app.state.services)
 
 
 async def test_span_of_an_operation_beyond_the_budget_begins_once_and_ends_once(
-    traced: Client, recorder: Recorder, caplog: pytest.LogCaptureFixture
+    settings: Settings, recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert [(await traced.post(USERS)).status_code for _ in range(5)] == [200] * 5
-    recorder.begun.clear()
-    recorder.ended.clear()
-    refused = [await traced.post(USERS) for _ in range(3)]
+    app = create_app(settings.model_copy(update={"cost_per_minute_max": BUDGET}))
+    app.state.observer.tracing = Tracing(recorder)
+    app.state.operations.find(USERS, None).priced({})  # the time of which would be charged
+    async with serving(app) as address, http_client(address) as http:
+        client = Client(http, app.state.services)
+        assert [(await client.post(USERS)).status_code for _ in range(5)] == [200] * 5
+        recorder.begun.clear()
+        recorder.ended.clear()
+        refused = [await client.post(USERS) for _ in range(3)]
     assert [answer.status_code for answer in refused] == [429] * 3
     begun, ended = recorder.numbers()
     assert (len(begun), begun, len(set(begun))) == (3, ended, 3)
