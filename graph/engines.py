@@ -54,10 +54,12 @@ class Size(NamedTuple):
     Attributes:
         values: how many its answer has at most.
         watch: gives what measures the time of an operation that has no price.
+        in_parts: whether its answer may have more bytes than allowed, so that it is measured while it is written.
     """
 
     values: int
     watch: Callable[[], Stopwatch]
+    in_parts: bool = False
 
 
 SMALL = Size(0, Stopwatch)
@@ -184,7 +186,7 @@ class Engines:
                 assert execution.joined is not None
                 context.selection = execution.joined
                 try:
-                    result = await execution.prepared.run(variables, context, apart=apart)
+                    result = await execution.prepared.run(variables, context, apart=apart, in_parts=size.in_parts)
                 except Unsupported as unsupported:
                     left = str(unsupported)
                     self.left[left] += 1

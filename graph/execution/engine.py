@@ -85,12 +85,19 @@ class Prepared:
         self._sole: Plan | None = None  # where nothing depends on a condition
 
     def run(
-        self, inputs: dict[str, Any], context: Any, root_value: Any = None, *, apart: Apart | None = None
+        self,
+        inputs: dict[str, Any],
+        context: Any,
+        root_value: Any = None,
+        *,
+        apart: Apart | None = None,
+        in_parts: bool = False,
     ) -> Coroutine[Any, Any, ExecutionResult]:
         """Run the operation with these variables, as they came.
 
         Where its answer may be large, `apart` runs a function in another thread. Then the answer is written there, and
-        a plan is made however many there are already.
+        a plan is made however many there are already. Where it is to be measured while it is sent, `in_parts`, no text
+        is made of it here.
 
         Raises:
             Unsupported: the ordinary engine should run it; nothing has run.
@@ -109,9 +116,10 @@ class Prepared:
             variables = found
         plan = self.plan(variables, replaces=apart is not None)
         run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, apart)
+        text = None if in_parts else self._text
         if len(plan.roots) == 1:
-            return _answered(run, plan.roots[0], self._text)
-        return _answered_serially(run, plan, self._text)
+            return _answered(run, plan.roots[0], text)
+        return _answered_serially(run, plan, text)
 
     @property
     def is_lookup(self) -> bool:

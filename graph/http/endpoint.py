@@ -260,10 +260,10 @@ class GraphQLEndpoint:
                 self.services.database.shares.operation_of(caller),
                 self.gate.deadline(call.started, call.receive, abandon=operation.is_query),
             ):
-                size = Size(price.values, call.timed)
+                size = Size(price.values, call.timed, in_parts=price.answer_bytes > bytes_max)
                 result = await self.operations.run(operation, request.variables, self.services, viewer, size)
             self._charge_work(call, viewer, at_least=0)
-            if price.answer_bytes > bytes_max:
+            if size.in_parts:
                 return await self._large(call, request, operation, price, seen, result, media_type, bytes_max)
             content = self.content(call, operation, result)
             self._keep(operation, content)

@@ -14,6 +14,7 @@ from graphql import get_introspection_query
 
 from db.connections.leases import Driver
 from db.settings import Settings
+from graph import engines
 from graph.engines import ORDINARY_VALUES_MAX
 from graph.execution import results
 from graph.http import answers, endpoint
@@ -79,6 +80,28 @@ async def test_answer_of_more_bytes_than_allowed_is_an_error_that_says_how_many(
         # No more was written than what was measured, and not the 1.2 GB that it would have been.
         assert MAXIMUM < measured < MAXIMUM + 6 * len(CONTENT) + 100
     assert (await client.run("{ __typename }")) == {"data": {"__typename": "Query"}}
+
+
+@pytest.mark.usefixtures("long_posts")
+async def test_no_text_is_made_of_more_where_operations_share_their_rows(
+    app: FastAPI, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, made = [0], engines._json  # noqa: SLF001 - what is made of answers that are shared
+
+    def watched(answers: list[Any]) -> orjson.Fragment:
+        text = made(answers)
+        sizes.append(len(orjson.dumps(text)))
+        return text
+
+    monkeypatch.setattr(engines, "_json", watched)
+    vars(app.state.operations.engines).pop("run")  # as above
+    small = "{ posts(first: 2) { nodes { id content } } }"
+    few = " ".join(f"a{number}: content" for number in range(2))
+    for query in (small, f"{{ posts(first: 100) {{ nodes {{ {few} }} }} }}"):
+        await client.post(query)
+        answers = await asyncio.gather(*(client.post(query) for _ in range(8)))
+        assert {answer.json()["data"] is None for answer in answers} == {query is not small}
+        assert (max(sizes) > 0, max(sizes) <= MAXIMUM) == (True, True)
 
 
 @pytest.mark.usefixtures("long_posts")
@@ -248,12 +271,12 @@ async def test_small_answers_are_made_where_they_are_wanted(client: Client, work
 
 
 async def test_large_operation_is_compiled_at_first_sight(app: FastAPI, client: Client) -> None:
-    engines = app.state.operations.engines
-    engines.compiled_from = 2  # as it is served
+    served_by = app.state.operations.engines
+    served_by.compiled_from = 2  # as it is served
     small, large = "{ posts(first: 5) { nodes { id } } }", "{ posts(first: 100) { nodes { id title views } } }"
     for query in (small, large):
         await client.data(query)
-    assert (engines.left["first sight"], engines.compiled) == (1, 1)
+    assert (served_by.left["first sight"], served_by.compiled) == (1, 1)
 
 
 async def test_large_operation_that_cannot_be_compiled_is_refused(client: Client) -> None:
@@ -272,14 +295,14 @@ async def test_large_operation_has_a_plan_for_any_conditions(app: FastAPI, clien
     declared = ", ".join(f"$c{n}: Boolean!" for n in names)
     fields = " ".join(f"b{n}: title @include(if: $c{n})" for n in names)
     query = f"query ({declared}) " + OF_USERS % (FIELDS + " " + fields)
-    engines = app.state.operations.engines
+    served_by = app.state.operations.engines
     held = app.state.operations.size_bytes
     sizes = []
     for number in range(16):
         chosen: dict[str, Any] = {f"c{n}": bool(number >> n & 1) for n in names}
         assert (await client.data(query, **chosen)) == {"users": {"nodes": []}}
         sizes.append(app.state.operations.size_bytes - held)
-    assert engines.left["many conditions"] == 0
+    assert served_by.left["many conditions"] == 0
     # Old plans make room for new ones, and are not counted any more.
     assert max(sizes[4:]) < 1.3 * sizes[3]
 
@@ -287,14 +310,14 @@ async def test_large_operation_has_a_plan_for_any_conditions(app: FastAPI, clien
 async def test_introspections_run_in_another_thread_and_are_bounded(
     app: FastAPI, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engines, threads = app.state.operations.engines, []
-    introspected = engines._introspected  # noqa: SLF001 - to see in which thread it runs
+    served_by, threads = app.state.operations.engines, []
+    introspected = served_by._introspected  # noqa: SLF001 - to see in which thread it runs
 
     def watched(*arguments: Any) -> Any:
         threads.append(threading.current_thread())
         return introspected(*arguments)
 
-    monkeypatch.setattr(engines, "_introspected", watched)
+    monkeypatch.setattr(served_by, "_introspected", watched)
     query = get_introspection_query(input_value_deprecation=True, specified_by_url=True)
     assert (await client.run(query))["data"]["__schema"]["types"]
     assert [thread is threading.current_thread() for thread in threads] == [False]
