@@ -1,7 +1,7 @@
 """Floods of what a worker keeps, each in a process of its own: `python -m tests.graph.flooding NAME [DATABASE_URL]`.
 
 A flood offers KEYS keys, no two of them alike, to one cache, by the outermost door that takes so many in some seconds.
-Where a key takes long to make there are fewer (COUNTS). All of any flood together would take more than GROWTH_MIB_MAX.
+All of any flood together would take more than GROWTH_MIB_MAX.
 """
 
 import asyncio
