@@ -53,7 +53,10 @@ class Faults:
         self._deck: list[str] = []
 
     async def happen(self, stopping: asyncio.Event) -> None:
-        """Make faults until it is time to stop. Each is over before the next begins, the last before this returns."""
+        """Make faults until it is time to stop. Each is over before the next begins, the last before this returns.
+
+        Then nothing is half-open any more: PostgreSQL keeps the sessions of a server that is gone until it is told.
+        """
         while not await _within(stopping, self.rng.uniform(*self._pace.pause_s)):
             kind = self._drawn()
             number = self.oracle.faults.begin(kind)
@@ -64,6 +67,7 @@ class Faults:
                 self.oracle.faults.end(number)
             self.oracle.counts["faults"] += 1
             self.oracle.counts[f"fault: {kind}"] += 1
+        self.world.end_half_open()
 
     def _drawn(self) -> str:
         """Return the next kind: from a deck, so that each comes once before any comes once too often."""

@@ -183,6 +183,12 @@ class Proxy:
             if gone is not None:
                 _reset(gone)
 
+    def end_half_open(self) -> None:
+        """Reset what is half-open on the side that stayed: TCP's keepalive would find it out, after two hours."""
+        for one in self._connections:
+            if one.is_half_open:
+                one.reset()
+
     def _switch(self, mode: Mode) -> None:
         self._mode = mode
         if mode in {Mode.HOLD, Mode.BLACK_HOLE}:

@@ -124,6 +124,12 @@ class World:
             if one is not None:
                 one.mend()
 
+    def end_half_open(self) -> None:
+        """Let both ends of every connection know of each other again, or of the other's end."""
+        for one in (self.proxy, self.front):
+            if one is not None:
+                one.end_half_open()
+
     def workers(self) -> list[int]:
         """Return the process ids of the workers that run."""
         return [pid for pid in _children(self.supervisor.pid) if b"spawn_main" in _command_line(pid)]

@@ -239,3 +239,6 @@ async def test_half_open_connection_is_closed_for_one_end_and_silent_for_the_oth
         writer.close()
         while proxy.open_connections > 1:
             await asyncio.sleep(0)
+        proxy.end_half_open()
+        while proxy.open_connections:
+            await asyncio.sleep(0)
