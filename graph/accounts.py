@@ -110,7 +110,7 @@ class Transaction(Node):
         made=lambda row: Account(row=row),
     )
     amount: Money = computed(_amount, ("amount", "currency_code"), "How much, in the currency of both accounts.")
-    memo: str | None = column("memo", "What for, in the words of whoever made it.", longest=MEMO_LENGTH_MAX)
+    memo: str | None = column("memo", "What it is for, as the sender wrote it.", longest=MEMO_LENGTH_MAX)
     created_at: datetime.datetime = column("created_at", "When it was made.")
 
 

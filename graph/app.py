@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 GRAPHQL_PATH = "/graphql"
 METRICS_PATH = "/metrics"
 
-# What FastAPI does unless it is told not to. The schema of this API is GraphQL's. A redirect for a slash too many would
+# FastAPI's defaults that are switched off. The schema of this API is GraphQL's. A redirect for a slash too many would
 # lead to whatever host the client has named. FastAPI's own telemetry would record query strings, in which GET has
 # document and variables; `graph.observing` does not.
 WITHOUT: dict[str, Any] = {
@@ -170,9 +170,9 @@ async def services_for(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(database.close)
         passwords = PasswordHasher(ready)
         stack.callback(passwords.close)
-        apart = WorkerThread()
-        stack.callback(apart.close)
-        yield Services(ready, database, passwords, TokenSigner(ready), apart)
+        worker = WorkerThread()
+        stack.callback(worker.close)
+        yield Services(ready, database, passwords, TokenSigner(ready), worker)
 
 
 async def _not_ready(database: Database) -> str | None:

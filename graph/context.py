@@ -38,14 +38,14 @@ class Services:
     """What lives as long as the process.
 
     Attributes:
-        apart: the thread for what would hold the event loop for long.
+        worker: the thread for what would hold the event loop for long.
     """
 
     settings: Settings
     database: Database
     passwords: PasswordHasher
     tokens: TokenSigner
-    apart: WorkerThread
+    worker: WorkerThread
 
 
 @dataclass(slots=True)

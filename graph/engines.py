@@ -177,8 +177,8 @@ class Engines:
     async def _run(
         self, execution: Execution, variables: dict[str, Any], context: Context, size: Size
     ) -> ExecutionResult:
-        values, thread = size.values, context.services.apart
-        apart = thread.run if values > SMALL_VALUES_MAX else None
+        values, worker = size.values, context.services.worker
+        offload = worker.run if values > SMALL_VALUES_MAX else None
         left = "first sight"
         try:
             if self._is_compiled(execution, values):
@@ -186,7 +186,7 @@ class Engines:
                 assert execution.joined is not None
                 context.selection = execution.joined
                 try:
-                    result = await execution.prepared.run(variables, context, apart=apart, in_parts=size.in_parts)
+                    result = await execution.prepared.run(variables, context, offload=offload, in_parts=size.in_parts)
                 except Unsupported as unsupported:
                     left = str(unsupported)
                     self.left[left] += 1
@@ -196,7 +196,7 @@ class Engines:
                     return result
             if values > ORDINARY_VALUES_MAX:
                 if execution.reads_schema_alone:
-                    return await thread.run(size.watch().timed, self._introspected, execution, variables)
+                    return await worker.run(size.watch().timed, self._introspected, execution, variables)
                 if self.compiled_from:
                     return ExecutionResult(None, [_too_large(left, values)])
             return await self._ordinary(execution, variables, context)

@@ -2,7 +2,15 @@
 
 from typing import NamedTuple, TypeVar
 
-from graphql import FieldNode, GraphQLField, GraphQLNamedType, get_named_type, is_composite_type, is_enum_type
+from graphql import (
+    FieldNode,
+    GraphQLField,
+    GraphQLInputField,
+    GraphQLNamedType,
+    get_named_type,
+    is_composite_type,
+    is_enum_type,
+)
 from strawberry.types.field import StrawberryField
 
 from graph.cost import LONGEST_METADATA, Cost
@@ -80,12 +88,12 @@ def _leaf_bytes(target: GraphQLNamedType, definition: GraphQLField) -> int:
     return TEXT_BYTES if longest is None else CHARACTER_BYTES_MAX * int(longest)
 
 
-def declared(definition: GraphQLField, directive: type[D]) -> D | None:
+def declared(definition: GraphQLField | GraphQLInputField, directive: type[D]) -> D | None:
     """Return the field's directive of this kind, or None."""
     found = _strawberry_field(definition)
     return None if found is None else next((one for one in found.directives if isinstance(one, directive)), None)
 
 
-def _strawberry_field(definition: GraphQLField) -> StrawberryField | None:
+def _strawberry_field(definition: GraphQLField | GraphQLInputField) -> StrawberryField | None:
     found = (definition.extensions or {}).get("strawberry-definition")
     return found if isinstance(found, StrawberryField) else None

@@ -5,7 +5,6 @@ from functools import cache
 from typing import Any
 
 from graphql import (
-    GraphQLInputField,
     GraphQLInputObjectType,
     ListValueNode,
     NullValueNode,
@@ -13,15 +12,16 @@ from graphql import (
     ValueNode,
     get_named_type,
 )
-from strawberry.types.field import StrawberryField
 
 from graph.cost import Cost
+from graph.field_loads import declared
 
 
 @cache
 def weights(type_: GraphQLInputObjectType) -> Mapping[str, int]:
     """Return the weight of each field of an input type that has one. There are as many types as in the schema."""
-    return {name: weight for name, field in type_.fields.items() if (weight := _weight(field))}
+    found = {name: declared(field, Cost) for name, field in type_.fields.items()}
+    return {name: int(cost.weight) for name, cost in found.items() if cost is not None}
 
 
 def weight_written(type_: object, node: ValueNode) -> int:
@@ -55,9 +55,3 @@ def weight_given(type_: object, value: object) -> int:
 def heaviest(type_: GraphQLInputObjectType) -> dict[str, Any]:
     """Return a value that has all of a type's own fields that cost anything, for a look at the price."""
     return dict.fromkeys(weights(type_), "")
-
-
-def _weight(field: GraphQLInputField) -> int:
-    found = (field.extensions or {}).get("strawberry-definition")
-    directives = found.directives if isinstance(found, StrawberryField) else ()
-    return sum(int(one.weight) for one in directives if isinstance(one, Cost))

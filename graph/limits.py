@@ -46,8 +46,8 @@ class Price:
     directives: int
     sensitive_root_fields: int
     cost: int
-    values: int = 0
-    answer_bytes: int = 0
+    values: int
+    answer_bytes: int
 
     def told(self) -> dict[str, int]:
         """Return what a client is told that asks for the cost: the price and how much it may be."""

@@ -200,7 +200,7 @@ class Operations:
         document = self._documents.get(text)
         return document.operations.get(operation_name) if isinstance(document, _Document) else None
 
-    async def checked(self, text: str, apart: WorkerThread, watch: Stopwatch) -> Checked:
+    async def checked(self, text: str, worker: WorkerThread, watch: Stopwatch) -> Checked:
         """Return what `find` is to know of a document, checked in another thread where it is not known yet.
 
         One is checked at a time, so that one that comes several times at once is checked once.
@@ -208,7 +208,7 @@ class Operations:
         known = self._documents.get(text)
         if known is None:
             async with self._checking:
-                known = self._documents.get(text) or self._keep(text, await apart.run(watch.timed, self._check, text))
+                known = self._documents.get(text) or self._keep(text, await worker.run(watch.timed, self._check, text))
         return known
 
     def find(self, text: str, operation_name: str | None, checked: Checked | None = None) -> Operation:

@@ -8,8 +8,9 @@ import datetime
 import hashlib
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import jwt
 from cachetools import LRUCache
@@ -117,27 +118,30 @@ class TokenSigner:
         if len(token) > DEVICE_TOKEN_LENGTH_MAX:
             return None
         try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=[ALGORITHM],
-                issuer=ISSUER,
-                audience=DEVICE_AUDIENCE,
-                options={"require": ["iss", "aud", "sub", "jti", "exp"]},
-            )
+            claims = self._claims(token, ["sub", "jti", "aud"], DEVICE_AUDIENCE)
             return Device(int(claims["sub"]), str(claims["jti"]), str(claims["pwd"]))
         except (jwt.InvalidTokenError, ValueError, TypeError, KeyError):
             return None
 
     def _verified(self, token: str) -> _Read | None:
         try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=[ALGORITHM],
-                issuer=ISSUER,
-                options={"require": ["iss", "sub", "sid", "iat", "exp"]},
-            )
+            claims = self._claims(token, ["sub", "sid", "iat"])
             return _Read(int(claims["sub"]), int(claims["sid"]), float(claims["iat"]), float(claims["exp"]))
         except (jwt.InvalidTokenError, ValueError, TypeError):
             return None
+
+    def _claims(self, token: str, required: Sequence[str], audience: str | None = None) -> dict[str, Any]:
+        """Return what a token of ours says that has not expired.
+
+        Raises:
+            jwt.InvalidTokenError: it is none, it is for another audience, or a required claim is missing.
+        """
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            self._key,
+            algorithms=[ALGORITHM],
+            issuer=ISSUER,
+            audience=audience,
+            options={"require": ["iss", "exp", *required]},
+        )
+        return claims

@@ -33,8 +33,10 @@ class WorkerThread:
             Exception: whatever `work` raises.
         """
         context = contextvars.copy_context()
-        call = asyncio.get_running_loop().run_in_executor(self._thread, lambda: context.run(work, *arguments, **named))
-        return await call
+        # No name for the future: the trace of an error holds this frame, and the future holds the error.
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, lambda: context.run(work, *arguments, **named)
+        )
 
 
 class Stopwatch:
@@ -49,7 +51,7 @@ class Stopwatch:
         """How long the work has taken; of work that is under way in another thread, about."""
         return self._done_s + (0.0 if self._began is None else time.perf_counter() - self._began)
 
-    def taken(self) -> float:
+    def lap(self) -> float:
         """Return how many seconds the work has taken since this was asked before."""
         seconds, self._done_s = self.seconds, 0.0
         return seconds

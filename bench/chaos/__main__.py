@@ -62,12 +62,7 @@ def main() -> None:
     sys.stderr.write(f"chaos: seed {seed}, {given.minutes:g} minutes, the server's log is {given.log}\n")
     with database_made(PLAN) as (postgres, cluster):
         line = asyncio.run(_held(postgres, cluster, oracle, seed, given))
-    for shown in oracle.shown:
-        sys.stderr.write(f"violation: {shown}\n")
-    for kind, count in oracle.kinds.most_common():
-        sys.stderr.write(f"{count:6} x {kind} ({broken_by(kind)})\n")
-    sys.stdout.write(f"{line}\n")
-    sys.exit(1 if oracle.violations else 0)
+    oracle.conclude(line, lambda kind: f"{kind} ({broken_by(kind)})")
 
 
 def _kinds(text: str) -> Mapping[str, Kind]:

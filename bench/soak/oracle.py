@@ -1,10 +1,11 @@
 """What an answer may be: right, or one of the worded errors that a fault explains. Everything else is a violation."""
 
+import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from bench.soak.wire import Answer
 
@@ -92,6 +93,18 @@ class Oracle:
             detail["when"] = f"{time.monotonic() - self._begun:.1f} s; lately: {self.faults.lately()}"
             told = "".join(f"\n    {name}: {str(value)[:DETAIL_MAX]}" for name, value in detail.items())
             self.shown.append(f"{kind}{told}")
+
+    def conclude(self, line: str, told_of: Callable[[str], str] = lambda kind: kind) -> NoReturn:
+        """Write what was wrong, and last the `line` that says what happened; exit with 1 where anything was wrong.
+
+        `told_of` returns what is written for a kind of violation.
+        """
+        for shown in self.shown:
+            sys.stderr.write(f"violation: {shown}\n")
+        for kind, count in self.kinds.most_common():
+            sys.stderr.write(f"{count:6} x {told_of(kind)}\n")
+        sys.stdout.write(f"{line}\n")
+        sys.exit(1 if self.violations else 0)
 
     def broken(self, begun: float, what: object, reason: object) -> None:
         """Judge a connection that ended before the answer: a killed worker explains it, or the clients' own network."""

@@ -58,7 +58,7 @@ class Cluster:
             time.sleep(_POLL_S)
 
     def start(self) -> None:
-        """Start it again after `kill`, and come back when it has recovered. Whoever started it first stops it."""
+        """Start it again after `kill`, and wait until it has recovered. The owner of the first start stops it."""
         with embedded_postgres(self.data_dir, options=self.options):
             pass
 

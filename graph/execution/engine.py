@@ -27,7 +27,7 @@ from graph.execution.results import resolved
 from graph.execution.running import Run
 from graph.execution.sizes import PLAN_BYTES, level_bytes
 from graph.execution.variables import Coercion
-from graph.execution.written import Apart, Text
+from graph.execution.written import Offload, Text
 
 # Each vector of conditions has a plan of its own, which takes more than the operation, and milliseconds to make.
 PLANS_MAX = 4
@@ -90,14 +90,14 @@ class Prepared:
         context: Any,
         root_value: Any = None,
         *,
-        apart: Apart | None = None,
+        offload: Offload | None = None,
         in_parts: bool = False,
     ) -> Coroutine[Any, Any, ExecutionResult]:
         """Run the operation with these variables, as they came.
 
-        Where its answer may be large, `apart` runs a function in another thread. Then the answer is written there, and
-        a plan is made however many there are already. Where it is to be measured while it is sent, `in_parts`, no text
-        is made of it here.
+        Where its answer may be large, `offload` runs a function in another thread. Then the answer is written there,
+        and a plan is made however many there are already. Where the answer is measured while it is sent, `in_parts`,
+        no text is made of it here.
 
         Raises:
             Unsupported: the ordinary engine should run it; nothing has run.
@@ -114,8 +114,8 @@ class Prepared:
             if isinstance(found, list):
                 return _refused(found)
             variables = found
-        plan = self.plan(variables, replaces=apart is not None)
-        run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, apart)
+        plan = self.plan(variables, replaces=offload is not None)
+        run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, offload)
         text = None if in_parts else self._text
         if len(plan.roots) == 1:
             return _answered(run, plan.roots[0], text)

@@ -20,8 +20,8 @@ VALUES_MAX = 20_000
 async def resolved(run: Run, level: Level, reached: Reached | None = None, text: Text | None = None) -> ExecutionResult:
     """Return the result of a root `level`; where its only edge has been followed already, `reached` is the outcome."""
     frame = await run.resolve(level, reached)
-    if run.apart is not None and frame.values_below() > VALUES_MAX:
-        result: ExecutionResult = await run.apart(_result, frame, text)
+    if run.offload is not None and frame.values_below() > VALUES_MAX:
+        result: ExecutionResult = await run.offload(_result, frame, text)
         return result
     return _result(frame, text)
 

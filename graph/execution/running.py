@@ -24,7 +24,7 @@ from graph.execution.plan import FieldPlan, Kind, Level
 from graph.execution.resolvers import InfoAhead
 from graph.execution.traces import caught
 from graph.execution.values import INFO_HELPERS, any_awaitable, awaited, gathered, realized
-from graph.execution.written import Apart, Written, places_of
+from graph.execution.written import Offload, Written, places_of
 
 Waiting = Coroutine[Any, Any, list[Frame]]
 """What a wave waits for; it comes to the frames that are ready then."""
@@ -53,7 +53,7 @@ class Run:
 
     Attributes:
         variables: coerced, as graphql-core's resolvers get them.
-        apart: runs a function in another thread, where the answer may be large; None where it is small in any case.
+        offload: runs a function in another thread, where the answer may be large; None where it is small in any case.
         applied: the edges whose arguments are applied already, by the id of their plan.
     """
 
@@ -63,7 +63,7 @@ class Run:
     variables: VariableValues
     context: Any
     root_value: Any
-    apart: Apart | None = None
+    offload: Offload | None = None
     applied: dict[int, Loading] = field(default_factory=dict)
 
     async def resolve(self, level: Level, reached: Reached | None = None) -> Frame:

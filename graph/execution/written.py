@@ -15,7 +15,7 @@ from graph.execution.tables import Columns
 Text = Callable[[list[Any]], Any]
 """Makes what stands for a list of finished answers where they are sent: their JSON, say."""
 
-Apart = Callable[..., Awaitable[Any]]
+Offload = Callable[..., Awaitable[Any]]
 """Runs a function with its arguments in another thread."""
 
 

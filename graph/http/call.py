@@ -41,8 +41,8 @@ class Call:
     trace: str | None = None
     watch: Stopwatch | None = None
 
-    def timed(self) -> Stopwatch:
-        """Return the watch, which is started where there is none."""
+    def stopwatch(self) -> Stopwatch:
+        """Return the watch, a new one where there is none."""
         if self.watch is None:
             self.watch = Stopwatch()
         return self.watch

@@ -45,8 +45,8 @@ UNKNOWN_ADDRESS = "unknown"
 SMALL_BODY_BYTES_MAX = 8_192
 SMALL_DOCUMENT_LENGTH_MAX = 1_000
 SMALL_ANSWER_BYTES_MAX = 1_048_576
-# The statuses of requests that were read, or begun to be read, in vain.
-UNREAD = frozenset({400, 401, 403, 406, 413, 414, 415, 431})
+# Refusals with these statuses are charged: it took time to find out that nothing runs.
+CHARGED_STATUSES = frozenset({400, 401, 403, 406, 413, 414, 415, 431})
 
 
 class GraphQLEndpoint:
@@ -106,7 +106,7 @@ class GraphQLEndpoint:
             self._given_up(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
             raise
         except HttpRefused as refusal:
-            self._charge_work(call, ANONYMOUS, at_least=REFUSED_COST if refusal.status in UNREAD else 0)
+            self._charge_work(call, ANONYMOUS, at_least=REFUSED_COST if refusal.status in CHARGED_STATUSES else 0)
             return self.failed(call, refusal)
         except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
             return self.failed(call, error)
@@ -133,7 +133,7 @@ class GraphQLEndpoint:
             return self.parsed(call.head, body)
         self.gate.demand_budget_of_address("this is a large body", call.address)
         with self.gate.deadline(call.started, call.receive, abandon=True):
-            return await self.services.apart.run(call.timed().timed, self.parsed, call.head, body)
+            return await self.services.worker.run(call.stopwatch().timed, self.parsed, call.head, body)
 
     def parsed(self, head: Head, body: bytes) -> GraphQLRequest | Batch:
         """Return what a body asks for, as `parse_body` does."""
@@ -222,7 +222,7 @@ class GraphQLEndpoint:
         is_private = viewer.user_id is not None
         if len(answer.body) <= SMALL_ANSWER_BYTES_MAX:
             return answers.cacheable(answer, private=is_private, if_none_match=known)
-        return await self.services.apart.run(answers.cacheable, answer, private=is_private, if_none_match=known)
+        return await self.services.worker.run(answers.cacheable, answer, private=is_private, if_none_match=known)
 
     def _method_not_allowed(self, message: str) -> HttpRefused:
         return HttpRefused(405, "METHOD_NOT_ALLOWED", message, {"allow": "GET, POST"})
@@ -244,7 +244,7 @@ class GraphQLEndpoint:
                 raise HttpRefused(405, "METHOD_NOT_ALLOWED", "GET runs queries only; use POST", {"allow": "POST"})
             price = operation.pricing.fitting(request.variables)
             if price is None:
-                price = call.timed().timed(operation.priced, request.variables)
+                price = call.stopwatch().timed(operation.priced, request.variables)
             seen.cost = price.cost
             self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
             self._charge_work(call, viewer, at_least=0)
@@ -260,7 +260,7 @@ class GraphQLEndpoint:
                 self.services.database.shares.operation_of(caller),
                 self.gate.deadline(call.started, call.receive, abandon=operation.is_query),
             ):
-                size = Size(price.values, call.timed, in_parts=price.answer_bytes > bytes_max)
+                size = Size(price.values, call.stopwatch, in_parts=price.answer_bytes > bytes_max)
                 result = await self.operations.run(operation, request.variables, self.services, viewer, size)
             self._charge_work(call, viewer, at_least=0)
             if size.in_parts:
@@ -287,7 +287,7 @@ class GraphQLEndpoint:
         bytes_max: int,
     ) -> Answer:
         """Return an answer that may be large, written in another thread; an error where it is larger than allowed."""
-        run = self.services.apart.run
+        run = self.services.worker.run
         # What a mutation has done is done: its answer is not given up for the time.
         with self.gate.deadline(call.started, call.receive, abandon=True) if operation.is_query else nullcontext():
             content = await run(self.content, call, operation, result)
@@ -343,16 +343,16 @@ class GraphQLEndpoint:
     ) -> Operation:
         """Return an operation that is seen for the first time."""
         self.gate.demand_budget("this is a new document", user_id=viewer.user_id, address=call.address)
-        seen.document, watch, checked = text_digest(text), call.timed(), None
+        seen.document, watch, checked = text_digest(text), call.stopwatch(), None
         if len(text) > SMALL_DOCUMENT_LENGTH_MAX:
             with self.gate.deadline(call.started, call.receive, abandon=True):
-                checked = await self.operations.checked(text, self.services.apart, watch)
+                checked = await self.operations.checked(text, self.services.worker, watch)
         return watch.timed(self.operations.find, text, request.operation_name, checked)
 
     def _charge_work(self, call: Call, viewer: Viewer, *, at_least: int) -> None:
         """Charge what it has taken to read a request."""
         if call.watch is not None or at_least:
-            self.gate.charge_work(call.timed(), viewer.user_id, call.address, at_least=at_least)
+            self.gate.charge_work(call.stopwatch(), viewer.user_id, call.address, at_least=at_least)
 
     def content(self, call: Call, operation: Operation, result: ExecutionResult) -> dict[str, Any]:
         """Return what is said of a result; the data of an introspection as JSON, to be kept by `_keep`.

@@ -221,7 +221,7 @@ class Gate:
 
         It is counted in tenths of a millisecond, and the watch begins anew.
         """
-        tenths = int(watch.taken() * 10_000)
+        tenths = int(watch.lap() * 10_000)
         cost = max(tenths * COST_PER_MS // 10, at_least)
         if cost:
             caller, address = _spenders(user_id, address)

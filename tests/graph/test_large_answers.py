@@ -10,21 +10,20 @@ from typing import Any
 import orjson
 import pytest
 from fastapi import FastAPI
-from graphql import get_introspection_query
 
 from db.connections.leases import Driver
 from db.settings import Settings
 from graph import engines
-from graph.engines import ORDINARY_VALUES_MAX
 from graph.execution import results
 from graph.http import answers, endpoint
 from graph.http.endpoint import SMALL_BODY_BYTES_MAX, SMALL_DOCUMENT_LENGTH_MAX, GraphQLEndpoint
 from graph.http.requests import JSON_VALUES_MAX
 from graph.http.writing import AnswerTooLargeError, written
-from graph.limits import COST_PER_MS, REFUSED_COST, VALUES_MAX, WRITTEN_VALUES_MAX
+from graph.limits import COST_PER_MS, REFUSED_COST, WRITTEN_VALUES_MAX
 from graph.operations import Operations
 from tests.graph.callers import Client, Person
 from tests.graph.edge import served, served_knowing
+from tests.graph.garbage import left_behind
 
 # As JSON writes a control character, it takes six bytes.
 CONTENT = "\x01" * 100_000
@@ -267,68 +266,6 @@ async def test_small_answers_are_made_where_they_are_wanted(client: Client, work
     assert (worked["_result", True], worked["written", True]) == (0, 0)
 
 
-# ---------------------------------------------------------------- what the ordinary engine may be asked for
-
-
-async def test_large_operation_is_compiled_at_first_sight(app: FastAPI, client: Client) -> None:
-    served_by = app.state.operations.engines
-    served_by.compiled_from = 2  # as it is served
-    small, large = "{ posts(first: 5) { nodes { id } } }", "{ posts(first: 100) { nodes { id title views } } }"
-    for query in (small, large):
-        await client.data(query)
-    assert (served_by.left["first sight"], served_by.compiled) == (1, 1)
-
-
-async def test_large_operation_that_cannot_be_compiled_is_refused(client: Client) -> None:
-    query = "{ __schema { queryType { name } } " + (OF_USERS % FIELDS)[1:]
-    found = await client.run(query)
-    (error,) = found["errors"]
-    assert error["extensions"]["code"] == "OPERATION_TOO_LARGE"
-    assert f"at most {ORDINARY_VALUES_MAX} allowed where it is not compiled (introspection)" in error["message"]
-    assert "in an operation of their own" in error["message"]
-    small = await client.run("{ __schema { queryType { name } } posts(first: 5) { nodes { id } } }")
-    assert small["data"]["posts"] == {"nodes": []}
-
-
-async def test_large_operation_has_a_plan_for_any_conditions(app: FastAPI, client: Client) -> None:
-    names = range(4)
-    declared = ", ".join(f"$c{n}: Boolean!" for n in names)
-    fields = " ".join(f"b{n}: title @include(if: $c{n})" for n in names)
-    query = f"query ({declared}) " + OF_USERS % (FIELDS + " " + fields)
-    served_by = app.state.operations.engines
-    held = app.state.operations.size_bytes
-    sizes = []
-    for number in range(16):
-        chosen: dict[str, Any] = {f"c{n}": bool(number >> n & 1) for n in names}
-        assert (await client.data(query, **chosen)) == {"users": {"nodes": []}}
-        sizes.append(app.state.operations.size_bytes - held)
-    assert served_by.left["many conditions"] == 0
-    # Old plans make room for new ones, and are not counted any more.
-    assert max(sizes[4:]) < 1.3 * sizes[3]
-
-
-async def test_introspections_run_in_another_thread_and_are_bounded(
-    app: FastAPI, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served_by, threads = app.state.operations.engines, []
-    introspected = served_by._introspected  # noqa: SLF001 - to see in which thread it runs
-
-    def watched(*arguments: Any) -> Any:
-        threads.append(threading.current_thread())
-        return introspected(*arguments)
-
-    monkeypatch.setattr(served_by, "_introspected", watched)
-    query = get_introspection_query(input_value_deprecation=True, specified_by_url=True)
-    assert (await client.run(query))["data"]["__schema"]["types"]
-    assert [thread is threading.current_thread() for thread in threads] == [False]
-    body = query.partition("{")[2].rpartition("fragment FullType")[0].rpartition("}")[0]
-    twenty = " ".join(f"a{n}: {body.strip()}" for n in range(20))
-    fragments = query[query.index("fragment FullType") :]
-    (error,) = (await client.run(f"{{ {twenty} }} {fragments}"))["errors"][:1]
-    assert error["extensions"]["code"] in {"OPERATION_TOO_LARGE", "GRAPHQL_VALIDATION_FAILED"}
-    assert str(VALUES_MAX) in error["message"] or "selections" in error["message"]
-
-
 # ---------------------------------------------------------------- what reading costs
 
 
@@ -390,3 +327,29 @@ async def test_variables_have_a_number_of_values(client: Client) -> None:
     ]
     fewer = await client.run(query, ids=["user_1"] * 500)
     assert "at most 100" in fewer["errors"][0]["message"]
+
+
+@pytest.mark.usefixtures("long_posts")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"query": "{ __typename }", "extensions": {"x": "' + b"x" * SMALL_BODY_BYTES_MAX + b'"',
+        orjson.dumps({"query": LONG.replace("first", "frist")}),
+        orjson.dumps({"query": f"{{ posts(first: 100) {{ nodes {{ {ALIASES} }} }} }}"}),
+        orjson.dumps({"query": '{ bad: posts(after: "x") { nodes { id } } ' + OF_USERS.partition("{")[2] % FIELDS}),
+    ],
+    ids=["body", "document", "answer", "errors"],
+)
+async def test_the_other_thread_leaves_nothing_to_the_cycle_collector(
+    app: FastAPI, client: Client, body: bytes
+) -> None:
+    vars(app.state.operations.engines).pop("run", None)  # the comparison leaves what it leaves
+
+    async def ask() -> None:
+        await client.http.post("/graphql", content=body, headers={"content-type": "application/json"})
+        await asyncio.sleep(0.05)
+
+    await ask()
+    with left_behind() as left:
+        await ask()
+    assert left & {"HttpRefused", "AnswerTooLargeError", "Future", "Call", "frame", "traceback", "Frame"} == set()
