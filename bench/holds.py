@@ -52,8 +52,8 @@ def _documents() -> Iterator[tuple[str, str]]:
     yield "100 posts of 100 users", _of_users(LEAVES)
     yield "the same, 40 aliases", _of_users(f"{LEAVES} {_aliases(40, 'title')}")
     yield "posts, author, posts", _posts(f"id author {{ id username {_posts(LEAVES)} }}")
-    info = "pageInfo { hasNextPage hasPreviousPage endCursor }"
-    edges = f"posts(first: 60) {{ edges {{ cursor node {{ {LEAVES} }} }} {info} }}"
+    info, order = "pageInfo { hasNextPage hasPreviousPage endCursor }", "orderBy: [{field: TITLE, direction: ASC}]"
+    edges = f"posts(first: 100, {order}) {{ edges {{ cursor node {{ {LEAVES} }} }} {info} }}"
     yield "edges with cursors", f"users(first: 100) {{ edges {{ cursor node {{ {edges} }} }} }}"
     yield "20 lists side by side", " ".join(f"r{number}: {_posts(LEAVES)}" for number in range(20))
     yield "an error beside much", f'bad: posts(after: "x") {{ nodes {{ id }} }} {_of_users(LEAVES)}'

@@ -261,6 +261,17 @@ async def test_large_answers_are_made_in_another_thread(
     assert (worked["_result", True], worked["_result", False]) == (2, 0)
 
 
+@pytest.mark.usefixtures("long_posts")
+async def test_large_answers_to_get_have_their_etag_made_in_another_thread(
+    client: Client, worked: Counter[tuple[str, bool]]
+) -> None:
+    for count, is_large in ((1, False), (3, True)):
+        query = f"{{ posts(first: {count}) {{ nodes {{ content }} }} }}"
+        answer = await client.http.get("/graphql", params={"query": query}, headers={"accept": "application/json"})
+        assert answer.headers["etag"]
+        assert worked["cacheable", is_large] == 1
+
+
 async def test_small_answers_are_made_where_they_are_wanted(client: Client, worked: Counter[tuple[str, bool]]) -> None:
     await client.data("{ posts(first: 20) { nodes { id title } } }")
     assert (worked["_result", True], worked["written", True]) == (0, 0)
