@@ -57,11 +57,13 @@ class UnknownTransactionError(LookupError):
     """The transaction from which on is to be audited is not in the ledger.
 
     Attributes:
-        last: the id of the last transaction that is; None where there is none.
+        asked: its id.
+        last: the id of the last transaction that is there; None where there is none.
     """
 
-    def __init__(self, last: int | None) -> None:
-        super().__init__(f"no such transaction; the last one is {last}")
+    def __init__(self, asked: int, last: int | None) -> None:
+        super().__init__(f"there is no transaction {asked}")
+        self.asked = asked
         self.last = last
 
 
@@ -189,7 +191,7 @@ class _Audit:
         report = self.report
         await self._look_around()
         if await self._value(statements.FIND_TRANSACTION, id=since) is None:
-            raise UnknownTransactionError(report.last)
+            raise UnknownTransactionError(since, report.last)
         report.since = since
         first_key: int | None = None
 

@@ -21,6 +21,7 @@ BY_INDEX = """
 SET LOCAL enable_seqscan = off;
 SET LOCAL enable_hashjoin = off;
 SET LOCAL enable_mergejoin = off;
+SET LOCAL enable_memoize = off;
 SET LOCAL max_parallel_workers_per_gather = 0
 """
 
@@ -136,7 +137,7 @@ COUNT_TOUCHED_ACCOUNTS = Statement(
 # ---------------------------------------------------------------- transactions
 
 # The owner of a key made a transaction by right of an administrator where the source is not theirs, and where it is a
-# deposit. Only then the user is looked up.
+# deposit. Only then the user is looked up: nobody is found by the id NULL.
 _BY_RIGHT = "(keys.owner_id <> source.owner_id OR keys.operation = 'deposit')"
 _TRANSACTIONS = f"""
 SELECT transactions.id, amount, from_id, to_id, key_id, source.currency_code, target.currency_code AS target_currency,
@@ -147,7 +148,7 @@ SELECT transactions.id, amount, from_id, to_id, key_id, source.currency_code, ta
   LEFT JOIN accounts AS source ON source.id = from_id
   LEFT JOIN accounts AS target ON target.id = to_id
   LEFT JOIN idempotency_keys AS keys ON keys.id = key_id
-  LEFT JOIN users AS owner ON owner.id = keys.owner_id AND {_BY_RIGHT}
+  LEFT JOIN users AS owner ON owner.id = CASE WHEN {_BY_RIGHT} THEN keys.owner_id END
  WHERE transactions.id > :after AND transactions.id <= :last
 """  # noqa: S608 - constants of this file
 TRANSACTIONS = _check(

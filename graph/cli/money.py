@@ -54,10 +54,7 @@ def audit(
     try:
         report = run_with_database(work, undone="the audit is not complete", statement_timeout_ms=STATEMENT_TIMEOUT_MS)
     except UnknownTransactionError as error:
-        there = (
-            "it has none yet" if error.last is None else f"the last one is {global_id(Kind.TRANSACTION, error.last)}"
-        )
-        raise CommandError(f"--since: there is no transaction {since} in this ledger; {there}") from None
+        raise CommandError(f"--since: {_not_there(error)}") from None
     for line in _checked(report):
         out.print(line, markup=False)
     if not report.clean:
@@ -81,6 +78,12 @@ def _transaction_id(text: str) -> int:
         # It says so where the id is that of something else.
         said = str(error) if "asked for" in str(error) else f"{text} is no id of a transaction"
         raise typer.BadParameter(f"{said}; give one as transaction_123 or 123", param_hint="--since") from None
+
+
+def _not_there(error: UnknownTransactionError) -> str:
+    asked = global_id(Kind.TRANSACTION, error.asked)
+    last = f"the last one is {global_id(Kind.TRANSACTION, error.last)}" if error.last else "it has no transaction yet"
+    return f"there is no {asked} in this ledger; {last}"
 
 
 def _checked(report: AuditReport) -> list[str]:
