@@ -13,6 +13,7 @@ from pathlib import Path
 import asyncpg
 from alembic import command
 
+from db.audit_statements import REQUEST_HASH
 from db.embedded import EmbeddedServer, embedded_postgres
 from db.migrating import alembic_config
 
@@ -51,12 +52,14 @@ SELECT n, CASE WHEN is_deposit THEN 1 ELSE 2 + (to_id - 2 + 1 + step) % $2::bigi
        CASE WHEN is_deposit THEN 1000000 ELSE units END, n
   FROM drawn
 """
-_KEYS = """
+_KEYS = f"""
 INSERT INTO idempotency_keys (id, owner_id, key, operation, request_hash) OVERRIDING SYSTEM VALUE
-SELECT transactions.id, CASE WHEN source.is_system THEN 2 ELSE source.owner_id END, gen_random_uuid(),
-       CASE WHEN source.is_system THEN 'deposit' ELSE 'transfer' END, sha256(int8send(transactions.id))
-  FROM transactions JOIN accounts AS source ON source.id = from_id ORDER BY transactions.id
-"""
+SELECT id, owner_id, gen_random_uuid(), operation, {REQUEST_HASH} FROM (
+    SELECT transactions.*, CASE WHEN source.is_system THEN 2 ELSE source.owner_id END AS owner_id, 2 AS exponent,
+           CASE WHEN source.is_system THEN 'deposit' ELSE 'transfer' END AS operation
+      FROM transactions JOIN accounts AS source ON source.id = from_id ORDER BY transactions.id
+) AS made
+"""  # noqa: S608 - constants
 _BALANCES = """
 UPDATE accounts SET balance = coalesce(moved.total, 0) FROM (
     SELECT id, sum(amount) AS total FROM (

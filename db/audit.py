@@ -5,7 +5,8 @@ What is looked at, and what a difference is, stands in `db.audit_statements`:
 - each account: its balance is what came in less what went out; only a system account is below zero; no balance is
   beyond the limits;
 - each transaction: both its accounts are there, are two, and hold one currency; its amount is above zero; its key is
-  there, and belongs to the owner of the source account or to an administrator;
+  there, and belongs to the owner of the source account or to an administrator; accounts, amount and memo are those
+  that were asked for under the key, by its digest of them;
 - each idempotency key: exactly one transaction or a refusal came of it;
 - each currency: all its balances add up to zero.
 

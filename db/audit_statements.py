@@ -12,7 +12,7 @@ from enum import Enum
 
 from sqlalchemy import text
 
-from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN
+from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, currencies_by_exponent
 from db.statements import Statement
 
 # The planner thinks of one execution, and prefers to hash all accounts for a batch of some thousand transactions: once
@@ -42,6 +42,7 @@ class Defect(Enum):
     NO_KEY = "no_key"
     DEPOSIT = "deposit"
     FOREIGN_KEY = "foreign_key"
+    REQUEST = "request"
     NO_OUTCOME = "no_outcome"
     TWO_OUTCOMES = "two_outcomes"
     TWO_TRANSACTIONS = "two_transactions"
@@ -136,6 +137,33 @@ COUNT_TOUCHED_ACCOUNTS = Statement(
 
 # ---------------------------------------------------------------- transactions
 
+
+def _exponent(currency_code: str) -> str:
+    """Return how many fraction digits a currency has, that of most currencies where it is none."""
+    codes = dict(currencies_by_exponent())
+    most = max(codes, key=lambda exponent: len(codes[exponent]))
+    del codes[most]
+    cases = [f"WHEN {currency_code} = ANY ('{{{','.join(codes[one])}}}') THEN {one}" for one in codes]
+    return f"CASE {' '.join(cases)} ELSE {most} END"
+
+
+# As `db.settlement.Movement.request_hash` writes it: without zeros at the end, so that hundreds are 1E+2.
+_AMOUNT = f"""
+CASE WHEN amount % ('{{{",".join(str(10 ** (exponent + 1)) for exponent in range(5))}}}'::bigint[])[1 + exponent] <> 0
+     THEN trim_scale(amount * ('{{1,0.1,0.01,0.001,0.0001}}'::numeric[])[1 + exponent])::text
+     ELSE regexp_replace(rtrim(amount::text, '0'), '^(.)(.+)$', '\\1.\\2')
+          || 'E+' || (length(amount::text) - 1 - exponent)
+END
+"""
+REQUEST_HASH = f"""
+sha256(convert_to(
+    '["' || operation || '",' || CASE operation WHEN 'deposit' THEN 'null' ELSE from_id::text END
+    || ',' || to_id || ',"' || {_AMOUNT} || '",' || coalesce(to_json(memo)::text, 'null') || ']', 'UTF8'))
+"""
+"""The digest of what was asked for, of a row of the ledger with its key's `operation` and its currency's `exponent`."""
+EXPONENT = _exponent("source.currency_code")
+"""How many fraction digits the currency of the account `source` has."""
+
 # The owner of a key made a transaction by right of an administrator where the source is not theirs, and where it is a
 # deposit. Only then the user is looked up: nobody is found by the id NULL.
 _BY_RIGHT = "(keys.owner_id <> source.owner_id OR keys.operation = 'deposit')"
@@ -143,6 +171,7 @@ _TRANSACTIONS = f"""
 SELECT transactions.id, amount, from_id, to_id, key_id, source.currency_code, target.currency_code AS target_currency,
        source.id AS source, target.id AS target, keys.id AS key, keys.owner_id AS key_owner, keys.operation,
        source.is_system AS source_is_system, target.is_system AS target_is_system,
+       keys.request_hash, memo, {EXPONENT} AS exponent,
        {_BY_RIGHT} AS by_right, owner.role, owner.updated_at < keys.created_at - {REQUEST_LIFE_MAX} AS unchanged
   FROM transactions
   LEFT JOIN accounts AS source ON source.id = from_id
@@ -164,6 +193,8 @@ TRANSACTIONS = _check(
         Defect.DEPOSIT: "(operation = 'deposit' AND (NOT source_is_system OR target_is_system))",
         # A member who has not been changed since was one then.
         Defect.FOREIGN_KEY: "(by_right AND role = 'member' AND unchanged)",
+        # Of a row whose amount and balances were changed together nothing else tells.
+        Defect.REQUEST: f"(amount > 0 AND request_hash <> {REQUEST_HASH})",
     },
     {UNDECIDED: "(by_right AND (role IS NULL OR role = 'member' AND NOT unchanged))"},
 )

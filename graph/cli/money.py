@@ -27,6 +27,7 @@ _WORDS = {
     Defect.ONE_ACCOUNT: "it takes from the account that it gives to",
     Defect.NO_KEY: "its idempotency key is not there",
     Defect.DEPOSIT: "it is a deposit, and does not go from a system account to another one",
+    Defect.REQUEST: "it is not what was asked for under its key: accounts, amount, memo or key were changed",
     Defect.NO_OUTCOME: "neither a transaction nor a refusal came of it",
     Defect.TWO_OUTCOMES: "a transaction and a refusal came of it",
     Defect.TWO_TRANSACTIONS: "more than one transaction came of it",

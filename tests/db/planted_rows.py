@@ -101,11 +101,27 @@ PLANTED: Mapping[str, Callable[[Ledger], Planted]] = {
         change("accounts", one.treasury, "balance = 0"), [balance(one.treasury, 0, -10_000), sum_of("EUR", 10_000)]
     ),
     "a row whose amount was changed": lambda one: Planted(
-        change("transactions", 2, "amount = 2499"), [balance(one.purse, 7500, 7501), balance(one.till, 2500, 2499)]
+        change("transactions", 2, "amount = 2499"),
+        [
+            balance(one.purse, 7500, 7501),
+            balance(one.till, 2500, 2499),
+            of_row(Defect.REQUEST, 2, one.payer),
+        ],
+    ),
+    "a row whose amount was changed, and the balances with it": lambda one: Planted(
+        change("transactions", 2, "amount = 2499") + pay(one.till, one.purse, 1),
+        [of_row(Defect.REQUEST, 2, one.payer)],
+    ),
+    "a row whose memo was changed": lambda one: Planted(
+        change("transactions", 2, "memo = 'rent'"), [of_row(Defect.REQUEST, 2, one.payer)]
     ),
     "a row that leads elsewhere": lambda one: Planted(
         change("transactions", 1, f"to_id = {one.till}"),
-        [balance(one.purse, 7500, -2500), balance(one.till, 2500, 12_500)],
+        [
+            balance(one.purse, 7500, -2500),
+            balance(one.till, 2500, 12_500),
+            of_row(Defect.REQUEST, 1, 1),
+        ],
     ),
     "a row that was deleted": lambda one: Planted(
         "DELETE FROM transactions WHERE id = 2",
@@ -148,7 +164,7 @@ PLANTED: Mapping[str, Callable[[Ledger], Planted]] = {
     ),
     "a refusal that was made all the same": lambda one: Planted(
         row(one.purse, one.till, 1, 3) + pay(one.purse, one.till, 1),
-        [of_key(Defect.TWO_OUTCOMES, 3, one.payer)],
+        [of_row(Defect.REQUEST, ROW_ID, one.payer), of_key(Defect.TWO_OUTCOMES, 3, one.payer)],
     ),
     "two rows under one key": lambda one: Planted(
         "ALTER TABLE transactions DROP CONSTRAINT uq_transactions_key_id;"
@@ -176,7 +192,7 @@ PLANTED: Mapping[str, Callable[[Ledger], Planted]] = {
     "a deposit from an account of a member": lambda one: Planted(
         change("idempotency_keys", 2, f"operation = 'deposit', owner_id = {one.payee}")
         + change("users", one.payee, "role = 'admin'"),
-        [of_row(Defect.DEPOSIT, 2, one.payee)],
+        [of_row(Defect.DEPOSIT, 2, one.payee), of_row(Defect.REQUEST, 2, one.payee)],
     ),
     "a deposit into a system account": lambda one: Planted(
         "DROP INDEX uq_accounts_system_currency_code;" + change("accounts", one.purse, "is_system = true"),

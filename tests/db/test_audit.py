@@ -210,6 +210,8 @@ INSERT INTO idempotency_keys (owner_id, key, operation, request_hash)
 SELECT 1, gen_random_uuid(), 'deposit', '' FROM generate_series(1, 40000);
 INSERT INTO transactions (from_id, to_id, amount, key_id)
 SELECT {treasury}, {till} + 1 + (id - 4) / 2, 1, id FROM idempotency_keys WHERE id > 3;
+UPDATE idempotency_keys SET request_hash = sha256(convert_to('["deposit",null,' || to_id || ',"0.01",null]', 'UTF8'))
+  FROM transactions WHERE key_id = idempotency_keys.id AND key_id > 3;
 """
 
 

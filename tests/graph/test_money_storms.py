@@ -129,6 +129,7 @@ async def test_audit_finds_a_row_of_the_ledger_that_was_changed_by_hand(
         [
             Difference(Defect.BALANCE, account, "EUR", 10_000, 9_999),
             Difference(Defect.BALANCE, treasury, "EUR", -10_000, -9_999),
+            Difference(Defect.REQUEST, 1, "EUR", key_owner=bank.admin.number),
         ]
     )
     assert not report.clean

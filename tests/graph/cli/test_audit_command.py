@@ -104,7 +104,9 @@ async def test_first_difference_is_named_in_words_and_all_are_listed(audit: Audi
     )
 
 
-# What is written, and what the line on standard error says. {key} is a key of ida's.
+# The digest of a request for the second transaction.
+HASH = """sha256('["transfer",2,3,"3",null]')"""
+# What is written, and what the line on standard error says.
 WORDS = {
     "UPDATE accounts SET currency_code = 'USD' WHERE id = 3; UPDATE accounts SET balance = 0 WHERE id = 2": (
         "the first: account_2 (row 2 of accounts): the balance is 0.00 EUR, the ledger says 7.00 EUR, "
@@ -125,8 +127,13 @@ WORDS = {
         "1 difference: the idempotency key {key} of user_2 (row 1 of idempotency_keys): "
         "neither a transaction nor a refusal came of it"
     ),
+    "INSERT INTO idempotency_keys (owner_id, key, operation, request_hash) VALUES (2, '{key}', 'transfer', {hash});"
+    "UPDATE transactions SET key_id = 1, memo = 'rent' WHERE id = 2": (
+        "1 difference: transaction_2 (row 2 of transactions): it is not what was asked for under its key: "
+        "accounts, amount, memo or key were changed"
+    ),
     "INSERT INTO users (email, username, hashed_password, updated_at) VALUES ('e@x.org', 'eve', '!', '2026-01-01');"
-    "INSERT INTO idempotency_keys (owner_id, key, operation, request_hash) VALUES (3, '{key}', 'transfer', '');"
+    "INSERT INTO idempotency_keys (owner_id, key, operation, request_hash) VALUES (3, '{key}', 'transfer', {hash});"
     "UPDATE transactions SET key_id = 1 WHERE id = 2": (
         "1 difference: transaction_2 (row 2 of transactions): its key belongs to user_3, "
         "who is neither the owner of its source account nor an administrator"
@@ -137,7 +144,7 @@ WORDS = {
 @pytest.mark.parametrize("statements", WORDS)
 async def test_difference_is_told_by_public_id_and_row(audit: Audit, superuser: Driver, statements: str) -> None:
     key = "0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e"
-    await superuser.execute(statements.format(key=key))
+    await superuser.execute(statements.format(key=key, hash=HASH))
     found = await ended(audit())
     assert found.code == 1
     assert found.err.startswith("folio: ")
@@ -148,8 +155,8 @@ async def test_difference_is_told_by_public_id_and_row(audit: Audit, superuser: 
 
 async def test_right_that_nobody_knows_is_told_and_is_no_difference(audit: Audit, superuser: Driver) -> None:
     await superuser.execute(
-        "INSERT INTO idempotency_keys (owner_id, key, operation, request_hash)"
-        " VALUES (9, gen_random_uuid(), 'transfer', ''); UPDATE transactions SET key_id = 1 WHERE id = 2"
+        "INSERT INTO idempotency_keys (owner_id, key, operation, request_hash) VALUES (9, gen_random_uuid(), 'transfer',"
+        """sha256('["transfer",2,3,"3",null]')); UPDATE transactions SET key_id = 1 WHERE id = 2"""
     )
     found = await ended(audit())
     assert (found.code, found.err) == (0, "")
