@@ -18,19 +18,24 @@ import decimal
 import hashlib
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TypeVar
 
 import orjson
 from asyncpg import Record
 
 from db import ledger_statements as statements
+from db.connections.waiting import Key
 from db.errors import Refusal, Unavailable
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, AmountError, to_minor
 from db.pages import Columns
-from db.statements import Reader, Writer
+from db.statements import Reader, Row, Writer
 from db.transactions import MEMO_LENGTH_MAX, transaction_by_key
 from db.viewer import Viewer
+
+T = TypeVar("T")
 
 # The default context would round to 28 digits, and take two different amounts for the same.
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, traps=[])
@@ -92,13 +97,8 @@ async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Mov
     """
     if movement.from_id is None and not viewer.is_admin:
         raise Refusal("ACCOUNT_NOT_FOUND", ("accountId",), "no such account")
-    if movement.memo is not None and len(movement.memo) > MEMO_LENGTH_MAX:
-        raise Refusal("INVALID_MEMO", ("memo",), f"a memo has at most {MEMO_LENGTH_MAX} characters")
-    # Whose account money comes from is not to be told to a stranger by a wait; where it goes to, everybody may send.
-    turns = [("account credited", movement.to_id, 0)]
-    if movement.from_id is not None:
-        turns.append(("account debited", movement.from_id, viewer.user_id or 0))
-    async with writer.turn(turns):
+    check_memo(movement)
+    async with writer.turn(turns(viewer, movement)):
         started, attempted_at = time.monotonic(), None
         try:
             row = await _transferred(writer, viewer, columns, movement)
@@ -108,38 +108,55 @@ async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Mov
             if not unavailable.outcome_unknown:
                 raise
             attempted_at = started
-        return await _settled(writer, viewer, columns, movement, attempted_at)
+        return await find_outcome(
+            writer,
+            lambda transaction, since: _settled_by_steps(transaction, viewer, columns, movement, since),
+            attempted_at,
+        )
 
 
-async def _settled(
-    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
-) -> Settlement:
-    """Make `movement` step by step, or find by its key what an earlier attempt of this request has made.
+def check_memo(movement: Movement) -> None:
+    """Raise the refusal INVALID_MEMO where the memo is too long."""
+    if movement.memo is not None and len(movement.memo) > MEMO_LENGTH_MAX:
+        raise Refusal("INVALID_MEMO", ("memo",), f"a memo has at most {MEMO_LENGTH_MAX} characters")
+
+
+def turns(viewer: Viewer, movement: Movement) -> list[Key]:
+    """Return the turns that a movement takes.
+
+    Whose account money comes from is not to be told to a stranger by a wait; where it goes to, everybody may send.
+    """
+    keys: list[Key] = [("account credited", movement.to_id, 0)]
+    if movement.from_id is not None:
+        keys.append(("account debited", movement.from_id, viewer.user_id or 0))
+    return keys
+
+
+async def find_outcome(
+    writer: Writer, settle_keys: Callable[[Reader, float | None], Awaitable[T]], attempted_at: float | None = None
+) -> T:
+    """Settle keys in one transaction, and where the answer to COMMIT is lost, once more: keys tell what was made.
 
     Args:
         writer: what commits.
-        viewer: who asks.
-        columns: of the ledger row.
-        movement: what is asked for.
-        attempted_at: when an attempt began, by the monotonic clock, of which nobody knows whether it has happened;
-            None where there was none.
+        settle_keys: makes what is asked for, or finds by the keys what an earlier attempt of this request has made. It
+            is given the transaction, and when an attempt began of which nobody knows whether it has happened.
+        attempted_at: when such an attempt began already, by the monotonic clock; None where there was none.
 
     Raises:
-        Refusal: as for `settle`.
+        Refusal: `settle_keys` raised it.
         Unavailable: nothing was written, unless it says that the outcome is unknown.
     """
     started = time.monotonic()
     try:
-        return await writer.write(
-            lambda transaction: _settled_by_steps(transaction, viewer, columns, movement, attempted_at)
-        )
+        return await writer.write(lambda transaction: settle_keys(transaction, attempted_at))
     except Unavailable as unavailable:
         if attempted_at is not None and not unavailable.outcome_unknown:
             message = f"{unavailable}; the money may have moved: send it again with the same key"
             raise Unavailable(unavailable.code, message, outcome_unknown=True, reason=unavailable.reason) from None
         if attempted_at is not None or not unavailable.outcome_unknown:
             raise
-    return await _settled(writer, viewer, columns, movement, started)
+    return await find_outcome(writer, settle_keys, started)
 
 
 # ---------------------------------------------------------------- in one statement
@@ -186,7 +203,7 @@ async def _settled_by_steps(
         return await _replay(transaction, viewer, columns, movement, attempted_at)
     key_id: int = claimed[0]["id"]
     try:
-        amount = _decide(viewer, movement, locked.get(from_id), locked.get(movement.to_id))
+        amount = decide(viewer, movement, locked.get(from_id), locked.get(movement.to_id))
     except Refusal as refusal:
         kept = {"code": refusal.code, "field": "".join(refusal.field[:1]), "message": refusal.message}
         await transaction.fetch(statements.KEEP_REFUSAL, {"id": key_id, **kept})
@@ -218,20 +235,35 @@ async def _replay(
     # A statement of its own: it sees what the request that we waited for has committed meanwhile.
     first = (await transaction.fetch(statements.CLAIMED_KEY, {"viewer_id": viewer.user_id, "key": movement.key}))[0]
     if first["request_hash"] != movement.request_hash():
-        raise Refusal(
-            "IDEMPOTENCY_KEY_REUSED",
-            ("idempotencyKey",),
-            "this key was given to another movement; make a new key for each intended movement",
-        )
-    # What a lost attempt of this very request has made is no replay to its client. Durations, not clocks, are compared.
-    replayed = attempted_at is None or first["age_s"] > time.monotonic() - attempted_at
-    if first["refusal_code"] is not None:
-        field = (first["refusal_field"],) if first["refusal_field"] else ()
-        return Settlement(None, Refusal(first["refusal_code"], field, first["refusal_message"]), replayed)
+        raise reused()
+    replayed, refusal = outcome_kept(first, attempted_at)
+    if refusal is not None:
+        return Settlement(None, refusal, replayed)
     return Settlement(await transaction_by_key(transaction, viewer, columns, movement.key), None, replayed)
 
 
-def _decide(viewer: Viewer, movement: Movement, source: Record | None, target: Record | None) -> int:
+def reused() -> Refusal:
+    """Return the refusal of a key that stands for something else."""
+    return Refusal(
+        "IDEMPOTENCY_KEY_REUSED",
+        ("idempotencyKey",),
+        "this key was given to another movement; make a new key for each intended movement",
+    )
+
+
+def outcome_kept(key: Row, attempted_at: float | None) -> tuple[bool, Refusal | None]:
+    """Return whether what a key has come to is a replay to who asks now, and the refusal where it was refused.
+
+    What a lost attempt of this very request has made is no replay to its client. Durations, not clocks, are compared.
+    """
+    replayed = attempted_at is None or key["age_s"] > time.monotonic() - attempted_at
+    if key["refusal_code"] is None:
+        return replayed, None
+    field = (key["refusal_field"],) if key["refusal_field"] else ()
+    return replayed, Refusal(key["refusal_code"], field, key["refusal_message"])
+
+
+def decide(viewer: Viewer, movement: Movement, source: Row | None, target: Row | None) -> int:
     """Return the amount in minor units that may move between the two locked accounts, or raise the refusal."""
     to_field = movement.to_field
     if source is None or not (viewer.is_admin or source["owner_id"] == viewer.user_id):
