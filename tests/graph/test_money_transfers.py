@@ -1,4 +1,4 @@
-"""Many transfers in one mutation, as clients meet them: results in their order, refusals and their places, the price."""
+"""Many transfers in one mutation, as clients meet them: results, refusals with their places, and the price."""
 
 from collections.abc import Sequence
 from typing import Any
