@@ -8,13 +8,12 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Double,
     FromClause,
     LargeBinary,
     Text,
     Uuid,
-    any_,
+    and_,
     bindparam,
     cast,
     column,
@@ -36,7 +35,6 @@ from db.pages import Columns
 from db.statement_cache import statements
 from db.statements import Statement
 from db.transactions import IdempotencyKey, Transaction, project
-from db.users import VIEWER_ID
 from db.viewer import Audience
 
 
@@ -55,49 +53,62 @@ def _given(name: str, **columns: tuple[str, type[TypeEngine[Any]]]) -> FromClaus
 # ---------------------------------------------------------------- accounts
 
 
-@statements
-def lock_all_accounts(audience: Audience) -> Statement:
-    """Lock accounts in the order of their ids, as far as the viewer may use them, and return them.
-
-    `receives` says of each whether money arrives there: then anybody may use it.
-    """
-    given = _given("given", id=("ids", BigInteger), receives=("receives", Boolean))
-    usable = () if audience is Audience.ADMIN else (or_(given.c.receives, Account.owner_id == VIEWER_ID),)
-    return Statement(
-        select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
-        .join(given, given.c.id == Account.id)
-        .where(*usable)
-        .order_by(Account.id)
-        .with_for_update(key_share=True, of=Account)
-    )
+_LOCKED = _given("locked", id=("ids", BigInteger), owner_id=("owner_ids", BigInteger))
+LOCK_ACCOUNTS = Statement(
+    select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
+    .join(_LOCKED, _LOCKED.c.id == Account.id)
+    # Somebody else's account is not even waited for where money is to come from it.
+    .where(or_(_LOCKED.c.owner_id.is_(None), _LOCKED.c.owner_id == Account.owner_id))
+    .order_by(Account.id)
+    # NO KEY UPDATE: the ledger's foreign keys are checked beside it, other movements wait.
+    .with_for_update(key_share=True, of=Account)
+)
+"""Locks accounts in the order of their ids, and returns them. An `owner_id` may lock that owner's alone."""
 
 
 # ---------------------------------------------------------------- keys
 
-_NEW_KEY = _given("new_key", key=("keys", Uuid), request_hash=("request_hashes", LargeBinary))
+_NEW = _given(
+    "new",
+    owner_id=("owner_ids", BigInteger),
+    key=("keys", Uuid),
+    request_hash=("request_hashes", LargeBinary),
+)
 CLAIM_KEYS = Statement(
     upsert(IdempotencyKey)
     .from_select(
         ["owner_id", "key", "operation", "request_hash"],
         # In one order, so that two batches with the same keys do not wait for each other.
-        select(
-            cast(VIEWER_ID, BigInteger), _NEW_KEY.c.key, literal("transfer", Text), _NEW_KEY.c.request_hash
-        ).order_by(_NEW_KEY.c.key),
+        select(_NEW.c.owner_id, _NEW.c.key, literal("transfer", Text), _NEW.c.request_hash).order_by(
+            _NEW.c.owner_id, _NEW.c.key
+        ),
     )
     .on_conflict_do_nothing(index_elements=[IdempotencyKey.owner_id, IdempotencyKey.key])
-    .returning(IdempotencyKey.id, IdempotencyKey.key)
+    .returning(IdempotencyKey.id, IdempotencyKey.owner_id, IdempotencyKey.key)
 )
-CLAIMED_KEYS = Statement(
-    select(
-        IdempotencyKey.key,
-        IdempotencyKey.request_hash,
-        IdempotencyKey.refusal_code,
-        IdempotencyKey.refusal_field,
-        IdempotencyKey.refusal_message,
-        # How long ago it was claimed, in seconds.
-        cast(extract("epoch", func.clock_timestamp() - IdempotencyKey.created_at), Double).label("age_s"),
-    ).where(IdempotencyKey.owner_id == VIEWER_ID, IdempotencyKey.key == any_(bindparam("keys", type_=ARRAY(Uuid))))
-)
+
+
+@statements
+def claimed_keys(columns: Columns) -> Statement:
+    """Return what became of keys that are claimed: the refusal, or the row of the ledger."""
+    asked = _given("asked", owner_id=("owner_ids", BigInteger), key=("keys", Uuid))
+    return Statement(
+        select(
+            IdempotencyKey.owner_id,
+            IdempotencyKey.key,
+            IdempotencyKey.request_hash,
+            IdempotencyKey.refusal_code,
+            IdempotencyKey.refusal_field,
+            IdempotencyKey.refusal_message,
+            # How long ago it was claimed, in seconds.
+            cast(extract("epoch", func.clock_timestamp() - IdempotencyKey.created_at), Double).label("age_s"),
+            *project(columns, Audience.ADMIN),
+        )
+        .join(asked, and_(asked.c.owner_id == IdempotencyKey.owner_id, asked.c.key == IdempotencyKey.key))
+        .outerjoin(Transaction, Transaction.key_id == IdempotencyKey.id)
+    )
+
+
 _REFUSED = _given(
     "refused",
     id=("ids", BigInteger),

@@ -26,7 +26,6 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.accounts import Account
@@ -162,22 +161,4 @@ def _transaction_by_key(columns: Columns) -> Statement:
         select(*project(columns, Audience.ADMIN))
         .join(IdempotencyKey, Transaction.key_id == IdempotencyKey.id)
         .where(IdempotencyKey.owner_id == VIEWER_ID, IdempotencyKey.key == bindparam("key", type_=Uuid))
-    )
-
-
-async def transactions_by_keys(
-    reader: Reader, viewer: Viewer, columns: Columns, keys: Sequence[uuid.UUID]
-) -> dict[uuid.UUID, Record]:
-    """Return what was made under keys of the viewer's own, by the key, as far as something was."""
-    rows = await reader.fetch(_transactions_by_keys(columns), {"keys": keys, "viewer_id": viewer.user_id})
-    return {row["idempotency_key"]: row for row in rows}
-
-
-@statements
-def _transactions_by_keys(columns: Columns) -> Statement:
-    return Statement(
-        select(IdempotencyKey.key.label("idempotency_key"), *project(columns, Audience.ADMIN))
-        .select_from(Transaction)
-        .join(IdempotencyKey, Transaction.key_id == IdempotencyKey.id)
-        .where(IdempotencyKey.owner_id == VIEWER_ID, IdempotencyKey.key == any_(bindparam("keys", type_=ARRAY(Uuid))))
     )

@@ -22,7 +22,6 @@ from db.errors import Refusal
 from db.pages import Columns
 from db.settlement import Movement, Settlement, check_memo, decide, find_outcome, outcome_kept, reused, turns
 from db.statements import Reader, Writer
-from db.transactions import transactions_by_keys
 from db.viewer import Viewer
 
 BATCH_MAX = 1_000
@@ -32,19 +31,22 @@ OTHER_REFUSED = Refusal(
 )
 
 
+Key = tuple[int, uuid.UUID]
+"""An owner and a key of theirs."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A batch whose keys differ.
+class Asked:
+    """A transfer, who asks for it, and what its key stands for."""
 
-    Attributes:
-        transfers: by their keys, in the order of the input.
-        hashes: what each key stands for.
-        is_one: whether all are made or none.
-    """
+    viewer: Viewer
+    movement: Movement
+    request_hash: bytes
 
-    transfers: Mapping[uuid.UUID, Movement]
-    hashes: Mapping[uuid.UUID, bytes]
-    is_one: bool
+    @property
+    def key(self) -> Key:
+        """Whose key it is, and which."""
+        return self.viewer.user_id or 0, self.movement.key
 
 
 async def settle_batch(
@@ -78,19 +80,19 @@ async def settle_batch(
             malformed[place] = refusal
     if malformed and is_one:
         return [_refused(malformed.get(place, OTHER_REFUSED)) for place in range(len(transfers))]
-    places = [place for place in first.values() if place not in malformed]
-    asked = _Asked(
-        {transfers[place].key: transfers[place] for place in places},
-        {transfers[place].key: hashes[place] for place in places},
-        is_one,
-    )
-    outcomes = await _settled(writer, viewer, columns, asked) if places else {}
+    asked = [Asked(viewer, transfers[place], hashes[place]) for place in first.values() if place not in malformed]
+
+    async def settle_keys(transaction: Reader, attempted_at: float | None) -> Mapping[Key, Settlement]:
+        return await settle_asked(transaction, columns, asked, is_one=is_one, attempted_at=attempted_at)
+
+    async with writer.turn([turn for one in asked for turn in turns(viewer, one.movement)]):
+        outcomes = await find_outcome(writer, settle_keys) if asked else {}
     settled = []
     for place, one in enumerate(transfers):
         if place in malformed:
             settled.append(_refused(malformed[place]))
         else:
-            outcome = outcomes[one.key]
+            outcome = outcomes[viewer.user_id or 0, one.key]
             is_again = place != first[one.key]
             settled.append(Settlement(outcome.row, outcome.refusal, replayed=outcome.replayed or is_again))
     return settled
@@ -111,109 +113,115 @@ def _refused(refusal: Refusal) -> Settlement:
     return Settlement(None, refusal, replayed=False)
 
 
-async def _settled(writer: Writer, viewer: Viewer, columns: Columns, asked: _Asked) -> Mapping[uuid.UUID, Settlement]:
-    async def settle_keys(transaction: Reader, attempted_at: float | None) -> Mapping[uuid.UUID, Settlement]:
-        return await _settled_by_steps(transaction, viewer, columns, asked, attempted_at)
+async def settle_asked(
+    transaction: Reader,
+    columns: Columns,
+    asked: Sequence[Asked],
+    *,
+    is_one: bool = False,
+    attempted_at: float | None = None,
+) -> dict[Key, Settlement]:
+    """Make transfers of any viewers within a transaction, and return what became of each by its key.
 
-    async with writer.turn([turn for one in asked.transfers.values() for turn in turns(viewer, one)]):
-        return await find_outcome(writer, settle_keys)
+    Args:
+        transaction: to be committed by the caller.
+        columns: of the rows of the ledger.
+        asked: with keys that differ, in the order in which they are made.
+        is_one: whether all are made or none.
+        attempted_at: as for `db.settlement.find_outcome`.
 
-
-async def _settled_by_steps(
-    transaction: Reader, viewer: Viewer, columns: Columns, asked: _Asked, attempted_at: float | None
-) -> Mapping[uuid.UUID, Settlement]:
-    accounts = await _locked(transaction, viewer, asked)
-    key_ids = await _claimed(transaction, viewer, asked)
-    outcomes = await _replayed(transaction, viewer, columns, asked, key_ids, attempted_at)
-    amounts: dict[uuid.UUID, int] = {}
-    refusals: dict[uuid.UUID, Refusal] = {}
-    for key in asked.transfers:
-        if key not in key_ids:
+    Raises:
+        Unavailable: the database could not answer. Roll back.
+    """
+    accounts = await _locked(transaction, asked)
+    key_ids = await _claimed(transaction, asked)
+    outcomes = await _replayed(transaction, columns, [one for one in asked if one.key not in key_ids], attempted_at)
+    amounts: list[tuple[Asked, int]] = []
+    refusals: dict[Key, Refusal] = {}
+    for one in asked:
+        if one.key not in key_ids:
             continue
-        one = asked.transfers[key]
-        source, target = accounts.get(one.from_id or 0), accounts.get(one.to_id)
+        source, target = accounts.get(one.movement.from_id or 0), accounts.get(one.movement.to_id)
         try:
-            amount = amounts[key] = decide(viewer, one, source, target)
+            amount = decide(one.viewer, one.movement, source, target)
         except Refusal as refusal:
-            refusals[key] = refusal
+            refusals[one.key] = refusal
         else:
             assert source is not None
             assert target is not None
             source["balance"] -= amount
             target["balance"] += amount
-    if asked.is_one and (refusals or any(one.refusal is not None for one in outcomes.values())):
-        refusals.update(dict.fromkeys(amounts, OTHER_REFUSED))
+            amounts.append((one, amount))
+    if is_one and (refusals or any(outcome.refusal is not None for outcome in outcomes.values())):
+        refusals.update({one.key: OTHER_REFUSED for one, _ in amounts})
         amounts.clear()
     if refusals:
         kept = {key_ids[key]: refusal for key, refusal in refusals.items()}
         await transaction.fetch(statements.KEEP_REFUSALS, statements.refusals_kept(kept))
         outcomes.update({key: _refused(refusal) for key, refusal in refusals.items()})
     if amounts:
-        values = _posted(asked, key_ids, amounts)
-        rows = await transaction.fetch(statements.post_all_to_ledger(columns), values)
+        rows = await transaction.fetch(statements.post_all_to_ledger(columns), _posted(amounts, key_ids))
         by_key_id = {row["key_id"]: row for row in rows}
-        outcomes.update({key: Settlement(by_key_id[key_ids[key]], None, replayed=False) for key in amounts})
+        outcomes.update({one.key: Settlement(by_key_id[key_ids[one.key]], None, replayed=False) for one, _ in amounts})
     return outcomes
 
 
-async def _locked(transaction: Reader, viewer: Viewer, asked: _Asked) -> dict[int, dict[str, Any]]:
-    """Lock all accounts, as far as the viewer may use them, and return them by their ids."""
-    transfers = asked.transfers.values()
-    receives = {one.from_id or 0: False for one in transfers} | {one.to_id: True for one in transfers}
-    values = {"ids": list(receives), "receives": list(receives.values()), "viewer_id": viewer.user_id}
-    rows = await transaction.fetch(statements.lock_all_accounts(viewer.audience), values)
-    return {row["id"]: dict(row) for row in rows}
+async def _locked(transaction: Reader, asked: Sequence[Asked]) -> dict[int, dict[str, Any]]:
+    """Lock all accounts, as far as their viewers may use them, and return them by their ids."""
+    # By account and by who may lock it: its owner, or with None anybody, for anybody may send money there.
+    locks: dict[tuple[int, int | None], None] = {}
+    for one in asked:
+        locks[one.movement.to_id, None] = None
+        locks[one.movement.from_id or 0, None if one.viewer.is_admin else one.viewer.user_id] = None
+    values = {"ids": [account for account, _ in locks], "owner_ids": [owner for _, owner in locks]}
+    return {row["id"]: dict(row) for row in await transaction.fetch(statements.LOCK_ACCOUNTS, values)}
 
 
-async def _claimed(transaction: Reader, viewer: Viewer, asked: _Asked) -> dict[uuid.UUID, int]:
+async def _claimed(transaction: Reader, asked: Sequence[Asked]) -> dict[Key, int]:
     """Claim all keys that nobody has claimed before, and return their row ids."""
-    keys = list(asked.transfers)
-    values = {"keys": keys, "request_hashes": [asked.hashes[key] for key in keys], "viewer_id": viewer.user_id}
+    values = {**_keys(asked), "request_hashes": [one.request_hash for one in asked]}
     rows = await transaction.fetch(statements.CLAIM_KEYS, values)
-    return {row["key"]: row["id"] for row in rows}
+    return {(row["owner_id"], row["key"]): row["id"] for row in rows}
+
+
+def _keys(asked: Sequence[Asked]) -> dict[str, Sequence[object]]:
+    return {"owner_ids": [one.viewer.user_id for one in asked], "keys": [one.movement.key for one in asked]}
 
 
 async def _replayed(
-    transaction: Reader,
-    viewer: Viewer,
-    columns: Columns,
-    asked: _Asked,
-    key_ids: Mapping[uuid.UUID, int],
-    attempted_at: float | None,
-) -> dict[uuid.UUID, Settlement]:
-    """Return what became of the keys that had been claimed before."""
-    keys = [key for key in asked.transfers if key not in key_ids]
-    if not keys:
+    transaction: Reader, columns: Columns, asked: Sequence[Asked], attempted_at: float | None
+) -> dict[Key, Settlement]:
+    """Return what became of transfers whose keys had been claimed before."""
+    if not asked:
         return {}
     # A statement of its own: it sees what the requests that we waited for have committed meanwhile.
-    found = await transaction.fetch(statements.CLAIMED_KEYS, {"viewer_id": viewer.user_id, "keys": keys})
-    rows = await transactions_by_keys(transaction, viewer, columns, keys)
+    found = await transaction.fetch(statements.claimed_keys(columns), _keys(asked))
+    claimed = {(row["owner_id"], row["key"]): row for row in found}
     outcomes = {}
-    for first in found:
-        key = first["key"]
-        if first["request_hash"] != asked.hashes[key]:
-            outcomes[key] = _refused(reused())
+    for one in asked:
+        first = claimed[one.key]
+        if first["request_hash"] != one.request_hash:
+            outcomes[one.key] = _refused(reused())
         else:
             replayed, refusal = outcome_kept(first, attempted_at)
-            outcomes[key] = Settlement(None if refusal else rows[key], refusal, replayed)
+            outcomes[one.key] = Settlement(None if refusal else first, refusal, replayed)
     return outcomes
 
 
-def _posted(
-    asked: _Asked, key_ids: Mapping[uuid.UUID, int], amounts: Mapping[uuid.UUID, int]
-) -> dict[str, Sequence[object]]:
-    """Return the values that write the transfers of `amounts`, in minor units."""
-    transfers = [asked.transfers[key] for key in amounts]
+def _posted(amounts: Sequence[tuple[Asked, int]], key_ids: Mapping[Key, int]) -> dict[str, Sequence[object]]:
+    """Return the values that write transfers of amounts in minor units."""
     changes: dict[int, int] = {}
-    for one, amount in zip(transfers, amounts.values(), strict=True):
-        changes[one.from_id or 0] = changes.get(one.from_id or 0, 0) - amount
-        changes[one.to_id] = changes.get(one.to_id, 0) + amount
+    for one, amount in amounts:
+        source, target = one.movement.from_id or 0, one.movement.to_id
+        changes[source] = changes.get(source, 0) - amount
+        changes[target] = changes.get(target, 0) + amount
+    transfers = [one.movement for one, _ in amounts]
     return {
         "from_ids": [one.from_id for one in transfers],
         "to_ids": [one.to_id for one in transfers],
-        "amounts": list(amounts.values()),
+        "amounts": [amount for _, amount in amounts],
         "memos": [one.memo for one in transfers],
-        "key_ids": [key_ids[key] for key in amounts],
+        "key_ids": [key_ids[one.key] for one, _ in amounts],
         "account_ids": list(changes),
         "changes": list(changes.values()),
     }
