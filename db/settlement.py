@@ -37,6 +37,8 @@ from db.viewer import Viewer
 
 T = TypeVar("T")
 
+REUSED = "IDEMPOTENCY_KEY_REUSED"
+
 # The default context would round to 28 digits, and take two different amounts for the same.
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, traps=[])
 
@@ -86,10 +88,19 @@ class Settlement:
     replayed: bool
 
 
-async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
+async def settle(
+    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None = None
+) -> Settlement:
     """Make `movement` once for its key, however often it is asked for.
 
     A refusal that was decided under the key is returned, not raised, because it is committed with the key.
+
+    Args:
+        writer: what commits.
+        viewer: who asks.
+        columns: of the ledger row.
+        movement: what is asked for.
+        attempted_at: as for `find_outcome`.
 
     Raises:
         Refusal: IDEMPOTENCY_KEY_REUSED where the key stands for another movement; INVALID_MEMO; a deposit by
@@ -99,15 +110,16 @@ async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Mov
         raise Refusal("ACCOUNT_NOT_FOUND", ("accountId",), "no such account")
     check_memo(movement)
     async with writer.turn(turns(viewer, movement)):
-        started, attempted_at = time.monotonic(), None
-        try:
-            row = await _transferred(writer, viewer, columns, movement)
-            if row is not None:
-                return Settlement(row, None, replayed=False)
-        except Unavailable as unavailable:
-            if not unavailable.outcome_unknown:
-                raise
-            attempted_at = started
+        if attempted_at is None:
+            started = time.monotonic()
+            try:
+                row = await _transferred(writer, viewer, columns, movement)
+                if row is not None:
+                    return Settlement(row, None, replayed=False)
+            except Unavailable as unavailable:
+                if not unavailable.outcome_unknown:
+                    raise
+                attempted_at = started
         return await find_outcome(
             writer,
             lambda transaction, since: _settled_by_steps(transaction, viewer, columns, movement, since),
@@ -245,7 +257,7 @@ async def _replay(
 def reused() -> Refusal:
     """Return the refusal of a key that stands for something else."""
     return Refusal(
-        "IDEMPOTENCY_KEY_REUSED",
+        REUSED,
         ("idempotencyKey",),
         "this key was given to another movement; make a new key for each intended movement",
     )

@@ -145,7 +145,8 @@ async def settle_asked(
         try:
             amount = decide(one.viewer, one.movement, source, target)
         except Refusal as refusal:
-            refusals[one.key] = refusal
+            # Without its traceback, whose frames have the rows of all others.
+            refusals[one.key] = Refusal(refusal.code, refusal.field, refusal.message)
         else:
             assert source is not None
             assert target is not None
