@@ -26,7 +26,7 @@ from sqlalchemy import text
 from db.connections.database import Database
 from db.errors import Unavailable
 from db.pages import Columns
-from db.settlement import REUSED, Movement, Settlement, check_memo, settle
+from db.settlement import Movement, Settlement, check_memo, settle
 from db.statements import Reader, Statement, Writer
 from db.transfer_batches import Asked, Key, settle_asked
 from db.viewer import Viewer
@@ -74,7 +74,7 @@ class TransferGroups:
     async def settle(
         self, writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, note: Callable[[bool], None]
     ) -> Settlement:
-        """Make a transfer once for its key, as `db.settlement.settle` does.
+        """Make a transfer once for its key, as `db.settlement.settle` does; a reused key may be a refusal returned.
 
         Args:
             writer: the caller's own, for what is not settled in a group.
@@ -113,8 +113,6 @@ class TransferGroups:
             waiting.note = None
             if self._line.get(key) is waiting:
                 del self._line[key]
-        if outcome is not None and outcome.refusal is not None and outcome.refusal.code == REUSED:
-            raise outcome.refusal
         return outcome, waiting.attempted_at
 
     # ------------------------------------------------------------ the task
