@@ -224,7 +224,8 @@ async def test_end_of_the_process_leaves_nobody_in_line(
             asking = asyncio.gather(all_at_once(groups, database, payer, movements))
             await waiting_backend(superuser)
             later = asyncio.gather(all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(5)]))
-            await asyncio.sleep(0)
+            for _ in range(5):
+                await asyncio.sleep(0)
         assert [task.get_name() for task in asyncio.all_tasks()].count("transfer groups") == 0
     async with asyncio.timeout(30):
         assert outcomes((await asking)[0]) == ["made"] * 10
