@@ -16,9 +16,8 @@ step, which makes it all the same, or finds out why not.
 
 import decimal
 import hashlib
-import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import orjson
@@ -38,13 +37,18 @@ _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=deci
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A movement of money as it was asked for; a `from_id` of None is a deposit, from the system account."""
+    """A movement of money as it was asked for; a `from_id` of None is a deposit, from the system account.
+
+    Attributes:
+        claim_id: by which `settle` knows what it has claimed the key for itself; another one for each call.
+    """
 
     from_id: int | None
     to_id: int
     amount: Decimal
     memo: str | None
     key: uuid.UUID
+    claim_id: uuid.UUID | None = None
 
     @property
     def operation(self) -> str:
@@ -98,8 +102,8 @@ async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Mov
     turns = [("account credited", movement.to_id, 0)]
     if movement.from_id is not None:
         turns.append(("account debited", movement.from_id, viewer.user_id or 0))
+    movement, is_unknown = replace(movement, claim_id=uuid.uuid4()), False
     async with writer.turn(turns):
-        started, attempted_at = time.monotonic(), None
         try:
             row = await _transferred(writer, viewer, columns, movement)
             if row is not None:
@@ -107,12 +111,12 @@ async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Mov
         except Unavailable as unavailable:
             if not unavailable.outcome_unknown:
                 raise
-            attempted_at = started
-        return await _settled(writer, viewer, columns, movement, attempted_at)
+            is_unknown = True
+        return await _settled(writer, viewer, columns, movement, is_unknown=is_unknown)
 
 
 async def _settled(
-    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
+    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, *, is_unknown: bool
 ) -> Settlement:
     """Make `movement` step by step, or find by its key what an earlier attempt of this request has made.
 
@@ -121,25 +125,21 @@ async def _settled(
         viewer: who asks.
         columns: of the ledger row.
         movement: what is asked for.
-        attempted_at: when an attempt began, by the monotonic clock, of which nobody knows whether it has happened;
-            None where there was none.
+        is_unknown: whether there was an attempt of which nobody knows whether it has happened.
 
     Raises:
         Refusal: as for `settle`.
         Unavailable: nothing was written, unless it says that the outcome is unknown.
     """
-    started = time.monotonic()
     try:
-        return await writer.write(
-            lambda transaction: _settled_by_steps(transaction, viewer, columns, movement, attempted_at)
-        )
+        return await writer.write(lambda transaction: _settled_by_steps(transaction, viewer, columns, movement))
     except Unavailable as unavailable:
-        if attempted_at is not None and not unavailable.outcome_unknown:
+        if is_unknown and not unavailable.outcome_unknown:
             message = f"{unavailable}; the money may have moved: send it again with the same key"
             raise Unavailable(unavailable.code, message, outcome_unknown=True, reason=unavailable.reason) from None
-        if attempted_at is not None or not unavailable.outcome_unknown:
+        if is_unknown or not unavailable.outcome_unknown:
             raise
-    return await _settled(writer, viewer, columns, movement, started)
+    return await _settled(writer, viewer, columns, movement, is_unknown=True)
 
 
 # ---------------------------------------------------------------- in one statement
@@ -171,9 +171,7 @@ async def _transferred(writer: Writer, viewer: Viewer, columns: Columns, movemen
 # ---------------------------------------------------------------- step by step
 
 
-async def _settled_by_steps(
-    transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
-) -> Settlement:
+async def _settled_by_steps(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
     """Make a movement, or find out what speaks against it."""
     from_id = movement.from_id
     if from_id is None:
@@ -183,7 +181,7 @@ async def _settled_by_steps(
     locked = {row["id"]: row for row in rows}
     claimed = await transaction.fetch(statements.CLAIM_KEY, _claim(viewer, movement))
     if not claimed:
-        return await _replay(transaction, viewer, columns, movement, attempted_at)
+        return await _replay(transaction, viewer, columns, movement)
     key_id: int = claimed[0]["id"]
     try:
         amount = _decide(viewer, movement, locked.get(from_id), locked.get(movement.to_id))
@@ -209,12 +207,11 @@ def _claim(viewer: Viewer, movement: Movement) -> dict[str, object]:
         "key": movement.key,
         "operation": movement.operation,
         "request_hash": movement.request_hash(),
+        "claim_id": movement.claim_id,
     }
 
 
-async def _replay(
-    transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
-) -> Settlement:
+async def _replay(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
     # A statement of its own: it sees what the request that we waited for has committed meanwhile.
     first = (await transaction.fetch(statements.CLAIMED_KEY, {"viewer_id": viewer.user_id, "key": movement.key}))[0]
     if first["request_hash"] != movement.request_hash():
@@ -223,8 +220,8 @@ async def _replay(
             ("idempotencyKey",),
             "this key was given to another movement; make a new key for each intended movement",
         )
-    # What a lost attempt of this very request has made is no replay to its client. Durations, not clocks, are compared.
-    replayed = attempted_at is None or first["age_s"] > time.monotonic() - attempted_at
+    # What a lost attempt of this very request has made is no replay to its client. Times could not tell: clocks jump.
+    replayed = first["claim_id"] != movement.claim_id
     if first["refusal_code"] is not None:
         field = (first["refusal_field"],) if first["refusal_field"] else ()
         return Settlement(None, Refusal(first["refusal_code"], field, first["refusal_message"]), replayed)
