@@ -23,6 +23,7 @@ from db.connections.database import Database
 from db.connections.server import durability, takes_writes
 from db.development import completed
 from db.errors import Unavailable
+from db.group_commit import TransferGroups
 from db.settings import Settings, load_settings
 from graph.context import Services
 from graph.documents import Documents
@@ -172,7 +173,9 @@ async def services_for(settings: Settings) -> AsyncIterator[Services]:
         stack.callback(passwords.close)
         worker = WorkerThread()
         stack.callback(worker.close)
-        yield Services(ready, database, passwords, TokenSigner(ready), worker)
+        transfers = TransferGroups(database)
+        await stack.enter_async_context(transfers.running())
+        yield Services(ready, database, passwords, TokenSigner(ready), transfers, worker)
 
 
 async def _not_ready(database: Database) -> str | None:

@@ -196,7 +196,10 @@ async def _settled(
 ) -> P:
     context, columns = info.context, columns_below(info, "Transaction", "id")
     try:
-        settlement = await settle(context, context.viewer, columns, movement)
+        if movement.from_id is None:
+            settlement = await settle(context, context.viewer, columns, movement)
+        else:
+            settlement = await context.transfer(columns, movement)
     except Refusal as refusal:
         return payload(user_errors=user_errors(error_type, codes, [refusal]))
     if settlement.row is None:
