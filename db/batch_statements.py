@@ -8,16 +8,13 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Double,
     FromClause,
     LargeBinary,
     Text,
     Uuid,
     and_,
     bindparam,
-    cast,
     column,
-    extract,
     func,
     insert,
     literal,
@@ -73,13 +70,14 @@ _NEW = _given(
     owner_id=("owner_ids", BigInteger),
     key=("keys", Uuid),
     request_hash=("request_hashes", LargeBinary),
+    claim_id=("claim_ids", Uuid),
 )
 CLAIM_KEYS = Statement(
     upsert(IdempotencyKey)
     .from_select(
-        ["owner_id", "key", "operation", "request_hash"],
+        ["owner_id", "key", "operation", "request_hash", "claim_id"],
         # In one order, so that two batches with the same keys do not wait for each other.
-        select(_NEW.c.owner_id, _NEW.c.key, literal("transfer", Text), _NEW.c.request_hash).order_by(
+        select(_NEW.c.owner_id, _NEW.c.key, literal("transfer", Text), _NEW.c.request_hash, _NEW.c.claim_id).order_by(
             _NEW.c.owner_id, _NEW.c.key
         ),
     )
@@ -100,8 +98,7 @@ def claimed_keys(columns: Columns) -> Statement:
             IdempotencyKey.refusal_code,
             IdempotencyKey.refusal_field,
             IdempotencyKey.refusal_message,
-            # How long ago it was claimed, in seconds.
-            cast(extract("epoch", func.clock_timestamp() - IdempotencyKey.created_at), Double).label("age_s"),
+            IdempotencyKey.claim_id,
             *project(columns, Audience.ADMIN),
         )
         .join(asked, and_(asked.c.owner_id == IdempotencyKey.owner_id, asked.c.key == IdempotencyKey.key))

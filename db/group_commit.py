@@ -17,7 +17,6 @@ Invariants:
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -26,7 +25,7 @@ from sqlalchemy import text
 from db.connections.database import Database
 from db.errors import Unavailable
 from db.pages import Columns
-from db.settlement import Movement, Settlement, check_memo, settle
+from db.settlement import Movement, Settlement, check_memo, claiming, settle
 from db.statements import Reader, Statement, Writer
 from db.transfer_batches import Asked, Key, settle_asked
 from db.viewer import Viewer
@@ -49,16 +48,16 @@ class _Waiting:
     Attributes:
         note: is told whether it may be made by now; None where nobody wants to know any more.
         outcome: what became of it; None where its caller is to settle it.
-        attempted_at: when an attempt began of which nobody knows whether it has happened, by the monotonic clock.
+        is_unknown: whether there was an attempt of which nobody knows whether it has happened.
     """
 
-    __slots__ = ("asked", "attempted_at", "note", "outcome")
+    __slots__ = ("asked", "is_unknown", "note", "outcome")
 
     def __init__(self, asked: Asked, note: Callable[[bool], None]) -> None:
         self.asked = asked
         self.note: Callable[[bool], None] | None = note
         self.outcome: asyncio.Future[Settlement | None] = asyncio.get_running_loop().create_future()
-        self.attempted_at: float | None = None
+        self.is_unknown = False
 
 
 class TransferGroups:
@@ -88,32 +87,32 @@ class TransferGroups:
             Unavailable: likewise.
         """
         check_memo(movement)
-        attempted_at = None
+        movement, is_unknown = claiming(movement), False
         if self._is_running and (self._line or self._alone >= ALONE_MAX):
             asked = Asked(viewer, movement, movement.request_hash())
             if asked.key not in self._line:
-                outcome, attempted_at = await self._in_group(_Waiting(asked, note))
+                outcome, is_unknown = await self._in_group(_Waiting(asked, note))
                 if outcome is not None:
                     return outcome
         self._alone += 1
         try:
-            return await settle(writer, viewer, columns, movement, attempted_at)
+            return await settle(writer, viewer, columns, movement, is_unknown=is_unknown)
         finally:
             self._alone -= 1
 
-    async def _in_group(self, waiting: _Waiting) -> tuple[Settlement | None, float | None]:
+    async def _in_group(self, waiting: _Waiting) -> tuple[Settlement | None, bool]:
         key = waiting.asked.key
         self._line[key] = waiting
         self._arrival.set()
         try:
             outcome = await waiting.outcome
-            if outcome is None and waiting.attempted_at is None and waiting.note is not None:
+            if outcome is None and not waiting.is_unknown and waiting.note is not None:
                 waiting.note(False)
         finally:
             waiting.note = None
             if self._line.get(key) is waiting:
                 del self._line[key]
-        return outcome, waiting.attempted_at
+        return outcome, waiting.is_unknown
 
     # ------------------------------------------------------------ the task
 
@@ -146,11 +145,9 @@ class TransferGroups:
         for one in group:
             if one.note is not None:
                 one.note(True)
-        started = time.monotonic()
         outcomes, is_known = await self._written([one.asked for one in group])
         for one in group:
-            if not is_known:
-                one.attempted_at = started
+            one.is_unknown = not is_known
             if not one.outcome.done():
                 one.outcome.set_result(outcomes.get(one.asked.key))
 

@@ -16,10 +16,9 @@ step, which makes it all the same, or finds out why not.
 
 import decimal
 import hashlib
-import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeVar
 
@@ -45,13 +44,18 @@ _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=deci
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A movement of money as it was asked for; a `from_id` of None is a deposit, from the system account."""
+    """A movement of money as it was asked for; a `from_id` of None is a deposit, from the system account.
+
+    Attributes:
+        claim_id: by which a request knows its own claim of the key again, see `claiming`.
+    """
 
     from_id: int | None
     to_id: int
     amount: Decimal
     memo: str | None
     key: uuid.UUID
+    claim_id: uuid.UUID | None = None
 
     @property
     def operation(self) -> str:
@@ -88,8 +92,16 @@ class Settlement:
     replayed: bool
 
 
+def claiming(movement: Movement) -> Movement:
+    """Return `movement` with a claim of its own, for all attempts of one request.
+
+    What a lost attempt has made is no replay to the request that made it. Times could not tell: clocks jump.
+    """
+    return replace(movement, claim_id=uuid.uuid4())
+
+
 async def settle(
-    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None = None
+    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, *, is_unknown: bool = False
 ) -> Settlement:
     """Make `movement` once for its key, however often it is asked for.
 
@@ -99,8 +111,8 @@ async def settle(
         writer: what commits.
         viewer: who asks.
         columns: of the ledger row.
-        movement: what is asked for.
-        attempted_at: as for `find_outcome`.
+        movement: what is asked for; with its claim, where there was an attempt before.
+        is_unknown: as for `find_outcome`.
 
     Raises:
         Refusal: IDEMPOTENCY_KEY_REUSED where the key stands for another movement; INVALID_MEMO; a deposit by
@@ -109,21 +121,21 @@ async def settle(
     if movement.from_id is None and not viewer.is_admin:
         raise Refusal("ACCOUNT_NOT_FOUND", ("accountId",), "no such account")
     check_memo(movement)
-    async with writer.turn(turns(viewer, movement)):
-        if attempted_at is None:
-            started = time.monotonic()
+    claim = movement if movement.claim_id is not None else claiming(movement)
+    async with writer.turn(turns(viewer, claim)):
+        if not is_unknown:
             try:
-                row = await _transferred(writer, viewer, columns, movement)
+                row = await _transferred(writer, viewer, columns, claim)
                 if row is not None:
                     return Settlement(row, None, replayed=False)
             except Unavailable as unavailable:
                 if not unavailable.outcome_unknown:
                     raise
-                attempted_at = started
+                is_unknown = True
         return await find_outcome(
             writer,
-            lambda transaction, since: _settled_by_steps(transaction, viewer, columns, movement, since),
-            attempted_at,
+            lambda transaction: _settled_by_steps(transaction, viewer, columns, claim),
+            is_unknown=is_unknown,
         )
 
 
@@ -144,31 +156,28 @@ def turns(viewer: Viewer, movement: Movement) -> list[Key]:
     return keys
 
 
-async def find_outcome(
-    writer: Writer, settle_keys: Callable[[Reader, float | None], Awaitable[T]], attempted_at: float | None = None
-) -> T:
+async def find_outcome(writer: Writer, settle_keys: Callable[[Reader], Awaitable[T]], *, is_unknown: bool = False) -> T:
     """Settle keys in one transaction, and where the answer to COMMIT is lost, once more: keys tell what was made.
 
     Args:
         writer: what commits.
         settle_keys: makes what is asked for, or finds by the keys what an earlier attempt of this request has made. It
-            is given the transaction, and when an attempt began of which nobody knows whether it has happened.
-        attempted_at: when such an attempt began already, by the monotonic clock; None where there was none.
+            is given the transaction.
+        is_unknown: whether there was an attempt already of which nobody knows whether it has happened.
 
     Raises:
         Refusal: `settle_keys` raised it.
         Unavailable: nothing was written, unless it says that the outcome is unknown.
     """
-    started = time.monotonic()
     try:
-        return await writer.write(lambda transaction: settle_keys(transaction, attempted_at))
+        return await writer.write(settle_keys)
     except Unavailable as unavailable:
-        if attempted_at is not None and not unavailable.outcome_unknown:
+        if is_unknown and not unavailable.outcome_unknown:
             message = f"{unavailable}; the money may have moved: send it again with the same key"
             raise Unavailable(unavailable.code, message, outcome_unknown=True, reason=unavailable.reason) from None
-        if attempted_at is not None or not unavailable.outcome_unknown:
+        if is_unknown or not unavailable.outcome_unknown:
             raise
-    return await find_outcome(writer, settle_keys, started)
+    return await find_outcome(writer, settle_keys, is_unknown=True)
 
 
 # ---------------------------------------------------------------- in one statement
@@ -200,9 +209,7 @@ async def _transferred(writer: Writer, viewer: Viewer, columns: Columns, movemen
 # ---------------------------------------------------------------- step by step
 
 
-async def _settled_by_steps(
-    transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
-) -> Settlement:
+async def _settled_by_steps(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
     """Make a movement, or find out what speaks against it."""
     from_id = movement.from_id
     if from_id is None:
@@ -212,7 +219,7 @@ async def _settled_by_steps(
     locked = {row["id"]: row for row in rows}
     claimed = await transaction.fetch(statements.CLAIM_KEY, _claim(viewer, movement))
     if not claimed:
-        return await _replay(transaction, viewer, columns, movement, attempted_at)
+        return await _replay(transaction, viewer, columns, movement)
     key_id: int = claimed[0]["id"]
     try:
         amount = decide(viewer, movement, locked.get(from_id), locked.get(movement.to_id))
@@ -238,17 +245,16 @@ def _claim(viewer: Viewer, movement: Movement) -> dict[str, object]:
         "key": movement.key,
         "operation": movement.operation,
         "request_hash": movement.request_hash(),
+        "claim_id": movement.claim_id,
     }
 
 
-async def _replay(
-    transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
-) -> Settlement:
+async def _replay(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
     # A statement of its own: it sees what the request that we waited for has committed meanwhile.
     first = (await transaction.fetch(statements.CLAIMED_KEY, {"viewer_id": viewer.user_id, "key": movement.key}))[0]
     if first["request_hash"] != movement.request_hash():
         raise reused()
-    replayed, refusal = outcome_kept(first, attempted_at)
+    replayed, refusal = outcome_kept(first, movement)
     if refusal is not None:
         return Settlement(None, refusal, replayed)
     return Settlement(await transaction_by_key(transaction, viewer, columns, movement.key), None, replayed)
@@ -263,12 +269,9 @@ def reused() -> Refusal:
     )
 
 
-def outcome_kept(key: Row, attempted_at: float | None) -> tuple[bool, Refusal | None]:
-    """Return whether what a key has come to is a replay to who asks now, and the refusal where it was refused.
-
-    What a lost attempt of this very request has made is no replay to its client. Durations, not clocks, are compared.
-    """
-    replayed = attempted_at is None or key["age_s"] > time.monotonic() - attempted_at
+def outcome_kept(key: Row, movement: Movement) -> tuple[bool, Refusal | None]:
+    """Return whether what a key has come to is a replay to who asks for `movement`, and a refusal where it was one."""
+    replayed = movement.claim_id is None or key["claim_id"] != movement.claim_id
     if key["refusal_code"] is None:
         return replayed, None
     field = (key["refusal_field"],) if key["refusal_field"] else ()

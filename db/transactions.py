@@ -62,6 +62,9 @@ class IdempotencyKey(Model):
     refusal_code: Mapped[str | None]
     refusal_field: Mapped[str | None]
     refusal_message: Mapped[str | None]
+    # Random, of the request that has claimed it, which knows its own claim by it when the answer is lost. Null where it
+    # was claimed before there was this column.
+    claim_id: Mapped[uuid.UUID | None]
     created_at: Mapped[datetime.datetime] = created_at_column()
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from db import batch_statements as statements
 from db.errors import Refusal
 from db.pages import Columns
-from db.settlement import Movement, Settlement, check_memo, decide, find_outcome, outcome_kept, reused, turns
+from db.settlement import Movement, Settlement, check_memo, claiming, decide, find_outcome, outcome_kept, reused, turns
 from db.statements import Reader, Writer
 from db.viewer import Viewer
 
@@ -80,10 +80,12 @@ async def settle_batch(
             malformed[place] = refusal
     if malformed and is_one:
         return [_refused(malformed.get(place, OTHER_REFUSED)) for place in range(len(transfers))]
-    asked = [Asked(viewer, transfers[place], hashes[place]) for place in first.values() if place not in malformed]
+    asked = [
+        Asked(viewer, claiming(transfers[place]), hashes[place]) for place in first.values() if place not in malformed
+    ]
 
-    async def settle_keys(transaction: Reader, attempted_at: float | None) -> Mapping[Key, Settlement]:
-        return await settle_asked(transaction, columns, asked, is_one=is_one, attempted_at=attempted_at)
+    async def settle_keys(transaction: Reader) -> Mapping[Key, Settlement]:
+        return await settle_asked(transaction, columns, asked, is_one=is_one)
 
     async with writer.turn([turn for one in asked for turn in turns(viewer, one.movement)]):
         outcomes = await find_outcome(writer, settle_keys) if asked else {}
@@ -119,23 +121,21 @@ async def settle_asked(
     asked: Sequence[Asked],
     *,
     is_one: bool = False,
-    attempted_at: float | None = None,
 ) -> dict[Key, Settlement]:
     """Make transfers of any viewers within a transaction, and return what became of each by its key.
 
     Args:
         transaction: to be committed by the caller.
         columns: of the rows of the ledger.
-        asked: with keys that differ, in the order in which they are made.
+        asked: with keys that differ and claims of their own, in the order in which they are made.
         is_one: whether all are made or none.
-        attempted_at: as for `db.settlement.find_outcome`.
 
     Raises:
         Unavailable: the database could not answer. Roll back.
     """
     accounts = await _locked(transaction, asked)
     key_ids = await _claimed(transaction, asked)
-    outcomes = await _replayed(transaction, columns, [one for one in asked if one.key not in key_ids], attempted_at)
+    outcomes = await _replayed(transaction, columns, [one for one in asked if one.key not in key_ids])
     amounts: list[tuple[Asked, int]] = []
     refusals: dict[Key, Refusal] = {}
     for one in asked:
@@ -180,7 +180,11 @@ async def _locked(transaction: Reader, asked: Sequence[Asked]) -> dict[int, dict
 
 async def _claimed(transaction: Reader, asked: Sequence[Asked]) -> dict[Key, int]:
     """Claim all keys that nobody has claimed before, and return their row ids."""
-    values = {**_keys(asked), "request_hashes": [one.request_hash for one in asked]}
+    values = {
+        **_keys(asked),
+        "request_hashes": [one.request_hash for one in asked],
+        "claim_ids": [one.movement.claim_id for one in asked],
+    }
     rows = await transaction.fetch(statements.CLAIM_KEYS, values)
     return {(row["owner_id"], row["key"]): row["id"] for row in rows}
 
@@ -189,9 +193,7 @@ def _keys(asked: Sequence[Asked]) -> dict[str, Sequence[object]]:
     return {"owner_ids": [one.viewer.user_id for one in asked], "keys": [one.movement.key for one in asked]}
 
 
-async def _replayed(
-    transaction: Reader, columns: Columns, asked: Sequence[Asked], attempted_at: float | None
-) -> dict[Key, Settlement]:
+async def _replayed(transaction: Reader, columns: Columns, asked: Sequence[Asked]) -> dict[Key, Settlement]:
     """Return what became of transfers whose keys had been claimed before."""
     if not asked:
         return {}
@@ -204,7 +206,7 @@ async def _replayed(
         if first["request_hash"] != one.request_hash:
             outcomes[one.key] = _refused(reused())
         else:
-            replayed, refusal = outcome_kept(first, attempted_at)
+            replayed, refusal = outcome_kept(first, one.movement)
             outcomes[one.key] = Settlement(None if refusal else first, refusal, replayed)
     return outcomes
 

@@ -1,7 +1,7 @@
 """The FastAPI application: `/graphql`, and for whoever runs it two probes and the metrics.
 
 `/livez` says that the process answers; `/readyz` that its database does too, takes writes, keeps what it acknowledges,
-and has the schema that this code expects.
+has the schema that this code expects, and that no statement has met a full or broken disk of late.
 `/metrics` stands on the port that clients see, and tells names of operations and how busy the process is. In production
 it is therefore there only where FOLIO_METRICS asks for it, which is right behind a proxy that keeps it to itself.
 """
@@ -185,6 +185,8 @@ async def _not_ready(database: Database) -> str | None:
         promised = await durability(database)
     except Unavailable as error:
         return str(error)
+    if database.counters.storage.problem is not None:
+        return database.counters.storage.problem
     if not writes:
         return "the database takes no writes: it is a replica, or set to read only"
     if promised.problem is not None and not promised.is_throwaway:
