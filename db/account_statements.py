@@ -6,8 +6,8 @@ at its beginning or later, up to but without the first that was made at its end 
 neighbouring runs, whatever the clock did: no entry is in both or in neither, and the closing balance of the one is the
 opening balance of the other.
 
-A run that was read stays what it is. An id is drawn while both accounts are locked, so that no entry is added between
-two that others can see, and none is ever changed. Whoever reads the entries later reads the same ones.
+A run that was read stays as it is. An id is drawn while both accounts are locked, so no entry is ever added between two
+that others can see, and none is changed. Whoever reads the entries of a run later reads the same ones.
 """
 
 import datetime
@@ -78,9 +78,10 @@ class AccountStatement(NamedTuple):
 async def statements_of_accounts(
     reader: Reader, viewer: Viewer, since: datetime.datetime, until: datetime.datetime, account_ids: Sequence[int]
 ) -> list[AccountStatement | None]:
-    """Return what happened on each of the accounts from `since` on, up to but without `until`, by one statement.
+    """Return the statement of each account from `since` up to but without `until`, by one SQL statement.
 
-    They are in the order of `account_ids`; None stands for an account whose balance the viewer may not see.
+    They are in the order of `account_ids`; None stands for an account whose balance the viewer may not see. `since` is
+    not after `until`.
     """
     values = {KEYS: account_ids, "since": since, "until": until, "viewer_id": viewer.user_id}
     rows = await reader.fetch(_statements_of_accounts(viewer.audience), values)
@@ -105,11 +106,13 @@ def _of_row(row: Record) -> AccountStatement:
 async def entries_of_statements(
     reader: Reader, columns: Columns, request: PageRequest, of: Sequence[AccountStatement]
 ) -> list[Page]:
-    """Return a page of the entries of each statement, oldest first, in the order of `of`, by one statement.
+    """Return a page of the entries of each statement, oldest first, in the order of `of`, by one SQL statement.
 
-    The viewer may see them who was given the statements. A page has, of what is in `columns`: `id`, of the transaction;
-    `amount`, below zero where it left the account; `balance_after`; `currency_code`; and columns of the transaction
-    headed by `TRANSACTION`. It knows how many entries there are and whether any lie behind it.
+    Rights are not checked again: whoever was given a statement may see its entries.
+
+    Each page has the columns `id` (of the transaction), `amount` (negative where money left the account) and
+    `currency_code`. Where `columns` name them, it also has `balance_after` and columns of the transaction, headed by
+    `TRANSACTION`. It knows how many entries the statement has and whether any lie behind the page.
     """
     kind, with_balance = request.kind, BALANCE_AFTER in columns
     read = ("id", "amount", *(name for name in columns if name.startswith(TRANSACTION)))
@@ -144,7 +147,10 @@ def _is_behind(statement: AccountStatement, request: PageRequest) -> bool:
 def _balances(
     amounts: Sequence[int], statement: AccountStatement, request: PageRequest, passed: int | None
 ) -> list[int]:
-    """Return the balance after each entry of a page; `passed` is what the entries ahead of its position add up to."""
+    """Return the balance after each entry of a page.
+
+    `passed` is what the entries of the statement up to the position of the page add up to; None without a position.
+    """
     if passed is not None:
         edge = statement.opening + int(passed)
     else:
@@ -164,8 +170,8 @@ _ONE: ColumnElement[int] = literal_column("1", Integer)
 def _statements_of_accounts(audience: Audience) -> Statement:
     """Turn the span into a run of ids for each account, and add up what lies before the run and in it.
 
-    Each step is materialized: PostgreSQL would put the search for an end of the run into whatever refers to it, and
-    search again for each entry.
+    Each step is materialized. Otherwise PostgreSQL copies the search for an end of the run to each place that refers to
+    it, and searches again for each entry.
     """
     begun = (
         select(Account.id, Account.currency_code, _first_since("since", "accounts").label("first_id"))
@@ -173,7 +179,7 @@ def _statements_of_accounts(audience: Audience) -> Statement:
         .cte("begun")
         .prefix_with("MATERIALIZED")
     )
-    # An end is not before its beginning, neither in time nor in the ledger.
+    # The end is at or after the beginning in time, and so in the ledger: the search goes on from there.
     ended = (
         select(begun, _first_since("until", "begun", Transaction.id >= _of("begun", "first_id")).label("end_id"))
         .cte("runs")
@@ -229,7 +235,7 @@ def _added_up(end: SQLColumnExpression[int]) -> Select[int, int, int, int]:
 
 @statements
 def _entries(columns: Columns, shape: PageShape, with_balance: bool) -> Statement:
-    """Return the statement of a page for each run: its number, what passed ahead of the page (or null), the arrays."""
+    """Return the statement of a page for each run: a record of its number, what `_passed` says or null, and arrays."""
     runs = (
         func.unnest(bigint_array("account_ids"), bigint_array("first_ids"), bigint_array("last_ids"))
         .table_valued(
@@ -254,7 +260,7 @@ def _entries(columns: Columns, shape: PageShape, with_balance: bool) -> Statemen
 
 
 def _passed(in_run: ColumnElement[bool], shape: PageShape) -> ColumnElement[Any]:
-    """Return what the entries of a run come to up to the position of a page: what paging on begins with."""
+    """Return what the entries of a run up to the position of a page add up to."""
     position = bindparam("position_0", type_=BigInteger)
     is_ahead = Transaction.id < position if shape.backward else Transaction.id <= position
     sent, received = (

@@ -76,9 +76,9 @@ EDGES: Mapping[str, Mapping[str, int]] = {
         "a: entries(first: 1) { totalCount } b: entries(last: 1) { totalCount }": 2,
     },
     "StatementEntry.transaction": {
-        "transaction { memo createdAt }": 0,  # it stands in the row of the entry
-        "transaction { memo from { id } to { id } }": 1,
-        "transaction { amount { amount } }": 1,
+        # Without an amount it stands in the row of the entry, where the compiled engine reads it.
+        "transaction { memo amount { amount } }": 1,
+        "transaction { amount { amount } from { id } to { id } }": 2,
     },
     "Transaction.from": {
         "from { balance { amount } }": 1,
