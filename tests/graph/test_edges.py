@@ -107,6 +107,8 @@ CHAINS: Mapping[str, int] = {
     "users(first: $size) { nodes { accounts(first: 2) { nodes { transactions(last: 3) { nodes { memo } } } } } }": 3,
     "users(first: $size) { nodes { accounts(first: 2) { nodes { transactions(first: 1) { nodes { to { owner "
     "{ profile { bio } } } } } } } } }": 6,
+    f"users(first: $size) {{ nodes {{ accounts(first: 2) {{ nodes {{ statement({EVER}) {{ entries(last: 2) {{ nodes {{ "
+    "balanceAfter { amount } transaction { memo } } } } } } } }": 4,
     # Both ends of a transaction are read by one statement where they are asked for the same.
     "users(first: $size) { nodes { accounts(first: 1) { nodes { transactions(first: 3) { nodes { from { id } to { id } "
     "} } } } } }": 4,
