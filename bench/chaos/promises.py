@@ -17,6 +17,7 @@ TITLES: Mapping[int, str] = MappingProxyType(
         10: "Bounded",
         11: "Amounts are exact",
         12: "The ledger is append-only",
+        13: "A statement adds up",
     }
 )
 BROKEN_BY: Mapping[str, tuple[int, ...]] = MappingProxyType(
