@@ -58,6 +58,8 @@ class IdempotencyKey(Model):
     key: Mapped[uuid.UUID]
     operation: Mapped[str]
     request_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    # Of all transfers of a list of which all are made or none: then the key stands for its transfer within this list.
+    list_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
     # All three null where the movement was made: its transaction refers to this row.
     refusal_code: Mapped[str | None]
     refusal_field: Mapped[str | None]

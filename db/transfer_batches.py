@@ -37,11 +37,12 @@ Key = tuple[int, uuid.UUID]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A transfer, who asks for it, and what its key stands for."""
+    """A transfer, who asks for it, and what its key stands for: the transfer, perhaps within a list of all or none."""
 
     viewer: Viewer
     movement: Movement
     request_hash: bytes
+    list_hash: bytes | None = None
 
     @property
     def key(self) -> Key:
@@ -68,7 +69,8 @@ async def settle_batch(
     Raises:
         Unavailable: nothing was written, unless it says that the outcome is unknown.
     """
-    hashes = _hashes(transfers, is_one=is_one)
+    hashes = [one.request_hash() for one in transfers]
+    list_hash = _digest_of_all(transfers, hashes) if is_one else None
     first: dict[uuid.UUID, int] = {}
     malformed: dict[int, Refusal] = {}
     for place, one in enumerate(transfers):
@@ -81,7 +83,9 @@ async def settle_batch(
     if malformed and is_one:
         return [_refused(malformed.get(place, OTHER_REFUSED)) for place in range(len(transfers))]
     asked = [
-        Asked(viewer, claiming(transfers[place]), hashes[place]) for place in first.values() if place not in malformed
+        Asked(viewer, claiming(transfers[place]), hashes[place], list_hash)
+        for place in first.values()
+        if place not in malformed
     ]
 
     async def settle_keys(transaction: Reader) -> Mapping[Key, Settlement]:
@@ -100,15 +104,12 @@ async def settle_batch(
     return settled
 
 
-def _hashes(transfers: Sequence[Movement], *, is_one: bool) -> Sequence[bytes]:
-    """Return what each key stands for: its transfer, and in a batch of all or none every other one as well."""
-    own = [one.request_hash() for one in transfers]
-    if not is_one:
-        return own
-    whole = hashlib.sha256()
-    for one, digest in zip(transfers, own, strict=True):
-        whole.update(one.key.bytes + digest)
-    return [hashlib.sha256(whole.digest() + digest).digest() for digest in own]
+def _digest_of_all(transfers: Sequence[Movement], hashes: Sequence[bytes]) -> bytes:
+    """Return a digest of a list of transfers, their keys among what counts."""
+    digest = hashlib.sha256()
+    for one, own in zip(transfers, hashes, strict=True):
+        digest.update(one.key.bytes + own)
+    return digest.digest()
 
 
 def _refused(refusal: Refusal) -> Settlement:
@@ -183,6 +184,7 @@ async def _claimed(transaction: Reader, asked: Sequence[Asked]) -> dict[Key, int
     values = {
         **_keys(asked),
         "request_hashes": [one.request_hash for one in asked],
+        "list_hashes": [one.list_hash for one in asked],
         "claim_ids": [one.movement.claim_id for one in asked],
     }
     rows = await transaction.fetch(statements.CLAIM_KEYS, values)
@@ -203,7 +205,7 @@ async def _replayed(transaction: Reader, columns: Columns, asked: Sequence[Asked
     outcomes = {}
     for one in asked:
         first = claimed[one.key]
-        if first["request_hash"] != one.request_hash:
+        if (first["request_hash"], first["list_hash"]) != (one.request_hash, one.list_hash):
             outcomes[one.key] = _refused(reused())
         else:
             replayed, refusal = outcome_kept(first, one.movement)
