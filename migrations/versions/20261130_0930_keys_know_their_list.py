@@ -1,7 +1,7 @@
 """An idempotency key of a list of all or none knows the list.
 
-Adds the column `idempotency_keys.list_hash`, empty in the rows that there are. It takes the ACCESS EXCLUSIVE lock of the
-table for a moment: movements of money wait for it, and no row is rewritten.
+Adds the column `idempotency_keys.list_hash`, empty in the rows that there are. It takes the ACCESS EXCLUSIVE lock of
+the table for a moment: movements of money wait for it, and no row is rewritten.
 
 Revision: 9a1f0c3e5b0b
 Revises: 9a1f0c3e5b0a
