@@ -71,15 +71,7 @@ async def settle_batch(
     """
     hashes = [one.request_hash() for one in transfers]
     list_hash = _digest_of_all(transfers, hashes) if is_one else None
-    first: dict[uuid.UUID, int] = {}
-    malformed: dict[int, Refusal] = {}
-    for place, one in enumerate(transfers):
-        try:
-            if hashes[first.setdefault(one.key, place)] != hashes[place]:
-                raise reused()
-            check_memo(one)
-        except Refusal as refusal:
-            malformed[place] = refusal
+    first, malformed = _looked_through(transfers, hashes)
     if malformed and is_one:
         return [_refused(malformed.get(place, OTHER_REFUSED)) for place in range(len(transfers))]
     asked = [
@@ -102,6 +94,22 @@ async def settle_batch(
             is_again = place != first[one.key]
             settled.append(Settlement(outcome.row, outcome.refusal, replayed=outcome.replayed or is_again))
     return settled
+
+
+def _looked_through(
+    transfers: Sequence[Movement], hashes: Sequence[bytes]
+) -> tuple[Mapping[uuid.UUID, int], Mapping[int, Refusal]]:
+    """Return the place at which each key comes first, and by their places refusals that spend no key."""
+    first: dict[uuid.UUID, int] = {}
+    malformed: dict[int, Refusal] = {}
+    for place, one in enumerate(transfers):
+        try:
+            if hashes[first.setdefault(one.key, place)] != hashes[place]:
+                raise reused()
+            check_memo(one)
+        except Refusal as refusal:
+            malformed[place] = refusal
+    return first, malformed
 
 
 def _digest_of_all(transfers: Sequence[Movement], hashes: Sequence[bytes]) -> bytes:
