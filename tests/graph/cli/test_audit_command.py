@@ -155,8 +155,9 @@ async def test_difference_is_told_by_public_id_and_row(audit: Audit, superuser: 
 
 async def test_right_that_nobody_knows_is_told_and_is_no_difference(audit: Audit, superuser: Driver) -> None:
     await superuser.execute(
-        "INSERT INTO idempotency_keys (owner_id, key, operation, request_hash) VALUES (9, gen_random_uuid(), 'transfer'"
-        """, sha256('["transfer",2,3,"3",null]')); UPDATE transactions SET key_id = 1 WHERE id = 2"""
+        "INSERT INTO idempotency_keys (owner_id, key, operation, request_hash) "
+        """VALUES (9, gen_random_uuid(), 'transfer', sha256('["transfer",2,3,"3",null]')); """
+        "UPDATE transactions SET key_id = 1 WHERE id = 2"
     )
     found = await ended(audit())
     assert (found.code, found.err) == (0, "")
