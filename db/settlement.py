@@ -173,11 +173,16 @@ async def find_outcome(writer: Writer, settle_keys: Callable[[Reader], Awaitable
         return await writer.write(settle_keys)
     except Unavailable as unavailable:
         if is_unknown and not unavailable.outcome_unknown:
-            message = f"{unavailable}; the money may have moved: send it again with the same key"
-            raise Unavailable(unavailable.code, message, outcome_unknown=True, reason=unavailable.reason) from None
+            raise still_unknown(unavailable) from None
         if is_unknown or not unavailable.outcome_unknown:
             raise
     return await find_outcome(writer, settle_keys, is_unknown=True)
+
+
+def still_unknown(unavailable: Unavailable) -> Unavailable:
+    """Return what is told where an attempt may have moved the money, and no other one could find out."""
+    message = f"{unavailable}; the money may have moved: send it again with the same key"
+    return Unavailable(unavailable.code, message, outcome_unknown=True, reason=unavailable.reason)
 
 
 # ---------------------------------------------------------------- in one statement
