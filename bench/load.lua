@@ -1,5 +1,5 @@
 -- The requests of one round: the lines of a file in turn, each an Authorization header (or "-"), a tab and a body.
--- @KEY@ in a body becomes a UUID that no other request has.
+-- Each @KEY@ in a body becomes a UUID that no other has.
 local requests, templates, position, count, seed, drawn = {}, {}, 0, 0, 0, 0
 
 function init(args)
@@ -9,10 +9,9 @@ function init(args)
     local token, body = line:match("^([^\t]*)\t(.*)$")
     local headers = { ["Content-Type"] = "application/json" }
     if token ~= "-" then headers["Authorization"] = "Bearer " .. token end
-    local before, after = body:match("^(.*)@KEY@(.*)$")
     count = count + 1
-    if before then
-      templates[count] = { headers, before, after }
+    if body:find("@KEY@", 1, true) then
+      templates[count] = { headers, body }
     else
       requests[count] = wrk.format("POST", nil, headers, body)
     end
@@ -25,9 +24,11 @@ function request()
   local ready = requests[position]
   if ready then return ready end
   local template = templates[position]
-  drawn = drawn + 1
-  local key = string.format("%08x-0000-4000-8000-%012x", seed, drawn)
-  return wrk.format("POST", nil, template[1], template[2] .. key .. template[3])
+  local body = template[2]:gsub("@KEY@", function()
+    drawn = drawn + 1
+    return string.format("%08x-0000-4000-8000-%012x", seed, drawn)
+  end)
+  return wrk.format("POST", nil, template[1], body)
 end
 
 function done(summary, latency)

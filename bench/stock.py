@@ -185,7 +185,7 @@ async def drawn_from(place: Place) -> Stock:
             "SELECT id, owner_id, currency_code FROM accounts WHERE NOT is_system ORDER BY balance DESC LIMIT 1000"
         )
         owners = sorted({row["author_id"] for row in posts} | {row["owner_id"] for row in accounts})
-        tokens = await _tokens(connection, place, owners)
+        tokens = await signed_in(connection, place, owners)
     finally:
         await connection.close()
     usable = [
@@ -197,7 +197,10 @@ async def drawn_from(place: Place) -> Stock:
     return Stock(published, list(thresholds), owned, usable, pair)
 
 
-async def _tokens(connection: "asyncpg.Connection[asyncpg.Record]", place: Place, owners: list[int]) -> dict[int, str]:
+async def signed_in(
+    connection: "asyncpg.Connection[asyncpg.Record]", place: Place, owners: list[int]
+) -> dict[int, str]:
+    """Open a session for each of these users, and return their access tokens."""
     settings = Settings(secret_key=SecretStr(place.secret_key), access_token_ttl_s=TOKEN_TTL_S)
     signer = TokenSigner(settings)
     until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=TOKEN_TTL_S)

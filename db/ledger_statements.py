@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Double,
     Integer,
     LargeBinary,
     Select,
@@ -16,9 +15,6 @@ from sqlalchemy import (
     any_,
     bindparam,
     case,
-    cast,
-    extract,
-    func,
     insert,
     literal_column,
     or_,
@@ -45,6 +41,7 @@ _KEY_COLUMNS = {
     "key": bindparam("key", type_=Uuid),
     "operation": bindparam("operation", type_=Text),
     "request_hash": bindparam("request_hash", type_=LargeBinary),
+    "claim_id": bindparam("claim_id", type_=Uuid),
 }
 CLAIM_KEY = Statement(
     upsert(IdempotencyKey)
@@ -64,11 +61,11 @@ KEEP_REFUSAL = Statement(
 CLAIMED_KEY = Statement(
     select(
         IdempotencyKey.request_hash,
+        IdempotencyKey.list_hash,
         IdempotencyKey.refusal_code,
         IdempotencyKey.refusal_field,
         IdempotencyKey.refusal_message,
-        # How long ago it was claimed, in seconds.
-        cast(extract("epoch", func.clock_timestamp() - IdempotencyKey.created_at), Double).label("age_s"),
+        IdempotencyKey.claim_id,
     ).where(*_KEY_OF_VIEWER)
 )
 

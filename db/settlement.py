@@ -16,21 +16,27 @@ step, which makes it all the same, or finds out why not.
 
 import decimal
 import hashlib
-import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import TypeVar
 
 import orjson
 from asyncpg import Record
 
 from db import ledger_statements as statements
+from db.connections.waiting import Key
 from db.errors import Refusal, Unavailable
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, AmountError, to_minor
 from db.pages import Columns
-from db.statements import Reader, Writer
+from db.statements import Reader, Row, Writer
 from db.transactions import MEMO_LENGTH_MAX, transaction_by_key
 from db.viewer import Viewer
+
+T = TypeVar("T")
+
+REUSED = "IDEMPOTENCY_KEY_REUSED"
 
 # The default context would round to 28 digits, and take two different amounts for the same.
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, traps=[])
@@ -38,13 +44,18 @@ _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=deci
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A movement of money as it was asked for; a `from_id` of None is a deposit, from the system account."""
+    """A movement of money as it was asked for; a `from_id` of None is a deposit, from the system account.
+
+    Attributes:
+        claim_id: by which a request knows its own claim of the key again, see `claiming`.
+    """
 
     from_id: int | None
     to_id: int
     amount: Decimal
     memo: str | None
     key: uuid.UUID
+    claim_id: uuid.UUID | None = None
 
     @property
     def operation(self) -> str:
@@ -81,10 +92,27 @@ class Settlement:
     replayed: bool
 
 
-async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
+def claiming(movement: Movement) -> Movement:
+    """Return `movement` with a claim of its own, for all attempts of one request.
+
+    What a lost attempt has made is no replay to the request that made it. Times could not tell: clocks jump.
+    """
+    return replace(movement, claim_id=uuid.uuid4())
+
+
+async def settle(
+    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, *, is_unknown: bool = False
+) -> Settlement:
     """Make `movement` once for its key, however often it is asked for.
 
     A refusal that was decided under the key is returned, not raised, because it is committed with the key.
+
+    Args:
+        writer: what commits.
+        viewer: who asks.
+        columns: of the ledger row.
+        movement: what is asked for; with its claim, where there was an attempt before.
+        is_unknown: as for `find_outcome`.
 
     Raises:
         Refusal: IDEMPOTENCY_KEY_REUSED where the key stands for another movement; INVALID_MEMO; a deposit by
@@ -92,54 +120,64 @@ async def settle(writer: Writer, viewer: Viewer, columns: Columns, movement: Mov
     """
     if movement.from_id is None and not viewer.is_admin:
         raise Refusal("ACCOUNT_NOT_FOUND", ("accountId",), "no such account")
+    check_memo(movement)
+    claim = movement if movement.claim_id is not None else claiming(movement)
+    async with writer.turn(turns(viewer, claim)):
+        if not is_unknown:
+            try:
+                row = await _transferred(writer, viewer, columns, claim)
+                if row is not None:
+                    return Settlement(row, None, replayed=False)
+            except Unavailable as unavailable:
+                if not unavailable.outcome_unknown:
+                    raise
+                is_unknown = True
+        return await find_outcome(
+            writer,
+            lambda transaction: _settled_by_steps(transaction, viewer, columns, claim),
+            is_unknown=is_unknown,
+        )
+
+
+def check_memo(movement: Movement) -> None:
+    """Raise the refusal INVALID_MEMO where the memo is too long."""
     if movement.memo is not None and len(movement.memo) > MEMO_LENGTH_MAX:
         raise Refusal("INVALID_MEMO", ("memo",), f"a memo has at most {MEMO_LENGTH_MAX} characters")
-    # Whose account money comes from is not to be told to a stranger by a wait; where it goes to, everybody may send.
-    turns = [("account credited", movement.to_id, 0)]
+
+
+def turns(viewer: Viewer, movement: Movement) -> list[Key]:
+    """Return the turns that a movement takes.
+
+    Whose account money comes from is not to be told to a stranger by a wait; where it goes to, everybody may send.
+    """
+    keys: list[Key] = [("account credited", movement.to_id, 0)]
     if movement.from_id is not None:
-        turns.append(("account debited", movement.from_id, viewer.user_id or 0))
-    async with writer.turn(turns):
-        started, attempted_at = time.monotonic(), None
-        try:
-            row = await _transferred(writer, viewer, columns, movement)
-            if row is not None:
-                return Settlement(row, None, replayed=False)
-        except Unavailable as unavailable:
-            if not unavailable.outcome_unknown:
-                raise
-            attempted_at = started
-        return await _settled(writer, viewer, columns, movement, attempted_at)
+        keys.append(("account debited", movement.from_id, viewer.user_id or 0))
+    return keys
 
 
-async def _settled(
-    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
-) -> Settlement:
-    """Make `movement` step by step, or find by its key what an earlier attempt of this request has made.
+async def find_outcome(writer: Writer, settle_keys: Callable[[Reader], Awaitable[T]], *, is_unknown: bool = False) -> T:
+    """Settle keys in one transaction, and where the answer to COMMIT is lost, once more: keys tell what was made.
 
     Args:
         writer: what commits.
-        viewer: who asks.
-        columns: of the ledger row.
-        movement: what is asked for.
-        attempted_at: when an attempt began, by the monotonic clock, of which nobody knows whether it has happened;
-            None where there was none.
+        settle_keys: makes what is asked for, or finds by the keys what an earlier attempt of this request has made. It
+            is given the transaction.
+        is_unknown: whether there was an attempt already of which nobody knows whether it has happened.
 
     Raises:
-        Refusal: as for `settle`.
+        Refusal: `settle_keys` raised it.
         Unavailable: nothing was written, unless it says that the outcome is unknown.
     """
-    started = time.monotonic()
     try:
-        return await writer.write(
-            lambda transaction: _settled_by_steps(transaction, viewer, columns, movement, attempted_at)
-        )
+        return await writer.write(settle_keys)
     except Unavailable as unavailable:
-        if attempted_at is not None and not unavailable.outcome_unknown:
+        if is_unknown and not unavailable.outcome_unknown:
             message = f"{unavailable}; the money may have moved: send it again with the same key"
             raise Unavailable(unavailable.code, message, outcome_unknown=True, reason=unavailable.reason) from None
-        if attempted_at is not None or not unavailable.outcome_unknown:
+        if is_unknown or not unavailable.outcome_unknown:
             raise
-    return await _settled(writer, viewer, columns, movement, started)
+    return await find_outcome(writer, settle_keys, is_unknown=True)
 
 
 # ---------------------------------------------------------------- in one statement
@@ -171,9 +209,7 @@ async def _transferred(writer: Writer, viewer: Viewer, columns: Columns, movemen
 # ---------------------------------------------------------------- step by step
 
 
-async def _settled_by_steps(
-    transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
-) -> Settlement:
+async def _settled_by_steps(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
     """Make a movement, or find out what speaks against it."""
     from_id = movement.from_id
     if from_id is None:
@@ -183,10 +219,10 @@ async def _settled_by_steps(
     locked = {row["id"]: row for row in rows}
     claimed = await transaction.fetch(statements.CLAIM_KEY, _claim(viewer, movement))
     if not claimed:
-        return await _replay(transaction, viewer, columns, movement, attempted_at)
+        return await _replay(transaction, viewer, columns, movement)
     key_id: int = claimed[0]["id"]
     try:
-        amount = _decide(viewer, movement, locked.get(from_id), locked.get(movement.to_id))
+        amount = decide(viewer, movement, locked.get(from_id), locked.get(movement.to_id))
     except Refusal as refusal:
         kept = {"code": refusal.code, "field": "".join(refusal.field[:1]), "message": refusal.message}
         await transaction.fetch(statements.KEEP_REFUSAL, {"id": key_id, **kept})
@@ -209,29 +245,40 @@ def _claim(viewer: Viewer, movement: Movement) -> dict[str, object]:
         "key": movement.key,
         "operation": movement.operation,
         "request_hash": movement.request_hash(),
+        "claim_id": movement.claim_id,
     }
 
 
-async def _replay(
-    transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement, attempted_at: float | None
-) -> Settlement:
+async def _replay(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
     # A statement of its own: it sees what the request that we waited for has committed meanwhile.
     first = (await transaction.fetch(statements.CLAIMED_KEY, {"viewer_id": viewer.user_id, "key": movement.key}))[0]
-    if first["request_hash"] != movement.request_hash():
-        raise Refusal(
-            "IDEMPOTENCY_KEY_REUSED",
-            ("idempotencyKey",),
-            "this key was given to another movement; make a new key for each intended movement",
-        )
-    # What a lost attempt of this very request has made is no replay to its client. Durations, not clocks, are compared.
-    replayed = attempted_at is None or first["age_s"] > time.monotonic() - attempted_at
-    if first["refusal_code"] is not None:
-        field = (first["refusal_field"],) if first["refusal_field"] else ()
-        return Settlement(None, Refusal(first["refusal_code"], field, first["refusal_message"]), replayed)
+    if first["request_hash"] != movement.request_hash() or first["list_hash"] is not None:
+        raise reused()
+    replayed, refusal = outcome_kept(first, movement)
+    if refusal is not None:
+        return Settlement(None, refusal, replayed)
     return Settlement(await transaction_by_key(transaction, viewer, columns, movement.key), None, replayed)
 
 
-def _decide(viewer: Viewer, movement: Movement, source: Record | None, target: Record | None) -> int:
+def reused() -> Refusal:
+    """Return the refusal of a key that stands for something else."""
+    return Refusal(
+        REUSED,
+        ("idempotencyKey",),
+        "this key was given to another movement; make a new key for each intended movement",
+    )
+
+
+def outcome_kept(key: Row, movement: Movement) -> tuple[bool, Refusal | None]:
+    """Return whether what a key has come to is a replay to who asks for `movement`, and a refusal where it was one."""
+    replayed = movement.claim_id is None or key["claim_id"] != movement.claim_id
+    if key["refusal_code"] is None:
+        return replayed, None
+    field = (key["refusal_field"],) if key["refusal_field"] else ()
+    return replayed, Refusal(key["refusal_code"], field, key["refusal_message"])
+
+
+def decide(viewer: Viewer, movement: Movement, source: Row | None, target: Row | None) -> int:
     """Return the amount in minor units that may move between the two locked accounts, or raise the refusal."""
     to_field = movement.to_field
     if source is None or not (viewer.is_admin or source["owner_id"] == viewer.user_id):

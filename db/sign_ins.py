@@ -6,7 +6,8 @@ places from which the user has never signed in: more attempts are free there, an
 attacker with many addresses, and still lets the owner in at a new address. A place is a digest of an address, or of a
 device on which the user has signed in: those behind one address do not delay each other where their devices are known.
 
-A wait doubles with each attempt. An attempt that comes too early is not looked at and does not count.
+A wait doubles with each attempt. An attempt that comes too early is not looked at and does not count. A wait that is
+longer than there are any was begun by a clock that has been put back since, and is over.
 """
 
 import datetime
@@ -140,6 +141,10 @@ def _wait_s(attempts: ColumnElement[int]) -> ColumnElement[float]:
     return cast(case((attempts < free, 0.0), else_=wait), Double)
 
 
+_LONGEST = _seconds(cast(bindparam("wait_max_s", type_=Integer), Double))
+_MAY_TRY = or_(
+    SignInAttempts.retry_at.is_(None), SignInAttempts.retry_at <= _NOW, SignInAttempts.retry_at > _NOW + _LONGEST
+)
 _ATTEMPTS = case((SignInAttempts.window_ends_at <= _NOW, 1), else_=SignInAttempts.attempts + 1)
 _FIRST = cast(text("1"), Integer)
 _COUNT = Statement(
@@ -157,7 +162,7 @@ _COUNT = Statement(
             "window_ends_at": _NOW + _seconds(_wait_s(_ATTEMPTS) + _WINDOW_S),
             "retry_at": _NOW + _seconds(_wait_s(_ATTEMPTS)),
         },
-        where=func.coalesce(SignInAttempts.retry_at <= _NOW, True),
+        where=_MAY_TRY,
     )
     .returning(cast(extract("epoch", SignInAttempts.retry_at - _NOW), Double).label("wait_s"))
 )

@@ -58,10 +58,15 @@ class IdempotencyKey(Model):
     key: Mapped[uuid.UUID]
     operation: Mapped[str]
     request_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    # Of all transfers of a list of which all are made or none: then the key stands for its transfer within this list.
+    list_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
     # All three null where the movement was made: its transaction refers to this row.
     refusal_code: Mapped[str | None]
     refusal_field: Mapped[str | None]
     refusal_message: Mapped[str | None]
+    # Random, of the request that has claimed it, which knows its own claim by it when the answer is lost. Null where it
+    # was claimed before there was this column.
+    claim_id: Mapped[uuid.UUID | None]
     created_at: Mapped[datetime.datetime] = created_at_column()
 
 

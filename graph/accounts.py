@@ -96,7 +96,10 @@ class Account(Node):
     owner: User = edge("owner_id", _owner, "Whose it is.", made=lambda row: User(row=row))
     currency_code: CurrencyCode = column("currency_code", "The one currency that it holds.")
     balance: Money | None = computed(
-        _balance, ("balance", "currency_code"), "Null unless the viewer owns this account or is an administrator."
+        _balance,
+        ("balance", "currency_code"),
+        "Never below zero, but for the accounts that money comes in from. All that one operation reads of accounts is "
+        "of one moment. Null unless the viewer owns this account or is an administrator.",
     )
     created_at: datetime.datetime = column("created_at", "When it was opened.")
     transactions: Connection["Transaction"] = edge(
@@ -125,7 +128,8 @@ def _amount(row: Row) -> Money:
 
 
 @strawberry.type(
-    description="One immutable row of the ledger: `amount` left `from` and arrived at `to`, both or neither."
+    description="One row of the ledger: `amount` left `from` and arrived at `to`, both or neither. It never changes "
+    "and is never deleted; the balance of an account is what its transactions add up to."
 )
 class Transaction(Node):
     """A row of `transactions`."""

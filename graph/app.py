@@ -1,7 +1,7 @@
 """The FastAPI application: `/graphql`, and for whoever runs it two probes and the metrics.
 
 `/livez` says that the process answers; `/readyz` that its database does too, takes writes, keeps what it acknowledges,
-and has the schema that this code expects.
+has the schema that this code expects, and that no statement has met a full or broken disk of late.
 `/metrics` stands on the port that clients see, and tells names of operations and how busy the process is. In production
 it is therefore there only where FOLIO_METRICS asks for it, which is right behind a proxy that keeps it to itself.
 """
@@ -23,6 +23,7 @@ from db.connections.database import Database
 from db.connections.server import durability, takes_writes
 from db.development import completed
 from db.errors import Unavailable
+from db.group_commit import TransferGroups
 from db.settings import Settings, load_settings
 from graph.context import Services
 from graph.documents import Documents
@@ -172,7 +173,9 @@ async def services_for(settings: Settings) -> AsyncIterator[Services]:
         stack.callback(passwords.close)
         worker = WorkerThread()
         stack.callback(worker.close)
-        yield Services(ready, database, passwords, TokenSigner(ready), worker)
+        transfers = TransferGroups(database)
+        await stack.enter_async_context(transfers.running())
+        yield Services(ready, database, passwords, TokenSigner(ready), transfers, worker)
 
 
 async def _not_ready(database: Database) -> str | None:
@@ -182,6 +185,8 @@ async def _not_ready(database: Database) -> str | None:
         promised = await durability(database)
     except Unavailable as error:
         return str(error)
+    if database.counters.storage.problem is not None:
+        return database.counters.storage.problem
     if not writes:
         return "the database takes no writes: it is a replica, or set to read only"
     if promised.problem is not None and not promised.is_throwaway:

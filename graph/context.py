@@ -17,8 +17,10 @@ from asyncpg import Record
 from db.connections.database import Database
 from db.connections.waiting import Key
 from db.errors import Unavailable
+from db.group_commit import TransferGroups
 from db.pages import Columns
 from db.settings import Settings
+from db.settlement import Movement, Settlement
 from db.statements import Reader, Statement
 from db.viewer import Viewer
 from graph.loaders import Loaders, Running
@@ -38,6 +40,7 @@ class Services:
     """What lives as long as the process.
 
     Attributes:
+        transfers: settles transfers, in groups where many come at once.
         worker: the thread for what would hold the event loop for long.
     """
 
@@ -45,6 +48,7 @@ class Services:
     database: Database
     passwords: PasswordHasher
     tokens: TokenSigner
+    transfers: TransferGroups
     worker: WorkerThread
 
 
@@ -123,6 +127,23 @@ class Context:
             self.loaders.clear()
         self.committing = before or bool(rows)
         return rows
+
+    async def transfer(self, columns: Columns, movement: Movement) -> Settlement:
+        """Make a transfer, together with those of others where many come at once (`db.group_commit`).
+
+        Raises:
+            Refusal: as `db.settlement.settle`.
+            Unavailable: likewise.
+        """
+        before = self.committing
+
+        def note(may_be_made: bool) -> None:
+            self.committing = before or may_be_made
+
+        try:
+            return await self.services.transfers.settle(self, self.viewer, columns, movement, note)
+        finally:
+            self.loaders.clear()
 
 
 def _may_be_written(error: Exception) -> bool:

@@ -39,6 +39,7 @@ CODES = {
     "SAME_ACCOUNT": "Both accounts are the same.",
     "CURRENCY_MISMATCH": "The accounts hold different currencies.",
     "INSUFFICIENT_FUNDS": "The account holds less than the amount.",
+    "OTHER_TRANSFER_REFUSED": "Another transfer of the list was refused, and all are made or none.",
     "INVALID_CREDENTIALS": "No active user has this login with this password.",
     "TOO_MANY_ATTEMPTS": "The password was wrong too often; wait before the next attempt.",
     "INVALID_CURRENT_PASSWORD": "Missing, or not the user's password.",
@@ -81,9 +82,9 @@ def code(name: str) -> Any:
     return strawberry.enum_value(name, description=CODES[name])
 
 
-def errors_field() -> Any:
+def errors_field(description: str = "Why it was refused.") -> Any:
     """Declare a payload's `userErrors`."""
-    return strawberry.field(default_factory=list, description="Why it was refused.", directives=[FREE])
+    return strawberry.field(default_factory=list, description=description, directives=[FREE])
 
 
 def user_errors(error_type: Callable[..., E_], codes: Any, refusals: list[Refusal]) -> list[E_]:
@@ -97,7 +98,7 @@ def user_errors(error_type: Callable[..., E_], codes: Any, refusals: list[Refusa
     ]
 
 
-def bulk_size_checked(items: list[Any], where: str) -> None:
+def bulk_size_checked(items: list[Any], where: str, maximum: int = BULK_MAX) -> None:
     """Raise BadInput where a bulk input is empty or too long."""
-    if not 1 <= len(items) <= BULK_MAX:
-        raise BadInput(f"{where} should have 1 to {BULK_MAX} items, not {len(items)}")
+    if not 1 <= len(items) <= maximum:
+        raise BadInput(f"{where} should have 1 to {maximum} items, not {len(items)}")

@@ -12,9 +12,9 @@ Everything errs upwards. Fields behind @skip and @include count, the alternative
 field twice counts twice, and a page is as long as it may get: the price is never below what execution can cost.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from cachetools import LRUCache
@@ -30,11 +30,11 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
+    ListValueNode,
     ObjectValueNode,
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
-    ValueNode,
     VariableNode,
     get_named_type,
     get_nullable_type,
@@ -137,7 +137,7 @@ class Pricing:
             values=load.values,
             answer_bytes=load.bytes,
         )
-        self._deciding = tuple(sorted(walk.deciding.items()))
+        self._deciding = tuple((name, walk.deciding[name, what]) for name, what in sorted(walk.deciding))
         key = self._key(variables)
         self._known[key] = price
         if not price.violations():
@@ -154,7 +154,11 @@ class Pricing:
         Also returned are the variables that decide it: lists have the most items where they say how many.
         """
         self.price({})
-        deciding = {name: reading.dearest for name, reading in self._deciding or () if self._defaults.get(name) is None}
+        deciding: dict[str, Any] = {}
+        for name, reading in self._deciding or ():
+            if self._defaults.get(name) is None:
+                known = deciding.get(name)
+                deciding[name] = {**known, **reading.dearest} if isinstance(known, dict) else reading.dearest
         return self.price(deciding), tuple(deciding)
 
     def _key(self, variables: Mapping[str, Any]) -> tuple[int | None, ...]:
@@ -171,7 +175,7 @@ class _Walk:
     """One walk over one operation.
 
     Attributes:
-        deciding: the variables on which the price depends, each with what is read of its value.
+        deciding: what the price reads of variables, by the variable's name and what is read of its value.
     """
 
     def __init__(
@@ -184,7 +188,7 @@ class _Walk:
         self._fragments = fragments
         self._variables = variables
         self._measured: dict[tuple[str, str], Measure] = {}
-        self.deciding: dict[str, Reading] = {}
+        self.deciding: dict[tuple[str, str], Reading] = {}
 
     def selection(self, parent: Composite, selection_set: SelectionSetNode) -> Measure:
         """Measure a selection set."""
@@ -250,15 +254,27 @@ class _Walk:
 
     def _length(self, list_size: ListSize, node: FieldNode) -> int:
         """Return how long the list gets: the largest slicing argument given, else what is assumed."""
-        wanted = list_size.slicing_arguments or []
-        values = [self._slice(one.value) for one in node.arguments or () if one.name.value in wanted]
+        assumed = list_size.assumed_size or 0
+        values = [self._slice(node, path.split("."), assumed) for path in list_size.slicing_arguments or []]
         lengths = [value for value in values if value is not None]
-        return max(lengths) if lengths else list_size.assumed_size or 0
+        return max(lengths) if lengths else assumed
 
-    def _slice(self, value: ValueNode) -> int | None:
+    def _slice(self, node: FieldNode, path: Sequence[str], assumed: int) -> int | None:
+        """Return the length that an argument gives: by its value, or as a list at a path within it, by its items."""
+        value = next((one.value for one in node.arguments or () if one.name.value == path[0]), None)
+        if len(path) == 1:
+            if isinstance(value, VariableNode):
+                return self._read(value, LENGTH, "length")
+            return _sliced(int(value.value)) if isinstance(value, IntValueNode) else None
+        within = path[1:]
+        while within and isinstance(value, ObjectValueNode):
+            value = next((one.value for one in value.fields if one.name.value == within[0]), None)
+            within = within[1:]
         if isinstance(value, VariableNode):
-            return self._read(value, LENGTH)
-        return _sliced(int(value.value)) if isinstance(value, IntValueNode) else None
+            return self._read(value, _items_at(tuple(within), assumed), f"items of {'.'.join(within)}")
+        if isinstance(value, ListValueNode):
+            return len(value.values)
+        return None if value is None else 1
 
     def _weight_of_arguments(self, node: FieldNode, definition: GraphQLField) -> int:
         total = 0
@@ -268,16 +284,16 @@ class _Walk:
             if not isinstance(type_, GraphQLInputObjectType):
                 continue
             if isinstance(one.value, VariableNode):
-                total += self._read(one.value, Reading(partial(weight_given, type_), heaviest(type_))) or 0
+                total += self._read(one.value, Reading(partial(weight_given, type_), heaviest(type_)), "weight") or 0
             else:
                 total += weight_written(type_, one.value)
         return total
 
-    def _read(self, node: VariableNode, reading: "Reading") -> int | None:
+    def _read(self, node: VariableNode, reading: "Reading", what: str) -> int | None:
         name = node.name.value
         if not reading.dearest:
             return 0
-        self.deciding[name] = reading
+        self.deciding[name, what] = reading
         return reading.of(self._variables.get(name))
 
 
@@ -319,3 +335,20 @@ class Reading(NamedTuple):
 
 
 LENGTH = Reading(_sliced, LENGTH_MAX)
+
+
+@cache
+def _items_at(path: tuple[str, ...], most: int) -> Reading:
+    """Return what reads how many items the list at a path within a variable's value has; `most` is how many it may."""
+    dearest: Any = [None] * most
+    for name in reversed(path):
+        dearest = {name: dearest}
+    return Reading(partial(_items, path), dearest)
+
+
+def _items(path: Sequence[str], value: Any) -> int | None:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    if value is None:
+        return None
+    return len(value) if isinstance(value, list) else 1

@@ -28,6 +28,7 @@ from graph.post_mutations import PostMutations
 from graph.posts import PostQueries, post_of_id
 from graph.scalars import SCALARS
 from graph.sessions import SessionMutations
+from graph.transfer_mutations import TransferMutations
 from graph.user_mutations import UserMutations
 from graph.users import UserQueries, user_of_id
 
@@ -125,7 +126,7 @@ class Query(NodeQueries, UserQueries, PostQueries, MoneyQueries):
 
 
 @strawberry.type(description=MUTATION)
-class Mutation(SessionMutations, UserMutations, PostMutations, MoneyMutations):
+class Mutation(SessionMutations, UserMutations, PostMutations, MoneyMutations, TransferMutations):
     """The mutations of all nouns."""
 
 

@@ -20,7 +20,18 @@ RUN_SIZE = 12
 RUN_AMOUNT = "10.00"
 LATELY = 400
 PAUSE_MAX_S = 0.03
-ACTIONS = {"transfer": 46, "sum": 22, "replay": 12, "reuse": 6, "deposit": 6, "stranger": 3, "run": 3, "refusal": 2}
+BATCH_SIZE_MAX = 8
+ACTIONS = {
+    "transfer": 40,
+    "batch": 6,
+    "sum": 22,
+    "replay": 12,
+    "reuse": 6,
+    "deposit": 6,
+    "stranger": 3,
+    "run": 3,
+    "refusal": 2,
+}
 
 
 class Payer:
@@ -52,6 +63,8 @@ class Payer:
         match action:
             case "transfer":
                 await self._transfer(stopping)
+            case "batch":
+                await self._batch(stopping)
             case "sum":
                 await self.town.read_sum(self._banker)
             case "deposit":
@@ -87,6 +100,28 @@ class Payer:
         await writes.transfer(self.own, one, stopping)
         for _ in range(one.sent, times):
             await writes.attempt(self.own, one)
+
+    async def _batch(self, stopping: asyncio.Event) -> None:
+        """Send a list of transfers, once or several times at once, until each of them is settled."""
+        others = [account for account in self.town.hot if account != self.user.accounts[0]]
+        batch = [
+            self._noted(Movement(self.user, self.user.accounts[0], self.rng.choice(others), self._amount(), "wages"))
+            for _ in range(self.rng.randint(1, BATCH_SIZE_MAX))
+        ]
+        mode = self.rng.choice(["EACH", "ALL"])
+        if mode == "ALL":
+            for one in batch:
+                one.together = batch
+        if self.rng.random() < AT_ONCE_SHARE:
+            for one in batch:
+                one.may_be_made = True
+            orders = [batch, batch if mode == "ALL" else batch[::-1]]
+            sending = zip([self.own, *self._twins], orders, strict=False)
+            await asyncio.gather(*(writes.attempt_batch(client, order, mode) for client, order in sending))
+        else:
+            await writes.attempt_batch(self.own, batch, mode)
+        for one in batch:
+            await writes.transfer(self.own, one, stopping)
 
     async def _refused(self, stopping: asyncio.Event) -> None:
         """Ask for more than there is, bring that much, and ask again with the same key: it stays refused."""

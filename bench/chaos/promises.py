@@ -24,6 +24,7 @@ BROKEN_BY: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
         "the sum of a read is another": (1,),
         "the audit finds differences": (1, 2, 12),
+        "a part of all or none was made": (2,),
         "an account was overdrawn": (3,),
         "two answers to one key differ": (4,),
         "a replay is another transfer": (4,),

@@ -1,7 +1,7 @@
 """What clients have asked to be written, noted before it is sent and after it is answered."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -51,7 +51,7 @@ class Post:
         return f"{wrong} is wrong" if wrong else None
 
 
-@dataclass
+@dataclass(eq=False)
 class Movement:
     """A transfer or deposit: one row of the ledger at most, for its key."""
 
@@ -68,6 +68,8 @@ class Movement:
     may_be_made: bool = False
     # Whether an answer was lost, or left open what has happened, before another one told.
     was_unknown: bool = False
+    # All transfers of its list, itself among them, where all are made or none.
+    together: "Sequence[Movement]" = field(default=(), repr=False)
 
     def tell(self, outcome: Outcome, transaction_id: str | None = None) -> bool:
         """Note what an answer says of it; False where an earlier answer has said something else."""

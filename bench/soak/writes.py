@@ -5,6 +5,7 @@ An error that does not say `outcomeUnknown` promises that nothing was written; w
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from bench.soak.clients import Client
@@ -15,6 +16,8 @@ RETRY_AFTER_S = (0.1, 1.0)
 _TRANSACTION = "{ id amount { amount } memo from { id } to { id } }"
 TRANSFER = f"""mutation Transfer($input: TransferInput!) {{
   transfer(input: $input) {{ replayed transaction {_TRANSACTION} userErrors {{ code }} }} }}"""
+TRANSFERS = f"""mutation Transfers($input: TransfersInput!) {{
+  transfers(input: $input) {{ results {{ replayed transaction {_TRANSACTION} }} userErrors {{ field code }} }} }}"""
 DEPOSIT = """mutation Deposit($input: DepositInput!) {
   deposit(input: $input) { replayed transaction { id amount { amount } memo to { id } } userErrors { code } } }"""
 UPDATE = """mutation Update($input: UpdatePostInput!) {
@@ -36,16 +39,53 @@ async def transfer(client: Client, movement: Movement, stopping: asyncio.Event) 
 
 
 async def attempt(client: Client, movement: Movement, *, may_abort: bool = True) -> None:
-    """Ask for a movement of money once, and note what is known of it afterwards."""
+    """Ask for a movement of money once, and note what is known of it afterwards.
+
+    One of a list of which all are made or none is asked for with the whole list, for its key means no less.
+    """
+    if movement.together:
+        await attempt_batch(client, movement.together, "ALL", may_abort=may_abort)
+        return
     movement.sent += 1
     judged = await client.ask(*asked(movement), may_abort=may_abort)
     payload = payload_of(judged, "transfer" if movement.from_id else "deposit")
     if payload is None:
-        is_open = judged is None or judged.unknown
-        movement.may_be_made = movement.may_be_made or is_open
-        movement.was_unknown = movement.was_unknown or (is_open and movement.outcome is Outcome.UNKNOWN)
+        _note_unanswered(movement, judged)
+    else:
+        _judge(client, movement, payload, [one["code"] for one in payload["userErrors"]])
+
+
+async def attempt_batch(client: Client, movements: Sequence[Movement], mode: str, *, may_abort: bool = True) -> None:
+    """Ask for transfers once, in one mutation, and note what is known of each afterwards."""
+    for one in movements:
+        one.sent += 1
+    given = {"transfers": [asked(one)[2]["input"] for one in movements], "mode": mode}
+    judged = await client.ask(TRANSFERS, "Transfers", {"input": given}, may_abort=may_abort)
+    payload = payload_of(judged, "transfers")
+    if payload is None:
+        for one in movements:
+            _note_unanswered(one, judged)
         return
-    codes = [one["code"] for one in payload["userErrors"]]
+    codes: list[list[str]] = [[] for _ in movements]
+    for error in payload["userErrors"]:
+        codes[int(error["field"][2])].append(error["code"])
+    if len(payload["results"]) != len(movements):
+        client.oracle.violation("a wrong answer to a transfer", movements=movements, answer=payload)
+        return
+    for one, result, own in zip(movements, payload["results"], codes, strict=True):
+        _judge(client, one, result, own)
+    if mode == "ALL" and len({one.outcome for one in movements}) > 1:
+        client.oracle.violation("a part of all or none was made", movements=movements, answer=payload)
+
+
+def _note_unanswered(movement: Movement, judged: Judged | None) -> None:
+    is_open = judged is None or judged.unknown
+    movement.may_be_made = movement.may_be_made or is_open
+    movement.was_unknown = movement.was_unknown or (is_open and movement.outcome is Outcome.UNKNOWN)
+
+
+def _judge(client: Client, movement: Movement, payload: dict[str, Any], codes: list[str]) -> None:
+    """Compare what was answered with what is known of a movement, and note what the answer says."""
     row = payload["transaction"]
     told = {"movement": movement, "answer": payload}
     if payload["replayed"] and not (movement.may_be_made or movement.outcome is not Outcome.UNKNOWN):
@@ -54,13 +94,13 @@ async def attempt(client: Client, movement: Movement, *, may_abort: bool = True)
         movement.tell(Outcome.NOT_MADE)
         client.oracle.violation("a key is spent and nothing came of it", **told)
         return
-    if codes == ["INSUFFICIENT_FUNDS"] and row is None:
+    if row is None and codes in (["INSUFFICIENT_FUNDS"], ["OTHER_TRANSFER_REFUSED"][: len(movement.together)]):
         agrees = movement.tell(Outcome.NOT_MADE)
     elif not codes and row and {**movement.shown, "id": row["id"]} == row:
         agrees = movement.tell(Outcome.MADE, row["id"])
     else:
         agrees = movement.tell(Outcome.NOT_MADE)
-        client.oracle.violation("a wrong answer to a transfer", **told)
+        client.oracle.violation("a wrong answer to a transfer", codes=codes, **told)
     if not agrees and movement.outcome is Outcome.NOT_MADE:
         client.oracle.violation("a refusal is none any more", **told)
     elif not agrees:

@@ -357,7 +357,7 @@ class Database(Reader):
     def _worded(
         self, error: Exception, connection: LeasedConnection, *, is_at_commit: bool = False
     ) -> DatabaseFault | None:
-        refusal = worded(error, connection, is_at_commit=is_at_commit)
+        refusal = worded(error, connection, self.counters, is_at_commit=is_at_commit)
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             self.leases.distrust()  # they lead to the same server, and the writer may be another one by now
         return refusal

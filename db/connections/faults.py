@@ -72,6 +72,7 @@ class Fault:
         again: whether the unit of work may be run again; nothing of it has happened unless it was at COMMIT.
         is_broken: whether the connection is good for nothing any more.
         is_unknown_at_commit: whether, in answer to a COMMIT, it leaves open if the transaction is committed.
+        is_of_storage: whether the disks of the database are full or broken, which readiness tells.
     """
 
     code: str | None
@@ -79,6 +80,7 @@ class Fault:
     again: Again = Again.NEVER
     is_broken: bool = False
     is_unknown_at_commit: bool = False
+    is_of_storage: bool = False
 
     def refusal(self, error: BaseException, *, is_at_commit: bool = False) -> DatabaseFault:
         """Return what the caller of the database is told of `error`."""
@@ -120,10 +122,13 @@ MIGRATING = Fault(
     "the database's schema is being changed, or is not the one expected; try again later",
     Again.WHEN_SETTLED,
 )
-EXHAUSTED = Fault(UNAVAILABLE, "the database has no room or memory left; try again later")
+EXHAUSTED = Fault(UNAVAILABLE, "the database has no memory left, or too little of something else; try again later")
+# Known at COMMIT, too: an error after which the server goes on has ended the transaction. Where PostgreSQL itself does
+# not know, as when the log of writes cannot be written, it ends the connection, which is LOST.
+DISK_FULL = Fault(UNAVAILABLE, "the database's disk is full; try again later", is_of_storage=True)
 CROWDED = Fault(BUSY, "the database takes no further connection; try again shortly", is_broken=True)
 UNREACHABLE = Fault(UNAVAILABLE, "the database cannot be reached")
-BROKEN_STORAGE = Fault(UNAVAILABLE, "the database cannot read or write its files", is_unknown_at_commit=True)
+BROKEN_STORAGE = Fault(UNAVAILABLE, "the database cannot read or write its files; try again later", is_of_storage=True)
 
 BY_SQLSTATE = {
     "40001": CONFLICT,  # serialization_failure
@@ -141,11 +146,14 @@ BY_SQLSTATE = {
     "42703": MIGRATING,
     "42704": MIGRATING,
     "42883": MIGRATING,
+    "53100": DISK_FULL,  # disk_full
     "53300": CROWDED,  # too_many_connections
     "28000": UNREACHABLE,  # invalid_authorization_specification
     "28P01": UNREACHABLE,  # invalid_password
     "3D000": UNREACHABLE,  # invalid_catalog_name: there is no such database
     "72000": OUTDATED,  # snapshot_too_old
+    "XX001": BROKEN_STORAGE,  # data_corrupted
+    "XX002": BROKEN_STORAGE,  # index_corrupted
 }
 
 BY_CLASS = {
@@ -194,6 +202,10 @@ BY_CLASS = {
     "XX": OURS,  # internal error
 }
 
+# PostgreSQL has one SQLSTATE for a privilege that a role has not and for a file that the system does not let it open or
+# write, as where a file system is read only (EACCES, EPERM, EROFS). Which of its source files says so tells them apart.
+FILE_ACCESS = frozenset({"buffile.c", "fd.c", "md.c", "relmapper.c", "slru.c", "xlog.c"})
+
 # The most special type first.
 BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
     (asyncpg.InvalidCachedStatementError, OUTDATED),  # shares its SQLSTATE, 0A000, with what is a fault of ours
@@ -225,6 +237,8 @@ def fault_of(error: BaseException, *, is_closed: bool = False) -> Fault:
 
     An error that has no line is a fault of ours, as whatever Python raises itself.
     """
+    if isinstance(error, asyncpg.InsufficientPrivilegeError) and error.server_source_filename in FILE_ACCESS:
+        return BROKEN_STORAGE
     fault = line_of(type(error), getattr(error, "sqlstate", None)) or OURS
     # asyncpg has one type for the use of a closed connection and for mistakes of its caller's.
     if fault is OURS and is_closed and isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):

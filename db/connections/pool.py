@@ -2,7 +2,8 @@
 
 import logging
 import socket
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import event
@@ -21,9 +22,33 @@ KEEPALIVE_PROBES = 3
 USER_TIMEOUT_MS = 20_000
 
 
+# Longer than the pause between two probes usually is, or no probe might see it.
+STORAGE_FAULT_KEPT_S = 10.0
+
+
+@dataclass(slots=True)
+class Storage:
+    """What statements have met of late: disks of the database that are full or broken.
+
+    No probe could tell by itself: a page that is in memory is read from a broken disk, too.
+    """
+
+    message: str = ""
+    met_at: float = float("-inf")
+
+    def meet(self, message: str) -> None:
+        """Keep a fault that a statement has just met."""
+        self.message, self.met_at = message, time.monotonic()
+
+    @property
+    def problem(self) -> str | None:
+        """Return the last fault; None where the last STORAGE_FAULT_KEPT_S have seen none."""
+        return self.message if time.monotonic() - self.met_at < STORAGE_FAULT_KEPT_S else None
+
+
 @dataclass(slots=True)
 class PoolCounters:
-    """What the pool and its connections have done since the start of this process."""
+    """What the pool and its connections have done since the start of this process, and what they have met."""
 
     connects: int = 0
     check_outs: int = 0
@@ -31,6 +56,7 @@ class PoolCounters:
     invalidations: int = 0
     statements: int = 0
     retries: int = 0
+    storage: Storage = field(default_factory=Storage)
 
 
 def create_engine(settings: Settings) -> AsyncEngine:

@@ -74,7 +74,7 @@ class Transaction(Reader):
 
     def _worded(self, error: Exception, connection: LeasedConnection) -> DatabaseFault | None:
         """Return what `error` means to the caller, or None where it is a fault of ours; either may end all of it."""
-        failure = worded(error, connection)
+        failure = worded(error, connection, self._counters)
         if failure is not None:
             self.failure = failure.copy()
         return failure
@@ -133,14 +133,18 @@ class Snapshot(Transaction):
         return failure
 
 
-def worded(error: Exception, connection: LeasedConnection, *, is_at_commit: bool = False) -> DatabaseFault | None:
+def worded(
+    error: Exception, connection: LeasedConnection, counters: PoolCounters, *, is_at_commit: bool = False
+) -> DatabaseFault | None:
     """Return what an error of a statement means to its caller, or None where it is a fault of ours.
 
-    A connection that is good for nothing any more is closed.
+    A connection that is good for nothing any more is closed; what is wrong with the database's disks is kept.
     """
     fault = fault_of(error, is_closed=connection.driver.is_closed())
     if fault.code is None:
         return None
     if fault.is_broken:
         connection.driver.terminate()
+    if fault.is_of_storage:
+        counters.storage.meet(fault.message)
     return fault.refusal(error, is_at_commit=is_at_commit)

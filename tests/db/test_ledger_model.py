@@ -5,7 +5,7 @@ The model knows balances and keys. Hypothesis draws what is asked, and shrinks w
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -19,13 +19,18 @@ from db.connections.database import Database
 from db.errors import Refusal, Unavailable
 from db.settings import Settings
 from db.settlement import Movement, Settlement
+from db.transfer_batches import settle_batch
 from db.viewer import Viewer
 from tests.db.backends import connected_superuser, terminate_all_unseen
 from tests.db.ledgers import WRONG_BALANCES, balances
-from tests.db.rows import move, new_account, new_user
+from tests.db.rows import SETTLED, move, new_account, new_user
 from tests.faults.served import kill_all
 
 T = TypeVar("T")
+Asked = tuple[Movement, tuple[Movement, ...]]
+"""What a key was given to: a movement, and the others beside it in a batch of all or none."""
+
+OTHER, REUSED = "OTHER_TRANSFER_REFUSED", "IDEMPOTENCY_KEY_REUSED"
 OWNERS = 3
 KEYS = 4
 # What is found is shrunk, and not explained: that would try the same steps hundreds of times more.
@@ -53,7 +58,7 @@ class Town:
     accounts: list[int]
     keys: list[uuid.UUID] = field(default_factory=lambda: [uuid.UUID(int=number) for number in range(1, KEYS + 1)])
     held: list[int] = field(default_factory=lambda: [0] * OWNERS)
-    settled: dict[tuple[int, uuid.UUID], tuple[Movement, int | str]] = field(default_factory=dict)
+    settled: dict[tuple[int, uuid.UUID], tuple[Asked, int | str]] = field(default_factory=dict)
     rows: dict[tuple[int, uuid.UUID], int] = field(default_factory=dict)
 
 
@@ -97,14 +102,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def send_again_at_once(self, data: st.DataObject, times: int) -> None:
         if self.town.settled:
             owner, key = data.draw(st.sampled_from(list(self.town.settled)))
-            movement, _ = self.town.settled[owner, key]
+            (movement, _), _ = self.town.settled[owner, key]
             self._ask(self._viewer(owner), movement, times)
 
     @rule(data=st.data(), to=OWNER, cents=CENTS, memo=MEMO)
     def send_another_under_the_same_key(self, data: st.DataObject, to: int, cents: int, memo: str | None) -> None:
         if self.town.settled:
             owner, key = data.draw(st.sampled_from(list(self.town.settled)))
-            movement, _ = self.town.settled[owner, key]
+            (movement, _), _ = self.town.settled[owner, key]
             others: dict[str, Any] = {
                 "to_id": self.town.accounts[to],
                 "amount": Decimal(cents).scaleb(-2),
@@ -137,6 +142,43 @@ class LedgerMachine(RuleBasedStateMachine):
         again = self.run(lambda: move_told(self.database, self.town.viewers[by], movement))
         assert again == expected
 
+    @rule(
+        by=OWNER,
+        items=st.lists(st.tuples(OWNER, CENTS, KEY, MEMO), min_size=1, max_size=5),
+        is_one=st.booleans(),
+        crash=st.booleans(),
+    )
+    def batch(self, by: int, items: list[tuple[int, int, int, str | None]], *, is_one: bool, crash: bool) -> None:
+        transfers = [
+            replace(self._movement(by, to, cents, memo), key=self.town.keys[key]) for to, cents, key, memo in items
+        ]
+        viewer = self.town.viewers[by]
+
+        async def asked() -> list[Settlement] | BaseException:
+            asking = settle_batch(self.database, viewer, SETTLED, transfers, is_one=is_one)
+            if not crash:
+                return await asking
+            async with connected_superuser(self.url) as superuser:
+                [answer], _ = await asyncio.gather(asyncio.gather(asking, return_exceptions=True), kill_all(superuser))
+                return answer
+
+        if is_one:
+            expected = self._expected_of_all(by, transfers)
+        else:
+            expected = []
+            first: dict[uuid.UUID, Movement] = {}
+            for one in transfers:
+                is_same = first.setdefault(one.key, one) == one
+                expected.append(self._expected(by, one)[0] if is_same else REUSED)
+        answers = self.run(asked)
+        if isinstance(answers, Unavailable):
+            answers = self.run(lambda: settle_batch(self.database, viewer, SETTLED, transfers, is_one=is_one))
+        assert not isinstance(answers, BaseException), answers
+        assert [told(one) for one in answers] == expected
+        for one, answer in zip(transfers, answers, strict=True):
+            if answer.row is not None:
+                assert answer.row["id"] == self.town.rows.setdefault((by, one.key), answer.row["id"])
+
     # ------------------------------------------------------------ what must come of it
 
     def _movement(self, by: int | None, to: int, cents: int, memo: str | None) -> Movement:
@@ -162,15 +204,32 @@ class LedgerMachine(RuleBasedStateMachine):
         for row in (answer.row for answer in made if answer.row is not None):
             assert row["id"] == self.town.rows.setdefault((owner, movement.key), row["id"])
 
-    def _expected(self, owner: int, movement: Movement) -> tuple[int | str, bool]:
+    def _expected(self, owner: int, movement: Movement, beside: tuple[Movement, ...] = ()) -> tuple[int | str, bool]:
         """Return what the model says of a movement: its cents or a code; and whether it is settled only now."""
         before = self.town.settled.get((owner, movement.key))
         if before is not None:
             asked, outcome = before
-            return (outcome, False) if asked == movement else ("IDEMPOTENCY_KEY_REUSED", False)
+            return (outcome, False) if asked == (movement, beside) else (REUSED, False)
         outcome = self._decided(owner, movement)
-        self.town.settled[owner, movement.key] = movement, outcome
+        self.town.settled[owner, movement.key] = (movement, beside), outcome
         return outcome, True
+
+    def _expected_of_all(self, owner: int, transfers: Sequence[Movement]) -> list[int | str]:
+        """Return what the model says of a batch of all or none."""
+        first: dict[uuid.UUID, Movement] = {}
+        for one in transfers:
+            first.setdefault(one.key, one)
+        if any(first[one.key] != one for one in transfers):
+            return [OTHER if first[one.key] == one else REUSED for one in transfers]
+        held, beside = list(self.town.held), tuple(transfers)
+        told_of = {one.key: self._expected(owner, one, beside) for one in first.values()}
+        if any(isinstance(outcome, str) for outcome, _ in told_of.values()):
+            self.town.held = held
+            for key, (outcome, is_new) in told_of.items():
+                if is_new and not isinstance(outcome, str):
+                    told_of[key] = OTHER, True
+                    self.town.settled[owner, key] = (first[key], beside), OTHER
+        return [told_of[one.key][0] for one in transfers]
 
     def _decided(self, owner: int, movement: Movement) -> int | str:
         held, cents = self.town.held, int(movement.amount.scaleb(2))

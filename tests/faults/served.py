@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
@@ -23,6 +24,8 @@ from tests.graph.bank import Bank
 from tests.graph.callers import PASSWORD, Client, Person, http_client, serving
 from tests.graph.test_serving import free_port, started
 
+NONE: Mapping[str, str] = MappingProxyType({})
+SESSION_S = 86_400  # an hour more or less of the clock does not end it
 # A test sends more than one caller may.
 UNLIMITED = {"cost_per_minute_max": 0, "cost_per_minute_per_address_max": 0}
 
@@ -54,8 +57,13 @@ class Process:
 
 
 @asynccontextmanager
-async def served_by_process(client: Client, **changes: object) -> AsyncIterator[Process]:
-    """Serve the database of `client` from a process of its own, with some settings changed."""
+async def served_by_process(
+    client: Client, variables: Mapping[str, str] = NONE, /, **changes: object
+) -> AsyncIterator[Process]:
+    """Serve the database of `client` from a process of its own, with some settings changed.
+
+    `variables` are further ones of its environment.
+    """
     settings, port = client.services.settings, free_port()
     assert settings.database_url is not None
     assert settings.secret_key is not None
@@ -71,7 +79,7 @@ async def served_by_process(client: Client, **changes: object) -> AsyncIterator[
     environment = {f"FOLIO_{name.upper()}": str(value) for name, value in given.items()}
     with tempfile.TemporaryDirectory() as directory:
         async with (
-            started("serve", cwd=Path(directory), port=port, **environment) as process,
+            started("serve", cwd=Path(directory), port=port, **environment, **variables) as process,
             http_client(f"http://127.0.0.1:{port}", timeout=60) as http,
         ):
             yield Process(Client(http, client.services), process)
@@ -96,7 +104,7 @@ async def sign_up(client: Client, username: str, *, admin: bool = False) -> Pers
     )
     number: int = rows[0]["id"]
     session = await client.database.write(
-        lambda transaction: open_session(transaction, Credentials(number, hashed, role), 3600)
+        lambda transaction: open_session(transaction, Credentials(number, hashed, role), SESSION_S)
     )
     assert session is not None
     assert session.viewer.session_id is not None

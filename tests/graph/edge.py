@@ -36,15 +36,20 @@ async def served_knowing(documents: Sequence[str], settings: Settings, **changes
 
     What follows is in one minute of the budgets: the next one gives some of a spent budget back.
     """
-    left_s = 60 - time.time() % 60
-    if left_s < SPARE_S:
-        await asyncio.sleep(left_s)
+    await within_one_minute(SPARE_S)
     app = create_app(settings.model_copy(update=changes))
     for text in documents:
         with contextlib.suppress(RequestRefused):
             app.state.operations.find(text, None).priced({})
     async with serving(app) as address, http_client(address) as http:
         yield Client(http, app.state.services)
+
+
+async def within_one_minute(seconds: float) -> None:
+    """Wait until the minute of the budgets has as many seconds left: the next one gives some of a spent budget back."""
+    left_s = 60 - time.time() % 60
+    if left_s < seconds:
+        await asyncio.sleep(left_s)
 
 
 @asynccontextmanager

@@ -37,6 +37,7 @@ PROMISES = Path(__file__).with_name("contract.graphql")
 
 # Lists in answers that are no connections, each with why it cannot grow without a limit.
 BOUNDED_LISTS: Mapping[str, str] = {
+    "TransfersPayload.results": "as long as the list that was sent, of at most 1,000",
     "Query.nodes": "as long as the list of ids that was sent, of at most 100",
     "PaginatedPosts.posts": "one page, of at most 100",
     "CreateUsersPayload.users": "as long as the list that was sent, of at most 100",
@@ -269,7 +270,12 @@ def test_everything_a_payload_answers_may_be_null_but_its_errors() -> None:
         for name, field in payload.fields.items()
         if name != "userErrors" and str(field.type).endswith("!")
     }
-    known = {"SignOutPayload.signedOut", "DepositPayload.replayed", "TransferPayload.replayed"}
+    known = {
+        "SignOutPayload.signedOut",
+        "DepositPayload.replayed",
+        "TransferPayload.replayed",
+        "TransfersPayload.results",
+    }
     assert sorted(required - known) == [], "make these fields nullable: a refused mutation has nothing to answer there"
     assert known <= required
 
@@ -294,7 +300,7 @@ def test_types_are_called_by_what_they_are() -> None:
     for type_ in named_types(graphql_schema):
         assert isinstance(type_, GraphQLInputObjectType) == bool(re.search("(Input|Filter|Order|Range)$", type_.name))
         if isinstance(type_, GraphQLEnumType):
-            assert re.search("(OrderField|ErrorCode|Direction)$", type_.name), type_.name
+            assert re.search("(OrderField|ErrorCode|Direction|Mode)$", type_.name), type_.name
 
 
 def test_no_answer_has_a_field_for_a_password_and_nothing_is_called_a_hash() -> None:

@@ -20,7 +20,7 @@ async def test_sessions_that_are_over_go_while_others_are_served(
     client: Client, ida: Person, superuser: Driver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "graph.sweeping")
-    await superuser.execute(OVER, ida.number, datetime.timedelta(seconds=1))
+    await superuser.execute(OVER, ida.number, datetime.timedelta(hours=3))
 
     async def is_clean() -> bool:
         assert await client.data("{ viewer { username } }", by=ida) == {"viewer": {"username": "ida"}}
@@ -31,7 +31,7 @@ async def test_sessions_that_are_over_go_while_others_are_served(
 
     async with swept(client.database, 1000, first_after_s=0, every_s=0.01):
         await until(is_clean, "the sessions that are over to go")
-        await superuser.execute(OVER, ida.number, datetime.timedelta(seconds=1))
+        await superuser.execute(OVER, ida.number, datetime.timedelta(hours=3))
         await until(is_clean, "those that came later to go")
         await until(is_told, "the log to say so")
     first, *_ = [record.__dict__["fields"] for record in caplog.records]
@@ -60,7 +60,7 @@ async def test_sweeper_goes_on_after_a_failure(
 
         await until(has_failed, "a sweep to fail")
         await superuser.execute("ALTER TABLE gone RENAME TO sign_in_places")
-        await superuser.execute(OVER, ida.number, datetime.timedelta(seconds=1))
+        await superuser.execute(OVER, ida.number, datetime.timedelta(hours=3))
 
         async def is_swept() -> bool:
             return bool(await superuser.fetchval("SELECT count(*) = 1 FROM sessions"))

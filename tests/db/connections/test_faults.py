@@ -62,6 +62,20 @@ def test_errors_of_one_type_are_told_apart(error: Exception, is_closed: bool, fa
     assert fault_of(error, is_closed=is_closed) is fault
 
 
+@pytest.mark.parametrize(("source", "fault"), [("aclchk.c", OURS), (None, OURS), ("md.c", faults.BROKEN_STORAGE)])
+def test_privilege_that_is_missing_is_no_file_that_cannot_be_written(source: str | None, fault: faults.Fault) -> None:
+    fields = {"C": "42501", "M": "could not open file: Read-only file system"}
+    error = asyncpg.PostgresError.new(fields | ({"F": source} if source else {}))
+    assert isinstance(error, asyncpg.InsufficientPrivilegeError)
+    assert fault_of(error) is fault
+
+
+def test_disk_that_refuses_a_write_has_ended_its_transaction() -> None:
+    for error in (asyncpg.DiskFullError("no space left"), asyncpg.PostgresIOError("I/O error")):
+        assert fault_of(error).is_of_storage
+        assert not fault_of(error).refusal(error, is_at_commit=True).outcome_unknown
+
+
 def test_an_unknown_outcome_is_never_run_again() -> None:
     for fault in (LOST, SILENT, faults.STOPPING):
         refusal = fault.refusal(OSError("gone"), is_at_commit=True)

@@ -1,0 +1,176 @@
+"""A storm of transfers while something breaks: each is noted before it is sent, and held against the ledger.
+
+The oracle: each request is answered in time, by a movement or by an error that has a name; what was acknowledged is in
+the ledger, what was refused is not; whatever is unknown is settled by its key, to one row; and no money comes or goes.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from db.connections.leases import Driver
+from tests.faults.served import Town, codes, told
+from tests.graph.bank import TRANSFER, Bank, new_key, transfer_input
+from tests.graph.callers import Client
+
+PAYERS = 8
+ANSWERED_S = 20.0
+SETTLED_S = 30.0
+READY_S = 30.0
+MEMO = "m" * 500  # tables grow the sooner
+OK = 200
+NAMED = {"DATABASE_BUSY", "DATABASE_TIMEOUT", "DATABASE_UNAVAILABLE", "DEADLINE_EXCEEDED"}
+_PAUSE_S = 0.1  # after a refusal: whoever sends again at once takes the processor from those who mend
+
+_KEYS = """SELECT keys.key::text, transactions.id AS row, keys.refusal_code
+             FROM idempotency_keys AS keys LEFT JOIN transactions ON transactions.key_id = keys.id"""
+_SUMS = "SELECT sum(balance) FROM accounts GROUP BY currency_code"
+_WRONG = """SELECT id FROM accounts
+             WHERE balance <> (SELECT coalesce(sum(amount), 0) FROM transactions WHERE to_id = accounts.id)
+                            - (SELECT coalesce(sum(amount), 0) FROM transactions WHERE from_id = accounts.id)"""
+
+
+@dataclass(eq=False)
+class Payment:
+    """A transfer of one cent from ida to eve.
+
+    Attributes:
+        key: what it is sent under, each time.
+        row: the public id of its row in the ledger, once that was acknowledged.
+        is_unknown: whether the last answer left open if it was made.
+    """
+
+    key: str
+    row: str | None = None
+    is_unknown: bool = True
+
+
+@dataclass
+class Storm:
+    """Payers who send one transfer after the other.
+
+    Attributes:
+        town: who pays whom, by a server in a process of its own.
+        payments: all of them, as they were sent.
+        bodies: all answers.
+    """
+
+    town: Town
+    payments: list[Payment] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def made(self) -> int:
+        """How many are acknowledged."""
+        return sum(one.row is not None for one in self.payments)
+
+    @property
+    def messages(self) -> set[str]:
+        """What was said to those who were refused."""
+        return {error["message"] for body in self.bodies for error in body.get("errors", ())}
+
+    @property
+    def errors(self) -> Counter[str]:
+        """What was refused so far, by code and message."""
+        return told(self.bodies)
+
+    async def send(self, one: Payment) -> bool:
+        """Send a payment, again under the same key where it was sent before; say whether it is made."""
+        given = transfer_input(self.town.purse, self.town.till, "0.01", memo=MEMO, idempotencyKey=one.key)
+        one.is_unknown = True
+        async with asyncio.timeout(ANSWERED_S):
+            body = await self.town.client.run(TRANSFER, by=self.town.ida, input=given)
+        self.bodies.append(body)
+        if "errors" in body:
+            assert set(codes(body)) <= NAMED, body
+            one.is_unknown = any(error["extensions"].get("outcomeUnknown", False) for error in body["errors"])
+            return False
+        payload = body["data"]["transfer"]
+        assert payload["userErrors"] == [], payload
+        row = payload["transaction"]["id"]
+        assert one.row in {None, row}, "two answers to one key differ"
+        one.row, one.is_unknown = row, False
+        return True
+
+    async def pay(self, over: asyncio.Event) -> None:
+        """Send one payment after the other until it is over."""
+        while not over.is_set():
+            one = Payment(new_key())
+            self.payments.append(one)
+            if not await self.send(one):
+                await asyncio.sleep(_PAUSE_S)
+
+    async def demand(self, condition: Callable[[], bool], what: str, within_s: float = SETTLED_S) -> None:
+        """Let the storm go on until something has come true."""
+        deadline = time.monotonic() + within_s
+        while not condition():
+            assert time.monotonic() < deadline, f"{what}: {self.made} made, {self.errors}"
+            await asyncio.sleep(0.02)
+
+    async def demand_made(self, number: int) -> None:
+        """Let so many more payments be made."""
+        wanted = self.made + number
+        await self.demand(lambda: self.made >= wanted, f"{number} more payments")
+
+    async def demand_refused(self, number: int) -> None:
+        """Let so many more payments be refused."""
+        wanted = self.errors.total() + number
+        await self.demand(lambda: self.errors.total() >= wanted, f"{number} refusals")
+
+    async def settle(self, superuser: Driver) -> None:
+        """Hold the ledger against what was told, settle what is unknown by its key, and look at all of it again."""
+        await self._check(superuser)
+        for one in self.payments:
+            deadline = time.monotonic() + SETTLED_S
+            while one.row is None and not await self.send(one):
+                assert time.monotonic() < deadline, f"{one} is not settled"
+                await asyncio.sleep(_PAUSE_S)
+        rows = await self._check(superuser)
+        assert rows == {one.key: one.row for one in self.payments}
+        assert await self.town.bank.balance(self.town.till) == f"{len(self.payments) / 100:.2f}"
+
+    async def _check(self, superuser: Driver) -> dict[str, str]:
+        found = await superuser.fetch(_KEYS)
+        mine = {one.key: one for one in self.payments}
+        kept = [row for row in found if row["key"] in mine]
+        rows = {row["key"]: f"transaction_{row['row']}" for row in kept}
+        assert len(kept) == len(rows), "a key has two rows"
+        assert all(row["row"] is not None for row in kept), "a key is spent and nothing came of it"
+        for key, one in mine.items():
+            if one.row is not None:
+                assert rows.get(key) == one.row, "an acknowledged payment is not in the ledger"
+            elif not one.is_unknown:
+                assert key not in rows, f"a payment had happened, although its error did not say so: {self.errors}"
+        assert {row[0] for row in await superuser.fetch(_SUMS)} == {0}
+        assert await superuser.fetch(_WRONG) == []
+        return rows
+
+
+@asynccontextmanager
+async def storm(town: Town) -> AsyncIterator[Storm]:
+    """Let payers of a town send transfers for as long as the block runs; the last of them is answered then."""
+    one, over = Storm(town), asyncio.Event()
+    async with asyncio.TaskGroup() as payers:
+        for _ in range(PAYERS):
+            payers.create_task(one.pay(over))
+        try:
+            yield one
+        finally:
+            over.set()
+
+
+def through(client: Client, town: Town) -> Town:
+    """Return a town whose people call by `client`, for instance a server in a process of its own."""
+    return replace(town, client=client, bank=Bank(client, town.bank.admin))
+
+
+async def demand_ready(client: Client) -> None:
+    """Come back when the server says that it is ready."""
+    deadline = time.monotonic() + READY_S
+    while (answer := await client.http.get("/readyz")).status_code != OK:
+        assert time.monotonic() < deadline, answer.text
+        await asyncio.sleep(0.1)

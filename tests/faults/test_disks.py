@@ -1,0 +1,247 @@
+"""A disk of the database that is full or broken: clients are told so, nothing is half done, and all goes on by itself.
+
+The log of writes and the tables are on a small file system each, whose errors are the kernel's own.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+from alembic import command
+from pydantic import SecretStr
+
+from bench.soak.processes import Cluster
+from db.embedded import EmbeddedError, EmbeddedServer, embedded_postgres
+from db.migrating import alembic_config
+from db.settings import Settings
+from tests.conftest import superuser_execute
+from tests.db.backends import connected_superuser
+from tests.db.clusters import reachable_directory
+from tests.faults import operations
+from tests.faults.disks import Disk, disk_for
+from tests.faults.served import Town, codes, served, served_by_process, settle, told
+from tests.faults.storms import Storm, demand_ready, storm, through
+
+OPTIONS = {"min_wal_size": "32MB", "max_wal_size": "64MB", "wal_recycle": "off", "recovery_init_sync_method": "syncfs"}
+TIMES = {"operation_deadline_ms": 5000, "statement_timeout_ms": 2000, "pool_size": 5, "pool_max_overflow": 3}
+REFUSED = 24
+RUNNING_S = 60
+FULL = "the database's disk is full; try again later"
+BROKEN = "the database cannot read or write its files; try again later"
+SEGMENT_LEFT = "SELECT 16777216 - file_offset FROM pg_walfile_name_offset(pg_current_wal_insert_lsn())"
+NEARLY_BYTES = 100_000  # some hundred transfers
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class OnDisks:
+    """A PostgreSQL whose log of writes and whose tables are on a small disk each."""
+
+    server: EmbeddedServer
+    cluster: Cluster
+    wal: Disk
+    tables: Disk
+
+    def repair(self, disk: Disk) -> None:
+        """Mount a disk anew, and start the database again."""
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            self.cluster.kill()
+        disk.replace()
+        self.cluster.start()
+
+    async def demand_running(self) -> None:
+        """Start the database again where it has stopped by itself, and come back when it has recovered."""
+        async with asyncio.timeout(RUNNING_S):
+            while True:
+                try:
+                    async with connected_superuser(self.server.url()):
+                        return
+                except asyncpg.CannotConnectNowError:
+                    await asyncio.sleep(0.1)
+                except OSError:
+                    with contextlib.suppress(EmbeddedError):  # it had not stopped yet
+                        await asyncio.to_thread(self.cluster.start)
+
+
+@pytest.fixture(scope="module")
+def on_disks() -> Iterator[OnDisks]:
+    """Such a PostgreSQL; the database `folio` is migrated, and a template."""
+    with reachable_directory() as path:
+        data = path / "data"
+        with embedded_postgres(data) as server:
+            command.upgrade(alembic_config(server.url()), "head")
+        with (
+            disk_for(data / "pgdata/pg_wal", path / "wal.img", mib=96) as wal,
+            disk_for(data / "pgdata/base", path / "tables.img", mib=160) as tables,
+            embedded_postgres(data, options=OPTIONS) as server,
+        ):
+            yield OnDisks(server, Cluster(data, OPTIONS), wal, tables)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """People with money on those disks, served by a process of its own.
+
+    Attributes:
+        url: of their database.
+    """
+
+    town: Town
+    disks: OnDisks
+    url: str
+
+    async def readiness(self) -> tuple[int, str | None]:
+        """Return status and reason of `/readyz`."""
+        answer = await self.town.client.http.get("/readyz")
+        return answer.status_code, answer.json().get("reason")
+
+    async def demand_settled(self, one: Storm) -> None:
+        """Hold what was told against the ledger."""
+        async with connected_superuser(self.url) as superuser:
+            await one.settle(superuser)
+
+
+@pytest.fixture
+async def bank(settings: Settings, on_disks: OnDisks) -> AsyncIterator[Bank]:
+    """A bank in a database of its own."""
+    name = f"disks_{next(_numbers)}"
+    await superuser_execute(on_disks.server, f"CREATE DATABASE {name} TEMPLATE folio OWNER folio")
+    url = on_disks.server.url(name)
+    async with served(settings.model_copy(update={"database_url": SecretStr(url)})) as client:
+        town = await settle(client)
+    async with served_by_process(town.client, **TIMES) as apart:
+        yield Bank(through(apart.client, town), on_disks, url)
+
+
+# ---------------------------------------------------------------- full
+
+
+async def test_transfers_while_the_disk_of_the_tables_is_full_are_refused_in_words_and_go_on_when_there_is_room(
+    bank: Bank,
+) -> None:
+    async with storm(bank.town) as one:
+        await one.demand_made(50)
+        bank.disks.tables.fill()
+        try:
+            await one.demand_refused(REFUSED)
+            readiness = await bank.readiness()
+        finally:
+            bank.disks.tables.make_room()
+        await one.demand_made(50)
+    assert readiness == (503, FULL)
+    assert one.messages == {FULL}
+    await bank.demand_settled(one)
+    await demand_ready(bank.town.client)
+
+
+async def test_transfers_while_the_disk_of_the_log_is_full_are_settled_or_refused_and_go_on_after_a_start(
+    bank: Bank,
+) -> None:
+    async with storm(bank.town) as one:
+        await one.demand_made(50)
+        bank.disks.wal.fill()
+        try:
+            # PostgreSQL ends all connections, recovers, finds no room for its checkpoint, and stops.
+            await run_out(bank, one)
+            await one.demand_refused(REFUSED)
+            status, _ = await bank.readiness()
+        finally:
+            bank.disks.wal.make_room()
+            await bank.disks.demand_running()
+        await one.demand_made(50)
+    assert status == 503
+    await bank.demand_settled(one)
+    await demand_ready(bank.town.client)
+
+
+async def run_out(bank: Bank, one: Storm) -> None:
+    """Write until the file of the log is nearly full, and those that were made in advance: payers need the next one."""
+    async with connected_superuser(bank.url) as superuser:
+        while not one.errors:
+            left = await superuser.fetchval(SEGMENT_LEFT)
+            filling = max(left - NEARLY_BYTES, 0)
+            with contextlib.suppress(asyncpg.PostgresError, OSError):  # it may have ended meanwhile
+                await superuser.execute(f"SELECT pg_logical_emit_message(false, '', repeat('x', {filling}))")
+            await asyncio.sleep(0.5)
+
+
+# ---------------------------------------------------------------- broken
+
+
+@pytest.mark.parametrize(
+    ("part", "breaks"),
+    [("tables", Disk.break_down), ("tables", Disk.turn_read_only), ("wal", Disk.turn_read_only)],
+    ids=["tables, errors", "tables, read only", "log, read only"],
+)
+async def test_transfers_while_a_disk_is_broken_are_settled_or_refused_in_words(
+    bank: Bank, part: str, breaks: Callable[[Disk], None]
+) -> None:
+    disk: Disk = getattr(bank.disks, part)
+    async with storm(bank.town) as one:
+        await one.demand_made(50)
+        breaks(disk)
+        try:
+            await one.demand_refused(REFUSED)
+            status, _ = await bank.readiness()
+        finally:
+            await asyncio.to_thread(bank.disks.repair, disk)
+        await one.demand_made(50)
+    assert status == 503
+    await bank.demand_settled(one)
+
+
+# ---------------------------------------------------------------- damaged
+
+
+def overwrite(file: Path) -> None:
+    file.write_bytes(b"\xff" * file.stat().st_size)
+
+
+def forbid(file: Path) -> None:
+    file.chmod(0)
+
+
+async def test_table_that_cannot_be_read_is_told_in_words_and_what_needs_it_not_is_served(bank: Bank) -> None:
+    needing, others = [operations.transfer, operations.balance, operations.money], [operations.page, operations.lookup]
+    async with connected_superuser(bank.url) as superuser:
+        before = await superuser.fetch("SELECT id, balance FROM accounts ORDER BY id")
+        path = await superuser.fetchval("SELECT pg_relation_filepath('accounts')")
+        await superuser.execute("CHECKPOINT")
+    for damage in (overwrite, Path.unlink, forbid):
+        with damaged(bank.disks.cluster, path, damage):
+            for ask in needing * 2:
+                body = await ask(bank.town)
+                assert codes(body) == ["DATABASE_UNAVAILABLE"]
+                [error] = body["errors"]
+                assert (error["message"], "outcomeUnknown" in error["extensions"]) == (BROKEN, False)
+            assert told([await ask(bank.town) for ask in others]) == {}
+            assert await bank.readiness() == (503, BROKEN)
+    async with connected_superuser(bank.url) as superuser:
+        assert await superuser.fetch("SELECT id, balance FROM accounts ORDER BY id") == before
+    assert told([await ask(bank.town) for ask in [*needing, *others]]) == {}
+
+
+@contextmanager
+def damaged(cluster: Cluster, path: str, damage: Callable[[Path], None]) -> Iterator[None]:
+    """Let a file of the database be damaged for as long as the block runs; PostgreSQL has nothing of it in memory."""
+    file = cluster.data_dir / "pgdata" / path
+    kept, state = file.read_bytes(), file.stat()
+    cluster.kill()
+    damage(file)
+    cluster.start()
+    try:
+        yield
+    finally:
+        cluster.kill()
+        file.write_bytes(kept)
+        file.chmod(state.st_mode)
+        os.chown(file, state.st_uid, state.st_gid)
+        cluster.start()
