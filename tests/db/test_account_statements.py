@@ -3,7 +3,9 @@
 import asyncio
 import datetime
 import itertools
+import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from db.account_statements import (
 from db.connections.database import Database
 from db.pages import Page, PageRequest
 from db.statements import Reader
+from db.transfer_batches import settle_batch
 from db.viewer import ANONYMOUS, Viewer
 from tests.db.books import ACCOUNTS, COLUMNS, Books, Entry, day
 from tests.db.rows import ADMIN, deposit, move, new_account, new_user, transfer
@@ -236,6 +239,20 @@ async def test_entry_brings_columns_of_its_transaction_along(database: Database,
         }
     ]
     assert "balance_after" not in page.columns
+
+
+async def test_statement_shows_a_list_of_transfers_in_its_order_and_no_overdraft(database: Database) -> None:
+    owner = await new_user(database)
+    first, second, third = [await new_account(database, owner, holding=held) for held in ("1.00", "0", "0")]
+    # The same euro goes round: each transfer spends what the one before has brought.
+    circle = [transfer(first, second, "1.00"), transfer(second, third, "1.00"), transfer(third, first, "1.00")] * 5
+    transfers = [replace(one, key=uuid.uuid4()) for one in circle]
+    outcomes = await settle_batch(database, owner, ("id",), transfers, is_one=True)
+    assert [outcome.refusal for outcome in outcomes] == [None] * 15
+    found = await statements_of_accounts(database, owner, *EVER, [first, second, third])
+    statements = [one for one in found if one is not None]
+    lists = await walked(database, statements, 4, backward=True)
+    assert [[after for *_, after in rows] for rows in lists] == [[100, *[0, 100] * 5], [100, 0] * 5, [100, 0] * 5]
 
 
 async def test_sums_that_no_bigint_holds_are_exact(books: Books) -> None:
