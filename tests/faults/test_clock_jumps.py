@@ -23,7 +23,7 @@ from tests.db.backends import connected_superuser
 from tests.db.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.clocks import HOUR_S, Clock, new_clock, postgres_under
-from tests.faults.served import Town, codes, served, served_by_process, settle, told
+from tests.faults.served import Town, codes, served, served_by_process, settle, told, url_of
 from tests.faults.storms import ANSWERED_S, NAMED, storm, through
 from tests.graph.bank import TRANSFER, transfer_input
 from tests.graph.callers import PASSWORD
@@ -79,11 +79,6 @@ async def own(settings: Settings, timed: Timed) -> AsyncIterator[Settings]:
     await superuser_execute(timed.server, f"CREATE DATABASE {name} TEMPLATE folio OWNER folio")
     yield settings.model_copy(update={"database_url": SecretStr(timed.server.url(name)), **TIMES})
     timed.clock.jump(0)
-
-
-def url_of(settings: Settings) -> str:
-    assert settings.database_url is not None
-    return settings.database_url.get_secret_value()
 
 
 @asynccontextmanager
