@@ -25,7 +25,7 @@ from sqlalchemy import text
 from db.connections.database import Database
 from db.errors import Unavailable
 from db.pages import Columns
-from db.settlement import Movement, Settlement, check_memo, claiming, settle, still_unknown
+from db.settlement import Movement, Settlement, check_memo, claiming, settle
 from db.statements import Reader, Statement, Writer
 from db.transfer_batches import Asked, Key, settle_asked
 from db.viewer import Viewer
@@ -97,11 +97,6 @@ class TransferGroups:
         self._alone += 1
         try:
             return await settle(writer, viewer, columns, movement, is_unknown=is_unknown)
-        except Unavailable as unavailable:
-            # Its turn may not have come, so that nobody has looked for the key.
-            if is_unknown and not unavailable.outcome_unknown:
-                raise still_unknown(unavailable) from None
-            raise
         finally:
             self._alone -= 1
 
