@@ -67,6 +67,7 @@ class Cost:
 
     Attributes:
         seconds: of the clock on the wall.
+        cpu_seconds: of the processor, of the backends and of the process, where it was not this one.
         process_mib: the most that the process had resident; 0 where it was this one.
         backends_mib: the most that all backends of the database together had of their own, shared buffers aside.
         temporary_mib: what they wrote into temporary files.
@@ -74,6 +75,7 @@ class Cost:
     """
 
     seconds: float = 0
+    cpu_seconds: float = 0
     process_mib: float = 0
     backends_mib: float = 0
     temporary_mib: float = 0
@@ -88,7 +90,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="indexes by account without the amounts")
     parser.add_argument("--ways", default="index,passes,whole", help="which, separated by commas; empty for none")
     options = parser.parse_args()
-    table = Table("what", "s", "MiB process", "MiB backends", "MiB temporary files", "load")
+    table = Table("what", "s", "CPU s", "MiB process", "MiB backends", "MiB temporary files", "load")
     with ledger_of(WORK, options.accounts, options.transactions, covering=not options.plain) as server:
         names = {"folio audit": [], "folio audit --since": ["--since", str(options.transactions - SINCE + 1)]}
         for name, arguments in names.items():
@@ -100,7 +102,13 @@ def main() -> None:
 
 def _add(table: Table, name: str, cost: Cost) -> None:
     figures = (cost.process_mib, cost.backends_mib, cost.temporary_mib)
-    table.add_row(name, f"{cost.seconds:.1f}", *(f"{figure:.0f}" for figure in figures), f"{cost.load:.1f}")
+    table.add_row(
+        name,
+        f"{cost.seconds:.1f}",
+        f"{cost.cpu_seconds:.1f}",
+        *(f"{figure:.0f}" for figure in figures),
+        f"{cost.load:.1f}",
+    )
     sys.stderr.write(f"{name}: {cost}\n")
 
 
@@ -118,6 +126,7 @@ def _audit(server: EmbeddedServer, arguments: list[str]) -> Cost:
     if status:
         raise RuntimeError(f"folio audit ended with {os.waitstatus_to_exitcode(status)}")
     cost.process_mib = usage.ru_maxrss / 1024
+    cost.cpu_seconds += usage.ru_utime + usage.ru_stime
     return cost
 
 
@@ -164,27 +173,39 @@ def _measured(server: EmbeddedServer) -> Iterator[Cost]:
 
 
 def _watch(server: EmbeddedServer, cost: Cost, over: threading.Event) -> None:
-    """Note the most that the backends have, until it is over."""
-    loads = []
+    """Note the most that the backends have, and what they have computed, until it is over."""
+    loads: list[int] = []
+    ticks: dict[str, int] = {}
     while not over.wait(LOOK_EVERY_S):
-        cost.backends_mib = max(cost.backends_mib, _backends_kib(server) / 1024)
+        backends = dict(_backends(server))
+        cost.backends_mib = max(cost.backends_mib, sum(one.kib for one in backends.values()) / 1024)
+        ticks |= {process: one.ticks for process, one in backends.items()}
         loads.append(int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].partition("/")[0]))
-        cost.load = sum(loads) / len(loads)
+    cost.load = sum(loads) / max(1, len(loads))
+    cost.cpu_seconds += sum(ticks.values()) / os.sysconf("SC_CLK_TCK")
 
 
-def _backends_kib(server: EmbeddedServer) -> int:
-    """Return how much memory of their own the backends of clients have, and their parallel workers."""
+@dataclass(frozen=True)
+class Backend:
+    """What a backend has of memory of its own, in KiB, and what it has computed, in ticks."""
+
+    kib: int
+    ticks: int
+
+
+def _backends(server: EmbeddedServer) -> Iterator[tuple[str, Backend]]:
+    """Yield the backends of clients, and their parallel workers, by their process ids."""
     postmaster = int((server.socket_dir / "postmaster.pid").read_text(encoding="utf-8").split()[0])
-    total = 0
     for process in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text(encoding="ascii").split():
         try:
             title = Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8", errors="replace")
             status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+            times = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
         except OSError:
             continue  # it has ended
         if title.startswith(("postgres: folio", "postgres: parallel worker")):
-            total += sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
-    return total
+            kib = sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
+            yield process, Backend(kib, sum(map(int, times)))
 
 
 async def _temporary_bytes(server: EmbeddedServer) -> int:

@@ -25,7 +25,7 @@ SET session_replication_role = replica;
 SET synchronous_commit = off;
 ALTER TABLE idempotency_keys DROP CONSTRAINT uq_idempotency_keys_owner_id_key;
 ALTER TABLE transactions DROP CONSTRAINT uq_transactions_key_id;
-DROP INDEX ix_transactions_from_id_id, ix_transactions_to_id_id;
+DROP INDEX ix_transactions_from_id_id_covering, ix_transactions_to_id_id_covering;
 """
 # The system's user has the id 1, its account too, and the one administrator the id 2.
 _USERS = """
@@ -112,11 +112,9 @@ async def _filled(server: EmbeddedServer, accounts: int, transactions: int, cove
 
 
 async def _index(connection: "asyncpg.Connection[asyncpg.Record]", column: str, *, covering: bool) -> None:
-    """Make the index by `column`, unless there is one that is as it is to be."""
-    name = f"ix_transactions_{column}_id"
-    found = await connection.fetchval("SELECT pg_get_indexdef(to_regclass($1))", name)
-    if found is not None and ("INCLUDE" in found) == covering:
-        return
-    await connection.execute(f"DROP INDEX IF EXISTS {name}")
+    """Make the index by `column` as it is to be, where it is not."""
+    plain = f"ix_transactions_{column}_id"
+    name, other = (f"{plain}_covering", plain) if covering else (plain, f"{plain}_covering")
     include = "INCLUDE (amount, created_at)" if covering else ""
-    await connection.execute(f"CREATE INDEX {name} ON transactions ({column}, id) {include}")
+    await connection.execute(f"DROP INDEX IF EXISTS {other}")
+    await connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON transactions ({column}, id) {include}")

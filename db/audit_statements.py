@@ -247,8 +247,9 @@ UNEVEN_SUMS = Statement(
 )
 LAST_TRANSACTION = Statement(text("SELECT id FROM transactions ORDER BY id DESC LIMIT 1"))
 FIND_TRANSACTION = Statement(text("SELECT id FROM transactions WHERE id = :id"))
-# An id is drawn before its row is committed, so that a row may appear below ids that this snapshot shows. None does
-# where nobody has written anything that is not committed; else those that are older than any request are safe.
+# A transaction's id is drawn before it is committed, so that one may appear later below ids that this snapshot shows.
+# None does where the snapshot knows of nobody who writes: who draws an id has locked accounts, and is known by that.
+# Otherwise none appears below an id that was drawn before any request that still runs was begun.
 LAST_SETTLED = Statement(
     text(
         f"""
