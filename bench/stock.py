@@ -17,7 +17,7 @@ import asyncpg
 from alembic import command
 from pydantic import SecretStr
 
-from db.audit import audit
+from db.audit import Defect, audit
 from db.connections.database import Database
 from db.embedded import EmbeddedServer, embedded_postgres
 from db.migrating import alembic_config
@@ -247,8 +247,10 @@ async def demand_right_balances(place: Place) -> None:
         found = await audit(database)
     finally:
         await database.close()
-    if not found.clean:
-        raise RuntimeError(f"the ledger does not balance: {found}")
+    # The peers keep digests of their own with their keys. What is wrong with accounts comes before that.
+    wrong = [one for one in found.differences if one.defect is not Defect.REQUEST]
+    if wrong:
+        raise RuntimeError(f"the ledger does not balance: {wrong}")
 
 
 async def changes(place: Place) -> int:

@@ -88,14 +88,19 @@ def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any
     return [(balance if name == "balance" else _PUBLIC[name]).label(name) for name in columns]
 
 
-def _visible(audience: Audience) -> Sequence[ColumnElement[bool]]:
+def balance_visible(audience: Audience) -> Sequence[ColumnElement[bool]]:
+    """Return the conditions under which an audience sees an account in a list or by its id, and its balance at all."""
     if audience is Audience.ADMIN:
         return ()
     return (Account.owner_id == VIEWER_ID,) if audience is Audience.MEMBER else (false(),)
 
 
 ACCOUNTS = KeysetList(
-    edge="accounts_by_owner", project=_project, visible=_visible, conditions={}, parent_columns=(Account.owner_id,)
+    edge="accounts_by_owner",
+    project=_project,
+    visible=balance_visible,
+    conditions={},
+    parent_columns=(Account.owner_id,),
 )
 
 
@@ -120,7 +125,7 @@ def _by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]
 @statements
 def _accounts_by_ids(columns: Columns, audience: Audience, far_ends: bool) -> Statement:
     ids = any_(KEYS_ARRAY)
-    visible = () if far_ends else _visible(audience)
+    visible = () if far_ends else balance_visible(audience)
     return Statement(select(*_project(columns, audience)).where(Account.id == ids, *visible))
 
 

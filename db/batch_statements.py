@@ -70,16 +70,22 @@ _NEW = _given(
     owner_id=("owner_ids", BigInteger),
     key=("keys", Uuid),
     request_hash=("request_hashes", LargeBinary),
+    list_hash=("list_hashes", LargeBinary),
     claim_id=("claim_ids", Uuid),
 )
 CLAIM_KEYS = Statement(
     upsert(IdempotencyKey)
     .from_select(
-        ["owner_id", "key", "operation", "request_hash", "claim_id"],
+        ["owner_id", "key", "operation", "request_hash", "list_hash", "claim_id"],
         # In one order, so that two batches with the same keys do not wait for each other.
-        select(_NEW.c.owner_id, _NEW.c.key, literal("transfer", Text), _NEW.c.request_hash, _NEW.c.claim_id).order_by(
-            _NEW.c.owner_id, _NEW.c.key
-        ),
+        select(
+            _NEW.c.owner_id,
+            _NEW.c.key,
+            literal("transfer", Text),
+            _NEW.c.request_hash,
+            _NEW.c.list_hash,
+            _NEW.c.claim_id,
+        ).order_by(_NEW.c.owner_id, _NEW.c.key),
     )
     .on_conflict_do_nothing(index_elements=[IdempotencyKey.owner_id, IdempotencyKey.key])
     .returning(IdempotencyKey.id, IdempotencyKey.owner_id, IdempotencyKey.key)
@@ -95,6 +101,7 @@ def claimed_keys(columns: Columns) -> Statement:
             IdempotencyKey.owner_id,
             IdempotencyKey.key,
             IdempotencyKey.request_hash,
+            IdempotencyKey.list_hash,
             IdempotencyKey.refusal_code,
             IdempotencyKey.refusal_field,
             IdempotencyKey.refusal_message,

@@ -25,7 +25,7 @@ from sqlalchemy import text
 from db.connections.database import Database
 from db.errors import Unavailable
 from db.pages import Columns
-from db.settlement import REUSED, Movement, Settlement, check_memo, claiming, settle
+from db.settlement import Movement, Settlement, check_memo, claiming, settle
 from db.statements import Reader, Statement, Writer
 from db.transfer_batches import Asked, Key, settle_asked
 from db.viewer import Viewer
@@ -73,7 +73,7 @@ class TransferGroups:
     async def settle(
         self, writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, note: Callable[[bool], None]
     ) -> Settlement:
-        """Make a transfer once for its key, as `db.settlement.settle` does.
+        """Make a transfer once for its key, as `db.settlement.settle` does; a reused key may be a refusal returned.
 
         Args:
             writer: the caller's own, for what is not settled in a group.
@@ -112,8 +112,6 @@ class TransferGroups:
             waiting.note = None
             if self._line.get(key) is waiting:
                 del self._line[key]
-        if outcome is not None and outcome.refusal is not None and outcome.refusal.code == REUSED:
-            raise outcome.refusal
         return outcome, waiting.is_unknown
 
     # ------------------------------------------------------------ the task
@@ -130,7 +128,7 @@ class TransferGroups:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            _leave_to_callers(self._line.values())
+            _leave_to_callers(self._line.values(), is_unknown=False)
 
     async def _run(self) -> None:
         while True:
@@ -141,7 +139,7 @@ class TransferGroups:
                 try:
                     await self._settle(group)
                 finally:
-                    _leave_to_callers(group)
+                    _leave_to_callers(group, is_unknown=True)
 
     async def _settle(self, group: Sequence[_Waiting]) -> None:
         for one in group:
@@ -171,10 +169,12 @@ class TransferGroups:
             return {}, not error.outcome_unknown
         except Exception:
             logger.exception("a group of %d transfers is settled one by one", len(asked))
-            return {}, True
+            return {}, False
 
 
-def _leave_to_callers(waiting: Iterable[_Waiting]) -> None:
+def _leave_to_callers(waiting: Iterable[_Waiting], *, is_unknown: bool) -> None:
+    """Have those who wait yet settle their transfers themselves."""
     for one in waiting:
         if not one.outcome.done():
+            one.is_unknown = is_unknown
             one.outcome.set_result(None)

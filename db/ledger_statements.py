@@ -61,6 +61,7 @@ KEEP_REFUSAL = Statement(
 CLAIMED_KEY = Statement(
     select(
         IdempotencyKey.request_hash,
+        IdempotencyKey.list_hash,
         IdempotencyKey.refusal_code,
         IdempotencyKey.refusal_field,
         IdempotencyKey.refusal_message,

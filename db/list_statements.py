@@ -122,7 +122,7 @@ def pages_by_parent(
     read = tuple(dict.fromkeys((*columns, *shape.order.columns))) if merges else columns
     parts = [cut(rows, shape) for rows in rows_by_parent(of, read, audience, filters)]
     # LATERAL cuts every parent's page on its own. One LIMIT over the batch would give the first parent all the rows.
-    each = as_arrays(_merged(parts, shape) if merges else parts[0], columns).lateral("page")
+    each = as_arrays(merge(parts, shape) if merges else parts[0], columns).lateral("page")
     return Statement(select(parents.c.id.label("parent_id"), each).select_from(parents.join(each, true())))
 
 
@@ -144,9 +144,15 @@ def _counted(of: ListSource, audience: Audience, filters: frozenset[str]) -> Sel
     rows = rows_of(of, ("id",), audience, filters)
     name = next(iter(filters)) if len(filters) == 1 else ""
     if name in of.far_ends:
-        hidden: Any = replacement_traverse(of.conditions[name], {}, _hidden)
-        rows = rows_of(of, ("id",), audience, frozenset()).where(hidden, of.far_ends[name])
+        rows = rows_of(of, ("id",), audience, frozenset()).where(hidden(of.conditions[name]), of.far_ends[name])
     return rows.with_only_columns(func.count(), maintain_column_froms=True)
+
+
+def hidden(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition with parameters whose values the planner cannot look at: it plans for any."""
+    replaced: Any = replacement_traverse(condition, {}, _hidden)
+    found: ColumnElement[bool] = replaced
+    return found
 
 
 def _hidden(element: Any, **_: Any) -> Any:
@@ -213,7 +219,7 @@ def as_arrays(page: Select[Any] | CompoundSelect[Any], columns: Columns) -> Sele
     return select(*arrays)
 
 
-def _merged(parts: Sequence[Select[Any]], shape: PageShape) -> CompoundSelect[Any]:
+def merge(parts: Sequence[Select[Any]], shape: PageShape) -> CompoundSelect[Any]:
     """Merge pages that are cut already: the first rows of all are among the first rows of each."""
     merged = union_all(*(part.subquery().select() for part in parts))
     columns = merged.selected_columns

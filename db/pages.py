@@ -104,11 +104,12 @@ class Page:
         size: how many rows there are, at most as many as were asked for.
         nested: for each list that was read along for each of the rows, the page of each parent, by its id.
         total: how many rows the whole list has, where that was counted along.
+        behind: whether there are rows against the direction of paging, where that was found out along; None otherwise.
         brought: by what readers know that the `nested` pages are theirs; set by who asked for them.
         written: what readers have made of the rows and keep here, for those who share the page; by who made it.
     """
 
-    __slots__ = ("_has_more", "brought", "columns", "nested", "size", "total", "written")
+    __slots__ = ("_has_more", "behind", "brought", "columns", "nested", "size", "total", "written")
 
     def __init__(
         self,
@@ -123,6 +124,7 @@ class Page:
         self._has_more = has_more
         self.nested = nested
         self.total = total
+        self.behind: bool | None = None
         self.brought: tuple[Hashable, ...] = ()
         self.written: dict[Any, Any] | None = None
 

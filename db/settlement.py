@@ -270,7 +270,7 @@ def _claim(viewer: Viewer, movement: Movement) -> dict[str, object]:
 async def _replay(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
     # A statement of its own: it sees what the request that we waited for has committed meanwhile.
     first = (await transaction.fetch(statements.CLAIMED_KEY, {"viewer_id": viewer.user_id, "key": movement.key}))[0]
-    if first["request_hash"] != movement.request_hash():
+    if first["request_hash"] != movement.request_hash() or first["list_hash"] is not None:
         raise reused()
     replayed, refusal = outcome_kept(first, movement)
     if refusal is not None:

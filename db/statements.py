@@ -16,7 +16,7 @@ from sys import getsizeof
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from asyncpg import Record
-from sqlalchemy import BigInteger, ClauseElement, bindparam, cast, make_url, select
+from sqlalchemy import BigInteger, ClauseElement, ColumnElement, bindparam, cast, make_url, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -34,10 +34,19 @@ STATEMENT_BYTES = 500
 KEYS = "ids"
 """The parameter of a read by key that holds the keys."""
 
-# As a subquery, whose value the planner cannot look at. For an array that it sees, PostgreSQL expects so many rows, and
-# finds that a plan made for these few costs less than one for any number: it then plans the statement anew at each
-# execution, for ever (plan_cache_mode auto), which takes longer than to run it. The plan is the same either way.
-KEYS_ARRAY = cast(select(bindparam(KEYS, type_=ARRAY(BigInteger))).scalar_subquery(), ARRAY(BigInteger))
+
+def bigint_array(name: str) -> ColumnElement[Any]:
+    """Return the parameter `name`, whose value is a list of integers, as an array of SQL.
+
+    It is a subquery, whose value the planner cannot look at. For an array that it sees, PostgreSQL expects so many
+    rows, and finds that a plan made for these few costs less than one for any number: it then plans the statement anew
+    at each execution, for ever (plan_cache_mode auto), which takes longer than to run it. The plan is the same either
+    way.
+    """
+    return cast(select(bindparam(name, type_=ARRAY(BigInteger))).scalar_subquery(), ARRAY(BigInteger))
+
+
+KEYS_ARRAY = bigint_array(KEYS)
 """The keys, as an array of SQL: `Post.id == any_(KEYS_ARRAY)`."""
 
 

@@ -58,6 +58,8 @@ class IdempotencyKey(Model):
     key: Mapped[uuid.UUID]
     operation: Mapped[str]
     request_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    # Of all transfers of a list of which all are made or none: then the key stands for its transfer within this list.
+    list_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
     # All three null where the movement was made: its transaction refers to this row.
     refusal_code: Mapped[str | None]
     refusal_field: Mapped[str | None]
@@ -73,8 +75,9 @@ class Transaction(Model):
 
     __tablename__ = "transactions"
     __table_args__ = (
-        Index("ix_transactions_from_id_id", "from_id", "id"),
-        Index("ix_transactions_to_id_id", "to_id", "id"),
+        # What an account's statement adds up stands in the index: a sum over years reads no row.
+        Index("ix_transactions_from_id_id_covering", "from_id", "id", postgresql_include=["amount", "created_at"]),
+        Index("ix_transactions_to_id_id_covering", "to_id", "id", postgresql_include=["amount", "created_at"]),
         UniqueConstraint("key_id"),
         CheckConstraint("amount > 0", name="amount_positive"),
         CheckConstraint("from_id <> to_id", name="two_accounts"),
@@ -115,9 +118,9 @@ _COLUMNS: dict[str, ColumnElement[Any]] = {
 }
 
 
-def project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
-    """Return a select's or RETURNING's columns of a transaction, each labelled with its name."""
-    return [_COLUMNS[name].label(name) for name in columns]
+def project(columns: Columns, audience: Audience, prefix: str = "") -> Sequence[ColumnElement[Any]]:
+    """Return a select's or RETURNING's columns of a transaction, each labelled with `prefix` and its name."""
+    return [_COLUMNS[name].label(prefix + name) for name in columns]
 
 
 def _owned(account_id: Any) -> ColumnElement[bool]:

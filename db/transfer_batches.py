@@ -37,11 +37,12 @@ Key = tuple[int, uuid.UUID]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A transfer, who asks for it, and what its key stands for."""
+    """A transfer, who asks for it, and what its key stands for: the transfer, perhaps within a list of all or none."""
 
     viewer: Viewer
     movement: Movement
     request_hash: bytes
+    list_hash: bytes | None = None
 
     @property
     def key(self) -> Key:
@@ -68,20 +69,15 @@ async def settle_batch(
     Raises:
         Unavailable: nothing was written, unless it says that the outcome is unknown.
     """
-    hashes = _hashes(transfers, is_one=is_one)
-    first: dict[uuid.UUID, int] = {}
-    malformed: dict[int, Refusal] = {}
-    for place, one in enumerate(transfers):
-        try:
-            if hashes[first.setdefault(one.key, place)] != hashes[place]:
-                raise reused()
-            check_memo(one)
-        except Refusal as refusal:
-            malformed[place] = refusal
+    hashes = [one.request_hash() for one in transfers]
+    list_hash = _digest_of_all(transfers, hashes) if is_one else None
+    first, malformed = _looked_through(transfers, hashes)
     if malformed and is_one:
         return [_refused(malformed.get(place, OTHER_REFUSED)) for place in range(len(transfers))]
     asked = [
-        Asked(viewer, claiming(transfers[place]), hashes[place]) for place in first.values() if place not in malformed
+        Asked(viewer, claiming(transfers[place]), hashes[place], list_hash)
+        for place in first.values()
+        if place not in malformed
     ]
 
     async def settle_keys(transaction: Reader) -> Mapping[Key, Settlement]:
@@ -100,15 +96,28 @@ async def settle_batch(
     return settled
 
 
-def _hashes(transfers: Sequence[Movement], *, is_one: bool) -> Sequence[bytes]:
-    """Return what each key stands for: its transfer, and in a batch of all or none every other one as well."""
-    own = [one.request_hash() for one in transfers]
-    if not is_one:
-        return own
-    whole = hashlib.sha256()
-    for one, digest in zip(transfers, own, strict=True):
-        whole.update(one.key.bytes + digest)
-    return [hashlib.sha256(whole.digest() + digest).digest() for digest in own]
+def _looked_through(
+    transfers: Sequence[Movement], hashes: Sequence[bytes]
+) -> tuple[Mapping[uuid.UUID, int], Mapping[int, Refusal]]:
+    """Return the place at which each key comes first, and by their places refusals that spend no key."""
+    first: dict[uuid.UUID, int] = {}
+    malformed: dict[int, Refusal] = {}
+    for place, one in enumerate(transfers):
+        try:
+            if hashes[first.setdefault(one.key, place)] != hashes[place]:
+                raise reused()
+            check_memo(one)
+        except Refusal as refusal:
+            malformed[place] = refusal
+    return first, malformed
+
+
+def _digest_of_all(transfers: Sequence[Movement], hashes: Sequence[bytes]) -> bytes:
+    """Return a digest of a list of transfers, their keys among what counts."""
+    digest = hashlib.sha256()
+    for one, own in zip(transfers, hashes, strict=True):
+        digest.update(one.key.bytes + own)
+    return digest.digest()
 
 
 def _refused(refusal: Refusal) -> Settlement:
@@ -183,6 +192,7 @@ async def _claimed(transaction: Reader, asked: Sequence[Asked]) -> dict[Key, int
     values = {
         **_keys(asked),
         "request_hashes": [one.request_hash for one in asked],
+        "list_hashes": [one.list_hash for one in asked],
         "claim_ids": [one.movement.claim_id for one in asked],
     }
     rows = await transaction.fetch(statements.CLAIM_KEYS, values)
@@ -203,7 +213,7 @@ async def _replayed(transaction: Reader, columns: Columns, asked: Sequence[Asked
     outcomes = {}
     for one in asked:
         first = claimed[one.key]
-        if first["request_hash"] != one.request_hash:
+        if (first["request_hash"], first["list_hash"]) != (one.request_hash, one.list_hash):
             outcomes[one.key] = _refused(reused())
         else:
             replayed, refusal = outcome_kept(first, one.movement)

@@ -5,18 +5,30 @@ What opens accounts and moves money is in `graph.money_mutations`.
 
 import datetime
 import uuid
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated
 
 import strawberry
 
+from db import account_statements as bookkeeping
 from db import transactions as ledger
 from db.money import from_minor
 from db.statements import Row
 from db.transactions import MEMO_LENGTH_MAX, TRANSACTIONS, TRANSACTIONS_ORDER
-from graph.connections import After, Before, Connection, First, Last, PageArguments, list_of_parent
+from graph.connections import (
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    PageArguments,
+    list_of_entries,
+    list_of_parent,
+)
 from graph.context import Info, columns_below
-from graph.cost import PAGE
+from graph.cost import COUNT, PAGE, STATEMENT
+from graph.errors import BadInput
 from graph.execution import Loading
 from graph.fields import column, computed, edge, found, identity
 from graph.ids import Kind, parse
@@ -55,6 +67,25 @@ def _transactions(
     return list_of_parent(info, TRANSACTIONS, "Transaction", {}, request, lambda row: Transaction(row=row))
 
 
+def _statement(
+    info: Info,
+    from_: Annotated[
+        datetime.datetime,
+        strawberry.argument(name="from", description="When it begins: what was made at this instant is in it."),
+    ],
+    to: Annotated[
+        datetime.datetime,
+        strawberry.argument(
+            description="When it ends: what was made at this instant is not in it. Not before `from`; it may lie "
+            "in the future."
+        ),
+    ],
+) -> Loading:
+    if from_ > to:
+        raise BadInput("from should be before to or equal to it; exchange the two")
+    return Loading(info.context.loaders.statement_by_account(from_, to))
+
+
 @strawberry.type(description="Money of one currency that belongs to one user.")
 class Account(Node):
     """A row of `accounts`."""
@@ -65,7 +96,10 @@ class Account(Node):
     owner: User = edge("owner_id", _owner, "Whose it is.", made=lambda row: User(row=row))
     currency_code: CurrencyCode = column("currency_code", "The one currency that it holds.")
     balance: Money | None = computed(
-        _balance, ("balance", "currency_code"), "Null unless the viewer owns this account or is an administrator."
+        _balance,
+        ("balance", "currency_code"),
+        "Never below zero, but for the accounts that money comes in from. All that one operation reads of accounts is "
+        "of one moment. Null unless the viewer owns this account or is an administrator.",
     )
     created_at: datetime.datetime = column("created_at", "When it was opened.")
     transactions: Connection["Transaction"] = edge(
@@ -73,6 +107,14 @@ class Account(Node):
         _transactions,
         "Transactions from or to this account, newest first. Empty unless the viewer may see the balance.",
         directives=[PAGE],
+    )
+    statement: "AccountStatement | None" = edge(
+        "id",
+        _statement,
+        "What was received and sent between two instants, with the balance before, after and at each entry. Null "
+        "unless the viewer may see the balance.",
+        made=lambda row: AccountStatement(row=row),
+        directives=[STATEMENT],
     )
 
 
@@ -86,7 +128,8 @@ def _amount(row: Row) -> Money:
 
 
 @strawberry.type(
-    description="One immutable row of the ledger: `amount` left `from` and arrived at `to`, both or neither."
+    description="One row of the ledger: `amount` left `from` and arrived at `to`, both or neither. It never changes "
+    "and is never deleted; the balance of an account is what its transactions add up to."
 )
 class Transaction(Node):
     """A row of `transactions`."""
@@ -112,6 +155,88 @@ class Transaction(Node):
     amount: Money = computed(_amount, ("amount", "currency_code"), "How much, in the currency of both accounts.")
     memo: str | None = column("memo", "What it is for, as the sender wrote it.", longest=MEMO_LENGTH_MAX)
     created_at: datetime.datetime = column("created_at", "When it was made.")
+
+
+# ---------------------------------------------------------------- statements
+
+
+def _of_statement(minor: Callable[[bookkeeping.AccountStatement], int]) -> Callable[[Row], Money]:
+    def money(row: Row) -> Money:
+        statement: bookkeeping.AccountStatement = row["statement"]
+        return Money.of_minor(minor(statement), statement.currency_code)
+
+    return money
+
+
+def _entries(info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None) -> Loading:
+    request = PageArguments(first, after, last, before).request(info, bookkeeping.ENTRIES_ORDER)
+    loaded = info.context.loaders.entries_by_statement
+    return list_of_entries(info, loaded, "StatementEntry", request, lambda row: StatementEntry(row=row))
+
+
+@strawberry.type(
+    description="What happened on one account between two instants. `openingBalance` and the amounts of all `entries` "
+    "add up to `closingBalance`. Entries stand in the order in which they changed the balance. The statement begins "
+    "with the first entry that was made at `from` or later, and ends before the first that was made at `to` or later. "
+    "So statements of neighbouring times have each entry once, and one closes with the balance that the next opens "
+    "with, even if the server's clock was put back in between."
+)
+class AccountStatement:
+    """An account over a span of time, as `db.account_statements` has it, in the one column `statement`."""
+
+    row: strawberry.Private[Row]
+
+    opening_balance: Money = computed(
+        _of_statement(lambda one: one.opening), ("statement",), "The balance before the first entry."
+    )
+    closing_balance: Money = computed(
+        _of_statement(lambda one: one.closing), ("statement",), "The balance after the last entry."
+    )
+    received: Money = computed(
+        _of_statement(lambda one: one.received), ("statement",), "The sum of what came in; zero where nothing did."
+    )
+    sent: Money = computed(
+        _of_statement(lambda one: one.sent),
+        ("statement",),
+        "The sum of what went out, as a positive amount; zero where nothing did.",
+    )
+    entries: Connection["StatementEntry"] = edge(
+        "statement",
+        _entries,
+        "What came in and went out, oldest first.",
+        joins=True,
+        directives=[PAGE, COUNT],
+    )
+
+
+def _transaction_of_entry(info: Info) -> Loading:
+    # Never missing: whoever sees the statement sees its transactions, and none is ever deleted.
+    return Loading(info.context.loaders.transaction_by_id(columns_below(info, "Transaction", "id")))
+
+
+def _balance_after(row: Row) -> Money:
+    return Money.of_minor(row[bookkeeping.BALANCE_AFTER], row["currency_code"])
+
+
+@strawberry.type(description="A transaction from or to an account, as its statement shows it.")
+class StatementEntry:
+    """A transaction seen from one of its accounts."""
+
+    row: strawberry.Private[Row]
+
+    transaction: Transaction = edge(
+        "id",
+        _transaction_of_entry,
+        "The transaction itself.",
+        made=lambda row: Transaction(row=row),
+        joined=bookkeeping.TRANSACTION,
+    )
+    amount: Money = computed(
+        _amount, ("amount", "currency_code"), "What it changed the balance by: negative where money left the account."
+    )
+    balance_after: Money = computed(
+        _balance_after, (bookkeeping.BALANCE_AFTER, "currency_code"), "What the account held after it."
+    )
 
 
 # ---------------------------------------------------------------- queries

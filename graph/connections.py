@@ -22,7 +22,7 @@ from db.statements import Row
 from graph.context import Context, Info
 from graph.cost import COUNT
 from graph.errors import BadInput
-from graph.execution import Loading, ahead_of, selected_of
+from graph.execution import LevelLoader, Loading, ahead_of, selected_of
 from graph.fields import derived, derived_rows, derived_table
 from graph.loaders import PageLoader
 
@@ -103,11 +103,12 @@ class Asked(NamedTuple):
     """What one field asks of a list, the same for all parents of a level.
 
     Attributes:
+        of: the list; None where its pages know how many rows there are in all, and whether any lie behind.
         wrap: makes the GraphQL object of a row.
     """
 
     context: Context
-    of: KeysetList
+    of: KeysetList | None
     given: Filter
     request: PageRequest
     wrap: Callable[[Row], Any]
@@ -118,6 +119,8 @@ def _has_behind(connection: "Connection[Any]") -> bool | Awaitable[bool]:
     context, of, given, request, _ = connection.asked
     if request.position is None:
         return False
+    if of is None:
+        return bool(connection.page.behind)
     if connection.parent_id is None:
         return of.behind(context.reader, context.viewer, given, request)
     return context.loaders.behind_by_parent(of, given, request).load(connection.parent_id)
@@ -183,8 +186,8 @@ def _edges(connection: "Connection[T]") -> list[Edge[T]]:
 
 def _count(connection: "Connection[Any]") -> int | Awaitable[int]:
     page, (context, of, given, request, _) = connection.page, connection.asked
-    if page.total is not None:
-        return page.total
+    if page.total is not None or of is None:
+        return page.total or 0
     if request.position is None and not page.has_more:
         return page.size  # from one end of the list to the other
     if connection.parent_id is None:
@@ -297,6 +300,26 @@ def list_of_parent(
 
     loader = context.loaders.page_by_parent(of, columns, given, request)
     return Loading(loader, connection, identity=loader.identity)
+
+
+def list_of_entries(
+    info: Info,
+    loaded: Callable[[Columns, PageRequest], LevelLoader],
+    row_type: str,
+    request: PageRequest,
+    wrap: Callable[[Row], T],
+) -> Loading:
+    """Say how one page of a list is loaded by the key that the loader of `loaded` takes.
+
+    Its pages know how many rows there are in the whole list, and whether any lie behind them: no further statement
+    finds that out.
+    """
+    asked = Asked(info.context, None, {}, request, wrap)
+
+    def connection(page: Page, _: object) -> Connection[T]:
+        return Connection(asked=asked, page=page, parent_id=None)
+
+    return Loading(loaded(_page_columns(info, row_type, request.order), request), connection)
 
 
 First = Annotated[

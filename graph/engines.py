@@ -101,7 +101,7 @@ class Execution:
             and not MONEY_TYPES.isdisjoint(self.selection.row_types)
             and not self.selection.is_single
         )
-        self.tables = tuple(sorted(TABLE_OF[one] for one in self.selection.row_types if one in TABLE_OF))
+        self.tables = tuple(sorted({TABLE_OF[one] for one in self.selection.row_types if one in TABLE_OF}))
 
 
 def _json(answers: list[Any]) -> orjson.Fragment:

@@ -7,6 +7,7 @@ cache. Batches are not limited in size, so that a level is one statement however
 """
 
 import asyncio
+import datetime
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -16,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from aiodataloader import DataLoader
 from asyncpg import Record
 
+from db.account_statements import AccountStatement, entries_of_statements, statements_of_accounts
 from db.accounts import accounts_by_ids, far_ends_by_ids
 from db.connections.coalescing import Keyed
 from db.errors import copy_of
@@ -24,18 +26,19 @@ from db.nested_pages import Nested
 from db.pages import Columns, Filter, Page, PageRequest
 from db.posts import posts_by_ids
 from db.profiles import profiles_by_user_ids
-from db.statements import Reader
+from db.statements import Reader, Row
 from db.transactions import transactions_by_ids
 from db.users import users_by_ids
 from db.viewer import Viewer
 from graph.observing.current import batch_observed
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
-Batch = Callable[[Sequence[int]], Awaitable[Sequence[T]]]
+Batch = Callable[[Sequence[K]], Awaitable[Sequence[T]]]
 RowsBatch = Callable[[Sequence[int]], Awaitable[Mapping[int, Record]]]
 
 
-class EdgeLoader(Generic[T]):
+class EdgeLoader(Generic[K, T]):
     """Loads values by their keys: a whole level at once, or one by one, and then aiodataloader makes the batches.
 
     What was loaded one way is known the other way. A loader belongs to one operation.
@@ -46,14 +49,14 @@ class EdgeLoader(Generic[T]):
 
     __slots__ = ("_batch", "_by_one", "_known", "_running", "name")
 
-    def __init__(self, name: str, batch: Callable[[Sequence[int]], Awaitable[Any]], running: "Running") -> None:
+    def __init__(self, name: str, batch: Callable[[Sequence[K]], Awaitable[Any]], running: "Running") -> None:
         self.name = name
         self._batch = batch
         self._running = running
-        self._known: dict[int, T] = {}
-        self._by_one: DataLoader[int, T] | None = None
+        self._known: dict[K, T] = {}
+        self._by_one: DataLoader[K, T] | None = None
 
-    async def load_level(self, keys: Sequence[int]) -> list[T]:
+    async def load_level(self, keys: Sequence[K]) -> list[T]:
         """Return the value of each of `keys`, which are distinct; those that are not known yet are one batch."""
         known = self._known
         missing = [key for key in keys if key not in known] if known else keys
@@ -66,28 +69,28 @@ class EdgeLoader(Generic[T]):
                     self._learn(missing, await self._batch(missing))
         return list(map(known.__getitem__, keys))
 
-    def _learn(self, keys: Sequence[int], values: Any) -> None:
+    def _learn(self, keys: Sequence[K], values: Any) -> None:
         """Keep what a batch has returned: a value for each key, in their order."""
         self._known.update(zip(keys, values, strict=True))
 
-    def prime(self, values: Mapping[int, T]) -> None:
+    def prime(self, values: Mapping[K, T]) -> None:
         """Take the values of keys that another statement has brought along."""
         self._known.update(values)
 
-    def load(self, key: int) -> Awaitable[T]:
+    def load(self, key: K) -> Awaitable[T]:
         """Return the value of one key, which joins the batch that goes out when nothing else can go on."""
         if self._by_one is None:
             # A copy, which shares what is known: batches that refer back to this loader were a cycle.
             self._by_one = DataLoader(copy(self)._load_batch)  # noqa: SLF001 - of its own class
         return _one_of_many(self._by_one.load(key))
 
-    async def _load_batch(self, keys: list[int]) -> list[T]:
+    async def _load_batch(self, keys: list[K]) -> list[T]:
         # aiodataloader runs each batch as a task of its own, which outlives the field that asked.
         with self._running.current():
             return await self.load_level(keys)
 
 
-class RowLoader(EdgeLoader[Record | None]):
+class RowLoader(EdgeLoader[int, Record | None]):
     """Loads rows by their keys. A batch returns them by key, maybe with others', and has none for what is not there."""
 
     __slots__ = ()
@@ -107,7 +110,7 @@ class RowLoader(EdgeLoader[Record | None]):
             known[key] = values.get(key)
 
 
-class PageLoader(EdgeLoader[Page]):
+class PageLoader(EdgeLoader[int, Page]):
     """Loads the same page of the list of each of its keys.
 
     Attributes:
@@ -121,7 +124,7 @@ class PageLoader(EdgeLoader[Page]):
     def __init__(
         self,
         name: str,
-        batch: Batch[Page],
+        batch: Batch[int, Page],
         running: "Running",
         identity: Hashable,
         nested: Callable[[str], Nested] | None,
@@ -250,7 +253,7 @@ class Loaders:
             )
         return loader
 
-    def count_by_parent(self, of: KeysetList, given: Filter) -> EdgeLoader[int]:
+    def count_by_parent(self, of: KeysetList, given: Filter) -> EdgeLoader[int, int]:
         """Load how many rows the list of a parent has."""
         reader, viewer = self._reader, self._viewer
         return self._loader(
@@ -258,12 +261,33 @@ class Loaders:
             lambda ids: of.counts_by_parent(reader, viewer, given, ids),
         )
 
-    def behind_by_parent(self, of: KeysetList, given: Filter, request: PageRequest) -> EdgeLoader[bool]:
+    def behind_by_parent(self, of: KeysetList, given: Filter, request: PageRequest) -> EdgeLoader[int, bool]:
         """Load whether the list of a parent has rows behind the page."""
         reader, viewer = self._reader, self._viewer
         return self._loader(
             (f"{of.edge}_behind", of, _key(given), request),
             lambda ids: of.behind_by_parent(reader, viewer, given, request, ids),
+        )
+
+    def statement_by_account(self, since: datetime.datetime, until: datetime.datetime) -> EdgeLoader[int, Row | None]:
+        """Load what happened on an account within a span of time, as the column `statement` of a row.
+
+        It is None where the viewer may not see the account's balance.
+        """
+        reader, viewer = self._reader, self._viewer
+
+        async def batch(ids: Sequence[int]) -> list[Row | None]:
+            found = await statements_of_accounts(reader, viewer, since, until, ids)
+            return [None if one is None else {"statement": one} for one in found]
+
+        return self._loader(("statement_by_account", since, until), batch)
+
+    def entries_by_statement(self, columns: Columns, request: PageRequest) -> EdgeLoader[AccountStatement, Page]:
+        """Load the same page of the entries of a statement that was loaded for the viewer."""
+        reader = self._reader
+        return self._loader(
+            ("entries_by_statement", columns, request),
+            lambda statements: entries_of_statements(reader, columns, request, statements),
         )
 
     def counted(self, of: KeysetList, given: Filter) -> asyncio.Future[int] | None:
@@ -300,8 +324,8 @@ class Loaders:
             loader = self._made[key] = RowLoader(key[0], batch, self._running)
         return loader
 
-    def _loader(self, key: tuple[str, *tuple[Hashable, ...]], batch: Batch[T]) -> EdgeLoader[T]:
-        loader: EdgeLoader[T] | None = self._made.get(key)
+    def _loader(self, key: tuple[str, *tuple[Hashable, ...]], batch: Batch[K, T]) -> EdgeLoader[K, T]:
+        loader: EdgeLoader[K, T] | None = self._made.get(key)
         if loader is None:
             loader = self._made[key] = EdgeLoader(key[0], batch, self._running)
         return loader

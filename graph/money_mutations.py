@@ -215,5 +215,15 @@ class MoneyMutations:
     """The mutations of accounts and the ledger."""
 
     open_account: OpenAccountPayload = mutation(open_account, "Opens an empty account of the viewer's own.")
-    deposit: DepositPayload = mutation(deposit, "Brings money in from outside; administrators only.")
-    transfer: TransferPayload = mutation(transfer, "Moves money from an account of the viewer's own to any other.")
+    deposit: DepositPayload = mutation(
+        deposit,
+        "Brings money in from outside; administrators only. Once for its key, as `transfer`.",
+    )
+    transfer: TransferPayload = mutation(
+        transfer,
+        "Moves money from an account of the viewer's own to any other: the one loses what the other gets, or nothing "
+        "happens, and no account goes below zero. It happens once for its `idempotencyKey`, for ever: sent again with "
+        "the same key, it is answered by its first outcome, be it a refusal; another transfer under the key is "
+        "refused. What is answered is on disk. An error with `outcomeUnknown` leaves open whether it has happened: "
+        "send it again with the same key.",
+    )

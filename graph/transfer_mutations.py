@@ -140,7 +140,8 @@ class TransferMutations:
     transfers: TransfersPayload = mutation(
         transfers,
         "Moves money many times, each time from an account of the viewer's own to any other. All of it is one "
-        "transaction of the database, and takes a small part of the time that as many single transfers would.",
+        "transaction of the database, and takes a small part of the time that as many single transfers would. What is "
+        "promised of `transfer` is promised of each.",
         WRITE,
         RESULTS,
     )

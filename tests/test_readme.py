@@ -36,7 +36,7 @@ async def test_tour_answers_as_printed(settings: Settings) -> None:
         ada = Person(2, DEMO_USERNAME, signed_in["signIn"]["accessToken"])
         steps = [(query, orjson.loads(answer)) for query, answer in STEP.findall(README)]
         # Up to the sign-in nobody is signed in.
-        callers = [None, None, ada, ada]
+        callers = [None, None, ada, ada, ada]
         answers = [await client.run(query, by=by) for (query, _), by in zip(steps, callers, strict=True)]
         assert answers == [answer for _, answer in steps]
         again = await client.data(steps[-1][0], by=ada)

@@ -17,6 +17,7 @@ TITLES: Mapping[int, str] = MappingProxyType(
         10: "Bounded",
         11: "Amounts are exact",
         12: "The ledger is append-only",
+        13: "A statement adds up",
     }
 )
 BROKEN_BY: Mapping[str, tuple[int, ...]] = MappingProxyType(
@@ -47,6 +48,7 @@ BROKEN_BY: Mapping[str, tuple[int, ...]] = MappingProxyType(
         "a wrong answer to a transfer": (11,),
         "a row of the ledger differs from the journal": (11, 12),
         "rows that nobody asked for": (12,),
+        "a statement does not add up": (1, 13),
     }
 )
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from db import checks, seeding
 from db.connections.database import Database
 from db.jsonlines import LineCounts, LineError, export_lines, import_lines, read_lines
 from db.seeding import SeedError, SeedPlan, SeedReport
 from graph.cli.demo import DEMO_PASSWORD
+from graph.cli.progress import watched
 from graph.cli.terminal import CommandError, err, interruptible, out, refuse, run_with_database
 from graph.passwords import PasswordHasher
 
@@ -52,7 +52,7 @@ def seed(
             raise CommandError(f"--password: {refusal.message}")
         hashed_password = await _hashed(database, password)
         try:
-            with _watched() as progress:
+            with watched() as progress:
                 return await seeding.seed(database, plan, hashed_password, progress)
         except SeedError as error:
             raise CommandError(str(error)) from None
@@ -84,7 +84,7 @@ def import_(
 
     async def work(database: Database) -> LineCounts:
         try:
-            with _readable(file) as source, _watched() as progress:
+            with _readable(file) as source, watched() as progress:
                 return await import_lines(database, _awaited(read_lines(source)), _reading(source, progress))
         except LineError as error:
             raise CommandError(f"{error}; nothing was imported") from None
@@ -111,7 +111,7 @@ def export(
     started = time.perf_counter()
 
     async def work(database: Database) -> LineCounts:
-        with _writable(file) as write, _watched() as progress:
+        with _writable(file) as write, watched() as progress:
             return await export_lines(database, write, progress, with_password_hashes=with_password_hashes)
 
     left = "what was written is not all" if file == STANDARD_STREAM else f"{file} was not written"
@@ -205,21 +205,6 @@ def _worded(file: Path) -> Iterator[None]:
 
 
 # ---------------------------------------------------------------- progress
-
-
-@contextmanager
-def _watched() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Yield what shows how much of something is done, of how much where that is known."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done, total=total)
-
-        yield show
 
 
 def _reading(source: BinaryIO, progress: Callable[[str, int, int | None], None]) -> Callable[[int], None]:

@@ -171,7 +171,11 @@ def _interruption_deferred() -> Iterator[None]:
 
 
 def run_with_database(
-    work: Callable[[Database], Coroutine[Any, Any, T]], *, writes: bool = False, undone: str = "nothing was changed"
+    work: Callable[[Database], Coroutine[Any, Any, T]],
+    *,
+    writes: bool = False,
+    undone: str = "nothing was changed",
+    statement_timeout_ms: int | None = None,
 ) -> T:
     """Run `work` with the migrated database of the settings, and return what it returns.
 
@@ -179,6 +183,7 @@ def run_with_database(
         work: what to do.
         writes: it writes to the database.
         undone: what is said of it where Ctrl-C has ended it before its COMMIT.
+        statement_timeout_ms: how long a statement may take, where that of requests is not enough.
 
     Raises:
         Interrupted: by Ctrl-C.
@@ -187,6 +192,8 @@ def run_with_database(
     results: list[T] = []
 
     async def main(settings: Settings) -> None:
+        if statement_timeout_ms is not None:
+            settings = settings.model_copy(update={"statement_timeout_ms": statement_timeout_ms})
         databases.append(_CommandDatabase(settings))
         async with _opened(databases[0], migrated=True) as database:
             results.append(await work(database))

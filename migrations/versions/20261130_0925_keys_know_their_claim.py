@@ -4,7 +4,7 @@ Adds the column `idempotency_keys.claim_id`, empty in the rows that there are. I
 table for a moment: movements of money wait for it, and no row is rewritten.
 
 Revision: 9a1f0c3e5b0a
-Revises: 9a1f0c3e5b08
+Revises: 9a1f0c3e5b09
 Created: 2026-11-30 09:25:00+00:00
 """
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "9a1f0c3e5b0a"
-down_revision: str | None = "9a1f0c3e5b08"
+down_revision: str | None = "9a1f0c3e5b09"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import text
@@ -15,7 +16,7 @@ from db.group_commit import TransferGroups
 from db.settlement import Movement, Settlement
 from db.statements import Statement
 from db.viewer import Viewer
-from tests.db.backends import terminate, waiting_backend
+from tests.db.backends import OpenDatabase, terminate, waiting_backend
 from tests.db.ledgers import assert_balanced, balances
 from tests.db.rows import SETTLED, move, new_account, transfer
 from tests.db.test_ledger_promises import held_rows
@@ -175,34 +176,70 @@ async def test_lost_answer_to_the_commit_of_a_group_is_settled_by_the_keys(
     assert (await balances(database))[till] == 100 * MANY
 
 
+async def test_who_cannot_look_for_the_key_is_told_that_the_money_may_have_moved(
+    database: Database, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write: Callable[..., Awaitable[object]] = database.write
+
+    async def losing(work: Callable[[Transaction], Awaitable[object]]) -> object:
+        await write(work)
+        raise Unavailable("DATABASE_UNAVAILABLE", "lost", outcome_unknown=True)
+
+    @asynccontextmanager
+    async def busy(keys: Sequence[object]) -> AsyncIterator[None]:
+        await asyncio.sleep(0.1)
+        if keys:
+            raise Unavailable("DATABASE_BUSY", "others write these rows")
+        yield
+
+    groups = TransferGroups(database)
+    movements = [transfer(purse, till, "1") for _ in range(10)]
+    async with groups.running():
+        monkeypatch.setattr(database, "write", losing)
+        monkeypatch.setattr(database, "turn", busy)
+        asking = (groups.settle(database, payer, SETTLED, one, unheard) for one in movements)
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        monkeypatch.undo()
+    known = [isinstance(one, Unavailable) and not one.outcome_unknown for one in answers]
+    assert known.count(True) == group_commit.ALONE_MAX  # they were in no group, and nothing of them was made
+    again = [await told(groups, database, payer, movement) for movement in movements]
+    assert [isinstance(one, Settlement) and one.replayed for one in again] == [not one for one in known]
+
+
 async def test_caller_who_goes_away_in_line_takes_the_transfer_along(
     groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
 ) -> None:
     notes: list[bool] = []
-    own = await new_account(database, payer, holding="100")
+    own, other = await new_account(database, payer, holding="100"), await new_account(database, payer)
     async with held_rows(superuser, own):
         # Two are under way by themselves, the third waits in a group for the row, and the fourth in line.
-        first = [asyncio.create_task(told(groups, database, payer, transfer(own, till, "1"))) for _ in range(3)]
+        first = [asyncio.create_task(told(groups, database, payer, transfer(own, other, "1"))) for _ in range(3)]
         await waiting_backend(superuser)
         gone = asyncio.create_task(groups.settle(database, payer, SETTLED, transfer(purse, till, "10"), notes.append))
         await asyncio.sleep(0)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
+        # Those who come after have been made when they are answered, and so would the one before them.
+        after = [transfer(purse, till, "0.01") for _ in range(5)]
+        assert outcomes(await all_at_once(groups, database, payer, after)) == ["made"] * 5
     assert outcomes([await one for one in first]) == ["made"] * 3
     assert notes == []
-    assert (await balances(database))[till] == 300
+    found = await balances(database)
+    assert (found[other], found[till]) == (300, 5)
 
 
 async def test_backend_that_does_not_answer_holds_a_group_up_no_longer_than_its_limit(
-    database: Database, superuser: Driver, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
+    open_database: OpenDatabase, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    database = open_database(statement_timeout_ms=0)
     monkeypatch.setattr(group_commit, "_WAIT_LITTLE", Statement(text("SELECT pg_sleep(60)")))
     monkeypatch.setattr(group_commit, "GROUP_LIMIT_S", 0.2)
     groups = TransferGroups(database)
     async with groups.running():
         movements = [transfer(purse, till, "1") for _ in range(MANY)]
-        settlements = await all_at_once(groups, database, payer, movements)
+        async with asyncio.timeout(30):
+            settlements = await all_at_once(groups, database, payer, movements)
     assert outcomes(settlements) == ["made"] * MANY
     assert (await balances(database))[till] == 100 * MANY
 
@@ -217,10 +254,14 @@ async def test_end_of_the_process_leaves_nobody_in_line(
             movements = [transfer(own, till, "1") for _ in range(10)]
             asking = asyncio.gather(all_at_once(groups, database, payer, movements))
             await waiting_backend(superuser)
+            later = asyncio.gather(all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(5)]))
+            for _ in range(5):
+                await asyncio.sleep(0)
         assert [task.get_name() for task in asyncio.all_tasks()].count("transfer groups") == 0
-    [settlements] = await asking
-    assert outcomes(settlements) == ["made"] * 10
-    assert (await balances(database))[till] == 1_000
+    async with asyncio.timeout(30):
+        assert outcomes((await asking)[0]) == ["made"] * 10
+        assert outcomes((await later)[0]) == ["made"] * 5
+    assert (await balances(database))[till] == 1_500
 
 
 async def test_what_is_wrong_with_us_is_logged_and_each_is_settled_by_itself(

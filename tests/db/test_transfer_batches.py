@@ -15,6 +15,7 @@ from db.viewer import Viewer
 from tests.db.backends import OpenDatabase
 from tests.db.ledgers import assert_balanced, balances, ledger
 from tests.db.rows import ADMIN, SETTLED, deposit, move, new_account, new_user, transfer
+from tests.db.test_ledger_promises import held_rows
 
 OTHER = "OTHER_TRANSFER_REFUSED"
 
@@ -183,14 +184,25 @@ async def test_of_many_batches_at_once_under_the_same_keys_each_key_is_made_once
     assert (await balances(database))[till] == 1_000
 
 
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+
+
+@pytest.fixture
+async def as_if_tables_were_large(superuser: Driver) -> None:
+    """Have every connection from now on look rows up one by one, in the order of what is asked."""
+    name = await superuser.fetchval("SELECT current_database()")
+    for off in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"):
+        await superuser.execute(f'ALTER DATABASE "{name}" SET {off} = off')
+
+
+@pytest.mark.usefixtures("as_if_tables_were_large")
 async def test_opposite_batches_and_transfers_meet_no_deadlock(
     open_database: OpenDatabase, database: Database, superuser: Driver
 ) -> None:
     pools = [open_database(pool_size=6, pool_max_overflow=0, pool_timeout_s=30) for _ in range(2)]
     owner = await new_user(database)
     accounts = [await new_account(database, owner, holding="1000") for _ in range(6)]
-    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-    before = await superuser.fetchval(deadlocks)
+    before = await superuser.fetchval(DEADLOCKS)
     pairs = [(a, b) for a in accounts for b in accounts if a != b]
 
     async def storm(number: int) -> None:
@@ -205,8 +217,37 @@ async def test_opposite_batches_and_transfers_meet_no_deadlock(
 
     await asyncio.gather(*(storm(number) for number in range(4)))
     await superuser.execute("SELECT pg_stat_clear_snapshot()")
-    assert await superuser.fetchval(deadlocks) == before
+    assert await superuser.fetchval(DEADLOCKS) == before
     await assert_balanced(database)
+
+
+async def test_batches_with_the_same_keys_in_another_order_meet_no_deadlock(
+    open_database: OpenDatabase, database: Database, superuser: Driver
+) -> None:
+    pools = [open_database(pool_size=2, pool_max_overflow=0, pool_timeout_s=30) for _ in range(2)]
+    owner = await new_user(database)
+    pairs = [(await new_account(database, owner, holding="1000"), await new_account(database, owner)) for _ in pools]
+    before = await superuser.fetchval(DEADLOCKS)
+    for _ in range(20):
+        keys = [uuid.uuid4() for _ in range(200)]
+        orders = [keys, keys[::-1]]
+        settled = await asyncio.gather(
+            *(
+                batch(pool, owner, [transfer(*pair, "0.01", key=key) for key in order])
+                for pool, pair, order in zip(pools, pairs, orders, strict=True)
+            )
+        )
+        found = [set(codes(one)) for one in settled]
+        assert sorted(found, key=str) == [{"IDEMPOTENCY_KEY_REUSED"}, {None}]
+    await superuser.execute("SELECT pg_stat_clear_snapshot()")
+    assert await superuser.fetchval(DEADLOCKS) == before
+
+
+async def test_money_of_somebody_else_is_not_waited_for(
+    database: Database, superuser: Driver, payee: Viewer, purse: int, till: int
+) -> None:
+    async with held_rows(superuser, purse), asyncio.timeout(30):
+        assert codes(await batch(database, payee, [transfer(purse, till, "1")])) == ["ACCOUNT_NOT_FOUND"]
 
 
 async def test_batch_takes_as_many_statements_as_it_has_steps(

@@ -71,12 +71,28 @@ async def write_and_delete_post(town: Town) -> Body:
     return await town.client.run(operations.DELETE_POST, by=town.eve, id=given)
 
 
+STATEMENT = """query ($id: ID!) {
+  account(id: $id) { balance { amount } statement(from: "2000-01-01T00:00:00Z", to: "9999-01-01T00:00:00Z") {
+    closingBalance { amount } entries(last: 2) { nodes { balanceAfter { amount } } } } }
+}"""
+
+
+async def statement(town: Town) -> Body:
+    body = await town.client.run(STATEMENT, by=town.ida, id=town.purse)
+    if "errors" not in body:
+        account = body["data"]["account"]
+        after = account["statement"]["entries"]["nodes"][-1]["balanceAfter"]
+        assert account["balance"] == account["statement"]["closingBalance"] == after
+    return body
+
+
 ASKED: list[Ask] = [
     operations.lookup,
     operations.page,
     operations.nested,
     operations.balance,
     operations.money,
+    statement,
     operations.update_post,
     operations.update_profile,
     operations.transfer,

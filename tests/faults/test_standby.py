@@ -1,5 +1,6 @@
-"""A real standby: it is read from, says that it takes no writes, and takes them as soon as it is promoted."""
+"""A real standby: it is read from and audited, says that it takes no writes, and takes them once it is promoted."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,13 +9,17 @@ import pytest
 from alembic import command
 from pydantic import SecretStr
 
+from db.audit import audit
+from db.connections.database import Database
 from db.connections.leases import Driver
 from db.embedded import EmbeddedServer, embedded_postgres
 from db.embedded_places import PORT, SOCKET_NAME, prepare, run_program
+from db.errors import Unavailable
 from db.migrating import alembic_config
 from db.settings import Settings
 from tests.db.backends import connected_superuser
 from tests.db.clusters import reachable_directory
+from tests.db.rows import new_account, new_user
 from tests.faults import operations
 from tests.faults.served import served, settle, told
 from tests.graph.edge import until
@@ -92,3 +97,69 @@ async def test_standby_refuses_writes_by_name_and_takes_them_once_it_is_promoted
             assert await behind.fetchval("SELECT pg_promote()")
             assert told([await kind.ask(there) for kind in WRITES]) == {}
             assert (await second.http.get("/readyz")).json() == {"status": "ok"}
+
+
+async def test_standby_is_audited_as_the_primary_is_and_says_what_ends_its_snapshot(
+    settings: Settings, primary: EmbeddedServer
+) -> None:
+    with standby(primary) as follower:
+        async with connected_superuser(follower.url()) as behind, connected_superuser(primary.url()) as ahead:
+            first, second = Database(at(settings, primary)), Database(at(settings, follower))
+            account = await new_account(first, await new_user(first), holding="5.00")
+
+            async def level() -> bool:
+                return await caught_up(behind, ahead)
+
+            await until(level, "replication")
+            expected = await audit(first)
+            found = await audit(second)
+            assert (found.clean, found.last, found.accounts) == (True, expected.last, expected.accounts)
+            await ahead.execute("UPDATE accounts SET balance = balance + 1 WHERE id = $1", account)
+            await until(level, "replication")
+            assert (await audit(second)).differences == (await audit(first)).differences
+            assert (await audit(second)).differences[0].id == account
+            await ahead.execute("UPDATE accounts SET balance = balance - 1 WHERE id = $1", account)
+            await first.close()
+            await second.close()
+
+
+# Whoever reads accounts with the rights of the application takes a while for each row.
+SLOW = """
+CREATE FUNCTION slow() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN true; END $$;
+ALTER TABLE accounts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE accounts FORCE ROW LEVEL SECURITY;
+CREATE POLICY slow ON accounts USING (slow());
+"""
+FAST_AGAIN = """
+ALTER TABLE accounts DISABLE ROW LEVEL SECURITY;
+DROP POLICY slow ON accounts;
+DROP FUNCTION slow;
+"""
+SLEEPING = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')"
+
+
+async def test_audit_that_a_standby_ends_says_why_and_what_to_do(settings: Settings, primary: EmbeddedServer) -> None:
+    with standby(primary) as follower:
+        async with connected_superuser(follower.url()) as behind, connected_superuser(primary.url()) as ahead:
+            await ahead.execute(SLOW)
+            await ahead.execute("INSERT INTO accounts (owner_id, currency_code) VALUES (1, 'EUR')")
+            await behind.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0")
+            await behind.execute("SELECT pg_reload_conf()")
+            database = Database(at(settings, follower).model_copy(update={"statement_timeout_ms": 600_000}))
+
+            async def level() -> bool:
+                return await caught_up(behind, ahead)
+
+            async def is_at_work() -> bool:
+                return bool(await behind.fetchval(SLEEPING))
+
+            await until(level, "replication")
+            auditing = asyncio.create_task(audit(database))
+            await until(is_at_work, "the audit")
+            # Rows are removed that its snapshot still sees.
+            await ahead.execute("UPDATE accounts SET currency_code = 'EUR'")
+            await ahead.execute("VACUUM accounts")
+            with pytest.raises(Unavailable, match="set hot_standby_feedback = on or raise max_standby_streaming_delay"):
+                await auditing
+            await ahead.execute(FAST_AGAIN)
+            await database.close()

@@ -15,7 +15,13 @@ from graphql import (
 )
 
 DEPTH_MAX = 7
-GIVEN = {"UUID": "0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e", "String": "ada"}
+# By the name of an argument, or by its type.
+GIVEN = {
+    "from": "2000-01-01T00:00:00Z",
+    "to": "2100-01-01T00:00:00Z",
+    "UUID": "0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e",
+    "String": "ada",
+}
 
 
 class OperationMaker:
@@ -79,7 +85,7 @@ class OperationMaker:
                 ids = [one for one in self._ids if wanted in {"node", one.partition("_")[0]}] or [f"{wanted}_1"]
                 given.append(f'{name}: "{self._random.choice(ids)}"')
             elif is_required_argument(argument):
-                given.append(f'{name}: "{GIVEN[target]}"')
+                given.append(f'{name}: "{GIVEN.get(name) or GIVEN[target]}"')
         if "first" in field.args and self._random.random() < 0.8:
             given.append(f"{self._random.choice(['first', 'last'])}: {self._random.randint(1, 6)}")
         if "pageSize" in field.args and self._random.random() < 0.8:

@@ -233,6 +233,44 @@ ACCOUNT = f"""{{ id owner {{ username email }} currencyCode balance {{ amount cu
     transactions(first: 5) {LIST} }}"""
 TRANSACTION = f"{{ id from {ACCOUNT} to {ACCOUNT} amount {{ amount currencyCode }} memo createdAt }}"
 
+STATEMENT = f"""statement(from: "{INSTANT}", to: "2026-01-03T00:00:00Z") {{
+    openingBalance {{ amount }} closingBalance {{ amount }} received {{ amount }} sent {{ amount }}
+    entries(first: 5) {{
+        nodes {{ amount {{ amount }} balanceAfter {{ amount }} transaction {{ id }} }}
+        edges {{ node {{ transaction {{ id }} }} }}
+        pageInfo {{ hasNextPage hasPreviousPage }} totalCount
+    }}
+}}"""
+
+
+def statement(received: str, sent: str, *entries: tuple[str, str, str]) -> dict[str, Any]:
+    """Return a statement of these entries: transaction, amount, and balance after it."""
+    transactions = [{"transaction": {"id": id_}} for id_, _, _ in entries]
+    nodes = [
+        {"amount": {"amount": amount}, "balanceAfter": {"amount": after}} | one
+        for one, (_, amount, after) in zip(transactions, entries, strict=True)
+    ]
+    page = connection() | {"nodes": nodes, "edges": [{"node": one} for one in transactions], "totalCount": len(entries)}
+    return {
+        "openingBalance": {"amount": "0.00"},
+        "closingBalance": {"amount": entries[-1][2]},
+        "received": {"amount": received},
+        "sent": {"amount": sent},
+        "entries": page,
+    }
+
+
+IDAS_STATEMENT = statement(
+    "100.00", "30.00", ("transaction_1", "100.00", "100.00"), ("transaction_2", "-30.00", "70.00")
+)
+EVES_STATEMENT = statement("30.00", "0.00", ("transaction_2", "30.00", "30.00"))
+
+
+def both_statements(source: dict[str, Any] | None, target: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the data of the statements of both ends of a transaction."""
+    return {"transaction": {"from": {"statement": source}, "to": {"statement": target}}}
+
+
 MONEY_READS = {
     "account": Read(
         f'{{ account(id: "account_1") {ACCOUNT} }}', {"account": None}, to((IDA, ANNA), {"account": IDAS_ACCOUNT})
@@ -278,6 +316,20 @@ MONEY_READS = {
             ANNA: {"transaction": SENT},
         },
     ),
+    "statements of both ends of a transaction": Read(
+        f'{{ transaction(id: "transaction_2") {{ from {{ {STATEMENT} }} to {{ {STATEMENT} }} }} }}',
+        {"transaction": None},
+        {
+            IDA: both_statements(IDAS_STATEMENT, None),
+            EVE: both_statements(None, EVES_STATEMENT),
+            ANNA: both_statements(IDAS_STATEMENT, EVES_STATEMENT),
+        },
+    ),
+    "statement of an account": Read(
+        f'{{ account(id: "account_1") {{ {STATEMENT} }} }}',
+        {"account": None},
+        to((IDA, ANNA), {"account": {"statement": IDAS_STATEMENT}}),
+    ),
     "the accounts of the owner at the far end": Read(
         '{ transaction(id: "transaction_2") { from { owner { accounts(first: 5) { totalCount } } } } }',
         {"transaction": None},
@@ -306,6 +358,9 @@ CURSOR_READS = (
     f'{{ user(id: "user_2") {{ posts(last: 5, before: "$cursor") {PAGE} }} }}',
     f"{{ users(first: 3) {PAGE} }}",
     f"""{{ user(id: "user_3") {{ accounts(first: 5) {{
-        edges {{ cursor node {{ transactions(first: 5) {PAGE} }} }} pageInfo {{ startCursor endCursor }}
+        edges {{ cursor node {{
+            transactions(first: 5) {PAGE}
+            statement(from: "{INSTANT}", to: "2026-01-03T00:00:00Z") {{ entries {{ edges {{ cursor }} }} }}
+        }} }} pageInfo {{ startCursor endCursor }}
     }} }} }}""",
 )

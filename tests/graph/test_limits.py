@@ -40,6 +40,7 @@ def price(query: str, **variables: Any) -> Price:
     return OPERATIONS.find(query, None).pricing.price(variables)
 
 
+SPAN = 'from: "2026-01-01T00:00:00Z", to: "2026-02-01T00:00:00Z"'
 PRICES = {
     # 1 for the connection, and for each user the user, their connection and its posts
     "{ users(first: 20) { nodes { id posts(first: 10) { nodes { id } } } } }": 1 + 20 * (1 + 1 + 10),
@@ -56,6 +57,11 @@ PRICES = {
     "{ posts(first: 9) { nodes { author { profile { bio } } } pageInfo { endCursor } } }": 1 + 9 * 3 + 1,
     "{ users(first: 3) { nodes { accounts(first: 4) { nodes { transactions(first: 5) { edges { node { amount {"
     " amount } from { owner { id } } } } } } } } } }": 1 + 3 * (1 + 1 + 4 * (1 + 1 + 5 * (1 + 1 + 1 + 2))),
+    # A statement is 30 and its entries 10 beside what they have: each a transaction and an amount.
+    f'{{ account(id: "account_1") {{ statement({SPAN}) {{ openingBalance {{ amount }} entries(first: 5) {{ totalCount '
+    "nodes { amount { amount } transaction { memo } } } } } }": 1 + 30 + 1 + 10 + 10 + 5 * (1 + 1 + 1),
+    f"{{ viewer {{ accounts(first: 7) {{ nodes {{ a: statement({SPAN}) {{ sent {{ amount }} }} b: statement({SPAN}) {{ "
+    "sent { amount } } } } } }": 1 + 1 + 7 * (1 + 2 * (30 + 1)),
     "{ postsPage(pageSize: 5) { posts { author { id } } total totalPages } }": 1 + 5 * 2 + 10 + 10,
     "{ postsPage { posts { id } } }": 1 + 10,
     '{ nodes(ids: ["post_1"]) { id } }': 100,

@@ -1,0 +1,31 @@
+"""An idempotency key of a list of all or none knows the list.
+
+Adds the column `idempotency_keys.list_hash`, empty in the rows that there are. It takes the ACCESS EXCLUSIVE lock of
+the table for a moment: movements of money wait for it, and no row is rewritten.
+
+Revision: 9a1f0c3e5b0b
+Revises: 9a1f0c3e5b0a
+Created: 2026-11-30 09:30:00+00:00
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "9a1f0c3e5b0b"
+down_revision: str | None = "9a1f0c3e5b0a"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '3s'")
+    op.execute("SET LOCAL statement_timeout = '60s'")
+    op.add_column("idempotency_keys", sa.Column("list_hash", sa.LargeBinary(), nullable=True))
+
+
+def downgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '3s'")
+    op.execute("SET LOCAL statement_timeout = '60s'")
+    op.drop_column("idempotency_keys", "list_hash")
