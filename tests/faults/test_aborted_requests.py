@@ -24,6 +24,7 @@ SEED = 24
 POOL = {"pool_size": 5, "pool_max_overflow": 3}
 CONNECTIONS_MAX = 8
 LEAVES_AFTER_S = 0.03
+TABLES = ["accounts", "posts", "users", "transactions"]
 
 
 def raw(query: str, by: Person | None = None, **variables: Any) -> bytes:
@@ -76,9 +77,20 @@ async def aborted(town: Town, request: bytes, rng: random.Random) -> None:
     writer.close()
 
 
-async def abort_all(town: Town, storm: Storm, rng: random.Random) -> None:
+async def hold_up(url: str, rng: random.Random) -> None:
+    """Lock a table again and again for a moment: many requests are amid a statement then."""
+    async with connected_superuser(url) as superuser:
+        while True:
+            async with superuser.transaction():
+                await superuser.execute(f"LOCK TABLE {rng.choice(TABLES)} IN ACCESS EXCLUSIVE MODE")
+                await asyncio.sleep(LEAVES_AFTER_S)
+            await asyncio.sleep(LEAVES_AFTER_S)
+
+
+async def abort_all(town: Town, url: str, storm: Storm, rng: random.Random) -> None:
     """Send all requests, some at once, none of which is read to its end."""
     waiting = list(requests(town, storm, rng))
+    holding = asyncio.create_task(hold_up(url, rng))
 
     async def some() -> None:
         while waiting:
@@ -87,6 +99,8 @@ async def abort_all(town: Town, storm: Storm, rng: random.Random) -> None:
     async with asyncio.TaskGroup() as clients:
         for _ in range(AT_ONCE):
             clients.create_task(some())
+    holding.cancel()
+    await asyncio.wait([holding])
 
 
 @asynccontextmanager
@@ -112,7 +126,7 @@ async def test_aborted_requests_leave_no_connection_lease_lock_or_file_behind(
         town = through(apart.client, town)
         async with healthy(town, database_url) as storm:
             files = (await metrics(town))["process_open_fds"]
-            await abort_all(town, storm, rng)
+            await abort_all(town, database_url, storm, rng)
         assert (await metrics(town))["process_open_fds"] <= files + CONNECTIONS_MAX
 
 
@@ -132,7 +146,7 @@ async def test_aborted_requests_leave_no_task_turn_or_share_behind(settings: Set
 
         async with healthy(town, database_url) as storm:
             before = kept()
-            await abort_all(town, storm, rng)
+            await abort_all(town, database_url, storm, rng)
             for _ in range(POLLS_MAX):
                 if kept() == before:
                     break

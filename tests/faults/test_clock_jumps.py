@@ -25,11 +25,10 @@ from tests.db.backends import connected_superuser
 from tests.db.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.clocks import HOUR_S, Clock, new_clock, postgres_under
-from tests.faults.served import Town, codes, served, served_by_process, settle, told, url_of
-from tests.faults.storms import ANSWERED_S, NAMED, storm, through
+from tests.faults.served import Town, served, served_by_process, settle, told, url_of
+from tests.faults.storms import storm, through
 from tests.graph.bank import TRANSFER, transfer_input
 from tests.graph.callers import PASSWORD
-from tests.graph.edge import until, waiting
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "folio.throwaway": "on"}
 TIMES = {"operation_deadline_ms": 5000, "statement_timeout_ms": 2000, "lock_timeout_ms": 1000}
@@ -186,30 +185,6 @@ async def test_request_whose_answer_is_lost_before_the_clock_jumps_knows_whether
         body = await asking
         assert told([body]) == {}
         assert body["data"]["transfer"]["replayed"] is is_replay
-
-
-async def test_transfer_that_waits_while_the_clock_jumps_back_is_answered_in_time(own: Settings, timed: Timed) -> None:
-    # PostgreSQL's own limits of time hang on this clock: after the jump they are an hour away.
-    async with town_in(own, operation_deadline_ms=60_000) as town, connected_superuser(url_of(own)) as holder:
-        assert told([await operations.transfer(town)]) == {}
-        async with holder.transaction():
-            await holder.execute(operations.MOVEMENT.statement(town))
-            asking = asyncio.create_task(operations.transfer(town))
-
-            async def waits() -> bool:
-                return await waiting(holder) == 1
-
-            await until(waits, "the wait for the row")
-            timed.clock.jump(-HOUR_S)
-            body = await asyncio.wait_for(asking, ANSWERED_S)
-            assert set(codes(body)) <= NAMED
-            assert codes(body) != []
-
-            async def is_over() -> bool:
-                return await waiting(holder) == 0
-
-            await until(is_over, "the end of the statement")
-        assert told([await operations.transfer(town)]) == {}
 
 
 # ---------------------------------------------------------------- pages
