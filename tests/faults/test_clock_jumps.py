@@ -1,11 +1,13 @@
 """Clocks that jump, by an hour and back: PostgreSQL's and the server's. No order changes, and nothing doubles."""
 
 import asyncio
+import datetime
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,10 @@ LITTLE_S = 3  # by so much two servers may differ, and a time server put a clock
 
 LEDGER = """query ($id: ID!, $after: String) {
   account(id: $id) { transactions(first: 100, after: $after) { nodes { id } pageInfo { hasNextPage endCursor } } }
+}"""
+STATEMENT = """query ($id: ID!, $since: DateTime!, $until: DateTime!) {
+  account(id: $id) { balance { amount } statement(from: $since, to: $until) {
+    openingBalance { amount } closingBalance { amount } entries(first: 100) { nodes { transaction { id } } } } }
 }"""
 POSTS = """query ($after: String) {
   posts(first: 2, after: $after, orderBy: [{field: CREATED_AT, direction: %s}]) {
@@ -122,6 +128,33 @@ async def transactions(town: Town) -> list[str]:
         cursor = page["pageInfo"]["endCursor"]
         if not page["pageInfo"]["hasNextPage"]:
             return found[::-1]
+
+
+async def test_statements_of_neighbouring_times_have_each_entry_once_whatever_the_clock_did(
+    own: Settings, timed: Timed
+) -> None:
+    async with town_in(own) as town:
+        for offset_s in (0, *JUMPS_S, -HOUR_S, HOUR_S):
+            timed.clock.jump(offset_s)
+            for _ in range(3):
+                assert told([await operations.transfer(town)]) == {}
+        timed.clock.jump(0)
+        now = datetime.datetime.now(datetime.UTC)
+        halves = [(now + datetime.timedelta(minutes=30 * number)).isoformat() for number in range(-3, 4)]
+        cuts = ["1970-01-01T00:00:00Z", *halves, "9999-01-01T00:00:00Z"]
+        found: list[str] = []
+        held, balance, sizes = "", Decimal(0), []
+        for since, until in itertools.pairwise(cuts):
+            data = await town.client.data(STATEMENT, by=town.eve, id=town.till, since=since, until=until)
+            held, statement = data["account"]["balance"]["amount"], data["account"]["statement"]
+            assert Decimal(statement["openingBalance"]["amount"]) == balance
+            balance = Decimal(statement["closingBalance"]["amount"])
+            found += [row["transaction"]["id"] for row in statement["entries"]["nodes"]]
+            sizes.append(len(statement["entries"]["nodes"]))
+        _deposit, *transferred = await transactions(town)
+        assert found == transferred
+        assert balance == Decimal(held)
+        assert len([size for size in sizes if size]) > 1  # or one statement has all
 
 
 @pytest.mark.parametrize("offset_s", [HOUR_S, -HOUR_S], ids=["forward", "back"])
