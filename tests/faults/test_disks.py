@@ -32,7 +32,7 @@ from tests.faults.served import Town, codes, served, served_by_process, settle, 
 from tests.faults.storms import Storm, storm, through
 
 OPTIONS = {"min_wal_size": "32MB", "max_wal_size": "64MB", "wal_recycle": "off", "recovery_init_sync_method": "syncfs"}
-TIMES = {"operation_deadline_ms": 5000, "statement_timeout_ms": 2000, "pool_size": 5, "pool_max_overflow": 3}
+TIMES = {"operation_deadline_ms": 10_000, "statement_timeout_ms": 2000, "pool_size": 5, "pool_max_overflow": 3}
 REFUSED = 24
 RUNNING_S = 60
 FULL = "the database's disk is full; try again later"
@@ -136,7 +136,7 @@ async def test_transfers_while_the_disk_of_the_tables_is_full_are_refused_in_wor
     health = await bank.health()
     async with storm(bank.town) as one:
         await one.demand_made(50)
-        bank.disks.tables.fill()
+        await asyncio.to_thread(bank.disks.tables.fill)
         try:
             await one.demand_refused(REFUSED)
             readiness = await bank.readiness()
@@ -155,7 +155,7 @@ async def test_transfers_while_the_disk_of_the_log_is_full_are_settled_or_refuse
     health = await bank.health()
     async with storm(bank.town) as one:
         await one.demand_made(50)
-        bank.disks.wal.fill()
+        await asyncio.to_thread(bank.disks.wal.fill)
         try:
             # PostgreSQL ends all connections, recovers, finds no room for its checkpoint, and stops.
             await run_out(bank, one)
@@ -194,7 +194,7 @@ async def test_transfers_while_a_disk_is_broken_are_settled_or_refused_in_words(
     disk: Disk = getattr(bank.disks, part)
     async with storm(bank.town) as one:
         await one.demand_made(50)
-        breaks(disk)
+        await asyncio.to_thread(breaks, disk)
         try:
             await one.demand_refused(REFUSED)
             status, _ = await bank.readiness()
