@@ -128,7 +128,7 @@ class TransferGroups:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            _leave_to_callers(self._line.values())
+            _leave_to_callers(self._line.values(), is_unknown=False)
 
     async def _run(self) -> None:
         while True:
@@ -139,7 +139,7 @@ class TransferGroups:
                 try:
                     await self._settle(group)
                 finally:
-                    _leave_to_callers(group)
+                    _leave_to_callers(group, is_unknown=True)
 
     async def _settle(self, group: Sequence[_Waiting]) -> None:
         for one in group:
@@ -169,10 +169,12 @@ class TransferGroups:
             return {}, not error.outcome_unknown
         except Exception:
             logger.exception("a group of %d transfers is settled one by one", len(asked))
-            return {}, True
+            return {}, False
 
 
-def _leave_to_callers(waiting: Iterable[_Waiting]) -> None:
+def _leave_to_callers(waiting: Iterable[_Waiting], *, is_unknown: bool) -> None:
+    """Have those who wait yet settle their transfers themselves."""
     for one in waiting:
         if not one.outcome.done():
+            one.is_unknown = is_unknown
             one.outcome.set_result(None)

@@ -122,21 +122,34 @@ async def settle(
         raise Refusal("ACCOUNT_NOT_FOUND", ("accountId",), "no such account")
     check_memo(movement)
     claim = movement if movement.claim_id is not None else claiming(movement)
-    async with writer.turn(turns(viewer, claim)):
-        if not is_unknown:
-            try:
-                row = await _transferred(writer, viewer, columns, claim)
-                if row is not None:
-                    return Settlement(row, None, replayed=False)
-            except Unavailable as unavailable:
-                if not unavailable.outcome_unknown:
-                    raise
-                is_unknown = True
-        return await find_outcome(
-            writer,
-            lambda transaction: _settled_by_steps(transaction, viewer, columns, claim),
-            is_unknown=is_unknown,
-        )
+    try:
+        async with writer.turn(turns(viewer, claim)):
+            return await _settled(writer, viewer, columns, claim, is_unknown=is_unknown)
+    except Unavailable as unavailable:
+        # Where the turn did not come, an attempt before it may have happened all the same.
+        if not is_unknown or unavailable.outcome_unknown:
+            raise
+        raise _left_open(unavailable) from None
+
+
+async def _settled(
+    writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, *, is_unknown: bool
+) -> Settlement:
+    """Make `movement`, in one statement where that is possible and was not tried before."""
+    if not is_unknown:
+        try:
+            row = await _transferred(writer, viewer, columns, movement)
+            if row is not None:
+                return Settlement(row, None, replayed=False)
+        except Unavailable as unavailable:
+            if not unavailable.outcome_unknown:
+                raise
+            is_unknown = True
+    return await find_outcome(
+        writer,
+        lambda transaction: _settled_by_steps(transaction, viewer, columns, movement),
+        is_unknown=is_unknown,
+    )
 
 
 def check_memo(movement: Movement) -> None:
@@ -173,11 +186,16 @@ async def find_outcome(writer: Writer, settle_keys: Callable[[Reader], Awaitable
         return await writer.write(settle_keys)
     except Unavailable as unavailable:
         if is_unknown and not unavailable.outcome_unknown:
-            message = f"{unavailable}; the money may have moved: send it again with the same key"
-            raise Unavailable(unavailable.code, message, outcome_unknown=True, reason=unavailable.reason) from None
+            raise _left_open(unavailable) from None
         if is_unknown or not unavailable.outcome_unknown:
             raise
     return await find_outcome(writer, settle_keys, is_unknown=True)
+
+
+def _left_open(unavailable: Unavailable) -> Unavailable:
+    """Return what is told where an earlier attempt may have happened, and `unavailable` came of the last one."""
+    message = f"{unavailable}; the money may have moved: send it again with the same key"
+    return Unavailable(unavailable.code, message, outcome_unknown=True, reason=unavailable.reason)
 
 
 # ---------------------------------------------------------------- in one statement

@@ -70,12 +70,14 @@ def _transactions(
 def _statement(
     info: Info,
     from_: Annotated[
-        datetime.datetime, strawberry.argument(name="from", description="When it begins; what was made then is in it.")
+        datetime.datetime,
+        strawberry.argument(name="from", description="When it begins: what was made at this instant is in it."),
     ],
     to: Annotated[
         datetime.datetime,
         strawberry.argument(
-            description="When it ends; what was made then is not in it. Not before `from`; it may be in the future."
+            description="When it ends: what was made at this instant is not in it. Not before `from`; it may lie "
+            "in the future."
         ),
     ],
 ) -> Loading:
@@ -109,8 +111,8 @@ class Account(Node):
     statement: "AccountStatement | None" = edge(
         "id",
         _statement,
-        "What was received and sent between two instants, with the balance before and after. Null unless the viewer "
-        "may see the balance.",
+        "What was received and sent between two instants, with the balance before, after and at each entry. Null "
+        "unless the viewer may see the balance.",
         made=lambda row: AccountStatement(row=row),
         directives=[STATEMENT],
     )
@@ -173,11 +175,11 @@ def _entries(info: Info, first: First = None, after: After = None, last: Last = 
 
 
 @strawberry.type(
-    description="What happened on one account between two instants, seen at one moment: `openingBalance` and all "
-    "amounts of `entries` add up to `closingBalance`. Entries stand in the order in which they changed the balance. It "
-    "begins with the first that was made at `from` or later, and ends before the first that was made at `to` or later: "
-    "statements of neighbouring times have each entry once, and the one closes with what the next opens with, even if "
-    "the server's clock was put back in between."
+    description="What happened on one account between two instants. `openingBalance` and the amounts of all `entries` "
+    "add up to `closingBalance`. Entries stand in the order in which they changed the balance. The statement begins "
+    "with the first entry that was made at `from` or later, and ends before the first that was made at `to` or later. "
+    "So statements of neighbouring times have each entry once, and one closes with the balance that the next opens "
+    "with, even if the server's clock was put back in between."
 )
 class AccountStatement:
     """An account over a span of time, as `db.account_statements` has it, in the one column `statement`."""
@@ -191,17 +193,17 @@ class AccountStatement:
         _of_statement(lambda one: one.closing), ("statement",), "The balance after the last entry."
     )
     received: Money = computed(
-        _of_statement(lambda one: one.received), ("statement",), "What came in, together; zero where nothing did."
+        _of_statement(lambda one: one.received), ("statement",), "The sum of what came in; zero where nothing did."
     )
     sent: Money = computed(
         _of_statement(lambda one: one.sent),
         ("statement",),
-        "What went out, together, not negative; zero where none did.",
+        "The sum of what went out, as a positive amount; zero where nothing did.",
     )
     entries: Connection["StatementEntry"] = edge(
         "statement",
         _entries,
-        "What came and went, oldest first.",
+        "What came in and went out, oldest first.",
         joins=True,
         directives=[PAGE, COUNT],
     )

@@ -309,9 +309,10 @@ def list_of_entries(
     request: PageRequest,
     wrap: Callable[[Row], T],
 ) -> Loading:
-    """As `list_of_parent`, for pages that `loaded` loads by something else than a parent's id, and that know all of it.
+    """Say how one page of a list is loaded by the key that the loader of `loaded` takes.
 
-    They know how many rows there are in the whole list, and whether any lie behind them.
+    Its pages know how many rows there are in the whole list, and whether any lie behind them: no further statement
+    finds that out.
     """
     asked = Asked(info.context, None, {}, request, wrap)
 

@@ -51,9 +51,7 @@ PAGE = ListSize(
     require_one_slicing_argument=False,
 )
 COUNT = Cost(weight="10")  # every row of the list is looked at
-STATEMENT = Cost(
-    weight="30"
-)  # every entry of the account until the end of the statement is looked at, up to three times
+STATEMENT = Cost(weight="30")  # every entry of the account up to its end is looked at, two or three times
 WRITE = Cost(weight="10")  # a transaction: locks, a commit
 PASSWORD = Cost(weight="100")  # a password is hashed
 SEARCH = Cost(weight="50")  # every post that has the words may be looked at

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from bench.chaos import payers, town, watches
+from bench.chaos import payers, statements, town, watches
 from bench.chaos.payers import CLIENTS, Payer
 from bench.chaos.promises import broken_by
 from bench.chaos.town import Town
@@ -105,6 +105,7 @@ async def _driven(
         for payer in everybody:
             group.create_task(payer.live(stopping))
         group.create_task(watches.watch_balances(home.world, home.oracle, stopping))
+        group.create_task(statements.watch_statements(home, stopping))
         group.create_task(deadlocks.watch(stopping))
         if faults is not None:
             group.create_task(faults.happen(stopping))

@@ -148,7 +148,10 @@ def _finding(subject: str, problem: DatabaseProblem | None, ok: str) -> Finding:
 _CLOCK = Statement(text("SELECT clock_timestamp()"))
 _ROLE = Statement(text("SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user"))
 _LEDGER = Statement(
-    text("SELECT has_table_privilege(to_regclass('transactions'), 'UPDATE, DELETE, TRUNCATE') AS writable")
+    text(
+        "SELECT has_table_privilege(to_regclass('transactions'), 'UPDATE, DELETE, TRUNCATE')"
+        " OR has_table_privilege(to_regclass('idempotency_keys'), 'UPDATE, DELETE, TRUNCATE') AS writable"
+    )
 )
 _CONNECTIONS = Statement(
     text(
@@ -190,7 +193,10 @@ async def _ledger_finding(database: Database) -> Finding:
         return Finding("ledger", Verdict.FAILURE, "there is none", "run `folio migrate upgrade`")
     if not writable:
         return Finding("ledger", Verdict.OK, "append-only for this role")
-    remedy = "REVOKE UPDATE, DELETE, TRUNCATE ON transactions FROM PUBLIC and this role, who is to be no superuser"
+    remedy = (
+        "REVOKE UPDATE, DELETE, TRUNCATE ON transactions, idempotency_keys FROM PUBLIC and this role, who is to be no "
+        "superuser"
+    )
     return Finding("ledger", Verdict.WARNING, "this role could change rows", remedy)
 
 

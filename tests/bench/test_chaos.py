@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from bench.chaos import watches
 from bench.chaos.promises import BROKEN_BY, TITLES, broken_by
+from bench.chaos.statements import check_statements
 from bench.chaos.town import HOT, check_sum
 from bench.soak import ledger
 from bench.soak.faults import ALL, SOAK
@@ -48,7 +50,7 @@ def kinds_in_the_code() -> set[str]:
 
 def test_every_violation_breaks_a_promise_or_stands_in_the_list_of_those_that_break_none() -> None:
     assert kinds_in_the_code() == set(BROKEN_BY) | OF_NO_PROMISE
-    assert {number for numbers in BROKEN_BY.values() for number in numbers} == set(TITLES) == set(range(1, 13))
+    assert {number for numbers in BROKEN_BY.values() for number in numbers} == set(TITLES) == set(range(1, 14))
     assert broken_by("a deadlock") == "promise 9, No deadlock"
 
 
@@ -128,6 +130,40 @@ def test_sum_of_a_read_is_constant_and_no_balance_is_negative(amounts: list[str]
     oracle = Oracle()
     check_sum(summed(*amounts), HOT_IDS, oracle)
     assert set(oracle.kinds) == kinds
+
+
+def stated(opening: str, *entries: tuple[str, str], closing: str) -> dict[str, Any]:
+    """Return a statement of these entries: the amount of each, and the balance after it."""
+    amounts = [Decimal(amount) for amount, _ in entries]
+    sums = {
+        "openingBalance": opening,
+        "received": str(sum(one for one in amounts if one > 0)),
+        "sent": str(-sum(one for one in amounts if one < 0)),
+        "closingBalance": closing,
+    }
+    nodes = [{"amount": {"amount": amount}, "balanceAfter": {"amount": after}} for amount, after in entries]
+    return {name: {"amount": amount} for name, amount in sums.items()} | {"entries": {"nodes": nodes}}
+
+
+EARLIER = stated("0.00", ("5.00", "5.00"), ("-2.00", "3.00"), closing="3.00")
+
+
+@pytest.mark.parametrize(
+    ("later", "balance", "violations"),
+    [
+        (stated("3.00", ("1.00", "4.00"), ("-3.00", "1.00"), closing="1.00"), "1.00", 0),
+        (stated("3.00", closing="3.00"), "3.00", 0),
+        (stated("3.00", closing="3.00"), "4.00", 1),
+        (stated("2.00", ("1.00", "3.00"), closing="3.00"), "3.00", 1),
+        (stated("3.00", ("1.00", "4.00"), closing="5.00"), "5.00", 1),
+        (stated("3.00", ("1.00", "5.00"), closing="4.00"), "4.00", 1),
+        (stated("3.00", ("1.00", "4.50"), ("2.00", "6.00"), closing="6.00"), "6.00", 1),
+    ],
+)
+def test_statements_lead_from_nothing_to_the_balance(later: dict[str, Any], balance: str, violations: int) -> None:
+    oracle = Oracle()
+    check_statements({"balance": {"amount": balance}, "earlier": EARLIER, "later": later}, oracle)
+    assert dict(oracle.kinds) == ({"a statement does not add up": 1} if violations else {})
 
 
 @pytest.mark.parametrize(

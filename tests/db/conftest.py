@@ -12,6 +12,7 @@ from db.embedded import embedded_postgres
 from db.settings import Settings
 from db.viewer import Viewer
 from tests.db.backends import connected_superuser, make_boxes
+from tests.db.books import ACCOUNTS, Books
 from tests.db.clusters import reachable_directory
 from tests.db.rows import new_account, new_user, new_users
 
@@ -87,6 +88,15 @@ async def payee(database: Database) -> Viewer:
 async def till(database: Database, payee: Viewer) -> int:
     """An empty account of the payee, in EUR."""
     return await new_account(database, payee)
+
+
+@pytest.fixture
+async def books(database: Database, superuser: Driver) -> Books:
+    """Three accounts and the system's, without an entry."""
+    owner = await new_user(database)
+    accounts = [await new_account(database, owner, holding="1.00") for _ in range(ACCOUNTS)]
+    system = await superuser.fetchval("SELECT id FROM accounts WHERE is_system")
+    return Books(database, superuser, [*accounts, system])
 
 
 @pytest.fixture

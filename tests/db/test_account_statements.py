@@ -1,13 +1,12 @@
 """Statements of accounts, held against a ledger that is added up entry by entry, whatever the clock has done."""
 
+import asyncio
 import datetime
 import itertools
-import re
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import replace
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,63 +17,14 @@ from db.account_statements import (
     statements_of_accounts,
 )
 from db.connections.database import Database
-from db.connections.leases import Driver
 from db.pages import Page, PageRequest
 from db.statements import Reader
+from db.transfer_batches import settle_batch
 from db.viewer import ANONYMOUS, Viewer
+from tests.db.books import ACCOUNTS, COLUMNS, Books, Entry, day
 from tests.db.rows import ADMIN, deposit, move, new_account, new_user, transfer
-from tests.db.test_page_plans import Explaining, Repeating
 
-START = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
 EVER = (datetime.datetime.min.replace(tzinfo=datetime.UTC), datetime.datetime.max.replace(tzinfo=datetime.UTC))
-COLUMNS = ("id", "amount", "balance_after", "currency_code")
-ACCOUNTS = 3
-
-
-def day(number: int) -> datetime.datetime:
-    return START + datetime.timedelta(days=number)
-
-
-class Entry(NamedTuple):
-    id: int
-    from_id: int
-    to_id: int
-    amount: int
-    created_at: datetime.datetime
-
-
-@dataclass(frozen=True)
-class Books:
-    """An administrator's view of some accounts in euros; the last one is the system's, and below zero.
-
-    Attributes:
-        superuser: who may write what has happened at other times, and forget it again.
-    """
-
-    database: Database
-    superuser: Driver
-    accounts: Sequence[int]
-
-    async def written(self, movements: Sequence[tuple[int, int, int, int]]) -> list[Entry]:
-        """Replace the ledger by `movements` (from, to, amount, day), and return it; the accounts go by their number."""
-        await self.superuser.execute("DELETE FROM transactions")
-        rows = [
-            (self.accounts[source], self.accounts[target], amount, day(number))
-            for source, target, amount, number in movements
-        ]
-        columns = ["from_id", "to_id", "amount", "created_at"]
-        await self.superuser.copy_records_to_table("transactions", columns=columns, records=rows)
-        ids = await self.superuser.fetch("SELECT id FROM transactions ORDER BY id")
-        return [Entry(row["id"], *movement) for row, movement in zip(ids, rows, strict=True)]
-
-
-@pytest.fixture
-async def books(database: Database, superuser: Driver) -> Books:
-    """Three accounts and the system's, without an entry."""
-    owner = await new_user(database)
-    accounts = [await new_account(database, owner, holding="1.00") for _ in range(ACCOUNTS)]
-    system = await superuser.fetchval("SELECT id FROM accounts WHERE is_system")
-    return Books(database, superuser, [*accounts, system])
 
 
 def change(entry: Entry, account: int) -> int:
@@ -291,6 +241,20 @@ async def test_entry_brings_columns_of_its_transaction_along(database: Database,
     assert "balance_after" not in page.columns
 
 
+async def test_statement_shows_a_list_of_transfers_in_its_order_and_no_overdraft(database: Database) -> None:
+    owner = await new_user(database)
+    first, second, third = [await new_account(database, owner, holding=held) for held in ("1.00", "0", "0")]
+    # The same euro goes round: each transfer spends what the one before has brought.
+    circle = [transfer(first, second, "1.00"), transfer(second, third, "1.00"), transfer(third, first, "1.00")] * 5
+    transfers = [replace(one, key=uuid.uuid4()) for one in circle]
+    outcomes = await settle_batch(database, owner, ("id",), transfers, is_one=True)
+    assert [outcome.refusal for outcome in outcomes] == [None] * 15
+    found = await statements_of_accounts(database, owner, *EVER, [first, second, third])
+    statements = [one for one in found if one is not None]
+    lists = await walked(database, statements, 4, backward=True)
+    assert [[after for *_, after in rows] for rows in lists] == [[100, *[0, 100] * 5], [100, 0] * 5, [100, 0] * 5]
+
+
 async def test_sums_that_no_bigint_holds_are_exact(books: Books) -> None:
     # Ten thousand times there and back: what passed through is more than a bigint holds.
     once = [(0, 1, 10**15, 1), (1, 0, 10**15, 1)]
@@ -305,70 +269,31 @@ async def test_nothing_is_read_for_no_accounts(database: Database) -> None:
     assert await entries_of_statements(database, COLUMNS, PageRequest(ENTRIES_ORDER, 5), []) == []
 
 
-# ---------------------------------------------------------------- plans
+async def test_entries_read_later_are_those_of_the_statement_while_transfers_race(database: Database) -> None:
+    owner = await new_user(database)
+    accounts = [await new_account(database, owner, holding="100.00") for _ in range(3)]
+    finished = asyncio.Event()
 
-ENTRIES = 20_000
+    async def moved(source: int, target: int) -> None:
+        while not finished.is_set():
+            assert (await move(database, owner, transfer(source, target, "0.01"))).refusal is None
 
-
-@pytest.fixture
-async def vacuumed(books: Books) -> Books:
-    """Twenty thousand entries, an hour between two, that PostgreSQL knows to be seen by all."""
-    superuser = books.superuser
-    # Flushed, or VACUUM cannot know yet that the rows are committed.
-    await superuser.execute("SET synchronous_commit = on")
-    await superuser.execute(
-        """INSERT INTO transactions (from_id, to_id, amount, created_at)
-           SELECT accounts[1 + n % 4], accounts[1 + (n + 1 + n % 3) % 4], 1, $2::timestamptz + n * interval '1 hour'
-           FROM (SELECT $1::bigint[] AS accounts) AS given, generate_series(0, $3 - 1) AS n""",
-        books.accounts,
-        START,
-        ENTRIES,
-    )
-    await superuser.execute("VACUUM ANALYZE transactions, accounts")
-    return books
-
-
-def scans(explaining: Explaining) -> list[str]:
-    """Return how each scan of the ledger finds its entries: by which index, and by which columns of it."""
-    plan = explaining.plan
-    found = []
-    for number, line in enumerate(plan):
-        if "on transactions" in line:
-            how = line.removeprefix("->  ").partition(" on transactions")[0]
-            columns = re.findall(r"\(+(\w+) [<>=]", plan[number + 1])
-            found.append(f"{how}: {', '.join(columns)}")
-    return found
-
-
-BY_SENDER = "Index Only Scan using ix_transactions_from_id_id_covering: from_id"
-BY_RECEIVER = "Index Only Scan using ix_transactions_to_id_id_covering: to_id"
-
-
-async def test_statements_and_balances_of_deep_pages_are_read_from_indexes_alone(vacuumed: Books) -> None:
-    explaining = Explaining(vacuumed.superuser)
-    [statement] = await statements_of_accounts(explaining, ADMIN, day(200), day(700), vacuumed.accounts[:1])
-    assert statement is not None
-    assert statement.entry_count > 4000
-    begun, ended = [BY_SENDER, BY_RECEIVER], [f"{BY_SENDER}, id", f"{BY_RECEIVER}, id"]
-    assert scans(explaining) == [*begun, *ended, *ended]  # the third pair adds up
-    request = PageRequest(ENTRIES_ORDER, 20, position=(statement.last_id - 1000,))
-    [page] = await entries_of_statements(explaining, COLUMNS, request, [statement])
-    assert page.size == 20
-    within = [f"{BY_SENDER}, id, id, id", f"{BY_RECEIVER}, id, id, id"]
-    assert scans(explaining) == [*within, *reversed(within)]  # the page, and what passed ahead of it
-    assert not any("Sort" in line and "Sort Key" not in line for line in explaining.plan)
-
-
-@pytest.mark.parametrize("viewer", [Viewer(7), ADMIN])
-async def test_statements_are_not_planned_at_each_execution(vacuumed: Books, viewer: Viewer) -> None:
-    repeating = Repeating(vacuumed.superuser)
-    await statements_of_accounts(repeating, viewer, day(200), day(700), vacuumed.accounts[:1])
-    [statement] = await statements_of_accounts(repeating, ADMIN, day(200), day(700), vacuumed.accounts[:1])
-    assert statement is not None
-    for request in (PageRequest(ENTRIES_ORDER, 20), PageRequest(ENTRIES_ORDER, 20, position=(statement.last_id,))):
-        await entries_of_statements(repeating, COLUMNS, request, [statement])
-    assert len(repeating.planned) == 4
-    assert max(repeating.planned) <= 5, repeating.planned
+    async with asyncio.TaskGroup() as group:
+        for source, target in itertools.permutations(accounts, 2):
+            group.create_task(moved(source, target))
+        counts = set()
+        for _ in range(40):
+            # No snapshot: each is a transaction of its own, and others commit in between.
+            found = await statements_of_accounts(database, owner, *EVER, accounts)
+            statements = [one for one in found if one is not None]
+            for statement, rows in zip(
+                statements, await walked(database, statements, 500, backward=False), strict=True
+            ):
+                assert len(rows) == statement.entry_count
+                assert rows[-1][2] == statement.closing
+                counts.add(len(rows))
+        finished.set()
+    assert len(counts) > 10  # transfers were made
 
 
 async def test_deposits_and_transfers_keep_their_order_of_ids_in_every_statement(database: Database) -> None:

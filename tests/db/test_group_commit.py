@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import text
@@ -173,6 +174,36 @@ async def test_lost_answer_to_the_commit_of_a_group_is_settled_by_the_keys(
     assert outcomes(settlements) == ["made"] * MANY
     assert not any(one.replayed for one in settlements if isinstance(one, Settlement))
     assert (await balances(database))[till] == 100 * MANY
+
+
+async def test_who_cannot_look_for_the_key_is_told_that_the_money_may_have_moved(
+    database: Database, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write: Callable[..., Awaitable[object]] = database.write
+
+    async def losing(work: Callable[[Transaction], Awaitable[object]]) -> object:
+        await write(work)
+        raise Unavailable("DATABASE_UNAVAILABLE", "lost", outcome_unknown=True)
+
+    @asynccontextmanager
+    async def busy(keys: Sequence[object]) -> AsyncIterator[None]:
+        await asyncio.sleep(0.1)
+        if keys:
+            raise Unavailable("DATABASE_BUSY", "others write these rows")
+        yield
+
+    groups = TransferGroups(database)
+    movements = [transfer(purse, till, "1") for _ in range(10)]
+    async with groups.running():
+        monkeypatch.setattr(database, "write", losing)
+        monkeypatch.setattr(database, "turn", busy)
+        asking = (groups.settle(database, payer, SETTLED, one, unheard) for one in movements)
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        monkeypatch.undo()
+    known = [isinstance(one, Unavailable) and not one.outcome_unknown for one in answers]
+    assert known.count(True) == group_commit.ALONE_MAX  # they were in no group, and nothing of them was made
+    again = [await told(groups, database, payer, movement) for movement in movements]
+    assert [isinstance(one, Settlement) and one.replayed for one in again] == [not one for one in known]
 
 
 async def test_caller_who_goes_away_in_line_takes_the_transfer_along(

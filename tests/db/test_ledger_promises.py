@@ -193,6 +193,10 @@ async def test_storms_of_opposite_transfers_from_two_processes_meet_no_deadlock(
         "TRUNCATE transactions",
         "INSERT INTO transactions (from_id, to_id, amount) VALUES (1, 2, 1) ON CONFLICT (id) DO UPDATE SET amount = 1",
         "MERGE INTO transactions USING accounts ON accounts.id = transactions.to_id WHEN MATCHED THEN DELETE",
+        "DELETE FROM idempotency_keys",
+        "TRUNCATE idempotency_keys, transactions",
+        "UPDATE idempotency_keys SET request_hash = request_hash",
+        "UPDATE idempotency_keys SET key = gen_random_uuid(), refusal_code = NULL",
     ],
 )
 async def test_role_of_the_application_may_not_change_the_ledger(

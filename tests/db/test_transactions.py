@@ -12,7 +12,7 @@ from db.connections import leased_connection
 from db.connections.database import Database
 from db.errors import Refusal, Unavailable
 from db.money import BALANCE_MINOR_MAX
-from db.settlement import settle
+from db.settlement import claiming, settle, turns
 from db.statements import Reader, Statement, Writer
 from db.transactions import MEMO_LENGTH_MAX, transaction_by_key, transactions_by_ids
 from db.viewer import ANONYMOUS, Viewer
@@ -229,6 +229,20 @@ async def test_movement_whose_answer_was_lost_is_settled_by_its_key_and_is_no_re
     for viewer, movement in ((payer, paid), (ADMIN, brought), (payer, refused_)):
         settlement = await settle(Losing(database), viewer, SETTLED, movement)
         assert ((settlement.row is None), settlement.replayed) == (movement is refused_, True)
+    assert (await balances(database))[till] == 1000
+
+
+async def test_outcome_stays_unknown_where_the_turn_to_find_it_out_does_not_come(
+    open_database: Callable[..., Database], payer: Viewer, purse: int, till: int
+) -> None:
+    database, paid = open_database(lock_timeout_ms=50), claiming(transfer(purse, till, "10"))
+    await move(database, payer, paid)  # whose answer is lost
+    async with database.turn(turns(payer, paid)), database.turn(turns(payer, paid)):
+        with pytest.raises(Unavailable) as caught:
+            await settle(database, payer, SETTLED, paid, is_unknown=True)
+    assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_BUSY", True)
+    settlement = await settle(database, payer, SETTLED, paid, is_unknown=True)
+    assert (settlement.row is None, settlement.replayed) == (False, False)
     assert (await balances(database))[till] == 1000
 
 

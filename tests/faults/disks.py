@@ -20,6 +20,7 @@ import pytest
 _SHUTDOWN = 0x8004587D
 _WITHOUT_FLUSH = 2
 _FILLER = "filler"
+_BLOCK_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,16 @@ class Disk:
     def fill(self) -> None:
         """Leave no room: whoever extends a file, or makes one, is told ENOSPC."""
         with (self.place / _FILLER).open("ab") as filler:
-            for size in (1 << 20, 1 << 16, 1 << 12):
+            length, step = 0, 1 << 26
+            while step >= _BLOCK_BYTES:
                 try:
-                    while True:
-                        filler.write(b"\0" * size)
-                        filler.flush()
-                        os.fsync(filler.fileno())
+                    os.posix_fallocate(filler.fileno(), length, step)
+                    length += step
                 except OSError as error:
                     if error.errno != errno.ENOSPC:
                         raise
+                    step //= 2
+            os.fsync(filler.fileno())
 
     def make_room(self) -> None:
         """Remove what has filled the disk."""

@@ -36,6 +36,12 @@ CREATE_POST = """mutation ($title: String!) {
 }"""
 
 
+def url_of(settings: Settings) -> str:
+    """Return the URL of the database that the settings name."""
+    assert settings.database_url is not None
+    return settings.database_url.get_secret_value()
+
+
 @asynccontextmanager
 async def served(settings: Settings, **changes: Any) -> AsyncIterator[Client]:
     """Serve the application with some settings changed, and give an anonymous caller of it.

@@ -18,6 +18,7 @@ from alembic import command
 from pydantic import SecretStr
 
 from bench.soak.processes import Cluster
+from db.connections.faults import DRIVER_ERRORS
 from db.embedded import EmbeddedError, EmbeddedServer, embedded_postgres
 from db.migrating import alembic_config
 from db.settings import Settings
@@ -26,11 +27,12 @@ from tests.db.backends import connected_superuser
 from tests.db.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.disks import Disk, disk_for
+from tests.faults.recovery import Health
 from tests.faults.served import Town, codes, served, served_by_process, settle, told
-from tests.faults.storms import Storm, demand_ready, storm, through
+from tests.faults.storms import Storm, storm, through
 
 OPTIONS = {"min_wal_size": "32MB", "max_wal_size": "64MB", "wal_recycle": "off", "recovery_init_sync_method": "syncfs"}
-TIMES = {"operation_deadline_ms": 5000, "statement_timeout_ms": 2000, "pool_size": 5, "pool_max_overflow": 3}
+TIMES = {"operation_deadline_ms": 10_000, "statement_timeout_ms": 2000, "pool_size": 5, "pool_max_overflow": 3}
 REFUSED = 24
 RUNNING_S = 60
 FULL = "the database's disk is full; try again later"
@@ -103,6 +105,10 @@ class Bank:
         answer = await self.town.client.http.get("/readyz")
         return answer.status_code, answer.json().get("reason")
 
+    async def health(self) -> Health:
+        """Return how the server is while all is well."""
+        return await Health.of(self.town, self.url, TIMES["pool_size"] + TIMES["pool_max_overflow"])
+
     async def demand_settled(self, one: Storm) -> None:
         """Hold what was told against the ledger."""
         async with connected_superuser(self.url) as superuser:
@@ -127,9 +133,10 @@ async def bank(settings: Settings, on_disks: OnDisks) -> AsyncIterator[Bank]:
 async def test_transfers_while_the_disk_of_the_tables_is_full_are_refused_in_words_and_go_on_when_there_is_room(
     bank: Bank,
 ) -> None:
+    health = await bank.health()
     async with storm(bank.town) as one:
         await one.demand_made(50)
-        bank.disks.tables.fill()
+        await asyncio.to_thread(bank.disks.tables.fill)
         try:
             await one.demand_refused(REFUSED)
             readiness = await bank.readiness()
@@ -139,15 +146,16 @@ async def test_transfers_while_the_disk_of_the_tables_is_full_are_refused_in_wor
     assert readiness == (503, FULL)
     assert one.messages == {FULL}
     await bank.demand_settled(one)
-    await demand_ready(bank.town.client)
+    await health.demand_recovered("a full disk")
 
 
 async def test_transfers_while_the_disk_of_the_log_is_full_are_settled_or_refused_and_go_on_after_a_start(
     bank: Bank,
 ) -> None:
+    health = await bank.health()
     async with storm(bank.town) as one:
         await one.demand_made(50)
-        bank.disks.wal.fill()
+        await asyncio.to_thread(bank.disks.wal.fill)
         try:
             # PostgreSQL ends all connections, recovers, finds no room for its checkpoint, and stops.
             await run_out(bank, one)
@@ -159,16 +167,15 @@ async def test_transfers_while_the_disk_of_the_log_is_full_are_settled_or_refuse
         await one.demand_made(50)
     assert status == 503
     await bank.demand_settled(one)
-    await demand_ready(bank.town.client)
+    await health.demand_recovered("a full disk")
 
 
 async def run_out(bank: Bank, one: Storm) -> None:
     """Write until the file of the log is nearly full, and those that were made in advance: payers need the next one."""
     async with connected_superuser(bank.url) as superuser:
-        while not one.errors:
-            left = await superuser.fetchval(SEGMENT_LEFT)
-            filling = max(left - NEARLY_BYTES, 0)
-            with contextlib.suppress(asyncpg.PostgresError, OSError):  # it may have ended meanwhile
+        while not one.errors and not superuser.is_closed():
+            with contextlib.suppress(*DRIVER_ERRORS):  # it may end meanwhile
+                filling = max(await superuser.fetchval(SEGMENT_LEFT) - NEARLY_BYTES, 0)
                 await superuser.execute(f"SELECT pg_logical_emit_message(false, '', repeat('x', {filling}))")
             await asyncio.sleep(0.5)
 
@@ -187,7 +194,7 @@ async def test_transfers_while_a_disk_is_broken_are_settled_or_refused_in_words(
     disk: Disk = getattr(bank.disks, part)
     async with storm(bank.town) as one:
         await one.demand_made(50)
-        breaks(disk)
+        await asyncio.to_thread(breaks, disk)
         try:
             await one.demand_refused(REFUSED)
             status, _ = await bank.readiness()

@@ -26,7 +26,7 @@ from tests.db.backends import connected_superuser
 from tests.db.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.operations import Body
-from tests.faults.served import OURS, Town, backends, codes, served, served_by_process, settle, told
+from tests.faults.served import OURS, Town, backends, codes, served, served_by_process, settle, told, url_of
 from tests.graph.edge import waiting
 
 DEADLINE_S = 3.0
@@ -68,11 +68,6 @@ async def own_settings(settings: Settings, own_server: tuple[EmbeddedServer, Clu
     name = f"frozen_{next(_numbers)}"
     await superuser_execute(own_server[0], f"CREATE DATABASE {name} TEMPLATE folio OWNER folio")
     return settings.model_copy(update={"database_url": SecretStr(own_server[0].url(name)), **TIMES})
-
-
-def url_of(settings: Settings) -> str:
-    assert settings.database_url is not None
-    return settings.database_url.get_secret_value()
 
 
 async def everything(town: Town) -> list[Body]:

@@ -104,6 +104,8 @@ TIDES = {"title": "Tides", "content": "Twice a day."}
 NO_POST = refused("NOT_FOUND", "id", "no such post", post=None)
 NO_USER = refused("NOT_FOUND", "id", "no such user", user=None)
 
+OUT_OF_IDAS = {"fromAccountId": "account_1", "toAccountId": "account_2", "amount": "1", "idempotencyKey": "$key"}
+
 CHANGES: dict[str, Change] = {
     "signIn": Change(
         {"login": "ada", "password": PASSWORD},
@@ -238,7 +240,7 @@ CHANGES: dict[str, Change] = {
         missing={"accountId": "account_999"},
     ),
     "transfer": Change(
-        {"fromAccountId": "account_1", "toAccountId": "account_2", "amount": "1", "idempotencyKey": "$key"},
+        OUT_OF_IDAS,
         f"{ENDS} {ERRORS}",
         {
             IDA: done(
@@ -261,6 +263,44 @@ CHANGES: dict[str, Change] = {
         others=refused("ACCOUNT_NOT_FOUND", "fromAccountId", "no such account", transaction=None, replayed=False),
         missing={"fromAccountId": "account_999"},
         # The caller's own key, with the refusal that is given again to whoever sends it again.
+        kept="idempotency_keys",
+    ),
+    "transfers": Change(
+        {"transfers": [OUT_OF_IDAS], "mode": "EACH"},
+        f"results {{ {ENDS} }} {ERRORS}",
+        {
+            IDA: done(
+                results=[
+                    {
+                        "transaction": {
+                            "amount": {"amount": "1.00"},
+                            "from": seen_into(1, "ida@example.com", "68.00", 4),
+                            "to": far_end(2),
+                        },
+                        "replayed": False,
+                    }
+                ]
+            ),
+            ANNA: done(
+                results=[
+                    {
+                        "transaction": {
+                            "amount": {"amount": "1.00"},
+                            "from": seen_into(1, "ida@example.com", "73.00", 5),
+                            "to": seen_into(2, "otto@example.com", "2.00", 2),
+                        },
+                        "replayed": False,
+                    }
+                ]
+            ),
+        },
+        others=refused(
+            "ACCOUNT_NOT_FOUND",
+            "transfers.0.fromAccountId",
+            "no such account",
+            results=[{"transaction": None, "replayed": False}],
+        ),
+        missing={"transfers": [{**OUT_OF_IDAS, "fromAccountId": "account_999"}]},
         kept="idempotency_keys",
     ),
     "deletePost": Change(

@@ -40,6 +40,10 @@ ENDS: Mapping[str, str] = {
     "fragments": '{ node(id: "%(post)s") { ...F } } fragment F on Node { id ... on Post { title author { id } } }',
     "variables": "query ($first: Int!) { posts(first: $first) { nodes { id } } }",
     "money": "{ viewer { accounts(first: 2) { nodes { id transactions(first: 200) { nodes { id } } } } } }",
+    "statement": '{ node(id: "%(account)s") { ... on Account { statement(from: "2000-01-01T00:00:00Z", to: '
+    '"2100-01-01T00:00:00Z") { sent { amount } entries { nodes { amount { amount } transaction { id } } } } } } }',
+    "backward statement": '{ node(id: "%(account)s") { ... on Account { statement(from: "2100-01-01T00:00:00Z", to: '
+    '"2000-01-01T00:00:00Z") { sent { amount } } } } }',
     "introspection": "{ __schema { types { name fields { name } } } posts(first: 101) { nodes { id } } }",
     "mutation": 'mutation { createPost(input: { title: "A", content: "" }) { post { id author { id } } } }',
     "user errors": 'mutation { createPost(input: { title: " ", content: "" }) { post { id } userErrors { code } } }',
@@ -48,7 +52,7 @@ ENDS: Mapping[str, str] = {
 
 # The error of the first field makes everything null, so that the second one's is not told.
 UNTOLD = "{ bad: posts(first: 101) { nodes { id } } users(first: 2) { nodes { profile { bio } } } }"
-WELL = {"well", "nodes", "fragments", "mutation", "user errors"}
+WELL = {"well", "nodes", "statement", "fragments", "mutation", "user errors"}
 
 
 @pytest.fixture

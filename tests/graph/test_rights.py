@@ -86,10 +86,15 @@ def variables(given: Mapping[str, Any] | None, refresh_token: str) -> dict[str, 
     if given is None:
         return {}
     blanks = {REFRESH_TOKEN: refresh_token, UNUSED_KEY: str(uuid.uuid4())}
-    # A list is no key: only texts can be blanks.
-    return {
-        "input": {name: blanks.get(value, value) if isinstance(value, str) else value for name, value in given.items()}
-    }
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: filled(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [filled(one) for one in value]
+        return blanks.get(value, value) if isinstance(value, str) else value
+
+    return {"input": filled(given)}
 
 
 def body_of(name: str, change: Change, caller: str) -> dict[str, Any]:
@@ -171,7 +176,8 @@ async def test_every_mutation_stands_in_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["updateUser", "deleteUser", "updatePost of a draft at a wrong version", "deletePost", "transfer"]
+    "name",
+    ["updateUser", "deleteUser", "updatePost of a draft at a wrong version", "deletePost", "transfer", "transfers"],
 )
 async def test_caller_without_the_right_does_not_even_wait_for_what_is_locked(stage: Stage, name: str) -> None:
     change = CHANGES[name]
