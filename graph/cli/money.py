@@ -109,7 +109,7 @@ def _checked(report: AuditReport) -> list[str]:
 def _next(since: int | None) -> str:
     if since is None:
         return "the next audit has to check all again: others write, and no transaction is an hour old"
-    return f"the next audit can begin there: folio audit --since {global_id(Kind.TRANSACTION, since)}"
+    return f"the next audit can be: folio audit --since {global_id(Kind.TRANSACTION, since)}"
 
 
 def _worded(one: Difference) -> str:

@@ -71,7 +71,7 @@ async def test_ledger_that_is_right_says_what_was_checked_and_where_to_go_on(aud
 
 async def test_what_it_gives_for_the_next_audit_is_taken_by_it(audit: Audit) -> None:
     async def told() -> bool:  # others write to other databases of this server
-        return "the next audit can begin there: folio audit --since transaction_3\n" in (await ended(audit())).out
+        return "the next audit can be: folio audit --since transaction_3\n" in (await ended(audit())).out
 
     await until(told, "a moment in which nobody writes")
     found = await ended(audit("--since", "transaction_3"))
