@@ -56,6 +56,7 @@ GIVEN = {
     "memo": "NULL",
     "viewer_id": ":owner",
     "key": "gen_random_uuid()",
+    "claim_id": "gen_random_uuid()",
     "operation": "'transfer'",
     "request_hash": "sha256('asked')",
 }
