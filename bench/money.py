@@ -7,8 +7,9 @@ transfer is on disk before it is answered. pgbench runs the very statement that 
 with an idempotency key of its own each time; accounts are drawn from the same thousand, or from the same two. What it
 leaves out is HTTP, GraphQL, the check of the access token, and the digest of what was asked.
 
-Then batches of 1,000 transfers are sent by the mutation `transfers`, each from one account to all the others. The audit
-ends it: every balance is what the ledger says.
+Then batches of 1,000 transfers are sent by the mutation `transfers`: each from one account to all the others, so that
+batches wait for each other's rows; and each within a quarter of the accounts, so that those of one moment do not meet.
+The audit ends it: every balance is what the ledger says.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
+from itertools import cycle, islice
 from pathlib import Path
 
 import asyncpg
@@ -122,7 +124,8 @@ def main() -> None:
                     for connections in given.connections:
                         bench.singles(table, accounts, connections)
                 for connections in BATCH_CLIENTS:
-                    bench.batches(table, connections)
+                    bench.batches(table, connections, ACCOUNTS)
+                    bench.batches(table, connections, ACCOUNTS // 4)
         asyncio.run(demand_right_balances(place))
     terminal().print(table)
 
@@ -223,15 +226,16 @@ class _Bench:
         table.add_row("", "", self.who, *folio.cells(), f"{folio.rate / pgbench.rate:.2f}", end_section=True)
         console.print(f"{self.who}, {accounts} accounts x{connections}: {folio.rate:,.0f} of {pgbench.rate:,.0f}")
 
-    def batches(self, table: Table, connections: int) -> None:
-        """Measure batches of transfers."""
-        file = load.write_bodies(self.given.work / "money.batches", self._batches())
+    def batches(self, table: Table, connections: int, accounts: int) -> None:
+        """Measure batches of transfers, each within so many accounts."""
+        file = load.write_bodies(self.given.work / "money.batches", self._batches(accounts))
         rates = Rates()
         self._folio(file, connections, WARM_UP_S, each=BATCH)
         for _ in range(self.given.rounds):
             self._folio(file, connections, self.given.seconds, rates, each=BATCH)
-        table.add_row(f"{BATCH:,} a batch", str(connections), self.who, *rates.cells(), "", end_section=True)
-        console.print(f"{self.who}, batches of {BATCH} x{connections}: {rates.rate:,.0f}")
+        what = f"lists of {BATCH:,} within {accounts:,}"
+        table.add_row(what, str(connections), self.who, *rates.cells(), "", end_section=True)
+        console.print(f"{self.who}, {what} x{connections}: {rates.rate:,.0f}")
 
     def _folio(self, file: Path, connections: int, seconds: float, rates: Rates | None = None, each: int = 1) -> None:
         before = _count(self.place)
@@ -278,11 +282,13 @@ class _Bench:
             sent.append((self.payers.tokens[source], orjson.dumps({"query": text, "variables": variables})))
         return sent
 
-    def _batches(self) -> list[tuple[str, bytes]]:
+    def _batches(self, accounts: int) -> list[tuple[str, bytes]]:
         sent = []
-        for source in range(BATCH_BODIES):
-            targets = [number for number in range(ACCOUNTS) if number != source]
-            moved = [self._transfer(source, target) for target in (*targets, targets[0])]
+        for number in range(BATCH_BODIES):
+            first = number * accounts % ACCOUNTS
+            source = first + number
+            others = [target for target in range(first, first + accounts) if target != source]
+            moved = [self._transfer(source, target) for target in islice(cycle(others), BATCH)]
             variables = {"input": {"transfers": moved, "mode": "EACH"}}
             sent.append((self.payers.tokens[source], orjson.dumps({"query": BATCHES, "variables": variables})))
         return sent

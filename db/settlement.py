@@ -18,7 +18,7 @@ import decimal
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
@@ -92,12 +92,13 @@ class Settlement:
     replayed: bool
 
 
-def claiming(movement: Movement) -> Movement:
-    """Return `movement` with a claim of its own, for all attempts of one request.
+def claiming(movement: Movement, claim_id: uuid.UUID | None = None) -> Movement:
+    """Return `movement` with a claim, for all attempts of one request: a new one, or the one of its whole list.
 
     What a lost attempt has made is no replay to the request that made it. Times could not tell: clocks jump.
     """
-    return replace(movement, claim_id=uuid.uuid4())
+    one = movement
+    return Movement(one.from_id, one.to_id, one.amount, one.memo, one.key, claim_id or uuid.uuid4())
 
 
 async def settle(

@@ -74,8 +74,9 @@ async def settle_batch(
     first, malformed = _looked_through(transfers, hashes)
     if malformed and is_one:
         return [_refused(malformed.get(place, OTHER_REFUSED)) for place in range(len(transfers))]
+    claim_id = uuid.uuid4()
     asked = [
-        Asked(viewer, claiming(transfers[place]), hashes[place], list_hash)
+        Asked(viewer, claiming(transfers[place], claim_id), hashes[place], list_hash)
         for place in first.values()
         if place not in malformed
     ]
