@@ -11,8 +11,9 @@ Invariants:
   limit of time is another's.
 - A group waits for a lock for LOCK_WAIT_MS at most, and takes GROUP_LIMIT_S at most. What others hold for longer, and a
   backend that does not answer, delay each transfer by so much at most.
-- One task runs all groups, and ends with the block of `running`. The line holds what callers wait for, and no more: a
-  caller who goes away takes the transfer along, unless it is being made.
+- One task runs all groups, and ends with the block of `running`. Should it end before, each transfer is settled by
+  itself from then on. The line holds what callers wait for, and no more: a caller who goes away takes the transfer
+  along, unless it is being made.
 """
 
 import asyncio
@@ -121,14 +122,18 @@ class TransferGroups:
         """Run groups within the block."""
         task = asyncio.create_task(self._run(), name="transfer groups")
         self._is_running = True
+        # However the task ends, and also where it never began: nobody waits for it any more.
+        task.add_done_callback(self._end)
         try:
             yield
         finally:
-            self._is_running = False
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            _leave_to_callers(self._line.values(), is_unknown=False)
+
+    def _end(self, _: object) -> None:
+        self._is_running = False
+        _leave_to_callers(self._line.values(), is_unknown=False)
 
     async def _run(self) -> None:
         while True:

@@ -264,6 +264,21 @@ async def test_end_of_the_process_leaves_nobody_in_line(
     assert (await balances(database))[till] == 1_500
 
 
+async def test_transfers_go_on_by_themselves_where_the_task_of_the_groups_has_ended(
+    groups: TransferGroups, database: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    [task] = [one for one in asyncio.all_tasks() if one.get_name() == "transfer groups"]
+    asking = asyncio.gather(all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(10)]))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    async with asyncio.timeout(30):
+        assert outcomes((await asking)[0]) == ["made"] * 10
+        later = await all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(10)])
+    assert outcomes(later) == ["made"] * 10
+    assert (await balances(database))[till] == 2_000
+
+
 async def test_what_is_wrong_with_us_is_logged_and_each_is_settled_by_itself(
     database: Database,
     payer: Viewer,
