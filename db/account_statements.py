@@ -7,7 +7,7 @@ neighbouring runs, whatever the clock did: no entry is in both or in neither, an
 opening balance of the other.
 
 A run that was read stays as it is. An id is drawn while both accounts are locked, so no entry is ever added between two
-that others can see, and none is changed. Whoever reads the entries of a run later reads the same ones.
+that others can see, and none is changed. The entries of a run are the same at each later read.
 """
 
 import datetime
@@ -108,7 +108,7 @@ async def entries_of_statements(
 ) -> list[Page]:
     """Return a page of the entries of each statement, oldest first, in the order of `of`, by one SQL statement.
 
-    Rights are not checked again: whoever was given a statement may see its entries.
+    Rights are not checked again: a viewer who has a statement may see its entries.
 
     Each page has the columns `id` (of the transaction), `amount` (negative where money left the account) and
     `currency_code`. Where `columns` name them, it also has `balance_after` and columns of the transaction, headed by

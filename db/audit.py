@@ -101,8 +101,8 @@ class AuditReport:
         next_since: where the next audit may begin: whatever this one could not see has a higher id. None where that is
             not known, because others write and the ledger is too young.
         accounts: how many were looked at.
-        transactions: likewise.
-        keys: likewise.
+        transactions: how many were looked at.
+        keys: how many idempotency keys were looked at.
         undecided: how many transactions were made by the right of an administrator under the key of a user who is
             none, but may have been one: they were changed or deleted since.
         differences: the first ones, at most `DIFFERENCES_MAX`.
@@ -143,7 +143,7 @@ async def audit(
     Args:
         database: what to audit. Its limit of a statement's time holds for each batch.
         since: look at what happened from the transaction with this id on; None: at everything.
-        progress: is told a table's name, how many of its rows are done, and how many there are.
+        progress: called with a table's name, how many of its rows are done, and how many there are.
         batch_rows: how many rows are looked at by one statement.
 
     Raises:

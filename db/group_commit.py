@@ -47,7 +47,7 @@ class _Waiting:
     """A transfer in line.
 
     Attributes:
-        note: is told whether it may be made by now; None where nobody wants to know any more.
+        note: called with whether it may be made by now; None where nobody wants to know any more.
         outcome: what became of it; None where its caller is to settle it.
         is_unknown: whether there was an attempt of which nobody knows whether it has happened.
     """
@@ -81,7 +81,7 @@ class TransferGroups:
             viewer: who asks.
             columns: of the ledger row; there may be others.
             movement: a transfer.
-            note: is told True when the transfer is about to be made in a group, and False when nothing came of that.
+            note: called with True when the transfer is about to be made in a group, with False when it was not made.
 
         Raises:
             Refusal: as `db.settlement.settle`.

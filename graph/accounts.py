@@ -210,7 +210,7 @@ class AccountStatement:
 
 
 def _transaction_of_entry(info: Info) -> Loading:
-    # Never missing: whoever sees the statement sees its transactions, and none is ever deleted.
+    # Never missing: a viewer who sees the statement sees its transactions, and none is ever deleted.
     return Loading(info.context.loaders.transaction_by_id(columns_below(info, "Transaction", "id")))
 
 

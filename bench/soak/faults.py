@@ -55,7 +55,7 @@ class Faults:
     async def happen(self, stopping: asyncio.Event) -> None:
         """Make faults until it is time to stop. Each is over before the next begins, the last before this returns.
 
-        Then nothing is half-open any more: PostgreSQL keeps the sessions of a server that is gone until it is told.
+        Then nothing is half-open any more. PostgreSQL keeps the sessions of a dead server until their connections end.
         """
         while not await _within(stopping, self.rng.uniform(*self._pace.pause_s)):
             kind = self._drawn()
