@@ -28,6 +28,7 @@ from sqlalchemy.types import TypeEngine
 
 from db.accounts import Account
 from db.errors import Refusal
+from db.ledger_statements import KEY_OUTCOME
 from db.pages import Columns
 from db.statement_cache import statements
 from db.statements import Statement
@@ -100,12 +101,7 @@ def claimed_keys(columns: Columns) -> Statement:
         select(
             IdempotencyKey.owner_id,
             IdempotencyKey.key,
-            IdempotencyKey.request_hash,
-            IdempotencyKey.list_hash,
-            IdempotencyKey.refusal_code,
-            IdempotencyKey.refusal_field,
-            IdempotencyKey.refusal_message,
-            IdempotencyKey.claim_id,
+            *KEY_OUTCOME,
             *project(columns, Audience.ADMIN),
         )
         .join(asked, and_(asked.c.owner_id == IdempotencyKey.owner_id, asked.c.key == IdempotencyKey.key))

@@ -58,16 +58,17 @@ KEEP_REFUSAL = Statement(
         refusal_message=bindparam("message", type_=Text),
     )
 )
-CLAIMED_KEY = Statement(
-    select(
-        IdempotencyKey.request_hash,
-        IdempotencyKey.list_hash,
-        IdempotencyKey.refusal_code,
-        IdempotencyKey.refusal_field,
-        IdempotencyKey.refusal_message,
-        IdempotencyKey.claim_id,
-    ).where(*_KEY_OF_VIEWER)
+KEY_OUTCOME = (
+    IdempotencyKey.request_hash,
+    IdempotencyKey.list_hash,
+    IdempotencyKey.refusal_code,
+    IdempotencyKey.refusal_field,
+    IdempotencyKey.refusal_message,
+    IdempotencyKey.claim_id,
 )
+"""What a key stands for, and what became of it: the refusal, if it was refused; and whose claim it was."""
+
+CLAIMED_KEY = Statement(select(*KEY_OUTCOME).where(*_KEY_OF_VIEWER))
 
 
 # ---------------------------------------------------------------- accounts
