@@ -15,8 +15,8 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --gen
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
 # Queries of the tests run on both engines as it is; what writes runs once on each.
-MUTATING := $(addprefix tests/graph/test_,equal_changes.py money.py money_keys.py money_transfers.py post_mutations.py \
-	post_views.py sessions.py user_changes.py user_mutations.py)
+MUTATING := tests/graph/schema/money tests/graph/schema/posts tests/graph/schema/users tests/graph/schema/sessions/test_sessions.py \
+	tests/graph/schema/test_equal_changes.py
 
 .PHONY: run test lint format schema lock soak chaos chaos-controls test-long bench bench-growth bench-wrk bench-observability clean help
 

@@ -3,7 +3,7 @@
 First `folio audit` itself, as a process: all of the ledger, and since a transaction. Then three ways to compare all
 balances with the ledger, in one snapshot each:
 
-- index: what `db.audit_statements` does: accounts in batches by id, each account's sums by index;
+- index: what `db.ledger.audit_statements` does: accounts in batches by id, each account's sums by index;
 - passes: accounts in slices by id, for each of which the whole ledger is read and summed in a hash table;
 - whole: one statement that sums the whole ledger.
 """
@@ -26,9 +26,9 @@ from rich.table import Table
 
 from bench.ledgers import ledger_of
 from bench.report import terminal
-from db.audit import BATCH_ROWS
-from db.audit_statements import ACCOUNTS, BY_INDEX
-from db.embedded import EmbeddedServer
+from db.embedded.server import EmbeddedServer
+from db.ledger.audit import BATCH_ROWS
+from db.ledger.audit_statements import ACCOUNTS, BY_INDEX
 
 WORK = Path(__file__).parent / ".work"
 SLICE = 50_000

@@ -28,7 +28,7 @@ from pydantic import SecretStr
 
 from db.settings import Settings
 from graph.app import create_app
-from graph.observing.logs import log_config
+from graph.telemetry.logs import log_config
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from bench.report import terminal
 from db.settings import Settings
-from graph.cli.worker import served_app
+from graph.cli.support.worker import served_app
 from graph.http.direct import DirectHttpProtocol
 
 SIGHTS = 3

@@ -13,9 +13,9 @@ from pathlib import Path
 import asyncpg
 from alembic import command
 
-from db.audit_statements import REQUEST_HASH
-from db.embedded import EmbeddedServer, embedded_postgres
-from db.migrating import alembic_config
+from db.embedded.server import EmbeddedServer, embedded_postgres
+from db.ledger.audit_statements import REQUEST_HASH
+from db.setup.schema_version import alembic_config
 
 OPTIONS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "maintenance_work_mem": "512MB"}
 ACCOUNTS_OF_USER = 10

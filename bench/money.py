@@ -35,8 +35,8 @@ from bench.cases import CASES, KEY, PAIR
 from bench.report import terminal
 from bench.servers import PEERS, Server, database_cpu_us, started
 from bench.stock import Place, Size, demand_right_balances, signed_in, stocked
-from db.ledger_statements import transfer
-from db.viewer import Audience
+from db.access import Audience
+from db.ledger.statements import transfer
 
 BENCH_DIR = Path(__file__).parent
 ACCOUNTS = 1_000

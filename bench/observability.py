@@ -30,8 +30,8 @@ import asyncpg
 import orjson
 from alembic import command
 
-from db.embedded import embedded_postgres
-from db.migrating import alembic_config
+from db.embedded.server import embedded_postgres
+from db.setup.schema_version import alembic_config
 
 CONNECTIONS = 16
 START_TIMEOUT_S = 60

@@ -17,14 +17,14 @@ import asyncpg
 from alembic import command
 from pydantic import SecretStr
 
-from db.audit import Defect, audit
 from db.connections.database import Database
-from db.embedded import EmbeddedServer, embedded_postgres
-from db.migrating import alembic_config
+from db.embedded.server import EmbeddedServer, embedded_postgres
+from db.ledger.audit import Defect, audit
 from db.money import from_minor
-from db.seeding import SeedPlan, seed
+from db.seed.seeding import SeedPlan, seed
 from db.settings import Settings
-from graph.tokens import TokenSigner
+from db.setup.schema_version import alembic_config
+from graph.runtime.tokens import TokenSigner
 
 TOKEN_TTL_S = 86_400
 READER = "bench_reader"  # PostGraphile's role, which may only read

@@ -21,29 +21,29 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.connections.database import Database
 from db.connections.server import durability, takes_writes
-from db.development import completed
 from db.errors import Unavailable
-from db.group_commit import TransferGroups
+from db.ledger.group_commit import TransferGroups
 from db.settings import Settings, load_settings
-from graph.context import Services
-from graph.documents import Documents
-from graph.engines import COMPILED_FROM
+from db.setup.development import completed
 from graph.http import GraphQLEndpoint
-from graph.http.codings import Gzip
 from graph.http.direct import DirectDoor
-from graph.http.front_page import front_routes
-from graph.http.graphiql import asset_route
-from graph.http.open_connections import OpenConnections
+from graph.http.graphiql.front_page import front_routes
+from graph.http.graphiql.page import asset_route
 from graph.http.origins import Cors, allows_any
-from graph.observing.gauges import Gauges
-from graph.observing.metrics import PAGE_MEDIA_TYPE, Metrics
-from graph.observing.observer import Observer
-from graph.operations import Operations
-from graph.passwords import PasswordHasher
-from graph.schema import graphql_schema
-from graph.sweeping import swept
-from graph.tokens import TokenSigner
-from graph.worker_thread import WorkerThread
+from graph.http.responses.codings import Gzip
+from graph.http.wire.open_connections import OpenConnections
+from graph.operations.cache import Operations
+from graph.operations.dispatch import COMPILED_FROM
+from graph.operations.documents import Documents
+from graph.runtime.context import Services
+from graph.runtime.passwords import PasswordHasher
+from graph.runtime.sweeping import swept
+from graph.runtime.tokens import TokenSigner
+from graph.runtime.worker_thread import WorkerThread
+from graph.schema.root import graphql_schema
+from graph.telemetry.gauges import Gauges
+from graph.telemetry.metrics import PAGE_MEDIA_TYPE, Metrics
+from graph.telemetry.observer import Observer
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ METRICS_PATH = "/metrics"
 
 # FastAPI's defaults that are switched off. The schema of this API is GraphQL's. A redirect for a slash too many would
 # lead to whatever host the client has named. FastAPI's own telemetry would record query strings, in which GET has
-# document and variables; `graph.observing` does not.
+# document and variables; `graph.telemetry` does not.
 WITHOUT: dict[str, Any] = {
     "openapi_url": None,
     "docs_url": None,
@@ -200,12 +200,12 @@ async def _revisions(database: Database) -> tuple[list[str], str]:
     """Return the revisions that the database is at, and the one that is expected."""
     # A probe alone needs Alembic, whose import takes a tenth of a second: not at the start, and not in the event loop.
     expected = await asyncio.to_thread(_expected_revision)
-    from db.migrating import applied_revisions  # noqa: PLC0415 - as said
+    from db.setup.schema_version import applied_revisions  # noqa: PLC0415 - as said
 
     return list(await applied_revisions(database)), expected
 
 
 def _expected_revision() -> str:
-    from db.migrating import expected_revision  # noqa: PLC0415 - as said
+    from db.setup.schema_version import expected_revision  # noqa: PLC0415 - as said
 
     return expected_revision()

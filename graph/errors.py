@@ -30,8 +30,8 @@ from graphql import (
 )
 
 from db.errors import SignedOut, Unavailable
+from graph.analysis.visiting import visit_once
 from graph.execution.traces import forget_trace, is_told
-from graph.visiting import visit_once
 
 logger = logging.getLogger(__name__)
 

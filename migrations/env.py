@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from db.models import Model
 from db.settings import load_settings
-from db.tables import Model
 
 # Any number, as long as it stays the same: "folio" in ASCII.
 ADVISORY_LOCK_KEY = 0x666F6C696F

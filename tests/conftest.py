@@ -22,9 +22,9 @@ from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
 from db.connections.database import Database
-from db.embedded import EmbeddedServer, embedded_postgres
-from db.migrating import alembic_config
+from db.embedded.server import EmbeddedServer, embedded_postgres
 from db.settings import Settings, async_url
+from db.setup.schema_version import alembic_config
 
 TEMPLATE = "folio_template"
 SECRET_KEY = "a secret of the tests, long enough to sign with: 0123456789"

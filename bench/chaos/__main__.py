@@ -21,7 +21,7 @@ from bench.soak.journal import Journal, Outcome
 from bench.soak.oracle import Oracle
 from bench.soak.processes import Cluster
 from bench.soak.world import Plan, World, database_made, world_made
-from db.embedded import EmbeddedServer
+from db.embedded.server import EmbeddedServer
 
 LOG = Path(__file__).parent.parent / ".work" / "chaos.log"
 PACE = Pace(pause_s=(0.2, 1.0), lasts_s=(0.3, 1.5))

@@ -15,7 +15,7 @@ from bench.soak.journal import Journal, Outcome
 from bench.soak.oracle import Oracle
 from bench.soak.processes import Cluster
 from bench.soak.world import Plan, database_made, world_made
-from db.embedded import EmbeddedServer
+from db.embedded.server import EmbeddedServer
 
 PLAN = Plan()
 LOG = Path(__file__).parent.parent / ".work" / "soak.log"

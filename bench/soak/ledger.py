@@ -13,8 +13,8 @@ from bench.soak.clients import Client
 from bench.soak.journal import Journal, Movement, Outcome
 from bench.soak.oracle import Oracle
 from bench.soak.world import World
-from db.audit import audit
 from db.connections.database import Database
+from db.ledger.audit import audit
 from db.money import to_minor
 from db.settings import Settings
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from db.embedded import embedded_postgres
+from db.embedded.server import embedded_postgres
 
 GONE_LIMIT_S = 20
 _POLL_S = 0.005

@@ -21,14 +21,14 @@ from pydantic import SecretStr
 from bench.soak import wire
 from bench.soak.network_proxy import Proxy, proxied, proxied_database
 from bench.soak.processes import Cluster
+from db.access import Viewer
 from db.connections.database import Database
-from db.embedded import EmbeddedServer, embedded_postgres
-from db.migrating import alembic_config
-from db.sessions import Credentials, open_session
+from db.embedded.server import EmbeddedServer, embedded_postgres
+from db.repositories.sessions import Credentials, open_session
+from db.repositories.users import NewUser, create_users
 from db.settings import Settings
-from db.users import NewUser, create_users
-from db.viewer import Viewer
-from graph.tokens import TokenSigner
+from db.setup.schema_version import alembic_config
+from graph.runtime.tokens import TokenSigner
 
 WORKERS = 2
 START_LIMIT_S = 120

@@ -27,9 +27,9 @@ from typing import Any, Protocol
 from asyncpg import Record
 
 from db.connections.shares import Shares
+from db.connections.statements import KEYS, Statement
 from db.connections.statistics import tally
 from db.errors import copy_of
-from db.statements import KEYS, Statement
 
 logger = logging.getLogger(__name__)
 

@@ -34,12 +34,12 @@ from db.connections.leases import RECOVER_S, LeasedConnection, Leases
 from db.connections.pool import PoolCounters, count_pool_events, create_engine
 from db.connections.retries import run_again
 from db.connections.shares import Share, Shares, share
+from db.connections.statements import Reader, Statement, by_column
 from db.connections.statistics import fetched, waited
 from db.connections.transaction import Snapshot, Transaction, worded
 from db.connections.waiting import Key, Turns
 from db.errors import Unavailable, refusal_for
 from db.settings import Settings
-from db.statements import Reader, Statement, by_column
 
 __all__ = ["Database", "Snapshot", "Transaction"]
 
@@ -59,7 +59,7 @@ class Database(Reader):
 
     def __init__(self, settings: Settings) -> None:
         if settings.database_url is None:
-            raise ValueError("Database needs settings.database_url; db.embedded gives one where none is set")
+            raise ValueError("Database needs settings.database_url; db.embedded.server gives one where none is set")
         self.settings = settings
         self._attempts_max = settings.write_attempts_max
         self.counters = PoolCounters()
@@ -128,11 +128,11 @@ class Database(Reader):
         arrange: Callable[[Sequence[Record]], T],
         keys: Sequence[int] = (),
     ) -> Coroutine[Any, Any, T]:
-        """As `db.statements.Reader` says; concurrent calls share one statement, see `db.connections.coalescing`."""
+        """See `Reader`. Concurrent equal calls share one statement (`db.connections.coalescing`)."""
         return self._shared.arranged(statement, values, keys, arrange)
 
     def keyed(self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str) -> Keyed:
-        """As `db.statements.Reader` says; who would rather be told of the rows than await them can `ask`."""
+        """See `Reader`. `ask` takes a callback instead of being awaited."""
         return Keyed(self._shared, statement, values, keys, by_column(column))
 
     @asynccontextmanager
@@ -192,7 +192,7 @@ class Database(Reader):
     # ------------------------------------------------------------ writes
 
     def turn(self, keys: Iterable[Key]) -> AbstractAsyncContextManager[None]:
-        """As `db.statements.Writer` says.
+        """As `db.connections.statements.Writer` says.
 
         Raises:
             Unavailable: DATABASE_BUSY where the turn did not come within the limit of a wait for a lock.
@@ -225,7 +225,7 @@ class Database(Reader):
     async def alone(
         self, statement: Statement, values: Mapping[str, object], sending: Callable[[], None] | None = None
     ) -> Sequence[Record]:
-        """As `db.statements.Writer` says. `sending` is called when the statement is about to be sent.
+        """As `db.connections.statements.Writer` says. `sending` is called when the statement is about to be sent.
 
         Raises:
             Unavailable: as for `write`.

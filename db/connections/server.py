@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from db.statements import Reader, Statement
+from db.connections.statements import Reader, Statement
 
 # A standby is in recovery; an operator, or a provider whose disk is full, makes all transactions read only.
 _TAKES_WRITES = Statement(text("SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"))

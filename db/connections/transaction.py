@@ -13,9 +13,9 @@ from asyncpg import Record
 from db.connections.faults import UNAVAILABLE, DatabaseFault, fault_of
 from db.connections.leased_connection import Driver, LeasedConnection
 from db.connections.pool import PoolCounters
+from db.connections.statements import Reader, Statement
 from db.connections.statistics import fetched
 from db.errors import Unavailable
-from db.statements import Reader, Statement
 
 # How long the last statement of a closed snapshot may take to be cancelled. Its connection is tested afterwards.
 LEAVE_S = 1.0
@@ -26,7 +26,7 @@ class ClosedTransactionError(RuntimeError):
 
 
 class Transaction(Reader):
-    """One open transaction on one connection: a `db.statements.Reader` that may write. Never used concurrently.
+    """One open transaction on one connection: a `Reader` that may write. It is never used concurrently.
 
     Attributes:
         failure: the first error of the database, which has ended the transaction; None where there was none.

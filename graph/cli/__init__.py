@@ -4,7 +4,7 @@ import os
 import signal
 from contextlib import suppress
 
-from graph.cli.exit_codes import ExitCode
+from graph.cli.support.exit_codes import ExitCode
 
 __all__ = ["main"]
 
@@ -15,7 +15,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, leave_at_once)
     # Each worker imports this package for what it serves, and none of the commands.
-    from graph.cli.streams import open_streams  # noqa: PLC0415 - as said
+    from graph.cli.support.streams import open_streams  # noqa: PLC0415 - as said
 
     open_streams()
     from graph.cli.app import main as run  # noqa: PLC0415 - likewise

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from graph.cli import contract, data, documents, money, people, schema_history, serving, setup
-from graph.cli.failures import Commands, refusals
-from graph.cli.terminal import out
+from graph.cli import audit, cost, dev, doctor, documents, export, import_, migrate, schema, seed, serve, settings, user
+from graph.cli.support.failures import Commands, refusals
+from graph.cli.support.terminal import out
 
 app = typer.Typer(
     name="folio",
@@ -37,17 +37,19 @@ def _folio(
     pass
 
 
-app.command()(serving.dev)
-app.command()(serving.serve)
-app.add_typer(schema_history.commands, name="migrate", help="Bring the database's schema up to date, or back.")
-app.add_typer(data.commands)
-app.command()(money.audit)
-app.add_typer(people.commands, name="user", help="Users, for whoever runs the server.")
-app.add_typer(contract.commands, name="schema", help="The GraphQL schema, for clients and reviews.")
-app.command()(contract.cost)
+app.command()(dev.dev)
+app.command()(serve.serve)
+app.add_typer(migrate.commands, name="migrate", help="Bring the database's schema up to date, or back.")
+app.command()(seed.seed)
+app.command("import")(import_.import_)
+app.command()(export.export)
+app.command()(audit.audit)
+app.add_typer(user.commands, name="user", help="Users, for whoever runs the server.")
+app.add_typer(schema.commands, name="schema", help="The GraphQL schema, for clients and reviews.")
+app.command()(cost.cost)
 app.add_typer(documents.commands, name="documents", help="Trusted documents: the operations an application has.")
-app.command()(setup.doctor)
-app.command()(setup.settings)
+app.command()(doctor.doctor)
+app.command()(settings.settings)
 
 
 def main() -> None:

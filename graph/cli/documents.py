@@ -16,9 +16,9 @@ from graphql import (
     visit,
 )
 
-from graph.cli.terminal import CommandError, out, refusals
-from graph.documents import manifest_of
-from graph.schema import graphql_schema
+from graph.cli.support.terminal import CommandError, out, refusals
+from graph.operations.documents import manifest_of
+from graph.schema.root import graphql_schema
 
 commands = typer.Typer(no_args_is_help=True)
 

@@ -1,6 +1,5 @@
 """A compiled, breadth-first executor for any Strawberry schema; README.md beside this file says how it works."""
 
-from graph.execution.collecting import Unsupported
 from graph.execution.declarations import (
     DECLARATION,
     JOINS,
@@ -16,7 +15,8 @@ from graph.execution.declarations import (
 from graph.execution.engine import Prepared
 from graph.execution.lookup import Lookup
 from graph.execution.ordinary import OrdinaryExecutor
-from graph.execution.resolvers import ahead_of, selected_of
+from graph.execution.plan.collecting import Unsupported
+from graph.execution.strawberry_adapter import ahead_of, selected_of
 
 __all__ = [
     "DECLARATION",

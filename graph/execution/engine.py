@@ -19,15 +19,15 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
-from graph.execution.collecting import Unsupported, condition_variables, fragments_of, refusal
-from graph.execution.completion import of_row
 from graph.execution.lookup import Lookup
-from graph.execution.plan import Level, Plan, Planner
-from graph.execution.results import resolved
-from graph.execution.running import Run
-from graph.execution.sizes import PLAN_BYTES, level_bytes
-from graph.execution.variables import Coercion
-from graph.execution.written import Offload, Text
+from graph.execution.output.completion import of_row
+from graph.execution.output.results import resolved
+from graph.execution.plan.collecting import Unsupported, condition_variables, fragments_of, refusal
+from graph.execution.plan.plan import Level, Plan, Planner
+from graph.execution.plan.sizes import PLAN_BYTES, level_bytes
+from graph.execution.plan.variables import Coercion
+from graph.execution.run.running import Run
+from graph.execution.run.written import Offload, Text
 
 # Each vector of conditions has a plan of its own, which takes more than the operation, and milliseconds to make.
 PLANS_MAX = 4

@@ -11,12 +11,12 @@ from typing import Any
 
 from graphql import ExecutionResult
 
-from graph.execution.completion import of_row
 from graph.execution.declarations import LevelLoader, Loading
-from graph.execution.leaves import Raised
-from graph.execution.plan import FieldPlan, Level
-from graph.execution.results import resolved
-from graph.execution.running import Run
+from graph.execution.output.completion import of_row
+from graph.execution.output.results import resolved
+from graph.execution.plan.leaves import Raised
+from graph.execution.plan.plan import FieldPlan, Level
+from graph.execution.run.running import Run
 
 
 @dataclass(slots=True, eq=False)

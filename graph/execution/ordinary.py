@@ -14,8 +14,8 @@ from graphql.execution.executor import to_nodes
 from graphql.pyutils import Path
 from graphql.type import GraphQLOutputType
 
+from graph.execution.run.values import INFO_HELPERS
 from graph.execution.traces import forget_told_trace, forget_trace
-from graph.execution.values import INFO_HELPERS
 
 
 class OrdinaryExecutor(Executor[None]):

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from starlette.types import Receive
 
-from graph.http.head import Head
-from graph.http.requests import Batch, GraphQLRequest
-from graph.observing.current import Observation
-from graph.worker_thread import Stopwatch
+from graph.http.parsing.head import Head
+from graph.http.parsing.requests import Batch, GraphQLRequest
+from graph.runtime.worker_thread import Stopwatch
+from graph.telemetry.current import Observation
 
 
 @dataclass(slots=True)

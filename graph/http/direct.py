@@ -4,11 +4,11 @@ Between a server and an application ASGI puts a scope of some fifteen entries, t
 uvicorn a look at each header of the answer with two regular expressions. For most operations that is as much work as
 the operation. What nearly every client sends nearly always, a POST whose head and body come in one piece, needs none of
 it: its headers are a list already, its body is there, and its answer is one piece too. Where its head is the one that
-the connection has sent before, not even the parser is asked (`graph.http.known_head`).
+the connection has sent before, not even the parser is asked (`graph.http.wire.known_head`).
 
 Everything else goes on as ever: other paths and methods, bodies that are still to come, pipelined requests, and those
 with a header that somebody before the endpoint looks at (a proxy's, CORS's). What the endpoint does is the
-same on both ways, for it is the same code. Where that needs no task, none is made (`graph.http.taskless`).
+same on both ways, for it is the same code. Where that needs no task, none is made (`graph.http.inline_lookup`).
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from typing import Any
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from graph.http.answers import Answer, Reply, header_lines
 from graph.http.call import Call
 from graph.http.endpoint import UNKNOWN_ADDRESS, GraphQLEndpoint
-from graph.http.extensions import extensions, told_left
-from graph.http.head import Head
-from graph.http.known_head import KnownHead
-from graph.http.protocol import BoundedHttpProtocol
-from graph.http.taskless import Taskless
-from graph.observing.traces import random_hex
+from graph.http.inline_lookup import Taskless
+from graph.http.parsing.head import Head
+from graph.http.responses.answers import Answer, Reply, header_lines
+from graph.http.wire.extensions import extensions, told_left
+from graph.http.wire.known_head import KnownHead
+from graph.http.wire.protocol import BoundedHttpProtocol
+from graph.telemetry.traces import random_hex
 
 # A connection whose heads differ each time, a proxy's for instance, is not looked at for ever.
 HEADS_LEARNT_MAX = 8

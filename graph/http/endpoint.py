@@ -12,34 +12,43 @@ import orjson
 from graphql import ExecutionResult, GraphQLError
 from starlette.types import Receive, Scope, Send
 
+from db.access import ANONYMOUS, Viewer
 from db.errors import Unavailable
-from db.sessions import viewer_of_session
 from db.settings import Settings
-from db.viewer import ANONYMOUS, Viewer
-from graph.context import Services, caller_address
-from graph.documents import Documents
-from graph.engines import Size
+from graph.analysis.limits import REFUSED_COST, Price
 from graph.errors import presented
-from graph.http import answers, graphiql
-from graph.http.answers import Answer, codes_of
-from graph.http.bodies import Bodies
-from graph.http.budgets import spending_address
+from graph.http.admission.bodies import Bodies
+from graph.http.admission.budgets import spending_address
+from graph.http.admission.gate import Gate
+from graph.http.admission.time_limits import CancelledFromWithinError, is_to_end
 from graph.http.call import Call
-from graph.http.codings import CONTENT_ENCODING, check_coding, decoded
-from graph.http.encoder import Encoder
-from graph.http.extensions import began, leaving
-from graph.http.gate import Gate
-from graph.http.head import Head
-from graph.http.requests import Batch, GraphQLRequest, HttpRefused, check_content, check_headers, parse_body, queried
-from graph.http.time_limits import CancelledFromWithinError, is_to_end
-from graph.http.writing import AnswerTooLargeError, written
-from graph.limits import REFUSED_COST, Price
-from graph.observing.current import Observation
-from graph.observing.observer import Observer
-from graph.observing.traces import random_hex
-from graph.operations import Operation, Operations, RequestRefused, demand_ran, text_digest
+from graph.http.graphiql import page as graphiql
+from graph.http.parsing.head import Head
+from graph.http.parsing.requests import (
+    Batch,
+    GraphQLRequest,
+    HttpRefused,
+    check_content,
+    check_headers,
+    parse_body,
+    queried,
+    unauthenticated,
+)
+from graph.http.responses import answers
+from graph.http.responses.answers import Answer, codes_of
+from graph.http.responses.codings import CONTENT_ENCODING, check_coding, decoded
+from graph.http.responses.encoder import Encoder
+from graph.http.responses.writing import AnswerTooLargeError, written
+from graph.http.wire.extensions import began, leaving
+from graph.operations.cache import Operation, Operations, RequestRefused, demand_ran, text_digest
+from graph.operations.dispatch import Size
+from graph.operations.documents import Documents
+from graph.runtime.authentication import TokenClaims, token_claims
+from graph.runtime.context import Services, caller_address
+from graph.telemetry.current import Observation
+from graph.telemetry.observer import Observer
+from graph.telemetry.traces import random_hex
 
-BEARER = "bearer"
 UNKNOWN_ADDRESS = "unknown"
 # What takes longer than a few milliseconds is read, checked and written in another thread.
 SMALL_BODY_BYTES_MAX = 8_192
@@ -377,24 +386,14 @@ class GraphQLEndpoint:
 
     async def _viewer(self, call: Call) -> Viewer:
         """Return whose access token the request has; one that has none is anonymous, and needs no look here."""
-        pointed = self.pointed(call.head)
-        if pointed is not None:
-            user_id, session_id = pointed
+        claims = self.claims(call.head)
+        if claims is not None:
             with self.gate.deadline(call.started, call.receive, abandon=True):
-                viewer = await viewer_of_session(self.services.database, session_id, user_id)
+                viewer = claims.viewer(await claims.sessions(self.services.database))
             if viewer is not None:
                 return viewer
-        raise HttpRefused(
-            401,
-            "UNAUTHENTICATED",
-            "the access token is not valid, has expired or its session has ended; refresh the session or sign in again",
-            {"www-authenticate": 'Bearer error="invalid_token"'},
-        )
+        raise unauthenticated()
 
-    def pointed(self, head: Head) -> tuple[int, int] | None:
-        """Return the user and the session that the access token of a request names; None where it is no good one."""
-        authorizations = head.each(b"authorization")
-        if len(authorizations) != 1:
-            return None
-        scheme, _, token = authorizations[0].partition(" ")
-        return self.services.tokens.read(token.strip()) if scheme.lower() == BEARER else None
+    def claims(self, head: Head) -> TokenClaims | None:
+        """Return the claims of a request's access token; None where it is not valid."""
+        return token_claims(self.services.tokens, head.each(b"authorization"))

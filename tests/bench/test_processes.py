@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from bench.soak.processes import Cluster, children, frozen_process
-from db.embedded import EmbeddedServer, embedded_postgres
-from tests.db.clusters import reachable_directory, rows, serves
+from db.embedded.server import EmbeddedServer, embedded_postgres
+from tests.db.support.clusters import reachable_directory, rows, serves
 
 LIMIT_S = 60
 

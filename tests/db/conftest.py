@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-import db.tables  # noqa: F401 - every mapped class, or a test that needs few fails where it runs alone
+import db.models  # noqa: F401 - every mapped class, or a test that needs few fails where it runs alone
+from db.access import Viewer
 from db.connections.database import Database
 from db.connections.leases import Driver
-from db.embedded import embedded_postgres
+from db.embedded.server import embedded_postgres
 from db.settings import Settings
-from db.viewer import Viewer
-from tests.db.backends import connected_superuser, make_boxes
-from tests.db.books import ACCOUNTS, Books
-from tests.db.clusters import reachable_directory
-from tests.db.rows import new_account, new_user, new_users
+from tests.db.support.backends import connected_superuser, make_boxes
+from tests.db.support.books import ACCOUNTS, Books
+from tests.db.support.clusters import reachable_directory
+from tests.db.support.rows import new_account, new_user, new_users
 
 
 @pytest.fixture
@@ -48,13 +48,13 @@ async def superuser(database_url: str) -> AsyncIterator[Driver]:
 
 @pytest.fixture
 async def two_boxes(superuser: Driver) -> None:
-    """The table `boxes` of `tests.db.backends`."""
+    """The table `boxes` of `tests.db.support.backends`."""
     await make_boxes(superuser)
 
 
 @pytest.fixture
 async def closed_gate(superuser: Driver) -> AsyncIterator[Driver]:
-    """The superuser, who holds the lock that `GATE` of `tests.db.backends` waits for."""
+    """The superuser, who holds the lock that `GATE` of `tests.db.support.backends` waits for."""
     await superuser.execute("SELECT pg_advisory_lock(1)")
     yield superuser
     await superuser.execute("SELECT pg_advisory_unlock_all()")

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstrai
 
 from db.connections.leases import Driver
 from db.errors import CONSTRAINTS, INTERNAL, Refusal, refusal_for
-from db.tables import Model
+from db.models import Model
 
 REFUSING = (CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from db.embedded import EmbeddedServer
-from db.embedded_places import PORT, prepare, run_program
+from db.embedded.places import PORT, prepare, run_program
+from db.embedded.server import EmbeddedServer
 
 HOUR_S = 3600
 

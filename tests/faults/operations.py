@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.faults.served import CREATE_POST, Town
-from tests.graph.bank import OPEN_ACCOUNT, TRANSFER, transfer_input
-from tests.graph.callers import PASSWORD
+from tests.graph.support.bank import OPEN_ACCOUNT, TRANSFER, transfer_input
+from tests.graph.support.callers import PASSWORD
 
 Body = dict[str, Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from db.connections.leases import Driver
-from tests.db.backends import POLL_S, POLLS_MAX, connected_superuser
+from tests.db.support.backends import POLL_S, POLLS_MAX, connected_superuser
 from tests.faults import operations
 from tests.faults.operations import Stopped
 from tests.faults.served import OURS, Town, told

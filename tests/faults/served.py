@@ -13,16 +13,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from db.access import Viewer
 from db.connections.leases import Driver
-from db.sessions import Credentials, open_session
+from db.repositories.sessions import Credentials, open_session
+from db.repositories.users import NewUser, create_users
 from db.settings import Settings
-from db.users import NewUser, create_users
-from db.viewer import Viewer
 from graph.app import create_app
-from graph.engines import COMPILED_FROM
-from tests.graph.bank import Bank
-from tests.graph.callers import PASSWORD, Client, Person, http_client, serving
-from tests.graph.test_serving import free_port, started
+from graph.operations.dispatch import COMPILED_FROM
+from tests.graph.cli.test_serving import free_port, started
+from tests.graph.support.bank import Bank
+from tests.graph.support.callers import PASSWORD, Client, Person, http_client, serving
 
 NONE: Mapping[str, str] = MappingProxyType({})
 SESSION_S = 86_400  # an hour more or less of the clock does not end it

@@ -14,8 +14,8 @@ from typing import Any
 
 from db.connections.leases import Driver
 from tests.faults.served import Town, codes, told
-from tests.graph.bank import Bank, new_key, transfer_input
-from tests.graph.callers import Client
+from tests.graph.support.bank import Bank, new_key, transfer_input
+from tests.graph.support.callers import Client
 
 PAYERS = 8
 ANSWERED_S = 20.0

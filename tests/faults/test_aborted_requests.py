@@ -9,14 +9,14 @@ from typing import Any
 import orjson
 
 from db.settings import Settings
-from tests.db.backends import POLL_S, POLLS_MAX, connected_superuser
+from tests.db.support.backends import POLL_S, POLLS_MAX, connected_superuser
 from tests.faults import operations
 from tests.faults.recovery import Health, metrics
 from tests.faults.served import CREATE_POST, Town, served, served_by_process, settle
 from tests.faults.storms import PAY, Payment, Storm, through
-from tests.graph.bank import new_key
-from tests.graph.callers import PASSWORD, Person
-from tests.graph.edge import reset
+from tests.graph.support.bank import new_key
+from tests.graph.support.callers import PASSWORD, Person
+from tests.graph.support.edge import reset
 
 REQUESTS = 500
 AT_ONCE = 25

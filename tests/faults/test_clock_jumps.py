@@ -16,19 +16,19 @@ from alembic import command
 from pydantic import SecretStr
 
 from bench.soak.network_proxy import proxied_database
-from db.embedded import EmbeddedServer, embedded_postgres
-from db.migrating import alembic_config
+from db.embedded.server import EmbeddedServer, embedded_postgres
+from db.repositories.sweeping import sweep
 from db.settings import Settings
-from db.sweeping import sweep
+from db.setup.schema_version import alembic_config
 from tests.conftest import superuser_execute
-from tests.db.backends import connected_superuser
-from tests.db.clusters import reachable_directory
+from tests.db.support.backends import connected_superuser
+from tests.db.support.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.clocks import HOUR_S, Clock, new_clock, postgres_under
 from tests.faults.served import Town, served, served_by_process, settle, told, url_of
 from tests.faults.storms import storm, through
-from tests.graph.bank import TRANSFER, transfer_input
-from tests.graph.callers import PASSWORD
+from tests.graph.support.bank import TRANSFER, transfer_input
+from tests.graph.support.callers import PASSWORD
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "folio.throwaway": "on"}
 TIMES = {"operation_deadline_ms": 5000, "statement_timeout_ms": 2000, "lock_timeout_ms": 1000}

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from db.audit import audit
 from db.connections.leases import Driver
+from db.ledger.audit import audit
 from db.settings import Settings
-from tests.db.backends import connected_superuser, terminate, waiting_backend
+from tests.db.support.backends import connected_superuser, terminate, waiting_backend
 from tests.faults import operations
 from tests.faults.operations import Body, Stopped
 from tests.faults.served import Town, codes, kill_all, served, settle, told

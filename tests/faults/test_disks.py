@@ -19,12 +19,12 @@ from pydantic import SecretStr
 
 from bench.soak.processes import Cluster
 from db.connections.faults import DRIVER_ERRORS
-from db.embedded import EmbeddedError, EmbeddedServer, embedded_postgres
-from db.migrating import alembic_config
+from db.embedded.server import EmbeddedError, EmbeddedServer, embedded_postgres
 from db.settings import Settings
+from db.setup.schema_version import alembic_config
 from tests.conftest import superuser_execute
-from tests.db.backends import connected_superuser
-from tests.db.clusters import reachable_directory
+from tests.db.support.backends import connected_superuser
+from tests.db.support.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.disks import Disk, disk_for
 from tests.faults.recovery import Health

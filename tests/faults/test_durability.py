@@ -11,15 +11,15 @@ from pydantic import SecretStr
 
 from bench.soak.processes import Cluster
 from db.connections.leases import Driver
-from db.embedded import EmbeddedServer, embedded_postgres
-from db.migrating import alembic_config
+from db.embedded.server import EmbeddedServer, embedded_postgres
 from db.settings import Settings
-from tests.db.backends import connected_superuser
-from tests.db.clusters import reachable_directory
+from db.setup.schema_version import alembic_config
+from tests.db.support.backends import connected_superuser
+from tests.db.support.clusters import reachable_directory
 from tests.faults.served import served, settle
-from tests.graph.bank import TRANSFER, transfer_input
-from tests.graph.edge import until
-from tests.graph.test_serving import FOLIO, ROOT
+from tests.graph.cli.test_serving import FOLIO, ROOT
+from tests.graph.support.bank import TRANSFER, transfer_input
+from tests.graph.support.edge import until
 
 LIMIT_S = 60
 PAYERS = 8

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from db.audit import audit
+from db.ledger.audit import audit
 from db.settings import Settings
 from tests.faults.served import Town, served, served_by_process, settle, told
-from tests.graph.bank import TRANSFER, transfer_input
-from tests.graph.callers import Client, Person
+from tests.graph.support.bank import TRANSFER, transfer_input
+from tests.graph.support.callers import Client, Person
 
 ATTACKERS = 4
 READS = 60

@@ -18,16 +18,16 @@ from pydantic import SecretStr
 from bench.soak.network_proxy import Proxy, proxied_database
 from bench.soak.processes import Cluster, frozen_process
 from db.connections.leases import Driver
-from db.embedded import EmbeddedServer, embedded_postgres
-from db.migrating import alembic_config
+from db.embedded.server import EmbeddedServer, embedded_postgres
 from db.settings import Settings
+from db.setup.schema_version import alembic_config
 from tests.conftest import superuser_execute
-from tests.db.backends import connected_superuser
-from tests.db.clusters import reachable_directory
+from tests.db.support.backends import connected_superuser
+from tests.db.support.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.operations import Body
 from tests.faults.served import OURS, Town, backends, codes, served, served_by_process, settle, told, url_of
-from tests.graph.edge import waiting
+from tests.graph.support.edge import waiting
 
 DEADLINE_S = 3.0
 ANSWERED_S = DEADLINE_S + 5.0

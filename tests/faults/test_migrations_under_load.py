@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from db.audit import audit
+from db.ledger.audit import audit
 from db.settings import Settings
-from tests.db.backends import connected_superuser
+from tests.db.support.backends import connected_superuser
 from tests.faults import operations
 from tests.faults.operations import Body
 from tests.faults.served import CREATE_POST, Town, served, settle, told

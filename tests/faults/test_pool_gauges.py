@@ -9,12 +9,12 @@ import pytest
 
 from db.connections.leases import Driver
 from db.settings import Settings
-from tests.db.backends import connected_superuser
+from tests.db.support.backends import connected_superuser
 from tests.faults import operations
 from tests.faults.served import Town, backends, kill_all, served, settle, told
-from tests.graph.callers import PASSWORD, Client
-from tests.graph.edge import until, waiting
-from tests.graph.overheard import overheard
+from tests.graph.support.callers import PASSWORD, Client
+from tests.graph.support.edge import until, waiting
+from tests.graph.support.overheard import overheard
 
 POOL_SIZE = 2
 OVERFLOW = 3

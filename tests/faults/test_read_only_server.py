@@ -10,11 +10,11 @@ import pytest
 
 from db.connections.leases import Driver
 from db.settings import Settings
-from tests.db.backends import connected_superuser, terminate_all
+from tests.db.support.backends import connected_superuser, terminate_all
 from tests.faults import operations
 from tests.faults.operations import Body, Stopped
 from tests.faults.served import kill_all, served, settle, told
-from tests.graph.test_serving import FOLIO, ROOT
+from tests.graph.cli.test_serving import FOLIO, ROOT
 
 WRITES = [*operations.SINGLE_STATEMENTS, *operations.TRANSACTIONS]
 LIMIT_S = 60

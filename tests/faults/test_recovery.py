@@ -13,12 +13,12 @@ from pydantic import SecretStr
 
 from bench.soak.network_proxy import Proxy, proxied_database
 from bench.soak.processes import Cluster
-from db.embedded import EmbeddedServer, embedded_postgres
-from db.migrating import alembic_config
+from db.embedded.server import EmbeddedServer, embedded_postgres
 from db.settings import Settings
+from db.setup.schema_version import alembic_config
 from tests.conftest import superuser_execute
-from tests.db.backends import connected_superuser
-from tests.db.clusters import reachable_directory
+from tests.db.support.backends import connected_superuser
+from tests.db.support.clusters import reachable_directory
 from tests.faults.recovery import Health
 from tests.faults.served import OURS, kill_all, served, served_by_process, settle, url_of
 from tests.faults.storms import demand_ready, storm, through

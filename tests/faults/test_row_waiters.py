@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from db.audit import audit
 from db.connections.leases import Driver
+from db.ledger.audit import audit
 from db.settings import Settings
-from tests.db.backends import connected_superuser
+from tests.db.support.backends import connected_superuser
 from tests.faults import operations
 from tests.faults.operations import Body
 from tests.faults.served import Town, served, settle, told
-from tests.graph.bank import TRANSFER, transfer_input
-from tests.graph.edge import until, waiting
+from tests.graph.support.bank import TRANSFER, transfer_input
+from tests.graph.support.edge import until, waiting
 
 WRITERS = 24
 READERS = 8

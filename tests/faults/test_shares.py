@@ -9,10 +9,10 @@ import pytest
 
 from db.connections.leases import Driver
 from db.settings import Settings
-from tests.db.backends import connected_superuser
+from tests.db.support.backends import connected_superuser
 from tests.faults.operations import Body
 from tests.faults.served import Town, served, settle, told
-from tests.graph.edge import until, waiting
+from tests.graph.support.edge import until, waiting
 
 PATIENT = {"lock_timeout_ms": 60_000, "statement_timeout_ms": 60_000, "operation_deadline_ms": 90_000}
 SETTLED_S = 0.7  # longer than it takes until further connections are opened

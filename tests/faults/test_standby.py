@@ -9,20 +9,20 @@ import pytest
 from alembic import command
 from pydantic import SecretStr
 
-from db.audit import audit
 from db.connections.database import Database
 from db.connections.leases import Driver
-from db.embedded import EmbeddedServer, embedded_postgres
-from db.embedded_places import PORT, SOCKET_NAME, prepare, run_program
+from db.embedded.places import PORT, SOCKET_NAME, prepare, run_program
+from db.embedded.server import EmbeddedServer, embedded_postgres
 from db.errors import Unavailable
-from db.migrating import alembic_config
+from db.ledger.audit import audit
 from db.settings import Settings
-from tests.db.backends import connected_superuser
-from tests.db.clusters import reachable_directory
-from tests.db.rows import new_account, new_user
+from db.setup.schema_version import alembic_config
+from tests.db.support.backends import connected_superuser
+from tests.db.support.clusters import reachable_directory
+from tests.db.support.rows import new_account, new_user
 from tests.faults import operations
 from tests.faults.served import served, settle, told
-from tests.graph.edge import until
+from tests.graph.support.edge import until
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "folio.throwaway": "on"}
 WRITES = [*operations.SINGLE_STATEMENTS, *operations.TRANSACTIONS]

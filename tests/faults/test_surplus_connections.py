@@ -14,10 +14,10 @@ from pydantic import SecretStr
 
 from bench.soak.network_proxy import Connection, Proxy
 from db.settings import Settings
-from tests.db.backends import connected_superuser
+from tests.db.support.backends import connected_superuser
 from tests.faults import operations
 from tests.faults.served import served, settle, told
-from tests.graph.edge import waiting
+from tests.graph.support.edge import waiting
 
 ROUNDS = 3
 POLLS_MAX = 300

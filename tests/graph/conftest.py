@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import FastAPI
 
+from db.access import Viewer
 from db.connections.leases import Driver
-from db.sessions import Credentials, open_session
+from db.repositories.sessions import Credentials, open_session
+from db.repositories.users import NewUser, create_users
 from db.settings import Settings
-from db.users import NewUser, create_users
-from db.viewer import Viewer
 from graph.app import create_app
-from tests.db.backends import connected_superuser
-from tests.graph.bank import Bank
-from tests.graph.callers import PASSWORD, Client, Person, SignUp, http_client, serving
+from tests.db.support.backends import connected_superuser
+from tests.graph.support.bank import Bank
+from tests.graph.support.callers import PASSWORD, Client, Person, SignUp, http_client, serving
 
 
 @pytest.fixture

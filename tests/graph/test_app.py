@@ -6,9 +6,9 @@ import httpx
 from pydantic import SecretStr
 
 from db.connections.leases import Driver
-from db.migrating import expected_revision
 from db.settings import Settings, async_url
-from tests.graph.callers import Client, serving_with
+from db.setup.schema_version import expected_revision
+from tests.graph.support.callers import Client, serving_with
 
 INTROSPECTION = '{ __schema { queryType { name } } __type(name: "Post") { name } }'
 DESCRIBED = {"data": {"__schema": {"queryType": {"name": "Query"}}, "__type": {"name": "Post"}}}

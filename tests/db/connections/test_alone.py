@@ -8,9 +8,9 @@ from sqlalchemy import text
 from db.connections import leased_connection
 from db.connections.database import Database
 from db.connections.leases import Driver
+from db.connections.statements import Statement
 from db.errors import Unavailable
-from db.statements import Statement
-from tests.db.backends import (
+from tests.db.support.backends import (
     GATE,
     OpenDatabase,
     boxes,

@@ -15,7 +15,7 @@ from db.connections.leases import Driver
 from db.connections.pool import PoolCounters
 from db.errors import Unavailable
 from db.settings import Settings
-from tests.db.backends import (
+from tests.db.support.backends import (
     BOXES,
     GATE,
     Door,

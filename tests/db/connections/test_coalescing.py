@@ -13,17 +13,17 @@ import pytest
 from asyncpg import Record
 from sqlalchemy import text
 
+from db.access import ANONYMOUS, Viewer
 from db.connections.coalescing import HELD_BACK_MAX_S, KEYS_MAX
 from db.connections.database import Database
 from db.connections.leases import Driver
+from db.connections.statements import Statement
 from db.connections.statistics import Tally, tally
-from db.cursors import Order
-from db.pages import PageRequest
-from db.posts import CREATED_AT, ID, POSTS
-from db.statements import Statement
-from db.viewer import ANONYMOUS, Viewer
-from tests.db.backends import put_into, states, waiting_backend
-from tests.graph.recording import recorded
+from db.query.cursors import Order
+from db.query.pages import PageRequest
+from db.repositories.posts import CREATED_AT, ID, POSTS
+from tests.db.support.backends import put_into, states, waiting_backend
+from tests.graph.support.recording import recorded
 
 pytestmark = pytest.mark.usefixtures("two_boxes")
 

@@ -12,11 +12,11 @@ from sqlalchemy import BigInteger, bindparam, select, text
 from db.connections.database import Database, Transaction
 from db.connections.leases import Driver
 from db.connections.pool import PoolCounters
+from db.connections.statements import Statement
 from db.errors import Refusal, Unavailable
-from db.statements import Statement
-from db.users import NewUser, create_users
-from tests.db.backends import BOXES, GATE, Door, OpenDatabase, boxes, every_door, put_into
-from tests.db.rows import ADMIN
+from db.repositories.users import NewUser, create_users
+from tests.db.support.backends import BOXES, GATE, Door, OpenDatabase, boxes, every_door, put_into
+from tests.db.support.rows import ADMIN
 
 SLEEP = Statement(text("SELECT pg_sleep(5)"))
 

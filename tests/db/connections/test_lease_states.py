@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from db.connections.database import Database
 from db.connections.leased_connection import LeasedConnection
-from db.embedded import EmbeddedServer
+from db.embedded.server import EmbeddedServer
 from db.errors import Unavailable
 from db.settings import Settings, async_url
 from tests.conftest import superuser_execute

@@ -10,9 +10,9 @@ from db.connections.database import Database
 from db.connections.faults import Again
 from db.connections.leased_connection import Driver, LeasedConnection
 from db.connections.leases import OVERFLOW_AFTER_S
+from db.connections.statements import Statement
 from db.errors import Unavailable
-from db.statements import Statement
-from tests.db.backends import BOXES, OpenDatabase, boxes, states
+from tests.db.support.backends import BOXES, OpenDatabase, boxes, states
 
 pytestmark = pytest.mark.usefixtures("two_boxes")
 

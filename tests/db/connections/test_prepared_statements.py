@@ -4,7 +4,7 @@ from sqlalchemy import Text, literal_column, select, text
 
 from db.connections.database import Database
 from db.connections.leased_connection import PREPARED_LENGTH_MAX, PREPARED_MAX
-from db.statements import Statement
+from db.connections.statements import Statement
 
 # As the connection is opened, statements in small letters are prepared that are not ours.
 PREPARED = Statement(

@@ -12,11 +12,11 @@ from bench.soak.network_proxy import proxied_database
 from db.connections import pool
 from db.connections.database import Snapshot, Transaction
 from db.connections.leases import Driver
+from db.connections.statements import Statement
 from db.connections.transaction import ClosedTransactionError
 from db.errors import Unavailable
 from db.settings import async_url
-from db.statements import Statement
-from tests.db.backends import (
+from tests.db.support.backends import (
     BOXES,
     GATE,
     OpenDatabase,

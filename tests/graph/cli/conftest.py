@@ -8,10 +8,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from db.embedded import EmbeddedServer
+from db.embedded.server import EmbeddedServer
 from tests.conftest import superuser_dsn, superuser_execute
-from tests.db.clusters import reachable_directory
-from tests.graph.cli.commands import write_files
+from tests.db.support.clusters import reachable_directory
+from tests.graph.support.commands import write_files
 
 # `locked` is asked for a password, `stranger` has no rights, `reader` owns what folio owns, and is read only.
 ROLES = (

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from db.audit import DIFFERENCES_MAX
 from db.connections.leases import Driver
-from tests.graph.cli.commands import LIMIT_S, Ended, Running, start
-from tests.graph.edge import until
-from tests.graph.test_serving import ROOT
+from db.ledger.audit import DIFFERENCES_MAX
+from tests.graph.cli.test_serving import ROOT
+from tests.graph.support.commands import LIMIT_S, Ended, Running, start
+from tests.graph.support.edge import until
 
 INTERRUPTED = 130
 

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from db.embedded import EmbeddedServer
-from tests.db.clusters import needs_root
-from tests.graph.cli.commands import CALLS, Ended, Needs, Output, called, every_command, start
+from db.embedded.server import EmbeddedServer
+from tests.db.support.clusters import needs_root
 from tests.graph.cli.conftest import IDA, put_in
-from tests.graph.test_serving import ROOT, free_port
+from tests.graph.cli.test_serving import ROOT, free_port
+from tests.graph.support.commands import CALLS, Ended, Needs, Output, called, every_command, start
 
 
 def test_every_command_is_driven() -> None:
-    assert set(CALLS) == set(every_command()), "say in tests/graph/cli/commands.py how it is called and what it needs"
+    assert set(CALLS) == set(every_command()), (
+        "say in tests/graph/support/commands.py how it is called and what it needs"
+    )
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from db.embedded import EmbeddedServer
-from graph.schema import schema_text
+from db.embedded.server import EmbeddedServer
+from graph.schema.root import schema_text
 from tests.conftest import superuser_dsn
-from tests.graph.cli.commands import CALLS, LIMIT_S, LINES, Needs, Running, called, start
 from tests.graph.cli.conftest import IDA, put_in
-from tests.graph.test_serving import ROOT, free_port
+from tests.graph.cli.test_serving import ROOT, free_port
+from tests.graph.support.commands import CALLS, LIMIT_S, LINES, Needs, Running, called, start
 
 INTERRUPTED = 130
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from db.settings import Settings
-from tests.graph.cli.commands import CALLS, Ended, Needs, called, start
+from tests.graph.support.commands import CALLS, Ended, Needs, called, start
 
 NO_DATABASE = (
     "there is no database in .folio yet; `folio dev` or `folio migrate upgrade` makes one, "

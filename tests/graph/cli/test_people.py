@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from db.connections.leases import Driver
-from tests.graph.callers import Client, Person, SignUp
-from tests.graph.cli.commands import LIMIT_S, PASSWORD, Ended, start
-from tests.graph.stage import dump
-from tests.graph.test_serving import ROOT
+from tests.graph.cli.test_serving import ROOT
+from tests.graph.support.callers import Client, Person, SignUp
+from tests.graph.support.commands import LIMIT_S, PASSWORD, Ended, start
+from tests.graph.support.stage import dump
 
 Folio = Callable[..., Awaitable[Ended]]
 VIEWER = "{ viewer { username } }"

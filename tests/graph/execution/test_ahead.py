@@ -11,7 +11,7 @@ from graphql import GraphQLSchema, OperationDefinitionNode, execute, parse
 from strawberry.types import Info
 
 from graph.execution import DECLARATION, JOINS, Column, Derived, Edge, Loading, Prepared, ahead_of, selected_of
-from tests.graph.execution.declared import Loader
+from tests.graph.execution.support.declared import Loader
 
 Row = Mapping[str, Any]
 ROWS: list[Row] = [

@@ -7,8 +7,8 @@ import pytest
 from graphql import OperationDefinitionNode, parse
 
 from graph.execution import DECLARATION, Prepared
-from tests.graph.execution.comparing import both
-from tests.graph.execution.declared import (
+from tests.graph.execution.support.comparing import both
+from tests.graph.execution.support.declared import (
     AUTHORS,
     SCHEMA,
     Loader,

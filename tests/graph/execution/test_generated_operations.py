@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import mutations, nodes, queries
 
-from tests.graph.execution.comparing import Calls, both
-from tests.graph.execution.nasty import nasty_schema
-from tests.graph.execution.rework import Rework
+from tests.graph.execution.support.comparing import Calls, both
+from tests.graph.execution.support.nasty import nasty_schema
+from tests.graph.execution.support.rework import Rework
 
 EXAMPLES_VARIABLE = "TESTS_EQUALITY_EXAMPLES"
 OPERATIONS = int(os.environ.get(EXAMPLES_VARIABLE, "1400"))

@@ -15,7 +15,7 @@ from graphql import (
 )
 
 from graph.execution import OrdinaryExecutor, Prepared
-from graph.execution.values import INFO_HELPERS, gathered
+from graph.execution.run.values import INFO_HELPERS, gathered
 
 
 class Worker:

@@ -14,7 +14,7 @@ from graphql import (
     GraphQLUnionType,
 )
 
-from tests.graph.execution.comparing import both, counted_schema
+from tests.graph.execution.support.comparing import both, counted_schema
 
 
 def error(message: str, column: int, *path: str | int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from graphql import (
 )
 
 from graph.execution import Prepared, Unsupported
-from tests.graph.execution.comparing import Calls, both, counted_schema
+from tests.graph.execution.support.comparing import Calls, both, counted_schema
 
 
 def _told(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> str:

@@ -8,8 +8,8 @@ from graphql import OperationDefinitionNode, parse
 from strawberry.types.arguments import convert_arguments
 
 from graph.execution import Prepared
-from tests.graph.execution.comparing import Calls, both
-from tests.graph.execution.strawberry_schema import SCHEMA
+from tests.graph.execution.support.comparing import Calls, both
+from tests.graph.execution.support.strawberry_schema import SCHEMA
 
 KEY = "6f1c2a52-5d2f-4a55-9d50-3a8f1f0f7d10"
 
@@ -130,7 +130,7 @@ async def test_plain_input_objects_do_not_go_strawberrys_way(
         calls.append(given)
         return convert_arguments(*given, **named)
 
-    monkeypatch.setattr("graph.execution.arguments.convert_arguments", counted)
+    monkeypatch.setattr("graph.execution.plan.arguments.convert_arguments", counted)
     result = await ready.run(of(5), Calls())
     assert "Point(x=5," in repr(result.data)
     calls.clear()  # the constants, once

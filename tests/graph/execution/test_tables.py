@@ -8,9 +8,9 @@ import pytest
 from graphql import ExecutionResult, OperationDefinitionNode, parse
 
 from graph.execution import DECLARATION, Derived, Prepared
-from graph.execution.tables import Table
-from tests.graph.execution.comparing import both
-from tests.graph.execution.declared import BOOKS, SCHEMA, Shelf, listing_fields
+from graph.execution.run.tables import Table
+from tests.graph.execution.support.comparing import both
+from tests.graph.execution.support.declared import BOOKS, SCHEMA, Shelf, listing_fields
 
 RUNS = 5
 TITLES = ["Book 1", "Book 4"]

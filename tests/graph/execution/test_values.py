@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.graph.execution.comparing import both, counted_schema
+from tests.graph.execution.support.comparing import both, counted_schema
 
 Given = Callable[..., Any]
 NOTHING = "Cannot return null for non-nullable field Query.value."

@@ -23,8 +23,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from graph.execution.variables import Odd, coercer_of
-from graph.schema import graphql_schema
+from graph.execution.plan.variables import Odd, coercer_of
+from graph.schema.root import graphql_schema
 
 COLOUR = GraphQLEnumType("Colour", {"RED": 1, "BLUE": 2})
 INNER = GraphQLInputObjectType(

@@ -11,8 +11,8 @@ from graphql import GraphQLSchema, OperationDefinitionNode, parse
 from strawberry.types import Info
 
 from graph.execution import DECLARATION, JOINS, Column, Derived, Edge, Loading, Prepared
-from graph.execution.tables import Table
-from tests.graph.execution.declared import Loader
+from graph.execution.run.tables import Table
+from tests.graph.execution.support.declared import Loader
 
 Row = Mapping[str, Any]
 RUNS = 4

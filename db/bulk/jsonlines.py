@@ -1,0 +1,208 @@
+"""Users with their profiles, and posts, as JSON Lines: one object a line, UTF-8, out of a database and into one.
+
+    {"type":"user","username":"ada","email":"ada@example.com","isActive":true,"role":"member","createdAt":"…",
+     "updatedAt":"…","hashedPassword":"…","profile":{"displayName":"Ada","bio":null,"websiteUrl":null}}
+    {"type":"post","author":"ada","title":"…","content":"…","published":true,"views":7,"createdAt":"…","updatedAt":"…"}
+
+(Each on one line.) A user must have username and email, a post author, title and content; everything else may be left
+out, and is then what a new user or post has. Ids and versions belong to one database and are not in the file.
+
+Invariants:
+
+- What was exported and is imported into an empty database is exported to the same bytes again. Users come in the order
+  of their ids, then posts in that of theirs.
+- References are by username, and point up: an author stands on an earlier line, or is in the database already.
+- The system user is neither exported nor imported.
+- Password hashes leave the database only where they are asked for. A user imported without one has an unusable
+  password, which no sign-in matches, until a password is set.
+- Both ways it is all or nothing, one snapshot or one transaction, and memory does not grow with the file: the database
+  itself remembers which line a user came from.
+"""
+
+import datetime
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
+from typing import BinaryIO
+
+import asyncpg
+import orjson
+from asyncpg import Record
+
+from db.bulk.line_batches import CREATE_IMPORTED_USERS, Batch, LineCounts
+from db.bulk.line_fields import LINE_BYTES_MAX, LineError, parse_line
+from db.connections.database import Database, Transaction
+from db.connections.leases import Driver
+from db.errors import Unavailable
+from db.instants import write_instant
+
+__all__ = ["LineCounts", "LineError", "export_lines", "import_lines", "read_lines"]
+
+FETCH_ROWS = 200
+
+# A pipe may be slow; an ordinary transaction never waits for one.
+_ALLOW_PAUSES = "SET LOCAL idle_in_transaction_session_timeout = '10min'"
+
+
+# ---------------------------------------------------------------- export
+
+_USERS = """
+SELECT username, email, is_active, role, created_at, updated_at,
+    CASE WHEN $1 THEN hashed_password END AS hashed_password,
+    user_id IS NOT NULL AS has_profile, display_name, bio, website_url
+FROM users LEFT JOIN profiles ON user_id = id WHERE role <> 'system' ORDER BY id
+"""
+_POSTS = """
+SELECT username, title, content, published, views, posts.created_at, posts.updated_at
+FROM posts JOIN users ON users.id = author_id ORDER BY posts.id
+"""
+
+
+async def export_lines(
+    database: Database,
+    write: Callable[[bytes], object],
+    progress: Callable[[str, int, int], None],
+    *,
+    with_password_hashes: bool = False,
+) -> LineCounts:
+    """Write all users, then all posts, as they are at one moment.
+
+    Args:
+        database: what to export.
+        write: takes some whole lines at a time.
+        progress: is told a table's name, how many of its rows are written, and how many there are.
+        with_password_hashes: whether whoever has the file may try passwords on it, and move users without new ones.
+
+    Raises:
+        Unavailable: the database does not answer, or not in time.
+    """
+    async with database.read() as snapshot:
+        driver = snapshot.driver
+        await driver.execute(_ALLOW_PAUSES)
+        counts = await driver.fetchrow(
+            "SELECT (SELECT count(*) FROM users WHERE role <> 'system'), (SELECT count(*) FROM posts)"
+        )
+        assert counts is not None
+        users, posts = counts
+        async for done, rows in _pages(driver, _USERS, with_password_hashes):
+            write(b"".join(map(_user_line, rows)))
+            progress("users", done, users)
+        async for done, rows in _pages(driver, _POSTS):
+            write(b"".join(map(_post_line, rows)))
+            progress("posts", done, posts)
+        return LineCounts(users, posts)
+
+
+async def _pages(driver: Driver, sql: str, *arguments: object) -> AsyncIterator[tuple[int, list[Record]]]:
+    """Yield the rows in pages from a cursor of the server's, each with how many there were by then."""
+    cursor = await driver.cursor(sql, *arguments)
+    done = 0
+    while rows := await cursor.fetch(FETCH_ROWS):
+        done += len(rows)
+        yield done, rows
+
+
+def _user_line(row: Record) -> bytes:
+    profile = {"displayName": row["display_name"], "bio": row["bio"], "websiteUrl": row["website_url"]}
+    hashed = {} if row["hashed_password"] is None else {"hashedPassword": row["hashed_password"]}
+    return _line(
+        {
+            "type": "user",
+            "username": row["username"],
+            "email": row["email"],
+            "isActive": row["is_active"],
+            "role": row["role"],
+            "createdAt": write_instant(row["created_at"]),
+            "updatedAt": write_instant(row["updated_at"]),
+            **hashed,
+            "profile": profile if row["has_profile"] else None,
+        }
+    )
+
+
+def _post_line(row: Record) -> bytes:
+    return _line(
+        {
+            "type": "post",
+            "author": row["username"],
+            "title": row["title"],
+            "content": row["content"],
+            "published": row["published"],
+            "views": row["views"],
+            "createdAt": write_instant(row["created_at"]),
+            "updatedAt": write_instant(row["updated_at"]),
+        }
+    )
+
+
+def _line(value: dict[str, object]) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+
+
+# ---------------------------------------------------------------- import
+
+
+def read_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of `file`, of a line that is too long only as much as shows that."""
+    return iter(partial(file.readline, LINE_BYTES_MAX + 2), b"")
+
+
+async def import_lines(database: Database, lines: Iterable[bytes], progress: Callable[[int], None]) -> LineCounts:
+    """Add the users and posts of `lines` to a database.
+
+    Args:
+        database: where to; it may have users already.
+        lines: as `read_lines` gives them.
+        progress: is told how many lines are done.
+
+    Raises:
+        LineError: the first line that cannot be imported. None was.
+        Refusal: while the file was read, somebody else took one of its names. Nothing was imported.
+        Unavailable: the database does not answer, or not in time. Nothing was imported.
+    """
+    is_begun = False
+
+    async def work(transaction: Transaction) -> LineCounts:
+        nonlocal is_begun
+        if is_begun:
+            # Not to be run again as other writes are, here after a lost connection: the lines have been read, and a
+            # pipe gives them once.
+            raise Unavailable("DATABASE_UNAVAILABLE", "the transaction broke off; nothing was imported, try again")
+        is_begun = True
+        try:
+            return await _import(transaction.driver, lines, progress)
+        except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
+            raise Unavailable("DATABASE_BUSY", "others write the same rows; nothing was imported, try again") from error
+
+    return await database.write(work)
+
+
+async def _import(driver: Driver, lines: Iterable[bytes], progress: Callable[[int], None]) -> LineCounts:
+    await driver.execute(_ALLOW_PAUSES)
+    # The tables grow under statements that are prepared once: a plan made for few users would be kept for many.
+    await driver.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+    await driver.execute(CREATE_IMPORTED_USERS)
+    now = datetime.datetime.now(datetime.UTC)
+    number, counts, batch = 0, LineCounts(), Batch()
+    for number, line in _numbered(lines):
+        try:
+            batch.add(parse_line(number, line.removesuffix(b"\n")), len(line))
+        except LineError:
+            # An earlier line may be at fault for what only the database knows: the first one is to be named.
+            await batch.write(driver, now)
+            raise
+        if batch.is_full:
+            await batch.write(driver, now)
+            counts, batch = counts + batch.counts, Batch()
+            progress(number)
+    await batch.write(driver, now)
+    progress(number)
+    return counts + batch.counts
+
+
+def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    try:
+        for number, line in enumerate(lines, start=1):
+            yield number, line
+    except OSError as error:
+        raise LineError(number + 1, None, f"cannot be read: {error.strerror}") from error

@@ -1,0 +1,150 @@
+"""A batch of the lines that `db.bulk.jsonlines` imports: checked against each other and the database, then written.
+
+Invariant: of all lines that are at fault the first is named, whatever the fault. So both kinds are looked for before
+anything is written, and the caller writes the lines that it has before it reports one that cannot be parsed.
+"""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from db.bulk.line_fields import UNUSABLE_PASSWORD, LineError, PostLine, UserLine
+from db.connections.leases import Driver
+
+BATCH_LINES = 1000
+BATCH_BYTES = 8 * 1024 * 1024
+
+# Which line each user came from, kept by the server, because the client's memory does not grow with the file.
+CREATE_IMPORTED_USERS = "CREATE TEMP TABLE imported_users (user_id bigint, line bigint) ON COMMIT DROP"
+
+
+@dataclass(frozen=True)
+class LineCounts:
+    """How many lines there were of each type.
+
+    Attributes:
+        without_password: how many of the imported users cannot sign in before they are given a password.
+    """
+
+    users: int = 0
+    posts: int = 0
+    without_password: int = 0
+
+    def __add__(self, more: "LineCounts") -> "LineCounts":
+        return LineCounts(
+            self.users + more.users, self.posts + more.posts, self.without_password + more.without_password
+        )
+
+
+@dataclass
+class Batch:
+    """Lines that are written together; `size` is their length in bytes."""
+
+    users: list[UserLine] = field(default_factory=list)
+    posts: list[PostLine] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, line: UserLine | PostLine, size: int) -> None:
+        """Take one more line, of `size` bytes."""
+        if isinstance(line, UserLine):
+            self.users.append(line)
+        else:
+            self.posts.append(line)
+        self.size += size
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to write."""
+        return len(self.users) + len(self.posts) >= BATCH_LINES or self.size >= BATCH_BYTES
+
+    @property
+    def counts(self) -> LineCounts:
+        """How many lines there are."""
+        without_password = sum(user.hashed_password == UNUSABLE_PASSWORD for user in self.users)
+        return LineCounts(len(self.users), len(self.posts), without_password)
+
+    async def write(self, driver: Driver, now: datetime.datetime) -> None:
+        """Insert the users and posts; `now` is when those without an instant were created.
+
+        Raises:
+            LineError: a user's name is taken, or there is no such author. Nothing of the batch is written.
+        """
+        taken = await _first_taken(driver, self.users)
+        authors = await _author_ids(driver, self.posts)
+        unknown = self._first_unknown_author(authors)
+        if taken is not None or unknown is not None:
+            raise min((error for error in (taken, unknown) if error is not None), key=lambda error: error.number)
+        authors |= await _insert_users(driver, self.users, now)
+        columns = ["author_id", "title", "content", "published", "views", "created_at", "updated_at"]
+        records = [
+            (authors[post.author.lower()], post.title, post.content, post.published, post.views, *_instants(post, now))
+            for post in self.posts
+        ]
+        await driver.copy_records_to_table("posts", columns=columns, records=records)
+
+    def _first_unknown_author(self, authors: Mapping[str, int]) -> LineError | None:
+        # The first line of a name that is on several, so reversed.
+        lines = {user.username.lower(): user.number for user in reversed(self.users)}
+        for post in self.posts:
+            author = post.author.lower()
+            if author not in authors and lines.get(author, post.number) >= post.number:
+                return LineError(post.number, "author", "is nobody in the database or on an earlier line")
+        return None
+
+
+def _instants(line: UserLine | PostLine, now: datetime.datetime) -> tuple[datetime.datetime, datetime.datetime]:
+    created = line.created_at or now
+    return created, line.updated_at or created
+
+
+async def _first_taken(driver: Driver, users: Sequence[UserLine]) -> LineError | None:
+    rows = await driver.fetch(
+        "SELECT id, lower(username) AS username, lower(email) AS email FROM users "
+        "WHERE lower(username) = any($1::text[]) OR lower(email) = any($2::text[])",
+        [user.username.lower() for user in users],
+        [user.email.lower() for user in users],
+    )
+    stored = [{row["username"]: row["id"] for row in rows}, {row["email"]: row["id"] for row in rows}]
+    earlier: list[dict[str, int]] = [{}, {}]
+    for user in users:
+        for index, (name, value) in enumerate((("username", user.username.lower()), ("email", user.email.lower()))):
+            line: int | None = earlier[index].setdefault(value, user.number)
+            if value in stored[index]:
+                line = await driver.fetchval("SELECT line FROM imported_users WHERE user_id = $1", stored[index][value])
+            if line != user.number:
+                where = "in the database" if line is None else f"on line {line}"
+                return LineError(user.number, name, f"is taken already, {where}")
+    return None
+
+
+async def _author_ids(driver: Driver, posts: Sequence[PostLine]) -> dict[str, int]:
+    rows = await driver.fetch(
+        "SELECT lower(username) AS username, id FROM users "
+        "WHERE lower(username) = any($1::text[]) AND role <> 'system'",
+        list({post.author.lower() for post in posts}),
+    )
+    return {row["username"]: row["id"] for row in rows}
+
+
+async def _insert_users(driver: Driver, users: Sequence[UserLine], now: datetime.datetime) -> dict[str, int]:
+    """Insert `users` with their profiles, and return their ids by username in lower case."""
+    rows = await driver.fetch(
+        "SELECT nextval(pg_get_serial_sequence('users', 'id')) FROM generate_series(1, $1)", len(users)
+    )
+    # Drawn one after the other, so that ids rise with the lines.
+    numbered = list(zip((row[0] for row in rows), users, strict=True))
+    columns = ["id", "username", "email", "is_active", "role", "hashed_password", "created_at", "updated_at"]
+    records = [
+        (
+            *(user_id, user.username, user.email, user.is_active, user.role, user.hashed_password),
+            *_instants(user, now),
+        )
+        for user_id, user in numbered
+    ]
+    await driver.copy_records_to_table("users", columns=columns, records=records)
+    columns = ["user_id", "display_name", "bio", "website_url"]
+    profiles = [(user_id, *user.profile) for user_id, user in numbered if user.profile is not None]
+    await driver.copy_records_to_table("profiles", columns=columns, records=profiles)
+    lines = [(user_id, user.number) for user_id, user in numbered]
+    await driver.copy_records_to_table("imported_users", columns=["user_id", "line"], records=lines)
+    return {user.username.lower(): user_id for user_id, user in numbered}

@@ -1,0 +1,167 @@
+"""The statements of `db.ledger.batches`: as those of a single movement, for any number of them.
+
+What differs from transfer to transfer comes as arrays, one for each column.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    FromClause,
+    LargeBinary,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    column,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.types import TypeEngine
+
+from db.access import Audience
+from db.connections.statements import Statement
+from db.errors import Refusal
+from db.ledger.statements import KEY_OUTCOME
+from db.models.money import Account, IdempotencyKey, Transaction
+from db.query.pages import Columns
+from db.query.statement_cache import statements
+from db.repositories.transactions import project
+
+
+def _given(name: str, **columns: tuple[str, type[TypeEngine[Any]]]) -> FromClause:
+    """Return rows whose columns are the arrays of some parameters, with the column `place`, which counts them.
+
+    Args:
+        name: of the table that they make.
+        columns: by the name of each, its parameter and the type of an item.
+    """
+    arrays = [bindparam(parameter, type_=ARRAY(type_)) for parameter, type_ in columns.values()]
+    shape = [column(own, type_) for own, (_, type_) in columns.items()]
+    return func.unnest(*arrays).table_valued(*shape, with_ordinality="place", name=name).render_derived(name=name)
+
+
+# ---------------------------------------------------------------- accounts
+
+
+_LOCKED = _given("locked", id=("ids", BigInteger), owner_id=("owner_ids", BigInteger))
+LOCK_ACCOUNTS = Statement(
+    select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
+    .join(_LOCKED, _LOCKED.c.id == Account.id)
+    # Somebody else's account is not even waited for where money is to come from it.
+    .where(or_(_LOCKED.c.owner_id.is_(None), _LOCKED.c.owner_id == Account.owner_id))
+    .order_by(Account.id)
+    # NO KEY UPDATE: the ledger's foreign keys are checked beside it, other movements wait.
+    .with_for_update(key_share=True, of=Account)
+)
+"""Locks accounts in the order of their ids, and returns them. An `owner_id` may lock that owner's alone."""
+
+
+# ---------------------------------------------------------------- keys
+
+_NEW = _given(
+    "new",
+    owner_id=("owner_ids", BigInteger),
+    key=("keys", Uuid),
+    request_hash=("request_hashes", LargeBinary),
+    list_hash=("list_hashes", LargeBinary),
+    claim_id=("claim_ids", Uuid),
+)
+CLAIM_KEYS = Statement(
+    upsert(IdempotencyKey)
+    .from_select(
+        ["owner_id", "key", "operation", "request_hash", "list_hash", "claim_id"],
+        # In one order, so that two batches with the same keys do not wait for each other.
+        select(
+            _NEW.c.owner_id,
+            _NEW.c.key,
+            literal("transfer", Text),
+            _NEW.c.request_hash,
+            _NEW.c.list_hash,
+            _NEW.c.claim_id,
+        ).order_by(_NEW.c.owner_id, _NEW.c.key),
+    )
+    .on_conflict_do_nothing(index_elements=[IdempotencyKey.owner_id, IdempotencyKey.key])
+    .returning(IdempotencyKey.id, IdempotencyKey.owner_id, IdempotencyKey.key)
+)
+
+
+@statements
+def claimed_keys(columns: Columns) -> Statement:
+    """Return what became of keys that are claimed: the refusal, or the row of the ledger."""
+    asked = _given("asked", owner_id=("owner_ids", BigInteger), key=("keys", Uuid))
+    return Statement(
+        select(
+            IdempotencyKey.owner_id,
+            IdempotencyKey.key,
+            *KEY_OUTCOME,
+            *project(columns, Audience.ADMIN),
+        )
+        .join(asked, and_(asked.c.owner_id == IdempotencyKey.owner_id, asked.c.key == IdempotencyKey.key))
+        .outerjoin(Transaction, Transaction.key_id == IdempotencyKey.id)
+    )
+
+
+_REFUSED = _given(
+    "refused",
+    id=("ids", BigInteger),
+    code=("codes", Text),
+    field=("fields", Text),
+    message=("messages", Text),
+)
+KEEP_REFUSALS = Statement(
+    update(IdempotencyKey)
+    .where(IdempotencyKey.id == _REFUSED.c.id)
+    .values(
+        refusal_code=_REFUSED.c.code,
+        refusal_field=_REFUSED.c.field,
+        refusal_message=_REFUSED.c.message,
+    )
+)
+
+
+def refusals_kept(refusals: Mapping[int, Refusal]) -> dict[str, object]:
+    """Return the values with which KEEP_REFUSALS keeps refusals under the keys with these row ids."""
+    return {
+        "ids": list(refusals),
+        "codes": [one.code for one in refusals.values()],
+        "fields": ["".join(one.field[:1]) for one in refusals.values()],
+        "messages": [one.message for one in refusals.values()],
+    }
+
+
+# ---------------------------------------------------------------- the ledger
+
+
+@statements
+def post_all_to_ledger(columns: Columns) -> Statement:
+    """Move amounts and write the rows of the ledger in one statement, so that there is no moment between the two.
+
+    The rows are written in the order of the arrays, in which their ids rise, and returned with `key_id`.
+    """
+    change = _given("change", id=("account_ids", BigInteger), amount=("changes", BigInteger))
+    moved = (
+        update(Account)
+        .where(Account.id == change.c.id)
+        .values(balance=Account.balance + change.c.amount)
+        .returning(Account.id)
+        .cte("moved")
+    )
+    entry = _given(
+        "entry",
+        from_id=("from_ids", BigInteger),
+        to_id=("to_ids", BigInteger),
+        amount=("amounts", BigInteger),
+        memo=("memos", Text),
+        key_id=("key_ids", BigInteger),
+    )
+    names = ["from_id", "to_id", "amount", "memo", "key_id"]
+    rows = insert(Transaction).from_select(names, select(*[entry.c[name] for name in names]).order_by(entry.c.place))
+    return Statement(rows.returning(*project(columns, Audience.ADMIN), Transaction.key_id).add_cte(moved))

@@ -1,0 +1,210 @@
+"""The statements of the ledger: what `db.ledger.settlement` runs to lock accounts, claim keys and move money."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    Select,
+    Text,
+    Update,
+    Uuid,
+    any_,
+    bindparam,
+    case,
+    insert,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from db.access import Audience
+from db.connections.statements import KEYS_ARRAY, Statement
+from db.models.money import Account, IdempotencyKey, Transaction
+from db.models.users import User
+from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, currencies_by_exponent
+from db.query.pages import Columns
+from db.query.statement_cache import statements
+from db.repositories.transactions import project
+from db.repositories.users import VIEWER_ID
+
+# ---------------------------------------------------------------- keys
+
+_KEY_OF_VIEWER = (IdempotencyKey.owner_id == VIEWER_ID, IdempotencyKey.key == bindparam("key", type_=Uuid))
+_KEY_COLUMNS = {
+    "key": bindparam("key", type_=Uuid),
+    "operation": bindparam("operation", type_=Text),
+    "request_hash": bindparam("request_hash", type_=LargeBinary),
+    "claim_id": bindparam("claim_id", type_=Uuid),
+}
+CLAIM_KEY = Statement(
+    upsert(IdempotencyKey)
+    .values(owner_id=VIEWER_ID, **_KEY_COLUMNS)
+    .on_conflict_do_nothing(index_elements=[IdempotencyKey.owner_id, IdempotencyKey.key])
+    .returning(IdempotencyKey.id)
+)
+KEEP_REFUSAL = Statement(
+    update(IdempotencyKey)
+    .where(IdempotencyKey.id == bindparam("id", type_=BigInteger))
+    .values(
+        refusal_code=bindparam("code", type_=Text),
+        refusal_field=bindparam("field", type_=Text),
+        refusal_message=bindparam("message", type_=Text),
+    )
+)
+KEY_OUTCOME = (
+    IdempotencyKey.request_hash,
+    IdempotencyKey.list_hash,
+    IdempotencyKey.refusal_code,
+    IdempotencyKey.refusal_field,
+    IdempotencyKey.refusal_message,
+    IdempotencyKey.claim_id,
+)
+"""What a key stands for, and what became of it: the refusal, if it was refused; and whose claim it was."""
+
+CLAIMED_KEY = Statement(select(*KEY_OUTCOME).where(*_KEY_OF_VIEWER))
+
+
+# ---------------------------------------------------------------- accounts
+
+
+@statements
+def lock_accounts(audience: Audience) -> Statement:
+    """Lock both accounts, in the order of their ids, as far as the viewer may use them, and return them."""
+    return Statement(_locked_accounts(audience))
+
+
+def _locked_accounts(audience: Audience) -> Select[int, int, str, int, bool]:
+    # Somebody else's account is not even waited for as the source: that would tell that there is one.
+    usable = or_(Account.id == bindparam("to_id", type_=BigInteger), Account.owner_id == VIEWER_ID)
+    return (
+        select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
+        .where(
+            Account.id == any_(KEYS_ARRAY),
+            *(() if audience is Audience.ADMIN else (usable,)),
+        )
+        .order_by(Account.id)
+        # NO KEY UPDATE: the ledger's foreign keys are checked beside it, other movements wait.
+        .with_for_update(key_share=True)
+    )
+
+
+def _moved(amount: ColumnElement[int]) -> Update:
+    """Return the statement that takes `amount` from the one account and gives it to the other."""
+    source, target = bindparam("from_id", type_=BigInteger), bindparam("to_id", type_=BigInteger)
+    balance = case((Account.id == source, Account.balance - amount), else_=Account.balance + amount)
+    return update(Account).where(or_(Account.id == source, Account.id == target)).values(balance=balance)
+
+
+_CURRENCY_CODE = bindparam("currency_code", type_=Text)
+CURRENCY_OF = Statement(
+    select(Account.currency_code).where(Account.id == bindparam("id", type_=BigInteger), ~Account.is_system)
+)
+SYSTEM_ACCOUNT = Statement(select(Account.id).where(Account.is_system, Account.currency_code == _CURRENCY_CODE))
+OPEN_SYSTEM_ACCOUNT = Statement(
+    upsert(Account)
+    .from_select(
+        ["owner_id", "currency_code", "is_system"],
+        select(User.id, _CURRENCY_CODE, true()).where(User.role == "system"),
+    )
+    .on_conflict_do_nothing(index_elements=[Account.currency_code], index_where=Account.is_system.expression)
+)
+
+
+# ---------------------------------------------------------------- the ledger
+
+
+@statements
+def post_to_ledger(columns: Columns) -> Statement:
+    """Move the amount and write the ledger row in one statement, so that there is no moment between the two."""
+    source, target = bindparam("from_id", type_=BigInteger), bindparam("to_id", type_=BigInteger)
+    amount = bindparam("amount", type_=BigInteger)
+    moved = _moved(amount).returning(Account.id).cte("moved")
+    row = insert(Transaction).values(
+        from_id=source,
+        to_id=target,
+        amount=amount,
+        memo=bindparam("memo", type_=Text),
+        key_id=bindparam("key_id", type_=BigInteger),
+    )
+    return Statement(row.returning(*project(columns, Audience.ADMIN)).add_cte(moved))
+
+
+EXPONENT_MAX = max(currencies_by_exponent())
+FINEST_CURRENCY = currencies_by_exponent()[EXPONENT_MAX][0]
+# So many that no sum in the statement leaves a bigint, and more than all but the absurd ask for.
+UNITS_MAX = 10**17
+
+
+@statements
+def transfer(columns: Columns, audience: Audience) -> Statement:
+    """Make a transfer that nothing speaks against, and return its row; do nothing else, and return none.
+
+    The conditions are those that `db.ledger.settlement` decides by, step by step, on rows locked by the same statement;
+    it asks them in an order, and can say which of them was not met. An amount comes as `units` of the finest currency,
+    for the accounts' own is known only here; `step` is how many of them the amount's last digit stands for.
+    """
+    source_id, target_id = bindparam("from_id", type_=BigInteger), bindparam("to_id", type_=BigInteger)
+    locked = _locked_accounts(audience).add_columns(_finest_in_one().label("size")).cte("locked")
+    source, target = locked.alias("source"), locked.alias("target")
+    amount = bindparam("units", type_=BigInteger) // source.c.size
+    decided = (
+        select(amount.label("amount"))
+        .where(
+            source.c.id == source_id,
+            target.c.id == target_id,
+            source.c.id != target.c.id,
+            *(() if audience is Audience.ADMIN else (source.c.owner_id == VIEWER_ID,)),
+            source.c.currency_code == target.c.currency_code,
+            bindparam("step", type_=BigInteger) >= source.c.size,
+            or_(source.c.is_system, source.c.balance >= amount),
+            target.c.balance + amount <= BALANCE_MINOR_MAX,
+            source.c.balance - amount >= SYSTEM_BALANCE_MINOR_MIN,
+        )
+        .cte("decided")
+    )
+    key = {"owner_id": VIEWER_ID, **_KEY_COLUMNS}
+    claimed = (
+        upsert(IdempotencyKey)
+        .from_select(list(key), select(*key.values()).select_from(decided))
+        .on_conflict_do_nothing(index_elements=[IdempotencyKey.owner_id, IdempotencyKey.key])
+        .returning(IdempotencyKey.id)
+        .cte("claimed")
+    )
+    moved = _moved(decided.c.amount).where(claimed.c.id.is_not(None)).returning(Account.id).cte("moved")
+    row = {
+        "from_id": source_id,
+        "to_id": target_id,
+        "amount": decided.c.amount,
+        "memo": bindparam("memo", type_=Text),
+        "key_id": claimed.c.id,
+    }
+    inserted = insert(Transaction).from_select(list(row), select(*row.values()))
+    return Statement(inserted.returning(*project(columns, Audience.ADMIN)).add_cte(moved))
+
+
+def _finest_in_one() -> ColumnElement[int]:
+    """Return how many units of the finest currency one minor unit of an account's currency is."""
+    by_exponent = dict(currencies_by_exponent())
+    most = max(by_exponent, key=lambda exponent: len(by_exponent[exponent]))
+    del by_exponent[most]
+    cases = [
+        # As constants of the text: they are the same for every transfer.
+        (
+            Account.currency_code == any_(_text_array(codes)),
+            literal_column(str(10 ** (EXPONENT_MAX - exponent)), Integer),
+        )
+        for exponent, codes in by_exponent.items()
+    ]
+    return case(*cases, else_=literal_column(str(10 ** (EXPONENT_MAX - most)), Integer))
+
+
+def _text_array(codes: Sequence[str]) -> ColumnElement[Any]:
+    return literal_column(f"'{{{','.join(codes)}}}'::text[]", ARRAY(Text))

@@ -1,0 +1,25 @@
+"""Tables: columns, constraints, indexes and relationships, and nothing else.
+
+Migrations and diagrams need this package alone. It knows no repository and no statement.
+"""
+
+from db.models.base import Model
+from db.models.money import Account, IdempotencyKey, Transaction
+from db.models.posts import Post
+from db.models.sessions import FailedSignIns, RefreshToken, Session, SignInAttempts, SignInPlace
+from db.models.users import Profile, User
+
+__all__ = [
+    "Account",
+    "FailedSignIns",
+    "IdempotencyKey",
+    "Model",
+    "Post",
+    "Profile",
+    "RefreshToken",
+    "Session",
+    "SignInAttempts",
+    "SignInPlace",
+    "Transaction",
+    "User",
+]

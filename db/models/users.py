@@ -1,0 +1,89 @@
+"""The tables of users and of their profiles."""
+
+import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Text,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from db.models.base import Model, created_at_column, identity_column
+
+if TYPE_CHECKING:
+    from db.models.money import Account
+    from db.models.posts import Post
+
+EMAIL_LENGTH_MAX = 254
+
+USERNAME_PATTERN = "^[A-Za-z][A-Za-z0-9_]{2,31}$"
+
+# Named once, for indexes and lists must agree. In a list it is no parameter, or PostgreSQL could not prove that the
+# rows are those of the index.
+IS_PERSON = "role <> 'system'"
+
+
+class User(Model):
+    """A person who may sign in, or the one system user who owns the accounts that money enters through."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        # Case does not make another person. Both columns are ASCII and collated "C", so that lower() means the
+        # same everywhere and a prefix search is a range of the index.
+        Index("uq_users_email_lower", text("lower(email)"), unique=True),
+        Index("uq_users_username_lower", text("lower(username)"), unique=True),
+        Index("uq_users_system", "role", unique=True, postgresql_where=text("role = 'system'")),
+        # Lists are of people: without the system user, for the count of a list needs to look at the index alone.
+        Index("ix_users_people_created_at_id", "created_at", "id", postgresql_where=text(IS_PERSON)),
+        Index(
+            "ix_users_people_is_active_created_at_id", "is_active", "created_at", "id", postgresql_where=text(IS_PERSON)
+        ),
+        CheckConstraint(f"char_length(email) BETWEEN 3 AND {EMAIL_LENGTH_MAX}", name="email_length"),
+        CheckConstraint(f"username ~ '{USERNAME_PATTERN}'", name="username_shape"),
+        CheckConstraint("hashed_password <> ''", name="hashed_password_not_empty"),
+        CheckConstraint("role IN ('member', 'admin', 'system')", name="role_known"),
+        CheckConstraint("version > 0", name="version_positive"),
+    )
+
+    id: Mapped[int] = identity_column()
+    email: Mapped[str] = mapped_column(Text(collation="C"))
+    username: Mapped[str] = mapped_column(Text(collation="C"))
+    hashed_password: Mapped[str]
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    role: Mapped[str] = mapped_column(server_default="member")
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime.datetime] = created_at_column()
+    updated_at: Mapped[datetime.datetime] = created_at_column()
+
+    profile: Mapped["Profile | None"] = relationship(back_populates="user", lazy="raise", passive_deletes=True)
+    posts: Mapped[list["Post"]] = relationship(back_populates="author", lazy="raise", passive_deletes=True)
+    accounts: Mapped[list["Account"]] = relationship(back_populates="owner", lazy="raise", passive_deletes="all")
+
+
+DISPLAY_NAME_LENGTH_MAX = 100
+
+BIO_LENGTH_MAX = 5000
+
+WEBSITE_URL_LENGTH_MAX = 2000
+
+
+class Profile(Model):
+    """What a user tells of themself; a user has none or one."""
+
+    __tablename__ = "profiles"
+    __table_args__ = (
+        CheckConstraint(f"char_length(display_name) <= {DISPLAY_NAME_LENGTH_MAX}", name="display_name_length"),
+        CheckConstraint(f"char_length(bio) <= {BIO_LENGTH_MAX}", name="bio_length"),
+        CheckConstraint(f"char_length(website_url) <= {WEBSITE_URL_LENGTH_MAX}", name="website_url_length"),
+    )
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    display_name: Mapped[str | None]
+    bio: Mapped[str | None]
+    website_url: Mapped[str | None]
+
+    user: Mapped["User"] = relationship(back_populates="profile", lazy="raise")

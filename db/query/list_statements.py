@@ -1,0 +1,258 @@
+"""The statements of lists: a page, a count, "is there more behind", and each of them for many parents at once.
+
+A `ListSource` says once what a list selects from, who sees which rows and what its filters mean; its statements follow
+from that, each compiled once for each shape.
+
+Where all terms of the order point the same way the continuation behind a position is one row comparison, which
+PostgreSQL turns into an index range; where they are mixed it is the comparison written out, headed by a redundant bound
+on the first term, so that the index still helps.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Select,
+    SQLColumnExpression,
+    and_,
+    bindparam,
+    column,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.sql.selectable import CompoundSelect, TableValuedAlias
+from sqlalchemy.sql.visitors import replacement_traverse
+
+from db.access import Audience
+from db.connections.statements import KEYS_ARRAY, Statement
+from db.query.cursors import Term
+from db.query.pages import ROWS, Columns, PageShape
+from db.query.statement_cache import statements
+
+
+@dataclass(frozen=True, eq=False)
+class ListSource:
+    """One list: what it selects, for whom, and what its filters mean.
+
+    Attributes:
+        edge: the name of the edge from a parent to its list, such as `posts_by_author`; empty where there is none.
+        project: the select's columns for column names and an audience, each labelled with its name; none is an array.
+        joined: the conditions that join other tables, for columns that are theirs; every row has its match there.
+        visible: the conditions under which an audience sees a row. They may use the parameter `viewer_id`.
+        conditions: what each filter means; a condition's parameter has the filter's name.
+        far_ends: for filters that are one end of a range, the other end, on whose near side every row lies.
+        parent_columns: the columns by which a row belongs to a parent. With several, a row must not belong to
+            one parent by two of them, for its page is put together from one index range each.
+        parent_visible: as `visible`, for the parent: its rows are seen only where this holds for its id.
+    """
+
+    edge: str
+    project: Callable[[Columns, Audience], Sequence[ColumnElement[Any]]]
+    visible: Callable[[Audience], Sequence[SQLColumnExpression[bool]]]
+    conditions: Mapping[str, ColumnElement[bool]]
+    far_ends: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
+    joined: Callable[[Columns], Sequence[ColumnElement[bool]]] = lambda _: ()
+    parent_columns: Sequence[SQLColumnExpression[int]] = ()
+    parent_visible: Callable[[Audience, ColumnElement[int]], Sequence[ColumnElement[bool]]] | None = None
+
+    @property
+    def can_be_nested(self) -> bool:
+        """Whether a page of it can be part of its parents' statement; by several columns it would have to be merged."""
+        return len(self.parent_columns) == 1
+
+
+def rows_of(of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str]) -> Select[Any]:
+    """Return the rows of a list that an audience sees, with these filters."""
+    conditions = [of.conditions[name] for name in sorted(filters)]
+    return select(*of.project(columns, audience)).where(*of.joined(columns), *of.visible(audience), *conditions)
+
+
+# By its name, not as the alias's column: SQLAlchemy would add the alias to the FROM of every subquery that uses it.
+_PARENT_ID: ColumnElement[int] = literal_column("parents.id", BigInteger)
+
+
+def rows_by_parent(
+    of: ListSource,
+    columns: Columns,
+    audience: Audience,
+    filters: frozenset[str],
+    parent_id: ColumnElement[int] = _PARENT_ID,
+) -> list[Select[Any]]:
+    """Return the rows that belong to a parent, by each of the columns by which they may."""
+    rows = rows_of(of, columns, audience, filters)
+    if of.parent_visible is not None:
+        rows = rows.where(*of.parent_visible(audience, parent_id))
+    return [rows.where(belongs_to == parent_id) for belongs_to in of.parent_columns]
+
+
+@statements
+def page(of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
+    """Return the statement of one page: one record of arrays."""
+    return Statement(as_arrays(cut(rows_of(of, columns, audience, filters), shape), columns))
+
+
+@statements
+def counted_page(
+    of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape
+) -> Statement:
+    """Return the statement of a page and of how many rows the list has: one record, the arrays and then the number."""
+    total = _counted(of, audience, filters).scalar_subquery()
+    return Statement(as_arrays(cut(rows_of(of, columns, audience, filters), shape), columns).add_columns(total))
+
+
+@statements
+def pages_by_parent(
+    of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape
+) -> Statement:
+    """Return the statement of a page for each of the parents `ids`: a record each, the parent's id and the arrays."""
+    parents = _parents()
+    merges = len(of.parent_columns) > 1
+    read = tuple(dict.fromkeys((*columns, *shape.order.columns))) if merges else columns
+    parts = [cut(rows, shape) for rows in rows_by_parent(of, read, audience, filters)]
+    # LATERAL cuts every parent's page on its own. One LIMIT over the batch would give the first parent all the rows.
+    each = as_arrays(merge(parts, shape) if merges else parts[0], columns).lateral("page")
+    return Statement(select(parents.c.id.label("parent_id"), each).select_from(parents.join(each, true())))
+
+
+@statements
+def count(of: ListSource, audience: Audience, filters: frozenset[str]) -> Statement:
+    """Return the statement that counts a list."""
+    return Statement(_counted(of, audience, filters))
+
+
+def _counted(of: ListSource, audience: Audience, filters: frozenset[str]) -> Select[Any]:
+    """Return the count of a list, put so that PostgreSQL plans it once.
+
+    Of `views >= $1` alone it would expect to count a third of the table, find that a plan for the very value costs
+    less, and plan anew each time, which takes longer than to count a thousand rows. With both ends it expects half a
+    percent, and where it cannot see the value that is so each time: the range of the index is counted. What that loses
+    is the whole table's scan where nearly all of it is counted and VACUUM has not been there yet: 1.0 s instead of
+    0.2 s for a million rows. Several filters are left to PostgreSQL, for which of them to go by depends on the values.
+    """
+    rows = rows_of(of, ("id",), audience, filters)
+    name = next(iter(filters)) if len(filters) == 1 else ""
+    if name in of.far_ends:
+        rows = rows_of(of, ("id",), audience, frozenset()).where(hidden(of.conditions[name]), of.far_ends[name])
+    return rows.with_only_columns(func.count(), maintain_column_froms=True)
+
+
+def hidden(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition with parameters whose values the planner cannot look at: it plans for any."""
+    replaced: Any = replacement_traverse(condition, {}, _hidden)
+    found: ColumnElement[bool] = replaced
+    return found
+
+
+def _hidden(element: Any, **_: Any) -> Any:
+    return select(element).scalar_subquery() if isinstance(element, BindParameter) else None
+
+
+@statements
+def counts_by_parent(of: ListSource, audience: Audience, filters: frozenset[str]) -> Statement:
+    """Return the statement that counts the list of each of the parents `ids`."""
+    parents = _parents()
+    total: ColumnElement[int] = literal(0, BigInteger)
+    for rows in rows_by_parent(of, ("id",), audience, filters):
+        counted = rows.with_only_columns(func.count(), maintain_column_froms=True)
+        total = total + counted.scalar_subquery()
+    return Statement(select(parents.c.id, total))
+
+
+@statements
+def behind(of: ListSource, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
+    """Return the statement that says whether rows lie at a position or on the other side of it than the page."""
+    beyond = _beyond(shape.directed(opposite=True), inclusive=True)
+    return Statement(select(exists(rows_of(of, ("id",), audience, filters).where(beyond))))
+
+
+@statements
+def behind_by_parent(of: ListSource, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
+    """As `behind`, for the list of each of the parents `ids`."""
+    parents = _parents()
+    beyond = _beyond(shape.directed(opposite=True), inclusive=True)
+    parts = rows_by_parent(of, ("id",), audience, filters)
+    return Statement(select(parents.c.id, or_(*(exists(rows.where(beyond)) for rows in parts))))
+
+
+def _parents() -> TableValuedAlias:
+    """Return the parents of a batch as a table with the one column `id`, from the parameter `ids`."""
+    return func.unnest(KEYS_ARRAY).table_valued(column("id", BigInteger), name="parents").render_derived(name="parents")
+
+
+def cut(rows: Select[Any], shape: PageShape, ordered_by: Sequence[str] = ()) -> Select[Any]:
+    """Order, continue and limit `rows`.
+
+    A second LIMIT takes the first of what comes, in the order in which it comes. Where `ordered_by` names the columns
+    of `rows` that hold the terms of the order, it says so, and what stands around it need not sort again.
+    """
+    directed = shape.directed()
+    if shape.continues:
+        rows = rows.where(_beyond(directed, inclusive=False))
+    ordering = [term.expression.desc() if descending else term.expression.asc() for term, descending in directed]
+    planned = rows.order_by(*ordering).limit(_planned(shape))
+    if shape.exact:
+        return planned
+    listed = planned.subquery("planned")
+    again = [
+        listed.c[name].desc() if descending else listed.c[name].asc()
+        for name, (_, descending) in zip(ordered_by, directed, strict=False)
+    ]
+    return select(listed).order_by(*again).limit(_ROWS)
+
+
+def as_arrays(page: Select[Any] | CompoundSelect[Any], columns: Columns) -> Select[Any]:
+    """Turn a page into one record of arrays. They keep its order, for nothing stands between it and the aggregates."""
+    rows = page.subquery("listed")
+    arrays: list[ColumnElement[Any]] = [func.array_agg(rows.c[name]).label(name) for name in columns]
+    return select(*arrays)
+
+
+def merge(parts: Sequence[Select[Any]], shape: PageShape) -> CompoundSelect[Any]:
+    """Merge pages that are cut already: the first rows of all are among the first rows of each."""
+    merged = union_all(*(part.subquery().select() for part in parts))
+    columns = merged.selected_columns
+    ordering = [
+        columns[term.name].desc() if descending else columns[term.name].asc() for term, descending in shape.directed()
+    ]
+    return merged.order_by(*ordering).limit(_planned(shape) if shape.exact else _ROWS)
+
+
+_ROWS = bindparam(ROWS, type_=BigInteger)
+
+
+def _planned(shape: PageShape) -> ColumnElement[int]:
+    return literal_column(str(shape.rows), Integer)
+
+
+def _beyond(directed: Sequence[tuple[Term, bool]], *, inclusive: bool) -> ColumnElement[bool]:
+    """Return the condition that a row lies beyond the position in the directions given."""
+    left: list[SQLColumnExpression[Any]] = [term.expression for term, _ in directed]
+    right = [bindparam(f"position_{index}", type_=term.kind.sql_type) for index, (term, _) in enumerate(directed)]
+    directions = {descending for _, descending in directed}
+    if len(directions) == 1:
+        row, position = tuple_(*left), tuple_(*right)
+        if directions == {True}:
+            return row <= position if inclusive else row < position
+        return row >= position if inclusive else row > position
+    equal = [ours == theirs for ours, theirs in zip(left, right, strict=True)]
+    passing = [
+        left[index] < right[index] if descending else left[index] > right[index]
+        for index, (_, descending) in enumerate(directed)
+    ]
+    alternatives = [and_(*equal[:index], passes) for index, passes in enumerate(passing)]
+    if inclusive:
+        alternatives.append(and_(*equal))
+    bound = left[0] <= right[0] if directed[0][1] else left[0] >= right[0]
+    return and_(bound, or_(*alternatives))

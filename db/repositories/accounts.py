@@ -1,0 +1,140 @@
+"""Money accounts: the table, then reads, then the one write. What moves money is in `db.ledger.settlement`.
+
+Invariants: a balance leaves the database only for the account's owner and for administrators (the CASE in
+`_project`). Accounts of others are found only as the far end of a transaction that the viewer may see. Only a
+system account, one for each currency, may be below zero; the database checks that.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from asyncpg import Record
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    SQLColumnExpression,
+    Text,
+    any_,
+    bindparam,
+    case,
+    false,
+    func,
+    insert,
+    null,
+    select,
+)
+
+from db.access import Audience, Viewer
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.errors import Refusal, SignedOut
+from db.models.money import Account
+from db.models.users import User
+from db.money import minor_unit_exponent
+from db.query.cursors import Kind, Order, Term
+from db.query.keyset_lists import KeysetList
+from db.query.pages import Columns
+from db.query.statement_cache import statements
+from db.repositories.users import VIEWER_ID
+
+# ---------------------------------------------------------------- reads
+
+ID = Term("id", Account.id, Kind.INTEGER)
+ACCOUNTS_ORDER = Order("accounts", [(ID, False)])
+
+_PUBLIC = {
+    "id": Account.id,
+    "owner_id": Account.owner_id,
+    "currency_code": Account.currency_code,
+    "created_at": Account.created_at,
+}
+
+
+def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
+    balance: SQLColumnExpression[Any] = {
+        Audience.PUBLIC: null(),
+        Audience.MEMBER: case((Account.owner_id == VIEWER_ID, Account.balance)),
+        Audience.ADMIN: Account.balance,
+    }[audience]
+    return [(balance if name == "balance" else _PUBLIC[name]).label(name) for name in columns]
+
+
+def balance_visible(audience: Audience) -> Sequence[ColumnElement[bool]]:
+    """Return the conditions under which an audience sees an account in a list or by its id, and its balance at all."""
+    if audience is Audience.ADMIN:
+        return ()
+    return (Account.owner_id == VIEWER_ID,) if audience is Audience.MEMBER else (false(),)
+
+
+ACCOUNTS = KeysetList(
+    edge="accounts_by_owner",
+    project=_project,
+    visible=balance_visible,
+    conditions={},
+    parent_columns=(Account.owner_id,),
+)
+
+
+def accounts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the accounts `ids` that the viewer may see, by id."""
+    return _by_ids(reader, viewer, columns, ids, far_ends=False)
+
+
+def far_ends_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the accounts `ids`, which the caller has from transactions that the viewer may see, by id.
+
+    Whoever sees a transaction sees both of its accounts, the other's without its balance.
+    """
+    return _by_ids(reader, viewer, columns, ids, far_ends=True)
+
+
+def _by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int], *, far_ends: bool) -> RowsByKey:
+    statement = _accounts_by_ids(columns, viewer.audience, far_ends)
+    return reader.keyed(statement, {"viewer_id": viewer.user_id}, ids, "id")
+
+
+@statements
+def _accounts_by_ids(columns: Columns, audience: Audience, far_ends: bool) -> Statement:
+    ids = any_(KEYS_ARRAY)
+    visible = () if far_ends else balance_visible(audience)
+    return Statement(select(*_project(columns, audience)).where(Account.id == ids, *visible))
+
+
+# ---------------------------------------------------------------- writes
+
+_LOCK_OWNER = Statement(
+    select(User.id)
+    .where(User.id == bindparam("owner_id", type_=BigInteger), User.is_active)
+    .with_for_update(key_share=True)
+)
+_COUNT_OWNED = Statement(
+    select(func.count()).select_from(Account).where(Account.owner_id == bindparam("owner_id", type_=BigInteger))
+)
+
+
+async def open_account(
+    transaction: Reader, viewer: Viewer, columns: Columns, currency_code: str, *, accounts_max: int
+) -> Record:
+    """Open an empty account of the viewer's own and return its row.
+
+    Raises:
+        Refusal: UNKNOWN_CURRENCY or TOO_MANY_ACCOUNTS.
+        SignedOut: the viewer is no active user any more.
+    """
+    if minor_unit_exponent(currency_code) is None:
+        raise Refusal("UNKNOWN_CURRENCY", ("currencyCode",), f"{currency_code} is no ISO 4217 currency to hold")
+    # The owner's row is locked, so that simultaneous requests count one after the other.
+    if not await transaction.fetch(_LOCK_OWNER, {"owner_id": viewer.user_id}):
+        raise SignedOut
+    owned = (await transaction.fetch(_COUNT_OWNED, {"owner_id": viewer.user_id}))[0][0]
+    if owned >= accounts_max:
+        raise Refusal("TOO_MANY_ACCOUNTS", (), f"a user opens at most {accounts_max} accounts")
+    values = {"owner_id": viewer.user_id, "viewer_id": viewer.user_id, "currency_code": currency_code}
+    return (await transaction.fetch(_insert_account(columns, viewer.audience), values))[0]
+
+
+@statements
+def _insert_account(columns: Columns, audience: Audience) -> Statement:
+    row = insert(Account).values(
+        owner_id=bindparam("owner_id", type_=BigInteger), currency_code=bindparam("currency_code", type_=Text)
+    )
+    return Statement(row.returning(*_project(columns, audience)))

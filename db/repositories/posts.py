@@ -1,0 +1,347 @@
+"""Posts: the table, then reads, then writes.
+
+Invariant: a draft is seen, counted and changed only by its author and by administrators. The condition stands in
+every statement (`_visible`), whichever edge leads to the post; for everyone else a draft does not exist.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asyncpg import Record
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    SQLColumnExpression,
+    Text,
+    any_,
+    bindparam,
+    case,
+    column,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import TypeEngine
+
+from db.access import Audience, Viewer
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, Writer
+from db.errors import Refusal
+from db.models.base import FIRST_INSTANT, LAST_INSTANT
+from db.models.posts import VIEWS_MAX, Post
+from db.models.users import User
+from db.query.cursors import Kind, Order, Term
+from db.query.keyset_lists import KeysetList
+from db.query.pages import Columns
+from db.query.statement_cache import statements
+from db.query.text_search import SEARCH, matches, relevance
+from db.repositories.users import VIEWER_ID, project_users
+
+# ---------------------------------------------------------------- reads
+
+CREATED_AT = Term("created_at", Post.created_at, Kind.INSTANT)
+VIEWS = Term("views", Post.views, Kind.INTEGER)
+TITLE = Term("title_key", Post.title_key, Kind.TEXT)
+RELEVANCE = Term("relevance", relevance(Post.document), Kind.INTEGER)
+"""How well a post matches; only with the filter `search`."""
+ID = Term("id", Post.id, Kind.INTEGER)
+
+_OWN = ("id", "title", "content", "published", "views", "author_id", "version", "created_at", "updated_at")
+_COLUMNS: Mapping[str, SQLColumnExpression[Any]] = {
+    **{name: getattr(Post, name) for name in _OWN},
+    **{term.name: term.expression for term in (TITLE, RELEVANCE)},
+}
+
+
+AUTHOR = "author."
+"""What heads the columns of a post's author, where they are read with the post: `author.username`."""
+
+_AUTHOR = User.__table__.alias("author")
+
+
+def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
+    own: list[ColumnElement[Any]] = [_COLUMNS[name].label(name) for name in columns if not name.startswith(AUTHOR)]
+    of_author = tuple(name.removeprefix(AUTHOR) for name in columns if name.startswith(AUTHOR))
+    return [*own, *project_users(_AUTHOR, of_author, audience, AUTHOR)]
+
+
+def _joined(columns: Columns) -> Sequence[ColumnElement[bool]]:
+    """Return the condition that joins each post's author, where columns of theirs are read. Each post has one."""
+    return (_AUTHOR.c.id == Post.author_id,) if any(name.startswith(AUTHOR) for name in columns) else ()
+
+
+def _visible(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
+    if audience is Audience.ADMIN:
+        return ()
+    if audience is Audience.MEMBER:
+        return (or_(Post.published, Post.author_id == VIEWER_ID),)
+    return (Post.published,)
+
+
+POSTS = KeysetList(
+    edge="posts_by_author",
+    project=_project,
+    joined=_joined,
+    visible=_visible,
+    conditions={
+        "published": Post.published == bindparam("published", type_=Boolean),
+        "author_id": Post.author_id == bindparam("author_id", type_=BigInteger),
+        SEARCH: matches(Post.document),
+        "views_gte": Post.views >= bindparam("views_gte", type_=BigInteger),
+        "views_lte": Post.views <= bindparam("views_lte", type_=BigInteger),
+        "created_at_gte": Post.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
+        "created_at_lt": Post.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
+    },
+    far_ends={
+        "views_gte": Post.views <= literal_column(str(VIEWS_MAX)),
+        "views_lte": Post.views >= literal_column("0"),
+        "created_at_gte": Post.created_at <= LAST_INSTANT,
+        "created_at_lt": Post.created_at >= FIRST_INSTANT,
+    },
+    parent_columns=(Post.author_id,),
+)
+
+
+def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the posts `ids` that are visible, by id. `columns` includes `id`."""
+    return reader.keyed(_posts_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
+
+
+@statements
+def _posts_by_ids(columns: Columns, audience: Audience) -> Statement:
+    ids = any_(KEYS_ARRAY)
+    return Statement(select(*_project(columns, audience)).where(Post.id == ids, *_joined(columns), *_visible(audience)))
+
+
+async def numbered_page(
+    reader: Reader,
+    viewer: Viewer,
+    columns: Columns,
+    given: Mapping[str, object],
+    order: Order,
+    *,
+    limit: int,
+    offset: int,
+) -> Sequence[Record]:
+    """Return `limit` posts from the `offset`-th on, for interfaces that show page numbers.
+
+    The rows before are read and dropped, so the cost grows with the offset: the caller bounds it.
+    """
+    statement = _numbered_page(columns, viewer.audience, frozenset(given), order.general)
+    return await reader.fetch(statement, {**given, "viewer_id": viewer.user_id, "limit": limit, "offset": offset})
+
+
+@statements
+def _numbered_page(columns: Columns, audience: Audience, filters: frozenset[str], order: Order) -> Statement:
+    conditions = [POSTS.conditions[name] for name in sorted(filters)]
+    ordering = [term.expression.desc() if descending else term.expression.asc() for term, descending in order.terms]
+    return Statement(
+        select(*_project(columns, audience))
+        .where(*_visible(audience), *conditions)
+        .order_by(*ordering)
+        .limit(bindparam("limit", type_=BigInteger))
+        .offset(bindparam("offset", type_=BigInteger))
+    )
+
+
+# ---------------------------------------------------------------- writes
+
+
+@dataclass(frozen=True, slots=True)
+class NewPost:
+    """A post to create, checked."""
+
+    author_id: int
+    title: str
+    content: str
+    published: bool
+
+
+_NEW_POST_TYPES: Mapping[str, TypeEngine[Any]] = {
+    "author_id": BigInteger(),
+    "title": Text(),
+    "content": Text(),
+    "published": Boolean(),
+}
+
+
+_AUTHORS = Statement(select(User.id).where(User.id == any_(KEYS_ARRAY), User.role != "system"))
+
+
+async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence[NewPost]) -> list[int]:
+    """Return which of `posts` name an author whom there is not, or as whom the viewer may not write.
+
+    Only an administrator's answer depends on the database; a foreign key has the last word.
+    """
+    foreign = {post.author_id for post in posts} - {viewer.user_id}
+    known = {viewer.user_id}
+    if foreign and viewer.is_admin:
+        known |= {row["id"] for row in await reader.fetch(_AUTHORS, {"ids": list(foreign)})}
+    return [index for index, post in enumerate(posts) if post.author_id not in known]
+
+
+async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, posts: Sequence[NewPost]) -> list[Record]:
+    """Create `posts` by one statement and return their rows in order; a member writes as themself alone.
+
+    Nobody writes as the system user, who is no person.
+
+    Raises:
+        Refusal: AUTHOR_NOT_FOUND: the viewer may not write as the author.
+        ForeignKeyViolationError: no such author; `Database.write` turns it into the same refusal.
+    """
+    if not viewer.is_admin and any(post.author_id != viewer.user_id for post in posts):
+        raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
+    columns = tuple(dict.fromkeys(("id", *columns)))
+    values = {name: [getattr(post, name) for post in posts] for name in _NEW_POST_TYPES}
+    rows = await transaction.fetch(_insert_posts(columns, viewer.audience), values)
+    if len(rows) < len(posts):
+        raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
+    # Identities are given out in the order of the SELECT; RETURNING promises none.
+    return sorted(rows, key=lambda row: int(row["id"]))
+
+
+@statements
+def _insert_posts(columns: Columns, audience: Audience) -> Statement:
+    arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in _NEW_POST_TYPES.items()]
+    types = [column(name, type_) for name, type_ in _NEW_POST_TYPES.items()]
+    given = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="given").render_derived()
+    system_users = select(User.id).where(User.role == "system")
+    rows = (
+        select(*(given.c[name] for name in _NEW_POST_TYPES))
+        .where(given.c.author_id.not_in(system_users))
+        .order_by(given.c.position)
+    )
+    inserted = insert(Post).from_select(list(_NEW_POST_TYPES), rows)
+    return Statement(inserted.returning(*_project(columns, audience)))
+
+
+async def update_post(
+    writer: Writer,
+    viewer: Viewer,
+    columns: Columns,
+    post_id: int,
+    changes: Mapping[str, object],
+    *,
+    expected_version: int | None = None,
+) -> Record:
+    """Set the columns in `changes` (title, content, published); where one differs, raise the version; return the row.
+
+    Raises:
+        Refusal: NOT_FOUND where the viewer may not, or there is no such post; VERSION_CONFLICT.
+    """
+    statement = _update_post(columns, viewer.audience, frozenset(changes), expected_version is not None)
+    values = {**changes, "id": post_id, "viewer_id": viewer.user_id, "expected_version": expected_version}
+
+    async def by_steps(transaction: Reader) -> Sequence[Record]:
+        rows = await transaction.fetch(statement, values)
+        if not rows:
+            # Why not is told here, unless it was only that another change has come to the expected version since.
+            await _lock_post(transaction, viewer, post_id, expected_version)
+            rows = await transaction.fetch(statement, values)
+        return rows
+
+    async with writer.turn([("post", post_id, viewer.user_id or 0)]):
+        rows = await writer.alone(statement, values) or await writer.write(by_steps)
+    return rows[0]
+
+
+async def _lock_post(transaction: Reader, viewer: Viewer, post_id: int, expected_version: int | None) -> None:
+    # Somebody else's post is not even waited for: that would tell that there is such a draft.
+    rows = await transaction.fetch(_lock_post_of(viewer.audience), {"id": post_id, "viewer_id": viewer.user_id})
+    if not rows:
+        raise Refusal("NOT_FOUND", ("id",), "no such post")
+    if expected_version is not None and rows[0]["version"] != expected_version:
+        raise Refusal(
+            "VERSION_CONFLICT",
+            ("expectedVersion",),
+            f"the post has changed since: its version is {rows[0]['version']}, not {expected_version}",
+        )
+
+
+_ID_GIVEN = Post.id == bindparam("id", type_=BigInteger)
+_CHANGEABLE: Mapping[str, TypeEngine[Any]] = {"title": Text(), "content": Text(), "published": Boolean()}
+
+
+def _mine(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
+    """Return the condition under which a post is the audience's to change."""
+    return () if audience is Audience.ADMIN else (Post.author_id == VIEWER_ID,)
+
+
+@statements
+def _lock_post_of(audience: Audience) -> Statement:
+    return Statement(select(Post.version).where(_ID_GIVEN, *_mine(audience)).with_for_update(key_share=True))
+
+
+@statements
+def _update_post(columns: Columns, audience: Audience, changed: frozenset[str], is_expected: bool) -> Statement:
+    expected = (Post.version == bindparam("expected_version", type_=BigInteger),) if is_expected else ()
+    conditions = (_ID_GIVEN, *_mine(audience), *expected)
+    if not changed:
+        return Statement(select(*_project(columns, audience)).where(*conditions))
+    values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
+    # Equal values are written too, so that one statement compares with the latest row, and always gives it back.
+    differs = or_(*(_COLUMNS[name].is_distinct_from(value) for name, value in values.items()))
+    return Statement(
+        update(Post)
+        .where(*conditions)
+        .values(version=case((differs, Post.version + 1), else_=Post.version), **values)
+        .values(updated_at=case((differs, func.clock_timestamp()), else_=Post.updated_at))
+        .returning(*_project(columns, audience))
+    )
+
+
+async def delete_post(writer: Writer, viewer: Viewer, post_id: int) -> None:
+    """Delete a post.
+
+    Raises:
+        Refusal: NOT_FOUND where the viewer may not, or there is no such post.
+    """
+    statement, values = _delete_post(viewer.audience), {"id": post_id, "viewer_id": viewer.user_id}
+    if not await _changed(writer, viewer, post_id, statement, values):
+        raise Refusal("NOT_FOUND", ("id",), "no such post")
+
+
+@statements
+def _delete_post(audience: Audience) -> Statement:
+    return Statement(delete(Post).where(_ID_GIVEN, *_mine(audience)).returning(Post.id))
+
+
+async def _changed(
+    writer: Writer, viewer: Viewer, post_id: int, statement: Statement, values: Mapping[str, object]
+) -> Sequence[Record]:
+    """Write what is one statement on one post, in a transaction where it needs one, and return its rows."""
+    async with writer.turn([("post", post_id, viewer.user_id or 0)]):
+        return await writer.alone(statement, values) or await writer.write(
+            lambda transaction: transaction.fetch(statement, values)
+        )
+
+
+async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id: int) -> Record:
+    """Add one to the views of a visible post and return its row. A view is no edit: the version stays.
+
+    Raises:
+        Refusal: NOT_FOUND.
+    """
+    values = {"id": post_id, "viewer_id": viewer.user_id}
+    rows = await _changed(writer, viewer, post_id, _record_view(columns, viewer.audience), values)
+    if not rows:
+        raise Refusal("NOT_FOUND", ("postId",), "no such post")
+    return rows[0]
+
+
+@statements
+def _record_view(columns: Columns, audience: Audience) -> Statement:
+    # One statement, so that the row's lock makes simultaneous views queue and none is lost.
+    return Statement(
+        update(Post)
+        .where(_ID_GIVEN, *_visible(audience))
+        .values(views=func.least(Post.views + 1, VIEWS_MAX))
+        .returning(*_project(columns, audience))
+    )

@@ -1,0 +1,83 @@
+"""Profiles: read by their users, and written together with them by `db.repositories.users`."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    Text,
+    any_,
+    bindparam,
+    column,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.models.users import Profile
+from db.query.pages import Columns
+from db.query.statement_cache import statements
+
+# ---------------------------------------------------------------- reads
+
+_PROFILE = {
+    "user_id": Profile.user_id,
+    "display_name": Profile.display_name,
+    "bio": Profile.bio,
+    "website_url": Profile.website_url,
+}
+
+
+def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the profiles of the users `ids`, by the user's id."""
+    return reader.keyed(_profiles_by_user_ids(columns), {}, ids, "user_id")
+
+
+@statements
+def _profiles_by_user_ids(columns: Columns) -> Statement:
+    ids = any_(KEYS_ARRAY)
+    return Statement(select(*(_PROFILE[name].label(name) for name in columns)).where(Profile.user_id == ids))
+
+
+# ---------------------------------------------------------------- writes
+
+
+async def create_profiles(transaction: Reader, profiles: Sequence[Mapping[str, object]]) -> None:
+    """Create profiles, each of which maps `user_id` and any of the other columns, by one statement."""
+    await transaction.fetch(_INSERT_PROFILES, {name: [one.get(name) for one in profiles] for name in _PROFILE})
+
+
+_TYPES = {name: BigInteger if name == "user_id" else Text for name in _PROFILE}
+_GIVEN = func.unnest(*(bindparam(name, type_=ARRAY(type_)) for name, type_ in _TYPES.items())).table_valued(
+    *(column(name, type_) for name, type_ in _TYPES.items()), name="given"
+)
+_INSERT_PROFILES = Statement(insert(Profile).from_select(list(_PROFILE), select(_GIVEN.render_derived())))
+
+
+async def change_profile(transaction: Reader, user_id: int, changes: Mapping[str, str | None] | None) -> bool:
+    """Set the given columns of a locked user's profile, or remove it, and say whether that changed anything."""
+    if changes is None:
+        return bool(await transaction.fetch(_DELETE_PROFILE, {"user_id": user_id}))
+    return bool(await transaction.fetch(_upsert_profile(frozenset(changes)), {"user_id": user_id, **changes}))
+
+
+_DELETE_PROFILE = Statement(
+    delete(Profile).where(Profile.user_id == bindparam("user_id", type_=BigInteger)).returning(Profile.user_id)
+)
+
+
+@statements
+def _upsert_profile(changed: frozenset[str]) -> Statement:
+    """Return the statement that makes or changes a profile. It gives back a row where that changed anything."""
+    values = {name: bindparam(name, type_=Text) for name in sorted(changed)}
+    row = upsert(Profile).values(user_id=bindparam("user_id", type_=BigInteger), **values)
+    if not changed:
+        made = row.on_conflict_do_nothing(index_elements=[Profile.user_id])
+    else:
+        differs = or_(*(_PROFILE[name].is_distinct_from(value) for name, value in values.items()))
+        made = row.on_conflict_do_update(index_elements=[Profile.user_id], set_=values, where=differs)
+    return Statement(made.returning(Profile.user_id))

@@ -1,0 +1,104 @@
+"""Transactions: how they are read, by id, by account and by idempotency key. `db.ledger` makes them.
+
+A row takes `amount` from one account and gives it to another, so the ledger balances by construction. Nobody changes
+or deletes a row: the application's own role has no right to.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from asyncpg import Record
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Uuid,
+    any_,
+    bindparam,
+    exists,
+    literal_column,
+    or_,
+    select,
+)
+
+from db.access import Audience, Viewer
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.models.money import Account, IdempotencyKey, Transaction
+from db.query.cursors import Kind, Order, Term
+from db.query.keyset_lists import KeysetList
+from db.query.pages import Columns
+from db.query.statement_cache import statements
+from db.repositories.users import VIEWER_ID
+
+# ---------------------------------------------------------------- reads
+
+# By id, not by created_at: an id is drawn while both accounts are locked, so that the ids of one account's
+# transactions rise in the order in which they changed its balance.
+ID = Term("id", Transaction.id, Kind.INTEGER)
+TRANSACTIONS_ORDER = Order("transactions", [(ID, True)])
+
+_FROM = Account.__table__.alias("from_account")
+_COLUMNS: dict[str, ColumnElement[Any]] = {
+    "id": Transaction.id.expression,
+    "from_id": Transaction.from_id.expression,
+    "to_id": Transaction.to_id.expression,
+    "amount": Transaction.amount.expression,
+    "memo": Transaction.memo.expression,
+    "created_at": Transaction.created_at.expression,
+    # By its name, not as the mapped column, which would put the table into the subquery's own FROM under RETURNING.
+    "currency_code": select(_FROM.c.currency_code)
+    .where(_FROM.c.id == literal_column("transactions.from_id", BigInteger))
+    .scalar_subquery(),
+}
+
+
+def project(columns: Columns, audience: Audience, prefix: str = "") -> Sequence[ColumnElement[Any]]:
+    """Return a select's or RETURNING's columns of a transaction, each labelled with `prefix` and its name."""
+    return [_COLUMNS[name].label(prefix + name) for name in columns]
+
+
+def _owned(account_id: Any) -> ColumnElement[bool]:
+    account = Account.__table__.alias("owned_account")
+    return exists().where(account.c.id == account_id, account.c.owner_id == VIEWER_ID)
+
+
+def _visible(audience: Audience) -> Sequence[ColumnElement[bool]]:
+    if audience is Audience.ADMIN:
+        return ()
+    return (or_(_owned(Transaction.from_id), _owned(Transaction.to_id)),)
+
+
+TRANSACTIONS = KeysetList(
+    edge="transactions_by_account",
+    project=project,
+    visible=lambda _: (),
+    conditions={},
+    parent_columns=(Transaction.from_id, Transaction.to_id),
+    parent_visible=lambda audience, account_id: () if audience is Audience.ADMIN else (_owned(account_id),),
+)
+
+
+def transactions_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the transactions `ids` that the viewer may see, by id."""
+    return reader.keyed(_transactions_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
+
+
+@statements
+def _transactions_by_ids(columns: Columns, audience: Audience) -> Statement:
+    ids = any_(KEYS_ARRAY)
+    return Statement(select(*project(columns, audience)).where(Transaction.id == ids, *_visible(audience)))
+
+
+async def transaction_by_key(reader: Reader, viewer: Viewer, columns: Columns, key: uuid.UUID) -> Record | None:
+    """Return what was made under a key of the viewer's own, or None: refused, never asked, or somebody else's."""
+    rows = await reader.fetch(_transaction_by_key(columns), {"key": key, "viewer_id": viewer.user_id})
+    return rows[0] if rows else None
+
+
+@statements
+def _transaction_by_key(columns: Columns) -> Statement:
+    return Statement(
+        select(*project(columns, Audience.ADMIN))
+        .join(IdempotencyKey, Transaction.key_id == IdempotencyKey.id)
+        .where(IdempotencyKey.owner_id == VIEWER_ID, IdempotencyKey.key == bindparam("key", type_=Uuid))
+    )

@@ -1,0 +1,317 @@
+"""Users: reads, then writes. Their profiles are in `db.repositories.profiles`, and change with them here.
+
+Invariants: `hashed_password` is in no projection, so no read can carry it out; `email` leaves the database only
+for the user themself and for administrators (the CASE in `_project`); the system user, who owns the accounts that
+money enters through, can be neither changed nor deleted, and is in no list: it is found by its id and its name, and as
+the owner of its accounts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+from asyncpg import Record
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    FromClause,
+    Text,
+    any_,
+    bindparam,
+    case,
+    collate,
+    column,
+    delete,
+    false,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import TypeEngine
+
+from db.access import Audience, Viewer
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.errors import Refusal
+from db.models.base import FIRST_INSTANT, LAST_INSTANT
+from db.models.users import IS_PERSON, User
+from db.query.cursors import Kind, Term
+from db.query.keyset_lists import KeysetList
+from db.query.pages import Columns
+from db.query.statement_cache import statements
+from db.repositories.profiles import change_profile, create_profiles
+
+VIEWER_ID = bindparam("viewer_id", type_=BigInteger)
+
+
+# ---------------------------------------------------------------- reads
+
+CREATED_AT = Term("created_at", User.created_at, Kind.INSTANT)
+USERNAME = Term("username", func.lower(User.username), Kind.TEXT, key=str.lower)
+ID = Term("id", User.id, Kind.INTEGER)
+
+_PUBLIC = {name: name for name in ("id", "username", "is_active", "created_at", "updated_at", "version")}
+
+
+def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
+    return project_users(User.__table__, columns, audience)
+
+
+def project_users(
+    of: FromClause, columns: Columns, audience: Audience, prefix: str = ""
+) -> Sequence[ColumnElement[Any]]:
+    """Return what an audience sees of users: `columns` of the table or an alias of it, labelled behind `prefix`."""
+    email: ColumnElement[Any] = {
+        Audience.PUBLIC: null(),
+        Audience.MEMBER: case((of.c.id == VIEWER_ID, of.c.email)),
+        Audience.ADMIN: of.c.email,
+    }[audience]
+    return [(email if name == "email" else of.c[_PUBLIC[name]]).label(prefix + name) for name in columns]
+
+
+def _lowered(parameter: str) -> ColumnElement[str]:
+    """Return a text parameter in lower case by ASCII's rules alone, as the columns: a Kelvin sign is no k."""
+    return func.lower(collate(bindparam(parameter, type_=Text), "C"))
+
+
+USERS = KeysetList(
+    edge="",
+    project=_project,
+    visible=lambda _: (literal_column(IS_PERSON, Boolean),),
+    conditions={
+        "is_active": User.is_active == bindparam("is_active", type_=Boolean),
+        # A half-open range, because the value is data: in LIKE, % and _ would be wild cards. "{" follows "z" in
+        # ASCII, and no username has a character beyond "z".
+        "username_prefix": func.lower(User.username).between(
+            _lowered("username_prefix"), _lowered("username_prefix").concat("{")
+        ),
+        "created_at_gte": User.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
+        "created_at_lt": User.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
+    },
+    far_ends={"created_at_gte": User.created_at <= LAST_INSTANT, "created_at_lt": User.created_at >= FIRST_INSTANT},
+)
+
+
+def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the users `ids`, by id. `columns` includes `id`."""
+    return reader.keyed(_users_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
+
+
+@statements
+def _users_by_ids(columns: Columns, audience: Audience) -> Statement:
+    ids = any_(KEYS_ARRAY)
+    return Statement(select(*_project(columns, audience)).where(User.id == ids))
+
+
+async def user_by_username(reader: Reader, viewer: Viewer, columns: Columns, username: str) -> Record | None:
+    """Return the user of this name, whatever its case, or None."""
+    values = {"username": username, "viewer_id": viewer.user_id}
+    rows = await reader.fetch(_user_by_username(columns, viewer.audience), values)
+    return rows[0] if rows else None
+
+
+@statements
+def _user_by_username(columns: Columns, audience: Audience) -> Statement:
+    return Statement(select(*_project(columns, audience)).where(func.lower(User.username) == _lowered("username")))
+
+
+# ---------------------------------------------------------------- writes
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user to create, checked and with the password hashed; `profile` maps column names, None means none."""
+
+    email: str
+    username: str
+    hashed_password: str
+    profile: Mapping[str, str | None] | None = None
+    role: str = "member"
+
+
+_NEW_USER_COLUMNS = ("email", "username", "hashed_password", "role")
+
+
+@statements
+def _insert_users(columns: Columns, audience: Audience) -> Statement:
+    arrays = [bindparam(name, type_=ARRAY(Text)) for name in _NEW_USER_COLUMNS]
+    types = [column(name, Text) for name in _NEW_USER_COLUMNS]
+    given = select(func.unnest(*arrays).table_valued(*types, name="given").render_derived())
+    rows = insert(User).from_select(list(_NEW_USER_COLUMNS), given)
+    return Statement(rows.returning(*_project(columns, audience)))
+
+
+async def create_users(transaction: Reader, viewer: Viewer, columns: Columns, users: Sequence[NewUser]) -> list[Record]:
+    """Create `users` with their profiles, by one statement for each table, and return their rows in order.
+
+    Raises:
+        IntegrityConstraintViolationError: which `Database.write` turns into a refusal.
+    """
+    columns = tuple(dict.fromkeys(("id", "username", *columns)))
+    values = {name: [getattr(user, name) for user in users] for name in _NEW_USER_COLUMNS}
+    returned = await transaction.fetch(_insert_users(columns, viewer.audience), values | {"viewer_id": viewer.user_id})
+    # RETURNING promises no order; the unique name gives it back.
+    rows = {row["username"]: row for row in returned}
+    profiles = [{"user_id": rows[user.username]["id"], **user.profile} for user in users if user.profile is not None]
+    if profiles:
+        await create_profiles(transaction, profiles)
+    return [rows[user.username] for user in users]
+
+
+_TAKEN = Statement(
+    select(func.lower(User.email).label("email"), func.lower(User.username).label("username")).where(
+        or_(
+            func.lower(User.email) == any_(bindparam("emails", type_=ARRAY(Text))),
+            func.lower(User.username) == any_(bindparam("usernames", type_=ARRAY(Text))),
+        )
+    )
+)
+
+
+async def taken_names(reader: Reader, users: Sequence[NewUser]) -> tuple[set[str], set[str]]:
+    """Return which emails and which usernames of `users` are taken, in lower case.
+
+    Only to word a refusal that a constraint has decided already: by now others may be taken, or these free again.
+    """
+    values = {"emails": [user.email.lower() for user in users], "usernames": [user.username.lower() for user in users]}
+    rows = await reader.fetch(_TAKEN, values)
+    return {row["email"] for row in rows}, {row["username"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatedUser:
+    """What became of an update.
+
+    Attributes:
+        row: the user as they are now.
+        was_active: whether the user was active before.
+    """
+
+    row: Record
+    was_active: bool
+
+
+class Keep(Enum):
+    """Says of a profile that it stays as it is; None would remove it."""
+
+    KEEP = "keep"
+
+
+async def update_user(
+    transaction: Reader,
+    viewer: Viewer,
+    columns: Columns,
+    user_id: int,
+    changes: Mapping[str, object],
+    profile: Mapping[str, str | None] | Keep | None = Keep.KEEP,
+    *,
+    expected_version: int | None = None,
+) -> UpdatedUser:
+    """Set the columns in `changes` (those of `_CHANGEABLE`), and the given columns of the profile.
+
+    The version rises, and `updated_at` moves, only where a value becomes another one, in the profile too. A new hash is
+    another value even where the password is the same.
+
+    Args:
+        transaction: where all of it happens, or nothing.
+        viewer: who changes the user.
+        columns: what to return of the user.
+        user_id: which user.
+        changes: column names with their new values.
+        profile: column names with their new values, which make a profile where there is none; None removes it.
+        expected_version: the version that the user must have; None: any.
+
+    Raises:
+        Refusal: NOT_FOUND where the viewer may not, or there is no such user; VERSION_CONFLICT.
+    """
+    locked = await _lock_user(transaction, viewer, user_id, expected_version, changes)
+    if not viewer.is_admin and not changes.keys().isdisjoint({"is_active", "role"}):
+        raise Refusal("NOT_FOUND", ("isActive",), "only an administrator changes whether a user is active")
+    differs = locked["differs"]
+    if profile is not Keep.KEEP and await change_profile(transaction, user_id, profile):
+        differs = True
+    statement = _update_user(columns, viewer.audience, frozenset(changes) if differs else None)
+    rows = await transaction.fetch(statement, {**changes, "id": user_id, "viewer_id": viewer.user_id})
+    return UpdatedUser(rows[0], locked["is_active"])
+
+
+async def _lock_user(
+    transaction: Reader,
+    viewer: Viewer,
+    user_id: int,
+    expected_version: int | None,
+    changes: Mapping[str, object] = MappingProxyType({}),
+) -> Record:
+    """Lock a user; return their version, whether they are active, and whether one of `changes` is another value."""
+    mine = viewer.is_admin or user_id == viewer.user_id
+    # Somebody else is not even waited for.
+    rows = await transaction.fetch(_lock_of(frozenset(changes)), {**changes, "id": user_id}) if mine else ()
+    if not rows:
+        raise Refusal("NOT_FOUND", ("id",), "no such user")
+    if expected_version is not None and rows[0]["version"] != expected_version:
+        raise Refusal(
+            "VERSION_CONFLICT",
+            ("expectedVersion",),
+            f"the user has changed since: its version is {rows[0]['version']}, not {expected_version}",
+        )
+    return rows[0]
+
+
+_CHANGEABLE: Mapping[str, TypeEngine[Any]] = {
+    "email": Text(),
+    "username": Text(),
+    "hashed_password": Text(),
+    "is_active": Boolean(),
+    "role": Text(),
+}
+
+
+def _given(changed: frozenset[str]) -> dict[str, ColumnElement[Any]]:
+    return {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
+
+
+@statements
+def _lock_of(changed: frozenset[str]) -> Statement:
+    # What differs is computed of the row as it is once it is locked, whoever has changed it meanwhile.
+    differs = or_(false(), *(User.__table__.c[name] != value for name, value in _given(changed).items()))
+    return Statement(
+        select(User.version, User.is_active, differs.label("differs"))
+        .where(User.id == bindparam("id", type_=BigInteger), User.role != "system")
+        .with_for_update(key_share=True)
+    )
+
+
+@statements
+def _update_user(columns: Columns, audience: Audience, changed: frozenset[str] | None) -> Statement:
+    """Return the statement that changes a locked user, or only reads them where `changed` is None."""
+    of_id = User.id == bindparam("id", type_=BigInteger)
+    if changed is None:
+        return Statement(select(*_project(columns, audience)).where(of_id))
+    return Statement(
+        update(User)
+        .where(of_id)
+        .values(version=User.version + 1, updated_at=func.clock_timestamp(), **_given(changed))
+        .returning(*_project(columns, audience))
+    )
+
+
+_DELETE_USER = Statement(delete(User).where(User.id == bindparam("id", type_=BigInteger)))
+
+
+async def delete_user(transaction: Reader, viewer: Viewer, user_id: int) -> None:
+    """Delete a user with profile, posts and sessions.
+
+    Raises:
+        Refusal: NOT_FOUND where the viewer may not, or there is no such user.
+        ForeignKeyViolationError: the user owns accounts; `Database.write` turns it into USER_OWNS_ACCOUNTS.
+    """
+    await _lock_user(transaction, viewer, user_id, None)
+    await transaction.fetch(_DELETE_USER, {"id": user_id})

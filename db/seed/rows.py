@@ -1,0 +1,310 @@
+"""The rows of seeded data, made one after the other from a `SeedPlan` and nothing else: no database, no clock.
+
+Invariants:
+
+- The same plan gives the same rows to the byte. Each table draws from random numbers of its own, and instants count
+  back from `REFERENCE`.
+- What is held in memory grows with the users and accounts, never with the posts or transactions.
+- Nobody acts before they have joined, ids rise with time, and no account is ever overdrawn.
+
+Authors, owners and views are skewed as they are in life: a few write much and are read much, most write little. It does
+not matter when they joined: lists begin with the newest users, who are as active as the others.
+"""
+
+import datetime
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from random import Random
+from typing import Any, NamedTuple
+
+from db.models.posts import VIEWS_MAX
+from db.seed.texts import Author, People, drawn
+from db.seed.words import FOUNDERS, MEMOS
+
+# The end of all that is seeded. Fixed, so that a seed gives the same instants next year.
+REFERENCE = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+
+# Instants are counted in microseconds from REFERENCE, and negative.
+_HOUR = 60 * 60 * 1_000_000
+_DAY = 24 * _HOUR
+_YEAR = 365 * _DAY
+_JOINING_SINCE = -4 * _YEAR
+_JOINING_UNTIL = -_YEAR // 2  # so that what the newest do is not crowded into the last days
+_POSTING_SINCE = _BANKING_SINCE = -3 * _YEAR
+_EDITED_WITHIN = 60 * _DAY
+
+# Probabilities.
+_ACTIVE, _EVER_CHANGED, _WITH_PROFILE, _WITH_BIO, _WITH_WEBSITE = 0.97, 0.3, 0.8, 0.7, 0.3
+_PUBLISHED, _EDITED, _WITH_MEMO = 0.85, 0.25, 0.6
+
+# Exponents of Pareto's distribution. Near 1 the sizes follow Zipf's law: the n-th has one n-th of what the first has.
+_AUTHORS_EXPONENT, _OWNERS_EXPONENT, _VIEWS_EXPONENT = 1.3, 1.2, 1.1
+_AUTHOR_WEIGHT_MAX, _OWNER_WEIGHT_MAX = 1000.0, 20.0
+_VIEWS_SCALE = 30
+
+_FOUNDER_WEIGHT = 30.0
+_FOUNDERS_POSTS = 6
+_FOUNDERS_ACCOUNTS = ((0, "EUR"), (1, "EUR"), (0, "JPY"), (1, "KWD"))
+
+_DEPOSIT_MEMO = "opening deposit"
+_DEPOSIT_STEP, _DEPOSIT_STEPS = 10, 500
+_TRANSFER_SHARE_MAX = 0.4
+
+
+class Currency(NamedTuple):
+    """A currency to hold: its share of the accounts, and about one euro's worth of it in minor units."""
+
+    code: str
+    share: float
+    unit: int
+
+
+CURRENCIES = (
+    Currency("EUR", 0.45, 100),
+    Currency("USD", 0.30, 100),
+    Currency("GBP", 0.15, 100),
+    Currency("JPY", 0.06, 150),  # no minor digit
+    Currency("KWD", 0.04, 300),  # three
+)
+_CURRENCY_SHARES = list(accumulate(currency.share for currency in CURRENCIES))
+
+
+@dataclass(frozen=True)
+class SeedPlan:
+    """What to seed.
+
+    Attributes:
+        users: how many, the first two being `ada` and `ben`.
+        posts: how many, of all authors together.
+        accounts: how many, the system's own not counted.
+        seed: another number gives other data of the same kind.
+        transfers_per_account: about how many beside the first deposit; fewer where few accounts share a currency.
+        admin: whether `ada` is an administrator.
+    """
+
+    users: int
+    posts: int
+    accounts: int
+    seed: int = 1
+    transfers_per_account: int = 3
+    admin: bool = False
+
+    def random(self, purpose: str) -> Random:
+        """Return random numbers for one purpose, which do not change with what is drawn for another."""
+        return Random(f"{self.seed}/{purpose}")  # noqa: S311 - these are to be foreseen
+
+
+class FirstIds(NamedTuple):
+    """The ids that the first seeded rows get, and the user who owns the accounts that money enters through."""
+
+    user: int
+    post: int
+    account: int
+    transaction: int
+    system_user: int
+
+
+Row = tuple[Any, ...]
+
+USER_COLUMNS = (
+    *("id", "email", "username", "hashed_password", "is_active", "role", "version"),
+    *("created_at", "updated_at"),
+)
+PROFILE_COLUMNS = ("user_id", "display_name", "bio", "website_url")
+POST_COLUMNS = ("id", "title", "content", "published", "views", "author_id", "version", "created_at", "updated_at")
+ACCOUNT_COLUMNS = ("id", "owner_id", "currency_code", "balance", "is_system", "created_at")
+TRANSACTION_COLUMNS = ("id", "from_id", "to_id", "amount", "memo", "created_at")
+
+
+def _instant(microseconds: int) -> datetime.datetime:
+    return REFERENCE + datetime.timedelta(microseconds=microseconds)
+
+
+def _later(random: Random, since: int, within: int) -> int:
+    return since + int(random.random() * min(within, -since))
+
+
+class Activity:
+    """Who does one kind of thing, and when: each as much as their weight says, evenly from when they began until now.
+
+    So what all do together grows with their number, and who came last has done as much as the others.
+    """
+
+    def __init__(self, joined: Sequence[int], weights: Iterable[float], since: int) -> None:
+        """Begin with whoever has `joined` first, whose weight is not 0; before the instant `since` nobody did it."""
+        self._begun = array("q", (max(at, since) for at in joined))
+        # Running totals: what those up to each user do in a microsecond, and what all had done when that user began.
+        self._rates = array("d", accumulate(weight / -at for weight, at in zip(weights, self._begun, strict=True)))
+        spans = zip(self._rates, pairwise([*self._begun, 0]), strict=True)
+        self._done = array("d", accumulate((rate * (to - at) for rate, (at, to) in spans), initial=0.0))
+
+    def instant(self, random: Random, number: int, count: int) -> int:
+        """Return an instant within the `number`-th of `count` equal parts of all that is ever done."""
+        done = (number + random.random()) / count * self._done[-1]
+        last = bisect_right(self._done, done, 0, len(self._begun)) - 1
+        at = self._begun[last] + int((done - self._done[last]) / self._rates[last])
+        return min(at, self._begun[last + 1] if last + 1 < len(self._begun) else -1)
+
+    def one(self, random: Random, at: int) -> int:
+        """Return the number of a user who does it at the instant `at`, the busy ones more often."""
+        last = bisect_right(self._begun, at) - 1
+        # Whom a number drawn below the last total falls to is found by bisection.
+        return bisect_right(self._rates, random.random() * self._rates[last], 0, last)
+
+
+class Crowd:
+    """Who joined when, and how much of the writing and of the accounts is each one's.
+
+    Attributes:
+        joined: the instant of each user.
+        authors: of posts.
+        owners: of accounts.
+    """
+
+    def __init__(self, plan: SeedPlan) -> None:
+        random = plan.random("crowd")
+        founders = min(plan.users, len(FOUNDERS))
+        others = range(founders, plan.users)
+        self.joined = array("q", (_JOINING_SINCE + number * _HOUR for number in range(founders)))
+        since = _JOINING_SINCE + len(FOUNDERS) * _HOUR
+        span = _JOINING_UNTIL - since
+        self.joined.extend(since + (number * span + int(random.random() * span)) // plan.users for number in others)
+        authors = [min(random.paretovariate(_AUTHORS_EXPONENT), _AUTHOR_WEIGHT_MAX) for _ in others]
+        owners = [min(random.paretovariate(_OWNERS_EXPONENT), _OWNER_WEIGHT_MAX) for _ in self.joined]
+        self.authors = Activity(self.joined, [_FOUNDER_WEIGHT] * founders + authors, _POSTING_SINCE)
+        self.owners = Activity(self.joined, owners, _BANKING_SINCE)
+
+
+def user_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds, hashed_password: str) -> Iterator[Row]:
+    """Yield the rows of `USER_COLUMNS`."""
+    random, people = plan.random("users"), People(plan.random("names"))
+    for number, joined in enumerate(crowd.joined):
+        founder = number < len(FOUNDERS)
+        username, _ = people.names(number)
+        email = f"{username}@example.{'com' if founder else drawn(random, ('com', 'net', 'org'))}"
+        active = founder or random.random() < _ACTIVE
+        role = "admin" if plan.admin and number == 0 else "member"
+        changed = random.random() < _EVER_CHANGED
+        updated = _later(random, joined, -joined) if changed else joined
+        stamps = (1 + changed, _instant(joined), _instant(updated))
+        yield ids.user + number, email, username, hashed_password, active, role, *stamps
+
+
+def profile_numbers(plan: SeedPlan) -> list[int]:
+    """Return the numbers of the users who have a profile."""
+    random = plan.random("profiles")
+    return [number for number in range(plan.users) if random.random() < _WITH_PROFILE or number < len(FOUNDERS)]
+
+
+def profile_rows(plan: SeedPlan, numbers: Sequence[int], ids: FirstIds) -> Iterator[Row]:
+    """Yield the rows of `PROFILE_COLUMNS` of the users with these numbers."""
+    random, people = plan.random("bios"), People(plan.random("names"))
+    writer = Author(random)
+    for number in numbers:
+        username, display_name = people.names(number)
+        bio = writer.bio() if random.random() < _WITH_BIO or number < len(FOUNDERS) else None
+        website = f"https://{username.replace('_', '-')}.example.com/" if random.random() < _WITH_WEBSITE else None
+        yield ids.user + number, display_name, bio, website
+
+
+def post_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
+    """Yield the rows of `POST_COLUMNS`, oldest first."""
+    random = plan.random("posts")
+    writer = Author(random)
+    for number in range(plan.posts):
+        at = crowd.authors.instant(random, number, plan.posts)
+        founding = number < _FOUNDERS_POSTS
+        author = number % min(plan.users, len(FOUNDERS)) if founding else crowd.authors.one(random, at)
+        title, content = writer.post()
+        published = random.random() < _PUBLISHED
+        views = int(_VIEWS_SCALE * (random.paretovariate(_VIEWS_EXPONENT) - 1)) if published else 0
+        edited = random.random() < _EDITED
+        updated = _later(random, at, _EDITED_WITHIN) if edited else at
+        stamps = (1 + edited, _instant(at), _instant(updated))
+        yield ids.post + number, title, content, published, min(views, VIEWS_MAX), ids.user + author, *stamps
+
+
+class _Account(NamedTuple):
+    owner: int | None  # None is the system
+    currency: Currency
+    opened: int
+
+
+class Ledger:
+    """The accounts of a plan and what moves between them.
+
+    A balance is stored with its account, and an account must be there before its transactions. So the movements are
+    made twice: here, to add them up, and again when they are written. That costs less memory than to keep them.
+    """
+
+    def __init__(self, plan: SeedPlan, crowd: Crowd) -> None:
+        self._plan = plan
+        owned = list(_owned_accounts(plan, crowd))
+        held = {account.currency for account in owned}
+        self._system = {currency: number for number, currency in enumerate(c for c in CURRENCIES if c in held)}
+        system = (_Account(None, currency, _BANKING_SINCE) for currency in self._system)
+        self._accounts = [*system, *owned]
+        self._balances = array("q", bytes(8 * len(self._accounts)))
+        self.account_count = len(self._accounts)
+        self.transaction_count = sum(1 for _ in self._movements(self._balances))
+
+    def account_rows(self, ids: FirstIds) -> Iterator[Row]:
+        """Yield the rows of `ACCOUNT_COLUMNS`, with the balances at the end; the system's accounts first."""
+        for number, (owner, currency, opened) in enumerate(self._accounts):
+            owner_id = ids.system_user if owner is None else ids.user + owner
+            balance = self._balances[number]
+            yield ids.account + number, owner_id, currency.code, balance, owner is None, _instant(opened)
+
+    def transaction_rows(self, ids: FirstIds) -> Iterator[Row]:
+        """Yield the rows of `TRANSACTION_COLUMNS`, in the order in which they changed the balances."""
+        movements = self._movements(array("q", bytes(8 * len(self._accounts))))
+        for number, (source, target, amount, memo, at) in enumerate(movements):
+            ends = (ids.account + source, ids.account + target)
+            yield ids.transaction + number, *ends, amount, memo, _instant(at)
+
+    def _movements(self, balances: "array[int]") -> Iterator[tuple[int, int, int, str | None, int]]:
+        """Yield source, target, amount, memo and instant of each movement, and keep `balances` as it leaves them."""
+        random = self._plan.random("ledger")
+        transfers = self._plan.transfers_per_account
+        opened: dict[Currency, list[int]] = {currency: [] for currency in self._system}
+        first = len(self._system)
+        for number in range(first, len(self._accounts)):
+            _, currency, at = self._accounts[number]
+            opened[currency].append(number)
+            amount = _DEPOSIT_STEP * currency.unit * (1 + int(random.random() * _DEPOSIT_STEPS))
+            yield self._moved(balances, self._system[currency], number, amount, _DEPOSIT_MEMO, at)
+            until = self._accounts[number + 1].opened if number + 1 < len(self._accounts) else 0
+            for turn in range(transfers):
+                # Each new account makes one of them: later ones leave the newest with its deposit alone.
+                source = first + int(random.random() * (number + 1 - first)) if turn else number
+                peers = opened[self._accounts[source].currency]
+                target = drawn(random, peers)
+                memo = drawn(random, MEMOS) if random.random() < _WITH_MEMO else None
+                amount = 1 + int(balances[source] * random.random() * _TRANSFER_SHARE_MAX)
+                if source != target and amount <= balances[source]:
+                    moment = at + (until - at) * (turn + 1) // (transfers + 1)
+                    yield self._moved(balances, source, target, amount, memo, moment)
+
+    @staticmethod
+    def _moved(
+        balances: "array[int]", source: int, target: int, amount: int, memo: str | None, at: int
+    ) -> tuple[int, int, int, str | None, int]:
+        balances[source] -= amount
+        balances[target] += amount
+        return source, target, amount, memo, at
+
+
+def _owned_accounts(plan: SeedPlan, crowd: Crowd) -> Iterator[_Account]:
+    random = plan.random("accounts")
+    by_code = {currency.code: currency for currency in CURRENCIES}
+    for number in range(plan.accounts):
+        opened = crowd.owners.instant(random, number, plan.accounts)
+        if number < len(_FOUNDERS_ACCOUNTS):
+            founder, code = _FOUNDERS_ACCOUNTS[number]
+            yield _Account(min(founder, plan.users - 1), by_code[code], opened)
+        else:
+            currency = CURRENCIES[bisect_right(_CURRENCY_SHARES, random.random(), 0, len(CURRENCIES) - 1)]
+            yield _Account(crowd.owners.one(random, opened), currency, opened)

@@ -1,0 +1,59 @@
+"""What an operation costs, said in the schema, so that anyone can compute it offline.
+
+The directives are those of IBM's GraphQL Cost Directive Specification (draft, https://ibm.github.io/graphql-specs/):
+`@cost` gives a weight, `@listSize` says how long a list gets. What is not weighted costs 1 where it leads to an object
+and 0 where it is a scalar or an enum. `graph.analysis.limits` adds it up.
+"""
+
+import strawberry
+from strawberry.schema_directive import Location
+
+
+@strawberry.schema_directive(
+    locations=[Location.FIELD_DEFINITION, Location.INPUT_FIELD_DEFINITION],
+    description="What a field costs each time it is resolved, 1 where it leads to an object, else 0; of an input "
+    "field, how much more the field costs where it is given.",
+)
+class Cost:
+    """The weight of a field."""
+
+    weight: str = strawberry.directive_field(name="weight")
+
+
+@strawberry.schema_directive(
+    locations=[Location.FIELD_DEFINITION],
+    description="How many items the field, or each of its `sizedFields`, has at most.",
+)
+class ListSize:
+    """The length of a list.
+
+    Attributes:
+        assumed_size: the length where no slicing argument is given.
+        slicing_arguments: the arguments that say the length; the largest one counts.
+        sized_fields: the fields below, such as a connection's edges and nodes, whose lists have this length.
+        require_one_slicing_argument: whether exactly one slicing argument must be given.
+    """
+
+    assumed_size: int | None = strawberry.directive_field(name="assumedSize", default=strawberry.UNSET)
+    slicing_arguments: list[str] | None = strawberry.directive_field(name="slicingArguments", default=strawberry.UNSET)
+    sized_fields: list[str] | None = strawberry.directive_field(name="sizedFields", default=strawberry.UNSET)
+    require_one_slicing_argument: bool = strawberry.directive_field(name="requireOneSlicingArgument", default=True)
+
+
+# By it the metadata of a field tell how many characters its text has at most, where they may be many.
+LONGEST_METADATA = "longest"
+
+# The directives of this schema's fields, each named for why it stands there.
+PAGE = ListSize(
+    assumed_size=20,
+    slicing_arguments=["first", "last"],
+    sized_fields=["edges", "nodes"],
+    require_one_slicing_argument=False,
+)
+COUNT = Cost(weight="10")  # every row of the list is looked at
+STATEMENT = Cost(weight="30")  # every entry of the account up to its end is looked at, two or three times
+WRITE = Cost(weight="10")  # a transaction: locks, a commit
+PASSWORD = Cost(weight="100")  # a password is hashed
+SEARCH = Cost(weight="50")  # every post that has the words may be looked at
+LONG_TEXT = Cost(weight="10")  # it may be as long as hundreds of other values
+FREE = Cost(weight="0")  # says what is known already

@@ -1,0 +1,69 @@
+"""`folio dev`: the API with all that a developer needs around it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+import uvloop
+from uvicorn.supervisors.statreload import StatReload
+
+import graph
+from db.settings import Settings
+from graph.app import GRAPHQL_PATH
+from graph.cli.migrate import upgrade_to
+from graph.cli.support.demo_data import DEMO_PASSWORD, DEMO_USERNAME, prepare_demo
+from graph.cli.support.server import WORKER, Host, Port, demand_free, run_server, server_options
+from graph.cli.support.terminal import CommandError, configured, err, opened
+from graph.http.wire.open_connections import allow_open_files
+
+# What `dev --reload` looks at, and how long it lets running requests finish.
+ROOT = Path(graph.__file__).parent.parent
+
+
+PACKAGES = ("db", "graph", "migrations")
+
+
+RELOAD_DRAIN_S = 2
+
+
+def dev(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart the server when a Python file changes.")] = False,
+) -> None:
+    """Start everything for development: database, migrations, demo data where it is empty, and the server."""
+    with configured() as settings:
+        if settings.env == "production":
+            raise CommandError("`folio dev` fills the database with demo data; in production use `folio serve`")
+        options = server_options(settings, host, port)
+        demand_free(host, port)
+        allow_open_files()
+        upgrade_to(settings)
+        shows_demo = uvloop.run(_demo(settings))
+        address = f"http://{host}:{port}{GRAPHQL_PATH}"
+        err.print(f"GraphiQL is at [bold]{address}[/]")
+        if shows_demo:
+            err.print(f"Sign in as [bold]{DEMO_USERNAME}[/] with the password [bold]{DEMO_PASSWORD}[/]")
+        err.print("Ctrl-C stops the server and the database that was started for it")
+        if reload:
+            _run_reloading(options)
+        else:
+            run_server(settings, options)
+
+
+async def _demo(settings: Settings) -> bool:
+    async with opened(settings) as database:
+        return await prepare_demo(database)
+
+
+def _run_reloading(options: dict[str, Any]) -> None:
+    """Serve from a process that ends and is started anew whenever a Python file of ours changes.
+
+    This process keeps the port and the embedded server meanwhile: nobody is refused, and the database stays up. Files
+    are looked at four times a second: there are some 150 of them, which needs no library beyond uvicorn.
+    """
+    watched = [str(ROOT / package) for package in PACKAGES]
+    options = {**options, "timeout_graceful_shutdown": RELOAD_DRAIN_S, "reload": True, "reload_dirs": watched}
+    config = uvicorn.Config(WORKER, factory=True, **options)
+    StatReload(config, uvicorn.Server(config).run, [config.bind_socket()]).run()

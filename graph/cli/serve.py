@@ -1,0 +1,60 @@
+"""`folio serve`: the API under uvicorn, in one process or several."""
+
+import sys
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+import uvicorn
+import uvloop
+from uvicorn.config import STARTUP_FAILURE
+
+from db.connections.database import Database
+from db.settings import Settings, load_settings
+from graph.cli.support.server import WORKER, Host, Port, demand_free, exit_on_sigterm, run_server, server_options
+from graph.cli.support.supervisor import Supervisor
+from graph.cli.support.terminal import CommandError, configured, demand_migrated, err, refusals
+from graph.http.wire.open_connections import allow_open_files
+
+
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="How many processes share the port.")] = 1,
+) -> None:
+    """Serve the API. SIGTERM and Ctrl-C let running requests finish first."""
+    with refusals():
+        settings = load_settings()
+        options = server_options(settings, host, port)
+        demand_free(host, port)
+        allow_open_files()
+    if workers == 1:
+        with configured() as completed_settings:
+            _warn_unless_migrated(completed_settings)
+            run_server(completed_settings, options)
+        return
+    # Each worker is a process of its own, loads the settings itself, and shares an embedded server with the others.
+    with configured() as completed_settings:
+        _warn_unless_migrated(completed_settings)
+        with ExitStack() as stack:
+            exit_on_sigterm(stack)
+            config = uvicorn.Config(WORKER, factory=True, workers=workers, **options)
+            supervisor = Supervisor(config, [config.bind_socket()])
+            supervisor.run()
+            if supervisor.is_broken:
+                sys.exit(STARTUP_FAILURE)
+
+
+def _warn_unless_migrated(settings: Settings) -> None:
+    async def look() -> None:
+        database = Database(settings)
+        try:
+            await demand_migrated(database)
+        finally:
+            await database.close()
+
+    try:
+        uvloop.run(look())
+    except CommandError as error:
+        # A warning, for in a rolling deployment the new version may start before the migration has run.
+        err.print(f"folio: not ready yet: {error}", markup=False)

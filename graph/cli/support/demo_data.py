@@ -1,0 +1,32 @@
+"""The demo data of `folio dev`: put into an empty database once, and found again at the next start."""
+
+import time
+
+from db.access import ANONYMOUS
+from db.connections.database import Database
+from db.repositories.sessions import credentials_of
+from db.repositories.users import USERS
+from db.seed.seeding import SeedPlan, seed
+from graph.cli.support.terminal import err
+from graph.runtime.passwords import PasswordHasher
+
+DEMO_USERNAME = "ada"
+DEMO_PASSWORD = "folio demo"  # noqa: S105 - of a demo user, on the developer's own machine
+DEMO_PLAN = SeedPlan(users=200, posts=2000, accounts=300, admin=True)
+
+
+async def prepare_demo(database: Database) -> bool:
+    """Seed the database where it holds nobody but the system user; say whether the demo sign-in works."""
+    hasher = PasswordHasher(database.settings)
+    try:
+        if await USERS.count(database, ANONYMOUS, {}) <= 1:
+            started = time.perf_counter()
+            await seed(database, DEMO_PLAN, await hasher.hash(DEMO_PASSWORD), lambda *_: None)
+            err.print(
+                f"put in demo data: {DEMO_PLAN.users} users, {DEMO_PLAN.posts} posts and {DEMO_PLAN.accounts} accounts "
+                f"in {time.perf_counter() - started:.1f} s"
+            )
+        demo = await credentials_of(database, DEMO_USERNAME)
+        return await hasher.verify(demo.hashed_password if demo else None, DEMO_PASSWORD)
+    finally:
+        hasher.close()

@@ -1,0 +1,25 @@
+"""Progress bars, on standard error, where somebody watches."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from graph.cli.support.terminal import err
+
+__all__ = ["watched"]
+
+
+@contextmanager
+def watched() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Yield what shows how much of something is done, of how much where that is known."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done, total=total)
+
+        yield show

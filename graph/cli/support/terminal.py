@@ -1,0 +1,220 @@
+"""What every command shares: how it gets its settings and database, how it is interrupted, and where it prints.
+
+Results go to standard output, everything said about them to standard error; how commands fail is in
+`graph.cli.support.failures`.
+"""
+
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, NoReturn, TypeVar
+
+import uvloop
+from rich.console import Console
+
+from db.connections.database import Database
+from db.connections.leases import LeasedConnection
+from db.settings import Settings, load_settings
+from db.setup.development import completed, data_directory, with_database
+from db.setup.diagnosis import demand_usable, problems_worded
+from db.setup.schema_version import applied_revisions, expected_revision
+from graph.cli.support.failures import CommandError, Interrupted, err, refusals
+
+__all__ = [
+    "CommandError",
+    "Interrupted",
+    "configured",
+    "connected",
+    "demand_migrated",
+    "err",
+    "errors_told_once",
+    "interruptible",
+    "opened",
+    "out",
+    "refusals",
+    "refuse",
+    "run_with_database",
+]
+
+WIDTH_UNSEEN = 200
+
+T = TypeVar("T")
+
+# A table that nobody looks at, but something reads, is not folded at 80 columns.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_UNSEEN)
+
+
+def refuse(message: str) -> NoReturn:
+    """End this command with `message`."""
+    raise CommandError(message)
+
+
+@contextmanager
+def configured() -> Iterator[Settings]:
+    """Load the settings and complete them for serving: what development lacks is made (`db.setup.development`).
+
+    Raises:
+        SettingsError: a setting cannot be used.
+        EmbeddedError: the embedded server cannot be started, or the secret cannot be kept.
+        DatabaseProblem: the database cannot be used, or refused something within the block.
+    """
+    chosen = load_settings()
+    _announce(chosen)
+    with completed(chosen) as settings, _usable(settings, writes=False):
+        yield settings
+
+
+@contextmanager
+def connected(*, existing: bool = True, writes: bool = False) -> Iterator[Settings]:
+    """Load the settings for a command that works with the database, and make nothing that is not there.
+
+    Args:
+        existing: do not make an embedded database that is not there yet either.
+        writes: the database is to be written to, and refused where it takes no writes.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+        EmbeddedError: the embedded server cannot be started, or is not there.
+        DatabaseProblem: the database cannot be used, or refused something within the block.
+    """
+    chosen = load_settings()
+    if not existing:
+        _announce(chosen)
+    with with_database(chosen, existing=existing) as settings, _usable(settings, writes=writes):
+        yield settings
+
+
+def _announce(settings: Settings) -> None:
+    """Say to whoever watches that a database is about to be made, which takes some seconds."""
+    if err.is_terminal and settings.database_url is None and not data_directory(settings).exists():
+        err.print(f"making a database in {settings.data_dir}, once", markup=False)
+
+
+@contextmanager
+def _usable(settings: Settings, *, writes: bool) -> Iterator[None]:
+    with problems_worded(settings):
+        uvloop.run(demand_usable(settings, writes=writes))
+        yield
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, migrated: bool = True) -> AsyncIterator[Database]:
+    """Open the database of `settings`.
+
+    Raises:
+        CommandError: `migrated` is asked for, and the schema is not the one that this code expects.
+    """
+    async with _opened(Database(settings), migrated=migrated) as database:
+        yield database
+
+
+@asynccontextmanager
+async def _opened(database: Database, *, migrated: bool) -> AsyncIterator[Database]:
+    try:
+        if migrated:
+            await demand_migrated(database)
+        yield database
+    finally:
+        await database.close()
+
+
+async def demand_migrated(database: Database) -> None:
+    """Raise a CommandError that says what to do where the schema is not the one that this code expects."""
+    applied = await applied_revisions(database)
+    if not applied:
+        raise CommandError("the database has no tables yet; run `folio migrate upgrade` first")
+    if list(applied) != [expected_revision()]:
+        raise CommandError(
+            f"the database is at revision {', '.join(applied)} and this version of Folio expects "
+            f"{expected_revision()}; run `folio migrate upgrade`, or install the version that belongs to the database"
+        )
+
+
+class _CommandDatabase(Database):
+    """A database whose COMMIT waits for its answer whatever happens, so that a command knows what was kept."""
+
+    has_committed = False
+
+    async def _commit(self, connection: LeasedConnection) -> None:
+        with _interruption_deferred():
+            await super()._commit(connection)
+            self.has_committed = True
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the block, which waits for a file, at once: the event loop would only notice it afterwards."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _interruption_deferred() -> Iterator[None]:
+    """Let Ctrl-C wait until the block has ended, which has a limit of time of its own."""
+    noted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if noted:
+            signal.raise_signal(noted[0])
+
+
+def run_with_database(
+    work: Callable[[Database], Coroutine[Any, Any, T]],
+    *,
+    writes: bool = False,
+    undone: str = "nothing was changed",
+    statement_timeout_ms: int | None = None,
+) -> T:
+    """Run `work` with the migrated database of the settings, and return what it returns.
+
+    Args:
+        work: what to do.
+        writes: it writes to the database.
+        undone: what is said of it where Ctrl-C has ended it before its COMMIT.
+        statement_timeout_ms: how long a statement may take, where that of requests is not enough.
+
+    Raises:
+        Interrupted: by Ctrl-C.
+    """
+    databases: list[_CommandDatabase] = []
+    results: list[T] = []
+
+    async def main(settings: Settings) -> None:
+        if statement_timeout_ms is not None:
+            settings = settings.model_copy(update={"statement_timeout_ms": statement_timeout_ms})
+        databases.append(_CommandDatabase(settings))
+        async with _opened(databases[0], migrated=True) as database:
+            results.append(await work(database))
+
+    try:
+        with connected(writes=writes) as settings, errors_told_once():
+            uvloop.run(main(settings))
+    except KeyboardInterrupt:
+        if not results:  # or it came too late
+            kept = any(database.has_committed for database in databases)
+            raise Interrupted("everything had been written already" if kept else undone) from None
+    return results[0]
+
+
+@contextmanager
+def errors_told_once() -> Iterator[None]:
+    """Keep what carries statements from logging: it raises what it logs, and the command says that."""
+    logger = logging.getLogger("db.connections")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

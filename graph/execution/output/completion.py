@@ -1,0 +1,239 @@
+"""Answers from frames: the fast way, level by level, and the way with paths where there is an error to tell.
+
+Both complete the same values, which were resolved before. The fast way knows no paths and raises `NotSimple` at the
+first thing that is out of order. The other way then goes through the answer place by place, as the specification's
+CompleteValue says: it finds every error, with its path, and lets nulls bubble.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphql import GraphQLError, Undefined, is_list_type, is_non_null_type, located_error
+from graphql.pyutils import Path, is_iterable
+
+from graph.execution.declarations import Column, Computed, Prefixed
+from graph.execution.output.generation import completer
+from graph.execution.plan.leaves import Broken, NotSimple, Raised, coerced
+from graph.execution.plan.plan import FieldPlan, Kind, Level
+from graph.execution.run.frames import ABSENT, Below, Frame
+from graph.execution.run.tables import Columns, Table
+from graph.execution.run.written import Text, Written
+
+# ---------------------------------------------------------------- the fast way
+
+
+def completed(frame: Frame, text: Text | None = None) -> list[Any]:
+    """Return the answers of all objects of a frame.
+
+    Where `text` is given, what it makes of a list of answers may stand in its place.
+
+    Raises:
+        NotSimple: there is an error somewhere.
+    """
+    level = frame.level
+    complete = level.complete or completer(level)
+    sources = frame.rows or frame.sources
+    kept = level.kept
+    if not kept:
+        return complete(sources)
+    if len(kept) == 1:
+        return complete(sources, _kept(frame, kept[0], text))
+    return complete(sources, *[_kept(frame, plan, text) for plan in kept])
+
+
+def of_row(level: Level, plan: FieldPlan, root: Any, row: Any) -> dict[str, Any] | None:
+    """Return the answer of the root where `plan`, all that is kept of it, leads to a row of which nothing is kept.
+
+    None where there is an error somewhere, or no row.
+    """
+    assert plan.place is not None
+    assert plan.place.only is not None
+    below = plan.place.only
+    if isinstance(row, ABSENT):
+        return None
+    try:
+        answers = (below.complete or completer(below))([row])
+        data: dict[str, Any] = (level.complete or completer(level))([root], answers)[0]
+    except Exception:  # noqa: BLE001 - whatever it is, it is found again, with its path
+        return None
+    return data
+
+
+def _kept(frame: Frame, plan: FieldPlan, text: Text | None) -> Sequence[Any]:
+    values: Sequence[Any] = frame.values[plan.slot]
+    if plan.place is None:
+        return values
+    if plan.ends_in_tables:
+        assert plan.place.only is not None
+        return [_table(plan.place.only, one, text) for one in values]
+    below = frame.below[plan.slot]
+    if below is None:
+        return [one.taken(text) for one in values]
+    answers = _answers(below, text)
+    if type(values) is range:  # each object has one below it, in the same order
+        return answers
+    type_ = plan.type_
+    done = [
+        answers[link.start : link.stop] if type(link) is range else _assembled(link, type_, answers) for link in values
+    ]
+    for place, one in zip(below.places, done, strict=False):
+        place.keep(one)
+    return done
+
+
+def _table(level: Level, table: Columns | Raised, text: Text | None) -> Any:
+    """Return the answers of a table's rows, which the first of the operations that share it writes for all.
+
+    That there are several shows when the second comes. It makes text of them, which the others take as it is. Nothing
+    is read below these rows, so that there is nothing in their answers that is of one operation alone.
+    """
+    if isinstance(table, Raised):
+        raise NotSimple
+    written = table.written
+    if written is None:
+        written = table.written = {}
+    known = written.get(level)
+    if known is None:
+        complete = level.complete or completer(level)
+        known = written[level] = complete(Table(table.columns, table.size))
+    elif text is not None and type(known) is list:
+        known = written[level] = text(known)
+    return known
+
+
+def _answers(below: Below, text: Text | None) -> list[Any]:
+    if below.table is None:
+        return completed(below.frames[0], text)
+    done = [completed(frame, text) for frame in below.frames]
+    if any(isinstance(entry, Raised) for entry in below.table):
+        raise NotSimple
+    return [done[entry[0]][entry[1]] for entry in below.table if not isinstance(entry, Raised)]
+
+
+def _assembled(link: Any, type_: Any, answers: list[Any]) -> Any:
+    if type(link) is int:
+        return answers[link]
+    never_null = is_non_null_type(type_)
+    if link is None:
+        if never_null:
+            raise NotSimple
+        return None
+    if type(link) is range:
+        return answers[link.start : link.stop]
+    if type(link) is not list:
+        raise NotSimple  # an error, or a list that broke
+    item_type = (type_.of_type if never_null else type_).of_type
+    return [_assembled(item, item_type, answers) for item in link]
+
+
+# ---------------------------------------------------------------- the way with paths
+
+
+class Completion:
+    """Completes frames place by place.
+
+    Attributes:
+        errors: those that were found, in the order of the answer.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[GraphQLError] = []
+
+    def complete(self, frame: Frame, index: int, path: Path | None) -> dict[str, Any]:
+        """Return the answer of one object.
+
+        Raises:
+            GraphQLError: a null that may not be, which makes the object itself null; located where it arose.
+        """
+        return {
+            plan.key: self._field(frame, plan, index, Path(path, plan.key, frame.level.type_.name))
+            for plan in frame.level.fields
+        }
+
+    def _field(self, frame: Frame, plan: FieldPlan, index: int, path: Path) -> Any:
+        if plan.kind is Kind.TYPENAME:
+            return frame.level.type_.name
+        try:
+            value, below = self._value(frame, plan, index)
+            if isinstance(value, Written):
+                return value.taken(None)  # no error is below it
+            return self._completed(plan, plan.type_, value, below, path)
+        except Exception as error:  # noqa: BLE001 - whatever a resolver raised is the field's error
+            self._handle(error, plan, plan.type_, path)
+            return None
+
+    def _value(self, frame: Frame, plan: FieldPlan, index: int) -> tuple[Any, Below | None]:
+        """Return what a field came to for one object: a link with what it leads to, or a leaf's value."""
+        if plan.ends_in_tables:
+            return self._table(plan, frame.values[plan.slot][index])
+        if plan.slot >= 0:
+            return frame.values[plan.slot][index], frame.below[plan.slot]
+        row, declared, prefix = frame.rows[index], plan.declaration, frame.level.rows.prefix
+        if plan.kind is Kind.JOINED:
+            assert plan.place is not None
+            assert plan.place.only is not None
+            return 0, Below([Frame.of(plan.place.only, [row])])
+        if isinstance(declared, Column):
+            return row[prefix + declared.name], None
+        if isinstance(declared, Prefixed):
+            value = row[prefix + declared.name]
+            return None if value is None else f"{declared.prefix}{value}", None
+        assert isinstance(declared, Computed)
+        return declared.of(row), None
+
+    def _table(self, plan: FieldPlan, table: Columns | Raised) -> tuple[Any, Below | None]:
+        if isinstance(table, Raised):
+            return table, None
+        assert plan.place is not None
+        assert plan.place.only is not None
+        return range(table.size), Below([Frame.of(plan.place.only, Table(table.columns, table.size))])
+
+    def _completed(self, plan: FieldPlan, type_: Any, value: Any, below: Below | None, path: Path) -> Any:
+        if isinstance(value, Raised):
+            raise value.error
+        if isinstance(value, Exception):
+            raise value
+        if is_non_null_type(type_):
+            completed_value = self._completed(plan, type_.of_type, value, below, path)
+            if completed_value is None:
+                raise TypeError(f"Cannot return null for non-nullable field {plan.parent}.{plan.name}.")
+            return completed_value
+        if value is None or value is Undefined:
+            return None
+        if is_list_type(type_):
+            return self._list(plan, type_.of_type, value, below, path)
+        if below is None:
+            return coerced(type_, value)
+        return self._object(below, value, path)
+
+    def _list(self, plan: FieldPlan, item_type: Any, value: Any, below: Below | None, path: Path) -> list[Any]:
+        if not is_iterable(value):
+            message = f"Expected Iterable, but did not find one for field '{plan.parent}.{plan.name}'."
+            raise GraphQLError(message)
+        items: list[Any] = []
+        for index, item in enumerate(value):
+            item_path = path.add_key(index, None)
+            try:
+                items.append(self._completed(plan, item_type, item, below, item_path))
+            except Exception as error:  # noqa: BLE001 - likewise, of the item
+                self._handle(error, plan, item_type, item_path)
+                items.append(None)
+        if isinstance(value, Broken):
+            raise value.error
+        return items
+
+    def _object(self, below: Below, number: int, path: Path) -> dict[str, Any]:
+        frame, index = below.frames[0] if below.frames else None, number
+        if below.table is not None:
+            entry = below.table[number]
+            if isinstance(entry, Raised):
+                raise entry.error
+            frame, index = below.frames[entry[0]], entry[1]
+        assert frame is not None
+        return self.complete(frame, index, path)
+
+    def _handle(self, error: Exception, plan: FieldPlan, type_: Any, path: Path) -> None:
+        located = located_error(error, plan.nodes, path.as_list())
+        if is_non_null_type(type_):
+            raise located
+        self.errors.append(located)

@@ -1,0 +1,132 @@
+"""The code that writes the answers of a level: one comprehension for each, made when the level is first run.
+
+For `posts { id title author { username } }`, with the author joined into the post's row, it is
+
+    def complete(rows):
+        return [{
+            "id": (f"post_{v}" if (v := r["id"]) is not None else g0()),
+            "title": (v if type(v := r["title"]) is str else w1(v)),
+            "author": {"username": (v if type(v := r["author.username"]) is str else w2(v))},
+        } for r in rows]
+
+where `w1` is the writer of `String!`. Where the rows are a table, its columns are gone through side by side instead:
+
+    def complete(rows):
+        return [{
+            "id": (f"post_{c0}" if c0 is not None else g0()),
+            "title": (c1 if type(c1) is str else w1(c1)),
+            "author": {"username": (c2 if type(c2) is str else w2(c2))},
+        } for c0, c1, c2 in zip(rows.columns["id"], rows.columns["title"], rows.columns["author.username"])]
+
+Nothing here knows paths or errors: at the first null that may not be, the first value that a type does not take, it
+gives up by raising, and the answer is completed again by `graph.execution.output.completion`. Names in the text come
+from the schema or are numbered by us; response keys and columns are quoted. The text of a level is kept in
+`Level.source`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from graphql import get_named_type, is_leaf_type, is_non_null_type
+
+from graph.execution.declarations import Column, Computed, Prefixed
+from graph.execution.plan.leaves import UNCHANGED, NotSimple, writer
+from graph.execution.plan.plan import FieldPlan, Kind, Level
+
+
+def completer(level: Level) -> Callable[..., list[Any]]:
+    """Return the function that completes a level: of its rows, then of one list for each kept field."""
+    if level.complete is None:
+        text = _Text(by_column=level.rows.by_column)
+        body = text.object(level, {plan.slot: f"x{plan.slot}" for plan in level.kept})
+        lists = [f"k{plan.slot}" for plan in level.kept]
+        loop = text.loop([f"x{plan.slot}" for plan in level.kept], lists)
+        level.source = f"def complete(rows, {', '.join(lists)}):\n    return [{body} {loop}]\n"
+        names: dict[str, Any] = text.names
+        exec(compile(level.source, f"<level {level.type_.name}>", "exec"), names)  # noqa: S102 - our own text, see above
+        level.complete = names.pop("complete")  # else it were a cycle with its own globals
+    return level.complete
+
+
+class _Text:
+    def __init__(self, *, by_column: bool) -> None:
+        self.names: dict[str, Any] = {}
+        self._by_column = by_column
+        self._columns: dict[str, str] = {}
+        self._uses_rows = not by_column
+
+    def object(self, level: Level, kept: dict[int, str]) -> str:
+        """Return the expression of one object's answer."""
+        members = [f"{plan.key!r}: {self._field(level, plan, kept)}" for plan in level.fields]
+        return "{" + ", ".join(members) + "}"
+
+    def loop(self, names: list[str], lists: list[str]) -> str:
+        """Return the loop that binds what the expression uses: row, columns, and `names` out of `lists`."""
+        bound, sources = list(self._columns.values()), [f"rows.columns[{name!r}]" for name in self._columns]
+        if self._uses_rows or not (bound or names):
+            bound.insert(0, "r")
+            sources.insert(0, "rows")
+        bound += names
+        sources += lists
+        if len(bound) == 1:
+            return f"for {bound[0]} in {sources[0]}"
+        return f"for {', '.join(bound)} in zip({', '.join(sources)})"
+
+    def _column(self, name: str) -> tuple[str, str]:
+        """Return the expression that first reads a column, and the one that reads it again."""
+        if not self._by_column:
+            return f"(v := r[{name!r}])", "v"
+        bound = self._columns.setdefault(name, f"c{len(self._columns)}")
+        return bound, bound
+
+    def _field(self, level: Level, plan: FieldPlan, kept: dict[int, str]) -> str:
+        if plan.kind is Kind.TYPENAME:
+            return repr(level.type_.name)
+        if plan.slot >= 0:
+            name = kept[plan.slot]
+            return name if plan.place is not None else self._written(plan, name, name)
+        if plan.kind is Kind.JOINED:
+            assert plan.place is not None
+            assert plan.place.only is not None
+            return self.object(plan.place.only, {})
+        return self._inline(level, plan)
+
+    def _inline(self, level: Level, plan: FieldPlan) -> str:
+        declared = plan.declaration
+        if isinstance(declared, Prefixed):
+            first, again = self._column(level.rows.prefix + declared.name)
+            prefix = declared.prefix.replace("{", "{{").replace("}", "}}")
+            text = f"(f{prefix + '{' + again + '}'!r} if {first} is not None else {self._gives_up()})"
+            if get_named_type(plan.type_).name in {"ID", "String"}:
+                return text
+            return self._written(plan, f"(v := {text})", "v")
+        if isinstance(declared, Column):
+            return self._written(plan, *self._column(level.rows.prefix + declared.name))
+        assert isinstance(declared, Computed)
+        self._uses_rows = True
+        return self._written(plan, f"(v := {self._named('f', declared.of)}(r))", "v")
+
+    def _written(self, plan: FieldPlan, first: str, again: str) -> str:
+        """Return the expression of a leaf's answer, given the expressions that read its value first, and again."""
+        type_ = plan.type_
+        write = self._named("w", writer(type_))
+        inner = type_.of_type if is_non_null_type(type_) else type_
+        unchanged = UNCHANGED.get(inner) if is_leaf_type(inner) else None
+        if unchanged is None:
+            return f"{write}({first})"
+        # The value gets its name where the test first reads it.
+        test = unchanged.replace("{v}", "{}", 1).replace("{v}", again).replace("{}", first)
+        test = test if is_non_null_type(type_) else f"{test} or {again} is None"
+        return f"({again} if {test} else {write}({again}))"
+
+    def _gives_up(self) -> str:
+        return f"{self._named('g', _give_up)}()"
+
+    def _named(self, letter: str, value: Any) -> str:
+        name = f"{letter}{len(self.names)}"
+        self.names[name] = value
+        return name
+
+
+def _give_up() -> Any:
+    raise NotSimple

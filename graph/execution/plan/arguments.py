@@ -1,0 +1,235 @@
+"""The arguments of a field, prepared when the plan is made so that little is left to do when it runs.
+
+Arguments whose values hold no variable and cannot be changed by whoever gets them are coerced once, for ever. An
+argument that is a variable, of a leaf type, is picked from the coerced variables. Input objects and lists are made anew
+at each run, by what `graph.execution.plan.inputs` prepares. Where a field has any other, all of its arguments go
+graphql-core's and Strawberry's own way at every run: coercion, then conversion into input objects.
+"""
+
+import datetime
+import decimal
+import enum
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from graphql import (
+    ArgumentNode,
+    FieldNode,
+    GraphQLArgument,
+    GraphQLError,
+    GraphQLField,
+    GraphQLString,
+    ListValueNode,
+    NameNode,
+    ObjectValueNode,
+    OperationDefinitionNode,
+    ValueNode,
+    VariableNode,
+    get_argument_values,
+    is_leaf_type,
+    is_non_null_type,
+    is_required_argument,
+)
+from graphql.execution.values import VariableValues
+from graphql.language import NonNullTypeNode
+from strawberry.types.arguments import StrawberryArgument, convert_arguments
+from strawberry.types.field import StrawberryField
+
+from graph.execution.plan.inputs import Maker, NotPlain, constant, is_wrapped, prepared
+
+Arguments = Callable[[VariableValues, Any], dict[str, Any]]
+"""Make the keyword arguments of a resolver from the variables and the `Info` of the field."""
+
+_UNCHANGEABLE = (
+    type(None),
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    enum.Enum,
+    decimal.Decimal,
+    uuid.UUID,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+)
+_NO_VARIABLES = VariableValues({}, {})
+
+
+class ArgumentPlanner:
+    """Prepares the arguments of fields of one operation.
+
+    Attributes:
+        converter: Strawberry's schema converter, or None for a schema that is not Strawberry's.
+    """
+
+    def __init__(self, operation: OperationDefinitionNode, converter: Any, *, hide_suggestions: bool) -> None:
+        self._operation = operation
+        self._converter = converter
+        self._hide_suggestions = hide_suggestions
+
+    def plan(self, field: GraphQLField, node: FieldNode, definition: StrawberryField | None) -> Arguments:
+        """Return what makes the arguments of `field` as `node` gives them.
+
+        Where `definition` is not None they come as its resolver takes them, else as graphql-core gives them.
+        """
+        if not field.args and not node.arguments:
+            return _none
+
+        def whole(variables: VariableValues, info: Any) -> dict[str, Any]:
+            return self._converted(field, node, definition, variables, info)
+
+        given = {argument.name.value: argument for argument in node.arguments or ()}
+        fixed: dict[str, Any] = {}
+        picks: list[tuple[str, str, bool]] = []
+        makers: list[tuple[str, Maker]] = []
+        for name, argument in field.args.items():
+            node_given = given.get(name)
+            value = node_given.value if node_given is not None else None
+            if isinstance(value, VariableNode) and self._passes_through(name, argument, value.name.value, definition):
+                picked = self._resolver_name(name, argument, definition)
+                constants = {} if is_required_argument(argument) else self._constants(name, argument, None, definition)
+                if constants is None:
+                    return whole
+                picks.append((picked, value.name.value, picked in constants))
+                fixed[picked] = constants.get(picked)  # its place, for resolvers that see the order
+                continue
+            constants = self._constants(name, argument, node_given, definition)
+            if constants is None:
+                maker = self._maker(name, argument, node_given, definition)
+                if maker is None:
+                    return whole
+                made = self._resolver_name(name, argument, definition)
+                makers.append((made, maker))
+                constants = {made: None}
+            fixed.update(constants)
+        flat = _fixed(fixed) if not picks else _picked(fixed, picks)
+        return flat if not makers else _made(flat, makers, whole)
+
+    def _converted(
+        self,
+        field: GraphQLField,
+        node: FieldNode,
+        definition: StrawberryField | None,
+        variables: VariableValues,
+        info: Any,
+    ) -> dict[str, Any]:
+        values = get_argument_values(field, node, variables, None, self._hide_suggestions)
+        if definition is None:
+            return values
+        converter = self._converter
+        return convert_arguments(
+            values,
+            definition.arguments,
+            scalar_registry=converter.scalar_registry,
+            config=converter.config,
+            info=info,
+        )
+
+    def _constants(
+        self, name: str, argument: GraphQLArgument, given: ArgumentNode | None, definition: StrawberryField | None
+    ) -> Mapping[str, Any] | None:
+        """Return the argument's value by the resolver's name, or None where it is no constant."""
+        if given is not None and _has_variable(given.value):
+            return None
+        field = GraphQLField(GraphQLString, args={name: argument})
+        node = FieldNode(name=NameNode(value=name), arguments=(given,) if given is not None else ())
+        try:
+            values = self._converted(field, node, definition, _NO_VARIABLES, None)
+        except (GraphQLError, TypeError, ValueError):
+            return None  # an error of the field's, at every run
+        return values if all(isinstance(value, _UNCHANGEABLE) for value in values.values()) else None
+
+    def _maker(
+        self, name: str, argument: GraphQLArgument, given: ArgumentNode | None, definition: StrawberryField | None
+    ) -> Maker | None:
+        """Return what makes the argument's value at each run, or None where it goes the long way."""
+        if given is None or definition is None:
+            return None
+        return prepared(given.value, argument.type, self._strawberry_argument(name, definition).type, self._literal)
+
+    def _literal(self, type_: Any, node: ValueNode) -> Maker | None:
+        argument = GraphQLArgument(type_)
+        constants = self._constants("value", argument, ArgumentNode(name=NameNode(value="value"), value=node), None)
+        if constants is None:
+            return None
+        return constant(constants["value"])
+
+    def _passes_through(
+        self, name: str, argument: GraphQLArgument, variable: str, definition: StrawberryField | None
+    ) -> bool:
+        """Say whether the variable's coerced value is the argument's value as it stands."""
+        if definition is not None and is_wrapped(self._strawberry_argument(name, definition).type):
+            return False
+        type_ = argument.type
+        if is_non_null_type(type_):
+            type_ = type_.of_type
+            definitions = self._operation.variable_definitions or ()
+            if not any(
+                one.variable.name.value == variable and isinstance(one.type, NonNullTypeNode) for one in definitions
+            ):
+                return False
+        return is_leaf_type(type_)
+
+    def _resolver_name(self, name: str, argument: GraphQLArgument, definition: StrawberryField | None) -> str:
+        if definition is None:
+            return argument.out_name or name
+        return self._strawberry_argument(name, definition).python_name
+
+    def _strawberry_argument(self, name: str, definition: StrawberryField) -> StrawberryArgument:
+        name_of = self._converter.config.name_converter.from_argument
+        return next(one for one in definition.arguments if name_of(one) == name)
+
+
+def _none(variables: VariableValues, info: Any) -> dict[str, Any]:
+    return {}
+
+
+def _fixed(values: dict[str, Any]) -> Arguments:
+    def fixed(variables: VariableValues, info: Any) -> dict[str, Any]:
+        return values
+
+    return fixed
+
+
+def _picked(constants: dict[str, Any], picks: list[tuple[str, str, bool]]) -> Arguments:
+    """Return what puts variables into their places among the constants, in the order of the field's arguments.
+
+    A pick names the argument, the variable, and says whether the constant in its place is its default.
+    """
+
+    def picked(variables: VariableValues, info: Any) -> dict[str, Any]:
+        coerced = variables.coerced
+        values = dict(constants)
+        for name, variable, has_default in picks:
+            if variable in coerced:
+                values[name] = coerced[variable]
+            elif not has_default:
+                del values[name]
+        return values
+
+    return picked
+
+
+def _made(flat: Arguments, makers: list[tuple[str, Maker]], whole: Arguments) -> Arguments:
+    def made(variables: VariableValues, info: Any) -> dict[str, Any]:
+        coerced = variables.coerced
+        try:
+            new = {name: maker(coerced) for name, maker in makers}
+        except NotPlain:
+            return whole(variables, info)
+        return {**flat(variables, info), **new}
+
+    return made
+
+
+def _has_variable(node: ValueNode) -> bool:
+    if isinstance(node, VariableNode):
+        return True
+    if isinstance(node, ListValueNode):
+        return any(map(_has_variable, node.values))
+    if isinstance(node, ObjectValueNode):
+        return any(_has_variable(one.value) for one in node.fields)
+    return False

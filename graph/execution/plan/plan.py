@@ -1,0 +1,398 @@
+"""Plans: what one operation does under one vector of conditions, as a tree of places and levels.
+
+A *place* is where objects stand in the response, such as `posts.nodes.author`. A *level* is what is selected of one
+object type at a place; all objects of that type at that place are read and completed together. Levels of object types
+are planned with the place; those below an interface or union when the first object of a type turns up.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+from weakref import WeakValueDictionary
+
+from graphql import (
+    FieldNode,
+    GraphQLField,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    get_named_type,
+    is_leaf_type,
+    is_list_type,
+    is_non_null_type,
+)
+from graphql.pyutils import Path
+from strawberry.types.field import StrawberryField
+
+from graph.execution.declarations import (
+    Column,
+    Computed,
+    Declaration,
+    Derived,
+    Edge,
+    Prefixed,
+    declaration_of,
+    joins_of,
+    strawberry_field,
+)
+from graph.execution.plan.arguments import ArgumentPlanner, Arguments
+from graph.execution.plan.collecting import Collected, Collector, Conditions, Fragments
+from graph.execution.strawberry_adapter import Resolver, attribute_of, info_maker, resolver_of
+
+
+class Kind(Enum):
+    """How a field's values come about."""
+
+    TYPENAME = auto()
+    INLINE = auto()  # from the row, where the answer is written
+    ATTRIBUTE = auto()
+    DERIVED = auto()
+    EDGE = auto()
+    JOINED = auto()  # an edge whose row stands in this row already
+    OPAQUE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """In which form objects come to a level.
+
+    Attributes:
+        bare: they are rows, not objects that hold them.
+        by_column: they are a `tables.Table`.
+        prefix: what heads the names of the level's columns in the rows.
+        joins: the statement that reads them joins what edges may lead to.
+    """
+
+    bare: bool = False
+    by_column: bool = False
+    prefix: str = ""
+    joins: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class FieldPlan:
+    """One field of a level.
+
+    Attributes:
+        key: where it stands in the response.
+        slot: where its values stand in a frame; -1 where they are not kept.
+        info: makes what an edge's declaration gets of graphql-core's info.
+        lists: how many lists lie around its objects or leaves.
+        place: where its objects stand; None for leaves.
+        ends_in_tables: its values are tables, and nothing is read below them.
+        within: the edges of its tables' rows, where these are all that is kept of the rows, and lead to tables alone;
+            else none.
+        leads_to_rows: it is an edge whose loader may give the bare rows of its place as they are, one for each key.
+        leads_to_leaves: and nothing is kept of these rows.
+        ahead: the edges below the rows that its statement reads, each with the column that is its key.
+        selected: the names of the fields of its object, where its resolver hears of them and of what is `ahead`.
+        path: the place, without where in the answer it lies.
+    """
+
+    key: str
+    name: str
+    nodes: list[FieldNode]
+    parent: GraphQLObjectType
+    definition: GraphQLField | None
+    kind: Kind
+    slot: int = -1
+    declaration: Declaration | None = None
+    arguments: Arguments | None = None
+    resolver: Resolver | None = None
+    info: Callable[[Any], Any] | None = None
+    attribute: str = ""
+    lists: int = 0
+    place: "Place | None" = None
+    ends_in_tables: bool = False
+    within: "Sequence[FieldPlan]" = ()
+    leads_to_rows: bool = False
+    leads_to_leaves: bool = False
+    ahead: "Sequence[tuple[FieldPlan, str]]" = ()
+    selected: frozenset[str] | None = None
+    path: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.path = Path(None, self.key, self.parent.name)
+
+    @property
+    def type_(self) -> GraphQLOutputType:
+        """The field's type."""
+        assert self.definition is not None
+        return self.definition.type
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether its values are rows and lists of rows by declaration, in which nothing has to be looked for."""
+        return isinstance(self.declaration, Derived) and self.declaration.bare
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether values of it are kept in a frame until the answer is written."""
+        if self.kind is Kind.INLINE:
+            return self.place is not None
+        if self.kind is Kind.JOINED:
+            return self.place is not None and self.place.only is not None and bool(self.place.only.kept)
+        return self.kind is not Kind.TYPENAME
+
+    @property
+    def needs_path(self) -> bool:
+        """Whether a resolver here or below wants to know where it is."""
+        if self.resolver is not None and self.resolver.wants_info:
+            return True
+        return self.place is not None and self.place.needs_paths
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Level:
+    """What is selected of one object type at one place.
+
+    Attributes:
+        rows: in which form its objects come.
+        uses_rows: some field reads the row.
+        kept: the fields whose values are kept in a frame, by their slots.
+        lone: the only kept field, where it is an edge that takes its key from no column.
+        complete: makes the answers of all sources at once; generated, see `graph.execution.output.generation`.
+    """
+
+    type_: GraphQLObjectType
+    rows: "Rows"
+    fields: list[FieldPlan] = field(default_factory=list)
+    kept: list[FieldPlan] = field(default_factory=list)
+    lone: FieldPlan | None = None
+    uses_rows: bool = False
+    needs_paths: bool = False
+    source: str = ""
+    complete: Callable[..., list[Any]] | None = None
+
+
+class Place:
+    """Where objects stand in the response.
+
+    Attributes:
+        named: the type there, without lists and non-null.
+        lists: how many lists lie around it.
+        rows: in which form they come.
+        needs_paths: some resolver below wants to know where it is.
+    """
+
+    def __init__(self, planner: "Planner", type_: GraphQLOutputType, nodes: Sequence[FieldNode], rows: "Rows") -> None:
+        self._planner = planner
+        self._nodes = nodes
+        self.rows = rows
+        self.named: GraphQLNamedType = get_named_type(type_)
+        self.lists = list_depth(type_)
+        self.only: Level | None = None
+        self._levels: dict[str, Level] = {}
+        if isinstance(self.named, GraphQLObjectType):
+            self.only = self.level(self.named)
+        self.needs_paths = self.only is None or self.only.needs_paths
+
+    def level(self, type_: GraphQLObjectType) -> Level:
+        """Return the level of an object type at this place."""
+        level = self._levels.get(type_.name)
+        if level is None:
+            selection_sets = [node.selection_set for node in self._nodes if node.selection_set is not None]
+            level = self._planner.level(type_, selection_sets, self.rows)
+            self._levels[type_.name] = level
+        return level
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an operation does: the level of its root; for a mutation, a level for each root field in their order."""
+
+    roots: Sequence[Level]
+
+
+class Planner:
+    """Makes the plan of one operation under one vector of conditions. `planned` is told of each level when it is."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        operation: OperationDefinitionNode,
+        fragments: Fragments,
+        conditions: Conditions,
+        *,
+        hide_suggestions: bool,
+        planned: Callable[[Level], None],
+    ) -> None:
+        self._planned_level = planned
+        self._schema = schema
+        self._operation = operation
+        strawberry = getattr(schema, "_strawberry_schema", None)
+        self._converter: Any = getattr(strawberry, "schema_converter", None)
+        self._collector = Collector(schema, fragments, conditions)
+        self._arguments = ArgumentPlanner(operation, self._converter, hide_suggestions=hide_suggestions)
+        # Places keep levels, and this planner where it will be asked for more: a plan is no cycle.
+        self._levels: WeakValueDictionary[tuple[object, ...], Level] = WeakValueDictionary()
+
+    def plan(self, root_type: GraphQLObjectType, *, serial: bool) -> Plan:
+        """Return the plan of the operation.
+
+        Raises:
+            Unsupported: the ordinary engine should run it.
+        """
+        collected = self._collector.collect(root_type, [self._operation.selection_set])
+        if serial:
+            return Plan([self._planned(root_type, {key: nodes}, Rows()) for key, nodes in collected.items()])
+        return Plan([self._planned(root_type, collected, Rows())])
+
+    def level(self, type_: GraphQLObjectType, selection_sets: Sequence[SelectionSetNode], rows: Rows) -> Level:
+        """Return the level of a type with these selection sets; the same is planned once."""
+        key = (type_.name, rows, *map(id, selection_sets))
+        level = self._levels.get(key)
+        if level is None:
+            level = self._levels[key] = self._planned(type_, self._collector.collect(type_, selection_sets), rows)
+        return level
+
+    def _planned(self, type_: GraphQLObjectType, collected: Collected, rows: Rows) -> Level:
+        level = Level(type_, rows)
+        for key, nodes in collected.items():
+            plan = self._field(level, key, nodes)
+            if plan is None:
+                continue
+            if plan.is_kept:
+                plan.slot = len(level.kept)
+                level.kept.append(plan)
+            level.fields.append(plan)
+            level.uses_rows |= _reads_row(plan.declaration)
+            level.needs_paths |= plan.needs_path
+        if (
+            len(level.kept) == 1
+            and isinstance(level.kept[0].declaration, Edge)
+            and not _reads_row(level.kept[0].declaration)
+        ):
+            level.lone = level.kept[0]
+        self._planned_level(level)
+        return level
+
+    def _field(self, level: Level, key: str, nodes: list[FieldNode]) -> FieldPlan | None:
+        name, type_ = nodes[0].name.value, level.type_
+        if name == "__typename":
+            return FieldPlan(key, name, nodes, type_, None, Kind.TYPENAME)
+        definition = type_.fields.get(name)
+        if definition is None:
+            return None
+        declared, strawberry = declaration_of(definition), strawberry_field(definition)
+        plan = FieldPlan(key, name, nodes, type_, definition, _KINDS[type(declared)], declaration=declared)
+        if isinstance(declared, Edge):
+            plan.arguments = self._arguments.plan(definition, nodes[0], strawberry)
+            plan.info = info_maker(strawberry, self._converter)
+        elif declared is None:
+            self._prepare_opaque(plan, definition, strawberry)
+        plan.lists = list_depth(definition.type)
+        named = get_named_type(definition.type)
+        if is_leaf_type(named):
+            return plan
+        if isinstance(declared, Edge) and self._join(level, plan, declared, named):
+            return plan
+        bare = isinstance(declared, Derived | Edge) and is_row_backed(named) and getattr(declared, "bare", True)
+        joins = joins_of(definition) or (level.rows.joins and not is_row_backed(type_))
+        by_column = bare and plan.lists == 1 and isinstance(declared, Derived) and declared.table
+        place = plan.place = Place(self, definition.type, nodes, Rows(bare=bare, by_column=by_column, joins=joins))
+        plan.ends_in_tables = by_column and place.only is not None and not (place.only.kept or place.needs_paths)
+        if by_column and place.only is not None and place.only.kept and not place.needs_paths:
+            plan.within = _edges_within(place.only) or ()
+        plan.leads_to_rows = isinstance(declared, Edge) and bare and not plan.lists and not place.needs_paths
+        plan.leads_to_leaves = plan.leads_to_rows and place.only is not None and not place.only.kept
+        if declared is None and joins_of(definition) and place.only is not None:
+            plan.ahead = list(_edges_ahead(place))
+            plan.selected = frozenset(one.name for one in place.only.fields)
+        return plan
+
+    def _prepare_opaque(self, plan: FieldPlan, definition: GraphQLField, strawberry: StrawberryField | None) -> None:
+        attribute = attribute_of(definition, strawberry, self._converter)
+        if attribute is not None:
+            plan.kind, plan.attribute = Kind.ATTRIBUTE, attribute
+            return
+        plan.resolver = resolver_of(definition, strawberry, self._converter)
+        plan.arguments = self._arguments.plan(definition, plan.nodes[0], strawberry if plan.resolver.direct else None)
+
+    def _join(self, level: Level, plan: FieldPlan, edge: Edge, named: GraphQLNamedType) -> bool:
+        """Give the edge its place within this level's own rows, where they hold the columns for it."""
+        if edge.joined is None or not (level.rows.bare and level.rows.joins) or level.rows.prefix:
+            return False
+        if not is_non_null_type(plan.type_):
+            return False  # a joined row that is not there would look like one whose columns are all null
+        place = Place(self, plan.type_, plan.nodes, Rows(bare=True, by_column=level.rows.by_column, prefix=edge.joined))
+        if place.only is None or not is_row_backed(named) or not all(map(_is_joinable, place.only.fields)):
+            return False
+        plan.kind, plan.place = Kind.JOINED, place
+        return True
+
+
+_KINDS: Mapping[type, Kind] = {
+    Column: Kind.INLINE,
+    Prefixed: Kind.INLINE,
+    Computed: Kind.INLINE,
+    Derived: Kind.DERIVED,
+    Edge: Kind.EDGE,
+    type(None): Kind.OPAQUE,
+}
+
+
+def _edges_ahead(place: Place) -> Iterator[tuple[FieldPlan, str]]:
+    """Find the edges of the rows that one statement reads: what only wraps rows lies between, and joined rows."""
+    level = place.only
+    for plan in level.fields if level is not None else ():
+        declared = plan.declaration
+        if plan.kind is Kind.EDGE and level is not None and level.rows.bare:
+            assert isinstance(declared, Edge)
+            if declared.key is not None:
+                yield plan, level.rows.prefix + declared.key
+        elif plan.kind is Kind.JOINED or (isinstance(declared, Derived) and declared.bare):
+            assert plan.place is not None
+            yield from _edges_ahead(plan.place)
+
+
+def _edges_within(level: Level) -> "list[FieldPlan] | None":
+    """Return the edges of a level's rows, joined rows among them; None where anything else is kept of the rows."""
+    found: list[FieldPlan] = []
+    for plan in level.kept:
+        below = plan.place.only if plan.place is not None else None
+        if below is None:
+            return None
+        if plan.kind is Kind.JOINED:
+            edges = _edges_within(below)
+            if edges is None:
+                return None
+            found += edges
+        elif plan.kind is Kind.EDGE and all(one.kind is Kind.TYPENAME or one.ends_in_tables for one in below.fields):
+            found.append(plan)
+        else:
+            return None
+    return found
+
+
+def _reads_row(declared: Declaration | None) -> bool:
+    if isinstance(declared, Edge):
+        return declared.key is not None
+    return isinstance(declared, Column | Prefixed | Computed)
+
+
+def _is_joinable(plan: FieldPlan) -> bool:
+    """Say whether a field can be read from columns with a prefix."""
+    if plan.kind is Kind.INLINE:
+        return isinstance(plan.declaration, Column | Prefixed)
+    return plan.kind in {Kind.TYPENAME, Kind.EDGE}
+
+
+def is_row_backed(type_: GraphQLNamedType) -> bool:
+    """Say whether the type's objects stand for rows: some field of it is read from one."""
+    if not isinstance(type_, GraphQLObjectType):
+        return False
+    return any(_reads_row(declaration_of(one)) for one in type_.fields.values())
+
+
+def list_depth(type_: GraphQLOutputType) -> int:
+    """Return how many lists lie around the named type."""
+    depth = 0
+    while is_list_type(type_) or is_non_null_type(type_):
+        depth += is_list_type(type_)
+        type_ = type_.of_type
+    return depth

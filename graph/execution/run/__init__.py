@@ -1,0 +1,1 @@
+"""One run of a plan: its frames, the values of fields, and the loads of each level."""

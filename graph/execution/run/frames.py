@@ -1,0 +1,356 @@
+"""What a plan holds while it runs: a frame for all objects of one type at one place, with the values of their fields.
+
+Values are kept as *links*: in the place of an object stands its number among the objects of that place, None for
+null, or `Raised` for an error; around them the lists as they were. The objects themselves are the sources of further
+frames. Whatever was resolved is kept, so that an answer can be completed twice without a resolver running twice: once
+fast, and where that meets an error, once more with paths.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import attrgetter, sub
+from typing import Any
+
+from graphql import GraphQLError, GraphQLObjectType, GraphQLSchema, Undefined, default_type_resolver, is_object_type
+from graphql.pyutils import Path, inspect, is_awaitable
+
+from graph.execution.declarations import class_of, row_of
+from graph.execution.plan.leaves import Broken, Raised
+from graph.execution.plan.plan import FieldPlan, Level
+from graph.execution.run.tables import Columns, Table
+from graph.execution.run.written import Written
+from graph.execution.traces import caught
+
+ABSENT = (type(None), type(Undefined), Raised, Exception)
+_size_of = attrgetter("size")
+
+
+@dataclass(slots=True, eq=False)
+class Where:
+    """Where each object of a frame stands in the response. It knows no frame: those that know each other are a cycle.
+
+    Attributes:
+        above: where the parents stand; None at the root.
+        plan: the field that the objects are values of.
+        origins: the number of the parent of each, then indexes into lists.
+    """
+
+    above: "Where | None"
+    plan: FieldPlan
+    origins: list[tuple[int, ...]]
+
+    def path(self, index: int) -> Path:
+        """Return the path of an object."""
+        parent, *keys = self.origins[index]
+        above = None if self.above is None else self.above.path(parent)
+        path = Path(above, self.plan.key, self.plan.parent.name)
+        for key in keys:
+            path = path.add_key(key, None)
+        return path
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """All objects of one level.
+
+    Attributes:
+        sources: the objects, or their rows where the level is bare.
+        rows: the rows, where the level reads them.
+        values: of the fields that are kept, by slot: links for objects, values as they came for leaves.
+        below: the objects that the links of a field lead to, by slot.
+        where: where they stand in the response; kept only where a resolver below wants to know, None at the root.
+    """
+
+    level: Level
+    sources: Sequence[Any]
+    rows: Sequence[Any] = ()
+    values: list[Any] = field(default_factory=list)
+    below: "list[Below | None]" = field(default_factory=list)
+    where: Where | None = None
+
+    @classmethod
+    def of(cls, level: Level, sources: Sequence[Any], where: Where | None = None) -> "Frame":
+        """Make the frame of `sources`, which come in the form that the level says."""
+        kept = len(level.kept)
+        rows: Sequence[Any] = ()
+        if level.rows.bare:
+            rows = sources
+        elif level.uses_rows:
+            rows = _rows_of(sources)
+        return cls(level, sources, rows, [None] * kept, [None] * kept, where)
+
+    @property
+    def objects(self) -> Sequence[Any]:
+        """The objects, made of rows where those came bare."""
+        if not self.level.rows.bare:
+            return self.sources
+        made = class_of(self.level.type_)
+        assert made is not None
+        return [made(row=row) for row in self.rows]
+
+    def values_below(self) -> int:
+        """Return about how many values the answers of these objects have, with all that is below them."""
+        count = len(self.sources) * len(self.level.fields)
+        for plan in self.level.kept:
+            below = self.below[plan.slot]
+            if below is not None:
+                count += sum(frame.values_below() for frame in below.frames)
+            elif plan.ends_in_tables and plan.place is not None and plan.place.only is not None:
+                rows = sum(table.size for table in self.values[plan.slot] if not isinstance(table, Raised))
+                count += rows * len(plan.place.only.fields)
+        return count
+
+    def field_path(self, index: int, plan: FieldPlan) -> Path:
+        """Return where a field of an object stands in the response."""
+        above = None if self.where is None else self.where.path(index)
+        return Path(above, plan.key, self.level.type_.name)
+
+
+@dataclass(slots=True, eq=False)
+class Below:
+    """The objects that the links of one field lead to.
+
+    Attributes:
+        frames: one for each type that they are of.
+        table: for each object its frame and its number there, or what was wrong with it; None where there is one
+            frame, and the number of an object is its number there.
+        places: where the answers of the field's tables are to be kept for who shares them; none where nobody may.
+    """
+
+    frames: list[Frame]
+    table: list[tuple[int, int] | Raised] | None = None
+    places: Sequence[Written] = ()
+
+
+class Linker:
+    """Makes links of the values of one field, collecting its objects on the way."""
+
+    def __init__(self, frame: Frame, plan: FieldPlan) -> None:
+        self._above = frame.where
+        self._plan = plan
+        assert plan.place is not None
+        self._place = plan.place
+        self._objects: Any = []
+        self._origins: list[tuple[int, ...]] = []
+        self._paths = plan.place.needs_paths
+
+    def link(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Return the links of the values of the field, one for each source of the frame."""
+        if self._place.rows.by_column:
+            return self._link_tables(values)
+        lists = self._place.lists
+        if not self._paths:
+            # The common cases: an object each, or a list of rows each, without a hole.
+            if not lists and all_present(values):
+                self._objects = list(values)
+                return range(len(values))
+            whole = lists == 1 and self._plan.is_trusted and set(map(type, values)) <= {list}
+            if whole and all(map(all, values)):  # a null is as little true as a row without columns
+                return self._ranges(values)
+        return [self._link(value, lists, (index,)) for index, value in enumerate(values)]
+
+    def _ranges(self, values: Sequence[list[Any]]) -> list[range]:
+        objects, links = self._objects, []
+        for value in values:
+            start = len(objects)
+            objects += value
+            links.append(range(start, len(objects)))
+        return links
+
+    def _link_tables(self, values: Sequence[Columns | Raised]) -> list[Any]:
+        tables: list[Columns] = [value for value in values if not isinstance(value, Raised)]
+        counts = list(map(_size_of, tables))
+        stops = list(accumulate(counts))
+        ranges = list(map(range, map(sub, stops, counts), stops))
+        self._objects = Table.joined(tables, stops[-1] if stops else 0)
+        if len(tables) == len(values) and not self._paths:
+            return ranges
+        left = iter(ranges)
+        links: list[Any] = [value if isinstance(value, Raised) else next(left) for value in values]
+        if self._paths:
+            self._origins = [
+                (index, position)
+                for index, link in enumerate(links)
+                if not isinstance(link, Raised)
+                for position in range(len(link))
+            ]
+        return links
+
+    def _link(self, value: Any, lists: int, origin: tuple[int, ...]) -> Any:
+        if value is None or value is Undefined:
+            return None
+        if isinstance(value, Raised):
+            return value
+        if isinstance(value, Exception):
+            return Raised(value)
+        if lists:
+            if not isinstance(value, list):
+                message = f"Expected Iterable, but did not find one for field '{self._plan.parent}.{self._plan.name}'."
+                return Raised(GraphQLError(message))
+            return self._link_list(value, lists - 1, origin)
+        self._objects.append(value)
+        if self._paths:
+            self._origins.append(origin)
+        return len(self._objects) - 1
+
+    def _link_list(self, value: list[Any], lists: int, origin: tuple[int, ...]) -> Any:
+        start = len(self._objects)
+        if not lists and not self._paths and type(value) is list and all_present(value):
+            # The common case, a list of objects without a hole, is a range of them.
+            self._objects += value
+            return range(start, start + len(value))
+        links = [self._link(item, lists, (*origin, index)) for index, item in enumerate(value)]
+        return Broken.of(links, value.error) if isinstance(value, Broken) else links
+
+    @property
+    def count(self) -> int:
+        """How many objects were collected."""
+        return len(self._objects)
+
+    def typed(self, schema: GraphQLSchema, info_of: Callable[[int], Any]) -> list[Any] | None:
+        """Return the type of each object, or what is wrong with it, or an awaitable of either.
+
+        None where all are of the one type that the place has.
+        `info_of` makes the info of the field for one of the frame's sources.
+        """
+        only = self._place.only
+        if only is None:
+            return [
+                self._determined(schema, one, info_of(origin[0]))
+                for one, origin in zip(self._objects, self._origins, strict=True)
+            ]
+        if only.rows.bare or only.type_.is_type_of is None or not self._objects:
+            return None
+        parents = [origin[0] for origin in self._origins] if self._paths else [0] * len(self._objects)
+        infos = {parent: info_of(parent) for parent in dict.fromkeys(parents)}
+        types = [
+            self._checked(one, only.type_, infos[parent]) for one, parent in zip(self._objects, parents, strict=True)
+        ]
+        return None if all(type_ is only.type_ for type_ in types) else types
+
+    def below(self, types: list[Any] | None) -> Below:
+        """Return the frames of the objects, given the types that `typed` came to."""
+        if types is None:
+            assert self._place.only is not None
+            return Below([Frame.of(self._place.only, self._objects, self._where(self._origins))])
+        groups: dict[str, list[int]] = {}
+        table: list[tuple[int, int] | Raised] = []
+        for number, type_ in enumerate(types):
+            if isinstance(type_, Raised):
+                table.append(type_)
+                continue
+            group = groups.setdefault(type_.name, [])
+            table.append((list(groups).index(type_.name), len(group)))
+            group.append(number)
+        frames = []
+        for members in groups.values():
+            level = self._place.level(types[members[0]])
+            sources = [self._objects[number] for number in members]
+            kept = [self._origins[number] for number in members] if self._paths else []
+            frames.append(Frame.of(level, sources, self._where(kept)))
+        return Below(frames, table)
+
+    def _where(self, origins: list[tuple[int, ...]]) -> Where | None:
+        return Where(self._above, self._plan, origins) if self._paths else None
+
+    def _checked(self, value: Any, type_: GraphQLObjectType, info: Any) -> Any:
+        assert type_.is_type_of is not None
+        try:
+            verdict = type_.is_type_of(value, info)
+        except Exception as error:  # noqa: BLE001 - whatever a schema's own function raises is the field's error
+            return Raised(caught(error))
+        if is_awaitable(verdict):
+            return self._checked_later(value, type_, verdict)
+        return type_ if verdict else self._invalid(value, type_)
+
+    async def _checked_later(self, value: Any, type_: GraphQLObjectType, verdict: Awaitable[bool]) -> Any:
+        try:
+            return type_ if await verdict else self._invalid(value, type_)
+        except Exception as error:  # noqa: BLE001 - likewise
+            return Raised(caught(error))
+
+    def _invalid(self, value: Any, type_: GraphQLObjectType) -> Raised:
+        message = f"Expected value of type '{type_}' but got: {inspect(value)}."
+        return Raised(GraphQLError(message, self._plan.nodes))
+
+    def _determined(self, schema: GraphQLSchema, value: Any, info: Any) -> Any:
+        abstract: Any = self._place.named
+        resolve_type = abstract.resolve_type or default_type_resolver
+        try:
+            name = resolve_type(value, info, abstract)
+        except Exception as error:  # noqa: BLE001 - likewise
+            return Raised(caught(error))
+        if is_awaitable(name):
+            return self._determined_later(schema, value, info, name)
+        return self._named(schema, value, info, name)
+
+    async def _determined_later(self, schema: GraphQLSchema, value: Any, info: Any, name: Awaitable[Any]) -> Any:
+        try:
+            type_ = self._named(schema, value, info, await name)
+        except Exception as error:  # noqa: BLE001 - likewise
+            return Raised(caught(error))
+        return await type_ if is_awaitable(type_) else type_
+
+    def _named(self, schema: GraphQLSchema, value: Any, info: Any, name: Any) -> Any:
+        """Return the object type of this name where the value may be of it (ResolveAbstractType)."""
+        problem = _name_problem(schema, self._place.named, info, value, name)
+        if problem is not None:
+            return Raised(GraphQLError(problem, self._plan.nodes))
+        type_ = schema.get_type(name)
+        assert isinstance(type_, GraphQLObjectType)
+        return type_ if type_.is_type_of is None else self._checked(value, type_, info)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoRow:
+    """In the place of the row of an object that has none: whoever reads a column is told so."""
+
+    error: Exception
+
+    def __getitem__(self, name: str) -> Any:
+        raise self.error
+
+
+def _rows_of(objects: Sequence[Any]) -> list[Any]:
+    try:
+        return list(map(row_of, objects))
+    except Exception:  # noqa: BLE001 - told object by object
+        return list(map(_row_of, objects))
+
+
+def _row_of(value: Any) -> Any:
+    try:
+        return row_of(value)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the object is the error of its fields
+        return _NoRow(error)
+
+
+def all_present(values: Iterable[Any]) -> bool:
+    """Say whether none of the values is a null or an error."""
+    return not any(issubclass(kind, ABSENT) for kind in set(map(type, values)))
+
+
+def _name_problem(schema: GraphQLSchema, abstract: Any, info: Any, value: Any, name: Any) -> str | None:
+    """Return what is wrong with the name of a runtime type, in graphql-core's words, which clients may know."""
+    where = (
+        f"Abstract type '{abstract}' must resolve to an Object type at runtime "
+        f"for field '{info.parent_type}.{info.field_name}'"
+    )
+    if name is None:
+        return (
+            f"{where}. Either the '{abstract}' type should provide a 'resolve_type' function "
+            "or each possible type should provide an 'is_type_of' function."
+        )
+    if not isinstance(name, str):
+        return (
+            f"{where} with value {inspect(value)}, received '{inspect(name)}', which is not a valid Object type name."
+        )
+    type_ = schema.get_type(name)
+    if type_ is None:
+        return f"Abstract type '{abstract}' was resolved to a type '{name}' that does not exist inside the schema."
+    if not is_object_type(type_):
+        return f"Abstract type '{abstract}' was resolved to a non-object type '{name}'."
+    if not schema.is_sub_type(abstract, type_):
+        return f"Runtime Object type '{type_}' is not a possible type for '{abstract}'."
+    return None

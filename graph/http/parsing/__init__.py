@@ -1,0 +1,1 @@
+"""Requests: heads, bodies and GraphQL parameters, parsed and checked."""

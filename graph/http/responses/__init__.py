@@ -1,0 +1,1 @@
+"""Responses: media types, statuses, headers, compression and how they are sent."""

@@ -1,0 +1,60 @@
+"""Answers as they are sent: compressed for clients that want it, by ASGI messages or as one piece of HTTP/1.1."""
+
+from starlette.types import Message, Receive, Scope, Send
+
+from graph.http.call import Call
+from graph.http.responses import answers
+from graph.http.responses.answers import Answer, Reply, header_lines
+from graph.http.responses.codings import ACCEPT_ENCODING, Gzip, takes_gzip
+
+COMPRESS_LEVEL = 4
+
+
+class Encoder:
+    """Encodes the answers of an endpoint; those of at least `compress_min` bytes are compressed, with 0 none."""
+
+    def __init__(self, compress_min: int) -> None:
+        self._compress_min = compress_min
+
+    async def send(self, call: Call, answer: Answer, scope: Scope, send: Send) -> None:
+        """Send an answer by ASGI messages."""
+        plain = self._plain(call, answer)
+        if plain is None:
+            await self._gzipped(call, answer)(scope, call.receive, send)
+        else:
+            await _sent(call, plain, send)
+
+    def replied(self, call: Call, answer: Answer) -> Reply | None:
+        """Return the answer to a POST as it is sent; None where it is to be compressed."""
+        plain = self._plain(call, answer)
+        return None if plain is None else answers.reply(plain, call.request_id, call.trace)
+
+    async def compressed(self, call: Call, answer: Answer) -> Reply:
+        """Return the answer to a POST as it is sent where it is compressed."""
+        sent: list[Message] = []
+
+        async def collect(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": call.method, "headers": call.head.lines}
+        await self._gzipped(call, answer)(scope, call.receive, collect)
+        start, *parts = sent
+        return Reply(start["status"], header_lines(start["headers"]), b"".join([part["body"] for part in parts]))
+
+    def _plain(self, call: Call, answer: Answer) -> Answer | None:
+        """Return the answer as a client gets it uncompressed, or None where this one gets it compressed."""
+        if not 0 < self._compress_min <= len(answer.body):
+            return answer
+        return None if takes_gzip(call.head.raw(ACCEPT_ENCODING)) else answers.varied_by_encoding(answer)
+
+    def _gzipped(self, call: Call, answer: Answer) -> Gzip:
+        """Return an application that sends the answer compressed; a large one is compressed in another thread."""
+
+        async def sent(scope: Scope, receive: Receive, send: Send) -> None:
+            await _sent(call, answer, send)
+
+        return Gzip(sent, self._compress_min, COMPRESS_LEVEL)
+
+
+async def _sent(call: Call, answer: Answer, send: Send) -> None:
+    await answers.send_answer(send, answer, call.request_id, call.trace, with_body=call.method != "HEAD")

@@ -1,0 +1,1 @@
+"""What extends uvicorn below ASGI: the protocol, the direct way in for whole POSTs, and limits of connections."""

@@ -1,0 +1,395 @@
+"""The operation cache: each text is parsed, validated and priced once, then run by an engine (`dispatch`).
+
+Strawberry's own `Schema.execute` parses and validates at every request and runs its extension machinery around both;
+nothing here needs that. The cache is bounded by the memory that it takes, and holds documents that failed too: a client
+that repeats a broken query costs a look-up.
+"""
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import orjson
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    GraphQLSchema,
+    InlineFragmentNode,
+    NoSchemaIntrospectionCustomRule,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+    StringValueNode,
+    ValidationRule,
+    specified_rules,
+)
+
+from db.access import Viewer
+from graph.analysis.deprecations import deprecated_coordinates
+from graph.analysis.limits import Price, check_written
+from graph.analysis.pricing import Pricing
+from graph.errors import in_graphql, null_named, secrets_written_in, without_literal, without_values
+from graph.execution import Lookup
+from graph.execution.traces import forget_trace
+from graph.operations.dispatch import COMPILED_FROM, SMALL, Engines, Execution, Size
+from graph.operations.segmented_cache import SegmentedCache
+from graph.operations.validation import parsed, validated, written_tokens
+from graph.runtime.context import Services
+from graph.runtime.worker_thread import Stopwatch, WorkerThread
+
+OPERATIONS_CACHED_BYTES_MAX = 50_331_648
+OPERATIONS_ON_PROBATION_BYTES_MAX = 8_388_608
+OPERATION_CACHED_LENGTH_MAX = 50_000
+INTROSPECTED_BYTES_MAX = 3_145_728
+INTROSPECTED_ON_PROBATION_BYTES_MAX = 1_048_576
+
+# What a parsed document takes in memory follows its tokens, not its characters: a node, its place and a token, 260 to
+# 550 bytes measured. What is known of an operation beside its document took 15 to 23 KB, and all prices 7 more; plans
+# are counted as they are made. A kept error took up to 1.9 KB.
+TOKEN_BYTES = 550
+PREPARED_BYTES = 28_672
+ERROR_BYTES = 2_048
+
+_INTROSPECTION_FIELDS = frozenset({"__schema", "__type", "__typename"})
+
+
+class RequestRefused(Exception):  # noqa: N818 - as in db.errors
+    """A request whose operation never ran.
+
+    Attributes:
+        errors: what is wrong with it.
+    """
+
+    def __init__(self, *errors: GraphQLError) -> None:
+        super().__init__(errors)
+        self.errors = list(errors)
+
+
+@dataclass(slots=True)
+class Operation:
+    """One operation of a valid document, with what is known of it before it runs.
+
+    Attributes:
+        digest: of the document's text, to know it by where the text itself must not stand.
+        kind: `query` or `mutation`.
+        deprecated: the schema coordinates that it uses although they are deprecated.
+        is_query: whether it only reads.
+        introspection: a digest of what it selects where the schema alone decides its data, which is the same then for
+            all operations of this digest; else None.
+    """
+
+    definition: OperationDefinitionNode
+    execution: Execution
+    pricing: Pricing
+    digest: str
+    deprecated: tuple[str, ...]
+    introspection: str | None
+    name: str | None = field(init=False)
+    kind: str = field(init=False)
+    is_query: bool = field(init=False)
+    is_introspection: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = self.definition.name.value if self.definition.name else None
+        self.kind = self.definition.operation.value
+        self.is_query = self.definition.operation is OperationType.QUERY
+        self.is_introspection = self.introspection is not None
+
+    @property
+    def is_lookup(self) -> bool:
+        """Whether it is a query for one row by its key, as far as that is known by now (`Operations.lookup`)."""
+        prepared = self.execution.prepared
+        return self.is_query and prepared is not None and prepared.is_lookup and not self.execution.in_snapshot
+
+    def priced(self, variables: Mapping[str, Any]) -> Price:
+        """Return the price with these variables.
+
+        Raises:
+            RequestRefused: the operation is larger than a limit allows.
+        """
+        known = self.pricing.fitting(variables)
+        if known is not None:
+            return known
+        price = self.pricing.price(variables)
+        violations = price.violations()
+        if violations:
+            raise RequestRefused(*violations)
+        return price
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """A valid document, with those of its operations that have been asked for."""
+
+    parsed: DocumentNode
+    tokens: int
+    operations: dict[str | None, Operation] = field(default_factory=dict)
+
+
+Checked = _Document | RequestRefused
+"""What is known of a document: that it is valid, or why it is refused."""
+
+
+class NoNulRule(ValidationRule):
+    """Refuses the character U+0000 in a string: PostgreSQL's text holds every character but this one."""
+
+    def enter_string_value(self, node: StringValueNode, *_: object) -> None:
+        """Report the string that holds it."""
+        if "\x00" in node.value:
+            self.report_error(GraphQLError("a string holds the character U+0000, which no text may have", node))
+
+
+class Operations:
+    """The bounded cache of operations, and the one way to run them.
+
+    Attributes:
+        hits: how often the operation was there, prepared.
+        misses: how often it was not.
+    """
+
+    def __init__(
+        self, schema: GraphQLSchema, *, introspection: bool, suggestions: bool, compiled_from: int = COMPILED_FROM
+    ) -> None:
+        self._schema = schema
+        self.engines = Engines(schema, compiled_from=compiled_from, hide_suggestions=not suggestions)
+        self._hide_suggestions = not suggestions
+        self._rules = [*specified_rules, NoNulRule, *([] if introspection else [NoSchemaIntrospectionCustomRule])]
+        self._documents: SegmentedCache[str, Checked] = SegmentedCache(
+            protected_bytes_max=OPERATIONS_CACHED_BYTES_MAX, probation_bytes_max=OPERATIONS_ON_PROBATION_BYTES_MAX
+        )
+        self._introspected: SegmentedCache[str, bytes] = SegmentedCache(
+            protected_bytes_max=INTROSPECTED_BYTES_MAX, probation_bytes_max=INTROSPECTED_ON_PROBATION_BYTES_MAX
+        )
+        self._checking = asyncio.Lock()
+        self.hits = 0
+        self.misses = 0
+
+    @property
+    def size(self) -> int:
+        """How many documents are kept, prepared or refused."""
+        return len(self._documents)
+
+    @property
+    def runs_by_engine(self) -> Mapping[tuple[str, str], int]:
+        """How often operations ran, by engine and, for the ordinary one, by why it was not the compiled one."""
+        left = {("ordinary", reason): count for reason, count in self.engines.left.items()}
+        return {("compiled", "none"): self.engines.compiled, **left}
+
+    @property
+    def size_bytes(self) -> int:
+        """About how many bytes they take."""
+        return self._documents.size_bytes
+
+    def kept(self, text: str, operation_name: str | None) -> Operation | None:
+        """Return the operation where it is there, prepared."""
+        operation = self.known(text, operation_name)
+        if operation is not None:
+            self.hits += 1
+        return operation
+
+    def known(self, text: str, operation_name: str | None) -> Operation | None:
+        """As `kept`, for who only looks."""
+        document = self._documents.get(text)
+        return document.operations.get(operation_name) if isinstance(document, _Document) else None
+
+    async def checked(self, text: str, worker: WorkerThread, watch: Stopwatch) -> Checked:
+        """Return what `find` is to know of a document, checked in another thread where it is not known yet.
+
+        One is checked at a time, so that one that comes several times at once is checked once.
+        """
+        known = self._documents.get(text)
+        if known is None:
+            async with self._checking:
+                known = self._documents.get(text) or self._keep(text, await worker.run(watch.timed, self._check, text))
+        return known
+
+    def find(self, text: str, operation_name: str | None, checked: Checked | None = None) -> Operation:
+        """Return the operation of a document that is to run; `checked` is what is known of the document, if anything.
+
+        Raises:
+            RequestRefused: the document is no valid one of this schema, or does not say which operation is meant.
+        """
+        operation = self.kept(text, operation_name)
+        if operation is None:
+            self.misses += 1
+            document = self._valid(text, checked)
+            definition = _chosen(document.parsed, operation_name)
+            prepared = [one for one in document.operations.values() if one.definition is definition]
+            operation = prepared[0] if prepared else self._prepared(text, document.parsed, definition)
+            # By the name that the document holds already: the client's is another text, as long as it likes.
+            document.operations[None if operation_name is None else operation.name] = operation
+        return operation
+
+    def _valid(self, text: str, checked: Checked | None) -> _Document:
+        known = checked or self._documents.get(text) or self._keep(text, self._check(text))
+        if isinstance(known, RequestRefused):
+            raise RequestRefused(*known.errors)
+        return known
+
+    def _keep(self, text: str, checked: Checked) -> Checked:
+        if len(text) <= OPERATION_CACHED_LENGTH_MAX:
+            self._documents.put(text, checked, _size_bytes(text, checked))
+        return checked
+
+    def _check(self, text: str) -> Checked:
+        try:
+            document, tokens = parsed(text)
+        except GraphQLError as error:
+            return RequestRefused(_kept(error, "GRAPHQL_PARSE_FAILED"))
+        try:
+            check_written(document)
+        except GraphQLError as error:
+            return RequestRefused(_kept(error, "GRAPHQL_VALIDATION_FAILED"))
+        errors = validated(self._schema, document, self._rules, hide_suggestions=self._hide_suggestions)
+        if errors:
+            written = secrets_written_in(document)
+            told = (without_literal(error, written) for error in errors)
+            return RequestRefused(*(_kept(error, "GRAPHQL_VALIDATION_FAILED") for error in told))
+        return _Document(document, tokens)
+
+    def _prepared(self, text: str, document: DocumentNode, definition: OperationDefinitionNode) -> Operation:
+        fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
+        reads_schema_alone = _root_fields(definition.selection_set, fragments) <= _INTROSPECTION_FIELDS
+        execution = self.engines.execution(document, definition, fragments, reads_schema_alone=reads_schema_alone)
+        execution.grown = partial(self._documents.grow, text)
+        return Operation(
+            definition,
+            execution,
+            Pricing(self._schema, definition, fragments),
+            text_digest(text),
+            deprecated_coordinates(self._schema, document, definition.name.value if definition.name else None),
+            _introspection(definition, fragments),
+        )
+
+    def introspected(self, operation: Operation) -> bytes | None:
+        """Return the data, as JSON, of an introspection that has been answered before, also where comments differ."""
+        return None if operation.introspection is None else self._introspected.get(operation.introspection)
+
+    def keep_introspected(self, operation: Operation, data: bytes) -> None:
+        """Keep the data of an introspection, as JSON: the objects would take many times as much."""
+        if operation.introspection is not None:
+            kept = bytes(memoryview(data))  # what orjson gives holds a buffer of 4 KiB at the least
+            size = sys.getsizeof(kept) + sys.getsizeof(operation.introspection)
+            self._introspected.put(operation.introspection, kept, size)
+
+    def run(
+        self,
+        operation: Operation,
+        variables: dict[str, Any],
+        services: Services,
+        viewer: Viewer,
+        size: Size = SMALL,
+    ) -> Coroutine[Any, Any, ExecutionResult]:
+        """Execute `operation` as `viewer`. Whether it ran at all, `demand_ran` says."""
+        return self.engines.run(operation.execution, variables, services, viewer, size)
+
+    def lookup(
+        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
+    ) -> Lookup | None:
+        """Begin a query that is one row by its key (`Operation.is_lookup`), as `Engines.lookup` says."""
+        return self.engines.lookup(operation.execution, variables, services, viewer)
+
+    def introspected_again(self) -> None:
+        """Count an introspection that is answered by what `introspected` has returned, found by `known`."""
+        self.hits += 1
+
+    def looked_up(self) -> None:
+        """Count an operation that `lookup` has begun, found by `known`, and that goes on so."""
+        self.hits += 1
+        self.engines.compiled += 1
+
+
+def demand_ran(result: ExecutionResult) -> None:
+    """Raise RequestRefused where the variables did not fit the operation, so that it never ran."""
+    # Errors of fields have a path; what was wrong before the first field ran has none.
+    if result.data is None and result.errors and all(error.path is None for error in result.errors):
+        raise RequestRefused(*(_coded(error, "BAD_USER_INPUT") for error in result.errors))
+
+
+def _chosen(document: DocumentNode, operation_name: str | None) -> OperationDefinitionNode:
+    """Return the operation of a document that is meant."""
+    definitions = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
+    named = {one.name.value: one for one in definitions if one.name}
+    if operation_name is not None:
+        definition = named.get(operation_name)
+        if definition is None:
+            known = f"it has {', '.join(named)}" if named else "its operation has no name"
+            given = orjson.dumps(operation_name).decode()
+            raise _which(f"operationName is {given}, which the document does not have; {known}")
+    elif len(definitions) == 1:
+        definition = definitions[0]
+    elif definitions:
+        raise _which(f"the document has several operations; say in operationName which: {', '.join(named)}")
+    else:
+        raise _which("the document has no operation, only fragments")
+    return definition
+
+
+def _size_bytes(text: str, known: Checked) -> int:
+    """Return about how many bytes of memory it takes to keep what is known of a document.
+
+    A document may name many operations, which are prepared as they are asked for; all of them are counted at once.
+    """
+    held = sys.getsizeof(text)
+    if isinstance(known, RequestRefused):
+        return held + sum(ERROR_BYTES + sys.getsizeof(error.message) for error in known.errors)
+    operations = sum(isinstance(one, OperationDefinitionNode) for one in known.parsed.definitions)
+    # Tokens and nodes hold once more what is written in strings, names and comments.
+    return 2 * held + TOKEN_BYTES * known.tokens + PREPARED_BYTES * operations
+
+
+def _introspection(definition: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> str | None:
+    """Return the digest of an introspection: of what it selects, without its name, comments and white space."""
+    root = definition.selection_set
+    if definition.variable_definitions or not _root_fields(root, fragments) <= _INTROSPECTION_FIELDS:
+        return None
+    return text_digest("\n".join([definition.operation.value, *map(written_tokens, (root, *fragments.values()))]))
+
+
+def _root_fields(root: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> set[str]:
+    """Return the names of an operation's root fields, also where fragments spread them."""
+    fields: set[str] = set()
+    spread: set[str] = set()
+    pending = [root]
+    while pending:
+        for one in pending.pop().selections:
+            if isinstance(one, FieldNode):
+                fields.add(one.name.value)
+            elif isinstance(one, InlineFragmentNode):
+                pending.append(one.selection_set)
+            elif isinstance(one, FragmentSpreadNode) and one.name.value not in spread:
+                spread.add(one.name.value)
+                pending.append(fragments[one.name.value].selection_set)
+    return fields
+
+
+def text_digest(text: str) -> str:
+    """Return the first half of the SHA-256 of a document's text, in hexadecimal."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def _coded(error: GraphQLError, code: str) -> GraphQLError:
+    if not error.extensions:
+        error.extensions = {"code": code}
+    error.message = in_graphql(without_values(error.message))
+    forget_trace(error)
+    return error
+
+
+def _kept(error: GraphQLError, code: str) -> GraphQLError:
+    """Return `error` as it may be kept: its nodes and its traceback would keep the whole parsed document alive."""
+    extensions = error.extensions or {"code": code}
+    message = null_named(without_values(error.message))
+    return GraphQLError(message, source=error.source, positions=error.positions, extensions=extensions)
+
+
+def _which(message: str) -> RequestRefused:
+    return RequestRefused(GraphQLError(message, extensions={"code": "OPERATION_RESOLUTION_FAILURE"}))

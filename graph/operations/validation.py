@@ -1,0 +1,131 @@
+"""Parsing and validation of documents as graphql-core does both, without what it leaves to the cycle collector.
+
+It leaves the tokens of a document, which know each other both ways, and all visitors, which know themselves and the
+document. A flood of documents that come once would stay until the collector comes.
+"""
+
+from collections.abc import Collection
+
+from graphql import (
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLSchema,
+    Lexer,
+    Node,
+    OperationDefinitionNode,
+    ParallelVisitor,
+    Source,
+    Token,
+    TokenKind,
+    TypeInfo,
+    TypeInfoVisitor,
+    ValidationContext,
+    Visitor,
+)
+from graphql.language.parser import Parser, nested_too_deeply_error
+from graphql.validation import ASTValidationRule
+from graphql.validation.validate import (
+    FragmentNestingVisitor,
+    ValidationAbortedError,
+    query_document_keys_to_validate,
+)
+from graphql.validation.validation_context import VariableUsage, VariableUsageVisitor
+
+from graph.analysis.visiting import visit_once
+from graph.execution.traces import forget_trace
+
+TOKENS_MAX = 10_000
+VALIDATION_ERRORS_MAX = 20
+
+
+def parsed(text: str) -> tuple[DocumentNode, int]:
+    """Return the document that is written in `text`, and how many tokens it has.
+
+    Raises:
+        GraphQLError: it is none, or has more than TOKENS_MAX.
+    """
+    lexer = Lexer(Source(text))
+    first = lexer.token
+    parser = Parser(lexer.source, max_tokens=TOKENS_MAX, lexer=lexer)
+    document: DocumentNode | None = None
+    try:
+        document = parser.parse_document()
+    except RecursionError:
+        pass
+    finally:
+        tokens = _unchained(first)
+    if document is None:
+        raise nested_too_deeply_error(parser)
+    return document, tokens
+
+
+def written_tokens(node: Node) -> str:
+    """Return the tokens of a node of a parsed document as they are written, without comments and white space."""
+    assert node.loc is not None
+    lexer = Lexer(Source(node.loc.source.body[node.loc.start : node.loc.end]))
+    first, written = lexer.token, list[str]()
+    while (token := lexer.advance()).kind is not TokenKind.EOF:
+        written.append(lexer.source.body[token.start : token.end])
+    _unchained(first)
+    return "\n".join(written)
+
+
+def _unchained(token: Token | None) -> int:
+    count = 0
+    while token is not None:
+        count += 1
+        following, token.prev, token.next = token.next, None, None
+        token = following
+    return count
+
+
+def validated(
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    rules: Collection[type[ASTValidationRule]],
+    *,
+    hide_suggestions: bool,
+) -> list[GraphQLError]:
+    """Return what is wrong with a document: up to VALIDATION_ERRORS_MAX errors, and one more where there are others.
+
+    This is `graphql.validate`, but that the visitors are taken apart.
+    """
+    errors: list[GraphQLError] = []
+
+    def keep(error: GraphQLError) -> None:
+        if len(errors) >= VALIDATION_ERRORS_MAX:
+            raise ValidationAbortedError("Too many validation errors, error limit reached. Validation aborted.")
+        errors.append(error)
+
+    types = TypeInfo(schema)
+    context = _Context(schema, document, types, keep, hide_suggestions)
+    visitors: list[Visitor] = [rule(context) for rule in rules]
+    fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
+    if fragments:
+        visitors.insert(0, FragmentNestingVisitor(fragments))
+    together = ParallelVisitor(visitors)
+    try:
+        visit_once(
+            document, TypeInfoVisitor(types, together), together, *visitors, keys=query_document_keys_to_validate
+        )
+    except ValidationAbortedError as error:
+        errors.append(error)
+    except RecursionError:
+        errors.append(ValidationAbortedError("Validation aborted."))
+    for found in errors:
+        forget_trace(found)
+    return errors
+
+
+class _Context(ValidationContext):
+    """graphql-core's, but that the visitors are taken apart by which it looks for variables."""
+
+    def get_variable_usages(self, node: OperationDefinitionNode | FragmentDefinitionNode) -> list[VariableUsage]:
+        """Return where variables stand in an operation or a fragment, without the fragments that it spreads."""
+        usages = self._variable_usages.get(node)
+        if usages is None:
+            finder = VariableUsageVisitor(self._type_info, node if isinstance(node, FragmentDefinitionNode) else None)
+            visit_once(node, TypeInfoVisitor(self._type_info, finder), finder)
+            usages = self._variable_usages[node] = finder.usages
+        return usages

@@ -1,0 +1,1 @@
+"""What resolvers have while an operation runs: context, loaders, tokens, passwords and the worker thread."""

@@ -1,0 +1,41 @@
+"""Authentication: from the header `Authorization` to the viewer.
+
+A token's claims name a user and a session; whether the session is live, the database says at each request. The two
+steps are separate, so that a request can wait for its session without a task (`graph.http.inline_lookup`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from asyncpg import Record
+
+from db.access import Viewer
+from db.connections.statements import Reader, RowsByKey
+from db.repositories.sessions import live_sessions, viewer_among
+from graph.runtime.tokens import TokenSigner
+
+BEARER = "bearer"
+
+
+class TokenClaims(NamedTuple):
+    """The user and the session that an access token names."""
+
+    user_id: int
+    session_id: int
+
+    def sessions(self, reader: Reader) -> RowsByKey:
+        """Return the session where it is live, and maybe others; give them to `viewer`."""
+        return live_sessions(reader, self.session_id)
+
+    def viewer(self, sessions: Mapping[int, Record]) -> Viewer | None:
+        """Return the viewer whose session is among `sessions`, or None where it has ended."""
+        return viewer_among(sessions, self.session_id, self.user_id)
+
+
+def token_claims(tokens: TokenSigner, authorizations: Sequence[str]) -> TokenClaims | None:
+    """Return the claims of the one bearer token in the values of `Authorization`; None where it is not valid."""
+    if len(authorizations) != 1:
+        return None
+    scheme, _, token = authorizations[0].partition(" ")
+    claims = tokens.read(token.strip()) if scheme.lower() == BEARER else None
+    return None if claims is None else TokenClaims(*claims)

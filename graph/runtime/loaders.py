@@ -1,0 +1,358 @@
+"""One loader per edge, and one statement for all keys of a level, whichever engine asks.
+
+The compiled engine asks for a whole level; an ordinary resolver asks for one key, and aiodataloader makes the batch. A
+loader belongs to one operation. Its identity is the edge with everything the statement depends on but the key
+(columns, page, filter): the same edge at two places of an operation with the same arguments shares one loader and its
+cache. Batches are not limited in size, so that a level is one statement however wide; the width is limited by pages.
+"""
+
+import asyncio
+import datetime
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from aiodataloader import DataLoader
+from asyncpg import Record
+
+from db.access import Viewer
+from db.connections.coalescing import Keyed
+from db.connections.statements import Reader, Row
+from db.errors import copy_of
+from db.query.keyset_lists import KeysetList
+from db.query.nested_pages import Nested
+from db.query.pages import Columns, Filter, Page, PageRequest
+from db.repositories.account_statements import AccountStatement, entries_of_statements, statements_of_accounts
+from db.repositories.accounts import accounts_by_ids, far_ends_by_ids
+from db.repositories.posts import posts_by_ids
+from db.repositories.profiles import profiles_by_user_ids
+from db.repositories.transactions import transactions_by_ids
+from db.repositories.users import users_by_ids
+from graph.telemetry.current import batch_observed
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+Batch = Callable[[Sequence[K]], Awaitable[Sequence[T]]]
+RowsBatch = Callable[[Sequence[int]], Awaitable[Mapping[int, Record]]]
+
+
+class EdgeLoader(Generic[K, T]):
+    """Loads values by their keys: a whole level at once, or one by one, and then aiodataloader makes the batches.
+
+    What was loaded one way is known the other way. A loader belongs to one operation.
+
+    Attributes:
+        name: of the edge.
+    """
+
+    __slots__ = ("_batch", "_by_one", "_known", "_running", "name")
+
+    def __init__(self, name: str, batch: Callable[[Sequence[K]], Awaitable[Any]], running: "Running") -> None:
+        self.name = name
+        self._batch = batch
+        self._running = running
+        self._known: dict[K, T] = {}
+        self._by_one: DataLoader[K, T] | None = None
+
+    async def load_level(self, keys: Sequence[K]) -> list[T]:
+        """Return the value of each of `keys`, which are distinct; those that are not known yet are one batch."""
+        known = self._known
+        missing = [key for key in keys if key not in known] if known else keys
+        if missing:
+            span = batch_observed(self.name, len(missing))
+            if span is None:
+                self._learn(missing, await self._batch(missing))
+            else:
+                with span:
+                    self._learn(missing, await self._batch(missing))
+        return list(map(known.__getitem__, keys))
+
+    def _learn(self, keys: Sequence[K], values: Any) -> None:
+        """Keep what a batch has returned: a value for each key, in their order."""
+        self._known.update(zip(keys, values, strict=True))
+
+    def prime(self, values: Mapping[K, T]) -> None:
+        """Take the values of keys that another statement has brought along."""
+        self._known.update(values)
+
+    def load(self, key: K) -> Awaitable[T]:
+        """Return the value of one key, which joins the batch that goes out when nothing else can go on."""
+        if self._by_one is None:
+            # A copy, which shares what is known: batches that refer back to this loader were a cycle.
+            self._by_one = DataLoader(copy(self)._load_batch)  # noqa: SLF001 - of its own class
+        return _one_of_many(self._by_one.load(key))
+
+    async def _load_batch(self, keys: list[K]) -> list[T]:
+        # aiodataloader runs each batch as a task of its own, which outlives the field that asked.
+        with self._running.current():
+            return await self.load_level(keys)
+
+
+class RowLoader(EdgeLoader[int, Record | None]):
+    """Loads rows by their keys. A batch returns them by key, maybe with others', and has none for what is not there."""
+
+    __slots__ = ()
+
+    def asked(self, key: int) -> Keyed | None:
+        """Return one row's statement, to be told of instead of awaited; None where the reader shares none."""
+        reading = self._batch([key])
+        if isinstance(reading, Keyed):
+            return reading
+        if isinstance(reading, Coroutine):
+            reading.close()
+        return None
+
+    def _learn(self, keys: Sequence[int], values: Mapping[int, Record]) -> None:
+        known = self._known
+        for key in keys:
+            known[key] = values.get(key)
+
+
+class PageLoader(EdgeLoader[int, Page]):
+    """Loads the same page of the list of each of its keys.
+
+    Attributes:
+        identity: what the pages depend on beside their keys and the viewer.
+        nested: the same pages as part of their parents' statement, given the column of the key; None where they
+            cannot be.
+    """
+
+    __slots__ = ("identity", "nested")
+
+    def __init__(
+        self,
+        name: str,
+        batch: Batch[int, Page],
+        running: "Running",
+        identity: Hashable,
+        nested: Callable[[str], Nested] | None,
+    ) -> None:
+        super().__init__(name, batch, running)
+        self.identity = identity
+        self.nested = nested
+
+
+class Running:
+    """The tasks that read for one operation. They end with it, before its connection serves anybody else."""
+
+    __slots__ = ("_is_over", "_tasks")
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_over = False
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Count the current task, which somebody else has started, while it reads.
+
+        Raises:
+            asyncio.CancelledError: the operation is over.
+        """
+        if self._is_over:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            yield
+        finally:
+            self._tasks.discard(task)
+            del task  # the trace of a cancellation holds this frame, and the task holds the cancellation
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task that reads.
+
+        Raises:
+            asyncio.CancelledError: the operation is over.
+        """
+        if self._is_over:
+            work.close()
+            raise asyncio.CancelledError
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def is_at_rest(self) -> bool:
+        """Begin no task any more, and say whether none is left that `end` has to end."""
+        self._is_over = True
+        return not self._tasks
+
+    async def end(self) -> None:
+        """Cancel the tasks that are left, whose statements end with them, and wait until they have ended."""
+        self._is_over = True
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+class Loaders:
+    """All loaders of one operation, made when they are first asked for.
+
+    No batch refers back to what holds it: an operation is freed when it is over, not when the cycle collector comes.
+    """
+
+    def __init__(self, reader: Reader, viewer: Viewer, running: Running) -> None:
+        self._reader = reader
+        self._viewer = viewer
+        self._running = running
+        self._made: dict[Hashable, Any] = {}
+        self._counts: dict[Hashable, asyncio.Future[int]] = {}
+
+    def clear(self) -> None:
+        """Forget everything that was loaded."""
+        self._made.clear()
+        self._counts.clear()
+
+    def user_by_id(self, columns: Columns) -> RowLoader:
+        """Load a user."""
+        reader, viewer = self._reader, self._viewer
+        return self._rows(("user_by_id", columns), lambda ids: users_by_ids(reader, viewer, columns, ids))
+
+    def profile_by_user(self, columns: Columns) -> RowLoader:
+        """Load the profile of a user."""
+        reader = self._reader
+        return self._rows(("profile_by_user", columns), lambda ids: profiles_by_user_ids(reader, columns, ids))
+
+    def post_by_id(self, columns: Columns) -> RowLoader:
+        """Load a post that the viewer may see."""
+        reader, viewer = self._reader, self._viewer
+        return self._rows(("post_by_id", columns), lambda ids: posts_by_ids(reader, viewer, columns, ids))
+
+    def account_by_id(self, columns: Columns) -> RowLoader:
+        """Load an account that the viewer may see."""
+        reader, viewer = self._reader, self._viewer
+        return self._rows(("account_by_id", columns), lambda ids: accounts_by_ids(reader, viewer, columns, ids))
+
+    def far_end_by_id(self, columns: Columns) -> RowLoader:
+        """Load an account at either end of a transaction that the viewer may see."""
+        reader, viewer = self._reader, self._viewer
+        return self._rows(("far_end_by_id", columns), lambda ids: far_ends_by_ids(reader, viewer, columns, ids))
+
+    def transaction_by_id(self, columns: Columns) -> RowLoader:
+        """Load a transaction that the viewer may see."""
+        reader, viewer = self._reader, self._viewer
+        return self._rows(("transaction_by_id", columns), lambda ids: transactions_by_ids(reader, viewer, columns, ids))
+
+    def page_by_parent(self, of: KeysetList, columns: Columns, given: Filter, request: PageRequest) -> PageLoader:
+        """Load the same page of the list of a parent."""
+        reader, viewer = self._reader, self._viewer
+        key = (of, columns, _key(given), request)
+        loader: PageLoader | None = self._made.get(key)
+        if loader is None:
+            loader = self._made[key] = PageLoader(
+                of.edge,
+                lambda ids: of.pages_by_parent(reader, viewer, columns, given, request, ids),
+                self._running,
+                key,
+                partial(Nested, of, columns, given, request) if of.can_be_nested else None,
+            )
+        return loader
+
+    def count_by_parent(self, of: KeysetList, given: Filter) -> EdgeLoader[int, int]:
+        """Load how many rows the list of a parent has."""
+        reader, viewer = self._reader, self._viewer
+        return self._loader(
+            (f"{of.edge}_count", of, _key(given)),
+            lambda ids: of.counts_by_parent(reader, viewer, given, ids),
+        )
+
+    def behind_by_parent(self, of: KeysetList, given: Filter, request: PageRequest) -> EdgeLoader[int, bool]:
+        """Load whether the list of a parent has rows behind the page."""
+        reader, viewer = self._reader, self._viewer
+        return self._loader(
+            (f"{of.edge}_behind", of, _key(given), request),
+            lambda ids: of.behind_by_parent(reader, viewer, given, request, ids),
+        )
+
+    def statement_by_account(self, since: datetime.datetime, until: datetime.datetime) -> EdgeLoader[int, Row | None]:
+        """Load what happened on an account within a span of time, as the column `statement` of a row.
+
+        It is None where the viewer may not see the account's balance.
+        """
+        reader, viewer = self._reader, self._viewer
+
+        async def batch(ids: Sequence[int]) -> list[Row | None]:
+            found = await statements_of_accounts(reader, viewer, since, until, ids)
+            return [None if one is None else {"statement": one} for one in found]
+
+        return self._loader(("statement_by_account", since, until), batch)
+
+    def entries_by_statement(self, columns: Columns, request: PageRequest) -> EdgeLoader[AccountStatement, Page]:
+        """Load the same page of the entries of a statement that was loaded for the viewer."""
+        reader = self._reader
+        return self._loader(
+            ("entries_by_statement", columns, request),
+            lambda statements: entries_of_statements(reader, columns, request, statements),
+        )
+
+    def counted(self, of: KeysetList, given: Filter) -> asyncio.Future[int] | None:
+        """Return what is to be told how many rows a whole list has, or None where somebody counts them already."""
+        key = (of, _key(given))
+        if key in self._counts:
+            return None
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._counts[key] = told
+        return told
+
+    def count_instead(self, of: KeysetList, given: Filter, told: asyncio.Future[int]) -> None:
+        """Count a whole list for those who wait for `told`, which somebody else will not tell any more."""
+
+        async def count() -> None:
+            try:
+                told.set_result(await of.count(self._reader, self._viewer, given))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs
+                told.set_exception(copy_of(error))
+                told.exception()  # seen: maybe nobody asks
+
+        self._running.start(count())
+
+    def count(self, of: KeysetList, given: Filter) -> Awaitable[int]:
+        """Count a whole list, once however many fields ask."""
+        key = (of, _key(given))
+        if key not in self._counts:
+            self._counts[key] = self._running.start(of.count(self._reader, self._viewer, given))
+        return asyncio.shield(self._counts[key])
+
+    def _rows(self, key: tuple[str, Columns], batch: RowsBatch) -> RowLoader:
+        loader: RowLoader | None = self._made.get(key)
+        if loader is None:
+            loader = self._made[key] = RowLoader(key[0], batch, self._running)
+        return loader
+
+    def _loader(self, key: tuple[str, *tuple[Hashable, ...]], batch: Batch[K, T]) -> EdgeLoader[K, T]:
+        loader: EdgeLoader[K, T] | None = self._made.get(key)
+        if loader is None:
+            loader = self._made[key] = EdgeLoader(key[0], batch, self._running)
+        return loader
+
+
+def _key(given: Filter) -> Hashable:
+    return tuple(sorted(given.items()))
+
+
+def _one_of_many(shared: asyncio.Future[T]) -> asyncio.Future[T]:
+    """Return what one field awaits of a future that others await, too: cancelling it leaves them theirs.
+
+    As `asyncio.shield`, which would leave the trace of an error, with all rows in it, to a future in that very trace.
+    """
+    own: asyncio.Future[T] = shared.get_loop().create_future()
+
+    def take(done: asyncio.Future[T]) -> None:
+        if own.done():
+            if not done.cancelled():
+                done.exception()  # seen
+        elif done.cancelled():
+            own.cancel()
+        else:
+            try:
+                own.set_result(done.result())  # the future gives the trace away with the error
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the field's
+                own.set_exception(error)
+
+    shared.add_done_callback(take)
+    return own

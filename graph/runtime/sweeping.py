@@ -1,0 +1,48 @@
+"""The task that deletes expired rows while the process serves (`db.repositories.sweeping`).
+
+Every worker does it, at times of its own; what one has deleted the others do not find.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from db.connections.database import Database
+from db.errors import Unavailable
+from db.repositories.sweeping import sweep
+
+logger = logging.getLogger(__name__)
+
+FIRST_AFTER_S = 60.0
+EVERY_S = 600.0
+
+
+@asynccontextmanager
+async def swept(
+    database: Database, token_ttl_s: int, *, first_after_s: float = FIRST_AFTER_S, every_s: float = EVERY_S
+) -> AsyncIterator[None]:
+    """Sweep within the block, first after `first_after_s`, to which up to as much again is added by chance."""
+    task = asyncio.create_task(_sweep(database, token_ttl_s, first_after_s, every_s), name="sweep")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _sweep(database: Database, token_ttl_s: int, first_after_s: float, every_s: float) -> None:
+    await asyncio.sleep(first_after_s * (1 + random.random()))  # noqa: S311 - no secret
+    while True:
+        try:
+            gone = await sweep(database, token_ttl_s)
+        except Unavailable as error:
+            logger.warning("what is over was not deleted: %s", error)
+        except Exception:
+            logger.exception("what is over was not deleted")
+        else:
+            if any(gone.values()):
+                logger.info("what was over is deleted", extra={"fields": dict(gone)})
+        await asyncio.sleep(every_s)

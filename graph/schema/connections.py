@@ -1,0 +1,330 @@
+"""Connections, after the Relay cursor connections specification: arguments in, a page with its cursors out.
+
+`Connection[Post]` is the GraphQL type `PostConnection`. It holds the page that was fetched, and what was asked for: so
+it finds out, only where somebody wants to know, how many there are in all and whether there are any behind the page.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from functools import lru_cache
+from operator import attrgetter
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+
+import strawberry
+
+from db.connections.statements import Row
+from db.errors import copy_of
+from db.query.cursors import CursorError, Order, Term
+from db.query.keyset_lists import KeysetList
+from db.query.nested_pages import Nested
+from db.query.pages import Columns, Filter, Page, PageRequest
+from graph.analysis.cost import COUNT
+from graph.errors import BadInput
+from graph.execution import LevelLoader, Loading, ahead_of, selected_of
+from graph.runtime.context import Context, Info
+from graph.runtime.loaders import PageLoader
+from graph.schema.fields import derived, derived_rows, derived_table
+from graph.schema.nodes import OBJECT_OF
+
+PAGE_SIZE_DEFAULT = 20
+PAGE_SIZE_MAX = 100
+# Lists that one statement brings along for each row of another; further ones are read as ever.
+NESTED_MAX = 3
+TOTAL = "totalCount"
+
+T = TypeVar("T")
+
+
+@strawberry.enum(description="Which way an order runs.")
+class OrderDirection(Enum):
+    """Ascending or descending."""
+
+    ASC = strawberry.enum_value("ASC", description="Smallest, earliest or first in the alphabet first.")
+    DESC = strawberry.enum_value("DESC", description="Largest, latest or last in the alphabet first.")
+
+
+class PageArguments(NamedTuple):
+    """The four arguments of every connection field, as they were given."""
+
+    first: int | None
+    after: str | None
+    last: int | None
+    before: str | None
+
+    def request(self, info: Info, order: Order) -> PageRequest:
+        """Return the page of a list in `order` that the arguments of the field of `info` ask for.
+
+        Raises:
+            BadInput: they contradict each other, are out of range, or hold no cursor of this list in this order.
+        """
+        if self.first is not None and self.last is not None:
+            raise BadInput("first and last contradict each other; give one of them")
+        backward = self.last is not None or (self.before is not None and self.first is None)
+        limit = self.last if backward else self.first
+        name, other, cursor, foreign = (
+            ("last", "before", self.before, self.after) if backward else ("first", "after", self.after, self.before)
+        )
+        if foreign is not None:
+            raise BadInput("first goes with after, last with before; page in one direction at a time")
+        limit = PAGE_SIZE_DEFAULT if limit is None else limit
+        if not 1 <= limit <= PAGE_SIZE_MAX:
+            raise BadInput(f"{name} should be from 1 to {PAGE_SIZE_MAX}, not {limit}")
+        looks_ahead = info.context.selection.looks_ahead(str(info.path.typename), info.field_name)
+        try:
+            return PageRequest(order, limit, backward, None if cursor is None else order.position(cursor), looks_ahead)
+        except CursorError as error:
+            raise BadInput(f"{other} is {error}") from None
+
+
+@lru_cache
+def order_of(list_name: str, terms: tuple[tuple[Term, bool], ...], tie_breaker: Term) -> Order:
+    """Return the order by `terms` (each with whether it descends), ties broken in the direction of the last one.
+
+    The same terms give the same object, for compiled statements are kept by it.
+    """
+    return Order(list_name, [*terms, (tie_breaker, terms[-1][1])])
+
+
+def chosen_order(list_name: str, given: list[tuple[Term, OrderDirection]], tie_breaker: Term) -> Order:
+    """Return the order that an `orderBy` asks for, which is not empty.
+
+    Raises:
+        BadInput: a field stands in it twice.
+    """
+    names = [term.name for term, _ in given]
+    if len(set(names)) != len(names):
+        raise BadInput("orderBy names a field twice")
+    return order_of(
+        list_name, tuple((term, direction is OrderDirection.DESC) for term, direction in given), tie_breaker
+    )
+
+
+class Asked(NamedTuple):
+    """What one field asks of a list, the same for all parents of a level.
+
+    Attributes:
+        of: the list; None where its pages know how many rows there are in all, and whether any lie behind.
+        wrap: makes the GraphQL object of a row.
+    """
+
+    context: Context
+    of: KeysetList | None
+    given: Filter
+    request: PageRequest
+    wrap: Callable[[Row], Any]
+
+
+def _has_behind(connection: "Connection[Any]") -> bool | Awaitable[bool]:
+    """Say whether there is more against the direction of paging. Without a cursor the page began at the end."""
+    context, of, given, request, _ = connection.asked
+    if request.position is None:
+        return False
+    if of is None:
+        return bool(connection.page.behind)
+    if connection.parent_id is None:
+        return of.behind(context.reader, context.viewer, given, request)
+    return context.loaders.behind_by_parent(of, given, request).load(connection.parent_id)
+
+
+def _has_next_page(info: "PageInfo") -> bool | Awaitable[bool]:
+    connection = info.connection
+    return _has_behind(connection) if connection.asked.request.backward else connection.page.has_more
+
+
+def _has_previous_page(info: "PageInfo") -> bool | Awaitable[bool]:
+    connection = info.connection
+    return connection.page.has_more if connection.asked.request.backward else _has_behind(connection)
+
+
+def _cursor_at(info: "PageInfo", index: int) -> str | None:
+    page = info.connection.page
+    return info.connection.asked.request.order.cursor(page.row(index)) if page else None
+
+
+@strawberry.type(description="Where a page lies in its list, after the Relay cursor connections specification.")
+class PageInfo:
+    """The ends of one page."""
+
+    connection: strawberry.Private["Connection[Any]"]
+
+    has_next_page: bool = derived(_has_next_page, "Whether the list goes on after this page.", looks_ahead=True)
+    has_previous_page: bool = derived(
+        _has_previous_page, "Whether the list has anything before this page.", looks_ahead=True
+    )
+    start_cursor: str | None = derived(
+        lambda info: _cursor_at(info, 0),
+        "The cursor of the first edge; null where the page is empty.",
+        reads_order=True,
+    )
+    end_cursor: str | None = derived(
+        lambda info: _cursor_at(info, -1),
+        "The cursor of the last edge; null where the page is empty.",
+        reads_order=True,
+    )
+
+
+@strawberry.type(description="One place in a list.")
+class Edge(Generic[T]):
+    """One row at its place in an order."""
+
+    row: strawberry.Private[Row]
+    order: strawberry.Private[Order]
+    wrap: strawberry.Private[Callable[[Row], Any]]
+
+    cursor: str = derived(
+        lambda edge: edge.order.cursor(edge.row),
+        "Opaque; good for `after` and `before` of the same list in the same order.",
+        reads_order=True,
+    )
+    node: T = derived_rows(lambda edge: edge.row, lambda edge: edge.wrap(edge.row), "What stands there.")
+
+
+def _edges(connection: "Connection[T]") -> list[Edge[T]]:
+    asked = connection.asked
+    return [Edge(row=row, order=asked.request.order, wrap=asked.wrap) for row in connection.page.rows]
+
+
+def _count(connection: "Connection[Any]") -> int | Awaitable[int]:
+    page, (context, of, given, request, _) = connection.page, connection.asked
+    if page.total is not None or of is None:
+        return page.total or 0
+    if request.position is None and not page.has_more:
+        return page.size  # from one end of the list to the other
+    if connection.parent_id is None:
+        return context.loaders.count(of, given)
+    return context.loaders.count_by_parent(of, given).load(connection.parent_id)
+
+
+@strawberry.type(description="A page of a list; the list itself may be longer.")
+class Connection(Generic[T]):
+    """A fetched page of a list, with everything that may be asked about it.
+
+    Attributes:
+        parent_id: whose list it is; None where it is nobody's.
+    """
+
+    asked: strawberry.Private[Asked]
+    page: strawberry.Private[Page]
+    parent_id: strawberry.Private[int | None]
+
+    edges: list[Edge[T]] = derived(_edges, "The page with the cursor of each place.")
+    nodes: list[T] = derived_table(
+        attrgetter("page"),
+        lambda connection: list(map(connection.asked.wrap, connection.page.rows)),
+        "The page without cursors.",
+    )
+    page_info: PageInfo = derived(
+        lambda connection: PageInfo(connection=connection), "Where the page lies in the list."
+    )
+    total_count: int = derived(
+        _count,
+        "How many there are in the whole list; counted only where it is selected.",
+        directives=[COUNT],
+        looks_ahead=True,
+    )
+
+
+def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
+    """Return what a page reads: what is selected, and what its cursors are made of where there are any."""
+    return info.context.selection.page_columns(str(info.path.typename), info.field_name, row_type, order.columns)
+
+
+def _nested(info: Info) -> list[tuple[Nested, PageLoader]]:
+    """Return the pages that the statement of a page brings along, each with the loader that would read it later."""
+    found = []
+    for loading, key in ahead_of(info):
+        loader = loading.loader
+        if isinstance(loader, PageLoader) and loader.nested is not None:
+            found.append((loader.nested(key), loader))
+    return found[:NESTED_MAX]
+
+
+async def _counted_page(
+    context: Context, of: KeysetList, columns: Columns, given: Filter, request: PageRequest
+) -> Page:
+    """Return a page whose statement counts the list too, unless another field has it counted."""
+    told = context.loaders.counted(of, given)
+    if told is None:
+        return await of.page(context.reader, context.viewer, columns, given, request)
+    try:
+        page = await of.page(context.reader, context.viewer, columns, given, request, counted=True)
+    except asyncio.CancelledError:
+        # This field is not wanted any more; others may wait for the number.
+        context.loaders.count_instead(of, given, told)
+        raise
+    except Exception as error:
+        if not told.done():
+            told.set_exception(copy_of(error))
+            told.exception()  # seen: maybe nobody else asks
+        raise
+    if not told.done():
+        told.set_result(page.total or 0)
+    return page
+
+
+async def whole_list(
+    info: Info,
+    of: KeysetList,
+    row_type: str,
+    given: Filter,
+    request: PageRequest,
+) -> Connection[Any]:
+    """Return one page of a list that belongs to nobody, with the columns that the selection needs of `row_type`."""
+    context, columns = info.context, _page_columns(info, row_type, request.order)
+    nested = _nested(info)
+    if not nested and TOTAL in selected_of(info):
+        page = await _counted_page(context, of, columns, given, request)
+    else:
+        page = await of.page(context.reader, context.viewer, columns, given, request, [one for one, _ in nested])
+        for (_, loader), pages in zip(nested, page.nested, strict=True):
+            loader.prime(pages)
+        page.brought = tuple([loader.identity for _, loader in nested])
+    return Connection(asked=Asked(context, of, given, request, OBJECT_OF[row_type]), page=page, parent_id=None)
+
+
+def list_of_parent(
+    info: Info,
+    of: KeysetList,
+    row_type: str,
+    given: Filter,
+    request: PageRequest,
+) -> Loading:
+    """Say how one page of a parent's list is loaded; the parents of a level are answered by one statement."""
+    context, columns = info.context, _page_columns(info, row_type, request.order)
+    asked = Asked(context, of, given, request, OBJECT_OF[row_type])
+
+    def connection(page: Page, parent_id: int) -> Connection[Any]:
+        return Connection(asked=asked, page=page, parent_id=parent_id)
+
+    loader = context.loaders.page_by_parent(of, columns, given, request)
+    return Loading(loader, connection, identity=loader.identity)
+
+
+def list_of_entries(
+    info: Info,
+    loaded: Callable[[Columns, PageRequest], LevelLoader],
+    row_type: str,
+    request: PageRequest,
+) -> Loading:
+    """Say how one page of a list is loaded by the key that the loader of `loaded` takes.
+
+    Its pages know how many rows there are in the whole list, and whether any lie behind them: no further statement
+    finds that out.
+    """
+    asked = Asked(info.context, None, {}, request, OBJECT_OF[row_type])
+
+    def connection(page: Page, _: object) -> Connection[Any]:
+        return Connection(asked=asked, page=page, parent_id=None)
+
+    return Loading(loaded(_page_columns(info, row_type, request.order), request), connection)
+
+
+First = Annotated[
+    int | None, strawberry.argument(description="At most this many from the start or after `after`: 1 to 100, else 20.")
+]
+After = Annotated[str | None, strawberry.argument(description="Go on behind this cursor; goes with `first`.")]
+Last = Annotated[
+    int | None, strawberry.argument(description="At most this many from the end or before `before`: 1 to 100, else 20.")
+]
+Before = Annotated[str | None, strawberry.argument(description="Go on ahead of this cursor; goes with `last`.")]

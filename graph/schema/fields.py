@@ -1,0 +1,176 @@
+"""How a row-backed type declares its fields: a column, something computed from columns, or an edge.
+
+A row-backed object holds one asyncpg record (`row`), with the columns that the operation needs and no others. Each
+field names the columns it reads and says where its value comes from, and that declaration is the one source:
+`graph.execution` reads whole levels by it, Strawberry's ordinary resolver is built from it here, and
+`graph.analysis.selection` finds out from it what to read.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import strawberry
+
+from db.connections.statements import Row
+from db.query.pages import Columns
+from graph.analysis.cost import LONGEST_METADATA
+from graph.analysis.selection import AHEAD_METADATA, COLUMNS_METADATA, ORDER_METADATA
+from graph.execution import DECLARATION, JOINS, Column, Computed, Derived, Edge, Loading, Prefixed
+from graph.schema.ids import Kind, global_id
+
+
+class RowBacked(Protocol):
+    """An object that stands for one row."""
+
+    row: strawberry.Private[Row]
+
+
+def column(name: str, description: str, *, longest: int | None = None, directives: Sequence[object] = ()) -> Any:
+    """Declare a field that is the column `name`; one of long texts, of how many characters at most."""
+
+    def resolve(root: RowBacked) -> Any:
+        return root.row[name]
+
+    wants = None if longest is None else {LONGEST_METADATA: longest}
+    return _declared(resolve, Column(name), (name,), description, directives=directives, wants=wants)
+
+
+def identity(kind: Kind, description: str) -> Any:
+    """Declare the `id` of a node."""
+
+    def resolve(root: RowBacked) -> strawberry.ID:
+        return global_id(kind, root.row["id"])
+
+    return _declared(resolve, Prefixed(f"{kind.value}_", "id"), ("id",), description)
+
+
+def computed(of: Callable[[Row], Any], columns: Columns, description: str) -> Any:
+    """Declare a field that is a pure function of `columns` of the row."""
+
+    def resolve(root: RowBacked) -> Any:
+        return of(root.row)
+
+    return _declared(resolve, Computed(of), columns, description)
+
+
+def edge(
+    key: str,
+    loading: Callable[..., Loading],
+    description: str,
+    *,
+    made: Callable[[Row], Any] | None = None,
+    missing: Callable[[], Exception] | None = None,
+    joined: str | None = None,
+    joins: bool = False,
+    name: str | None = None,
+    directives: Sequence[object] = (),
+) -> Any:
+    """Declare a field that leads to other rows, which a loader finds by the column `key`.
+
+    Attributes:
+        loading: takes the info and the field's arguments, and says whom to ask; its signature is the field's.
+        made: makes the object of a loaded row, where what is loaded is a row of a row-backed type.
+        missing: makes the error of a row that is not there; without it the field is null.
+        joined: the prefix of the other row's columns where a statement has joined them.
+        joins: the statement that reads the other rows joins what their edges may lead to.
+    """
+
+    async def resolve(root: RowBacked, info: strawberry.Info[Any, None], **arguments: Any) -> Any:
+        applied = loading(info, **arguments)
+        key_value = root.row[key]
+        value = await applied.loader.load(key_value)
+        if value is None:
+            if missing is not None:
+                raise missing()
+            return None
+        if applied.wrap is not None:
+            return applied.wrap(value, key_value)
+        return value if made is None else made(value)
+
+    root = inspect.Parameter("root", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Any)
+    _take_signature(resolve, loading, (root,))
+    declaration = Edge(key, loading, missing, joined)
+    return _declared(resolve, declaration, (key,), description, name=name, directives=directives, joins=joins)
+
+
+def found(loading: Callable[..., Loading], description: str, made: Callable[[Row], Any]) -> Any:
+    """Declare a query for one row by a key that `loading` makes of the arguments; null where there is none."""
+
+    async def resolve(info: strawberry.Info[Any, None], **arguments: Any) -> Any:
+        applied = loading(info, **arguments)
+        row = None if applied.key is None else await applied.loader.load(applied.key)
+        return None if row is None else made(row)
+
+    _take_signature(resolve, loading, ())
+    return _declared(resolve, Edge(None, loading), None, description, joins=True)
+
+
+def derived(
+    of: Callable[[Any], Any],
+    description: str,
+    *,
+    directives: Sequence[object] = (),
+    reads_order: bool = False,
+    looks_ahead: bool = False,
+) -> Any:
+    """Declare a field that is a function of an object that is no row; what it returns may be awaitable.
+
+    With `reads_order` it reads the columns by which the list that led here is ordered: it is a cursor. With
+    `looks_ahead` it wants to know whether there is more behind the page.
+    """
+
+    def resolve(root: Any) -> Any:
+        return of(root)
+
+    wants: dict[object, object] = {ORDER_METADATA: reads_order, AHEAD_METADATA: looks_ahead}
+    return _declared(resolve, Derived(of), None, description, directives=directives, wants=wants)
+
+
+def derived_rows(of: Callable[[Any], Any], made: Callable[[Any], Any], description: str) -> Any:
+    """Declare a field whose value is bare rows, by `of`; `made` makes the objects where those are wanted."""
+
+    def resolve(root: Any) -> Any:
+        return made(root)
+
+    return _declared(resolve, Derived(of, bare=True), None, description)
+
+
+def derived_table(of: Callable[[Any], Any], made: Callable[[Any], Any], description: str) -> Any:
+    """As `derived_rows`, for rows that come column by column, such as a `db.query.pages.Page`."""
+
+    def resolve(root: Any) -> Any:
+        return made(root)
+
+    return _declared(resolve, Derived(of, bare=True, table=True), None, description)
+
+
+def _declared(
+    resolve: Callable[..., Any],
+    declaration: object,
+    columns: Columns | None,
+    description: str,
+    *,
+    name: str | None = None,
+    directives: Sequence[object] = (),
+    joins: bool = False,
+    wants: Mapping[Any, object] | None = None,
+) -> Any:
+    metadata: dict[object, object] = {DECLARATION: declaration, **(wants or {})}
+    if joins:
+        metadata[JOINS] = True
+    if columns is not None:
+        metadata[COLUMNS_METADATA] = columns
+    return strawberry.field(
+        resolver=resolve, description=description, name=name, metadata=metadata, directives=directives
+    )
+
+
+def _take_signature(resolve: Any, loading: Callable[..., Loading], before: Sequence[inspect.Parameter]) -> None:
+    """Give the resolver the arguments of `loading`, with the annotations that Strawberry reads, in its module."""
+    signature = inspect.signature(loading)
+    parameters = [*before, *signature.parameters.values()]
+    resolve.__signature__ = signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+    annotations = {name: one for name, one in loading.__annotations__.items() if name != "return"}
+    resolve.__annotations__ = {**{one.name: one.annotation for one in before}, **annotations}
+    resolve.__module__ = loading.__module__

@@ -1,0 +1,65 @@
+"""Global ids: short, typed, and opaque by contract, for instance `post_123`.
+
+Parsing is strict, so that one object has one id: no leading zero, no sign, no space, nothing beyond a bigint.
+"""
+
+import re
+from enum import Enum
+
+import strawberry
+
+from db.query.cursors import BIGINT_MAX
+from graph.errors import BadInput
+
+
+class Kind(Enum):
+    """The kinds of node; the value heads their ids."""
+
+    USER = "user"
+    POST = "post"
+    ACCOUNT = "account"
+    TRANSACTION = "transaction"
+
+    def __init__(self, head: str) -> None:
+        self.pattern = re.compile(rf"{head}_([1-9][0-9]{{0,18}})", re.ASCII)
+
+
+_KINDS = {kind.value: kind for kind in Kind}
+_PATTERN = re.compile(rf"({'|'.join(_KINDS)})_([1-9][0-9]{{0,18}})", re.ASCII)
+
+
+def global_id(kind: Kind, number: int) -> strawberry.ID:
+    """Return the global id of the row `number` of a kind."""
+    return strawberry.ID(f"{kind.value}_{number}")
+
+
+def parse_any(text: str, where: str) -> tuple[Kind, int]:
+    """Return the kind and row that a global id names.
+
+    Raises:
+        BadInput: it is no global id; `where` says which argument held it.
+    """
+    match = _PATTERN.fullmatch(text)
+    number = int(match[2]) if match else 0
+    if match is None or number > BIGINT_MAX:
+        raise BadInput(f"{where} is not an id; give back an `id` that the API has answered")
+    return _KINDS[match[1]], number
+
+
+def parse(text: str, kind: Kind, where: str) -> int:
+    """Return the row that a global id of `kind` names.
+
+    Raises:
+        BadInput: it is no global id, or one of another kind.
+    """
+    match = kind.pattern.fullmatch(text)
+    if match is not None:
+        number = int(match[1])
+        if number <= BIGINT_MAX:
+            return number
+    found, _ = parse_any(text, where)
+    raise BadInput(f"{where} is the id of {_any(found)}, and {_any(kind)} is asked for")
+
+
+def _any(kind: Kind) -> str:
+    return f"an {kind.value}" if kind.value[0] in "aeio" else f"a {kind.value}"

@@ -1,0 +1,1 @@
+"""Accounts, transactions and transfers in the schema."""

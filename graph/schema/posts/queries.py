@@ -1,0 +1,135 @@
+"""Posts: the queries that read them."""
+
+from typing import Annotated
+
+import strawberry
+
+from db.query.pages import Filter
+from db.repositories import posts as repository
+from db.repositories.posts import POSTS
+from graph.analysis.cost import COUNT, PAGE, ListSize
+from graph.errors import BadInput
+from graph.execution import JOINS, Loading
+from graph.runtime.context import Info, columns_below
+from graph.schema.connections import (
+    PAGE_SIZE_MAX,
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    PageArguments,
+    whole_list,
+)
+from graph.schema.fields import found
+from graph.schema.ids import Kind, parse
+from graph.schema.posts.filters import Filtered, Ordered, post_conditions, post_order
+from graph.schema.posts.types import Post
+
+OFFSET_MAX = 100_000
+NUMBERED_PAGE = ListSize(
+    assumed_size=10, slicing_arguments=["pageSize"], sized_fields=["posts"], require_one_slicing_argument=False
+)
+
+
+async def post_of_id(info: Info, post_id: int) -> Post | None:
+    """Return the post with this row id where the viewer may see it, with the columns that the selection needs."""
+    row = await info.context.loaders.post_by_id(columns_below(info, "Post", "id")).load(post_id)
+    return None if row is None else Post(row=row)
+
+
+def _post(
+    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The post's id.")]
+) -> Loading:
+    loader = info.context.loaders.post_by_id(columns_below(info, "Post", "id"))
+    return Loading(loader, key=parse(id_, Kind.POST, "id"))
+
+
+async def posts(
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+    filter_: Filtered = None,
+    order_by: Ordered = None,
+) -> Connection[Post]:
+    """Return a page of all posts that the viewer may see."""
+    conditions = post_conditions(filter_)
+    request = PageArguments(first, after, last, before).request(info, post_order(order_by, conditions))
+    return await whole_list(info, POSTS, "Post", conditions, request)
+
+
+async def _total(root: "PaginatedPosts", info: Info) -> int:
+    return await info.context.loaders.count(POSTS, root.conditions)
+
+
+async def _total_pages(root: "PaginatedPosts", info: Info) -> int:
+    return -(-await info.context.loaders.count(POSTS, root.conditions) // root.page_size)
+
+
+@strawberry.type(
+    description="A numbered page, for interfaces that show page numbers. Everything else should use a connection."
+)
+class PaginatedPosts:
+    """One numbered page."""
+
+    conditions: strawberry.Private[Filter]
+
+    posts: list[Post] = strawberry.field(description="The posts on this page; none behind the last page.")
+    page: int = strawberry.field(description="The number of this page; the first is 1.")
+    page_size: int = strawberry.field(description="How many posts a full page has.")
+    total: int = strawberry.field(
+        resolver=_total, description="How many posts there are on all pages.", directives=[COUNT]
+    )
+    total_pages: int = strawberry.field(
+        resolver=_total_pages, description="How many pages there are; 0 without posts.", directives=[COUNT]
+    )
+
+
+async def posts_page(
+    info: Info,
+    page: Annotated[int, strawberry.argument(description="The number of the page; the first is 1.")] = 1,
+    page_size: Annotated[int, strawberry.argument(description="How many posts a page has: 1 to 100.")] = 10,
+    filter_: Filtered = None,
+    order_by: Ordered = None,
+) -> PaginatedPosts:
+    """Return a numbered page of posts."""
+    if page < 1:
+        raise BadInput(f"page should be 1 or more, not {page}")
+    if not 1 <= page_size <= PAGE_SIZE_MAX:
+        raise BadInput(f"pageSize should be from 1 to {PAGE_SIZE_MAX}, not {page_size}")
+    offset = (page - 1) * page_size
+    if offset > OFFSET_MAX:
+        raise BadInput(f"page {page} begins behind post {OFFSET_MAX}; use the connection `posts` to go that deep")
+    context, conditions = info.context, post_conditions(filter_)
+    rows = await repository.numbered_page(
+        context.reader,
+        context.viewer,
+        columns_below(info, "Post", "id"),
+        conditions,
+        post_order(order_by, conditions),
+        limit=page_size,
+        offset=offset,
+    )
+    return PaginatedPosts(posts=[Post(row=row) for row in rows], page=page, page_size=page_size, conditions=conditions)
+
+
+@strawberry.type
+class PostQueries:
+    """The queries that read posts."""
+
+    post: Post | None = found(
+        _post, "The post with this id; null where the viewer can see none.", lambda row: Post(row=row)
+    )
+    posts: Connection[Post] = strawberry.field(
+        resolver=posts,
+        description="All posts that the viewer may see: published ones, and their own drafts.",
+        directives=[PAGE],
+        metadata={JOINS: True},
+    )
+    posts_page: PaginatedPosts = strawberry.field(
+        resolver=posts_page,
+        description="As `posts`, in numbered pages; not deeper than 100,000 posts.",
+        directives=[NUMBERED_PAGE],
+    )

@@ -1,0 +1,53 @@
+"""Posts: their type."""
+
+import datetime
+
+import strawberry
+from graphql import GraphQLError
+
+from db.connections.statements import Row
+from db.models.posts import CONTENT_LENGTH_MAX
+from db.repositories import posts as repository
+from graph.analysis.cost import LONG_TEXT
+from graph.execution import Loading
+from graph.runtime.context import Info, columns_below
+from graph.schema.fields import column, edge, identity
+from graph.schema.ids import Kind
+from graph.schema.nodes import Node, row_backed
+from graph.schema.users.types import User
+
+STALE = {"code": "CONCURRENT_CHANGE"}
+
+
+def _author(info: Info) -> Loading:
+    return Loading(info.context.loaders.user_by_id(columns_below(info, "User", "id")))
+
+
+def _author_gone() -> GraphQLError:
+    # Deleted between the two statements, and its posts with it. The contract has no null here, so an error it is.
+    return GraphQLError("the author was deleted a moment ago, and this post too; ask again", extensions=STALE)
+
+
+@row_backed
+@strawberry.type(description="A text by one user: a draft until it is published.")
+class Post(Node):
+    """A row of `posts`."""
+
+    row: strawberry.Private[Row]
+
+    id: strawberry.ID = identity(Kind.POST, "Globally unique and opaque; the same object always has the same id.")
+    title: str = column("title", "1 to 200 characters.")
+    content: str = column("content", "At most 100,000 characters.", longest=CONTENT_LENGTH_MAX, directives=[LONG_TEXT])
+    published: bool = column("published", "Whether everyone may read it; a draft is its author's alone.")
+    views: int = column("views", "How often a view was recorded.")
+    author: User = edge(
+        "author_id",
+        _author,
+        "Who wrote it.",
+        made=lambda row: User(row=row),
+        missing=_author_gone,
+        joined=repository.AUTHOR,
+    )
+    created_at: datetime.datetime = column("created_at", "When it was created, as a draft or published.")
+    updated_at: datetime.datetime = column("updated_at", "When it was last changed; a view changes nothing.")
+    version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")

@@ -1,0 +1,169 @@
+"""The schema put together: each noun's queries and mutations, and the two queries that find any node."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Annotated, Any
+
+import strawberry
+from graphql import (
+    GraphQLArgument,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    NullValueNode,
+    Undefined,
+)
+from strawberry.schema.config import StrawberryConfig
+
+from graph.analysis.cost import ListSize
+from graph.errors import BadInput
+from graph.runtime.context import Info
+from graph.schema.ids import Kind, parse_any
+from graph.schema.money.mutations import MoneyMutations
+from graph.schema.money.queries import MoneyQueries, account_of_id, transaction_of_id
+from graph.schema.money.transfers import TransferMutations
+from graph.schema.nodes import Node
+from graph.schema.posts.mutations import PostMutations
+from graph.schema.posts.queries import PostQueries, post_of_id
+from graph.schema.scalars import SCALARS
+from graph.schema.sessions.mutations import SessionMutations
+from graph.schema.users.mutations import UserMutations
+from graph.schema.users.queries import UserQueries, user_of_id
+
+NODES_MAX = 100
+
+FIND_NODE: dict[Kind, Callable[[Info, int], Awaitable[Node | None]]] = {
+    Kind.USER: user_of_id,
+    Kind.POST: post_of_id,
+    Kind.ACCOUNT: account_of_id,
+    Kind.TRANSACTION: transaction_of_id,
+}
+
+for _kind in Kind:
+    if _kind not in FIND_NODE:
+        raise LookupError(f"say in FIND_NODE of graph/schema/root.py how {_kind.name} is found by its id")
+
+
+async def node(
+    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="Any id of this API.")]
+) -> Node | None:
+    """Return the object of any kind that an id names."""
+    kind, number = parse_any(id_, "id")
+    return await FIND_NODE[kind](info, number)
+
+
+async def nodes(
+    info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="At most 100 ids of this API.")]
+) -> Any:
+    """Return the objects that ids name, in their order, and in the place of a malformed id its error.
+
+    An error in the place of an item fails that item alone: the objects that the other ids name are answered.
+    """
+    if len(ids) > NODES_MAX:
+        raise BadInput(f"ids has at most {NODES_MAX} ids, not {len(ids)}")
+    # Started together, so that each kind is one batch.
+    return await asyncio.gather(*(_node_or_fault(info, id_, f"ids[{index}]") for index, id_ in enumerate(ids)))
+
+
+async def _node_or_fault(info: Info, id_: str, where: str) -> Node | BadInput | None:
+    try:
+        kind, number = parse_any(id_, where)
+    except BadInput as fault:
+        return fault.with_traceback(None)  # which would keep this frame for as long as the error
+    return await FIND_NODE[kind](info, number)
+
+
+@strawberry.type
+class NodeQueries:
+    """The queries that find objects of any kind."""
+
+    node: Node | None = strawberry.field(
+        resolver=node,
+        description="The object with this id; null where the viewer can see none. An id of no kind is an error.",
+    )
+    nodes: list[Node | None] = strawberry.field(
+        resolver=nodes,
+        description=(
+            "The objects with these ids, in their order; null where the viewer can see none. A malformed id is null "
+            "with an error at its place, and the others are answered."
+        ),
+        directives=[ListSize(assumed_size=NODES_MAX)],
+    )
+
+
+SCHEMA = """\
+Folio: users and their profiles, posts, money accounts and the transactions between them.
+
+Sign in with the mutation `signIn`, and send its `accessToken` with every request as `Authorization: Bearer …`.
+`refreshSession` exchanges the refresh token for new ones.
+
+What an operation may cost is limited. `@cost` and `@listSize` say what each field costs and how long each list gets; a
+request with `"extensions": {"cost": true}` is told its price and the maximum. A refused operation is answered by an
+error with `extensions.code` that says which limit it passed, and by how much."""
+
+QUERY = """\
+Reads. Everybody reads users and published posts. What belongs to a user (email, drafts, accounts and transactions) is
+answered to that user and to administrators; for everybody else it is null, empty or not there.
+
+Lists are connections: `first` with `after`, or `last` with `before`, at most 100 at once.
+
+An id that is malformed, or of another kind than is asked for, is an error with the code BAD_USER_INPUT at the field
+that takes it. One that names nothing is null."""
+
+MUTATION = """\
+Writes. Each needs the access token of a signed-in user, except `signIn`, `refreshSession` and `createUser`.
+
+A refusal of what a user entered is data: `userErrors` with a code and the path of the field, and then nothing was
+written. A malformed id, which only a program can send, is an error with the code BAD_USER_INPUT, and nothing was
+written by its field. Several mutations of one operation run one after the other, each in a transaction of its own."""
+
+
+@strawberry.type(description=QUERY)
+class Query(NodeQueries, UserQueries, PostQueries, MoneyQueries):
+    """The queries of all nouns."""
+
+
+@strawberry.type(description=MUTATION)
+class Mutation(SessionMutations, UserMutations, PostMutations, MoneyMutations, TransferMutations):
+    """The mutations of all nouns."""
+
+
+def without_null_defaults(of: GraphQLSchema) -> GraphQLSchema:
+    """Take the default null from all arguments and input fields of a schema, and return the schema.
+
+    Strawberry prints `= null` for what is None in Python where it is not given. A resolver gets the same None then, for
+    it is the default of its own parameter; clients are told of a default only where there is one.
+    """
+    for type_ in of.type_map.values():
+        if isinstance(type_, GraphQLInputObjectType):
+            _drop_null_defaults(type_.fields.values())
+        elif isinstance(type_, GraphQLObjectType | GraphQLInterfaceType):
+            for field in type_.fields.values():
+                _drop_null_defaults(field.args.values())
+    return of
+
+
+def _drop_null_defaults(inputs: Iterable[GraphQLArgument | GraphQLInputField]) -> None:
+    for one in inputs:
+        if one.default_value is None:
+            one.default_value = Undefined
+        if one.default is not None and isinstance(one.default.literal, NullValueNode):
+            one.default = None  # of a schema that was read from its text
+
+
+schema = strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
+
+graphql_schema: GraphQLSchema = without_null_defaults(
+    schema._schema  # noqa: SLF001 - Strawberry offers no public way to its graphql-core schema
+)
+"""What graphql-core validates and executes against."""
+
+graphql_schema.description = SCHEMA  # which Strawberry has no words for
+
+
+def schema_text() -> str:
+    """Return the schema in GraphQL's schema definition language, as `schema.graphql` holds it."""
+    roots = "schema {\n  query: Query\n  mutation: Mutation\n}"
+    return f'"""\n{SCHEMA}\n"""\n{roots}\n\n{schema.as_str().rstrip()}\n'

@@ -1,0 +1,1 @@
+"""Signing in and out, and refresh tokens, in the schema."""

@@ -1,0 +1,1 @@
+"""Users and profiles in the schema."""

@@ -1,0 +1,93 @@
+"""Users: the queries that read them."""
+
+from typing import Annotated
+
+import strawberry
+
+from db.repositories import users as repository
+from db.repositories.users import USERS
+from graph.analysis.cost import PAGE
+from graph.execution import JOINS, Loading
+from graph.runtime.context import Info, columns_below
+from graph.schema.connections import (
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    PageArguments,
+    whole_list,
+)
+from graph.schema.fields import found
+from graph.schema.ids import Kind, parse
+from graph.schema.users.filters import UserFilter, UserOrder, user_conditions, user_order
+from graph.schema.users.types import User
+
+
+def _viewer(info: Info) -> Loading:
+    return _of_id(info, info.context.viewer.user_id)
+
+
+def _user(
+    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The user's id.")]
+) -> Loading:
+    return _of_id(info, parse(id_, Kind.USER, "id"))
+
+
+def _of_id(info: Info, user_id: int | None) -> Loading:
+    return Loading(info.context.loaders.user_by_id(columns_below(info, "User", "id")), key=user_id)
+
+
+async def user_of_id(info: Info, user_id: int) -> User | None:
+    """Return the user with this row id, with the columns that the selection needs."""
+    row = await info.context.loaders.user_by_id(columns_below(info, "User", "id")).load(user_id)
+    return None if row is None else User(row=row)
+
+
+async def user_by_username(
+    info: Info, username: Annotated[str, strawberry.argument(description="The username, whatever its case.")]
+) -> User | None:
+    """Return the user of this name."""
+    context = info.context
+    columns = columns_below(info, "User", "id")
+    row = await repository.user_by_username(context.reader, context.viewer, columns, username)
+    return None if row is None else User(row=row)
+
+
+async def users(
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+    filter_: Annotated[
+        UserFilter | None, strawberry.argument(name="filter", description="Only users that meet all of this.")
+    ] = None,
+    order_by: Annotated[
+        list[UserOrder] | None,
+        strawberry.argument(description="First by the first, then by the next; newest first by default."),
+    ] = None,
+) -> Connection[User]:
+    """Return a page of all users."""
+    request = PageArguments(first, after, last, before).request(info, user_order(order_by))
+    return await whole_list(info, USERS, "User", user_conditions(filter_), request)
+
+
+@strawberry.type
+class UserQueries:
+    """The queries that read users."""
+
+    viewer: User | None = found(
+        _viewer, "The signed-in user; null for an anonymous request.", lambda row: User(row=row)
+    )
+    user: User | None = found(_user, "The user with this id; null where there is none.", lambda row: User(row=row))
+    user_by_username: User | None = strawberry.field(
+        resolver=user_by_username,
+        description="The user of this name, the system's own user too; null where there is none.",
+    )
+    users: Connection[User] = strawberry.field(
+        resolver=users,
+        description="All users but the system's own, `treasury`, who is no person.",
+        directives=[PAGE],
+        metadata={JOINS: True},
+    )

@@ -1,0 +1,107 @@
+"""Users and their profiles: the types."""
+
+import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from db.connections.statements import Row
+from db.models.users import BIO_LENGTH_MAX, WEBSITE_URL_LENGTH_MAX
+from db.repositories.accounts import ACCOUNTS, ACCOUNTS_ORDER
+from db.repositories.posts import POSTS
+from graph.analysis.cost import PAGE
+from graph.execution import Loading
+from graph.runtime.context import Info, columns_below
+from graph.schema.connections import (
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    PageArguments,
+    list_of_parent,
+)
+from graph.schema.fields import column, edge, identity
+from graph.schema.ids import Kind
+from graph.schema.nodes import Node, row_backed
+from graph.schema.posts.filters import Filtered, Ordered, post_conditions, post_order
+
+if TYPE_CHECKING:
+    from graph.schema.money.types import Account
+    from graph.schema.posts.types import Post
+
+
+@row_backed
+@strawberry.type(description="What a user tells of themself.")
+class Profile:
+    """A row of `profiles`."""
+
+    row: strawberry.Private[Row]
+
+    display_name: str | None = column("display_name", "The name to show instead of the username.")
+    bio: str | None = column("bio", "A few sentences about the user.", longest=BIO_LENGTH_MAX)
+    website_url: str | None = column("website_url", "An http or https URL.", longest=WEBSITE_URL_LENGTH_MAX)
+
+
+def _profile(info: Info) -> Loading:
+    return Loading(info.context.loaders.profile_by_user(columns_below(info, "Profile", "user_id")))
+
+
+def _posts(
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+    filter_: Filtered = None,
+    order_by: Ordered = None,
+) -> Loading:
+    conditions = post_conditions(filter_)
+    request = PageArguments(first, after, last, before).request(info, post_order(order_by, conditions))
+    return list_of_parent(info, POSTS, "Post", conditions, request)
+
+
+def _accounts(
+    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Loading:
+    request = PageArguments(first, after, last, before).request(info, ACCOUNTS_ORDER)
+    return list_of_parent(info, ACCOUNTS, "Account", {}, request)
+
+
+@row_backed
+@strawberry.type(
+    description=(
+        "A person who may sign in, or the system's own user `treasury`, from whose accounts all money comes: it is "
+        "found by its id, by its name and as an owner, and no list or count of users has it."
+    )
+)
+class User(Node):
+    """A row of `users`."""
+
+    row: strawberry.Private[Row]
+
+    id: strawberry.ID = identity(Kind.USER, "Globally unique and opaque; the same object always has the same id.")
+    username: str = column("username", "Unique without regard to case: 3 to 32 letters, digits and _.")
+    email: str | None = column("email", "Null unless the viewer is this user or an administrator.")
+    is_active: bool = column("is_active", "Whether the user may sign in.")
+    created_at: datetime.datetime = column("created_at", "When the user was created.")
+    updated_at: datetime.datetime = column("updated_at", "When the user was last changed.")
+    version: int = column(
+        "version", "Rises with every change of the user or the profile; give it back as `expectedVersion`."
+    )
+    profile: Profile | None = edge(
+        "id",
+        _profile,
+        "What the user tells of themself; null where nothing yet.",
+        made=lambda row: Profile(row=row),
+    )
+    posts: Connection[Annotated["Post", strawberry.lazy("graph.schema.posts.types")]] = edge(
+        "id",
+        _posts,
+        "Published posts; drafts too where the viewer is this user or an administrator.",
+        joins=True,
+        directives=[PAGE],
+    )
+    accounts: Connection[Annotated["Account", strawberry.lazy("graph.schema.money.types")]] = edge(
+        "id", _accounts, "Empty unless the viewer is this user or an administrator. Oldest first.", directives=[PAGE]
+    )

@@ -1,0 +1,126 @@
+"""What Prometheus scrapes at `/metrics`, of one process.
+
+Several workers share a port, and a scrape reaches one of them, any. Every sample therefore carries the label `worker`,
+the process's id: each worker has series of its own, which stay true, only that each is seen now and then. Where exact
+sums matter, run one worker for each port, as under a container orchestrator. (prometheus-client's multiprocess mode
+would add the workers up, but writes each observation to files, wants its directory named and emptied before Python
+starts, and cannot read the pool or the cache at the time of the scrape.)
+
+Labels are bounded: an operation's name becomes one only if a valid operation bore it, and after `NAMES_MAX` of them, or
+where it is long, it is `other`. Whoever may send any document can use them up; names cannot be trusted where documents
+are not (`FOLIO_TRUSTED_DOCUMENTS=only`). Loaders, codes and coordinates are the code's own.
+"""
+
+import os
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, Metric, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.samples import Sample
+
+from graph.telemetry.counts import OperationCounts
+from graph.telemetry.current import BatchCounter, Observation
+
+PAGE_MEDIA_TYPE = CONTENT_TYPE_LATEST
+NAMES_MAX = 200
+NAME_LENGTH_MAX = 64
+# Many after each other take less than each between other work; the page is made when all are counted.
+COUNTED_TOGETHER = 100
+OTHER, UNNAMED, UNKNOWN = "other", "unnamed", "none"
+
+_LAG_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
+_SERVER_ERROR = 500
+
+
+class Metrics:
+    """The counters and histograms of one process, and the page that shows them."""
+
+    def __init__(self) -> None:
+        self.registry = _LabelledRegistry({"worker": str(os.getpid())})
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._operations = OperationCounts()
+        self.registry.register(self._operations)
+        self._errors = self._counter("folio_errors", "Errors in answers, RATE_LIMITED among them.", "code")
+        self._deprecated = self._counter("folio_deprecated_uses", "Runs that used what is deprecated.", "coordinate")
+        self._lag = Histogram(
+            "folio_event_loop_lag_seconds", "How late the event loop was.", buckets=_LAG_SECONDS, registry=self.registry
+        )
+        self._names: set[str] = set()
+        self._over: list[Observation] = []
+
+    def page(self) -> bytes:
+        """Return everything in Prometheus's text format."""
+        self._count_all()
+        return generate_latest(self.registry)
+
+    def finished(self, seen: Observation) -> None:
+        """Take an operation that is over, or a request that never got as far as one, to be counted with others."""
+        self._over.append(seen)
+        if len(self._over) >= COUNTED_TOGETHER:
+            self._count_all()
+
+    def _count_all(self) -> None:
+        over, self._over = self._over, []
+        alike: dict[tuple[str | None, str | None, str], list[float]] = {}
+        for seen in over:
+            alike.setdefault((seen.operation, seen.kind, _ended(seen)), []).append(seen.total_ns / 1e9)
+            if seen.codes or seen.deprecated:
+                self._count_uses(seen)
+        for (name, kind, ended), seconds in alike.items():
+            self._operations.ended(self._label(name, kind), kind or UNKNOWN, ended, seconds)
+        self._operations.priced([(seen.cost, seen.statements) for seen in over if seen.cost is not None])
+
+    def _count_uses(self, seen: Observation) -> None:
+        for code in seen.codes:
+            self._errors.labels(code).inc()
+        for coordinate in seen.deprecated:
+            self._deprecated.labels(coordinate).inc()
+
+    @property
+    def batch(self) -> BatchCounter:
+        """What counts a batch of a loader."""
+        return self._operations.batch
+
+    def lag(self, seconds: float) -> None:
+        """Note by how much the event loop was late."""
+        self._lag.observe(seconds)
+
+    def _label(self, name: str | None, kind: str | None) -> str:
+        if kind is None:
+            return UNKNOWN
+        if name is None:
+            return UNNAMED
+        if name not in self._names:
+            if len(self._names) >= NAMES_MAX or len(name) > NAME_LENGTH_MAX:
+                return OTHER
+            self._names.add(name)
+        return name
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+
+def _ended(seen: Observation) -> str:
+    if seen.status >= _SERVER_ERROR:
+        return "failed"
+    if not seen.ran:
+        return "refused"
+    return "errors" if seen.codes else "ok"
+
+
+class _LabelledRegistry(CollectorRegistry):
+    """A registry that puts the same labels on every sample."""
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        super().__init__(auto_describe=True)
+        self._labels = labels
+
+    def collect(self) -> Iterable[Metric]:
+        """Return what is collected, with the labels."""
+        for metric in super().collect():
+            metric.samples = [self._labelled(sample) for sample in metric.samples]
+            yield metric
+
+    def _labelled(self, sample: Sample) -> Sample:
+        return sample._replace(labels={**self._labels, **sample.labels})

@@ -1,0 +1,299 @@
+"""Group commit: what comes of transfers that share a transaction is what would come of each by itself."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import text
+
+from db.access import Viewer
+from db.connections.database import Database, Transaction
+from db.connections.leases import Driver
+from db.connections.statements import Statement
+from db.errors import Refusal, Unavailable
+from db.ledger import group_commit
+from db.ledger.group_commit import TransferGroups
+from db.ledger.settlement import Movement, Settlement
+from tests.db.ledger.test_ledger_promises import held_rows
+from tests.db.support.backends import OpenDatabase, terminate, waiting_backend
+from tests.db.support.ledgers import assert_balanced, balances
+from tests.db.support.rows import SETTLED, move, new_account, transfer
+
+MANY = 50
+
+
+@pytest.fixture
+async def groups(database: Database) -> AsyncIterator[TransferGroups]:
+    """The groups of a process."""
+    made = TransferGroups(database)
+    async with made.running():
+        yield made
+
+
+def unheard(may_be_made: bool) -> None:
+    """Hear what nobody wants to know."""
+
+
+async def told(groups: TransferGroups, database: Database, viewer: Viewer, movement: Movement) -> Settlement | str:
+    """Ask for a transfer, and return what became of it, or the code of what it was refused with."""
+    try:
+        return await groups.settle(database, viewer, SETTLED, movement, unheard)
+    except (Refusal, Unavailable) as error:
+        return error.code
+
+
+async def all_at_once(
+    groups: TransferGroups, database: Database, viewer: Viewer, movements: Sequence[Movement]
+) -> list[Settlement | str]:
+    return list(await asyncio.gather(*(told(groups, database, viewer, one) for one in movements)))
+
+
+def outcomes(settlements: Sequence[Settlement | str]) -> list[str]:
+    """Return `made` for each that was made, else the code of the refusal."""
+    return [one if isinstance(one, str) else one.refusal.code if one.refusal else "made" for one in settlements]
+
+
+async def test_many_at_once_take_few_statements_and_each_is_made_once(
+    groups: TransferGroups, database: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    movements = [transfer(purse, till, "1", memo=str(number)) for number in range(MANY)]
+    before = database.counters.statements
+    settlements = await all_at_once(groups, database, payer, movements)
+    assert outcomes(settlements) == ["made"] * MANY
+    assert database.counters.statements - before < MANY
+    for movement, settlement in zip(movements, settlements, strict=True):
+        assert isinstance(settlement, Settlement)
+        assert settlement.row is not None
+        row = [settlement.row[name] for name in ("from_id", "to_id", "amount", "memo", "currency_code")]
+        assert row == [purse, till, 100, movement.memo, "EUR"]
+        assert not settlement.replayed
+    after = await balances(database)
+    assert (after[purse], after[till]) == (5_000, 5_000)
+    again = await all_at_once(groups, database, payer, movements)
+    assert [one.row and one.row["id"] for one in again if isinstance(one, Settlement)] == [
+        one.row and one.row["id"] for one in settlements if isinstance(one, Settlement)
+    ]
+    assert all(one.replayed for one in again if isinstance(one, Settlement))
+    await assert_balanced(database)
+
+
+async def test_refusals_in_a_group_are_those_of_each_by_itself(
+    groups: TransferGroups, database: Database, payer: Viewer, payee: Viewer, purse: int, till: int
+) -> None:
+    dollars = await new_account(database, payer, "USD")
+    before = transfer(purse, till, "1")
+    await move(database, payer, before)
+    asked: list[tuple[Viewer, Movement, str]] = [
+        (payer, transfer(purse, till, "50"), "made"),
+        (payer, transfer(purse, till, "1000"), "INSUFFICIENT_FUNDS"),
+        (payer, transfer(purse, purse, "1"), "SAME_ACCOUNT"),
+        (payer, transfer(purse, dollars, "1"), "CURRENCY_MISMATCH"),
+        (payer, transfer(purse, till, "0.001"), "INVALID_AMOUNT"),
+        (payer, transfer(purse, till, "1", memo="x" * 501), "INVALID_MEMO"),
+        (payer, transfer(purse, 999_999, "1"), "ACCOUNT_NOT_FOUND"),
+        (payer, transfer(till, purse, "1"), "ACCOUNT_NOT_FOUND"),
+        (payee, transfer(purse, till, "1"), "ACCOUNT_NOT_FOUND"),
+        (payer, transfer(purse, till, "2", key=before.key), "IDEMPOTENCY_KEY_REUSED"),
+        (payer, before, "made"),
+        (payee, transfer(till, purse, "0.5", key=before.key), "made"),
+    ]
+    fillers = [transfer(purse, till, "0.01") for _ in range(5)]  # so that the others are no first ones
+    asking = asyncio.gather(all_at_once(groups, database, payer, fillers))
+    found = await asyncio.gather(*(told(groups, database, viewer, movement) for viewer, movement, _ in asked))
+    await asking
+    assert outcomes(found) == [expected for *_, expected in asked]
+    again = [await told(groups, database, viewer, movement) for viewer, movement, _ in asked]
+    assert outcomes(again) == outcomes(found)
+    await assert_balanced(database)
+
+
+async def test_same_key_many_times_at_once_is_one_row(
+    groups: TransferGroups, database: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    movements = [transfer(purse, till, "1") for _ in range(5)]
+    settlements = await all_at_once(groups, database, payer, movements * 10)
+    assert outcomes(settlements) == ["made"] * MANY
+    rows = [one.row["id"] for one in settlements if isinstance(one, Settlement) and one.row is not None]
+    assert len(rows) == MANY
+    assert len(set(rows)) == len(movements)
+    assert [one.replayed for one in settlements if isinstance(one, Settlement)].count(False) == len(movements)
+    assert (await balances(database))[till] == 500
+
+
+async def test_row_that_others_hold_delays_nobody_but_those_who_need_it(
+    groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
+) -> None:
+    own, other = [await new_account(database, payer, holding="100") for _ in range(2)]
+    held = [transfer(own, till, "1") for _ in range(3)]
+    free = [transfer(purse, other, "1") for _ in range(20)]
+    async with held_rows(superuser, own):
+        needing = asyncio.gather(*(told(groups, database, payer, one) for one in held))
+        assert outcomes(await all_at_once(groups, database, payer, free)) == ["made"] * len(free)
+        assert not needing.done()
+    assert outcomes(await needing) == ["made"] * len(held)
+    await assert_balanced(database)
+
+
+async def test_group_whose_backend_is_killed_is_settled_one_by_one(
+    groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
+) -> None:
+    own = await new_account(database, payer, holding="100")
+    movements = [transfer(own, till, "1") for _ in range(MANY)]
+    async with held_rows(superuser, own):
+        asking = asyncio.gather(all_at_once(groups, database, payer, movements))
+        for _ in range(3):
+            await terminate(superuser, await waiting_backend(superuser))
+    [settlements] = await asking
+    assert outcomes(settlements) == ["made"] * MANY
+    assert (await balances(database))[till] == 100 * MANY
+    await assert_balanced(database)
+
+
+async def test_lost_answer_to_the_commit_of_a_group_is_settled_by_the_keys(
+    database: Database, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write: Callable[..., Awaitable[object]] = database.write
+    lost: list[object] = []
+
+    async def losing(work: Callable[[Transaction], Awaitable[object]]) -> object:
+        done = await write(work)
+        if not lost:
+            lost.append(done)
+            raise Unavailable("DATABASE_UNAVAILABLE", "lost", outcome_unknown=True)
+        return done
+
+    groups = TransferGroups(database)
+    async with groups.running():
+        monkeypatch.setattr(database, "write", losing)
+        movements = [transfer(purse, till, "1") for _ in range(MANY)]
+        settlements = await all_at_once(groups, database, payer, movements)
+        monkeypatch.undo()
+    assert lost
+    assert outcomes(settlements) == ["made"] * MANY
+    assert not any(one.replayed for one in settlements if isinstance(one, Settlement))
+    assert (await balances(database))[till] == 100 * MANY
+
+
+async def test_who_cannot_look_for_the_key_is_told_that_the_money_may_have_moved(
+    database: Database, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write: Callable[..., Awaitable[object]] = database.write
+
+    async def losing(work: Callable[[Transaction], Awaitable[object]]) -> object:
+        await write(work)
+        raise Unavailable("DATABASE_UNAVAILABLE", "lost", outcome_unknown=True)
+
+    @asynccontextmanager
+    async def busy(keys: Sequence[object]) -> AsyncIterator[None]:
+        await asyncio.sleep(0.1)
+        if keys:
+            raise Unavailable("DATABASE_BUSY", "others write these rows")
+        yield
+
+    groups = TransferGroups(database)
+    movements = [transfer(purse, till, "1") for _ in range(10)]
+    async with groups.running():
+        monkeypatch.setattr(database, "write", losing)
+        monkeypatch.setattr(database, "turn", busy)
+        asking = (groups.settle(database, payer, SETTLED, one, unheard) for one in movements)
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        monkeypatch.undo()
+    known = [isinstance(one, Unavailable) and not one.outcome_unknown for one in answers]
+    assert known.count(True) == group_commit.ALONE_MAX  # they were in no group, and nothing of them was made
+    again = [await told(groups, database, payer, movement) for movement in movements]
+    assert [isinstance(one, Settlement) and one.replayed for one in again] == [not one for one in known]
+
+
+async def test_caller_who_goes_away_in_line_takes_the_transfer_along(
+    groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
+) -> None:
+    notes: list[bool] = []
+    own, other = await new_account(database, payer, holding="100"), await new_account(database, payer)
+    async with held_rows(superuser, own):
+        # Two are under way by themselves, the third waits in a group for the row, and the fourth in line.
+        first = [asyncio.create_task(told(groups, database, payer, transfer(own, other, "1"))) for _ in range(3)]
+        await waiting_backend(superuser)
+        gone = asyncio.create_task(groups.settle(database, payer, SETTLED, transfer(purse, till, "10"), notes.append))
+        await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        # Those who come after have been made when they are answered, and so would the one before them.
+        after = [transfer(purse, till, "0.01") for _ in range(5)]
+        assert outcomes(await all_at_once(groups, database, payer, after)) == ["made"] * 5
+    assert outcomes([await one for one in first]) == ["made"] * 3
+    assert notes == []
+    found = await balances(database)
+    assert (found[other], found[till]) == (300, 5)
+
+
+async def test_backend_that_does_not_answer_holds_a_group_up_no_longer_than_its_limit(
+    open_database: OpenDatabase, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(statement_timeout_ms=0)
+    monkeypatch.setattr(group_commit, "_WAIT_LITTLE", Statement(text("SELECT pg_sleep(60)")))
+    monkeypatch.setattr(group_commit, "GROUP_LIMIT_S", 0.2)
+    groups = TransferGroups(database)
+    async with groups.running():
+        movements = [transfer(purse, till, "1") for _ in range(MANY)]
+        async with asyncio.timeout(30):
+            settlements = await all_at_once(groups, database, payer, movements)
+    assert outcomes(settlements) == ["made"] * MANY
+    assert (await balances(database))[till] == 100 * MANY
+
+
+async def test_end_of_the_process_leaves_nobody_in_line(
+    database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
+) -> None:
+    own = await new_account(database, payer, holding="100")
+    groups = TransferGroups(database)
+    async with held_rows(superuser, own):
+        async with groups.running():
+            movements = [transfer(own, till, "1") for _ in range(10)]
+            asking = asyncio.gather(all_at_once(groups, database, payer, movements))
+            await waiting_backend(superuser)
+            later = asyncio.gather(all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(5)]))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert [task.get_name() for task in asyncio.all_tasks()].count("transfer groups") == 0
+    async with asyncio.timeout(30):
+        assert outcomes((await asking)[0]) == ["made"] * 10
+        assert outcomes((await later)[0]) == ["made"] * 5
+    assert (await balances(database))[till] == 1_500
+
+
+async def test_transfers_go_on_by_themselves_where_the_task_of_the_groups_has_ended(
+    groups: TransferGroups, database: Database, payer: Viewer, purse: int, till: int
+) -> None:
+    [task] = [one for one in asyncio.all_tasks() if one.get_name() == "transfer groups"]
+    asking = asyncio.gather(all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(10)]))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    async with asyncio.timeout(30):
+        assert outcomes((await asking)[0]) == ["made"] * 10
+        later = await all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(10)])
+    assert outcomes(later) == ["made"] * 10
+    assert (await balances(database))[till] == 2_000
+
+
+async def test_what_is_wrong_with_us_is_logged_and_each_is_settled_by_itself(
+    database: Database,
+    payer: Viewer,
+    purse: int,
+    till: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def broken(*_: object) -> None:
+        raise LookupError("a fault of ours")
+
+    monkeypatch.setattr(group_commit, "settle_asked", broken)
+    groups = TransferGroups(database)
+    with caplog.at_level(logging.ERROR, logger="db.ledger.group_commit"):
+        async with groups.running():
+            settlements = await all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(10)])
+    assert outcomes(settlements) == ["made"] * 10
+    assert any("settled one by one" in record.message for record in caplog.records)

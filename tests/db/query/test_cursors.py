@@ -1,0 +1,206 @@
+"""Cursors: what was given out comes back exactly, and everything else is refused with one message."""
+
+import base64
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import SQLColumnExpression, literal_column
+
+from db.connections.leases import Driver
+from db.models.posts import TITLE_LENGTH_MAX, VIEWS_MAX
+from db.query import cursors
+from db.query.cursors import CursorError, Kind, Order, Term
+from db.repositories import posts, users
+
+REFUSED = (
+    "not a cursor of this list in this order; give back an endCursor, startCursor or edge cursor that the same list "
+    "has answered under the same orderBy"
+)
+
+
+def term(name: str, kind: Kind, key: Callable[[Any], Any] | None = None) -> Term:
+    expression: SQLColumnExpression[Any] = literal_column(name)
+    return Term(name, expression, kind, key)
+
+
+BIGINTS = st.integers(-cursors.BIGINT_MAX, cursors.BIGINT_MAX)
+INSTANTS = st.datetimes(timezones=st.just(datetime.UTC))
+# What a PostgreSQL text can hold: any character but NUL and the halves of surrogate pairs.
+TITLES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=TITLE_LENGTH_MAX)
+
+ID = term("id", Kind.INTEGER)
+BY_KIND = {kind: Order("things", [(term("value", kind), True), (ID, False)]) for kind in Kind}
+BY_ID = Order("things", [(ID, False)])
+EVERY_KIND = Order("things", [*((term(kind.value, kind), True) for kind in Kind), (ID, True)])
+
+
+def spelled(*parts: object) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(parts)).rstrip(b"=").decode()
+
+
+def answer(order: Order, cursor: str) -> tuple[object, ...] | str:
+    """Return the position, or the words of the refusal; every other exception is a fault."""
+    try:
+        return order.position(cursor)
+    except CursorError as error:
+        return str(error)
+
+
+def assert_refused(order: Order, cursor: str) -> None:
+    assert answer(order, cursor) == REFUSED
+
+
+def assert_refused_or_given_out(order: Order, cursor: str) -> None:
+    """Assert that a cursor that is taken is, letter by letter, the one that its position has."""
+    position = answer(order, cursor)
+    if isinstance(position, tuple):
+        values = [one.kind.encode(value) for (one, _), value in zip(order.terms, position, strict=True)]
+        assert spelled(order.signature, *values) == cursor
+    else:
+        assert position == REFUSED
+
+
+@settings(max_examples=50)
+@given(title=TITLES, views=BIGINTS, created_at=INSTANTS, row_id=BIGINTS)
+async def test_position_of_a_cursor_is_its_row(
+    superuser: Driver, title: str, views: int, created_at: datetime.datetime, row_id: int
+) -> None:
+    row = await superuser.fetchrow(
+        "SELECT $1::text AS text, $2::bigint AS integer, $3::timestamptz AS instant, $4::bigint AS id",
+        *(title, views, created_at, row_id),
+    )
+    assert row is not None
+    position = EVERY_KIND.position(EVERY_KIND.cursor(row))
+    assert dict(zip(EVERY_KIND.columns, position, strict=True)) == dict(row)
+
+
+async def test_longest_title_has_a_cursor(superuser: Driver) -> None:
+    order = Order("posts", [(posts.TITLE, True), (posts.CREATED_AT, True), (posts.VIEWS, True), (posts.ID, True)])
+    for character in ("\x01", '"', "€", "\U0001f600"):
+        title = character * TITLE_LENGTH_MAX
+        row = await superuser.fetchrow(
+            "SELECT sort_key($1) AS title_key, clock_timestamp() AS created_at, $2::bigint AS views, $3::bigint AS id",
+            *(title, VIEWS_MAX, cursors.BIGINT_MAX),
+        )
+        assert row is not None
+        assert order.position(order.cursor(row)) == tuple(row)
+
+
+async def test_cursor_carries_what_is_compared_not_the_column(superuser: Driver) -> None:
+    order = Order("users", [(users.USERNAME, False), (users.ID, False)])
+    row = await superuser.fetchrow("SELECT 'Ada'::text AS username, 7::bigint AS id")
+    assert row is not None
+    assert order.position(order.cursor(row)) == ("ada", 7)
+
+
+def test_cursor_is_short_and_the_same_in_every_process() -> None:
+    assert spelled(BY_ID.signature, 1234) == "WzYwNTE0OCwxMjM0XQ"
+
+
+@given(cursor=st.text(st.characters(exclude_categories=[])) | st.text("abcdeWzM0-_=+/ \n[]", max_size=40))
+def test_any_text_is_refused(cursor: str) -> None:
+    assert_refused(BY_ID, cursor)
+
+
+@given(data=st.data(), kind=st.sampled_from(Kind))
+def test_altered_cursor_is_refused_or_another_position(data: st.DataObject, kind: Kind) -> None:
+    order = BY_KIND[kind]
+    value = data.draw({Kind.INTEGER: BIGINTS, Kind.TEXT: TITLES, Kind.INSTANT: INSTANTS}[kind])
+    cursor = spelled(order.signature, kind.encode(value), data.draw(BIGINTS))
+    start = data.draw(st.integers(0, len(cursor)))
+    end = data.draw(st.integers(start, min(start + 3, len(cursor))))
+    put_in = data.draw(st.text("ABab019-_=+/é\0", max_size=3))
+    assert_refused_or_given_out(order, cursor[:start] + put_in + cursor[end:])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+
+
+@given(value=JSON, row_id=JSON, kind=st.sampled_from(Kind))
+def test_values_of_other_types_are_refused(value: object, row_id: object, kind: Kind) -> None:
+    try:
+        cursor = spelled(BY_KIND[kind].signature, value, row_id)
+    except orjson.JSONEncodeError:
+        return
+    assert_refused_or_given_out(BY_KIND[kind], cursor)
+
+
+def _refused_cursors() -> dict[str, str]:
+    ours = BY_ID.signature
+    valid = spelled(ours, 1234)
+    nested = b"[" + str(ours).encode() + b"," + b"[" * 300 + b"]" * 300 + b"]"
+    return {
+        "empty": "",
+        "padded": valid + "=",
+        "of the other alphabet": base64.b64encode(orjson.dumps([ours, "\x7f?~?>"])).decode().rstrip("="),
+        "with a newline": valid + "\n",
+        "in full-width letters": "".join(chr(ord(letter) + 0xFEE0) for letter in valid),
+        "cut": valid[:-1],
+        "with loose bits": valid[:-1] + chr(ord(valid[-1]) + 1),
+        "with spaces in its JSON": base64.urlsafe_b64encode(f"[{ours}, 1234]".encode()).decode().rstrip("="),
+        "no JSON": base64.urlsafe_b64encode(b"folio").decode().rstrip("="),
+        "no list": base64.urlsafe_b64encode(b"{}").decode().rstrip("="),
+        "the empty list": spelled(),
+        "without its position": spelled(ours),
+        "with one value too many": spelled(ours, 1234, 1234),
+        "with a real number for the signature": spelled(float(ours), 1234),
+        "with a text for the signature": spelled(str(ours), 1234),
+        "with a real number": spelled(ours, 1234.0),
+        "with a truth value": spelled(ours, True),
+        "with null": spelled(ours, None),
+        "beyond bigint": spelled(ours, 2**63),
+        "beyond all integers": base64.urlsafe_b64encode(f"[{ours},{10**30}]".encode()).decode().rstrip("="),
+        "with Infinity": base64.urlsafe_b64encode(f"[{ours},1e999]".encode()).decode().rstrip("="),
+        "nested": base64.urlsafe_b64encode(nested).decode().rstrip("="),
+    }
+
+
+@pytest.mark.parametrize("cursor", [pytest.param(cursor, id=name) for name, cursor in _refused_cursors().items()])
+def test_cursor_of_another_spelling_is_refused(cursor: str) -> None:
+    assert_refused(BY_ID, cursor)
+
+
+def test_cursor_longer_than_any_that_is_given_out_is_refused() -> None:
+    order = BY_KIND[Kind.TEXT]
+    longest = spelled(order.signature, "a" * 1521, 1)
+    assert len(longest) == cursors.CURSOR_LENGTH_MAX
+    assert answer(order, longest) == ("a" * 1521, 1)
+    assert_refused(order, spelled(order.signature, "a" * 1522, 1))
+
+
+@pytest.mark.parametrize("escape", [r"\u0000", r"a\u0000", r"\udc00", r"\ud800a"])
+def test_text_that_postgresql_cannot_hold_is_refused(escape: str) -> None:
+    order = BY_KIND[Kind.TEXT]
+    parts = f'[{order.signature},"{escape}",1]'
+    assert_refused(order, base64.urlsafe_b64encode(parts.encode()).decode().rstrip("="))
+
+
+@pytest.mark.parametrize("microseconds", [2**63 - 1, -(2**63) + 1, 253402300800000000, -62135596800000001])
+def test_instant_that_is_no_datetime_is_refused(microseconds: int) -> None:
+    assert_refused(BY_KIND[Kind.INSTANT], spelled(BY_KIND[Kind.INSTANT].signature, microseconds, 1))
+
+
+def test_cursor_of_another_list_is_refused() -> None:
+    assert_refused(Order("other things", [(ID, False)]), spelled(BY_ID.signature, 1234))
+
+
+def test_cursor_of_another_direction_is_refused() -> None:
+    assert_refused(Order("things", [(ID, True)]), spelled(BY_ID.signature, 1234))
+
+
+def test_cursor_of_another_order_is_refused() -> None:
+    one, other = term("views", Kind.INTEGER), term("likes", Kind.INTEGER)
+    by_one, by_other = Order("things", [(one, True), (ID, True)]), Order("things", [(other, True), (ID, True)])
+    assert_refused(by_other, spelled(by_one.signature, 5, 1234))
+
+
+def test_same_order_made_twice_takes_the_same_cursors() -> None:
+    assert Order("things", [(ID, False)]).position(spelled(BY_ID.signature, 1234)) == (1234,)

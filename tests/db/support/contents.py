@@ -1,0 +1,40 @@
+"""Whole databases: what is in every table, and a database made empty again."""
+
+from db.connections.leases import Driver
+from db.models import Model
+
+TABLES = tuple(sorted(Model.metadata.tables))
+
+
+async def contents(superuser: Driver) -> dict[str, str]:
+    """Return a digest of what each table has in it, ids included."""
+    return {table: await _digest(superuser, table) for table in TABLES}
+
+
+async def _digest(superuser: Driver, table: str) -> str:
+    rows = await superuser.fetch(f"SELECT row::text FROM {table} AS row ORDER BY 1")  # noqa: S608 - a table of ours
+    digest: str = await superuser.fetchval(
+        "SELECT count(*) || ' rows ' || md5(coalesce(string_agg(line, '' ORDER BY position), ''))"
+        " FROM unnest($1::text[]) WITH ORDINALITY AS given(line, position)",
+        [row[0] for row in rows],
+    )
+    return digest
+
+
+async def make_empty(superuser: Driver) -> None:
+    """Remove everything but the system user, and count ids as if there had never been anything else."""
+    others = ", ".join(table for table in TABLES if table != "users")
+    await superuser.execute(f"TRUNCATE {others} RESTART IDENTITY")
+    await superuser.execute(
+        "DELETE FROM users WHERE role <> 'system';"
+        "SELECT setval(pg_get_serial_sequence('users', 'id'), max(id)) FROM users"
+    )
+
+
+async def rows(superuser: Driver, sql: str) -> list[tuple[object, ...]]:
+    """Return the rows that `sql` selects."""
+    return [tuple(row) for row in await superuser.fetch(sql)]
+
+
+def unwatched(*_: object) -> None:
+    """Show no progress."""

@@ -1,0 +1,125 @@
+"""Budgets by the clock: when they come back, what blocks cost nobody, and which addresses share one."""
+
+import pytest
+
+from db.settings import Settings
+from graph.http.admission.budgets import SPENDERS_MAX, Budget, spending_address
+from graph.http.admission.gate import Gate
+from graph.http.parsing.requests import HttpRefused
+
+FLOOD = 100_000
+LIMITS = ("cost_per_minute_max", "cost_per_minute_per_address_max")
+
+
+def test_budget_comes_back_when_it_says() -> None:
+    now = 6000.0
+    budget = Budget(50)
+    assert budget.take("ada", 42, now)
+    assert (budget.has("ada", 8, now), budget.has("ada", 9, now), budget.has("eve", 50, now)) == (True, False, True)
+    assert (budget.left("ada", now), budget.wait_s("ada", 21, now), budget.wait_s("ada", 50, now)) == (8, 78, 119)
+    assert budget.has("ada", 21, 6077) is False
+    now = 6078.0
+    assert budget.take("ada", 21, now)
+    # In the second minute both count: what is left of the 42, and the 21.
+    assert (budget.left("ada", now), budget.wait_s("ada", 5, now)) == (0, 7)
+    assert (budget.take("ada", 5, 6084), budget.has("ada", 5, 6085)) == (False, True)
+    assert budget.left("ada", 6240) == 50
+
+
+def test_budget_is_spent_to_the_last_unit() -> None:
+    budget, now = Budget(5_050), 6000.0
+    lefts = [(budget.left("ada", now), budget.take("ada", cost, now)) for cost in (3, 3, 5_000, 45, 40, 4, 1)]
+    assert lefts == [(5_050, True), (5_047, True), (5_044, True), (44, False), (44, True), (4, True), (0, False)]
+    assert (budget.wait_s("ada", 1, now), budget.has("ada", 1, 6060), budget.left("ada", 6061)) == (61, False, 85)
+
+
+def test_charging_more_than_is_left_takes_what_is_left() -> None:
+    budget, now = Budget(1_000), 6000.0
+    assert budget.take("ada", 995, now)
+    budget.spend("ada", 10, now)
+    assert (budget.left("ada", now), budget.has("ada", 1, now)) == (0, False)
+
+
+def test_clock_that_is_put_back_begins_the_next_minute() -> None:
+    budget = Budget(1_000)
+    assert budget.take("ada", 1_000, 6070)
+    assert (budget.has("ada", 900, 6_001), budget.left("ada", 6_001)) == (False, 17)
+
+
+def test_budget_without_an_end_reaches_for_everything() -> None:
+    budget = Budget(0)
+    assert budget.take("ada", 10**12, 6000)
+    budget.spend("ada", 10**12, 6000)
+    budget.give_back("ada", 5)
+    assert budget.has("ada", 10**12, 6000)
+
+
+def flooded(budget: Budget, now: float, *, cost: int = 1) -> None:
+    """Spend as 100,000 others."""
+    for number in range(FLOOD):
+        budget.take(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", cost, now)
+
+
+def test_flood_of_spenders_frees_nobody_who_has_spent_much_and_is_bounded() -> None:
+    budget, now = Budget(1_000), 6000.0
+    for number in range(100):
+        assert budget.take(f"guilty {number}", 1_000 - number, now)
+    flooded(budget, now)
+    flooded(budget, now, cost=500)
+    for number in range(100):
+        assert budget.left(f"guilty {number}", now) == number
+    # Of the next minute the same holds, in which what was spent before is remembered.
+    flooded(budget, 6060)
+    assert budget.has("guilty 0", 200, 6065) is False
+    assert len(vars(budget)["_spent"]) + len(vars(budget)["_spent_before"]) <= 2 * SPENDERS_MAX
+
+
+def test_flood_of_equals_frees_nobody_who_came_before_it() -> None:
+    budget, now = Budget(1), 6000.0
+    assert budget.take("guilty", 1, now)
+    flooded(budget, now)
+    assert budget.take("guilty", 1, now) is False
+
+
+def test_long_texts_that_are_no_addresses_are_told_apart_by_few_bytes() -> None:
+    known = {spending_address(f"{number}" + "x" * 16_000) for number in range(1000)}
+    assert (len(known), {len(one) for one in known}) == (1000, {32})
+    assert spending_address("\udcff" * 100) == spending_address("\udcff" * 100)
+
+
+@pytest.mark.parametrize(
+    ("address", "known"),
+    [
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:0db8:0001:0002:0003:0004:192.168.100.100%an-interface-nam", "2001:db8:1:2::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_address_spends_as_its_network_does(address: str, known: str) -> None:
+    assert spending_address(address) == known
+
+
+async def test_ipv6_addresses_of_one_network_share_a_budget(settings: Settings) -> None:
+    gate = Gate(settings.model_copy(update={"cost_per_minute_max": 50, "cost_per_minute_per_address_max": 70}))
+    gate.charge(40, user_id=1, address="2001:db8::1")
+    gate.charge(30, user_id=2, address="2001:db8::ffff:1")
+    with pytest.raises(HttpRefused, match="a minute for all of this address are left"):
+        gate.charge(20, user_id=3, address="2001:db8::2")
+    gate.charge(20, user_id=3, address="2001:db8:0:1::2")
+
+
+def test_what_an_address_refuses_stays_with_the_caller(settings: Settings) -> None:
+    gate = Gate(settings.model_copy(update=dict.fromkeys(LIMITS, 5_000)))
+    gate.charge(1, user_id=1, address="192.0.2.1")
+    gate.charge(4_995, user_id=2, address="192.0.2.1")
+    with pytest.raises(HttpRefused, match="and 4 of 5000 a minute for all of this address are left"):
+        gate.charge(5, user_id=1, address="192.0.2.1")
+    gate.charge(4_999, user_id=1, address="192.0.2.2")
+    with pytest.raises(HttpRefused, match="and 0 of 5000 a minute are left"):
+        gate.charge(1, user_id=1, address="192.0.2.3")

@@ -1,0 +1,91 @@
+"""Whatever one client asks for within the limits, another one is served meanwhile: in a server of its own process."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+
+from db.connections.leases import Driver
+from tests.graph.cli.test_serving import free_port, started
+from tests.graph.support.bodies import JSON
+from tests.graph.support.callers import Person
+
+# Of what takes a millisecond, on a machine that runs other tests too. Without a bound it was 2 to 18 seconds.
+PATIENCE_S = 1.5
+TIMES = 3
+LEAVES = "id title published views createdAt updatedAt version"
+OF_USERS = f"users(first: 100) {{ nodes {{ username posts(first: 100) {{ nodes {{ {LEAVES} }} }} }} }}"
+NESTED = "{ posts(first: $n) { nodes { id author { posts(first: $n) { nodes { id author { id } } } } } } }"
+
+
+def body(query: str, variables: str = "{}") -> bytes:
+    return b'{"query": %s, "variables": %s}' % (orjson.dumps(query), variables.encode())
+
+
+def several(count: int, field: str) -> str:
+    """Return a field under so many names; `N` in it is their number."""
+    return " ".join(f"r{number}: {field.replace('N', str(number))}" for number in range(count))
+
+
+WIDE = several(40, "title")
+SEARCH = 'posts(filter: {search: "post -nothingN"}) { totalCount }'
+ATTACKS = {
+    "floats as lengths": body(f"query ($n: Int) {NESTED}", '{"n": 1e2}'),
+    "long texts under many names": body(f"{{ posts(first: 100) {{ nodes {{ {several(20, 'content')} }} }} }}"),
+    "many values": body(f"{{ {OF_USERS.replace(LEAVES, f'{LEAVES} {WIDE}')} }}"),
+    "an error beside much": body(f'{{ bad: posts(after: "x") {{ nodes {{ id }} }} {OF_USERS} }}'),
+    "introspection beside much": body(f"{{ __schema {{ queryType {{ name }} }} {OF_USERS} }}"),
+    "introspections": body(f"{{ {several(20, '__schema { types { name fields { name args { name } } } }')} }}"),
+    "one field again and again": body(f"{{ posts(first: 1) {{ nodes {{ {'title ' * 480} }} }} }}"),
+    "wrong arguments": body(f"{{ {'posts(first: 1, zz: 1) { nodes { id } } ' * 160} }}"),
+    "brackets": b'{"query": "{ __typename }", "variables": {"x": [' + b",".join([b"[]"] * 400_000) + b"]}}",
+    "searches": body(f"{{ {several(20, SEARCH)} }}"),
+}
+
+
+@pytest.fixture
+async def crowded(database_url: str, superuser: Driver, ida: Person, tmp_path: Path) -> AsyncIterator[str]:
+    """A server with a hundred authors of a hundred posts each, the newest of which are as long as can be."""
+    await superuser.execute(
+        "INSERT INTO users (email, username, hashed_password) "
+        "SELECT n || '@x.org', 'someone' || n, '!' FROM generate_series(1, 99) n"
+    )
+    await superuser.execute(
+        "INSERT INTO posts (title, content, published, author_id) "
+        "SELECT 'Post', '', true, id FROM users, generate_series(1, 100) WHERE role = 'member'"
+    )
+    await superuser.execute(
+        "INSERT INTO posts (title, content, published, author_id) "
+        "SELECT 'Long', $1, true, $2 FROM generate_series(1, 100)",
+        "\x01" * 100_000,
+        ida.number,
+    )
+    port = free_port()
+    unbounded = {"FOLIO_COST_PER_MINUTE_MAX": "0", "FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX": "0"}
+    async with started("serve", cwd=tmp_path, port=port, FOLIO_DATABASE_URL=database_url, **unbounded):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+async def test_another_client_is_served_meanwhile(crowded: str, kind: str) -> None:
+    usual = {"query": "{ users(first: 1) { nodes { username } } }"}
+    waits: list[float] = []
+    async with httpx.AsyncClient(base_url=crowded, timeout=60, headers={"content-type": JSON}) as http:
+        await http.post("/graphql", json=usual)
+
+        async def attack() -> None:
+            for _ in range(TIMES):
+                await http.post("/graphql", content=ATTACKS[kind])
+
+        attacks = [asyncio.create_task(attack()) for _ in range(2)]
+        while not all(one.done() for one in attacks):
+            began = time.perf_counter()
+            answer = await http.post("/graphql", json=usual)
+            waits.append(time.perf_counter() - began)
+            assert answer.json()["data"]["users"]["nodes"]
+        await asyncio.gather(*attacks)
+    assert max(waits) < PATIENCE_S, f"{len(waits)} answers, the slowest after {max(waits):.2f} s"

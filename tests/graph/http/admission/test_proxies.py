@@ -1,0 +1,243 @@
+"""Behind a proxy: whose word counts about where a request comes from, and which budget it then takes from."""
+
+import asyncio
+import re
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from graph.cli.app import app
+from tests.graph.cli.test_serving import ROOT, free_port, started
+from tests.graph.support.edge import within_one_minute
+
+README = ROOT / "README.md"
+
+# Addresses of this machine, from which its own clients may call.
+PROXY, STRANGER = "127.0.0.2", "127.0.0.3"
+QUERY = "{ users(first: 1) { nodes { username } } }"
+BUDGET, ATTEMPTS_MAX = 500, 400
+# More than a test takes on a busy machine.
+TEST_S = 25
+
+needs_loopback_network = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="has one loopback address")
+
+
+def batched(raw: bytes, parts: int) -> list[bytes]:
+    """Return bytes in so many parts, of which the last begins within the trailers."""
+    cuts = [0, *(len(raw) - 40 * number for number in range(parts - 1, 0, -1)), len(raw)]
+    return [raw[start:stop] for start, stop in pairwise(cuts)]
+
+
+class Clients:
+    """Calls a server from different addresses."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._url = f"http://127.0.0.1:{port}/graphql"
+        self._from = {
+            one: httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(local_address=one), timeout=30)
+            for one in (PROXY, STRANGER)
+        }
+
+    async def status(self, peer: str, *forwarded: str, get: bool = False) -> int:
+        """Send a query from an address, with a header X-Forwarded-For of each value, and return the status."""
+        headers = [("accept", "application/json"), *(("x-forwarded-for", one) for one in forwarded)]
+        http = self._from[peer]
+        if get:
+            return (await http.get(self._url, params={"query": QUERY}, headers=headers)).status_code
+        return (await http.post(self._url, json={"query": QUERY}, headers=headers)).status_code
+
+    async def chunked(self, peer: str, head: list[str], trailers: list[str], *, parts: int) -> list[int]:
+        """Send a query twice on a connection, chunked and with trailers, and return the statuses."""
+        lines = ["POST /graphql HTTP/1.1", "host: x", "content-type: application/json", "transfer-encoding: chunked"]
+        body = orjson.dumps({"query": QUERY})
+        behind = ["", f"{len(body):x}", body.decode(), "0", *trailers, "", ""]
+        raw = "\r\n".join([*lines, *head, *behind]).encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port, local_addr=(peer, 0))
+        statuses = []
+        async with asyncio.timeout(30):
+            for _ in range(2):
+                for part in batched(raw, parts):
+                    writer.write(part)
+                    await asyncio.sleep(0.05)
+                answer = await reader.readuntil(b"\r\n\r\n")
+                statuses.append(int(answer.split(b" ")[1]))
+                await reader.readexactly(int(answer.lower().split(b"content-length: ")[1].split(b"\r")[0]))
+        writer.close()
+        return statuses
+
+    async def exhaust(self, peer: str, *forwarded: str) -> None:
+        """Send queries until the budget of the address is spent."""
+        for _ in range(ATTEMPTS_MAX):
+            if await self.status(peer, *forwarded) == 429:
+                return
+        pytest.fail("the budget has no end")
+
+    async def aclose(self) -> None:
+        for http in self._from.values():
+            await http.aclose()
+
+
+@pytest.fixture
+async def clients(database_url: str, tmp_path: Path) -> AsyncIterator[Clients]:
+    """Clients of a server that believes one address, and a network of others, about where a request comes from."""
+    port = free_port()
+    variables = {
+        "FOLIO_DATABASE_URL": database_url,
+        "FOLIO_COST_PER_MINUTE_MAX": "0",
+        "FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX": str(BUDGET),
+        "FORWARDED_ALLOW_IPS": f"{PROXY}, 127.0.1.0/24",
+    }
+    async with started("serve", cwd=tmp_path, port=port, **variables), aclosing(Clients(port)) as opened:
+        await within_one_minute(TEST_S)
+        yield opened
+
+
+@needs_loopback_network
+async def test_clients_of_a_trusted_proxy_have_a_budget_each(clients: Clients) -> None:
+    await clients.exhaust(PROXY, "192.0.2.1")
+    for get in (False, True):
+        assert await clients.status(PROXY, "192.0.2.1", get=get) == 429
+        assert await clients.status(PROXY, "192.0.2.2", get=get) == 200
+    assert await clients.status(PROXY, "192.0.2.1:4711") == 429
+    assert await clients.status(PROXY) == 200  # what the proxy asks by itself
+    await clients.exhaust(PROXY, "2001:db8::1")
+    assert await clients.status(PROXY, "2001:db8::2") == 429
+    assert await clients.status(PROXY, "2001:db8:0:1::2") == 200
+
+
+@needs_loopback_network
+async def test_client_of_a_trusted_proxy_does_not_choose_its_address(clients: Clients) -> None:
+    """A proxy adds its client's address behind what the client has sent itself: only the last counts."""
+    await clients.exhaust(PROXY, "192.0.2.1")
+    assert await clients.status(PROXY, "192.0.2.7, 192.0.2.1") == 429
+    assert await clients.status(PROXY, "192.0.2.7", "192.0.2.1") == 429
+    assert await clients.status(PROXY, f"{PROXY}, 192.0.2.1") == 429
+    # Two proxies in a row: the second names the first, which is trusted.
+    assert await clients.status(PROXY, "192.0.2.7, 192.0.2.1, 127.0.1.9") == 429
+    assert await clients.status(PROXY, "192.0.2.7") == 200
+
+
+@needs_loopback_network
+async def test_stranger_has_the_address_that_it_calls_from_whatever_it_says(clients: Clients) -> None:
+    for number in range(ATTEMPTS_MAX):
+        if await clients.status(STRANGER, f"192.0.2.{number % 256}", f"198.51.100.{number % 256}") == 429:
+            break
+    assert await clients.status(STRANGER) == 429
+    assert await clients.status(STRANGER, PROXY, get=True) == 429
+    assert await clients.status(PROXY, "192.0.2.1") == 200  # in whose name it asked
+    assert await clients.status(PROXY, STRANGER) == 429
+
+
+@needs_loopback_network
+@pytest.mark.parametrize("parts", [1, 3], ids=["at once", "in parts"])
+async def test_trailers_of_a_trusted_proxy_are_dropped(clients: Clients, parts: int) -> None:
+    """Neither way in takes them: a client chooses them, and a proxy that sets the header hands the trailer on."""
+    await clients.exhaust(PROXY, "192.0.2.1")
+    spent, other = "x-forwarded-for: 192.0.2.1", "x-forwarded-for: 192.0.2.2"
+    token = "authorization: Bearer nonsense"
+    for head, trailers, expected in (
+        ([], [spent, token], 200),
+        ([other], [spent, token], 200),
+        ([spent], [other], 429),
+        ([spent], [f"X-Forwarded-For: {PROXY}", token], 429),
+    ):
+        assert await clients.chunked(PROXY, head, trailers, parts=parts) == [expected] * 2, (head, trailers)
+    assert await clients.status(PROXY, "192.0.2.2") == 200
+
+
+@needs_loopback_network
+async def test_proxy_that_calls_by_ipv4_is_known_to_a_server_that_listens_on_both(
+    database_url: str, tmp_path: Path
+) -> None:
+    try:
+        socket.create_server(("::", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    port = free_port()
+    variables = {
+        "FOLIO_DATABASE_URL": database_url,
+        "FOLIO_COST_PER_MINUTE_MAX": "0",
+        "FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX": "20",
+        "FORWARDED_ALLOW_IPS": PROXY,
+    }
+    # Workers share a socket of both families, in which a client by IPv4 has an address of IPv6.
+    async with (
+        started("serve", "--host", "::", "--workers", "2", cwd=tmp_path, port=port, **variables),
+        aclosing(Clients(port)) as clients,
+    ):
+        assert {await clients.status(PROXY, f"192.0.2.{number}") for number in range(60)} == {200}
+        assert 429 in [await clients.status(STRANGER, f"192.0.2.{number}") for number in range(60)]
+
+
+@needs_loopback_network
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not on the PATH")
+async def test_configuration_in_the_readme_gives_each_client_of_nginx_its_budget(
+    database_url: str, tmp_path: Path
+) -> None:
+    found = re.search(r"```nginx\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    port, front = free_port(), free_port()
+    site = found[1].replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("listen 80;", f"listen 127.0.0.1:{front};")
+    temporary = "".join(
+        f"{one}_temp_path {tmp_path}/{one};" for one in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; user root; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}"
+        f" http {{ access_log off; {temporary} {site} }}"
+    )
+    variables = {"FOLIO_DATABASE_URL": database_url, "FOLIO_COST_PER_MINUTE_MAX": "0"}
+    variables["FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX"] = str(BUDGET)
+    async with started("serve", cwd=tmp_path, port=port, **variables), aclosing(Clients(front)) as clients:
+        nginx = await asyncio.create_subprocess_exec("nginx", "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path))
+        try:
+            async with asyncio.timeout(60):
+                while not (tmp_path / "pid").exists():
+                    await asyncio.sleep(0.05)
+            await within_one_minute(TEST_S)
+            # Each connects from an address of its own, and claims to be somebody else.
+            for number in range(ATTEMPTS_MAX):
+                if await clients.status(STRANGER, f"192.0.2.{number % 256}") == 429:
+                    break
+            assert await clients.status(STRANGER) == 429
+            assert await clients.status(PROXY) == 200
+            assert await clients.status(PROXY, STRANGER) == 200
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{front}") as http:
+                assert (await http.get("/metrics")).status_code == 404
+                assert (await http.get("/", headers={"accept": "text/html"})).headers["location"] == "graphql"
+        finally:
+            nginx.terminate()
+            await nginx.wait()
+
+
+@pytest.mark.parametrize("command", ["serve", "dev"])
+@pytest.mark.parametrize(
+    ("trusted", "wrong"),
+    [
+        ("*", "* trusts everybody, so that each client could choose its address"),
+        ("10.0.0.5, 0.0.0.0/0", "0.0.0.0/0 trusts everybody, so that each client could choose its address"),
+        ("::/0", "::/0 trusts everybody, so that each client could choose its address"),
+        ("10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+        ("127.0.0.1,proxy.internal", "'proxy.internal' does not appear to be an IPv4 or IPv6 network"),
+    ],
+)
+def test_proxies_that_cannot_be_told_from_clients_stop_the_start(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: str, wrong: str, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOLIO_DATABASE_URL", database_url)
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
+    # On a port that is taken: a start that is not stopped for this reason ends for that one.
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = CliRunner().invoke(app, [command, "--port", str(taken.getsockname()[1])])
+    remedy = "name the proxies alone in FORWARDED_ALLOW_IPS, as 10.0.0.5 or 10.0.0.0/24"
+    assert (result.exit_code, result.stderr) == (1, f"folio: {wrong}; {remedy}\n")

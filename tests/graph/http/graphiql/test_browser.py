@@ -1,0 +1,126 @@
+"""GraphiQL in real browsers: it opens for one after the other, runs operations, and can be reloaded."""
+
+import os
+from collections.abc import AsyncIterator
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from db.seed.seeding import SeedPlan, seed
+from graph.cli.support.demo_data import DEMO_PASSWORD
+from tests.graph.support.browser import Browser, browser, driver, missing_programs
+from tests.graph.support.callers import Client
+
+OPENED = "document.querySelector('.graphiql-query-editor .CodeMirror')"
+TEXT = f"{OPENED}.CodeMirror.getValue()"
+ANSWER = "document.querySelector('.result-window .CodeMirror').CodeMirror.getValue()"
+
+
+@pytest.fixture
+async def chromedriver() -> AsyncIterator[httpx.AsyncClient]:
+    """A running chromedriver."""
+    missing = missing_programs()
+    # `make test` promises to need no more than Python, make and git. Where everything should be there, it is demanded.
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(
+            f"no {' and no '.join(missing)}; `apt-get install chromium chromium-driver` lets browsers be tested"
+        )
+    assert missing == [], f"tests in a browser need {' and '.join(missing)}, in Debian's chromium and chromium-driver"
+    async with driver() as http:
+        yield http
+
+
+def address(client: Client, path: str, **parameters: str) -> str:
+    return f"{client.http.base_url.join(path)}{'?' if parameters else ''}{urlencode(parameters)}"
+
+
+async def opened(client: Client, shown: Browser, path: str = "/graphql", **parameters: str) -> None:
+    """Open GraphiQL and wait until it knows the schema."""
+    await shown.open(address(client, path, **parameters))
+    await shown.wait(OPENED)
+    await shown.wait(f"!!{OPENED}.CodeMirror.options.lint.schema")
+
+
+async def run(shown: Browser) -> str:
+    """Run what the editor holds, and return the answer as it is shown."""
+    await shown.script("document.querySelector('.graphiql-execute-button').click()")
+    answer: str = await shown.wait(ANSWER)
+    return answer
+
+
+async def test_page_opens_in_one_browser_after_the_other_and_its_first_query_runs(
+    client: Client, chromedriver: httpx.AsyncClient
+) -> None:
+    await seed(client.database, SeedPlan(users=9, posts=40, accounts=9), "a hash", lambda *_: None)
+    answers = []
+    for _ in range(2):
+        async with browser(chromedriver) as shown:
+            await opened(client, shown, "/")
+            answers.append(await run(shown))
+            assert await shown.complaints() == []
+    assert answers[0] == answers[1]
+    assert '"username": "' in answers[0]
+    assert '"title": "' in answers[0]
+
+
+async def test_reloaded_page_shows_what_was_edited(client: Client, chromedriver: httpx.AsyncClient) -> None:
+    text = "query Reloaded { posts { totalCount } }"
+    async with browser(chromedriver) as shown:
+        await opened(client, shown)
+        # The second is longer than an address may be that a server has to read.
+        for edited in (text, text + " #" + "x" * 70_000):
+            await shown.script(f"{OPENED}.CodeMirror.setValue(arguments[0])", edited)
+            await shown.wait(f"new URLSearchParams(location.hash.slice(1)).get('query') === '{edited}'")
+            await shown.reload()
+            await shown.wait(OPENED)
+            assert await shown.script(f"return {TEXT}") == edited
+            # Nothing of what is typed, a password for instance, is sent along with the page's address.
+            assert await shown.script("return location.search") == ""
+        assert '"totalCount": 0' in await run(shown)
+        assert await shown.complaints() == []
+
+
+async def test_link_to_an_edited_operation_opens_it_also_over_another_one(
+    client: Client, chromedriver: httpx.AsyncClient
+) -> None:
+    async with browser(chromedriver) as shown:
+        for name in ("First", "Second"):
+            await shown.open(address(client, "/graphql") + "#" + urlencode({"query": f"query {name} {{ __typename }}"}))
+            await shown.wait(f"{OPENED} && {TEXT} === 'query {name} {{ __typename }}'")
+        assert await shown.complaints() == []
+
+
+async def test_operation_of_an_address_is_shown_and_not_run(client: Client, chromedriver: httpx.AsyncClient) -> None:
+    given = {"query": "query Given($first: Int) { posts(first: $first) { totalCount } }", "variables": '{"first": 3}'}
+    async with browser(chromedriver) as shown:
+        before = client.database.counters.statements
+        await opened(client, shown, **given)
+        assert await shown.script(f"return {TEXT}") == given["query"]
+        assert client.database.counters.statements == before
+        assert '"totalCount": 0' in await run(shown)
+
+
+async def test_tabs_lead_from_signing_in_to_what_only_the_user_sees(
+    client: Client, chromedriver: httpx.AsyncClient
+) -> None:
+    hashed = await client.services.passwords.hash(DEMO_PASSWORD)
+    await seed(client.database, SeedPlan(users=9, posts=40, accounts=9, admin=True), hashed, lambda *_: None)
+    async with browser(chromedriver) as shown:
+        await opened(client, shown)
+        tabs = "document.querySelectorAll('.graphiql-tab-button')"
+        assert await shown.script(f"return [...{tabs}].map(one => one.textContent)") == [
+            "Welcome",
+            "SignIn",
+            "SignedIn",
+        ]
+        await shown.script(f"{tabs}[1].click()")
+        await shown.wait(f"{OPENED}.CodeMirror.operationName === 'SignIn'")
+        await run(shown)
+        token = await shown.script(f"return JSON.parse({ANSWER}).data.signIn.accessToken")
+        await shown.script(f"{tabs}[2].click()")
+        await shown.wait(f"{OPENED}.CodeMirror.operationName === 'SignedIn'")
+        headers = "[...document.querySelectorAll('.graphiql-editor-tool .CodeMirror')].at(-1).CodeMirror"
+        filled = await shown.script(f"return {headers}.getValue()")
+        await shown.script(f"{headers}.setValue(arguments[0])", filled.replace("ACCESS_TOKEN", token))
+        assert '"email": "ada@example.com"' in await run(shown)

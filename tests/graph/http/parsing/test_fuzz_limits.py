@@ -1,0 +1,186 @@
+"""The walk that prices operations, against operations that Hypothesis makes up, and meant to be hard on it."""
+
+import string
+from collections.abc import Sequence
+
+import pytest
+from graphql import (
+    REMOVE,
+    ArgumentNode,
+    DocumentNode,
+    FragmentDefinitionNode,
+    OperationDefinitionNode,
+    Visitor,
+    VisitorAction,
+    parse,
+    print_ast,
+    visit,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis_graphql import nodes, queries
+
+from db.access import Viewer
+from db.seed.seeding import SeedPlan, seed
+from graph.analysis.pricing import Pricing
+from graph.operations.cache import Operations, RequestRefused
+from graph.schema.root import graphql_schema
+from tests.graph.support.callers import Client
+
+OPERATIONS = Operations(graphql_schema, introspection=True, suggestions=True)
+PLAN = SeedPlan(users=12, posts=60, accounts=8, transfers_per_account=3)
+IDS = st.sampled_from([f"{kind}_{number}" for kind in ("user", "post", "account", "transaction") for number in (1, 2)])
+FRAGMENTS_MAX = 24
+READING = ["users", "posts", "postsPage", "viewer", "user", "node", "nodes"]
+
+
+@pytest.fixture
+async def seeded(client: Client) -> Client:
+    await seed(client.database, PLAN, "!", lambda *_: None)
+    return client
+
+
+SCALARS = {
+    "ID": IDS.map(nodes.String),
+    "Int": st.integers(5, 50).map(nodes.Int),
+    "Decimal": st.integers(0, 10**6).map(lambda value: nodes.String(str(value))),
+    "DateTime": st.datetimes().map(lambda value: nodes.String(f"{value.isoformat()}Z")),
+    "UUID": st.uuids().map(lambda value: nodes.String(str(value))),
+    "CurrencyCode": st.sampled_from(["EUR", "JPY"]).map(nodes.String),
+}
+
+
+class Counted(dict[str, FragmentDefinitionNode]):
+    """Fragments that count how often they are looked up."""
+
+    looked_up = 0
+
+    def __getitem__(self, name: str) -> FragmentDefinitionNode:
+        self.looked_up += 1
+        return super().__getitem__(name)
+
+
+@st.composite
+def webs(draw: st.DrawFn) -> str:
+    """Return a valid document whose fragments spread those that come after them, any number of times and anywhere."""
+    count = draw(st.integers(1, FRAGMENTS_MAX))
+    types = draw(st.lists(st.sampled_from(["User", "Post"]), min_size=count, max_size=count))
+
+    def spreads(of: str, after: int) -> str:
+        later = [number for number in range(after, count) if types[number] == of]
+        chosen = draw(st.lists(st.sampled_from(later), max_size=4)) if later else []
+        return " ".join(["id", *(f"...F{number}" for number in chosen)])
+
+    def body(number: int) -> str:
+        length = draw(st.integers(1, 100))
+        if types[number] == "Post":
+            return f"{{ {spreads('Post', number + 1)} author {{ {spreads('User', number + 1)} }} }}"
+        below = spreads("Post", number + 1)
+        return f"{{ {spreads('User', number + 1)} posts(first: {length}) {{ nodes {{ {below} }} }} }}"
+
+    fragments = [f"fragment F{number} on {types[number]} {body(number)}" for number in range(count)]
+    return "\n".join([f"{{ viewer {{ {spreads('User', 0)} }} }}", *fragments])
+
+
+def measured(document: str) -> tuple[int, int, int, int]:
+    """Return how often a walk looks a fragment up, how many spreads are written, and the cost and depth it finds."""
+    definitions = parse(document).definitions
+    (operation,) = [one for one in definitions if isinstance(one, OperationDefinitionNode)]
+    fragments = Counted({one.name.value: one for one in definitions if isinstance(one, FragmentDefinitionNode)})
+    price = Pricing(graphql_schema, operation, fragments).price({})
+    return fragments.looked_up, document.count("..."), price.cost, price.depth
+
+
+@settings(max_examples=60)
+@given(document=webs())
+def test_no_web_of_fragments_makes_the_walk_look_one_up_twice(document: str) -> None:
+    looked_up, written, cost, depth = measured(document)
+    # Each is spread on its own type alone, and so measured once, however many ways lead to it.
+    assert looked_up <= min(written, FRAGMENTS_MAX)
+    assert cost >= 1
+    assert depth >= 2
+
+
+def spelled_out(document: str) -> tuple[int, int]:
+    """Return cost and depth of a web by another way: every spread is replaced by what it stands for."""
+    definitions = parse(document).definitions
+    texts = {
+        one.name.value: document[one.selection_set.loc.start : one.selection_set.loc.end]
+        for one in definitions
+        if isinstance(one, FragmentDefinitionNode) and one.selection_set.loc
+    }
+    text = document.partition("\n")[0]
+    while "...F" in text:
+        head, _, rest = text.partition("...F")
+        digits = len(rest) - len(rest.lstrip(string.digits))
+        text = f"{head}... {texts[f'F{rest[:digits]}']}{rest[digits:]}"
+        if len(text) > 20_000:
+            return -1, -1
+    return measured(text)[2:]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
+@given(document=webs())
+def test_price_of_fragments_is_that_of_what_they_stand_for(document: str) -> None:
+    expected = spelled_out(document)
+    if expected != (-1, -1):
+        assert measured(document)[2:] == expected
+
+
+class _Forward(Visitor):
+    def leave_argument(self, node: ArgumentNode, *_: object) -> VisitorAction:
+        return REMOVE if node.name.value in {"after", "before", "last", "filter", "orderBy", "page"} else None
+
+
+def paged_forward(document: DocumentNode) -> str:
+    """Write a document without what random values would let nothing through of: cursors, filters, orders."""
+    return print_ast(visit(document, _Forward()))
+
+
+@settings(max_examples=80, suppress_health_check=list(HealthCheck))
+@given(query=queries(graphql_schema, fields=READING, custom_scalars=SCALARS, print_ast=paged_forward, allow_x00=False))
+async def test_price_is_never_below_what_a_made_up_query_resolves(seeded: Client, query: str) -> None:
+    try:
+        operation = OPERATIONS.find(query, None)
+        price = operation.priced({})
+    except RequestRefused:
+        return
+    result = await OPERATIONS.run(operation, {}, seeded.services, Viewer(user_id=2, is_admin=True))
+    # The root is no field's.
+    assert price.cost >= resolved(result.data) - 1, query
+
+
+def resolved(value: object, name: str = "") -> int:
+    """Return what the fields of a response cost by the weights: an object is 1, a count is 10."""
+    if isinstance(value, list):
+        return sum(resolved(one, name) for one in value)
+    if isinstance(value, dict):
+        return 1 + sum(resolved(one, key) for key, one in value.items())
+    return 10 if name.startswith("total") and value is not None else 0
+
+
+TOKENS: Sequence[str] = (
+    *("{", "}", "(", ")", "[", "]", "!", ":", "$", "...", "@", "&", "|", "=", "on"),
+    *("query", "mutation", "fragment", "subscription", "a", "F", "User", "Query", "posts", "users", "viewer", "nodes"),
+    *("id", "first: 3", "first: $n", "$n: Int", "@skip(if: true)", "@include", "node", "edges", "__typename", "1", '"'),
+    *("...F", "... on User {", "fragment F on User {", "fragment F on Query {", "...F }", "viewer {", "users {"),
+)
+
+
+@settings(max_examples=300)
+@given(tokens=st.lists(st.sampled_from(TOKENS), max_size=40), variables=st.dictionaries(st.just("n"), st.integers()))
+def test_no_order_of_tokens_is_answered_but_with_a_price_or_a_refusal(
+    tokens: Sequence[str], variables: dict[str, int]
+) -> None:
+    try:
+        price = OPERATIONS.find(" ".join(tokens), None).priced(variables)
+    except RequestRefused:
+        return
+    assert price.cost >= 0
+
+
+@pytest.mark.parametrize("spread", ["...F", "...F ...F", "... on Query { ...F }"])
+def test_fragment_that_spreads_itself_is_refused_and_never_walked(spread: str) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        OPERATIONS.find(f"{{ ...F }} fragment F on Query {{ __typename {spread} }}", None)
+    assert {error.message for error in refused.value.errors} == {"Cannot spread fragment 'F' within itself."}

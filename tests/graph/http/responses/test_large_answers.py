@@ -1,0 +1,367 @@
+"""How large answers may be, and where what is large is read and written: never while everybody waits."""
+
+import asyncio
+import gzip
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from fastapi import FastAPI
+
+from db.connections.leases import Driver
+from db.settings import Settings
+from graph.analysis.limits import COST_PER_MS, REFUSED_COST, WRITTEN_VALUES_MAX
+from graph.execution.output import results
+from graph.http import endpoint
+from graph.http.endpoint import SMALL_BODY_BYTES_MAX, SMALL_DOCUMENT_LENGTH_MAX, GraphQLEndpoint
+from graph.http.parsing.requests import JSON_VALUES_MAX
+from graph.http.responses import answers
+from graph.http.responses.writing import AnswerTooLargeError, written
+from graph.operations import dispatch as engines
+from graph.operations.cache import Operations
+from tests.graph.support.callers import Client, Person
+from tests.graph.support.edge import served, served_knowing
+from tests.graph.support.garbage import left_behind
+
+# As JSON writes a control character, it takes six bytes.
+CONTENT = "\x01" * 100_000
+MAXIMUM = 16_777_216
+ALIASES = " ".join(f"a{number}: content" for number in range(20))
+OF_USERS = "{ users(first: 100) { nodes { username posts(first: 100) { nodes { %s } } } } }"
+FIELDS = "id title published views createdAt updatedAt version"
+# 480 fields that all meet under one name: validation compares each with each.
+LONG = "{{ posts(first: 1) {{ nodes {{ {} }} }} }}".format(" ".join(["title"] * 480))
+
+
+@pytest.fixture
+async def long_posts(superuser: Driver, ida: Person) -> None:
+    """A hundred posts of the longest content, in control characters."""
+    await superuser.execute(
+        "INSERT INTO posts (title, content, published, author_id) "
+        "SELECT 'Long', $1, true, $2 FROM generate_series(1, 100)",
+        CONTENT,
+        ida.number,
+    )
+
+
+@pytest.fixture
+async def many_posts(superuser: Driver, ida: Person) -> None:
+    await superuser.execute(
+        "INSERT INTO posts (title, content, published, author_id) "
+        "SELECT 'Post ' || n, '', true, $1 FROM generate_series(1, 100) AS n",
+        ida.number,
+    )
+
+
+def too_large(answer: dict[str, Any]) -> tuple[Any, str, int, int]:
+    """Return what is told of an answer that is too large: its data, code, measured and allowed size."""
+    (error,) = answer["errors"]
+    extensions = error["extensions"]
+    assert (
+        f"the answer has {extensions['measured']} bytes or more, and at most {extensions['maximum']}"
+        in error["message"]
+    )
+    return answer["data"], extensions["code"], extensions["measured"], extensions["maximum"]
+
+
+# ---------------------------------------------------------------- bytes
+
+
+@pytest.mark.usefixtures("long_posts")
+async def test_answer_of_more_bytes_than_allowed_is_an_error_that_says_how_many(app: FastAPI, client: Client) -> None:
+    vars(app.state.operations.engines).pop("run")  # the comparison would write 1.2 GB
+    for _ in range(2):  # at first sight, and known
+        answer = await client.post(f"{{ posts(first: 100) {{ nodes {{ {ALIASES} }} }} }}")
+        data, code, measured, maximum = too_large(answer.json())
+        assert (answer.status_code, data, code, maximum) == (200, None, "ANSWER_TOO_LARGE", MAXIMUM)
+        # No more was written than what was measured, and not the 1.2 GB that it would have been.
+        assert MAXIMUM < measured < MAXIMUM + 6 * len(CONTENT) + 100
+    assert (await client.run("{ __typename }")) == {"data": {"__typename": "Query"}}
+
+
+@pytest.mark.usefixtures("long_posts")
+async def test_no_text_is_made_of_more_where_operations_share_their_rows(
+    app: FastAPI, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, made = [0], engines._json  # noqa: SLF001 - what is made of answers that are shared
+
+    def watched(answers: list[Any]) -> orjson.Fragment:
+        text = made(answers)
+        sizes.append(len(orjson.dumps(text)))
+        return text
+
+    monkeypatch.setattr(engines, "_json", watched)
+    vars(app.state.operations.engines).pop("run")  # as above
+    small = "{ posts(first: 2) { nodes { id content } } }"
+    few = " ".join(f"a{number}: content" for number in range(2))
+    for query in (small, f"{{ posts(first: 100) {{ nodes {{ {few} }} }} }}"):
+        await client.post(query)
+        answers = await asyncio.gather(*(client.post(query) for _ in range(8)))
+        assert {answer.json()["data"] is None for answer in answers} == {query is not small}
+        assert (max(sizes) > 0, max(sizes) <= MAXIMUM) == (True, True)
+
+
+@pytest.mark.usefixtures("long_posts")
+async def test_answers_up_to_the_maximum_come_whole(client: Client) -> None:
+    answer = await client.post("{ posts(first: 27) { nodes { id content } } }")
+    nodes = answer.json()["data"]["posts"]["nodes"]
+    assert [node["content"] == CONTENT for node in nodes] == [True] * 27
+    assert MAXIMUM > len(answer.content) > MAXIMUM - 7 * len(CONTENT)
+
+
+@pytest.mark.usefixtures("long_posts")
+@pytest.mark.parametrize("way", ["one row", "node", "GET"])
+async def test_no_way_in_answers_with_more(client: Client, way: str) -> None:
+    aliases = " ".join(f"a{number}: content" for number in range(40))
+    query = f'{{ post(id: "post_1") {{ {aliases} }} }}'
+    if way == "node":
+        query = f'{{ node(id: "post_1") {{ ... on Post {{ {aliases} }} }} }}'
+    for _ in range(3):  # the third one of a known operation needs no task
+        if way == "GET":
+            answer = await client.http.get("/graphql", params={"query": query}, headers={"accept": "application/json"})
+        else:
+            answer = await client.post(query)
+        assert too_large(answer.json())[:2] == (None, "ANSWER_TOO_LARGE")
+
+
+async def test_mutation_whose_answer_is_too_large_says_that_it_has_run(
+    client: Client, ida: Person, superuser: Driver
+) -> None:
+    aliases = " ".join(f"a{number}: content" for number in range(40))
+    given = 'input: {title: "Long", content: $c}'
+    document = f"mutation ($c: String!) {{ createPost({given}) {{ post {{ {aliases} }} }} }}"
+    answer = (await client.post(document, by=ida, c=CONTENT)).json()
+    assert too_large(answer)[:2] == (None, "ANSWER_TOO_LARGE")
+    assert answer["errors"][0]["message"].endswith("the mutation has run: ask for less of what it has changed")
+    assert await superuser.fetchval("SELECT count(*) FROM posts") == 1
+
+
+@pytest.mark.usefixtures("long_posts")
+async def test_operations_of_a_batch_share_the_size_of_an_answer(settings: Settings) -> None:
+    async with served(settings, batch_operations_max=4) as client:
+        one = {"query": "{ posts(first: 20) { nodes { content } } }"}
+        other = {"query": "{ posts(first: 1) { nodes { content } } }"}
+        answer = (await client.http.post("/graphql", json=[one, other])).json()
+        assert too_large(answer[0]) == (
+            None,
+            "ANSWER_TOO_LARGE",
+            answer[0]["errors"][0]["extensions"]["measured"],
+            MAXIMUM // 2,
+        )
+        assert answer[1]["data"]["posts"]["nodes"] == [{"content": CONTENT}]
+
+
+PARTS: tuple[Any, ...] = (
+    {},
+    [],
+    {"a": {}},
+    {"a": []},
+    {"a": [], "b": {"c": []}},
+    {
+        "data": {"n": None, "t": True, "f": 0.5, "i": 7, "s": '\x01"\\ü😀', 'k"': [1, "x", None]},
+        "errors": [{"path": ["a", 0]}],
+    },
+    [[[]], [[{}]]],
+    {"long": "x" * 70_000, "short": "y"},
+    {"fragment": orjson.Fragment(b'[{"a":1}]'), "list": [orjson.Fragment(b"{}"), {"b": orjson.Fragment(b"1")}]},
+)
+
+
+@pytest.mark.parametrize("number", range(len(PARTS)))
+def test_written_part_by_part_it_is_the_same(number: int) -> None:
+    expected = orjson.dumps(PARTS[number])
+    assert written(PARTS[number], len(expected)) == expected
+    with pytest.raises(AnswerTooLargeError) as error:
+        written(PARTS[number], len(expected) - 1)
+    assert error.value.measured == len(expected)
+
+
+# ---------------------------------------------------------------- where the work is done
+
+
+@pytest.fixture
+def worked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, bool]]:
+    """Count what is done by name, and whether in another thread than the event loop's."""
+    counts: Counter[tuple[str, bool]] = Counter()
+    loop = threading.current_thread()
+
+    def watch(owner: object, name: str) -> None:
+        original: Callable[..., Any] = getattr(owner, name)
+
+        def watched(*arguments: Any, **named: Any) -> Any:
+            counts[name, threading.current_thread() is not loop] += 1
+            return original(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(Operations, "_check")
+    watch(GraphQLEndpoint, "parsed")
+    watch(results, "_result")
+    watch(endpoint, "written")
+    watch(answers, "cacheable")
+    return counts
+
+
+async def test_long_documents_are_checked_in_another_thread(client: Client, worked: Counter[tuple[str, bool]]) -> None:
+    assert (await client.run("{ posts(first: 1) { nodes { title } } }"))["data"] is not None
+    assert worked["_check", False] == 1
+    assert len(LONG) > SMALL_DOCUMENT_LENGTH_MAX
+    assert (await client.run(LONG))["data"] is not None
+    refused = LONG.replace("first", "frist")
+    for _ in range(2):
+        assert "Unknown argument 'frist'" in (await client.run(refused))["errors"][0]["message"]
+    # The valid one and the refused one once each, however often they come.
+    assert (worked["_check", True], worked["_check", False]) == (2, 1)
+
+
+async def test_document_that_comes_many_times_at_once_is_checked_once(
+    client: Client, worked: Counter[tuple[str, bool]]
+) -> None:
+    found = await asyncio.gather(*(client.run(LONG) for _ in range(20)))
+    assert [one["data"] for one in found] == [{"posts": {"nodes": []}}] * 20
+    assert worked["_check", True] == 1
+
+
+async def test_large_bodies_are_read_in_another_thread(client: Client, worked: Counter[tuple[str, bool]]) -> None:
+    await client.post("{ __typename }")
+    assert worked["parsed", True] == 0
+    for body in (
+        b'{"query": "{ __typename }", "extensions": {"x": ["%s"]}}' % (b"x" * SMALL_BODY_BYTES_MAX),
+        b"[" * 9_000,
+    ):
+        for headers in ({}, {"content-encoding": "gzip"}):
+            sent = gzip.compress(body) if headers else body
+            before = worked["parsed", True]
+            await client.http.post("/graphql", content=sent, headers={"content-type": "application/json", **headers})
+            assert worked["parsed", True] - before == (1 if len(sent) > SMALL_BODY_BYTES_MAX else 0)
+
+
+@pytest.mark.usefixtures("many_posts")
+async def test_large_answers_are_made_in_another_thread(
+    app: FastAPI, client: Client, ida: Person, superuser: Driver, worked: Counter[tuple[str, bool]]
+) -> None:
+    await superuser.execute(
+        "INSERT INTO users (email, username, hashed_password) "
+        "SELECT n || '@x.org', 'someone' || n, '!' FROM generate_series(1, 99) n"
+    )
+    await superuser.execute(
+        "INSERT INTO posts (title, content, published, author_id) "
+        "SELECT 'Post', '', true, id FROM users, generate_series(1, 100) WHERE username LIKE 'someone%'"
+    )
+    vars(app.state.operations.engines).pop("run")  # the ordinary engine would take a minute
+    answer = await client.post(OF_USERS % FIELDS)
+    assert len(answer.json()["data"]["users"]["nodes"]) == 100
+    assert (worked["_result", True], worked["_result", False], worked["written", True]) == (1, 0, 1)
+    # With an error somewhere, of which all the rest is completed once more, with paths.
+    bad = '{ bad: posts(after: "x") { nodes { id } }' + (OF_USERS % FIELDS)[1:]
+    found = (await client.post(bad)).json()
+    assert found["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+    assert (worked["_result", True], worked["_result", False]) == (2, 0)
+
+
+@pytest.mark.usefixtures("long_posts")
+async def test_large_answers_to_get_have_their_etag_made_in_another_thread(
+    client: Client, worked: Counter[tuple[str, bool]]
+) -> None:
+    for count, is_large in ((1, False), (3, True)):
+        query = f"{{ posts(first: {count}) {{ nodes {{ content }} }} }}"
+        answer = await client.http.get("/graphql", params={"query": query}, headers={"accept": "application/json"})
+        assert answer.headers["etag"]
+        assert worked["cacheable", is_large] == 1
+
+
+async def test_small_answers_are_made_where_they_are_wanted(client: Client, worked: Counter[tuple[str, bool]]) -> None:
+    await client.data("{ posts(first: 20) { nodes { id title } } }")
+    assert (worked["_result", True], worked["written", True]) == (0, 0)
+
+
+# ---------------------------------------------------------------- what reading costs
+
+
+async def left_after(settings: Settings, body: bytes, status: int, **headers: str) -> int:
+    """Return what a refused request leaves of a budget of 10,000."""
+    dear = "{ users(first: 100) { nodes { posts(first: 100) { nodes { id } } } } }"
+    async with served_knowing([dear], settings, cost_per_minute_max=10_000) as client:
+        headers["content-type"] = "application/json"
+        answer = await client.http.post("/graphql", content=body, headers=headers)
+        assert answer.status_code == status
+        refused = await client.post(dear)
+        assert refused.status_code == 429
+        return int(refused.headers["ratelimit"].split(";")[1].removeprefix("r="))
+
+
+async def test_what_a_refused_request_takes_to_read_is_charged(settings: Settings) -> None:
+    document = orjson.dumps({"query": LONG.replace("first", "frist")})
+    assert await left_after(settings, document, 200) <= 10_000 - 5 * COST_PER_MS
+    assert await left_after(settings, b"[" * 9_000, 400) <= 10_000 - REFUSED_COST
+    body = orjson.dumps({"query": "{ __typename }", "extensions": {"x": "x" * 10_000}})
+    assert await left_after(settings, body, 401, authorization="Bearer nonsense") <= 10_000 - REFUSED_COST
+    # Nested as no client nests them, a megabyte of brackets takes a good part of a second to read.
+    brackets = b'{"query": "{ __typename }", "extensions": {"x": [%s]}}' % b",".join([b"[]"] * 300_000)
+    assert await left_after(settings, brackets, 400) <= 10_000 - 20 * COST_PER_MS
+
+
+async def test_who_has_a_budget_sends_large_bodies_though_strangers_of_the_address_have_none(
+    settings: Settings, ida: Person
+) -> None:
+    large = {"query": "{ __typename }", "extensions": {"x": "x" * SMALL_BODY_BYTES_MAX}}
+    async with served_knowing(["{ __typename }"], settings, cost_per_minute_max=3) as client:
+        spent = [(await client.post("{ __typename }")).status_code for _ in range(4)]
+        headers = {"authorization": f"Bearer {ida.token}"}
+        answer = await client.http.post("/graphql", json=large, headers=headers)
+    assert (spent, answer.json()) == ([200, 200, 200, 429], {"data": {"__typename": "Query"}})
+
+
+async def test_a_document_has_a_number_of_values(client: Client) -> None:
+    def query(count: int) -> str:
+        ids = ", ".join(['"user_1"'] * (count - 1))
+        return f"{{ nodes(ids: [{ids}]) {{ id ... on User {{ posts {{ nodes {{ id }} }} }} }} }}"
+
+    assert "at most 100" in (await client.run(query(WRITTEN_VALUES_MAX)))["errors"][0]["message"]
+    (error,) = (await client.run(query(WRITTEN_VALUES_MAX + 1)))["errors"]
+    assert error["extensions"]["code"] == "OPERATION_TOO_LARGE"
+    assert error["message"] == (
+        "the operation's written values: 2001, and at most 2000 allowed; send them in variables"
+    )
+
+
+async def test_variables_have_a_number_of_values(client: Client) -> None:
+    query = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }"
+    found = await client.run(query, ids=["user_1"] * (JSON_VALUES_MAX + 1))
+    assert found["errors"] == [
+        {
+            "message": f"variables hold more than {JSON_VALUES_MAX} values; send less at once",
+            "extensions": {"code": "BAD_REQUEST"},
+        }
+    ]
+    fewer = await client.run(query, ids=["user_1"] * 500)
+    assert "at most 100" in fewer["errors"][0]["message"]
+
+
+@pytest.mark.usefixtures("long_posts")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"query": "{ __typename }", "extensions": {"x": "' + b"x" * SMALL_BODY_BYTES_MAX + b'"',
+        orjson.dumps({"query": LONG.replace("first", "frist")}),
+        orjson.dumps({"query": f"{{ posts(first: 100) {{ nodes {{ {ALIASES} }} }} }}"}),
+        orjson.dumps({"query": '{ bad: posts(after: "x") { nodes { id } } ' + OF_USERS.partition("{")[2] % FIELDS}),
+    ],
+    ids=["body", "document", "answer", "errors"],
+)
+async def test_the_other_thread_leaves_nothing_to_the_cycle_collector(
+    app: FastAPI, client: Client, body: bytes
+) -> None:
+    vars(app.state.operations.engines).pop("run", None)  # the comparison leaves what it leaves
+
+    async def ask() -> None:
+        await client.http.post("/graphql", content=body, headers={"content-type": "application/json"})
+        await asyncio.sleep(0.05)
+
+    await ask()
+    with left_behind() as left:
+        await ask()
+    assert left & {"HttpRefused", "AnswerTooLargeError", "Future", "Call", "frame", "traceback", "Frame"} == set()

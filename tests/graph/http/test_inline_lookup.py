@@ -1,0 +1,388 @@
+"""Queries that no task runs: whatever happens, they are answered as on the ordinary way."""
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from db.connections.leases import Driver
+from db.connections.statistics import Tally, tally
+from db.repositories.sessions import live_sessions
+from db.settings import Settings
+from graph.http.endpoint import GraphQLEndpoint
+from graph.http.inline_lookup import Taskless
+from tests.graph.support.callers import Client, Person, SignUp
+from tests.graph.support.edge import locked, sent, served, served_knowing, until, waiting
+from tests.graph.support.garbage import left_behind
+from tests.graph.support.overheard import overheard
+from tests.graph.support.raw import answered, asked, detoured, request
+from tests.graph.support.recording import recorded
+
+POST = "query ($id: ID!) { post(id: $id) { id title author { username } } }"
+CREATE = "mutation ($title: String!, $content: String!) { createPost(input: {title: $title, content: $content}) %s"
+CREATE %= "{ post { id } }}"
+PUBLISH = "mutation ($id: ID!) { updatePost(input: {id: $id, published: true}) { post { id } } }"
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Give a list that says of each request whether it was begun without a task."""
+    ways: list[bool] = []
+    begin = Taskless.begin
+
+    def noted(*arguments: Any) -> bool:
+        ways.append(begin(*arguments))
+        return ways[-1]
+
+    monkeypatch.setattr(Taskless, "begin", noted)
+    return ways
+
+
+async def written(client: Client, by: Person, title: str, *, published: bool = True, content: str = "C") -> str:
+    """Have a post written, and return its id."""
+    post: str = (await client.data(CREATE, by=by, title=title, content=content))["createPost"]["post"]["id"]
+    if published:
+        await client.data(PUBLISH, by=by, id=post)
+    return post
+
+
+def token(person: Person) -> str:
+    """Return the line of a head that says who asks."""
+    return f"authorization: Bearer {person.token}"
+
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "a post": (POST, {"id": "post_1"}),
+    "one that is not there": (POST, {"id": "post_99"}),
+    "a draft": (POST, {"id": "post_2"}),
+    "another name": ("query ($id: ID!) { it: post(id: $id) { t: title __typename author { id } } }", {"id": "post_1"}),
+    "a key in the text": ('{ post(id: "post_1") { title } }', {}),
+    "a condition": (
+        "query ($id: ID!, $c: Boolean!) { post(id: $id) { id title @skip(if: $c) } }",
+        {"id": "post_1", "c": True},
+    ),
+    "a user": ("query ($id: ID!) { user(id: $id) { username profile { bio } } }", {"id": "user_1"}),
+    "a private field of somebody": ("query ($id: ID!) { user(id: $id) { username email } }", {"id": "user_1"}),
+    "an account": ("query ($id: ID!) { account(id: $id) { currency } }", {"id": "account_1"}),
+    "another kind of id": (POST, {"id": "user_1"}),
+    "no id": (POST, {"id": "post_01"}),
+    "a wrong variable": (POST, {"id": {"a": 1}}),
+    "no variable": (POST, {}),
+    "what the schema alone answers": ('{ __typename __type(name: "Post") { fields { name } } }', {}),
+}
+
+
+@pytest.mark.parametrize("what", CASES)
+@pytest.mark.parametrize("extensions", [{}, {"cost": True}])
+async def test_both_ways_answer_alike(
+    client: Client, ida: Person, eve: Person, what: str, extensions: dict[str, Any]
+) -> None:
+    await written(client, ida, "One")
+    await written(client, ida, "Two", published=False)
+    query, variables = CASES[what]
+    body = asked(query, variables=variables, extensions=extensions)
+    for lines in ([], [token(ida)], [token(eve)]):
+        raw = request(body, *lines)
+        long = await answered(client, detoured(raw))
+        for _ in range(3):
+            assert await answered(client, raw) == long
+
+
+async def test_only_rows_by_their_key_and_introspections_are_begun_without_a_task(
+    client: Client, ida: Person, begun: list[bool]
+) -> None:
+    post = await written(client, ida, "One")
+    cases: list[tuple[str, dict[str, Any], bool]] = [
+        (POST, {"id": post}, True),
+        ("{ __typename }", {}, True),
+        ('{ __type(name: "Post") { name } }', {}, True),
+        ("query ($n: String!) { __type(name: $n) { name } }", {"n": "Post"}, False),
+        ("{ posts { nodes { id } } }", {}, False),
+        ("query ($id: ID!) { a: post(id: $id) { id } b: post(id: $id) { id } }", {"id": post}, False),
+        ("query ($id: ID!) { post(id: $id) { author { posts { nodes { id } } } } }", {"id": post}, False),
+        (PUBLISH, {"id": post}, False),
+        (POST, {"id": "post_x"}, False),
+        (POST, {}, False),
+    ]
+    for query, variables, is_lookup in cases:
+        await client.run(query, by=ida, **variables)
+        begun.clear()
+        await client.run(query, by=ida, **variables)
+        assert begun == [is_lookup or query == POST], query  # what is wrong with it shows behind the session
+        begun.clear()
+        await client.run(query, **variables)
+        assert begun == [is_lookup], query
+
+
+async def test_drafts_are_seen_by_their_authors_alone_however_many_ask_at_once(
+    client: Client, ida: Person, eve: Person, begun: list[bool]
+) -> None:
+    drafts = {who: await written(client, who, f"of {who.username}", published=False) for who in (ida, eve)}
+    wanted = [(by, of) for by in (ida, eve, None) for of in (ida, eve)] * 8
+    for _ in range(2):
+        begun.clear()
+        answers = await asyncio.gather(*(client.data(POST, by=by, id=drafts[of]) for by, of in wanted))
+        for (by, of), answer in zip(wanted, answers, strict=True):
+            assert (answer["post"] and answer["post"]["title"]) == (f"of {of.username}" if by is of else None)
+    assert begun == [True] * len(wanted)
+
+
+async def test_a_change_is_seen_by_whoever_asks_after_it(client: Client, ida: Person, begun: list[bool]) -> None:
+    post = await written(client, ida, "0")
+    rename = "mutation ($id: ID!, $t: String!) { updatePost(input: {id: $id, title: $t}) { post { id } } }"
+
+    async def others() -> None:
+        while True:
+            await client.data(POST, id=post)
+
+    asking = [asyncio.create_task(others()) for _ in range(4)]
+    for number in range(30):
+        await client.data(rename, by=ida, id=post, t=str(number))
+        assert (await client.data(POST, id=post))["post"]["title"] == str(number)
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    assert any(begun)
+
+
+async def test_those_who_ask_at_once_share_a_statement_and_each_gets_their_own(client: Client, ida: Person) -> None:
+    posts = [await written(client, ida, str(number)) for number in range(5)]
+    await client.data(POST, id=posts[0])
+    raw = [request(asked(POST, variables={"id": post})) for post in posts]
+    async with asyncio.timeout(10):
+        with recorded() as queries, overheard() as log:
+            answers = await asyncio.gather(*(answered(client, one) for one in raw))
+    assert [orjson.loads(body)["data"]["post"]["id"] for _, body, _ in answers] == posts
+    ours = [query for query in queries if query.args and isinstance(query.args[-1], list)]
+    assert len(ours) < len(posts)
+    assert [(line["statements"], line["rows"], line["errors"]) for line in log.operations] == [(1, 1, [])] * len(posts)
+
+
+async def test_session_that_has_ended_is_refused(client: Client, ida: Person, eve: Person, begun: list[bool]) -> None:
+    post = await written(client, ida, "One", published=False)
+    for _ in range(3):
+        assert (await client.data(POST, by=ida, id=post))["post"]["title"] == "One"
+    assert begun[-1]
+    for other in (ida, eve):
+        lines, _, _ = await answered(client, request(asked(POST, variables={"id": post}), token(ida), token(other)))
+        assert "HTTP/1.1 401 Unauthorized" in lines
+    await client.data("mutation { signOut { __typename } }", by=ida)
+    answer = await client.post(POST, by=ida, id=post)
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (401, "UNAUTHENTICATED")
+
+
+async def test_query_that_takes_too_long_ends_and_so_does_its_statement(
+    settings: Settings, database_url: str, superuser: Driver, begun: list[bool]
+) -> None:
+    async with served(settings, operation_deadline_ms=400, lock_timeout_ms=60_000) as client:
+        raw = request(asked(POST, variables={"id": "post_1"}))
+        fast = await answered(client, raw)
+        begun.clear()
+        async with locked(database_url, "posts"):
+            with overheard() as log:
+                short, other = await asyncio.gather(answered(client, raw), answered(client, raw))
+            assert begun == [True, True]
+
+            async def is_idle() -> bool:
+                return await waiting(superuser) == 0 and client.database.leases.in_use == 0
+
+            await until(is_idle, "the end of the statement")
+            long = await answered(client, detoured(raw))
+        assert short == other == long
+        assert "HTTP/1.1 503 Service Unavailable" in short[0]
+        assert b"the operation took longer than 0.4 s" in short[1]
+        assert [line["errors"] for line in log.operations] == [["DEADLINE_EXCEEDED"]] * 2
+        assert await answered(client, raw) == fast
+        assert vars(vars(client.database)["_shared"])["_queues"] == {}
+
+
+async def test_client_that_leaves_takes_its_statement_along(
+    settings: Settings, database_url: str, superuser: Driver, begun: list[bool]
+) -> None:
+    async with served(settings, lock_timeout_ms=60_000) as client:
+        raw = request(asked(POST, variables={"id": "post_1"}))
+        fast = await answered(client, raw)
+        begun.clear()
+        with overheard() as log:
+            async with locked(database_url, "posts"):
+
+                async def waits() -> bool:
+                    return await waiting(superuser) == 1
+
+                async def is_idle() -> bool:
+                    return await waiting(superuser) == 0 and client.database.leases.in_use == 0
+
+                async with sent(client, raw, resets=True):
+                    await until(waits, "the statement")
+                await until(is_idle, "the end of the statement")
+        assert begun == [True]
+        assert [line["errors"] for line in log.operations] == [["CLIENT_CLOSED_REQUEST"]]
+        assert await answered(client, raw) == fast
+
+
+async def test_statement_that_fails_is_said_as_on_the_ordinary_way(
+    settings: Settings, database_url: str, begun: list[bool]
+) -> None:
+    async with served(settings, lock_timeout_ms=100) as client:
+        raw = request(asked(POST, variables={"id": "post_1"}))
+        await answered(client, raw)
+        begun.clear()
+        async with locked(database_url, "posts"):
+            short = await answered(client, raw)
+            assert begun == [True]
+            assert short == await answered(client, detoured(raw))
+        assert b"DATABASE_BUSY" in short[1]
+
+
+async def test_budget_and_room_are_those_of_every_request(
+    settings: Settings, database_url: str, begun: list[bool]
+) -> None:
+    raw = request(asked(POST, variables={"id": "post_1"}))
+    async with served(settings, operations_in_flight_max=1) as client:
+        await answered(client, raw)
+        async with locked(database_url, "posts"), sent(client, raw):
+            await asyncio.sleep(0.1)
+            lines, body, _ = await answered(client, raw)
+            assert ("HTTP/1.1 503 Service Unavailable" in lines, b"OVERLOADED" in body) == (True, True)
+        for _ in range(3):
+            assert "HTTP/1.1 200 OK" in (await answered(client, raw))[0]
+        assert begun == [False, True, False, True, True, True]
+    async with served_knowing([POST], settings, cost_per_minute_max=5) as client:
+        ends = [(await answered(client, raw))[0] for _ in range(6)]
+        refused = [any(line.startswith("retry-after") for line in lines) for lines in ends]
+        assert refused == sorted(refused)
+        assert (refused[0], refused[-1]) == (False, True)
+
+
+async def test_requests_behind_each_other_are_answered_in_their_order(client: Client, ida: Person) -> None:
+    posts = [await written(client, ida, str(number)) for number in range(3)]
+    raw = [request(asked(POST, variables={"id": post})) for post in posts]
+    await answered(client, raw[0])
+    async with sent(client, b"".join(raw)) as reader, asyncio.timeout(10):
+        found = []
+        for _ in raw:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            body = await reader.readexactly(int(head.split("content-length: ")[1].split("\r")[0]))
+            found.append(orjson.loads(body)["data"]["post"]["id"])
+    assert found == posts
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+async def test_large_answers_are_compressed(settings: Settings, sign_up: SignUp, encoding: str) -> None:
+    ada = await sign_up("ada")
+    query = "query ($id: ID!) { post(id: $id) { content } }"
+    async with served(settings, compress_bytes_min=500) as client:
+        post = await written(client, ada, "One", content="C" * 2000)
+        raw = request(asked(query, variables={"id": post}), f"accept-encoding: {encoding}")
+        long = await answered(client, detoured(raw))
+        for _ in range(3):
+            assert await answered(client, raw) == long
+    assert ("content-encoding: gzip" in long[0]) == (encoding == "gzip")
+
+
+async def test_server_that_stops_answers_what_is_under_way(
+    settings: Settings, database_url: str, superuser: Driver, begun: list[bool]
+) -> None:
+    raw = request(asked(POST, variables={"id": "post_1"}))
+    async with locked(database_url, "posts"):
+        async with served(settings, lock_timeout_ms=500) as client:
+            async with sent(client, raw) as reader:
+                await reader.readuntil(b"\r\n\r\n")  # the first waits for the lock too, and is told that it is busy
+            url = client.http.base_url
+            reader, writer = await asyncio.open_connection(url.host, url.port)
+            writer.write(raw)
+
+            async def waits() -> bool:
+                return await waiting(superuser) == 1
+
+            await until(waits, "the statement")
+        # The server has stopped: it waited until the lock took too long.
+        answer = await reader.read()
+        writer.close()
+    assert (b"DATABASE_BUSY" in answer, b"connection: close" in answer, begun) == (True, True, [False, True])
+
+
+async def test_mistake_of_our_own_is_told_as_one_and_harms_nobody_else(
+    client: Client, ida: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posts = [await written(client, ida, str(number)) for number in range(2)]
+    await client.data(POST, id=posts[0])
+    of_row = "graph.execution.lookup.of_row"
+
+    def failing(*_: object) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(of_row, failing)
+    with overheard() as log:
+        answers = await asyncio.gather(*(client.run(POST, id=post) for post in posts))
+    monkeypatch.undo()
+    assert [answer["errors"][0]["extensions"]["code"] for answer in answers] == ["INTERNAL_SERVER_ERROR"] * 2
+    assert "ZeroDivisionError" in log.text
+    assert (await client.data(POST, id=posts[1]))["post"]["id"] == posts[1]
+
+
+async def test_fault_before_anything_has_happened_leaves_the_request_to_the_ordinary_way(
+    client: Client, ida: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = await written(client, ida, "One")
+    for by in (None, ida):
+        expected = await client.data(POST, by=by, id=post)
+
+        def failing(*_: object) -> None:
+            raise ZeroDivisionError("on purpose")
+
+        monkeypatch.setattr("graph.operations.cache.Operations.lookup", failing)
+        with overheard() as log:
+            assert await client.data(POST, by=by, id=post) == expected
+        monkeypatch.undo()
+        assert log.text.count("a query was not begun") == 1
+
+
+async def test_request_that_goes_the_ordinary_way_is_no_part_of_the_work_of_who_led_its_session(
+    client: Client, ida: Person, database_url: str, begun: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = await written(client, ida, "One")
+    await client.data(POST, by=ida, id=post)
+    await client.data("mutation { signOut { __typename } }", by=ida)
+    found: list[Tally | None] = []
+    answered = GraphQLEndpoint.answered
+
+    async def noted(*arguments: Any) -> Any:
+        found.append(tally.get())
+        return await answered(*arguments)
+
+    async def led() -> None:
+        tally.set(Tally())
+        await live_sessions(client.database, 999)
+
+    monkeypatch.setattr(GraphQLEndpoint, "answered", noted)
+    monkeypatch.setattr("db.connections.coalescing.HELD_BACK_MAX_S", 60)
+    before = len(begun)
+    async with asyncio.TaskGroup() as group:
+        async with locked(database_url, "sessions"):
+            group.create_task(led())  # under way, so that the next statement waits for it
+            await asyncio.sleep(0.05)
+            group.create_task(led())  # leads the next one
+            await asyncio.sleep(0)
+            request = group.create_task(client.post(POST, by=ida, id=post))
+
+            async def has_joined() -> bool:
+                return len(begun) > before
+
+            await until(has_joined, "the look-up")
+        refused = await request
+    assert (refused.status_code, begun[before:], found) == (401, [True], [None])
+
+
+async def test_nothing_is_left_to_the_cycle_collector(client: Client, ida: Person, begun: list[bool]) -> None:
+    post = await written(client, ida, "One")
+    for _ in range(3):
+        await client.data(POST, id=post)
+        await client.data(POST, by=ida, id=post)
+    with left_behind() as left:
+        for _ in range(5):
+            await client.data(POST, id=post)
+            await client.data(POST, by=ida, id=post)
+    assert begun[-10:] == [True] * 10
+    assert left.isdisjoint({"Record", "_Pending", "_Session", "Lookup", "Run", "Loaders", "Context", "Call", "_Batch"})

@@ -1,0 +1,73 @@
+"""Whatever a worker keeps stays within 64 MiB, each by itself, however many keys come that are not alike."""
+
+import asyncio
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.graph.cli.test_serving import ROOT, free_port, started
+from tests.graph.http.test_memory import resident_mib
+from tests.graph.support.flooding import FLOODS, GROWTH_MIB_MAX
+from tests.graph.support.raw import asked, request
+
+HEADS = 100_000  # of 3 or 15 kB each
+CONNECTIONS = 4
+LONG_ANSWER = "{ __schema { types { name description } } }"  # compressed for those who want that
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells a process's memory so")
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_100_000_keys_leave_a_process_within_its_memory(flood: str, database_url: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "tests.graph.support.flooding", flood, database_url],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    told, _ = await process.communicate()
+    assert process.returncode == 0
+    assert int(told) / 2**20 < GROWTH_MIB_MAX
+
+
+def heads(numbers: Iterator[int]) -> Iterator[bytes]:
+    """Requests whose heads are not alike, in whatever is read of a head."""
+    for number in numbers:
+        words = f"{number:0{500 if number % 8 == 0 else 2200}}"  # short ones are what a connection remembers
+        lines = [f"{name}: {words}" for name in ("x-any", "user-agent", "traceparent", "if-none-match")]
+        lines += [f"accept: application/json, x/{words}", f"accept-encoding: identity, x{words}"]
+        if number % 8 == 1:
+            lines.append(f"authorization: Bearer {words}")
+        yield request(asked(LONG_ANSWER), *lines)
+
+
+async def test_heads_that_are_not_alike_leave_a_served_process_within_its_memory(
+    database_url: str, tmp_path: Path
+) -> None:
+    port, numbers = free_port(), itertools.count()
+    environment = {"FOLIO_DATABASE_URL": database_url, "FOLIO_LOG_LEVEL": "error"}
+    environment |= {"FOLIO_COST_PER_MINUTE_MAX": "0", "FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX": "0"}
+
+    async def send(count: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for message in heads(itertools.islice(numbers, count)):
+            writer.write(message)
+            head = await reader.readuntil(b"\r\n\r\n")
+            [length] = [line for line in head.split(b"\r\n") if line.startswith(b"content-length: ")]
+            assert head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 401"))
+            await reader.readexactly(int(length.split()[1]))
+        writer.close()
+
+    async with started("serve", cwd=tmp_path, port=port, **environment) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        await send(100)
+        before = resident_mib(status)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONNECTIONS):
+                group.create_task(send(HEADS // CONNECTIONS))
+        grown = resident_mib(status) - before
+        assert grown < GROWTH_MIB_MAX

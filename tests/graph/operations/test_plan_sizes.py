@@ -1,0 +1,207 @@
+"""What plans take in memory is counted where their operations are kept, and an operation has few of them."""
+
+import contextlib
+import gc
+import itertools
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+from graphql import GraphQLObjectType, get_variable_values
+
+from db.access import ANONYMOUS
+from db.settings import Settings
+from graph.app import services_for
+from graph.execution import Prepared
+from graph.execution.engine import PLANS_MAX
+from graph.execution.output.generation import completer
+from graph.execution.plan.plan import Level
+from graph.operations.cache import OPERATIONS_CACHED_BYTES_MAX, Operation, Operations, RequestRefused
+from graph.operations.segmented_cache import ENTRY_BYTES, SegmentedCache
+from graph.runtime.context import Services
+from graph.schema.root import graphql_schema
+from tests.graph.support.garbage import left_behind
+from tests.graph.support.operation_maker import OperationMaker
+
+SEED = 20261122
+CONDITIONS = tuple(f"c{number}" for number in range(6))
+FIELDS = "id title views published createdAt author { id username }"
+
+
+def conditional(width: int, name: str = "Q") -> str:
+    """Return a query of `width` lists whose fields depend on six variables."""
+    given = ", ".join(f"${one}: Boolean!" for one in CONDITIONS)
+    lists = " ".join(
+        f"a{number}: posts(first: 1) @include(if: ${CONDITIONS[number % 6]})"
+        f" {{ nodes {{ {FIELDS} }} edges {{ cursor node {{ {FIELDS} }} }} }}"
+        for number in range(width)
+    )
+    return f"query {name}({given}) {{ {lists} viewer {{ id }} }}"
+
+
+def vectors() -> Iterator[dict[str, bool]]:
+    for values in itertools.product((True, False), repeat=len(CONDITIONS)):
+        yield dict(zip(CONDITIONS, values, strict=True))
+
+
+@pytest.fixture
+async def services(settings: Settings) -> AsyncIterator[Services]:
+    """What resolvers need, over this test's database."""
+    async with services_for(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def operations() -> Operations:
+    return Operations(graphql_schema, introspection=True, suggestions=True, compiled_from=1)
+
+
+def complete(level: Level, done: set[int]) -> None:
+    """Plan what lies below a level, as objects of all types would, and make all completers."""
+    if id(level) in done:
+        return
+    done.add(id(level))
+    completer(level)
+    for plan in level.fields:
+        if plan.place is None:
+            continue
+        named: Any = plan.place.named
+        types = [named] if isinstance(named, GraphQLObjectType) else graphql_schema.get_possible_types(named)
+        for one in types:
+            complete(plan.place.level(one), done)
+
+
+def planned(operation: Operation, variables: dict[str, Any], grown: list[int]) -> Prepared:
+    execution = operation.execution
+    prepared = Prepared(graphql_schema, execution.document, execution.definition, grown=grown.append)
+    coerced = get_variable_values(graphql_schema, execution.definition.variable_definitions or (), variables)
+    assert not isinstance(coerced, list)
+    for level in prepared.plan(coerced).roots:
+        complete(level, set())
+    return prepared
+
+
+def texts() -> Sequence[tuple[str, dict[str, Any]]]:
+    maker = OperationMaker(Random(SEED), graphql_schema, ["user_1", "post_1", "account_1", "transaction_1"])  # noqa: S311 - nothing is secret here
+    made: list[tuple[str, dict[str, Any]]] = [(maker.query(), {}) for _ in range(12)]
+    orders = "orderBy: [{ field: VIEWS, direction: DESC }], filter: { published: true }"
+    some = next(vectors())
+    return [
+        *made,
+        ("{ posts(first: 1) { totalCount } }", {}),
+        (conditional(6), some),
+        (conditional(18), some),
+        ("{ " + " ".join(f"a{one}: posts(first: 1, {orders}) {{ totalCount }}" for one in range(15)) + " }", {}),
+        ("{ nodes(ids: [" + '"post_1" ' * 90 + "]) { id ... on Post { title } } }", {}),
+    ]
+
+
+def test_plans_take_about_the_memory_that_is_counted(operations: Operations) -> None:
+    found = [(operations.find(text, None), variables) for text, variables in texts()]
+    for operation, variables in found:  # what all plans share is there before
+        planned(operation, variables, [])
+    kept: list[Prepared] = []
+    tracemalloc.start()
+    try:
+        for operation, variables in found:
+            gc.collect()
+            before, grown = tracemalloc.get_traced_memory()[0], list[int]()
+            kept.append(planned(operation, variables, grown))
+            gc.collect()
+            taken = tracemalloc.get_traced_memory()[0] - before
+            assert 0.8 * taken <= sum(grown) <= 2 * taken, (taken, grown)
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_kept_operation_is_counted_with_its_plans(operations: Operations, services: Services) -> None:
+    operation = operations.find(conditional(18), None)
+    for number, variables in enumerate(itertools.islice(vectors(), PLANS_MAX)):
+        before = operations.size_bytes
+        await operations.run(operation, variables, services, ANONYMOUS)
+        assert operations.size_bytes - before > 100_000, number
+        before = operations.size_bytes
+        await operations.run(operation, variables, services, ANONYMOUS)
+        assert operations.size_bytes == before
+
+
+async def test_further_vectors_of_conditions_are_left_to_the_ordinary_engine(
+    operations: Operations, services: Services
+) -> None:
+    operation = operations.find(conditional(6), None)
+    for variables in vectors():
+        await operations.run(operation, variables, services, ANONYMOUS)
+    assert operations.runs_by_engine == {
+        ("compiled", "none"): PLANS_MAX,
+        ("ordinary", "many conditions"): 2 ** len(CONDITIONS) - PLANS_MAX,
+    }
+    await operations.run(operation, next(vectors()), services, ANONYMOUS)
+    assert operations.runs_by_engine["compiled", "none"] == PLANS_MAX + 1
+
+
+async def test_a_flood_of_operations_with_conditions_takes_no_more_than_is_counted(
+    operations: Operations, services: Services
+) -> None:
+    async def flood(numbers: range) -> None:
+        for number in numbers:
+            text = conditional(18, f"Q{number}")
+            operations.find(text, None)
+            operation = operations.find(text, None)
+            for variables in itertools.islice(vectors(), PLANS_MAX):
+                await operations.run(operation, variables, services, ANONYMOUS)
+
+    await flood(range(1))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, counted = tracemalloc.get_traced_memory()[0], operations.size_bytes
+        await flood(range(1, 6))
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0.8 * taken <= operations.size_bytes - counted
+    await flood(range(6, 40))
+    assert operations.size < 40
+    assert operations.size_bytes <= OPERATIONS_CACHED_BYTES_MAX
+
+
+def test_a_plan_that_is_not_kept_any_more_leaves_nothing_to_the_cycle_collector(operations: Operations) -> None:
+    found = [(operations.find(text, None), variables) for text, variables in texts()]
+    for operation, variables in found:
+        planned(operation, variables, [])
+    with left_behind() as left:
+        for operation, variables in found:
+            planned(operation, variables, [])
+    assert left == set()
+
+
+def test_a_document_that_is_pushed_out_leaves_nothing_to_the_cycle_collector(operations: Operations) -> None:
+    def find_all() -> None:
+        for text, variables in texts():
+            with contextlib.suppress(RequestRefused):
+                operations.find(text, None).priced(variables)
+        for number in range(10):  # of which each takes more than a tenth of the place
+            operations.find(f"query Q{number} {{ nodes(ids: [{'1 ' * 1900}]) {{ id }} }}", None)
+        assert operations.size < 10
+
+    find_all()
+    with left_behind() as left:
+        find_all()
+    assert left == set()
+
+
+def test_a_kept_value_that_grows_pushes_out_others_and_at_last_itself() -> None:
+    cache: SegmentedCache[str, str] = SegmentedCache(protected_bytes_max=10_000, probation_bytes_max=10_000)
+    for key in "abc":
+        cache.put(key, key, 3_000 - ENTRY_BYTES)
+        cache.get(key)
+    assert cache.size_bytes == 9_000
+    cache.grow("b", 3_000)
+    assert (cache.size_bytes, cache.get("a"), cache.get("b"), cache.get("c")) == (9_000, None, "b", "c")
+    cache.grow("b", 5_000)
+    assert (cache.size_bytes, cache.get("b")) == (3_000, None)
+    cache.grow("b", 1)
+    assert len(cache) == 1

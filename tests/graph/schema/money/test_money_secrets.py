@@ -1,0 +1,42 @@
+"""What a transfer that moves nothing tells of other people's accounts: nothing that costs nothing to learn."""
+
+from tests.graph.support.bank import Bank, refused
+from tests.graph.support.callers import Client, Person
+
+TOO_LITTLE = refused("transfer", "INSUFFICIENT_FUNDS", "amount", "the account holds less than this amount")
+NO_SUCH = refused("transfer", "ACCOUNT_NOT_FOUND", "toAccountId", "no such account in EUR")
+
+
+async def test_transfer_without_the_money_tells_nothing_of_the_receiving_account(
+    bank: Bank, ida: Person, eve: Person
+) -> None:
+    empty = await bank.account(ida)
+    others = [await bank.account(eve, holding="1"), await bank.account(eve, "JPY"), "account_999"]
+    # Whatever there is, the system's own account too.
+    for account in {*others, *(f"account_{number}" for number in range(1, 6))} - {empty}:
+        assert (account, await bank.transfer(ida, empty, account, "0.01")) == (account, TOO_LITTLE)
+
+
+async def test_amount_that_cannot_be_is_told_before_anything_of_the_receiving_account(
+    bank: Bank, ida: Person, eve: Person
+) -> None:
+    purse = await bank.account(ida, holding="1")
+    for account in (await bank.account(eve), await bank.account(eve, "JPY"), "account_999"):
+        for amount in ("0", "-1", "0.001"):
+            body = await bank.transfer(ida, purse, account, amount)
+            [error] = body["data"]["transfer"]["userErrors"]
+            assert (account, amount, error["code"]) == (account, amount, "INVALID_AMOUNT")
+
+
+async def test_currency_of_somebody_elses_account_is_not_told(
+    client: Client, bank: Bank, ida: Person, eve: Person
+) -> None:
+    purse = await bank.account(ida, holding="1")
+    for account in (await bank.account(eve, "JPY"), await bank.account(eve, "USD", holding="5"), "account_999"):
+        assert (account, await bank.transfer(ida, purse, account, "0.01")) == (account, NO_SUCH)
+    # Of an own one it is, and to administrators.
+    yen = await bank.account(ida, "JPY")
+    told = refused("transfer", "CURRENCY_MISMATCH", "toAccountId", "one account is in EUR, the other in JPY")
+    assert await bank.transfer(ida, purse, yen, "0.01") == told
+    assert await bank.transfer(bank.admin, purse, yen, "0.01") == told
+    assert await bank.balance(purse) == "1.00"

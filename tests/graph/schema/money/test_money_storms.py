@@ -1,0 +1,194 @@
+"""Money under load: simultaneous transfers, a running audit, connections that die, and books that still balance."""
+
+import asyncio
+import random
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+
+from db.connections.leases import Driver
+from db.ledger.audit import AuditReport, Defect, Difference, audit
+from tests.graph.support.bank import Bank, Body, new_key, refused
+from tests.graph.support.callers import Client, Person, SignUp
+
+SEED = 20261122
+WORKERS = 8
+KILLS = 6
+KILL_EVERY_S = 0.15
+ATTEMPTS_MAX = 50
+
+TOO_LITTLE = refused("transfer", "INSUFFICIENT_FUNDS", "amount", "the account holds less than this amount")
+KILL_ALL = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = 'folio'"
+)
+
+
+class Ring:
+    """Some accounts, each of another owner and with 100.00 EUR, and what the answers say was moved between them."""
+
+    def __init__(self, bank: Bank, owners: dict[str, Person]) -> None:
+        self.bank = bank
+        self.owners = owners
+        self.expected = dict.fromkeys(owners, Decimal(100))
+
+    async def transfer(self, source: str, target: str, amount: Decimal) -> bool:
+        """Ask for one transfer and say whether it was made; an answer is either a settlement or a lack of funds."""
+        body = await self.bank.transfer(self.owners[source], source, target, str(amount))
+        if body == TOO_LITTLE:
+            return False
+        assert transaction_of(body)["amount"] == {"amount": str(amount), "currencyCode": "EUR"}
+        self.expected[source] -= amount
+        self.expected[target] += amount
+        return True
+
+    async def held(self) -> dict[str, Decimal]:
+        return {account: Decimal(await self.bank.balance(account)) for account in self.owners}
+
+    def chosen(self, choice: random.Random) -> tuple[str, str, Decimal]:
+        """Return two different accounts and an amount of up to 60.00."""
+        source, target = choice.sample(sorted(self.owners), 2)
+        return source, target, Decimal(choice.randint(1, 6000)).scaleb(-2)
+
+
+def transaction_of(body: Body) -> Body:
+    payload: Body = body["data"]["transfer"]
+    assert payload["userErrors"] == []
+    transaction: Body = payload["transaction"]
+    return transaction
+
+
+async def ring_of(bank: Bank, sign_up: SignUp, size: int) -> Ring:
+    people = [await sign_up(f"user{number}") for number in range(size)]
+    return Ring(bank, {await bank.account(person, holding="100"): person for person in people})
+
+
+@pytest.fixture
+async def bank(client: Client, sign_up: SignUp) -> Bank:
+    return Bank(client, await sign_up("anna", admin=True))
+
+
+# ---------------------------------------------------------------- races
+
+
+@pytest.mark.parametrize("size", [2, 10])
+async def test_simultaneous_transfers_move_exactly_what_their_answers_say(
+    bank: Bank, sign_up: SignUp, size: int
+) -> None:
+    ring, choice = await ring_of(bank, sign_up, size), random.Random(SEED)  # noqa: S311 - to repeat it, not to hide it
+    made = await asyncio.gather(*(ring.transfer(*ring.chosen(choice)) for _ in range(150)))
+    held = await ring.held()
+    assert held == ring.expected
+    assert (sum(held.values()), min(held.values()) >= 0) == (100 * size, True)
+    report = await audit(bank.client.database)
+    # One deposit for each account, and the account that they came from. Each key is a transaction, or a refusal.
+    assert report.clean
+    assert (report.accounts, report.transactions, report.keys) == (size + 1, size + made.count(True), size + len(made))
+    assert False in made  # so that the race for the last cent was run, too
+    assert bank.client.database.counters.retries == 0  # rows are locked in one order: nobody met a deadlock
+
+
+async def test_account_is_emptied_by_as_many_transfers_as_it_can_pay(bank: Bank, sign_up: SignUp) -> None:
+    ring = await ring_of(bank, sign_up, 2)
+    purse, till = ring.owners
+    made = await asyncio.gather(*(ring.transfer(purse, till, Decimal("7.00")) for _ in range(40)))
+    assert made.count(True) == 14
+    assert await ring.held() == {purse: Decimal("2.00"), till: Decimal("198.00")}
+
+
+# ---------------------------------------------------------------- the audit
+
+
+async def test_audit_finds_a_balance_that_was_changed_by_hand(bank: Bank, sign_up: SignUp, superuser: Driver) -> None:
+    ring = await ring_of(bank, sign_up, 3)
+    numbers = [int(account.removeprefix("account_")) for account in ring.owners]
+    assert (await audit(bank.client.database)).differences == []
+    change = "UPDATE accounts SET balance = balance + $2 WHERE id = $1"
+    await superuser.execute(change, numbers[0], 1)
+    await superuser.execute(change, numbers[2], -10_000)
+    assert (await audit(bank.client.database)).differences == [
+        Difference(Defect.BALANCE, numbers[0], "EUR", 10_001, 10_000),
+        Difference(Defect.BALANCE, numbers[2], "EUR", 0, 10_000),
+        Difference(Defect.SUM, currency_code="EUR", kept=-9_999),
+    ]
+    await superuser.execute(change, numbers[0], -1)
+    await superuser.execute(change, numbers[2], 10_000)
+    assert (await audit(bank.client.database)).differences == []
+
+
+async def test_audit_finds_a_row_of_the_ledger_that_was_changed_by_hand(
+    bank: Bank, sign_up: SignUp, superuser: Driver
+) -> None:
+    ring = await ring_of(bank, sign_up, 1)
+    [account] = (int(account.removeprefix("account_")) for account in ring.owners)
+    treasury = await superuser.fetchval("SELECT id FROM accounts WHERE is_system")
+    await superuser.execute("UPDATE transactions SET amount = amount - 1")
+    report = await audit(bank.client.database)
+    assert Counter(report.differences) == Counter(
+        [
+            Difference(Defect.BALANCE, account, "EUR", 10_000, 9_999),
+            Difference(Defect.BALANCE, treasury, "EUR", -10_000, -9_999),
+            Difference(Defect.REQUEST, 1, "EUR", key_owner=bank.admin.number),
+        ]
+    )
+    assert not report.clean
+
+
+async def test_audit_while_money_moves_sees_nothing_wrong(bank: Bank, sign_up: SignUp) -> None:
+    ring, choice = await ring_of(bank, sign_up, 4), random.Random(SEED)  # noqa: S311 - likewise
+    storm = asyncio.gather(*(ring.transfer(*ring.chosen(choice)) for _ in range(150)))
+    reports: list[AuditReport] = []
+    while not storm.done():
+        reports.append(await audit(bank.client.database, batch_rows=20))
+        reports.append(await audit(bank.client.database, reports[-1].last, batch_rows=20))
+    assert [report for report in reports if not report.clean] == []
+    # They saw the ledger grow, and not only its beginning and its end.
+    assert len({report.last for report in reports}) > 3
+    assert (await audit(bank.client.database)).transactions == 4 + (await storm).count(True)
+
+
+# ---------------------------------------------------------------- connections that die
+
+
+async def test_connections_that_die_in_a_storm_of_transfers_lose_and_double_nothing(
+    bank: Bank, sign_up: SignUp, superuser: Driver
+) -> None:
+    ring, choice = await ring_of(bank, sign_up, 4), random.Random(SEED)  # noqa: S311 - likewise
+    over = asyncio.Event()
+    acknowledged: dict[str, str] = {}
+    asked: dict[str, tuple[str, str]] = {}
+    failures: Counter[str] = Counter()
+
+    async def ask(key: str) -> Body:
+        source, target = asked[key]
+        return await bank.transfer(ring.owners[source], source, target, "0.01", idempotencyKey=key)
+
+    async def pay() -> None:
+        while not over.is_set():
+            key = new_key()
+            asked[key] = ring.chosen(choice)[:2]
+            body = await ask(key)
+            if "errors" in body:
+                failures.update(error["extensions"]["code"] for error in body["errors"])
+            else:
+                acknowledged[key] = transaction_of(body)["id"]
+
+    async def kill() -> None:
+        for _ in range(KILLS):
+            await asyncio.sleep(KILL_EVERY_S)
+            await superuser.fetchval(KILL_ALL)
+        over.set()
+
+    await asyncio.gather(kill(), *(pay() for _ in range(WORKERS)))
+    assert set(failures) <= {"DATABASE_UNAVAILABLE"}  # the key settles what was lost at COMMIT, as far as it can
+    assert (await audit(bank.client.database)).clean
+
+    for key in asked:
+        body = await ask(key)
+        expected = acknowledged.setdefault(key, transaction_of(body)["id"])
+        assert transaction_of(body)["id"] == expected
+    assert len(set(acknowledged.values())) == len(asked)
+    report = await audit(bank.client.database)
+    assert (report.clean, report.accounts, report.transactions) == (True, 5, 4 + len(asked))
+    assert sum((await ring.held()).values()) == 400

@@ -1,0 +1,292 @@
+"""Who may do what: every mutation and every field that reads, by every kind of caller.
+
+What each is answered stands in two tables, `rights_to_change` and `rights_to_read`. The schema is walked too: what
+stands in neither fails.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from graphql import (
+    FieldNode,
+    GraphQLInputObjectType,
+    GraphQLObjectType,
+    TypeInfo,
+    TypeInfoVisitor,
+    Visitor,
+    get_named_type,
+    parse,
+    visit,
+)
+
+from db.connections.leases import Driver
+from graph.schema.root import graphql_schema
+from tests.graph.support.callers import Client, SignUp
+from tests.graph.support.rights_to_change import CHANGES, Change, Failure
+from tests.graph.support.rights_to_read import CURSOR_READS, READS
+from tests.graph.support.stage import ADA, CALLERS, NOBODY, OTTO, Stage, set_stage, signed_in
+
+Dump = dict[str, list[str]]
+
+REFRESH_TOKEN = "$refresh"
+UNUSED_KEY = "$key"
+ENDED = {
+    "errors": [
+        {
+            "message": "the access token is not valid, has expired or its session has ended; "
+            "refresh the session or sign in again",
+            "extensions": {"code": "UNAUTHENTICATED"},
+        }
+    ]
+}
+ENDS_OF_A_SESSION = {
+    "the user is deactivated": "UPDATE users SET is_active = false WHERE username = 'late'",
+    "the user is deleted": "DELETE FROM users WHERE username = 'late'",
+    "the session has ended": "UPDATE sessions SET ended_at = clock_timestamp()",
+    "the session has expired": "UPDATE sessions SET expires_at = clock_timestamp()",
+}
+# PostgreSQL would look for references with a lock that nobody may take on the ledger.
+IGNORING_FOREIGN_KEYS = "SET session_replication_role = replica;"
+# Takes away all that only ada, ida, eve and the administrator may know of.
+PRIVATE_THINGS = """
+    DELETE FROM posts WHERE NOT published;
+    DELETE FROM transactions;
+    DELETE FROM idempotency_keys;
+    DELETE FROM accounts WHERE owner_id <> 4;
+    UPDATE users SET email = 'a' || id || '@example.net', hashed_password = '!' WHERE username <> 'otto';
+"""
+
+
+@pytest.fixture
+async def stage(client: Client, sign_up: SignUp, superuser: Driver) -> Stage:
+    """The people of `tests.graph.support.stage` and their things."""
+    return await set_stage(client, sign_up, superuser)
+
+
+def mutation_of(name: str) -> str:
+    return name.split(maxsplit=1)[0]
+
+
+def operation(name: str) -> str:
+    """Return the text of the operation that a change of the table stands for."""
+    mutation = mutation_of(name)
+    assert graphql_schema.mutation_type is not None
+    arguments = graphql_schema.mutation_type.fields[mutation].args
+    declared = f"($input: {arguments['input'].type})" if arguments else ""
+    given = "(input: $input)" if arguments else ""
+    return f"mutation{declared} {{\n{mutation}{given} {{ {CHANGES[name].payload} }} }}"
+
+
+def variables(given: Mapping[str, Any] | None, refresh_token: str) -> dict[str, Any]:
+    """Return the variables of the operation."""
+    if given is None:
+        return {}
+    blanks = {REFRESH_TOKEN: refresh_token, UNUSED_KEY: str(uuid.uuid4())}
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: filled(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [filled(one) for one in value]
+        return blanks.get(value, value) if isinstance(value, str) else value
+
+    return {"input": filled(given)}
+
+
+def body_of(name: str, change: Change, caller: str) -> dict[str, Any]:
+    """Return the whole body that the table says the caller gets."""
+    answer = change.answer_to(caller)
+    if not isinstance(answer, Failure):
+        return {"data": {mutation_of(name): answer}}
+    place = {"path": [mutation_of(name)], "locations": [{"line": 2, "column": 1}]}
+    return {"data": None, "errors": [{"message": answer.message, **place, "extensions": {"code": answer.code}}]}
+
+
+def is_refused(body: Mapping[str, Any]) -> bool:
+    return bool("errors" in body or any(payload.get("userErrors") for payload in body["data"].values()))
+
+
+def but(table: str | None, everything: Dump) -> Dump:
+    return {name: rows for name, rows in everything.items() if name != table}
+
+
+# ---------------------------------------------------------------- mutations
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_caller_changes_what_the_table_says_and_nothing_else(stage: Stage, caller: str) -> None:
+    refresh_token = (await signed_in(stage.client, ADA))["refreshToken"]
+    for name, change in CHANGES.items():
+        await stage.superuser.execute(IGNORING_FOREIGN_KEYS + change.first)
+        expected = body_of(name, change, caller)
+        before = await stage.dump()
+        body = await stage.run(operation(name), caller, **variables(change.given, refresh_token))
+        assert (name, body) == (name, expected)
+        after = await stage.dump()
+        if is_refused(expected):
+            assert (name, but(change.kept, after)) == (name, but(change.kept, before))
+        else:
+            assert after != before, f"{name} changed nothing"
+        if mutation_of(name) == "signOut" and caller != NOBODY:
+            token = (await signed_in(stage.client, caller))["accessToken"]
+            stage.people[caller] = replace(stage.people[caller], token=token)
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_refusal_for_lack_of_a_right_is_the_one_for_what_does_not_exist(stage: Stage, caller: str) -> None:
+    refused = {name: change for name, change in CHANGES.items() if change.missing and caller not in change.answers}
+    assert refused or caller == "anna"
+    for name, change in refused.items():
+        given = change.given or {}
+        existing = await stage.client.post(operation(name), by=stage.people.get(caller), **variables(given, ""))
+        missing = await stage.client.post(
+            operation(name), by=stage.people.get(caller), **variables({**given, **change.missing}, "")
+        )
+        assert (name, existing.status_code, existing.text) == (name, missing.status_code, missing.text)
+
+
+@pytest.mark.parametrize("end", ENDS_OF_A_SESSION.values(), ids=ENDS_OF_A_SESSION)
+async def test_token_of_an_administrator_whose_session_is_over_opens_nothing(
+    stage: Stage, sign_up: SignUp, end: str
+) -> None:
+    late = await sign_up("late", admin=True)
+    assert await stage.client.data("{ viewer { username } }", by=late) == {"viewer": {"username": "late"}}
+    refresh_token = (await signed_in(stage.client, ADA))["refreshToken"]
+    await stage.superuser.execute(end)
+    before = await stage.dump()
+    operations = {operation(name): variables(change.given, refresh_token) for name, change in CHANGES.items()}
+    for query, given in (operations | {read.query: {} for read in READS.values()}).items():
+        response = await stage.client.post(query, by=late, **given)
+        assert (query, response.status_code, response.json()) == (query, 401, ENDED)
+        assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    assert await stage.dump() == before
+
+
+async def test_every_mutation_stands_in_the_table() -> None:
+    assert graphql_schema.mutation_type is not None
+    missing = sorted(set(graphql_schema.mutation_type.fields) - {mutation_of(name) for name in CHANGES})
+    assert missing == [], (
+        f"add {missing} to CHANGES in tests/graph/support/rights_to_change.py, "
+        "as name: Change(input, selection, answers of "
+        "those who may, answer to the others)"
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["updateUser", "deleteUser", "updatePost of a draft at a wrong version", "deletePost", "transfer", "transfers"],
+)
+async def test_caller_without_the_right_does_not_even_wait_for_what_is_locked(stage: Stage, name: str) -> None:
+    change = CHANGES[name]
+    async with stage.superuser.transaction():
+        await stage.superuser.execute("SELECT FROM users WHERE id = 2 FOR UPDATE")
+        await stage.superuser.execute("SELECT FROM posts WHERE id = 2 FOR UPDATE")
+        await stage.superuser.execute("SELECT FROM accounts WHERE id = 1 FOR UPDATE")
+        answer = stage.run(operation(name), OTTO, **variables(change.given, ""))
+        assert await asyncio.wait_for(answer, 2) == body_of(name, change, OTTO)
+
+
+async def test_mutations_in_one_operation_are_those_of_the_caller_at_each_moment(stage: Stage) -> None:
+    out_and_on = 'mutation { signOut { signedOut } createPost(input: {title: "a", content: ""}) { post { id } } }'
+    body = await stage.run(out_and_on, OTTO)
+    assert (body["data"], body["errors"][0]["extensions"]) == (None, {"code": "UNAUTHENTICATED"})
+    assert len((await stage.dump())["posts"]) == 2
+    in_and_on = """mutation {
+        signIn(input: {login: "otto", password: "correct horse battery"}) { viewer { email } }
+        createPost(input: {title: "a", content: ""}) { post { author { username email } } }
+    }"""
+    otto = {"username": "otto", "email": "otto@example.com"}
+    assert await stage.client.data(in_and_on) == {
+        "signIn": {"viewer": {"email": "otto@example.com"}},
+        "createPost": {"post": {"author": otto}},
+    }
+
+
+def test_no_input_gives_anybody_a_role() -> None:
+    inputs = [one for one in graphql_schema.type_map.values() if isinstance(one, GraphQLInputObjectType)]
+    assert inputs
+    assert [f"{one.name}.{name}" for one in inputs for name in one.fields if "role" in name.lower()] == []
+
+
+# ---------------------------------------------------------------- reads
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_caller_reads_what_the_table_says(stage: Stage, caller: str) -> None:
+    before = await stage.dump()
+    for name, read in READS.items():
+        assert (name, await stage.run(read.query, caller)) == (name, {"data": read.answer_to(caller)})
+    assert await stage.dump() == before
+
+
+@pytest.mark.parametrize("caller", [NOBODY, OTTO])
+async def test_private_things_leave_no_trace_in_any_answer_to_others(stage: Stage, caller: str) -> None:
+    query = '{ post(id: "post_2") { id } posts(last: 5, filter: {published: false}) { pageInfo { startCursor } } }'
+    cursor = (await stage.run(query, ADA))["data"]["posts"]["pageInfo"]["startCursor"]
+    queries = [read.query for read in READS.values()] + [query.replace("$cursor", cursor) for query in CURSOR_READS]
+    with_them = [await stage.run(query, caller) for query in queries]
+    await stage.superuser.execute(IGNORING_FOREIGN_KEYS + PRIVATE_THINGS)
+    assert [await stage.run(query, caller) for query in queries] == with_them
+    assert [body for body in with_them if "errors" in body] == []
+
+
+async def test_cursor_of_a_draft_is_a_place_among_the_posts_that_others_see(stage: Stage) -> None:
+    cursors = "{ posts(first: 5) { edges { cursor node { id } } } }"
+    edges = (await stage.run(cursors, ADA))["data"]["posts"]["edges"]
+    assert [edge["node"]["id"] for edge in edges] == ["post_2", "post_1"]
+    behind, before = (query.replace("$cursor", edges[0]["cursor"]) for query in CURSOR_READS[:2])
+    seen = {"edges": [edges[1]], "totalCount": 1}
+    ends = {"startCursor": edges[1]["cursor"], "endCursor": edges[1]["cursor"]}
+    page_info = {"hasNextPage": False, "hasPreviousPage": False, **ends}
+    assert await stage.run(behind, OTTO) == {"data": {"posts": {**seen, "pageInfo": page_info}}}
+    empty = {"hasNextPage": True, "hasPreviousPage": False, "startCursor": None, "endCursor": None}
+    assert await stage.run(before, OTTO) == {"data": {"posts": {"edges": [], "totalCount": 1, "pageInfo": empty}}}
+
+
+class _Coordinates(Visitor):
+    """Collects the fields, by type and name, that a document selects."""
+
+    def __init__(self, types: TypeInfo) -> None:
+        super().__init__()
+        self._types = types
+        self.found: set[str] = set()
+
+    def enter_field(self, node: FieldNode, *_: object) -> None:
+        parent = self._types.get_parent_type()
+        assert parent is not None
+        self.found.add(f"{parent.name}.{node.name.value}")
+
+
+def selected(query: str) -> set[str]:
+    types = TypeInfo(graphql_schema)
+    coordinates = _Coordinates(types)
+    visit(parse(query), TypeInfoVisitor(types, coordinates))
+    return coordinates.found
+
+
+def readable() -> set[str]:
+    """Return every field that a query can reach, by type and name."""
+    assert graphql_schema.query_type is not None
+    pending = [graphql_schema.query_type]
+    found: set[str] = set()
+    while pending:
+        parent = pending.pop()
+        fresh = {f"{parent.name}.{name}" for name in parent.fields} - found
+        found |= fresh
+        targets = [get_named_type(one.type) for one in parent.fields.values()] if fresh else []
+        pending += [one for one in targets if isinstance(one, GraphQLObjectType)]
+    return found
+
+
+def test_every_field_that_reads_stands_in_the_table() -> None:
+    queries = [*(read.query for read in READS.values()), *CURSOR_READS]
+    missing = sorted(readable() - set().union(*map(selected, queries)))
+    assert missing == [], (
+        f"select {', '.join(missing)} in a Read of READS in tests/graph/support/rights_to_read.py, "
+        "as name: Read(query, "
+        "answer to nobody, answers by caller)"
+    )

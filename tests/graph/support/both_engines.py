@@ -1,0 +1,135 @@
+"""Every query of the tests runs on both engines, and their answers are equal.
+
+The served application runs the compiled engine from the first sight of an operation on. After each query the ordinary
+one runs it too, as the same viewer; where data or errors differ the request fails. Others may write between the two
+runs, so that a difference only counts when it stays.
+"""
+
+from asyncio import Task, get_running_loop
+from contextvars import Context as Variables
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from graphql import ExecutionResult, OperationType
+
+from db.access import Viewer
+from graph.http.call import Call
+from graph.http.inline_lookup import Answered, Taskless
+from graph.http.parsing.requests import GraphQLRequest
+from graph.http.responses.answers import Answer
+from graph.operations.cache import Operation
+from graph.operations.dispatch import SMALL, Engines, Execution, Size
+from graph.runtime.context import Services
+from tests.graph.support.recording import unrecorded
+
+ATTEMPTS_MAX = 5
+
+
+class DisagreementError(AssertionError):
+    """The engines give different answers to one query."""
+
+
+def told(result: ExecutionResult) -> tuple[Any, list[Any]]:
+    """Return an answer in a form that can be compared: the order of errors is nobody's promise.
+
+    Part of the data may be text already, where operations share their rows, so that it is compared as it is sent.
+    """
+    errors = [(error.path, error.message, error.extensions, error.locations) for error in result.errors or ()]
+    return orjson.loads(orjson.dumps(result.data)), sorted(errors, key=repr)
+
+
+def agree(one: ExecutionResult, other: ExecutionResult) -> bool:
+    """Say whether two answers are the same.
+
+    Where a null has reached the root, fields that had not finished need not have told their errors (see
+    `tests.graph.execution.support.comparing`): then each tells some of those that there are, and one at least they
+    share.
+    """
+    if one.data is None and other.data is None:
+        ours, theirs = (set(map(repr, told(answer)[1])) for answer in (one, other))
+        return not ours.isdisjoint(theirs)
+    return told(one) == told(other)
+
+
+def is_too_large(result: ExecutionResult) -> bool:
+    """Say whether an operation never ran, for it is too large for the one engine that could run it."""
+    codes = [(error.extensions or {}).get("code") for error in result.errors or ()]
+    return result.data is None and codes == ["OPERATION_TOO_LARGE"]
+
+
+def compare_engines(engines: Engines) -> None:
+    """Make `engines` run every query on both, from its first sight on."""
+    if not engines.compiled_from:
+        return
+    engines.compiled_from = 1
+    run = engines.run
+    ordinary = engines.ordinary()
+
+    async def run_both(
+        execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, size: Size = SMALL
+    ) -> ExecutionResult:
+        result = await run(execution, dict(variables), services, viewer, size)
+        if execution.definition.operation is not OperationType.QUERY or is_too_large(result):
+            return result
+        counters = services.database.counters
+        expected = result
+        for attempt in range(ATTEMPTS_MAX):
+            before = counters.statements
+            # In a context of its own, where nothing is logged, tallied or traced.
+            with unrecorded():
+                asked = ordinary.run(execution, dict(variables), services, viewer)
+                expected = await get_running_loop().create_task(asked, context=Variables())
+                compared = (
+                    result
+                    if not attempt
+                    else await get_running_loop().create_task(
+                        run(execution, dict(variables), services, viewer), context=Variables()
+                    )
+                )
+            counters.statements = before
+            if agree(compared, expected):
+                return result
+        raise DisagreementError(f"{told(result)} is not {told(expected)}")
+
+    vars(engines)["run"] = run_both
+
+
+def compare_taskless(app: FastAPI) -> None:
+    """Make the door of `app` compare what it answers without a task with the answer of the ordinary engine."""
+    taskless: Taskless = vars(app)["direct"].taskless
+    engines: Engines = app.state.operations.engines
+    if not engines.compiled_from:
+        return
+    go_on = taskless.go_on
+    ordinary = engines.ordinary()
+    comparing: set[Task[None]] = set()
+
+    def go_on_with_both(call: Call, operation: Operation, viewer: Viewer, answered: Answered) -> bool:
+        async def compare(answer: Answer) -> None:
+            assert isinstance(call.asked, GraphQLRequest)
+            services, variables = app.state.services, call.asked.variables
+            said, before = orjson.loads(answer.body), services.database.counters.statements
+            with unrecorded():
+                expected = await ordinary.run(operation.execution, dict(variables), services, viewer)
+                found = orjson.loads(orjson.dumps(expected.data))
+                if (said["data"], len(said.get("errors", ()))) != (found, len(expected.errors or ())):
+                    # Others may have written meanwhile: then both engines agree on what there is now.
+                    try:
+                        await engines.run(operation.execution, dict(variables), services, viewer)
+                    except DisagreementError as error:
+                        answer = Answer(500, orjson.dumps({"errors": [{"message": str(error)}]}), answer.media_type)
+            services.database.counters.statements = before
+            answered(answer)
+
+        def told(answer: Answer) -> None:
+            if answer.status != 200:
+                answered(answer)
+                return
+            task = get_running_loop().create_task(compare(answer), context=Variables())
+            comparing.add(task)
+            task.add_done_callback(comparing.discard)
+
+        return go_on(call, operation, viewer, told)
+
+    vars(taskless)["go_on"] = go_on_with_both

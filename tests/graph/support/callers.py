@@ -1,0 +1,131 @@
+"""Callers of the served API: the real application under uvicorn on a real socket, and people who talk to it."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from db.connections.database import Database
+from db.settings import Settings
+from graph.app import create_app
+from graph.http.direct import DirectHttpProtocol
+from graph.runtime.context import Services
+from tests.graph.support.both_engines import compare_engines, compare_taskless
+
+PASSWORD = "correct horse battery"
+KEEP_ALIVE_S = 60
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to pytest."""
+        yield
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[str]:
+    """Serve `app` on a free port of the loopback interface, and give its address. Its engines are compared."""
+    compare_engines(app.state.operations.engines)
+    compare_taskless(app)
+    # Named TCP outright, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms for an acknowledgement.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        # A client may leave a connection alone for longer than the usual five seconds where it has many, and lose what
+        # it sends in the moment in which the server closes it: that is HTTP, and not what is tested.
+        config = uvicorn.Config(
+            app,
+            lifespan="on",
+            http=DirectHttpProtocol,
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            if task.done():
+                await task
+            await asyncio.sleep(0.005)
+        host, port = listener.getsockname()
+        try:
+            yield f"http://{host}:{port}"
+        finally:
+            server.should_exit = True
+            await task
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user with a live session."""
+
+    number: int
+    username: str
+    token: str
+
+    @property
+    def id(self) -> str:
+        return f"user_{self.number}"
+
+
+class Client:
+    """A caller of the API over HTTP."""
+
+    def __init__(self, http: httpx.AsyncClient, services: Services) -> None:
+        self.http = http
+        self.services = services
+
+    @property
+    def database(self) -> Database:
+        """The pool of the served application."""
+        return self.services.database
+
+    async def post(self, query: str, *, by: Person | None = None, **variables: Any) -> httpx.Response:
+        """Send an operation and return the whole response."""
+        headers = {"authorization": f"Bearer {by.token}"} if by else {}
+        return await self.http.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+
+    async def run(self, query: str, *, by: Person | None = None, **variables: Any) -> dict[str, Any]:
+        """Send an operation and return the whole body."""
+        body: dict[str, Any] = (await self.post(query, by=by, **variables)).json()
+        return body
+
+    async def data(self, query: str, *, by: Person | None = None, **variables: Any) -> Any:
+        """Send an operation that has no errors and return its data."""
+        body = await self.run(query, by=by, **variables)
+        assert "errors" not in body, body["errors"]
+        return body["data"]
+
+    async def statements(self, query: str, *, by: Person | None = None, **variables: Any) -> int:
+        """Send an operation that has no errors and return how many statements it took."""
+        before = self.database.counters.statements
+        await self.data(query, by=by, **variables)
+        return self.database.counters.statements - before
+
+
+SignUp = Callable[..., Awaitable[Person]]
+
+
+def http_client(address: str | httpx.URL, *, connections: int = 100, timeout: float = 30) -> httpx.AsyncClient:
+    """Return an HTTP client of a server, which keeps its connections for as long as the server does.
+
+    After five seconds without use, httpx's pool closes a connection by itself, even one that it has just given to a
+    request: that is what comes of a machine that stands still for so long while requests are under way.
+    """
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=None)
+    return httpx.AsyncClient(base_url=address, limits=limits, timeout=timeout)
+
+
+@asynccontextmanager
+async def serving_with(settings: Settings, **changes: object) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve the application with some settings changed, and give an HTTP client of it."""
+    app = create_app(settings.model_copy(update=changes))
+    async with serving(app) as address, http_client(address) as http:
+        yield http

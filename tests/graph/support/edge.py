@@ -1,0 +1,143 @@
+"""The edge from outside: servers with other settings, locks that make operations slow, and sockets without manners."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+
+from db.connections.leases import Driver
+from db.settings import Settings
+from graph.app import create_app
+from graph.operations.cache import RequestRefused
+from tests.db.support.backends import POLL_S, POLLS_MAX, connected_superuser
+from tests.graph.support.callers import Client, Person, http_client, serving
+
+SPARE_S = 10
+ALIVE = {"data": {"__typename": "Query"}}
+
+
+@asynccontextmanager
+async def served(settings: Settings, **changes: Any) -> AsyncIterator[Client]:
+    """Serve the application with some settings changed, and give an anonymous caller of it."""
+    app = create_app(settings.model_copy(update=changes))
+    async with serving(app) as address, http_client(address) as http:
+        yield Client(http, app.state.services)
+
+
+@asynccontextmanager
+async def served_knowing(documents: Sequence[str], settings: Settings, **changes: Any) -> AsyncIterator[Client]:
+    """As `served`, with documents that have been checked before: the time that this takes is charged to nobody.
+
+    What follows is in one minute of the budgets: the next one gives some of a spent budget back.
+    """
+    await within_one_minute(SPARE_S)
+    app = create_app(settings.model_copy(update=changes))
+    for text in documents:
+        with contextlib.suppress(RequestRefused):
+            app.state.operations.find(text, None).priced({})
+    async with serving(app) as address, http_client(address) as http:
+        yield Client(http, app.state.services)
+
+
+async def within_one_minute(seconds: float) -> None:
+    """Wait until the minute of the budgets has as many seconds left: the next one gives some of a spent budget back."""
+    left_s = 60 - time.time() % 60
+    if left_s < seconds:
+        await asyncio.sleep(left_s)
+
+
+@asynccontextmanager
+async def locked(database_url: str, table: str) -> AsyncIterator[None]:
+    """Lock `table`, so that every statement that reads or writes it waits."""
+    async with connected_superuser(database_url) as connection, connection.transaction():
+        await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Wait for something that happens soon."""
+    for _ in range(POLLS_MAX):
+        if await condition():
+            return
+        await asyncio.sleep(POLL_S)
+    raise AssertionError(f"{what} does not happen")
+
+
+async def waiting(superuser: Driver) -> int:
+    """Return how many statements of the pool wait for a lock."""
+    count: int = await superuser.fetchval(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name LIKE 'folio%' AND wait_event_type = 'Lock'"
+    )
+    return count
+
+
+def hold_up(seconds: float) -> None:
+    """Let the whole process stand still, server and client, as on a machine that is suspended."""
+    time.sleep(seconds)
+
+
+async def is_alive(client: Client) -> bool:
+    """Say whether the server still answers."""
+    return await client.run("{ __typename }") == ALIVE
+
+
+def posted(query: str, *, by: Person | None = None, length: int | None = None) -> bytes:
+    """Return the bytes of a POST as they go over the wire; `length` is declared instead of the true one."""
+    body = orjson.dumps({"query": query})
+    authorization = f"authorization: Bearer {by.token}\r\n" if by else ""
+    head = (
+        "POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body) if length is None else length}\r\n{authorization}\r\n"
+    )
+    return head.encode() + body
+
+
+@asynccontextmanager
+async def sent(client: Client, data: bytes, *, resets: bool = False) -> AsyncIterator[asyncio.StreamReader]:
+    """Send bytes over a socket of their own, which is closed at the end, whatever has been answered by then.
+
+    A socket that is closed (by FIN) looks like one that only sends no more; one that is reset (by RST) does not.
+    """
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        writer.write(data)
+        await writer.drain()
+        yield reader
+    finally:
+        if resets:
+            reset(writer)
+        writer.close()
+
+
+@asynccontextmanager
+async def opened(client: Client, data: bytes) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Send bytes over a socket of their own, over which more may be sent. It is closed at the end."""
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        writer.write(data)
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def half_closed(client: Client, data: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """Send bytes over a socket of their own, and then no more (FIN), but read on."""
+    async with opened(client, data) as (reader, writer):
+        writer.write_eof()
+        yield reader
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Let a connection end by RST when it is closed."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

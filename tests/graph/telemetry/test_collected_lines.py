@@ -1,0 +1,111 @@
+"""The log's short way: lines of operations are collected for a moment, and none is lost, late or out of order."""
+
+import asyncio
+import io
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from graph.telemetry.logs import FLUSH_AFTER_S, JsonFormatter, LineHandler, write
+from tests.graph.cli.test_serving import FOLIO, ROOT, free_port
+
+logger = logging.getLogger("folio.operation")
+
+
+@contextmanager
+def alone() -> Iterator[LineHandler]:
+    """Give the handler of `log_config`, alone at the root (pytest listens otherwise), writing to a string."""
+    root, made = logging.getLogger(), LineHandler()
+    made.setFormatter(JsonFormatter())
+    made.setStream(io.StringIO())
+    handlers, level = root.handlers, root.level
+    root.handlers = [made]
+    root.setLevel(logging.INFO)
+    try:
+        yield made
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+
+
+def lines(handler: LineHandler) -> list[dict[str, Any]]:
+    return [{**orjson.loads(line), "time": ""} for line in handler.stream.getvalue().splitlines()]
+
+
+class _Listener(logging.Handler):
+    def __init__(self, heard: list[logging.LogRecord]) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._heard.append(record)
+
+
+async def test_line_is_written_a_moment_later() -> None:
+    with alone() as handler:
+        write(logger, logging.INFO, "operation", lambda: {"cost": 1, "errors": []})
+        assert lines(handler) == []
+        await asyncio.sleep(FLUSH_AFTER_S * 3)
+        expected = {"time": "", "level": "info", "logger": "folio.operation", "message": "operation", "cost": 1}
+        assert lines(handler) == [{**expected, "errors": []}]
+
+
+async def test_warning_is_written_at_once_and_after_what_came_before_it() -> None:
+    with alone() as handler:
+        write(logger, logging.INFO, "operation", dict)
+        write(logger, logging.WARNING, "operation", lambda: {"status": 500})
+        write(logger, logging.INFO, "operation", dict)
+        logging.getLogger("another").info("text")
+        levels = [(line["level"], line["message"]) for line in lines(handler)]
+        assert levels == [("info", "operation"), ("warning", "operation"), ("info", "operation"), ("info", "text")]
+
+
+async def test_another_listener_hears_each_line_at_once() -> None:
+    with alone() as handler:
+        heard: list[logging.LogRecord] = []
+        other = _Listener(heard)
+        logging.getLogger().addHandler(other)
+        write(logger, logging.INFO, "operation", lambda: {"cost": 1})
+        assert [(record.name, vars(record)["fields"]) for record in heard] == [("folio.operation", {"cost": 1})]
+        assert len(lines(handler)) == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_each_worker_answers_and_loses_no_line_when_it_is_stopped(
+    database_url: str, tmp_path: Path, workers: str
+) -> None:
+    port, log = free_port(), tmp_path / "log"
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "FOLIO_DATABASE_URL": database_url}
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(*FOLIO, "serve", "--workers", workers, "--port", str(port)),
+            cwd=tmp_path,
+            env={**environment, "FOLIO_LOG_FORMAT": "json"},
+            stderr=stderr,
+        )
+    url = f"http://127.0.0.1:{port}"
+    async with httpx.AsyncClient(timeout=30) as http:
+        for _ in range(300):
+            try:
+                if (await http.get(f"{url}/readyz")).status_code == 200:
+                    break
+            except httpx.TransportError:
+                await asyncio.sleep(0.1)
+    seen = set()
+    for _ in range(40):
+        async with httpx.AsyncClient() as http:  # a connection of its own, which any worker may get
+            answer = await http.post(f"{url}/graphql", json={"query": "{ __typename }"})
+        assert answer.json() == {"data": {"__typename": "Query"}}
+        seen.add(answer.headers["x-request-id"])
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+    written = [orjson.loads(line) for line in log.read_bytes().splitlines() if line.startswith(b"{")]
+    operations = [line["request_id"] for line in written if line["logger"] == "folio.operation"]
+    assert (len(operations), set(operations)) == (40, seen)

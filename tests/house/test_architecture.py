@@ -1,0 +1,215 @@
+"""The house's own rules: imports point one way, files fit in a head, and names say what things are.
+
+Where a rule has exceptions, they stand in one place, each with its reason; one that is no exception any more fails too.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from db.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("db", "graph", "migrations", "tests")
+NOUNS = ("users", "posts", "money", "sessions")
+FILE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 50
+
+LONG_FILES: Mapping[str, str] = {}
+USERS_OF_SQLALCHEMY: Mapping[str, str] = {
+    "graph/cli/doctor.py": "`folio doctor` asks the database about itself",
+}
+
+
+@cache
+def python_files() -> Mapping[str, str]:
+    """Return the text of every Python file of the rooms, by its path."""
+    paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+
+
+def kept_files() -> Iterator[tuple[str, str]]:
+    """Give the text of every file that is, or would be, under version control, by its path."""
+    git = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(git, cwd=ROOT, capture_output=True, check=True).stdout.decode()  # noqa: S603 - no input of anybody's
+    for name in filter(None, listed.split("\0")):
+        path = ROOT / name
+        if path.is_file():
+            yield name, path.read_text(encoding="utf-8", errors="replace")
+
+
+# ---------------------------------------------------------------- variables of the environment
+
+
+def test_every_variable_with_the_prefix_of_the_settings_is_one() -> None:
+    """Folio refuses others: whoever exports one that an example reads cannot start the server in the same shell."""
+    settings = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    # Tests name wrong ones on purpose, and the benchmark has a constant of such a name.
+    named = {
+        (name, variable)
+        for name, text in kept_files()
+        if not name.startswith(("tests/", "bench/"))
+        for variable in re.findall(rf"\b{PREFIX}[A-Z0-9_]+\b", text)
+    }
+    assert {variable for _, variable in named} & settings
+    assert {one for one in named if one[1] not in settings} == set()
+
+
+# ---------------------------------------------------------------- who imports whom
+
+
+def test_imports_point_one_way() -> None:
+    # In a process of its own: import-linter configures logging, and leaves every logger disabled that there is.
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
+    linted = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)  # noqa: S603
+    assert linted.returncode == 0, linted.stdout.decode()
+
+
+def dependencies(name: str, text: str) -> set[str]:
+    """Return the modules of this project that the module `name` imports, wherever in it, but for annotations alone."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            node.body = []
+    named = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            named |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            submodules = {f"{node.module}.{one.name}" for one in node.names}
+            named |= submodules if submodules <= modules().keys() else submodules | {node.module}
+    return {one for one in named if one in modules()} - {name}
+
+
+@cache
+def modules() -> Mapping[str, str]:
+    """Return the text of every module of the product, by its dotted name."""
+    return {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): text
+        for name, text in python_files().items()
+        if not name.startswith("tests/")
+    }
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # A package is imported with each module in it; what its `__init__` imports of itself is no circle.
+    sorter = TopologicalSorter({name: dependencies(name, text) for name, text in modules().items()})
+    sorter.prepare()
+
+
+def imported_by(text: str) -> set[str]:
+    """Return the top-level packages that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def test_sql_stays_in_db() -> None:
+    users = {
+        name for name, text in python_files().items() if name.startswith("graph/") and "sqlalchemy" in imported_by(text)
+    }
+    assert users == set(USERS_OF_SQLALCHEMY)
+
+
+def test_graphql_and_http_stay_out_of_db() -> None:
+    foreign = {"aiodataloader", "fastapi", "graphql", "httpx", "starlette", "strawberry", "typer", "uvicorn"}
+    found = {
+        name: imported_by(text) & foreign
+        for name, text in python_files().items()
+        if name.startswith(("db/", "migrations/")) and imported_by(text) & foreign
+    }
+    assert found == {}
+
+
+# ---------------------------------------------------------------- files and functions
+
+
+def test_a_file_fits_in_a_head() -> None:
+    long = {name for name, text in python_files().items() if len(text.splitlines()) > FILE_LINES_MAX}
+    assert long == set(LONG_FILES), f"split what has more than {FILE_LINES_MAX} lines by what it is about"
+
+
+def test_a_function_fits_on_a_screen() -> None:
+    long = [
+        f"{name}: {node.name}"
+        for name, text in python_files().items()
+        if not name.startswith("migrations/versions/")  # one table after the other, as Alembic writes them
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES_MAX
+    ]
+    assert long == [], f"give the parts of what has more than {FUNCTION_LINES_MAX} lines their own names"
+
+
+def test_every_module_says_what_it_owns() -> None:
+    silent = [
+        name
+        for name, text in python_files().items()
+        if not name.startswith("tests/") and not ast.get_docstring(ast.parse(text))
+    ]
+    assert silent == []
+
+
+def test_no_type_error_is_silenced() -> None:
+    needle = re.compile("type" + r":\s*ignore|pyright" + r":|mypy" + ":")
+    assert [name for name, text in python_files().items() if needle.search(text)] == []
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_no_module_is_named_for_holding_anything() -> None:
+    vague = {"common", "core", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
+    names = [*python_files(), *(str(Path(name).parent) for name in python_files())]
+    assert [name for name in names if vague & set(Path(name).with_suffix("").parts)] == []
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_a_noun_has_the_same_name_on_every_side(noun: str) -> None:
+    assert {f"db/models/{noun}.py", f"graph/schema/{noun}/mutations.py"} <= python_files().keys()
+
+
+def test_every_test_says_in_its_name_what_is_so() -> None:
+    tests = [
+        f"{name}: {node.name}"
+        for name, text in python_files().items()
+        if name.startswith("tests/")
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+    assert [name for name in tests if name.rpartition(": ")[2].count("_") < 3] == []
+
+
+# ---------------------------------------------------------------- what the repository does not know
+
+
+def test_nothing_names_a_path_of_somebodys_machine_or_where_packages_come_from() -> None:
+    # Written so that this file does not find itself.
+    words = [
+        "/wor" + "k/",
+        "/t" + "mp/w",
+        "/hom" + "e/",
+        "/roo" + "t/",
+        r"\bshar" + "ed/",
+        "py" + r"pi\.org",
+        "pythonhos" + "ted",
+    ]
+    needle = re.compile("|".join([*words, "npm" + r"js\.", "dock" + r"er\.io", "gh" + r"cr\.io"]))
+    found = {name: needle.findall(text) for name, text in kept_files() if needle.search(text)}
+    assert found == {}
+
+
+def test_nothing_is_imported_from_a_path_of_its_own() -> None:
+    patched = [name for name, text in python_files().items() if "sys.pa" + "th" in text]
+    assert patched == []
