@@ -16,7 +16,7 @@ from bench import drawing, load, report
 from bench.cases import CASES, KEY, Asked, Case, bodies, plain
 from bench.report import Results
 from bench.servers import NODE, Server, ask, available, started
-from bench.stock import Place, Size, Stock, changes, counted, demand_right_balances, drawn_from, stocked
+from bench.stock import Place, Size, Stock, changes, counted, drawn_from, ensure_right_balances, stocked
 
 BENCH_DIR = Path(__file__).parent
 COMPARED = 5  # requests of each case whose answers are compared
@@ -43,9 +43,9 @@ def main() -> None:
     """Set up, compare the answers, measure, report."""
     given = _arguments()
     peers = [available()[name] for name in given.peers]
-    load.demand_wrk()
+    load.ensure_wrk()
     if any(peer.program[0] == str(NODE) for peer in peers):
-        _demand_node_peers()
+        _ensure_node_peers()
     with ExitStack() as stack:
         size = Size(given.users, given.posts, given.accounts)
         place = stack.enter_context(stocked(given.work, size))
@@ -57,7 +57,7 @@ def main() -> None:
         bench = Bench(place, stock, given.work, given.connections, given.rounds, given.seconds, results)
         for name in given.cases:
             _measure(bench, CASES[name], servers)
-        asyncio.run(demand_right_balances(place))
+        asyncio.run(ensure_right_balances(place))
     report.to_terminal(results, report.terminal())
     if given.write:
         given.write.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
     return parsed
 
 
-def _demand_node_peers() -> None:
+def _ensure_node_peers() -> None:
     if not NODE.exists():
         raise SystemExit(
             f"the Node peers are not installed: npm ci --prefix {NODE.parents[3]}; or leave them out by --peers"

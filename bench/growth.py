@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="after which it ends in any case")
     parser.add_argument("--work", type=Path, default=WORK, help="where databases and logs are kept")
     given = parser.parse_args()
-    load.demand_wrk()
+    load.ensure_wrk()
     parts = {"pages": pages, "rows": rows, "workers": workers, "endurance": endurance}
     for name in given.parts.split(","):
         parts[name](given)

@@ -31,7 +31,7 @@ class Round:
     failed: int
 
 
-def demand_wrk() -> None:
+def ensure_wrk() -> None:
     """End the program, saying what to do, where there is no wrk."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed: apt-get install wrk, or see https://github.com/wg/wrk")

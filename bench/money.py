@@ -34,8 +34,8 @@ from bench import load
 from bench.cases import CASES, KEY, PAIR
 from bench.report import terminal
 from bench.servers import PEERS, Server, database_cpu_us, started
-from bench.stock import Place, Size, demand_right_balances, signed_in, stocked
-from db.access import Audience
+from bench.stock import Place, Size, ensure_right_balances, signed_in, stocked
+from db.access import AccessLevel
 from db.ledger.statements import transfer
 
 BENCH_DIR = Path(__file__).parent
@@ -112,7 +112,7 @@ class Rates:
 def main() -> None:
     """Set up, measure in turns, report."""
     given = _arguments()
-    load.demand_wrk()
+    load.ensure_wrk()
     table = Table("accounts", "connections", "who", "transfers/s", "spread", "server µs", "database µs", "of pgbench")
     with ExitStack() as stack:
         place = stack.enter_context(stocked(given.work, Size()))
@@ -126,7 +126,7 @@ def main() -> None:
                 for connections in BATCH_CLIENTS:
                     bench.batches(table, connections, ACCOUNTS)
                     bench.batches(table, connections, ACCOUNTS // 4)
-        asyncio.run(demand_right_balances(place))
+        asyncio.run(ensure_right_balances(place))
     terminal().print(table)
 
 
@@ -262,7 +262,7 @@ class _Bench:
     # ------------------------------------------------------------ what is sent
 
     def _script(self, accounts: int) -> str:
-        statement = transfer(("id",), Audience.MEMBER)
+        statement = transfer(("id",), AccessLevel.MEMBER)
         given = [str(one) for one in statement.arguments(GIVEN)]
         text = re.sub(r"\$(\d+)", lambda found: given[int(found[1]) - 1], statement.sql)
         return SCRIPT.format(

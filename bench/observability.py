@@ -8,7 +8,7 @@ It prints the median of requests per second, and the processor time that a reque
 the ratios count; where others use the machine too, only the processor time's does. It needs Linux, for /proc.
 
 - off: no metrics, and only errors are logged.
-- defaults: the line of JSON for each operation (to /dev/null), the tally, the metrics.
+- defaults: the line of JSON for each operation (to /dev/null), the query_statistics, the metrics.
 - tracing: the defaults, and spans to a collector that is not there, the worst case for the exporter's queue.
 """
 

@@ -236,7 +236,7 @@ async def _track(connection: "asyncpg.Connection[asyncpg.Record]", what: str) ->
     await asyncio.sleep(RELOAD_S)
 
 
-async def demand_right_balances(place: Place) -> None:
+async def ensure_right_balances(place: Place) -> None:
     """Compare every balance with the ledger, after all that was moved.
 
     Raises:

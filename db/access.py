@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Audience(Enum):
+class AccessLevel(Enum):
     """The three kinds of caller that a compiled statement can be for.
 
     A statement is compiled once for each, so that an anonymous read carries no condition on an owner.
@@ -32,11 +32,11 @@ class Viewer:
     is_admin: bool = False
 
     @property
-    def audience(self) -> Audience:
+    def access_level(self) -> AccessLevel:
         """The kind of statement that this caller gets."""
         if self.user_id is None:
-            return Audience.PUBLIC
-        return Audience.ADMIN if self.is_admin else Audience.MEMBER
+            return AccessLevel.PUBLIC
+        return AccessLevel.ADMIN if self.is_admin else AccessLevel.MEMBER
 
 
 ANONYMOUS = Viewer()

@@ -80,7 +80,7 @@ class Application(FastAPI):
     direct: DirectDoor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or do as the server says."""
+        """Response a request, or do as the server says."""
         if scope["type"] == "http" and scope["path"] == GRAPHQL_PATH and not scope.get("root_path"):
             await self.door(scope, receive, send)
         else:
@@ -102,7 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     observer = Observer(chosen)
     endpoint = GraphQLEndpoint(operations, Documents(chosen), chosen, observer)
-    gauges = Gauges(operations, lambda: endpoint.gate.in_flight)
+    gauges = Gauges(operations, lambda: endpoint.admission.in_flight)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -112,7 +112,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             swept(services.database, chosen.refresh_token_ttl_s),
         ):
             app.state.services = endpoint.services = services
-            endpoint.gate.parked = lambda: services.passwords.waiting
+            endpoint.admission.parked = lambda: services.passwords.waiting
             yield
 
     app = Application(title="Folio", lifespan=lifespan, **WITHOUT)

@@ -30,7 +30,7 @@ from asyncpg import Record
 
 from db.bulk.line_batches import CREATE_IMPORTED_USERS, Batch, LineCounts
 from db.bulk.line_fields import LINE_BYTES_MAX, LineError, parse_line
-from db.connections.database import Database, Transaction
+from db.connections.database import Database, OpenTransaction
 from db.connections.leases import Driver
 from db.errors import Unavailable
 from db.instants import write_instant
@@ -161,7 +161,7 @@ async def import_lines(database: Database, lines: Iterable[bytes], progress: Cal
     """
     is_begun = False
 
-    async def work(transaction: Transaction) -> LineCounts:
+    async def work(transaction: OpenTransaction) -> LineCounts:
         nonlocal is_begun
         if is_begun:
             # Not to be run again as other writes are, here after a lost connection: the lines have been read, and a

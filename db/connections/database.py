@@ -28,7 +28,7 @@ from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from db.connections.coalescing import Keyed, SharedReads, Timed
+from db.connections.coalescing import CoalescedReads, PendingRead, Timed
 from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE, Again, DatabaseFault
 from db.connections.leases import RECOVER_S, LeasedConnection, Leases
 from db.connections.pool import PoolCounters, count_pool_events, create_engine
@@ -36,12 +36,12 @@ from db.connections.retries import run_again
 from db.connections.shares import Share, Shares, share
 from db.connections.statements import Reader, Statement, by_column
 from db.connections.statistics import fetched, waited
-from db.connections.transaction import Snapshot, Transaction, worded
-from db.connections.waiting import Key, Turns
+from db.connections.transaction import OpenTransaction, Snapshot, worded
+from db.connections.waiting import TurnKey, Turns
 from db.errors import Unavailable, refusal_for
 from db.settings import Settings
 
-__all__ = ["Database", "Snapshot", "Transaction"]
+__all__ = ["Database", "OpenTransaction", "Snapshot"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Database(Reader):
         self.leases = Leases(settings, self._connection)
         self.shares = Shares(settings)
         self._turns = Turns(settings.lock_timeout_ms / 1000 or settings.pool_timeout_s)
-        self._shared = SharedReads(self._fetch_timed, self.shares)
+        self._shared = CoalescedReads(self._fetch_timed, self.shares)
 
     async def close(self) -> None:
         """Close every pooled connection."""
@@ -121,19 +121,21 @@ class Database(Reader):
             self._give_back(connection, own)
         raise refusal.copy()
 
-    def arranged(
+    def mapped_rows(
         self,
         statement: Statement,
         values: Mapping[str, object],
-        arrange: Callable[[Sequence[Record]], T],
+        map_rows: Callable[[Sequence[Record]], T],
         keys: Sequence[int] = (),
     ) -> Coroutine[Any, Any, T]:
         """See `Reader`. Concurrent equal calls share one statement (`db.connections.coalescing`)."""
-        return self._shared.arranged(statement, values, keys, arrange)
+        return self._shared.mapped_rows(statement, values, keys, map_rows)
 
-    def keyed(self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str) -> Keyed:
+    def keyed(
+        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
+    ) -> PendingRead:
         """See `Reader`. `ask` takes a callback instead of being awaited."""
-        return Keyed(self._shared, statement, values, keys, by_column(column))
+        return PendingRead(self._shared, statement, values, keys, by_column(column))
 
     @asynccontextmanager
     async def read(self, tables: Sequence[str] = ()) -> AsyncIterator[Snapshot]:
@@ -191,7 +193,7 @@ class Database(Reader):
 
     # ------------------------------------------------------------ writes
 
-    def turn(self, keys: Iterable[Key]) -> AbstractAsyncContextManager[None]:
+    def turn(self, keys: Iterable[TurnKey]) -> AbstractAsyncContextManager[None]:
         """As `db.connections.statements.Writer` says.
 
         Raises:
@@ -199,7 +201,7 @@ class Database(Reader):
         """
         return self._turns.turn(keys)
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[OpenTransaction], Awaitable[T]]) -> T:
         """Run `work` in one transaction and commit it; on any exception nothing of it has happened.
 
         `work` may run several times, each time from the start in a new transaction, so it keeps no state outside.
@@ -222,7 +224,7 @@ class Database(Reader):
                 raise
             raise refusal from error
 
-    async def alone(
+    async def autocommit_write(
         self, statement: Statement, values: Mapping[str, object], sending: Callable[[], None] | None = None
     ) -> Sequence[Record]:
         """As `db.connections.statements.Writer` says. `sending` is called when the statement is about to be sent.
@@ -259,12 +261,12 @@ class Database(Reader):
         self._count_retry()
         return ()
 
-    async def _write_once(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def _write_once(self, work: Callable[[OpenTransaction], Awaitable[T]]) -> T:
         writes = self.shares.writes
         await writes.enter()
         try:
             async with self._leased("BEGIN") as connection:
-                transaction = Transaction(connection, self.counters)
+                transaction = OpenTransaction(connection, self.counters)
                 try:
                     result = await work(transaction)
                 except BaseException:

@@ -236,7 +236,7 @@ class Leases:
         driver = connection.driver
         try:
             async with asyncio.timeout(RECOVER_S):
-                await _demand_answer(driver)  # the driver waits for its own cancellation to be acknowledged before
+                await _ensure_answer(driver)  # the driver waits for its own cancellation to be acknowledged before
                 if driver.is_in_transaction():
                     await driver.execute("ROLLBACK")
         except DRIVER_ERRORS as error:
@@ -313,7 +313,7 @@ class Leases:
         return Unavailable(BUSY, "all connections are in use; try again shortly")
 
 
-async def _demand_answer(driver: Driver) -> None:
+async def _ensure_answer(driver: Driver) -> None:
     """Come back when the server answers. A cancellation that came too late for its statement may hit this one."""
     for _ in range(CANCELLATIONS_MAX):
         with suppress(asyncpg.QueryCanceledError):

@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, ClauseElement, ColumnElement, bindparam, cast
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from db.connections.waiting import Key
+from db.connections.waiting import TurnKey
 
 T = TypeVar("T")
 Row: TypeAlias = Record | Mapping[str, Any]
@@ -110,7 +110,7 @@ class Statement:
 
 
 RowsByKey = Awaitable[Mapping[int, Record]]
-"""Comes to rows by a key of theirs; those of further keys may be among them (`Reader.arranged`)."""
+"""Comes to rows by a key of theirs; those of further keys may be among them (`Reader.mapped_rows`)."""
 
 
 class Reader(Protocol):
@@ -122,23 +122,23 @@ class Reader(Protocol):
         """Run `statement` with `values` and return all its rows."""
         ...
 
-    async def arranged(
+    async def mapped_rows(
         self,
         statement: Statement,
         values: Mapping[str, object],
-        arrange: Callable[[Sequence[Record]], T],
+        map_rows: Callable[[Sequence[Record]], T],
         keys: Sequence[int] = (),
     ) -> T:
-        """Run `statement` with `values` (and `keys`, where it has the parameter `ids`), and return its rows arranged.
+        """Run `statement` with `values` (and `keys`, where it has the parameter `ids`), and return its mapped rows.
 
         The answer is for reading alone, and rows of further keys may be in it: where calls share a statement, they
-        share what `arrange` made. Only calls with the same `arrange`, by identity, do.
+        share what `map_rows` made. Only calls with the same `map_rows`, by identity, do.
         """
-        return arrange(await self.fetch(statement, {**values, KEYS: keys}))
+        return map_rows(await self.fetch(statement, {**values, KEYS: keys}))
 
     def keyed(self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str) -> RowsByKey:
-        """Run `statement` with `values` and `keys`, and return its rows by `column`, as `arranged` does."""
-        return self.arranged(statement, values, by_column(column), keys)
+        """Run `statement` with `values` and `keys`, and return its rows by `column`, as `mapped_rows` does."""
+        return self.mapped_rows(statement, values, by_column(column), keys)
 
 
 class Writer(Protocol):
@@ -146,7 +146,7 @@ class Writer(Protocol):
 
     __slots__ = ()
 
-    def turn(self, keys: Iterable[Key]) -> AbstractAsyncContextManager[None]:
+    def turn(self, keys: Iterable[TurnKey]) -> AbstractAsyncContextManager[None]:
         """Wait for the turn to write the rows of `keys`, without a connection, and hold it within the block.
 
         Who writes a row that others write too takes a turn, so that waits for the row's lock do not hold connections.
@@ -162,7 +162,7 @@ class Writer(Protocol):
         """
         ...
 
-    async def alone(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+    async def autocommit_write(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         """Try `statement` as a transaction of its own, without BEGIN and COMMIT, and return its rows.
 
         It has to be one that either does all that is to be done and returns a row, or does nothing. Where there are no
@@ -175,7 +175,7 @@ class Writer(Protocol):
 def by_column(column: str) -> Callable[[Sequence[Record]], Mapping[int, Record]]:
     """Return what makes a mapping of rows whose `column` is unique; the same for the same column."""
 
-    def arranged(rows: Sequence[Record]) -> Mapping[int, Record]:
+    def mapped_rows(rows: Sequence[Record]) -> Mapping[int, Record]:
         return {row[column]: row for row in rows}
 
-    return arranged
+    return mapped_rows

@@ -1,8 +1,9 @@
 """What one piece of work asks of the database: statements, rows and time, counted without knowing whose work it is.
 
-Whoever wants to know sets `tally` to a `Tally` of its own; every statement within adds to it. Tasks copy the context
-when they are made, and the copies hold the same object: a loader's batch, which runs as a task of its own, adds to the
-tally of the operation that asked first. Where nothing is set, a statement pays for one look-up.
+Whoever wants to know sets `query_statistics` to a `QueryStatistics` of its own; every statement within adds to it.
+Tasks copy the context when they are made, and the copies hold the same object: a loader's batch, which runs as a task
+of its own, adds to the statistics of the operation that asked first. Where nothing is set, a statement pays for one
+look-up.
 """
 
 import time
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class ExecutedStatement:
     """One statement that has run: its text, which holds placeholders and no values, and what came of it.
 
     Attributes:
@@ -34,7 +35,7 @@ class Ran:
 
 
 @dataclass(eq=False)  # no slots: who observes more adds to it, with defaults of its own
-class Tally:
+class QueryStatistics:
     """The sums of one piece of work.
 
     Attributes:
@@ -46,23 +47,23 @@ class Tally:
     statements: int = 0
     rows: int = 0
     waited_ns: int = 0
-    on_statement: Callable[[Ran], None] | None = None
+    on_statement: Callable[[ExecutedStatement], None] | None = None
 
     def add(self, sql: str, rows: int | None, elapsed_ns: int, error: BaseException | None = None) -> None:
-        """Count one statement, as `Ran` says."""
+        """Count one statement, as `ExecutedStatement` says."""
         self.statements += 1
         self.rows += rows or 0
         self.waited_ns += elapsed_ns
         if self.on_statement is not None:
-            self.on_statement(Ran(sql, rows, elapsed_ns, error))
+            self.on_statement(ExecutedStatement(sql, rows, elapsed_ns, error))
 
 
-tally: ContextVar[Tally | None] = ContextVar("tally", default=None)
+query_statistics: ContextVar[QueryStatistics | None] = ContextVar("query_statistics", default=None)
 
 
 async def fetched(connection: "LeasedConnection", sql: str, arguments: Sequence[object]) -> Sequence[Record]:
     """Run one statement, count it, and return all its rows."""
-    current = tally.get()
+    current = query_statistics.get()
     if current is None:
         return await connection.fetch(sql, arguments)
     started = time.perf_counter_ns()
@@ -77,7 +78,7 @@ async def fetched(connection: "LeasedConnection", sql: str, arguments: Sequence[
 
 async def waited(work: Awaitable[T]) -> T:
     """Count the time of a BEGIN or COMMIT, which are no statements of anybody's, and return its answer."""
-    current = tally.get()
+    current = query_statistics.get()
     if current is None:
         return await work
     started = time.perf_counter_ns()

@@ -25,7 +25,7 @@ class ClosedTransactionError(RuntimeError):
     """A transaction was used after its end: a fault of this program."""
 
 
-class Transaction(Reader):
+class OpenTransaction(Reader):
     """One open transaction on one connection: a `Reader` that may write. It is never used concurrently.
 
     Attributes:
@@ -80,7 +80,7 @@ class Transaction(Reader):
         return failure
 
 
-class Snapshot(Transaction):
+class Snapshot(OpenTransaction):
     """A read-only transaction on one state of the database. Reads that come at once take turns.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from db.errors import Unavailable
 
 T = TypeVar("T")
-Key = tuple[str, int, int]
+TurnKey = tuple[str, int, int]
 """What is written: a kind of row, its id, and the id of the user who writes, or 0.
 
 With the user in it, callers wait for their own writes alone. A row that not everybody may know of needs that: a wait
@@ -144,13 +144,13 @@ class Turns:
 
     def __init__(self, within_s: float) -> None:
         self._within_s = within_s
-        self._turns: dict[Key, _Turn] = {}
+        self._turns: dict[TurnKey, _Turn] = {}
 
     def __len__(self) -> int:
         """Return how many keys are in use."""
         return len(self._turns)
 
-    def turn(self, keys: Iterable[Key]) -> "Held":
+    def turn(self, keys: Iterable[TurnKey]) -> "Held":
         """Return what waits for the turn of all `keys` and holds it within its block.
 
         Raises:
@@ -158,7 +158,7 @@ class Turns:
         """
         return Held(self, sorted(set(keys)))  # one order for all, so that nobody waits in a circle
 
-    async def enter(self, key: Key) -> None:
+    async def enter(self, key: TurnKey) -> None:
         """Wait for the turn of one key."""
         turn = self._turns.get(key)
         if turn is None:
@@ -172,13 +172,13 @@ class Turns:
             self._forget(key, turn)
             raise
 
-    def leave(self, key: Key) -> None:
+    def leave(self, key: TurnKey) -> None:
         """Let the next in line have the turn of one key."""
         turn = self._turns[key]
         turn.leave()
         self._forget(key, turn)
 
-    def _forget(self, key: Key, turn: _Turn) -> None:
+    def _forget(self, key: TurnKey, turn: _Turn) -> None:
         turn.callers -= 1
         if not turn.callers:
             del self._turns[key]
@@ -189,7 +189,7 @@ class Held(AbstractAsyncContextManager[None]):
 
     __slots__ = ("_held", "_keys", "_turns")
 
-    def __init__(self, turns: Turns, keys: list[Key]) -> None:
+    def __init__(self, turns: Turns, keys: list[TurnKey]) -> None:
         self._turns = turns
         self._keys = keys
         self._held = 0

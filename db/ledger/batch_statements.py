@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import TypeEngine
 
-from db.access import Audience
+from db.access import AccessLevel
 from db.connections.statements import Statement
 from db.errors import Refusal
 from db.ledger.statements import KEY_OUTCOME
@@ -102,7 +102,7 @@ def claimed_keys(columns: Columns) -> Statement:
             IdempotencyKey.owner_id,
             IdempotencyKey.key,
             *KEY_OUTCOME,
-            *project(columns, Audience.ADMIN),
+            *project(columns, AccessLevel.ADMIN),
         )
         .join(asked, and_(asked.c.owner_id == IdempotencyKey.owner_id, asked.c.key == IdempotencyKey.key))
         .outerjoin(Transaction, Transaction.key_id == IdempotencyKey.id)
@@ -164,4 +164,4 @@ def post_all_to_ledger(columns: Columns) -> Statement:
     )
     names = ["from_id", "to_id", "amount", "memo", "key_id"]
     rows = insert(Transaction).from_select(names, select(*[entry.c[name] for name in names]).order_by(entry.c.place))
-    return Statement(rows.returning(*project(columns, Audience.ADMIN), Transaction.key_id).add_cte(moved))
+    return Statement(rows.returning(*project(columns, AccessLevel.ADMIN), Transaction.key_id).add_cte(moved))

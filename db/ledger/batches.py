@@ -41,7 +41,7 @@ OTHER_REFUSED = Refusal(
 )
 
 
-Key = tuple[int, uuid.UUID]
+ClaimKey = tuple[int, uuid.UUID]
 """An owner and a key of theirs."""
 
 
@@ -55,7 +55,7 @@ class Asked:
     list_hash: bytes | None = None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> ClaimKey:
         """Whose key it is, and which."""
         return self.viewer.user_id or 0, self.movement.key
 
@@ -91,7 +91,7 @@ async def settle_batch(
         if place not in malformed
     ]
 
-    async def settle_keys(transaction: Reader) -> Mapping[Key, Settlement]:
+    async def settle_keys(transaction: Reader) -> Mapping[ClaimKey, Settlement]:
         return await settle_asked(transaction, columns, asked, is_one=is_one)
 
     async with writer.turn([turn for one in asked for turn in turns(viewer, one.movement)]):
@@ -141,7 +141,7 @@ async def settle_asked(
     asked: Sequence[Asked],
     *,
     is_one: bool = False,
-) -> dict[Key, Settlement]:
+) -> dict[ClaimKey, Settlement]:
     """Make transfers of any viewers within a transaction, and return what became of each by its key.
 
     Args:
@@ -157,7 +157,7 @@ async def settle_asked(
     key_ids = await _claimed(transaction, asked)
     outcomes = await _replayed(transaction, columns, [one for one in asked if one.key not in key_ids])
     amounts: list[tuple[Asked, int]] = []
-    refusals: dict[Key, Refusal] = {}
+    refusals: dict[ClaimKey, Refusal] = {}
     for one in asked:
         if one.key not in key_ids:
             continue
@@ -198,7 +198,7 @@ async def _locked(transaction: Reader, asked: Sequence[Asked]) -> dict[int, dict
     return {row["id"]: dict(row) for row in await transaction.fetch(statements.LOCK_ACCOUNTS, values)}
 
 
-async def _claimed(transaction: Reader, asked: Sequence[Asked]) -> dict[Key, int]:
+async def _claimed(transaction: Reader, asked: Sequence[Asked]) -> dict[ClaimKey, int]:
     """Claim all keys that nobody has claimed before, and return their row ids."""
     values = {
         **_keys(asked),
@@ -214,7 +214,7 @@ def _keys(asked: Sequence[Asked]) -> dict[str, Sequence[object]]:
     return {"owner_ids": [one.viewer.user_id for one in asked], "keys": [one.movement.key for one in asked]}
 
 
-async def _replayed(transaction: Reader, columns: Columns, asked: Sequence[Asked]) -> dict[Key, Settlement]:
+async def _replayed(transaction: Reader, columns: Columns, asked: Sequence[Asked]) -> dict[ClaimKey, Settlement]:
     """Return what became of transfers whose keys had been claimed before."""
     if not asked:
         return {}
@@ -232,7 +232,7 @@ async def _replayed(transaction: Reader, columns: Columns, asked: Sequence[Asked
     return outcomes
 
 
-def _posted(amounts: Sequence[tuple[Asked, int]], key_ids: Mapping[Key, int]) -> dict[str, Sequence[object]]:
+def _posted(amounts: Sequence[tuple[Asked, int]], key_ids: Mapping[ClaimKey, int]) -> dict[str, Sequence[object]]:
     """Return the values that write transfers of amounts in minor units."""
     changes: dict[int, int] = {}
     for one, amount in amounts:

@@ -27,7 +27,7 @@ from db.access import Viewer
 from db.connections.database import Database
 from db.connections.statements import Reader, Statement, Writer
 from db.errors import Unavailable
-from db.ledger.batches import Asked, Key, settle_asked
+from db.ledger.batches import Asked, ClaimKey, settle_asked
 from db.ledger.settlement import Movement, Settlement, check_memo, claiming, settle
 from db.query.pages import Columns
 
@@ -66,7 +66,7 @@ class TransferGroups:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._line: dict[Key, _Waiting] = {}
+        self._line: dict[ClaimKey, _Waiting] = {}
         self._alone = 0
         self._arrival = asyncio.Event()
         self._is_running = False
@@ -156,10 +156,10 @@ class TransferGroups:
             if not one.outcome.done():
                 one.outcome.set_result(outcomes.get(one.asked.key))
 
-    async def _written(self, asked: Sequence[Asked]) -> tuple[Mapping[Key, Settlement], bool]:
+    async def _written(self, asked: Sequence[Asked]) -> tuple[Mapping[ClaimKey, Settlement], bool]:
         """Return what became of a group, and whether it is known: of none of them anything, where it failed."""
 
-        async def made(transaction: Reader) -> Mapping[Key, Settlement]:
+        async def made(transaction: Reader) -> Mapping[ClaimKey, Settlement]:
             await transaction.fetch(_WAIT_LITTLE, {})
             return await settle_asked(transaction, COLUMNS, asked)
 

@@ -27,7 +27,7 @@ from asyncpg import Record
 
 from db.access import Viewer
 from db.connections.statements import Reader, Row, Writer
-from db.connections.waiting import Key
+from db.connections.waiting import TurnKey
 from db.errors import Refusal, Unavailable
 from db.ledger import statements
 from db.models.money import MEMO_LENGTH_MAX
@@ -160,12 +160,12 @@ def check_memo(movement: Movement) -> None:
         raise Refusal("INVALID_MEMO", ("memo",), f"a memo has at most {MEMO_LENGTH_MAX} characters")
 
 
-def turns(viewer: Viewer, movement: Movement) -> list[Key]:
+def turns(viewer: Viewer, movement: Movement) -> list[TurnKey]:
     """Return the turns that a movement takes.
 
     Whose account money comes from is not to be told to a stranger by a wait; where it goes to, everybody may send.
     """
-    keys: list[Key] = [("account credited", movement.to_id, 0)]
+    keys: list[TurnKey] = [("account credited", movement.to_id, 0)]
     if movement.from_id is not None:
         keys.append(("account debited", movement.from_id, viewer.user_id or 0))
     return keys
@@ -222,7 +222,7 @@ async def _transferred(writer: Writer, viewer: Viewer, columns: Columns, movemen
         "memo": movement.memo,
         **_claim(viewer, movement),
     }
-    rows = await writer.alone(statements.transfer(columns, viewer.audience), values)
+    rows = await writer.autocommit_write(statements.transfer(columns, viewer.access_level), values)
     return rows[0] if rows else None
 
 
@@ -235,7 +235,7 @@ async def _settled_by_steps(transaction: Reader, viewer: Viewer, columns: Column
     if from_id is None:
         from_id = await _system_account_for(transaction, movement.to_id)
     ids = {"ids": [from_id, movement.to_id], "to_id": movement.to_id, "viewer_id": viewer.user_id}
-    rows = await transaction.fetch(statements.lock_accounts(viewer.audience), ids)
+    rows = await transaction.fetch(statements.lock_accounts(viewer.access_level), ids)
     locked = {row["id"]: row for row in rows}
     claimed = await transaction.fetch(statements.CLAIM_KEY, _claim(viewer, movement))
     if not claimed:

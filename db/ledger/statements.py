@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from db.access import Audience
+from db.access import AccessLevel
 from db.connections.statements import KEYS_ARRAY, Statement
 from db.models.money import Account, IdempotencyKey, Transaction
 from db.models.users import User
@@ -76,19 +76,19 @@ CLAIMED_KEY = Statement(select(*KEY_OUTCOME).where(*_KEY_OF_VIEWER))
 
 
 @statements
-def lock_accounts(audience: Audience) -> Statement:
+def lock_accounts(access_level: AccessLevel) -> Statement:
     """Lock both accounts, in the order of their ids, as far as the viewer may use them, and return them."""
-    return Statement(_locked_accounts(audience))
+    return Statement(_locked_accounts(access_level))
 
 
-def _locked_accounts(audience: Audience) -> Select[int, int, str, int, bool]:
+def _locked_accounts(access_level: AccessLevel) -> Select[int, int, str, int, bool]:
     # Somebody else's account is not even waited for as the source: that would tell that there is one.
     usable = or_(Account.id == bindparam("to_id", type_=BigInteger), Account.owner_id == VIEWER_ID)
     return (
         select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
         .where(
             Account.id == any_(KEYS_ARRAY),
-            *(() if audience is Audience.ADMIN else (usable,)),
+            *(() if access_level is AccessLevel.ADMIN else (usable,)),
         )
         .order_by(Account.id)
         # NO KEY UPDATE: the ledger's foreign keys are checked beside it, other movements wait.
@@ -134,7 +134,7 @@ def post_to_ledger(columns: Columns) -> Statement:
         memo=bindparam("memo", type_=Text),
         key_id=bindparam("key_id", type_=BigInteger),
     )
-    return Statement(row.returning(*project(columns, Audience.ADMIN)).add_cte(moved))
+    return Statement(row.returning(*project(columns, AccessLevel.ADMIN)).add_cte(moved))
 
 
 EXPONENT_MAX = max(currencies_by_exponent())
@@ -144,7 +144,7 @@ UNITS_MAX = 10**17
 
 
 @statements
-def transfer(columns: Columns, audience: Audience) -> Statement:
+def transfer(columns: Columns, access_level: AccessLevel) -> Statement:
     """Make a transfer that nothing speaks against, and return its row; do nothing else, and return none.
 
     The conditions are those that `db.ledger.settlement` decides by, step by step, on rows locked by the same statement;
@@ -152,7 +152,7 @@ def transfer(columns: Columns, audience: Audience) -> Statement:
     for the accounts' own is known only here; `step` is how many of them the amount's last digit stands for.
     """
     source_id, target_id = bindparam("from_id", type_=BigInteger), bindparam("to_id", type_=BigInteger)
-    locked = _locked_accounts(audience).add_columns(_finest_in_one().label("size")).cte("locked")
+    locked = _locked_accounts(access_level).add_columns(_finest_in_one().label("size")).cte("locked")
     source, target = locked.alias("source"), locked.alias("target")
     amount = bindparam("units", type_=BigInteger) // source.c.size
     decided = (
@@ -161,7 +161,7 @@ def transfer(columns: Columns, audience: Audience) -> Statement:
             source.c.id == source_id,
             target.c.id == target_id,
             source.c.id != target.c.id,
-            *(() if audience is Audience.ADMIN else (source.c.owner_id == VIEWER_ID,)),
+            *(() if access_level is AccessLevel.ADMIN else (source.c.owner_id == VIEWER_ID,)),
             source.c.currency_code == target.c.currency_code,
             bindparam("step", type_=BigInteger) >= source.c.size,
             or_(source.c.is_system, source.c.balance >= amount),
@@ -187,7 +187,7 @@ def transfer(columns: Columns, audience: Audience) -> Statement:
         "key_id": claimed.c.id,
     }
     inserted = insert(Transaction).from_select(list(row), select(*row.values()))
-    return Statement(inserted.returning(*project(columns, Audience.ADMIN)).add_cte(moved))
+    return Statement(inserted.returning(*project(columns, AccessLevel.ADMIN)).add_cte(moved))
 
 
 def _finest_in_one() -> ColumnElement[int]:

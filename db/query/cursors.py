@@ -32,7 +32,7 @@ class CursorError(ValueError):
     """A cursor that was not made by this order of this list. The message is for the client."""
 
 
-class Kind(Enum):
+class TermKind(Enum):
     """The type of an order term: how a value of it travels in a cursor, and what PostgreSQL calls it."""
 
     INTEGER = "integer"
@@ -42,16 +42,16 @@ class Kind(Enum):
     @property
     def sql_type(self) -> TypeEngine[Any]:
         """The SQLAlchemy type of a parameter of this kind."""
-        types: dict[Kind, TypeEngine[Any]] = {
-            Kind.INTEGER: BigInteger(),
-            Kind.TEXT: Text(),
-            Kind.INSTANT: TIMESTAMP(timezone=True),
+        types: dict[TermKind, TypeEngine[Any]] = {
+            TermKind.INTEGER: BigInteger(),
+            TermKind.TEXT: Text(),
+            TermKind.INSTANT: TIMESTAMP(timezone=True),
         }
         return types[self]
 
     def encode(self, value: Any) -> int | str:
         """Return the JSON form of `value`: an instant becomes whole microseconds since 1970."""
-        encoded: int | str = (value - _EPOCH) // _MICROSECOND if self is Kind.INSTANT else value
+        encoded: int | str = (value - _EPOCH) // _MICROSECOND if self is TermKind.INSTANT else value
         return encoded
 
     def decode(self, value: object) -> object:
@@ -60,17 +60,17 @@ class Kind(Enum):
         Raises:
             CursorError: `value` cannot come from `encode`.
         """
-        expected = str if self is Kind.TEXT else int
+        expected = str if self is TermKind.TEXT else int
         if type(value) is not expected:
             raise CursorError
-        if self is Kind.TEXT:
+        if self is TermKind.TEXT:
             if "\x00" in str(value):
                 raise CursorError
             return value
         assert isinstance(value, int)
         if not -BIGINT_MAX <= value <= BIGINT_MAX:
             raise CursorError
-        if self is Kind.INTEGER:
+        if self is TermKind.INTEGER:
             return value
         try:
             return _EPOCH + value * _MICROSECOND
@@ -91,7 +91,7 @@ class Term:
 
     name: str
     expression: SQLColumnExpression[Any]
-    kind: Kind
+    kind: TermKind
     key: Callable[[Any], Any] | None = None
 
     def value(self, row: Row) -> Any:

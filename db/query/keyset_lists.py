@@ -9,11 +9,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from asyncpg import Record
 
-from db.access import Audience, Viewer
+from db.access import AccessLevel, Viewer
 from db.connections.statements import Reader, Statement
 from db.query import list_statements
 from db.query.list_statements import ListSource
-from db.query.nested_pages import Nested, NestedKind, nested_arranged, nested_parameters, page_with_nested
+from db.query.nested_pages import Nested, NestedKind, nested_mapped_rows, nested_parameters, page_with_nested
 from db.query.pages import Columns, Filter, Page, PageKind, PageRequest, page_of
 from db.query.statement_cache import statements
 
@@ -26,49 +26,51 @@ class Read(NamedTuple, Generic[T]):
     """A statement, and what makes the answer of its records; the same for all calls that can share it."""
 
     statement: Statement
-    arrange: Callable[[Sequence[Record]], T]
+    map_rows: Callable[[Sequence[Record]], T]
 
 
 @statements
-def _page_read(of: ListSource, columns: Columns, audience: Audience, filters: Filters, kind: PageKind) -> Read[Page]:
-    def arranged(records: Sequence[Record]) -> Page:
+def _page_read(
+    of: ListSource, columns: Columns, access_level: AccessLevel, filters: Filters, kind: PageKind
+) -> Read[Page]:
+    def mapped_rows(records: Sequence[Record]) -> Page:
         return page_of(columns, kind, list(records[0]))
 
-    return Read(list_statements.page(of, columns, audience, filters, kind.shape), arranged)
+    return Read(list_statements.page(of, columns, access_level, filters, kind.shape), mapped_rows)
 
 
 @statements
 def _counted_page_read(
-    of: ListSource, columns: Columns, audience: Audience, filters: Filters, kind: PageKind
+    of: ListSource, columns: Columns, access_level: AccessLevel, filters: Filters, kind: PageKind
 ) -> Read[Page]:
-    def arranged(records: Sequence[Record]) -> Page:
+    def mapped_rows(records: Sequence[Record]) -> Page:
         *arrays, total = records[0]
         return page_of(columns, kind, arrays, total)
 
-    return Read(list_statements.counted_page(of, columns, audience, filters, kind.shape), arranged)
+    return Read(list_statements.counted_page(of, columns, access_level, filters, kind.shape), mapped_rows)
 
 
 @statements
 def _nested_read(
     of: ListSource,
     columns: Columns,
-    audience: Audience,
+    access_level: AccessLevel,
     filters: Filters,
     kind: PageKind,
     nested: tuple[NestedKind, ...],
 ) -> Read[Page]:
-    statement = page_with_nested(of, columns, audience, filters, kind.shape, tuple([one.shape for one in nested]))
-    return Read(statement, nested_arranged(columns, kind, nested))
+    statement = page_with_nested(of, columns, access_level, filters, kind.shape, tuple([one.shape for one in nested]))
+    return Read(statement, nested_mapped_rows(columns, kind, nested))
 
 
 @statements
 def _pages_read(
-    of: ListSource, columns: Columns, audience: Audience, filters: Filters, kind: PageKind
+    of: ListSource, columns: Columns, access_level: AccessLevel, filters: Filters, kind: PageKind
 ) -> Read[PagesById]:
-    def arranged(records: Sequence[Record]) -> PagesById:
+    def mapped_rows(records: Sequence[Record]) -> PagesById:
         return {parent_id: page_of(columns, kind, arrays) for parent_id, *arrays in records}
 
-    return Read(list_statements.pages_by_parent(of, columns, audience, filters, kind.shape), arranged)
+    return Read(list_statements.pages_by_parent(of, columns, access_level, filters, kind.shape), mapped_rows)
 
 
 class KeysetList(ListSource):
@@ -93,13 +95,13 @@ class KeysetList(ListSource):
         filters, kind = frozenset(given), request.kind
         if nested:
             kinds = tuple([one.kind for one in nested])
-            statement, arrange = _nested_read(self, columns, viewer.audience, filters, kind, kinds)
+            statement, map_rows = _nested_read(self, columns, viewer.access_level, filters, kind, kinds)
             values |= nested_parameters(nested)
         elif counted:
-            statement, arrange = _counted_page_read(self, columns, viewer.audience, filters, kind)
+            statement, map_rows = _counted_page_read(self, columns, viewer.access_level, filters, kind)
         else:
-            statement, arrange = _page_read(self, columns, viewer.audience, filters, kind)
-        return await reader.arranged(statement, values, arrange)
+            statement, map_rows = _page_read(self, columns, viewer.access_level, filters, kind)
+        return await reader.mapped_rows(statement, values, map_rows)
 
     async def pages_by_parent(
         self,
@@ -111,38 +113,38 @@ class KeysetList(ListSource):
         parent_ids: Sequence[int],
     ) -> list[Page]:
         """Return a page for each of `parent_ids`, in their order, by one statement."""
-        statement, arrange = _pages_read(self, columns, viewer.audience, frozenset(given), request.kind)
+        statement, map_rows = _pages_read(self, columns, viewer.access_level, frozenset(given), request.kind)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
-        pages = await reader.arranged(statement, values, arrange, parent_ids)
+        pages = await reader.mapped_rows(statement, values, map_rows, parent_ids)
         return list(map(pages.__getitem__, parent_ids))
 
     async def count(self, reader: Reader, viewer: Viewer, given: Filter) -> int:
         """Return how many rows the list has."""
-        statement = list_statements.count(self, viewer.audience, frozenset(given))
-        count: int = await reader.arranged(statement, {**given, "viewer_id": viewer.user_id}, _only_value)
+        statement = list_statements.count(self, viewer.access_level, frozenset(given))
+        count: int = await reader.mapped_rows(statement, {**given, "viewer_id": viewer.user_id}, _only_value)
         return count
 
     async def counts_by_parent(
         self, reader: Reader, viewer: Viewer, given: Filter, parent_ids: Sequence[int]
     ) -> list[int]:
         """Return how many rows the list of each of `parent_ids` has, in their order, by one statement."""
-        statement = list_statements.counts_by_parent(self, viewer.audience, frozenset(given))
+        statement = list_statements.counts_by_parent(self, viewer.access_level, frozenset(given))
         values = {**given, "viewer_id": viewer.user_id}
         counts = await reader.keyed(statement, values, parent_ids, "id")
         return [counts[parent_id][1] for parent_id in parent_ids]
 
     async def behind(self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest) -> bool:
         """Say whether rows lie at the position of `request` or on the side of it that its page does not show."""
-        statement = list_statements.behind(self, viewer.audience, frozenset(given), request.side)
+        statement = list_statements.behind(self, viewer.access_level, frozenset(given), request.side)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
-        answer: bool = await reader.arranged(statement, values, _only_value)
+        answer: bool = await reader.mapped_rows(statement, values, _only_value)
         return answer
 
     async def behind_by_parent(
         self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest, parent_ids: Sequence[int]
     ) -> list[bool]:
         """As `behind`, for the list of each of `parent_ids`, in their order, by one statement."""
-        statement = list_statements.behind_by_parent(self, viewer.audience, frozenset(given), request.side)
+        statement = list_statements.behind_by_parent(self, viewer.access_level, frozenset(given), request.side)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         answers = await reader.keyed(statement, values, parent_ids, "id")
         return [answers[parent_id][1] for parent_id in parent_ids]

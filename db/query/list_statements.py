@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.selectable import CompoundSelect, TableValuedAlias
 from sqlalchemy.sql.visitors import replacement_traverse
 
-from db.access import Audience
+from db.access import AccessLevel
 from db.connections.statements import KEYS_ARRAY, Statement
 from db.query.cursors import Term
 from db.query.pages import ROWS, Columns, PageShape
@@ -48,24 +48,24 @@ class ListSource:
 
     Attributes:
         edge: the name of the edge from a parent to its list, such as `posts_by_author`; empty where there is none.
-        project: the select's columns for column names and an audience, each labelled with its name; none is an array.
-        joined: the conditions that join other tables, for columns that are theirs; every row has its match there.
-        visible: the conditions under which an audience sees a row. They may use the parameter `viewer_id`.
+        project: the select's columns for column names and an access level, each labelled with its name; none is an
+        array. joined: the conditions that join other tables, for columns that are theirs; every row has its match
+        there. visible: the conditions under which an access level sees a row. They may use the parameter `viewer_id`.
         conditions: what each filter means; a condition's parameter has the filter's name.
-        far_ends: for filters that are one end of a range, the other end, on whose near side every row lies.
+        opposite_bounds: for filters that are one end of a range, the other end, on whose near side every row lies.
         parent_columns: the columns by which a row belongs to a parent. With several, a row must not belong to
             one parent by two of them, for its page is put together from one index range each.
         parent_visible: as `visible`, for the parent: its rows are seen only where this holds for its id.
     """
 
     edge: str
-    project: Callable[[Columns, Audience], Sequence[ColumnElement[Any]]]
-    visible: Callable[[Audience], Sequence[SQLColumnExpression[bool]]]
+    project: Callable[[Columns, AccessLevel], Sequence[ColumnElement[Any]]]
+    visible: Callable[[AccessLevel], Sequence[SQLColumnExpression[bool]]]
     conditions: Mapping[str, ColumnElement[bool]]
-    far_ends: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
+    opposite_bounds: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
     joined: Callable[[Columns], Sequence[ColumnElement[bool]]] = lambda _: ()
     parent_columns: Sequence[SQLColumnExpression[int]] = ()
-    parent_visible: Callable[[Audience, ColumnElement[int]], Sequence[ColumnElement[bool]]] | None = None
+    parent_visible: Callable[[AccessLevel, ColumnElement[int]], Sequence[ColumnElement[bool]]] | None = None
 
     @property
     def can_be_nested(self) -> bool:
@@ -73,10 +73,10 @@ class ListSource:
         return len(self.parent_columns) == 1
 
 
-def rows_of(of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str]) -> Select[Any]:
-    """Return the rows of a list that an audience sees, with these filters."""
+def rows_of(of: ListSource, columns: Columns, access_level: AccessLevel, filters: frozenset[str]) -> Select[Any]:
+    """Return the rows of a list that an access level sees, with these filters."""
     conditions = [of.conditions[name] for name in sorted(filters)]
-    return select(*of.project(columns, audience)).where(*of.joined(columns), *of.visible(audience), *conditions)
+    return select(*of.project(columns, access_level)).where(*of.joined(columns), *of.visible(access_level), *conditions)
 
 
 # By its name, not as the alias's column: SQLAlchemy would add the alias to the FROM of every subquery that uses it.
@@ -86,53 +86,55 @@ _PARENT_ID: ColumnElement[int] = literal_column("parents.id", BigInteger)
 def rows_by_parent(
     of: ListSource,
     columns: Columns,
-    audience: Audience,
+    access_level: AccessLevel,
     filters: frozenset[str],
     parent_id: ColumnElement[int] = _PARENT_ID,
 ) -> list[Select[Any]]:
     """Return the rows that belong to a parent, by each of the columns by which they may."""
-    rows = rows_of(of, columns, audience, filters)
+    rows = rows_of(of, columns, access_level, filters)
     if of.parent_visible is not None:
-        rows = rows.where(*of.parent_visible(audience, parent_id))
+        rows = rows.where(*of.parent_visible(access_level, parent_id))
     return [rows.where(belongs_to == parent_id) for belongs_to in of.parent_columns]
 
 
 @statements
-def page(of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
+def page(
+    of: ListSource, columns: Columns, access_level: AccessLevel, filters: frozenset[str], shape: PageShape
+) -> Statement:
     """Return the statement of one page: one record of arrays."""
-    return Statement(as_arrays(cut(rows_of(of, columns, audience, filters), shape), columns))
+    return Statement(as_arrays(cut(rows_of(of, columns, access_level, filters), shape), columns))
 
 
 @statements
 def counted_page(
-    of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape
+    of: ListSource, columns: Columns, access_level: AccessLevel, filters: frozenset[str], shape: PageShape
 ) -> Statement:
     """Return the statement of a page and of how many rows the list has: one record, the arrays and then the number."""
-    total = _counted(of, audience, filters).scalar_subquery()
-    return Statement(as_arrays(cut(rows_of(of, columns, audience, filters), shape), columns).add_columns(total))
+    total = _counted(of, access_level, filters).scalar_subquery()
+    return Statement(as_arrays(cut(rows_of(of, columns, access_level, filters), shape), columns).add_columns(total))
 
 
 @statements
 def pages_by_parent(
-    of: ListSource, columns: Columns, audience: Audience, filters: frozenset[str], shape: PageShape
+    of: ListSource, columns: Columns, access_level: AccessLevel, filters: frozenset[str], shape: PageShape
 ) -> Statement:
     """Return the statement of a page for each of the parents `ids`: a record each, the parent's id and the arrays."""
     parents = _parents()
     merges = len(of.parent_columns) > 1
     read = tuple(dict.fromkeys((*columns, *shape.order.columns))) if merges else columns
-    parts = [cut(rows, shape) for rows in rows_by_parent(of, read, audience, filters)]
+    parts = [cut(rows, shape) for rows in rows_by_parent(of, read, access_level, filters)]
     # LATERAL cuts every parent's page on its own. One LIMIT over the batch would give the first parent all the rows.
     each = as_arrays(merge(parts, shape) if merges else parts[0], columns).lateral("page")
     return Statement(select(parents.c.id.label("parent_id"), each).select_from(parents.join(each, true())))
 
 
 @statements
-def count(of: ListSource, audience: Audience, filters: frozenset[str]) -> Statement:
+def count(of: ListSource, access_level: AccessLevel, filters: frozenset[str]) -> Statement:
     """Return the statement that counts a list."""
-    return Statement(_counted(of, audience, filters))
+    return Statement(_counted(of, access_level, filters))
 
 
-def _counted(of: ListSource, audience: Audience, filters: frozenset[str]) -> Select[Any]:
+def _counted(of: ListSource, access_level: AccessLevel, filters: frozenset[str]) -> Select[Any]:
     """Return the count of a list, put so that PostgreSQL plans it once.
 
     Of `views >= $1` alone it would expect to count a third of the table, find that a plan for the very value costs
@@ -141,10 +143,12 @@ def _counted(of: ListSource, audience: Audience, filters: frozenset[str]) -> Sel
     is the whole table's scan where nearly all of it is counted and VACUUM has not been there yet: 1.0 s instead of
     0.2 s for a million rows. Several filters are left to PostgreSQL, for which of them to go by depends on the values.
     """
-    rows = rows_of(of, ("id",), audience, filters)
+    rows = rows_of(of, ("id",), access_level, filters)
     name = next(iter(filters)) if len(filters) == 1 else ""
-    if name in of.far_ends:
-        rows = rows_of(of, ("id",), audience, frozenset()).where(hidden(of.conditions[name]), of.far_ends[name])
+    if name in of.opposite_bounds:
+        rows = rows_of(of, ("id",), access_level, frozenset()).where(
+            hidden(of.conditions[name]), of.opposite_bounds[name]
+        )
     return rows.with_only_columns(func.count(), maintain_column_froms=True)
 
 
@@ -160,29 +164,29 @@ def _hidden(element: Any, **_: Any) -> Any:
 
 
 @statements
-def counts_by_parent(of: ListSource, audience: Audience, filters: frozenset[str]) -> Statement:
+def counts_by_parent(of: ListSource, access_level: AccessLevel, filters: frozenset[str]) -> Statement:
     """Return the statement that counts the list of each of the parents `ids`."""
     parents = _parents()
     total: ColumnElement[int] = literal(0, BigInteger)
-    for rows in rows_by_parent(of, ("id",), audience, filters):
+    for rows in rows_by_parent(of, ("id",), access_level, filters):
         counted = rows.with_only_columns(func.count(), maintain_column_froms=True)
         total = total + counted.scalar_subquery()
     return Statement(select(parents.c.id, total))
 
 
 @statements
-def behind(of: ListSource, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
+def behind(of: ListSource, access_level: AccessLevel, filters: frozenset[str], shape: PageShape) -> Statement:
     """Return the statement that says whether rows lie at a position or on the other side of it than the page."""
     beyond = _beyond(shape.directed(opposite=True), inclusive=True)
-    return Statement(select(exists(rows_of(of, ("id",), audience, filters).where(beyond))))
+    return Statement(select(exists(rows_of(of, ("id",), access_level, filters).where(beyond))))
 
 
 @statements
-def behind_by_parent(of: ListSource, audience: Audience, filters: frozenset[str], shape: PageShape) -> Statement:
+def behind_by_parent(of: ListSource, access_level: AccessLevel, filters: frozenset[str], shape: PageShape) -> Statement:
     """As `behind`, for the list of each of the parents `ids`."""
     parents = _parents()
     beyond = _beyond(shape.directed(opposite=True), inclusive=True)
-    parts = rows_by_parent(of, ("id",), audience, filters)
+    parts = rows_by_parent(of, ("id",), access_level, filters)
     return Statement(select(parents.c.id, or_(*(exists(rows.where(beyond)) for rows in parts))))
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, BindParameter, ColumnElement, FromClause, Sel
 from sqlalchemy import literal_column as by_name
 from sqlalchemy.sql.visitors import replacement_traverse
 
-from db.access import Audience
+from db.access import AccessLevel
 from db.connections.statements import Statement
 from db.query.list_statements import ListSource, as_arrays, cut, rows_by_parent, rows_of
 from db.query.pages import Columns, Filter, Page, PageKind, PageRequest, PageShape, page_of
@@ -84,7 +84,7 @@ def nested_parameters(nested: Sequence[Nested]) -> dict[str, object]:
 def page_with_nested(
     of: ListSource,
     columns: Columns,
-    audience: Audience,
+    access_level: AccessLevel,
     filters: frozenset[str],
     shape: PageShape,
     nested: tuple[NestedShape, ...],
@@ -95,7 +95,7 @@ def page_with_nested(
     """
     terms = [(f"order {index}", *term) for index, term in enumerate(shape.directed())]
     ordered: list[ColumnElement[Any]] = [term.expression.label(name) for name, term, _ in terms]
-    rows = rows_of(of, columns, audience, filters).add_columns(*ordered)
+    rows = rows_of(of, columns, access_level, filters).add_columns(*ordered)
     page = cut(rows, shape, [name for name, _, _ in terms]).subquery("page")
     order = [(page.c[name].desc() if descending else page.c[name].asc()) for name, _, descending in terms]
     numbered = [
@@ -106,7 +106,7 @@ def page_with_nested(
     source: FromClause = parents
     selected: list[ColumnElement[Any]] = [parents.c[name] for name in columns]
     for index, one in enumerate(nested):
-        (rows,) = rows_by_parent(one.of, one.columns, audience, one.filters, _of_parent(one.key))
+        (rows,) = rows_by_parent(one.of, one.columns, access_level, one.filters, _of_parent(one.key))
         if one.key != OWN_ID:
             rows = rows.where(_of_parent(_nth(one.key)) == by_name("1"))
         each = _named_apart(as_arrays(cut(rows, one.page), one.columns), index).lateral(f"nested_{index}")
@@ -142,14 +142,14 @@ def _named_apart(nested: Select[Any], index: int) -> Select[Any]:
     return apart
 
 
-def nested_arranged(
+def nested_mapped_rows(
     columns: Columns, kind: PageKind, nested: tuple[NestedKind, ...]
 ) -> Callable[[Sequence[Record]], Page]:
     """Return what makes the page of such records."""
     _, limit, backward, _, looks_ahead = kind
     places = [columns.index(one.key) for one in nested]
 
-    def arranged(records: Sequence[Record]) -> Page:
+    def mapped_rows(records: Sequence[Record]) -> Page:
         has_more = len(records) > limit if looks_ahead else None
         values = list(map(list, zip(*records[:limit], strict=True)))
         if not values:
@@ -165,7 +165,7 @@ def nested_arranged(
                 row.reverse()
         return Page(dict(zip(columns, rows, strict=True)), len(rows[0]), has_more, by_parent)
 
-    return arranged
+    return mapped_rows
 
 
 def _pages(one: NestedKind, parent_ids: list[int], values: list[list[Any]]) -> Mapping[int, Page]:

@@ -146,7 +146,7 @@ _QUERY = func.to_tsquery(literal_column("'folio'::regconfig"), bindparam(SEARCH,
 
 def matches(document: SQLColumnExpression[Any]) -> ColumnElement[bool]:
     """Return the condition that a column made by `text_document` holds what is searched for."""
-    return document.bool_op("")(_QUERY)
+    return document.bool_op("@@")(_QUERY)
 
 
 def relevance(document: SQLColumnExpression[Any]) -> ColumnElement[int]:

@@ -33,7 +33,7 @@ from sqlalchemy import (
     true,
 )
 
-from db.access import Audience, Viewer
+from db.access import AccessLevel, Viewer
 from db.connections.statements import KEYS, KEYS_ARRAY, Reader, Statement, bigint_array
 from db.models.money import Account, Transaction
 from db.query.cursors import BIGINT_MAX, Order
@@ -85,7 +85,7 @@ async def statements_of_accounts(
     not after `until`.
     """
     values = {KEYS: account_ids, "since": since, "until": until, "viewer_id": viewer.user_id}
-    rows = await reader.fetch(_statements_of_accounts(viewer.audience), values)
+    rows = await reader.fetch(_statements_of_accounts(viewer.access_level), values)
     found = {row["account_id"]: _of_row(row) for row in rows}
     return [found.get(account_id) for account_id in account_ids]
 
@@ -168,7 +168,7 @@ _ONE: ColumnElement[int] = literal_column("1", Integer)
 
 
 @statements
-def _statements_of_accounts(audience: Audience) -> Statement:
+def _statements_of_accounts(access_level: AccessLevel) -> Statement:
     """Turn the span into a run of ids for each account, and add up what lies before the run and in it.
 
     Each step is materialized. Otherwise PostgreSQL copies the search for an end of the run to each place that refers to
@@ -176,7 +176,7 @@ def _statements_of_accounts(audience: Audience) -> Statement:
     """
     begun = (
         select(Account.id, Account.currency_code, _first_since("since", "accounts").label("first_id"))
-        .where(Account.id == any_(KEYS_ARRAY), *map(hidden, balance_visible(audience)))
+        .where(Account.id == any_(KEYS_ARRAY), *map(hidden, balance_visible(access_level)))
         .cte("begun")
         .prefix_with("MATERIALIZED")
     )
@@ -253,7 +253,7 @@ def _entries(columns: Columns, shape: PageShape, with_balance: bool) -> Statemen
     for end in _ENDS:
         amount = -Transaction.amount if end is Transaction.from_id else Transaction.amount
         joined = tuple(name.removeprefix(TRANSACTION) for name in columns if name.startswith(TRANSACTION))
-        rows = select(ID.expression, amount.label("amount"), *project(joined, Audience.ADMIN, TRANSACTION))
+        rows = select(ID.expression, amount.label("amount"), *project(joined, AccessLevel.ADMIN, TRANSACTION))
         parts.append(cut(rows.where(end == _of("runs", "account_id"), in_run), shape))
     page = as_arrays(merge(parts, shape), columns).lateral("page")
     passed = _passed(in_run, shape) if with_balance and shape.continues else literal_column("NULL")

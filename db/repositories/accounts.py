@@ -24,13 +24,13 @@ from sqlalchemy import (
     select,
 )
 
-from db.access import Audience, Viewer
+from db.access import AccessLevel, Viewer
 from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.errors import Refusal, SignedOut
 from db.models.money import Account
 from db.models.users import User
 from db.money import minor_unit_exponent
-from db.query.cursors import Kind, Order, Term
+from db.query.cursors import Order, Term, TermKind
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Columns
 from db.query.statement_cache import statements
@@ -38,7 +38,7 @@ from db.repositories.users import VIEWER_ID
 
 # ---------------------------------------------------------------- reads
 
-ID = Term("id", Account.id, Kind.INTEGER)
+ID = Term("id", Account.id, TermKind.INTEGER)
 ACCOUNTS_ORDER = Order("accounts", [(ID, False)])
 
 _PUBLIC = {
@@ -49,20 +49,20 @@ _PUBLIC = {
 }
 
 
-def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
+def _project(columns: Columns, access_level: AccessLevel) -> Sequence[ColumnElement[Any]]:
     balance: SQLColumnExpression[Any] = {
-        Audience.PUBLIC: null(),
-        Audience.MEMBER: case((Account.owner_id == VIEWER_ID, Account.balance)),
-        Audience.ADMIN: Account.balance,
-    }[audience]
+        AccessLevel.PUBLIC: null(),
+        AccessLevel.MEMBER: case((Account.owner_id == VIEWER_ID, Account.balance)),
+        AccessLevel.ADMIN: Account.balance,
+    }[access_level]
     return [(balance if name == "balance" else _PUBLIC[name]).label(name) for name in columns]
 
 
-def balance_visible(audience: Audience) -> Sequence[ColumnElement[bool]]:
-    """Return the conditions under which an audience sees an account in a list or by its id, and its balance at all."""
-    if audience is Audience.ADMIN:
+def balance_visible(access_level: AccessLevel) -> Sequence[ColumnElement[bool]]:
+    """Return the conditions under which an access level sees an account and its balance."""
+    if access_level is AccessLevel.ADMIN:
         return ()
-    return (Account.owner_id == VIEWER_ID,) if audience is Audience.MEMBER else (false(),)
+    return (Account.owner_id == VIEWER_ID,) if access_level is AccessLevel.MEMBER else (false(),)
 
 
 ACCOUNTS = KeysetList(
@@ -76,27 +76,27 @@ ACCOUNTS = KeysetList(
 
 def accounts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
     """Return the accounts `ids` that the viewer may see, by id."""
-    return _by_ids(reader, viewer, columns, ids, far_ends=False)
+    return _by_ids(reader, viewer, columns, ids, counterparties=False)
 
 
-def far_ends_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+def counterparties_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
     """Return the accounts `ids`, which the caller has from transactions that the viewer may see, by id.
 
     Whoever sees a transaction sees both of its accounts, the other's without its balance.
     """
-    return _by_ids(reader, viewer, columns, ids, far_ends=True)
+    return _by_ids(reader, viewer, columns, ids, counterparties=True)
 
 
-def _by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int], *, far_ends: bool) -> RowsByKey:
-    statement = _accounts_by_ids(columns, viewer.audience, far_ends)
+def _by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int], *, counterparties: bool) -> RowsByKey:
+    statement = _accounts_by_ids(columns, viewer.access_level, counterparties)
     return reader.keyed(statement, {"viewer_id": viewer.user_id}, ids, "id")
 
 
 @statements
-def _accounts_by_ids(columns: Columns, audience: Audience, far_ends: bool) -> Statement:
+def _accounts_by_ids(columns: Columns, access_level: AccessLevel, counterparties: bool) -> Statement:
     ids = any_(KEYS_ARRAY)
-    visible = () if far_ends else balance_visible(audience)
-    return Statement(select(*_project(columns, audience)).where(Account.id == ids, *visible))
+    visible = () if counterparties else balance_visible(access_level)
+    return Statement(select(*_project(columns, access_level)).where(Account.id == ids, *visible))
 
 
 # ---------------------------------------------------------------- writes
@@ -129,12 +129,12 @@ async def open_account(
     if owned >= accounts_max:
         raise Refusal("TOO_MANY_ACCOUNTS", (), f"a user opens at most {accounts_max} accounts")
     values = {"owner_id": viewer.user_id, "viewer_id": viewer.user_id, "currency_code": currency_code}
-    return (await transaction.fetch(_insert_account(columns, viewer.audience), values))[0]
+    return (await transaction.fetch(_insert_account(columns, viewer.access_level), values))[0]
 
 
 @statements
-def _insert_account(columns: Columns, audience: Audience) -> Statement:
+def _insert_account(columns: Columns, access_level: AccessLevel) -> Statement:
     row = insert(Account).values(
         owner_id=bindparam("owner_id", type_=BigInteger), currency_code=bindparam("currency_code", type_=Text)
     )
-    return Statement(row.returning(*_project(columns, audience)))
+    return Statement(row.returning(*_project(columns, access_level)))

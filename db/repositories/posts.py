@@ -31,13 +31,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
-from db.access import Audience, Viewer
+from db.access import AccessLevel, Viewer
 from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, Writer
 from db.errors import Refusal
 from db.models.base import FIRST_INSTANT, LAST_INSTANT
 from db.models.posts import VIEWS_MAX, Post
 from db.models.users import User
-from db.query.cursors import Kind, Order, Term
+from db.query.cursors import Order, Term, TermKind
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Columns
 from db.query.statement_cache import statements
@@ -46,12 +46,12 @@ from db.repositories.users import VIEWER_ID, project_users
 
 # ---------------------------------------------------------------- reads
 
-CREATED_AT = Term("created_at", Post.created_at, Kind.INSTANT)
-VIEWS = Term("views", Post.views, Kind.INTEGER)
-TITLE = Term("title_key", Post.title_key, Kind.TEXT)
-RELEVANCE = Term("relevance", relevance(Post.document), Kind.INTEGER)
+CREATED_AT = Term("created_at", Post.created_at, TermKind.INSTANT)
+VIEWS = Term("views", Post.views, TermKind.INTEGER)
+TITLE = Term("title_key", Post.title_key, TermKind.TEXT)
+RELEVANCE = Term("relevance", relevance(Post.document), TermKind.INTEGER)
 """How well a post matches; only with the filter `search`."""
-ID = Term("id", Post.id, Kind.INTEGER)
+ID = Term("id", Post.id, TermKind.INTEGER)
 
 _OWN = ("id", "title", "content", "published", "views", "author_id", "version", "created_at", "updated_at")
 _COLUMNS: Mapping[str, SQLColumnExpression[Any]] = {
@@ -66,10 +66,10 @@ AUTHOR = "author."
 _AUTHOR = User.__table__.alias("author")
 
 
-def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
+def _project(columns: Columns, access_level: AccessLevel) -> Sequence[ColumnElement[Any]]:
     own: list[ColumnElement[Any]] = [_COLUMNS[name].label(name) for name in columns if not name.startswith(AUTHOR)]
     of_author = tuple(name.removeprefix(AUTHOR) for name in columns if name.startswith(AUTHOR))
-    return [*own, *project_users(_AUTHOR, of_author, audience, AUTHOR)]
+    return [*own, *project_users(_AUTHOR, of_author, access_level, AUTHOR)]
 
 
 def _joined(columns: Columns) -> Sequence[ColumnElement[bool]]:
@@ -77,10 +77,10 @@ def _joined(columns: Columns) -> Sequence[ColumnElement[bool]]:
     return (_AUTHOR.c.id == Post.author_id,) if any(name.startswith(AUTHOR) for name in columns) else ()
 
 
-def _visible(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
-    if audience is Audience.ADMIN:
+def _visible(access_level: AccessLevel) -> Sequence[SQLColumnExpression[bool]]:
+    if access_level is AccessLevel.ADMIN:
         return ()
-    if audience is Audience.MEMBER:
+    if access_level is AccessLevel.MEMBER:
         return (or_(Post.published, Post.author_id == VIEWER_ID),)
     return (Post.published,)
 
@@ -99,7 +99,7 @@ POSTS = KeysetList(
         "created_at_gte": Post.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
         "created_at_lt": Post.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
     },
-    far_ends={
+    opposite_bounds={
         "views_gte": Post.views <= literal_column(str(VIEWS_MAX)),
         "views_lte": Post.views >= literal_column("0"),
         "created_at_gte": Post.created_at <= LAST_INSTANT,
@@ -111,13 +111,15 @@ POSTS = KeysetList(
 
 def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
     """Return the posts `ids` that are visible, by id. `columns` includes `id`."""
-    return reader.keyed(_posts_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
+    return reader.keyed(_posts_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
 
 
 @statements
-def _posts_by_ids(columns: Columns, audience: Audience) -> Statement:
+def _posts_by_ids(columns: Columns, access_level: AccessLevel) -> Statement:
     ids = any_(KEYS_ARRAY)
-    return Statement(select(*_project(columns, audience)).where(Post.id == ids, *_joined(columns), *_visible(audience)))
+    return Statement(
+        select(*_project(columns, access_level)).where(Post.id == ids, *_joined(columns), *_visible(access_level))
+    )
 
 
 async def numbered_page(
@@ -134,17 +136,17 @@ async def numbered_page(
 
     The rows before are read and dropped, so the cost grows with the offset: the caller bounds it.
     """
-    statement = _numbered_page(columns, viewer.audience, frozenset(given), order.general)
+    statement = _numbered_page(columns, viewer.access_level, frozenset(given), order.general)
     return await reader.fetch(statement, {**given, "viewer_id": viewer.user_id, "limit": limit, "offset": offset})
 
 
 @statements
-def _numbered_page(columns: Columns, audience: Audience, filters: frozenset[str], order: Order) -> Statement:
+def _numbered_page(columns: Columns, access_level: AccessLevel, filters: frozenset[str], order: Order) -> Statement:
     conditions = [POSTS.conditions[name] for name in sorted(filters)]
     ordering = [term.expression.desc() if descending else term.expression.asc() for term, descending in order.terms]
     return Statement(
-        select(*_project(columns, audience))
-        .where(*_visible(audience), *conditions)
+        select(*_project(columns, access_level))
+        .where(*_visible(access_level), *conditions)
         .order_by(*ordering)
         .limit(bindparam("limit", type_=BigInteger))
         .offset(bindparam("offset", type_=BigInteger))
@@ -200,7 +202,7 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
         raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
     columns = tuple(dict.fromkeys(("id", *columns)))
     values = {name: [getattr(post, name) for post in posts] for name in _NEW_POST_TYPES}
-    rows = await transaction.fetch(_insert_posts(columns, viewer.audience), values)
+    rows = await transaction.fetch(_insert_posts(columns, viewer.access_level), values)
     if len(rows) < len(posts):
         raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
     # Identities are given out in the order of the SELECT; RETURNING promises none.
@@ -208,7 +210,7 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
 
 
 @statements
-def _insert_posts(columns: Columns, audience: Audience) -> Statement:
+def _insert_posts(columns: Columns, access_level: AccessLevel) -> Statement:
     arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in _NEW_POST_TYPES.items()]
     types = [column(name, type_) for name, type_ in _NEW_POST_TYPES.items()]
     given = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="given").render_derived()
@@ -219,7 +221,7 @@ def _insert_posts(columns: Columns, audience: Audience) -> Statement:
         .order_by(given.c.position)
     )
     inserted = insert(Post).from_select(list(_NEW_POST_TYPES), rows)
-    return Statement(inserted.returning(*_project(columns, audience)))
+    return Statement(inserted.returning(*_project(columns, access_level)))
 
 
 async def update_post(
@@ -236,7 +238,7 @@ async def update_post(
     Raises:
         Refusal: NOT_FOUND where the viewer may not, or there is no such post; VERSION_CONFLICT.
     """
-    statement = _update_post(columns, viewer.audience, frozenset(changes), expected_version is not None)
+    statement = _update_post(columns, viewer.access_level, frozenset(changes), expected_version is not None)
     values = {**changes, "id": post_id, "viewer_id": viewer.user_id, "expected_version": expected_version}
 
     async def by_steps(transaction: Reader) -> Sequence[Record]:
@@ -248,13 +250,13 @@ async def update_post(
         return rows
 
     async with writer.turn([("post", post_id, viewer.user_id or 0)]):
-        rows = await writer.alone(statement, values) or await writer.write(by_steps)
+        rows = await writer.autocommit_write(statement, values) or await writer.write(by_steps)
     return rows[0]
 
 
 async def _lock_post(transaction: Reader, viewer: Viewer, post_id: int, expected_version: int | None) -> None:
     # Somebody else's post is not even waited for: that would tell that there is such a draft.
-    rows = await transaction.fetch(_lock_post_of(viewer.audience), {"id": post_id, "viewer_id": viewer.user_id})
+    rows = await transaction.fetch(_lock_post_of(viewer.access_level), {"id": post_id, "viewer_id": viewer.user_id})
     if not rows:
         raise Refusal("NOT_FOUND", ("id",), "no such post")
     if expected_version is not None and rows[0]["version"] != expected_version:
@@ -269,22 +271,22 @@ _ID_GIVEN = Post.id == bindparam("id", type_=BigInteger)
 _CHANGEABLE: Mapping[str, TypeEngine[Any]] = {"title": Text(), "content": Text(), "published": Boolean()}
 
 
-def _mine(audience: Audience) -> Sequence[SQLColumnExpression[bool]]:
-    """Return the condition under which a post is the audience's to change."""
-    return () if audience is Audience.ADMIN else (Post.author_id == VIEWER_ID,)
+def _mine(access_level: AccessLevel) -> Sequence[SQLColumnExpression[bool]]:
+    """Return the condition under which a post is the access level's to change."""
+    return () if access_level is AccessLevel.ADMIN else (Post.author_id == VIEWER_ID,)
 
 
 @statements
-def _lock_post_of(audience: Audience) -> Statement:
-    return Statement(select(Post.version).where(_ID_GIVEN, *_mine(audience)).with_for_update(key_share=True))
+def _lock_post_of(access_level: AccessLevel) -> Statement:
+    return Statement(select(Post.version).where(_ID_GIVEN, *_mine(access_level)).with_for_update(key_share=True))
 
 
 @statements
-def _update_post(columns: Columns, audience: Audience, changed: frozenset[str], is_expected: bool) -> Statement:
+def _update_post(columns: Columns, access_level: AccessLevel, changed: frozenset[str], is_expected: bool) -> Statement:
     expected = (Post.version == bindparam("expected_version", type_=BigInteger),) if is_expected else ()
-    conditions = (_ID_GIVEN, *_mine(audience), *expected)
+    conditions = (_ID_GIVEN, *_mine(access_level), *expected)
     if not changed:
-        return Statement(select(*_project(columns, audience)).where(*conditions))
+        return Statement(select(*_project(columns, access_level)).where(*conditions))
     values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
     # Equal values are written too, so that one statement compares with the latest row, and always gives it back.
     differs = or_(*(_COLUMNS[name].is_distinct_from(value) for name, value in values.items()))
@@ -293,7 +295,7 @@ def _update_post(columns: Columns, audience: Audience, changed: frozenset[str], 
         .where(*conditions)
         .values(version=case((differs, Post.version + 1), else_=Post.version), **values)
         .values(updated_at=case((differs, func.clock_timestamp()), else_=Post.updated_at))
-        .returning(*_project(columns, audience))
+        .returning(*_project(columns, access_level))
     )
 
 
@@ -303,14 +305,14 @@ async def delete_post(writer: Writer, viewer: Viewer, post_id: int) -> None:
     Raises:
         Refusal: NOT_FOUND where the viewer may not, or there is no such post.
     """
-    statement, values = _delete_post(viewer.audience), {"id": post_id, "viewer_id": viewer.user_id}
+    statement, values = _delete_post(viewer.access_level), {"id": post_id, "viewer_id": viewer.user_id}
     if not await _changed(writer, viewer, post_id, statement, values):
         raise Refusal("NOT_FOUND", ("id",), "no such post")
 
 
 @statements
-def _delete_post(audience: Audience) -> Statement:
-    return Statement(delete(Post).where(_ID_GIVEN, *_mine(audience)).returning(Post.id))
+def _delete_post(access_level: AccessLevel) -> Statement:
+    return Statement(delete(Post).where(_ID_GIVEN, *_mine(access_level)).returning(Post.id))
 
 
 async def _changed(
@@ -318,7 +320,7 @@ async def _changed(
 ) -> Sequence[Record]:
     """Write what is one statement on one post, in a transaction where it needs one, and return its rows."""
     async with writer.turn([("post", post_id, viewer.user_id or 0)]):
-        return await writer.alone(statement, values) or await writer.write(
+        return await writer.autocommit_write(statement, values) or await writer.write(
             lambda transaction: transaction.fetch(statement, values)
         )
 
@@ -330,18 +332,18 @@ async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id:
         Refusal: NOT_FOUND.
     """
     values = {"id": post_id, "viewer_id": viewer.user_id}
-    rows = await _changed(writer, viewer, post_id, _record_view(columns, viewer.audience), values)
+    rows = await _changed(writer, viewer, post_id, _record_view(columns, viewer.access_level), values)
     if not rows:
         raise Refusal("NOT_FOUND", ("postId",), "no such post")
     return rows[0]
 
 
 @statements
-def _record_view(columns: Columns, audience: Audience) -> Statement:
+def _record_view(columns: Columns, access_level: AccessLevel) -> Statement:
     # One statement, so that the row's lock makes simultaneous views queue and none is lost.
     return Statement(
         update(Post)
-        .where(_ID_GIVEN, *_visible(audience))
+        .where(_ID_GIVEN, *_visible(access_level))
         .values(views=func.least(Post.views + 1, VIEWS_MAX))
-        .returning(*_project(columns, audience))
+        .returning(*_project(columns, access_level))
     )

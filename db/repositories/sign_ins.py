@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from db.connections.statements import Reader, Statement
-from db.connections.waiting import Key
+from db.connections.waiting import TurnKey
 from db.errors import Refusal
 from db.models.sessions import FailedSignIns, SignInAttempts, SignInPlace
 from db.models.users import User
@@ -214,7 +214,7 @@ async def signed_in_from(transaction: Reader, user_id: int, place: bytes) -> int
     return max(0, told[0]["attempts"] - 1) if told else 0
 
 
-def attempts_key(login: str, place: bytes) -> Key:
+def attempts_key(login: str, place: bytes) -> TurnKey:
     """Return the key of the turn to count an attempt (`db.connections.statements.Writer.turn`)."""
     return "login", int.from_bytes(_hash_of(login, place)[:8]), 0
 

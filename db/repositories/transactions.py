@@ -21,10 +21,10 @@ from sqlalchemy import (
     select,
 )
 
-from db.access import Audience, Viewer
+from db.access import AccessLevel, Viewer
 from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.models.money import Account, IdempotencyKey, Transaction
-from db.query.cursors import Kind, Order, Term
+from db.query.cursors import Order, Term, TermKind
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Columns
 from db.query.statement_cache import statements
@@ -34,7 +34,7 @@ from db.repositories.users import VIEWER_ID
 
 # By id, not by created_at: an id is drawn while both accounts are locked, so that the ids of one account's
 # transactions rise in the order in which they changed its balance.
-ID = Term("id", Transaction.id, Kind.INTEGER)
+ID = Term("id", Transaction.id, TermKind.INTEGER)
 TRANSACTIONS_ORDER = Order("transactions", [(ID, True)])
 
 _FROM = Account.__table__.alias("from_account")
@@ -52,7 +52,7 @@ _COLUMNS: dict[str, ColumnElement[Any]] = {
 }
 
 
-def project(columns: Columns, audience: Audience, prefix: str = "") -> Sequence[ColumnElement[Any]]:
+def project(columns: Columns, access_level: AccessLevel, prefix: str = "") -> Sequence[ColumnElement[Any]]:
     """Return a select's or RETURNING's columns of a transaction, each labelled with `prefix` and its name."""
     return [_COLUMNS[name].label(prefix + name) for name in columns]
 
@@ -62,8 +62,8 @@ def _owned(account_id: Any) -> ColumnElement[bool]:
     return exists().where(account.c.id == account_id, account.c.owner_id == VIEWER_ID)
 
 
-def _visible(audience: Audience) -> Sequence[ColumnElement[bool]]:
-    if audience is Audience.ADMIN:
+def _visible(access_level: AccessLevel) -> Sequence[ColumnElement[bool]]:
+    if access_level is AccessLevel.ADMIN:
         return ()
     return (or_(_owned(Transaction.from_id), _owned(Transaction.to_id)),)
 
@@ -74,19 +74,19 @@ TRANSACTIONS = KeysetList(
     visible=lambda _: (),
     conditions={},
     parent_columns=(Transaction.from_id, Transaction.to_id),
-    parent_visible=lambda audience, account_id: () if audience is Audience.ADMIN else (_owned(account_id),),
+    parent_visible=lambda access_level, account_id: () if access_level is AccessLevel.ADMIN else (_owned(account_id),),
 )
 
 
 def transactions_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
     """Return the transactions `ids` that the viewer may see, by id."""
-    return reader.keyed(_transactions_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
+    return reader.keyed(_transactions_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
 
 
 @statements
-def _transactions_by_ids(columns: Columns, audience: Audience) -> Statement:
+def _transactions_by_ids(columns: Columns, access_level: AccessLevel) -> Statement:
     ids = any_(KEYS_ARRAY)
-    return Statement(select(*project(columns, audience)).where(Transaction.id == ids, *_visible(audience)))
+    return Statement(select(*project(columns, access_level)).where(Transaction.id == ids, *_visible(access_level)))
 
 
 async def transaction_by_key(reader: Reader, viewer: Viewer, columns: Columns, key: uuid.UUID) -> Record | None:
@@ -98,7 +98,7 @@ async def transaction_by_key(reader: Reader, viewer: Viewer, columns: Columns, k
 @statements
 def _transaction_by_key(columns: Columns) -> Statement:
     return Statement(
-        select(*project(columns, Audience.ADMIN))
+        select(*project(columns, AccessLevel.ADMIN))
         .join(IdempotencyKey, Transaction.key_id == IdempotencyKey.id)
         .where(IdempotencyKey.owner_id == VIEWER_ID, IdempotencyKey.key == bindparam("key", type_=Uuid))
     )

@@ -38,12 +38,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
-from db.access import Audience, Viewer
+from db.access import AccessLevel, Viewer
 from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.errors import Refusal
 from db.models.base import FIRST_INSTANT, LAST_INSTANT
 from db.models.users import IS_PERSON, User
-from db.query.cursors import Kind, Term
+from db.query.cursors import Term, TermKind
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Columns
 from db.query.statement_cache import statements
@@ -54,26 +54,26 @@ VIEWER_ID = bindparam("viewer_id", type_=BigInteger)
 
 # ---------------------------------------------------------------- reads
 
-CREATED_AT = Term("created_at", User.created_at, Kind.INSTANT)
-USERNAME = Term("username", func.lower(User.username), Kind.TEXT, key=str.lower)
-ID = Term("id", User.id, Kind.INTEGER)
+CREATED_AT = Term("created_at", User.created_at, TermKind.INSTANT)
+USERNAME = Term("username", func.lower(User.username), TermKind.TEXT, key=str.lower)
+ID = Term("id", User.id, TermKind.INTEGER)
 
 _PUBLIC = {name: name for name in ("id", "username", "is_active", "created_at", "updated_at", "version")}
 
 
-def _project(columns: Columns, audience: Audience) -> Sequence[ColumnElement[Any]]:
-    return project_users(User.__table__, columns, audience)
+def _project(columns: Columns, access_level: AccessLevel) -> Sequence[ColumnElement[Any]]:
+    return project_users(User.__table__, columns, access_level)
 
 
 def project_users(
-    of: FromClause, columns: Columns, audience: Audience, prefix: str = ""
+    of: FromClause, columns: Columns, access_level: AccessLevel, prefix: str = ""
 ) -> Sequence[ColumnElement[Any]]:
-    """Return what an audience sees of users: `columns` of the table or an alias of it, labelled behind `prefix`."""
+    """Return what an access level sees of users: `columns` of the table or an alias of it, labelled behind `prefix`."""
     email: ColumnElement[Any] = {
-        Audience.PUBLIC: null(),
-        Audience.MEMBER: case((of.c.id == VIEWER_ID, of.c.email)),
-        Audience.ADMIN: of.c.email,
-    }[audience]
+        AccessLevel.PUBLIC: null(),
+        AccessLevel.MEMBER: case((of.c.id == VIEWER_ID, of.c.email)),
+        AccessLevel.ADMIN: of.c.email,
+    }[access_level]
     return [(email if name == "email" else of.c[_PUBLIC[name]]).label(prefix + name) for name in columns]
 
 
@@ -96,31 +96,34 @@ USERS = KeysetList(
         "created_at_gte": User.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
         "created_at_lt": User.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
     },
-    far_ends={"created_at_gte": User.created_at <= LAST_INSTANT, "created_at_lt": User.created_at >= FIRST_INSTANT},
+    opposite_bounds={
+        "created_at_gte": User.created_at <= LAST_INSTANT,
+        "created_at_lt": User.created_at >= FIRST_INSTANT,
+    },
 )
 
 
 def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
     """Return the users `ids`, by id. `columns` includes `id`."""
-    return reader.keyed(_users_by_ids(columns, viewer.audience), {"viewer_id": viewer.user_id}, ids, "id")
+    return reader.keyed(_users_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
 
 
 @statements
-def _users_by_ids(columns: Columns, audience: Audience) -> Statement:
+def _users_by_ids(columns: Columns, access_level: AccessLevel) -> Statement:
     ids = any_(KEYS_ARRAY)
-    return Statement(select(*_project(columns, audience)).where(User.id == ids))
+    return Statement(select(*_project(columns, access_level)).where(User.id == ids))
 
 
 async def user_by_username(reader: Reader, viewer: Viewer, columns: Columns, username: str) -> Record | None:
     """Return the user of this name, whatever its case, or None."""
     values = {"username": username, "viewer_id": viewer.user_id}
-    rows = await reader.fetch(_user_by_username(columns, viewer.audience), values)
+    rows = await reader.fetch(_user_by_username(columns, viewer.access_level), values)
     return rows[0] if rows else None
 
 
 @statements
-def _user_by_username(columns: Columns, audience: Audience) -> Statement:
-    return Statement(select(*_project(columns, audience)).where(func.lower(User.username) == _lowered("username")))
+def _user_by_username(columns: Columns, access_level: AccessLevel) -> Statement:
+    return Statement(select(*_project(columns, access_level)).where(func.lower(User.username) == _lowered("username")))
 
 
 # ---------------------------------------------------------------- writes
@@ -141,12 +144,12 @@ _NEW_USER_COLUMNS = ("email", "username", "hashed_password", "role")
 
 
 @statements
-def _insert_users(columns: Columns, audience: Audience) -> Statement:
+def _insert_users(columns: Columns, access_level: AccessLevel) -> Statement:
     arrays = [bindparam(name, type_=ARRAY(Text)) for name in _NEW_USER_COLUMNS]
     types = [column(name, Text) for name in _NEW_USER_COLUMNS]
     given = select(func.unnest(*arrays).table_valued(*types, name="given").render_derived())
     rows = insert(User).from_select(list(_NEW_USER_COLUMNS), given)
-    return Statement(rows.returning(*_project(columns, audience)))
+    return Statement(rows.returning(*_project(columns, access_level)))
 
 
 async def create_users(transaction: Reader, viewer: Viewer, columns: Columns, users: Sequence[NewUser]) -> list[Record]:
@@ -157,7 +160,9 @@ async def create_users(transaction: Reader, viewer: Viewer, columns: Columns, us
     """
     columns = tuple(dict.fromkeys(("id", "username", *columns)))
     values = {name: [getattr(user, name) for user in users] for name in _NEW_USER_COLUMNS}
-    returned = await transaction.fetch(_insert_users(columns, viewer.audience), values | {"viewer_id": viewer.user_id})
+    returned = await transaction.fetch(
+        _insert_users(columns, viewer.access_level), values | {"viewer_id": viewer.user_id}
+    )
     # RETURNING promises no order; the unique name gives it back.
     rows = {row["username"]: row for row in returned}
     profiles = [{"user_id": rows[user.username]["id"], **user.profile} for user in users if user.profile is not None]
@@ -238,7 +243,7 @@ async def update_user(
     differs = locked["differs"]
     if profile is not Keep.KEEP and await change_profile(transaction, user_id, profile):
         differs = True
-    statement = _update_user(columns, viewer.audience, frozenset(changes) if differs else None)
+    statement = _update_user(columns, viewer.access_level, frozenset(changes) if differs else None)
     rows = await transaction.fetch(statement, {**changes, "id": user_id, "viewer_id": viewer.user_id})
     return UpdatedUser(rows[0], locked["is_active"])
 
@@ -290,16 +295,16 @@ def _lock_of(changed: frozenset[str]) -> Statement:
 
 
 @statements
-def _update_user(columns: Columns, audience: Audience, changed: frozenset[str] | None) -> Statement:
+def _update_user(columns: Columns, access_level: AccessLevel, changed: frozenset[str] | None) -> Statement:
     """Return the statement that changes a locked user, or only reads them where `changed` is None."""
     of_id = User.id == bindparam("id", type_=BigInteger)
     if changed is None:
-        return Statement(select(*_project(columns, audience)).where(of_id))
+        return Statement(select(*_project(columns, access_level)).where(of_id))
     return Statement(
         update(User)
         .where(of_id)
         .values(version=User.version + 1, updated_at=func.clock_timestamp(), **_given(changed))
-        .returning(*_project(columns, audience))
+        .returning(*_project(columns, access_level))
     )
 
 

@@ -19,7 +19,7 @@ import asyncpg
 from asyncpg import Record
 from sqlalchemy import text
 
-from db.connections.database import Database, Transaction
+from db.connections.database import Database, OpenTransaction
 from db.connections.leases import Driver
 from db.connections.statements import Statement
 from db.errors import Unavailable
@@ -98,15 +98,15 @@ async def seed(database: Database, plan: SeedPlan, hashed_password: str, progres
         SeedError: the database is not empty, its role does not own the tables, or the plan cannot be carried out.
         Unavailable: the database does not answer, or not in time.
     """
-    _demand_possible(plan)
+    _ensure_possible(plan)
     # Before anything is made; the transaction looks once more, where nobody can come in between.
     _refuse_filled(await database.fetch(_FILLED, {}))
     crowd, ledger = await _in_background(lambda: _made(plan))
 
-    async def work(transaction: Transaction) -> SeedReport:
+    async def work(transaction: OpenTransaction) -> SeedReport:
         driver = transaction.driver
         await driver.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
-        await _demand_empty(driver)
+        await _ensure_empty(driver)
         ids = await _first_ids(driver)
         tables = _tables(plan, crowd, ledger, ids, hashed_password)
         indexes = await _drop_indexes_of_posts(driver)
@@ -159,7 +159,7 @@ def _settle(future: "asyncio.Future[Any]", result: object, error: Exception | No
         future.set_exception(error)
 
 
-def _demand_possible(plan: SeedPlan) -> None:
+def _ensure_possible(plan: SeedPlan) -> None:
     for name, limit in _LIMITS.items():
         if getattr(plan, name) < 0:
             raise SeedError(f"{name} is {getattr(plan, name)}; ask for 0 or more")
@@ -170,7 +170,7 @@ def _demand_possible(plan: SeedPlan) -> None:
             raise SeedError(f"{name} belong to users; ask for at least 1 user, or for 0 {name}")
 
 
-async def _demand_empty(driver: Driver) -> None:
+async def _ensure_empty(driver: Driver) -> None:
     # Until the end nobody signs up, and without a user nobody writes a post or opens an account.
     await driver.execute("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
     _refuse_filled(await driver.fetch(_FILLED.sql))
@@ -266,7 +266,7 @@ async def _analyze(database: Database, tables: Sequence[str]) -> None:
     if not tables:
         return
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         # 30,000 posts are sampled with all their words.
         await transaction.driver.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
         await transaction.driver.execute(f"ANALYZE {', '.join(tables)}")

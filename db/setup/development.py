@@ -45,12 +45,12 @@ def with_database(settings: Settings, *, existing: bool = False) -> Iterator[Set
         yield settings
         return
     if existing:
-        _demand_existing(settings)
+        _ensure_existing(settings)
     with embedded_postgres(data_directory(settings)) as server:
         yield settings.model_copy(update={"database_url": SecretStr(async_url(server.url()))})
 
 
-def _demand_existing(settings: Settings) -> None:
+def _ensure_existing(settings: Settings) -> None:
     with os_errors_explained(settings.data_dir):
         # Unlike `exists`, these tell a directory that may not be looked into from one that is not there.
         try:

@@ -20,7 +20,7 @@ from db.connections.pool import create_engine
 from db.errors import Unavailable
 from db.settings import PREFIX, Settings
 
-__all__ = ["SERVER_VERSION_MIN", "DatabaseProblem", "ServerState", "demand_usable", "examine", "problems_worded"]
+__all__ = ["SERVER_VERSION_MIN", "DatabaseProblem", "ServerState", "ensure_usable", "examine", "problems_worded"]
 
 SERVER_VERSION_MIN = 140_000
 
@@ -123,7 +123,7 @@ async def examine(settings: Settings) -> ServerState:
         await engine.dispose()
 
 
-async def demand_usable(settings: Settings, *, writes: bool = False) -> None:
+async def ensure_usable(settings: Settings, *, writes: bool = False) -> None:
     """Raise a DatabaseProblem where the database cannot be used; `writes` says whether it is to be written to."""
     state = await examine(settings)
     problem = state.problem(settings) or (state.read_only(settings) if writes else None)

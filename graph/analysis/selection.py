@@ -37,7 +37,7 @@ from graphql import (
 )
 
 from db.query.pages import Columns
-from graph.execution.declarations import Edge, declaration_of, joins_of, strawberry_field
+from graph.execution.declarations import RowEdge, declaration_of, joins_of, strawberry_field
 
 COLUMNS_METADATA = "columns"
 ORDER_METADATA = "reads-order"
@@ -145,7 +145,7 @@ class Selection:
             return
         if joins and isinstance(parent, GraphQLObjectType) and isinstance(target, GraphQLObjectType):
             declared = declaration_of(field)
-            if isinstance(declared, Edge) and declared.joined is not None:
+            if isinstance(declared, RowEdge) and declared.joined is not None:
                 self._join(target, node.selection_set, declared.joined, sink.setdefault(parent.name, set()), set())
         # Connections, edges, pages and payloads only wrap rows: what is below them belongs to the field that led there.
         opens = self._is_root(parent) or is_row_backed(parent)

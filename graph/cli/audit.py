@@ -12,7 +12,7 @@ from db.query.cursors import BIGINT_MAX
 from graph.cli.support.progress import watched
 from graph.cli.support.terminal import CommandError, out, run_with_database
 from graph.errors import BadInput
-from graph.schema.ids import Kind, global_id, parse
+from graph.schema.ids import NodeKind, global_id, parse
 
 # The batch with the most active account takes longest: some seconds for a million transactions of one account. What is
 # not through in an hour is stuck.
@@ -74,7 +74,7 @@ def _transaction_id(text: str) -> int:
     if text.isascii() and text.isdigit() and not text.startswith("0") and int(text) <= BIGINT_MAX:
         return int(text)
     try:
-        return parse(text, Kind.TRANSACTION, text)
+        return parse(text, NodeKind.TRANSACTION, text)
     except BadInput as error:
         # It says so where the id is that of something else.
         said = str(error) if "asked for" in str(error) else f"{text} is no id of a transaction"
@@ -82,16 +82,18 @@ def _transaction_id(text: str) -> int:
 
 
 def _not_there(error: UnknownTransactionError) -> str:
-    asked = global_id(Kind.TRANSACTION, error.asked)
-    last = f"the last one is {global_id(Kind.TRANSACTION, error.last)}" if error.last else "it has no transaction yet"
+    asked = global_id(NodeKind.TRANSACTION, error.asked)
+    last = (
+        f"the last one is {global_id(NodeKind.TRANSACTION, error.last)}" if error.last else "it has no transaction yet"
+    )
     return f"there is no {asked} in this ledger; {last}"
 
 
 def _checked(report: AuditReport) -> list[str]:
     """Return what was looked at, what is wrong, and where to go on."""
     counts = f"{report.accounts} accounts, {report.transactions} transactions and {report.keys} idempotency keys"
-    start = f" from {global_id(Kind.TRANSACTION, report.since)}" if report.since is not None else ""
-    end = f" up to {global_id(Kind.TRANSACTION, report.last)}" if report.last is not None else ""
+    start = f" from {global_id(NodeKind.TRANSACTION, report.since)}" if report.since is not None else ""
+    end = f" up to {global_id(NodeKind.TRANSACTION, report.last)}" if report.last is not None else ""
     lines = [f"checked {counts},{start}{end}" if start or end else f"checked {counts}"]
     lines += [_worded(one) for one in report.differences]
     if report.differences_count > len(report.differences):
@@ -109,7 +111,7 @@ def _checked(report: AuditReport) -> list[str]:
 def _next(since: int | None) -> str:
     if since is None:
         return "the next audit has to check all again: others write, and no transaction is an hour old"
-    return f"the next audit can be: folio audit --since {global_id(Kind.TRANSACTION, since)}"
+    return f"the next audit can be: folio audit --since {global_id(NodeKind.TRANSACTION, since)}"
 
 
 def _worded(one: Difference) -> str:
@@ -138,13 +140,13 @@ def _named(one: Difference) -> str:
     if one.key is not None:
         return f"the idempotency key {one.key} of {_user(one)} (row {one.id} of idempotency_keys)"
     if one.kept is not None:
-        return f"{global_id(Kind.ACCOUNT, one.id)} (row {one.id} of accounts)"
-    return f"{global_id(Kind.TRANSACTION, one.id)} (row {one.id} of transactions)"
+        return f"{global_id(NodeKind.ACCOUNT, one.id)} (row {one.id} of accounts)"
+    return f"{global_id(NodeKind.TRANSACTION, one.id)} (row {one.id} of transactions)"
 
 
 def _user(one: Difference) -> str:
     assert one.key_owner is not None
-    return global_id(Kind.USER, one.key_owner)
+    return global_id(NodeKind.USER, one.key_owner)
 
 
 def _money(minor: int | None, currency_code: str | None) -> str:

@@ -13,7 +13,7 @@ from db.settings import Settings
 from graph.app import GRAPHQL_PATH
 from graph.cli.migrate import upgrade_to
 from graph.cli.support.demo_data import DEMO_PASSWORD, DEMO_USERNAME, prepare_demo
-from graph.cli.support.server import WORKER, Host, Port, demand_free, run_server, server_options
+from graph.cli.support.server import WORKER, Host, Port, ensure_free, run_server, server_options
 from graph.cli.support.terminal import CommandError, configured, err, opened
 from graph.http.wire.open_connections import allow_open_files
 
@@ -37,7 +37,7 @@ def dev(
         if settings.env == "production":
             raise CommandError("`folio dev` fills the database with demo data; in production use `folio serve`")
         options = server_options(settings, host, port)
-        demand_free(host, port)
+        ensure_free(host, port)
         allow_open_files()
         upgrade_to(settings)
         shows_demo = uvloop.run(_demo(settings))

@@ -27,7 +27,7 @@ def export(
     ] = False,
 ) -> None:
     """Write users, profiles and posts as JSON Lines, as they are at one moment. The file has personal data in it."""
-    _demand_replaceable(file, force)
+    _ensure_replaceable(file, force)
     started = time.perf_counter()
 
     async def work(database: Database) -> LineCounts:
@@ -39,7 +39,7 @@ def export(
     err.print(f"exported {counts.users} users and {counts.posts} posts in {time.perf_counter() - started:.1f} s")
 
 
-def _demand_replaceable(file: Path, force: bool) -> None:
+def _ensure_replaceable(file: Path, force: bool) -> None:
     if file == STANDARD_STREAM or not file.exists():
         return
     if not file.is_file():

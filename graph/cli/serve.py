@@ -11,9 +11,9 @@ from uvicorn.config import STARTUP_FAILURE
 
 from db.connections.database import Database
 from db.settings import Settings, load_settings
-from graph.cli.support.server import WORKER, Host, Port, demand_free, exit_on_sigterm, run_server, server_options
+from graph.cli.support.server import WORKER, Host, Port, ensure_free, exit_on_sigterm, run_server, server_options
 from graph.cli.support.supervisor import Supervisor
-from graph.cli.support.terminal import CommandError, configured, demand_migrated, err, refusals
+from graph.cli.support.terminal import CommandError, configured, ensure_migrated, err, refusals
 from graph.http.wire.open_connections import allow_open_files
 
 
@@ -26,7 +26,7 @@ def serve(
     with refusals():
         settings = load_settings()
         options = server_options(settings, host, port)
-        demand_free(host, port)
+        ensure_free(host, port)
         allow_open_files()
     if workers == 1:
         with configured() as completed_settings:
@@ -49,7 +49,7 @@ def _warn_unless_migrated(settings: Settings) -> None:
     async def look() -> None:
         database = Database(settings)
         try:
-            await demand_migrated(database)
+            await ensure_migrated(database)
         finally:
             await database.close()
 

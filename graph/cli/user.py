@@ -22,7 +22,7 @@ from db.repositories.user_roster import listed_users, user_of_login
 from db.repositories.users import NewUser, create_users, update_user
 from graph.cli.support.terminal import CommandError, out, run_with_database
 from graph.runtime.passwords import PasswordHasher
-from graph.schema.ids import Kind, global_id
+from graph.schema.ids import NodeKind, global_id
 
 PASSWORD_VARIABLE = "NEW_USER_PASSWORD"  # noqa: S105 - the name of a variable
 
@@ -50,7 +50,7 @@ def create(
         return user_id
 
     user_id = run_with_database(work, writes=True, undone="no user was created")
-    out.print(f"{role} {username} is created, with the id {global_id(Kind.USER, user_id)}")
+    out.print(f"{role} {username} is created, with the id {global_id(NodeKind.USER, user_id)}")
 
 
 @commands.command("list")
@@ -125,7 +125,7 @@ def _change(login: str, changes: Mapping[str, object], done: str, *, password: s
 
 
 def _line(row: Record) -> str:
-    number, state = global_id(Kind.USER, row["id"]), "active" if row["is_active"] else "inactive"
+    number, state = global_id(NodeKind.USER, row["id"]), "active" if row["is_active"] else "inactive"
     return f"{number:<12} {row['username']:<32} {row['role']:<6} {state:<8} {row['email']}"
 
 

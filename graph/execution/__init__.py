@@ -3,36 +3,36 @@
 from graph.execution.declarations import (
     DECLARATION,
     JOINS,
+    BoundEdge,
     Column,
     Computed,
     Derived,
-    Edge,
     LevelLoader,
-    Loading,
     Prefixed,
+    RowEdge,
     declaration_of,
 )
 from graph.execution.engine import Prepared
 from graph.execution.lookup import Lookup
 from graph.execution.ordinary import OrdinaryExecutor
 from graph.execution.plan.collecting import Unsupported
-from graph.execution.strawberry_adapter import ahead_of, selected_of
+from graph.execution.strawberry_adapter import prefetchable_edges, selected_of
 
 __all__ = [
     "DECLARATION",
     "JOINS",
+    "BoundEdge",
     "Column",
     "Computed",
     "Derived",
-    "Edge",
     "LevelLoader",
-    "Loading",
     "Lookup",
     "OrdinaryExecutor",
     "Prefixed",
     "Prepared",
+    "RowEdge",
     "Unsupported",
-    "ahead_of",
     "declaration_of",
+    "prefetchable_edges",
     "selected_of",
 ]

@@ -77,7 +77,7 @@ class Derived:
 
 
 @dataclass(slots=True, eq=False)  # one is made for each edge of each operation: frozen would take three times as long
-class Loading:
+class BoundEdge:
     """An edge with its arguments applied: whom to ask, and what to make of an answer.
 
     Attributes:
@@ -93,23 +93,23 @@ class Loading:
     identity: Hashable = None
 
 
-class Ahead(NamedTuple):
+class PrefetchableEdge(NamedTuple):
     """An edge below the rows of a field, applied before the rows are there: their statement may bring its answers.
 
     Attributes:
         key: the column of those rows that is the edge's key.
     """
 
-    loading: Loading
+    loading: BoundEdge
     key: str
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class RowEdge:
     """The field leads to other rows, which a loader finds by a key.
 
     Attributes:
-        key: the column of the row that is the key; None where the field's arguments say it (`Loading.key`).
+        key: the column of the row that is the key; None where the field's arguments say it (`BoundEdge.key`).
         loading: called once a level with `(info, **arguments)`.
         missing: makes the error of a row that is not there; without it the value is null.
         joined: the prefix under which the columns of the other row may stand in this row already, because the
@@ -117,12 +117,12 @@ class Edge:
     """
 
     key: str | None
-    loading: Callable[..., Loading]
+    loading: Callable[..., BoundEdge]
     missing: Callable[[], Exception] | None = None
     joined: str | None = None
 
 
-Declaration: TypeAlias = Column | Prefixed | Computed | Derived | Edge
+Declaration: TypeAlias = Column | Prefixed | Computed | Derived | RowEdge
 
 
 def strawberry_field(field: GraphQLField) -> StrawberryField | None:

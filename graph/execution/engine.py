@@ -27,7 +27,7 @@ from graph.execution.plan.plan import Level, Plan, Planner
 from graph.execution.plan.sizes import PLAN_BYTES, level_bytes
 from graph.execution.plan.variables import Coercion
 from graph.execution.run.running import Run
-from graph.execution.run.written import Offload, Text
+from graph.execution.run.shared_output import Offload, Text
 
 # Each vector of conditions has a plan of its own, which takes more than the operation, and milliseconds to make.
 PLANS_MAX = 4
@@ -127,24 +127,26 @@ class Prepared:
         plan = self._sole
         if plan is None or len(plan.roots) != 1:
             return False
-        lone = plan.roots[0].lone
-        return lone is not None and lone.leads_to_leaves
+        single_root_edge = plan.roots[0].single_root_edge
+        return single_root_edge is not None and single_root_edge.leads_to_leaves
 
     def lookup(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> Lookup | None:
         """Begin an operation that is a look-up; None where something is wrong with it, which `run` then says."""
         assert self._sole is not None
         (level,) = self._sole.roots
-        lone = level.lone
-        assert lone is not None
+        single_root_edge = level.single_root_edge
+        assert single_root_edge is not None
         variables = self._coercion.coerced(inputs)
         if variables is None:
             return None
         run = Run(self._schema, self._operation, self._fragments, variables, context, root_value)
         try:
-            loading = run.begun(lone)
+            loading = run.begun(single_root_edge)
         except Exception:  # noqa: BLE001 - `run` comes to the same, and makes an error of it
             return None
-        return None if loading.key is None or loading.wrap is not None else Lookup(run, level, lone, loading)
+        return (
+            None if loading.key is None or loading.wrap is not None else Lookup(run, level, single_root_edge, loading)
+        )
 
     def plan(self, variables: VariableValues, *, replaces: bool = False) -> Plan:
         """Return the plan under these variables, which `replaces` the oldest one where there are many.
@@ -208,11 +210,15 @@ async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
 
 
 async def _answered(run: Run, level: Level, text: Text | None) -> ExecutionResult:
-    lone = level.lone
-    reached = None if lone is None else await run.reach(lone)
-    if lone is not None and lone.leads_to_leaves and reached is not None:
+    single_root_edge = level.single_root_edge
+    reached = None if single_root_edge is None else await run.reach(single_root_edge)
+    if single_root_edge is not None and single_root_edge.leads_to_leaves and reached is not None:
         loading, _, row = reached
-        data = None if loading is None or loading.wrap is not None else of_row(level, lone, run.root_value, row)
+        data = (
+            None
+            if loading is None or loading.wrap is not None
+            else of_row(level, single_root_edge, run.root_value, row)
+        )
         if data is not None:
             return ExecutionResult(data, None)
     return await resolved(run, level, reached, text)

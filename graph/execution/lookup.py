@@ -11,11 +11,11 @@ from typing import Any
 
 from graphql import ExecutionResult
 
-from graph.execution.declarations import LevelLoader, Loading
+from graph.execution.declarations import BoundEdge, LevelLoader
 from graph.execution.output.completion import of_row
 from graph.execution.output.results import resolved
-from graph.execution.plan.leaves import Raised
 from graph.execution.plan.plan import FieldPlan, Level
+from graph.execution.plan.scalar_output import FieldError
 from graph.execution.run.running import Run
 
 
@@ -26,7 +26,7 @@ class Lookup:
     run: Run
     level: Level
     plan: FieldPlan
-    loading: Loading
+    loading: BoundEdge
 
     @property
     def loader(self) -> LevelLoader:
@@ -45,5 +45,5 @@ class Lookup:
     def completed(self, found: Any) -> Coroutine[Any, Any, ExecutionResult]:
         """Return the result, with its errors, of what was found: a row, None, or the exception in its place."""
         if isinstance(found, Exception):
-            return resolved(self.run, self.level, (None, None, Raised(found)))
+            return resolved(self.run, self.level, (None, None, FieldError(found)))
         return resolved(self.run, self.level, (self.loading, self.key, found))

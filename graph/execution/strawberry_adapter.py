@@ -14,12 +14,12 @@ from graphql import GraphQLField, GraphQLResolveInfo, default_field_resolver
 from strawberry.extensions.field_extension import FieldExtension, build_field_extension_resolvers
 from strawberry.types.field import StrawberryField
 
-from graph.execution.declarations import Ahead
+from graph.execution.declarations import PrefetchableEdge
 
 INFO = "info"  # under this name alone Strawberry keeps the info from extensions' keyword arguments
 
 
-class InfoAhead(GraphQLResolveInfo[Any]):
+class PrefetchInfo(GraphQLResolveInfo[Any]):
     """Graphql-core's info of a field whose statement may bring along what lies below.
 
     Attributes:
@@ -27,26 +27,26 @@ class InfoAhead(GraphQLResolveInfo[Any]):
         selected: the names of the fields that are selected of the field's object.
     """
 
-    ahead: Callable[[], list[Ahead]]
+    ahead: Callable[[], list[PrefetchableEdge]]
     selected: frozenset[str]
 
 
-def ahead_of(info: Any) -> list[Ahead]:
+def prefetchable_edges(info: Any) -> list[PrefetchableEdge]:
     """Return the edges below the rows that the field of `info` leads to, where its statement may bring their answers.
 
     None where the ordinary engine runs it. Each loader is told of once.
     """
     raw = info._raw_info  # noqa: SLF001 - Strawberry gives it no other way
-    return raw.ahead() if isinstance(raw, InfoAhead) else []
+    return raw.ahead() if isinstance(raw, PrefetchInfo) else []
 
 
 def selected_of(info: Any) -> frozenset[str]:
-    """Return the names of the fields that are selected of the object of `info`'s field, as `ahead_of` does edges.
+    """Return the names of the fields that are selected below the field of `info`.
 
     What @skip and @include leave out is not among them.
     """
     raw = info._raw_info  # noqa: SLF001 - likewise
-    return raw.selected if isinstance(raw, InfoAhead) else frozenset()
+    return raw.selected if isinstance(raw, PrefetchInfo) else frozenset()
 
 
 @dataclass(frozen=True, slots=True)

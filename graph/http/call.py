@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from starlette.types import Receive
 
 from graph.http.parsing.head import Head
-from graph.http.parsing.requests import Batch, GraphQLRequest
+from graph.http.parsing.requests import GraphQLRequest, RequestBatch
 from graph.runtime.worker_thread import Stopwatch
 from graph.telemetry.current import Observation
 
@@ -36,7 +36,7 @@ class Call:
     query_string: bytes = b""
     body: bytes | None = None
     arriving: Receive | None = None
-    asked: GraphQLRequest | Batch | None = None
+    asked: GraphQLRequest | RequestBatch | None = None
     seen: Observation | None = None
     trace: str | None = None
     watch: Stopwatch | None = None

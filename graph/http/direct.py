@@ -4,7 +4,7 @@ Between a server and an application ASGI puts a scope of some fifteen entries, t
 uvicorn a look at each header of the answer with two regular expressions. For most operations that is as much work as
 the operation. What nearly every client sends nearly always, a POST whose head and body come in one piece, needs none of
 it: its headers are a list already, its body is there, and its answer is one piece too. Where its head is the one that
-the connection has sent before, not even the parser is asked (`graph.http.wire.known_head`).
+the connection has sent before, not even the parser is asked (`graph.http.wire.head_template`).
 
 Everything else goes on as ever: other paths and methods, bodies that are still to come, pipelined requests, and those
 with a header that somebody before the endpoint looks at (a proxy's, CORS's). What the endpoint does is the
@@ -22,11 +22,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from graph.http.call import Call
 from graph.http.endpoint import UNKNOWN_ADDRESS, GraphQLEndpoint
-from graph.http.inline_lookup import Taskless
+from graph.http.inline_lookup import InlineLookups
 from graph.http.parsing.head import Head
-from graph.http.responses.answers import Answer, Reply, header_lines
+from graph.http.responses.response import EncodedResponse, Response, header_lines
 from graph.http.wire.extensions import extensions, told_left
-from graph.http.wire.known_head import KnownHead
+from graph.http.wire.head_template import HeadTemplate
 from graph.http.wire.protocol import BoundedHttpProtocol
 from graph.telemetry.traces import random_hex
 
@@ -42,14 +42,14 @@ class DirectDoor:
 
     Attributes:
         target: the request target that leads to the endpoint.
-        detours: names of the headers with which a request goes the long way.
+        asgi_headers: names of the headers with which a request goes the long way.
     """
 
-    def __init__(self, endpoint: GraphQLEndpoint, path: str, detours: Iterable[bytes] = ()) -> None:
+    def __init__(self, endpoint: GraphQLEndpoint, path: str, asgi_headers: Iterable[bytes] = ()) -> None:
         self.endpoint = endpoint
-        self.taskless = Taskless(endpoint)
+        self.inline_lookups = InlineLookups(endpoint)
         self.target = path.encode()
-        self.detours = SERVER_HEADERS.union(detours)
+        self.asgi_headers = SERVER_HEADERS.union(asgi_headers)
         self._common: list[tuple[bytes, bytes]] = []
         self._common_lines = b""
 
@@ -60,7 +60,7 @@ class DirectDoor:
         return self._common_lines
 
 
-class Exchange:
+class RequestCycle:
     """One request and its answer: what the protocol asks of what it calls a cycle, without ASGI.
 
     Attributes:
@@ -81,7 +81,7 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
 
     async def run(
-        self, door: DirectDoor, protocol: "DirectHttpProtocol", call: Call, answer: Answer | None = None
+        self, door: DirectDoor, protocol: "DirectHttpProtocol", call: Call, answer: Response | None = None
     ) -> None:
         """Have the request answered, where `answer` is not there yet, and write the answer."""
         endpoint = door.endpoint
@@ -103,7 +103,7 @@ class Exchange:
         finally:
             protocol.tasks.discard(self.task)
 
-    def finish(self, door: DirectDoor, protocol: "DirectHttpProtocol", call: Call, answer: Answer) -> None:
+    def finish(self, door: DirectDoor, protocol: "DirectHttpProtocol", call: Call, answer: Response) -> None:
         """Write the answer to a request that no task runs; where that has to wait, one does the rest."""
         try:
             reply = None if protocol.flow.write_paused else door.endpoint.encoder.replied(call, answer)
@@ -118,7 +118,7 @@ class Exchange:
             protocol.logger.exception("a request was not answered")
             protocol.transport.close()
 
-    def _write(self, door: DirectDoor, protocol: "DirectHttpProtocol", reply: Reply) -> None:
+    def _write(self, door: DirectDoor, protocol: "DirectHttpProtocol", reply: EncodedResponse) -> None:
         keeps = self.keep_alive and not reply.closes
         end = b"\r\n" if keeps else b"connection: close\r\n\r\n"
         common = door.common_lines(protocol.server_state.default_headers)
@@ -135,12 +135,12 @@ class Exchange:
 class DirectHttpProtocol(BoundedHttpProtocol):
     """Gives the endpoint itself what it can answer without ASGI, and everything else to the application."""
 
-    cycle: Any  # an Exchange, or uvicorn's own
+    cycle: Any  # an RequestCycle, or uvicorn's own
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._door = self._door_of(self.app)
-        self._detours = SERVER_HEADERS if self._door is None else self._door.detours
+        self._asgi_headers = SERVER_HEADERS if self._door is None else self._door.asgi_headers
         self._takes_detour = False
         self._told_left = partial(told_left, self.left)
         # The body, while a request is held back until it is whole.
@@ -148,7 +148,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         # Whether all that came is whole requests, and what the last of them was.
         self._is_between = True
         self._whole: tuple[Head, bytes] | None = None
-        self._known: KnownHead | None = None
+        self._known: HeadTemplate | None = None
         self._heads_learnt = 0
 
     def _door_of(self, app: Any) -> DirectDoor | None:
@@ -185,7 +185,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         """Remember the head of what came, where it was one request and no more."""
         if self._whole is not None and self._heads_learnt < HEADS_LEARNT_MAX:
             self._heads_learnt += 1
-            self._known = KnownHead.of(message, *self._whole)
+            self._known = HeadTemplate.of(message, *self._whole)
 
     def on_message_begin(self) -> None:
         """Begin a request, whose scope is made where somebody wants one."""
@@ -201,7 +201,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         name = name.lower()
         if not self._is_reading_head:
             pass  # a trailer, as in BoundedHttpProtocol
-        elif name in self._detours:
+        elif name in self._asgi_headers:
             self._takes_detour = True
             super().on_header(name, value)
         else:
@@ -259,18 +259,18 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         """Have a request answered that is whole, and whose first byte came when the loop's clock was `began`."""
         door, client = self._door, self.client
         assert door is not None
-        self.cycle = exchange = Exchange(self.left, keep_alive=keep_alive)
+        self.cycle = exchange = RequestCycle(self.left, keep_alive=keep_alive)
         address = client[0] if client else UNKNOWN_ADDRESS
         call = Call("POST", head, self._told_left, random_hex(16), began, address, b"", body)
         otherwise = partial(self._run, exchange, door, call)
-        if not door.taskless.begin(call, partial(exchange.finish, door, self, call), otherwise):
+        if not door.inline_lookups.begin(call, partial(exchange.finish, door, self, call), otherwise):
             otherwise()
 
-    def _run(self, exchange: Exchange, door: DirectDoor, call: Call) -> None:
+    def _run(self, exchange: RequestCycle, door: DirectDoor, call: Call) -> None:
         self.runs(exchange, exchange.run(door, self, call))
 
     def runs(
-        self, exchange: Exchange, work: Coroutine[Any, Any, None], context: contextvars.Context | None = None
+        self, exchange: RequestCycle, work: Coroutine[Any, Any, None], context: contextvars.Context | None = None
     ) -> None:
         """Have a task do the work of an exchange, or the rest of it; in a copy of this context, or in another one."""
         exchange.task = task = self.loop.create_task(work, context=context)

@@ -19,28 +19,28 @@ from graph.analysis.limits import REFUSED_COST, Price
 from graph.errors import presented
 from graph.http.admission.bodies import Bodies
 from graph.http.admission.budgets import spending_address
-from graph.http.admission.gate import Gate
+from graph.http.admission.control import AdmissionControl
 from graph.http.admission.time_limits import CancelledFromWithinError, is_to_end
 from graph.http.call import Call
 from graph.http.graphiql import page as graphiql
 from graph.http.parsing.head import Head
 from graph.http.parsing.requests import (
-    Batch,
     GraphQLRequest,
     HttpRefused,
+    RequestBatch,
     check_content,
     check_headers,
     parse_body,
-    queried,
+    parse_get,
     unauthenticated,
 )
-from graph.http.responses import answers
-from graph.http.responses.answers import Answer, codes_of
+from graph.http.responses import response
 from graph.http.responses.codings import CONTENT_ENCODING, check_coding, decoded
 from graph.http.responses.encoder import Encoder
+from graph.http.responses.response import Response, codes_of
 from graph.http.responses.writing import AnswerTooLargeError, written
 from graph.http.wire.extensions import began, leaving
-from graph.operations.cache import Operation, Operations, RequestRefused, demand_ran, text_digest
+from graph.operations.cache import Operation, Operations, RequestRefused, ensure_ran, text_digest
 from graph.operations.dispatch import Size
 from graph.operations.documents import Documents
 from graph.runtime.authentication import TokenClaims, token_claims
@@ -65,7 +65,7 @@ class GraphQLEndpoint:
         operations: what it runs.
         documents: finds the stored ones.
         observer: is told of each.
-        gate: the limits on what runs.
+        admission: the limits on what runs.
         encoder: compresses and sends the answers.
     """
 
@@ -80,11 +80,11 @@ class GraphQLEndpoint:
         self.answer_bytes_max = settings.answer_bytes_max
         self.observer = observer
         self._graphiql = settings.shows("graphiql")
-        self.gate = Gate(settings)
+        self.admission = AdmissionControl(settings)
         self._bodies = Bodies(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
+        """Response one HTTP request."""
         client = scope.get("client")
         call = Call(
             scope["method"],
@@ -98,14 +98,14 @@ class GraphQLEndpoint:
         )
         await self.encoder.send(call, await self.answered(call), scope, send)
 
-    async def answered(self, call: Call) -> Answer:
+    async def answered(self, call: Call) -> Response:
         """Return the answer to a request, whatever happens; only a cancellation comes through."""
-        gate, is_in = self.gate, False
+        admission, is_in = self.admission, False
         try:
             if call.arriving is not None and call.method == "POST":
-                self.look_at(call.head)
+                self.negotiate(call.head)
                 call.body = await self._bodies.received(call.head, call.arriving, call.address)
-            gate.enter()
+            admission.enter()
             is_in = True
             return await (self._post(call) if call.method == "POST" else self._get(call))
         except asyncio.CancelledError:
@@ -121,36 +121,36 @@ class GraphQLEndpoint:
             return self.failed(call, error)
         finally:
             if is_in:
-                gate.leave()
+                admission.leave()
 
-    async def _post(self, call: Call) -> Answer:
+    async def _post(self, call: Call) -> Response:
         head = call.head
-        media_type = self.look_at(head)
+        media_type = self.negotiate(head)
         asked = call.asked or await self._read(call)
         viewer = await self._viewer(call) if b"authorization" in head else ANONYMOUS
-        if isinstance(asked, Batch):
+        if isinstance(asked, RequestBatch):
             bytes_max = self.answer_bytes_max // len(asked)
             done = [await self._entry(call, request, viewer, media_type, bytes_max) for request in asked]
-            return answers.batched(media_type, done)
+            return response.batched(media_type, done)
         return await self._run(call, asked, viewer, media_type, self.answer_bytes_max)
 
-    async def _read(self, call: Call) -> GraphQLRequest | Batch:
+    async def _read(self, call: Call) -> GraphQLRequest | RequestBatch:
         """Return what the body of a POST asks for; a large one is read in another thread."""
         body, call.body = call.body, None  # it would stay in memory for as long as the operation runs
         assert body is not None
         if len(body) <= SMALL_BODY_BYTES_MAX:
             return self.parsed(call.head, body)
-        self.gate.demand_budget_of_address("this is a large body", call.address)
-        with self.gate.deadline(call.started, call.receive, abandon=True):
+        self.admission.ensure_budget_of_address("this is a large body", call.address)
+        with self.admission.deadline(call.started, call.receive, abandon=True):
             return await self.services.worker.run(call.stopwatch().timed, self.parsed, call.head, body)
 
-    def parsed(self, head: Head, body: bytes) -> GraphQLRequest | Batch:
+    def parsed(self, head: Head, body: bytes) -> GraphQLRequest | RequestBatch:
         """Return what a body asks for, as `parse_body` does."""
         if CONTENT_ENCODING in head:
             body = decoded(head, body, self._body_bytes_max)
         return parse_body(body, bytes_max=self._body_bytes_max, batch_max=self._batch_max)
 
-    def look_at(self, head: Head) -> str:
+    def negotiate(self, head: Head) -> str:
         """Return the media type of the answer to a POST with this head, once it is known that the head is in order.
 
         Raises:
@@ -158,7 +158,7 @@ class GraphQLEndpoint:
         """
         if head.media_type is None:
             check_headers(head)
-            media_type = answers.negotiated(head.accept)
+            media_type = response.negotiated(head.accept)
             check_content(head)
             check_coding(head)
             head.media_type = media_type
@@ -166,7 +166,7 @@ class GraphQLEndpoint:
 
     async def _entry(
         self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str, bytes_max: int
-    ) -> Answer:
+    ) -> Response:
         """Return the answer to one operation of a batch: that it is refused must not cost the others' answers."""
         call.started = asyncio.get_running_loop().time()  # each operation has the whole time
         try:
@@ -178,7 +178,7 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 - likewise
             return self.failed(call, error)
 
-    def failed(self, call: Call, error: Exception) -> Answer:
+    def failed(self, call: Call, error: Exception) -> Response:
         """Return the answer to a request that has come to this error, which ends the operation under way."""
         if isinstance(error, HttpRefused):
             return self._given_up(call, error.status, error.error, error.headers)
@@ -188,12 +188,12 @@ class GraphQLEndpoint:
         shown = presented(GraphQLError("unexpected", original_error=error), call.request_id)
         return self._given_up(call, 500, shown, {})
 
-    def _given_up(self, call: Call, status: int, error: GraphQLError, headers: dict[str, str]) -> Answer:
+    def _given_up(self, call: Call, status: int, error: GraphQLError, headers: dict[str, str]) -> Response:
         """Return the answer that is this error alone, which ends the operation under way, where one is."""
         seen = call.seen or self._observed(call, ANONYMOUS)
         seen.codes = codes_of([error.formatted])
         self._over(call, seen, status)
-        return answers.errors_answer(status, answers.readable(call.head.accept), [error], headers)
+        return response.errors_answer(status, response.readable(call.head.accept), [error], headers)
 
     def _observed(self, call: Call, viewer: Viewer) -> Observation:
         seen = call.seen = self.observer.begin(call.request_id, call.head.each(b"traceparent"), viewer.user_id)
@@ -213,7 +213,7 @@ class GraphQLEndpoint:
         call.seen = None
         self.observer.end(seen, status)
 
-    async def _get(self, call: Call) -> Answer:
+    async def _get(self, call: Call) -> Response:
         check_headers(call.head)
         if call.method not in {"GET", "HEAD"}:
             raise self._method_not_allowed("use POST, or GET for a query")
@@ -221,8 +221,8 @@ class GraphQLEndpoint:
             return graphiql.page()
         if not call.query_string:
             raise self._method_not_allowed("send the operation by POST, as a JSON object with the key query")
-        media_type = answers.negotiated(call.head.accept)
-        request = queried(call.query_string, call.head)
+        media_type = response.negotiated(call.head.accept)
+        request = parse_get(call.query_string, call.head)
         viewer = await self._viewer(call) if b"authorization" in call.head else ANONYMOUS
         answer = await self._run(call, request, viewer, media_type, self.answer_bytes_max, queries_only=True)
         if answer.status != 200:  # noqa: PLR2004 - OK
@@ -230,8 +230,8 @@ class GraphQLEndpoint:
         known = (call.head.first(b"if-none-match") or b"").decode("latin-1")
         is_private = viewer.user_id is not None
         if len(answer.body) <= SMALL_ANSWER_BYTES_MAX:
-            return answers.cacheable(answer, private=is_private, if_none_match=known)
-        return await self.services.worker.run(answers.cacheable, answer, private=is_private, if_none_match=known)
+            return response.cacheable(answer, private=is_private, if_none_match=known)
+        return await self.services.worker.run(response.cacheable, answer, private=is_private, if_none_match=known)
 
     def _method_not_allowed(self, message: str) -> HttpRefused:
         return HttpRefused(405, "METHOD_NOT_ALLOWED", message, {"allow": "GET, POST"})
@@ -245,7 +245,7 @@ class GraphQLEndpoint:
         bytes_max: int,
         *,
         queries_only: bool = False,
-    ) -> Answer:
+    ) -> Response:
         seen = self._observed(call, viewer)
         try:
             operation = await self._found(call, request, seen, viewer)
@@ -255,19 +255,19 @@ class GraphQLEndpoint:
             if price is None:
                 price = call.stopwatch().timed(operation.priced, request.variables)
             seen.cost = price.cost
-            self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
+            self.admission.charge(price.cost, user_id=viewer.user_id, address=call.address)
             self._charge_work(call, viewer, at_least=0)
             if price.sensitive_root_fields:
-                self.gate.charge_password(call.address)
+                self.admission.charge_password(call.address)
             known = self.operations.introspected(operation) if operation.is_introspection else None
             if not operation.is_query:
                 caller_address.set(spending_address(call.address))
             if known is not None:
                 return self.written(call, request, price, seen, {"data": orjson.Fragment(known)}, media_type)
-            caller = self.gate.caller(user_id=viewer.user_id, address=call.address)
+            caller = self.admission.caller(user_id=viewer.user_id, address=call.address)
             with (
                 self.services.database.shares.operation_of(caller),
-                self.gate.deadline(call.started, call.receive, abandon=operation.is_query),
+                self.admission.deadline(call.started, call.receive, abandon=operation.is_query),
             ):
                 size = Size(price.values, call.stopwatch, in_parts=price.answer_bytes > bytes_max)
                 result = await self.operations.run(operation, request.variables, self.services, viewer, size)
@@ -278,7 +278,7 @@ class GraphQLEndpoint:
             self._keep(operation, content)
         except RequestRefused as refused:
             self._charge_work(call, viewer, at_least=REFUSED_COST)
-            answer = answers.refused(media_type, refused.errors)
+            answer = response.refused(media_type, refused.errors)
             seen.codes = codes_of([error.formatted for error in refused.errors])
             self._over(call, seen, answer.status)
             return answer
@@ -294,11 +294,11 @@ class GraphQLEndpoint:
         result: ExecutionResult,
         media_type: str,
         bytes_max: int,
-    ) -> Answer:
+    ) -> Response:
         """Return an answer that may be large, written in another thread; an error where it is larger than allowed."""
         run = self.services.worker.run
         # What a mutation has done is done: its answer is not given up for the time.
-        with self.gate.deadline(call.started, call.receive, abandon=True) if operation.is_query else nullcontext():
+        with self.admission.deadline(call.started, call.receive, abandon=True) if operation.is_query else nullcontext():
             content = await run(self.content, call, operation, result)
             self._keep(operation, content)
             self._complete(request, price, seen, content)
@@ -318,7 +318,7 @@ class GraphQLEndpoint:
         seen: Observation,
         content: dict[str, Any],
         media_type: str,
-    ) -> Answer:
+    ) -> Response:
         """Return the answer to an operation that has run, which ends it."""
         self._complete(request, price, seen, content)
         return self._ended(call, seen, orjson.dumps(content), media_type)
@@ -330,8 +330,8 @@ class GraphQLEndpoint:
         if request.extensions.get("cost") is True:
             content["extensions"] = {"cost": price.told()}
 
-    def _ended(self, call: Call, seen: Observation, body: bytes, media_type: str) -> Answer:
-        answer = Answer(200, body, media_type)
+    def _ended(self, call: Call, seen: Observation, body: bytes, media_type: str) -> Response:
+        answer = Response(200, body, media_type)
         self._over(call, seen, answer.status)
         return answer
 
@@ -351,17 +351,17 @@ class GraphQLEndpoint:
         self, call: Call, text: str, request: GraphQLRequest, seen: Observation, viewer: Viewer
     ) -> Operation:
         """Return an operation that is seen for the first time."""
-        self.gate.demand_budget("this is a new document", user_id=viewer.user_id, address=call.address)
+        self.admission.ensure_budget("this is a new document", user_id=viewer.user_id, address=call.address)
         seen.document, watch, checked = text_digest(text), call.stopwatch(), None
         if len(text) > SMALL_DOCUMENT_LENGTH_MAX:
-            with self.gate.deadline(call.started, call.receive, abandon=True):
+            with self.admission.deadline(call.started, call.receive, abandon=True):
                 checked = await self.operations.checked(text, self.services.worker, watch)
         return watch.timed(self.operations.find, text, request.operation_name, checked)
 
     def _charge_work(self, call: Call, viewer: Viewer, *, at_least: int) -> None:
         """Charge what it has taken to read a request."""
         if call.watch is not None or at_least:
-            self.gate.charge_work(call.stopwatch(), viewer.user_id, call.address, at_least=at_least)
+            self.admission.charge_work(call.stopwatch(), viewer.user_id, call.address, at_least=at_least)
 
     def content(self, call: Call, operation: Operation, result: ExecutionResult) -> dict[str, Any]:
         """Return what is said of a result; the data of an introspection as JSON, to be kept by `_keep`.
@@ -369,7 +369,7 @@ class GraphQLEndpoint:
         Raises:
             RequestRefused: the operation never ran.
         """
-        demand_ran(result)
+        ensure_ran(result)
         content: dict[str, Any] = {"data": result.data}
         if operation.is_introspection and not result.errors:
             content["data"] = orjson.dumps(result.data)
@@ -388,7 +388,7 @@ class GraphQLEndpoint:
         """Return whose access token the request has; one that has none is anonymous, and needs no look here."""
         claims = self.claims(call.head)
         if claims is not None:
-            with self.gate.deadline(call.started, call.receive, abandon=True):
+            with self.admission.deadline(call.started, call.receive, abandon=True):
                 viewer = claims.viewer(await claims.sessions(self.services.database))
             if viewer is not None:
                 return viewer

@@ -22,14 +22,14 @@ import orjson
 from graphql import GraphQLError
 
 from db.access import ANONYMOUS, Viewer
-from db.connections.coalescing import Keyed
+from db.connections.coalescing import PendingRead
 from graph.analysis.limits import Price
 from graph.execution import Lookup
-from graph.http.admission.gate import Deadline
+from graph.http.admission.control import Deadline
 from graph.http.call import Call
 from graph.http.endpoint import SMALL_BODY_BYTES_MAX, GraphQLEndpoint
-from graph.http.parsing.requests import Batch, GraphQLRequest, HttpRefused
-from graph.http.responses.answers import Answer
+from graph.http.parsing.requests import GraphQLRequest, HttpRefused, RequestBatch
+from graph.http.responses.response import Response
 from graph.operations.cache import Operation
 from graph.runtime.authentication import TokenClaims
 from graph.runtime.loaders import RowLoader
@@ -37,19 +37,19 @@ from graph.telemetry.current import Observation
 
 logger = logging.getLogger(__name__)
 
-Answered = Callable[[Answer], None]
+Answered = Callable[[Response], None]
 """Is told of the answer; it raises nothing."""
 
 Otherwise = Callable[[], None]
 """Has the request answered in the ordinary way; it raises nothing."""
 
 
-class Taskless:
+class InlineLookups:
     """Answers those requests to an endpoint that are such queries."""
 
     def __init__(self, endpoint: GraphQLEndpoint) -> None:
         self._endpoint = endpoint
-        self.gate = endpoint.gate
+        self.admission = endpoint.admission
 
     def begin(self, call: Call, answered: Answered, otherwise: Otherwise) -> bool:
         """Begin to answer a request that is such a query; False where it is none, and nothing has happened.
@@ -70,18 +70,18 @@ class Taskless:
     def _ask_session(self, call: Call, operation: Operation, answered: Answered, otherwise: Otherwise) -> bool:
         claims = self._endpoint.claims(call.head)
         sessions = None if claims is None else claims.sessions(self._endpoint.services.database)
-        if claims is None or not isinstance(sessions, Keyed):
+        if claims is None or not isinstance(sessions, PendingRead):
             return False
-        waiting = self.gate.deadline_of(_Session, call.started, call.receive)
-        self.gate.enter()
+        waiting = self.admission.deadline_of(_Session, call.started, call.receive)
+        self.admission.enter()
         try:
             waiting.start(self, call, operation, claims, sessions, answered, otherwise)
         except BaseException:
-            self.gate.leave()
+            self.admission.leave()
             raise
         return True
 
-    def failed(self, call: Call, error: Exception) -> Answer:
+    def failed(self, call: Call, error: Exception) -> Response:
         """Return the answer to a request that has come to this error."""
         return self._endpoint.failed(call, error)
 
@@ -90,12 +90,12 @@ class Taskless:
         endpoint = self._endpoint
         if call.body is None or len(call.body) > SMALL_BODY_BYTES_MAX:
             return None
-        if endpoint.gate.is_full or endpoint.observer.tracing is not None:
+        if endpoint.admission.is_full or endpoint.observer.tracing is not None:
             return None
         try:
-            endpoint.look_at(call.head)
+            endpoint.negotiate(call.head)
             call.asked = asked = endpoint.parsed(call.head, call.body)
-            if isinstance(asked, Batch):
+            if isinstance(asked, RequestBatch):
                 return None
             text = endpoint.documents.text(asked.query, asked.extensions)
         except (HttpRefused, GraphQLError):
@@ -124,15 +124,15 @@ class Taskless:
             endpoint.operations.looked_up()
             seen = endpoint.observed(call, operation, price, viewer)
             seen.batch(lookup.loader.name, 1)
-            pending = self.gate.deadline_of(_Pending, call.started, call.receive)
+            pending = self.admission.deadline_of(_Pending, call.started, call.receive)
             pending.start(endpoint, call, operation, price, seen, lookup, reading, answered)
         except Exception as fault:  # noqa: BLE001 - as the endpoint; it is charged, so that this way has to answer it
-            self.gate.leave()
+            self.admission.leave()
             answered(endpoint.failed(call, fault))
         return True
 
     def _introspect(self, call: Call, operation: Operation, price: Price, viewer: Viewer, answered: Answered) -> bool:
-        """Answer what the schema alone decides, where it has been answered before."""
+        """Response what the schema alone decides, where it has been answered before."""
         endpoint, asked, media_type = self._endpoint, call.asked, call.head.media_type
         assert isinstance(asked, GraphQLRequest)
         assert media_type is not None
@@ -142,37 +142,46 @@ class Taskless:
         endpoint.operations.introspected_again()
         seen = endpoint.observed(call, operation, price, viewer)
         answer = endpoint.written(call, asked, price, seen, {"data": orjson.Fragment(known)}, media_type)
-        self.gate.leave()
+        self.admission.leave()
         answered(answer)
         return True
 
     def _is_let_in(self, call: Call, price: Price, viewer: Viewer) -> bool:
         """Charge what an operation costs, and count it as under way; False where the budget does not reach."""
         try:
-            self.gate.charge(price.cost, user_id=viewer.user_id, address=call.address)
+            self.admission.charge(price.cost, user_id=viewer.user_id, address=call.address)
         except HttpRefused:
             return False
-        self.gate.enter()
+        self.admission.enter()
         return True
 
 
 class _Session(Deadline):
     """A request with an access token while it waits for its session. It is its own deadline."""
 
-    __slots__ = ("_answered", "_call", "_claims", "_context", "_operation", "_otherwise", "_sessions", "_taskless")
+    __slots__ = (
+        "_answered",
+        "_call",
+        "_claims",
+        "_context",
+        "_inline_lookups",
+        "_operation",
+        "_otherwise",
+        "_sessions",
+    )
 
     def start(
         self,
-        taskless: Taskless,
+        inline_lookups: InlineLookups,
         call: Call,
         operation: Operation,
         claims: TokenClaims,
-        sessions: Keyed,
+        sessions: PendingRead,
         answered: Answered,
         otherwise: Otherwise,
     ) -> None:
         """Ask for the session."""
-        self._taskless = taskless
+        self._inline_lookups = inline_lookups
         self._call = call
         self._operation = operation
         self._claims = claims
@@ -182,20 +191,20 @@ class _Session(Deadline):
         # What it is told in is anybody's context; the ordinary way is begun in the request's own.
         self._context = contextvars.copy_context()
         self._timers.set(self, asyncio.get_running_loop())
-        sessions.ask(self)
+        sessions.subscribe(self)
 
-    def told(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
+    def on_result(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
         """Go on as whom the session stands for."""
         if self._is_over:
             return
         self.stop()
         self._is_over = True
-        self._taskless.gate.leave()
+        self._inline_lookups.admission.leave()
         begun = False
         try:
             viewer = self._claims.viewer(answer) if error is None else None
             if viewer is not None:
-                begun = self._taskless.go_on(self._call, self._operation, viewer, self._answered)
+                begun = self._inline_lookups.go_on(self._call, self._operation, viewer, self._answered)
         except Exception:  # likewise
             logger.exception("a query was not begun")
         if not begun:
@@ -206,9 +215,9 @@ class _Session(Deadline):
         if not self._is_over:
             self.stop()
             self._is_over = True
-            self._sessions.leave(self)
-            self._taskless.gate.leave()
-            self._answered(self._taskless.failed(self._call, self._refusal(None)))
+            self._sessions.unsubscribe(self)
+            self._inline_lookups.admission.leave()
+            self._answered(self._inline_lookups.failed(self._call, self._refusal(None)))
 
 
 class _Pending(Deadline):
@@ -236,7 +245,7 @@ class _Pending(Deadline):
         price: Price,
         seen: Observation,
         lookup: Lookup,
-        reading: Keyed,
+        reading: PendingRead,
         answered: Answered,
     ) -> None:
         """Ask for the row."""
@@ -249,9 +258,9 @@ class _Pending(Deadline):
         self._reading = reading
         self._answered = answered
         self._timers.set(self, asyncio.get_running_loop())
-        reading.ask(self, endpoint.gate.caller(user_id=seen.user_id, address=call.address))
+        reading.subscribe(self, endpoint.admission.caller(user_id=seen.user_id, address=call.address))
 
-    def told(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
+    def on_result(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
         """Take the rows that have come, or the error in their place."""
         if self._is_over:
             return
@@ -283,7 +292,7 @@ class _Pending(Deadline):
             done = endpoint.failed(call, error)
         self._finish(done)
 
-    def _written(self, content: dict[str, Any]) -> Answer:
+    def _written(self, content: dict[str, Any]) -> Response:
         call = self._call
         assert call.head.media_type is not None
         assert isinstance(call.asked, GraphQLRequest)
@@ -294,9 +303,9 @@ class _Pending(Deadline):
         if not self._is_over:
             self.stop()
             self._is_over = True
-            self._reading.leave(self)
+            self._reading.unsubscribe(self)
             self._finish(self._endpoint.failed(self._call, self._refusal(None)))
 
-    def _finish(self, answer: Answer) -> None:
-        self._endpoint.gate.leave()
+    def _finish(self, answer: Response) -> None:
+        self._endpoint.admission.leave()
         self._answered(answer)

@@ -55,7 +55,7 @@ class Cors(CORSMiddleware):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, and tell pages of allowed origins that they may read the answer."""
+        """Response a request, and tell pages of allowed origins that they may read the answer."""
         if (
             scope["type"] == "http"
             and scope["method"] == "POST"

@@ -288,7 +288,7 @@ class Operations:
         viewer: Viewer,
         size: Size = SMALL,
     ) -> Coroutine[Any, Any, ExecutionResult]:
-        """Execute `operation` as `viewer`. Whether it ran at all, `demand_ran` says."""
+        """Execute `operation` as `viewer`. Whether it ran at all, `ensure_ran` says."""
         return self.engines.run(operation.execution, variables, services, viewer, size)
 
     def lookup(
@@ -307,7 +307,7 @@ class Operations:
         self.engines.compiled += 1
 
 
-def demand_ran(result: ExecutionResult) -> None:
+def ensure_ran(result: ExecutionResult) -> None:
     """Raise RequestRefused where the variables did not fit the operation, so that it never ran."""
     # Errors of fields have a path; what was wrong before the first field ran has none.
     if result.data is None and result.errors and all(error.path is None for error in result.errors):

@@ -17,7 +17,7 @@ from asyncpg import Record
 from db.access import Viewer
 from db.connections.database import Database
 from db.connections.statements import Reader, Statement
-from db.connections.waiting import Key
+from db.connections.waiting import TurnKey
 from db.errors import Unavailable
 from db.ledger.group_commit import TransferGroups
 from db.ledger.settlement import Movement, Settlement
@@ -84,12 +84,12 @@ class Context:
         """The pool; every fetch is on a connection of its own."""
         return self.services.database
 
-    def become(self, viewer: Viewer) -> None:
+    def switch_viewer(self, viewer: Viewer) -> None:
         """Go on as `viewer`, with loaders that have seen nothing as anybody else."""
         self.viewer = viewer
         self.loaders = Loaders(self.reader, viewer, self.running)
 
-    def turn(self, keys: Iterable[Key]) -> AbstractAsyncContextManager[None]:
+    def turn(self, keys: Iterable[TurnKey]) -> AbstractAsyncContextManager[None]:
         """Wait for the turn to write some rows, as `db.connections.statements.Writer` says."""
         return self.database.turn(keys)
 
@@ -111,7 +111,7 @@ class Context:
         finally:
             self.loaders.clear()
 
-    async def alone(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+    async def autocommit_write(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         """Try a write that is one statement, and so a transaction of its own; see `Writer`."""
         before = self.committing
 
@@ -119,7 +119,7 @@ class Context:
             self.committing = True
 
         try:
-            rows = await self.database.alone(statement, values, sending)
+            rows = await self.database.autocommit_write(statement, values, sending)
         except Exception as error:
             self.committing = before or _may_be_written(error)
             raise

@@ -18,14 +18,14 @@ from aiodataloader import DataLoader
 from asyncpg import Record
 
 from db.access import Viewer
-from db.connections.coalescing import Keyed
+from db.connections.coalescing import PendingRead
 from db.connections.statements import Reader, Row
 from db.errors import copy_of
 from db.query.keyset_lists import KeysetList
 from db.query.nested_pages import Nested
 from db.query.pages import Columns, Filter, Page, PageRequest
 from db.repositories.account_statements import AccountStatement, entries_of_statements, statements_of_accounts
-from db.repositories.accounts import accounts_by_ids, far_ends_by_ids
+from db.repositories.accounts import accounts_by_ids, counterparties_by_ids
 from db.repositories.posts import posts_by_ids
 from db.repositories.profiles import profiles_by_user_ids
 from db.repositories.transactions import transactions_by_ids
@@ -34,7 +34,7 @@ from graph.telemetry.current import batch_observed
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
-Batch = Callable[[Sequence[K]], Awaitable[Sequence[T]]]
+LoadBatch = Callable[[Sequence[K]], Awaitable[Sequence[T]]]
 RowsBatch = Callable[[Sequence[int]], Awaitable[Mapping[int, Record]]]
 
 
@@ -95,10 +95,10 @@ class RowLoader(EdgeLoader[int, Record | None]):
 
     __slots__ = ()
 
-    def asked(self, key: int) -> Keyed | None:
+    def asked(self, key: int) -> PendingRead | None:
         """Return one row's statement, to be told of instead of awaited; None where the reader shares none."""
         reading = self._batch([key])
-        if isinstance(reading, Keyed):
+        if isinstance(reading, PendingRead):
             return reading
         if isinstance(reading, Coroutine):
             reading.close()
@@ -124,7 +124,7 @@ class PageLoader(EdgeLoader[int, Page]):
     def __init__(
         self,
         name: str,
-        batch: Batch[int, Page],
+        batch: LoadBatch[int, Page],
         running: "Running",
         identity: Hashable,
         nested: Callable[[str], Nested] | None,
@@ -228,10 +228,12 @@ class Loaders:
         reader, viewer = self._reader, self._viewer
         return self._rows(("account_by_id", columns), lambda ids: accounts_by_ids(reader, viewer, columns, ids))
 
-    def far_end_by_id(self, columns: Columns) -> RowLoader:
+    def counterparty_by_id(self, columns: Columns) -> RowLoader:
         """Load an account at either end of a transaction that the viewer may see."""
         reader, viewer = self._reader, self._viewer
-        return self._rows(("far_end_by_id", columns), lambda ids: far_ends_by_ids(reader, viewer, columns, ids))
+        return self._rows(
+            ("counterparty_by_id", columns), lambda ids: counterparties_by_ids(reader, viewer, columns, ids)
+        )
 
     def transaction_by_id(self, columns: Columns) -> RowLoader:
         """Load a transaction that the viewer may see."""
@@ -324,7 +326,7 @@ class Loaders:
             loader = self._made[key] = RowLoader(key[0], batch, self._running)
         return loader
 
-    def _loader(self, key: tuple[str, *tuple[Hashable, ...]], batch: Batch[K, T]) -> EdgeLoader[K, T]:
+    def _loader(self, key: tuple[str, *tuple[Hashable, ...]], batch: LoadBatch[K, T]) -> EdgeLoader[K, T]:
         loader: EdgeLoader[K, T] | None = self._made.get(key)
         if loader is None:
             loader = self._made[key] = EdgeLoader(key[0], batch, self._running)

@@ -21,7 +21,7 @@ from db.query.nested_pages import Nested
 from db.query.pages import Columns, Filter, Page, PageRequest
 from graph.analysis.cost import COUNT
 from graph.errors import BadInput
-from graph.execution import LevelLoader, Loading, ahead_of, selected_of
+from graph.execution import BoundEdge, LevelLoader, prefetchable_edges, selected_of
 from graph.runtime.context import Context, Info
 from graph.runtime.loaders import PageLoader
 from graph.schema.fields import derived, derived_rows, derived_table
@@ -233,7 +233,7 @@ def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
 def _nested(info: Info) -> list[tuple[Nested, PageLoader]]:
     """Return the pages that the statement of a page brings along, each with the loader that would read it later."""
     found = []
-    for loading, key in ahead_of(info):
+    for loading, key in prefetchable_edges(info):
         loader = loading.loader
         if isinstance(loader, PageLoader) and loader.nested is not None:
             found.append((loader.nested(key), loader))
@@ -289,7 +289,7 @@ def list_of_parent(
     row_type: str,
     given: Filter,
     request: PageRequest,
-) -> Loading:
+) -> BoundEdge:
     """Say how one page of a parent's list is loaded; the parents of a level are answered by one statement."""
     context, columns = info.context, _page_columns(info, row_type, request.order)
     asked = Asked(context, of, given, request, OBJECT_OF[row_type])
@@ -298,7 +298,7 @@ def list_of_parent(
         return Connection(asked=asked, page=page, parent_id=parent_id)
 
     loader = context.loaders.page_by_parent(of, columns, given, request)
-    return Loading(loader, connection, identity=loader.identity)
+    return BoundEdge(loader, connection, identity=loader.identity)
 
 
 def list_of_entries(
@@ -306,7 +306,7 @@ def list_of_entries(
     loaded: Callable[[Columns, PageRequest], LevelLoader],
     row_type: str,
     request: PageRequest,
-) -> Loading:
+) -> BoundEdge:
     """Say how one page of a list is loaded by the key that the loader of `loaded` takes.
 
     Its pages know how many rows there are in the whole list, and whether any lie behind them: no further statement
@@ -317,7 +317,7 @@ def list_of_entries(
     def connection(page: Page, _: object) -> Connection[Any]:
         return Connection(asked=asked, page=page, parent_id=None)
 
-    return Loading(loaded(_page_columns(info, row_type, request.order), request), connection)
+    return BoundEdge(loaded(_page_columns(info, row_type, request.order), request), connection)
 
 
 First = Annotated[

@@ -16,8 +16,8 @@ from db.connections.statements import Row
 from db.query.pages import Columns
 from graph.analysis.cost import LONGEST_METADATA
 from graph.analysis.selection import AHEAD_METADATA, COLUMNS_METADATA, ORDER_METADATA
-from graph.execution import DECLARATION, JOINS, Column, Computed, Derived, Edge, Loading, Prefixed
-from graph.schema.ids import Kind, global_id
+from graph.execution import DECLARATION, JOINS, BoundEdge, Column, Computed, Derived, Prefixed, RowEdge
+from graph.schema.ids import NodeKind, global_id
 
 
 class RowBacked(Protocol):
@@ -36,7 +36,7 @@ def column(name: str, description: str, *, longest: int | None = None, directive
     return _declared(resolve, Column(name), (name,), description, directives=directives, wants=wants)
 
 
-def identity(kind: Kind, description: str) -> Any:
+def identity(kind: NodeKind, description: str) -> Any:
     """Declare the `id` of a node."""
 
     def resolve(root: RowBacked) -> strawberry.ID:
@@ -56,7 +56,7 @@ def computed(of: Callable[[Row], Any], columns: Columns, description: str) -> An
 
 def edge(
     key: str,
-    loading: Callable[..., Loading],
+    loading: Callable[..., BoundEdge],
     description: str,
     *,
     made: Callable[[Row], Any] | None = None,
@@ -90,11 +90,11 @@ def edge(
 
     root = inspect.Parameter("root", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Any)
     _take_signature(resolve, loading, (root,))
-    declaration = Edge(key, loading, missing, joined)
+    declaration = RowEdge(key, loading, missing, joined)
     return _declared(resolve, declaration, (key,), description, name=name, directives=directives, joins=joins)
 
 
-def found(loading: Callable[..., Loading], description: str, made: Callable[[Row], Any]) -> Any:
+def lookup_field(loading: Callable[..., BoundEdge], description: str, made: Callable[[Row], Any]) -> Any:
     """Declare a query for one row by a key that `loading` makes of the arguments; null where there is none."""
 
     async def resolve(info: strawberry.Info[Any, None], **arguments: Any) -> Any:
@@ -103,7 +103,7 @@ def found(loading: Callable[..., Loading], description: str, made: Callable[[Row
         return None if row is None else made(row)
 
     _take_signature(resolve, loading, ())
-    return _declared(resolve, Edge(None, loading), None, description, joins=True)
+    return _declared(resolve, RowEdge(None, loading), None, description, joins=True)
 
 
 def derived(
@@ -166,7 +166,7 @@ def _declared(
     )
 
 
-def _take_signature(resolve: Any, loading: Callable[..., Loading], before: Sequence[inspect.Parameter]) -> None:
+def _take_signature(resolve: Any, loading: Callable[..., BoundEdge], before: Sequence[inspect.Parameter]) -> None:
     """Give the resolver the arguments of `loading`, with the annotations that Strawberry reads, in its module."""
     signature = inspect.signature(loading)
     parameters = [*before, *signature.parameters.values()]

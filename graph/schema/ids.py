@@ -12,7 +12,7 @@ from db.query.cursors import BIGINT_MAX
 from graph.errors import BadInput
 
 
-class Kind(Enum):
+class NodeKind(Enum):
     """The kinds of node; the value heads their ids."""
 
     USER = "user"
@@ -24,16 +24,16 @@ class Kind(Enum):
         self.pattern = re.compile(rf"{head}_([1-9][0-9]{{0,18}})", re.ASCII)
 
 
-_KINDS = {kind.value: kind for kind in Kind}
+_KINDS = {kind.value: kind for kind in NodeKind}
 _PATTERN = re.compile(rf"({'|'.join(_KINDS)})_([1-9][0-9]{{0,18}})", re.ASCII)
 
 
-def global_id(kind: Kind, number: int) -> strawberry.ID:
+def global_id(kind: NodeKind, number: int) -> strawberry.ID:
     """Return the global id of the row `number` of a kind."""
     return strawberry.ID(f"{kind.value}_{number}")
 
 
-def parse_any(text: str, where: str) -> tuple[Kind, int]:
+def parse_any(text: str, where: str) -> tuple[NodeKind, int]:
     """Return the kind and row that a global id names.
 
     Raises:
@@ -46,7 +46,7 @@ def parse_any(text: str, where: str) -> tuple[Kind, int]:
     return _KINDS[match[1]], number
 
 
-def parse(text: str, kind: Kind, where: str) -> int:
+def parse(text: str, kind: NodeKind, where: str) -> int:
     """Return the row that a global id of `kind` names.
 
     Raises:
@@ -61,5 +61,5 @@ def parse(text: str, kind: Kind, where: str) -> int:
     raise BadInput(f"{where} is the id of {_any(found)}, and {_any(kind)} is asked for")
 
 
-def _any(kind: Kind) -> str:
+def _any(kind: NodeKind) -> str:
     return f"an {kind.value}" if kind.value[0] in "aeio" else f"a {kind.value}"

@@ -20,7 +20,7 @@ from strawberry.schema.config import StrawberryConfig
 from graph.analysis.cost import ListSize
 from graph.errors import BadInput
 from graph.runtime.context import Info
-from graph.schema.ids import Kind, parse_any
+from graph.schema.ids import NodeKind, parse_any
 from graph.schema.money.mutations import MoneyMutations
 from graph.schema.money.queries import MoneyQueries, account_of_id, transaction_of_id
 from graph.schema.money.transfers import TransferMutations
@@ -34,14 +34,14 @@ from graph.schema.users.queries import UserQueries, user_of_id
 
 NODES_MAX = 100
 
-FIND_NODE: dict[Kind, Callable[[Info, int], Awaitable[Node | None]]] = {
-    Kind.USER: user_of_id,
-    Kind.POST: post_of_id,
-    Kind.ACCOUNT: account_of_id,
-    Kind.TRANSACTION: transaction_of_id,
+FIND_NODE: dict[NodeKind, Callable[[Info, int], Awaitable[Node | None]]] = {
+    NodeKind.USER: user_of_id,
+    NodeKind.POST: post_of_id,
+    NodeKind.ACCOUNT: account_of_id,
+    NodeKind.TRANSACTION: transaction_of_id,
 }
 
-for _kind in Kind:
+for _kind in NodeKind:
     if _kind not in FIND_NODE:
         raise LookupError(f"say in FIND_NODE of graph/schema/root.py how {_kind.name} is found by its id")
 

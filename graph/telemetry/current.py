@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from contextvars import Token
 from typing import TYPE_CHECKING
 
-from db.connections.statistics import Tally, tally
+from db.connections.statistics import QueryStatistics, query_statistics
 from graph.telemetry.traces import Trace
 
 if TYPE_CHECKING:  # an extra, and imported only where it is asked for
@@ -15,7 +15,7 @@ BatchCounter = Callable[[str, int], None]
 BatchSpan = Callable[[str, int], AbstractContextManager[object]]
 
 
-class Observation(Tally):
+class Observation(QueryStatistics):
     """What is known of one operation, or of a request that never got as far as one, beside what it asks for.
 
     One is made for each request: what is not known yet is its class's.
@@ -48,7 +48,7 @@ class Observation(Tally):
     on_batch: BatchCounter | None = None
     batch_span: BatchSpan | None = None
     span: "OperationSpan | None" = None
-    token: "Token[Tally | None] | None" = None
+    token: "Token[QueryStatistics | None] | None" = None
 
     def __init__(self, request_id: str, trace: Trace, user_id: int | None) -> None:
         self.request_id = request_id
@@ -57,7 +57,7 @@ class Observation(Tally):
 
     def enter(self) -> None:
         """Take from here on what is observed in this context."""
-        self.token = tally.set(self)
+        self.token = query_statistics.set(self)
 
     def batch(self, loader: str, size: int) -> AbstractContextManager[object] | None:
         """Take note of a batch, as `batch_observed` says."""
@@ -68,7 +68,7 @@ class Observation(Tally):
 
 def observed() -> Observation | None:
     """Return the observation that is under way."""
-    seen = tally.get()
+    seen = query_statistics.get()
     return seen if isinstance(seen, Observation) else None
 
 
@@ -77,5 +77,5 @@ def batch_observed(loader: str, size: int) -> AbstractContextManager[object] | N
 
     Where the batch is traced it is to be loaded within what is returned.
     """
-    seen = tally.get()
+    seen = query_statistics.get()
     return seen.batch(loader, size) if isinstance(seen, Observation) else None

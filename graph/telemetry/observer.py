@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 
 from db.connections.database import Database
-from db.connections.statistics import tally
+from db.connections.statistics import query_statistics
 from db.settings import Settings, SettingsError
 from graph.telemetry.current import Observation
 from graph.telemetry.gauges import Gauges
@@ -77,7 +77,7 @@ class Observer:
         seen.status = status
         seen.total_ns = time.perf_counter_ns() - seen.started_ns
         if seen.token is not None:
-            tally.reset(seen.token)
+            query_statistics.reset(seen.token)
             seen.token = None
         if seen.span is not None:
             seen.span.end(seen)

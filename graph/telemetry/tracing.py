@@ -2,7 +2,7 @@
 
 Import this only where tracing is wanted: the packages are the extra `telemetry`. The provider is not made the global
 one, so that an embedding program keeps its own. A span of a statement is written after the fact, with the time that the
-tally took. Its text is the one that was sent, in which a placeholder stands for every value. Names follow
+statistics took. Its text is the one that was sent, in which a placeholder stands for every value. Names follow
 OpenTelemetry's semantic conventions (1.33).
 """
 
@@ -28,7 +28,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from db.connections.statistics import Ran
+from db.connections.statistics import ExecutedStatement
 from graph.telemetry.current import Observation
 from graph.telemetry.traces import Trace
 
@@ -109,7 +109,7 @@ class Tracing:
                 _failed(span, error)
                 raise
 
-    def statement(self, ran: Ran) -> None:
+    def statement(self, ran: ExecutedStatement) -> None:
         """Write the span of a statement that has run."""
         ended_ns = time.time_ns()
         verb = ran.sql.split(None, 1)[0].upper()

@@ -10,7 +10,7 @@ from tests.db.support.backends import POLL_S, POLLS_MAX, connected_superuser
 from tests.faults import operations
 from tests.faults.operations import Stopped
 from tests.faults.served import OURS, Town, told
-from tests.faults.storms import demand_ready
+from tests.faults.storms import ensure_ready
 
 ASKED = 100
 # A connection that was quiet for a second, on a busy machine, takes a transaction for what is one statement else.
@@ -44,12 +44,12 @@ class Health:
         await statements_of_some(town)  # at first sight an operation is not compiled yet
         return cls(town, url, connections_max, await statements_of_some(town))
 
-    async def demand_recovered(self, fault: str) -> None:
+    async def ensure_recovered(self, fault: str) -> None:
         """Demand that the server gets well by itself after `fault`.
 
         Its next requests all succeed and take as many statements as before, and nothing is left of the fault.
         """
-        await demand_ready(self.town.client)
+        await ensure_ready(self.town.client)
         statements = await statements_of_some(self.town)
         assert statements <= self.statements * MORE, fault
         left: dict[str, object] = {}

@@ -121,12 +121,12 @@ class Storm:
             assert time.monotonic() < deadline, f"{what}: {self.made} made, {self.errors}"
             await asyncio.sleep(0.02)
 
-    async def demand_made(self, number: int) -> None:
+    async def ensure_made(self, number: int) -> None:
         """Let so many more payments be made."""
         wanted = self.made + number
         await self.demand(lambda: self.made >= wanted, f"{number} more payments")
 
-    async def demand_refused(self, number: int) -> None:
+    async def ensure_refused(self, number: int) -> None:
         """Let so many more payments be refused."""
         wanted = self.errors.total() + number
         await self.demand(lambda: self.errors.total() >= wanted, f"{number} refusals")
@@ -176,7 +176,7 @@ def through(client: Client, town: Town) -> Town:
     return replace(town, client=client, bank=Bank(client, town.bank.admin))
 
 
-async def demand_ready(client: Client) -> None:
+async def ensure_ready(client: Client) -> None:
     """Come back when the server says that it is ready."""
     deadline = time.monotonic() + READY_S
     while (answer := await client.http.get("/readyz")).status_code != OK:

@@ -108,7 +108,7 @@ async def healthy(town: Town, url: str) -> AsyncIterator[Storm]:
     """Demand that after the block nothing is left of it, and that the next requests are answered as ever."""
     health, storm = await Health.of(town, url, CONNECTIONS_MAX), Storm(town)
     yield storm
-    await health.demand_recovered("aborted requests")
+    await health.ensure_recovered("aborted requests")
     async with connected_superuser(url) as superuser:
         rows = {row[0] for row in await superuser.fetch("SELECT key::text FROM idempotency_keys")}
         made = sum(one.key in rows for one in storm.payments)

@@ -107,7 +107,7 @@ async def test_transfers_while_the_clock_jumps_are_made_once_and_stay_in_their_o
         async with storm(town) as one:
             for offset_s in JUMPS_S:
                 timed.clock.jump(offset_s)
-                await one.demand_made(50)
+                await one.ensure_made(50)
                 ledger = await transactions(town)
                 assert ledger[: len(seen)] == seen
                 seen = ledger

@@ -115,14 +115,14 @@ async def test_query_that_loses_its_connection_is_answered(
 async def test_transaction_that_loses_its_connection_before_commit_happens_once(
     settings: Settings, database_url: str, kind: Stopped
 ) -> None:
-    await demand_one_write(settings, database_url, kind)
+    await ensure_one_write(settings, database_url, kind)
 
 
 async def test_transfer_of_one_statement_that_loses_its_connection_while_it_waits_happens_once(
     settings: Settings, database_url: str
 ) -> None:
     # Whether it has happened is not known; its key tells, when it is sent again.
-    await demand_one_write(settings, database_url, operations.MOVEMENT)
+    await ensure_one_write(settings, database_url, operations.MOVEMENT)
 
 
 async def test_change_of_one_statement_that_loses_its_connection_while_it_waits_may_have_happened(
@@ -138,7 +138,7 @@ async def test_change_of_one_statement_that_loses_its_connection_while_it_waits_
         assert sum(changes(before, await counted(town))) <= 1
 
 
-async def demand_one_write(settings: Settings, database_url: str, kind: Stopped) -> None:
+async def ensure_one_write(settings: Settings, database_url: str, kind: Stopped) -> None:
     async with served(settings) as client:
         town = await settle(client)
         assert told([await kind.ask(town)]) == {}

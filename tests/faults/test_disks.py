@@ -59,7 +59,7 @@ class OnDisks:
         disk.replace()
         self.cluster.start()
 
-    async def demand_running(self) -> None:
+    async def ensure_running(self) -> None:
         """Start the database again where it has stopped by itself, and come back when it has recovered."""
         async with asyncio.timeout(RUNNING_S):
             while True:
@@ -109,7 +109,7 @@ class Bank:
         """Return how the server is while all is well."""
         return await Health.of(self.town, self.url, TIMES["pool_size"] + TIMES["pool_max_overflow"])
 
-    async def demand_settled(self, one: Storm) -> None:
+    async def ensure_settled(self, one: Storm) -> None:
         """Hold what was told against the ledger."""
         async with connected_superuser(self.url) as superuser:
             await one.settle(superuser)
@@ -135,18 +135,18 @@ async def test_transfers_while_the_disk_of_the_tables_is_full_are_refused_in_wor
 ) -> None:
     health = await bank.health()
     async with storm(bank.town) as one:
-        await one.demand_made(50)
+        await one.ensure_made(50)
         await asyncio.to_thread(bank.disks.tables.fill)
         try:
-            await one.demand_refused(REFUSED)
+            await one.ensure_refused(REFUSED)
             readiness = await bank.readiness()
         finally:
             bank.disks.tables.make_room()
-        await one.demand_made(50)
+        await one.ensure_made(50)
     assert readiness == (503, FULL)
     assert one.messages == {FULL}
-    await bank.demand_settled(one)
-    await health.demand_recovered("a full disk")
+    await bank.ensure_settled(one)
+    await health.ensure_recovered("a full disk")
 
 
 async def test_transfers_while_the_disk_of_the_log_is_full_are_settled_or_refused_and_go_on_after_a_start(
@@ -154,20 +154,20 @@ async def test_transfers_while_the_disk_of_the_log_is_full_are_settled_or_refuse
 ) -> None:
     health = await bank.health()
     async with storm(bank.town) as one:
-        await one.demand_made(50)
+        await one.ensure_made(50)
         await asyncio.to_thread(bank.disks.wal.fill)
         try:
             # PostgreSQL ends all connections, recovers, finds no room for its checkpoint, and stops.
             await run_out(bank, one)
-            await one.demand_refused(REFUSED)
+            await one.ensure_refused(REFUSED)
             status, _ = await bank.readiness()
         finally:
             bank.disks.wal.make_room()
-            await bank.disks.demand_running()
-        await one.demand_made(50)
+            await bank.disks.ensure_running()
+        await one.ensure_made(50)
     assert status == 503
-    await bank.demand_settled(one)
-    await health.demand_recovered("a full disk")
+    await bank.ensure_settled(one)
+    await health.ensure_recovered("a full disk")
 
 
 async def run_out(bank: Bank, one: Storm) -> None:
@@ -193,16 +193,16 @@ async def test_transfers_while_a_disk_is_broken_are_settled_or_refused_in_words(
 ) -> None:
     disk: Disk = getattr(bank.disks, part)
     async with storm(bank.town) as one:
-        await one.demand_made(50)
+        await one.ensure_made(50)
         await asyncio.to_thread(breaks, disk)
         try:
-            await one.demand_refused(REFUSED)
+            await one.ensure_refused(REFUSED)
             status, _ = await bank.readiness()
         finally:
             await asyncio.to_thread(bank.disks.repair, disk)
-        await one.demand_made(50)
+        await one.ensure_made(50)
     assert status == 503
-    await bank.demand_settled(one)
+    await bank.ensure_settled(one)
 
 
 # ---------------------------------------------------------------- damaged

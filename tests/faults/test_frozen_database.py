@@ -83,7 +83,7 @@ async def soon(condition: Callable[[], Awaitable[bool]], what: str) -> None:
         await asyncio.sleep(0.1)
 
 
-async def demand_answers(town: Town, superuser: Driver, dark: AbstractContextManager[None]) -> None:
+async def ensure_answers(town: Town, superuser: Driver, dark: AbstractContextManager[None]) -> None:
     """Ask for everything while the database is in the dark; demand answers in time, and that all is well afterwards."""
     for _ in range(2):
         assert told(await everything(town)) == {}
@@ -110,7 +110,7 @@ async def test_clients_of_a_frozen_database_are_answered_in_time(
         served(own_settings, engine=engine, accounts_per_user_max=10_000) as client,
         connected_superuser(url_of(own_settings)) as superuser,
     ):
-        await demand_answers(await settle(client), superuser, cluster.frozen())
+        await ensure_answers(await settle(client), superuser, cluster.frozen())
 
 
 async def test_clients_of_a_database_behind_a_black_hole_are_answered_in_time(
@@ -123,7 +123,7 @@ async def test_clients_of_a_database_behind_a_black_hole_are_answered_in_time(
             connected_superuser(database_url) as superuser,
         ):
             try:
-                await demand_answers(await settle(client), superuser, swallowing(proxy))
+                await ensure_answers(await settle(client), superuser, swallowing(proxy))
             finally:
                 await proxy.cut()  # or a server that waits for what was swallowed would never close its pool
 

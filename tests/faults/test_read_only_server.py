@@ -37,7 +37,7 @@ async def read_only(superuser: Driver) -> AsyncIterator[None]:
     await switch(superuser, writes=True)
 
 
-def demand_refused(body: Body) -> None:
+def ensure_refused(body: Body) -> None:
     [error] = body["errors"]
     assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE"
     assert "no writes" in error["message"]
@@ -52,7 +52,7 @@ async def test_write_to_a_read_only_database_is_refused_and_goes_through_again_a
         town = await settle(client)
         async with read_only(superuser):
             for _ in range(3):
-                demand_refused(await kind.ask(town))
+                ensure_refused(await kind.ask(town))
         assert told([await kind.ask(town)]) == {}
 
 
@@ -70,7 +70,7 @@ async def test_connection_from_the_read_only_time_does_not_refuse_writes_for_eve
     async with served(settings, pool_size=2) as client, connected_superuser(database_url) as superuser:
         town = await settle(client)
         await switch(superuser, writes=False)
-        demand_refused(await operations.update_post(town))
+        ensure_refused(await operations.update_post(town))
         await switch(superuser, writes=True, terminates=False)
         answers = [await operations.update_post(town) for _ in range(4)]
         assert told(answers[1:]) == {}  # the first at most was sent on a connection that takes no writes

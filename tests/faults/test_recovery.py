@@ -21,7 +21,7 @@ from tests.db.support.backends import connected_superuser
 from tests.db.support.clusters import reachable_directory
 from tests.faults.recovery import Health
 from tests.faults.served import OURS, kill_all, served, served_by_process, settle, url_of
-from tests.faults.storms import demand_ready, storm, through
+from tests.faults.storms import ensure_ready, storm, through
 
 # What is acknowledged is in the kernel's hands then, which outlives every process.
 OPTIONS = {"fsync": "off", "folio.throwaway": "on"}
@@ -134,10 +134,10 @@ async def test_server_is_well_again_by_itself_after_each_fault(
         health = await Health.of(through(apart.client, town), url, POOL_SIZE + OVERFLOW)
         for fault in FAULTS:
             async with storm(health.town) as one:
-                await one.demand_made(50)
+                await one.ensure_made(50)
                 await fault(World(cluster, proxy, url))
-                await one.demand_made(50)
-            await health.demand_recovered(fault.__name__)
+                await one.ensure_made(50)
+            await health.ensure_recovered(fault.__name__)
             async with connected_superuser(url) as superuser:
                 await one.settle(superuser)
 
@@ -152,15 +152,15 @@ async def test_transfers_while_the_database_is_set_to_read_only_again_and_again_
         town = through(apart.client, town)
         async with storm(town) as one:
             for _ in range(3):
-                await one.demand_made(50)
+                await one.ensure_made(50)
                 await superuser.execute("ALTER SYSTEM SET default_transaction_read_only = on")
                 await superuser.execute("SELECT pg_reload_conf()")
-                await one.demand_refused(4)
+                await one.ensure_refused(4)
                 readiness = await town.client.http.get("/readyz")
                 await superuser.execute("ALTER SYSTEM RESET default_transaction_read_only")
                 await superuser.execute("SELECT pg_reload_conf()")
                 assert (readiness.status_code, "takes no writes" in readiness.json()["reason"]) == (503, True)
-            await one.demand_made(50)
+            await one.ensure_made(50)
         assert NO_WRITES in one.messages
         await one.settle(superuser)
-        await demand_ready(town.client)
+        await ensure_ready(town.client)

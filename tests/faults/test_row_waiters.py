@@ -58,7 +58,7 @@ async def look_up(town: Town, times: int) -> list[Body]:
     return [await asked[number % len(asked)](town) for number in range(times)]
 
 
-async def demand_room_for_others(
+async def ensure_room_for_others(
     town: Town, row: HeldRow, write: Callable[[int], Coroutine[Any, Any, Body]]
 ) -> list[Body]:
     """Send writes that wait for the row; demand that reads are answered meanwhile, and return the writes' answers."""
@@ -91,7 +91,7 @@ async def test_transfers_that_wait_for_one_account_leave_connections_to_others(
             return await client.run(TRANSFER, by=town.ida, input=given)
 
         async with held(database_url, "accounts", town.purse) as row:
-            written = await demand_room_for_others(town, row, pay)
+            written = await ensure_room_for_others(town, row, pay)
         ledger = {body["data"]["transfer"]["transaction"]["id"] for body in written}
         assert (told(written), len(ledger)) == ({}, WRITERS)
         assert await town.bank.balance(town.till) == f"{WRITERS / 100:.2f}"
@@ -112,7 +112,7 @@ async def test_changes_that_wait_for_one_post_leave_connections_to_others(
             return await client.run(operations.UPDATE_POST, by=town.ida, input=given)
 
         async with held(database_url, "posts", town.posts[0]) as row:
-            written = await demand_room_for_others(town, row, change)
+            written = await ensure_room_for_others(town, row, change)
         titles = [body["data"]["updatePost"]["post"]["title"] for body in written]
         assert (told(written), titles) == ({}, [f"Title {number}" for number in range(WRITERS)])
         assert (await client.data(version, id=town.posts[0]))["node"]["version"] == before + WRITERS

@@ -7,6 +7,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
@@ -213,3 +214,15 @@ def test_nothing_names_a_path_of_somebodys_machine_or_where_packages_come_from()
 def test_nothing_is_imported_from_a_path_of_its_own() -> None:
     patched = [name for name, text in python_files().items() if "sys.pa" + "th" in text]
     assert patched == []
+
+
+@pytest.mark.parametrize("half", ["db", "graph"])
+def test_no_two_classes_of_one_half_have_the_same_name(half: str) -> None:
+    names = Counter(
+        node.name
+        for name, text in python_files().items()
+        if name.startswith(f"{half}/")
+        for node in ast.parse(text).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, times in names.items() if times > 1] == []

@@ -30,7 +30,7 @@ Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 lets the system choose one.")]
 
 
-def demand_free(host: str, port: int) -> None:
+def ensure_free(host: str, port: int) -> None:
     """Raise CommandError where the address cannot be listened on."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

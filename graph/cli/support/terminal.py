@@ -18,7 +18,7 @@ from db.connections.database import Database
 from db.connections.leases import LeasedConnection
 from db.settings import Settings, load_settings
 from db.setup.development import completed, data_directory, with_database
-from db.setup.diagnosis import demand_usable, problems_worded
+from db.setup.diagnosis import ensure_usable, problems_worded
 from db.setup.schema_version import applied_revisions, expected_revision
 from graph.cli.support.failures import CommandError, Interrupted, err, refusals
 
@@ -27,7 +27,7 @@ __all__ = [
     "Interrupted",
     "configured",
     "connected",
-    "demand_migrated",
+    "ensure_migrated",
     "err",
     "errors_told_once",
     "interruptible",
@@ -95,7 +95,7 @@ def _announce(settings: Settings) -> None:
 @contextmanager
 def _usable(settings: Settings, *, writes: bool) -> Iterator[None]:
     with problems_worded(settings):
-        uvloop.run(demand_usable(settings, writes=writes))
+        uvloop.run(ensure_usable(settings, writes=writes))
         yield
 
 
@@ -114,13 +114,13 @@ async def opened(settings: Settings, *, migrated: bool = True) -> AsyncIterator[
 async def _opened(database: Database, *, migrated: bool) -> AsyncIterator[Database]:
     try:
         if migrated:
-            await demand_migrated(database)
+            await ensure_migrated(database)
         yield database
     finally:
         await database.close()
 
 
-async def demand_migrated(database: Database) -> None:
+async def ensure_migrated(database: Database) -> None:
     """Raise a CommandError that says what to do where the schema is not the one that this code expects."""
     applied = await applied_revisions(database)
     if not applied:

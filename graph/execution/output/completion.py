@@ -1,7 +1,7 @@
 """Answers from frames: the fast way, level by level, and the way with paths where there is an error to tell.
 
-Both complete the same values, which were resolved before. The fast way knows no paths and raises `NotSimple` at the
-first thing that is out of order. The other way then goes through the answer place by place, as the specification's
+Both complete the same values, which were resolved before. The fast way knows no paths and raises `NeedsErrorPath` at
+the first thing that is out of order. The other way then goes through the answer place by place, as the specification's
 CompleteValue says: it finds every error, with its path, and lets nulls bubble.
 """
 
@@ -13,11 +13,11 @@ from graphql.pyutils import Path, is_iterable
 
 from graph.execution.declarations import Column, Computed, Prefixed
 from graph.execution.output.generation import completer
-from graph.execution.plan.leaves import Broken, NotSimple, Raised, coerced
-from graph.execution.plan.plan import FieldPlan, Kind, Level
+from graph.execution.plan.plan import FieldKind, FieldPlan, Level
+from graph.execution.plan.scalar_output import Broken, FieldError, NeedsErrorPath, coerced
 from graph.execution.run.frames import ABSENT, Below, Frame
+from graph.execution.run.shared_output import Text, Written
 from graph.execution.run.tables import Columns, Table
-from graph.execution.run.written import Text, Written
 
 # ---------------------------------------------------------------- the fast way
 
@@ -28,7 +28,7 @@ def completed(frame: Frame, text: Text | None = None) -> list[Any]:
     Where `text` is given, what it makes of a list of answers may stand in its place.
 
     Raises:
-        NotSimple: there is an error somewhere.
+        NeedsErrorPath: there is an error somewhere.
     """
     level = frame.level
     complete = level.complete or completer(level)
@@ -81,14 +81,14 @@ def _kept(frame: Frame, plan: FieldPlan, text: Text | None) -> Sequence[Any]:
     return done
 
 
-def _table(level: Level, table: Columns | Raised, text: Text | None) -> Any:
+def _table(level: Level, table: Columns | FieldError, text: Text | None) -> Any:
     """Return the answers of a table's rows, which the first of the operations that share it writes for all.
 
     That there are several shows when the second comes. It makes text of them, which the others take as it is. Nothing
     is read below these rows, so that there is nothing in their answers that is of one operation alone.
     """
-    if isinstance(table, Raised):
-        raise NotSimple
+    if isinstance(table, FieldError):
+        raise NeedsErrorPath
     written = table.written
     if written is None:
         written = table.written = {}
@@ -105,9 +105,9 @@ def _answers(below: Below, text: Text | None) -> list[Any]:
     if below.table is None:
         return completed(below.frames[0], text)
     done = [completed(frame, text) for frame in below.frames]
-    if any(isinstance(entry, Raised) for entry in below.table):
-        raise NotSimple
-    return [done[entry[0]][entry[1]] for entry in below.table if not isinstance(entry, Raised)]
+    if any(isinstance(entry, FieldError) for entry in below.table):
+        raise NeedsErrorPath
+    return [done[entry[0]][entry[1]] for entry in below.table if not isinstance(entry, FieldError)]
 
 
 def _assembled(link: Any, type_: Any, answers: list[Any]) -> Any:
@@ -116,12 +116,12 @@ def _assembled(link: Any, type_: Any, answers: list[Any]) -> Any:
     never_null = is_non_null_type(type_)
     if link is None:
         if never_null:
-            raise NotSimple
+            raise NeedsErrorPath
         return None
     if type(link) is range:
         return answers[link.start : link.stop]
     if type(link) is not list:
-        raise NotSimple  # an error, or a list that broke
+        raise NeedsErrorPath  # an error, or a list that broke
     item_type = (type_.of_type if never_null else type_).of_type
     return [_assembled(item, item_type, answers) for item in link]
 
@@ -151,7 +151,7 @@ class Completion:
         }
 
     def _field(self, frame: Frame, plan: FieldPlan, index: int, path: Path) -> Any:
-        if plan.kind is Kind.TYPENAME:
+        if plan.kind is FieldKind.TYPENAME:
             return frame.level.type_.name
         try:
             value, below = self._value(frame, plan, index)
@@ -169,7 +169,7 @@ class Completion:
         if plan.slot >= 0:
             return frame.values[plan.slot][index], frame.below[plan.slot]
         row, declared, prefix = frame.rows[index], plan.declaration, frame.level.rows.prefix
-        if plan.kind is Kind.JOINED:
+        if plan.kind is FieldKind.JOINED:
             assert plan.place is not None
             assert plan.place.only is not None
             return 0, Below([Frame.of(plan.place.only, [row])])
@@ -181,15 +181,15 @@ class Completion:
         assert isinstance(declared, Computed)
         return declared.of(row), None
 
-    def _table(self, plan: FieldPlan, table: Columns | Raised) -> tuple[Any, Below | None]:
-        if isinstance(table, Raised):
+    def _table(self, plan: FieldPlan, table: Columns | FieldError) -> tuple[Any, Below | None]:
+        if isinstance(table, FieldError):
             return table, None
         assert plan.place is not None
         assert plan.place.only is not None
         return range(table.size), Below([Frame.of(plan.place.only, Table(table.columns, table.size))])
 
     def _completed(self, plan: FieldPlan, type_: Any, value: Any, below: Below | None, path: Path) -> Any:
-        if isinstance(value, Raised):
+        if isinstance(value, FieldError):
             raise value.error
         if isinstance(value, Exception):
             raise value
@@ -226,7 +226,7 @@ class Completion:
         frame, index = below.frames[0] if below.frames else None, number
         if below.table is not None:
             entry = below.table[number]
-            if isinstance(entry, Raised):
+            if isinstance(entry, FieldError):
                 raise entry.error
             frame, index = below.frames[entry[0]], entry[1]
         assert frame is not None

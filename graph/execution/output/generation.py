@@ -30,8 +30,8 @@ from typing import Any
 from graphql import get_named_type, is_leaf_type, is_non_null_type
 
 from graph.execution.declarations import Column, Computed, Prefixed
-from graph.execution.plan.leaves import UNCHANGED, NotSimple, writer
-from graph.execution.plan.plan import FieldPlan, Kind, Level
+from graph.execution.plan.plan import FieldKind, FieldPlan, Level
+from graph.execution.plan.scalar_output import UNCHANGED, NeedsErrorPath, writer
 
 
 def completer(level: Level) -> Callable[..., list[Any]]:
@@ -80,12 +80,12 @@ class _Text:
         return bound, bound
 
     def _field(self, level: Level, plan: FieldPlan, kept: dict[int, str]) -> str:
-        if plan.kind is Kind.TYPENAME:
+        if plan.kind is FieldKind.TYPENAME:
             return repr(level.type_.name)
         if plan.slot >= 0:
             name = kept[plan.slot]
             return name if plan.place is not None else self._written(plan, name, name)
-        if plan.kind is Kind.JOINED:
+        if plan.kind is FieldKind.JOINED:
             assert plan.place is not None
             assert plan.place.only is not None
             return self.object(plan.place.only, {})
@@ -129,4 +129,4 @@ class _Text:
 
 
 def _give_up() -> Any:
-    raise NotSimple
+    raise NeedsErrorPath

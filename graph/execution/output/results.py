@@ -5,11 +5,11 @@ from typing import Any
 from graphql import ExecutionResult, GraphQLError
 
 from graph.execution.output.completion import Completion, completed
-from graph.execution.plan.leaves import Broken, Raised
 from graph.execution.plan.plan import Level
+from graph.execution.plan.scalar_output import Broken, FieldError
 from graph.execution.run.frames import Below, Frame
 from graph.execution.run.running import Reached, Run
-from graph.execution.run.written import Text
+from graph.execution.run.shared_output import Text
 from graph.execution.traces import forget_trace
 
 # How many values are written while everybody waits: for some ten milliseconds. The rest is written in another thread,
@@ -54,8 +54,8 @@ def _forget_untold(root: Frame, told: set[int]) -> None:
             pending += one.frames
             pending += one.table or ()
         elif isinstance(one, list):
-            pending += [item for item in one if isinstance(item, list | Raised)]
+            pending += [item for item in one if isinstance(item, list | FieldError)]
             if isinstance(one, Broken):
-                pending.append(Raised(one.error))
-        elif isinstance(one, Raised) and id(one.error) not in told:
+                pending.append(FieldError(one.error))
+        elif isinstance(one, FieldError) and id(one.error) not in told:
             forget_trace(one.error)

@@ -33,8 +33,8 @@ from graph.execution.declarations import (
     Computed,
     Declaration,
     Derived,
-    Edge,
     Prefixed,
+    RowEdge,
     declaration_of,
     joins_of,
     strawberry_field,
@@ -44,7 +44,7 @@ from graph.execution.plan.collecting import Collected, Collector, Conditions, Fr
 from graph.execution.strawberry_adapter import Resolver, attribute_of, info_maker, resolver_of
 
 
-class Kind(Enum):
+class FieldKind(Enum):
     """How a field's values come about."""
 
     TYPENAME = auto()
@@ -98,7 +98,7 @@ class FieldPlan:
     nodes: list[FieldNode]
     parent: GraphQLObjectType
     definition: GraphQLField | None
-    kind: Kind
+    kind: FieldKind
     slot: int = -1
     declaration: Declaration | None = None
     arguments: Arguments | None = None
@@ -132,11 +132,11 @@ class FieldPlan:
     @property
     def is_kept(self) -> bool:
         """Whether values of it are kept in a frame until the answer is written."""
-        if self.kind is Kind.INLINE:
+        if self.kind is FieldKind.INLINE:
             return self.place is not None
-        if self.kind is Kind.JOINED:
+        if self.kind is FieldKind.JOINED:
             return self.place is not None and self.place.only is not None and bool(self.place.only.kept)
-        return self.kind is not Kind.TYPENAME
+        return self.kind is not FieldKind.TYPENAME
 
     @property
     def needs_path(self) -> bool:
@@ -154,7 +154,7 @@ class Level:
         rows: in which form its objects come.
         uses_rows: some field reads the row.
         kept: the fields whose values are kept in a frame, by their slots.
-        lone: the only kept field, where it is an edge that takes its key from no column.
+        single_root_edge: the only kept field, where it is an edge that takes its key from no column.
         complete: makes the answers of all sources at once; generated, see `graph.execution.output.generation`.
     """
 
@@ -162,7 +162,7 @@ class Level:
     rows: "Rows"
     fields: list[FieldPlan] = field(default_factory=list)
     kept: list[FieldPlan] = field(default_factory=list)
-    lone: FieldPlan | None = None
+    single_root_edge: FieldPlan | None = None
     uses_rows: bool = False
     needs_paths: bool = False
     source: str = ""
@@ -264,23 +264,23 @@ class Planner:
             level.needs_paths |= plan.needs_path
         if (
             len(level.kept) == 1
-            and isinstance(level.kept[0].declaration, Edge)
+            and isinstance(level.kept[0].declaration, RowEdge)
             and not _reads_row(level.kept[0].declaration)
         ):
-            level.lone = level.kept[0]
+            level.single_root_edge = level.kept[0]
         self._planned_level(level)
         return level
 
     def _field(self, level: Level, key: str, nodes: list[FieldNode]) -> FieldPlan | None:
         name, type_ = nodes[0].name.value, level.type_
         if name == "__typename":
-            return FieldPlan(key, name, nodes, type_, None, Kind.TYPENAME)
+            return FieldPlan(key, name, nodes, type_, None, FieldKind.TYPENAME)
         definition = type_.fields.get(name)
         if definition is None:
             return None
         declared, strawberry = declaration_of(definition), strawberry_field(definition)
         plan = FieldPlan(key, name, nodes, type_, definition, _KINDS[type(declared)], declaration=declared)
-        if isinstance(declared, Edge):
+        if isinstance(declared, RowEdge):
             plan.arguments = self._arguments.plan(definition, nodes[0], strawberry)
             plan.info = info_maker(strawberry, self._converter)
         elif declared is None:
@@ -289,16 +289,16 @@ class Planner:
         named = get_named_type(definition.type)
         if is_leaf_type(named):
             return plan
-        if isinstance(declared, Edge) and self._join(level, plan, declared, named):
+        if isinstance(declared, RowEdge) and self._join(level, plan, declared, named):
             return plan
-        bare = isinstance(declared, Derived | Edge) and is_row_backed(named) and getattr(declared, "bare", True)
+        bare = isinstance(declared, Derived | RowEdge) and is_row_backed(named) and getattr(declared, "bare", True)
         joins = joins_of(definition) or (level.rows.joins and not is_row_backed(type_))
         by_column = bare and plan.lists == 1 and isinstance(declared, Derived) and declared.table
         place = plan.place = Place(self, definition.type, nodes, Rows(bare=bare, by_column=by_column, joins=joins))
         plan.ends_in_tables = by_column and place.only is not None and not (place.only.kept or place.needs_paths)
         if by_column and place.only is not None and place.only.kept and not place.needs_paths:
             plan.within = _edges_within(place.only) or ()
-        plan.leads_to_rows = isinstance(declared, Edge) and bare and not plan.lists and not place.needs_paths
+        plan.leads_to_rows = isinstance(declared, RowEdge) and bare and not plan.lists and not place.needs_paths
         plan.leads_to_leaves = plan.leads_to_rows and place.only is not None and not place.only.kept
         if declared is None and joins_of(definition) and place.only is not None:
             plan.ahead = list(_edges_ahead(place))
@@ -308,12 +308,12 @@ class Planner:
     def _prepare_opaque(self, plan: FieldPlan, definition: GraphQLField, strawberry: StrawberryField | None) -> None:
         attribute = attribute_of(definition, strawberry, self._converter)
         if attribute is not None:
-            plan.kind, plan.attribute = Kind.ATTRIBUTE, attribute
+            plan.kind, plan.attribute = FieldKind.ATTRIBUTE, attribute
             return
         plan.resolver = resolver_of(definition, strawberry, self._converter)
         plan.arguments = self._arguments.plan(definition, plan.nodes[0], strawberry if plan.resolver.direct else None)
 
-    def _join(self, level: Level, plan: FieldPlan, edge: Edge, named: GraphQLNamedType) -> bool:
+    def _join(self, level: Level, plan: FieldPlan, edge: RowEdge, named: GraphQLNamedType) -> bool:
         """Give the edge its place within this level's own rows, where they hold the columns for it."""
         if edge.joined is None or not (level.rows.bare and level.rows.joins) or level.rows.prefix:
             return False
@@ -322,17 +322,17 @@ class Planner:
         place = Place(self, plan.type_, plan.nodes, Rows(bare=True, by_column=level.rows.by_column, prefix=edge.joined))
         if place.only is None or not is_row_backed(named) or not all(map(_is_joinable, place.only.fields)):
             return False
-        plan.kind, plan.place = Kind.JOINED, place
+        plan.kind, plan.place = FieldKind.JOINED, place
         return True
 
 
-_KINDS: Mapping[type, Kind] = {
-    Column: Kind.INLINE,
-    Prefixed: Kind.INLINE,
-    Computed: Kind.INLINE,
-    Derived: Kind.DERIVED,
-    Edge: Kind.EDGE,
-    type(None): Kind.OPAQUE,
+_KINDS: Mapping[type, FieldKind] = {
+    Column: FieldKind.INLINE,
+    Prefixed: FieldKind.INLINE,
+    Computed: FieldKind.INLINE,
+    Derived: FieldKind.DERIVED,
+    RowEdge: FieldKind.EDGE,
+    type(None): FieldKind.OPAQUE,
 }
 
 
@@ -341,11 +341,11 @@ def _edges_ahead(place: Place) -> Iterator[tuple[FieldPlan, str]]:
     level = place.only
     for plan in level.fields if level is not None else ():
         declared = plan.declaration
-        if plan.kind is Kind.EDGE and level is not None and level.rows.bare:
-            assert isinstance(declared, Edge)
+        if plan.kind is FieldKind.EDGE and level is not None and level.rows.bare:
+            assert isinstance(declared, RowEdge)
             if declared.key is not None:
                 yield plan, level.rows.prefix + declared.key
-        elif plan.kind is Kind.JOINED or (isinstance(declared, Derived) and declared.bare):
+        elif plan.kind is FieldKind.JOINED or (isinstance(declared, Derived) and declared.bare):
             assert plan.place is not None
             yield from _edges_ahead(plan.place)
 
@@ -357,12 +357,14 @@ def _edges_within(level: Level) -> "list[FieldPlan] | None":
         below = plan.place.only if plan.place is not None else None
         if below is None:
             return None
-        if plan.kind is Kind.JOINED:
+        if plan.kind is FieldKind.JOINED:
             edges = _edges_within(below)
             if edges is None:
                 return None
             found += edges
-        elif plan.kind is Kind.EDGE and all(one.kind is Kind.TYPENAME or one.ends_in_tables for one in below.fields):
+        elif plan.kind is FieldKind.EDGE and all(
+            one.kind is FieldKind.TYPENAME or one.ends_in_tables for one in below.fields
+        ):
             found.append(plan)
         else:
             return None
@@ -370,16 +372,16 @@ def _edges_within(level: Level) -> "list[FieldPlan] | None":
 
 
 def _reads_row(declared: Declaration | None) -> bool:
-    if isinstance(declared, Edge):
+    if isinstance(declared, RowEdge):
         return declared.key is not None
     return isinstance(declared, Column | Prefixed | Computed)
 
 
 def _is_joinable(plan: FieldPlan) -> bool:
     """Say whether a field can be read from columns with a prefix."""
-    if plan.kind is Kind.INLINE:
+    if plan.kind is FieldKind.INLINE:
         return isinstance(plan.declaration, Column | Prefixed)
-    return plan.kind in {Kind.TYPENAME, Kind.EDGE}
+    return plan.kind in {FieldKind.TYPENAME, FieldKind.EDGE}
 
 
 def is_row_backed(type_: GraphQLNamedType) -> bool:

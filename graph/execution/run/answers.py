@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from graph.execution.declarations import Edge, Loading
-from graph.execution.plan.leaves import Raised
+from graph.execution.declarations import BoundEdge, RowEdge
 from graph.execution.plan.plan import FieldPlan
+from graph.execution.plan.scalar_output import FieldError
 from graph.execution.run.frames import all_present
 from graph.execution.run.tables import Table
 from graph.execution.traces import caught
@@ -24,7 +24,7 @@ def _key(row: Any, name: str, errors: dict[Any, Exception]) -> Any:
     try:
         return row[name]
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the row is the field's error
-        raised = Raised(caught(error))
+        raised = FieldError(caught(error))
         errors[raised] = error
         return raised
 
@@ -36,7 +36,7 @@ def hashable(keys: Sequence[Any], errors: dict[Any, Exception]) -> list[Any]:
         try:
             hash(key)
         except TypeError as error:
-            raised = Raised(caught(error))
+            raised = FieldError(caught(error))
             errors[raised] = error
             usable.append(raised)
         else:
@@ -44,7 +44,7 @@ def hashable(keys: Sequence[Any], errors: dict[Any, Exception]) -> list[Any]:
     return usable
 
 
-def all_loaded(plan: FieldPlan, loading: Loading, answers: dict[Any, Any], keys: list[Any]) -> list[Any]:
+def all_loaded(plan: FieldPlan, loading: BoundEdge, answers: dict[Any, Any], keys: list[Any]) -> list[Any]:
     """Return the value of a field for each of `keys`, as `loaded` does for one."""
     values = [answers[key] for key in keys]
     if loading.wrap is not None and all_present(values):
@@ -53,14 +53,14 @@ def all_loaded(plan: FieldPlan, loading: Loading, answers: dict[Any, Any], keys:
     return [loaded(plan, loading, value, key) for value, key in zip(values, keys, strict=True)]
 
 
-def loaded(plan: FieldPlan, loading: Loading, value: Any, key: Any) -> Any:
+def loaded(plan: FieldPlan, loading: BoundEdge, value: Any, key: Any) -> Any:
     """Return what a field comes to where its loader has answered `value` for `key`, or what is wrong with it."""
     if isinstance(value, Exception):
-        return Raised(value)
+        return FieldError(value)
     try:
         if value is None:
-            missing = plan.declaration.missing if isinstance(plan.declaration, Edge) else None
-            return None if missing is None else Raised(missing())
+            missing = plan.declaration.missing if isinstance(plan.declaration, RowEdge) else None
+            return None if missing is None else FieldError(missing())
         return value if loading.wrap is None else loading.wrap(value, key)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the value is the field's error
-        return Raised(caught(error))
+        return FieldError(caught(error))

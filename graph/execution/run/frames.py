@@ -1,9 +1,9 @@
 """What a plan holds while it runs: a frame for all objects of one type at one place, with the values of their fields.
 
 Values are kept as *links*: in the place of an object stands its number among the objects of that place, None for
-null, or `Raised` for an error; around them the lists as they were. The objects themselves are the sources of further
-frames. Whatever was resolved is kept, so that an answer can be completed twice without a resolver running twice: once
-fast, and where that meets an error, once more with paths.
+null, or `FieldError` for an error; around them the lists as they were. The objects themselves are the sources of
+further frames. Whatever was resolved is kept, so that an answer can be completed twice without a resolver running
+twice: once fast, and where that meets an error, once more with paths.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -16,13 +16,13 @@ from graphql import GraphQLError, GraphQLObjectType, GraphQLSchema, Undefined, d
 from graphql.pyutils import Path, inspect, is_awaitable
 
 from graph.execution.declarations import class_of, row_of
-from graph.execution.plan.leaves import Broken, Raised
 from graph.execution.plan.plan import FieldPlan, Level
+from graph.execution.plan.scalar_output import Broken, FieldError
+from graph.execution.run.shared_output import Written
 from graph.execution.run.tables import Columns, Table
-from graph.execution.run.written import Written
 from graph.execution.traces import caught
 
-ABSENT = (type(None), type(Undefined), Raised, Exception)
+ABSENT = (type(None), type(Undefined), FieldError, Exception)
 _size_of = attrgetter("size")
 
 
@@ -97,7 +97,7 @@ class Frame:
             if below is not None:
                 count += sum(frame.values_below() for frame in below.frames)
             elif plan.ends_in_tables and plan.place is not None and plan.place.only is not None:
-                rows = sum(table.size for table in self.values[plan.slot] if not isinstance(table, Raised))
+                rows = sum(table.size for table in self.values[plan.slot] if not isinstance(table, FieldError))
                 count += rows * len(plan.place.only.fields)
         return count
 
@@ -119,7 +119,7 @@ class Below:
     """
 
     frames: list[Frame]
-    table: list[tuple[int, int] | Raised] | None = None
+    table: list[tuple[int, int] | FieldError] | None = None
     places: Sequence[Written] = ()
 
 
@@ -158,8 +158,8 @@ class Linker:
             links.append(range(start, len(objects)))
         return links
 
-    def _link_tables(self, values: Sequence[Columns | Raised]) -> list[Any]:
-        tables: list[Columns] = [value for value in values if not isinstance(value, Raised)]
+    def _link_tables(self, values: Sequence[Columns | FieldError]) -> list[Any]:
+        tables: list[Columns] = [value for value in values if not isinstance(value, FieldError)]
         counts = list(map(_size_of, tables))
         stops = list(accumulate(counts))
         ranges = list(map(range, map(sub, stops, counts), stops))
@@ -167,12 +167,12 @@ class Linker:
         if len(tables) == len(values) and not self._paths:
             return ranges
         left = iter(ranges)
-        links: list[Any] = [value if isinstance(value, Raised) else next(left) for value in values]
+        links: list[Any] = [value if isinstance(value, FieldError) else next(left) for value in values]
         if self._paths:
             self._origins = [
                 (index, position)
                 for index, link in enumerate(links)
-                if not isinstance(link, Raised)
+                if not isinstance(link, FieldError)
                 for position in range(len(link))
             ]
         return links
@@ -180,14 +180,14 @@ class Linker:
     def _link(self, value: Any, lists: int, origin: tuple[int, ...]) -> Any:
         if value is None or value is Undefined:
             return None
-        if isinstance(value, Raised):
+        if isinstance(value, FieldError):
             return value
         if isinstance(value, Exception):
-            return Raised(value)
+            return FieldError(value)
         if lists:
             if not isinstance(value, list):
                 message = f"Expected Iterable, but did not find one for field '{self._plan.parent}.{self._plan.name}'."
-                return Raised(GraphQLError(message))
+                return FieldError(GraphQLError(message))
             return self._link_list(value, lists - 1, origin)
         self._objects.append(value)
         if self._paths:
@@ -235,9 +235,9 @@ class Linker:
             assert self._place.only is not None
             return Below([Frame.of(self._place.only, self._objects, self._where(self._origins))])
         groups: dict[str, list[int]] = {}
-        table: list[tuple[int, int] | Raised] = []
+        table: list[tuple[int, int] | FieldError] = []
         for number, type_ in enumerate(types):
-            if isinstance(type_, Raised):
+            if isinstance(type_, FieldError):
                 table.append(type_)
                 continue
             group = groups.setdefault(type_.name, [])
@@ -259,7 +259,7 @@ class Linker:
         try:
             verdict = type_.is_type_of(value, info)
         except Exception as error:  # noqa: BLE001 - whatever a schema's own function raises is the field's error
-            return Raised(caught(error))
+            return FieldError(caught(error))
         if is_awaitable(verdict):
             return self._checked_later(value, type_, verdict)
         return type_ if verdict else self._invalid(value, type_)
@@ -268,11 +268,11 @@ class Linker:
         try:
             return type_ if await verdict else self._invalid(value, type_)
         except Exception as error:  # noqa: BLE001 - likewise
-            return Raised(caught(error))
+            return FieldError(caught(error))
 
-    def _invalid(self, value: Any, type_: GraphQLObjectType) -> Raised:
+    def _invalid(self, value: Any, type_: GraphQLObjectType) -> FieldError:
         message = f"Expected value of type '{type_}' but got: {inspect(value)}."
-        return Raised(GraphQLError(message, self._plan.nodes))
+        return FieldError(GraphQLError(message, self._plan.nodes))
 
     def _determined(self, schema: GraphQLSchema, value: Any, info: Any) -> Any:
         abstract: Any = self._place.named
@@ -280,7 +280,7 @@ class Linker:
         try:
             name = resolve_type(value, info, abstract)
         except Exception as error:  # noqa: BLE001 - likewise
-            return Raised(caught(error))
+            return FieldError(caught(error))
         if is_awaitable(name):
             return self._determined_later(schema, value, info, name)
         return self._named(schema, value, info, name)
@@ -289,14 +289,14 @@ class Linker:
         try:
             type_ = self._named(schema, value, info, await name)
         except Exception as error:  # noqa: BLE001 - likewise
-            return Raised(caught(error))
+            return FieldError(caught(error))
         return await type_ if is_awaitable(type_) else type_
 
     def _named(self, schema: GraphQLSchema, value: Any, info: Any, name: Any) -> Any:
         """Return the object type of this name where the value may be of it (ResolveAbstractType)."""
         problem = _name_problem(schema, self._place.named, info, value, name)
         if problem is not None:
-            return Raised(GraphQLError(problem, self._plan.nodes))
+            return FieldError(GraphQLError(problem, self._plan.nodes))
         type_ = schema.get_type(name)
         assert isinstance(type_, GraphQLObjectType)
         return type_ if type_.is_type_of is None else self._checked(value, type_, info)

@@ -16,21 +16,21 @@ from graphql import FragmentDefinitionNode, GraphQLResolveInfo, GraphQLSchema, O
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, is_awaitable
 
-from graph.execution.declarations import Ahead, Column, Computed, Derived, Edge, LevelLoader, Loading
-from graph.execution.plan.leaves import Raised
-from graph.execution.plan.plan import FieldPlan, Kind, Level
+from graph.execution.declarations import BoundEdge, Column, Computed, Derived, LevelLoader, PrefetchableEdge, RowEdge
+from graph.execution.plan.plan import FieldKind, FieldPlan, Level
+from graph.execution.plan.scalar_output import FieldError
 from graph.execution.run.answers import all_loaded, hashable, keys_of, loaded
 from graph.execution.run.frames import Below, Frame, Linker, Where, all_present
+from graph.execution.run.shared_output import Offload, Written, places_of
 from graph.execution.run.values import INFO_HELPERS, any_awaitable, awaited, gathered, realized
-from graph.execution.run.written import Offload, Written, places_of
-from graph.execution.strawberry_adapter import InfoAhead
+from graph.execution.strawberry_adapter import PrefetchInfo
 from graph.execution.traces import caught
 
 Waiting = Coroutine[Any, Any, list[Frame]]
 """What a wave waits for; it comes to the frames that are ready then."""
 
-Reached = tuple[Loading | None, Any, Any]
-"""An edge with its arguments applied, its key, and what that led to; no edge where it failed, and what was `Raised`."""
+Reached = tuple[BoundEdge | None, Any, Any]
+"""A bound edge, its key and its value; where it failed, no edge and a `FieldError`."""
 
 
 @dataclass(slots=True)
@@ -38,13 +38,13 @@ class _Asked:
     """What the edges of a wave ask of one loader.
 
     Attributes:
-        errors: of the rows that have no key, by the `Raised` that stands in its place.
+        errors: of the rows that have no key, by the `FieldError` that stands in its place.
     """
 
     loader: LevelLoader
     keys: dict[Any, None] = field(default_factory=dict)
     errors: dict[Any, Exception] = field(default_factory=dict)
-    edges: list[tuple[Frame, FieldPlan, Loading, list[Any]]] = field(default_factory=list)
+    edges: list[tuple[Frame, FieldPlan, BoundEdge, list[Any]]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Run:
     context: Any
     root_value: Any
     offload: Offload | None = None
-    applied: dict[int, Loading] = field(default_factory=dict)
+    applied: dict[int, BoundEdge] = field(default_factory=dict)
 
     async def resolve(self, level: Level, reached: Reached | None = None) -> Frame:
         """Resolve everything below the root `level`, and return its frame.
@@ -94,10 +94,10 @@ class Run:
         self, frame: Frame, plan: FieldPlan, asked: dict[int, _Asked], waiting: list[Waiting], ready: list[Frame]
     ) -> None:
         kind = plan.kind
-        if kind is Kind.EDGE:
+        if kind is FieldKind.EDGE:
             self._start_edge(frame, plan, asked)
             return
-        if kind is Kind.JOINED:
+        if kind is FieldKind.JOINED:
             assert plan.place is not None
             assert plan.place.only is not None
             where = None
@@ -107,7 +107,7 @@ class Run:
             frame.values[plan.slot], frame.below[plan.slot] = range(len(frame.rows)), Below([joined])
             ready.append(joined)
             return
-        values = self._opaque_values(frame, plan) if kind is Kind.OPAQUE else _simple_values(frame, plan)
+        values = self._opaque_values(frame, plan) if kind is FieldKind.OPAQUE else _simple_values(frame, plan)
         if plan.ends_in_tables:
             frame.values[plan.slot] = values
             return
@@ -135,7 +135,7 @@ class Run:
 
     def _start_edge(self, frame: Frame, plan: FieldPlan, asked: dict[int, _Asked]) -> None:
         declared = plan.declaration
-        assert isinstance(declared, Edge)
+        assert isinstance(declared, RowEdge)
         if not frame.sources:
             frame.values[plan.slot] = []
             frame.below[plan.slot] = Below([], [])
@@ -143,7 +143,7 @@ class Run:
         try:
             loading = self._applied(plan)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
-            frame.values[plan.slot] = [Raised(caught(error))] * len(frame.sources)
+            frame.values[plan.slot] = [FieldError(caught(error))] * len(frame.sources)
             frame.below[plan.slot] = Below([], [])
             return
         errors: dict[Any, Exception] = {}
@@ -165,24 +165,24 @@ class Run:
         one.errors |= errors
         one.edges.append((frame, plan, loading, keys))
 
-    def _applied(self, plan: FieldPlan) -> Loading:
+    def _applied(self, plan: FieldPlan) -> BoundEdge:
         """Return the edge with its arguments applied, which happens once."""
         loading = self.applied.get(id(plan))
         if loading is None:
-            assert isinstance(plan.declaration, Edge)
+            assert isinstance(plan.declaration, RowEdge)
             assert plan.arguments is not None
             info = self._edge_info(plan)
             loading = self.applied[id(plan)] = plan.declaration.loading(info, **plan.arguments(self.variables, info))
         return loading
 
-    def _ahead(self, plan: FieldPlan) -> list[Ahead]:
-        found: dict[int, Ahead] = {}
+    def _ahead(self, plan: FieldPlan) -> list[PrefetchableEdge]:
+        found: dict[int, PrefetchableEdge] = {}
         for edge, key in plan.ahead:
             try:
                 loading = self._applied(edge)
             except Exception:  # noqa: BLE001, S112 - likewise
                 continue
-            found[id(loading.loader)] = Ahead(loading, key)
+            found[id(loading.loader)] = PrefetchableEdge(loading, key)
         return list(found.values())
 
     async def reach(self, plan: FieldPlan) -> Reached:
@@ -192,17 +192,17 @@ class Run:
             key = loading.key
             answer = None if key is None else (await loading.loader.load_level([key]))[0]
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
-            return None, None, Raised(caught(error))
+            return None, None, FieldError(caught(error))
         return loading, key, answer
 
-    def begun(self, plan: FieldPlan) -> Loading:
+    def begun(self, plan: FieldPlan) -> BoundEdge:
         """Return the root's only edge with its arguments applied.
 
         Raises:
             Exception: whatever is wrong with them.
         """
         declared = plan.declaration
-        assert isinstance(declared, Edge)
+        assert isinstance(declared, RowEdge)
         assert plan.arguments is not None
         info = self._edge_info(plan)
         return declared.loading(info, **plan.arguments(self.variables, info))
@@ -237,7 +237,7 @@ class Run:
         self,
         frame: Frame,
         plan: FieldPlan,
-        loading: Loading,
+        loading: BoundEdge,
         answers: dict[Any, Any],
         wanted: list[Any],
         ready: list[Frame],
@@ -276,7 +276,7 @@ class Run:
                 info = resolver.info(self._resolver_info(frame, plan, index)) if resolver.wants_info else None
                 values.append(resolver.call(source, info, arguments(self.variables, info)))
             except Exception as error:  # noqa: BLE001 - whatever a resolver raises is the field's error
-                values.append(Raised(caught(error)))
+                values.append(FieldError(caught(error)))
         return values
 
     def _take(self, frame: Frame, plan: FieldPlan, values: list[Any], ready: list[Frame]) -> Waiting | None:
@@ -332,7 +332,7 @@ class Run:
         info = self._info(plan, frame.field_path(index, plan))
         if plan.selected is None:
             return info
-        told = InfoAhead(*info)
+        told = PrefetchInfo(*info)
         told.ahead, told.selected = partial(self._ahead, plan), plan.selected
         return told
 
@@ -388,7 +388,7 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
         try:
             values.extend(map(of, pending))  # what went before an error stays
         except Exception as error:  # noqa: BLE001 - whatever it raises is the field's error
-            values.append(Raised(caught(error)))
+            values.append(FieldError(caught(error)))
         else:
             return values
 

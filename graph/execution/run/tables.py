@@ -27,7 +27,7 @@ class Columns(Protocol):
 
     @property
     def brought(self) -> Collection[Hashable]:
-        """The identities of the loaders (`Loading.identity`) whose answers for the rows came with them."""
+        """The identities of the loaders (`BoundEdge.identity`) whose answers for the rows came with them."""
         ...
 
     written: dict[Any, Any] | None

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from graphql.pyutils import is_awaitable, is_iterable
 from graphql.type import GraphQLResolveInfoHelpers
 
-from graph.execution.plan.leaves import Broken, Raised
+from graph.execution.plan.scalar_output import Broken, FieldError
 from graph.execution.traces import caught
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ def any_awaitable(values: Iterable[Any]) -> bool:
 
 def realized(value: Any, lists: int) -> tuple[Any, bool]:
     """Return `value` with lists for all its iterables, and whether something in it has to be awaited yet."""
-    if not lists or value is None or isinstance(value, Raised | Exception):
+    if not lists or value is None or isinstance(value, FieldError | Exception):
         return value, False
     if hasattr(value, "__aiter__"):
         return value, True
@@ -43,12 +43,12 @@ def realized(value: Any, lists: int) -> tuple[Any, bool]:
 
 
 async def awaited(value: Any, lists: int) -> Any:
-    """Return `value` with everything in it awaited, and lists for all its iterables; errors become `Raised`."""
+    """Return `value` with everything in it awaited, and lists for all its iterables; errors become `FieldError`."""
     if is_awaitable(value):
         try:
             value = await value
         except Exception as error:  # noqa: BLE001 - an item's error is the item's
-            return Raised(caught(error))
+            return FieldError(caught(error))
     value, waits = realized(value, lists)
     if not waits:
         return value

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from graph.http.parsing.fields import takes_html
-from graph.http.responses.answers import SECURITY_HEADERS
+from graph.http.responses.response import SECURITY_HEADERS
 
 
 def front_routes(path: str, *, leads_to_page: bool) -> list[Route]:

@@ -14,13 +14,13 @@ from urllib.parse import parse_qsl
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response as StarletteResponse
 from starlette.routing import Route
 
 from graph.http.parsing.fields import takes_html
 from graph.http.parsing.head import Head
 from graph.http.parsing.requests import is_from_program
-from graph.http.responses.answers import SECURITY_HEADERS, Answer
+from graph.http.responses.response import SECURITY_HEADERS, Response
 
 # In the order in which the page needs them: a script of others reads what the one before it has defined.
 _FILES = (
@@ -86,12 +86,12 @@ def _asset(name: str, content: bytes) -> tuple[str, _Asset]:
 
 
 @functools.cache
-def page() -> Answer:
+def page() -> Response:
     """Return the GraphiQL page, with a policy that lets it load what this server has and nothing else."""
     styles = [f'<link rel="stylesheet" href="{_DIRECTORY}/{name}">' for name in _assets() if name.endswith(".css")]
     scripts = [f'<script src="{_DIRECTORY}/{name}"></script>' for name in _assets() if name.endswith(".js")]
     html = _PAGE.format(styles="\n".join(styles), opening=_opening(), scripts="\n".join(scripts))
-    return Answer(200, html.encode(), "text/html", {"content-security-policy": _POLICY})
+    return Response(200, html.encode(), "text/html", {"content-security-policy": _POLICY})
 
 
 def _opening() -> str:
@@ -119,12 +119,12 @@ def is_wanted(head: Head, query_string: bytes) -> bool:
     return names.isdisjoint(_OPERATION) or not is_from_program(head)
 
 
-async def _sent_asset(request: Request) -> Response:
+async def _sent_asset(request: Request) -> StarletteResponse:
     found = _assets().get(request.path_params["name"])
     if found is None:
-        return Response(status_code=404, headers=SECURITY_HEADERS)
+        return StarletteResponse(status_code=404, headers=SECURITY_HEADERS)
     # A new response for each request: the compression writes its own headers into the one that it is given.
-    return Response(found.content, headers=_ASSET_HEADERS, media_type=found.media_type)
+    return StarletteResponse(found.content, headers=_ASSET_HEADERS, media_type=found.media_type)
 
 
 def asset_route() -> Route:

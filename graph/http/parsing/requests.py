@@ -71,7 +71,7 @@ class GraphQLRequest:
     extensions: dict[str, Any]
 
 
-class Batch(list[GraphQLRequest]):
+class RequestBatch(list[GraphQLRequest]):
     """Operations that came as a JSON list; they are answered with one, even where it has but one."""
 
 
@@ -96,7 +96,7 @@ def check_length(head: Head, bytes_max: int) -> None:
         raise too_large(bytes_max)
 
 
-def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> GraphQLRequest | Batch:
+def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> GraphQLRequest | RequestBatch:
     """Parse the body of a request; a list of operations only where `batch_max` allows as many.
 
     Raises:
@@ -114,7 +114,7 @@ def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> GraphQLReq
     if isinstance(parsed, list) and batch_max:
         if not 1 <= len(parsed) <= batch_max:
             raise _bad(f"a batch should have 1 to {batch_max} operations, not {len(parsed)}")
-        return Batch(_shaped(one, is_doubtful=is_doubtful) for one in parsed)
+        return RequestBatch(_shaped(one, is_doubtful=is_doubtful) for one in parsed)
     return _shaped(parsed, is_doubtful=is_doubtful)
 
 
@@ -129,7 +129,7 @@ def _is_doubtful(text: bytes) -> bool:
     return len(text) > JSON_VALUES_MAX and text.count(b",") > JSON_VALUES_MAX // 2
 
 
-def queried(query_string: bytes, head: Head) -> GraphQLRequest:
+def parse_get(query_string: bytes, head: Head) -> GraphQLRequest:
     """Return the operation of a GET, from the query string.
 
     Raises:

@@ -38,7 +38,7 @@ class Gzip(GZipMiddleware):
     """Starlette's compression, for the clients that want it: it looks for the name alone, also in `gzip;q=0`."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, compressed where the client wants that."""
+        """Response a request, compressed where the client wants that."""
         if scope["type"] == "http":
             lines = [value for name, value in scope["headers"] if name == ACCEPT_ENCODING]
             others = [line for line in scope["headers"] if line[0] != ACCEPT_ENCODING]

@@ -3,9 +3,9 @@
 from starlette.types import Message, Receive, Scope, Send
 
 from graph.http.call import Call
-from graph.http.responses import answers
-from graph.http.responses.answers import Answer, Reply, header_lines
+from graph.http.responses import response
 from graph.http.responses.codings import ACCEPT_ENCODING, Gzip, takes_gzip
+from graph.http.responses.response import EncodedResponse, Response, header_lines
 
 COMPRESS_LEVEL = 4
 
@@ -16,7 +16,7 @@ class Encoder:
     def __init__(self, compress_min: int) -> None:
         self._compress_min = compress_min
 
-    async def send(self, call: Call, answer: Answer, scope: Scope, send: Send) -> None:
+    async def send(self, call: Call, answer: Response, scope: Scope, send: Send) -> None:
         """Send an answer by ASGI messages."""
         plain = self._plain(call, answer)
         if plain is None:
@@ -24,12 +24,12 @@ class Encoder:
         else:
             await _sent(call, plain, send)
 
-    def replied(self, call: Call, answer: Answer) -> Reply | None:
+    def replied(self, call: Call, answer: Response) -> EncodedResponse | None:
         """Return the answer to a POST as it is sent; None where it is to be compressed."""
         plain = self._plain(call, answer)
-        return None if plain is None else answers.reply(plain, call.request_id, call.trace)
+        return None if plain is None else response.encoded(plain, call.request_id, call.trace)
 
-    async def compressed(self, call: Call, answer: Answer) -> Reply:
+    async def compressed(self, call: Call, answer: Response) -> EncodedResponse:
         """Return the answer to a POST as it is sent where it is compressed."""
         sent: list[Message] = []
 
@@ -39,15 +39,17 @@ class Encoder:
         scope = {"type": "http", "method": call.method, "headers": call.head.lines}
         await self._gzipped(call, answer)(scope, call.receive, collect)
         start, *parts = sent
-        return Reply(start["status"], header_lines(start["headers"]), b"".join([part["body"] for part in parts]))
+        return EncodedResponse(
+            start["status"], header_lines(start["headers"]), b"".join([part["body"] for part in parts])
+        )
 
-    def _plain(self, call: Call, answer: Answer) -> Answer | None:
+    def _plain(self, call: Call, answer: Response) -> Response | None:
         """Return the answer as a client gets it uncompressed, or None where this one gets it compressed."""
         if not 0 < self._compress_min <= len(answer.body):
             return answer
-        return None if takes_gzip(call.head.raw(ACCEPT_ENCODING)) else answers.varied_by_encoding(answer)
+        return None if takes_gzip(call.head.raw(ACCEPT_ENCODING)) else response.varied_by_encoding(answer)
 
-    def _gzipped(self, call: Call, answer: Answer) -> Gzip:
+    def _gzipped(self, call: Call, answer: Response) -> Gzip:
         """Return an application that sends the answer compressed; a large one is compressed in another thread."""
 
         async def sent(scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,5 +58,5 @@ class Encoder:
         return Gzip(sent, self._compress_min, COMPRESS_LEVEL)
 
 
-async def _sent(call: Call, answer: Answer, send: Send) -> None:
-    await answers.send_answer(send, answer, call.request_id, call.trace, with_body=call.method != "HEAD")
+async def _sent(call: Call, answer: Response, send: Send) -> None:
+    await response.send_response(send, answer, call.request_id, call.trace, with_body=call.method != "HEAD")

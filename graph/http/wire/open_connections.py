@@ -28,7 +28,7 @@ LOGGED_EVERY_S = 10.0
 LOOKED_AT_BESIDES = 256
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """What is asked of a connection."""
 
     client: tuple[str, int] | None
@@ -66,7 +66,7 @@ class OpenConnections:
         # The system gives each new file the lowest free number: from here on, little is left of what is kept.
         self._last_file = self._files - kept // 4
         self._number = 0
-        self._by_address: dict[str, dict[Connection, None]] = {}
+        self._by_address: dict[str, dict[ClientConnection, None]] = {}
         # The addresses that have a number of connections, by that number: to find who has most, in no time.
         self._by_number: dict[int, dict[str, None]] = {}
         busy_max = settings.operations_in_flight_max + settings.bodies_arriving_max
@@ -74,7 +74,7 @@ class OpenConnections:
         self._closed = self._refused = 0
         self._logged_at = -LOGGED_EVERY_S
 
-    def enter(self, one: Connection, file: int) -> bool:
+    def enter(self, one: ClientConnection, file: int) -> bool:
         """Take a place for a connection, whose file descriptor is `file`; False where there is none."""
         if file >= self._last_file:
             self._refused += 1
@@ -97,7 +97,7 @@ class OpenConnections:
         self._count(address, len(mine) - 1, len(mine))
         return True
 
-    def leave(self, one: Connection) -> None:
+    def leave(self, one: ClientConnection) -> None:
         """Give the place up, where it has one."""
         address = _address(one)
         theirs = self._by_address.get(address)
@@ -119,12 +119,12 @@ class OpenConnections:
         if after:
             self._by_number.setdefault(after, {})[address] = None
 
-    def _idle(self, address: str) -> Connection | None:
+    def _idle(self, address: str) -> ClientConnection | None:
         """Return the connection that gives way to one of `address`."""
         looked_at = islice(self._in_question(address), self._looked_at_max)
         return next((one for one in looked_at if one.is_idle), None)
 
-    def _in_question(self, address: str) -> Iterator[Connection]:
+    def _in_question(self, address: str) -> Iterator[ClientConnection]:
         """Give the connections of those who have more than `address`, most first, and then its own."""
         mine = self._by_address.get(address, {})
         for number in sorted(self._by_number, reverse=True):
@@ -144,7 +144,7 @@ class OpenConnections:
         self._closed = self._refused = 0
 
 
-def _address(one: Connection) -> str:
+def _address(one: ClientConnection) -> str:
     return spending_address(one.client[0]) if one.client else ""
 
 

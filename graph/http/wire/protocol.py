@@ -6,7 +6,7 @@ connection could fill the memory. Bytes are therefore counted that lead to nothi
 Every connection is at any moment under a clock, or any number could stay open:
 
 - while a head arrives, or the first one is waited for: HEAD_S;
-- while a request is answered, its body included: the deadline of the operation (`graph.http.admission.gate`);
+- while a request is answered, its body included: the deadline of the operation (`graph.http.admission.control`);
 - while the rest of a body arrives whose request has been answered already: REST_S;
 - between two requests: uvicorn's `timeout_keep_alive`;
 - while an answer is written, also beside one of the others: ANSWER_S, again and again, as long as the client reads.

@@ -12,7 +12,7 @@ from db.errors import Refusal
 from db.ledger.settlement import Movement, settle
 from db.repositories import accounts as repository
 from graph.runtime.context import Info, columns_below
-from graph.schema.ids import Kind, parse
+from graph.schema.ids import NodeKind, parse
 from graph.schema.money.types import Account, Transaction
 from graph.schema.mutation_kit import code, errors_field, mutation, user_errors
 from graph.schema.nodes import UserError
@@ -169,7 +169,7 @@ async def deposit(
     """Bring money in from outside."""
     movement = Movement(
         from_id=None,
-        to_id=parse(input_.account_id, Kind.ACCOUNT, "input.accountId"),
+        to_id=parse(input_.account_id, NodeKind.ACCOUNT, "input.accountId"),
         amount=input_.amount,
         memo=input_.memo,
         key=input_.idempotency_key,
@@ -182,8 +182,8 @@ async def transfer(
 ) -> TransferPayload:
     """Move money between two accounts."""
     movement = Movement(
-        from_id=parse(input_.from_account_id, Kind.ACCOUNT, "input.fromAccountId"),
-        to_id=parse(input_.to_account_id, Kind.ACCOUNT, "input.toAccountId"),
+        from_id=parse(input_.from_account_id, NodeKind.ACCOUNT, "input.fromAccountId"),
+        to_id=parse(input_.to_account_id, NodeKind.ACCOUNT, "input.toAccountId"),
         amount=input_.amount,
         memo=input_.memo,
         key=input_.idempotency_key,

@@ -6,10 +6,10 @@ from typing import Annotated
 import strawberry
 
 from db.repositories import transactions as ledger
-from graph.execution import Loading
+from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
-from graph.schema.fields import found
-from graph.schema.ids import Kind, parse
+from graph.schema.fields import lookup_field
+from graph.schema.ids import NodeKind, parse
 from graph.schema.money.types import Account, Transaction
 
 
@@ -21,9 +21,9 @@ async def account_of_id(info: Info, account_id: int) -> Account | None:
 
 def _account(
     info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The account's id.")]
-) -> Loading:
+) -> BoundEdge:
     loader = info.context.loaders.account_by_id(columns_below(info, "Account", "id"))
-    return Loading(loader, key=parse(id_, Kind.ACCOUNT, "id"))
+    return BoundEdge(loader, key=parse(id_, NodeKind.ACCOUNT, "id"))
 
 
 async def transaction_of_id(info: Info, transaction_id: int) -> Transaction | None:
@@ -35,9 +35,9 @@ async def transaction_of_id(info: Info, transaction_id: int) -> Transaction | No
 
 def _transaction(
     info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The transaction's id.")]
-) -> Loading:
+) -> BoundEdge:
     loader = info.context.loaders.transaction_by_id(columns_below(info, "Transaction", "id"))
-    return Loading(loader, key=parse(id_, Kind.TRANSACTION, "id"))
+    return BoundEdge(loader, key=parse(id_, NodeKind.TRANSACTION, "id"))
 
 
 async def transaction_by_idempotency_key(
@@ -56,10 +56,10 @@ async def transaction_by_idempotency_key(
 class MoneyQueries:
     """The queries that read accounts and the ledger."""
 
-    account: Account | None = found(
+    account: Account | None = lookup_field(
         _account, "The account with this id; null where the viewer can see none.", lambda row: Account(row=row)
     )
-    transaction: Transaction | None = found(
+    transaction: Transaction | None = lookup_field(
         _transaction,
         "The transaction with this id; null where the viewer can see none.",
         lambda row: Transaction(row=row),

@@ -9,7 +9,7 @@ from db.ledger.batches import BATCH_MAX, settle_batch
 from db.ledger.settlement import Movement
 from graph.analysis.cost import WRITE, Cost, ListSize
 from graph.runtime.context import Info, columns_below
-from graph.schema.ids import Kind, parse
+from graph.schema.ids import NodeKind, parse
 from graph.schema.money.mutations import TransferInput
 from graph.schema.money.types import Transaction
 from graph.schema.mutation_kit import bulk_size_checked, code, errors_field, mutation, user_errors
@@ -125,8 +125,8 @@ async def transfers(
 
 def _movement(one: TransferInput, where: str) -> Movement:
     return Movement(
-        from_id=parse(one.from_account_id, Kind.ACCOUNT, f"{where}.fromAccountId"),
-        to_id=parse(one.to_account_id, Kind.ACCOUNT, f"{where}.toAccountId"),
+        from_id=parse(one.from_account_id, NodeKind.ACCOUNT, f"{where}.fromAccountId"),
+        to_id=parse(one.to_account_id, NodeKind.ACCOUNT, f"{where}.toAccountId"),
         amount=one.amount,
         memo=one.memo,
         key=one.idempotency_key,

@@ -14,7 +14,7 @@ from db.repositories import account_statements as bookkeeping
 from db.repositories.transactions import TRANSACTIONS, TRANSACTIONS_ORDER
 from graph.analysis.cost import COUNT, PAGE, STATEMENT
 from graph.errors import BadInput
-from graph.execution import Loading
+from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import (
     After,
@@ -27,7 +27,7 @@ from graph.schema.connections import (
     list_of_parent,
 )
 from graph.schema.fields import column, computed, edge, identity
-from graph.schema.ids import Kind
+from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.scalars import CurrencyCode
 from graph.schema.users.types import User
@@ -46,9 +46,9 @@ class Money:
         return cls(amount=from_minor(minor, currency_code), currency_code=CurrencyCode(currency_code))
 
 
-def _owner(info: Info) -> Loading:
+def _owner(info: Info) -> BoundEdge:
     # Never missing: a user who owns an account is not deleted.
-    return Loading(info.context.loaders.user_by_id(columns_below(info, "User", "id")))
+    return BoundEdge(info.context.loaders.user_by_id(columns_below(info, "User", "id")))
 
 
 def _balance(row: Row) -> Money | None:
@@ -58,7 +58,7 @@ def _balance(row: Row) -> Money | None:
 
 def _transactions(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-) -> Loading:
+) -> BoundEdge:
     request = PageArguments(first, after, last, before).request(info, TRANSACTIONS_ORDER)
     return list_of_parent(info, TRANSACTIONS, "Transaction", {}, request)
 
@@ -76,10 +76,10 @@ def _statement(
             "in the future."
         ),
     ],
-) -> Loading:
+) -> BoundEdge:
     if from_ > to:
         raise BadInput("from should be before to or equal to it; exchange the two")
-    return Loading(info.context.loaders.statement_by_account(from_, to))
+    return BoundEdge(info.context.loaders.statement_by_account(from_, to))
 
 
 @row_backed
@@ -89,7 +89,9 @@ class Account(Node):
 
     row: strawberry.Private[Row]
 
-    id: strawberry.ID = identity(Kind.ACCOUNT, "Globally unique and opaque; the same object always has the same id.")
+    id: strawberry.ID = identity(
+        NodeKind.ACCOUNT, "Globally unique and opaque; the same object always has the same id."
+    )
     owner: User = edge("owner_id", _owner, "Whose it is.", made=lambda row: User(row=row))
     currency_code: CurrencyCode = column("currency_code", "The one currency that it holds.")
     balance: Money | None = computed(
@@ -115,9 +117,9 @@ class Account(Node):
     )
 
 
-def _far_end(info: Info) -> Loading:
+def _counterparty(info: Info) -> BoundEdge:
     # Never missing: an account with a transaction is not deleted.
-    return Loading(info.context.loaders.far_end_by_id(columns_below(info, "Account", "id")))
+    return BoundEdge(info.context.loaders.counterparty_by_id(columns_below(info, "Account", "id")))
 
 
 def _amount(row: Row) -> Money:
@@ -135,18 +137,18 @@ class Transaction(Node):
     row: strawberry.Private[Row]
 
     id: strawberry.ID = identity(
-        Kind.TRANSACTION, "Globally unique and opaque; the same object always has the same id."
+        NodeKind.TRANSACTION, "Globally unique and opaque; the same object always has the same id."
     )
     from_: Account = edge(
         "from_id",
-        _far_end,
+        _counterparty,
         "Where the money came from; its balance only for those who may see it.",
         made=lambda row: Account(row=row),
         name="from",
     )
     to: Account = edge(
         "to_id",
-        _far_end,
+        _counterparty,
         "Where it went; its balance only for those who may see it.",
         made=lambda row: Account(row=row),
     )
@@ -166,7 +168,9 @@ def _of_statement(minor: Callable[[bookkeeping.AccountStatement], int]) -> Calla
     return money
 
 
-def _entries(info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None) -> Loading:
+def _entries(
+    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> BoundEdge:
     request = PageArguments(first, after, last, before).request(info, bookkeeping.ENTRIES_ORDER)
     loaded = info.context.loaders.entries_by_statement
     return list_of_entries(info, loaded, "StatementEntry", request)
@@ -208,9 +212,9 @@ class AccountStatement:
     )
 
 
-def _transaction_of_entry(info: Info) -> Loading:
+def _transaction_of_entry(info: Info) -> BoundEdge:
     # Never missing: a viewer who sees the statement sees its transactions, and none is ever deleted.
-    return Loading(info.context.loaders.transaction_by_id(columns_below(info, "Transaction", "id")))
+    return BoundEdge(info.context.loaders.transaction_by_id(columns_below(info, "Transaction", "id")))
 
 
 def _balance_after(row: Row) -> Money:

@@ -17,7 +17,7 @@ from graph.schema.connections import (
     chosen_order,
     order_of,
 )
-from graph.schema.ids import Kind, parse
+from graph.schema.ids import NodeKind, parse
 from graph.schema.nodes import DateTimeRange, IntRange, given
 
 SEARCH_LENGTH_MAX = 500
@@ -103,7 +103,7 @@ def post_conditions(filter_: PostFilter | None) -> Filter:
     """
     if filter_ is None:
         return {}
-    author_id = None if filter_.author_id is None else parse(filter_.author_id, Kind.USER, "filter.authorId")
+    author_id = None if filter_.author_id is None else parse(filter_.author_id, NodeKind.USER, "filter.authorId")
     views, created_at = filter_.views or IntRange(), filter_.created_at or DateTimeRange()
     return given(
         published=filter_.published,

@@ -14,7 +14,7 @@ from graph.analysis.cost import WRITE, ListSize
 from graph.errors import BadInput
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import Edge
-from graph.schema.ids import Kind, global_id, parse
+from graph.schema.ids import NodeKind, global_id, parse
 from graph.schema.mutation_kit import BULK_MAX, bulk_size_checked, code, errors_field, mutation, user_errors
 from graph.schema.nodes import UserError
 from graph.schema.permissions import signed_in
@@ -245,7 +245,7 @@ async def _create(
 
 
 def _author(one: CreatePostInput, viewer_id: int, place: str) -> int:
-    return viewer_id if one.author_id is None else parse(one.author_id, Kind.USER, f"{place}.authorId")
+    return viewer_id if one.author_id is None else parse(one.author_id, NodeKind.USER, f"{place}.authorId")
 
 
 async def update_post(
@@ -253,7 +253,7 @@ async def update_post(
 ) -> UpdatePostPayload:
     """Change one post."""
     context, columns = info.context, columns_below(info, "Post", "id")
-    post_id = parse(input_.id, Kind.POST, "input.id")
+    post_id = parse(input_.id, NodeKind.POST, "input.id")
     given = {"title": input_.title, "content": input_.content, "published": input_.published}
     changes = {name: value for name, value in given.items() if value is not strawberry.UNSET}
     refusals = _change_faults(changes)
@@ -288,12 +288,12 @@ async def delete_post(
 ) -> DeletePostPayload:
     """Delete one post."""
     context = info.context
-    post_id = parse(input_.id, Kind.POST, "input.id")
+    post_id = parse(input_.id, NodeKind.POST, "input.id")
     try:
         await repository.delete_post(context, context.viewer, post_id)
     except Refusal as refusal:
         return DeletePostPayload(user_errors=user_errors(DeletePostUserError, DeletePostErrorCode, [refusal]))
-    return DeletePostPayload(deleted_post_id=global_id(Kind.POST, post_id))
+    return DeletePostPayload(deleted_post_id=global_id(NodeKind.POST, post_id))
 
 
 async def record_post_view(
@@ -301,7 +301,7 @@ async def record_post_view(
 ) -> RecordPostViewPayload:
     """Add one to a post's views."""
     context, columns = info.context, columns_below(info, "Post", "id")
-    post_id = parse(input_.post_id, Kind.POST, "input.postId")
+    post_id = parse(input_.post_id, NodeKind.POST, "input.postId")
     try:
         row = await repository.record_view(context, context.viewer, columns, post_id)
     except Refusal as refusal:

@@ -9,7 +9,7 @@ from db.repositories import posts as repository
 from db.repositories.posts import POSTS
 from graph.analysis.cost import COUNT, PAGE, ListSize
 from graph.errors import BadInput
-from graph.execution import JOINS, Loading
+from graph.execution import JOINS, BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import (
     PAGE_SIZE_MAX,
@@ -21,8 +21,8 @@ from graph.schema.connections import (
     PageArguments,
     whole_list,
 )
-from graph.schema.fields import found
-from graph.schema.ids import Kind, parse
+from graph.schema.fields import lookup_field
+from graph.schema.ids import NodeKind, parse
 from graph.schema.posts.filters import Filtered, Ordered, post_conditions, post_order
 from graph.schema.posts.types import Post
 
@@ -40,9 +40,9 @@ async def post_of_id(info: Info, post_id: int) -> Post | None:
 
 def _post(
     info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The post's id.")]
-) -> Loading:
+) -> BoundEdge:
     loader = info.context.loaders.post_by_id(columns_below(info, "Post", "id"))
-    return Loading(loader, key=parse(id_, Kind.POST, "id"))
+    return BoundEdge(loader, key=parse(id_, NodeKind.POST, "id"))
 
 
 async def posts(
@@ -119,7 +119,7 @@ async def posts_page(
 class PostQueries:
     """The queries that read posts."""
 
-    post: Post | None = found(
+    post: Post | None = lookup_field(
         _post, "The post with this id; null where the viewer can see none.", lambda row: Post(row=row)
     )
     posts: Connection[Post] = strawberry.field(

@@ -9,18 +9,18 @@ from db.connections.statements import Row
 from db.models.posts import CONTENT_LENGTH_MAX
 from db.repositories import posts as repository
 from graph.analysis.cost import LONG_TEXT
-from graph.execution import Loading
+from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.fields import column, edge, identity
-from graph.schema.ids import Kind
+from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.users.types import User
 
 STALE = {"code": "CONCURRENT_CHANGE"}
 
 
-def _author(info: Info) -> Loading:
-    return Loading(info.context.loaders.user_by_id(columns_below(info, "User", "id")))
+def _author(info: Info) -> BoundEdge:
+    return BoundEdge(info.context.loaders.user_by_id(columns_below(info, "User", "id")))
 
 
 def _author_gone() -> GraphQLError:
@@ -35,7 +35,7 @@ class Post(Node):
 
     row: strawberry.Private[Row]
 
-    id: strawberry.ID = identity(Kind.POST, "Globally unique and opaque; the same object always has the same id.")
+    id: strawberry.ID = identity(NodeKind.POST, "Globally unique and opaque; the same object always has the same id.")
     title: str = column("title", "1 to 200 characters.")
     content: str = column("content", "At most 100,000 characters.", longest=CONTENT_LENGTH_MAX, directives=[LONG_TEXT])
     published: bool = column("published", "Whether everyone may read it; a draft is its author's alone.")

@@ -194,7 +194,7 @@ def _device_token(context: Context, found: Credentials, known: Device | None) ->
 
 async def _viewer(info: Info, session: OpenSession) -> User | None:
     """Go on as the user of `session`, who is shown to themself."""
-    info.context.become(session.viewer)
+    info.context.switch_viewer(session.viewer)
     assert session.viewer.user_id is not None
     return await user_of_id(info, session.viewer.user_id)
 
@@ -229,7 +229,7 @@ async def sign_out(info: Info) -> SignOutPayload:
     session_id = info.context.viewer.session_id
     assert session_id is not None
     await info.context.write(lambda transaction: repository.end_session(transaction, session_id))
-    info.context.become(ANONYMOUS)
+    info.context.switch_viewer(ANONYMOUS)
     return SignOutPayload(signed_out=True)
 
 

@@ -18,7 +18,7 @@ from db.repositories.sign_ins import forget_attempts
 from db.repositories.users import Keep
 from graph.errors import BadInput
 from graph.runtime.context import Context, Info, columns_below
-from graph.schema.ids import Kind, parse
+from graph.schema.ids import NodeKind, parse
 from graph.schema.mutation_kit import code, errors_field, user_errors
 from graph.schema.nodes import UserError
 from graph.schema.sessions.sign_ins import attempted
@@ -119,7 +119,7 @@ async def update_user(
 ) -> UpdateUserPayload:
     """Change one user, and the profile with it."""
     context, columns = info.context, columns_below(info, "User", "id")
-    user_id = parse(input_.id, Kind.USER, "input.id")
+    user_id = parse(input_.id, NodeKind.USER, "input.id")
     standing = await _standing(context, user_id, input_)
     refusals = _change_faults(input_, standing)
     if refusals:

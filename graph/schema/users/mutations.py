@@ -15,7 +15,7 @@ from db.repositories.known_passwords import known_passwords
 from db.repositories.users import NewUser
 from graph.analysis.cost import PASSWORD, Cost, ListSize
 from graph.runtime.context import Context, Info, columns_below
-from graph.schema.ids import Kind, global_id, parse
+from graph.schema.ids import NodeKind, global_id, parse
 from graph.schema.mutation_kit import BULK_MAX, bulk_size_checked, code, errors_field, mutation, user_errors
 from graph.schema.nodes import UserError
 from graph.schema.users.changes import ProfileInput, UpdateUserPayload, update_user
@@ -230,13 +230,13 @@ async def delete_user(
 ) -> DeleteUserPayload:
     """Delete one user with their posts."""
     context = info.context
-    user_id = parse(input_.id, Kind.USER, "input.id")
+    user_id = parse(input_.id, NodeKind.USER, "input.id")
     try:
         async with context.turn([("user", user_id, context.viewer.user_id or 0)]):
             await context.write(lambda transaction: repository.delete_user(transaction, context.viewer, user_id))
     except Refusal as refusal:
         return DeleteUserPayload(user_errors=user_errors(DeleteUserUserError, DeleteUserErrorCode, [refusal]))
-    return DeleteUserPayload(deleted_user_id=global_id(Kind.USER, user_id))
+    return DeleteUserPayload(deleted_user_id=global_id(NodeKind.USER, user_id))
 
 
 @strawberry.type

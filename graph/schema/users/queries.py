@@ -7,7 +7,7 @@ import strawberry
 from db.repositories import users as repository
 from db.repositories.users import USERS
 from graph.analysis.cost import PAGE
-from graph.execution import JOINS, Loading
+from graph.execution import JOINS, BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import (
     After,
@@ -18,24 +18,24 @@ from graph.schema.connections import (
     PageArguments,
     whole_list,
 )
-from graph.schema.fields import found
-from graph.schema.ids import Kind, parse
+from graph.schema.fields import lookup_field
+from graph.schema.ids import NodeKind, parse
 from graph.schema.users.filters import UserFilter, UserOrder, user_conditions, user_order
 from graph.schema.users.types import User
 
 
-def _viewer(info: Info) -> Loading:
+def _viewer(info: Info) -> BoundEdge:
     return _of_id(info, info.context.viewer.user_id)
 
 
 def _user(
     info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The user's id.")]
-) -> Loading:
-    return _of_id(info, parse(id_, Kind.USER, "id"))
+) -> BoundEdge:
+    return _of_id(info, parse(id_, NodeKind.USER, "id"))
 
 
-def _of_id(info: Info, user_id: int | None) -> Loading:
-    return Loading(info.context.loaders.user_by_id(columns_below(info, "User", "id")), key=user_id)
+def _of_id(info: Info, user_id: int | None) -> BoundEdge:
+    return BoundEdge(info.context.loaders.user_by_id(columns_below(info, "User", "id")), key=user_id)
 
 
 async def user_of_id(info: Info, user_id: int) -> User | None:
@@ -77,10 +77,12 @@ async def users(
 class UserQueries:
     """The queries that read users."""
 
-    viewer: User | None = found(
+    viewer: User | None = lookup_field(
         _viewer, "The signed-in user; null for an anonymous request.", lambda row: User(row=row)
     )
-    user: User | None = found(_user, "The user with this id; null where there is none.", lambda row: User(row=row))
+    user: User | None = lookup_field(
+        _user, "The user with this id; null where there is none.", lambda row: User(row=row)
+    )
     user_by_username: User | None = strawberry.field(
         resolver=user_by_username,
         description="The user of this name, the system's own user too; null where there is none.",

@@ -10,7 +10,7 @@ from db.models.users import BIO_LENGTH_MAX, WEBSITE_URL_LENGTH_MAX
 from db.repositories.accounts import ACCOUNTS, ACCOUNTS_ORDER
 from db.repositories.posts import POSTS
 from graph.analysis.cost import PAGE
-from graph.execution import Loading
+from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import (
     After,
@@ -22,7 +22,7 @@ from graph.schema.connections import (
     list_of_parent,
 )
 from graph.schema.fields import column, edge, identity
-from graph.schema.ids import Kind
+from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.posts.filters import Filtered, Ordered, post_conditions, post_order
 
@@ -43,8 +43,8 @@ class Profile:
     website_url: str | None = column("website_url", "An http or https URL.", longest=WEBSITE_URL_LENGTH_MAX)
 
 
-def _profile(info: Info) -> Loading:
-    return Loading(info.context.loaders.profile_by_user(columns_below(info, "Profile", "user_id")))
+def _profile(info: Info) -> BoundEdge:
+    return BoundEdge(info.context.loaders.profile_by_user(columns_below(info, "Profile", "user_id")))
 
 
 def _posts(
@@ -55,7 +55,7 @@ def _posts(
     before: Before = None,
     filter_: Filtered = None,
     order_by: Ordered = None,
-) -> Loading:
+) -> BoundEdge:
     conditions = post_conditions(filter_)
     request = PageArguments(first, after, last, before).request(info, post_order(order_by, conditions))
     return list_of_parent(info, POSTS, "Post", conditions, request)
@@ -63,7 +63,7 @@ def _posts(
 
 def _accounts(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-) -> Loading:
+) -> BoundEdge:
     request = PageArguments(first, after, last, before).request(info, ACCOUNTS_ORDER)
     return list_of_parent(info, ACCOUNTS, "Account", {}, request)
 
@@ -80,7 +80,7 @@ class User(Node):
 
     row: strawberry.Private[Row]
 
-    id: strawberry.ID = identity(Kind.USER, "Globally unique and opaque; the same object always has the same id.")
+    id: strawberry.ID = identity(NodeKind.USER, "Globally unique and opaque; the same object always has the same id.")
     username: str = column("username", "Unique without regard to case: 3 to 32 letters, digits and _.")
     email: str | None = column("email", "Null unless the viewer is this user or an administrator.")
     is_active: bool = column("is_active", "Whether the user may sign in.")

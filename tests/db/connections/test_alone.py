@@ -40,14 +40,14 @@ FAILING = Statement(text("UPDATE boxes SET n = fails() WHERE id = :id RETURNING 
 
 
 async def test_statement_alone_is_committed_when_it_comes_back(database: Database, superuser: Driver) -> None:
-    assert [tuple(row) for row in await database.alone(PUT, {"id": 1})] == [(1,)]
+    assert [tuple(row) for row in await database.autocommit_write(PUT, {"id": 1})] == [(1,)]
     assert await superuser.fetchval("SELECT array_agg(n ORDER BY id) FROM boxes") == [1, 0]
     assert database.counters.statements == 1
     assert database.leases.in_use == 0
 
 
 async def test_statement_alone_that_changes_nothing_returns_nothing(database: Database) -> None:
-    assert list(await database.alone(PUT, {"id": 3})) == []
+    assert list(await database.autocommit_write(PUT, {"id": 3})) == []
     assert await boxes(database) == [0, 0]
 
 
@@ -58,16 +58,16 @@ async def test_nothing_is_sent_on_a_connection_that_was_not_used_for_a_while(
     monkeypatch.setattr(leased_connection, "TRUSTED_S", 0.05)
     await fill(database, 1)
     await asyncio.sleep(0.06)
-    assert list(await database.alone(PUT, {"id": 1}, lambda: sent.append(None))) == []
+    assert list(await database.autocommit_write(PUT, {"id": 1}, lambda: sent.append(None))) == []
     assert (sent, await boxes(database), database.leases.in_use) == ([], [0, 0], 0)
     # Those reads have shown that it is alive.
-    assert len(await database.alone(PUT, {"id": 1}, lambda: sent.append(None))) == 1
+    assert len(await database.autocommit_write(PUT, {"id": 1}, lambda: sent.append(None))) == 1
     assert (sent, await boxes(database)) == ([None], [1, 0])
 
 
 async def test_violated_constraint_is_left_to_a_transaction(database: Database, superuser: Driver) -> None:
     await superuser.execute("ALTER TABLE boxes ADD CHECK (n >= 0)")
-    assert list(await database.alone(TAKE, {"id": 1})) == []
+    assert list(await database.autocommit_write(TAKE, {"id": 1})) == []
     assert await boxes(database) == [0, 0]
 
 
@@ -77,7 +77,7 @@ async def test_constraint_that_only_the_row_of_before_violates_keeps_nobody_from
     await superuser.execute("ALTER TABLE boxes ADD CHECK (n >= 0)")
     async with superuser.transaction():
         await superuser.execute("UPDATE boxes SET n = 1 WHERE id = 1")
-        taking = asyncio.create_task(database.alone(LOCK_AND_TAKE, {"id": 1}))
+        taking = asyncio.create_task(database.autocommit_write(LOCK_AND_TAKE, {"id": 1}))
         await waiting_backend(superuser)
     assert list(await taking) == []
     assert len(await database.write(lambda transaction: transaction.fetch(LOCK_AND_TAKE, {"id": 1}))) == 1
@@ -87,7 +87,7 @@ async def test_constraint_that_only_the_row_of_before_violates_keeps_nobody_from
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
 async def test_conflict_is_left_to_a_transaction(database: Database, superuser: Driver, sqlstate: str) -> None:
     await superuser.execute(CONFLICTING.format(sqlstate))
-    assert list(await database.alone(FAILING, {"id": 1})) == []
+    assert list(await database.autocommit_write(FAILING, {"id": 1})) == []
     assert database.counters.retries == 1
     assert (await boxes(database), database.leases.in_use) == ([0, 0], 0)
 
@@ -97,7 +97,7 @@ async def test_wait_for_a_lock_ends_with_busy_and_nothing_written(
 ) -> None:
     database = open_database(lock_timeout_ms=20)
     with pytest.raises(Unavailable) as caught:
-        await database.alone(GATED, {"id": 1})
+        await database.autocommit_write(GATED, {"id": 1})
     assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_BUSY", False)
     assert await boxes(database) == [0, 0]
 
@@ -107,7 +107,7 @@ async def test_statement_that_takes_too_long_ends_with_timeout_and_nothing_writt
 ) -> None:
     database = open_database(statement_timeout_ms=50)
     with pytest.raises(Unavailable) as caught:
-        await database.alone(GATED, {"id": 1})
+        await database.autocommit_write(GATED, {"id": 1})
     assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_TIMEOUT", False)
     assert await boxes(database) == [0, 0]
 
@@ -115,7 +115,7 @@ async def test_statement_that_takes_too_long_ends_with_timeout_and_nothing_writt
 async def test_connection_that_breaks_meanwhile_leaves_the_outcome_open(
     database: Database, closed_gate: Driver
 ) -> None:
-    writing = asyncio.create_task(database.alone(GATED, {"id": 1}))
+    writing = asyncio.create_task(database.autocommit_write(GATED, {"id": 1}))
     await terminate(closed_gate, await waiting_backend(closed_gate))
     with pytest.raises(Unavailable) as caught:
         await writing
@@ -130,13 +130,13 @@ async def test_connection_that_has_broken_unseen_is_replaced_after_a_while(
     monkeypatch.setattr(leased_connection, "TRUSTED_S", 0)
     await fill(database, 1)
     terminate_all_unseen(database_url)
-    assert list(await database.alone(PUT, {"id": 1})) == []
+    assert list(await database.autocommit_write(PUT, {"id": 1})) == []
     assert len(await database.write(lambda transaction: transaction.fetch(PUT, {"id": 1}))) == 1
     assert await boxes(database) == [1, 0]
 
 
 async def test_who_leaves_gives_the_connection_back(database: Database, database_url: str, closed_gate: Driver) -> None:
-    writing = asyncio.create_task(database.alone(GATED, {"id": 1}))
+    writing = asyncio.create_task(database.autocommit_write(GATED, {"id": 1}))
     await waiting_backend(closed_gate)
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):

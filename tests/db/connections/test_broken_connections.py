@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from pydantic import SecretStr
 
-from db.connections.database import Database, Transaction
+from db.connections.database import Database, OpenTransaction
 from db.connections.leases import Driver
 from db.connections.pool import PoolCounters
 from db.errors import Unavailable
@@ -112,7 +112,7 @@ async def test_write_that_loses_its_connection_before_commit_is_run_again_and_ha
 ) -> None:
     attempts = 0
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         nonlocal attempts
         attempts += 1
         await put_into(transaction, 1)
@@ -132,7 +132,7 @@ async def test_write_that_loses_its_connection_before_commit_is_run_again_and_ha
 async def test_statement_after_the_last_words_of_the_server_is_unavailable_at_every_turn_of_the_event_loop(
     database: Database, database_url: str, turns: int
 ) -> None:
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         await put_into(transaction, 1)
         terminate_all_unseen(database_url)
         # In one turn asyncpg reads why the server ends the connection, in a later one that it is closed.
@@ -147,7 +147,7 @@ async def test_statement_after_the_last_words_of_the_server_is_unavailable_at_ev
 
 
 async def test_connection_that_breaks_before_commit_leaves_nothing(database: Database, superuser: Driver) -> None:
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         await put_into(transaction, 1)
         await terminate(superuser, transaction.driver.get_server_pid())
 
@@ -261,7 +261,7 @@ async def test_tasks_cancelled_at_any_moment_write_all_or_nothing(open_database:
     database = open_database(pool_size=3, pool_max_overflow=0)
     moments = random.Random(20261122)  # noqa: S311 - a repeatable mixture, not a secret
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         await put_into(transaction, 1)
         await put_into(transaction, 2)
 

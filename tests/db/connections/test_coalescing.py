@@ -18,7 +18,7 @@ from db.connections.coalescing import HELD_BACK_MAX_S, KEYS_MAX
 from db.connections.database import Database
 from db.connections.leases import Driver
 from db.connections.statements import Statement
-from db.connections.statistics import Tally, tally
+from db.connections.statistics import QueryStatistics, query_statistics
 from db.query.cursors import Order
 from db.query.pages import PageRequest
 from db.repositories.posts import CREATED_AT, ID, POSTS
@@ -53,8 +53,8 @@ async def test_concurrent_calls_are_one_statement_with_each_key_once(database: D
 
 async def test_each_of_those_who_share_counts_one_statement_and_its_own_rows(database: Database) -> None:
     async def counted(keys: Sequence[int]) -> tuple[int, int]:
-        own = Tally()
-        tally.set(own)
+        own = QueryStatistics()
+        query_statistics.set(own)
         await keyed(database, keys)
         return own.statements, own.rows
 
@@ -74,9 +74,9 @@ async def test_calls_that_do_not_differ_are_one_statement_and_share_its_answer(
     database: Database,
 ) -> None:
     async def counted(least: int) -> tuple[list[int], int, int]:
-        own = Tally()
-        tally.set(own)
-        answer = await database.arranged(FROM, {"least": least}, numbers)
+        own = QueryStatistics()
+        query_statistics.set(own)
+        answer = await database.mapped_rows(FROM, {"least": least}, numbers)
         return answer, own.statements, own.rows
 
     with recorded() as queries:
@@ -89,7 +89,7 @@ async def test_calls_that_do_not_differ_are_one_statement_and_share_its_answer(
 async def test_calls_that_arrange_their_rows_differently_share_nothing(database: Database) -> None:
     with recorded() as queries:
         listed, counted = await asyncio.gather(
-            database.arranged(FROM, {"least": 1}, numbers), database.arranged(FROM, {"least": 1}, len)
+            database.mapped_rows(FROM, {"least": 1}, numbers), database.mapped_rows(FROM, {"least": 1}, len)
         )
     assert (listed, counted, len(queries)) == ([1, 2], 2, 2)
 
@@ -199,8 +199,8 @@ async def test_callers_that_leave_before_anything_is_sent_ask_nothing_and_hold_n
 
 async def test_error_reaches_all_who_share_and_is_counted_by_each(database: Database) -> None:
     async def failed() -> tuple[type[BaseException], int]:
-        own = Tally()
-        tally.set(own)
+        own = QueryStatistics()
+        query_statistics.set(own)
         with pytest.raises(asyncpg.DivisionByZeroError) as caught:
             await keyed(database, [1], FAILING)
         return caught.type, own.statements
@@ -228,16 +228,16 @@ class Told:
         self.answer: Any = None
         self.error: Exception | None = None
         self._reading = database.keyed(statement, {}, [key], "id")
-        self._reading.ask(self)
+        self._reading.subscribe(self)
 
-    def told(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
+    def on_result(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
         assert elapsed_ns > 0
         assert not self.is_told.is_set()
         self.answer, self.error = answer, error
         self.is_told.set()
 
     def leave(self) -> None:
-        self._reading.leave(self)
+        self._reading.unsubscribe(self)
 
     async def keys(self) -> set[int]:
         async with asyncio.timeout(5):

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy import BigInteger, bindparam, select, text
 
-from db.connections.database import Database, Transaction
+from db.connections.database import Database, OpenTransaction
 from db.connections.leases import Driver
 from db.connections.pool import PoolCounters
 from db.connections.statements import Statement
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("two_boxes")
 
 
 async def test_write_commits_and_returns_what_its_work_returns(database: Database) -> None:
-    async def work(transaction: Transaction) -> str:
+    async def work(transaction: OpenTransaction) -> str:
         await put_into(transaction, 1)
         return "done"
 
@@ -37,7 +37,7 @@ async def test_write_commits_and_returns_what_its_work_returns(database: Databas
 
 
 async def test_write_that_raises_leaves_nothing(database: Database) -> None:
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         await put_into(transaction, 1)
         raise LookupError("not here")
 
@@ -49,7 +49,7 @@ async def test_write_that_raises_leaves_nothing(database: Database) -> None:
 async def test_error_of_the_system_in_the_work_is_not_taken_for_the_databases(database: Database) -> None:
     error = ConnectionResetError("of some other connection")
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         await put_into(transaction, 1)
         raise error
 
@@ -62,7 +62,7 @@ async def test_error_of_the_system_in_the_work_is_not_taken_for_the_databases(da
 async def test_refusal_of_the_work_is_the_refusal_of_the_write(database: Database) -> None:
     refusal = Refusal("NOT_FOUND", ("id",), "no such box")
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         await put_into(transaction, 1)
         raise refusal
 
@@ -75,7 +75,7 @@ async def test_refusal_of_the_work_is_the_refusal_of_the_write(database: Databas
 async def test_one_of_many_simultaneous_writes_of_a_unique_name_is_taken_the_others_refused(
     database: Database,
 ) -> None:
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         await create_users(transaction, ADMIN, (), [NewUser("ada@example.org", "ada", "a hash")])
 
     answers = await asyncio.gather(*(database.write(work) for _ in range(8)), return_exceptions=True)
@@ -86,7 +86,7 @@ async def test_one_of_many_simultaneous_writes_of_a_unique_name_is_taken_the_oth
 
 
 async def test_violation_that_only_a_fault_of_ours_explains_is_raised_as_it_is(database: Database) -> None:
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         await put_into(transaction, 1)
         await transaction.driver.execute("UPDATE users SET version = 0")
 
@@ -98,7 +98,7 @@ async def test_violation_that_only_a_fault_of_ours_explains_is_raised_as_it_is(d
 
 
 async def test_swallowed_error_does_not_pass_for_a_commit(database: Database) -> None:
-    async def work(transaction: Transaction) -> str:
+    async def work(transaction: OpenTransaction) -> str:
         await put_into(transaction, 1)
         with pytest.raises(asyncpg.DivisionByZeroError):
             await transaction.driver.execute("SELECT 1/0")
@@ -133,7 +133,7 @@ async def test_deadlock_is_tried_again_until_both_have_written(superuser: Driver
     both_hold_one = asyncio.Barrier(2)
     attempts: list[int] = []
 
-    async def crosswise(transaction: Transaction, first: int, second: int) -> None:
+    async def crosswise(transaction: OpenTransaction, first: int, second: int) -> None:
         attempts.append(first)
         await put_into(transaction, first)
         if len(attempts) <= 2:
@@ -154,7 +154,7 @@ async def test_conflict_that_never_ends_is_given_up(open_database: OpenDatabase,
     database = open_database(write_attempts_max=3)
     attempts = 0
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         nonlocal attempts
         attempts += 1
         await put_into(transaction, 1)
@@ -170,7 +170,7 @@ async def test_conflict_that_never_ends_is_given_up(open_database: OpenDatabase,
 async def test_conflict_that_ends_leaves_one_write(database: Database) -> None:
     attempts = 0
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         nonlocal attempts
         attempts += 1
         await put_into(transaction, 1)
@@ -220,7 +220,7 @@ async def test_exhausted_pool_ends_with_busy_and_serves_again(open_database: Ope
 async def test_work_that_idles_too_long_is_thrown_out_and_leaves_nothing(open_database: OpenDatabase) -> None:
     database = open_database(idle_in_transaction_session_timeout_ms=20)
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         await put_into(transaction, 1)
         await asyncio.sleep(0.2)
         await put_into(transaction, 2)

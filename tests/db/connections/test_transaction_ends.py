@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from bench.soak.network_proxy import proxied_database
 from db.connections import pool
-from db.connections.database import Snapshot, Transaction
+from db.connections.database import OpenTransaction, Snapshot
 from db.connections.leases import Driver
 from db.connections.statements import Statement
 from db.connections.transaction import ClosedTransactionError
@@ -47,11 +47,11 @@ async def test_reader_that_a_snapshot_leaves_behind_is_ended_before_its_connecti
 
 async def test_snapshot_and_transaction_that_are_over_refuse_to_fetch(open_database: OpenDatabase) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
-    kept: list[Snapshot | Transaction] = []
+    kept: list[Snapshot | OpenTransaction] = []
     async with database.read() as snapshot:
         kept.append(snapshot)
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         kept.append(transaction)
         await put_into(transaction, 1)
 

@@ -7,7 +7,7 @@ import pytest
 from db.access import Viewer
 from db.connections.database import Database
 from db.connections.leases import Driver
-from db.connections.statistics import Ran, Tally, tally
+from db.connections.statistics import ExecutedStatement, QueryStatistics, query_statistics
 from db.errors import Unavailable
 from db.ledger.audit import DIFFERENCES_MAX, AuditReport, Defect, Difference, UnknownTransactionError, audit
 from db.repositories.users import update_user
@@ -235,12 +235,12 @@ async def test_large_ledger_takes_no_temporary_file_and_one_row_for_each_stateme
     name = await superuser.fetchval("SELECT current_database()")
     # So little that whoever sorts or hashes all of it has to write it down.
     await superuser.execute(f"ALTER DATABASE {name} SET work_mem = '256kB'")
-    ran: list[Ran] = []
-    token = tally.set(Tally(on_statement=ran.append))
+    ran: list[ExecutedStatement] = []
+    token = query_statistics.set(QueryStatistics(on_statement=ran.append))
     try:
         report = await audit(open_database(), since, batch_rows=1000)
     finally:
-        tally.reset(token)
+        query_statistics.reset(token)
     assert found(report) == ([], 0, 0)
     assert report.accounts == (20_003 if since is None else 20_001)
     assert report.transactions == (40_002 if since is None else 40_000)
@@ -255,12 +255,12 @@ async def test_statement_returns_no_more_rows_than_its_batch_has(
 ) -> None:
     await superuser.execute(MANY.format(till=ledger.till, treasury=ledger.treasury))
     await superuser.execute("UPDATE accounts SET balance = balance + 1; DELETE FROM transactions WHERE id % 2 = 1")
-    ran: list[Ran] = []
-    token = tally.set(Tally(on_statement=ran.append))
+    ran: list[ExecutedStatement] = []
+    token = query_statistics.set(QueryStatistics(on_statement=ran.append))
     try:
         report = await audit(database, None if since is None else 4, batch_rows=500)
     finally:
-        tally.reset(token)
+        query_statistics.reset(token)
     assert report.differences_count > 20_000
     assert len(report.differences) == DIFFERENCES_MAX
     assert max(one.rows or 0 for one in ran) <= 2 * 500  # both accounts of each transaction of the batch

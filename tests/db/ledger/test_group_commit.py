@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from db.access import Viewer
-from db.connections.database import Database, Transaction
+from db.connections.database import Database, OpenTransaction
 from db.connections.leases import Driver
 from db.connections.statements import Statement
 from db.errors import Refusal, Unavailable
@@ -157,7 +157,7 @@ async def test_lost_answer_to_the_commit_of_a_group_is_settled_by_the_keys(
     write: Callable[..., Awaitable[object]] = database.write
     lost: list[object] = []
 
-    async def losing(work: Callable[[Transaction], Awaitable[object]]) -> object:
+    async def losing(work: Callable[[OpenTransaction], Awaitable[object]]) -> object:
         done = await write(work)
         if not lost:
             lost.append(done)
@@ -181,7 +181,7 @@ async def test_who_cannot_look_for_the_key_is_told_that_the_money_may_have_moved
 ) -> None:
     write: Callable[..., Awaitable[object]] = database.write
 
-    async def losing(work: Callable[[Transaction], Awaitable[object]]) -> object:
+    async def losing(work: Callable[[OpenTransaction], Awaitable[object]]) -> object:
         await write(work)
         raise Unavailable("DATABASE_UNAVAILABLE", "lost", outcome_unknown=True)
 

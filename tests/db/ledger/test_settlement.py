@@ -52,7 +52,7 @@ class Trial(Writer):
     async def write(self, work: Callable[[Reader], Awaitable[T]]) -> T:
         return await work(self.transaction)
 
-    async def alone(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+    async def autocommit_write(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         rows = await self.transaction.fetch(statement, values) if self.at_once else []
         self.made = bool(rows)
         return rows

@@ -193,7 +193,7 @@ class Failing(Writer):
 
         return await self.database.write(failing)
 
-    async def alone(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+    async def autocommit_write(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         return ()
 
 
@@ -209,8 +209,8 @@ class Losing(Writer):
         self._lose()
         return done
 
-    async def alone(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
-        rows = await self.database.alone(statement, values)
+    async def autocommit_write(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+        rows = await self.database.autocommit_write(statement, values)
         self._lose()
         return rows
 

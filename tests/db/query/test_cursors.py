@@ -14,7 +14,7 @@ from sqlalchemy import SQLColumnExpression, literal_column
 from db.connections.leases import Driver
 from db.models.posts import TITLE_LENGTH_MAX, VIEWS_MAX
 from db.query import cursors
-from db.query.cursors import CursorError, Kind, Order, Term
+from db.query.cursors import CursorError, Order, Term, TermKind
 from db.repositories import posts, users
 
 REFUSED = (
@@ -23,7 +23,7 @@ REFUSED = (
 )
 
 
-def term(name: str, kind: Kind, key: Callable[[Any], Any] | None = None) -> Term:
+def term(name: str, kind: TermKind, key: Callable[[Any], Any] | None = None) -> Term:
     expression: SQLColumnExpression[Any] = literal_column(name)
     return Term(name, expression, kind, key)
 
@@ -33,10 +33,10 @@ INSTANTS = st.datetimes(timezones=st.just(datetime.UTC))
 # What a PostgreSQL text can hold: any character but NUL and the halves of surrogate pairs.
 TITLES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=TITLE_LENGTH_MAX)
 
-ID = term("id", Kind.INTEGER)
-BY_KIND = {kind: Order("things", [(term("value", kind), True), (ID, False)]) for kind in Kind}
+ID = term("id", TermKind.INTEGER)
+BY_KIND = {kind: Order("things", [(term("value", kind), True), (ID, False)]) for kind in TermKind}
 BY_ID = Order("things", [(ID, False)])
-EVERY_KIND = Order("things", [*((term(kind.value, kind), True) for kind in Kind), (ID, True)])
+EVERY_KIND = Order("things", [*((term(kind.value, kind), True) for kind in TermKind), (ID, True)])
 
 
 def spelled(*parts: object) -> str:
@@ -107,10 +107,10 @@ def test_any_text_is_refused(cursor: str) -> None:
     assert_refused(BY_ID, cursor)
 
 
-@given(data=st.data(), kind=st.sampled_from(Kind))
-def test_altered_cursor_is_refused_or_another_position(data: st.DataObject, kind: Kind) -> None:
+@given(data=st.data(), kind=st.sampled_from(TermKind))
+def test_altered_cursor_is_refused_or_another_position(data: st.DataObject, kind: TermKind) -> None:
     order = BY_KIND[kind]
-    value = data.draw({Kind.INTEGER: BIGINTS, Kind.TEXT: TITLES, Kind.INSTANT: INSTANTS}[kind])
+    value = data.draw({TermKind.INTEGER: BIGINTS, TermKind.TEXT: TITLES, TermKind.INSTANT: INSTANTS}[kind])
     cursor = spelled(order.signature, kind.encode(value), data.draw(BIGINTS))
     start = data.draw(st.integers(0, len(cursor)))
     end = data.draw(st.integers(start, min(start + 3, len(cursor))))
@@ -124,8 +124,8 @@ JSON = st.recursive(
 )
 
 
-@given(value=JSON, row_id=JSON, kind=st.sampled_from(Kind))
-def test_values_of_other_types_are_refused(value: object, row_id: object, kind: Kind) -> None:
+@given(value=JSON, row_id=JSON, kind=st.sampled_from(TermKind))
+def test_values_of_other_types_are_refused(value: object, row_id: object, kind: TermKind) -> None:
     try:
         cursor = spelled(BY_KIND[kind].signature, value, row_id)
     except orjson.JSONEncodeError:
@@ -169,7 +169,7 @@ def test_cursor_of_another_spelling_is_refused(cursor: str) -> None:
 
 
 def test_cursor_longer_than_any_that_is_given_out_is_refused() -> None:
-    order = BY_KIND[Kind.TEXT]
+    order = BY_KIND[TermKind.TEXT]
     longest = spelled(order.signature, "a" * 1521, 1)
     assert len(longest) == cursors.CURSOR_LENGTH_MAX
     assert answer(order, longest) == ("a" * 1521, 1)
@@ -178,14 +178,14 @@ def test_cursor_longer_than_any_that_is_given_out_is_refused() -> None:
 
 @pytest.mark.parametrize("escape", [r"\u0000", r"a\u0000", r"\udc00", r"\ud800a"])
 def test_text_that_postgresql_cannot_hold_is_refused(escape: str) -> None:
-    order = BY_KIND[Kind.TEXT]
+    order = BY_KIND[TermKind.TEXT]
     parts = f'[{order.signature},"{escape}",1]'
     assert_refused(order, base64.urlsafe_b64encode(parts.encode()).decode().rstrip("="))
 
 
 @pytest.mark.parametrize("microseconds", [2**63 - 1, -(2**63) + 1, 253402300800000000, -62135596800000001])
 def test_instant_that_is_no_datetime_is_refused(microseconds: int) -> None:
-    assert_refused(BY_KIND[Kind.INSTANT], spelled(BY_KIND[Kind.INSTANT].signature, microseconds, 1))
+    assert_refused(BY_KIND[TermKind.INSTANT], spelled(BY_KIND[TermKind.INSTANT].signature, microseconds, 1))
 
 
 def test_cursor_of_another_list_is_refused() -> None:
@@ -197,7 +197,7 @@ def test_cursor_of_another_direction_is_refused() -> None:
 
 
 def test_cursor_of_another_order_is_refused() -> None:
-    one, other = term("views", Kind.INTEGER), term("likes", Kind.INTEGER)
+    one, other = term("views", TermKind.INTEGER), term("likes", TermKind.INTEGER)
     by_one, by_other = Order("things", [(one, True), (ID, True)]), Order("things", [(other, True), (ID, True)])
     assert_refused(by_other, spelled(by_one.signature, 5, 1234))
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.access import ANONYMOUS, Viewer
-from db.connections.database import Database, Transaction
+from db.connections.database import Database, OpenTransaction
 from db.query.cursors import Order
 from db.query.pages import PageRequest
 from db.repositories.posts import ID, POSTS, VIEWS
@@ -191,7 +191,7 @@ async def test_transactions_of_any_number_of_accounts_are_one_statement_by_both_
     ends = [*accounts, *others]
     movements = [(number, ends[number % len(ends)], ends[(number + 1) % len(ends)], number) for number in range(1, 41)]
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         columns = ["id", "from_id", "to_id", "amount"]
         await transaction.driver.copy_records_to_table("transactions", columns=columns, records=movements)
 

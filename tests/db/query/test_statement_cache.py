@@ -49,7 +49,7 @@ def traced() -> Iterator[Callable[[], int]]:
     """How many bytes were allocated since the test began, and are held."""
     # What SQLAlchemy keeps by its classes and columns, however many statements there are.
     for nested in distinct(2, 3):
-        page_with_nested(OUTER, ("id",), ANONYMOUS.audience, NO_FILTER, USERS_PAGE, nested)
+        page_with_nested(OUTER, ("id",), ANONYMOUS.access_level, NO_FILTER, USERS_PAGE, nested)
     gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
@@ -67,7 +67,7 @@ def test_flood_of_nested_pages_takes_no_more_memory_than_the_bound(traced: Calla
     cache = StatementCache(bytes_max)
     kept = cache(inspect.unwrap(page_with_nested))
     for nested in distinct(60, 5):
-        kept(OUTER, ("id", "username"), ANONYMOUS.audience, NO_FILTER, USERS_PAGE, nested)
+        kept(OUTER, ("id", "username"), ANONYMOUS.access_level, NO_FILTER, USERS_PAGE, nested)
     assert 0.5 * bytes_max < cache.size_bytes <= bytes_max
     assert len(cache) < 60
     assert traced() < 1.25 * bytes_max
@@ -96,8 +96,8 @@ def test_counts_are_counted_as_what_they_take(traced: Callable[[], int]) -> None
     counted, kept = statements.size_bytes, len(statements)
     for size in range(len(FILTERS) + 1):
         for names in itertools.combinations(FILTERS, size):
-            list_statements.count(LISTED, ANONYMOUS.audience, frozenset(names))
-            list_statements.counts_by_parent(LISTED, ANONYMOUS.audience, frozenset(names))
+            list_statements.count(LISTED, ANONYMOUS.access_level, frozenset(names))
+            list_statements.counts_by_parent(LISTED, ANONYMOUS.access_level, frozenset(names))
     assert len(statements) == kept + 32
     assert statements.size_bytes - counted >= 0.8 * traced()
 
@@ -107,12 +107,12 @@ def test_all_statements_of_lists_are_kept_in_one_cache() -> None:
     nested = (NestedShape(LISTED, ("id",), NO_FILTER, shape, "author_id"),)
     before = len(statements)
     every: list[Callable[[], Statement]] = [
-        lambda: list_statements.page(LISTED, ("id",), ANONYMOUS.audience, NO_FILTER, shape),
-        lambda: list_statements.counted_page(LISTED, ("id",), ANONYMOUS.audience, NO_FILTER, shape),
-        lambda: list_statements.pages_by_parent(LISTED, ("id",), ANONYMOUS.audience, NO_FILTER, shape),
-        lambda: list_statements.behind(LISTED, ANONYMOUS.audience, NO_FILTER, shape),
-        lambda: list_statements.behind_by_parent(LISTED, ANONYMOUS.audience, NO_FILTER, shape),
-        lambda: page_with_nested(LISTED, COLUMNS, ANONYMOUS.audience, NO_FILTER, shape, nested),
+        lambda: list_statements.page(LISTED, ("id",), ANONYMOUS.access_level, NO_FILTER, shape),
+        lambda: list_statements.counted_page(LISTED, ("id",), ANONYMOUS.access_level, NO_FILTER, shape),
+        lambda: list_statements.pages_by_parent(LISTED, ("id",), ANONYMOUS.access_level, NO_FILTER, shape),
+        lambda: list_statements.behind(LISTED, ANONYMOUS.access_level, NO_FILTER, shape),
+        lambda: list_statements.behind_by_parent(LISTED, ANONYMOUS.access_level, NO_FILTER, shape),
+        lambda: page_with_nested(LISTED, COLUMNS, ANONYMOUS.access_level, NO_FILTER, shape, nested),
     ]
     first = [ask() for ask in every]
     assert len(statements) == before + len(every)
@@ -126,7 +126,7 @@ def test_least_recently_used_statement_goes_first() -> None:
     @StatementCache(100_000)
     def kept(nested: tuple[NestedShape, ...]) -> Statement:
         made.append(nested)
-        return page_with_nested(OUTER, ("id",), ANONYMOUS.audience, NO_FILTER, USERS_PAGE, nested)
+        return page_with_nested(OUTER, ("id",), ANONYMOUS.access_level, NO_FILTER, USERS_PAGE, nested)
 
     shapes = distinct(40, 1)
     for nested in shapes:

@@ -116,7 +116,7 @@ FOUND: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
 
 @pytest.mark.parametrize("text", FOUND)
 async def test_text_is_found_by_its_words_as_people_write_them(superuser: Driver, text: str) -> None:
-    query = "SELECT text_document('', $1)  to_tsquery('folio', $2), text_document($1, '')  to_tsquery('folio', $2)"
+    query = "SELECT text_document('', $1) @@ to_tsquery('folio', $2), text_document($1, '') @@ to_tsquery('folio', $2)"
     answers = {}
     for search in itertools.chain(*FOUND[text]):
         row = await superuser.fetchrow(query, text, search_query(search))
@@ -168,7 +168,7 @@ async def test_every_text_of_letters_is_found_by_itself_and_by_each_word(superus
     text = " ".join(words)
     queries = [search_query(one) for one in (*words, f'"{text}"', text)]
     rows = await superuser.fetch(
-        "SELECT text_document('', $1)  to_tsquery('folio', query) FROM unnest($2::text[]) AS query",
+        "SELECT text_document('', $1) @@ to_tsquery('folio', query) FROM unnest($2::text[]) AS query",
         *(text, [query for query in queries if query is not None]),
     )
     assert [row[0] for row in rows] == [True] * len(rows)

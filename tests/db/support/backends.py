@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from db.connections.database import Database, Transaction
+from db.connections.database import Database, OpenTransaction
 from db.connections.leases import Driver
 from db.connections.statements import Reader, Statement
 
@@ -44,7 +44,7 @@ async def make_boxes(superuser: Driver) -> None:
     await superuser.execute("INSERT INTO boxes VALUES (1, 0), (2, 0)")
 
 
-async def put_into(transaction: Transaction, box: int) -> None:
+async def put_into(transaction: OpenTransaction, box: int) -> None:
     """Add one to what is in `box`."""
     await transaction.fetch(PUT, {"id": box})
 

@@ -9,7 +9,7 @@ from asyncpg import Record
 from hypothesis import strategies as st
 
 from db.access import ANONYMOUS, Viewer
-from db.connections.database import Database, Transaction
+from db.connections.database import Database, OpenTransaction
 from db.query.cursors import Order
 from db.query.text_search import folded
 from db.repositories.posts import CREATED_AT, ID, TITLE, VIEWS
@@ -117,7 +117,7 @@ def posts_of(author_ids: Sequence[int], *, max_size: int = 20) -> st.SearchStrat
 async def keep(database: Database, rows: Sequence[Row]) -> None:
     """Make `rows` all the posts there are."""
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         await transaction.driver.execute("DELETE FROM posts")
         await transaction.driver.copy_records_to_table(
             "posts",

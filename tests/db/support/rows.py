@@ -5,7 +5,7 @@ import uuid
 from decimal import Decimal
 
 from db.access import Viewer
-from db.connections.database import Database, Transaction
+from db.connections.database import Database, OpenTransaction
 from db.ledger.settlement import Movement, Settlement, settle
 from db.repositories.accounts import open_account
 from db.repositories.users import NewUser, create_users
@@ -33,7 +33,7 @@ async def new_user(database: Database, *, role: str = "member") -> Viewer:
 async def new_account(database: Database, owner: Viewer, currency_code: str = "EUR", *, holding: str = "0") -> int:
     """Return the id of a new account of `owner` that `holding` was deposited into."""
 
-    async def work(transaction: Transaction) -> int:
+    async def work(transaction: OpenTransaction) -> int:
         row = await open_account(transaction, owner, ("id",), currency_code, accounts_max=1000)
         account_id: int = row["id"]
         return account_id

@@ -27,7 +27,7 @@ from graph.analysis.pricing import LENGTH_MAX, Pricing
 from graph.analysis.selection import Selection
 from graph.operations.cache import Operations
 from graph.schema.connections import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
-from graph.schema.ids import Kind
+from graph.schema.ids import NodeKind
 from graph.schema.root import graphql_schema
 from tests.graph.support.callers import Client, SignUp
 from tests.graph.support.operation_maker import OperationMaker
@@ -355,7 +355,7 @@ def resolved_cost(value: object, name: str = "") -> int:
 
 async def test_price_is_never_below_what_is_resolved(client: Client) -> None:
     await seed(client.database, PLAN, "!", lambda *_: None)
-    ids = [f"{kind.value}_{n}" for kind in Kind for n in range(1, 9)]
+    ids = [f"{kind.value}_{n}" for kind in NodeKind for n in range(1, 9)]
     maker = OperationMaker(Random("prices"), graphql_schema, ids)  # noqa: S311 - these are to be foreseen
     objects = 0
     for _ in range(120):

@@ -262,7 +262,7 @@ async def test_mistake_of_our_own_ends_the_connection_and_is_logged(
 
 
 async def under_way() -> bool:
-    return any("Exchange.run" in repr(task.get_coro()) for task in asyncio.all_tasks())
+    return any("RequestCycle.run" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 async def test_server_that_stops_waits_for_what_is_under_way(settings: Settings, database_url: str) -> None:

@@ -7,11 +7,11 @@ import orjson
 import pytest
 
 from db.connections.leases import Driver
-from db.connections.statistics import Tally, tally
+from db.connections.statistics import QueryStatistics, query_statistics
 from db.repositories.sessions import live_sessions
 from db.settings import Settings
 from graph.http.endpoint import GraphQLEndpoint
-from graph.http.inline_lookup import Taskless
+from graph.http.inline_lookup import InlineLookups
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.edge import locked, sent, served, served_knowing, until, waiting
 from tests.graph.support.garbage import left_behind
@@ -29,13 +29,13 @@ PUBLISH = "mutation ($id: ID!) { updatePost(input: {id: $id, published: true}) {
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Give a list that says of each request whether it was begun without a task."""
     ways: list[bool] = []
-    begin = Taskless.begin
+    begin = InlineLookups.begin
 
     def noted(*arguments: Any) -> bool:
         ways.append(begin(*arguments))
         return ways[-1]
 
-    monkeypatch.setattr(Taskless, "begin", noted)
+    monkeypatch.setattr(InlineLookups, "begin", noted)
     return ways
 
 
@@ -345,15 +345,15 @@ async def test_request_that_goes_the_ordinary_way_is_no_part_of_the_work_of_who_
     post = await written(client, ida, "One")
     await client.data(POST, by=ida, id=post)
     await client.data("mutation { signOut { __typename } }", by=ida)
-    found: list[Tally | None] = []
+    found: list[QueryStatistics | None] = []
     answered = GraphQLEndpoint.answered
 
     async def noted(*arguments: Any) -> Any:
-        found.append(tally.get())
+        found.append(query_statistics.get())
         return await answered(*arguments)
 
     async def led() -> None:
-        tally.set(Tally())
+        query_statistics.set(QueryStatistics())
         await live_sessions(client.database, 999)
 
     monkeypatch.setattr(GraphQLEndpoint, "answered", noted)

@@ -17,7 +17,7 @@ from db.connections.leases import Driver
 from db.settings import Settings
 from graph.app import services_for
 from graph.errors import presented
-from graph.operations.cache import Operation, Operations, RequestRefused, demand_ran
+from graph.operations.cache import Operation, Operations, RequestRefused, ensure_ran
 from graph.runtime.context import Services
 from graph.schema.root import graphql_schema
 from tests.graph.support.garbage import left_behind
@@ -81,7 +81,7 @@ async def answered(operations: Operations, operation: Operation, services: Servi
     result = await operations.run(operation, {}, services, viewer)
     await asyncio.sleep(0)  # until then the event loop holds what it has woken this task by
     try:
-        demand_ran(result)
+        ensure_ran(result)
     except RequestRefused as refused:
         return [error.formatted for error in refused.errors]
     return [presented(error, "a request").formatted for error in result.errors or ()]

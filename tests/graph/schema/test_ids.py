@@ -7,7 +7,7 @@ from graphql import GraphQLError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.schema.ids import Kind, global_id, parse, parse_any
+from graph.schema.ids import NodeKind, global_id, parse, parse_any
 from graph.schema.root import graphql_schema
 from tests.graph.support.callers import Client, SignUp
 from tests.graph.support.population import populate
@@ -15,8 +15,8 @@ from tests.graph.support.refusals import bad_input, unlocated
 
 BIGINT_MAX = 2**63 - 1
 # With its article, by the sound: a user.
-ANY = {kind: f"an {kind.value}" if kind.value[0] in "aeio" else f"a {kind.value}" for kind in Kind}
-assert (ANY[Kind.USER], ANY[Kind.ACCOUNT], ANY[Kind.POST]) == ("a user", "an account", "a post")
+ANY = {kind: f"an {kind.value}" if kind.value[0] in "aeio" else f"a {kind.value}" for kind in NodeKind}
+assert (ANY[NodeKind.USER], ANY[NodeKind.ACCOUNT], ANY[NodeKind.POST]) == ("a user", "an account", "a post")
 
 NO_IDS = [
     "",
@@ -67,25 +67,25 @@ NO_IDS = [
 
 
 def test_an_id_is_the_kind_and_the_number_of_the_row() -> None:
-    spelled = {kind: global_id(kind, 7) for kind in Kind}
-    assert (spelled[Kind.USER], spelled[Kind.TRANSACTION]) == ("user_7", "transaction_7")
-    assert spelled == {kind: f"{kind.value}_7" for kind in Kind}
-    assert {kind: parse_any(id_, "id") for kind, id_ in spelled.items()} == {kind: (kind, 7) for kind in Kind}
+    spelled = {kind: global_id(kind, 7) for kind in NodeKind}
+    assert (spelled[NodeKind.USER], spelled[NodeKind.TRANSACTION]) == ("user_7", "transaction_7")
+    assert spelled == {kind: f"{kind.value}_7" for kind in NodeKind}
+    assert {kind: parse_any(id_, "id") for kind, id_ in spelled.items()} == {kind: (kind, 7) for kind in NodeKind}
 
 
-@given(st.sampled_from(Kind), st.integers(1, BIGINT_MAX))
-def test_every_row_has_one_id(kind: Kind, number: int) -> None:
+@given(st.sampled_from(NodeKind), st.integers(1, BIGINT_MAX))
+def test_every_row_has_one_id(kind: NodeKind, number: int) -> None:
     id_ = global_id(kind, number)
     assert parse_any(id_, "id") == (kind, number)
     assert parse(id_, kind, "id") == number
-    for other in set(Kind) - {kind}:
+    for other in set(NodeKind) - {kind}:
         with pytest.raises(GraphQLError, match=f"^id is the id of {ANY[kind]}, and {ANY[other]} is asked for$"):
             parse(id_, other, "id")
 
 
 @given(
     st.text()
-    | st.from_regex(rf"\A({'|'.join(kind.value for kind in Kind)})_[0-9 +-]{{0,25}}\Z")
+    | st.from_regex(rf"\A({'|'.join(kind.value for kind in NodeKind)})_[0-9 +-]{{0,25}}\Z")
     | st.text(string.ascii_letters + string.digits + "_- \n\uff11", max_size=30)
 )
 def test_a_text_that_is_taken_for_an_id_is_the_spelling_of_one(text: str) -> None:
@@ -133,8 +133,8 @@ async def test_what_is_no_string_is_no_valid_id(client: Client) -> None:
 
 async def test_the_id_of_another_kind_is_refused_where_one_kind_is_asked_for(client: Client) -> None:
     answers, expected = {}, {}
-    for asked in Kind:
-        for given_kind in Kind:
+    for asked in NodeKind:
+        for given_kind in NodeKind:
             body = await client.run(f'{{ {asked.value}(id: "{given_kind.value}_999") {{ id }} }}')
             answers[asked, given_kind] = unlocated(body)
             message = f"id is the id of {ANY[given_kind]}, and {ANY[asked]} is asked for"
@@ -144,15 +144,15 @@ async def test_the_id_of_another_kind_is_refused_where_one_kind_is_asked_for(cli
 
 
 async def test_the_largest_id_there_can_be_is_just_not_there(client: Client) -> None:
-    ids = [f"{kind.value}_{BIGINT_MAX}" for kind in Kind]
+    ids = [f"{kind.value}_{BIGINT_MAX}" for kind in NodeKind]
     assert await client.data("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids) == {
-        "nodes": [None] * len(Kind)
+        "nodes": [None] * len(NodeKind)
     }
 
 
 def test_every_kind_of_node_has_a_query_of_its_name() -> None:
     assert graphql_schema.query_type is not None
-    unnamed = sorted(kind.value for kind in Kind if kind.value not in graphql_schema.query_type.fields)
+    unnamed = sorted(kind.value for kind in NodeKind if kind.value not in graphql_schema.query_type.fields)
     assert unnamed == [], f"add a query of this name, which takes the id, as `post(id:)` does: {unnamed}"
 
 

@@ -15,9 +15,9 @@ from graphql import ExecutionResult, OperationType
 
 from db.access import Viewer
 from graph.http.call import Call
-from graph.http.inline_lookup import Answered, Taskless
+from graph.http.inline_lookup import Answered, InlineLookups
 from graph.http.parsing.requests import GraphQLRequest
-from graph.http.responses.answers import Answer
+from graph.http.responses.response import Response
 from graph.operations.cache import Operation
 from graph.operations.dispatch import SMALL, Engines, Execution, Size
 from graph.runtime.context import Services
@@ -95,18 +95,18 @@ def compare_engines(engines: Engines) -> None:
     vars(engines)["run"] = run_both
 
 
-def compare_taskless(app: FastAPI) -> None:
+def compare_inline_lookups(app: FastAPI) -> None:
     """Make the door of `app` compare what it answers without a task with the answer of the ordinary engine."""
-    taskless: Taskless = vars(app)["direct"].taskless
+    inline_lookups: InlineLookups = vars(app)["direct"].inline_lookups
     engines: Engines = app.state.operations.engines
     if not engines.compiled_from:
         return
-    go_on = taskless.go_on
+    go_on = inline_lookups.go_on
     ordinary = engines.ordinary()
     comparing: set[Task[None]] = set()
 
     def go_on_with_both(call: Call, operation: Operation, viewer: Viewer, answered: Answered) -> bool:
-        async def compare(answer: Answer) -> None:
+        async def compare(answer: Response) -> None:
             assert isinstance(call.asked, GraphQLRequest)
             services, variables = app.state.services, call.asked.variables
             said, before = orjson.loads(answer.body), services.database.counters.statements
@@ -118,11 +118,11 @@ def compare_taskless(app: FastAPI) -> None:
                     try:
                         await engines.run(operation.execution, dict(variables), services, viewer)
                     except DisagreementError as error:
-                        answer = Answer(500, orjson.dumps({"errors": [{"message": str(error)}]}), answer.media_type)
+                        answer = Response(500, orjson.dumps({"errors": [{"message": str(error)}]}), answer.media_type)
             services.database.counters.statements = before
             answered(answer)
 
-        def told(answer: Answer) -> None:
+        def told(answer: Response) -> None:
             if answer.status != 200:
                 answered(answer)
                 return
@@ -132,4 +132,4 @@ def compare_taskless(app: FastAPI) -> None:
 
         return go_on(call, operation, viewer, told)
 
-    vars(taskless)["go_on"] = go_on_with_both
+    vars(inline_lookups)["go_on"] = go_on_with_both

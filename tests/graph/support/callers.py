@@ -17,7 +17,7 @@ from db.settings import Settings
 from graph.app import create_app
 from graph.http.direct import DirectHttpProtocol
 from graph.runtime.context import Services
-from tests.graph.support.both_engines import compare_engines, compare_taskless
+from tests.graph.support.both_engines import compare_engines, compare_inline_lookups
 
 PASSWORD = "correct horse battery"
 KEEP_ALIVE_S = 60
@@ -34,7 +34,7 @@ class _Server(uvicorn.Server):
 async def serving(app: FastAPI) -> AsyncIterator[str]:
     """Serve `app` on a free port of the loopback interface, and give its address. Its engines are compared."""
     compare_engines(app.state.operations.engines)
-    compare_taskless(app)
+    compare_inline_lookups(app)
     # Named TCP outright, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms for an acknowledgement.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from asyncpg import Record
 
-from db.connections.database import Database, Transaction
+from db.connections.database import Database, OpenTransaction
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ _TRANSACTIONS = """
 async def populate(database: Database, count: int) -> Population:
     """Make `count` users, two at least, each with a profile, three posts and an account, and a ring of transactions."""
 
-    async def work(transaction: Transaction) -> Population:
+    async def work(transaction: OpenTransaction) -> Population:
         driver = transaction.driver
         users = _ids(await driver.fetch(_USERS, count))
         await driver.execute(_PROFILES, users)
@@ -96,7 +96,7 @@ _POST = """
 async def insert_posts(database: Database, posts: Sequence[Text]) -> list[str]:
     """Make posts and return their ids, in order."""
 
-    async def work(transaction: Transaction) -> list[str]:
+    async def work(transaction: OpenTransaction) -> list[str]:
         return [
             await transaction.driver.fetchval(
                 _POST, one.title, one.content, one.views, one.created_at, one.published, one.author_id
@@ -118,7 +118,7 @@ async def insert_users(
 ) -> list[str]:
     """Make users of these names and instants and return their ids, in order."""
 
-    async def work(transaction: Transaction) -> list[str]:
+    async def work(transaction: OpenTransaction) -> list[str]:
         return [
             await transaction.driver.fetchval(_USER, f"{name}@example.org", name, active, created_at)
             for name, created_at in users

@@ -90,7 +90,7 @@ def seen_into(account: int, email: str, balance: str, transactions: int) -> dict
     }
 
 
-def far_end(account: int) -> dict[str, Any]:
+def counterparty(account: int) -> dict[str, Any]:
     """Return an account as it looks to those who may only see that it is there."""
     hidden = {"balance": None, "owner": {"email": None}, "transactions": {"totalCount": 0}}
     return {"id": f"account_{account}", **hidden}
@@ -248,7 +248,7 @@ CHANGES: dict[str, Change] = {
                 transaction={
                     "amount": {"amount": "1.00"},
                     "from": seen_into(1, "ida@example.com", "69.00", 3),
-                    "to": far_end(2),
+                    "to": counterparty(2),
                 },
                 replayed=False,
             ),
@@ -276,7 +276,7 @@ CHANGES: dict[str, Change] = {
                         "transaction": {
                             "amount": {"amount": "1.00"},
                             "from": seen_into(1, "ida@example.com", "68.00", 4),
-                            "to": far_end(2),
+                            "to": counterparty(2),
                         },
                         "replayed": False,
                     }

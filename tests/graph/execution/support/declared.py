@@ -14,7 +14,7 @@ from graphql import GraphQLSchema
 from strawberry.types import Info
 from strawberry.types.field import StrawberryField
 
-from graph.execution import DECLARATION, JOINS, Column, Computed, Derived, Edge, Loading, Prefixed
+from graph.execution import DECLARATION, JOINS, BoundEdge, Column, Computed, Derived, Prefixed, RowEdge
 from graph.execution.declarations import Declaration
 from graph.execution.run.tables import Table
 
@@ -120,7 +120,7 @@ def plain(declared: Column | Prefixed | Computed | Derived, returns: Any, *, joi
     return _field(declared, resolve, returns, joins=joins)
 
 
-async def _followed(edge: Edge, root: Any, info: Info, made: str, **arguments: Any) -> Any:
+async def _followed(edge: RowEdge, root: Any, info: Info, made: str, **arguments: Any) -> Any:
     """Resolve an edge for one object."""
     assert edge.key is not None
     loading = edge.loading(info, **arguments)
@@ -138,14 +138,14 @@ async def _followed(edge: Edge, root: Any, info: Info, made: str, **arguments: A
     return class_(row=value) if isinstance(value, dict) else [class_(row=one) for one in value]
 
 
-def _edge(edge: Edge, made: str, returns: Any, *, joins: bool = False) -> Any:
+def _edge(edge: RowEdge, made: str, returns: Any, *, joins: bool = False) -> Any:
     async def resolve(root: strawberry.Parent[Any], info: Info) -> Any:
         return await _followed(edge, root, info, made)
 
     return _field(edge, resolve, returns, joins=joins)
 
 
-def _books_edge(edge: Edge, returns: Any, *, joins: bool = False) -> Any:
+def _books_edge(edge: RowEdge, returns: Any, *, joins: bool = False) -> Any:
     async def resolve(root: strawberry.Parent[Any], info: Info, longer_than: int = 0) -> Any:
         return await _followed(edge, root, info, "Book", longer_than=longer_than)
 
@@ -163,18 +163,18 @@ def _shelf(info: Any) -> Shelf:
     return shelf
 
 
-def _authors(info: Info) -> Loading:
-    return Loading(_shelf(info).authors)
+def _authors(info: Info) -> BoundEdge:
+    return BoundEdge(_shelf(info).authors)
 
 
-def _books(info: Info, longer_than: int) -> Loading:
+def _books(info: Info, longer_than: int) -> BoundEdge:
     if longer_than < 0:
         raise ValueError("no book is shorter than nothing")
-    return Loading(_shelf(info).books_longer_than(longer_than))
+    return BoundEdge(_shelf(info).books_longer_than(longer_than))
 
 
-def _book_page(info: Info, longer_than: int) -> Loading:
-    return Loading(_books(info, longer_than).loader, _paged)
+def _book_page(info: Info, longer_than: int) -> BoundEdge:
+    return BoundEdge(_books(info, longer_than).loader, _paged)
 
 
 def _paged(rows: Sequence[Row], key: int) -> "BookPage":
@@ -212,12 +212,12 @@ class Author:
     pen_name: str | None = plain(Column("name"), str | None)
     born: str = plain(Computed(_born), str)
     born_maybe: str | None = plain(Computed(_born), str | None)
-    mentor: AnAuthor | None = _edge(Edge("mentor_id", _authors), "Author", AnAuthor | None)
+    mentor: AnAuthor | None = _edge(RowEdge("mentor_id", _authors), "Author", AnAuthor | None)
     teacher: AnAuthor = _edge(
-        Edge("mentor_id", _authors, missing=lambda: MissingError("no such author")), "Author", AnAuthor
+        RowEdge("mentor_id", _authors, missing=lambda: MissingError("no such author")), "Author", AnAuthor
     )
-    books: Books = _books_edge(Edge("id", _books), Books)
-    book_page: BookPage | None = _books_edge(Edge("id", _book_page), BookPage | None)
+    books: Books = _books_edge(RowEdge("id", _books), Books)
+    book_page: BookPage | None = _books_edge(RowEdge("id", _book_page), BookPage | None)
 
     @strawberry.field
     def place(self, info: Info) -> str:
@@ -243,9 +243,9 @@ class Book:
     wrong: int | None = plain(Column("title"), int | None)
     lost: int | None = plain(Column("no such column"), int | None)
     shout: str = plain(Derived(lambda root: root.row["title"].upper()), str)
-    author: AnAuthor = _edge(Edge("author_id", _authors, joined="author."), "Author", AnAuthor)
-    keeper: AnAuthor | None = _edge(Edge("shelf_id", _authors), "Author", AnAuthor | None)
-    editor: AnAuthor | None = _edge(Edge("editor_id", _authors, joined="author."), "Author", AnAuthor | None)
+    author: AnAuthor = _edge(RowEdge("author_id", _authors, joined="author."), "Author", AnAuthor)
+    keeper: AnAuthor | None = _edge(RowEdge("shelf_id", _authors), "Author", AnAuthor | None)
+    editor: AnAuthor | None = _edge(RowEdge("editor_id", _authors, joined="author."), "Author", AnAuthor | None)
 
 
 def _all_books(root: None) -> list[Row]:
@@ -260,7 +260,7 @@ def _some_books(root: None) -> list[Row | None]:
     return [BOOKS[1], None, BOOKS[4]]
 
 
-def _numbered(edge: Edge) -> Any:
+def _numbered(edge: RowEdge) -> Any:
     """Make an edge whose argument is the key; number 0 is no key."""
 
     async def resolve(info: Info, number: int) -> Any:
@@ -275,20 +275,20 @@ def _numbered(edge: Edge) -> Any:
     return _field(edge, resolve, ABook | None, joins=True)
 
 
-def _book(info: Info, number: int) -> Loading:
+def _book(info: Info, number: int) -> BoundEdge:
     if number < 0:
         raise ValueError("no book has such a number")
-    return Loading(_shelf(info).numbered, key=number or None)
+    return BoundEdge(_shelf(info).numbered, key=number or None)
 
 
-def _marked(info: Info, number: int) -> Loading:
-    return Loading(_shelf(info).numbered, lambda row, key: {**row, "title": f"{row['title']}, marked {key}"}, number)
+def _marked(info: Info, number: int) -> BoundEdge:
+    return BoundEdge(_shelf(info).numbered, lambda row, key: {**row, "title": f"{row['title']}, marked {key}"}, number)
 
 
 @strawberry.type
 class Query:
-    book: ABook | None = _numbered(Edge(None, _book))
-    marked: ABook | None = _numbered(Edge(None, _marked))
+    book: ABook | None = _numbered(RowEdge(None, _book))
+    marked: ABook | None = _numbered(RowEdge(None, _marked))
     holes: MaybeBooks = plain(Derived(_some_books, bare=True), MaybeBooks, joins=True)
     gaps: Books | None = plain(Derived(_some_books, bare=True), Books | None, joins=True)
     books: Books = plain(Derived(_all_books, bare=True), Books, joins=True)

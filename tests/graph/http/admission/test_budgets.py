@@ -4,7 +4,7 @@ import pytest
 
 from db.settings import Settings
 from graph.http.admission.budgets import SPENDERS_MAX, Budget, spending_address
-from graph.http.admission.gate import Gate
+from graph.http.admission.control import AdmissionControl
 from graph.http.parsing.requests import HttpRefused
 
 FLOOD = 100_000
@@ -106,7 +106,9 @@ def test_address_spends_as_its_network_does(address: str, known: str) -> None:
 
 
 async def test_ipv6_addresses_of_one_network_share_a_budget(settings: Settings) -> None:
-    gate = Gate(settings.model_copy(update={"cost_per_minute_max": 50, "cost_per_minute_per_address_max": 70}))
+    gate = AdmissionControl(
+        settings.model_copy(update={"cost_per_minute_max": 50, "cost_per_minute_per_address_max": 70})
+    )
     gate.charge(40, user_id=1, address="2001:db8::1")
     gate.charge(30, user_id=2, address="2001:db8::ffff:1")
     with pytest.raises(HttpRefused, match="a minute for all of this address are left"):
@@ -115,7 +117,7 @@ async def test_ipv6_addresses_of_one_network_share_a_budget(settings: Settings) 
 
 
 def test_what_an_address_refuses_stays_with_the_caller(settings: Settings) -> None:
-    gate = Gate(settings.model_copy(update=dict.fromkeys(LIMITS, 5_000)))
+    gate = AdmissionControl(settings.model_copy(update=dict.fromkeys(LIMITS, 5_000)))
     gate.charge(1, user_id=1, address="192.0.2.1")
     gate.charge(4_995, user_id=2, address="192.0.2.1")
     with pytest.raises(HttpRefused, match="and 4 of 5000 a minute for all of this address are left"):

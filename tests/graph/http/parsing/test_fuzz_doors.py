@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.errors import BadInput
-from graph.schema.ids import Kind, global_id, parse, parse_any
+from graph.schema.ids import NodeKind, global_id, parse, parse_any
 from graph.schema.scalars import (
     parse_currency_code,
     parse_date_time,
@@ -143,13 +143,13 @@ def test_any_value_is_refused_with_an_error_of_graphql_alone(
 @st.composite
 def near_ids(draw: st.DrawFn) -> str:
     """Return an id with one change, of any character that there is."""
-    id_ = str(global_id(draw(st.sampled_from(Kind)), draw(st.integers(1, 2**63 - 1))))
+    id_ = str(global_id(draw(st.sampled_from(NodeKind)), draw(st.integers(1, 2**63 - 1))))
     start = draw(st.integers(0, len(id_)))
     return id_[:start] + draw(st.text(max_size=2)) + id_[start + draw(st.integers(0, 2)) :]
 
 
-@given(id_=near_ids() | st.text(st.characters(exclude_categories=[])), kind=st.sampled_from(Kind))
-def test_near_id_raises_nothing_but_bad_input(id_: str, kind: Kind) -> None:
+@given(id_=near_ids() | st.text(st.characters(exclude_categories=[])), kind=st.sampled_from(NodeKind))
+def test_near_id_raises_nothing_but_bad_input(id_: str, kind: NodeKind) -> None:
     try:
         found, number = parse_any(id_, "id")
     except BadInput as refused:

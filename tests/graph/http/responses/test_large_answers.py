@@ -18,7 +18,7 @@ from graph.execution.output import results
 from graph.http import endpoint
 from graph.http.endpoint import SMALL_BODY_BYTES_MAX, SMALL_DOCUMENT_LENGTH_MAX, GraphQLEndpoint
 from graph.http.parsing.requests import JSON_VALUES_MAX
-from graph.http.responses import answers
+from graph.http.responses import response
 from graph.http.responses.writing import AnswerTooLargeError, written
 from graph.operations import dispatch as engines
 from graph.operations.cache import Operations
@@ -201,7 +201,7 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, bool]]:
     watch(GraphQLEndpoint, "parsed")
     watch(results, "_result")
     watch(endpoint, "written")
-    watch(answers, "cacheable")
+    watch(response, "cacheable")
     return counts
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from db.connections.database import Transaction
+from db.connections.database import OpenTransaction
 from db.connections.leases import Driver
 from db.settings import Settings
 from tests.db.support.backends import waiting_backend
@@ -41,7 +41,7 @@ def day(number: int) -> str:
 async def written(client: Client, one: str, other: str, movements: Sequence[tuple[int, int]]) -> None:
     """Move whole euros from `one` to `other`, or back where they are negative, each on a day."""
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: OpenTransaction) -> None:
         ends = [int(id_.partition("_")[2]) for id_ in (one, other)]
         rows = [
             (*(ends if euros > 0 else ends[::-1]), abs(euros) * 100, datetime.datetime.fromisoformat(day(number)))

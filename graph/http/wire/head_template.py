@@ -19,7 +19,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)(?=\r\n)", re.IGNORECAS
 
 
 @dataclass(frozen=True, slots=True)
-class KnownHead:
+class HeadTemplate:
     """A head whose requests have a body of a declared length, and after which the connection goes on.
 
     Attributes:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from db.settings import Settings
 from graph.http.direct import HEADS_LEARNT_MAX, DirectHttpProtocol
 from graph.http.parsing.head import Head
-from graph.http.wire.known_head import HEAD_BYTES_MAX, KnownHead
+from graph.http.wire.head_template import HEAD_BYTES_MAX, HeadTemplate
 from tests.graph.support.callers import Client, SignUp
 from tests.graph.support.edge import is_alive, posted, served
 from tests.graph.support.raw import asked, request
@@ -82,7 +82,7 @@ def test_what_is_known_is_what_the_parser_would_find(head: bytes, body: bytes, d
     learnt = Parsed(declared + body)
     if not (learnt.is_whole and learnt.keeps):
         return
-    known = KnownHead.of(declared + body, Head(learnt.headers), learnt.body)
+    known = HeadTemplate.of(declared + body, Head(learnt.headers), learnt.body)
     if known is None:
         return
     assert known.body_of(declared + body) in {body, None}
@@ -101,7 +101,7 @@ def test_what_is_known_is_what_the_parser_would_find(head: bytes, body: bytes, d
 @example(b"")
 def test_bodies_of_any_length_are_found_behind_a_known_head(body: bytes) -> None:
     learnt = Parsed(FIRST)
-    known = KnownHead.of(FIRST, Head(learnt.headers), learnt.body)
+    known = HeadTemplate.of(FIRST, Head(learnt.headers), learnt.body)
     assert known is not None
     assert known.body_of(FIRST.replace(b": 12", b": %d" % len(body))[: -len(learnt.body)] + body) == body
 
@@ -119,7 +119,7 @@ def test_bodies_of_any_length_are_found_behind_a_known_head(body: bytes) -> None
 def test_heads_that_are_not_remembered(message: bytes) -> None:
     lines = [tuple(line.split(b": ")) for line in message.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]]
     head = Head([(line[0].lower(), line[1]) for line in lines if len(line) == 2])
-    assert KnownHead.of(message, head, FIRST[-12:]) is None
+    assert HeadTemplate.of(message, head, FIRST[-12:]) is None
 
 
 @asynccontextmanager
@@ -241,14 +241,14 @@ async def test_connection_whose_heads_differ_each_time_is_not_looked_at_for_ever
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learnt = 0
-    of = KnownHead.of
+    of = HeadTemplate.of
 
-    def counted(*arguments: Any) -> KnownHead | None:
+    def counted(*arguments: Any) -> HeadTemplate | None:
         nonlocal learnt
         learnt += 1
         return of(*arguments)
 
-    monkeypatch.setattr(KnownHead, "of", counted)
+    monkeypatch.setattr(HeadTemplate, "of", counted)
     asked = [ALIVE.replace(b"host: ", b"x: %d\r\nhost: " % number) for number in range(HEADS_LEARNT_MAX + 5)]
     async with connected(client) as connection:
         for before, after in pairwise(asked):

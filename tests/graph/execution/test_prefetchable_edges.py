@@ -10,7 +10,17 @@ import strawberry
 from graphql import GraphQLSchema, OperationDefinitionNode, execute, parse
 from strawberry.types import Info
 
-from graph.execution import DECLARATION, JOINS, Column, Derived, Edge, Loading, Prepared, ahead_of, selected_of
+from graph.execution import (
+    DECLARATION,
+    JOINS,
+    BoundEdge,
+    Column,
+    Derived,
+    Prepared,
+    RowEdge,
+    prefetchable_edges,
+    selected_of,
+)
 from tests.graph.execution.support.declared import Loader
 
 Row = Mapping[str, Any]
@@ -47,15 +57,15 @@ def _asked(info: Any) -> Asked:
     return asked
 
 
-def _notes(info: Info, start: int) -> Loading:
+def _notes(info: Info, start: int) -> BoundEdge:
     _asked(info).applied += 1
     if start < 0:
         raise ValueError("notes begin at 0")
-    return Loading(_asked(info).notes_from(start), lambda texts, _: [Note(text=text) for text in texts])
+    return BoundEdge(_asked(info).notes_from(start), lambda texts, _: [Note(text=text) for text in texts])
 
 
-def _prizes(info: Info) -> Loading:
-    return Loading(_asked(info).prizes, lambda names, _: [Note(text=name) for name in names])
+def _prizes(info: Info) -> BoundEdge:
+    return BoundEdge(_asked(info).prizes, lambda names, _: [Note(text=name) for name in names])
 
 
 @strawberry.type
@@ -83,7 +93,7 @@ class Writer:
 
     row: strawberry.Private[Row]
     name: str = _declared(Column("name"), _name)
-    prizes: list[Note] = _declared(Edge("id", _prizes), _prizes_of)
+    prizes: list[Note] = _declared(RowEdge("id", _prizes), _prizes_of)
 
 
 def _title(root: strawberry.Parent[Any]) -> str:
@@ -98,7 +108,7 @@ async def _writer_of(root: strawberry.Parent[Any], info: Info) -> Writer:
     return Writer(row={"id": root.row["writer.id"], "name": root.row["writer.name"]})
 
 
-def _writers(info: Info) -> Loading:
+def _writers(info: Info) -> BoundEdge:
     raise AssertionError("every writer is joined")
 
 
@@ -108,8 +118,8 @@ class Book:
 
     row: strawberry.Private[Row]
     title: str = _declared(Column("title"), _title)
-    notes: list[Note] = _declared(Edge("id", _notes), _notes_of)
-    writer: Writer = _declared(Edge("writer_id", _writers, joined="writer."), _writer_of)
+    notes: list[Note] = _declared(RowEdge("id", _notes), _notes_of)
+    writer: Writer = _declared(RowEdge("writer_id", _writers, joined="writer."), _writer_of)
 
 
 def _nodes(root: strawberry.Parent[Any]) -> list[Annotated[Book, strawberry.lazy("tests.graph.execution.test_ahead")]]:
@@ -128,7 +138,7 @@ class Listing:
 
 
 def _listed(info: Info) -> Listing:
-    asked, found = _asked(info), ahead_of(info)
+    asked, found = _asked(info), prefetchable_edges(info)
     known = {id(loader): number for number, loader in asked.notes.items()} | {id(asked.prizes): -1}
     asked.told.append([(key, known[id(loading.loader)]) for loading, key in found])
     asked.selected.append(set(selected_of(info)))

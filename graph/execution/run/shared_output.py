@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graph.execution.plan.leaves import Raised
+from graph.execution.plan.scalar_output import FieldError
 from graph.execution.run.tables import Columns
 
 Text = Callable[[list[Any]], Any]
@@ -53,7 +53,7 @@ class Written:
 
 
 def places_of(
-    tables: Sequence[Columns | Raised], level: object, identities: Sequence[Hashable]
+    tables: Sequence[Columns | FieldError], level: object, identities: Sequence[Hashable]
 ) -> list[Written] | None:
     """Return where the answers of `level` stand with each of the tables, whose edges' loaders have these identities.
 
@@ -62,7 +62,7 @@ def places_of(
     key = (level, *identities)
     places = []
     for table in tables:
-        if isinstance(table, Raised):
+        if isinstance(table, FieldError):
             return None
         brought = table.brought
         if not all(one in brought for one in identities):

@@ -167,7 +167,7 @@ async def test_operation_that_is_cut_off_at_the_end_of_the_process_leaves_a_line
             request = asyncio.create_task(client.post(POSTS))
             await until(lambda: _waits(superuser), "the wait of the query")
             for task in asyncio.all_tasks():
-                if "Exchange.run" in repr(task.get_coro()):  # as the server does when it will not wait any longer
+                if "RequestCycle.run" in repr(task.get_coro()):  # as the server does when it will not wait any longer
                     task.cancel()
             with pytest.raises(httpx.RemoteProtocolError):
                 await request

@@ -116,7 +116,7 @@ class Deadline(TimeLimit):
 D = TypeVar("D", bound=Deadline)
 
 
-class Gate:
+class AdmissionControl:
     """The limits on what runs.
 
     Attributes:
@@ -202,15 +202,15 @@ class Gate:
         """Return by what a caller is known: the user, or where nobody is signed in the address."""
         return _spenders(user_id, address)[0]
 
-    def demand_budget(self, what: str, *, user_id: int | None, address: str) -> None:
+    def ensure_budget(self, what: str, *, user_id: int | None, address: str) -> None:
         """Raise HttpRefused, 429, where nothing is left: before something is read that has no price yet."""
         caller, _ = _spenders(user_id, address)
         now = time.time()
         if not self._caller_budget.has(caller, 1, now):
             raise _rate_limited(self._caller_budget, caller, 1, now, f"{what}, and {{}} {OF_CALLER}")
-        self.demand_budget_of_address(what, address)
+        self.ensure_budget_of_address(what, address)
 
-    def demand_budget_of_address(self, what: str, address: str) -> None:
+    def ensure_budget_of_address(self, what: str, address: str) -> None:
         """Raise HttpRefused, 429, where all callers of an address have nothing left: who asks is not known yet."""
         budget, spender, now = self._address_budget, spending_address(address), time.time()
         if not budget.has(spender, 1, now):

@@ -10,7 +10,7 @@ import strawberry
 from graphql import GraphQLSchema, OperationDefinitionNode, parse
 from strawberry.types import Info
 
-from graph.execution import DECLARATION, JOINS, Column, Derived, Edge, Loading, Prepared
+from graph.execution import DECLARATION, JOINS, BoundEdge, Column, Derived, Prepared, RowEdge
 from graph.execution.run.tables import Table
 from tests.graph.execution.support.declared import Loader
 
@@ -79,11 +79,11 @@ class Notes:
     count: int = _declared(Derived(lambda notes: notes.items.size), int)
 
 
-def _notes(info: Any, start: int = 0) -> Loading:
+def _notes(info: Any, start: int = 0) -> BoundEdge:
     desk: Desk = info.context
     if start < 0:
         raise ValueError("notes begin at 0")
-    return Loading(desk.loader(start), lambda items, _: Notes(items=items), identity=desk.identity(start))
+    return BoundEdge(desk.loader(start), lambda items, _: Notes(items=items), identity=desk.identity(start))
 
 
 async def _notes_below(root: strawberry.Parent[Any], info: Info, start: int = 0) -> Notes:
@@ -96,10 +96,10 @@ class Writer:
 
     row: strawberry.Private[Row]
     name: str = _declared(Column("name"), str)
-    notes: Notes = strawberry.field(resolver=_notes_below, metadata={DECLARATION: Edge("id", _notes)})
+    notes: Notes = strawberry.field(resolver=_notes_below, metadata={DECLARATION: RowEdge("id", _notes)})
 
 
-def _writers(info: Info) -> Loading:
+def _writers(info: Info) -> BoundEdge:
     raise AssertionError("every writer is joined")
 
 
@@ -109,9 +109,9 @@ class Book:
 
     row: strawberry.Private[Row]
     id: int = _declared(Column("id"), int)
-    notes: Notes = strawberry.field(resolver=_notes_below, metadata={DECLARATION: Edge("id", _notes)})
+    notes: Notes = strawberry.field(resolver=_notes_below, metadata={DECLARATION: RowEdge("id", _notes)})
 
-    writer: Writer = _declared(Edge("writer_id", _writers, joined="writer."), Writer)
+    writer: Writer = _declared(RowEdge("writer_id", _writers, joined="writer."), Writer)
 
     index: list[Note] = _declared(Derived(lambda _: notes_of(0)[2], bare=True, table=True), list[Note])
 

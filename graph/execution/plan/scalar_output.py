@@ -20,12 +20,12 @@ from graphql.pyutils import inspect, is_iterable
 from graph.execution.traces import forget_told_trace
 
 
-class NotSimple(Exception):  # noqa: N818 - not a fault: the fast way ends here
+class NeedsErrorPath(Exception):  # noqa: N818 - not a fault: the fast way ends here
     """The answer holds a null where none may be, or an error: it is completed again, with paths."""
 
 
 @dataclass(slots=True, eq=False)
-class Raised:
+class FieldError:
     """An error in the place of a value."""
 
     error: Exception
@@ -76,7 +76,7 @@ def coerced(type_: Any, value: Any) -> Any:
 def writer(type_: GraphQLOutputType) -> Callable[[Any], Any]:
     """Return what makes the answer's form of a value of a leaf type or of lists of one.
 
-    It raises NotSimple for everything that is an error in the answer.
+    It raises NeedsErrorPath for everything that is an error in the answer.
     """
     if is_non_null_type(type_):
         return _never_null(writer(type_.of_type))
@@ -89,7 +89,7 @@ def _never_null(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def never_null(value: Any) -> Any:
         written = write(value)
         if written is None:
-            raise NotSimple
+            raise NeedsErrorPath
         return written
 
     return never_null
@@ -101,7 +101,7 @@ def _list(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return None
         # A list that a resolver gave is kept as it is; what is not a list any more is an error.
         if type(value) is not list and (not is_iterable(value) or isinstance(value, list)):
-            raise NotSimple
+            raise NeedsErrorPath
         return [write(item) for item in value]
 
     return written_list
@@ -113,14 +113,14 @@ def _leaf(type_: Any) -> Callable[[Any], Any]:
     def leaf(value: Any) -> Any:
         if value is None:
             return None
-        if value is Undefined or isinstance(value, Raised | Exception):
-            raise NotSimple
+        if value is Undefined or isinstance(value, FieldError | Exception):
+            raise NeedsErrorPath
         try:
             written = coerce(value)
         except Exception:  # noqa: BLE001 - whatever a scalar raises is the field's error
-            raise NotSimple from None
+            raise NeedsErrorPath from None
         if written is None or written is Undefined:
-            raise NotSimple
+            raise NeedsErrorPath
         return written
 
     return leaf

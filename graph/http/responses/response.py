@@ -28,7 +28,7 @@ SECURITY_HEADERS = {
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """What goes back: a status, a body with its type, and further headers."""
 
     status: int
@@ -71,7 +71,7 @@ def _negotiated(accept: bytes) -> str:
     return GRAPHQL_RESPONSE if prefers_newer else JSON
 
 
-def refused(media_type: str, errors: Sequence[GraphQLError]) -> Answer:
+def refused(media_type: str, errors: Sequence[GraphQLError]) -> Response:
     """Return the answer to a well-formed request whose operation never ran: no `data`.
 
     The older media type promises 200 for every well-formed request; the newer one tells the truth.
@@ -81,10 +81,10 @@ def refused(media_type: str, errors: Sequence[GraphQLError]) -> Answer:
 
 def errors_answer(
     status: int, media_type: str, errors: Sequence[GraphQLError], headers: dict[str, str] | None = None
-) -> Answer:
+) -> Response:
     """Return an answer that has errors alone."""
     content = {"errors": [error.formatted for error in errors]}
-    return Answer(status, orjson.dumps(content), media_type, headers or {})
+    return Response(status, orjson.dumps(content), media_type, headers or {})
 
 
 def codes_of(errors: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -92,12 +92,12 @@ def codes_of(errors: Iterable[Mapping[str, Any]]) -> list[str]:
     return [str(error["extensions"]["code"]) for error in errors if "code" in error.get("extensions", ())]
 
 
-def batched(media_type: str, answers: Sequence[Answer]) -> Answer:
+def batched(media_type: str, answers: Sequence[Response]) -> Response:
     """Return the answers of a batch as one, in the order of its operations."""
-    return Answer(200, b"[" + b",".join(answer.body for answer in answers) + b"]", media_type)
+    return Response(200, b"[" + b",".join(answer.body for answer in answers) + b"]", media_type)
 
 
-def cacheable(answer: Answer, *, private: bool, if_none_match: str | None) -> Answer:
+def cacheable(answer: Response, *, private: bool, if_none_match: str | None) -> Response:
     """Return the answer to a query by GET with its ETag, or 304 where the client has it already.
 
     It may be kept, but is asked for again before each use: a post may be a draft again by then.
@@ -107,18 +107,18 @@ def cacheable(answer: Answer, *, private: bool, if_none_match: str | None) -> An
     headers = {**answer.headers, "etag": etag, "cache-control": f"{scope}, max-age=0, must-revalidate"}
     known = {one.strip() for one in (if_none_match or "").split(",")}
     if etag in known or "*" in known:
-        return Answer(304, b"", answer.media_type, headers)
-    return Answer(answer.status, answer.body, answer.media_type, headers)
+        return Response(304, b"", answer.media_type, headers)
+    return Response(answer.status, answer.body, answer.media_type, headers)
 
 
 _FIXED = {"cache-control": "no-store", "vary": "accept, authorization", **SECURITY_HEADERS}
 _VARIED = {"vary": "accept, authorization, Accept-Encoding"}
 
 
-def varied_by_encoding(answer: Answer) -> Answer:
+def varied_by_encoding(answer: Response) -> Response:
     """Return an answer that other clients get compressed, so that no cache gives this one to them."""
     headers = {**answer.headers, **_VARIED} if answer.headers else _VARIED
-    return Answer(answer.status, answer.body, answer.media_type, headers)
+    return Response(answer.status, answer.body, answer.media_type, headers)
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
@@ -141,7 +141,7 @@ _TYPES_ENCODED = {
 _TYPE_LINES = {one: header_lines([header]) for one, header in _TYPES_ENCODED.items()}
 
 
-class Reply(NamedTuple):
+class EncodedResponse(NamedTuple):
     """An answer as it stands in a message of HTTP/1.1.
 
     Attributes:
@@ -155,7 +155,7 @@ class Reply(NamedTuple):
     closes: bool = False
 
 
-def reply(answer: Answer, request_id: str, trace: str | None) -> Reply:
+def encoded(answer: Response, request_id: str, trace: str | None) -> EncodedResponse:
     """Return `answer` as a reply to a POST, with its place in a trace where it has one."""
     body, headers = answer.body, answer.headers
     if not headers:
@@ -172,10 +172,10 @@ def reply(answer: Answer, request_id: str, trace: str | None) -> Reply:
     )
     if trace is not None:
         lines += b"traceresponse: %b\r\n" % trace.encode()
-    return Reply(answer.status, lines, body, closes=bool(headers) and headers.get("connection") == "close")
+    return EncodedResponse(answer.status, lines, body, closes=bool(headers) and headers.get("connection") == "close")
 
 
-async def send_answer(send: Send, answer: Answer, request_id: str, trace: str | None, *, with_body: bool) -> None:
+async def send_response(send: Send, answer: Response, request_id: str, trace: str | None, *, with_body: bool) -> None:
     """Write `answer` to the client, with its place in a trace where it has one."""
     raw = [
         _TYPES_ENCODED[answer.media_type],
