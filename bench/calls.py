@@ -1,0 +1,171 @@
+"""Counts the calls of Folio's own functions that one request makes: how long the path of a request is.
+
+    python -m bench.calls [--requests 50] [--engine compiled|ordinary] [--functions FLOW]
+
+Five requests are sent to a server in this process, over a socket: a post by its id, a page of posts, a user with their
+posts, a post with its author and the author's posts, and a transfer. Each is sent some times before it is counted, so
+that its plan and its statements are cached. `sys.setprofile` then sees each call event of a function whose file is in
+db/ or graph/; a coroutine that is resumed is a call, too. The command prints the median of calls, of different
+functions and of files for each flow. These numbers do not depend on the machine. `--functions` lists what one flow
+calls, and how often.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import statistics
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import orjson
+import uvicorn
+import uvloop
+from pydantic import SecretStr
+
+from bench.stock import OwnAccount, Place, Size, Stock, drawn_from, stocked
+from db.settings import Settings
+from graph.app import create_app
+
+ROOT = Path(__file__).parents[1]
+OWN = tuple(f"{ROOT / package}/" for package in ("db", "graph"))
+WARM = 20
+SIZE = Size(users=50, posts=1000, accounts=50)
+
+FLOWS = {
+    "post": "query ($id: ID!) { post(id: $id) { title views } }",
+    "page": "{ posts(first: 20) { nodes { id title views createdAt } } }",
+    "user with posts": (
+        'query { userByUsername(username: "ada") { username posts(first: 10) { nodes { id title } } } }'
+    ),
+    "post, author, posts": (
+        "query ($id: ID!) { post(id: $id) { title author { username posts(first: 5) { nodes { id title } } } } }"
+    ),
+    "transfer": (
+        "mutation ($input: TransferInput!) { transfer(input: $input) { transaction { id } userErrors { code } } }"
+    ),
+}
+
+
+def main() -> None:
+    """Count, and print."""
+    parser = argparse.ArgumentParser(description="Count the calls of Folio's own functions that one request makes.")
+    parser.add_argument("--requests", type=int, default=50)
+    parser.add_argument("--engine", choices=["compiled", "ordinary"], default="compiled")
+    parser.add_argument("--functions", choices=list(FLOWS), help="list the functions of one flow")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory, stocked(Path(directory), SIZE) as place:
+        uvloop.run(_count(place, chosen))
+
+
+async def _count(place: Place, chosen: argparse.Namespace) -> None:
+    stock = await drawn_from(place)
+    async with _served(place, chosen.engine) as (reader, writer):
+        for flow, text in FLOWS.items():
+            if chosen.functions in {None, flow}:
+                runs = [
+                    await _calls(reader, writer, *_request(flow, text, stock)) for _ in range(WARM + chosen.requests)
+                ]
+                _print(flow, runs[WARM:], by_function=chosen.functions is not None)
+
+
+def _print(flow: str, runs: list[Counter[tuple[str, str]]], *, by_function: bool) -> None:
+    calls = statistics.median(run.total() for run in runs)
+    functions = statistics.median(len(run) for run in runs)
+    files = statistics.median(len({file for file, _ in run}) for run in runs)
+    sys.stdout.write(f"{flow:20} {calls:5.0f} calls of {functions:4.0f} functions in {files:3.0f} files\n")
+    if by_function:
+        for (file, name), times in sorted(runs[-1].items()):
+            sys.stdout.write(f"    {times:4} {file} {name}\n")
+
+
+def _request(flow: str, text: str, stock: Stock) -> tuple[bytes, str | None]:
+    if flow == "transfer":
+        source, target = stock.pair
+        return orjson.dumps({"query": text, "variables": {"input": _transfer(source, target)}}), source.token
+    variables = {"id": f"post_{stock.published[0]}"} if "$id" in text else {}
+    return orjson.dumps({"query": text, "variables": variables}), None
+
+
+def _transfer(source: OwnAccount, target: OwnAccount) -> dict[str, Any]:
+    return {
+        "fromAccountId": f"account_{source.id}",
+        "toAccountId": f"account_{target.id}",
+        "amount": source.least,
+        "idempotencyKey": str(uuid.uuid4()),
+    }
+
+
+async def _calls(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes, token: str | None
+) -> Counter[tuple[str, str]]:
+    """Send one request; return how often each function was called until its response had come."""
+    calls: Counter[tuple[str, str]] = Counter()
+    authorization = f"Authorization: Bearer {token}\r\n" if token else ""
+    head = (
+        f"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{authorization}"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with _counted(calls):
+        writer.write(head.encode() + body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        content = orjson.loads(await reader.readexactly(int(length.partition(b":")[2])))
+    if "errors" in content or any(one and one.get("userErrors") for one in content["data"].values()):
+        raise SystemExit(f"a request was refused: {content}")
+    return calls
+
+
+@contextmanager
+def _counted(calls: Counter[tuple[str, str]]) -> Iterator[None]:
+    def on_event(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(OWN):
+            calls[frame.f_code.co_filename.removeprefix(f"{ROOT}/"), frame.f_code.co_qualname] += 1
+
+    sys.setprofile(on_event)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+@asynccontextmanager
+async def _served(
+    place: Place, engine: Literal["compiled", "ordinary"]
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    settings = Settings(
+        database_url=SecretStr(place.server.url()),
+        secret_key=SecretStr(place.secret_key),
+        engine=engine,
+        cost_per_minute_max=1_000_000_000,
+        cost_per_minute_per_address_max=1_000_000_000,
+    )
+    config = uvicorn.Config(
+        create_app(settings), port=0, http="graph.http.direct:DirectHttpProtocol", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    try:
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+    finally:
+        server.should_exit = True
+        await serving
+
+
+if __name__ == "__main__":
+    main()
