@@ -226,3 +226,31 @@ def test_no_two_classes_of_one_half_have_the_same_name(half: str) -> None:
         if isinstance(node, ast.ClassDef)
     )
     assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:bench|db|docs|graph|migrations|tests)/[\w/.-]*)`", text))
+    assert len(named) > 50
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_the_architecture_has_every_room() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rooms = {
+        path.relative_to(ROOT).as_posix() + "/"
+        for half in ("db", "graph")
+        for path in (ROOT / half).iterdir()
+        if (path / "__init__.py").exists()
+    }
+    assert [room for room in sorted(rooms) if f"`{room}`" not in text] == []
+
+
+def test_every_folder_says_what_lives_there_and_what_it_must_not_know() -> None:
+    folders = {path.parent for path in map(Path, python_files()) if path.parts[0] in {"db", "graph"}}
+    silent = [
+        folder.as_posix()
+        for folder in sorted(folders)
+        if not (ast.get_docstring(ast.parse(python_files().get(f"{folder.as_posix()}/__init__.py", ""))) or "")
+    ]
+    assert silent == [], "say in its __init__.py what lives there, what it must not know, and what it offers"
