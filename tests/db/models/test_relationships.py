@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import RelationshipProperty, configure_mappers, joinedload, selectinload
+from sqlalchemy.orm import RelationshipProperty, configure_mappers, joinedload, load_only, selectinload
 
 from db.access import Viewer
 from db.connections.database import Database
@@ -118,3 +118,20 @@ async def test_transactions_are_loaded_with_both_accounts_and_their_owners(sessi
     [transaction] = (await session.scalars(select(Transaction).options(*both))).all()
     assert transaction.from_account.owner.username == "treasury"
     assert transaction.to_account.owner.username == "ada"
+
+
+async def test_only_the_chosen_columns_of_posts_and_their_authors_are_read(session: AsyncSession) -> None:
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    connection = await session.connection()
+    event.listen(connection.sync_connection, "before_cursor_execute", note)
+    options = load_only(Post.title, raiseload=True), joinedload(Post.author).load_only(User.username, raiseload=True)
+    posts = (await session.scalars(select(Post).order_by(Post.id).options(*options))).all()
+    assert [(post.title, post.author.username) for post in posts] == [("One", "ada"), ("Two", "ada")]
+    [statement] = statements
+    assert [name for name in ("content", "document", "hashed_password", "email") if name in statement] == []
+    with pytest.raises(InvalidRequestError, match=r"'Post\.content' is not available due to raiseload=True"):
+        _ = posts[0].content
