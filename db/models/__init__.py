@@ -4,6 +4,7 @@ Migrations and diagrams need this package alone. It knows no repository and no s
 """
 
 from db.models.base import Model
+from db.models.comments import Comment
 from db.models.money import Account, IdempotencyKey, Transaction
 from db.models.posts import Post
 from db.models.sessions import FailedSignIns, RefreshToken, Session, SignInAttempts, SignInPlace
@@ -11,6 +12,7 @@ from db.models.users import Profile, User
 
 __all__ = [
     "Account",
+    "Comment",
     "FailedSignIns",
     "IdempotencyKey",
     "Model",

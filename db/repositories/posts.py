@@ -1,7 +1,7 @@
 """Posts: the table, then reads, then writes.
 
 Invariant: a draft is seen, counted and changed only by its author and by administrators. The condition stands in
-every statement (`_visible`), whichever edge leads to the post; for everyone else a draft does not exist.
+every statement (`visible_posts`), whichever edge leads to the post; for everyone else a draft does not exist.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,12 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    FromClause,
     SQLColumnExpression,
     Text,
     any_,
     bindparam,
-    case,
     column,
-    delete,
     func,
     insert,
     literal_column,
@@ -43,6 +42,7 @@ from db.query.pages import Columns
 from db.query.statement_cache import statements
 from db.query.text_search import SEARCH, matches, relevance
 from db.repositories.users import VIEWER_ID, project_users
+from db.repositories.versioned_rows import VersionedRows
 
 # ---------------------------------------------------------------- reads
 
@@ -77,19 +77,20 @@ def _joined(columns: Columns) -> Sequence[ColumnElement[bool]]:
     return (_AUTHOR.c.id == Post.author_id,) if any(name.startswith(AUTHOR) for name in columns) else ()
 
 
-def _visible(access_level: AccessLevel) -> Sequence[SQLColumnExpression[bool]]:
+def visible_posts(access_level: AccessLevel, of: FromClause = Post.__table__) -> Sequence[ColumnElement[bool]]:
+    """Return the conditions under which an access level sees a post: a row of the table or of an alias."""
     if access_level is AccessLevel.ADMIN:
         return ()
     if access_level is AccessLevel.MEMBER:
-        return (or_(Post.published, Post.author_id == VIEWER_ID),)
-    return (Post.published,)
+        return (or_(of.c.published, of.c.author_id == VIEWER_ID),)
+    return (of.c.published,)
 
 
 POSTS = KeysetList(
     edge="posts_by_author",
     project=_project,
     joined=_joined,
-    visible=_visible,
+    visible=visible_posts,
     conditions={
         "published": Post.published == bindparam("published", type_=Boolean),
         "author_id": Post.author_id == bindparam("author_id", type_=BigInteger),
@@ -118,7 +119,7 @@ def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence
 def _posts_by_ids(columns: Columns, access_level: AccessLevel) -> Statement:
     ids = any_(KEYS_ARRAY)
     return Statement(
-        select(*_project(columns, access_level)).where(Post.id == ids, *_joined(columns), *_visible(access_level))
+        select(*_project(columns, access_level)).where(Post.id == ids, *_joined(columns), *visible_posts(access_level))
     )
 
 
@@ -146,7 +147,7 @@ def _numbered_page(columns: Columns, access_level: AccessLevel, filters: frozens
     ordering = [term.expression.desc() if descending else term.expression.asc() for term, descending in order.terms]
     return Statement(
         select(*_project(columns, access_level))
-        .where(*_visible(access_level), *conditions)
+        .where(*visible_posts(access_level), *conditions)
         .order_by(*ordering)
         .limit(bindparam("limit", type_=BigInteger))
         .offset(bindparam("offset", type_=BigInteger))
@@ -224,105 +225,16 @@ def _insert_posts(columns: Columns, access_level: AccessLevel) -> Statement:
     return Statement(inserted.returning(*_project(columns, access_level)))
 
 
-async def update_post(
-    writer: Writer,
-    viewer: Viewer,
-    columns: Columns,
-    post_id: int,
-    changes: Mapping[str, object],
-    *,
-    expected_version: int | None = None,
-) -> Record:
-    """Set the columns in `changes` (title, content, published); where one differs, raise the version; return the row.
-
-    Raises:
-        Refusal: NOT_FOUND where the viewer may not, or there is no such post; VERSION_CONFLICT.
-    """
-    statement = _update_post(columns, viewer.access_level, frozenset(changes), expected_version is not None)
-    values = {**changes, "id": post_id, "viewer_id": viewer.user_id, "expected_version": expected_version}
-
-    async def by_steps(transaction: Reader) -> Sequence[Record]:
-        rows = await transaction.fetch(statement, values)
-        if not rows:
-            # Why not is told here, unless it was only that another change has come to the expected version since.
-            await _lock_post(transaction, viewer, post_id, expected_version)
-            rows = await transaction.fetch(statement, values)
-        return rows
-
-    async with writer.turn([("post", post_id, viewer.user_id or 0)]):
-        rows = await writer.autocommit_write(statement, values) or await writer.write(by_steps)
-    return rows[0]
-
-
-async def _lock_post(transaction: Reader, viewer: Viewer, post_id: int, expected_version: int | None) -> None:
-    # Somebody else's post is not even waited for: that would tell that there is such a draft.
-    rows = await transaction.fetch(_lock_post_of(viewer.access_level), {"id": post_id, "viewer_id": viewer.user_id})
-    if not rows:
-        raise Refusal("NOT_FOUND", ("id",), "no such post")
-    if expected_version is not None and rows[0]["version"] != expected_version:
-        raise Refusal(
-            "VERSION_CONFLICT",
-            ("expectedVersion",),
-            f"the post has changed since: its version is {rows[0]['version']}, not {expected_version}",
-        )
-
-
 _ID_GIVEN = Post.id == bindparam("id", type_=BigInteger)
-_CHANGEABLE: Mapping[str, TypeEngine[Any]] = {"title": Text(), "content": Text(), "published": Boolean()}
 
 
 def _mine(access_level: AccessLevel) -> Sequence[SQLColumnExpression[bool]]:
-    """Return the condition under which a post is the access level's to change."""
+    """Return the condition under which an access level may change a post."""
     return () if access_level is AccessLevel.ADMIN else (Post.author_id == VIEWER_ID,)
 
 
-@statements
-def _lock_post_of(access_level: AccessLevel) -> Statement:
-    return Statement(select(Post.version).where(_ID_GIVEN, *_mine(access_level)).with_for_update(key_share=True))
-
-
-@statements
-def _update_post(columns: Columns, access_level: AccessLevel, changed: frozenset[str], is_expected: bool) -> Statement:
-    expected = (Post.version == bindparam("expected_version", type_=BigInteger),) if is_expected else ()
-    conditions = (_ID_GIVEN, *_mine(access_level), *expected)
-    if not changed:
-        return Statement(select(*_project(columns, access_level)).where(*conditions))
-    values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
-    # Equal values are written too, so that one statement compares with the latest row, and always gives it back.
-    differs = or_(*(_COLUMNS[name].is_distinct_from(value) for name, value in values.items()))
-    return Statement(
-        update(Post)
-        .where(*conditions)
-        .values(version=case((differs, Post.version + 1), else_=Post.version), **values)
-        .values(updated_at=case((differs, func.clock_timestamp()), else_=Post.updated_at))
-        .returning(*_project(columns, access_level))
-    )
-
-
-async def delete_post(writer: Writer, viewer: Viewer, post_id: int) -> None:
-    """Delete a post.
-
-    Raises:
-        Refusal: NOT_FOUND where the viewer may not, or there is no such post.
-    """
-    statement, values = _delete_post(viewer.access_level), {"id": post_id, "viewer_id": viewer.user_id}
-    if not await _changed(writer, viewer, post_id, statement, values):
-        raise Refusal("NOT_FOUND", ("id",), "no such post")
-
-
-@statements
-def _delete_post(access_level: AccessLevel) -> Statement:
-    return Statement(delete(Post).where(_ID_GIVEN, *_mine(access_level)).returning(Post.id))
-
-
-async def _changed(
-    writer: Writer, viewer: Viewer, post_id: int, statement: Statement, values: Mapping[str, object]
-) -> Sequence[Record]:
-    """Write what is one statement on one post, in a transaction where it needs one, and return its rows."""
-    async with writer.turn([("post", post_id, viewer.user_id or 0)]):
-        return await writer.autocommit_write(statement, values) or await writer.write(
-            lambda transaction: transaction.fetch(statement, values)
-        )
+POST_ROWS = VersionedRows("post", Post, _project, ("title", "content", "published"), _mine)
+"""Updates and deletes posts."""
 
 
 async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id: int) -> Record:
@@ -331,8 +243,7 @@ async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id:
     Raises:
         Refusal: NOT_FOUND.
     """
-    values = {"id": post_id, "viewer_id": viewer.user_id}
-    rows = await _changed(writer, viewer, post_id, _record_view(columns, viewer.access_level), values)
+    rows = await POST_ROWS.write(writer, viewer, post_id, _record_view(columns, viewer.access_level))
     if not rows:
         raise Refusal("NOT_FOUND", ("postId",), "no such post")
     return rows[0]
@@ -343,7 +254,7 @@ def _record_view(columns: Columns, access_level: AccessLevel) -> Statement:
     # One statement, so that the row's lock makes simultaneous views queue and none is lost.
     return Statement(
         update(Post)
-        .where(_ID_GIVEN, *_visible(access_level))
+        .where(_ID_GIVEN, *visible_posts(access_level))
         .values(views=func.least(Post.views + 1, VIEWS_MAX))
         .returning(*_project(columns, access_level))
     )

@@ -17,6 +17,7 @@ class NodeKind(Enum):
 
     USER = "user"
     POST = "post"
+    COMMENT = "comment"
     ACCOUNT = "account"
     TRANSACTION = "transaction"
 

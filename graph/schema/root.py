@@ -20,6 +20,7 @@ from strawberry.schema.config import StrawberryConfig
 from graph.analysis.cost import ListSize
 from graph.errors import BadInput
 from graph.runtime.context import Info
+from graph.schema.comments.types import CommentQueries, comment_of_id
 from graph.schema.ids import NodeKind, parse_any
 from graph.schema.money.mutations import MoneyMutations
 from graph.schema.money.queries import MoneyQueries, account_of_id, transaction_of_id
@@ -37,6 +38,7 @@ NODES_MAX = 100
 FIND_NODE: dict[NodeKind, Callable[[Info, int], Awaitable[Node | None]]] = {
     NodeKind.USER: user_of_id,
     NodeKind.POST: post_of_id,
+    NodeKind.COMMENT: comment_of_id,
     NodeKind.ACCOUNT: account_of_id,
     NodeKind.TRANSACTION: transaction_of_id,
 }
@@ -121,7 +123,7 @@ written by its field. Several mutations of one operation run one after the other
 
 
 @strawberry.type(description=QUERY)
-class Query(NodeQueries, UserQueries, PostQueries, MoneyQueries):
+class Query(NodeQueries, UserQueries, PostQueries, CommentQueries, MoneyQueries):
     """The queries of all nouns."""
 
 

@@ -8,10 +8,9 @@ import strawberry
 
 from db.query.cursors import Order
 from db.query.pages import Filter
-from db.query.text_search import SEARCH, SearchError, search_query
+from db.query.text_search import SEARCH
 from db.repositories import posts as repository
 from graph.analysis.cost import SEARCH as COST_OF_SEARCH
-from graph.errors import BadInput
 from graph.schema.connections import (
     OrderDirection,
     chosen_order,
@@ -19,8 +18,7 @@ from graph.schema.connections import (
 )
 from graph.schema.ids import NodeKind, parse
 from graph.schema.nodes import DateTimeRange, IntRange, given
-
-SEARCH_LENGTH_MAX = 500
+from graph.schema.searches import searched
 
 
 @strawberry.input(description="Which posts; all parts given must hold, and a null part is as good as none.")
@@ -108,23 +106,12 @@ def post_conditions(filter_: PostFilter | None) -> Filter:
     return given(
         published=filter_.published,
         author_id=author_id,
-        search=_searched(filter_.search),
+        search=searched(filter_.search),
         views_gte=views.gte,
         views_lte=views.lte,
         created_at_gte=created_at.gte,
         created_at_lt=created_at.lt,
     )
-
-
-def _searched(text: str | None) -> str | None:
-    if text is None:
-        return None
-    if len(text) > SEARCH_LENGTH_MAX:
-        raise BadInput(f"filter.search has at most {SEARCH_LENGTH_MAX} characters, not {len(text)}")
-    try:
-        return search_query(text)
-    except SearchError as error:
-        raise BadInput(f"filter.search {error}") from None
 
 
 Filtered = Annotated[

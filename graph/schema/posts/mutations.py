@@ -260,7 +260,7 @@ async def update_post(
     if refusals:
         return UpdatePostPayload(user_errors=user_errors(UpdatePostUserError, UpdatePostErrorCode, refusals))
     try:
-        row = await repository.update_post(
+        row = await repository.POST_ROWS.update(
             context, context.viewer, columns, post_id, changes, expected_version=input_.expected_version
         )
     except Refusal as refusal:
@@ -290,7 +290,7 @@ async def delete_post(
     context = info.context
     post_id = parse(input_.id, NodeKind.POST, "input.id")
     try:
-        await repository.delete_post(context, context.viewer, post_id)
+        await repository.POST_ROWS.delete(context, context.viewer, post_id)
     except Refusal as refusal:
         return DeletePostPayload(user_errors=user_errors(DeletePostUserError, DeletePostErrorCode, [refusal]))
     return DeletePostPayload(deleted_post_id=global_id(NodeKind.POST, post_id))

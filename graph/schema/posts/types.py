@@ -1,6 +1,7 @@
 """Posts: their type."""
 
 import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 from graphql import GraphQLError
@@ -8,13 +9,19 @@ from graphql import GraphQLError
 from db.connections.statements import Row
 from db.models.posts import CONTENT_LENGTH_MAX
 from db.repositories import posts as repository
-from graph.analysis.cost import LONG_TEXT
+from db.repositories.comments import COMMENTS_OF_POST
+from graph.analysis.cost import LONG_TEXT, PAGE
 from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
+from graph.schema.comments.filters import comments_of
+from graph.schema.connections import Connection
 from graph.schema.fields import column, edge, identity
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.users.types import User
+
+if TYPE_CHECKING:
+    from graph.schema.comments.types import Comment
 
 STALE = {"code": "CONCURRENT_CHANGE"}
 
@@ -47,6 +54,9 @@ class Post(Node):
         made=lambda row: User(row=row),
         missing=_author_gone,
         joined=repository.AUTHOR,
+    )
+    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
+        "id", comments_of(COMMENTS_OF_POST), "What users say about it, oldest first.", directives=[PAGE]
     )
     created_at: datetime.datetime = column("created_at", "When it was created, as a draft or published.")
     updated_at: datetime.datetime = column("updated_at", "When it was last changed; a view changes nothing.")

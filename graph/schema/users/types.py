@@ -8,10 +8,12 @@ import strawberry
 from db.connections.statements import Row
 from db.models.users import BIO_LENGTH_MAX, WEBSITE_URL_LENGTH_MAX
 from db.repositories.accounts import ACCOUNTS, ACCOUNTS_ORDER
+from db.repositories.comments import COMMENTS_OF_AUTHOR
 from db.repositories.posts import POSTS
 from graph.analysis.cost import PAGE
 from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
+from graph.schema.comments.filters import comments_of
 from graph.schema.connections import (
     After,
     Before,
@@ -27,6 +29,7 @@ from graph.schema.nodes import Node, row_backed
 from graph.schema.posts.filters import Filtered, Ordered, post_conditions, post_order
 
 if TYPE_CHECKING:
+    from graph.schema.comments.types import Comment
     from graph.schema.money.types import Account
     from graph.schema.posts.types import Post
 
@@ -101,6 +104,9 @@ class User(Node):
         "Published posts; drafts too where the viewer is this user or an administrator.",
         joins=True,
         directives=[PAGE],
+    )
+    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
+        "id", comments_of(COMMENTS_OF_AUTHOR), "On posts that the viewer may see, oldest first.", directives=[PAGE]
     )
     accounts: Connection[Annotated["Account", strawberry.lazy("graph.schema.money.types")]] = edge(
         "id", _accounts, "Empty unless the viewer is this user or an administrator. Oldest first.", directives=[PAGE]

@@ -9,7 +9,7 @@ from db.access import Viewer
 from db.connections.database import Database
 from db.connections.leases import Driver
 from db.errors import Refusal
-from db.repositories.posts import NewPost, create_posts, update_post
+from db.repositories.posts import POST_ROWS, NewPost, create_posts
 from tests.db.support.backends import waiting_backend
 from tests.db.support.rows import new_user
 
@@ -42,7 +42,7 @@ def retitled(
     database: Database, viewer: Viewer, post: int, expected_version: int | None, title: str = "Third"
 ) -> Awaitable[tuple[str, int]]:
     async def changed() -> tuple[str, int]:
-        row = await update_post(
+        row = await POST_ROWS.update(
             database, viewer, ("title", "version"), post, {"title": title}, expected_version=expected_version
         )
         return row["title"], row["version"]
