@@ -27,8 +27,9 @@ from typing import Any
 import asyncpg
 from sqlalchemy.pool import PoolProxiedConnection
 
+from db.connections.asyncpg_adapter import Driver
 from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE
-from db.connections.leased_connection import Driver, LeasedConnection, Schema
+from db.connections.leased_connection import LeasedConnection, Schema
 from db.connections.waiting import Line
 from db.errors import Unavailable, copy_of
 from db.settings import Settings

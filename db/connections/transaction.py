@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 from asyncpg import Record
 
+from db.connections.asyncpg_adapter import Driver
 from db.connections.faults import UNAVAILABLE, DatabaseFault, fault_of
-from db.connections.leased_connection import Driver, LeasedConnection
+from db.connections.leased_connection import LeasedConnection
 from db.connections.pool import PoolCounters
 from db.connections.statements import Reader, Statement
 from db.connections.statistics import fetched

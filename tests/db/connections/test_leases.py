@@ -6,9 +6,10 @@ import time
 import pytest
 from sqlalchemy import text
 
+from db.connections.asyncpg_adapter import Driver
 from db.connections.database import Database
 from db.connections.faults import Again
-from db.connections.leased_connection import Driver, LeasedConnection
+from db.connections.leased_connection import LeasedConnection
 from db.connections.leases import OVERFLOW_AFTER_S
 from db.connections.statements import Statement
 from db.errors import Unavailable
@@ -168,3 +169,17 @@ async def test_prepared_statement_outlived_within_a_transaction_is_to_be_repeate
         assert snapshot.fault.again is Again.SOON
     async with database.read() as snapshot:
         assert [tuple(row) for row in await snapshot.fetch(ALL, {})] == [(1, 0, None), (2, 0, None)]
+
+
+async def test_migration_that_broke_a_transaction_breaks_none_on_another_connection(
+    open_database: OpenDatabase, superuser: Driver
+) -> None:
+    database = open_database(pool_size=2, pool_max_overflow=0)
+    async with database.read() as one, database.read() as other:
+        assert len(await one.fetch(ALL, {})) == len(await other.fetch(ALL, {})) == 2
+    await superuser.execute("ALTER TABLE boxes ADD COLUMN colour text")
+    async with database.read() as one, database.read() as other:
+        with pytest.raises(Unavailable):
+            await one.fetch(ALL, {})
+        assert [tuple(row) for row in await other.fetch(ALL, {})] == [(1, 0, None), (2, 0, None)]
+    assert database.counters.connects == 2
