@@ -35,7 +35,7 @@ TIMES = {
     "pool_max_overflow": OVERFLOW,
     "accounts_per_user_max": 10_000,
 }
-NO_WRITES = "the database takes no writes just now; try again later"
+NO_WRITES = "the database accepts no writes at the moment; try again later"
 LASTS_S = 3.5  # longer than any limit of time above
 
 _numbers = itertools.count(1)
@@ -159,7 +159,7 @@ async def test_transfers_while_the_database_is_set_to_read_only_again_and_again_
                 readiness = await town.client.http.get("/readyz")
                 await superuser.execute("ALTER SYSTEM RESET default_transaction_read_only")
                 await superuser.execute("SELECT pg_reload_conf()")
-                assert (readiness.status_code, "takes no writes" in readiness.json()["reason"]) == (503, True)
+                assert (readiness.status_code, "accepts no writes" in readiness.json()["reason"]) == (503, True)
             await one.ensure_made(50)
         assert NO_WRITES in one.messages
         await one.settle(superuser)

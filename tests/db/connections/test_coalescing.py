@@ -347,7 +347,7 @@ async def test_fault_of_one_who_is_told_is_logged_and_harms_nobody_else(
     faulty.is_told.set()  # so that it fails when it is told
     with caplog.at_level(logging.ERROR, "db.connections.coalescing"):
         assert await other.keys() == {1, 2}
-    assert [record.message for record in caplog.records] == ["an answer was not taken"]
+    assert [record.message for record in caplog.records] == ["a subscriber failed to take its answer"]
 
 
 async def test_batch_of_those_who_are_told_takes_no_more_than_its_share_of_keys(database: Database) -> None:

@@ -258,7 +258,7 @@ async def test_snapshot_does_not_see_a_later_write(database: Database) -> None:
 
 async def test_snapshot_refuses_to_write(database: Database) -> None:
     async with database.read() as snapshot:
-        with pytest.raises(Unavailable, match="takes no writes"):
+        with pytest.raises(Unavailable, match="accepts no writes"):
             await put_into(snapshot, 1)
     assert await boxes(database) == [0, 0]
 

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from db.connections import faults
-from db.connections.faults import BY_CLASS, BY_SQLSTATE, BY_TYPE, LOST, OURS, SILENT, Again, fault_of, line_of
+from db.connections.faults import BY_CLASS, BY_SQLSTATE, BY_TYPE, LOST, OURS, SILENT, Again, fault_of, lookup_fault
 
 
 def exceptions(of: type[BaseException] = Exception) -> Iterator[type[BaseException]]:
@@ -29,12 +29,12 @@ def test_every_exception_of_the_driver_has_a_line(kind: type[BaseException]) -> 
     sqlstate = getattr(kind, "sqlstate", None)
     if sqlstate:
         assert sqlstate in BY_SQLSTATE or sqlstate[:2] in BY_CLASS
-    assert line_of(kind, sqlstate) is not None
+    assert lookup_fault(kind, sqlstate) is not None
 
 
 @pytest.mark.parametrize("kind", [OSError, ConnectionResetError, BrokenPipeError, TimeoutError])
 def test_every_error_of_the_network_has_a_line(kind: type[BaseException]) -> None:
-    assert line_of(kind) in {LOST, SILENT}
+    assert lookup_fault(kind) in {LOST, SILENT}
 
 
 def test_what_may_be_run_again_is_told_the_client_when_it_was_run_too_often() -> None:

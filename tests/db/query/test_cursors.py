@@ -18,8 +18,8 @@ from db.query.cursors import CursorError, Order, Term, TermKind
 from db.repositories import posts, users
 
 REFUSED = (
-    "not a cursor of this list in this order; give back an endCursor, startCursor or edge cursor that the same list "
-    "has answered under the same orderBy"
+    "not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor that the same list "
+    "returned for the same orderBy"
 )
 
 

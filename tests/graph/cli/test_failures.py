@@ -86,7 +86,7 @@ ACCESSES = {
     ),
     "read only": Access(
         "postgresql://reader@/whole?host={server}",
-        "takes no writes",
+        "accepts no writes",
         f'the database "whole" at {SOCKET} as user "reader"',
         Needs.WRITES,
     ),
