@@ -123,7 +123,7 @@ def plain(declared: Column | Prefixed | Computed | Derived, returns: Any, *, joi
 async def _followed(edge: RowEdge, root: Any, info: Info, made: str, **arguments: Any) -> Any:
     """Resolve an edge for one object."""
     assert edge.key is not None
-    loading = edge.loading(info, **arguments)
+    loading = edge.bind(info, **arguments)
     key = root.row[edge.key]
     (value,) = [None] if key is None else await loading.loader.load_level([key])
     if isinstance(value, Exception):
@@ -264,7 +264,7 @@ def _numbered(edge: RowEdge) -> Any:
     """Make an edge whose argument is the key; number 0 is no key."""
 
     async def resolve(info: Info, number: int) -> Any:
-        loading = edge.loading(info, number)
+        loading = edge.bind(info, number)
         (value,) = [None] if loading.key is None else await loading.loader.load_level([loading.key])
         if isinstance(value, Exception):
             raise value
