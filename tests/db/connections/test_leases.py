@@ -1,4 +1,4 @@
-"""Leases: how connections are held, lent, waited for and replaced, on PostgreSQL's own connections."""
+"""Leases: how connections are held, leased, waited for and replaced, on real connections to PostgreSQL."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ def pid(connection: LeasedConnection) -> int:
 
 
 async def settled(database: Database) -> None:
-    """Come back when no connection is being opened, tested or closed."""
+    """Return once no connection is being opened, tested or closed."""
     async with asyncio.timeout(5):
         while database.leases.opening or database.leases.closing:
             await asyncio.sleep(0.005)
@@ -53,7 +53,7 @@ async def test_connection_that_breaks_is_replaced(open_database: OpenDatabase, s
     assert (database.counters.connects, database.leases.idle, database.leases.in_use) == (2, 1, 0)
 
 
-async def test_who_finds_no_connection_free_is_refused_after_the_timeout(open_database: OpenDatabase) -> None:
+async def test_caller_without_a_free_connection_is_refused_after_the_timeout(open_database: OpenDatabase) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0, pool_timeout_s=0.3)
     connection = await database.leases.take()
     started = time.monotonic()
@@ -64,7 +64,7 @@ async def test_who_finds_no_connection_free_is_refused_after_the_timeout(open_da
     assert await boxes(database) == [0, 0]
 
 
-async def test_connections_go_to_who_has_waited_longest(open_database: OpenDatabase) -> None:
+async def test_connections_go_to_the_caller_that_has_waited_longest(open_database: OpenDatabase) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
     connection = await database.leases.take()
     served: list[int] = []
@@ -85,7 +85,9 @@ async def test_connections_go_to_who_has_waited_longest(open_database: OpenDatab
     assert (database.leases.idle, database.leases.in_use) == (1, 0)
 
 
-async def test_connection_handed_to_one_who_leaves_in_the_same_turn_goes_on(open_database: OpenDatabase) -> None:
+async def test_connection_handed_to_a_caller_that_is_cancelled_in_the_same_turn_goes_to_the_next(
+    open_database: OpenDatabase,
+) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
     connection = await database.leases.take()
     leaving, staying = (asyncio.create_task(database.leases.take()) for _ in range(2))
@@ -97,7 +99,7 @@ async def test_connection_handed_to_one_who_leaves_in_the_same_turn_goes_on(open
     database.leases.give_back(connection)
 
 
-async def test_further_connection_is_opened_after_a_wait_and_closed_when_nobody_waits(
+async def test_surplus_connection_is_opened_after_a_wait_and_closed_when_no_caller_waits(
     open_database: OpenDatabase, superuser: Driver
 ) -> None:
     database = open_database(pool_size=1, pool_max_overflow=1)
@@ -116,7 +118,7 @@ async def test_further_connection_is_opened_after_a_wait_and_closed_when_nobody_
     assert (database.leases.idle, database.leases.in_use) == (1, 0)
 
 
-async def test_short_wait_opens_no_further_connection(open_database: OpenDatabase) -> None:
+async def test_short_wait_opens_no_surplus_connection(open_database: OpenDatabase) -> None:
     database = open_database(pool_size=1, pool_max_overflow=4)
     assert await asyncio.gather(*(boxes(database) for _ in range(20))) == [[0, 0]] * 20
     assert database.counters.connects == 1
@@ -134,7 +136,7 @@ async def test_connection_that_is_too_old_is_replaced(open_database: OpenDatabas
     assert (database.leases.idle, database.leases.in_use) == (1, 0)
 
 
-async def test_who_leaves_while_a_connection_is_pinged_leaves_none_behind(open_database: OpenDatabase) -> None:
+async def test_caller_cancelled_during_a_ping_leaks_no_connection(open_database: OpenDatabase) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0, pool_pre_ping=True)
     assert await boxes(database) == [0, 0]
     leaving = asyncio.create_task(database.leases.take())
@@ -146,7 +148,7 @@ async def test_who_leaves_while_a_connection_is_pinged_leaves_none_behind(open_d
     assert await boxes(database) == [0, 0]
 
 
-async def test_prepared_statement_outlived_by_a_migration_is_prepared_anew(
+async def test_prepared_statement_that_a_migration_invalidates_is_prepared_again(
     open_database: OpenDatabase, superuser: Driver
 ) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
@@ -156,7 +158,7 @@ async def test_prepared_statement_outlived_by_a_migration_is_prepared_anew(
     assert database.counters.connects == 1
 
 
-async def test_prepared_statement_outlived_within_a_transaction_is_to_be_repeated_with_all_of_it(
+async def test_prepared_statement_invalidated_in_a_transaction_requires_a_retry_of_the_whole_transaction(
     open_database: OpenDatabase, superuser: Driver
 ) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)

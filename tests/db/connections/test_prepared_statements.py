@@ -1,4 +1,4 @@
-"""What a connection keeps prepared: the statements in use, and not more text than the bound."""
+"""The prepared statements of a connection: those in use stay, and their texts together stay below a bound."""
 
 from sqlalchemy import Text, literal_column, select, text
 
@@ -6,18 +6,18 @@ from db.connections.database import Database
 from db.connections.pool import PREPARED_LENGTH_MAX, PREPARED_MAX
 from db.connections.statements import Statement
 
-# As the connection is opened, statements in small letters are prepared that are not ours.
+# asyncpg and the pool prepare lower-case statements when a connection opens; these tests do not count them.
 PREPARED = Statement(
     text("SELECT name, statement, length(statement) AS length FROM pg_prepared_statements WHERE statement ~ '^SELECT'")
 )
 
 
 def padded(number: int, length: int) -> Statement:
-    """Return a statement like no other, of about this length."""
+    """Return a statement with a unique text of about this length."""
     return Statement(select(literal_column(f"'{number:0{length}}'", Text)))
 
 
-async def test_flood_of_other_statements_leaves_the_one_in_use_prepared(database: Database) -> None:
+async def test_flood_of_other_statements_keeps_the_one_in_use_prepared(database: Database) -> None:
     names = set()
     for number in range(PREPARED_MAX + 50):
         await database.fetch(padded(number, 10), {})

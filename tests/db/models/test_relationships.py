@@ -1,4 +1,4 @@
-"""Relationships, for scripts that use the ORM: eager where asked for, and never by accident."""
+"""Relationships, for scripts that use the ORM: loaded eagerly on request, and never implicitly."""
 
 from collections.abc import AsyncIterator
 
@@ -60,11 +60,11 @@ def test_relationships_are_these() -> None:
     assert known - set(all_relationships()) == set()
 
 
-def test_no_relationship_loads_by_accident() -> None:
+def test_no_relationship_loads_implicitly() -> None:
     assert {name: one.lazy for name, one in all_relationships().items() if one.lazy != "raise"} == {}
 
 
-async def test_relationship_that_was_not_asked_for_is_refused(session: AsyncSession) -> None:
+async def test_relationship_that_was_not_requested_is_refused(session: AsyncSession) -> None:
     user = (await session.scalars(select(User).where(User.username == "ada"))).one()
     for name in ("profile", "posts", "accounts"):
         with pytest.raises(InvalidRequestError, match=f"'User.{name}' is not available due to lazy='raise'"):
