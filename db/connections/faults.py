@@ -95,7 +95,7 @@ class Fault:
 
 
 OURS = Fault(None)
-"""A fault of this program, or a refusal that a constraint words (`db.errors.CONSTRAINTS`)."""
+"""A fault of this program, or a refusal that a constraint words (`db.constraints.CONSTRAINTS`)."""
 
 CONFLICT = Fault(BUSY, "too many others write the same rows; try again shortly", Again.SOON)
 LOCKED = Fault(BUSY, "somebody else holds the same rows; try again shortly")
