@@ -39,7 +39,8 @@ from db.connections.statements import Reader, Statement, by_column
 from db.connections.statistics import await_counted, fetch_counted
 from db.connections.transaction import OpenTransaction, Snapshot, translated
 from db.connections.waiting import TurnKey, Turns
-from db.errors import Unavailable, refusal_for
+from db.constraints import refusal_for
+from db.errors import Unavailable
 from db.settings import Settings
 
 __all__ = ["Database", "OpenTransaction", "Snapshot"]

@@ -96,7 +96,7 @@ class Fault:
 
 
 OURS = Fault(None)
-"""A fault of this program, or the violation of a constraint that has its own refusal (`db.errors.CONSTRAINTS`)."""
+"""A fault of this program, or the violation of a constraint that has its own refusal (`db.constraints.CONSTRAINTS`)."""
 
 CONFLICT = Fault(BUSY, "too many clients write the same rows; try again shortly", Again.SOON)
 LOCKED = Fault(BUSY, "another client holds a lock on the same rows; try again shortly")

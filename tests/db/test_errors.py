@@ -5,7 +5,8 @@ import pytest
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint
 
 from db.connections.leases import Driver
-from db.errors import CONSTRAINTS, INTERNAL, Refusal, refusal_for
+from db.constraints import CONSTRAINTS, INTERNAL, refusal_for
+from db.errors import Refusal
 from db.models import Model
 
 REFUSING = (CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint)
@@ -21,14 +22,14 @@ def names_in_metadata() -> set[str]:
 def test_every_constraint_has_a_meaning_or_is_internal() -> None:
     missing = sorted(names_in_metadata() - CONSTRAINTS.keys() - INTERNAL)
     assert missing == [], (
-        f"in db/errors.py, say in CONSTRAINTS what a violation of each of {missing} means to a client (code, input "
-        "field, message), or name it in INTERNAL where only a fault of ours can violate it"
+        f"in db/constraints.py, say in CONSTRAINTS what a violation of each of {missing} means to a client (code, "
+        "input field, message), or name it in INTERNAL where only a fault of ours can violate it"
     )
 
 
 def test_every_meaning_belongs_to_an_existing_constraint() -> None:
     gone = sorted((CONSTRAINTS.keys() | INTERNAL) - names_in_metadata())
-    assert gone == [], f"in db/errors.py, take {gone} out of CONSTRAINTS or INTERNAL: no table has them"
+    assert gone == [], f"in db/constraints.py, take {gone} out of CONSTRAINTS or INTERNAL: no table has them"
 
 
 def test_no_constraint_is_both_a_refusal_and_internal() -> None:

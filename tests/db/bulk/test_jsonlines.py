@@ -15,7 +15,7 @@ from db.bulk.line_fields import LINE_BYTES_MAX
 from db.connections.database import Database
 from db.connections.leases import Driver
 from db.errors import Unavailable
-from db.models.posts import CONTENT_LENGTH_MAX
+from db.fields import CONTENT
 from db.seed.seeding import SeedPlan, seed
 from tests.db.support.contents import contents, make_empty, unwatched
 from tests.db.support.lines import ADA, BAD_IN_THE_DATABASE, BAD_LINES, BEN, NOBODY, POST, line
@@ -94,9 +94,9 @@ async def test_export_counts_and_reports_its_progress(database: Database) -> Non
 
 
 async def test_longest_post_that_the_table_takes_fits_into_a_line(database: Database) -> None:
-    await imported(database, line(ADA) + line(POST, content="\x01" * CONTENT_LENGTH_MAX))
+    await imported(database, line(ADA) + line(POST, content="\x01" * CONTENT.length_max))
     await imported(database, line(BEN) + (await exported(database)).splitlines(keepends=True)[1])
-    assert len(await exported(database)) > 2 * 6 * CONTENT_LENGTH_MAX
+    assert len(await exported(database)) > 2 * 6 * CONTENT.length_max
 
 
 # ---------------------------------------------------------------- in
@@ -211,9 +211,9 @@ async def test_first_bad_line_is_named_however_lines_fall_into_batches(
 
 
 async def test_longest_post_is_read_though_every_character_is_escaped(database: Database, superuser: Driver) -> None:
-    content = "\N{GRINNING FACE}" * CONTENT_LENGTH_MAX
+    content = "\N{GRINNING FACE}" * CONTENT.length_max
     post = json.dumps({**POST, "content": content}, ensure_ascii=True).encode() + b"\n"
-    assert len(post) > 12 * CONTENT_LENGTH_MAX
+    assert len(post) > 12 * CONTENT.length_max
     await import_lines(database, [line(ADA), post], unwatched)
     assert await superuser.fetchval("SELECT content FROM posts") == content
 

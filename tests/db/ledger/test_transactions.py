@@ -13,8 +13,8 @@ from db.connections import leased_connection
 from db.connections.database import Database
 from db.connections.statements import Reader, Statement, Writer
 from db.errors import Refusal, Unavailable
+from db.fields import MEMO
 from db.ledger.settlement import claiming, settle, turns
-from db.models.money import MEMO_LENGTH_MAX
 from db.money import BALANCE_MINOR_MAX
 from db.repositories.transactions import transaction_by_key, transactions_by_ids
 from tests.db.support.ledgers import (
@@ -81,7 +81,7 @@ async def test_administrator_transfers_from_any_account(database: Database, purs
 
 
 async def test_longest_memo_is_taken(database: Database, payer: Viewer, purse: int, till: int) -> None:
-    memo = "é" * MEMO_LENGTH_MAX
+    memo = "é" * MEMO.length_max
     settlement = await move(database, payer, transfer(purse, till, "1", memo=memo))
     assert settlement.row is not None
     assert settlement.row["memo"] == memo
@@ -330,7 +330,7 @@ async def test_memo_that_is_too_long_is_refused_and_leaves_the_key_unspent(
 ) -> None:
     key = uuid.uuid4()
     with pytest.raises(Refusal) as caught:
-        await move(database, payer, transfer(purse, till, "1", memo="x" * (MEMO_LENGTH_MAX + 1), key=key))
+        await move(database, payer, transfer(purse, till, "1", memo="x" * (MEMO.length_max + 1), key=key))
     assert (caught.value.code, caught.value.field) == ("INVALID_MEMO", ("memo",))
     assert (await balances(database))[till] == 0
     assert (await move(database, payer, transfer(purse, till, "1", memo="x", key=key))).replayed is False

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import SQLColumnExpression, literal_column
 
 from db.connections.leases import Driver
-from db.models.posts import TITLE_LENGTH_MAX, VIEWS_MAX
+from db.fields import TITLE
+from db.models.posts import VIEWS_MAX
 from db.query import cursors
 from db.query.cursors import CursorError, Order, Term, TermKind
 from db.repositories import posts, users
@@ -31,7 +32,7 @@ def term(name: str, kind: TermKind, key: Callable[[Any], Any] | None = None) -> 
 BIGINTS = st.integers(-cursors.BIGINT_MAX, cursors.BIGINT_MAX)
 INSTANTS = st.datetimes(timezones=st.just(datetime.UTC))
 # Any text that PostgreSQL can hold: every character except NUL and single surrogates.
-TITLES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=TITLE_LENGTH_MAX)
+TITLES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=TITLE.length_max)
 
 ID = term("id", TermKind.INTEGER)
 BY_KIND = {kind: Order("things", [(term("value", kind), True), (ID, False)]) for kind in TermKind}
@@ -82,7 +83,7 @@ async def test_position_of_a_cursor_is_its_row(
 async def test_longest_title_has_a_cursor(superuser: Driver) -> None:
     order = Order("posts", [(posts.TITLE, True), (posts.CREATED_AT, True), (posts.VIEWS, True), (posts.ID, True)])
     for character in ("\x01", '"', "€", "\U0001f600"):
-        title = character * TITLE_LENGTH_MAX
+        title = character * TITLE.length_max
         row = await superuser.fetchrow(
             "SELECT sort_key($1) AS title_key, clock_timestamp() AS created_at, $2::bigint AS views, $3::bigint AS id",
             *(title, VIEWS_MAX, cursors.BIGINT_MAX),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.repositories.checks import check_title
+from db.fields import TITLE
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from db.repositories.checks import check_title
     ],
 )
 def test_invisible_title_is_refused(title: str) -> None:
-    assert [(one.code, one.field) for one in check_title(title)] == [("INVALID_TITLE", ("title",))]
+    assert [(one.code, one.field) for one in TITLE.check(title)] == [("INVALID_TITLE", ("title",))]
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ def test_invisible_title_is_refused(title: str) -> None:
     ],
 )
 def test_title_with_a_visible_character_is_accepted(title: str) -> None:
-    assert check_title(title) == []
+    assert TITLE.check(title) == []
