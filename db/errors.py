@@ -1,14 +1,6 @@
-"""Domain errors that carry data, and what each violated constraint means to a client.
-
-Constraints decide, not a SELECT before the INSERT: between the two, somebody else may have inserted. The name of
-the violated constraint is looked up in `CONSTRAINTS`, which gives the refusal's code and the input field to
-blame. A test walks the metadata and fails on a constraint without an entry.
-"""
+"""Domain errors that carry data. What each violated constraint means to a client is in `db.constraints`."""
 
 import copy
-from dataclasses import dataclass
-
-import asyncpg
 
 
 class Refusal(Exception):  # noqa: N818 - it is the field's word: an expected answer, not a fault
@@ -29,92 +21,6 @@ class Refusal(Exception):  # noqa: N818 - it is the field's word: an expected an
     def below(self, *prefix: str) -> "Refusal":
         """Return the same refusal with its field below `prefix`, for an item of a bulk input."""
         return Refusal(self.code, (*prefix, *self.field), self.message)
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What the violation of one constraint tells the client."""
-
-    code: str
-    field: tuple[str, ...]
-    message: str
-
-
-# Constraints that only a fault of ours can violate: input is checked before, or a row lock rules it out. Their
-# violation is masked as an internal error, and logged.
-INTERNAL = frozenset(
-    {
-        "pk_users",
-        "pk_profiles",
-        "pk_posts",
-        "pk_accounts",
-        "pk_transactions",
-        "pk_sessions",
-        "pk_refresh_tokens",
-        "pk_sign_in_attempts",
-        "pk_idempotency_keys",
-        "ck_users_role_known",
-        "ck_users_version_positive",
-        "ck_users_hashed_password_not_empty",
-        "uq_users_system",
-        "ck_posts_version_positive",
-        "ck_posts_views_in_range",
-        "fk_profiles_user_id_users",
-        "fk_sessions_user_id_users",
-        "pk_sign_in_places",
-        "pk_failed_sign_ins",
-        "fk_sign_in_places_user_id_users",
-        "fk_failed_sign_ins_user_id_users",
-        "fk_refresh_tokens_session_id_sessions",
-        "uq_refresh_tokens_token_hash",
-        "uq_idempotency_keys_owner_id_key",
-        "ck_idempotency_keys_operation_known",
-        "uq_accounts_system_currency_code",
-        "ck_accounts_currency_code_three_letters",
-        "ck_accounts_balance_not_negative",
-        "ck_accounts_balance_within_limit",
-        "fk_transactions_from_id_accounts",
-        "fk_transactions_to_id_accounts",
-        "fk_transactions_key_id_idempotency_keys",
-        "uq_transactions_key_id",
-        "ck_transactions_amount_positive",
-        "ck_transactions_two_accounts",
-        "ck_transactions_memo_length",
-    }
-)
-
-CONSTRAINTS = {
-    "uq_users_email_lower": Meaning("EMAIL_TAKEN", ("email",), "another user has this email address"),
-    "uq_users_username_lower": Meaning("USERNAME_TAKEN", ("username",), "another user has this username"),
-    "ck_users_email_length": Meaning("INVALID_EMAIL", ("email",), "an email address has 3 to 254 characters"),
-    "ck_users_username_shape": Meaning(
-        "INVALID_USERNAME",
-        ("username",),
-        "a username has 3 to 32 characters: letters a to z, digits and _, beginning with a letter",
-    ),
-    "ck_profiles_display_name_length": Meaning(
-        "INVALID_PROFILE", ("profile", "displayName"), "a display name has at most 100 characters"
-    ),
-    "ck_profiles_bio_length": Meaning("INVALID_PROFILE", ("profile", "bio"), "a bio has at most 5000 characters"),
-    "ck_profiles_website_url_length": Meaning(
-        "INVALID_PROFILE", ("profile", "websiteUrl"), "a website URL has at most 2000 characters"
-    ),
-    "ck_posts_title_length": Meaning("INVALID_TITLE", ("title",), "a title has 1 to 200 characters"),
-    "ck_posts_content_length": Meaning("INVALID_CONTENT", ("content",), "content has at most 100000 characters"),
-    "fk_posts_author_id_users": Meaning("AUTHOR_NOT_FOUND", ("authorId",), "no such user"),
-    # Violated by deleting the owner alone: opening an account locks the owner first.
-    "fk_accounts_owner_id_users": Meaning(
-        "USER_OWNS_ACCOUNTS",
-        ("id",),
-        "the user owns accounts, and the ledger is never cut; deactivate the user instead",
-    ),
-}
-
-
-def refusal_for(error: asyncpg.IntegrityConstraintViolationError) -> Refusal | None:
-    """Return what `error` means to a client, or None where it can only be a fault of ours."""
-    meaning = CONSTRAINTS.get(error.constraint_name or "")
-    return None if meaning is None else Refusal(meaning.code, meaning.field, meaning.message)
 
 
 class SignedOut(Exception):  # noqa: N818 - likewise

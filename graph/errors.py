@@ -31,7 +31,7 @@ from graphql import (
 
 from db.errors import SignedOut, Unavailable
 from graph.analysis.visiting import visit_once
-from graph.execution.traces import forget_trace, is_told
+from graph.execution.traces import forget_trace, is_expected
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def presented(error: GraphQLError, request_id: str) -> GraphQLError:
 
 def _presented(error: GraphQLError, request_id: str) -> GraphQLError:
     original = error.original_error
-    if original is None or is_told(original):
+    if original is None or is_expected(original):
         if not error.extensions:
             error.extensions = {"code": "GRAPHQL_VALIDATION_FAILED" if error.path is None else "BAD_USER_INPUT"}
         error.message = null_named(error.message)

@@ -10,7 +10,6 @@ import itertools
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from db.connections.database import Database
 from db.embedded.server import EmbeddedServer, embedded_postgres
 from db.settings import Settings, async_url
 from db.setup.schema_version import alembic_config
+from tests.running.places import make_run_directory
 
 TEMPLATE = "folio_template"
 SECRET_KEY = "a secret of the tests, long enough to sign with: 0123456789"
@@ -54,14 +54,9 @@ hypothesis_settings.load_profile("folio")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make a directory that all workers share. They inherit the variable, and find it set.
-
-    It is not below pytest's own, which is closed to other accounts: root's PostgreSQL runs as another.
-    """
+    """Make a directory that all workers share. They inherit the variable, and find it set."""
     if SHARED_DIR_VARIABLE not in os.environ:
-        directory = Path(tempfile.mkdtemp(prefix="folio-tests-"))
-        directory.chmod(0o755)
-        os.environ[SHARED_DIR_VARIABLE] = str(directory)
+        os.environ[SHARED_DIR_VARIABLE] = str(make_run_directory())
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # A shell starts what is to run in the background so, and tests of Ctrl-C would hand that down.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -130,7 +125,7 @@ def template(server: EmbeddedServer, shared_dir: Path) -> str:
 async def database_url(server: EmbeddedServer, template: str) -> AsyncIterator[str]:
     """The URL of a migrated database that this test has to itself."""
     name = f"t_{os.getpid()}_{next(_numbers)}"
-    await superuser_execute(server, f"CREATE DATABASE {name} TEMPLATE {template} OWNER folio")
+    await superuser_execute(server, f"CREATE DATABASE {name} TEMPLATE {template} OWNER folio STRATEGY FILE_COPY")
     yield server.url(name)
     await superuser_execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -1,7 +1,7 @@
 """What one line of `db.bulk.jsonlines` may say: the fields of users and posts, each with its check.
 
-Invariant: what passes here, the tables take, and the API would have taken: where `db.repositories.checks` has a rule,
-it is asked. Whether names are taken and authors known is not a line's to say.
+Invariant: what passes here, the tables take, and the API would have taken: where `db.fields` or
+`db.repositories.checks` has a rule, it is asked. Whether names are taken and authors known is not a line's to say.
 """
 
 import datetime
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from db.errors import Refusal
+from db.fields import CONTENT, HASHED_PASSWORD, TITLE, USERNAME, check_texts, fields_of
 from db.instants import parse_instant
 from db.models.posts import VIEWS_MAX
 from db.repositories import checks
 
 # The longest post fits, also where each of its characters is written as two escapes, of twelve bytes.
 LINE_BYTES_MAX = 1_572_864
-HASHED_PASSWORD_LENGTH_MAX = 500
 # No hash of anything: its user signs in only once a password has been set.
 UNUSABLE_PASSWORD = "!"  # noqa: S105 - that is its point
 
@@ -198,8 +198,8 @@ def _email(value: object) -> str:
 
 def _hashed_password(value: object) -> str:
     hashed = _text(value)
-    if not 1 <= len(hashed) <= HASHED_PASSWORD_LENGTH_MAX:
-        raise _FieldError(f"should have 1 to {HASHED_PASSWORD_LENGTH_MAX} characters")
+    if HASHED_PASSWORD.check(hashed):
+        raise _FieldError(f"should have {HASHED_PASSWORD.limit}")
     return hashed
 
 
@@ -221,7 +221,7 @@ def _profile(value: object) -> ProfileFields:
     if not isinstance(value, dict):
         raise _FieldError(f"should be an object or null, not {_kind(value)}")
     profile = ProfileFields(*_values(_PROFILE, value))
-    for fault in checks.check_profile(profile._asdict()):
+    for fault in check_texts(fields_of("profiles"), profile._asdict()):
         raise _FieldError(fault.message, ".".join(fault.field[1:]))
     return profile
 
@@ -229,7 +229,7 @@ def _profile(value: object) -> ProfileFields:
 _TYPE = _Field(_word("user", "post"))
 # In the order of UserLine and PostLine.
 _USER = {
-    "username": _Field(_checked(checks.check_username)),
+    "username": _Field(_checked(USERNAME.check)),
     "email": _Field(_email),
     "isActive": _Field(_boolean, default=True),
     "role": _Field(_word("member", "admin"), "member"),
@@ -239,9 +239,9 @@ _USER = {
     "profile": _Field(_nullable(_profile), None),
 }
 _POST = {
-    "author": _Field(_checked(checks.check_username)),
-    "title": _Field(_checked(checks.check_title)),
-    "content": _Field(_checked(checks.check_content)),
+    "author": _Field(_checked(USERNAME.check)),
+    "title": _Field(_checked(TITLE.check)),
+    "content": _Field(_checked(CONTENT.check)),
     "published": _Field(_boolean, default=False),
     "views": _Field(_views, 0),
     "createdAt": _Field(_instant, None),

@@ -1,7 +1,8 @@
-"""Connections to PostgreSQL: the doors to the pool, transactions, leases, and what happens when something fails.
+"""Connections to PostgreSQL: reads and writes through the pool, transactions, leases, and the handling of faults.
 
-`database` is what the rest uses: reads, snapshots, and the only place that commits. `leases` holds the connections that
-SQLAlchemy's `pool` makes; `waiting` and `shares` say who waits for whom and who may hold how many; `faults` says what
-each error means and `retries` runs again what it leaves undone; `coalescing` makes one statement of equal reads;
-`statistics` counts. Nothing here knows a table, GraphQL or HTTP.
+Other folders use `database`: reads, snapshots, and the only code that commits. `leases` holds the connections that
+SQLAlchemy's `pool` opens. `waiting` queues callers, and `shares` limits how many connections each caller may hold.
+`faults` says what each error means, and `retries` runs a unit of work again after a fault that left nothing of it.
+`coalescing` combines equal reads into one statement. `statistics` counts. Nothing here refers to a table, GraphQL or
+HTTP.
 """

@@ -1,19 +1,22 @@
-"""Shared statements: what concurrent operations ask for with the same statement, read by one.
+"""Request coalescing: concurrent reads with the same statement become one execution of that statement.
 
-A statement costs its sender some 40 µs and the server as much, however few rows it returns; many operations that each
-read a row or two by key spend most of their time on that. So calls that differ in their keys alone, in the same
-statement with the same other values (the viewer's id among them, where the statement uses it: who may see what is the
-same for all that share), become one call with all their keys. Calls that do not differ at all, such as those for the
-first page of a list that everybody looks at, become one likewise.
+A statement costs the client some 40 µs and the server as much, however few rows it returns. Operations that each read a
+row or two by key spend most of their time on that. Two kinds of calls are therefore combined:
 
-Who calls either awaits the answer (`mapped_rows`) or is told of it (`ask`). One of those who await it, the *leader*,
-runs the statement as part of its own work and gives the others the rows: a task for each statement would be a good part
-of what the statement costs. A leader that is cancelled hands on the lead, and the statement is run anew for those who
-are left. Only where all of them are to be told, a task runs it.
+- Calls that differ in their keys alone become one call with all their keys. The statement and its other values are the
+  same. If the statement depends on the viewer, the viewer's id is one of these values, so that all calls of a batch
+  have the same access rights.
+- Calls that do not differ at all, such as those for the first page of a popular list, become one call.
 
-What is shared is what has not been sent yet. Nobody is given rows that were read before they asked, so that everyone
-sees their own writes. Calls that come while `IN_FLIGHT_MAX` statements of their kind are under way wait for one to
-end, but not longer than `HELD_BACK_MAX_S`.
+Callers either await the answer (`mapped_rows`) or register a callback (`subscribe`). One of the awaiting callers, the
+*leader*, runs the statement as part of its own work and passes the rows to the others, because a task for each
+statement would add a good part of what the statement costs. If the leader is cancelled, another caller becomes the
+leader and runs the statement anew for those that remain. A task runs the statement only if all callers of the batch use
+callbacks.
+
+A call can join a batch only until the statement is sent. No caller receives rows that were read before its call, so
+that every client sees its own writes. While `IN_FLIGHT_MAX` statements of a kind are under way, further calls of that
+kind wait until one of them ends, but at most `HELD_BACK_MAX_S`.
 """
 
 import asyncio
@@ -42,10 +45,10 @@ ReadKind = tuple[Statement, MapRows, tuple[object, ...]]
 
 
 class Subscriber(Protocol):
-    """Who is told of an answer, or of the error in its place; it raises nothing."""
+    """Receives the answer, or the error in its place. Its callback must not raise."""
 
     def on_result(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
-        """Take the answer to a call: what `map_rows` has made, and how long the statement took."""
+        """Receive the answer to a call: the result of `map_rows`, and how long the statement took in nanoseconds."""
         ...
 
 
@@ -58,20 +61,20 @@ class Timed(Protocol):
 Fetch = Callable[[Statement, Mapping[str, object], Timed], Awaitable[Sequence[Record]]]
 
 _LEAD = object()
-"""What a call is told, instead of an answer, that is to run the statement itself."""
+"""A waiting call receives this instead of an answer if it must run the statement itself."""
 
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """Calls that will be one statement, or are.
+    """Calls that share one statement, before it is sent or while it runs.
 
     Attributes:
         waiting: the calls that await the answer, without the leader.
-        subscribers: the calls that are told of it.
-        is_led: whether a leader was found, now or before.
+        subscribers: the callbacks to notify.
+        is_led: whether a leader was chosen, now or before.
         is_sent: whether the statement is under way.
-        task: what leads where no call does.
-        caller: whose share the connection of `task` counts for.
+        task: the task that runs the statement if no call leads.
+        caller: the caller whose share counts the connection of `task`.
     """
 
     keys: dict[int, None] = field(default_factory=dict)
@@ -86,29 +89,29 @@ class _Batch:
 
     @property
     def open(self) -> list[asyncio.Future[Any]]:
-        """Those who still wait."""
+        """The calls that still wait."""
         return [one for one in self.waiting if not one.done()]
 
     def notify(self, answer: Any, error: Exception | None) -> None:
-        """Tell those who are to be told, who then are none of it any more: each knows of the batch."""
+        """Notify all subscribers and remove them from the batch, so that a late notification cannot reach them."""
         subscribers, self.subscribers = self.subscribers, []
         for one in subscribers:
             try:
                 one.on_result(answer, error and copy_of(error), self.elapsed_ns)
-            except Exception:  # a fault of ours, that the others have no part in
-                logger.exception("an answer was not taken")
+            except Exception:  # a bug in one subscriber must not affect the others
+                logger.exception("a subscriber failed to take its answer")
 
 
 @dataclass(slots=True, eq=False)
 class _Queue:
-    """Calls of one kind: those under way, and those that come next."""
+    """The calls of one kind: how many statements are in flight, and the batch that is sent next."""
 
     in_flight: int = 0
     next: _Batch | None = None
 
 
 class CoalescedReads:
-    """The calls of one process. `fetch` counts nothing: who shares a statement counts it as its own."""
+    """The coalesced calls of one process. `fetch` counts no statement: each caller counts the shared one as its own."""
 
     def __init__(self, fetch: Fetch, shares: Shares) -> None:
         self._fetch = fetch
@@ -118,12 +121,13 @@ class CoalescedReads:
     async def mapped_rows(
         self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], map_rows: MapRows
     ) -> Any:
-        """Return what `map_rows` makes of the rows of `statement` for `keys` and maybe others, its parameter `ids`.
+        """Return the result of `map_rows` for the rows of `statement`.
 
-        Without `keys` it is a statement that has no such parameter.
+        `keys` becomes the parameter `ids`. Rows for the keys of other callers may be included. If `keys` is empty, the
+        statement has no such parameter.
 
         Raises:
-            Unavailable: as the statement does.
+            Unavailable: the statement raised it.
         """
         kind, queue, batch = self._place(statement, values, map_rows)
         waiting: asyncio.Future[Any] | None = None
@@ -136,7 +140,7 @@ class CoalescedReads:
             self._join(kind, queue, batch, keys)
         try:
             if waiting is None:
-                answer = await self._led(kind, queue, batch)
+                answer = await self._run_next_turn(kind, queue, batch)
             else:
                 try:
                     answer = await waiting
@@ -153,7 +157,7 @@ class CoalescedReads:
             raise
         current = query_statistics.get()
         if current is not None:
-            current.add(statement.sql, _found(answer, keys), batch.elapsed_ns)
+            current.add(statement.sql, _own_rows(answer, keys), batch.elapsed_ns)
         return answer
 
     def subscribe(
@@ -165,9 +169,10 @@ class CoalescedReads:
         subscriber: Subscriber,
         caller: str | None,
     ) -> _Batch:
-        """As `mapped_rows`, but notify `subscriber` in a later turn of the loop. Return the batch to unsubscribe from.
+        """Do as `mapped_rows`, but notify `subscriber` in a later turn of the event loop.
 
-        The connection counts for the share of `caller`. It is in no statistics: the subscriber counts it.
+        Return the batch, for `unsubscribe`. The connection counts for the share of `caller`. The statement is added to
+        no statistics: the subscriber counts it.
         """
         kind, queue, batch = self._place(statement, values, map_rows)
         if batch is None:
@@ -182,7 +187,7 @@ class CoalescedReads:
     def _place(
         self, statement: Statement, values: Mapping[str, object], map_rows: MapRows
     ) -> tuple[ReadKind, _Queue, _Batch | None]:
-        """Return where a call belongs: of its kind, the batch to join, or None where it is the first of one."""
+        """Return a call's kind, its queue and the batch to join. The batch is None for the first call of a kind."""
         names = statement.parameters_but_keys
         kind = (statement, map_rows, tuple([values[name] for name in names]) if names else ())
         queue = self._queues.get(kind)
@@ -192,35 +197,35 @@ class CoalescedReads:
         if batch is None and queue.in_flight >= IN_FLIGHT_MAX:
             batch = queue.next = _Batch()
             loop = asyncio.get_running_loop()
-            batch.timer = loop.call_later(HELD_BACK_MAX_S, self._find_leader, kind, queue, batch)
+            batch.timer = loop.call_later(HELD_BACK_MAX_S, self._ensure_leader, kind, queue, batch)
         return kind, queue, batch
 
-    async def _led(self, kind: ReadKind, queue: _Queue, batch: _Batch) -> Any:
-        """Run the statement in the next turn of the loop: others may be ready to join it in this one."""
+    async def _run_next_turn(self, kind: ReadKind, queue: _Queue, batch: _Batch) -> Any:
+        """Run the statement in the next turn of the event loop, so that calls of this turn can join it."""
         if len(batch.keys) >= KEYS_MAX:
-            queue.next = None  # it is full: who comes now opens another
+            queue.next = None  # the batch is full: the next call opens another
         try:
             await asyncio.sleep(0)
         except BaseException:
-            self._hand_on(kind, queue, batch)
+            self._pass_on_lead(kind, queue, batch)
             raise
         return await self._run(kind, queue, batch)
 
     def _join(self, kind: ReadKind, queue: _Queue, batch: _Batch, keys: Sequence[int]) -> None:
-        """Add the keys of a call that is in the batch now: its answer comes, or `_LEAD` where it is to lead."""
+        """Add the keys of a call to a batch. The call receives the answer, or `_LEAD` if it must lead."""
         for key in keys:
             batch.keys[key] = None
         if len(batch.keys) >= KEYS_MAX and queue.next is batch:
-            queue.next = None  # likewise
-            self._find_leader(kind, queue, batch)
+            queue.next = None  # the batch is full: the next call opens another
+            self._ensure_leader(kind, queue, batch)
 
     def _leave(self, kind: ReadKind, queue: _Queue, batch: _Batch, waiting: asyncio.Future[Any]) -> None:
-        """Wait no longer; where the call was told to lead in the turn in which it was cancelled, another one leads."""
+        """Withdraw a cancelled call. If it became the leader in the turn of its cancellation, choose another leader."""
         if waiting.done() and not waiting.cancelled() and not waiting.exception() and waiting.result() is _LEAD:
-            self._hand_on(kind, queue, batch)
+            self._pass_on_lead(kind, queue, batch)
 
     async def _run(self, kind: ReadKind, queue: _Queue, batch: _Batch) -> Any:
-        """Run the statement as its leader, and give the answer to the others."""
+        """Run the statement as its leader, and pass the answer to the other calls."""
         if queue.next is batch:
             queue.next = None
         batch.is_sent = True
@@ -237,49 +242,49 @@ class CoalescedReads:
             self._end(kind, queue)
             batch.notify(None, error)
             raise
-        except BaseException:  # the leader's end, not the statement's
-            self._hand_on(kind, queue, batch)
+        except BaseException:  # the leader was cancelled; the statement itself did not fail
+            self._pass_on_lead(kind, queue, batch)
             raise
         for one in batch.open:
             one.set_result(answer)
-        self._end(kind, queue)  # before these are told, which answers them: the database is at work meanwhile
+        self._end(kind, queue)  # before the subscribers run: the database executes the next batch meanwhile
         batch.notify(answer, None)
         return answer
 
     def _run_by_task(self, kind: ReadKind, queue: _Queue, batch: _Batch) -> None:
-        """Have the statement run, in the next turn of the loop, where all are to be told."""
+        """Run the statement in a task, in the next turn of the event loop, for a batch of subscribers alone."""
 
         async def run() -> None:
             if not (batch.subscribers or batch.open):
-                self._hand_on(kind, queue, batch)
+                self._pass_on_lead(kind, queue, batch)
                 return
-            # All have been told of an exception.
+            # `_run` has already passed an exception to all callers.
             with self._shares.operation_of(batch.caller), contextlib.suppress(Exception):
                 await self._run(kind, queue, batch)
 
-        batch.is_sent = False  # or no longer: a task that has not begun is not to be cancelled
-        # Of whose work it is made says nothing of whose work it is.
+        batch.is_sent = False  # also if it was sent before: `unsubscribe` must not cancel a task that has not begun
+        # The task starts with an empty context: it must not inherit the request that happened to create it.
         batch.task = asyncio.get_running_loop().create_task(run(), context=Context())
 
     def unsubscribe(self, batch: _Batch, subscriber: Subscriber) -> None:
-        """Tell `who` nothing any more; a statement that a task runs for nobody is at its end."""
+        """Remove `subscriber` from the batch. A running statement that has no caller left is cancelled."""
         if subscriber in batch.subscribers:
             batch.subscribers.remove(subscriber)
             if batch.task is not None and batch.is_sent and not (batch.subscribers or batch.open):
                 batch.task.cancel()
 
-    def _find_leader(self, kind: ReadKind, queue: _Queue, batch: _Batch) -> None:
-        """Have one of the calls of a batch run its statement, unless one does already."""
+    def _ensure_leader(self, kind: ReadKind, queue: _Queue, batch: _Batch) -> None:
+        """Choose a leader for the batch, unless it has one already."""
         if batch.is_led:
             return
         if batch.timer is not None:
             batch.timer.cancel()
         batch.is_led = True
         queue.in_flight += 1
-        self._hand_on(kind, queue, batch)
+        self._pass_on_lead(kind, queue, batch)
 
-    def _hand_on(self, kind: ReadKind, queue: _Queue, batch: _Batch) -> None:
-        """Let another call of the batch lead; where nobody waits any more, nothing is asked."""
+    def _pass_on_lead(self, kind: ReadKind, queue: _Queue, batch: _Batch) -> None:
+        """Make another call of the batch the leader. If no call is left, end the batch without a statement."""
         for one in batch.open:
             one.set_result(_LEAD)
             return
@@ -291,16 +296,16 @@ class CoalescedReads:
         self._end(kind, queue)
 
     def _end(self, kind: ReadKind, queue: _Queue) -> None:
-        """Go on with the next batch when one is over."""
+        """End one statement in flight, and start the next batch."""
         queue.in_flight -= 1
         if queue.next is not None:
-            self._find_leader(kind, queue, queue.next)
+            self._ensure_leader(kind, queue, queue.next)
         elif not queue.in_flight:
             self._queues.pop(kind, None)
 
 
 class PendingRead:
-    """Rows by their keys, not asked for yet: by `await`, or by `ask`."""
+    """A read of rows by their keys that is not sent yet. Either `await` it or call `subscribe`."""
 
     __slots__ = ("_batch", "_keys", "_map_rows", "_shared", "_values", "statement")
 
@@ -324,18 +329,18 @@ class PendingRead:
         return self._shared.mapped_rows(self.statement, self._values, self._keys, self._map_rows).__await__()
 
     def subscribe(self, subscriber: Subscriber, caller: str | None = None) -> None:
-        """Have `who` told, in a later turn of the loop; the connection counts for the share of `caller`."""
+        """Notify `subscriber` in a later turn of the event loop; the connection counts for the share of `caller`."""
         self._batch = self._shared.subscribe(
             self.statement, self._values, self._keys, self._map_rows, subscriber, caller
         )
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
-        """Have `who`, who asked, told nothing any more."""
+        """Stop notifications to `subscriber`, which must be subscribed."""
         self._shared.unsubscribe(self._batch, subscriber)
 
 
-def _found(answer: Any, keys: Sequence[int]) -> int:
-    """Return how much of an answer is whose call it was: the keys that have a row, or all of it."""
+def _own_rows(answer: Any, keys: Sequence[int]) -> int:
+    """Return how many rows of a shared answer belong to one call: the keys that have a row, or all rows."""
     if len(keys) == 1:
         return int(keys[0] in answer)
     if keys:

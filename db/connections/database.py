@@ -1,18 +1,19 @@
-"""The doors to the pool: reads, and the only place in the project that commits.
+"""The entry to the pool: reads, and the only code in the project that commits.
 
-SQLAlchemy owns the connections (pool, events, recycling); statements run on asyncpg's own connection beneath, which is
-leased (`leases`), because a row costs a fraction there. That division holds these invariants:
+SQLAlchemy owns the connections (pool, events, recycling). Statements run on asyncpg's own connection beneath, which is
+leased (`leases`), because a row costs a fraction there. This division keeps these invariants:
 
-- A door gives its connection back when it is left, and nobody else does. Whatever becomes of the connection then
-  changes nothing of the answer.
-- Every write goes through `Database.write`, which commits, and which runs the whole unit of work again after a fault
-  that leaves nothing behind (`faults`). What can be one statement may try `Database.alone` before, and spares itself
+- Each method of `Database` returns its connection when it ends, and no other code does. What happens to the connection
+  afterwards does not change the answer.
+- Every write goes through `Database.write`. It commits, and runs the whole unit of work again after a fault that leaves
+  nothing behind (`faults`). A write that fits in one statement may try `Database.autocommit_write` first, which saves
   BEGIN and COMMIT.
-- A broken connection is replaced without the caller's doing: closed ones are noticed beforehand for free, others at
-  BEGIN, and a read that lost its connection is asked again. A COMMIT is not: it may have happened. That is why `alone`
-  leaves a connection that has been quiet for a while to `write`, which has its BEGIN to find it broken.
-- Who waits for others waits without a connection where that is known beforehand: for a turn at a row (`turn`), for the
-  bound of the writes, or for the caller's share (`shares`), in that order, and for the connection last.
+- A broken connection is replaced without action by the caller. Closed connections are noticed in advance at no cost,
+  and others at BEGIN. A read that lost its connection is sent again. A COMMIT is not, because it may have happened.
+  This is why `autocommit_write` leaves a connection that was quiet for a while to `write`, whose BEGIN shows whether it
+  is broken.
+- A caller that is known to wait for other callers holds no connection meanwhile. It waits for its turn at a row
+  (`turn`), then for the bound of the writes, then for the share of its caller (`shares`), and for the connection last.
 """
 
 import logging
@@ -35,10 +36,11 @@ from db.connections.pool import PoolCounters, count_pool_events, create_engine
 from db.connections.retries import run_again
 from db.connections.shares import Share, Shares, share
 from db.connections.statements import Reader, Statement, by_column
-from db.connections.statistics import fetched, waited
-from db.connections.transaction import OpenTransaction, Snapshot, worded
+from db.connections.statistics import await_counted, fetch_counted
+from db.connections.transaction import OpenTransaction, Snapshot, translated
 from db.connections.waiting import TurnKey, Turns
-from db.errors import Unavailable, refusal_for
+from db.constraints import refusal_for
+from db.errors import Unavailable
 from db.settings import Settings
 
 __all__ = ["Database", "OpenTransaction", "Snapshot"]
@@ -50,22 +52,22 @@ Run = Callable[[LeasedConnection, str, Sequence[object]], Awaitable[Sequence[Rec
 
 
 class Database(Reader):
-    """The pool of one process, with its doors. Build it inside the running event loop's process, once.
+    """The pool of one process, and all that is run on it. Build it once, inside the process of the running event loop.
 
     Attributes:
         leases: the connections.
-        shares: the bounds of who may hold how many of them.
+        shares: the bounds of how many connections each caller may hold.
     """
 
     def __init__(self, settings: Settings) -> None:
         if settings.database_url is None:
-            raise ValueError("Database needs settings.database_url; db.embedded.server gives one where none is set")
+            raise ValueError("Database needs settings.database_url; db.embedded.server sets it where it is empty")
         self.settings = settings
         self._attempts_max = settings.write_attempts_max
         self.counters = PoolCounters()
         self.engine = create_engine(settings)
         count_pool_events(self.engine, self.counters)
-        self.leases = Leases(settings, self._connection)
+        self.leases = Leases(settings, self._open_connection)
         self.shares = Shares(settings)
         self._turns = Turns(settings.lock_timeout_ms / 1000 or settings.pool_timeout_s)
         self._shared = CoalescedReads(self._fetch_timed, self.shares)
@@ -78,12 +80,12 @@ class Database(Reader):
     # ------------------------------------------------------------ reads
 
     async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
-        """Run one read on a connection of its own, in autocommit, and return all its rows.
+        """Run one read in autocommit, on a connection that it holds alone, and return all its rows.
 
         Raises:
-            Unavailable: no connection was free or could be made, or the statement ran into a timeout.
+            Unavailable: no connection was free or could be opened, or the statement exceeded a timeout.
         """
-        return await self._read(statement, values, fetched)
+        return await self._read(statement, values, fetch_counted)
 
     async def _fetch_timed(self, statement: Statement, values: Mapping[str, object], timed: Timed) -> Sequence[Record]:
         """Do as `fetch`, but add the time of the database to `timed`; the caller counts the statement."""
@@ -104,21 +106,21 @@ class Database(Reader):
             if fault.again is Again.NEVER:
                 raise
             first = fault.copy()
-        logger.warning("a read is asked again: %s", first.reason)
+        logger.warning("a read is sent again: %s", first.reason)
         return await run_again(partial(self._read_once, statement, values, run), first, self._attempts_max)
 
     async def _read_once(self, statement: Statement, values: Mapping[str, object], run: Run) -> Sequence[Record]:
         own = share.get()
-        connection = await self._taken(own)
+        connection = await self._acquire(own)
         try:
             self.counters.statements += 1
             return await run(connection, statement.sql, statement.arguments(values))
         except Exception as error:
-            refusal = self._worded(error, connection)
+            refusal = self._translated(error, connection)
             if refusal is None:
                 raise
         finally:
-            self._give_back(connection, own)
+            self._release(connection, own)
         raise refusal.copy()
 
     def mapped_rows(
@@ -134,15 +136,15 @@ class Database(Reader):
     def keyed(
         self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
     ) -> PendingRead:
-        """See `Reader`. `ask` takes a callback instead of being awaited."""
+        """See `Reader`. `PendingRead.subscribe` takes a callback instead of an `await`."""
         return PendingRead(self._shared, statement, values, keys, by_column(column))
 
     @asynccontextmanager
     async def read(self, tables: Sequence[str] = ()) -> AsyncIterator[Snapshot]:
         """Open a read-only snapshot: all statements within see one state of the database.
 
-        `tables` are the names of those that may be read. They are locked against a change of their form before the
-        snapshot is taken: to a snapshot from before a migration a table that was rewritten since looks empty
+        `tables` are the names of the tables that may be read. They are locked against schema changes before the
+        snapshot is taken. Without the lock, a table that a migration rewrote after the snapshot would look empty
         (PostgreSQL documentation, 13.6, Caveats).
 
         Raises:
@@ -162,8 +164,8 @@ class Database(Reader):
     async def read_as_one(self, work: Callable[[Snapshot], Awaitable[T]], tables: Sequence[str] = ()) -> T:
         """Run `work` in a snapshot and return its result; `tables` as for `read`.
 
-        Where an error of the database has ended the snapshot after which it may be asked again, all of `work` is, also
-        where `work` has made something of that error. It keeps no state outside.
+        If a retryable error of the database ended the snapshot, all of `work` runs again, also if `work` returned a
+        result in spite of that error. `work` must keep no state outside.
 
         Raises:
             Unavailable: no snapshot could be opened.
@@ -189,25 +191,25 @@ class Database(Reader):
         except DatabaseFault:
             if not results:
                 raise
-        return results[0]  # what `work` has made of the error
+        return results[0]  # the result that `work` returned in spite of the error
 
     # ------------------------------------------------------------ writes
 
     def turn(self, keys: Iterable[TurnKey]) -> AbstractAsyncContextManager[None]:
-        """As `db.connections.statements.Writer` says.
+        """See `db.connections.statements.Writer`.
 
         Raises:
-            Unavailable: DATABASE_BUSY where the turn did not come within the limit of a wait for a lock.
+            Unavailable: DATABASE_BUSY if the wait for the turn exceeded the lock timeout.
         """
         return self._turns.turn(keys)
 
     async def write(self, work: Callable[[OpenTransaction], Awaitable[T]]) -> T:
-        """Run `work` in one transaction and commit it; on any exception nothing of it has happened.
+        """Run `work` in one transaction and commit it. After any exception nothing of it has happened.
 
-        `work` may run several times, each time from the start in a new transaction, so it keeps no state outside.
+        `work` may run several times, each time from the start in a new transaction, so it must keep no state outside.
 
         Raises:
-            Refusal: `work` raised it, or violated a constraint that means something to the client.
+            Refusal: `work` raised it, or violated a constraint that has a meaning for the client.
             Unavailable: no connection, a timeout, or a conflict that outlasted the retries.
         """
         try:
@@ -227,7 +229,7 @@ class Database(Reader):
     async def autocommit_write(
         self, statement: Statement, values: Mapping[str, object], sending: Callable[[], None] | None = None
     ) -> Sequence[Record]:
-        """As `db.connections.statements.Writer` says. `sending` is called when the statement is about to be sent.
+        """See `db.connections.statements.Writer`. `sending` is called immediately before the statement is sent.
 
         Raises:
             Unavailable: as for `write`.
@@ -236,24 +238,25 @@ class Database(Reader):
         if not writes.enter_at_once():
             await writes.enter()
         try:
-            connection = await self._taken(own)
+            connection = await self._acquire(own)
             try:
                 if not connection.is_trusted:
                     return ()
                 if sending is not None:
                     sending()
                 self.counters.statements += 1
-                return await fetched(connection, statement.sql, statement.arguments(values))
+                return await fetch_counted(connection, statement.sql, statement.arguments(values))
             except asyncpg.IntegrityConstraintViolationError:
-                # An UPDATE is held against the constraints as its row was when the statement began, before it looks
-                # whether that row was changed meanwhile. Whether it is violated indeed shows in a transaction.
+                # PostgreSQL checks an UPDATE against the constraints with the row as it was when the statement began.
+                # Only then does it notice that the row has changed meanwhile. A transaction shows whether the
+                # constraint is really violated.
                 return ()
             except Exception as error:
-                refusal = self._worded(error, connection, is_at_commit=True)
+                refusal = self._translated(error, connection, is_at_commit=True)
                 if refusal is None:
                     raise
             finally:
-                self._give_back(connection, own)
+                self._release(connection, own)
         finally:
             writes.leave()
         if refusal.again is Again.NEVER:
@@ -284,13 +287,13 @@ class Database(Reader):
 
     async def _commit(self, connection: LeasedConnection) -> None:
         try:
-            tag = await waited(connection.execute("COMMIT"))
+            tag = await await_counted(connection.execute("COMMIT"))
         except Exception as error:
-            refusal = self._worded(error, connection, is_at_commit=True)
+            refusal = self._translated(error, connection, is_at_commit=True)
             if refusal is None:
                 raise
         else:
-            # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK, and no error.
+            # PostgreSQL answers the COMMIT of a failed transaction with the tag ROLLBACK and without an error.
             if tag != "COMMIT":
                 raise RuntimeError(f"COMMIT answered {tag}: the unit of work swallowed an SQL error")
             return
@@ -298,8 +301,8 @@ class Database(Reader):
 
     # ------------------------------------------------------------ connections
 
-    async def _taken(self, own: Share | None) -> LeasedConnection:
-        """Lend a connection that counts for the share `own`, until `_give_back`."""
+    async def _acquire(self, own: Share | None) -> LeasedConnection:
+        """Lease a connection that counts for the share `own`, until `_release`."""
         if own is not None and not own.enter_at_once():
             await own.enter()
         try:
@@ -309,77 +312,78 @@ class Database(Reader):
                 own.leave()
             raise
 
-    def _give_back(self, connection: LeasedConnection, own: Share | None) -> None:
+    def _release(self, connection: LeasedConnection, own: Share | None) -> None:
         self.leases.give_back(connection)
         if own is not None:
             own.leave()
 
     @asynccontextmanager
     async def _leased(self, begin: str) -> AsyncIterator[LeasedConnection]:
-        """Lend a connection on which a transaction has begun."""
+        """Lease a connection on which a transaction has begun."""
         own = share.get()
-        connection = await self._begun(begin, own)
+        connection = await self._begin(begin, own)
         try:
             yield connection
         except DRIVER_ERRORS as error:
-            # What work does on the driver itself, such as COPY, is worded here; its own files may fail, too.
+            # Errors of what `work` runs on the driver, such as COPY, are translated here. An OSError may also come from
+            # a file of `work`.
             is_own = isinstance(error, OSError) and not connection.driver.is_closed()
-            refusal = None if is_own else self._worded(error, connection)
+            refusal = None if is_own else self._translated(error, connection)
             if refusal is None:
                 raise
         else:
             return
         finally:
-            self._give_back(connection, own)
+            self._release(connection, own)
         raise refusal.copy()
 
-    async def _begun(self, begin: str, own: Share | None) -> LeasedConnection:
-        # A restarted server leaves a pool full of closed connections. asyncpg has seen the end of most already, so
-        # that dropping them costs no round trip; one more try than there can be of them ends the loop.
+    async def _begin(self, begin: str, own: Share | None) -> LeasedConnection:
+        # After a restart of the server the pool is full of closed connections. asyncpg has noticed most of them
+        # already, so that dropping them costs no round trip. The loop ends after one attempt more than connections.
         for _ in range(self.settings.pool_size + self.settings.pool_max_overflow + 1):
-            connection = await self._taken(own)
+            connection = await self._acquire(own)
             try:
-                await waited(connection.execute(begin))
+                await await_counted(connection.execute(begin))
             except Exception as error:
-                refusal = self._worded(error, connection)
-                connection.is_interrupted = True  # whether BEGIN has happened is not known
-                self._give_back(connection, own)
+                refusal = self._translated(error, connection)
+                connection.is_interrupted = True  # it is unknown whether BEGIN has happened
+                self._release(connection, own)
                 if refusal is None:
                     raise
             except BaseException:
-                self._give_back(connection, own)
+                self._release(connection, own)
                 raise
             else:
                 return connection
             if not connection.driver.is_closed():
                 raise refusal.copy()
-            logger.warning("a connection was broken before its transaction, and is replaced: %s", refusal.reason)
-        raise Unavailable(UNAVAILABLE, "the database closes every connection")
+            logger.warning("a connection broke before its transaction and is replaced: %s", refusal.reason)
+        raise Unavailable(UNAVAILABLE, "the database closes every connection; try again later")
 
-    def _worded(
+    def _translated(
         self, error: Exception, connection: LeasedConnection, *, is_at_commit: bool = False
     ) -> DatabaseFault | None:
-        refusal = worded(error, connection, self.counters, is_at_commit=is_at_commit)
+        refusal = translated(error, connection, self.counters, is_at_commit=is_at_commit)
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            self.leases.distrust()  # they lead to the same server, and the writer may be another one by now
+            self.leases.distrust()  # they lead to the same server, which may have handed the writes to another one
         return refusal
 
-    async def _connection(self) -> PoolProxiedConnection:
+    async def _open_connection(self) -> PoolProxiedConnection:
         try:
             return await self.engine.raw_connection()
         except PoolTimeoutError as error:
             raise Unavailable(BUSY, "all connections are in use; try again shortly") from error
         except (DBAPIError, EmulatedDBAPIException, *DRIVER_ERRORS) as error:
-            logger.error("no connection to the database: %s", error)  # noqa: TRY400 - the trace says nothing more
+            logger.error("no connection to the database: %s", error)  # noqa: TRY400 - the trace adds nothing
             reason = f"{type(error).__name__}: {error}"
             raise Unavailable(UNAVAILABLE, "the database cannot be reached", reason=reason) from None
 
 
 async def _roll_back(connection: LeasedConnection) -> None:
     if connection.driver.is_closed() or connection.is_interrupted:
-        return  # it is thrown away, or tested, and with it the transaction ends
+        return  # the connection is closed or tested next, which ends the transaction
     try:
         await connection.execute("ROLLBACK", RECOVER_S)
     except DRIVER_ERRORS as error:
-        logger.warning("ROLLBACK failed, the connection is dropped: %s", type(error).__name__)
+        logger.warning("ROLLBACK failed, the connection is closed: %s", type(error).__name__)
         connection.driver.terminate()

@@ -1,12 +1,12 @@
-"""What every error of PostgreSQL, of asyncpg and of the network means: one table.
+"""The meaning of every error of PostgreSQL, asyncpg and the network, in one table.
 
 A line of the table is found by the error's SQLSTATE, else by the class of that SQLSTATE (its first two characters,
 PostgreSQL documentation, appendix A), else by the type of the exception. A test walks the exceptions of asyncpg and
 fails on one that has no line.
 
-A line says three things: what the client is told (nothing where the fault is in this program: that is masked and
-logged), whether the unit of work may be run again at once because nothing of it has happened, and whether the
-connection may be used any more. What nobody can say is whether a COMMIT has happened whose answer did not come:
+A line says three things: the code and message for the client (none if the fault is in this program: it is masked and
+logged), whether the unit of work may run again at once because nothing of it has happened, and whether the connection
+is still usable. If the answer to a COMMIT is lost, it is unknown whether the COMMIT has happened:
 `Fault.is_unknown_at_commit`.
 """
 
@@ -30,33 +30,33 @@ DRIVER_ERRORS = (
     BufferError,
     OSError,
 )
-"""What the driver may raise, those of the network among it."""
+"""What the driver may raise, including errors of the network."""
 
 
 class Again(Enum):
-    """Whether and how a unit of work is run again after a fault, from its start."""
+    """Whether and when a unit of work runs again, from its start, after a fault."""
 
     NEVER = auto()
-    """Not at all: the caller decides."""
+    """It does not run again: the caller decides."""
 
     SOON = auto()
-    """After a short random pause, a limited number of times."""
+    """It runs again after a short random pause, a limited number of times."""
 
     WHEN_SETTLED = auto()
-    """As soon as a migration is through, which takes longer than the pause after a conflict."""
+    """It runs again as soon as a migration has ended, which takes longer than the pause after a conflict."""
 
 
 class DatabaseFault(Unavailable):
-    """A refusal that an error of the database led to.
+    """A refusal that was caused by an error of the database.
 
     Attributes:
-        again: whether the unit of work may be run again. Nothing of it has happened then.
+        again: whether the unit of work may run again. If so, nothing of it has happened.
     """
 
     again: Again = Again.NEVER
 
     def copy(self) -> "DatabaseFault":
-        """As `Unavailable.copy`."""
+        """Do as `Unavailable.copy`."""
         copied = DatabaseFault(self.code, str(self), outcome_unknown=self.outcome_unknown, reason=self.reason)
         copied.again = self.again
         return copied
@@ -64,15 +64,16 @@ class DatabaseFault(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What one kind of error means.
+    """The meaning of one kind of error.
 
     Attributes:
-        code: `extensions.code` for the client; None where the fault is in this program.
-        message: what the client is told.
-        again: whether the unit of work may be run again; nothing of it has happened unless it was at COMMIT.
-        is_broken: whether the connection is good for nothing any more.
-        is_unknown_at_commit: whether, in answer to a COMMIT, it leaves open if the transaction is committed.
-        is_of_storage: whether the disks of the database are full or broken, which readiness tells.
+        code: `extensions.code` for the client; None if the fault is in this program.
+        message: the message for the client.
+        again: whether the unit of work may run again. Nothing of it has happened, unless the error answered a COMMIT.
+        is_broken: whether the connection is unusable after the error.
+        is_unknown_at_commit: whether this error, as the answer to a COMMIT, leaves unknown if the transaction is
+            committed.
+        is_of_storage: whether the disks of the database are full or broken, which the readiness check reports.
     """
 
     code: str | None
@@ -83,7 +84,7 @@ class Fault:
     is_of_storage: bool = False
 
     def refusal(self, error: BaseException, *, is_at_commit: bool = False) -> DatabaseFault:
-        """Return what the caller of the database is told of `error`."""
+        """Return the refusal that the caller of the database receives for `error`."""
         assert self.code is not None
         reason = f"{type(error).__name__}: {error}"
         if is_at_commit and self.is_unknown_at_commit:
@@ -95,15 +96,15 @@ class Fault:
 
 
 OURS = Fault(None)
-"""A fault of this program, or a refusal that a constraint words (`db.errors.CONSTRAINTS`)."""
+"""A fault of this program, or the violation of a constraint that has its own refusal (`db.constraints.CONSTRAINTS`)."""
 
-CONFLICT = Fault(BUSY, "too many others write the same rows; try again shortly", Again.SOON)
-LOCKED = Fault(BUSY, "somebody else holds the same rows; try again shortly")
+CONFLICT = Fault(BUSY, "too many clients write the same rows; try again shortly", Again.SOON)
+LOCKED = Fault(BUSY, "another client holds a lock on the same rows; try again shortly")
 TOO_SLOW = Fault(TIMEOUT, "the database took too long; ask for less")
 SILENT = Fault(TIMEOUT, "the database did not answer in time; try again later", is_unknown_at_commit=True)
 LOST = Fault(
     UNAVAILABLE,
-    "the database went away; try again shortly",
+    "the connection to the database was lost; try again shortly",
     Again.SOON,
     is_broken=True,
     is_unknown_at_commit=True,
@@ -115,18 +116,20 @@ STOPPING = Fault(
     is_broken=True,
     is_unknown_at_commit=True,
 )
-READ_ONLY = Fault(UNAVAILABLE, "the database takes no writes just now; try again later", Again.SOON, is_broken=True)
+READ_ONLY = Fault(
+    UNAVAILABLE, "the database accepts no writes at the moment; try again later", Again.SOON, is_broken=True
+)
 OUTDATED = Fault(UNAVAILABLE, "the database's schema has just changed; try again shortly", Again.SOON)
 MIGRATING = Fault(
     UNAVAILABLE,
     "the database's schema is being changed, or is not the one expected; try again later",
     Again.WHEN_SETTLED,
 )
-EXHAUSTED = Fault(UNAVAILABLE, "the database has no memory left, or too little of something else; try again later")
-# Known at COMMIT, too: an error after which the server goes on has ended the transaction. Where PostgreSQL itself does
-# not know, as when the log of writes cannot be written, it ends the connection, which is LOST.
+EXHAUSTED = Fault(UNAVAILABLE, "the database has run out of memory or of another resource; try again later")
+# The outcome is known at COMMIT, too: after an error that leaves the connection open, the transaction has ended. If
+# PostgreSQL itself does not know the outcome, for example if it cannot write its log, it ends the connection: LOST.
 DISK_FULL = Fault(UNAVAILABLE, "the database's disk is full; try again later", is_of_storage=True)
-CROWDED = Fault(BUSY, "the database takes no further connection; try again shortly", is_broken=True)
+CROWDED = Fault(BUSY, "the database accepts no further connection; try again shortly", is_broken=True)
 UNREACHABLE = Fault(UNAVAILABLE, "the database cannot be reached")
 BROKEN_STORAGE = Fault(UNAVAILABLE, "the database cannot read or write its files; try again later", is_of_storage=True)
 
@@ -139,9 +142,9 @@ BY_SQLSTATE = {
     "25006": READ_ONLY,  # read_only_sql_transaction
     "25P03": LOST,  # idle_in_transaction_session_timeout
     "25P04": LOST,  # transaction_timeout
-    "26000": OUTDATED,  # invalid_sql_statement_name: somebody has deallocated a prepared statement
-    # A table, column, type or function that this program names. It is created with all of them, so that one that is
-    # missing is missing for the moment, or the migrations have not run.
+    "26000": OUTDATED,  # invalid_sql_statement_name: another client has deallocated a prepared statement
+    # A table, column, type or function that this program names. The migrations create all of them. If one is missing,
+    # a migration is under way or the migrations have not run.
     "42P01": MIGRATING,
     "42703": MIGRATING,
     "42704": MIGRATING,
@@ -202,29 +205,30 @@ BY_CLASS = {
     "XX": OURS,  # internal error
 }
 
-# PostgreSQL has one SQLSTATE for a privilege that a role has not and for a file that the system does not let it open or
-# write, as where a file system is read only (EACCES, EPERM, EROFS). Which of its source files says so tells them apart.
+# PostgreSQL uses one SQLSTATE both for a missing privilege of a role and for a file that the operating system does not
+# let it open or write, for example on a read-only file system (EACCES, EPERM, EROFS). The source file of PostgreSQL
+# that reports the error tells them apart.
 FILE_ACCESS = frozenset({"buffile.c", "fd.c", "md.c", "relmapper.c", "slru.c", "xlog.c"})
 
-# The most special type first.
+# The most specific type first.
 BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
-    (asyncpg.InvalidCachedStatementError, OUTDATED),  # shares its SQLSTATE, 0A000, with what is a fault of ours
+    (asyncpg.InvalidCachedStatementError, OUTDATED),  # shares its SQLSTATE, 0A000, with faults of this program
     (asyncpg.OutdatedSchemaCacheError, OUTDATED),
-    (asyncpg.DataError, OURS),  # a PostgresError; asyncpg's own of the same name is an InterfaceError
+    (asyncpg.DataError, OURS),  # a PostgresError; asyncpg's own class of the same name is an InterfaceError
     (asyncpg.TargetServerAttributeNotMatched, UNREACHABLE),
-    (asyncpg.InternalClientError, LOST),  # the driver has lost track of the conversation
+    (asyncpg.InternalClientError, LOST),  # the driver has lost track of the protocol
     (asyncpg.FatalPostgresError, LOST),
-    (BufferError, LOST),  # likewise, from what reads the bytes
+    (BufferError, LOST),  # the same, raised by the code that reads the bytes
     (asyncpg.InterfaceWarning, OURS),
-    (asyncpg.InterfaceError, OURS),  # of a closed connection: LOST, see fault_of
+    (asyncpg.InterfaceError, OURS),  # on a closed connection: LOST, see `fault_of`
     (asyncpg.PostgresError, OURS),
-    (TimeoutError, SILENT),  # an OSError too, and the driver's, whose time is up
+    (TimeoutError, SILENT),  # also an OSError; the driver raises it if its time limit has passed
     (OSError, LOST),
 )
 
 
-def line_of(kind: type[BaseException], sqlstate: str | None = None) -> Fault | None:
-    """Return the line of the table for an exception of this type and SQLSTATE; None where there is none."""
+def lookup_fault(kind: type[BaseException], sqlstate: str | None = None) -> Fault | None:
+    """Return the line of the table for an exception of this type and SQLSTATE, or None."""
     if issubclass(kind, asyncpg.InvalidCachedStatementError):
         return OUTDATED
     if sqlstate:
@@ -235,12 +239,12 @@ def line_of(kind: type[BaseException], sqlstate: str | None = None) -> Fault | N
 def fault_of(error: BaseException, *, is_closed: bool = False) -> Fault:
     """Return what `error` means; `is_closed` says whether its connection is closed.
 
-    An error that has no line is a fault of ours, as whatever Python raises itself.
+    An error without a line is a fault of this program, as are the errors that Python itself raises.
     """
     if isinstance(error, asyncpg.InsufficientPrivilegeError) and error.server_source_filename in FILE_ACCESS:
         return BROKEN_STORAGE
-    fault = line_of(type(error), getattr(error, "sqlstate", None)) or OURS
-    # asyncpg has one type for the use of a closed connection and for mistakes of its caller's.
+    fault = lookup_fault(type(error), getattr(error, "sqlstate", None)) or OURS
+    # asyncpg uses one type for the use of a closed connection and for mistakes of its caller.
     if fault is OURS and is_closed and isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):
         return LOST
     return fault

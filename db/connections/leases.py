@@ -1,19 +1,19 @@
-"""Leases: connections that SQLAlchemy's pool makes, checked out once, held, and lent to one caller at a time.
+"""Leases: connections that SQLAlchemy's pool opens, checked out once, kept, and lent to one caller at a time.
 
-To check a connection out of SQLAlchemy's pool for each statement costs more than most statements do. `Leases` holds
-`pool_size` of them instead. Further ones, up to `pool_max_overflow`, are opened for callers who have waited for
-`OVERFLOW_AFTER_S`, and closed as soon as nobody waits for them.
+A check-out from SQLAlchemy's pool for each statement costs more than most statements do. `Leases` therefore keeps
+`pool_size` connections checked out. Further ones, up to `pool_max_overflow`, are opened for callers that have waited
+for `OVERFLOW_AFTER_S`, and closed as soon as no caller waits for them.
 
 Invariants, which hold after each call and each turn of the event loop:
 
-- idle + lent + opening + closing = open <= `pool_size` + `pool_max_overflow`. Only `_start_opening` opens one, and it
-  counts the connection before it exists. One that is being closed counts until it is closed.
-- Callers are served in the order in which they came, also those who have waited before. Nobody waits while a
+- idle + lent + opening + closing = open <= `pool_size` + `pool_max_overflow`. Only `_start_opening` opens a connection,
+  and it counts the connection before it exists. A connection that is being closed counts until it is closed.
+- Callers are served in the order of their arrival, including those that have waited before. No caller waits while a
   connection is idle.
-- A caller only waits in line. Connections are opened, tested and closed by tasks of this module, which `close` ends:
-  what becomes of a connection never changes the answer to the caller who had it before.
-- A connection is lent in good order: open, outside a transaction, without a statement that somebody has left. One that
-  comes back otherwise is tested for at most `RECOVER_S`, and thrown away where it does not answer.
+- A caller only waits in line. Tasks of this module, which `close` ends, open, test and close connections. What happens
+  to a returned connection never changes the answer to the caller that had it before.
+- A lent connection is in good order: open, outside a transaction, without an unfinished statement. A connection that is
+  returned in another state is tested for at most `RECOVER_S`, and closed if it does not answer.
 """
 
 import asyncio
@@ -27,8 +27,9 @@ from typing import Any
 import asyncpg
 from sqlalchemy.pool import PoolProxiedConnection
 
+from db.connections.asyncpg_adapter import Driver
 from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE
-from db.connections.leased_connection import Driver, LeasedConnection, Schema
+from db.connections.leased_connection import LeasedConnection, Schema
 from db.connections.waiting import Line
 from db.errors import Unavailable, copy_of
 from db.settings import Settings
@@ -42,9 +43,9 @@ OVERFLOW_AFTER_S = 0.1
 RECOVER_S = 1.0
 CANCELLATIONS_MAX = 2
 DISTRUST_EVERY_S = 0.25
-# The smallest statement. Of an empty one that follows a cancelled one, asyncpg expects a status that does not come.
-NOTHING = "SELECT"
-# What a statement may take beyond the server's own limit, for the way there and back.
+# The smallest statement. After a cancelled statement, asyncpg expects of an empty one a status that does not arrive.
+SMALLEST_STATEMENT = "SELECT"
+# How long a statement may take beyond the server's own limit, for the round trip.
 STATEMENT_MARGIN_S = 2.0
 
 
@@ -63,7 +64,7 @@ class Leases:
         self._schema = Schema()
         self._idle: list[LeasedConnection] = []
         self._line: Line[LeasedConnection] = Line()
-        self._all: set[LeasedConnection] = set()  # what is open: idle, lent or closing
+        self._all: set[LeasedConnection] = set()  # the open connections: idle, lent or closing
         self._opening = 0
         self._closing = 0
         self._trusted_from = float("-inf")
@@ -73,7 +74,7 @@ class Leases:
 
     @property
     def open(self) -> int:
-        """How many connections there are, those that are being opened or closed among them."""
+        """How many connections there are, including those that are being opened or closed."""
         return len(self._all) + self._opening
 
     @property
@@ -88,7 +89,7 @@ class Leases:
 
     @property
     def closing(self) -> int:
-        """How many are being tested after an interruption, or closed."""
+        """How many are being tested after an interruption, or being closed."""
         return self._closing
 
     @property
@@ -98,21 +99,21 @@ class Leases:
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for one."""
+        """How many callers wait for a connection."""
         return len(self._line)
 
     # ------------------------------------------------------------ for callers
 
     def take_idle(self) -> LeasedConnection | None:
-        """Lend a connection that is free and fit, without waiting; None where `take` has to see to it."""
+        """Lend an idle connection that is usable, without waiting. If it returns None, use `take`."""
         if self._idle and not self._pings:
-            connection = self._idle[-1]  # the most recently used: surplus ones grow old
+            connection = self._idle[-1]  # the most recently used, so that surplus connections grow old
             if not connection.driver.is_closed() and not self._is_old(connection):
                 return self._idle.pop()
         return None
 
     async def take(self) -> LeasedConnection:
-        """Lend a connection, until `give_back`.
+        """Lend a connection until `give_back`, and wait for one if necessary.
 
         Raises:
             Unavailable: none was free in time, or none could be opened.
@@ -123,14 +124,14 @@ class Leases:
             connection = self._idle.pop()
             if not connection.is_fit or self._is_old(connection):
                 self.give_back(connection)
-            elif not self._pings or await self._answers(connection):
+            elif not self._pings or await self._is_answering(connection):
                 return connection
         place = self._line.join()
         self._grow()
         return await self._line.wait(place, self._timeout_s, self._refusal, self.give_back)
 
     def give_back(self, connection: LeasedConnection) -> None:
-        """Take a connection back, in whatever state it is. Its caller uses it no more."""
+        """Take a connection back in any state. Its caller must not use it afterwards."""
         connection.used_at = time.monotonic()
         if connection.driver.is_closed():
             self._drop(connection)
@@ -149,9 +150,9 @@ class Leases:
             self._idle.append(connection)
 
     def distrust(self) -> None:
-        """Use no connection any more that was opened before now: the server behind them is not the one to ask.
+        """Close every connection that was opened before now: the server behind them may no longer be the primary.
 
-        Once in a while is enough: reads go on meanwhile, and need connections.
+        It acts once in `DISTRUST_EVERY_S` at most, because reads go on meanwhile and need connections.
         """
         now = time.monotonic()
         if now - self._trusted_from < DISTRUST_EVERY_S:
@@ -161,7 +162,7 @@ class Leases:
             self.give_back(self._idle.pop())
 
     async def close(self) -> None:
-        """Close every connection; those that are lent when they come back."""
+        """Close every connection. A lent connection is closed when it is returned."""
         self._is_closed = True
         if self._overflow_timer is not None:
             self._overflow_timer.cancel()
@@ -181,7 +182,7 @@ class Leases:
     # ------------------------------------------------------------ opening
 
     def _grow(self) -> None:
-        """Open connections for callers in line, as far as there may be more."""
+        """Open connections for the callers in line, up to the limit."""
         wanted = len(self._line) - self._opening
         while wanted > 0 and self.open < self._kept_max and not self._is_closed:
             self._start_opening()
@@ -191,7 +192,7 @@ class Leases:
             self._overflow_timer = asyncio.get_running_loop().call_at(due, self._overflow, context=Context())
 
     def _overflow(self) -> None:
-        """Open further connections for callers who have waited for long."""
+        """Open overflow connections for callers that have waited for `OVERFLOW_AFTER_S`."""
         self._overflow_timer = None
         long_ago = asyncio.get_running_loop().time() - OVERFLOW_AFTER_S
         while (
@@ -204,16 +205,16 @@ class Leases:
 
     def _start_opening(self) -> None:
         self._opening += 1
-        self._start(self._opened())
+        self._start(self._open_new())
 
-    async def _opened(self) -> None:
+    async def _open_new(self) -> None:
         try:
             pooled = await self._connect()
         except Exception as error:
             self._opening -= 1
             if not isinstance(error, Unavailable):
-                logger.exception("a connection was not opened")
-            # One attempt, one answer: the next in line may find the server there again.
+                logger.exception("a connection could not be opened")
+            # One failed attempt refuses one caller: the server may be available again for the next one.
             self._line.fail(copy_of(error))
             self._grow()
             return
@@ -232,21 +233,21 @@ class Leases:
         self._start(work)
 
     async def _recover(self, connection: LeasedConnection) -> None:
-        """Wait until what somebody has left is over, end the transaction, and use the connection again."""
+        """Wait until the interrupted statement has ended, end the transaction, and reuse the connection."""
         driver = connection.driver
         try:
             async with asyncio.timeout(RECOVER_S):
-                await _ensure_answer(driver)  # the driver waits for its own cancellation to be acknowledged before
+                await _ensure_answer(driver)  # before, the driver waits until its own cancellation is acknowledged
                 if driver.is_in_transaction():
                     await driver.execute("ROLLBACK")
         except DRIVER_ERRORS as error:
             driver.terminate()
-            logger.warning("a connection is thrown away, for it does not answer as it should: %s", type(error).__name__)
+            logger.warning("a connection is closed because it does not answer as expected: %s", type(error).__name__)
             if isinstance(error, TimeoutError):
                 self._test_idle()
         except Exception:
             driver.terminate()
-            logger.exception("a connection is thrown away")
+            logger.exception("a connection is closed after an unexpected error")
         except BaseException:
             driver.terminate()
             raise
@@ -256,35 +257,35 @@ class Leases:
             self.give_back(connection)
 
     def _test_idle(self) -> None:
-        """Test every idle connection: where one backend is frozen, others may be."""
+        """Test every idle connection: if one backend is frozen, others may be frozen too."""
         idle, self._idle = self._idle, []
         for connection in idle:
             self._start_closing(self._recover(connection))
 
     async def _close(self, connection: LeasedConnection) -> None:
         """Close a connection in good order."""
-        # Taken away from SQLAlchemy's pool, which would keep it: it does not know of the others.
+        # It is detached from SQLAlchemy's pool, which would keep it: that pool does not count the other connections.
         connection.pooled.detach()
         try:
             await connection.driver.close(timeout=CLOSE_TIMEOUT_S)
         except DRIVER_ERRORS as error:
             logger.debug("a connection did not close in good order: %s", error)
         finally:
-            connection.driver.terminate()  # nothing where it is closed
+            connection.driver.terminate()  # no effect on a closed connection
             self._closing -= 1
             self._all.discard(connection)
             self._grow()
 
     def _drop(self, connection: LeasedConnection) -> None:
-        """Forget a connection that is closed."""
+        """Remove a connection that is closed."""
         self._all.discard(connection)
         connection.pooled.invalidate()
         self._grow()
 
-    async def _answers(self, connection: LeasedConnection) -> bool:
-        """Say whether a connection answers; it is given back where it does not."""
+    async def _is_answering(self, connection: LeasedConnection) -> bool:
+        """Return whether a connection answers. If it does not, it is given back."""
         try:
-            await connection.execute(NOTHING, RECOVER_S)
+            await connection.execute(SMALLEST_STATEMENT, RECOVER_S)
         except DRIVER_ERRORS:
             connection.driver.terminate()
             self.give_back(connection)
@@ -294,10 +295,10 @@ class Leases:
             raise
         return True
 
-    # ------------------------------------------------------------ the rest
+    # ------------------------------------------------------------ internals
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        # An empty context: the task must not keep the request alive that happened to start it.
+        # An empty context: the task must not keep alive the request that happened to start it.
         task = asyncio.get_running_loop().create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -314,13 +315,13 @@ class Leases:
 
 
 async def _ensure_answer(driver: Driver) -> None:
-    """Come back when the server answers. A cancellation that came too late for its statement may hit this one."""
+    """Return when the server answers. A cancellation that was late for its own statement may cancel this one."""
     for _ in range(CANCELLATIONS_MAX):
         with suppress(asyncpg.QueryCanceledError):
-            with suppress(asyncpg.InFailedSQLTransactionError):  # an answer, too
-                await driver.execute(NOTHING)
+            with suppress(asyncpg.InFailedSQLTransactionError):  # also an answer
+                await driver.execute(SMALLEST_STATEMENT)
             return
-    await driver.execute(NOTHING)
+    await driver.execute(SMALLEST_STATEMENT)
 
 
 def _stopping() -> Unavailable:

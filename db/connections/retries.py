@@ -1,4 +1,4 @@
-"""Running a unit of work again after a fault that has left nothing of it (`db.connections.faults`).
+"""Runs a unit of work again after a fault that left nothing of it (`db.connections.faults`).
 
 The pauses grow exponentially up to a cap, each with full jitter (Brooker: Exponential Backoff And Jitter, AWS
 Architecture Blog, 2015). Written here because a retry library keeps the exceptions, with all rows in their frames, in
@@ -15,7 +15,7 @@ from db.connections.faults import Again, DatabaseFault
 
 WAIT_S = 0.01
 WAIT_MAX_S = 0.5
-# How long a unit of work is tried again while tables or columns are missing, and how often.
+# For how many seconds, and after which pause, a unit of work runs again while tables or columns are missing.
 SETTLE_S = 3.0
 SETTLE_WAIT_S = 0.05
 
@@ -30,17 +30,16 @@ async def run_again(
     attempts_max: int,
     retried: Callable[[], None] | None = None,
 ) -> T:
-    """Go on after the first attempt at a unit of work, which failed with `fault`.
+    """Run a unit of work again after its first attempt failed with `fault`.
 
     Args:
-        attempt: the whole unit of work, in a new transaction where it needs one.
-        fault: of the first attempt.
-        attempts_max: how many attempts there are at most, the first among them. While a migration is under way time
-            is the limit instead.
-        retried: is told of each further attempt.
+        attempt: the whole unit of work, in a new transaction if it needs one.
+        fault: the fault of the first attempt.
+        attempts_max: the limit of attempts, including the first. During a migration the time is limited instead.
+        retried: called before each further attempt.
 
     Raises:
-        DatabaseFault: of the last attempt.
+        DatabaseFault: the fault of the last attempt.
     """
     started, number = time.monotonic(), 1
     while not _is_enough(fault.again, number, attempts_max, started):
@@ -52,7 +51,7 @@ async def run_again(
         except DatabaseFault as error:
             fault = error.copy()
         number += 1
-    raise fault.copy()  # one that no frame of its trace holds
+    raise fault.copy()  # a copy, because the traceback of the original keeps frames alive
 
 
 def _is_enough(again: Again, attempts: int, attempts_max: int, started: float) -> bool:

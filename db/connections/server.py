@@ -1,4 +1,4 @@
-"""What the server behind the pool says of itself."""
+"""What the server behind the pool reports of itself: whether it accepts writes, and whether commits are durable."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ from sqlalchemy import text
 
 from db.connections.statements import Reader, Statement
 
-# A standby is in recovery; an operator, or a provider whose disk is full, makes all transactions read only.
+# A standby is in recovery. An operator, or a provider whose disk is full, makes all transactions read only.
 _TAKES_WRITES = Statement(text("SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"))
 
 
 async def takes_writes(reader: Reader) -> bool:
-    """Say whether the database takes writes, over a connection that `reader` has chosen.
+    """Return whether the database accepts writes, asked over a connection that `reader` chooses.
 
     Raises:
         Unavailable: the database does not answer.
@@ -19,8 +19,9 @@ async def takes_writes(reader: Reader) -> bool:
     return bool((await reader.fetch(_TAKES_WRITES, {}))[0][0])
 
 
-# As a session of the pool has it: a role or a database may have settings of its own. `local`, `remote_write` and the
-# like wait for the disk of this server at least. Of a database whose data is of no value its operator may say so.
+# The values in a session of the pool, because a role or a database may have settings of its own. `local`,
+# `remote_write`
+# and similar values wait at least for the disk of this server. An operator may declare that the data has no value.
 _DURABILITY = Statement(
     text(
         """
@@ -34,11 +35,11 @@ _DURABILITY = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """Whether what the database has acknowledged survives a crash.
+    """Whether acknowledged writes survive a crash of the database.
 
     Attributes:
-        off: the settings that are off and would have to be on.
-        is_throwaway: whether its operator says that its data is of no value.
+        off: the settings that are off and must be on.
+        is_throwaway: whether the operator has declared that the data has no value.
     """
 
     off: tuple[str, ...]
@@ -46,7 +47,7 @@ class Durability:
 
     @property
     def problem(self) -> str | None:
-        """Return what is wrong, in words; None where all is on."""
+        """Return a sentence that says what is wrong, or None if all settings are on."""
         if not self.off:
             return None
         names = " and ".join(filter(None, (", ".join(self.off[:-1]), self.off[-1])))
@@ -55,7 +56,7 @@ class Durability:
 
 
 async def durability(reader: Reader) -> Durability:
-    """Return what the database promises of what it acknowledges.
+    """Return whether the database keeps acknowledged writes after a crash.
 
     Raises:
         Unavailable: the database does not answer.

@@ -1,8 +1,8 @@
 """Shares of the pool: how many connections one operation, one caller and all writes together may hold at once.
 
-Without them the slowest waits take everything: 24 transfers to one locked account would hold all connections until the
-lock's limit of time, and reads that need a millisecond would wait as long. So writes leave a part of the connections to
-reads, no caller gets all of the rest, and no operation gets all of its caller's.
+Without these limits the slowest waits take all connections: 24 transfers to one locked account would hold all of them
+until the lock timeout, and reads that need a millisecond would wait as long. Therefore writes leave a part of the
+connections to reads, one caller cannot hold all of the rest, and one operation cannot hold all of its caller's share.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,14 +17,14 @@ from db.settings import Settings
 
 @dataclass(slots=True)
 class _Caller:
-    """The bound of one caller, and how many operations of theirs are under way."""
+    """The bound of one caller, and the number of its operations under way."""
 
     bound: Bound
     operations: int = 0
 
 
 class Share:
-    """What one operation may hold, within what its caller may."""
+    """The limit of one operation, within the limit of its caller."""
 
     __slots__ = ("_of_caller", "_own")
 
@@ -33,10 +33,10 @@ class Share:
         self._of_caller = of_caller
 
     async def enter(self) -> None:
-        """Count one connection more, until `leave`.
+        """Count one more connection, until `leave`, and wait for that if necessary.
 
         Raises:
-            Unavailable: DATABASE_BUSY where that took too long.
+            Unavailable: DATABASE_BUSY if the wait took too long.
         """
         await self._own.enter()
         try:
@@ -46,7 +46,7 @@ class Share:
             raise
 
     def enter_at_once(self) -> bool:
-        """Count one connection more where that needs no waiting."""
+        """Count one more connection and return True, or return False if that would need a wait."""
         if not self._own.enter_at_once():
             return False
         if self._of_caller.enter_at_once():
@@ -61,7 +61,7 @@ class Share:
 
 
 share: ContextVar[Share | None] = ContextVar("share", default=None)
-"""The share of the operation that is under way; None where nobody is to be bounded, as in a command."""
+"""The share of the operation that is under way; None without a limit, as in a command."""
 
 
 class Shares:
@@ -74,7 +74,7 @@ class Shares:
     def __init__(self, settings: Settings) -> None:
         most = settings.pool_size + settings.pool_max_overflow
         self._within_s = settings.pool_timeout_s
-        # The statements of one operation wait for each other alone: its deadline is their limit.
+        # The statements of one operation wait only for each other, so the deadline of the operation is their limit.
         self._within_operation_s = settings.operation_deadline_ms / 1000
         self.of_operation_max = max(1, most // 3)
         self.of_caller_max = max(1, most - max(1, most // 4))
@@ -90,18 +90,18 @@ class Shares:
 
     @contextmanager
     def operation_of(self, caller: str | None) -> Iterator[None]:
-        """Let connections that are taken within count for a new operation of `caller`, where that is one."""
+        """Count the connections that are taken within the block for a new operation of `caller`, unless it is None."""
         if caller is None:
             yield
             return
-        token = share.set(self._begun(caller))
+        token = share.set(self._begin(caller))
         try:
             yield
         finally:
             share.reset(token)
             self._end(caller)
 
-    def _begun(self, caller: str) -> Share:
+    def _begin(self, caller: str) -> Share:
         known = self._callers.get(caller)
         if known is None:
             bound = Bound(self.of_caller_max, self._within_s, self._caller_refusal)

@@ -1,12 +1,12 @@
-"""Statements: SQLAlchemy constructs compiled once to SQL text, and bound by position for asyncpg.
+"""Statements: SQLAlchemy constructs, compiled once to SQL text whose parameters asyncpg binds by position.
 
-Building a `select()` costs about 80 µs even where SQLAlchemy's own cache knows it, and a Core result row costs
-more than the fetch. A repository therefore builds each shape of a statement once (`db.query.statement_cache` on the
-shape), keeps the `Statement`, and gets asyncpg's own records back.
+Building a `select()` costs about 80 µs even if it is in SQLAlchemy's own cache, and a Core result row costs more than
+the fetch. A repository therefore builds each shape of a statement once (`db.query.statement_cache`, keyed by the
+shape), keeps the `Statement`, and receives asyncpg's own records.
 
-Parameters are `bindparam(name)`; what stands in the construct as a literal becomes a constant argument. Types
-with a bind processor of SQLAlchemy's (enums, intervals, JSON) have no place here: the processor would not run.
-Lists go in as arrays (`= any(:ids)`), never as expanding IN, so that one text serves any length.
+Parameters are `bindparam(name)`. A literal in the construct becomes a constant argument. Types with a bind processor of
+SQLAlchemy (enums, intervals, JSON) must not be used here: the processor would not run. Lists are passed as arrays (`=
+any(:ids)`), never as expanding IN, so that one text serves any length.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -24,34 +24,34 @@ from db.connections.waiting import TurnKey
 
 T = TypeVar("T")
 Row: TypeAlias = Record | Mapping[str, Any]
-"""A row: as asyncpg gives it, or out of the columns of a page."""
+"""A row: a record of asyncpg, or a mapping that is built from the columns of a page."""
 
 _DIALECT = make_url("postgresql+asyncpg://").get_dialect()()
 
-# A statement without its parts: the object, its attributes and the tuple of what was compiled.
+# The size of a statement without its parts: the object, its attributes and the tuple of the compiled parts.
 STATEMENT_BYTES = 500
 
 KEYS = "ids"
-"""The parameter of a read by key that holds the keys."""
+"""The parameter that holds the keys in a read by key."""
 
 
 def bigint_array(name: str) -> ColumnElement[Any]:
-    """Return the parameter `name`, whose value is a list of integers, as an array of SQL.
+    """Return the parameter `name`, whose value is a list of integers, as an SQL array.
 
-    It is a subquery, whose value the planner cannot look at. For an array that it sees, PostgreSQL expects so many
-    rows, and finds that a plan made for these few costs less than one for any number: it then plans the statement anew
-    at each execution, for ever (plan_cache_mode auto), which takes longer than to run it. The plan is the same either
-    way.
+    It is a subquery, whose value the planner cannot see. If the planner sees the array, it expects as many rows as the
+    array has items, and finds that a plan for these few rows costs less than a generic plan. With plan_cache_mode auto
+    it then plans the statement anew at every execution, which takes longer than the execution. The plan is the same in
+    both cases.
     """
     return cast(select(bindparam(name, type_=ARRAY(BigInteger))).scalar_subquery(), ARRAY(BigInteger))
 
 
 KEYS_ARRAY = bigint_array(KEYS)
-"""The keys, as an array of SQL: `Post.id == any_(KEYS_ARRAY)`."""
+"""The keys as an SQL array: `Post.id == any_(KEYS_ARRAY)`."""
 
 
 class _Compiled(NamedTuple):
-    """What is kept of a compiled construct: neither it nor its compiler, which take twenty to fifty times as much."""
+    """The parts of a compiled construct that are kept. The construct and its compiler take 20 to 50 times as much."""
 
     sql: str
     names: tuple[str, ...]
@@ -59,7 +59,7 @@ class _Compiled(NamedTuple):
 
 
 class Statement:
-    """One statement, compiled at its first use: by then every mapped class that it may refer to is imported."""
+    """One statement, compiled at its first use: by then every mapped class that it refers to is imported."""
 
     def __init__(self, construct: ClauseElement) -> None:
         self._construct: ClauseElement | None = construct
@@ -81,7 +81,7 @@ class Statement:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes it takes, compiled: its text, the names of its parameters and its constants."""
+        """The size in bytes of the compiled statement: its text, the names of its parameters and its constants."""
         sql, names, constants = self._compiled
         parts = [sql, names, constants, *names, *constants.values(), self._names, self.parameters_but_keys]
         return STATEMENT_BYTES + sum(map(getsizeof, {id(part): part for part in parts}.values()))
@@ -92,7 +92,7 @@ class Statement:
 
     @cached_property
     def parameters_but_keys(self) -> tuple[str, ...]:
-        """The names of the values that it needs, the keys of a read by key aside."""
+        """The names of the values that the statement needs, without the keys of a read by key."""
         return tuple(dict.fromkeys(name for name in self._names if name not in self._constants and name != KEYS))
 
     @cached_property
@@ -110,11 +110,11 @@ class Statement:
 
 
 RowsByKey = Awaitable[Mapping[int, Record]]
-"""Comes to rows by a key of theirs; those of further keys may be among them (`Reader.mapped_rows`)."""
+"""An awaitable of rows by one of their columns. Rows of other keys may be included (`Reader.mapped_rows`)."""
 
 
 class Reader(Protocol):
-    """Whatever can run a statement: the pool, a snapshot, or the transaction of a write."""
+    """An object that can run a statement: the pool, a snapshot, or the transaction of a write."""
 
     __slots__ = ()
 
@@ -131,49 +131,49 @@ class Reader(Protocol):
     ) -> T:
         """Run `statement` with `values` (and `keys`, where it has the parameter `ids`), and return its mapped rows.
 
-        The answer is for reading alone, and rows of further keys may be in it: where calls share a statement, they
-        share what `map_rows` made. Only calls with the same `map_rows`, by identity, do.
+        The answer is read-only, and may include rows of other keys: calls that share a statement share the result of
+        `map_rows`. Only calls with the same `map_rows`, by identity, share it.
         """
         return map_rows(await self.fetch(statement, {**values, KEYS: keys}))
 
     def keyed(self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str) -> RowsByKey:
-        """Run `statement` with `values` and `keys`, and return its rows by `column`, as `mapped_rows` does."""
+        """Run `statement` with `values` and `keys`, and return its rows by `column`, mapped as by `mapped_rows`."""
         return self.mapped_rows(statement, values, by_column(column), keys)
 
 
 class Writer(Protocol):
-    """Whatever can commit."""
+    """An object that can commit."""
 
     __slots__ = ()
 
     def turn(self, keys: Iterable[TurnKey]) -> AbstractAsyncContextManager[None]:
-        """Wait for the turn to write the rows of `keys`, without a connection, and hold it within the block.
+        """Wait without a connection for the turn to write the rows of `keys`, and hold it within the block.
 
-        Who writes a row that others write too takes a turn, so that waits for the row's lock do not hold connections.
-        A turn promises nothing: other processes write as well, and the lock decides. A writer without others at its
-        side has no turns.
+        Writes to a row that other callers write too take a turn, so that a wait for the row's lock holds no connection.
+        A turn is no guarantee: other processes write as well, and the lock decides. A writer without concurrent callers
+        has no turns.
         """
         return nullcontext()
 
     async def write(self, work: Callable[[Reader], Awaitable[T]]) -> T:
-        """Run `work` in one transaction and commit it; on any exception nothing of it has happened.
+        """Run `work` in one transaction and commit it. After any exception nothing of it has happened.
 
-        `work` may run several times, each time from the start in a new transaction, so it keeps no state outside.
+        `work` may run several times, each time from the start in a new transaction, so it must keep no state outside.
         """
         ...
 
     async def autocommit_write(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
-        """Try `statement` as a transaction of its own, without BEGIN and COMMIT, and return its rows.
+        """Try `statement` in autocommit, without BEGIN and COMMIT, and return its rows.
 
-        It has to be one that either does all that is to be done and returns a row, or does nothing. Where there are no
-        rows, nothing was written, for whatever reason: then go on with `write`.
+        The statement must either do the whole write and return a row, or do nothing. If no row is returned, nothing was
+        written, for any reason: continue with `write`.
         """
         ...
 
 
 @cache
 def by_column(column: str) -> Callable[[Sequence[Record]], Mapping[int, Record]]:
-    """Return what makes a mapping of rows whose `column` is unique; the same for the same column."""
+    """Return a function that maps rows by `column`, which is unique; the same function for the same column."""
 
     def mapped_rows(rows: Sequence[Record]) -> Mapping[int, Record]:
         return {row[column]: row for row in rows}

@@ -1,9 +1,9 @@
-"""What one piece of work asks of the database: statements, rows and time, counted without knowing whose work it is.
+"""Counts the statements, rows and time that one piece of work takes of the database. It does not refer to the work.
 
-Whoever wants to know sets `query_statistics` to a `QueryStatistics` of its own; every statement within adds to it.
-Tasks copy the context when they are made, and the copies hold the same object: a loader's batch, which runs as a task
-of its own, adds to the statistics of the operation that asked first. Where nothing is set, a statement pays for one
-look-up.
+To measure work, set `query_statistics` to a new `QueryStatistics`; every statement within adds to it. Tasks copy the
+context when they are created, and the copies refer to the same object. A loader's batch runs as a separate task, so it
+adds to the statistics of the operation that requested it first. If nothing is set, a statement pays for one look-up
+only.
 """
 
 import time
@@ -22,10 +22,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ExecutedStatement:
-    """One statement that has run: its text, which holds placeholders and no values, and what came of it.
+    """One executed statement: its text, which holds placeholders and no values, and its result.
 
     Attributes:
-        rows: how many it returned; None where it failed.
+        rows: the number of rows that it returned; None if it failed.
     """
 
     sql: str
@@ -34,14 +34,14 @@ class ExecutedStatement:
     error: BaseException | None
 
 
-@dataclass(eq=False)  # no slots: who observes more adds to it, with defaults of its own
+@dataclass(eq=False)  # no slots: subclasses add attributes with defaults
 class QueryStatistics:
     """The sums of one piece of work.
 
     Attributes:
-        waited_ns: from sending to the last row, added up over statements, BEGIN and COMMIT, however many ran at once.
-            Waiting for a free connection is not in it.
-        on_statement: is told of each statement after it has run.
+        waited_ns: the time from sending to the last row, added up over all statements, BEGIN and COMMIT, also if they
+            ran concurrently. It does not include the wait for a free connection.
+        on_statement: called after each statement.
     """
 
     statements: int = 0
@@ -50,7 +50,7 @@ class QueryStatistics:
     on_statement: Callable[[ExecutedStatement], None] | None = None
 
     def add(self, sql: str, rows: int | None, elapsed_ns: int, error: BaseException | None = None) -> None:
-        """Count one statement, as `ExecutedStatement` says."""
+        """Count one statement, with arguments as in `ExecutedStatement`."""
         self.statements += 1
         self.rows += rows or 0
         self.waited_ns += elapsed_ns
@@ -61,7 +61,7 @@ class QueryStatistics:
 query_statistics: ContextVar[QueryStatistics | None] = ContextVar("query_statistics", default=None)
 
 
-async def fetched(connection: "LeasedConnection", sql: str, arguments: Sequence[object]) -> Sequence[Record]:
+async def fetch_counted(connection: "LeasedConnection", sql: str, arguments: Sequence[object]) -> Sequence[Record]:
     """Run one statement, count it, and return all its rows."""
     current = query_statistics.get()
     if current is None:
@@ -76,7 +76,7 @@ async def fetched(connection: "LeasedConnection", sql: str, arguments: Sequence[
     return rows
 
 
-async def waited(work: Awaitable[T]) -> T:
+async def await_counted(work: Awaitable[T]) -> T:
     """Count the time of a BEGIN or COMMIT, which are no statements of anybody's, and return its answer."""
     current = query_statistics.get()
     if current is None:

@@ -1,7 +1,7 @@
-"""An open transaction, and a read-only one on one state of the database (a snapshot).
+"""An open transaction, and a snapshot: a read-only transaction on one state of the database.
 
-Both word the errors of the database (`db.connections.faults`), remember the first one, and refuse to be used when they
-are closed: code that still holds one then must not reach a connection that serves somebody else by now.
+Both translate the errors of the database (`db.connections.faults`) and remember the first one. Both refuse use after
+their end: code that still holds one must not reach a connection that serves another caller by then.
 """
 
 import asyncio
@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 from asyncpg import Record
 
+from db.connections.asyncpg_adapter import Driver
 from db.connections.faults import UNAVAILABLE, DatabaseFault, fault_of
-from db.connections.leased_connection import Driver, LeasedConnection
+from db.connections.leased_connection import LeasedConnection
 from db.connections.pool import PoolCounters
 from db.connections.statements import Reader, Statement
-from db.connections.statistics import fetched
+from db.connections.statistics import fetch_counted
 from db.errors import Unavailable
 
-# How long the last statement of a closed snapshot may take to be cancelled. Its connection is tested afterwards.
+# How long the cancellation of the last statement of a closed snapshot may take. The connection is tested afterwards.
 LEAVE_S = 1.0
 
 
@@ -26,10 +27,10 @@ class ClosedTransactionError(RuntimeError):
 
 
 class OpenTransaction(Reader):
-    """One open transaction on one connection: a `Reader` that may write. It is never used concurrently.
+    """One open transaction on one connection: a `Reader` that may write. It must not be used concurrently.
 
     Attributes:
-        failure: the first error of the database, which has ended the transaction; None where there was none.
+        failure: the first error of the database, which has ended the transaction; None if there was none.
     """
 
     __slots__ = ("_connection", "_counters", "failure")
@@ -43,17 +44,17 @@ class OpenTransaction(Reader):
         """Run `statement` with `values` and return all its rows.
 
         Raises:
-            Unavailable: the database could not answer, now or at an earlier statement of this transaction.
-            ClosedTransactionError: the transaction is over.
+            Unavailable: the database could not answer this or an earlier statement of the transaction.
+            ClosedTransactionError: the transaction has ended.
         """
         connection = self._open()
         if self.failure is not None:
             raise self.failure.copy()
         self._counters.statements += 1
         try:
-            return await fetched(connection, statement.sql, statement.arguments(values))
+            return await fetch_counted(connection, statement.sql, statement.arguments(values))
         except Exception as error:
-            failure = self._worded(error, connection)
+            failure = self._translated(error, connection)
             if failure is None:
                 raise
         raise failure.copy()
@@ -64,27 +65,28 @@ class OpenTransaction(Reader):
         return self._open().driver
 
     def end(self) -> None:
-        """Refuse everything from now on."""
+        """Refuse all use from now on."""
         self._connection = None
 
     def _open(self) -> LeasedConnection:
         if self._connection is None:
-            raise ClosedTransactionError("the transaction is over")
+            raise ClosedTransactionError("the transaction has ended")
         return self._connection
 
-    def _worded(self, error: Exception, connection: LeasedConnection) -> DatabaseFault | None:
-        """Return what `error` means to the caller, or None where it is a fault of ours; either may end all of it."""
-        failure = worded(error, connection, self._counters)
+    def _translated(self, error: Exception, connection: LeasedConnection) -> DatabaseFault | None:
+        """Return the fault for the caller, or None for a fault of this program. Either may end the transaction."""
+        failure = translated(error, connection, self._counters)
         if failure is not None:
             self.failure = failure.copy()
         return failure
 
 
 class Snapshot(OpenTransaction):
-    """A read-only transaction on one state of the database. Reads that come at once take turns.
+    """A read-only transaction on one state of the database. Concurrent reads take turns.
 
     Attributes:
-        fault: the error of the database that has ended it; None where there was none, or a fault of ours.
+        fault: the error of the database that has ended the snapshot; None if there was none, or for a fault of this
+            program.
     """
 
     __slots__ = ("_readers", "_turn", "fault")
@@ -96,7 +98,7 @@ class Snapshot(OpenTransaction):
         self.fault: DatabaseFault | None = None
 
     async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
-        """As `Transaction.fetch`."""
+        """Do as `OpenTransaction.fetch`."""
         self._open()
         task = asyncio.current_task()
         assert task is not None
@@ -109,36 +111,37 @@ class Snapshot(OpenTransaction):
             del task  # the trace of a cancellation holds this frame, and the task holds the cancellation
 
     async def leave(self) -> None:
-        """Refuse everything from now on, and see to it that nobody uses the connection any more."""
+        """Refuse all use from now on, and cancel the reads that still use the connection."""
         connection = self._connection
         self.end()
         task = asyncio.current_task()
         readers = [one for one in self._readers if one is not task]
         if not readers or connection is None:
             return
-        connection.is_interrupted = True  # it is tested before it serves anybody else
+        connection.is_interrupted = True  # the connection is tested before it serves another caller
         for one in readers:
             one.cancel()
         await asyncio.wait(readers, timeout=LEAVE_S)
 
-    def _worded(self, error: Exception, connection: LeasedConnection) -> DatabaseFault | None:
-        failure = super()._worded(error, connection)
+    def _translated(self, error: Exception, connection: LeasedConnection) -> DatabaseFault | None:
+        failure = super()._translated(error, connection)
         if failure is not None:
             self.fault = failure.copy()
         elif isinstance(error, asyncpg.PostgresError):
-            # PostgreSQL runs nothing more in this transaction. Other fields of the operation have no part in that.
+            # PostgreSQL runs no further statement in this transaction. Other fields of the operation did not cause
+            # that.
             self.failure = Unavailable(
-                UNAVAILABLE, "an earlier statement of this operation failed; ask again without it"
+                UNAVAILABLE, "an earlier statement of this operation failed; send the operation again without it"
             )
         return failure
 
 
-def worded(
+def translated(
     error: Exception, connection: LeasedConnection, counters: PoolCounters, *, is_at_commit: bool = False
 ) -> DatabaseFault | None:
-    """Return what an error of a statement means to its caller, or None where it is a fault of ours.
+    """Return what the error of a statement means to its caller, or None for a fault of this program.
 
-    A connection that is good for nothing any more is closed; what is wrong with the database's disks is kept.
+    It closes an unusable connection, and records a fault of the database's disks in `counters`.
     """
     fault = fault_of(error, is_closed=connection.driver.is_closed())
     if fault.code is None:

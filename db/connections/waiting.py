@@ -1,4 +1,4 @@
-"""Waiting in line: first come, first served, for a limited time. It knows nothing of what is waited for."""
+"""Waiting in line: first come, first served, for a limited time, for any kind of object."""
 
 import asyncio
 from collections import OrderedDict
@@ -11,21 +11,22 @@ from db.errors import Unavailable
 
 T = TypeVar("T")
 TurnKey = tuple[str, int, int]
-"""What is written: a kind of row, its id, and the id of the user who writes, or 0.
+"""The target of a write: a kind of row, its id, and the id of the user who writes, or 0.
 
-With the user in it, callers wait for their own writes alone. A row that not everybody may know of needs that: a wait
-would tell a stranger that it is there.
+With the user id in it, callers wait for their own writes only. A row whose existence is not public needs this: a wait
+would reveal to other users that the row exists.
 """
 
 
 class Line(Generic[T]):
-    """Callers who wait for a thing each, in the order in which they came.
+    """Callers that wait for one object each, in the order of their arrival.
 
-    What is handed to a caller who leaves in the same turn of the event loop is given back: nothing is lost.
+    If an object is handed to a caller that leaves in the same turn of the event loop, the object is given back and not
+    lost.
     """
 
     def __init__(self) -> None:
-        # Each caller's place, with the time of the loop at which the wait began.
+        # The place of each caller, with the time of the event loop at which its wait began.
         self._places: OrderedDict[asyncio.Future[T], float] = OrderedDict()
 
     def __len__(self) -> int:
@@ -40,7 +41,7 @@ class Line(Generic[T]):
         raise IndexError(place)
 
     def join(self) -> asyncio.Future[T]:
-        """Add a caller at the end. Pass what is returned to `wait`, at once."""
+        """Add a caller at the end. Pass the returned place to `wait` at once."""
         loop = asyncio.get_running_loop()
         place: asyncio.Future[T] = loop.create_future()
         self._places[place] = loop.time()
@@ -53,10 +54,10 @@ class Line(Generic[T]):
         refusal: Callable[[], Exception],
         give_back: Callable[[T], None],
     ) -> T:
-        """Return what comes to the caller at `place`; `give_back` takes it where the caller has left meanwhile.
+        """Return the object for the caller at `place`. `give_back` takes the object if the caller has left meanwhile.
 
         Raises:
-            Exception: `refusal()` after `within_s` seconds, or what `fail` was given.
+            Exception: `refusal()` after `within_s` seconds, or the error that `fail` received.
         """
         timer = asyncio.get_running_loop().call_later(within_s, self._expire, place, refusal)
         try:
@@ -71,7 +72,7 @@ class Line(Generic[T]):
             del place, timer  # the trace of a refusal holds this frame, and the future holds the refusal
 
     def hand(self, thing: T) -> bool:
-        """Give `thing` to the caller who has waited longest; False where nobody waits."""
+        """Hand `thing` to the caller that has waited longest; return False if no caller waits."""
         while self._places:
             place, _ = self._places.popitem(last=False)
             if not place.done():
@@ -80,7 +81,7 @@ class Line(Generic[T]):
         return False
 
     def fail(self, error: Exception) -> bool:
-        """Refuse the caller who has waited longest; False where nobody waits."""
+        """Refuse the caller that has waited longest; return False if no caller waits."""
         while self._places:
             place, _ = self._places.popitem(last=False)
             if not place.done():
@@ -94,7 +95,7 @@ class Line(Generic[T]):
 
 
 class Bound:
-    """At most `limit` holders at once; further callers wait in line."""
+    """At most `limit` holders at once. Further callers wait in line."""
 
     def __init__(self, limit: int, within_s: float, refusal: Callable[[], Exception]) -> None:
         self._free = limit
@@ -103,17 +104,17 @@ class Bound:
         self._line: Line[None] | None = None  # most bounds are never reached
 
     def enter_at_once(self) -> bool:
-        """Become a holder where that needs no waiting."""
-        if self._free:  # whoever waits is given a place before one is free
+        """Become a holder and return True, or return False if that would need a wait."""
+        if self._free:  # a waiting caller receives a place before it counts as free
             self._free -= 1
             return True
         return False
 
     async def enter(self) -> None:
-        """Become a holder, until `leave`.
+        """Become a holder, until `leave`, and wait for that if necessary.
 
         Raises:
-            Exception: the refusal, where that took too long.
+            Exception: the refusal, if the wait took too long.
         """
         if self.enter_at_once():
             return
@@ -122,22 +123,22 @@ class Bound:
         await self._line.wait(self._line.join(), self._within_s, self._refusal, lambda _: self.leave())
 
     def leave(self) -> None:
-        """Be a holder no longer."""
+        """Stop being a holder."""
         if self._line is None or not self._line.hand(None):
             self._free += 1
 
 
 class _Turn(Bound):
-    """The bound of one key, and how many callers hold it or wait for it."""
+    """The bound of one key, and the number of callers that hold it or wait for it."""
 
     callers = 0
 
 
 class Turns:
-    """Turns to write a row: callers who would wait for each other in the database wait here, without a connection.
+    """Turns to write a row: callers that would wait for each other in the database wait here without a connection.
 
-    Two callers have their turn at once: the database hands the row's lock to the second as soon as the first commits,
-    while the third is still on its way. Keys are forgotten when nobody needs them.
+    Two callers have their turn at once: as soon as the first commits, the database hands the row's lock to the second,
+    while the third is still on its way. Keys are removed when no caller uses them.
     """
 
     AT_ONCE = 2
@@ -151,12 +152,12 @@ class Turns:
         return len(self._turns)
 
     def turn(self, keys: Iterable[TurnKey]) -> "Held":
-        """Return what waits for the turn of all `keys` and holds it within its block.
+        """Return a context manager that waits for the turn of all `keys` and holds it within its block.
 
         Raises:
-            Unavailable: DATABASE_BUSY, on entering, where a turn did not come in time.
+            Unavailable: DATABASE_BUSY, on entering, if a turn did not arrive in time.
         """
-        return Held(self, sorted(set(keys)))  # one order for all, so that nobody waits in a circle
+        return Held(self, sorted(set(keys)))  # one order for all callers, so that no two wait for each other
 
     async def enter(self, key: TurnKey) -> None:
         """Wait for the turn of one key."""
@@ -173,7 +174,7 @@ class Turns:
             raise
 
     def leave(self, key: TurnKey) -> None:
-        """Let the next in line have the turn of one key."""
+        """End the turn of one key, so that the next caller in line has it."""
         turn = self._turns[key]
         turn.leave()
         self._forget(key, turn)
@@ -185,7 +186,7 @@ class Turns:
 
 
 class Held(AbstractAsyncContextManager[None]):
-    """The turns of some keys, within a block."""
+    """Holds the turns of some keys within a block."""
 
     __slots__ = ("_held", "_keys", "_turns")
 
@@ -214,4 +215,4 @@ class Held(AbstractAsyncContextManager[None]):
 
 
 def _busy() -> Exception:
-    return Unavailable("DATABASE_BUSY", "too many others write the same rows; try again shortly")
+    return Unavailable("DATABASE_BUSY", "too many clients write the same rows; try again shortly")

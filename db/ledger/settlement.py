@@ -29,8 +29,8 @@ from db.access import Viewer
 from db.connections.statements import Reader, Row, Writer
 from db.connections.waiting import TurnKey
 from db.errors import Refusal, Unavailable
+from db.fields import MEMO
 from db.ledger import statements
-from db.models.money import MEMO_LENGTH_MAX
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, AmountError, to_minor
 from db.query.pages import Columns
 from db.repositories.transactions import transaction_by_key
@@ -156,8 +156,8 @@ async def _settled(
 
 def check_memo(movement: Movement) -> None:
     """Raise the refusal INVALID_MEMO where the memo is too long."""
-    if movement.memo is not None and len(movement.memo) > MEMO_LENGTH_MAX:
-        raise Refusal("INVALID_MEMO", ("memo",), f"a memo has at most {MEMO_LENGTH_MAX} characters")
+    if movement.memo is not None and len(movement.memo) > MEMO.length_max:
+        raise MEMO.refusal
 
 
 def turns(viewer: Viewer, movement: Movement) -> list[TurnKey]:

@@ -1,6 +1,6 @@
 """The declarative base: one metadata, one naming convention, one Python type for each column type.
 
-Constraint names are part of the interface: `db.errors` maps each to the refusal that a client sees, so a name
+Constraint names are part of the interface: `db.constraints` maps each to the refusal that a client sees, so a name
 never depends on what a database would choose by itself.
 """
 

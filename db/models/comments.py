@@ -6,11 +6,10 @@ from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from db.fields import checks_of
 from db.models.base import Model, created_at_column, identity_column
 from db.models.posts import Post
 from db.models.users import User
-
-BODY_LENGTH_MAX = 10_000
 
 
 class Comment(Model):
@@ -21,7 +20,7 @@ class Comment(Model):
         Index("ix_comments_post_id_created_at_id", "post_id", "created_at", "id"),
         Index("ix_comments_author_id_created_at_id", "author_id", "created_at", "id"),
         Index("ix_comments_document", "document", postgresql_using="gin"),
-        CheckConstraint(f"char_length(body) BETWEEN 1 AND {BODY_LENGTH_MAX}", name="body_length"),
+        *checks_of("comments"),
         CheckConstraint("version > 0", name="version_positive"),
     )
 

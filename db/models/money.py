@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from db.fields import checks_of
 from db.models.base import Model, created_at_column, identity_column
 from db.models.users import User
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN
@@ -45,9 +46,6 @@ class Account(Model):
     created_at: Mapped[datetime.datetime] = created_at_column()
 
     owner: Mapped[User] = relationship(back_populates="accounts", lazy="raise")
-
-
-MEMO_LENGTH_MAX = 500
 
 
 class IdempotencyKey(Model):
@@ -90,7 +88,7 @@ class Transaction(Model):
         UniqueConstraint("key_id"),
         CheckConstraint("amount > 0", name="amount_positive"),
         CheckConstraint("from_id <> to_id", name="two_accounts"),
-        CheckConstraint(f"char_length(memo) <= {MEMO_LENGTH_MAX}", name="memo_length"),
+        *checks_of("transactions"),
     )
 
     id: Mapped[int] = identity_column()

@@ -13,12 +13,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from db.fields import checks_of
 from db.models.base import Model, created_at_column, identity_column
 from db.models.users import User
-
-TITLE_LENGTH_MAX = 200
-
-CONTENT_LENGTH_MAX = 100_000
 
 VIEWS_MAX = 2**31 - 1  # GraphQL's Int; a counter that is full stays full
 
@@ -37,8 +34,7 @@ class Post(Model):
         Index("ix_posts_views_id", "views", "id"),
         Index("ix_posts_title_key_id", "title_key", "id"),
         Index("ix_posts_document", "document", postgresql_using="gin"),
-        CheckConstraint(f"char_length(title) BETWEEN 1 AND {TITLE_LENGTH_MAX}", name="title_length"),
-        CheckConstraint(f"char_length(content) <= {CONTENT_LENGTH_MAX}", name="content_length"),
+        *checks_of("posts"),
         CheckConstraint(f"views BETWEEN 0 AND {VIEWS_MAX}", name="views_in_range"),
         CheckConstraint("version > 0", name="version_positive"),
     )

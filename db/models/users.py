@@ -12,15 +12,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from db.fields import checks_of
 from db.models.base import Model, created_at_column, identity_column
 
 if TYPE_CHECKING:
     from db.models.money import Account
     from db.models.posts import Post
-
-EMAIL_LENGTH_MAX = 254
-
-USERNAME_PATTERN = "^[A-Za-z][A-Za-z0-9_]{2,31}$"
 
 # Named once, for indexes and lists must agree. In a list it is no parameter, or PostgreSQL could not prove that the
 # rows are those of the index.
@@ -42,8 +39,7 @@ class User(Model):
         Index(
             "ix_users_people_is_active_created_at_id", "is_active", "created_at", "id", postgresql_where=text(IS_PERSON)
         ),
-        CheckConstraint(f"char_length(email) BETWEEN 3 AND {EMAIL_LENGTH_MAX}", name="email_length"),
-        CheckConstraint(f"username ~ '{USERNAME_PATTERN}'", name="username_shape"),
+        *checks_of("users"),
         CheckConstraint("hashed_password <> ''", name="hashed_password_not_empty"),
         CheckConstraint("role IN ('member', 'admin', 'system')", name="role_known"),
         CheckConstraint("version > 0", name="version_positive"),
@@ -64,22 +60,11 @@ class User(Model):
     accounts: Mapped[list["Account"]] = relationship(back_populates="owner", lazy="raise", passive_deletes="all")
 
 
-DISPLAY_NAME_LENGTH_MAX = 100
-
-BIO_LENGTH_MAX = 5000
-
-WEBSITE_URL_LENGTH_MAX = 2000
-
-
 class Profile(Model):
     """What a user tells of themself; a user has none or one."""
 
     __tablename__ = "profiles"
-    __table_args__ = (
-        CheckConstraint(f"char_length(display_name) <= {DISPLAY_NAME_LENGTH_MAX}", name="display_name_length"),
-        CheckConstraint(f"char_length(bio) <= {BIO_LENGTH_MAX}", name="bio_length"),
-        CheckConstraint(f"char_length(website_url) <= {WEBSITE_URL_LENGTH_MAX}", name="website_url_length"),
-    )
+    __table_args__ = tuple(checks_of("profiles"))
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     display_name: Mapped[str | None]

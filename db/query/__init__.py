@@ -1,4 +1,4 @@
 """Queries: cursors, pages, and the statements of lists, compiled once and cached.
 
-It builds SQL from descriptions that repositories give, and knows no table by name.
+This folder builds SQL from descriptions that repositories supply. It refers to no table by name.
 """

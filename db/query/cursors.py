@@ -1,8 +1,9 @@
-"""Orders and cursors: a total order of a list, and the opaque name of a position in it.
+"""Orders and cursors: a total order of a list, and an opaque text that identifies a position in it.
 
-An order is a list of terms and always ends with the primary key, which breaks ties. A cursor carries the order it
-was made in and the position's values, no more. It is opaque by contract, not secret: whoever may see the row has
-seen the values, and a forged one is only a position; the rights stand in the WHERE of every page.
+An order is a list of terms that always ends with the primary key, which breaks ties. A cursor contains only the
+signature of its order and the values of its position. It is opaque by contract, not secret: a client that may see the
+row has seen the values. A forged cursor is only another position, because the access conditions stand in the WHERE of
+every page.
 """
 
 import base64
@@ -22,18 +23,18 @@ from sqlalchemy.types import TypeEngine
 from db.connections.statements import Row
 
 BIGINT_MAX = 2**63 - 1
-# The longest title, 200 characters of which JSON writes six bytes each, makes a cursor of some 1700.
+# The longest title has 200 characters. JSON writes each as up to six bytes, which makes a cursor of some 1700.
 CURSOR_LENGTH_MAX = 2048
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
 class CursorError(ValueError):
-    """A cursor that was not made by this order of this list. The message is for the client."""
+    """A text that is not a cursor of this list in this order. The message is for the client."""
 
 
 class TermKind(Enum):
-    """The type of an order term: how a value of it travels in a cursor, and what PostgreSQL calls it."""
+    """The type of an order term: how its values are encoded in a cursor, and their type in PostgreSQL."""
 
     INTEGER = "integer"
     TEXT = "text"
@@ -55,10 +56,10 @@ class TermKind(Enum):
         return encoded
 
     def decode(self, value: object) -> object:
-        """Return what `encode` was given.
+        """Return the value that `encode` received.
 
         Raises:
-            CursorError: `value` cannot come from `encode`.
+            CursorError: `value` cannot be a result of `encode`.
         """
         expected = str if self is TermKind.TEXT else int
         if type(value) is not expected:
@@ -78,15 +79,15 @@ class TermKind(Enum):
             raise CursorError from None
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # each is itself alone: orders are looked up by their terms
+@dataclass(frozen=True, slots=True, eq=False)  # compared by identity, because orders are looked up by their terms
 class Term:
-    """One term that a list can be ordered by.
+    """One term by which a list can be ordered.
 
     Attributes:
-        name: the column that a select must carry so that a cursor can be made of a row.
-        expression: what is compared in SQL; never null.
-        kind: its type.
-        key: how the compared value follows from the column's, for an expression that is not the bare column.
+        name: the column that a select must return so that a cursor can be made of a row.
+        expression: the SQL expression that is compared; never null.
+        kind: the type of its values.
+        key: computes the compared value from the column's value, if the expression is not the bare column.
     """
 
     name: str
@@ -101,14 +102,14 @@ class Term:
 
 
 class Order:
-    """A total order of one list: terms with directions, the primary key last.
+    """A total order of one list: terms with directions, with the primary key as the last term.
 
     Attributes:
-        columns: the columns that a page must carry.
+        columns: the columns that a page must contain.
     """
 
     def __init__(self, list_name: str, terms: Sequence[tuple[Term, bool]]) -> None:
-        """Make the order `terms`, each with whether it descends; `list_name` keeps cursors of other lists out."""
+        """Create an order of `terms`, each with whether it descends. Cursors of another `list_name` are invalid."""
         self.terms = tuple(terms)
         self.columns = tuple(term.name for term, _ in self.terms)
         words = [list_name, *(f"{term.name}{'-' if descending else '+'}" for term, descending in self.terms)]
@@ -121,9 +122,9 @@ class Order:
         return self._general or self
 
     def bound_to(self, search: str) -> "Order":
-        """Return this order for one search, by which its terms are computed: it refuses cursors of other searches."""
+        """Return this order bound to the search that its terms depend on. It refuses cursors of other searches."""
         bound = copy(self)
-        bound._general = self.general  # noqa: SLF001 - of its own class
+        bound._general = self.general  # noqa: SLF001 - an instance of the same class
         bound.signature = _signature(str(self.signature), search)
         return bound
 
@@ -132,17 +133,17 @@ class Order:
         return self._spelled([term.kind.encode(term.value(row)) for term, _ in self.terms])
 
     def position(self, cursor: str) -> tuple[object, ...]:
-        """Return the position that `cursor` names in this order.
+        """Return the position that `cursor` identifies in this order.
 
         Raises:
-            CursorError: it is no cursor of this order. The message says what would be one.
+            CursorError: it is not a cursor of this order. The message says what to pass instead.
         """
         try:
             return self._parse(cursor)
         except (CursorError, ValueError, binascii.Error):
             raise CursorError(
-                "not a cursor of this list in this order; give back an endCursor, startCursor or edge cursor "
-                "that the same list has answered under the same orderBy"
+                "not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor "
+                "that the same list returned for the same orderBy"
             ) from None
 
     def _parse(self, cursor: str) -> tuple[object, ...]:
@@ -154,7 +155,7 @@ class Order:
             raise CursorError
         values = parts[1:]
         position = tuple(term.kind.decode(value) for (term, _), value in zip(self.terms, values, strict=True))
-        # This order's signature and one spelling only: what decodes leniently is not what was given out.
+        # The signature and the spelling must match exactly. A lenient decoder would accept texts that no list returned.
         if self._spelled(values) != cursor:
             raise CursorError
         return position

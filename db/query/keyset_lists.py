@@ -1,7 +1,7 @@
-"""Lists, as everybody reads them: a page, how many there are, and whether there is more behind.
+"""Lists that clients can read: a page, the number of rows, and whether there are more rows behind the page.
 
-Each comes for the list as a whole, or for the list of each of many parents by one statement. A page may bring along a
-page for each of its rows (`db.query.nested_pages`).
+Each can be read for the list as a whole, or with one statement for the lists of many parents. A page may include a page
+for each of its rows (`db.query.nested_pages`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Read(NamedTuple, Generic[T]):
-    """A statement, and what makes the answer of its records; the same for all calls that can share it."""
+    """A statement, and the function that maps its records. Calls that can share a statement have the same pair."""
 
     statement: Statement
     map_rows: Callable[[Sequence[Record]], T]
@@ -87,9 +87,9 @@ class KeysetList(ListSource):
         *,
         counted: bool = False,
     ) -> Page:
-        """Return one page of the whole list; `columns` are not empty, and hold the keys of what is `nested`.
+        """Return one page of the whole list. `columns` must not be empty, and must hold the keys of `nested`.
 
-        Where it is `counted`, and nothing is nested, it brings along how many rows the list has.
+        If `counted` is true and `nested` is empty, the page includes the number of rows of the list.
         """
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         filters, kind = frozenset(given), request.kind
@@ -112,7 +112,7 @@ class KeysetList(ListSource):
         request: PageRequest,
         parent_ids: Sequence[int],
     ) -> list[Page]:
-        """Return a page for each of `parent_ids`, in their order, by one statement."""
+        """Return a page for each of `parent_ids`, in their order, with one statement."""
         statement, map_rows = _pages_read(self, columns, viewer.access_level, frozenset(given), request.kind)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         pages = await reader.mapped_rows(statement, values, map_rows, parent_ids)
@@ -127,14 +127,14 @@ class KeysetList(ListSource):
     async def counts_by_parent(
         self, reader: Reader, viewer: Viewer, given: Filter, parent_ids: Sequence[int]
     ) -> list[int]:
-        """Return how many rows the list of each of `parent_ids` has, in their order, by one statement."""
+        """Return the number of rows of the list of each of `parent_ids`, in their order, with one statement."""
         statement = list_statements.counts_by_parent(self, viewer.access_level, frozenset(given))
         values = {**given, "viewer_id": viewer.user_id}
         counts = await reader.keyed(statement, values, parent_ids, "id")
         return [counts[parent_id][1] for parent_id in parent_ids]
 
     async def behind(self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest) -> bool:
-        """Say whether rows lie at the position of `request` or on the side of it that its page does not show."""
+        """Return whether rows lie at the position of `request`, or on the side of it that its page does not show."""
         statement = list_statements.behind(self, viewer.access_level, frozenset(given), request.side)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         answer: bool = await reader.mapped_rows(statement, values, _only_value)
@@ -143,7 +143,7 @@ class KeysetList(ListSource):
     async def behind_by_parent(
         self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest, parent_ids: Sequence[int]
     ) -> list[bool]:
-        """As `behind`, for the list of each of `parent_ids`, in their order, by one statement."""
+        """Do as `behind` for the list of each of `parent_ids`, in their order, with one statement."""
         statement = list_statements.behind_by_parent(self, viewer.access_level, frozenset(given), request.side)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         answers = await reader.keyed(statement, values, parent_ids, "id")

@@ -1,11 +1,11 @@
-"""The statements of lists: a page, a count, "is there more behind", and each of them for many parents at once.
+"""The statements of lists: a page, a count, whether rows lie behind a page, and each of them for many parents at once.
 
-A `ListSource` says once what a list selects from, who sees which rows and what its filters mean; its statements follow
-from that, each compiled once for each shape.
+A `ListSource` declares once what a list selects, which rows an access level sees and what its filters mean. Its
+statements are derived from that. Each is compiled once for each shape.
 
-Where all terms of the order point the same way the continuation behind a position is one row comparison, which
-PostgreSQL turns into an index range; where they are mixed it is the comparison written out, headed by a redundant bound
-on the first term, so that the index still helps.
+If all terms of the order have the same direction, the condition for the rows behind a position is one row comparison,
+which PostgreSQL turns into an index range. If the directions are mixed, the comparison is written out. A redundant
+bound on the first term comes first, so that PostgreSQL can still use the index.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,18 +44,20 @@ from db.query.statement_cache import statements
 
 @dataclass(frozen=True, eq=False)
 class ListSource:
-    """One list: what it selects, for whom, and what its filters mean.
+    """One list: what it selects, which rows are visible, and what its filters mean.
 
     Attributes:
-        edge: the name of the edge from a parent to its list, such as `posts_by_author`; empty where there is none.
-        project: the select's columns for column names and an access level, each labelled with its name; none is an
-        array. joined: the conditions that join other tables, for columns that are theirs; every row has its match
-        there. visible: the conditions under which an access level sees a row. They may use the parameter `viewer_id`.
-        conditions: what each filter means; a condition's parameter has the filter's name.
-        opposite_bounds: for filters that are one end of a range, the other end, on whose near side every row lies.
-        parent_columns: the columns by which a row belongs to a parent. With several, a row must not belong to
-            one parent by two of them, for its page is put together from one index range each.
-        parent_visible: as `visible`, for the parent: its rows are seen only where this holds for its id.
+        edge: the name of the edge from a parent to its list, such as `posts_by_author`; empty if there is none.
+        project: returns the select's columns for column names and an access level, each labelled with its name; none is
+            an array.
+        joined: returns the conditions that join other tables, for columns of these tables; every row has its match
+            there.
+        visible: returns the conditions under which an access level sees a row. They may use the parameter `viewer_id`.
+        conditions: the condition of each filter; its parameter has the name of the filter.
+        opposite_bounds: for filters that are one end of a range, a bound at the other end that every row satisfies.
+        parent_columns: the columns by which a row belongs to a parent. If there are several, a row must not belong to
+            one parent by two of them, because a page is merged from one index range for each column.
+        parent_visible: as `visible`, for the parent: its rows are visible only if this holds for its id.
     """
 
     edge: str
@@ -69,17 +71,17 @@ class ListSource:
 
     @property
     def can_be_nested(self) -> bool:
-        """Whether a page of it can be part of its parents' statement; by several columns it would have to be merged."""
+        """Whether a page of it can be nested in its parents' statement. Several parent columns would need a merge."""
         return len(self.parent_columns) == 1
 
 
 def rows_of(of: ListSource, columns: Columns, access_level: AccessLevel, filters: frozenset[str]) -> Select[Any]:
-    """Return the rows of a list that an access level sees, with these filters."""
+    """Return the select of a list's rows that an access level sees, with these filters."""
     conditions = [of.conditions[name] for name in sorted(filters)]
     return select(*of.project(columns, access_level)).where(*of.joined(columns), *of.visible(access_level), *conditions)
 
 
-# By its name, not as the alias's column: SQLAlchemy would add the alias to the FROM of every subquery that uses it.
+# A literal name, not the alias's column: SQLAlchemy would add the alias to the FROM of every subquery that uses it.
 _PARENT_ID: ColumnElement[int] = literal_column("parents.id", BigInteger)
 
 
@@ -90,7 +92,7 @@ def rows_by_parent(
     filters: frozenset[str],
     parent_id: ColumnElement[int] = _PARENT_ID,
 ) -> list[Select[Any]]:
-    """Return the rows that belong to a parent, by each of the columns by which they may."""
+    """Return the selects of a parent's rows, one for each column by which a row may belong to it."""
     rows = rows_of(of, columns, access_level, filters)
     if of.parent_visible is not None:
         rows = rows.where(*of.parent_visible(access_level, parent_id))
@@ -101,7 +103,7 @@ def rows_by_parent(
 def page(
     of: ListSource, columns: Columns, access_level: AccessLevel, filters: frozenset[str], shape: PageShape
 ) -> Statement:
-    """Return the statement of one page: one record of arrays."""
+    """Return the statement of one page; its result is one record of arrays."""
     return Statement(as_arrays(cut(rows_of(of, columns, access_level, filters), shape), columns))
 
 
@@ -109,7 +111,7 @@ def page(
 def counted_page(
     of: ListSource, columns: Columns, access_level: AccessLevel, filters: frozenset[str], shape: PageShape
 ) -> Statement:
-    """Return the statement of a page and of how many rows the list has: one record, the arrays and then the number."""
+    """Return the statement of a page and of the list's number of rows: one record, the arrays and then the number."""
     total = _counted(of, access_level, filters).scalar_subquery()
     return Statement(as_arrays(cut(rows_of(of, columns, access_level, filters), shape), columns).add_columns(total))
 
@@ -118,12 +120,12 @@ def counted_page(
 def pages_by_parent(
     of: ListSource, columns: Columns, access_level: AccessLevel, filters: frozenset[str], shape: PageShape
 ) -> Statement:
-    """Return the statement of a page for each of the parents `ids`: a record each, the parent's id and the arrays."""
+    """Return the statement of a page for each of the parents `ids`: one record each, the parent's id and the arrays."""
     parents = _parents()
     merges = len(of.parent_columns) > 1
     read = tuple(dict.fromkeys((*columns, *shape.order.columns))) if merges else columns
     parts = [cut(rows, shape) for rows in rows_by_parent(of, read, access_level, filters)]
-    # LATERAL cuts every parent's page on its own. One LIMIT over the batch would give the first parent all the rows.
+    # LATERAL limits every parent's page separately. One LIMIT over the batch would give the first parent all the rows.
     each = as_arrays(merge(parts, shape) if merges else parts[0], columns).lateral("page")
     return Statement(select(parents.c.id.label("parent_id"), each).select_from(parents.join(each, true())))
 
@@ -135,13 +137,14 @@ def count(of: ListSource, access_level: AccessLevel, filters: frozenset[str]) ->
 
 
 def _counted(of: ListSource, access_level: AccessLevel, filters: frozenset[str]) -> Select[Any]:
-    """Return the count of a list, put so that PostgreSQL plans it once.
+    """Return the count of a list, in a form that PostgreSQL plans only once.
 
-    Of `views >= $1` alone it would expect to count a third of the table, find that a plan for the very value costs
-    less, and plan anew each time, which takes longer than to count a thousand rows. With both ends it expects half a
-    percent, and where it cannot see the value that is so each time: the range of the index is counted. What that loses
-    is the whole table's scan where nearly all of it is counted and VACUUM has not been there yet: 1.0 s instead of
-    0.2 s for a million rows. Several filters are left to PostgreSQL, for which of them to go by depends on the values.
+    For `views >= $1` alone PostgreSQL expects to count a third of the table. It finds that a plan for the actual value
+    costs less, and plans anew each time, which takes longer than to count a thousand rows. With bounds at both ends it
+    expects half a percent, and if it cannot see the value, it expects that each time: it counts the range of the index.
+    The disadvantage: if nearly all of the table is counted and VACUUM has not run on it yet, the scan of the whole
+    table would be faster, 0.2 s instead of 1.0 s for a million rows. Several filters are left to PostgreSQL, because
+    the best choice among them depends on the values.
     """
     rows = rows_of(of, ("id",), access_level, filters)
     name = next(iter(filters)) if len(filters) == 1 else ""
@@ -153,10 +156,10 @@ def _counted(of: ListSource, access_level: AccessLevel, filters: frozenset[str])
 
 
 def hidden(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return the condition with parameters whose values the planner cannot look at: it plans for any."""
-    replaced: Any = replacement_traverse(condition, {}, _hidden)
-    found: ColumnElement[bool] = replaced
-    return found
+    """Return the condition with parameters whose values the planner cannot see: it plans for any value."""
+    traversed: Any = replacement_traverse(condition, {}, _hidden)
+    replaced: ColumnElement[bool] = traversed
+    return replaced
 
 
 def _hidden(element: Any, **_: Any) -> Any:
@@ -176,14 +179,14 @@ def counts_by_parent(of: ListSource, access_level: AccessLevel, filters: frozens
 
 @statements
 def behind(of: ListSource, access_level: AccessLevel, filters: frozenset[str], shape: PageShape) -> Statement:
-    """Return the statement that says whether rows lie at a position or on the other side of it than the page."""
+    """Return the statement that says whether rows lie at a position, or on the other side of it than the page."""
     beyond = _beyond(shape.directed(opposite=True), inclusive=True)
     return Statement(select(exists(rows_of(of, ("id",), access_level, filters).where(beyond))))
 
 
 @statements
 def behind_by_parent(of: ListSource, access_level: AccessLevel, filters: frozenset[str], shape: PageShape) -> Statement:
-    """As `behind`, for the list of each of the parents `ids`."""
+    """Do as `behind`, for the list of each of the parents `ids`."""
     parents = _parents()
     beyond = _beyond(shape.directed(opposite=True), inclusive=True)
     parts = rows_by_parent(of, ("id",), access_level, filters)
@@ -196,10 +199,11 @@ def _parents() -> TableValuedAlias:
 
 
 def cut(rows: Select[Any], shape: PageShape, ordered_by: Sequence[str] = ()) -> Select[Any]:
-    """Order, continue and limit `rows`.
+    """Order and limit `rows`, and start them behind the position.
 
-    A second LIMIT takes the first of what comes, in the order in which it comes. Where `ordered_by` names the columns
-    of `rows` that hold the terms of the order, it says so, and what stands around it need not sort again.
+    A second LIMIT takes the first rows of the result, in the order in which they arrive. If `ordered_by` names the
+    columns of `rows` that hold the terms of the order, the outer select is ordered too, so that the query around it
+    need not sort again.
     """
     directed = shape.directed()
     if shape.continues:
@@ -217,14 +221,14 @@ def cut(rows: Select[Any], shape: PageShape, ordered_by: Sequence[str] = ()) -> 
 
 
 def as_arrays(page: Select[Any] | CompoundSelect[Any], columns: Columns) -> Select[Any]:
-    """Turn a page into one record of arrays. They keep its order, for nothing stands between it and the aggregates."""
+    """Turn a page into one record of arrays. They keep its order, because the aggregates read it directly."""
     rows = page.subquery("listed")
     arrays: list[ColumnElement[Any]] = [func.array_agg(rows.c[name]).label(name) for name in columns]
     return select(*arrays)
 
 
 def merge(parts: Sequence[Select[Any]], shape: PageShape) -> CompoundSelect[Any]:
-    """Merge pages that are cut already: the first rows of all are among the first rows of each."""
+    """Merge pages that are already limited: the first rows of the union are among the first rows of each part."""
     merged = union_all(*(part.subquery().select() for part in parts))
     columns = merged.selected_columns
     ordering = [
@@ -241,7 +245,7 @@ def _planned(shape: PageShape) -> ColumnElement[int]:
 
 
 def _beyond(directed: Sequence[tuple[Term, bool]], *, inclusive: bool) -> ColumnElement[bool]:
-    """Return the condition that a row lies beyond the position in the directions given."""
+    """Return the condition that a row lies beyond the position, in the directions of `directed`."""
     left: list[SQLColumnExpression[Any]] = [term.expression for term, _ in directed]
     right = [bindparam(f"position_{index}", type_=term.kind.sql_type) for index, (term, _) in enumerate(directed)]
     directions = {descending for _, descending in directed}

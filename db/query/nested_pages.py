@@ -1,11 +1,11 @@
-"""Pages that bring along, for each of their rows, a page of a list that belongs to it: twenty users, ten posts of each.
+"""Pages that include, for each of their rows, a page of a list that belongs to it: twenty users, ten posts of each.
 
-One statement instead of two, and nobody waits for the first one's answer before the second is sent. A record holds the
-columns of a row, and then the arrays of its nested pages.
+One statement replaces two, so that no second statement waits for the answer of the first. A record holds the columns of
+a row, followed by the arrays of its nested pages.
 
-That is a sixth more operations a second where few run at once. Where very many do, each for another page, a nested page
-is shared by fewer of them (`db.connections.coalescing`) than the pages of many parents by their ids would be, and an
-eighth is lost.
+With few concurrent operations this gives a sixth more operations a second. With very many, each for another page, it
+loses an eighth: fewer of them share a nested page (`db.connections.coalescing`) than would share the pages of many
+parents, read by their ids.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ class NestedShape(NamedTuple):
 
 
 class NestedKind(NamedTuple):
-    """The part of a `Nested` that decides the statement, and what is made of its rows."""
+    """The part of a `Nested` that decides the statement and how its rows are mapped."""
 
     of: ListSource
     columns: Columns
@@ -47,7 +47,7 @@ class NestedKind(NamedTuple):
 
     @property
     def shape(self) -> NestedShape:
-        """What the SQL text depends on."""
+        """The part that decides the SQL text."""
         return NestedShape(self.of, self.columns, self.filters, self.page.shape, self.key)
 
 
@@ -56,7 +56,7 @@ class Nested(NamedTuple):
 
     Attributes:
         of: the list, which has one parent column.
-        key: the column of those rows that is the parent's id.
+        key: the column of the other page's rows that holds the parent's id.
     """
 
     of: ListSource
@@ -67,12 +67,12 @@ class Nested(NamedTuple):
 
     @property
     def kind(self) -> NestedKind:
-        """What it has in common with those that differ in values alone."""
+        """The part that it shares with all `Nested` that differ in values alone."""
         return NestedKind(self.of, self.columns, frozenset(self.given), self.request.kind, self.key)
 
 
 def nested_parameters(nested: Sequence[Nested]) -> dict[str, object]:
-    """Return the values of the parameters of what is nested, by their names in the whole statement."""
+    """Return the values of the parameters of `nested`, by their names in the whole statement."""
     return {
         _name(index, name): value
         for index, one in enumerate(nested)
@@ -89,9 +89,9 @@ def page_with_nested(
     shape: PageShape,
     nested: tuple[NestedShape, ...],
 ) -> Statement:
-    """Return the statement of a page of `of` that holds what is `nested`, whose keys are among the `columns`.
+    """Return the statement of a page of `of` with the `nested` pages, whose keys must be among `columns`.
 
-    Where rows of the page have a parent in common, its page is read for the first of them alone.
+    If several rows of the page have the same parent, the parent's page is read for the first of them alone.
     """
     terms = [(f"order {index}", *term) for index, term in enumerate(shape.directed())]
     ordered: list[ColumnElement[Any]] = [term.expression.label(name) for name, term, _ in terms]
@@ -109,7 +109,7 @@ def page_with_nested(
         (rows,) = rows_by_parent(one.of, one.columns, access_level, one.filters, _of_parent(one.key))
         if one.key != OWN_ID:
             rows = rows.where(_of_parent(_nth(one.key)) == by_name("1"))
-        each = _named_apart(as_arrays(cut(rows, one.page), one.columns), index).lateral(f"nested_{index}")
+        each = _with_unique_names(as_arrays(cut(rows, one.page), one.columns), index).lateral(f"nested_{index}")
         source = source.join(each, true())
         selected += [each.c[name].label(_name(index, name)) for name in one.columns]
     order = [(parents.c[name].desc() if descending else parents.c[name].asc()) for name, _, descending in terms]
@@ -117,7 +117,7 @@ def page_with_nested(
 
 
 def _of_parent(column: str) -> ColumnElement[int]:
-    # By its name, for the same reason as `parents.id` in `db.query.list_statements`.
+    # A literal name, for the same reason as `parents.id` in `db.query.list_statements`.
     return by_name(f'parents."{column}"', BigInteger)
 
 
@@ -129,23 +129,23 @@ def _name(index: int, name: str) -> str:
     return f"nested_{index}_{name}"
 
 
-def _named_apart(nested: Select[Any], index: int) -> Select[Any]:
-    """Give the parameters of a nested statement names of their own; who asks is the same everywhere."""
+def _with_unique_names(nested: Select[Any], index: int) -> Select[Any]:
+    """Rename the parameters of a nested statement so that they are unique; the viewer is the same everywhere."""
 
     def renamed(element: Any, **_: Any) -> Any:
         if isinstance(element, BindParameter) and element.required and element.key != VIEWER:
             return bindparam(_name(index, element.key), type_=element.type)
         return None
 
-    apart: Any = replacement_traverse(nested, {}, renamed)
-    assert isinstance(apart, Select)
-    return apart
+    unique: Any = replacement_traverse(nested, {}, renamed)
+    assert isinstance(unique, Select)
+    return unique
 
 
 def nested_mapped_rows(
     columns: Columns, kind: PageKind, nested: tuple[NestedKind, ...]
 ) -> Callable[[Sequence[Record]], Page]:
-    """Return what makes the page of such records."""
+    """Return the function that makes a page of such records."""
     _, limit, backward, _, looks_ahead = kind
     places = [columns.index(one.key) for one in nested]
 
@@ -171,6 +171,6 @@ def nested_mapped_rows(
 def _pages(one: NestedKind, parent_ids: list[int], values: list[list[Any]]) -> Mapping[int, Page]:
     columns, kind, pages = one.columns, one.page, dict[int, Page]()
     for parent_id, *arrays in zip(parent_ids, *values, strict=True):
-        if parent_id not in pages:  # the first one, whose arrays these are
+        if parent_id not in pages:  # the first row of the parent, which holds the arrays
             pages[parent_id] = page_of(columns, kind, arrays)
     return pages

@@ -1,12 +1,12 @@
-"""Pages: what is asked of a list, and what comes back.
+"""Pages: the request for a part of a list, and its result.
 
-A page is the rows after (or before) a position in a total order, so that rows inserted or deleted elsewhere never
-shift it, and page 10,000 costs what page 1 costs: the position is found in the index. The method is described in
+A page holds the rows after (or before) a position in a total order. Rows that are inserted or deleted elsewhere never
+shift it. Page 10,000 costs as much as page 1, because the position is found in the index. The method is described in
 Markus Winand, "SQL Performance Explained", chapter on partial results ("the seek method"). The statements are in
 `db.query.list_statements`.
 
-A page travels as one record of arrays, one for each column: to decode and to hand on, four arrays of a hundred values
-are much less than a hundred records of four.
+A page is transferred as one record with an array for each column: four arrays of a hundred values take much less time
+to decode and pass on than a hundred records of four values.
 """
 
 from bisect import bisect_left
@@ -15,23 +15,24 @@ from typing import Any, NamedTuple
 
 from db.query.cursors import Order, Term
 
-# For how many rows a page's statement is planned: the lengths that pages mostly have, and one row more. The number
-# stands in the text. As a parameter alone it would have PostgreSQL plan the statement anew at each execution (see
-# `db.connections.statements.KEYS_ARRAY`), or for a tenth of the table; and each number is one more text to prepare. A
-# page of another length is planned for the next larger one, within which a second LIMIT, a parameter, ends it in time.
+# The numbers of rows for which a page's statement is planned: the usual page lengths, and one row more than each. The
+# number is written in the SQL text. If it were a parameter alone, PostgreSQL would plan the statement anew at each
+# execution (see `db.connections.statements.KEYS_ARRAY`), or plan it for a tenth of the table. Each number is one more
+# text to prepare. A page of another length uses the plan of the next larger number. In it a second LIMIT, which is a
+# parameter, ends the page in time.
 ROWS_PLANNED = (1, 2, 5, 6, 10, 11, 20, 21, 25, 26, 50, 51, 100, 101)
 ROWS = "page_rows"
-"""The parameter that says how many rows a page has at most, where its text does not."""
+"""The parameter that holds the maximum number of rows of a page, if the SQL text does not hold it."""
 
 Columns = tuple[str, ...]
 Filter = Mapping[str, object]
 
 
 class PageRequest(NamedTuple):
-    """What is asked of one list: at most `limit` rows after (or, `backward`, before) `position` in `order`.
+    """A request for at most `limit` rows after (or, if `backward`, before) `position` in `order`.
 
     Attributes:
-        looks_ahead: whether the page is to know if there is more behind it, for which one row more is fetched.
+        looks_ahead: whether the page must say if more rows follow, for which one more row is fetched.
     """
 
     order: Order
@@ -42,12 +43,12 @@ class PageRequest(NamedTuple):
 
     @property
     def kind(self) -> "PageKind":
-        """What it has in common with requests that differ in their position alone."""
+        """The part that it shares with requests that differ in their position alone."""
         return PageKind(self.order.general, self.limit, self.backward, self.position is not None, self.looks_ahead)
 
     @property
     def side(self) -> "PageShape":
-        """What the SQL text of a look behind the page depends on: how long the page is has no part in it."""
+        """The part that decides the SQL text of `behind`. The length of the page is not part of it."""
         return PageShape(self.order.general, self.backward, self.position is not None)
 
     def parameters(self) -> dict[str, object]:
@@ -60,7 +61,7 @@ class PageRequest(NamedTuple):
 
 
 class PageKind(NamedTuple):
-    """The part of a `PageRequest` that decides its statement, and what is made of the rows."""
+    """The part of a `PageRequest` that decides its statement and how its rows are mapped."""
 
     order: Order
     limit: int
@@ -70,7 +71,7 @@ class PageKind(NamedTuple):
 
     @property
     def shape(self) -> "PageShape":
-        """What the SQL text of the page depends on, the values aside."""
+        """The part that decides the SQL text of the page."""
         rows = self.limit + self.looks_ahead
         place = bisect_left(ROWS_PLANNED, rows)
         planned = ROWS_PLANNED[place] if place < len(ROWS_PLANNED) else rows
@@ -81,8 +82,8 @@ class PageShape(NamedTuple):
     """The part of a `PageRequest` that decides the SQL text.
 
     Attributes:
-        rows: for how many the statement is planned.
-        exact: whether it fetches just so many; otherwise the parameter `ROWS` says how many.
+        rows: the number of rows for which the statement is planned.
+        exact: whether it fetches exactly that number; otherwise the parameter `ROWS` holds the number.
     """
 
     order: Order
@@ -92,21 +93,21 @@ class PageShape(NamedTuple):
     exact: bool = True
 
     def directed(self, *, opposite: bool = False) -> list[tuple[Term, bool]]:
-        """Return the terms, each with whether it descends on the way of this page, or the other way."""
+        """Return the terms, each with whether it descends in the direction of this page, or in the opposite one."""
         return [(term, descending ^ self.backward ^ opposite) for term, descending in self.order.terms]
 
 
 class Page:
-    """The rows of one page, in the order of the list whichever way it was paged. Several operations may share it.
+    """The rows of one page, always in the order of the list. Several operations may share a page.
 
     Attributes:
         columns: the values of each column.
-        size: how many rows there are, at most as many as were asked for.
-        nested: for each list that was read along for each of the rows, the page of each parent, by its id.
-        total: how many rows the whole list has, where that was counted along.
-        behind: whether there are rows against the direction of paging, where that was found out along; None otherwise.
-        brought: by what readers know that the `nested` pages are theirs; set by who asked for them.
-        written: what readers have made of the rows and keep here, for those who share the page; by who made it.
+        size: the number of rows, at most the requested limit.
+        nested: for each nested list, the page of each parent by the parent's id.
+        total: the number of rows of the whole list, if the statement counted it.
+        behind: whether there are rows against the direction of paging; None if the read did not find it out.
+        brought: keys that identify the `nested` pages to readers; set by the code that requested them.
+        written: output that readers have made of the rows and share through the page, by the reader.
     """
 
     __slots__ = ("_has_more", "behind", "brought", "columns", "nested", "size", "total", "written")
@@ -133,13 +134,13 @@ class Page:
 
     @property
     def has_more(self) -> bool:
-        """Whether rows follow in the direction of paging. Only who looked ahead knows."""
-        assert self._has_more is not None, "a page that did not look ahead was asked what comes behind it"
+        """Whether rows follow in the direction of paging. Only a page that looked ahead knows it."""
+        assert self._has_more is not None, "has_more was read on a page that did not look ahead"
         return self._has_more
 
     @property
     def rows(self) -> list[Mapping[str, Any]]:
-        """The rows, made on demand."""
+        """The rows as mappings, created on demand."""
         return [dict(zip(self.columns, values, strict=True)) for values in zip(*self.columns.values(), strict=True)]
 
     def row(self, index: int) -> Mapping[str, Any]:
@@ -148,12 +149,12 @@ class Page:
 
 
 def page_of(columns: Columns, kind: PageKind, arrays: list[Any], total: int | None = None) -> Page:
-    """Make the page of the fetched `arrays`: the row that was looked at ahead off, a backward page turned round."""
+    """Make a page of the fetched `arrays`: drop the row that was fetched ahead, and reverse a backward page."""
     _, limit, backward, _, looks_ahead = kind
     first = arrays[0]
     size = 0 if first is None else len(first)
     has_more = size > limit if looks_ahead else None
-    if not size:  # array_agg() of nothing
+    if not size:  # array_agg() of no rows is NULL
         arrays = [[] for _ in columns]
     elif has_more:
         size = limit

@@ -1,7 +1,7 @@
-"""What is kept of compiled statements, and of what arranges their records: so many bytes in all, whoever asks for what.
+"""The cache of compiled statements and of the functions that map their records, bounded in bytes.
 
-A client varies columns, filters, orders and what is nested as it likes, and a page with twenty nested pages takes
-thirty times what a count does. So what counts is the bytes of all entries together, not how many each function has.
+Clients vary columns, filters, orders and nested pages freely, and a page with twenty nested pages takes thirty times as
+much as a count. Therefore the bound is the bytes of all entries together, not the number of entries of each function.
 """
 
 import sys
@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, TypeVarTuple
 from db.connections.statements import Statement
 
 STATEMENTS_BYTES_MAX = 33_554_432
-# An entry itself, its places in two dictionaries (which are up to half empty), and an attribute dictionary.
+# The entry itself, its places in two dictionaries (which are up to half empty), and an attribute dictionary.
 ENTRY_BYTES = 900
 
 T = TypeVar("T")
@@ -22,25 +22,25 @@ Ts = TypeVarTuple("Ts")
 
 
 class _Entry(Generic[T]):
-    """One answer of one function; it hashes by its identity, so that it moves in the order at little cost."""
+    """One cached result of one function. It hashes by identity, so that the order is updated at little cost."""
 
-    __slots__ = ("arguments", "found", "size_bytes", "value")
+    __slots__ = ("arguments", "results", "size_bytes", "value")
 
-    def __init__(self, arguments: Any, value: T, found: dict[Any, "_Entry[T]"]) -> None:
+    def __init__(self, arguments: Any, value: T, results: dict[Any, "_Entry[T]"]) -> None:
         self.arguments = arguments
         self.value = value
-        self.found = found
+        self.results = results
         self.size_bytes = ENTRY_BYTES + _bytes_of((arguments, value), set())
 
 
 class StatementCache:
-    """The answers of the functions that it decorates, bounded in bytes; the least recently used go first.
+    """Caches the results of decorated functions, bounded in bytes. The least recently used are removed first.
 
-    It belongs to the thread of the event loop.
+    It must be used in the thread of the event loop only.
 
     Attributes:
-        size_bytes: how many bytes the entries take. A statement that two entries hold is counted with both: whichever
-            goes first, the other one still keeps it.
+        size_bytes: the bytes that the entries take. A statement that two entries hold is counted with both, because it
+            stays in memory until both are removed.
     """
 
     def __init__(self, bytes_max: int) -> None:
@@ -49,35 +49,36 @@ class StatementCache:
         self._entries: OrderedDict[_Entry[Any], None] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return how many answers are kept."""
+        """Return the number of cached results."""
         return len(self._entries)
 
     def __call__(self, function: Callable[[*Ts], T]) -> Callable[[*Ts], T]:
-        """Have `function` called once for the same arguments, by position, as long as its answer is kept.
+        """Let `function` be called once for the same positional arguments, until its result is removed.
 
-        Each answer is a `Statement`, or a tuple that holds one. It is compiled here, for only then is its size known.
+        Each result is a `Statement`, or a tuple that holds one. It is compiled here, because its size is unknown
+        before.
         """
-        found: dict[tuple[*Ts], _Entry[T]] = {}
+        results: dict[tuple[*Ts], _Entry[T]] = {}
         used = self._entries.move_to_end
 
         def kept(*arguments: *Ts) -> T:
-            entry = found.get(arguments)
+            entry = results.get(arguments)
             if entry is not None:
                 used(entry)
                 return entry.value
             value = function(*arguments)
-            self._keep(_Entry(arguments, value, found))
+            self._keep(_Entry(arguments, value, results))
             return value
 
         return update_wrapper(kept, function)
 
     def _keep(self, entry: _Entry[Any]) -> None:
-        entry.found[entry.arguments] = entry
+        entry.results[entry.arguments] = entry
         self._entries[entry] = None
         self.size_bytes += entry.size_bytes
         while self.size_bytes > self._bytes_max:
             oldest, _ = self._entries.popitem(last=False)
-            del oldest.found[oldest.arguments]
+            del oldest.results[oldest.arguments]
             self.size_bytes -= oldest.size_bytes
 
 
@@ -86,7 +87,7 @@ statements = StatementCache(STATEMENTS_BYTES_MAX)
 
 
 def _bytes_of(part: object, seen: set[int]) -> int:
-    """Return what a part of an entry takes; lists, orders and audiences are everybody's, and are not counted."""
+    """Return the bytes of a part of an entry. Lists, orders and access levels are shared and are not counted."""
     if id(part) in seen:
         return 0
     seen.add(id(part))

@@ -1,12 +1,12 @@
-"""Text as people look for it: folded, cut into words, and searched in the syntax of web searches.
+"""Full-text search: text is folded, split into words, and searched with the syntax of web searches.
 
-Folding takes case, accents and Unicode forms away, so that "École" and "ecole" are one word and have one place in the
-alphabet. PostgreSQL folds what is stored, in generated columns, by functions that a migration makes
-(`folded_text`, `searched_words`); Python folds what is searched for. A test compares them for every character.
+Folding removes case, accents and differences of Unicode form, so that "École" and "ecole" are one word with one place
+in the alphabet. PostgreSQL folds stored text in generated columns, with functions that a migration creates
+(`folded_text`, `searched_words`). Python folds the search text. A test compares both for every character.
 
-A word is found by its stem (PostgreSQL's English stemmer, which leaves words of other languages nearly as they are).
-Stop words are indexed as well, so that a title of nothing else is found. Scripts that are written without spaces have
-each pair of neighbouring characters as a word, the method of the CJK analyzers of Lucene.
+A word is found by its stem (PostgreSQL's English stemmer, which hardly changes words of other languages). Stop words
+are indexed as well, so that a title of stop words alone is found. In scripts that are written without spaces, each pair
+of neighbouring characters is a word, as in the CJK analyzers of Lucene.
 """
 
 import re
@@ -21,10 +21,11 @@ _MARKS = (
     r"\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u1ab0-\u1aff\u1dc0-\u1dff\u200b\u2060"
     r"\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f\ufeff"
 )
-# Letters that Unicode does not decompose, although people write them without their marks.
+# Letters that Unicode does not decompose, although people also write them without their marks.
 _SPELLED_OUT = (("ß", "ss"), ("æ", "ae"), ("œ", "oe"), ("þ", "th"))
 _PLAIN = str.maketrans("øłđðıς", "olddiσ")  # noqa: RUF001 - a sigma
-# Between words: punctuation and symbols. PostgreSQL's parser would read ASCII's as parts of host names, paths, numbers.
+# Characters between words: punctuation and symbols. PostgreSQL's parser would treat the ASCII ones as parts of host
+# names, paths and numbers.
 _SEPARATORS = (
     r"!-/:-@[-`{-~\u0080-\u00bf\u00d7\u00f7\u060c\u061b\u061f\u066a-\u066d\u06d4\u0964\u0965\u2000-\u206f\u20a0-\u20cf"
     r"\u2190-\u2bff\u2e00-\u2e7f\u3000-\u3004\u3008-\u3020\u3030\u303d-\u303f\u30a0\u30fb\ufe10-\ufe1f\ufe30-\ufe6f"
@@ -35,12 +36,12 @@ _UNSPACED = (
     r"\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3400-\u4dbf"
     r"\u4e00-\u9fff\uac00-\ud7a3"
 )
-# The rarer Chinese characters are words by themselves: pairs of four-byte characters could exceed a tsvector's 1 MiB.
+# Each of the rarer Chinese characters is a word: pairs of four-byte characters could exceed a tsvector's 1 MiB.
 _ALONE = r"\U00020000-\U0003ffff"
 
 WORD_LENGTH_MAX = 500
 
-# What PostgreSQL's English dictionary leaves out (tsearch_data/english.stop), which here only queries leave out.
+# The stop words of PostgreSQL's English dictionary (tsearch_data/english.stop). Here only queries leave them out.
 _STOP_WORDS = frozenset(
     """
     i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself it
@@ -56,12 +57,12 @@ _SEPARATOR = re.compile(f"[{_SEPARATORS}]+")
 _WORD = re.compile(rf"[{_UNSPACED}]+|[{_ALONE}]|[^\s{_UNSPACED}{_ALONE}]+")
 _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»", '"'))
-# One minus sign forbids; two are the head of an option, such as --amend.
+# One minus sign excludes a word; two begin an option, such as --amend.
 _TERM = re.compile(r'(-(?!-))?(?:"([^"]*)"?|([^\s"]+))')
 
 
 class SearchError(ValueError):
-    """A search that is not run. The message is for the client, and goes on where the name of the field ends."""
+    """A search that is refused. The message is for the client; it continues a sentence after the field's name."""
 
 
 def folded(text: str) -> str:
@@ -74,15 +75,15 @@ def folded(text: str) -> str:
 
 
 def search_query(text: str) -> str | None:
-    """Return what `text` searches for, in the syntax of `to_tsquery`; None where it holds no word.
+    """Return the query of `text` in the syntax of `to_tsquery`, or None if it contains no word.
 
-    As on the web: each word must occur, "words in quotes" one after the other, `or` stands between alternatives, and a
-    minus sign before what must not occur. A word with punctuation inside, such as node.js or an address, is a phrase.
-    Stop words count only where nothing else is asked for. Whatever is no word means nothing.
+    The syntax is that of web searches: each word must occur, "words in quotes" must occur one after the other, `or`
+    separates alternatives, and a minus sign excludes a word. A word with punctuation inside, such as node.js or an
+    address, is a phrase. Stop words count only if there are no other words. Anything that is not a word is ignored.
 
     Raises:
-        SearchError: it, or one of its alternatives, says only what must not occur. Nearly all posts would match, and
-            no index finds those.
+        SearchError: the search, or one of its alternatives, only excludes words. Nearly all posts would match, and no
+            index finds them.
     """
     alternatives = [list[_Term]()]
     for match in _TERM.finditer(folded(text.translate(_QUOTES))):
@@ -95,7 +96,7 @@ def search_query(text: str) -> str | None:
 
 
 class _Term(NamedTuple):
-    """What must occur, or must not, in the syntax of `to_tsquery`."""
+    """A condition that must hold, or must not, in the syntax of `to_tsquery`."""
 
     written: str
     is_negated: bool
@@ -112,7 +113,7 @@ def _all_of(terms: list[_Term]) -> str:
 
 
 def _operands(text: str) -> list[str]:
-    """Return what must occur where `text`, which is folded, does: phrases, and pairs of characters."""
+    """Return the conditions for the occurrence of the folded `text`: phrases, and pairs of characters."""
     operands, phrase = list[str](), list[str]()
     for word in _WORD.findall(_SEPARATOR.sub(" ", text)):
         if not any(map(str.isalnum, word)):
@@ -130,7 +131,7 @@ def _phrase(words: list[str]) -> list[str]:
 
 
 def _pairs(run: str) -> list[str]:
-    """Return the pairs of neighbours in a run of an unspaced script; one character is what a pair begins with."""
+    """Return the pairs of neighbours in a run of an unspaced script. A single character becomes a prefix search."""
     if len(run) == 1:
         return [f"'{run}':*"]
     return [f"'{run[place : place + 2]}'" for place in range(len(run) - 1)]
@@ -139,20 +140,20 @@ def _pairs(run: str) -> list[str]:
 # ---------------------------------------------------------------- in statements
 
 SEARCH = "search"
-"""The parameter that holds what `search_query` has returned."""
+"""The parameter that holds the result of `search_query`."""
 
 _QUERY = func.to_tsquery(literal_column("'folio'::regconfig"), bindparam(SEARCH, type_=Text))
 
 
 def matches(document: SQLColumnExpression[Any]) -> ColumnElement[bool]:
-    """Return the condition that a column made by `text_document` holds what is searched for."""
+    """Return the condition that a column that `text_document` computes matches the search."""
     return document.bool_op("@@")(_QUERY)
 
 
 def relevance(document: SQLColumnExpression[Any]) -> ColumnElement[int]:
-    """Return how well `document` matches, from 0 to 1,000,000,000; a word in the title counts ten times as much.
+    """Return the relevance of `document`, from 0 to 1,000,000,000. A word in the title counts ten times as much.
 
-    A whole number, because a cursor must give back exactly what was compared. It depends on nothing but the document
-    and the search: another post changes no position. The measure is `ts_rank`, divided by 1 + ln(length).
+    It is an integer, because a cursor must reproduce exactly the compared value. It depends only on the document and
+    the search, so that another post changes no position. The measure is `ts_rank`, divided by 1 + ln(length).
     """
     return cast(func.ts_rank(document, _QUERY, 1) * literal_column("1e9::float8"), BigInteger)

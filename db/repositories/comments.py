@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from db.access import AccessLevel, Viewer
 from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
-from db.errors import Refusal
+from db.constraints import violation_of
 from db.models.base import FIRST_INSTANT, LAST_INSTANT
 from db.models.comments import Comment
 from db.models.posts import Post
@@ -104,11 +104,11 @@ async def create_comment(
     """
     values = {"post_id": post_id, "author_id": author_id, "body": body, "viewer_id": viewer.user_id}
     if not await transaction.fetch(_post_of(viewer.access_level), values):
-        raise Refusal("NOT_FOUND", ("postId",), "no such post")
+        raise violation_of("fk_comments_post_id_posts")
     may_write = viewer.is_admin or author_id == viewer.user_id
     rows = await transaction.fetch(_insert(columns, viewer.access_level), values) if may_write else ()
     if not rows:
-        raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
+        raise violation_of("fk_comments_author_id_users")
     return rows[0]
 
 

@@ -42,7 +42,7 @@ from db.query.pages import Columns
 from db.query.statement_cache import statements
 from db.query.text_search import SEARCH, matches, relevance
 from db.repositories.users import VIEWER_ID, project_users
-from db.repositories.versioned_rows import VersionedRows
+from db.repositories.versioned_rows import VersionedRows, write_row
 
 # ---------------------------------------------------------------- reads
 
@@ -243,7 +243,7 @@ async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id:
     Raises:
         Refusal: NOT_FOUND.
     """
-    rows = await POST_ROWS.write(writer, viewer, post_id, _record_view(columns, viewer.access_level))
+    rows = await write_row(POST_ROWS, writer, viewer, post_id, _record_view(columns, viewer.access_level))
     if not rows:
         raise Refusal("NOT_FOUND", ("postId",), "no such post")
     return rows[0]

@@ -51,81 +51,90 @@ class VersionedRows:
     changeable: Sequence[str]
     mine: Callable[[AccessLevel], Sequence[SQLColumnExpression[bool]]]
 
-    async def update(
-        self,
-        writer: Writer,
-        viewer: Viewer,
-        columns: Columns,
-        row_id: int,
-        changes: Mapping[str, object],
-        *,
-        expected_version: int | None = None,
-    ) -> Record:
-        """Set the columns in `changes`, raise the version where one differs, and return the row.
 
-        Raises:
-            Refusal: NOT_FOUND where the viewer may not, or there is no such row; VERSION_CONFLICT.
-        """
-        is_expected = expected_version is not None
-        statement = _update(self, columns, viewer.access_level, frozenset(changes), is_expected)
-        values = {**changes, "id": row_id, "viewer_id": viewer.user_id, "expected_version": expected_version}
+async def update_row(
+    of: VersionedRows,
+    writer: Writer,
+    viewer: Viewer,
+    columns: Columns,
+    row_id: int,
+    changes: Mapping[str, object],
+    *,
+    expected_version: int | None = None,
+) -> Record:
+    """Set the columns in `changes`, raise the version where one differs, and return the row.
 
-        async def by_steps(transaction: Reader) -> Sequence[Record]:
-            rows = await transaction.fetch(statement, values)
-            if not rows:
-                # Explain why, unless it was only that another change has led to the expected version since.
-                await self._lock(transaction, viewer, row_id, expected_version)
-                rows = await transaction.fetch(statement, values)
-            return rows
+    Raises:
+        Refusal: NOT_FOUND where the viewer may not, or there is no such row; VERSION_CONFLICT.
+    """
+    is_expected = expected_version is not None
+    statement = _update_of(of, columns, viewer.access_level, frozenset(changes), is_expected)
+    values = {**changes, "id": row_id, "viewer_id": viewer.user_id, "expected_version": expected_version}
 
-        async with writer.turn([(self.noun, row_id, viewer.user_id or 0)]):
-            rows = await writer.autocommit_write(statement, values) or await writer.write(by_steps)
-        return rows[0]
-
-    async def delete(self, writer: Writer, viewer: Viewer, row_id: int) -> None:
-        """Delete a row.
-
-        Raises:
-            Refusal: NOT_FOUND where the viewer may not, or there is no such row.
-        """
-        if not await self.write(writer, viewer, row_id, _delete(self, viewer.access_level)):
-            raise self._not_found()
-
-    async def write(self, writer: Writer, viewer: Viewer, row_id: int, statement: Statement) -> Sequence[Record]:
-        """Execute a write that is one statement on one row, in a transaction where it needs one; return its rows."""
-        values = {"id": row_id, "viewer_id": viewer.user_id}
-        async with writer.turn([(self.noun, row_id, viewer.user_id or 0)]):
-            return await writer.autocommit_write(statement, values) or await writer.write(
-                lambda transaction: transaction.fetch(statement, values)
-            )
-
-    async def _lock(self, transaction: Reader, viewer: Viewer, row_id: int, expected_version: int | None) -> None:
-        # A wait for the row of another user would tell that it exists.
-        values = {"id": row_id, "viewer_id": viewer.user_id}
-        rows = await transaction.fetch(_lock(self, viewer.access_level), values)
+    async def by_steps(transaction: Reader) -> Sequence[Record]:
+        rows = await transaction.fetch(statement, values)
         if not rows:
-            raise self._not_found()
-        version = rows[0]["version"]
-        if expected_version is not None and version != expected_version:
-            raise Refusal(
-                "VERSION_CONFLICT",
-                ("expectedVersion",),
-                f"the {self.noun} has changed since: its version is {version}, not {expected_version}",
-            )
+            # Explain why, unless it was only that another change has led to the expected version since.
+            await _lock(of, transaction, viewer, row_id, expected_version)
+            rows = await transaction.fetch(statement, values)
+        return rows
 
-    def _not_found(self) -> Refusal:
-        return Refusal("NOT_FOUND", ("id",), f"no such {self.noun}")
+    async with writer.turn([(of.noun, row_id, viewer.user_id or 0)]):
+        rows = await writer.autocommit_write(statement, values) or await writer.write(by_steps)
+    return rows[0]
+
+
+async def delete_row(of: VersionedRows, writer: Writer, viewer: Viewer, row_id: int) -> None:
+    """Delete a row.
+
+    Raises:
+        Refusal: NOT_FOUND where the viewer may not, or there is no such row.
+    """
+    if not await write_row(of, writer, viewer, row_id, _delete_of(of, viewer.access_level)):
+        raise _not_found(of)
+
+
+async def write_row(
+    of: VersionedRows, writer: Writer, viewer: Viewer, row_id: int, statement: Statement
+) -> Sequence[Record]:
+    """Execute a write that is one statement on one row, in a transaction where it needs one; return its rows."""
+    values = {"id": row_id, "viewer_id": viewer.user_id}
+    async with writer.turn([(of.noun, row_id, viewer.user_id or 0)]):
+        return await writer.autocommit_write(statement, values) or await writer.write(
+            lambda transaction: transaction.fetch(statement, values)
+        )
+
+
+async def _lock(
+    of: VersionedRows, transaction: Reader, viewer: Viewer, row_id: int, expected_version: int | None
+) -> None:
+    # A wait for the row of another user would tell that it exists.
+    values = {"id": row_id, "viewer_id": viewer.user_id}
+    rows = await transaction.fetch(_lock_of(of, viewer.access_level), values)
+    if not rows:
+        raise _not_found(of)
+    version = rows[0]["version"]
+    if expected_version is not None and version != expected_version:
+        raise Refusal(
+            "VERSION_CONFLICT",
+            ("expectedVersion",),
+            f"the {of.noun} has changed since: its version is {version}, not {expected_version}",
+        )
+
+
+def _not_found(of: VersionedRows) -> Refusal:
+    return Refusal("NOT_FOUND", ("id",), f"no such {of.noun}")
 
 
 @statements
-def _lock(of: VersionedRows, access_level: AccessLevel) -> Statement:
+def _lock_of(of: VersionedRows, access_level: AccessLevel) -> Statement:
     table = of.model.__table__
     rows = select(table.c.version).where(table.c.id == _ID, *of.mine(access_level))
     return Statement(rows.with_for_update(key_share=True, of=table))
 
 
 @statements
-def _update(
+def _update_of(
     of: VersionedRows, columns: Columns, access_level: AccessLevel, changed: frozenset[str], is_expected: bool
 ) -> Statement:
     table = of.model.__table__
@@ -147,6 +156,6 @@ def _update(
 
 
 @statements
-def _delete(of: VersionedRows, access_level: AccessLevel) -> Statement:
+def _delete_of(of: VersionedRows, access_level: AccessLevel) -> Statement:
     table = of.model.__table__
     return Statement(delete(of.model).where(table.c.id == _ID, *of.mine(access_level)).returning(table.c.id))

@@ -16,6 +16,7 @@ from asyncpg import Record
 from db.access import Viewer
 from db.connections.database import Database
 from db.connections.statements import Reader
+from db.fields import USERNAME
 from db.repositories import checks
 from db.repositories.sessions import end_sessions_of
 from db.repositories.user_roster import listed_users, user_of_login
@@ -35,7 +36,7 @@ commands = typer.Typer(no_args_is_help=True)
 
 @commands.command()
 def create(
-    username: Annotated[str, typer.Argument(help="3 to 32 letters, digits and _, beginning with a letter.")],
+    username: Annotated[str, typer.Argument(help=f"{USERNAME.limit}.")],
     email: Annotated[str, typer.Argument(help="The email address.")],
     admin: Annotated[bool, typer.Option("--admin", help="Make an administrator.")] = False,
 ) -> None:
@@ -150,7 +151,7 @@ def _new_password() -> str:
 
 
 async def _checked(database: Database, username: str, email: str, password: str, role: str) -> NewUser:
-    for refusal in checks.check_username(username):
+    for refusal in USERNAME.check(username):
         raise refusal
     hashed = await _hashed(database, password, username, email)
     return NewUser(checks.normal_email(email), username, hashed, role=role)

@@ -1,4 +1,4 @@
-"""A compiled, breadth-first executor for any Strawberry schema; README.md beside this file says how it works."""
+"""A compiled, breadth-first executor for any Strawberry schema. README.md in this folder explains how it works."""
 
 from graph.execution.declarations import (
     DECLARATION,

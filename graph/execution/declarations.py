@@ -1,12 +1,12 @@
-"""How a field says where its value comes from, so that a whole level of it can be read at once.
+"""Declarations: where the value of a field comes from. They let the executor read a whole level at once.
 
-A declaration stands in the metadata of a Strawberry field under the key `DECLARATION`. The ordinary resolver of the
-field is built from the same declaration by whoever declares it, so that both engines read one source of truth. A
-field without a declaration is *opaque*: its resolver is called for each object, as graphql-core does.
+A declaration is stored in the metadata of a Strawberry field under the key `DECLARATION`. The code that declares a
+field also builds its ordinary resolver from the same declaration, so that both engines read one source of truth. A
+field without a declaration is *opaque*: its resolver is called for each object, as in graphql-core.
 
-An object of a *row-backed* type holds its row in the attribute `row`, and is made by calling its class with `row=`. A
-row is anything that gives a value for `row[name]`. Between declared fields rows travel bare; an object is made of one
-only where an opaque resolver wants it.
+An object of a *row-backed* type holds its row in the attribute `row`. Its class is called with `row=` to make it. A row
+is any object that supports `row[name]`. Declared fields pass bare rows to each other; the executor makes an object of a
+row only where an opaque resolver needs one.
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -25,17 +25,18 @@ row_of = attrgetter("row")
 
 
 class LevelLoader(Protocol):
-    """What an edge reads through. One loader, by identity, is asked once for all the edges of a level that share it."""
+    """What an edge reads through. All edges of a level that share one loader object are loaded by one call."""
 
     async def load_level(self, keys: list[Any]) -> Sequence[Any]:
-        """Return the value of each of `keys`, which are distinct, in their order.
+        """Return one value for each of `keys`, in their order. The keys are distinct.
 
-        A value that is an exception is the error of those who asked for it; what is raised is the error of all.
+        A value that is an exception is the error of the fields that requested this key. A raised exception is the
+        error of all fields of the call.
         """
         ...
 
     def load(self, key: Any) -> Awaitable[Any]:
-        """Return the value of one key, in a batch with others: what an ordinary resolver calls."""
+        """Return the value of one key, loaded in a batch with other keys. Ordinary resolvers call this method."""
         ...
 
 
@@ -48,7 +49,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Prefixed:
-    """The field is `prefix` followed by the column `name`: a typed id, say."""
+    """The field is `prefix` followed by the column `name`, for example a typed id."""
 
     prefix: str
     name: str
@@ -56,7 +57,7 @@ class Prefixed:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """The field is a pure function of the row, which may be evaluated more than once."""
+    """The field is a pure function of the row. The function may be called more than once."""
 
     of: Callable[[Any], Any]
 
@@ -66,8 +67,8 @@ class Derived:
     """The field is a function of the object; it may return an awaitable.
 
     Attributes:
-        bare: what it returns are bare rows (or lists of them) of a row-backed type.
-        table: what it returns, for a list of such rows, has them column by column (`tables.Columns`); at once, and
+        bare: the function returns bare rows (or lists of them) of a row-backed type.
+        table: the function returns the list of rows column by column (`tables.Columns`), never an awaitable, and
             never null.
     """
 
@@ -76,15 +77,16 @@ class Derived:
     table: bool = False
 
 
-@dataclass(slots=True, eq=False)  # one is made for each edge of each operation: frozen would take three times as long
+@dataclass(slots=True, eq=False)  # each edge of each operation makes one: a frozen class takes three times as long
 class BoundEdge:
-    """An edge with its arguments applied: whom to ask, and what to make of an answer.
+    """An edge with its arguments applied: its loader, and how a loaded value becomes the field's value.
 
     Attributes:
-        wrap: makes the field's value of a loaded value and its key; without it the value is a bare row or None.
-        key: the key itself, for an edge that takes it from no column; None is the key of nothing.
-        identity: what the answers depend on beside their keys, equal for equal loaders of several operations, by which
-            a table says that it has brought them along (`tables.Columns.brought`); None where no table does.
+        wrap: makes the field's value from a loaded value and its key. Without it the value is a bare row or None.
+        key: the key, for an edge that takes it from the arguments and not from a column. None finds no row.
+        identity: what the results depend on besides the keys. Equal loaders of several operations have equal
+            identities. A table lists the identities whose results came with its rows (`tables.Columns.brought`). None
+            where no table brings them.
     """
 
     loader: LevelLoader
@@ -94,30 +96,30 @@ class BoundEdge:
 
 
 class PrefetchableEdge(NamedTuple):
-    """An edge below the rows of a field, applied before the rows are there: their statement may bring its answers.
+    """An edge below the rows of a field, bound before the rows are read: their statement may also load its results.
 
     Attributes:
-        key: the column of those rows that is the edge's key.
+        key: the column of the rows that is the edge's key.
     """
 
-    loading: BoundEdge
+    bound: BoundEdge
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class RowEdge:
-    """The field leads to other rows, which a loader finds by a key.
+    """The field leads to other rows. A loader finds them by a key.
 
     Attributes:
-        key: the column of the row that is the key; None where the field's arguments say it (`BoundEdge.key`).
-        loading: called once a level with `(info, **arguments)`.
-        missing: makes the error of a row that is not there; without it the value is null.
-        joined: the prefix under which the columns of the other row may stand in this row already, because the
-            statement that read it has joined them; None where no statement does.
+        key: the column of the row that is the key; None where the field's arguments contain it (`BoundEdge.key`).
+        bind: binds the edge. It is called once per level with `(info, **arguments)`.
+        missing: makes the error for a row that does not exist; without it the value is null.
+        joined: the prefix of the other row's columns within this row, if the statement that read this row has joined
+            them; None where no statement joins them.
     """
 
     key: str | None
-    loading: Callable[..., BoundEdge]
+    bind: Callable[..., BoundEdge]
     missing: Callable[[], Exception] | None = None
     joined: str | None = None
 
@@ -126,26 +128,26 @@ Declaration: TypeAlias = Column | Prefixed | Computed | Derived | RowEdge
 
 
 def strawberry_field(field: GraphQLField) -> StrawberryField | None:
-    """Return the Strawberry field behind a field of the schema, or None where there is none."""
+    """Return the Strawberry field that defines a field of the schema, or None where Strawberry did not define it."""
     definition = field.extensions.get(STRAWBERRY) if field.extensions else None
     return definition if isinstance(definition, StrawberryField) else None
 
 
 def declaration_of(field: GraphQLField) -> Declaration | None:
-    """Return what a field declares, or None: then it is opaque."""
+    """Return the declaration of a field, or None where the field is opaque."""
     definition = strawberry_field(field)
     declared: Declaration | None = definition.metadata.get(DECLARATION) if definition is not None else None
     return declared
 
 
 def class_of(type_: GraphQLNamedType) -> Callable[..., Any] | None:
-    """Return the Python class behind an object type, or None where Strawberry has not made it."""
+    """Return the Python class of an object type, or None where Strawberry did not define the type."""
     definition = type_.extensions.get(STRAWBERRY) if type_.extensions else None
     origin: Callable[..., Any] | None = getattr(definition, "origin", None)
     return origin
 
 
 def joins_of(field: GraphQLField) -> bool:
-    """Say whether the statement behind a field joins what edges of its rows may lead to (metadata `JOINS`)."""
+    """Return whether the statement of a field also joins the rows that edges of its rows lead to (metadata `JOINS`)."""
     definition = strawberry_field(field)
     return definition is not None and bool(definition.metadata.get(JOINS))

@@ -1,8 +1,8 @@
 """The engine: prepares operations of a schema, and runs them.
 
-An operation is prepared once. What it does is planned at the first run under each vector of its conditions
-(`Prepared`), and the plan kept, for up to PLANS_MAX vectors. What cannot be planned is left, whole, to the ordinary
-engine: `Prepared.run` then raises `Unsupported` before anything has run, and the reason is one of a few.
+An operation is prepared once (`Prepared`). A plan is made at the first run under each vector of its conditions, and
+kept, for up to PLANS_MAX vectors. An operation that cannot be planned is left to the ordinary engine as a whole:
+`Prepared.run` raises `Unsupported` before any resolver has run. The reason is one of a small fixed set.
 """
 
 from collections.abc import Callable, Coroutine
@@ -29,13 +29,13 @@ from graph.execution.plan.variables import Coercion
 from graph.execution.run.running import Run
 from graph.execution.run.shared_output import Offload, Text
 
-# Each vector of conditions has a plan of its own, which takes more than the operation, and milliseconds to make.
+# Each vector of conditions needs a separate plan. It takes more memory than the operation, and milliseconds to make.
 PLANS_MAX = 4
 COERCION_ERRORS_MAX = 50
 
 
-class _Size:
-    """What a plan takes, which is counted for as long as it is kept."""
+class _PlanSize:
+    """The bytes that one plan takes. They are counted while the plan is kept."""
 
     def __init__(self, grown: Callable[[int], None]) -> None:
         self._grown = grown
@@ -43,23 +43,25 @@ class _Size:
         self._is_kept = True
 
     def grow(self, by: int) -> None:
-        """Count so many bytes more."""
+        """Count `by` more bytes."""
         if self._is_kept:
             self._bytes += by
             self._grown(by)
 
     def forget(self) -> None:
-        """Count them no longer, and none that a run under way still adds."""
+        """Subtract all bytes counted so far, and ignore bytes that a run in progress still adds."""
         self._is_kept = False
         self._grown(-self._bytes)
 
 
 class Prepared:
-    """One operation, ready to run. The document is valid for the schema.
+    """One operation, ready to run. The document must be valid for the schema.
 
-    Where `text` is given, what it makes of a list of finished answers may stand in the list's place in a result's data.
-    `grown` is told each time when more memory is taken, about how many bytes: by plans, and by levels that are planned
-    while they run; and, with a negative number, when a plan is forgotten.
+    Args:
+        text: encodes a list of completed objects. Where it is passed, the data of a result may contain its return value
+            in place of such a list.
+        grown: is called with the approximate number of bytes each time a plan or a level takes more memory. Levels
+            below abstract types are planned during a run. When a plan is dropped, the number is negative.
     """
 
     def __init__(
@@ -81,8 +83,8 @@ class Prepared:
         self._coercion = Coercion(schema, operation)
         self._grown = grown
         self._plans: dict[tuple[bool, ...], Plan | Unsupported] = {}
-        self._sizes: dict[tuple[bool, ...], _Size] = {}
-        self._sole: Plan | None = None  # where nothing depends on a condition
+        self._sizes: dict[tuple[bool, ...], _PlanSize] = {}
+        self._sole: Plan | None = None  # set where the operation has no conditions
 
     def run(
         self,
@@ -93,14 +95,18 @@ class Prepared:
         offload: Offload | None = None,
         in_parts: bool = False,
     ) -> Coroutine[Any, Any, ExecutionResult]:
-        """Run the operation with these variables, as they came.
+        """Run the operation.
 
-        Where its answer may be large, `offload` runs a function in another thread. Then the answer is written there,
-        and a plan is made however many there are already. Where the answer is measured while it is sent, `in_parts`,
-        no text is made of it here.
+        Args:
+            inputs: the variables, not coerced yet.
+            context: passed to resolvers.
+            root_value: the source of root fields.
+            offload: runs a function in another thread; passed where the response may be large. Large responses are then
+                completed in that thread, and a plan is made even where PLANS_MAX plans exist.
+            in_parts: the caller measures the response while it encodes it, so that `text` is not called here.
 
         Raises:
-            Unsupported: the ordinary engine should run it; nothing has run.
+            Unsupported: the ordinary engine must run the operation; no resolver has run.
         """
         variables = self._coercion.coerced(inputs)
         if variables is None:
@@ -123,7 +129,7 @@ class Prepared:
 
     @property
     def is_lookup(self) -> bool:
-        """Whether all of it is one row by its key; before the first run, which makes the plan, that is not known."""
+        """Whether the whole operation reads one row by its key. False before the first run, which makes the plan."""
         plan = self._sole
         if plan is None or len(plan.roots) != 1:
             return False
@@ -131,7 +137,7 @@ class Prepared:
         return single_root_edge is not None and single_root_edge.leads_to_leaves
 
     def lookup(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> Lookup | None:
-        """Begin an operation that is a look-up; None where something is wrong with it, which `run` then says."""
+        """Begin a lookup. Return None where its variables or arguments are invalid; `run` then reports the errors."""
         assert self._sole is not None
         (level,) = self._sole.roots
         single_root_edge = level.single_root_edge
@@ -141,18 +147,20 @@ class Prepared:
             return None
         run = Run(self._schema, self._operation, self._fragments, variables, context, root_value)
         try:
-            loading = run.begun(single_root_edge)
-        except Exception:  # noqa: BLE001 - `run` comes to the same, and makes an error of it
+            bound = run.bind_root_edge(single_root_edge)
+        except Exception:  # noqa: BLE001 - `run` meets the same exception, and reports it as a field error
             return None
-        return (
-            None if loading.key is None or loading.wrap is not None else Lookup(run, level, single_root_edge, loading)
-        )
+        return None if bound.key is None or bound.wrap is not None else Lookup(run, level, single_root_edge, bound)
 
     def plan(self, variables: VariableValues, *, replaces: bool = False) -> Plan:
-        """Return the plan under these variables, which `replaces` the oldest one where there are many.
+        """Return the plan for these variables.
+
+        Args:
+            variables: coerced.
+            replaces: whether a new plan may replace the oldest one where PLANS_MAX plans exist.
 
         Raises:
-            Unsupported: there is none.
+            Unsupported: the operation has no plan for these variables.
         """
         if self._sole is not None:
             return self._sole
@@ -168,7 +176,7 @@ class Prepared:
                 oldest = next(iter(self._plans))
                 del self._plans[oldest]
                 self._sizes.pop(oldest).forget()
-            size = self._sizes[vector] = _Size(self._grown)
+            size = self._sizes[vector] = _PlanSize(self._grown)
             plan = self._plans[vector] = self._planned(vector, size)
             size.grow(PLAN_BYTES)
         if isinstance(plan, Unsupported):
@@ -177,7 +185,7 @@ class Prepared:
             self._sole = plan
         return plan
 
-    def _planned(self, vector: tuple[bool, ...], size: _Size) -> Plan | Unsupported:
+    def _planned(self, vector: tuple[bool, ...], size: _PlanSize) -> Plan | Unsupported:
         operation = self._operation
         root_type = self._schema.get_root_type(operation.operation)
         if operation.operation is OperationType.SUBSCRIPTION or root_type is None:
@@ -194,7 +202,7 @@ class Prepared:
             self._fragments,
             conditions,
             hide_suggestions=self._hide_suggestions,
-            # Not told by this object: levels hold the planner, which tells of those below.
+            # The callback must not refer to this object: levels hold the planner, which would close a reference cycle.
             planned=lambda level: size.grow(level_bytes(level)),
         )
         try:
@@ -211,21 +219,17 @@ async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
 
 async def _answered(run: Run, level: Level, text: Text | None) -> ExecutionResult:
     single_root_edge = level.single_root_edge
-    reached = None if single_root_edge is None else await run.reach(single_root_edge)
-    if single_root_edge is not None and single_root_edge.leads_to_leaves and reached is not None:
-        loading, _, row = reached
-        data = (
-            None
-            if loading is None or loading.wrap is not None
-            else of_row(level, single_root_edge, run.root_value, row)
-        )
+    followed = None if single_root_edge is None else await run.follow_root_edge(single_root_edge)
+    if single_root_edge is not None and single_root_edge.leads_to_leaves and followed is not None:
+        bound, _, row = followed
+        data = None if bound is None or bound.wrap is not None else of_row(level, single_root_edge, run.root_value, row)
         if data is not None:
             return ExecutionResult(data, None)
-    return await resolved(run, level, reached, text)
+    return await resolved(run, level, followed, text)
 
 
 async def _answered_serially(run: Run, plan: Plan, text: Text | None) -> ExecutionResult:
-    """Run one root field after the other. A null that bubbles up to the root ends the operation there."""
+    """Run the root fields one after another. A null that propagates to the root ends the operation."""
     data: dict[str, Any] = {}
     errors: list[GraphQLError] = []
     for level in plan.roots:

@@ -1,8 +1,9 @@
-"""Look-ups: operations that are one row by its key, for who asks for that row without awaiting it.
+"""Lookups: operations that read one row by its key. A caller can run them by callback, without a coroutine.
 
-Such an operation waits once, and what follows does not wait at all. Whoever can be told of a row when it is there needs
-no coroutine for it, and no task: `Prepared.lookup` says whom to ask for which key, and `Lookup.answer` makes the answer
-of what has come. Errors are left to `Lookup.completed`, which goes the way of every operation from there on.
+Such an operation waits once, for the row; everything after that is synchronous. A caller that can receive the row
+through a callback needs neither a coroutine nor a task: `Prepared.lookup` returns the loader and the key, and
+`Lookup.answer` makes the response data from the row. `Lookup.completed` handles errors, with the code that completes
+every other operation.
 """
 
 from collections.abc import Coroutine
@@ -21,29 +22,33 @@ from graph.execution.run.running import Run
 
 @dataclass(slots=True, eq=False)
 class Lookup:
-    """One run of such an operation, which has begun."""
+    """One run of a lookup that has begun."""
 
     run: Run
     level: Level
     plan: FieldPlan
-    loading: BoundEdge
+    bound: BoundEdge
 
     @property
     def loader(self) -> LevelLoader:
-        """Who is to be asked."""
-        return self.loading.loader
+        """The loader that reads the row."""
+        return self.bound.loader
 
     @property
     def key(self) -> Any:
-        """What for."""
-        return self.loading.key
+        """The key of the row."""
+        return self.bound.key
 
     def answer(self, row: Any) -> dict[str, Any] | None:
-        """Return the data where `row` is what was found; None where there is none, or an error in it."""
+        """Return the response data for `row`; None where there is no row, or where a field has an error."""
         return of_row(self.level, self.plan, self.run.root_value, row)
 
     def completed(self, found: Any) -> Coroutine[Any, Any, ExecutionResult]:
-        """Return the result, with its errors, of what was found: a row, None, or the exception in its place."""
+        """Return the result, with its errors.
+
+        Args:
+            found: the row, None where it does not exist, or the exception that the loader raised.
+        """
         if isinstance(found, Exception):
             return resolved(self.run, self.level, (None, None, FieldError(found)))
-        return resolved(self.run, self.level, (self.loading, self.key, found))
+        return resolved(self.run, self.level, (self.bound, self.key, found))

@@ -1,6 +1,7 @@
-"""graphql-core's executor, which runs what is not compiled, without the reference cycles that it leaves by itself.
+"""graphql-core's executor for operations that are not compiled, without the reference cycles that it leaves behind.
 
-It refers to itself by the helpers that it gives to resolvers, and keeps errors whose tracebacks lead back to it.
+There are two such cycles: the helpers that it passes to resolvers refer to the executor, and so do the tracebacks of
+the errors that it collects.
 """
 
 import asyncio
@@ -15,14 +16,14 @@ from graphql.pyutils import Path
 from graphql.type import GraphQLOutputType
 
 from graph.execution.run.values import INFO_HELPERS
-from graph.execution.traces import forget_told_trace, forget_trace
+from graph.execution.traces import forget_expected_trace, forget_trace
 
 
 class OrdinaryExecutor(Executor[None]):
-    """Executes one operation, and leaves nothing of it to the cycle collector.
+    """Executes one operation. Reference counts alone free everything that it used.
 
-    What is to be logged of an error that nobody expected is the trace of its `original_error`, which stays; whoever has
-    logged it, takes it away (`forget_trace`).
+    The traceback of an unexpected error must be logged, so the `original_error` keeps it. The caller that logs it
+    then removes it (`forget_trace`).
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -30,7 +31,7 @@ class OrdinaryExecutor(Executor[None]):
         self.async_helpers = INFO_HELPERS
 
     def execute_operation(self, serially: bool | None = None) -> Any:
-        """Return the result, or an awaitable of it."""
+        """Return the result, or an awaitable of the result."""
         outcome = super().execute_operation(serially)
         return self._ended(outcome) if isinstance(outcome, Awaitable) or self.background_futures else outcome
 
@@ -38,16 +39,16 @@ class OrdinaryExecutor(Executor[None]):
         try:
             return await outcome if isinstance(outcome, Awaitable) else outcome
         except BaseException:
-            for error in self.collected_errors.errors:  # which nobody will hear of
+            for error in self.collected_errors.errors:  # they are in no result, so no caller removes their traces
                 forget_trace(error)
             raise
         finally:
             await self._end_background()
 
     async def _end_background(self) -> None:
-        """End the fields that go on beside an error which has taken their place: nobody waits for them any more."""
+        """Cancel fields that still run although an error has replaced their parent: nothing awaits their values."""
         while self.background_futures:
-            # A task that is cancelled before it begins would leave the coroutine that it was to await to a warning.
+            # A task that is cancelled before it starts never awaits its coroutine, and Python warns about that.
             await asyncio.sleep(0)
             pending = list(self.background_futures)
             for one in pending:
@@ -55,7 +56,7 @@ class OrdinaryExecutor(Executor[None]):
             await asyncio.wait(pending)
 
     def build_response(self, data: dict[str, Any] | None) -> Any:
-        """Return the result, without traces of where errors were collected."""
+        """Return the result. Its errors keep no traceback of the place where they were collected."""
         for error in self.collected_errors.errors:
             _located(error)
         return super().build_response(data)
@@ -63,10 +64,10 @@ class OrdinaryExecutor(Executor[None]):
     def handle_field_error(
         self, raw_error: Exception, return_type: GraphQLOutputType, field_details_list: FieldDetailsList, path: Path
     ) -> None:
-        """Collect an error, or raise it again where its field may not be null."""
-        forget_told_trace(raw_error)
+        """Collect an error, or raise it again where its field is non-null."""
+        forget_expected_trace(raw_error)
         try:
-            # An error that is raised holds the frames of this call: none of them may hold the error.
+            # A raised error holds the frames of this call. None of these frames may hold the error.
             error = located_error(raw_error, to_nodes(field_details_list), path.as_list())
             _located(error)
             if self.error_propagation and is_non_null_type(return_type):
@@ -77,6 +78,6 @@ class OrdinaryExecutor(Executor[None]):
 
 
 def _located(error: GraphQLError) -> None:
-    """Forget where a located error came through; where the original one arose is told by that."""
+    """Remove the traceback of a located error. The original error keeps its traceback, unless it was expected."""
     error.__traceback__ = error.__context__ = None
-    forget_told_trace(error)
+    forget_expected_trace(error)

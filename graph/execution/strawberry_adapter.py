@@ -1,8 +1,9 @@
-"""Opaque fields: how their resolvers are called, without Strawberry's wrapping where it does nothing.
+"""Opaque fields: how the executor calls their resolvers. It skips Strawberry's wrapper where the wrapper does nothing.
 
-Strawberry wraps every resolver in conversion of arguments, field extensions, permissions and exception handlers. Here a
-field's plain function is called with what it asks for, through its extensions (permissions are one) where it has some.
-Fields with exception handlers, or with extensions that change arguments, are called through the wrapper.
+Strawberry wraps every resolver in argument conversion, field extensions, permissions and exception handlers. The
+executor calls the plain function of a field with the parameters that it declares. Where the field has extensions
+(permissions are one), the call goes through them. Fields with exception handlers, or with extensions that change
+arguments, are called through Strawberry's wrapper.
 """
 
 from collections.abc import Callable
@@ -16,36 +17,36 @@ from strawberry.types.field import StrawberryField
 
 from graph.execution.declarations import PrefetchableEdge
 
-INFO = "info"  # under this name alone Strawberry keeps the info from extensions' keyword arguments
+INFO = "info"  # the only name that Strawberry removes from the keyword arguments of extensions
 
 
 class PrefetchInfo(GraphQLResolveInfo[Any]):
-    """Graphql-core's info of a field whose statement may bring along what lies below.
+    """The info of a field whose statement may also load the results of edges below its rows.
 
     Attributes:
-        ahead: applies the edges that lie there.
-        selected: the names of the fields that are selected of the field's object.
+        bind_prefetchable: binds these edges, and returns them.
+        selected: the names of the selected fields of the field's object.
     """
 
-    ahead: Callable[[], list[PrefetchableEdge]]
+    bind_prefetchable: Callable[[], list[PrefetchableEdge]]
     selected: frozenset[str]
 
 
 def prefetchable_edges(info: Any) -> list[PrefetchableEdge]:
-    """Return the edges below the rows that the field of `info` leads to, where its statement may bring their answers.
+    """Return the edges below the rows of the field of `info`, each loader once.
 
-    None where the ordinary engine runs it. Each loader is told of once.
+    The statement of the field may load their results. The list is empty where the ordinary engine runs the field.
     """
-    raw = info._raw_info  # noqa: SLF001 - Strawberry gives it no other way
-    return raw.ahead() if isinstance(raw, PrefetchInfo) else []
+    raw = info._raw_info  # noqa: SLF001 - Strawberry has no public access to it
+    return raw.bind_prefetchable() if isinstance(raw, PrefetchInfo) else []
 
 
 def selected_of(info: Any) -> frozenset[str]:
-    """Return the names of the fields that are selected below the field of `info`.
+    """Return the names of the selected fields of the object that the field of `info` returns.
 
-    What @skip and @include leave out is not among them.
+    Fields that @skip and @include exclude are not in the set. It is empty where the ordinary engine runs the field.
     """
-    raw = info._raw_info  # noqa: SLF001 - likewise
+    raw = info._raw_info  # noqa: SLF001 - Strawberry has no public access to it
     return raw.selected if isinstance(raw, PrefetchInfo) else frozenset()
 
 
@@ -54,10 +55,10 @@ class Resolver:
     """How the resolver of an opaque field is called.
 
     Attributes:
-        call: with the source, the info, and the arguments.
-        info: makes what `call` gets from graphql-core's info.
-        wants_info: whether `call` looks at the info.
-        direct: whether `call` takes Strawberry's converted arguments, not graphql-core's.
+        call: takes the source, the info, and the arguments.
+        info: converts graphql-core's info to the info that `call` takes.
+        wants_info: whether `call` uses the info.
+        direct: whether `call` takes the arguments as Strawberry converts them, not as graphql-core coerces them.
     """
 
     call: Callable[[Any, Any, dict[str, Any]], Any]
@@ -67,7 +68,7 @@ class Resolver:
 
 
 def attribute_of(field: GraphQLField, definition: StrawberryField | None, converter: Any) -> str | None:
-    """Return the attribute of the object that the field is, or None where there is more to it."""
+    """Return the attribute that the field reads from its object, or None where the field is more than an attribute."""
     if definition is None or not _is_plain(definition, converter) or definition.base_resolver is not None:
         return None
     if definition.extensions or not definition.is_basic_field or definition.default_resolver is not getattr:
@@ -93,9 +94,9 @@ def resolver_of(field: GraphQLField, definition: StrawberryField | None, convert
 def _is_plain(definition: StrawberryField, converter: Any) -> bool:
     return (
         converter is not None
-        and not converter._exception_handler_specs  # noqa: SLF001 - Strawberry tells it nowhere else
+        and not converter._exception_handler_specs  # noqa: SLF001 - Strawberry has no public access to it
         and type(definition).get_result is StrawberryField.get_result
-        # What changes arguments before they are converted is left to Strawberry.
+        # Extensions that change arguments before their conversion are left to Strawberry.
         and all(type(one).map_arguments is FieldExtension.map_arguments for one in definition.extensions)
     )
 
@@ -122,7 +123,7 @@ def _extended(definition: StrawberryField, converter: Any) -> Resolver:
     def innermost(source: Any, info: Any, **given: Any) -> Any:
         return function(**given, info=info) if info_name == INFO else function(**given)
 
-    # Each extension is given what comes after it; the last one of the list comes first.
+    # Each extension receives the next call in the chain. The list is in reverse order: its last extension runs first.
     extended: Callable[..., Any] = innermost
     for extension in build_field_extension_resolvers(definition):
         extended = partial(extension, extended)
@@ -139,7 +140,7 @@ def _extended(definition: StrawberryField, converter: Any) -> Resolver:
 
 
 def _called(definition: StrawberryField) -> tuple[Callable[..., Any], list[str], str | None]:
-    """Return a field's function, the names under which it wants the source, and that under which it wants the info."""
+    """Return a field's function, the names of its source parameters, and the name of its info parameter or None."""
     resolver: Any = definition.base_resolver
     function = resolver.wrapped_func if callable(resolver.wrapped_func) else resolver
     named = [one.name for one in (resolver.parent_parameter, resolver.root_parameter) if one is not None]
@@ -147,7 +148,7 @@ def _called(definition: StrawberryField) -> tuple[Callable[..., Any], list[str],
 
 
 def info_maker(definition: StrawberryField | None, converter: Any) -> Callable[[Any], Any]:
-    """Return what makes Strawberry's info of graphql-core's for a field."""
+    """Return a function that converts graphql-core's info of a field to Strawberry's info."""
     info_class = converter.config.info_class
 
     def made(info: Any) -> Any:

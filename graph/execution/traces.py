@@ -1,17 +1,17 @@
-"""Tracebacks: whoever keeps an error without them keeps no rows.
+"""Removal of tracebacks, so that a kept error keeps no rows in memory.
 
-An error's traceback holds the stack frames that it went through, these hold their local variables and, in turn, whoever
-called them. So an error that is kept in an answer holds all rows of its operation, and as the answer is a local
-variable of one of those frames, only the cycle collector takes them away.
+The traceback of an error holds the stack frames that the error passed through. Each frame holds its local variables and
+its calling frame. So an error that is kept in a result holds all rows of its operation. The result is itself a local
+variable of one of these frames: without the removal only the cycle collector could free them.
 """
 
 from graphql import GraphQLError
 
 
 def forget_trace(error: BaseException | None) -> None:
-    """Take the traceback out of an error and out of whatever it came from; what it says stays.
+    """Remove the tracebacks of an error and of its causes. The message stays.
 
-    What it was raised in the course of (`__context__`) is forgotten altogether.
+    The implicit context (`__context__`) is removed as a whole.
     """
     seen: set[int] = set()
     pending = [error]
@@ -29,25 +29,25 @@ def forget_trace(error: BaseException | None) -> None:
             pending.append(one.original_error)
 
 
-def forget_told_trace(error: Exception) -> None:
-    """As `forget_trace`, if the error was made to be told to the client: then nobody will want to see the trace."""
-    if is_told(error):
+def forget_expected_trace(error: Exception) -> None:
+    """Remove the tracebacks, as `forget_trace` does, of an error that is meant for the client: it is not logged."""
+    if is_expected(error):
         forget_trace(error)
 
 
-def is_told(error: Exception) -> bool:
-    """Say whether an error was made to be told to the client: not one that nobody expected, nor one that wraps it."""
+def is_expected(error: Exception) -> bool:
+    """Return whether an error is meant for the client: neither an unexpected exception nor a wrapper of one."""
     if not isinstance(error, GraphQLError):
         return False
-    # graphql-core points at what it refuses. Without a place it is a value of ours that no scalar carries.
-    return bool(error.extensions or error.nodes) if error.original_error is None else is_told(error.original_error)
+    # graphql-core attaches nodes to errors about the operation. Without nodes a resolved value did not fit its scalar.
+    return bool(error.extensions or error.nodes) if error.original_error is None else is_expected(error.original_error)
 
 
 def caught(error: Exception) -> Exception:
-    """Return an error as the function that has just caught it may keep it: its trace no longer leads to that function.
+    """Return an error that the calling function has just caught, and remove the caller's frame from its traceback.
 
-    The function's frame holds what holds the error. Where the operation is cancelled, nobody is told of the error, and
-    nobody takes its trace away.
+    The caller can then keep the error: its frame holds the object that holds the error, which would be a cycle. Where
+    the operation is cancelled, no later code removes the traceback.
     """
     if error.__traceback__ is not None:
         error.__traceback__ = error.__traceback__.tb_next

@@ -1,17 +1,48 @@
-"""What every mutation shares: how it is declared, and how a refusal becomes an entry of `userErrors`."""
+"""What every mutation shares: how it is declared, and how a refusal becomes an entry of `userErrors`.
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+A mutation is four declarations, each said once:
+
+    @mutation_input
+    class UpdatePostInput:
+        '''Absent fields stay as they are.'''
+
+        id: strawberry.ID = strawberry.field(description="Which post.")
+        title: str | None = change("A new title; never null.")
+
+    @payload(right=OWNER_OR_ADMIN, refused="Why a change was refused.", codes=("NOT_FOUND", TITLE.code))
+    class UpdatePostPayload:
+        '''The changed post, or why nothing changed.'''
+
+        post: Post | None = answer("The post as it is now.")
+
+    async def update_post(info: Info, input_: UpdatePostInput) -> UpdatePostPayload: ...
+
+    update_post: UpdatePostPayload = mutation(update_post, "Changes a post.", takes="The changes.")
+
+The docstrings are the descriptions in the schema. Of the payload's name and codes are made `UpdatePostErrorCode`,
+`UpdatePostUserError` and the field `userErrors`. The resolver raises a `Refusal`, or `Refused` where there are several,
+and returns a payload without errors.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import GenericAlias
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import strawberry
 from strawberry.extensions import FieldExtension
-from strawberry.types.field import StrawberryField
 
 from db.errors import Refusal
+from db.fields import BODY, CONTENT, MEMO, TITLE, USERNAME
 from graph.analysis.cost import FREE, WRITE
 from graph.errors import BadInput
-from graph.schema.nodes import path_of
-from graph.schema.permissions import PUBLIC_MUTATIONS, signed_in
+from graph.schema.nodes import UserError, path_of
+from graph.schema.permissions import Right
+
+T = TypeVar("T")
 
 BULK_MAX = 100
 
@@ -20,22 +51,23 @@ CODES = {
     "EMAIL_TAKEN": "Another user has this email address.",
     "USERNAME_TAKEN": "Another user has this username.",
     "INVALID_EMAIL": "Not an email address that can be used.",
-    "INVALID_USERNAME": "Not 3 to 32 letters, digits and _, beginning with a letter, or a reserved name.",
+    "INVALID_USERNAME": f"Not {USERNAME.limit}, or a reserved name.",
     "INVALID_PASSWORD": "Too short, too long, or easily guessed.",
     "INVALID_PROFILE": "A part of the profile is too long, or no http URL.",
     "NOT_FOUND": "There is no such object, or the viewer may not change it.",
     "VERSION_CONFLICT": "It has changed since `expectedVersion` was read.",
     "USER_OWNS_ACCOUNTS": "The user owns an account, and the ledger is never cut.",
     "AUTHOR_NOT_FOUND": "There is no such user, or the viewer may not write as them.",
-    "INVALID_TITLE": "Without a visible character, or longer than 200 characters.",
-    "INVALID_CONTENT": "Longer than 100,000 characters.",
+    "INVALID_TITLE": f"Without a visible character, or longer than {TITLE.length_max:,} characters.",
+    "INVALID_BODY": f"Without a visible character, or longer than {BODY.length_max:,} characters.",
+    "INVALID_CONTENT": f"Longer than {CONTENT.length_max:,} characters.",
     "UNKNOWN_CURRENCY": "Not a currency of ISO 4217 that has a minor unit.",
     "TOO_MANY_ACCOUNTS": "The user has as many accounts as a user may have.",
     "ACCOUNT_NOT_FOUND": "There is no such account, or the viewer may not use it.",
     "INVALID_AMOUNT": "Not greater than zero, or with more fraction digits than the currency has.",
     "BALANCE_LIMIT_EXCEEDED": "The receiving account would hold more than an account may.",
     "IDEMPOTENCY_KEY_REUSED": "The key was given to another movement of money.",
-    "INVALID_MEMO": "Longer than 500 characters.",
+    "INVALID_MEMO": f"Longer than {MEMO.length_max:,} characters.",
     "SAME_ACCOUNT": "Both accounts are the same.",
     "CURRENCY_MISMATCH": "The accounts hold different currencies.",
     "INSUFFICIENT_FUNDS": "The account holds less than the amount.",
@@ -46,29 +78,175 @@ CODES = {
     "INVALID_REFRESH_TOKEN": "Unknown, expired or used before; used twice, it ends the session.",
 }
 
-E_ = TypeVar("E_")
+
+class Refused(Exception):  # noqa: N818 - as Refusal
+    """A write that was refused for several reasons. Nothing of it was done."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        super().__init__("; ".join(map(str, refusals)))
+        self.refusals = refusals
 
 
-class SignedInOnly(FieldExtension):
-    """Refuses anonymous callers before the resolver runs, unless the mutation is in `PUBLIC_MUTATIONS`."""
-
-    def apply(self, field: StrawberryField) -> None:
-        """Remember nothing: the field's name is known only when it runs."""
-
-    async def resolve_async(
-        self, next_: Callable[..., Awaitable[Any]], source: Any, info: strawberry.Info, **kwargs: Any
-    ) -> Any:
-        """Run the mutation, or raise Unauthenticated."""
-        if info.field_name not in PUBLIC_MUTATIONS:
-            signed_in(info.context.viewer)
-        return await next_(source, info, **kwargs)
+# ---------------------------------------------------------------- inputs
 
 
-def mutation(resolve: Callable[..., Awaitable[Any]], description: str, *directives: object) -> Any:
-    """Declare a mutation field. Without sign-in it is refused, unless it is one of the public ones."""
-    return strawberry.mutation(
-        resolver=resolve, description=description, extensions=[SignedInOnly()], directives=directives or [WRITE]
-    )
+# The fields declared by `change`, of each input.
+_CHANGEABLE: dict[type, tuple[str, ...]] = {}
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(strawberry.field,))
+def mutation_input(cls: type[T]) -> type[T]:
+    """Declare an input. Its docstring is its description."""
+    made = strawberry.input(cls, description=_description(cls))
+    declared: Any = made
+    fields = dataclasses.fields(declared)
+    _CHANGEABLE[made] = tuple(one.name for one in fields if one.default is strawberry.UNSET)
+    return made
+
+
+def change(description: str) -> Any:
+    """Declare a field of an input that leaves the value as it is where the field is absent."""
+    return strawberry.field(default=strawberry.UNSET, description=description)
+
+
+def expected_version(noun: str) -> Any:
+    """Declare the field `expectedVersion` of a change to a `noun`."""
+    description = f"Refuses with VERSION_CONFLICT where the {noun} has changed since; null or absent skips the check."
+    return strawberry.field(default=None, description=description)
+
+
+def changes_of(input_: object, *, never_null: Collection[str] = ()) -> dict[str, Any]:
+    """Return the fields declared by `change` that are given, null ones too, by their names in Python.
+
+    Raises:
+        BadInput: one of `never_null` is null. Texts are not named there: their specification refuses null.
+    """
+    given = {name: getattr(input_, name) for name in _CHANGEABLE[type(input_)]}
+    changes = {name: value for name, value in given.items() if value is not strawberry.UNSET}
+    for name in never_null:
+        if changes.get(name, name) is None:
+            raise BadInput(f"input.{_in_graphql(name)} cannot be null; leave it out to keep it")
+    return changes
+
+
+def _in_graphql(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Where the items of an input stand: in the list `name`, or, as the input itself, in none."""
+
+    name: str | None = None
+
+    def path(self, index: int) -> tuple[str, ...]:
+        """Return the path of an item below the mutation's `input`."""
+        return () if self.name is None else (self.name, str(index))
+
+    def where(self, index: int) -> str:
+        """Return the place of an item as an error of a malformed argument says it."""
+        return "input" if self.name is None else f"input.{self.name}[{index}]"
+
+    def refusal_of_any(self, refusal: Refusal, count: int) -> Refusal:
+        """Return the refusal of a statement that wrote all: of `count` items it does not say which one it is about."""
+        if count == 1:
+            return refusal.below(*self.path(0))
+        return Refusal(refusal.code, () if self.name is None else (self.name,), refusal.message)
+
+
+ALONE = Items()
+
+
+def bulk_size_checked(items: list[Any], where: str, maximum: int = BULK_MAX) -> None:
+    """Raise BadInput where a bulk input is empty or too long."""
+    if not 1 <= len(items) <= maximum:
+        raise BadInput(f"{where} should have 1 to {maximum} items, not {len(items)}")
+
+
+# ---------------------------------------------------------------- payloads
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """What was declared with a payload. Without codes there is neither an error type nor the enum of its codes."""
+
+    right: Right
+    error_type: Any = None
+    codes: Any = None
+
+
+_DECLARED: dict[Any, _Declared] = {}
+
+
+def answer(description: str, *, default: Any = None, directives: Sequence[object] = ()) -> Any:
+    """Declare a field of a payload; `default` is what it holds where the mutation was refused."""
+    if isinstance(default, list):
+        return strawberry.field(default_factory=list, description=description, directives=directives)
+    return strawberry.field(default=default, description=description, directives=directives)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(strawberry.field,))
+def payload(
+    *,
+    right: Right | None = None,
+    refused: str = "",
+    codes: Sequence[str] = (),
+    errors_as: type | None = None,
+    errors: str = "Why it was refused.",
+) -> Callable[[type[T]], type[T]]:
+    """Declare the payload of a mutation, called `ThingPayload`, and with it `ThingErrorCode` and `ThingUserError`.
+
+    Args:
+        right: who may run the mutation.
+        refused: the description of the error type and of the enum.
+        codes: what the mutation can be refused with; none where it never is.
+        errors_as: another payload, whose error type this one shares.
+        errors: the description of the field `userErrors`.
+
+    Raises:
+        LookupError: no right is stated, or a code has no description.
+    """
+
+    def declare(cls: type[T]) -> type[T]:
+        if right is None:
+            raise LookupError(
+                f"say who may run the mutation of {cls.__name__}: @payload(right=…), with a right of "
+                "graph/schema/permissions.py, for example right=OWNER_OR_ADMIN"
+            )
+        if errors_as is not None:
+            shared = _DECLARED[errors_as]
+            declared = _Declared(right, shared.error_type, shared.codes)
+        else:
+            declared = _with_errors(right, cls, refused, codes) if codes else _Declared(right)
+        if declared.error_type is not None:
+            cls.__annotations__["user_errors"] = GenericAlias(list, (declared.error_type,))
+            field = strawberry.field(default_factory=list, description=errors, directives=[FREE])
+            setattr(cls, "user_errors", field)  # noqa: B010 - which no class declares
+        made = strawberry.type(cls, description=_description(cls))
+        _DECLARED[made] = declared
+        return made
+
+    return declare
+
+
+def _description(cls: type) -> str:
+    return " ".join(inspect.cleandoc(cls.__doc__ or "").split())
+
+
+def _with_errors(right: Right, cls: type, refused: str, codes: Sequence[str]) -> _Declared:
+    mutation_name = cls.__name__.removesuffix("Payload")
+    make: Callable[..., Any] = Enum
+    enum: Any = make(f"{mutation_name}ErrorCode", {name: code(name) for name in codes}, module=cls.__module__)
+    enum = strawberry.enum(enum, description=refused)
+    members = {
+        "__module__": cls.__module__,
+        "__doc__": refused,
+        "__annotations__": {"code": enum},
+        "code": strawberry.field(description="What is wrong, for programs."),
+    }
+    error_type = strawberry.type(type(f"{mutation_name}UserError", (UserError,), members), description=refused)
+    return _Declared(right, error_type, enum)
 
 
 def code(name: str) -> Any:
@@ -82,23 +260,73 @@ def code(name: str) -> Any:
     return strawberry.enum_value(name, description=CODES[name])
 
 
-def errors_field(description: str = "Why it was refused.") -> Any:
-    """Declare a payload's `userErrors`."""
-    return strawberry.field(default_factory=list, description=description, directives=[FREE])
-
-
-def user_errors(error_type: Callable[..., E_], codes: Any, refusals: list[Refusal]) -> list[E_]:
-    """Return the payload's errors for `refusals`, in the mutation's own types.
+def with_errors(answered: T, refusals: Sequence[Refusal]) -> T:
+    """Return a payload with an entry of `userErrors` for each of `refusals`.
 
     Raises:
         KeyError: a code that the mutation's enum does not have, a fault of ours.
     """
-    return [
-        error_type(field=path_of(refusal), message=refusal.message, code=codes[refusal.code]) for refusal in refusals
+    declared, changed = _DECLARED[type(answered)], answered
+    errors = [
+        declared.error_type(field=path_of(refusal), message=refusal.message, code=declared.codes[refusal.code])
+        for refusal in refusals
     ]
+    setattr(changed, "user_errors", errors)  # noqa: B010 - which no class declares
+    return changed
 
 
-def bulk_size_checked(items: list[Any], where: str, maximum: int = BULK_MAX) -> None:
-    """Raise BadInput where a bulk input is empty or too long."""
-    if not 1 <= len(items) <= maximum:
-        raise BadInput(f"{where} should have 1 to {maximum} items, not {len(items)}")
+# ---------------------------------------------------------------- mutations
+
+
+class MutationGuard(FieldExtension):
+    """Refuses callers without the right before the resolver runs, and answers its refusals as data."""
+
+    def __init__(self, answer_type: Callable[[], Any], right: Right) -> None:
+        self._answer_type = answer_type
+        self.right = right
+
+    async def resolve_async(
+        self, next_: Callable[..., Awaitable[Any]], source: Any, info: strawberry.Info, **kwargs: Any
+    ) -> Any:
+        """Run the mutation.
+
+        Raises:
+            Unauthenticated: the mutation needs a signed-in caller.
+            GraphQLError: FORBIDDEN.
+        """
+        self.right.ensure(info.context.viewer)
+        try:
+            return await next_(source, info, **kwargs)
+        # Answered here, and kept nowhere: a variable of this frame would be held by the traceback that holds the frame.
+        except Refusal as refusal:
+            return with_errors(self._answer_type(), [refusal])
+        except Refused as refused:
+            return with_errors(self._answer_type(), refused.refusals)
+
+
+def mutation(resolve: Callable[..., Awaitable[Any]], description: str, *directives: object, takes: str = "") -> Any:
+    """Declare a mutation field of a resolver whose payload is declared by `payload`.
+
+    Args:
+        resolve: takes the info and, mostly, the input as `input_`.
+        description: of the field.
+        directives: its price, for one; by default that of a write.
+        takes: the description of the argument `input`.
+
+    Raises:
+        LookupError: what the resolver returns was not declared by `payload`.
+    """
+    annotations = resolve.__annotations__
+    declared = _DECLARED.get(annotations.get("return"))
+    if declared is None:
+        raise LookupError(
+            f"declare what {resolve.__name__} returns by @payload(right=…) of graph/schema/mutation_kit.py"
+        )
+    if takes:
+        argument = strawberry.argument(name="input", description=takes)
+        annotated: Any = Annotated
+        annotations["input_"] = annotated[annotations["input_"], argument]
+    guard = MutationGuard(annotations["return"], declared.right)
+    return strawberry.mutation(
+        resolver=resolve, description=description, extensions=[guard], directives=directives or [WRITE]
+    )

@@ -20,6 +20,7 @@ from strawberry.schema.config import StrawberryConfig
 from graph.analysis.cost import ListSize
 from graph.errors import BadInput
 from graph.runtime.context import Info
+from graph.schema.comments.mutations import CommentMutations
 from graph.schema.comments.types import CommentQueries, comment_of_id
 from graph.schema.ids import NodeKind, parse_any
 from graph.schema.money.mutations import MoneyMutations
@@ -128,7 +129,7 @@ class Query(NodeQueries, UserQueries, PostQueries, CommentQueries, MoneyQueries)
 
 
 @strawberry.type(description=MUTATION)
-class Mutation(SessionMutations, UserMutations, PostMutations, MoneyMutations, TransferMutations):
+class Mutation(SessionMutations, UserMutations, PostMutations, CommentMutations, MoneyMutations, TransferMutations):
     """The mutations of all nouns."""
 
 

@@ -17,18 +17,18 @@ STOCK = Stock(
 
 def _first(name: str, dialect: str) -> tuple[str, Any]:
     case = CASES[name]
-    token, body = bodies(case, dialect, case.draw(STOCK, random.Random(1)))[0]  # noqa: S311 - the same in each run
+    token, body = bodies(case, dialect, case.draw(STOCK, random.Random(1)))[0]  # noqa: S311 - repeatable draws
     return token, orjson.loads(body)["variables"]
 
 
-def test_ids_are_worded_as_each_dialect_words_them() -> None:
+def test_ids_have_the_format_of_each_dialect() -> None:
     assert _first("post_author", "folio") == ("-", {"id": "post_7"})
     assert _first("post_author", "lists") == ("-", {"id": "7"})
     assert _first("post_author", "postgraphile") == ("-", {"id": "7"})
     assert _first("post_author", "limit") == ("-", {"id": 7})
 
 
-def test_a_transfer_is_asked_for_by_the_owner_of_its_source() -> None:
+def test_a_transfer_is_requested_by_the_owner_of_its_source() -> None:
     token, variables = _first("transfer_2", "folio")
     source, target = {"token of ada": (1, 2), "token of ben": (2, 1)}[token]
     assert variables == {
@@ -41,7 +41,7 @@ def test_a_transfer_is_asked_for_by_the_owner_of_its_source() -> None:
     }
 
 
-def test_answers_that_differ_in_wording_alone_are_equal() -> None:
+def test_answers_that_differ_only_in_wording_are_equal() -> None:
     folio = {"posts": {"nodes": [{"id": "post_7", "views": 3, "author": {"id": "user_2"}}]}}
     postgraphile = {"posts": {"nodes": [{"id": "7", "views": "3", "author": {"id": "2"}}]}}
     limit = {"posts": [{"id": 7, "views": 3, "author": {"id": 2}}]}

@@ -1,4 +1,4 @@
-"""Under fire: which promise each violation breaks, and what the checks that stand beside the soak's call one."""
+"""The chaos run: which promise each violation breaks, and what its additional checks report as a violation."""
 
 import ast
 from dataclasses import replace
@@ -19,7 +19,7 @@ from bench.soak.oracle import Oracle
 from bench.soak.world import User
 
 ROOT = Path(__file__).parents[2]
-# What only the soak looks for, and what says that the machinery itself does not work.
+# Checked only by the soak, and the violations that report a fault of the machinery.
 OF_NO_PROMISE = {
     "a wrong answer",
     "a wrong answer to an update",
@@ -37,7 +37,7 @@ OF_NO_PROMISE = {
 
 
 def kinds_in_the_code() -> set[str]:
-    """Return every kind of violation that is written out in soak and chaos."""
+    """Return every kind of violation that the code of soak and chaos names."""
     trees = [
         ast.parse(path.read_text("utf-8"))
         for room in ("soak", "chaos")
@@ -48,7 +48,7 @@ def kinds_in_the_code() -> set[str]:
     return {str(one.args[0].value) for one in named if isinstance(one.args[0], ast.Constant)}
 
 
-def test_every_violation_breaks_a_promise_or_stands_in_the_list_of_those_that_break_none() -> None:
+def test_every_violation_breaks_a_promise_or_is_listed_as_breaking_none() -> None:
     assert kinds_in_the_code() == set(BROKEN_BY) | OF_NO_PROMISE
     assert {number for numbers in BROKEN_BY.values() for number in numbers} == set(TITLES) == set(range(1, 14))
     assert broken_by("a deadlock") == "promise 9, No deadlock"
@@ -64,7 +64,7 @@ def movement() -> Movement:
 
 
 def kept(movement: Movement, **changes: Any) -> dict[str, Any]:
-    """Return a key and its row of the ledger, as they should be for a movement that was made."""
+    """Return a key and its row in the ledger, as they must be for a movement that was made."""
     row = {"id": 7, "from_id": 1, "to_id": 2, "amount": 150, "memo": "why", "refusal_code": None}
     return {**row, "owner_id": 3, "key": movement.key, **changes}
 
@@ -85,7 +85,7 @@ def kept(movement: Movement, **changes: Any) -> dict[str, Any]:
         (Outcome.UNKNOWN, {"id": None}, None),
     ],
 )
-def test_ledger_is_held_against_the_journal(
+def test_ledger_is_compared_with_the_journal(
     movement: Movement, outcome: Outcome, changes: dict[str, Any], kind: str | None
 ) -> None:
     movement.tell(outcome, "transaction_7" if outcome is Outcome.MADE else None)
@@ -109,7 +109,7 @@ HOT_IDS = [f"account_{number}" for number in range(HOT)]
 
 
 def summed(*amounts: str) -> dict[str, Any]:
-    """Return the data of a read of the hot accounts: half by their ids, half by their owners."""
+    """Return the response to a read of the hot accounts: half of them by id, half by owner."""
     accounts = [{"id": id_, "balance": {"amount": amount}} for id_, amount in zip(HOT_IDS, amounts, strict=False)]
     return {
         f"a{number}": one if number < HOT // 2 else {"accounts": {"nodes": [one]}}
@@ -133,7 +133,7 @@ def test_sum_of_a_read_is_constant_and_no_balance_is_negative(amounts: list[str]
 
 
 def stated(opening: str, *entries: tuple[str, str], closing: str) -> dict[str, Any]:
-    """Return a statement of these entries: the amount of each, and the balance after it."""
+    """Return a statement with these entries: the amount of each, and the balance after it."""
     amounts = [Decimal(amount) for amount, _ in entries]
     sums = {
         "openingBalance": opening,
@@ -160,7 +160,7 @@ EARLIER = stated("0.00", ("5.00", "5.00"), ("-2.00", "3.00"), closing="3.00")
         (stated("3.00", ("1.00", "4.50"), ("2.00", "6.00"), closing="6.00"), "6.00", 1),
     ],
 )
-def test_statements_lead_from_nothing_to_the_balance(later: dict[str, Any], balance: str, violations: int) -> None:
+def test_statements_lead_from_zero_to_the_balance(later: dict[str, Any], balance: str, violations: int) -> None:
     oracle = Oracle()
     check_statements({"balance": {"amount": balance}, "earlier": EARLIER, "later": later}, oracle)
     assert dict(oracle.kinds) == ({"a statement does not add up": 1} if violations else {})
@@ -169,7 +169,9 @@ def test_statements_lead_from_nothing_to_the_balance(later: dict[str, Any], bala
 @pytest.mark.parametrize(
     ("made", "violations"), [([True, False, False], 0), ([True, True, False], 1), ([False, False], 1)]
 )
-def test_of_a_run_on_an_account_one_alone_is_made(movement: Movement, made: list[bool], violations: int) -> None:
+def test_exactly_one_of_several_transfers_of_the_whole_balance_is_made(
+    movement: Movement, made: list[bool], violations: int
+) -> None:
     oracle = Oracle()
     run = [replace(movement) for _ in made]
     for one, is_made in zip(run, made, strict=True):

@@ -1,4 +1,4 @@
-"""The planted bugs: each still applies, names a check that there is, and each promise of MONEY.md has one."""
+"""The planted bugs: each patch applies, each names an existing check, and each promise of MONEY.md has a bug."""
 
 import re
 import subprocess
@@ -18,19 +18,19 @@ each_bug = pytest.mark.parametrize("bug", bugs(), ids=lambda bug: bug.name)
 
 
 def defines(path: str, test: str) -> bool:
-    """Say whether a file of tests has a test of this name."""
+    """Return whether a test file defines a test of this name."""
     return f"def {test}(" in (ROOT / path).read_text(encoding="utf-8")
 
 
 @each_bug
-def test_planted_bug_applies_to_the_code_as_it_is(bug: Bug) -> None:
+def test_planted_bug_applies_to_the_current_code(bug: Bug) -> None:
     git = ["git", "apply", "--check", str(PLANTED / f"{bug.name}.patch")]
-    applied = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    applied = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     assert applied.returncode == 0, f"plant the bug anew where the code is now: {applied.stderr}"
 
 
 @each_bug
-def test_planted_bug_names_a_check_that_there_is(bug: Bug) -> None:
+def test_planted_bug_names_an_existing_check(bug: Bug) -> None:
     if bug.is_test:
         path, _, test = bug.check[1].partition("::")
         assert defines(path, test.partition("[")[0])
@@ -52,7 +52,7 @@ def test_page_has_every_promise_in_the_words_of_the_reports() -> None:
     assert {int(number): title for number, title in found.items()} == dict(TITLES)
 
 
-def test_page_links_what_there_is_and_every_planted_bug_under_its_promise() -> None:
+def test_page_links_existing_files_and_every_planted_bug_under_its_promise() -> None:
     parts = dict(enumerate(re.split(r"^\*\*\d+\. ", PAGE, flags=re.MULTILINE)))
     for bug in bugs():
         assert f"bench/chaos/planted/{bug.name}.patch" in parts[bug.promise]

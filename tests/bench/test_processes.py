@@ -1,4 +1,4 @@
-"""The processes of a PostgreSQL of one's own: killed, all of them, and started again with what was committed."""
+"""The processes of a private PostgreSQL: all are killed, and a restart recovers what was committed."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.db.support.clusters import reachable_directory, rows, serves
 LIMIT_S = 60
 
 
-def test_killed_cluster_comes_back_with_what_was_committed() -> None:
+def test_killed_cluster_restarts_with_all_committed_data() -> None:
     with reachable_directory() as path, embedded_postgres(path / "data") as server:
         cluster = Cluster(path / "data")
         asyncio.run(written(server))
@@ -48,5 +48,5 @@ async def test_frozen_process_goes_on_when_the_block_ends() -> None:
             await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(process.wait())), 0.5)
         assert "State:\tT" in Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
     assert await asyncio.wait_for(process.wait(), LIMIT_S) == 0
-    with frozen_process(process.pid):  # which has ended
+    with frozen_process(process.pid):  # which has already ended
         assert process.pid not in children(os.getpid())

@@ -43,7 +43,7 @@ def test_a_table_has_medians_and_the_least_and_the_most() -> None:
     ]
 
 
-def test_the_table_of_ratios_has_a_line_for_all_that_was_measured_and_a_column_for_each_peer() -> None:
+def test_the_table_of_ratios_has_a_line_for_each_measurement_and_a_column_for_each_peer() -> None:
     results = _results()
     results.add("transfer_2", 1, "folio", _round(300))
     results.add("transfer_2", 1, "limit", _round(400))
@@ -62,13 +62,13 @@ def test_the_markdown_has_every_table() -> None:
     ]
 
 
-def test_what_is_printed_for_no_terminal_has_the_whole_of_each_cell(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_that_is_not_a_terminal_has_every_cell_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     report.to_terminal(_results(), report.terminal())
     assert "0.75 x (0.50-1.00)" in capsys.readouterr().out
 
 
 def test_the_plot_has_a_bar_for_each_peer_that_took_part() -> None:
-    root = ET.fromstring(drawing.svg(_results()))  # noqa: S314 - our own
+    root = ET.fromstring(drawing.svg(_results()))  # noqa: S314 - our own output
     bars = root.findall("{http://www.w3.org/2000/svg}rect")[1:]
     assert [bar.get("width") for bar in bars] == ["430", "430"]
     texts = ["".join(text.itertext()) for text in root.findall("{http://www.w3.org/2000/svg}text")]

@@ -1,4 +1,4 @@
-"""The soak's judge: what it lets pass, and what it calls a violation."""
+"""The soak's oracle: which answers it accepts, and which it reports as violations."""
 
 import time
 from typing import Any
@@ -22,7 +22,7 @@ def oracle() -> Oracle:
 
 @pytest.fixture
 def faulty(oracle: Oracle) -> Oracle:
-    """The judge while a fault is in force."""
+    """The oracle while a fault is active."""
     oracle.faults.begin("cut")
     return oracle
 
@@ -36,7 +36,7 @@ def test_an_answer_without_errors_passes(oracle: Oracle) -> None:
     assert not oracle.violations
 
 
-def test_a_worded_error_passes_only_where_a_fault_explains_it(oracle: Oracle) -> None:
+def test_a_documented_error_passes_only_if_a_fault_explains_it(oracle: Oracle) -> None:
     content = {"data": {"a": None}, "errors": [error("DATABASE_UNAVAILABLE", "a")]}
     assert judged(oracle, content).failed == {"a"}
     assert dict(oracle.kinds) == {"DATABASE_UNAVAILABLE without a fault": 1}
@@ -61,7 +61,7 @@ def test_no_fault_explains_an_answer_that_makes_no_sense(faulty: Oracle, status:
     assert faulty.violations
 
 
-def test_an_error_that_must_come_is_missed(oracle: Oracle) -> None:
+def test_a_missing_required_error_is_a_violation(oracle: Oracle) -> None:
     expected = {("bad", "posts"): "BAD_USER_INPUT"}
     judged(oracle, {"data": {"bad": None}, "errors": [error("BAD_USER_INPUT", "bad", "posts")]}, expected=expected)
     assert not oracle.violations
@@ -85,7 +85,7 @@ def test_only_the_kill_of_a_worker_explains_a_connection_that_ends(faulty: Oracl
     assert faulty.violations == 1
 
 
-def test_network_of_the_clients_explains_an_answer_that_does_not_come_and_no_other_fault_does(faulty: Oracle) -> None:
+def test_only_a_fault_of_the_clients_network_explains_a_missing_answer(faulty: Oracle) -> None:
     faulty.unanswered(time.monotonic(), "a request")
     assert dict(faulty.kinds) == {"no answer in time": 1}
     faulty.faults.begin("client: black hole")
@@ -94,7 +94,7 @@ def test_network_of_the_clients_explains_an_answer_that_does_not_come_and_no_oth
     assert faulty.violations == 1
 
 
-def test_answers_to_one_key_agree_or_are_told_apart() -> None:
+def test_contradicting_answers_to_one_key_are_a_violation() -> None:
     movement = Movement(User(1, "ada", "-"), "account_1", "account_2", "1.00", "why")
     assert movement.tell(Outcome.MADE, "transaction_1")
     assert movement.tell(Outcome.MADE, "transaction_1")
@@ -103,7 +103,7 @@ def test_answers_to_one_key_agree_or_are_told_apart() -> None:
     assert (movement.outcome, movement.transaction_id) == (Outcome.MADE, "transaction_1")
 
 
-def test_a_post_is_wrong_where_version_or_text_is_another() -> None:
+def test_a_post_with_another_version_or_text_is_a_violation() -> None:
     post = Post("post_1", User(1, "ada", "-"), "post 1", published=True, lowest=3, highest=4)
     shown = {"id": "post_1", "version": 3, "published": True, **post.texts(3)}
     assert post.difference(shown, 3) is None

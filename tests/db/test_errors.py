@@ -1,11 +1,12 @@
-"""Every constraint has a meaning, and the database has the constraints that the models say."""
+"""Every constraint has a meaning, and the database has the constraints of the models."""
 
 import asyncpg
 import pytest
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint
 
 from db.connections.leases import Driver
-from db.errors import CONSTRAINTS, INTERNAL, Refusal, refusal_for
+from db.constraints import CONSTRAINTS, INTERNAL, refusal_for
+from db.errors import Refusal
 from db.models import Model
 
 REFUSING = (CheckConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint)
@@ -21,14 +22,14 @@ def names_in_metadata() -> set[str]:
 def test_every_constraint_has_a_meaning_or_is_internal() -> None:
     missing = sorted(names_in_metadata() - CONSTRAINTS.keys() - INTERNAL)
     assert missing == [], (
-        f"in db/errors.py, say in CONSTRAINTS what a violation of each of {missing} means to a client (code, input "
-        "field, message), or name it in INTERNAL where only a fault of ours can violate it"
+        f"in db/constraints.py, say in CONSTRAINTS what a violation of each of {missing} means to a client (code, "
+        "input field, message), or name it in INTERNAL where only a fault of ours can violate it"
     )
 
 
-def test_no_meaning_is_of_a_constraint_that_is_gone() -> None:
+def test_every_meaning_belongs_to_an_existing_constraint() -> None:
     gone = sorted((CONSTRAINTS.keys() | INTERNAL) - names_in_metadata())
-    assert gone == [], f"in db/errors.py, take {gone} out of CONSTRAINTS or INTERNAL: no table has them"
+    assert gone == [], f"in db/constraints.py, take {gone} out of CONSTRAINTS or INTERNAL: no table has them"
 
 
 def test_no_constraint_is_both_a_refusal_and_internal() -> None:
@@ -37,7 +38,7 @@ def test_no_constraint_is_both_a_refusal_and_internal() -> None:
 
 async def test_database_has_the_constraints_of_the_models(superuser: Driver) -> None:
     rows = await superuser.fetch(
-        # NOT NULL (contype n) has been a constraint since PostgreSQL 18; its name is the server's own.
+        # NOT NULL (contype n) is a constraint since PostgreSQL 18; the server chooses its name.
         "SELECT conname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid"
         " WHERE pg_class.relnamespace = 'public'::regnamespace AND contype <> 'n' AND relname <> 'alembic_version'"
         " UNION SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"

@@ -1,4 +1,4 @@
-"""Money: amounts become minor units and amounts again, exactly, and what is no amount gets no further."""
+"""Money: amounts are converted to minor units and back exactly, and anything else is refused."""
 
 from decimal import Decimal
 
@@ -41,7 +41,7 @@ def test_amount_has_exactly_the_fraction_digits_of_its_currency(minor: int, curr
     fraction=st.text("0123456789", max_size=4),
     currency_code=st.sampled_from(CURRENCIES),
 )
-def test_every_written_amount_is_taken_exactly(whole: int, fraction: str, currency_code: str) -> None:
+def test_every_decimal_amount_is_read_exactly(whole: int, fraction: str, currency_code: str) -> None:
     exponent = minor_unit_exponent(currency_code)
     assert exponent is not None
     assume(len(fraction) <= exponent)
@@ -67,7 +67,7 @@ def test_minor_units_are_written_with_their_fraction_digits(currency_code: str, 
 
 
 @pytest.mark.parametrize(("currency_code", "exponent"), ONE_OF_EACH_EXPONENT.items())
-def test_whole_amount_is_counted_in_minor_units(currency_code: str, exponent: int) -> None:
+def test_whole_amount_is_converted_to_minor_units(currency_code: str, exponent: int) -> None:
     assert minor_unit_exponent(currency_code) == exponent
     assert to_minor(Decimal(7), currency_code) == 7 * 10**exponent
 
@@ -99,18 +99,18 @@ def test_amount_that_is_not_finite_is_refused(amount: str) -> None:
 
 
 @pytest.mark.parametrize("amount", ["1E+40", "1E+999999999999", "1" * 41, "1" * 100_000])
-def test_amount_beyond_all_balances_is_refused_before_it_is_written_out(amount: str) -> None:
+def test_amount_beyond_all_balances_is_refused_before_its_digits_are_expanded(amount: str) -> None:
     with pytest.raises(AmountError) as caught:
         to_minor(Decimal(amount), "EUR")
     assert str(caught.value) == "an amount has at most 40 digits before the decimal point"
 
 
-def test_exponent_of_a_whole_number_is_taken() -> None:
+def test_whole_number_with_an_exponent_is_accepted() -> None:
     assert to_minor(Decimal("1.5E+3"), "EUR") == 150_000
 
 
 @pytest.mark.parametrize("code", ["XAU", "XTS", "XXX", "eur", "EURO", "", "978", "DEM"])
-def test_code_without_a_minor_unit_is_no_currency(code: str) -> None:
+def test_code_without_a_minor_unit_is_refused(code: str) -> None:
     assert minor_unit_exponent(code) is None
     with pytest.raises(ValueError, match=f"^{code} is no currency with a minor unit$"):
         to_minor(Decimal(1), code)

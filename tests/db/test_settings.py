@@ -1,4 +1,4 @@
-"""Settings: what is taken, and in which words everything else is refused."""
+"""Settings: which values are accepted, and with which message all others are refused."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
-    """Return in which words settings with these variables are refused."""
+    """Return the message with which settings with these variables are refused."""
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError) as caught:
@@ -39,7 +39,7 @@ def loaded_url(monkeypatch: pytest.MonkeyPatch, url: str) -> str:
     return loaded.get_secret_value()
 
 
-def test_nothing_set_is_development() -> None:
+def test_defaults_are_those_of_development() -> None:
     settings = load_settings()
     assert (settings.env, settings.database_url, settings.secret_key) == ("development", None, None)
     assert (settings.pool_size, settings.pool_max_overflow, settings.data_dir) == (8, 4, Path(".folio"))
@@ -60,7 +60,7 @@ def test_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.pool_size, settings.database_url) == (8, None)
 
 
-def test_variables_of_others_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_without_the_prefix_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POOL_SIZE", "many")
     monkeypatch.setenv("PORTFOLIO_SIZE", "many")
     assert load_settings().pool_size == 8
@@ -128,7 +128,7 @@ def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     )
 
 
-def test_unknown_variable_is_refused_with_the_one_that_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_variable_is_refused_with_the_closest_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(monkeypatch, FOLIO_DATABSE_URL=URL) == (
         "FOLIO_DATABSE_URL is no setting; did you mean FOLIO_DATABASE_URL?"
     )
@@ -138,7 +138,7 @@ def test_unknown_variable_in_lower_case_is_refused(monkeypatch: pytest.MonkeyPat
     assert refusal(monkeypatch, folio_poolsize="3") == "folio_poolsize is no setting; did you mean FOLIO_POOL_SIZE?"
 
 
-def test_unknown_variable_like_no_other_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_variable_without_a_similar_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(monkeypatch, FOLIO_XYZZY="1") == "FOLIO_XYZZY is no setting; `folio settings` lists them all"
 
 
@@ -184,7 +184,7 @@ def test_production_with_url_and_secret_loads(monkeypatch: pytest.MonkeyPatch) -
         ("production", True, True),
     ],
 )
-def test_production_alone_hides_what_is_not_set(
+def test_only_production_hides_features_by_default(
     what: Literal["graphiql", "introspection", "suggestions"],
     env: Literal["development", "production"],
     chosen: bool | None,
@@ -229,7 +229,9 @@ def test_secrets_are_in_no_representation_of_the_settings(monkeypatch: pytest.Mo
         ("postgresql://u@/d?host=a:1&host=b:2", "postgresql+asyncpg://u@/d?host=a%3A1&host=b%3A2"),
     ],
 )
-def test_url_gets_our_driver_and_its_words(monkeypatch: pytest.MonkeyPatch, given: str, ours: str) -> None:
+def test_url_is_converted_to_the_driver_and_its_parameters(
+    monkeypatch: pytest.MonkeyPatch, given: str, ours: str
+) -> None:
     assert loaded_url(monkeypatch, given) == ours
     assert async_url(ours) == ours
 
@@ -241,7 +243,7 @@ def test_url_gets_our_driver_and_its_words(monkeypatch: pytest.MonkeyPatch, give
         ("postgresql+psycopg://u:hunter2@h/d", f"{SHAPE}; its scheme is 'postgresql+psycopg'"),
         ("u:hunter2@h/d", SHAPE),
         ("hunter2", SHAPE),
-        # The port is where a URL without a host has its password.
+        # In a URL without a host, the password is where the port belongs.
         ("postgresql://u:hunter2", SHAPE),
         ("postgresql://u:hunter2/d", SHAPE),
         ("postgresql://u:hunter2@h:port/d", SHAPE),

@@ -1,6 +1,6 @@
 """Disks that fill up and break: an ext4 file system in a file, over part of a cluster's data directory.
 
-Only root can mount. Where root may not, in a container without the right to, the tests are skipped.
+Only root can mount. The tests are skipped where root may not mount, as in an unprivileged container.
 """
 
 import errno
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-# See linux/fs/ext4/ext4.h: EXT4_IOC_SHUTDOWN, with what was synchronised kept and nothing else.
+# EXT4_IOC_SHUTDOWN of linux/fs/ext4/ext4.h, in the mode that keeps synchronised data and nothing else.
 _SHUTDOWN = 0x8004587D
 _WITHOUT_FLUSH = 2
 _FILLER = "filler"
@@ -25,13 +25,13 @@ _BLOCK_BYTES = 1024
 
 @dataclass(frozen=True)
 class Disk:
-    """A file system of its own, mounted at `place`."""
+    """A separate file system, mounted at `place`."""
 
     image: Path
     place: Path
 
     def fill(self) -> None:
-        """Leave no room: whoever extends a file, or makes one, is told ENOSPC."""
+        """Leave no free space: a process that extends or creates a file gets ENOSPC."""
         with (self.place / _FILLER).open("ab") as filler:
             length, step = 0, 1 << 26
             while step >= _BLOCK_BYTES:
@@ -45,11 +45,11 @@ class Disk:
             os.fsync(filler.fileno())
 
     def make_room(self) -> None:
-        """Remove what has filled the disk."""
+        """Remove the file that fills the disk."""
         (self.place / _FILLER).unlink(missing_ok=True)
 
     def break_down(self) -> None:
-        """Let every read and write fail with EIO, as on a disk that is gone; what was synchronised is kept."""
+        """Make every read and write fail with EIO, as on a lost disk; synchronised data is kept."""
         descriptor = os.open(self.place, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _WITHOUT_FLUSH))
@@ -57,24 +57,24 @@ class Disk:
             os.close(descriptor)
 
     def turn_read_only(self) -> None:
-        """Let every write fail with EROFS: what the kernel does to a file system in which it finds an error."""
+        """Make every write fail with EROFS, as the kernel does with a file system in which it finds an error."""
         device = _run("findmnt", "--noheadings", "--output", "SOURCE", str(self.place)).strip()
         Path("/sys/fs/ext4", Path(device).name, "trigger_fs_error").write_text("a test", encoding="ascii")
 
     def replace(self) -> None:
-        """Mount the file system anew, as after a change of the controller. Nobody may have a file of it open."""
+        """Mount the file system again, as after a change of the controller. No process may have a file of it open."""
         _run("umount", str(self.place))
         _mount(self.image, self.place)
 
 
 @contextmanager
 def disk_for(place: Path, image: Path, mib: int) -> Iterator[Disk]:
-    """Give the directory `place` a disk of its own, with what is in it; the directory comes back empty.
+    """Move the directory `place` with its contents to a separate disk until the block ends; it is empty afterwards.
 
     Args:
         place: A directory that no process uses.
         image: The file that holds the file system.
-        mib: Its size in MiB.
+        mib: The size of the file system in MiB.
     """
     if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
         pytest.skip("only root, with mkfs.ext4, can make a file system")
@@ -106,4 +106,4 @@ def _mount(image: Path, place: Path) -> None:
 
 
 def _run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - the words above
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own commands

@@ -1,4 +1,4 @@
-"""One operation of each kind, by how it uses the database, and what makes its statements wait."""
+"""One operation of each kind of database use, and the locks that make its statements wait."""
 
 import itertools
 from collections.abc import Callable, Coroutine
@@ -11,7 +11,7 @@ from tests.graph.support.callers import PASSWORD
 
 Body = dict[str, Any]
 
-# Each change is another one: a change to what there is already writes nothing.
+# Each update has a new value: an update to the current value writes nothing.
 _numbers = itertools.count(1)
 
 LOOKUP = "query ($id: ID!) { user(id: $id) { username } }"
@@ -82,10 +82,10 @@ async def sign_in(town: Town) -> Body:
 
 @dataclass(frozen=True)
 class Stopped:
-    """An operation, and what has to be locked so that a statement of it waits.
+    """An operation, and the lock that makes one of its statements wait.
 
     Attributes:
-        lock: SQL that locks it, for a superuser in a transaction; `{post}`, `{user}` and `{account}` are row ids.
+        lock: SQL with which a superuser takes it in a transaction; `{post}`, `{user}` and `{account}` are row ids.
     """
 
     ask: Callable[[Town], Coroutine[Any, Any, Body]]
@@ -96,7 +96,7 @@ class Stopped:
         return self.ask.__name__
 
     def statement(self, town: Town) -> str:
-        """Return the SQL that locks what this operation waits for."""
+        """Return the SQL that takes the lock for this operation."""
         post, account = (id_.partition("_")[2] for id_ in (town.posts[0], town.purse))
         return self.lock.format(post=post, user=town.ida.number, account=account)
 
@@ -106,9 +106,9 @@ def _table(name: str) -> str:
 
 
 READS = [Stopped(lookup, _table("users")), Stopped(page, _table("posts")), Stopped(nested, _table("posts"))]
-# Both wait at the second statement of the operation, or at the only one.
+# Both wait at their second statement, or at the only one.
 SNAPSHOTS = [Stopped(balance, _table("accounts")), Stopped(money, _table("transactions"))]
-CREATION = Stopped(create_post, "SELECT FROM users WHERE id = {user} FOR UPDATE")  # its foreign key locks the author
+CREATION = Stopped(create_post, "SELECT FROM users WHERE id = {user} FOR UPDATE")  # the foreign key locks the author
 CHANGE = Stopped(update_post, "SELECT FROM posts WHERE id = {post} FOR UPDATE")
 MOVEMENT = Stopped(transfer, "SELECT FROM accounts WHERE id = {account} FOR UPDATE")
 SINGLE_STATEMENTS = [CREATION, CHANGE, MOVEMENT]

@@ -1,4 +1,4 @@
-"""That a server is as it was before something broke: ready, no slower, and holding on to nothing."""
+"""The check that a server has recovered from a fault: ready, no slower, and without leaks."""
 
 import asyncio
 import re
@@ -9,28 +9,28 @@ from db.connections.leases import Driver
 from tests.db.support.backends import POLL_S, POLLS_MAX, connected_superuser
 from tests.faults import operations
 from tests.faults.operations import Stopped
-from tests.faults.served import OURS, Town, told
+from tests.faults.served import OURS, Town, error_counts
 from tests.faults.storms import ensure_ready
 
-ASKED = 100
-# A connection that was quiet for a second, on a busy machine, takes a transaction for what is one statement else.
+SAMPLE = 100
+# On a busy machine, a connection that was idle for a second runs a transaction instead of a single statement.
 MORE = 1.1
 KINDS: Sequence[Stopped] = [*operations.READS, *operations.SNAPSHOTS, *operations.SINGLE_STATEMENTS]
 _GAUGES = re.compile(r"^(\w+(?:\{[^}]*\})?) ([0-9.e+]+)$", re.MULTILINE)
 
-_LOCKS = f"SELECT count(*) FROM pg_locks WHERE pid IN (SELECT pid {OURS})"  # noqa: S608 - the words above
+_LOCKS = f"SELECT count(*) FROM pg_locks WHERE pid IN (SELECT pid {OURS})"  # noqa: S608 - the constants above
 _WORKER = re.compile(r',?worker="\d+"')
 
 
 @dataclass(frozen=True)
 class Health:
-    """A server in a process of its own, with what it took before anything broke.
+    """A server in a separate process, with its number of statements before any fault.
 
     Attributes:
-        town: whose people call it.
-        url: of its database, past whatever breaks.
-        connections_max: how many its pool may have.
-        statements: how many ASKED requests took.
+        town: whose users call the server.
+        url: the URL of the database, not through the faulty network.
+        connections_max: the maximum size of its pool.
+        statements: the number of statements that SAMPLE requests took.
     """
 
     town: Town
@@ -40,14 +40,14 @@ class Health:
 
     @classmethod
     async def of(cls, town: Town, url: str, connections_max: int) -> "Health":
-        """Return how it is with a server that is well."""
-        await statements_of_some(town)  # at first sight an operation is not compiled yet
+        """Return the state of a healthy server."""
+        await statements_of_some(town)  # the first execution of an operation is not compiled yet
         return cls(town, url, connections_max, await statements_of_some(town))
 
     async def ensure_recovered(self, fault: str) -> None:
-        """Demand that the server gets well by itself after `fault`.
+        """Require that the server recovers from `fault` without intervention.
 
-        Its next requests all succeed and take as many statements as before, and nothing is left of the fault.
+        Its next requests all succeed and take as many statements as before, and the fault leaves nothing behind.
         """
         await ensure_ready(self.town.client)
         statements = await statements_of_some(self.town)
@@ -62,7 +62,7 @@ class Health:
         raise AssertionError(f"after {fault} something is left: {left}")
 
     async def left(self, superuser: Driver) -> dict[str, object]:
-        """Return what is there and should not be, once all is over."""
+        """Return everything that a recovered server must not have, by name."""
         gauges = await metrics(self.town)
         states = [row[0] for row in await superuser.fetch(f"SELECT state {OURS}")]
         locks = await superuser.fetchval(_LOCKS)
@@ -81,16 +81,16 @@ class Health:
 
 
 async def metrics(town: Town) -> dict[str, float]:
-    """Return what `/metrics` says, by name and labels; the server has one worker."""
+    """Return the values of `/metrics` by name and labels; the server has one worker."""
     page = (await town.client.http.get("/metrics")).text
     return {_WORKER.sub("", name).replace("{}", ""): float(value) for name, value in _GAUGES.findall(page)}
 
 
 async def statements_of_some(town: Town) -> float:
-    """Ask ASKED times, one after the other, demand that nothing fails, and return how many statements that took."""
+    """Send SAMPLE requests one after the other, require that none fails, and return the number of their statements."""
     before = await metrics(town)
-    for number in range(ASKED):
+    for number in range(SAMPLE):
         kind = KINDS[number % len(KINDS)]
         body = await kind.ask(town)
-        assert told([body]) == {}, f"{kind.name}, request {number}"
+        assert error_counts([body]) == {}, f"{kind.name}, request {number}"
     return (await metrics(town))["folio_statements_total"] - before["folio_statements_total"]

@@ -1,4 +1,4 @@
-"""The application as clients meet it, for tests of what breaks beneath it, and people who have something to lose."""
+"""The application as clients see it, for tests with faults below it, and users with data to lose."""
 
 import asyncio
 import contextlib
@@ -25,8 +25,8 @@ from tests.graph.support.bank import Bank
 from tests.graph.support.callers import PASSWORD, Client, Person, http_client, serving
 
 NONE: Mapping[str, str] = MappingProxyType({})
-SESSION_S = 86_400  # an hour more or less of the clock does not end it
-# A test sends more than one caller may.
+SESSION_S = 86_400  # longer than the jumps of the clock, which are an hour
+# A test sends more requests than the budget of one caller allows.
 UNLIMITED = {"cost_per_minute_max": 0, "cost_per_minute_per_address_max": 0}
 
 OURS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'folio%'"
@@ -44,9 +44,10 @@ def url_of(settings: Settings) -> str:
 
 @asynccontextmanager
 async def served(settings: Settings, **changes: Any) -> AsyncIterator[Client]:
-    """Serve the application with some settings changed, and give an anonymous caller of it.
+    """Serve the application with some settings changed; yield an anonymous client.
 
-    Unlike elsewhere in the tests nothing is compared: an operation is compiled at its second sight, as in production.
+    Unlike the other tests, this does not compare the engines: an operation is compiled at its second execution, as in
+    production.
     """
     app = create_app(settings.model_copy(update={**UNLIMITED, **changes}))
     async with serving(app) as address, http_client(address, timeout=60) as http:
@@ -56,7 +57,7 @@ async def served(settings: Settings, **changes: Any) -> AsyncIterator[Client]:
 
 @dataclass(frozen=True)
 class Process:
-    """`folio serve` in a process of its own."""
+    """`folio serve` in a separate process."""
 
     client: Client
     process: asyncio.subprocess.Process
@@ -66,9 +67,9 @@ class Process:
 async def served_by_process(
     client: Client, variables: Mapping[str, str] = NONE, /, **changes: object
 ) -> AsyncIterator[Process]:
-    """Serve the database of `client` from a process of its own, with some settings changed.
+    """Serve the database of `client` from a separate process, with some settings changed.
 
-    `variables` are further ones of its environment.
+    `variables` are further variables of its environment.
     """
     settings, port = client.services.settings, free_port()
     assert settings.database_url is not None
@@ -101,7 +102,7 @@ def _compare_nothing(app: FastAPI) -> None:
 
 
 async def sign_up(client: Client, username: str, *, admin: bool = False) -> Person:
-    """Make a user with a live session; the password is PASSWORD."""
+    """Create a user with an open session; the password is PASSWORD."""
     hashed = await client.services.passwords.hash(PASSWORD)
     role = "admin" if admin else "member"
     new = NewUser(f"{username}@example.com", username, hashed, role=role)
@@ -119,12 +120,12 @@ async def sign_up(client: Client, username: str, *, admin: bool = False) -> Pers
 
 @dataclass(frozen=True)
 class Town:
-    """Two people with an account and a post each, and an administrator.
+    """Two users with an account and a post each, and an administrator.
 
     Attributes:
         purse: ida's account, which holds 1000.00 EUR.
         till: eve's account, empty.
-        posts: what ida and eve wrote, each published.
+        posts: the posts of ida and eve, both published.
     """
 
     client: Client
@@ -137,7 +138,7 @@ class Town:
 
 
 async def settle(client: Client) -> Town:
-    """Make the people of a town, and what is theirs."""
+    """Create the users of a town and what belongs to them."""
     bank = Bank(client, await sign_up(client, "anna", admin=True))
     ida, eve = await sign_up(client, "ida"), await sign_up(client, "eve")
     purse, till = await bank.account(ida, holding="1000"), await bank.account(eve)
@@ -149,24 +150,24 @@ async def settle(client: Client) -> Town:
 
 
 async def kill_all(superuser: Driver) -> int:
-    """Terminate every backend of the application, wait for none, and return how many there were."""
+    """Terminate every backend of the application without waiting, and return how many there were."""
     count: int = await superuser.fetchval(f"SELECT count(pg_terminate_backend(pid)) {OURS}")
     return count
 
 
 async def backends(superuser: Driver) -> int:
-    """Return how many connections of the application PostgreSQL has."""
+    """Return how many connections the application has to PostgreSQL."""
     count: int = await superuser.fetchval(f"SELECT count(*) {OURS}")
     return count
 
 
 def codes(body: dict[str, Any]) -> list[str]:
-    """Return the codes of the errors of an answer."""
+    """Return the codes of the errors of a response."""
     return [error["extensions"]["code"] for error in body.get("errors", ())]
 
 
-def told(bodies: list[dict[str, Any]]) -> Counter[str]:
-    """Count the errors of answers by code and message, without the id under which an unexpected one is logged."""
+def error_counts(bodies: list[dict[str, Any]]) -> Counter[str]:
+    """Count the errors of responses by code and message, without the log id of unexpected errors."""
     return Counter(
         f"{error['extensions']['code']}: {error['message'].partition(';')[0]}"
         for body in bodies

@@ -1,7 +1,7 @@
-"""A storm of transfers while something breaks: each is noted before it is sent, and held against the ledger.
+"""A storm of transfers during a fault: each is recorded before it is sent, and compared with the ledger afterwards.
 
-The oracle: each request is answered in time, by a movement or by an error that has a name; what was acknowledged is in
-the ledger, what was refused is not; whatever is unknown is settled by its key, to one row; and no money comes or goes.
+The oracle: each request gets a movement or a documented error within its limit of time; acknowledged transfers are in
+the ledger, refused ones are not; an unknown outcome is settled by its key, as one row; the total is constant.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from db.connections.leases import Driver
-from tests.faults.served import Town, codes, told
+from tests.faults.served import Town, codes, error_counts
 from tests.graph.support.bank import Bank, new_key, transfer_input
 from tests.graph.support.callers import Client
 
@@ -21,14 +21,14 @@ PAYERS = 8
 ANSWERED_S = 20.0
 SETTLED_S = 30.0
 READY_S = 30.0
-MEMO = "m" * 500  # tables grow the sooner
+MEMO = "m" * 500  # a long memo makes the tables grow faster
 OK = 200
 NAMED = {"DATABASE_BUSY", "DATABASE_TIMEOUT", "DATABASE_UNAVAILABLE", "DEADLINE_EXCEEDED"}
-# Nothing is read after the write: an error below a mutation's field says that the write has happened, and no more.
+# Nothing is read after the write: an error below a mutation's field would only say that the write has happened.
 PAY = """mutation ($input: TransferInput!) {
   transfer(input: $input) { transaction { id } replayed userErrors { code message } }
 }"""
-_PAUSE_S = 0.1  # after a refusal: whoever sends again at once takes the processor from those who mend
+_PAUSE_S = 0.1  # after a refusal: payers that resend at once take the processor from the recovery
 
 _KEYS = """SELECT keys.key::text, transactions.id AS row, keys.refusal_code
              FROM idempotency_keys AS keys LEFT JOIN transactions ON transactions.key_id = keys.id"""
@@ -43,16 +43,16 @@ class Payment:
     """A transfer of one cent from ida to eve.
 
     Attributes:
-        key: what it is sent under, each time.
-        row: the public id of its row in the ledger, once that was acknowledged.
-        is_unknown: whether the last answer left open if it was made.
-        told: the last answer.
+        key: the idempotency key of every attempt.
+        row: the public id of its row in the ledger, once it is acknowledged.
+        is_unknown: whether its outcome is unknown after the last response.
+        response: the last response.
     """
 
     key: str
     row: str | None = None
     is_unknown: bool = True
-    told: object = None
+    response: object = None
 
 
 @dataclass
@@ -60,9 +60,9 @@ class Storm:
     """Payers who send one transfer after the other.
 
     Attributes:
-        town: who pays whom, by a server in a process of its own.
-        payments: all of them, as they were sent.
-        bodies: all answers.
+        town: the payer and the receiver, on a server in a separate process.
+        payments: all payments, in the order in which they were sent.
+        bodies: all responses.
     """
 
     town: Town
@@ -71,30 +71,30 @@ class Storm:
 
     @property
     def made(self) -> int:
-        """How many are acknowledged."""
+        """The number of acknowledged payments."""
         return sum(one.row is not None for one in self.payments)
 
     @property
     def messages(self) -> set[str]:
-        """What was said to those who were refused."""
+        """The messages of all refusals."""
         return {error["message"] for body in self.bodies for error in body.get("errors", ())}
 
     @property
     def errors(self) -> Counter[str]:
-        """What was refused so far, by code and message."""
-        return told(self.bodies)
+        """The refusals so far, by code and message."""
+        return error_counts(self.bodies)
 
     def input_of(self, one: Payment) -> dict[str, object]:
-        """Return the input of the transfer that a payment is."""
+        """Return the mutation input of a payment."""
         return transfer_input(self.town.purse, self.town.till, "0.01", memo=MEMO, idempotencyKey=one.key)
 
     async def send(self, one: Payment) -> bool:
-        """Send a payment, again under the same key where it was sent before; say whether it is made."""
+        """Send a payment, always under the same key; return whether it is made."""
         one.is_unknown = True
         async with asyncio.timeout(ANSWERED_S):
             body = await self.town.client.run(PAY, by=self.town.ida, input=self.input_of(one))
         self.bodies.append(body)
-        one.told = body
+        one.response = body
         if "errors" in body:
             assert set(codes(body)) <= NAMED, body
             one.is_unknown = any(error["extensions"].get("outcomeUnknown", False) for error in body["errors"])
@@ -107,7 +107,7 @@ class Storm:
         return True
 
     async def pay(self, over: asyncio.Event) -> None:
-        """Send one payment after the other until it is over."""
+        """Send one payment after the other until `over` is set."""
         while not over.is_set():
             one = Payment(new_key())
             self.payments.append(one)
@@ -115,24 +115,24 @@ class Storm:
                 await asyncio.sleep(_PAUSE_S)
 
     async def demand(self, condition: Callable[[], bool], what: str, within_s: float = SETTLED_S) -> None:
-        """Let the storm go on until something has come true."""
+        """Let the storm continue until the condition is true."""
         deadline = time.monotonic() + within_s
         while not condition():
             assert time.monotonic() < deadline, f"{what}: {self.made} made, {self.errors}"
             await asyncio.sleep(0.02)
 
     async def ensure_made(self, number: int) -> None:
-        """Let so many more payments be made."""
+        """Wait until `number` more payments are made."""
         wanted = self.made + number
         await self.demand(lambda: self.made >= wanted, f"{number} more payments")
 
     async def ensure_refused(self, number: int) -> None:
-        """Let so many more payments be refused."""
+        """Wait until `number` more payments are refused."""
         wanted = self.errors.total() + number
         await self.demand(lambda: self.errors.total() >= wanted, f"{number} refusals")
 
     async def settle(self, superuser: Driver) -> None:
-        """Hold the ledger against what was told, settle what is unknown by its key, and look at all of it again."""
+        """Compare the ledger with the responses, settle unknown outcomes by their keys, and compare all again."""
         await self._check(superuser)
         for one in self.payments:
             deadline = time.monotonic() + SETTLED_S
@@ -152,7 +152,7 @@ class Storm:
             if one.row is not None:
                 assert rows.get(key) == one.row, "an acknowledged payment is not in the ledger"
             elif not one.is_unknown:
-                assert key not in rows, f"a payment had happened, although its error did not say so: {one.told}"
+                assert key not in rows, f"a payment had happened, although its error did not say so: {one.response}"
         assert {row[0] for row in await superuser.fetch(_SUMS)} == {0}
         assert await superuser.fetch(_WRONG) == []
         return rows
@@ -160,7 +160,7 @@ class Storm:
 
 @asynccontextmanager
 async def storm(town: Town) -> AsyncIterator[Storm]:
-    """Let payers of a town send transfers for as long as the block runs; the last of them is answered then."""
+    """Let payers of a town send transfers until the block ends; then wait for the last response."""
     one, over = Storm(town), asyncio.Event()
     async with asyncio.TaskGroup() as payers:
         for _ in range(PAYERS):
@@ -172,12 +172,12 @@ async def storm(town: Town) -> AsyncIterator[Storm]:
 
 
 def through(client: Client, town: Town) -> Town:
-    """Return a town whose people call by `client`, for instance a server in a process of its own."""
+    """Return a town whose users send their requests by `client`, for instance to a server in a separate process."""
     return replace(town, client=client, bank=Bank(client, town.bank.admin))
 
 
 async def ensure_ready(client: Client) -> None:
-    """Come back when the server says that it is ready."""
+    """Wait until the server reports that it is ready."""
     deadline = time.monotonic() + READY_S
     while (answer := await client.http.get("/readyz")).status_code != OK:
         assert time.monotonic() < deadline, answer.text

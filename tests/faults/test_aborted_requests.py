@@ -1,4 +1,4 @@
-"""Requests whose clients go away, at any byte and any moment: nothing is left behind, and keys tell what happened."""
+"""Requests whose clients disconnect, at any byte and moment: they leave nothing behind, and keys show the outcome."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ TABLES = ["accounts", "posts", "users", "transactions"]
 
 
 def raw(query: str, by: Person | None = None, **variables: Any) -> bytes:
-    """Return a request as it goes over the wire."""
+    """Return a request as bytes on the wire."""
     body = orjson.dumps({"query": query, "variables": variables})
     head = (
         "POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -39,7 +39,7 @@ def raw(query: str, by: Person | None = None, **variables: Any) -> bytes:
 
 
 def requests(town: Town, storm: Storm, rng: random.Random) -> Sequence[bytes]:
-    """Return requests of all kinds; the transfers among them are noted."""
+    """Return requests of all kinds; the storm records the transfers among them."""
     made = []
     for number in range(REQUESTS):
         kind = rng.randrange(7)
@@ -61,7 +61,7 @@ def requests(town: Town, storm: Storm, rng: random.Random) -> Sequence[bytes]:
 
 
 async def aborted(town: Town, request: bytes, rng: random.Random) -> None:
-    """Send a request, or a part of it, and go away: at once, in a moment, or amid the answer; in order, or by RST."""
+    """Send a request or a part of it, then disconnect: at once, later, or amid the response; by FIN or by RST."""
     url = town.client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     when = rng.randrange(4)
@@ -78,7 +78,7 @@ async def aborted(town: Town, request: bytes, rng: random.Random) -> None:
 
 
 async def hold_up(url: str, rng: random.Random) -> None:
-    """Lock a table again and again for a moment: many requests are amid a statement then."""
+    """Lock a table briefly again and again, so that many requests are in the middle of a statement."""
     async with connected_superuser(url) as superuser:
         while True:
             async with superuser.transaction():
@@ -88,7 +88,7 @@ async def hold_up(url: str, rng: random.Random) -> None:
 
 
 async def abort_all(town: Town, url: str, storm: Storm, rng: random.Random) -> None:
-    """Send all requests, some at once, none of which is read to its end."""
+    """Send all requests, some concurrently, and read no response to its end."""
     waiting = list(requests(town, storm, rng))
     holding = asyncio.create_task(hold_up(url, rng))
 
@@ -105,14 +105,14 @@ async def abort_all(town: Town, url: str, storm: Storm, rng: random.Random) -> N
 
 @asynccontextmanager
 async def healthy(town: Town, url: str) -> AsyncIterator[Storm]:
-    """Demand that after the block nothing is left of it, and that the next requests are answered as ever."""
+    """Require that the block leaves nothing behind, and that the next requests are answered as before."""
     health, storm = await Health.of(town, url, CONNECTIONS_MAX), Storm(town)
     yield storm
     await health.ensure_recovered("aborted requests")
     async with connected_superuser(url) as superuser:
         rows = {row[0] for row in await superuser.fetch("SELECT key::text FROM idempotency_keys")}
         made = sum(one.key in rows for one in storm.payments)
-        assert 0 < made < len(storm.payments)  # some had happened, and some not
+        assert 0 < made < len(storm.payments)  # some transfers were made, and some were not
         await storm.settle(superuser)
 
 

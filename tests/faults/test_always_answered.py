@@ -1,4 +1,4 @@
-"""A field that fails takes nothing from the others: whoever waits for the same row has it, and the client an answer."""
+"""A field that fails takes no row from other fields that need the same row, and the client always gets a response."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ WRITE = """mutation %s {
 
 
 async def settled(client: Client) -> Town:
-    """Make the people of a town; ida has a profile."""
+    """Create the users of a town; ida has a profile."""
     town = await settle(client)
     given = {"id": town.ida.id, "profile": {"bio": "Reads."}}
     data = await client.data(UPDATE_PROFILE, by=town.ida, input=given)
@@ -51,7 +51,7 @@ COUNTED_TWICE = """query %s {
 
 @engines
 @pytest.mark.parametrize("sights", [1, 3])
-async def test_row_that_a_failed_field_asked_for_too_is_there_for_the_others(
+async def test_row_that_a_failed_field_also_needed_reaches_the_other_fields(
     settings: Settings, engine: str, sights: int
 ) -> None:
     async with served(settings, engine=engine) as client:
@@ -65,9 +65,7 @@ async def test_row_that_a_failed_field_asked_for_too_is_there_for_the_others(
 
 
 @engines
-async def test_number_that_a_failed_field_asked_for_too_is_there_for_the_others(
-    settings: Settings, engine: str
-) -> None:
+async def test_count_that_a_failed_field_also_needed_reaches_the_other_fields(settings: Settings, engine: str) -> None:
     async with served(settings, engine=engine) as client:
         town = await settled(client)
         for number in range(20):
@@ -100,7 +98,7 @@ async def test_write_whose_payload_fails_is_answered_and_happens_once(settings: 
         assert after["posts"]["totalCount"] - before["posts"]["totalCount"] == 10
 
 
-async def test_cancellation_that_nobody_asked_for_is_an_internal_error_with_an_answer(
+async def test_unexpected_cancellation_is_answered_with_an_internal_error(
     settings: Settings, database_url: str
 ) -> None:
     async with served(settings, engine="ordinary") as client:

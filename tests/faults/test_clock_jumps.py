@@ -1,4 +1,4 @@
-"""Clocks that jump, by an hour and back: PostgreSQL's and the server's. No order changes, and nothing doubles."""
+"""Clocks that jump by an hour and back, PostgreSQL's and the server's: the order stays, and nothing is duplicated."""
 
 import asyncio
 import datetime
@@ -25,7 +25,7 @@ from tests.db.support.backends import connected_superuser
 from tests.db.support.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.clocks import HOUR_S, Clock, new_clock, postgres_under
-from tests.faults.served import Town, served, served_by_process, settle, told, url_of
+from tests.faults.served import Town, error_counts, served, served_by_process, settle, url_of
 from tests.faults.storms import storm, through
 from tests.graph.support.bank import TRANSFER, transfer_input
 from tests.graph.support.callers import PASSWORD
@@ -34,7 +34,7 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 TIMES = {"operation_deadline_ms": 5000, "statement_timeout_ms": 2000, "lock_timeout_ms": 1000}
 DELAY_S = 0.2
 JUMPS_S = [HOUR_S, 0, -HOUR_S, 0]
-LITTLE_S = 3  # by so much two servers may differ, and a time server put a clock back
+LITTLE_S = 3  # the clocks of two servers may differ by this, and a time server may set one back by it
 
 LEDGER = """query ($id: ID!, $after: String) {
   account(id: $id) { transactions(first: 100, after: $after) { nodes { id } pageInfo { hasNextPage endCursor } } }
@@ -68,7 +68,7 @@ class Timed:
 
 @pytest.fixture(scope="module")
 def timed() -> Iterator[Timed]:
-    """Such a PostgreSQL; the database `folio` is migrated, and a template."""
+    """A PostgreSQL with its own clock; the database `folio` is migrated and serves as a template."""
     with reachable_directory() as path:
         clock = new_clock(path)
         with embedded_postgres(path / "data", options=FAST) as server:
@@ -79,7 +79,7 @@ def timed() -> Iterator[Timed]:
 
 @pytest.fixture
 async def own(settings: Settings, timed: Timed) -> AsyncIterator[Settings]:
-    """Settings with a new database there; the clock goes right again afterwards."""
+    """Settings with a new database on that server; the clock has the true time again afterwards."""
     name = f"clock_{next(_numbers)}"
     await superuser_execute(timed.server, f"CREATE DATABASE {name} TEMPLATE folio OWNER folio")
     yield settings.model_copy(update={"database_url": SecretStr(timed.server.url(name)), **TIMES})
@@ -88,7 +88,7 @@ async def own(settings: Settings, timed: Timed) -> AsyncIterator[Settings]:
 
 @asynccontextmanager
 async def town_in(own: Settings, clock: Clock | None = None, **changes: object) -> AsyncIterator[Town]:
-    """Serve a town from a process of its own, which has a clock of its own where one is given."""
+    """Serve a town from a separate process, with its own clock if one is given."""
     async with served(own) as client:
         town = await settle(client)
     variables = {} if clock is None else clock.environment
@@ -114,7 +114,7 @@ async def test_transfers_while_the_clock_jumps_are_made_once_and_stay_in_their_o
         await one.settle(superuser)
         assert (await transactions(town))[: len(seen)] == seen
         spread = await superuser.fetchval("SELECT max(created_at) - min(created_at) FROM transactions")
-        assert spread.total_seconds() > 2 * HOUR_S - 60  # or the clock did not jump
+        assert spread.total_seconds() > 2 * HOUR_S - 60  # otherwise the clock did not jump
 
 
 async def transactions(town: Town) -> list[str]:
@@ -130,14 +130,14 @@ async def transactions(town: Town) -> list[str]:
             return found[::-1]
 
 
-async def test_statements_of_neighbouring_times_have_each_entry_once_whatever_the_clock_did(
+async def test_statements_of_consecutive_periods_have_each_entry_once_whatever_the_clock_did(
     own: Settings, timed: Timed
 ) -> None:
     async with town_in(own) as town:
         for offset_s in (0, *JUMPS_S, -HOUR_S, HOUR_S):
             timed.clock.jump(offset_s)
             for _ in range(3):
-                assert told([await operations.transfer(town)]) == {}
+                assert error_counts([await operations.transfer(town)]) == {}
         timed.clock.jump(0)
         now = datetime.datetime.now(datetime.UTC)
         halves = [(now + datetime.timedelta(minutes=30 * number)).isoformat() for number in range(-3, 4)]
@@ -154,12 +154,12 @@ async def test_statements_of_neighbouring_times_have_each_entry_once_whatever_th
         _deposit, *transferred = await transactions(town)
         assert found == transferred
         assert balance == Decimal(held)
-        assert len([size for size in sizes if size]) > 1  # or one statement has all
+        assert len([size for size in sizes if size]) > 1  # otherwise one statement has all entries
 
 
 @pytest.mark.parametrize("offset_s", [HOUR_S, -HOUR_S], ids=["forward", "back"])
 @pytest.mark.parametrize("is_replay", [False, True], ids=["first", "again"])
-async def test_request_whose_answer_is_lost_before_the_clock_jumps_knows_whether_it_is_a_replay(
+async def test_request_whose_answer_is_lost_before_the_clock_jumps_reports_correctly_whether_it_is_a_replay(
     own: Settings, timed: Timed, offset_s: int, *, is_replay: bool
 ) -> None:
     url = url_of(own)
@@ -171,19 +171,19 @@ async def test_request_whose_answer_is_lost_before_the_clock_jumps_knows_whether
         given = transfer_input(town.purse, town.till, "0.01")
         key = uuid.UUID(str(given["idempotencyKey"]))
         if is_replay:
-            assert told([await town.client.run(TRANSFER, by=town.ida, input=given)]) == {}
-        assert told([await operations.transfer(town)]) == {}  # then the next one is a single statement
+            assert error_counts([await town.client.run(TRANSFER, by=town.ida, input=given)]) == {}
+        assert error_counts([await operations.transfer(town)]) == {}  # the next transfer is then a single statement
         proxy.delay(DELAY_S)
         proxy.cut_at(key.bytes, answer=True)
         asking = asyncio.create_task(town.client.run(TRANSFER, by=town.ida, input=given))
         while not proxy.counts.cut:
             assert not asking.done()
             await asyncio.sleep(0.001)
-        timed.clock.jump(offset_s)  # before the request asks again: that takes DELAY_S
+        timed.clock.jump(offset_s)  # before the request is retried, which is after DELAY_S
         assert await superuser.fetchval("SELECT count(*) FROM idempotency_keys WHERE key = $1", key) == 1
         proxy.mend()
         body = await asking
-        assert told([body]) == {}
+        assert error_counts([body]) == {}
         assert body["data"]["transfer"]["replayed"] is is_replay
 
 
@@ -238,7 +238,7 @@ async def test_wait_for_a_sign_in_is_no_longer_than_its_window_when_the_clock_ju
         tries = [refusals(await sign_in(town, "a wrong password")) for _ in range(3)]
         assert tries == [["INVALID_CREDENTIALS"], ["INVALID_CREDENTIALS"], ["TOO_MANY_ATTEMPTS"]]
         timed.clock.jump(after_s)
-        # The wait was set by a clock that nobody has any more. The next one counts on, and begins another.
+        # The jump does not end the wait, which the old clock has set; the next failure increases it.
         assert refusals(await sign_in(town, "a wrong password")) == ["INVALID_CREDENTIALS"]
         refused = await sign_in(town)
         [error] = refused["userErrors"]
@@ -248,7 +248,7 @@ async def test_wait_for_a_sign_in_is_no_longer_than_its_window_when_the_clock_ju
         assert refusals(await sign_in(town)) == []
 
 
-async def test_sweep_while_the_clock_is_an_hour_ahead_deletes_nothing_that_is_good_when_it_is_put_right(
+async def test_sweep_while_the_clock_is_an_hour_ahead_deletes_no_row_that_is_valid_at_the_true_time(
     own: Settings, timed: Timed
 ) -> None:
     ttl_s = HOUR_S // 2
@@ -263,12 +263,12 @@ async def test_sweep_while_the_clock_is_an_hour_ahead_deletes_nothing_that_is_go
         assert refusals(await sign_in(town, "a wrong password")) == ["TOO_MANY_ATTEMPTS"]
         third = (await client.data(REFRESH, token=second))["refreshSession"]["refreshToken"]
         assert third is not None
-        # The spent token shows still that somebody has a copy, and ends the session.
+        # The spent token still reveals that a copy was used, and ends the session.
         for token in (first, third):
             assert (await client.data(REFRESH, token=token))["refreshSession"]["refreshToken"] is None
 
 
-async def test_server_whose_clock_jumps_locks_nobody_out_and_takes_no_token_from_the_future(
+async def test_server_whose_clock_jumps_keeps_users_signed_in_and_accepts_no_token_from_the_future(
     settings: Settings, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o755)
@@ -299,7 +299,7 @@ async def test_budget_is_there_again_within_two_minutes_whatever_the_clock_of_th
     async with town_in(settings, clock, passwords_per_minute_per_address_max=3) as town:
 
         async def spent() -> int:
-            """Ask until the budget is spent, and return for how long the server says to wait."""
+            """Send requests until the budget is spent; return the number of seconds to wait that the server sends."""
             for _ in range(4):
                 given = {"login": "ida", "password": PASSWORD}
                 answer = await town.client.post(SIGN_IN, input=given)

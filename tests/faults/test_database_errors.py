@@ -1,7 +1,7 @@
-"""What the database refuses or loses in the middle of an operation: never an error that has no name.
+"""Errors and lost connections of the database in the middle of an operation: the client never gets an unnamed error.
 
-A wait that is too long has a code that says so. A connection that breaks costs nobody an answer: what had been asked
-on it is asked once more as a whole, on another one, and nothing happens twice.
+A wait that is too long has its own error code. A broken connection costs no client its answer: the whole unit of work
+is run again on another connection, and nothing happens twice.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from db.settings import Settings
 from tests.db.support.backends import connected_superuser, terminate, waiting_backend
 from tests.faults import operations
 from tests.faults.operations import Body, Stopped
-from tests.faults.served import Town, codes, kill_all, served, settle, told
+from tests.faults.served import Town, codes, error_counts, kill_all, served, settle
 
 engines = pytest.mark.parametrize("engine", ["compiled", "ordinary"])
 KILLS = 6
@@ -25,7 +25,7 @@ KILL_EVERY_S = 0.3
 
 @asynccontextmanager
 async def stopped(database_url: str, kind: Stopped, town: Town) -> AsyncIterator[Driver]:
-    """Let statements of this kind wait, and give a superuser who sees them wait."""
+    """Make statements of this kind wait; yield a superuser who sees them wait."""
     async with (
         connected_superuser(database_url) as watcher,
         connected_superuser(database_url) as holder,
@@ -40,7 +40,7 @@ def kinds(among: list[Stopped]) -> pytest.MarkDecorator:
 
 
 async def counted(town: Town) -> tuple[object, ...]:
-    """Return what grows by one for each write that happens: posts, versions, accounts, profiles, sessions, money."""
+    """Return counts that grow by one with each write: posts, versions, accounts, profiles, sessions, money."""
     statement = """SELECT
         (SELECT count(*) FROM posts), (SELECT sum(version) FROM posts), (SELECT count(*) FROM accounts),
         (SELECT sum(version) FROM users), (SELECT count(*) FROM refresh_tokens), (SELECT count(*) FROM transactions)"""
@@ -53,34 +53,32 @@ async def counted(town: Town) -> tuple[object, ...]:
 
 @engines
 @kinds(operations.EVERY_KIND)
-async def test_lock_that_others_hold_for_too_long_is_named_busy(
+async def test_wait_for_a_lock_that_is_too_long_is_busy(
     settings: Settings, database_url: str, engine: str, kind: Stopped
 ) -> None:
     async with served(settings, engine=engine, lock_timeout_ms=150) as client:
         town = await settle(client)
-        assert told([await kind.ask(town)]) == {}
+        assert error_counts([await kind.ask(town)]) == {}
         before = await counted(town)
         async with stopped(database_url, kind, town):
             assert codes(await kind.ask(town)) == ["DATABASE_BUSY"]
         assert await counted(town) == before
-        assert told([await kind.ask(town)]) == {}
+        assert error_counts([await kind.ask(town)]) == {}
 
 
 @kinds(operations.EVERY_KIND)
-async def test_statement_that_takes_too_long_is_named_timeout(
-    settings: Settings, database_url: str, kind: Stopped
-) -> None:
+async def test_statement_that_takes_too_long_is_a_timeout(settings: Settings, database_url: str, kind: Stopped) -> None:
     async with served(settings, statement_timeout_ms=250) as client:
         town = await settle(client)
-        assert told([await kind.ask(town)]) == {}
+        assert error_counts([await kind.ask(town)]) == {}
         before = await counted(town)
         async with stopped(database_url, kind, town):
             assert codes(await kind.ask(town)) == ["DATABASE_TIMEOUT"]
         assert await counted(town) == before
-        assert told([await kind.ask(town)]) == {}
+        assert error_counts([await kind.ask(town)]) == {}
 
 
-async def test_token_that_cannot_be_looked_up_in_time_is_named_busy(settings: Settings, database_url: str) -> None:
+async def test_token_that_cannot_be_looked_up_in_time_is_busy(settings: Settings, database_url: str) -> None:
     async with served(settings, lock_timeout_ms=150) as client:
         town = await settle(client)
         async with stopped(database_url, Stopped(operations.page, "LOCK TABLE sessions"), town):
@@ -90,8 +88,8 @@ async def test_token_that_cannot_be_looked_up_in_time_is_named_busy(settings: Se
 # ---------------------------------------------------------------- connections that break
 
 
-async def asked_while_its_connection_breaks(database_url: str, kind: Stopped, town: Town) -> Body:
-    """Ask, terminate the backend while a statement of the operation waits on it, and return the answer."""
+async def response_despite_a_broken_connection(database_url: str, kind: Stopped, town: Town) -> Body:
+    """Send a request, terminate the backend while a statement of it waits there, and return the response."""
     async with stopped(database_url, kind, town) as watcher:
         asking = asyncio.create_task(kind.ask(town))
         await terminate(watcher, await waiting_backend(watcher))
@@ -105,9 +103,9 @@ async def test_query_that_loses_its_connection_is_answered(
 ) -> None:
     async with served(settings, engine=engine) as client:
         town = await settle(client)
-        for _ in range(3):  # at first sight, and compiled
+        for _ in range(3):  # not compiled at first, then compiled
             expected = await kind.ask(town)
-            assert await asked_while_its_connection_breaks(database_url, kind, town) == expected
+            assert await response_despite_a_broken_connection(database_url, kind, town) == expected
             assert "errors" not in expected
 
 
@@ -121,7 +119,7 @@ async def test_transaction_that_loses_its_connection_before_commit_happens_once(
 async def test_transfer_of_one_statement_that_loses_its_connection_while_it_waits_happens_once(
     settings: Settings, database_url: str
 ) -> None:
-    # Whether it has happened is not known; its key tells, when it is sent again.
+    # The outcome is unknown; the transfer is sent again, and its key shows the outcome.
     await ensure_one_write(settings, database_url, operations.MOVEMENT)
 
 
@@ -130,9 +128,9 @@ async def test_change_of_one_statement_that_loses_its_connection_while_it_waits_
 ) -> None:
     async with served(settings) as client:
         town = await settle(client)
-        assert told([await operations.CHANGE.ask(town)]) == {}
+        assert error_counts([await operations.CHANGE.ask(town)]) == {}
         before = await counted(town)
-        body = await asked_while_its_connection_breaks(database_url, operations.CHANGE, town)
+        body = await response_despite_a_broken_connection(database_url, operations.CHANGE, town)
         (error,) = body["errors"]
         assert error["extensions"] == {"code": "DATABASE_UNAVAILABLE", "outcomeUnknown": True}
         assert sum(changes(before, await counted(town))) <= 1
@@ -141,12 +139,12 @@ async def test_change_of_one_statement_that_loses_its_connection_while_it_waits_
 async def ensure_one_write(settings: Settings, database_url: str, kind: Stopped) -> None:
     async with served(settings) as client:
         town = await settle(client)
-        assert told([await kind.ask(town)]) == {}
+        assert error_counts([await kind.ask(town)]) == {}
         start = await counted(town)
-        assert told([await kind.ask(town)]) == {}
+        assert error_counts([await kind.ask(town)]) == {}
         usual = await counted(town)
         assert usual != start
-        assert told([await asked_while_its_connection_breaks(database_url, kind, town)]) == {}
+        assert error_counts([await response_despite_a_broken_connection(database_url, kind, town)]) == {}
         once_more = await counted(town)
         assert changes(usual, once_more) == changes(start, usual)
         assert (await audit(client.database)).clean
@@ -176,7 +174,7 @@ async def test_connections_that_die_under_load_cost_no_query_its_answer(
 
         kinds_asked = [*operations.READS, *operations.SNAPSHOTS]
         await asyncio.gather(kill(), *map(ask, kinds_asked))
-        assert told(answers) == {}
+        assert error_counts(answers) == {}
         assert len(answers) > 10 * len(kinds_asked)
 
 
@@ -189,7 +187,7 @@ async def test_snapshot_waits_for_no_table_that_it_does_not_read(
         [money] = [kind for kind in operations.SNAPSHOTS if kind.lock.startswith("LOCK TABLE transactions")]
         for _ in range(2):
             expected = await money.ask(town)
-            assert told([expected]) == {}
+            assert error_counts([expected]) == {}
             async with superuser.transaction():
                 await superuser.execute("LOCK TABLE posts IN ACCESS EXCLUSIVE MODE")
                 assert await asyncio.wait_for(money.ask(town), 4) == expected

@@ -1,6 +1,6 @@
-"""A disk of the database that is full or broken: clients are told so, nothing is half done, and all goes on by itself.
+"""A full or broken disk of the database: clients get a named error, no transfer is half done, and service resumes.
 
-The log of writes and the tables are on a small file system each, whose errors are the kernel's own.
+The write-ahead log and the tables are each on a small file system, whose errors are the kernel's own.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from tests.db.support.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.disks import Disk, disk_for
 from tests.faults.recovery import Health
-from tests.faults.served import Town, codes, served, served_by_process, settle, told
+from tests.faults.served import Town, codes, error_counts, served, served_by_process, settle
 from tests.faults.storms import Storm, storm, through
 
 OPTIONS = {"min_wal_size": "32MB", "max_wal_size": "64MB", "wal_recycle": "off", "recovery_init_sync_method": "syncfs"}
@@ -38,14 +38,14 @@ RUNNING_S = 60
 FULL = "the database's disk is full; try again later"
 BROKEN = "the database cannot read or write its files; try again later"
 SEGMENT_LEFT = "SELECT 16777216 - file_offset FROM pg_walfile_name_offset(pg_current_wal_insert_lsn())"
-NEARLY_BYTES = 100_000  # some hundred transfers
+NEARLY_BYTES = 100_000  # room for some hundred transfers
 
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class OnDisks:
-    """A PostgreSQL whose log of writes and whose tables are on a small disk each."""
+    """A PostgreSQL whose write-ahead log and whose tables are each on a small disk."""
 
     server: EmbeddedServer
     cluster: Cluster
@@ -53,14 +53,14 @@ class OnDisks:
     tables: Disk
 
     def repair(self, disk: Disk) -> None:
-        """Mount a disk anew, and start the database again."""
-        with contextlib.suppress(OSError):  # it may have ended by itself
+        """Mount a disk again, and restart the database."""
+        with contextlib.suppress(OSError):  # it may have stopped already
             self.cluster.kill()
         disk.replace()
         self.cluster.start()
 
     async def ensure_running(self) -> None:
-        """Start the database again where it has stopped by itself, and come back when it has recovered."""
+        """Restart the database if it has stopped, and return when it has recovered."""
         async with asyncio.timeout(RUNNING_S):
             while True:
                 try:
@@ -75,7 +75,7 @@ class OnDisks:
 
 @pytest.fixture(scope="module")
 def on_disks() -> Iterator[OnDisks]:
-    """Such a PostgreSQL; the database `folio` is migrated, and a template."""
+    """A PostgreSQL on such disks; the database `folio` is migrated and serves as a template."""
     with reachable_directory() as path:
         data = path / "data"
         with embedded_postgres(data) as server:
@@ -90,10 +90,10 @@ def on_disks() -> Iterator[OnDisks]:
 
 @dataclass(frozen=True)
 class Bank:
-    """People with money on those disks, served by a process of its own.
+    """Users with money on those disks, and a server in a separate process.
 
     Attributes:
-        url: of their database.
+        url: the URL of their database.
     """
 
     town: Town
@@ -106,18 +106,18 @@ class Bank:
         return answer.status_code, answer.json().get("reason")
 
     async def health(self) -> Health:
-        """Return how the server is while all is well."""
+        """Return the state of the server while nothing is broken."""
         return await Health.of(self.town, self.url, TIMES["pool_size"] + TIMES["pool_max_overflow"])
 
     async def ensure_settled(self, one: Storm) -> None:
-        """Hold what was told against the ledger."""
+        """Compare the ledger with the responses."""
         async with connected_superuser(self.url) as superuser:
             await one.settle(superuser)
 
 
 @pytest.fixture
 async def bank(settings: Settings, on_disks: OnDisks) -> AsyncIterator[Bank]:
-    """A bank in a database of its own."""
+    """A bank in a new database."""
     name = f"disks_{next(_numbers)}"
     await superuser_execute(on_disks.server, f"CREATE DATABASE {name} TEMPLATE folio OWNER folio")
     url = on_disks.server.url(name)
@@ -130,7 +130,7 @@ async def bank(settings: Settings, on_disks: OnDisks) -> AsyncIterator[Bank]:
 # ---------------------------------------------------------------- full
 
 
-async def test_transfers_while_the_disk_of_the_tables_is_full_are_refused_in_words_and_go_on_when_there_is_room(
+async def test_transfers_while_the_disk_of_the_tables_is_full_are_refused_and_resume_when_there_is_space(
     bank: Bank,
 ) -> None:
     health = await bank.health()
@@ -149,7 +149,7 @@ async def test_transfers_while_the_disk_of_the_tables_is_full_are_refused_in_wor
     await health.ensure_recovered("a full disk")
 
 
-async def test_transfers_while_the_disk_of_the_log_is_full_are_settled_or_refused_and_go_on_after_a_start(
+async def test_transfers_while_the_disk_of_the_log_is_full_are_settled_or_refused_and_resume_after_a_restart(
     bank: Bank,
 ) -> None:
     health = await bank.health()
@@ -157,7 +157,7 @@ async def test_transfers_while_the_disk_of_the_log_is_full_are_settled_or_refuse
         await one.ensure_made(50)
         await asyncio.to_thread(bank.disks.wal.fill)
         try:
-            # PostgreSQL ends all connections, recovers, finds no room for its checkpoint, and stops.
+            # PostgreSQL closes all connections, recovers, has no space for its checkpoint, and stops.
             await run_out(bank, one)
             await one.ensure_refused(REFUSED)
             status, _ = await bank.readiness()
@@ -171,10 +171,10 @@ async def test_transfers_while_the_disk_of_the_log_is_full_are_settled_or_refuse
 
 
 async def run_out(bank: Bank, one: Storm) -> None:
-    """Write until the file of the log is nearly full, and those that were made in advance: payers need the next one."""
+    """Write until the log's current file and its preallocated files are nearly full: payers then need a new file."""
     async with connected_superuser(bank.url) as superuser:
         while not one.errors and not superuser.is_closed():
-            with contextlib.suppress(*DRIVER_ERRORS):  # it may end meanwhile
+            with contextlib.suppress(*DRIVER_ERRORS):  # the server may stop during the write
                 filling = max(await superuser.fetchval(SEGMENT_LEFT) - NEARLY_BYTES, 0)
                 await superuser.execute(f"SELECT pg_logical_emit_message(false, '', repeat('x', {filling}))")
             await asyncio.sleep(0.5)
@@ -188,7 +188,7 @@ async def run_out(bank: Bank, one: Storm) -> None:
     [("tables", Disk.break_down), ("tables", Disk.turn_read_only), ("wal", Disk.turn_read_only)],
     ids=["tables, errors", "tables, read only", "log, read only"],
 )
-async def test_transfers_while_a_disk_is_broken_are_settled_or_refused_in_words(
+async def test_transfers_while_a_disk_is_broken_are_settled_or_refused_with_a_named_error(
     bank: Bank, part: str, breaks: Callable[[Disk], None]
 ) -> None:
     disk: Disk = getattr(bank.disks, part)
@@ -216,7 +216,7 @@ def forbid(file: Path) -> None:
     file.chmod(0)
 
 
-async def test_table_that_cannot_be_read_is_told_in_words_and_what_needs_it_not_is_served(bank: Bank) -> None:
+async def test_unreadable_table_is_a_named_error_and_operations_without_it_are_served(bank: Bank) -> None:
     needing, others = [operations.transfer, operations.balance, operations.money], [operations.page, operations.lookup]
     async with connected_superuser(bank.url) as superuser:
         before = await superuser.fetch("SELECT id, balance FROM accounts ORDER BY id")
@@ -229,16 +229,16 @@ async def test_table_that_cannot_be_read_is_told_in_words_and_what_needs_it_not_
                 assert codes(body) == ["DATABASE_UNAVAILABLE"]
                 [error] = body["errors"]
                 assert (error["message"], "outcomeUnknown" in error["extensions"]) == (BROKEN, False)
-            assert told([await ask(bank.town) for ask in others]) == {}
+            assert error_counts([await ask(bank.town) for ask in others]) == {}
             assert await bank.readiness() == (503, BROKEN)
     async with connected_superuser(bank.url) as superuser:
         assert await superuser.fetch("SELECT id, balance FROM accounts ORDER BY id") == before
-    assert told([await ask(bank.town) for ask in [*needing, *others]]) == {}
+    assert error_counts([await ask(bank.town) for ask in [*needing, *others]]) == {}
 
 
 @contextmanager
 def damaged(cluster: Cluster, path: str, damage: Callable[[Path], None]) -> Iterator[None]:
-    """Let a file of the database be damaged for as long as the block runs; PostgreSQL has nothing of it in memory."""
+    """Damage a file of the database until the block ends; PostgreSQL has none of it in memory."""
     file = cluster.data_dir / "pgdata" / path
     kept, state = file.read_bytes(), file.stat()
     cluster.kill()

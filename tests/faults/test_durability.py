@@ -1,4 +1,4 @@
-"""What is acknowledged is durable, or the server is not ready: a database that may forget in a crash is told as one."""
+"""Acknowledged writes are durable, or the server is not ready: it detects a database that may lose them in a crash."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ NAMES = ["fsync", "full_page_writes", "synchronous_commit"]
 
 @pytest.fixture(scope="module")
 def durable() -> Iterator[tuple[EmbeddedServer, Cluster]]:
-    """A PostgreSQL as it comes, whose database `folio` is migrated, and its processes."""
+    """A PostgreSQL with default settings, whose database `folio` is migrated, and its processes."""
     with reachable_directory() as path, embedded_postgres(path / "data") as server:
         command.upgrade(alembic_config(server.url()), "head")
         yield server, Cluster(path / "data")
@@ -43,7 +43,7 @@ def durable_settings(settings: Settings, durable: tuple[EmbeddedServer, Cluster]
 
 @pytest.fixture
 async def operator(durable: tuple[EmbeddedServer, Cluster]) -> AsyncIterator[Driver]:
-    """A superuser who changes what the server is set to; at the end it is as it came."""
+    """A superuser who changes the server's configuration; the defaults are restored at the end."""
     async with connected_superuser(durable[0].url()) as superuser:
         yield superuser
         await superuser.execute("ALTER DATABASE folio RESET ALL")
@@ -51,7 +51,7 @@ async def operator(durable: tuple[EmbeddedServer, Cluster]) -> AsyncIterator[Dri
 
 
 async def switched(operator: Driver, statement: str, wanted: dict[str, str]) -> None:
-    """Change settings of the server, and come back when they are in force."""
+    """Change the server's configuration, and wait until it takes effect."""
     await operator.execute(statement)
     await operator.execute("SELECT pg_reload_conf()")
 
@@ -62,7 +62,7 @@ async def switched(operator: Driver, statement: str, wanted: dict[str, str]) -> 
 
 
 async def doctor(settings: Settings, cwd: Path) -> tuple[int | None, str]:
-    """Run `folio doctor`; return its exit status and what it says, without the table's line breaks."""
+    """Run `folio doctor`; return its exit status and its output, without the table's line breaks."""
     assert settings.database_url is not None
     environment = {
         "PATH": os.environ["PATH"],
@@ -79,7 +79,7 @@ async def doctor(settings: Settings, cwd: Path) -> tuple[int | None, str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_database_that_may_forget_what_it_acknowledged_makes_the_server_not_ready(
+async def test_database_that_may_lose_acknowledged_writes_makes_the_server_not_ready(
     durable_settings: Settings, operator: Driver, name: str
 ) -> None:
     async with served(durable_settings) as client:
@@ -93,7 +93,7 @@ async def test_database_that_may_forget_what_it_acknowledged_makes_the_server_no
         assert (await client.http.get("/readyz")).json() == {"status": "ok"}
 
 
-async def test_setting_of_the_database_alone_counts_as_that_of_the_server_does(
+async def test_setting_of_only_the_database_counts_like_a_setting_of_the_server(
     durable_settings: Settings, operator: Driver
 ) -> None:
     await operator.execute("ALTER DATABASE folio SET synchronous_commit = off")
@@ -103,7 +103,9 @@ async def test_setting_of_the_database_alone_counts_as_that_of_the_server_does(
     assert reason == "the database may lose in a crash what it has acknowledged: fsync and synchronous_commit are off"
 
 
-async def test_database_that_is_said_to_be_of_no_value_may_forget(durable_settings: Settings, operator: Driver) -> None:
+async def test_database_that_is_declared_disposable_may_lose_writes(
+    durable_settings: Settings, operator: Driver
+) -> None:
     await switched(operator, "ALTER SYSTEM SET fsync = off", {"fsync": "off"})
     await operator.execute("ALTER DATABASE folio SET folio.throwaway = on")
     async with served(durable_settings) as client:
@@ -113,7 +115,7 @@ async def test_database_that_is_said_to_be_of_no_value_may_forget(durable_settin
         assert (await client.http.get("/readyz")).status_code == 503
 
 
-async def test_doctor_says_what_a_database_may_forget_and_what_to_do(
+async def test_doctor_reports_which_writes_a_database_may_lose_and_what_to_do(
     durable_settings: Settings, operator: Driver, tmp_path: Path
 ) -> None:
     status, said = await doctor(durable_settings, tmp_path)
@@ -126,7 +128,7 @@ async def test_doctor_says_what_a_database_may_forget_and_what_to_do(
     assert (status, "synchronous_commit is off" in said, "warning" in said) == (0, True, True)
 
 
-async def test_every_transfer_that_was_acknowledged_is_there_after_the_whole_cluster_was_killed(
+async def test_every_acknowledged_transfer_survives_a_kill_of_the_whole_cluster(
     durable_settings: Settings, durable: tuple[EmbeddedServer, Cluster]
 ) -> None:
     cluster = durable[1]

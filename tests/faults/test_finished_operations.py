@@ -1,7 +1,7 @@
-"""An operation that has ended sends nothing more: its connection belongs to others by then.
+"""An operation that has ended sends no more statements: other callers may use its connection by then.
 
-A non-null field that fails ends the whole operation. What its other fields had asked for is asked on no account on a
-connection that has been given back, in the middle of somebody else's transaction.
+A non-null field that fails ends the whole operation. Pending reads of its other fields must not be sent on a returned
+connection, which may be in the middle of another caller's transaction.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import pytest
 
 from db.ledger.audit import audit
 from db.settings import Settings
-from tests.faults.served import Town, served, served_by_process, settle, told
+from tests.faults.served import Town, error_counts, served, served_by_process, settle
 from tests.graph.support.bank import TRANSFER, transfer_input
 from tests.graph.support.callers import Client, Person
 
@@ -28,7 +28,7 @@ engines = pytest.mark.parametrize("engine", ["compiled", "ordinary"])
 
 
 def failing_document(town: Town, name: str) -> str:
-    """Return an operation that names money, fails at once, and has asked for much else by then."""
+    """Return an operation on money that fails at once, while many other fields still wait."""
     users = " ".join(
         f'u{n}: user(id: "{who.id}") {{ username profile {{ bio }} posts(first: 1) {{ totalCount nodes {{ id }} }} }}'
         for n, who in enumerate([town.ida, town.eve, town.bank.admin] * 2)
@@ -37,8 +37,8 @@ def failing_document(town: Town, name: str) -> str:
     return f"query {name} {{ bad: posts(first: 101) {{ nodes {{ id }} }} {account} {users} }}"
 
 
-class Innocents:
-    """Those who read and pay meanwhile, and what they were answered."""
+class Bystanders:
+    """Clients that read and pay at the same time, and their responses."""
 
     def __init__(self, town: Town, client: Client) -> None:
         self.town = town
@@ -62,7 +62,7 @@ class Innocents:
 async def attack(
     town: Town, client: Client, numbers: "itertools.count[int]", over: asyncio.Event
 ) -> list[dict[str, Any]]:
-    """Send failing operations, each seen for the first time, until it is over; return what was answered."""
+    """Send failing operations, each a new document, until `over` is set; return the responses."""
     answers = []
     while not over.is_set():
         answers.append(await client.run(failing_document(town, f"A{next(numbers)}")))
@@ -73,17 +73,17 @@ async def attack(
 async def test_operation_that_failed_early_touches_no_connection_of_others(settings: Settings, engine: str) -> None:
     async with served(settings) as client, served_by_process(client, engine=engine) as process:
         town = await settle(client)
-        innocents, numbers, over = Innocents(town, process.client), itertools.count(), asyncio.Event()
+        innocents, numbers, over = Bystanders(town, process.client), itertools.count(), asyncio.Event()
         attackers = [asyncio.create_task(attack(town, process.client, numbers, over)) for _ in range(ATTACKERS)]
         work = [innocents.read() for _ in range(3)] + [innocents.pay() for _ in range(2)]
         await asyncio.gather(*work)
         over.set()
         attacks = [answer for answers in await asyncio.gather(*attackers) for answer in answers]
-        assert told(innocents.answers) == {}
+        assert error_counts(innocents.answers) == {}
         assert len(innocents.answers) == 3 * 2 * READS + 2 * TRANSFERS
         assert await town.bank.balance(town.till) == f"{2 * TRANSFERS / 100:.2f}"
         assert (await audit(client.database)).clean
-        assert told(attacks) == {FAILED: len(attacks)}
+        assert error_counts(attacks) == {FAILED: len(attacks)}
         assert len(attacks) > 50
 
 
@@ -93,5 +93,5 @@ async def test_operation_that_failed_early_costs_no_connection(settings: Setting
         town = await settle(client)
         before = client.database.counters.connects
         answers = [await client.run(failing_document(town, f"L{number}")) for number in range(50)]
-        assert told(answers) == {FAILED: 50}
+        assert error_counts(answers) == {FAILED: 50}
         assert client.database.counters.connects == before

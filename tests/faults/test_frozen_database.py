@@ -1,7 +1,7 @@
-"""A database that stands still: everybody has an answer in time, and all is well again when it goes on.
+"""A database that hangs: every client has an answer in time, and service resumes when the database does.
 
-Neither an end of a connection nor an error comes from a host that is suspended, or behind a network that swallows
-everything: what ends a wait is the time alone.
+A suspended host, or one behind a network that drops all packets, sends neither an error nor the end of a connection:
+only a timeout ends a wait.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from tests.db.support.backends import connected_superuser
 from tests.db.support.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.operations import Body
-from tests.faults.served import OURS, Town, backends, codes, served, served_by_process, settle, told, url_of
+from tests.faults.served import OURS, Town, backends, codes, error_counts, served, served_by_process, settle, url_of
 from tests.graph.support.edge import waiting
 
 DEADLINE_S = 3.0
@@ -49,7 +49,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[tuple[EmbeddedServer, Cluster]]:
-    """A PostgreSQL that no other test uses, and its processes; the database `folio` is migrated, and a template."""
+    """A PostgreSQL that no other test uses, and its processes; the database `folio` is migrated and a template."""
     options = {"fsync": "off", "synchronous_commit": "off", "folio.throwaway": "on", "full_page_writes": "off"}
     with reachable_directory() as path, embedded_postgres(path / "data", options=options) as server:
         command.upgrade(alembic_config(server.url()), "head")
@@ -71,12 +71,12 @@ async def own_settings(settings: Settings, own_server: tuple[EmbeddedServer, Clu
 
 
 async def everything(town: Town) -> list[Body]:
-    """Ask for something of each kind, twice, all at once."""
+    """Send two requests of each kind, all at once."""
     return await asyncio.gather(*(kind.ask(town) for kind in operations.EVERY_KIND * 2))
 
 
 async def soon(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait for something that is to come true within WELL_AGAIN_S."""
+    """Wait until the condition is true, at most WELL_AGAIN_S."""
     deadline = time.monotonic() + WELL_AGAIN_S
     while not await condition():
         assert time.monotonic() < deadline, what
@@ -84,16 +84,16 @@ async def soon(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 
 
 async def ensure_answers(town: Town, superuser: Driver, dark: AbstractContextManager[None]) -> None:
-    """Ask for everything while the database is in the dark; demand answers in time, and that all is well afterwards."""
+    """Send all kinds of requests while the database hangs; require answers in time, and recovery afterwards."""
     for _ in range(2):
-        assert told(await everything(town)) == {}
+        assert error_counts(await everything(town)) == {}
     with dark:
         for _ in range(2):
             answers = await asyncio.wait_for(everything(town), ANSWERED_S)
             assert {code for answer in answers for code in codes(answer)} <= NAMED
 
     async def all_served() -> bool:
-        return told(await everything(town)) == {}
+        return error_counts(await everything(town)) == {}
 
     async def connections_gone() -> bool:
         return await backends(superuser) <= POOL_SIZE + OVERFLOW
@@ -125,12 +125,12 @@ async def test_clients_of_a_database_behind_a_black_hole_are_answered_in_time(
             try:
                 await ensure_answers(await settle(client), superuser, swallowing(proxy))
             finally:
-                await proxy.cut()  # or a server that waits for what was swallowed would never close its pool
+                await proxy.cut()  # otherwise a server that waits for dropped packets would never close its pool
 
 
 @contextmanager
 def swallowing(proxy: Proxy) -> Iterator[None]:
-    """Let nothing through for as long as the block runs."""
+    """Drop all packets until the block ends."""
     proxy.black_hole()
     try:
         yield
@@ -145,7 +145,7 @@ async def test_sigterm_ends_a_server_whose_database_is_frozen(own_settings: Sett
     ):
         town = await settle(client)
         apart = Town(served_apart.client, town.bank, town.ida, town.eve, town.purse, town.till, town.posts)
-        assert told(await everything(apart)) == {}
+        assert error_counts(await everything(apart)) == {}
         with cluster.frozen():
             asking = [asyncio.create_task(kind.ask(apart)) for kind in operations.EVERY_KIND]
             await asyncio.sleep(0.5)
@@ -170,20 +170,20 @@ async def idle_connections(own_settings: Settings) -> AsyncIterator[tuple[Town, 
         town = await settle(client)
         async with holder.transaction():
             await holder.execute("LOCK TABLE posts, users IN ACCESS EXCLUSIVE MODE")
-            # Of different kinds, for those of one kind may share a statement, or take turns.
+            # Of different kinds, because requests of one kind may share a statement or take turns.
             pages = [f"{{ {name}(first: {n}) {{ nodes {{ id }} }} }}" for name in ("posts", "users") for n in (1, 2)]
             asking = asyncio.gather(operations.lookup(town), *map(client.run, pages))
 
             async def most_wait() -> bool:
-                return await waiting(superuser) >= POOL_SIZE - 1  # one may be kept for something else
+                return await waiting(superuser) >= POOL_SIZE - 1  # one may be reserved
 
             await soon(most_wait, "statements do not wait on many connections")
-        assert told(await asking) == {}
+        assert error_counts(await asking) == {}
         yield town, superuser
 
 
 async def newest(superuser: Driver) -> int:
-    """Return the process id of the backend that was of use last."""
+    """Return the process id of the backend that was used last."""
     await superuser.execute("SELECT pg_stat_clear_snapshot()")
     pid: int = await superuser.fetchval(f"SELECT pid {OURS} ORDER BY state_change DESC LIMIT 1")
     return pid
@@ -199,7 +199,7 @@ async def test_one_frozen_backend_of_several_costs_one_client_one_answer(
 ) -> None:
     town, superuser = idle_connections
     for _ in range(3):
-        assert told([await ask(town)]) == {}
+        assert error_counts([await ask(town)]) == {}
     suffered = 0
     with frozen_process(await newest(superuser)):
         for _ in range(30):
@@ -207,4 +207,4 @@ async def test_one_frozen_backend_of_several_costs_one_client_one_answer(
             answer = await asyncio.wait_for(ask(town), ANSWERED_S)
             suffered += "errors" in answer or time.monotonic() - started > SLOW_S
             assert suffered <= 1
-    assert told([await ask(town)]) == {}
+    assert error_counts([await ask(town)]) == {}

@@ -1,7 +1,7 @@
-"""Migrations while everybody reads and writes: each goes through as a statement of its own, and no client notices.
+"""Migrations under load: each runs as a separate statement, and no client notices.
 
-What has been prepared on every connection is outdated then: the types of what it returns, the columns that there are,
-the plan. Names that change are there again a moment later, as where a deployment renames and takes it back.
+They invalidate what every connection has prepared: the result types, the columns, the plan. Renamed columns get their
+old names back a moment later, as in a deployment that is rolled back.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from db.settings import Settings
 from tests.db.support.backends import connected_superuser
 from tests.faults import operations
 from tests.faults.operations import Body
-from tests.faults.served import CREATE_POST, Town, served, settle, told
+from tests.faults.served import CREATE_POST, Town, error_counts, served, settle
 
 CONNECTIONS = 16
 
@@ -103,7 +103,7 @@ ASKED: list[Ask] = [
 
 
 class Load:
-    """Every kind of operation, over and over, from many clients; each error is kept with what was under way."""
+    """Every kind of operation in a loop, from many clients; each error is kept with its operation."""
 
     def __init__(self, town: Town) -> None:
         self.town = town
@@ -119,19 +119,19 @@ class Load:
             body = await ask(self.town)
             self.answers += 1
             if "errors" in body:
-                self.errors.append((self.under_way, ask.__name__, list(told([body]))))
+                self.errors.append((self.under_way, ask.__name__, list(error_counts([body]))))
 
     async def answered(self, count: int) -> None:
-        """Wait until so many further operations have been answered."""
+        """Wait until `count` further operations have been answered."""
         wanted = self.answers + count
         while self.answers < wanted:
             await asyncio.sleep(0.005)
 
     async def during(self, migrate: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do what `migrate` does while all clients are at work."""
+        """Run `migrate` while all clients are working."""
         clients = [asyncio.create_task(self.client(number)) for number in range(CONNECTIONS)]
         try:
-            await self.answered(5 * CONNECTIONS)  # so that all is compiled and prepared
+            await self.answered(5 * CONNECTIONS)  # so that all operations are compiled and prepared
             await migrate()
             await self.answered(CONNECTIONS)
         finally:
@@ -140,7 +140,7 @@ class Load:
 
 
 @pytest.mark.parametrize("engine", ["compiled", "ordinary"])
-async def test_migration_under_load_is_noticed_by_no_client(settings: Settings, database_url: str, engine: str) -> None:
+async def test_no_client_notices_a_migration_under_load(settings: Settings, database_url: str, engine: str) -> None:
     async with (
         served(settings, engine=engine, accounts_per_user_max=10_000) as client,
         connected_superuser(database_url) as superuser,
@@ -159,7 +159,7 @@ async def test_migration_under_load_is_noticed_by_no_client(settings: Settings, 
         assert (await audit(client.database)).clean
 
 
-async def test_column_that_is_renamed_and_renamed_back_under_load_is_noticed_by_no_client(
+async def test_no_client_notices_a_column_that_is_renamed_and_renamed_back_under_load(
     settings: Settings, database_url: str
 ) -> None:
     async with (

@@ -1,4 +1,4 @@
-"""What is told of the pool is what PostgreSQL sees of it, and time in the database is no time before it."""
+"""The gauges of the pool agree with PostgreSQL, and time spent in the queue is not counted as database time."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ from db.connections.leases import Driver
 from db.settings import Settings
 from tests.db.support.backends import connected_superuser
 from tests.faults import operations
-from tests.faults.served import Town, backends, kill_all, served, settle, told
+from tests.faults.served import Town, backends, error_counts, kill_all, served, settle
 from tests.graph.support.callers import PASSWORD, Client
 from tests.graph.support.edge import until, waiting
 from tests.graph.support.overheard import overheard
@@ -30,7 +30,7 @@ async def gauges(client: Client) -> dict[str, float]:
 
 @asynccontextmanager
 async def held(database_url: str) -> AsyncIterator[Driver]:
-    """Lock the posts for as long as the block runs, and give a superuser who sees who waits."""
+    """Lock the posts until the block ends; yield a superuser who sees the waiting backends."""
     async with (
         connected_superuser(database_url) as watcher,
         connected_superuser(database_url) as holder,
@@ -41,7 +41,7 @@ async def held(database_url: str) -> AsyncIterator[Driver]:
 
 
 async def burst(town: Town, database_url: str) -> int:
-    """Have all connections opened, and return how many waited at once."""
+    """Make the pool open all its connections; return how many were waiting at once."""
     async with held(database_url) as watcher:
         asked = [town.client.run(f"{{ posts(first: {n}) {{ nodes {{ id }} }} }}") for n in range(1, 8)]
         asking = asyncio.gather(*asked)
@@ -51,7 +51,7 @@ async def burst(town: Town, database_url: str) -> int:
 
         await until(overflowed, "an overflow")
         most = await waiting(watcher)
-    assert told(await asking) == {}
+    assert error_counts(await asking) == {}
     return most
 
 
@@ -72,7 +72,7 @@ async def test_gauges_show_the_connections_that_postgresql_has(
             await until(is_true, "a gauge that is true")
             assert 1 <= await backends(superuser) <= POOL_SIZE
         await kill_all(superuser)
-        assert told([await kind.ask(town) for kind in operations.EVERY_KIND]) == {}
+        assert error_counts([await kind.ask(town) for kind in operations.EVERY_KIND]) == {}
         await until(is_true, "a gauge that is true after connections broke")
 
 
@@ -80,7 +80,7 @@ SIGN_IN = f'mutation SignIn {{ signIn(input: {{login: "ida", password: "{PASSWOR
 
 
 def anonymous(town: Town) -> dict[str, str]:
-    """Return operations by name: of one statement, of several, in a snapshot, and a write."""
+    """Return operations by name: one with a single statement, one with several, one in a snapshot, and a write."""
     account = f'account(id: "{town.purse}") {{ balance {{ amount }} transactions(first: 1) {{ nodes {{ id }} }} }}'
     return {
         "LookUp": f'query LookUp {{ user(id: "{town.ida.id}") {{ username }} }}',
@@ -91,14 +91,14 @@ def anonymous(town: Town) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("sights", [1, 3])
-async def test_wait_for_a_free_connection_is_no_time_in_the_database(
+async def test_wait_for_a_free_connection_is_not_counted_as_database_time(
     settings: Settings, database_url: str, sights: int
 ) -> None:
     async with served(settings, pool_size=1, pool_max_overflow=0) as client:
         town = await settle(client)
         asked = anonymous(town)
         for _ in range(sights - 1):
-            assert told([await client.run(query) for query in asked.values()]) == {}
+            assert error_counts([await client.run(query) for query in asked.values()]) == {}
         with overheard() as log:
             async with held(database_url) as watcher:
                 page = asyncio.create_task(operations.page(town))
@@ -109,7 +109,7 @@ async def test_wait_for_a_free_connection_is_no_time_in_the_database(
                 await until(holds_the_connection, "a wait on the only connection")
                 asking = asyncio.gather(*map(client.run, asked.values()))
                 await asyncio.sleep(HELD_S)
-            assert told([await page, *await asking]) == {}
+            assert error_counts([await page, *await asking]) == {}
         spent = {line["operation"]: line for line in log.operations if line["operation"] in asked}
         assert set(spent) == set(asked)
         assert min(line["total_us"] for line in spent.values()) > HELD_S * 0.8e6

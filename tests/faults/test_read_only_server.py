@@ -1,4 +1,4 @@
-"""A database that takes no writes, as a standby after a failover that went wrong: it is said, and reads go on."""
+"""A read-only database, such as a standby after a failed failover: the server reports it, and still serves reads."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from db.settings import Settings
 from tests.db.support.backends import connected_superuser, terminate_all
 from tests.faults import operations
 from tests.faults.operations import Body, Stopped
-from tests.faults.served import kill_all, served, settle, told
+from tests.faults.served import error_counts, kill_all, served, settle
 from tests.graph.cli.test_serving import FOLIO, ROOT
 
 WRITES = [*operations.SINGLE_STATEMENTS, *operations.TRANSACTIONS]
@@ -21,17 +21,17 @@ LIMIT_S = 60
 
 
 async def switch(superuser: Driver, *, writes: bool, terminates: bool = True) -> None:
-    """Let the database take writes, or none; where it terminates the backends, connections begin anew, too."""
+    """Make the database writable or read-only; with `terminates`, also terminate the backends for new connections."""
     name = await superuser.fetchval("SELECT current_database()")
     await superuser.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {'off' if writes else 'on'}")
     if terminates:
         await terminate_all(superuser)
-        await asyncio.sleep(0.05)  # by now the event loop has seen the end of the connections
+        await asyncio.sleep(0.05)  # by now the event loop has noticed that the connections are closed
 
 
 @asynccontextmanager
 async def read_only(superuser: Driver) -> AsyncIterator[None]:
-    """Let the database take no writes for a while."""
+    """Make the database read-only until the block ends."""
     await switch(superuser, writes=False)
     yield
     await switch(superuser, writes=True)
@@ -41,11 +41,11 @@ def ensure_refused(body: Body) -> None:
     [error] = body["errors"]
     assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE"
     assert "no writes" in error["message"]
-    assert "outcomeUnknown" not in error["extensions"]  # it is known: nothing was written
+    assert "outcomeUnknown" not in error["extensions"]  # the outcome is known: nothing was written
 
 
 @pytest.mark.parametrize("kind", WRITES, ids=lambda kind: kind.name)
-async def test_write_to_a_read_only_database_is_refused_and_goes_through_again_afterwards(
+async def test_write_to_a_read_only_database_is_refused_and_succeeds_afterwards(
     settings: Settings, database_url: str, kind: Stopped
 ) -> None:
     async with served(settings) as client, connected_superuser(database_url) as superuser:
@@ -53,7 +53,7 @@ async def test_write_to_a_read_only_database_is_refused_and_goes_through_again_a
         async with read_only(superuser):
             for _ in range(3):
                 ensure_refused(await kind.ask(town))
-        assert told([await kind.ask(town)]) == {}
+        assert error_counts([await kind.ask(town)]) == {}
 
 
 async def test_reads_of_a_read_only_database_are_served(settings: Settings, database_url: str) -> None:
@@ -61,10 +61,10 @@ async def test_reads_of_a_read_only_database_are_served(settings: Settings, data
         town = await settle(client)
         async with read_only(superuser):
             answers = [await kind.ask(town) for kind in [*operations.READS, *operations.SNAPSHOTS] * 3]
-        assert told(answers) == {}
+        assert error_counts(answers) == {}
 
 
-async def test_connection_from_the_read_only_time_does_not_refuse_writes_for_ever(
+async def test_connection_from_the_read_only_period_does_not_refuse_writes_for_ever(
     settings: Settings, database_url: str
 ) -> None:
     async with served(settings, pool_size=2) as client, connected_superuser(database_url) as superuser:
@@ -73,10 +73,10 @@ async def test_connection_from_the_read_only_time_does_not_refuse_writes_for_eve
         ensure_refused(await operations.update_post(town))
         await switch(superuser, writes=True, terminates=False)
         answers = [await operations.update_post(town) for _ in range(4)]
-        assert told(answers[1:]) == {}  # the first at most was sent on a connection that takes no writes
+        assert error_counts(answers[1:]) == {}  # at most the first was sent on a read-only connection
 
 
-async def test_readiness_says_that_the_database_takes_no_writes(settings: Settings, database_url: str) -> None:
+async def test_readiness_reports_a_read_only_database(settings: Settings, database_url: str) -> None:
     async with served(settings) as client, connected_superuser(database_url) as superuser:
         async with read_only(superuser):
             answer = await client.http.get("/readyz")
@@ -85,9 +85,7 @@ async def test_readiness_says_that_the_database_takes_no_writes(settings: Settin
         assert (await client.http.get("/readyz")).json() == {"status": "ok"}
 
 
-async def test_doctor_reports_a_database_that_takes_no_writes(
-    settings: Settings, database_url: str, tmp_path: Path
-) -> None:
+async def test_doctor_reports_a_read_only_database(settings: Settings, database_url: str, tmp_path: Path) -> None:
     async with connected_superuser(database_url) as superuser:
         assert (await doctor(settings, database_url, tmp_path))[0] == 0
         async with read_only(superuser):
@@ -96,7 +94,7 @@ async def test_doctor_reports_a_database_that_takes_no_writes(
 
 
 async def doctor(settings: Settings, database_url: str, cwd: Path) -> tuple[int | None, str]:
-    """Run `folio doctor`; return its exit status and what it says."""
+    """Run `folio doctor`; return its exit status and its output."""
     assert settings.secret_key is not None
     environment = {
         "PATH": os.environ["PATH"],
@@ -129,5 +127,5 @@ async def test_storm_of_writes_over_a_switch_has_no_unnamed_error(settings: Sett
 
         kinds = [operations.SINGLE_STATEMENTS[1], operations.SINGLE_STATEMENTS[2], operations.TRANSACTIONS[0]]
         await asyncio.gather(fail_over(), *map(ask, kinds))
-        assert {message.partition(":")[0] for message in told(answers)} <= {"DATABASE_UNAVAILABLE"}
-        assert told([await kind.ask(town) for kind in kinds]) == {}
+        assert {message.partition(":")[0] for message in error_counts(answers)} <= {"DATABASE_UNAVAILABLE"}
+        assert error_counts([await kind.ask(town) for kind in kinds]) == {}

@@ -1,4 +1,4 @@
-"""After each fault the server is well again without a hand: ready, no slower, and with nothing left of the fault."""
+"""After each fault the server recovers without intervention: ready, no slower, and without leaks."""
 
 import asyncio
 import itertools
@@ -23,7 +23,7 @@ from tests.faults.recovery import Health
 from tests.faults.served import OURS, kill_all, served, served_by_process, settle, url_of
 from tests.faults.storms import ensure_ready, storm, through
 
-# What is acknowledged is in the kernel's hands then, which outlives every process.
+# Acknowledged writes are then in the kernel's buffers, which survive the death of every process.
 OPTIONS = {"fsync": "off", "folio.throwaway": "on"}
 POOL_SIZE, OVERFLOW = 5, 3
 TIMES = {
@@ -35,15 +35,15 @@ TIMES = {
     "pool_max_overflow": OVERFLOW,
     "accounts_per_user_max": 10_000,
 }
-NO_WRITES = "the database takes no writes just now; try again later"
-LASTS_S = 3.5  # longer than any limit of time above
+NO_WRITES = "the database accepts no writes at the moment; try again later"
+LASTS_S = 3.5  # longer than any timeout above
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[tuple[EmbeddedServer, Cluster]]:
-    """A PostgreSQL that no other test uses, and its processes; the database `folio` is migrated, and a template."""
+    """A PostgreSQL that no other test uses, and its processes; the database `folio` is migrated and a template."""
     with reachable_directory() as path, embedded_postgres(path / "data", options=OPTIONS) as server:
         command.upgrade(alembic_config(server.url()), "head")
         yield server, Cluster(path / "data", OPTIONS)
@@ -62,7 +62,7 @@ class World:
     """What can break: the processes of PostgreSQL, and the network to it.
 
     Attributes:
-        url: of the database, past the network that breaks.
+        url: the URL of the database, not through the network that breaks.
     """
 
     cluster: Cluster
@@ -81,7 +81,7 @@ async def terminated(world: World) -> None:
 
 
 async def killed(world: World) -> None:
-    """Kill a backend by SIGKILL: PostgreSQL ends all others, and recovers."""
+    """Kill a backend by SIGKILL: PostgreSQL terminates all others and recovers."""
     os.kill((await world.backends())[0], signal.SIGKILL)
 
 
@@ -109,7 +109,7 @@ async def cut(world: World) -> None:
 
 
 async def set_to_read_only(world: World) -> None:
-    """Let all transactions be read only, those of open connections among them, as providers do for a full disk."""
+    """Make all transactions read-only, also on open connections, as hosting providers do when a disk is full."""
     async with connected_superuser(world.url) as superuser:
         await superuser.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         await superuser.execute("SELECT pg_reload_conf()")
@@ -121,7 +121,7 @@ async def set_to_read_only(world: World) -> None:
 FAULTS = [set_to_read_only, terminated, killed, restarted, frozen, behind_a_black_hole, cut]
 
 
-async def test_server_is_well_again_by_itself_after_each_fault(
+async def test_server_recovers_without_intervention_after_each_fault(
     own_settings: Settings, own_server: tuple[EmbeddedServer, Cluster]
 ) -> None:
     url, cluster = url_of(own_settings), own_server[1]
@@ -142,7 +142,7 @@ async def test_server_is_well_again_by_itself_after_each_fault(
                 await one.settle(superuser)
 
 
-async def test_transfers_while_the_database_is_set_to_read_only_again_and_again_are_made_or_refused_in_words(
+async def test_transfers_while_the_database_is_repeatedly_set_to_read_only_are_made_or_refused_with_a_named_error(
     own_settings: Settings,
 ) -> None:
     url = url_of(own_settings)
@@ -159,7 +159,7 @@ async def test_transfers_while_the_database_is_set_to_read_only_again_and_again_
                 readiness = await town.client.http.get("/readyz")
                 await superuser.execute("ALTER SYSTEM RESET default_transaction_read_only")
                 await superuser.execute("SELECT pg_reload_conf()")
-                assert (readiness.status_code, "takes no writes" in readiness.json()["reason"]) == (503, True)
+                assert (readiness.status_code, "accepts no writes" in readiness.json()["reason"]) == (503, True)
             await one.ensure_made(50)
         assert NO_WRITES in one.messages
         await one.settle(superuser)

@@ -1,4 +1,4 @@
-"""Writes that wait for one row: they wait together, on a few connections, and leave the rest to everybody else."""
+"""Writes that wait for one row: they wait on a few connections, and leave the rest to other callers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -13,7 +13,7 @@ from db.settings import Settings
 from tests.db.support.backends import connected_superuser
 from tests.faults import operations
 from tests.faults.operations import Body
-from tests.faults.served import Town, served, settle, told
+from tests.faults.served import Town, error_counts, served, settle
 from tests.graph.support.bank import TRANSFER, transfer_input
 from tests.graph.support.edge import until, waiting
 
@@ -27,7 +27,7 @@ PATIENT = {"lock_timeout_ms": 60_000, "statement_timeout_ms": 60_000, "operation
 
 
 class HeldRow:
-    """A row that somebody has locked, until `release`."""
+    """A locked row, until `release`."""
 
     def __init__(self, watcher: Driver, holder: Driver) -> None:
         self._watcher = watcher
@@ -40,20 +40,20 @@ class HeldRow:
         """Return how many connections of the application wait for a lock."""
         return await waiting(self._watcher)
 
-    async def somebody_waits(self) -> bool:
+    async def has_waiter(self) -> bool:
         return await self.waiters() > 0
 
 
 @asynccontextmanager
 async def held(database_url: str, table: str, id_: str) -> AsyncIterator[HeldRow]:
-    """Lock a row. The end of the block ends the lock, whatever has happened."""
+    """Lock a row. The end of the block always releases the lock."""
     async with connected_superuser(database_url) as watcher, connected_superuser(database_url) as holder:
         await holder.execute(f"BEGIN; SELECT FROM {table} WHERE id = {id_.partition('_')[2]} FOR UPDATE")
         yield HeldRow(watcher, holder)
 
 
 async def look_up(town: Town, times: int) -> list[Body]:
-    """Ask for rows that nobody has locked."""
+    """Request rows that are not locked."""
     asked = [operations.lookup, operations.page, operations.balance, operations.nested]
     return [await asked[number % len(asked)](town) for number in range(times)]
 
@@ -61,10 +61,10 @@ async def look_up(town: Town, times: int) -> list[Body]:
 async def ensure_room_for_others(
     town: Town, row: HeldRow, write: Callable[[int], Coroutine[Any, Any, Body]]
 ) -> list[Body]:
-    """Send writes that wait for the row; demand that reads are answered meanwhile, and return the writes' answers."""
+    """Send writes that wait for the row; require that reads are answered meanwhile; return the writes' responses."""
     writing = [asyncio.create_task(write(number)) for number in range(WRITERS)]
-    await until(row.somebody_waits, "a wait for the row")
-    await asyncio.sleep(SETTLED_S)  # longer than it takes until further connections are opened
+    await until(row.has_waiter, "a wait for the row")
+    await asyncio.sleep(SETTLED_S)  # longer than the pool takes to open surplus connections
     most = await row.waiters()
     reading = asyncio.gather(*(look_up(town, LOOKUPS // READERS) for _ in range(READERS)))
     done, _ = await asyncio.wait([reading], timeout=ANSWERED_S)
@@ -73,7 +73,7 @@ async def ensure_room_for_others(
     await row.release()
     read = [answer for answers in await reading for answer in answers]
     written = await asyncio.gather(*writing)
-    assert (told(read), len(read), still_waiting) == ({}, LOOKUPS, WRITERS)
+    assert (error_counts(read), len(read), still_waiting) == ({}, LOOKUPS, WRITERS)
     assert done, "reads waited for those who wait for the row"
     assert most <= HOLDERS_MAX
     return list(written)
@@ -93,7 +93,7 @@ async def test_transfers_that_wait_for_one_account_leave_connections_to_others(
         async with held(database_url, "accounts", town.purse) as row:
             written = await ensure_room_for_others(town, row, pay)
         ledger = {body["data"]["transfer"]["transaction"]["id"] for body in written}
-        assert (told(written), len(ledger)) == ({}, WRITERS)
+        assert (error_counts(written), len(ledger)) == ({}, WRITERS)
         assert await town.bank.balance(town.till) == f"{WRITERS / 100:.2f}"
         assert (await audit(client.database)).clean
 
@@ -114,5 +114,5 @@ async def test_changes_that_wait_for_one_post_leave_connections_to_others(
         async with held(database_url, "posts", town.posts[0]) as row:
             written = await ensure_room_for_others(town, row, change)
         titles = [body["data"]["updatePost"]["post"]["title"] for body in written]
-        assert (told(written), titles) == ({}, [f"Title {number}" for number in range(WRITERS)])
+        assert (error_counts(written), titles) == ({}, [f"Title {number}" for number in range(WRITERS)])
         assert (await client.data(version, id=town.posts[0]))["node"]["version"] == before + WRITERS

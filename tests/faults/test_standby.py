@@ -1,4 +1,4 @@
-"""A real standby: it is read from and audited, says that it takes no writes, and takes them once it is promoted."""
+"""A real standby: it serves reads and audits, reports that it is read-only, and accepts writes after its promotion."""
 
 import asyncio
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from tests.db.support.backends import connected_superuser
 from tests.db.support.clusters import reachable_directory
 from tests.db.support.rows import new_account, new_user
 from tests.faults import operations
-from tests.faults.served import served, settle, told
+from tests.faults.served import error_counts, served, settle
 from tests.graph.support.edge import until
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "folio.throwaway": "on"}
@@ -38,7 +38,7 @@ def primary() -> Iterator[EmbeddedServer]:
 
 @contextmanager
 def standby(of: EmbeddedServer) -> Iterator[EmbeddedServer]:
-    """A standby of another server, to which it goes on streaming for as long as the block runs."""
+    """A standby of another server; it streams from it until the block ends."""
     with reachable_directory() as path:
         cluster = prepare(path / "standby")
         run_program(
@@ -47,9 +47,9 @@ def standby(of: EmbeddedServer) -> Iterator[EmbeddedServer]:
             *("--pgdata=pgdata", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"),
             *(f"--host={of.socket_dir}", f"--port={PORT}", "--username=postgres"),
         )
-        # The primary's socket is among its data, and so is the lock of the socket.
+        # The data directory contains the primary's socket and the lock of the socket.
         (cluster.pgdata / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
-        # A standby bears at least as many connections as its primary.
+        # A standby must allow at least as many connections as its primary.
         options = f"-c listen_addresses= -c unix_socket_directories=. -c port={PORT} -c max_connections=100"
         run_program(cluster, "pg_ctl", "start", "--pgdata=pgdata", "--log=server.log", "--wait", f"--options={options}")
         try:
@@ -59,7 +59,7 @@ def standby(of: EmbeddedServer) -> Iterator[EmbeddedServer]:
 
 
 async def caught_up(standby: Driver, primary: Driver) -> bool:
-    """Say whether the standby has replayed all that the primary has written by now."""
+    """Return whether the standby has replayed everything that the primary has written by now."""
     written = await primary.fetchval("SELECT pg_current_wal_insert_lsn()::text")
     return bool(await standby.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", written))
 
@@ -68,7 +68,7 @@ def at(settings: Settings, server: EmbeddedServer) -> Settings:
     return settings.model_copy(update={"database_url": SecretStr(server.url())})
 
 
-async def test_standby_refuses_writes_by_name_and_takes_them_once_it_is_promoted(
+async def test_standby_refuses_writes_with_a_named_error_and_accepts_them_after_promotion(
     settings: Settings, primary: EmbeddedServer
 ) -> None:
     with standby(primary) as follower:
@@ -95,11 +95,11 @@ async def test_standby_refuses_writes_by_name_and_takes_them_once_it_is_promoted
             assert (ready.status_code, "no writes" in ready.json()["reason"]) == (503, True)
 
             assert await behind.fetchval("SELECT pg_promote()")
-            assert told([await kind.ask(there) for kind in WRITES]) == {}
+            assert error_counts([await kind.ask(there) for kind in WRITES]) == {}
             assert (await second.http.get("/readyz")).json() == {"status": "ok"}
 
 
-async def test_standby_is_audited_as_the_primary_is_and_says_what_ends_its_snapshot(
+async def test_standby_is_audited_like_the_primary_and_reports_what_ends_its_snapshot(
     settings: Settings, primary: EmbeddedServer
 ) -> None:
     with standby(primary) as follower:
@@ -123,7 +123,7 @@ async def test_standby_is_audited_as_the_primary_is_and_says_what_ends_its_snaps
             await second.close()
 
 
-# Whoever reads accounts with the rights of the application takes a while for each row.
+# A delay for each row that is read from accounts with the application's rights.
 SLOW = """
 CREATE FUNCTION slow() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN true; END $$;
 ALTER TABLE accounts ENABLE ROW LEVEL SECURITY;
@@ -138,7 +138,9 @@ DROP FUNCTION slow;
 SLEEPING = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')"
 
 
-async def test_audit_that_a_standby_ends_says_why_and_what_to_do(settings: Settings, primary: EmbeddedServer) -> None:
+async def test_audit_that_a_standby_ends_reports_why_and_what_to_do(
+    settings: Settings, primary: EmbeddedServer
+) -> None:
     with standby(primary) as follower:
         async with connected_superuser(follower.url()) as behind, connected_superuser(primary.url()) as ahead:
             await ahead.execute(SLOW)
@@ -156,7 +158,7 @@ async def test_audit_that_a_standby_ends_says_why_and_what_to_do(settings: Setti
             await until(level, "replication")
             auditing = asyncio.create_task(audit(database))
             await until(is_at_work, "the audit")
-            # Rows are removed that its snapshot still sees.
+            # Remove row versions that its snapshot still sees.
             await ahead.execute("UPDATE accounts SET currency_code = 'EUR'")
             await ahead.execute("VACUUM accounts")
             with pytest.raises(Unavailable, match="set hot_standby_feedback = on or raise max_standby_streaming_delay"):

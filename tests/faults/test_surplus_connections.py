@@ -1,7 +1,7 @@
-"""A connection that was opened under load is closed when nobody waits for it: that is nobody's business but its own.
+"""A surplus connection, opened under load, is closed when no caller waits for it; the close affects no request.
 
-Whatever happens while it is closed, the request that was served on it before has its answer; a write that was
-committed is told as one.
+Whatever happens during the close, the request that last used the connection has its answer; a committed write is
+reported as committed.
 """
 
 import asyncio
@@ -16,21 +16,21 @@ from bench.soak.network_proxy import Connection, Proxy
 from db.settings import Settings
 from tests.db.support.backends import connected_superuser
 from tests.faults import operations
-from tests.faults.served import served, settle, told
+from tests.faults.served import error_counts, served, settle
 from tests.graph.support.edge import waiting
 
 ROUNDS = 3
 POLLS_MAX = 300
 POLL_S = 0.005
-ASKED = [operations.transfer, operations.update_post, operations.transfer, operations.money, operations.page]
+OPERATIONS = [operations.transfer, operations.update_post, operations.transfer, operations.money, operations.page]
 GOODBYE = b"X\x00\x00\x00\x04"  # PostgreSQL's message Terminate
 
 
 class DarkAtGoodbye(Proxy):
-    """A proxy of a database at which a connection goes dark when its client is about to close it.
+    """A proxy of a database that drops all bytes of a connection once its client starts to close it.
 
     Attributes:
-        breaks: Whether they do; where not, it is a proxy like others.
+        breaks: Whether it does so; otherwise it is an ordinary proxy.
     """
 
     breaks = True
@@ -45,7 +45,7 @@ class DarkAtGoodbye(Proxy):
 
 @asynccontextmanager
 async def going_dark(database_url: str) -> AsyncIterator[DarkAtGoodbye]:
-    """Stand between the server and the database."""
+    """Put the proxy between the server and the database."""
     options = parse_qs(urlsplit(database_url).query)
     proxy = DarkAtGoodbye(options["host"][0], int(options["port"][0]))
     await proxy.start()
@@ -56,7 +56,7 @@ async def going_dark(database_url: str) -> AsyncIterator[DarkAtGoodbye]:
 
 
 async def lock_until_connections_overflow(database_url: str, begun: asyncio.Event) -> None:
-    """Hold up statements until two wait, which one connection cannot have."""
+    """Hold the statements of more callers than there are regular connections."""
     async with (
         connected_superuser(database_url) as superuser,
         connected_superuser(database_url) as holder,
@@ -83,9 +83,9 @@ async def test_connection_that_goes_dark_while_it_is_closed_changes_no_answer(
                 begun = asyncio.Event()
                 locking = asyncio.create_task(lock_until_connections_overflow(database_url, begun))
                 await begun.wait()
-                answers += await asyncio.gather(*(ask(town) for ask in ASKED))
+                answers += await asyncio.gather(*(ask(town) for ask in OPERATIONS))
                 await locking
-            proxy.breaks = False  # the rest is closed as ever
-            assert told(answers) == {}
+            proxy.breaks = False  # the other connections close normally
+            assert error_counts(answers) == {}
             assert proxy.counts.accepted > 1
             assert await town.bank.balance(town.till) == f"{2 * ROUNDS / 100:.2f}"

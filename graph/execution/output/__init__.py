@@ -1,1 +1,1 @@
-"""The response of a run: generated writers for the fast way, and completion with error paths where something failed."""
+"""The response data of a run: generated functions on the fast path, completion with error paths after a failure."""

@@ -1,8 +1,8 @@
-"""Answers from frames: the fast way, level by level, and the way with paths where there is an error to tell.
+"""Completion: makes response data from frames, on a fast path by level, or on a slow path that tracks error paths.
 
-Both complete the same values, which were resolved before. The fast way knows no paths and raises `NeedsErrorPath` at
-the first thing that is out of order. The other way then goes through the answer place by place, as the specification's
-CompleteValue says: it finds every error, with its path, and lets nulls bubble.
+Both paths complete the same resolved values. The fast path has no response paths and raises `NeedsErrorPath` at the
+first error or invalid null. The slow path then completes the response position by position, as CompleteValue in the
+GraphQL specification defines it: it collects every error with its path, and propagates nulls.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,21 @@ from graph.execution.output.generation import completer
 from graph.execution.plan.plan import FieldKind, FieldPlan, Level
 from graph.execution.plan.scalar_output import Broken, FieldError, NeedsErrorPath, coerced
 from graph.execution.run.frames import ABSENT, Below, Frame
-from graph.execution.run.shared_output import Text, Written
+from graph.execution.run.shared_output import SharedOutput, Text
 from graph.execution.run.tables import Columns, Table
 
-# ---------------------------------------------------------------- the fast way
+# ---------------------------------------------------------------- fast path
 
 
 def completed(frame: Frame, text: Text | None = None) -> list[Any]:
-    """Return the answers of all objects of a frame.
+    """Return the response data of all objects of a frame.
 
-    Where `text` is given, what it makes of a list of answers may stand in its place.
+    Args:
+        frame: the resolved frame.
+        text: encodes a list of completed objects; its return value may stand in place of the list.
 
     Raises:
-        NeedsErrorPath: there is an error somewhere.
+        NeedsErrorPath: some value is an error.
     """
     level = frame.level
     complete = level.complete or completer(level)
@@ -42,9 +44,16 @@ def completed(frame: Frame, text: Text | None = None) -> list[Any]:
 
 
 def of_row(level: Level, plan: FieldPlan, root: Any, row: Any) -> dict[str, Any] | None:
-    """Return the answer of the root where `plan`, all that is kept of it, leads to a row of which nothing is kept.
+    """Return the response data of a root level whose only kept field leads to one row without kept fields.
 
-    None where there is an error somewhere, or no row.
+    Args:
+        level: the root level.
+        plan: its only kept field.
+        root: the root value.
+        row: the row, or what stands in its place.
+
+    Returns:
+        None where there is no row, or where a field has an error.
     """
     assert plan.place is not None
     assert plan.place.only is not None
@@ -54,7 +63,7 @@ def of_row(level: Level, plan: FieldPlan, root: Any, row: Any) -> dict[str, Any]
     try:
         answers = (below.complete or completer(below))([row])
         data: dict[str, Any] = (level.complete or completer(level))([root], answers)[0]
-    except Exception:  # noqa: BLE001 - whatever it is, it is found again, with its path
+    except Exception:  # noqa: BLE001 - the slow path meets the same error, and reports it with its path
         return None
     return data
 
@@ -68,24 +77,24 @@ def _kept(frame: Frame, plan: FieldPlan, text: Text | None) -> Sequence[Any]:
         return [_table(plan.place.only, one, text) for one in values]
     below = frame.below[plan.slot]
     if below is None:
-        return [one.taken(text) for one in values]
+        return [one.answers(text) for one in values]
     answers = _answers(below, text)
-    if type(values) is range:  # each object has one below it, in the same order
+    if type(values) is range:  # each object has exactly one child, in the same order
         return answers
     type_ = plan.type_
     done = [
         answers[link.start : link.stop] if type(link) is range else _assembled(link, type_, answers) for link in values
     ]
-    for place, one in zip(below.places, done, strict=False):
+    for place, one in zip(below.shared_outputs, done, strict=False):
         place.keep(one)
     return done
 
 
 def _table(level: Level, table: Columns | FieldError, text: Text | None) -> Any:
-    """Return the answers of a table's rows, which the first of the operations that share it writes for all.
+    """Return the response data of a table's rows. Operations that share the table complete its rows only once.
 
-    That there are several shows when the second comes. It makes text of them, which the others take as it is. Nothing
-    is read below these rows, so that there is nothing in their answers that is of one operation alone.
+    The first operation stores the completed rows. The second one encodes them, and later ones reuse the encoded text.
+    No field below these rows loads anything, so their data is the same for all these operations.
     """
     if isinstance(table, FieldError):
         raise NeedsErrorPath
@@ -121,29 +130,35 @@ def _assembled(link: Any, type_: Any, answers: list[Any]) -> Any:
     if type(link) is range:
         return answers[link.start : link.stop]
     if type(link) is not list:
-        raise NeedsErrorPath  # an error, or a list that broke
+        raise NeedsErrorPath  # an error, or a list whose iterator raised
     item_type = (type_.of_type if never_null else type_).of_type
     return [_assembled(item, item_type, answers) for item in link]
 
 
-# ---------------------------------------------------------------- the way with paths
+# ---------------------------------------------------------------- slow path, with error paths
 
 
 class Completion:
-    """Completes frames place by place.
+    """Completes frames position by position.
 
     Attributes:
-        errors: those that were found, in the order of the answer.
+        errors: the field errors, in the order of the response.
     """
 
     def __init__(self) -> None:
         self.errors: list[GraphQLError] = []
 
     def complete(self, frame: Frame, index: int, path: Path | None) -> dict[str, Any]:
-        """Return the answer of one object.
+        """Return the response data of one object.
+
+        Args:
+            frame: the frame of the object.
+            index: the object's number within the frame.
+            path: the response path of the object; None at the root.
 
         Raises:
-            GraphQLError: a null that may not be, which makes the object itself null; located where it arose.
+            GraphQLError: a non-null field is null, so that the object itself becomes null. The error has the path of
+                the field.
         """
         return {
             plan.key: self._field(frame, plan, index, Path(path, plan.key, frame.level.type_.name))
@@ -155,15 +170,15 @@ class Completion:
             return frame.level.type_.name
         try:
             value, below = self._value(frame, plan, index)
-            if isinstance(value, Written):
-                return value.taken(None)  # no error is below it
+            if isinstance(value, SharedOutput):
+                return value.answers(None)  # shared output contains no error
             return self._completed(plan, plan.type_, value, below, path)
-        except Exception as error:  # noqa: BLE001 - whatever a resolver raised is the field's error
+        except Exception as error:  # noqa: BLE001 - any exception of a resolver is the field's error
             self._handle(error, plan, plan.type_, path)
             return None
 
     def _value(self, frame: Frame, plan: FieldPlan, index: int) -> tuple[Any, Below | None]:
-        """Return what a field came to for one object: a link with what it leads to, or a leaf's value."""
+        """Return a field's value for one object: a link and the objects below it, or a leaf value and None."""
         if plan.ends_in_tables:
             return self._table(plan, frame.values[plan.slot][index])
         if plan.slot >= 0:
@@ -215,7 +230,7 @@ class Completion:
             item_path = path.add_key(index, None)
             try:
                 items.append(self._completed(plan, item_type, item, below, item_path))
-            except Exception as error:  # noqa: BLE001 - likewise, of the item
+            except Exception as error:  # noqa: BLE001 - any exception of an item is the item's error
                 self._handle(error, plan, item_type, item_path)
                 items.append(None)
         if isinstance(value, Broken):

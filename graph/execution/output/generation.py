@@ -1,6 +1,6 @@
-"""The code that writes the answers of a level: one comprehension for each, made when the level is first run.
+"""Generates the function that completes a level: one list comprehension, generated when the level first runs.
 
-For `posts { id title author { username } }`, with the author joined into the post's row, it is
+For `posts { id title author { username } }`, with the author joined into the post's row, the function is
 
     def complete(rows):
         return [{
@@ -9,7 +9,7 @@ For `posts { id title author { username } }`, with the author joined into the po
             "author": {"username": (v if type(v := r["author.username"]) is str else w2(v))},
         } for r in rows]
 
-where `w1` is the writer of `String!`. Where the rows are a table, its columns are gone through side by side instead:
+where `w1` is the writer of `String!`. Where the rows are a table, the loop runs over its columns in parallel:
 
     def complete(rows):
         return [{
@@ -18,10 +18,10 @@ where `w1` is the writer of `String!`. Where the rows are a table, its columns a
             "author": {"username": (c2 if type(c2) is str else w2(c2))},
         } for c0, c1, c2 in zip(rows.columns["id"], rows.columns["title"], rows.columns["author.username"])]
 
-Nothing here knows paths or errors: at the first null that may not be, the first value that a type does not take, it
-gives up by raising, and the answer is completed again by `graph.execution.output.completion`. Names in the text come
-from the schema or are numbered by us; response keys and columns are quoted. The text of a level is kept in
-`Level.source`.
+The generated code handles neither paths nor errors. At the first invalid null, or the first value that its type
+rejects, it raises `NeedsErrorPath`, and `graph.execution.output.completion` completes the response again. The source
+text cannot contain client input as code: names in it are generated and numbered; response keys and column names are
+quoted. `Level.source` keeps the text.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ from graph.execution.plan.scalar_output import UNCHANGED, NeedsErrorPath, writer
 
 
 def completer(level: Level) -> Callable[..., list[Any]]:
-    """Return the function that completes a level: of its rows, then of one list for each kept field."""
+    """Return the function that completes a level. Its arguments are the rows, then one list for each kept field."""
     if level.complete is None:
         text = _Text(by_column=level.rows.by_column)
         body = text.object(level, {plan.slot: f"x{plan.slot}" for plan in level.kept})
@@ -43,8 +43,8 @@ def completer(level: Level) -> Callable[..., list[Any]]:
         loop = text.loop([f"x{plan.slot}" for plan in level.kept], lists)
         level.source = f"def complete(rows, {', '.join(lists)}):\n    return [{body} {loop}]\n"
         names: dict[str, Any] = text.names
-        exec(compile(level.source, f"<level {level.type_.name}>", "exec"), names)  # noqa: S102 - our own text, see above
-        level.complete = names.pop("complete")  # else it were a cycle with its own globals
+        exec(compile(level.source, f"<level {level.type_.name}>", "exec"), names)  # noqa: S102 - no client input, see above
+        level.complete = names.pop("complete")  # without the pop, the function and its globals form a cycle
     return level.complete
 
 
@@ -56,12 +56,12 @@ class _Text:
         self._uses_rows = not by_column
 
     def object(self, level: Level, kept: dict[int, str]) -> str:
-        """Return the expression of one object's answer."""
+        """Return the expression for one object's response data."""
         members = [f"{plan.key!r}: {self._field(level, plan, kept)}" for plan in level.fields]
         return "{" + ", ".join(members) + "}"
 
     def loop(self, names: list[str], lists: list[str]) -> str:
-        """Return the loop that binds what the expression uses: row, columns, and `names` out of `lists`."""
+        """Return the loop that binds the names of the expression: the row, the columns, and `names` from `lists`."""
         bound, sources = list(self._columns.values()), [f"rows.columns[{name!r}]" for name in self._columns]
         if self._uses_rows or not (bound or names):
             bound.insert(0, "r")
@@ -73,7 +73,7 @@ class _Text:
         return f"for {', '.join(bound)} in zip({', '.join(sources)})"
 
     def _column(self, name: str) -> tuple[str, str]:
-        """Return the expression that first reads a column, and the one that reads it again."""
+        """Return the expression that reads a column the first time, and the one for later reads."""
         if not self._by_column:
             return f"(v := r[{name!r}])", "v"
         bound = self._columns.setdefault(name, f"c{len(self._columns)}")
@@ -107,14 +107,20 @@ class _Text:
         return self._written(plan, f"(v := {self._named('f', declared.of)}(r))", "v")
 
     def _written(self, plan: FieldPlan, first: str, again: str) -> str:
-        """Return the expression of a leaf's answer, given the expressions that read its value first, and again."""
+        """Return the expression for a leaf's response value.
+
+        Args:
+            plan: the leaf field.
+            first: the expression that reads its value the first time.
+            again: the expression for later reads.
+        """
         type_ = plan.type_
         write = self._named("w", writer(type_))
         inner = type_.of_type if is_non_null_type(type_) else type_
         unchanged = UNCHANGED.get(inner) if is_leaf_type(inner) else None
         if unchanged is None:
             return f"{write}({first})"
-        # The value gets its name where the test first reads it.
+        # The first read in the test assigns the name that later reads use.
         test = unchanged.replace("{v}", "{}", 1).replace("{v}", again).replace("{}", first)
         test = test if is_non_null_type(type_) else f"{test} or {again} is None"
         return f"({again} if {test} else {write}({again}))"

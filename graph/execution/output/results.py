@@ -1,4 +1,4 @@
-"""The result of a root level, which every run ends with: written fast, or with all errors where there are some."""
+"""The result of a root level: the last step of every run. Tries the fast path, then the one that collects errors."""
 
 from typing import Any
 
@@ -8,18 +8,20 @@ from graph.execution.output.completion import Completion, completed
 from graph.execution.plan.plan import Level
 from graph.execution.plan.scalar_output import Broken, FieldError
 from graph.execution.run.frames import Below, Frame
-from graph.execution.run.running import Reached, Run
+from graph.execution.run.running import FollowedEdge, Run
 from graph.execution.run.shared_output import Text
 from graph.execution.traces import forget_trace
 
-# How many values are written while everybody waits: for some ten milliseconds. The rest is written in another thread,
-# which the event loop interrupts.
+# The most values that are completed on the event loop, which blocks all requests for about ten milliseconds. Larger
+# responses are completed in another thread, which the event loop can interrupt.
 VALUES_MAX = 20_000
 
 
-async def resolved(run: Run, level: Level, reached: Reached | None = None, text: Text | None = None) -> ExecutionResult:
-    """Return the result of a root `level`; where its only edge has been followed already, `reached` is the outcome."""
-    frame = await run.resolve(level, reached)
+async def resolved(
+    run: Run, level: Level, followed: FollowedEdge | None = None, text: Text | None = None
+) -> ExecutionResult:
+    """Resolve and complete a root `level`. `followed` is the outcome of its only edge, if it was followed already."""
+    frame = await run.resolve(level, followed)
     if run.offload is not None and frame.values_below() > VALUES_MAX:
         result: ExecutionResult = await run.offload(_result, frame, text)
         return result
@@ -29,7 +31,7 @@ async def resolved(run: Run, level: Level, reached: Reached | None = None, text:
 def _result(frame: Frame, text: Text | None) -> ExecutionResult:
     try:
         return ExecutionResult(completed(frame, text)[0], None)
-    except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again below, with its path
+    except Exception:  # noqa: BLE001, S110 - the slow path below meets the same error, and reports it with its path
         pass
     completion = Completion()
     data: dict[str, Any] | None = None
@@ -38,12 +40,12 @@ def _result(frame: Frame, text: Text | None) -> ExecutionResult:
         data = completion.complete(frame, 0, None)
     except GraphQLError as error:
         errors.append(error)
-    _forget_untold(frame, {id(error.original_error) for error in errors})
+    _forget_unreported(frame, {id(error.original_error) for error in errors})
     return ExecutionResult(data, errors or None)
 
 
-def _forget_untold(root: Frame, told: set[int]) -> None:
-    """Take away the traces of errors that are not in the result, as those below a null: they hold what holds them."""
+def _forget_unreported(root: Frame, reported: set[int]) -> None:
+    """Remove the traces of errors that are not in the result, for example below a null: they form reference cycles."""
     pending: list[Any] = [root]
     while pending:
         one = pending.pop()
@@ -57,5 +59,5 @@ def _forget_untold(root: Frame, told: set[int]) -> None:
             pending += [item for item in one if isinstance(item, list | FieldError)]
             if isinstance(one, Broken):
                 pending.append(FieldError(one.error))
-        elif isinstance(one, FieldError) and id(one.error) not in told:
+        elif isinstance(one, FieldError) and id(one.error) not in reported:
             forget_trace(one.error)

@@ -1,4 +1,4 @@
 """Plans: what an operation does, prepared once from its document and the schema.
 
-A plan knows no variable's value and no row.
+A plan contains neither values of variables nor rows.
 """

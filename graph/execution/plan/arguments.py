@@ -1,9 +1,12 @@
-"""The arguments of a field, prepared when the plan is made so that little is left to do when it runs.
+"""The arguments of a field, prepared when the plan is made, so that a run has little left to do.
 
-Arguments whose values hold no variable and cannot be changed by whoever gets them are coerced once, for ever. An
-argument that is a variable, of a leaf type, is picked from the coerced variables. Input objects and lists are made anew
-at each run, by what `graph.execution.plan.inputs` prepares. Where a field has any other, all of its arguments go
-graphql-core's and Strawberry's own way at every run: coercion, then conversion into input objects.
+There are four cases:
+
+- An argument without variables, whose value a resolver cannot mutate, is coerced once, when the plan is made.
+- An argument that is a variable of a leaf type is read from the coerced variables.
+- Input objects and lists are made at each run, by functions that `graph.execution.plan.inputs` prepares.
+- Where a field has any other argument, all its arguments take the generic path at every run: graphql-core coerces
+  them, then Strawberry converts them to input objects.
 """
 
 import datetime
@@ -36,12 +39,12 @@ from graphql.language import NonNullTypeNode
 from strawberry.types.arguments import StrawberryArgument, convert_arguments
 from strawberry.types.field import StrawberryField
 
-from graph.execution.plan.inputs import Maker, NotPlain, constant, is_wrapped, prepared
+from graph.execution.plan.inputs import Maker, NeedsFullConversion, constant, is_wrapped, prepared
 
 Arguments = Callable[[VariableValues, Any], dict[str, Any]]
-"""Make the keyword arguments of a resolver from the variables and the `Info` of the field."""
+"""Makes the keyword arguments of a resolver from the coerced variables and the `Info` of the field."""
 
-_UNCHANGEABLE = (
+_IMMUTABLE = (
     type(None),
     bool,
     int,
@@ -59,10 +62,12 @@ _NO_VARIABLES = VariableValues({}, {})
 
 
 class ArgumentPlanner:
-    """Prepares the arguments of fields of one operation.
+    """Prepares the arguments of the fields of one operation.
 
-    Attributes:
-        converter: Strawberry's schema converter, or None for a schema that is not Strawberry's.
+    Args:
+        operation: the operation.
+        converter: Strawberry's schema converter, or None for a schema that Strawberry did not make.
+        hide_suggestions: whether errors leave out `Did you mean …`.
     """
 
     def __init__(self, operation: OperationDefinitionNode, converter: Any, *, hide_suggestions: bool) -> None:
@@ -71,9 +76,10 @@ class ArgumentPlanner:
         self._hide_suggestions = hide_suggestions
 
     def plan(self, field: GraphQLField, node: FieldNode, definition: StrawberryField | None) -> Arguments:
-        """Return what makes the arguments of `field` as `node` gives them.
+        """Return the function that makes the arguments of `field` as `node` writes them.
 
-        Where `definition` is not None they come as its resolver takes them, else as graphql-core gives them.
+        Where `definition` is not None, the arguments are converted for its resolver, otherwise they are as graphql-core
+        coerces them.
         """
         if not field.args and not node.arguments:
             return _none
@@ -94,7 +100,7 @@ class ArgumentPlanner:
                 if constants is None:
                     return whole
                 picks.append((picked, value.name.value, picked in constants))
-                fixed[picked] = constants.get(picked)  # its place, for resolvers that see the order
+                fixed[picked] = constants.get(picked)  # keeps its position: a resolver with **kwargs sees the order
                 continue
             constants = self._constants(name, argument, node_given, definition)
             if constants is None:
@@ -131,7 +137,7 @@ class ArgumentPlanner:
     def _constants(
         self, name: str, argument: GraphQLArgument, given: ArgumentNode | None, definition: StrawberryField | None
     ) -> Mapping[str, Any] | None:
-        """Return the argument's value by the resolver's name, or None where it is no constant."""
+        """Return the argument's value by its parameter name, or None where it is not constant."""
         if given is not None and _has_variable(given.value):
             return None
         field = GraphQLField(GraphQLString, args={name: argument})
@@ -139,13 +145,13 @@ class ArgumentPlanner:
         try:
             values = self._converted(field, node, definition, _NO_VARIABLES, None)
         except (GraphQLError, TypeError, ValueError):
-            return None  # an error of the field's, at every run
-        return values if all(isinstance(value, _UNCHANGEABLE) for value in values.values()) else None
+            return None  # a field error, raised again at every run
+        return values if all(isinstance(value, _IMMUTABLE) for value in values.values()) else None
 
     def _maker(
         self, name: str, argument: GraphQLArgument, given: ArgumentNode | None, definition: StrawberryField | None
     ) -> Maker | None:
-        """Return what makes the argument's value at each run, or None where it goes the long way."""
+        """Return the function that makes the argument's value at each run, or None for the generic path."""
         if given is None or definition is None:
             return None
         return prepared(given.value, argument.type, self._strawberry_argument(name, definition).type, self._literal)
@@ -160,7 +166,7 @@ class ArgumentPlanner:
     def _passes_through(
         self, name: str, argument: GraphQLArgument, variable: str, definition: StrawberryField | None
     ) -> bool:
-        """Say whether the variable's coerced value is the argument's value as it stands."""
+        """Return whether the variable's coerced value can be the argument's value without conversion."""
         if definition is not None and is_wrapped(self._strawberry_argument(name, definition).type):
             return False
         type_ = argument.type
@@ -195,9 +201,11 @@ def _fixed(values: dict[str, Any]) -> Arguments:
 
 
 def _picked(constants: dict[str, Any], picks: list[tuple[str, str, bool]]) -> Arguments:
-    """Return what puts variables into their places among the constants, in the order of the field's arguments.
+    """Return the function that combines constants and variables, in the order of the field's arguments.
 
-    A pick names the argument, the variable, and says whether the constant in its place is its default.
+    Args:
+        constants: the constant values, and a placeholder for each variable.
+        picks: the argument, the variable, and whether the placeholder is the argument's default.
     """
 
     def picked(variables: VariableValues, info: Any) -> dict[str, Any]:
@@ -218,7 +226,7 @@ def _made(flat: Arguments, makers: list[tuple[str, Maker]], whole: Arguments) ->
         coerced = variables.coerced
         try:
             new = {name: maker(coerced) for name, maker in makers}
-        except NotPlain:
+        except NeedsFullConversion:
             return whole(variables, info)
         return {**flat(variables, info), **new}
 

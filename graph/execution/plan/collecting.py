@@ -1,8 +1,8 @@
-"""Which fields a selection set comes to for one object type, after the specification's CollectFields.
+"""Collects the fields of a selection set for one object type, after CollectFields in the GraphQL specification.
 
-Unlike the specification's algorithm this one runs when a plan is made, not when it is run: @skip and @include are
-decided by the *conditions* of the plan, the values of the Boolean variables that the operation names in them. An
-operation has one plan for each vector of those.
+The specification runs this algorithm during execution; here it runs when a plan is made. The *conditions* of the plan
+decide @skip and @include: they are the values of the Boolean variables that these directives use. An operation has one
+plan for each vector of conditions.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,17 +30,17 @@ Collected = dict[str, list[FieldNode]]
 Fragments = Mapping[str, FragmentDefinitionNode]
 
 
-class Unsupported(Exception):  # noqa: N818 - a verdict, not a fault
-    """The operation is left to the ordinary engine; the message is the reason, one of a few."""
+class Unsupported(Exception):  # noqa: N818 - a decision, not an error
+    """The operation is left to the ordinary engine. The message is the reason, from a small fixed set."""
 
 
 def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
-    """Return the fragments of a document by their names."""
+    """Return the fragments of a document by name."""
     return {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
 
 
 def condition_variables(operation: OperationDefinitionNode, fragments: Fragments) -> tuple[str, ...]:
-    """Return the variables that decide @skip and @include anywhere in the operation, each once."""
+    """Return the names of the variables that @skip and @include use anywhere in the operation, each once."""
     found: dict[str, None] = {}
     for node in _selections(operation, fragments):
         found.update(dict.fromkeys(_variables_in(node.directives or ())))
@@ -48,10 +48,10 @@ def condition_variables(operation: OperationDefinitionNode, fragments: Fragments
 
 
 def refusal(operation: OperationDefinitionNode, fragments: Fragments) -> str | None:
-    """Return why the operation is left to the ordinary engine, or None.
+    """Return why the operation is left to the ordinary engine, or None where it can be planned.
 
-    All of the operation is looked at, whatever it leads to: what lies below an abstract type is planned only when
-    resolvers have run already, and then it is too late to leave it to another engine.
+    The check covers the whole operation. Levels below an abstract type are planned only after resolvers have run, and
+    then it is too late to switch to another engine.
     """
     if operation.directives:
         return "directive"
@@ -66,7 +66,7 @@ def refusal(operation: OperationDefinitionNode, fragments: Fragments) -> str | N
 
 
 def _selections(operation: OperationDefinitionNode, fragments: Fragments) -> Iterator[SelectionNode]:
-    """Give every selection of the operation, those of a fragment once."""
+    """Yield every selection of the operation. The selections of a fragment are yielded once."""
     visited: set[str] = set()
     pending: list[SelectionSetNode] = [operation.selection_set]
     while pending:

@@ -1,15 +1,15 @@
-"""Input objects and lists with variables in them, or that are variables, prepared when the plan is made.
+"""Input objects and lists that contain variables, or that are variables, prepared when the plan is made.
 
-`posts(filter: {views: {gte: $views}})` says everything about its argument but one number. graphql-core nevertheless
-coerces the whole literal at each run, and Strawberry then goes through the coerced value and makes its input objects.
-Prepared is a tree of makers instead: the constants in it were coerced once, a variable is looked up, and each run gets
-objects and lists of its own, for a resolver may change them.
+In `posts(filter: {views: {gte: $views}})` only one number changes between runs. Yet graphql-core coerces the whole
+literal at each run, and Strawberry then walks the coerced value to make its input objects. This module prepares a tree
+of makers instead: constants are coerced once, variables are read from the coerced variables, and each run makes new
+objects and lists, because a resolver may mutate them.
 
-Where a variable holds a whole input object, as clients mostly send them, graphql-core has coerced it, and what is
-prepared makes Strawberry's objects of it: `convert_argument` finds out at each run by which names and types.
+Most clients send a whole input object as one variable. graphql-core has then coerced it, and a prepared conversion
+makes Strawberry's objects from it. Strawberry's own `convert_argument` determines names and types again at each run.
 
-A maker knows the plain case alone. Where a variable is not given, or is null where it may not be, it raises `NotPlain`,
-and the argument goes the long way: defaults and errors are graphql-core's and Strawberry's.
+A maker covers only the common case. Where a variable is absent, or null at a non-null position, it raises
+`NeedsFullConversion`, and the argument takes the generic path: graphql-core and Strawberry supply defaults and errors.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,27 +37,34 @@ from strawberry.types.maybe import Some
 from graph.execution.declarations import STRAWBERRY
 
 Maker = Callable[[Mapping[str, Any]], Any]
-"""Make a value from the coerced variables; raises NotPlain."""
+"""Makes a value from the coerced variables. Raises NeedsFullConversion."""
 
 Conversion = Callable[[Any], Any]
-"""Make of a coerced value what a resolver takes; raises NotPlain."""
+"""Converts a coerced, non-null value to what a resolver receives. Raises NeedsFullConversion."""
 
 Literal = Callable[[Any, ValueNode], Maker | None]
-"""Prepare a leaf's literal of a type, or say by None that it is none of the type's, or not one for every run."""
+"""Prepares a literal of a leaf type. Returns None where the literal is invalid, or its value is not constant."""
 
 
-# Defaults of the class, which are those of the schema too and nobody's to change: they may stand as they are.
+# Types of defaults that the constructor may apply: immutable, and equal to the default in the GraphQL schema.
 _KEPT_DEFAULTS = (type(None), bool, int, float, str, Enum)
 
 
-class NotPlain(Exception):  # noqa: N818 - no error
-    """What graphql-core and Strawberry should see to."""
+class NeedsFullConversion(Exception):  # noqa: N818 - no error
+    """The value is not the common case: graphql-core and Strawberry must coerce and convert it."""
 
 
 def prepared(node: ValueNode, type_: Any, python_type: Any, literal: Literal) -> Maker | None:
-    """Return what makes the value that `node` writes, as Strawberry's resolvers take it; None where nothing can.
+    """Return the function that makes the value of `node` for a Strawberry resolver.
 
-    `type_` is the GraphQL type at its place, `python_type` the same as Strawberry has it.
+    Args:
+        node: the value in the document.
+        type_: the GraphQL type at its position.
+        python_type: the corresponding Strawberry type.
+        literal: prepares leaf values.
+
+    Returns:
+        None where the value needs the generic path.
     """
     if is_non_null_type(type_):
         inner = prepared(node, type_.of_type, python_type, literal)
@@ -81,7 +88,7 @@ def prepared(node: ValueNode, type_: Any, python_type: Any, literal: Literal) ->
 
 
 def is_wrapped(python_type: Any) -> bool:
-    """Say whether Strawberry makes another object of a leaf of this type."""
+    """Return whether Strawberry wraps a leaf value of this type in another object."""
     python_type = _unwrapped(python_type)
     return isinstance(python_type, StrawberryMaybe) or python_type is GlobalID
 
@@ -101,14 +108,14 @@ def _variable(name: str, conversion: Conversion) -> Maker:
         try:
             value = variables[name]
         except KeyError:
-            raise NotPlain from None
+            raise NeedsFullConversion from None
         return None if value is None else conversion(value)
 
     return variable
 
 
 def constant(value: Any) -> Maker:
-    """Return what gives `value`, which nobody can change, at each run."""
+    """Return a maker that returns `value` at each run; `value` must be immutable."""
 
     def always(variables: Mapping[str, Any]) -> Any:
         return value
@@ -124,7 +131,7 @@ def _required(maker: Maker) -> Maker:
     def required(variables: Mapping[str, Any]) -> Any:
         value = maker(variables)
         if value is None:
-            raise NotPlain
+            raise NeedsFullConversion
         return value
 
     return required
@@ -170,9 +177,15 @@ def _object(node: ObjectValueNode, type_: GraphQLInputObjectType, literal: Liter
 
 
 def converted(type_: Any, python_type: Any, known: dict[str, list[Conversion]] | None = None) -> Conversion | None:
-    """Return what makes of a coerced value of a type, which is not null, what resolvers take; None where nothing can.
+    """Return the conversion of coerced, non-null values to what resolvers receive.
 
-    `known` has the input objects that this one is part of: they may hold each other.
+    Args:
+        type_: the GraphQL type.
+        python_type: the corresponding Strawberry type.
+        known: the conversions of the enclosing input objects, by type name: input objects can be recursive.
+
+    Returns:
+        None where values of the type need the generic path.
     """
     if is_non_null_type(type_):
         type_ = type_.of_type
@@ -197,7 +210,7 @@ def _as_it_is(value: Any) -> Any:
 
 def _each(conversion: Conversion) -> Conversion:
     if conversion is _as_it_is:
-        return list  # a list of its own
+        return list  # each run needs a new list
     return lambda values: [None if value is None else conversion(value) for value in values]
 
 
@@ -233,19 +246,25 @@ def _instances(type_: GraphQLInputObjectType, known: dict[str, list[Conversion]]
 
 def _recursive(conversions: list[Conversion]) -> Conversion:
     def convert(value: Any) -> Any:
-        return conversions[0](value)  # it is there by now
+        return conversions[0](value)  # the enclosing object has been prepared before the first run
 
     return convert
 
 
 def _part(conversion: Conversion, *, maybe: bool, may_be_null: bool) -> Conversion:
-    """Return the conversion of one field, which may be null, and may be told apart from one that is not given."""
+    """Return the conversion of one input field.
+
+    Args:
+        conversion: converts its non-null values.
+        maybe: whether the resolver distinguishes null from an absent field (`strawberry.Maybe`).
+        may_be_null: whether the field accepts null.
+    """
     if conversion is _as_it_is and not maybe:
         return conversion
 
     def part(value: Any) -> Any:
         if value is None and not may_be_null:
-            raise NotPlain  # Strawberry says so in its own words
+            raise NeedsFullConversion  # Strawberry words this error
         inner = None if value is None else conversion(value)
         return Some(inner) if maybe else inner
 
@@ -253,7 +272,7 @@ def _part(conversion: Conversion, *, maybe: bool, may_be_null: bool) -> Conversi
 
 
 def _plain_definition(type_: GraphQLInputObjectType) -> StrawberryObjectDefinition | None:
-    """Return Strawberry's definition of an input object that is made by its constructor of all that is given."""
+    """Return the definition of an input object that its constructor makes from the fields present, else None."""
     definition = type_.extensions.get(STRAWBERRY)
     if not isinstance(definition, StrawberryObjectDefinition) or definition.from_input is not None:
         return None
@@ -261,5 +280,5 @@ def _plain_definition(type_: GraphQLInputObjectType) -> StrawberryObjectDefiniti
 
 
 def _has_no_default(field: Any) -> bool:
-    """Say whether the constructor needs a value, for which Strawberry takes None where none is given."""
+    """Return whether the constructor requires a value. Strawberry passes None where the client sends none."""
     return field.default_value is MISSING and field.default_factory is MISSING

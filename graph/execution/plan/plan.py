@@ -1,8 +1,8 @@
 """Plans: what one operation does under one vector of conditions, as a tree of places and levels.
 
-A *place* is where objects stand in the response, such as `posts.nodes.author`. A *level* is what is selected of one
-object type at a place; all objects of that type at that place are read and completed together. Levels of object types
-are planned with the place; those below an interface or union when the first object of a type turns up.
+A *place* is a position of objects in the response, such as `posts.nodes.author`. A *level* is the selection on one
+object type at a place. All objects of that type at that place are read and completed together. The level of an object
+type is planned with its place; levels below an interface or union are planned when the first object of a type occurs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,26 +45,26 @@ from graph.execution.strawberry_adapter import Resolver, attribute_of, info_make
 
 
 class FieldKind(Enum):
-    """How a field's values come about."""
+    """How the values of a field are obtained."""
 
     TYPENAME = auto()
-    INLINE = auto()  # from the row, where the answer is written
+    INLINE = auto()  # read from the row by the generated function
     ATTRIBUTE = auto()
     DERIVED = auto()
     EDGE = auto()
-    JOINED = auto()  # an edge whose row stands in this row already
+    JOINED = auto()  # an edge whose row is already part of this row
     OPAQUE = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """In which form objects come to a level.
+    """The form of the objects of a level.
 
     Attributes:
-        bare: they are rows, not objects that hold them.
+        bare: they are rows, not objects that hold rows.
         by_column: they are a `tables.Table`.
-        prefix: what heads the names of the level's columns in the rows.
-        joins: the statement that reads them joins what edges may lead to.
+        prefix: the prefix of the level's column names in the rows.
+        joins: the statement that reads the rows also joins the rows that edges lead to.
     """
 
     bare: bool = False
@@ -78,19 +78,18 @@ class FieldPlan:
     """One field of a level.
 
     Attributes:
-        key: where it stands in the response.
-        slot: where its values stand in a frame; -1 where they are not kept.
-        info: makes what an edge's declaration gets of graphql-core's info.
-        lists: how many lists lie around its objects or leaves.
-        place: where its objects stand; None for leaves.
-        ends_in_tables: its values are tables, and nothing is read below them.
-        within: the edges of its tables' rows, where these are all that is kept of the rows, and lead to tables alone;
-            else none.
-        leads_to_rows: it is an edge whose loader may give the bare rows of its place as they are, one for each key.
-        leads_to_leaves: and nothing is kept of these rows.
-        ahead: the edges below the rows that its statement reads, each with the column that is its key.
-        selected: the names of the fields of its object, where its resolver hears of them and of what is `ahead`.
-        path: the place, without where in the answer it lies.
+        key: its response key.
+        slot: the index of its values in a frame; -1 where they are not kept.
+        info: converts graphql-core's info to the info that an edge's declaration takes.
+        lists: the depth of lists around its objects or leaves.
+        place: the place of its objects; None for leaves.
+        ends_in_tables: its values are tables, and no field below them is kept.
+        table_edges: the edges of its tables' rows, if no other fields are kept and all lead only to tables; else empty.
+        leads_to_rows: it is an edge whose loader may return the bare rows of its place, one for each key.
+        leads_to_leaves: as `leads_to_rows`, and no field of these rows is kept.
+        prefetchable: the edges below the rows that its statement reads, each with the column that is its key.
+        selected: the names of its object's selected fields, if its resolver gets them and the `prefetchable` edges.
+        path: its place, without the rest of the response path.
     """
 
     key: str
@@ -108,10 +107,10 @@ class FieldPlan:
     lists: int = 0
     place: "Place | None" = None
     ends_in_tables: bool = False
-    within: "Sequence[FieldPlan]" = ()
+    table_edges: "Sequence[FieldPlan]" = ()
     leads_to_rows: bool = False
     leads_to_leaves: bool = False
-    ahead: "Sequence[tuple[FieldPlan, str]]" = ()
+    prefetchable: "Sequence[tuple[FieldPlan, str]]" = ()
     selected: frozenset[str] | None = None
     path: Path = field(init=False)
 
@@ -126,12 +125,12 @@ class FieldPlan:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether its values are rows and lists of rows by declaration, in which nothing has to be looked for."""
+        """Whether its declaration promises rows and lists of rows, so that they need no search for awaitables."""
         return isinstance(self.declaration, Derived) and self.declaration.bare
 
     @property
     def is_kept(self) -> bool:
-        """Whether values of it are kept in a frame until the answer is written."""
+        """Whether a frame keeps its values until the response is completed."""
         if self.kind is FieldKind.INLINE:
             return self.place is not None
         if self.kind is FieldKind.JOINED:
@@ -140,7 +139,7 @@ class FieldPlan:
 
     @property
     def needs_path(self) -> bool:
-        """Whether a resolver here or below wants to know where it is."""
+        """Whether a resolver of this field or below it uses its response path."""
         if self.resolver is not None and self.resolver.wants_info:
             return True
         return self.place is not None and self.place.needs_paths
@@ -148,14 +147,14 @@ class FieldPlan:
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Level:
-    """What is selected of one object type at one place.
+    """The selection on one object type at one place.
 
     Attributes:
-        rows: in which form its objects come.
+        rows: the form of its objects.
         uses_rows: some field reads the row.
-        kept: the fields whose values are kept in a frame, by their slots.
-        single_root_edge: the only kept field, where it is an edge that takes its key from no column.
-        complete: makes the answers of all sources at once; generated, see `graph.execution.output.generation`.
+        kept: the fields whose values a frame keeps, by slot.
+        single_root_edge: the only kept field, where it is an edge whose key is not a column.
+        complete: makes the response data of all sources; generated, see `graph.execution.output.generation`.
     """
 
     type_: GraphQLObjectType
@@ -170,13 +169,13 @@ class Level:
 
 
 class Place:
-    """Where objects stand in the response.
+    """A position of objects in the response.
 
     Attributes:
-        named: the type there, without lists and non-null.
-        lists: how many lists lie around it.
-        rows: in which form they come.
-        needs_paths: some resolver below wants to know where it is.
+        named: their type, without lists and non-null.
+        lists: the depth of lists around them.
+        rows: their form.
+        needs_paths: some resolver below uses its response path.
     """
 
     def __init__(self, planner: "Planner", type_: GraphQLOutputType, nodes: Sequence[FieldNode], rows: "Rows") -> None:
@@ -192,7 +191,7 @@ class Place:
         self.needs_paths = self.only is None or self.only.needs_paths
 
     def level(self, type_: GraphQLObjectType) -> Level:
-        """Return the level of an object type at this place."""
+        """Return the level of an object type at this place. It is planned at the first call."""
         level = self._levels.get(type_.name)
         if level is None:
             selection_sets = [node.selection_set for node in self._nodes if node.selection_set is not None]
@@ -203,13 +202,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an operation does: the level of its root; for a mutation, a level for each root field in their order."""
+    """What an operation does: the level of its root. For a mutation: one level for each root field, in order."""
 
     roots: Sequence[Level]
 
 
 class Planner:
-    """Makes the plan of one operation under one vector of conditions. `planned` is told of each level when it is."""
+    """Makes the plan of one operation under one vector of conditions, and calls `planned` with each new level."""
 
     def __init__(
         self,
@@ -228,14 +227,14 @@ class Planner:
         self._converter: Any = getattr(strawberry, "schema_converter", None)
         self._collector = Collector(schema, fragments, conditions)
         self._arguments = ArgumentPlanner(operation, self._converter, hide_suggestions=hide_suggestions)
-        # Places keep levels, and this planner where it will be asked for more: a plan is no cycle.
+        # Places hold levels and this planner. The weak references here prevent a reference cycle.
         self._levels: WeakValueDictionary[tuple[object, ...], Level] = WeakValueDictionary()
 
     def plan(self, root_type: GraphQLObjectType, *, serial: bool) -> Plan:
         """Return the plan of the operation.
 
         Raises:
-            Unsupported: the ordinary engine should run it.
+            Unsupported: the ordinary engine must run the operation.
         """
         collected = self._collector.collect(root_type, [self._operation.selection_set])
         if serial:
@@ -243,7 +242,7 @@ class Planner:
         return Plan([self._planned(root_type, collected, Rows())])
 
     def level(self, type_: GraphQLObjectType, selection_sets: Sequence[SelectionSetNode], rows: Rows) -> Level:
-        """Return the level of a type with these selection sets; the same is planned once."""
+        """Return the level of a type with these selection sets. Equal levels are planned once."""
         key = (type_.name, rows, *map(id, selection_sets))
         level = self._levels.get(key)
         if level is None:
@@ -297,11 +296,11 @@ class Planner:
         place = plan.place = Place(self, definition.type, nodes, Rows(bare=bare, by_column=by_column, joins=joins))
         plan.ends_in_tables = by_column and place.only is not None and not (place.only.kept or place.needs_paths)
         if by_column and place.only is not None and place.only.kept and not place.needs_paths:
-            plan.within = _edges_within(place.only) or ()
+            plan.table_edges = _table_edges(place.only) or ()
         plan.leads_to_rows = isinstance(declared, RowEdge) and bare and not plan.lists and not place.needs_paths
         plan.leads_to_leaves = plan.leads_to_rows and place.only is not None and not place.only.kept
         if declared is None and joins_of(definition) and place.only is not None:
-            plan.ahead = list(_edges_ahead(place))
+            plan.prefetchable = list(_prefetchable_edges(place))
             plan.selected = frozenset(one.name for one in place.only.fields)
         return plan
 
@@ -314,11 +313,11 @@ class Planner:
         plan.arguments = self._arguments.plan(definition, plan.nodes[0], strawberry if plan.resolver.direct else None)
 
     def _join(self, level: Level, plan: FieldPlan, edge: RowEdge, named: GraphQLNamedType) -> bool:
-        """Give the edge its place within this level's own rows, where they hold the columns for it."""
+        """Plan the edge as joined where this level's own rows hold its columns. Return whether they do."""
         if edge.joined is None or not (level.rows.bare and level.rows.joins) or level.rows.prefix:
             return False
         if not is_non_null_type(plan.type_):
-            return False  # a joined row that is not there would look like one whose columns are all null
+            return False  # a missing joined row would look like a row whose columns are all null
         place = Place(self, plan.type_, plan.nodes, Rows(bare=True, by_column=level.rows.by_column, prefix=edge.joined))
         if place.only is None or not is_row_backed(named) or not all(map(_is_joinable, place.only.fields)):
             return False
@@ -336,8 +335,8 @@ _KINDS: Mapping[type, FieldKind] = {
 }
 
 
-def _edges_ahead(place: Place) -> Iterator[tuple[FieldPlan, str]]:
-    """Find the edges of the rows that one statement reads: what only wraps rows lies between, and joined rows."""
+def _prefetchable_edges(place: Place) -> Iterator[tuple[FieldPlan, str]]:
+    """Yield the edges of the rows that one statement reads, also below joined rows and objects that wrap rows."""
     level = place.only
     for plan in level.fields if level is not None else ():
         declared = plan.declaration
@@ -347,18 +346,18 @@ def _edges_ahead(place: Place) -> Iterator[tuple[FieldPlan, str]]:
                 yield plan, level.rows.prefix + declared.key
         elif plan.kind is FieldKind.JOINED or (isinstance(declared, Derived) and declared.bare):
             assert plan.place is not None
-            yield from _edges_ahead(plan.place)
+            yield from _prefetchable_edges(plan.place)
 
 
-def _edges_within(level: Level) -> "list[FieldPlan] | None":
-    """Return the edges of a level's rows, joined rows among them; None where anything else is kept of the rows."""
+def _table_edges(level: Level) -> "list[FieldPlan] | None":
+    """Return the edges of a level's rows and joined rows that lead to tables; None where other fields are kept."""
     found: list[FieldPlan] = []
     for plan in level.kept:
         below = plan.place.only if plan.place is not None else None
         if below is None:
             return None
         if plan.kind is FieldKind.JOINED:
-            edges = _edges_within(below)
+            edges = _table_edges(below)
             if edges is None:
                 return None
             found += edges
@@ -378,21 +377,21 @@ def _reads_row(declared: Declaration | None) -> bool:
 
 
 def _is_joinable(plan: FieldPlan) -> bool:
-    """Say whether a field can be read from columns with a prefix."""
+    """Return whether a field can be read from columns with a prefix."""
     if plan.kind is FieldKind.INLINE:
         return isinstance(plan.declaration, Column | Prefixed)
     return plan.kind in {FieldKind.TYPENAME, FieldKind.EDGE}
 
 
 def is_row_backed(type_: GraphQLNamedType) -> bool:
-    """Say whether the type's objects stand for rows: some field of it is read from one."""
+    """Return whether the type's objects represent rows: at least one field reads a row."""
     if not isinstance(type_, GraphQLObjectType):
         return False
     return any(_reads_row(declaration_of(one)) for one in type_.fields.values())
 
 
 def list_depth(type_: GraphQLOutputType) -> int:
-    """Return how many lists lie around the named type."""
+    """Return the depth of lists around the named type."""
     depth = 0
     while is_list_type(type_) or is_non_null_type(type_):
         depth += is_list_type(type_)

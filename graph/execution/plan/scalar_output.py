@@ -1,4 +1,4 @@
-"""Leaf values on their way out: checked where the type is built in, coerced by the type where it is not."""
+"""Output of leaf values: values of built-in types are only checked where possible, all others are coerced."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ from graphql import (
 )
 from graphql.pyutils import inspect, is_iterable
 
-from graph.execution.traces import forget_told_trace
+from graph.execution.traces import forget_expected_trace
 
 
-class NeedsErrorPath(Exception):  # noqa: N818 - not a fault: the fast way ends here
-    """The answer holds a null where none may be, or an error: it is completed again, with paths."""
+class NeedsErrorPath(Exception):  # noqa: N818 - not an error: it ends the fast path
+    """The response contains an error or an invalid null: the slow path must complete it again, with error paths."""
 
 
 @dataclass(slots=True, eq=False)
 class FieldError:
-    """An error in the place of a value."""
+    """An error that takes the place of a value."""
 
     error: Exception
 
     def __post_init__(self) -> None:
-        forget_told_trace(self.error)
+        forget_expected_trace(self.error)
 
 
 class Broken(list[Any]):
@@ -41,14 +41,14 @@ class Broken(list[Any]):
 
     @classmethod
     def of(cls, items: list[Any], error: Exception) -> "Broken":
-        """Make the list of `items`, which `error` followed."""
+        """Make the list of the `items` before `error`."""
         broken = cls(items)
         broken.error = error
-        forget_told_trace(error)
+        forget_expected_trace(error)
         return broken
 
 
-# What a value must be so that the type would give it back as it is. `{v}` is a name that is bound to the value.
+# The test for values that the type returns unchanged. `{v}` stands for the name of the value.
 UNCHANGED: dict[Any, str] = {
     GraphQLString: "type({v}) is str",
     GraphQLID: "type({v}) is str",
@@ -59,10 +59,10 @@ UNCHANGED: dict[Any, str] = {
 
 
 def coerced(type_: Any, value: Any) -> Any:
-    """Return the answer's form of a value that is not null.
+    """Return the response value of a non-null leaf value.
 
     Raises:
-        Exception: whatever the type raises, or TypeError where it makes nothing of the value.
+        Exception: any exception of the type's own coercion; TypeError where the coercion returns nothing.
     """
     result = type_.coerce_output_value(value)
     if result is None or result is Undefined:
@@ -74,9 +74,9 @@ def coerced(type_: Any, value: Any) -> Any:
 
 
 def writer(type_: GraphQLOutputType) -> Callable[[Any], Any]:
-    """Return what makes the answer's form of a value of a leaf type or of lists of one.
+    """Return the function that makes response values of a leaf type, or of lists of it.
 
-    It raises NeedsErrorPath for everything that is an error in the answer.
+    The function raises NeedsErrorPath for every value that is an error in the response.
     """
     if is_non_null_type(type_):
         return _never_null(writer(type_.of_type))
@@ -99,7 +99,7 @@ def _list(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def written_list(value: Any) -> Any:
         if value is None:
             return None
-        # A list that a resolver gave is kept as it is; what is not a list any more is an error.
+        # A subclass of `list` is a `Broken` list, and a value that is not iterable is an error.
         if type(value) is not list and (not is_iterable(value) or isinstance(value, list)):
             raise NeedsErrorPath
         return [write(item) for item in value]
@@ -117,7 +117,7 @@ def _leaf(type_: Any) -> Callable[[Any], Any]:
             raise NeedsErrorPath
         try:
             written = coerce(value)
-        except Exception:  # noqa: BLE001 - whatever a scalar raises is the field's error
+        except Exception:  # noqa: BLE001 - any exception of a scalar is the field's error
             raise NeedsErrorPath from None
         if written is None or written is Undefined:
             raise NeedsErrorPath

@@ -1,7 +1,7 @@
-"""What plans take in memory, estimated as they are made: whoever keeps operations is told, for it bounds them.
+"""Estimates of the memory that plans take. A cache of prepared operations uses them to bound its size.
 
-Measured with tracemalloc on 64-bit CPython 3.11, over generated operations and large ones of up to 478 fields: a plan
-with everything below abstract types and all its completers takes 0.8 to 1.2 times what comes out here.
+Measured with tracemalloc on 64-bit CPython 3.11, on generated operations and on large ones of up to 478 fields: a plan
+with all levels below abstract types and all generated functions takes 0.8 to 1.2 times the estimate.
 """
 
 from graphql import ListValueNode, ObjectValueNode, ValueNode
@@ -10,12 +10,12 @@ from graph.execution.plan.plan import Level
 
 PLAN_BYTES = 3_500
 LEVEL_BYTES = 1_750
-FIELD_BYTES = 1_450  # of which the plan takes 500 and the completer, which is made at the first run, 950
-ARGUMENT_VALUE_BYTES = 1_000  # for each value that is written in arguments, those within lists and objects too
+FIELD_BYTES = 1_450  # 500 for the plan, and 950 for the generated function, which is made at the first run
+ARGUMENT_VALUE_BYTES = 1_000  # for each value in the arguments, and each value within lists and objects
 
 
 def level_bytes(level: Level) -> int:
-    """Return about how many bytes a level takes, without the levels below it."""
+    """Return approximately how many bytes a level takes, without the levels below it."""
     written = sum(
         _values(argument.value) for plan in level.fields for node in plan.nodes[:1] for argument in node.arguments or ()
     )

@@ -1,7 +1,7 @@
-"""Variables, in the common case: JSON values that are, all through, what their types take.
+"""Coercion of variables in the common case: JSON values that match their types at every depth.
 
-How each type is coerced is prepared once for an operation; graphql-core asks each value's type anew what it is.
-Whatever is not plain, and every mistake, goes through graphql-core's own coercion, which words the errors.
+The coercion of each type is prepared once per operation; graphql-core inspects the type again for each value. All other
+values, and all invalid ones, go through graphql-core's own coercion, which also words the errors.
 """
 
 from collections.abc import Callable
@@ -38,15 +38,15 @@ _CLASSES: dict[Any, type] = {
 
 
 Coercer = Callable[[Any], Any]
-"""Coerces a value that is not null; raises Odd."""
+"""Coerces a non-null value. Raises NeedsFullCoercion."""
 
 
-class Odd(Exception):  # noqa: N818 - no error
-    """A value that graphql-core should see to."""
+class NeedsFullCoercion(Exception):  # noqa: N818 - no error
+    """The value is not the common case: graphql-core must coerce it."""
 
 
 class Coercion:
-    """Coerces the variables of one operation where that is simple."""
+    """Coerces the variables of one operation in the common case."""
 
     def __init__(self, schema: GraphQLSchema, operation: OperationDefinitionNode) -> None:
         self._simple: list[tuple[str, Coercer, bool, GraphQLVariableSignature]] | None = []
@@ -64,7 +64,7 @@ class Coercion:
             self._simple.append((definition.variable.name.value, coercer, is_non_null_type(type_), signature))
 
     def coerced(self, inputs: dict[str, Any]) -> VariableValues | None:
-        """Return the coerced variables, or None where graphql-core should see to it."""
+        """Return the coerced variables, or None where graphql-core must coerce them."""
         if self._simple is None:
             return None
         sources: dict[str, VariableValueSource] = {}
@@ -83,17 +83,19 @@ class Coercion:
             else:
                 try:
                     values[name] = coercer(value)
-                except Odd:
+                except NeedsFullCoercion:
                     return None
             sources[name] = VariableValueSource(signature, value)
         return VariableValues(sources, values)
 
 
 def coercer_of(type_: Any, within: frozenset[str] = frozenset()) -> Coercer | None:
-    """Return what coerces plain values of an input type, or None where nothing does: it is not always simple.
+    """Return the coercer for common values of an input type, or None where graphql-core must coerce all its values.
 
-    `within` are the names of the input objects that it is part of. One that can hold itself is left to graphql-core,
-    which watches the depth.
+    Args:
+        type_: the input type.
+        within: the names of the enclosing input objects. Recursive input objects are left to graphql-core, which
+            bounds their depth.
     """
     if is_non_null_type(type_):
         type_ = type_.of_type
@@ -111,11 +113,11 @@ def _built_in(expected: type) -> Coercer:
     def coerced(value: Any) -> Any:
         number: Any = value
         if type(value) is not expected:
-            raise Odd
+            raise NeedsFullCoercion
         if expected is int and not -_INT_MAX - 1 <= number <= _INT_MAX:
-            raise Odd
+            raise NeedsFullCoercion
         if expected is float and number - number != 0.0:
-            raise Odd
+            raise NeedsFullCoercion
         return value
 
     return coerced
@@ -128,10 +130,10 @@ def _leaf(type_: Any) -> Coercer:
     def coerced(value: Any) -> Any:
         try:
             found = type_.coerce_input_value(value)
-        except Exception:  # noqa: BLE001 - whatever it is, graphql-core says it
-            raise Odd from None
+        except Exception:  # noqa: BLE001 - graphql-core meets the same exception, and reports it
+            raise NeedsFullCoercion from None
         if found is Undefined:
-            raise Odd
+            raise NeedsFullCoercion
         return found
 
     return coerced
@@ -140,11 +142,11 @@ def _leaf(type_: Any) -> Coercer:
 def _items(inner: Coercer, *, may_be_null: bool) -> Coercer:
     def coerced(value: Any) -> list[Any]:
         if type(value) is not list:
-            raise Odd
+            raise NeedsFullCoercion
         if None not in value:
             return list(map(inner, value))
         if not may_be_null:
-            raise Odd
+            raise NeedsFullCoercion
         return [None if item is None else inner(item) for item in value]
 
     return coerced
@@ -156,12 +158,12 @@ def _members(type_: Any, within: frozenset[str]) -> Coercer | None:
         coercer = coercer_of(field.type, within)
         if coercer is None:
             return None
-        # Its out name is graphql-core's extension: what the value is called in Python.
+        # graphql-core's `out_name` is the name of the value in Python.
         members.append((name, field.out_name or name, coercer, field))
 
     def coerced(value: Any) -> Any:
         if type(value) is not dict:
-            raise Odd
+            raise NeedsFullCoercion
         made: dict[str, Any] = {}
         known = 0
         for name, out_name, coercer, field in members:
@@ -169,14 +171,14 @@ def _members(type_: Any, within: frozenset[str]) -> Coercer | None:
                 known += 1
                 given = value[name]
                 if given is None and is_non_null_type(field.type):
-                    raise Odd
+                    raise NeedsFullCoercion
                 made[out_name] = None if given is None else coercer(given)
             else:
                 default = _default_of(field)
                 if default is not Undefined:
                     made[out_name] = default
         if known < len(value):
-            raise Odd
+            raise NeedsFullCoercion
         return type_.out_type(made)
 
     return coerced
@@ -184,5 +186,5 @@ def _members(type_: Any, within: frozenset[str]) -> Coercer | None:
 
 def _default_of(field: GraphQLInputField) -> Any:
     if is_required_input_field(field):
-        raise Odd
+        raise NeedsFullCoercion
     return coerce_default_value(field)

@@ -1,1 +1,1 @@
-"""One run of a plan: its frames, the values of fields, and the loads of each level."""
+"""One run of a plan: its frames, the values of its fields, and the loader calls of each level."""

@@ -1,4 +1,4 @@
-"""Edges of a whole level: the keys that its rows have, and what a field comes to by its loader's answers."""
+"""Edges of a whole level: the keys of its rows, and the field values that result from the loaded values."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,24 +13,30 @@ from graph.execution.traces import caught
 
 
 def keys_of(rows: Sequence[Any], name: str, errors: dict[Any, Exception]) -> list[Any]:
-    """Return the keys in the rows; for a row that has none, what its error then stands by in `errors`."""
+    """Return the key of each row. A row without a key gets a `FieldError` as its key, which `errors` maps to the error.
+
+    Args:
+        rows: the rows of a level.
+        name: the key's column.
+        errors: receives the errors.
+    """
     try:
         return rows.columns[name] if isinstance(rows, Table) else [row[name] for row in rows]
-    except Exception:  # noqa: BLE001 - told row by row
+    except Exception:  # noqa: BLE001 - the loop below finds the errors row by row
         return [_key(row, name, errors) for row in rows]
 
 
 def _key(row: Any, name: str, errors: dict[Any, Exception]) -> Any:
     try:
         return row[name]
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the row is the field's error
+    except Exception as error:  # noqa: BLE001 - any exception of a row is the field's error
         raised = FieldError(caught(error))
         errors[raised] = error
         return raised
 
 
 def hashable(keys: Sequence[Any], errors: dict[Any, Exception]) -> list[Any]:
-    """Return keys by which something can be looked up; for one that is none, what its error stands by in `errors`."""
+    """Return the keys; in place of an unhashable key, a `FieldError`, which `errors` maps to the error."""
     usable = []
     for key in keys:
         try:
@@ -44,23 +50,23 @@ def hashable(keys: Sequence[Any], errors: dict[Any, Exception]) -> list[Any]:
     return usable
 
 
-def all_loaded(plan: FieldPlan, loading: BoundEdge, answers: dict[Any, Any], keys: list[Any]) -> list[Any]:
+def all_loaded(plan: FieldPlan, bound: BoundEdge, answers: dict[Any, Any], keys: list[Any]) -> list[Any]:
     """Return the value of a field for each of `keys`, as `loaded` does for one."""
     values = [answers[key] for key in keys]
-    if loading.wrap is not None and all_present(values):
-        with suppress(Exception):  # which of them it was, and why, comes out below
-            return list(map(loading.wrap, values, keys))
-    return [loaded(plan, loading, value, key) for value, key in zip(values, keys, strict=True)]
+    if bound.wrap is not None and all_present(values):
+        with suppress(Exception):  # the loop below finds the values that raise, and their errors
+            return list(map(bound.wrap, values, keys))
+    return [loaded(plan, bound, value, key) for value, key in zip(values, keys, strict=True)]
 
 
-def loaded(plan: FieldPlan, loading: BoundEdge, value: Any, key: Any) -> Any:
-    """Return what a field comes to where its loader has answered `value` for `key`, or what is wrong with it."""
+def loaded(plan: FieldPlan, bound: BoundEdge, value: Any, key: Any) -> Any:
+    """Return the value of a field, or a `FieldError`, given the `value` that its loader returned for `key`."""
     if isinstance(value, Exception):
         return FieldError(value)
     try:
         if value is None:
             missing = plan.declaration.missing if isinstance(plan.declaration, RowEdge) else None
             return None if missing is None else FieldError(missing())
-        return value if loading.wrap is None else loading.wrap(value, key)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the value is the field's error
+        return value if bound.wrap is None else bound.wrap(value, key)
+    except Exception as error:  # noqa: BLE001 - any exception of `wrap` or `missing` is the field's error
         return FieldError(caught(error))

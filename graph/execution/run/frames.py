@@ -1,9 +1,9 @@
-"""What a plan holds while it runs: a frame for all objects of one type at one place, with the values of their fields.
+"""The state of a running plan: one frame for all objects of one type at one place, with the values of their fields.
 
-Values are kept as *links*: in the place of an object stands its number among the objects of that place, None for
-null, or `FieldError` for an error; around them the lists as they were. The objects themselves are the sources of
-further frames. Whatever was resolved is kept, so that an answer can be completed twice without a resolver running
-twice: once fast, and where that meets an error, once more with paths.
+Values are kept as *links*. A link is the number of an object among all objects of its place, None for null, or a
+`FieldError`; lists of objects become lists of links. The objects themselves are the sources of the frames below. All
+resolved values are kept, so that a response can be completed twice without calling a resolver twice: first on the fast
+path, and after an error once more on the slow path, with error paths.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ from graphql.pyutils import Path, inspect, is_awaitable
 from graph.execution.declarations import class_of, row_of
 from graph.execution.plan.plan import FieldPlan, Level
 from graph.execution.plan.scalar_output import Broken, FieldError
-from graph.execution.run.shared_output import Written
+from graph.execution.run.shared_output import SharedOutput
 from graph.execution.run.tables import Columns, Table
 from graph.execution.traces import caught
 
@@ -28,12 +28,12 @@ _size_of = attrgetter("size")
 
 @dataclass(slots=True, eq=False)
 class Where:
-    """Where each object of a frame stands in the response. It knows no frame: those that know each other are a cycle.
+    """The response positions of the objects of a frame. It holds no frame, which would be a reference cycle.
 
     Attributes:
-        above: where the parents stand; None at the root.
-        plan: the field that the objects are values of.
-        origins: the number of the parent of each, then indexes into lists.
+        above: the positions of the parents; None at the root.
+        plan: the field whose values the objects are.
+        origins: for each object the number of its parent, then its indexes in lists.
     """
 
     above: "Where | None"
@@ -41,7 +41,7 @@ class Where:
     origins: list[tuple[int, ...]]
 
     def path(self, index: int) -> Path:
-        """Return the path of an object."""
+        """Return the response path of an object."""
         parent, *keys = self.origins[index]
         above = None if self.above is None else self.above.path(parent)
         path = Path(above, self.plan.key, self.plan.parent.name)
@@ -56,10 +56,10 @@ class Frame:
 
     Attributes:
         sources: the objects, or their rows where the level is bare.
-        rows: the rows, where the level reads them.
-        values: of the fields that are kept, by slot: links for objects, values as they came for leaves.
-        below: the objects that the links of a field lead to, by slot.
-        where: where they stand in the response; kept only where a resolver below wants to know, None at the root.
+        rows: their rows, where the level reads rows.
+        values: the values of the kept fields, by slot: links for objects, resolved values for leaves.
+        below: the objects that the links of a field refer to, by slot.
+        where: their response positions, kept only where a resolver below uses its path; None at the root.
     """
 
     level: Level
@@ -71,7 +71,7 @@ class Frame:
 
     @classmethod
     def of(cls, level: Level, sources: Sequence[Any], where: Where | None = None) -> "Frame":
-        """Make the frame of `sources`, which come in the form that the level says."""
+        """Make the frame of `sources`, which have the form `level.rows`."""
         kept = len(level.kept)
         rows: Sequence[Any] = ()
         if level.rows.bare:
@@ -82,7 +82,7 @@ class Frame:
 
     @property
     def objects(self) -> Sequence[Any]:
-        """The objects, made of rows where those came bare."""
+        """The objects. Where the sources are bare rows, objects are made from them."""
         if not self.level.rows.bare:
             return self.sources
         made = class_of(self.level.type_)
@@ -90,7 +90,7 @@ class Frame:
         return [made(row=row) for row in self.rows]
 
     def values_below(self) -> int:
-        """Return about how many values the answers of these objects have, with all that is below them."""
+        """Return approximately how many values the response data of these objects has, with all levels below."""
         count = len(self.sources) * len(self.level.fields)
         for plan in self.level.kept:
             below = self.below[plan.slot]
@@ -102,29 +102,30 @@ class Frame:
         return count
 
     def field_path(self, index: int, plan: FieldPlan) -> Path:
-        """Return where a field of an object stands in the response."""
+        """Return the response path of a field of an object."""
         above = None if self.where is None else self.where.path(index)
         return Path(above, plan.key, self.level.type_.name)
 
 
 @dataclass(slots=True, eq=False)
 class Below:
-    """The objects that the links of one field lead to.
+    """The objects that the links of one field refer to.
 
     Attributes:
-        frames: one for each type that they are of.
-        table: for each object its frame and its number there, or what was wrong with it; None where there is one
-            frame, and the number of an object is its number there.
-        places: where the answers of the field's tables are to be kept for who shares them; none where nobody may.
+        frames: one for each object type among them.
+        table: for each object its frame and its number there, or its error. None where there is only one frame, whose
+            numbers are the numbers of the links.
+        shared_outputs: where to store the response data of the field's tables for other operations; empty where it
+            cannot be shared.
     """
 
     frames: list[Frame]
     table: list[tuple[int, int] | FieldError] | None = None
-    places: Sequence[Written] = ()
+    shared_outputs: Sequence[SharedOutput] = ()
 
 
 class Linker:
-    """Makes links of the values of one field, collecting its objects on the way."""
+    """Converts the values of one field to links, and collects its objects."""
 
     def __init__(self, frame: Frame, plan: FieldPlan) -> None:
         self._above = frame.where
@@ -136,17 +137,18 @@ class Linker:
         self._paths = plan.place.needs_paths
 
     def link(self, values: Sequence[Any]) -> Sequence[Any]:
-        """Return the links of the values of the field, one for each source of the frame."""
+        """Return the links of the field's `values`; there is one value for each source of the frame."""
         if self._place.rows.by_column:
             return self._link_tables(values)
         lists = self._place.lists
         if not self._paths:
-            # The common cases: an object each, or a list of rows each, without a hole.
+            # The common cases: each value is an object, or each is a list of rows; none of them is null.
             if not lists and all_present(values):
                 self._objects = list(values)
                 return range(len(values))
             whole = lists == 1 and self._plan.is_trusted and set(map(type, values)) <= {list}
-            if whole and all(map(all, values)):  # a null is as little true as a row without columns
+            # A null is falsy. A row without columns is falsy too: it takes the slow loop.
+            if whole and all(map(all, values)):
                 return self._ranges(values)
         return [self._link(value, lists, (index,)) for index, value in enumerate(values)]
 
@@ -197,7 +199,7 @@ class Linker:
     def _link_list(self, value: list[Any], lists: int, origin: tuple[int, ...]) -> Any:
         start = len(self._objects)
         if not lists and not self._paths and type(value) is list and all_present(value):
-            # The common case, a list of objects without a hole, is a range of them.
+            # The common case: a list of objects without nulls becomes a range.
             self._objects += value
             return range(start, start + len(value))
         links = [self._link(item, lists, (*origin, index)) for index, item in enumerate(value)]
@@ -205,14 +207,18 @@ class Linker:
 
     @property
     def count(self) -> int:
-        """How many objects were collected."""
+        """The number of collected objects."""
         return len(self._objects)
 
     def typed(self, schema: GraphQLSchema, info_of: Callable[[int], Any]) -> list[Any] | None:
-        """Return the type of each object, or what is wrong with it, or an awaitable of either.
+        """Return the type of each object, or a `FieldError`, or an awaitable of either.
 
-        None where all are of the one type that the place has.
-        `info_of` makes the info of the field for one of the frame's sources.
+        Args:
+            schema: the schema.
+            info_of: makes the info of the field for the frame's source with this index.
+
+        Returns:
+            None where all objects have the only type of the place.
         """
         only = self._place.only
         if only is None:
@@ -230,7 +236,7 @@ class Linker:
         return None if all(type_ is only.type_ for type_ in types) else types
 
     def below(self, types: list[Any] | None) -> Below:
-        """Return the frames of the objects, given the types that `typed` came to."""
+        """Return the frames of the objects, given the types that `typed` returned, awaited."""
         if types is None:
             assert self._place.only is not None
             return Below([Frame.of(self._place.only, self._objects, self._where(self._origins))])
@@ -258,7 +264,7 @@ class Linker:
         assert type_.is_type_of is not None
         try:
             verdict = type_.is_type_of(value, info)
-        except Exception as error:  # noqa: BLE001 - whatever a schema's own function raises is the field's error
+        except Exception as error:  # noqa: BLE001 - any exception of a schema's function is the field's error
             return FieldError(caught(error))
         if is_awaitable(verdict):
             return self._checked_later(value, type_, verdict)
@@ -267,7 +273,7 @@ class Linker:
     async def _checked_later(self, value: Any, type_: GraphQLObjectType, verdict: Awaitable[bool]) -> Any:
         try:
             return type_ if await verdict else self._invalid(value, type_)
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - the field's error, as above
             return FieldError(caught(error))
 
     def _invalid(self, value: Any, type_: GraphQLObjectType) -> FieldError:
@@ -279,7 +285,7 @@ class Linker:
         resolve_type = abstract.resolve_type or default_type_resolver
         try:
             name = resolve_type(value, info, abstract)
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - the field's error, as above
             return FieldError(caught(error))
         if is_awaitable(name):
             return self._determined_later(schema, value, info, name)
@@ -288,12 +294,12 @@ class Linker:
     async def _determined_later(self, schema: GraphQLSchema, value: Any, info: Any, name: Awaitable[Any]) -> Any:
         try:
             type_ = self._named(schema, value, info, await name)
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - the field's error, as above
             return FieldError(caught(error))
         return await type_ if is_awaitable(type_) else type_
 
     def _named(self, schema: GraphQLSchema, value: Any, info: Any, name: Any) -> Any:
-        """Return the object type of this name where the value may be of it (ResolveAbstractType)."""
+        """Return the object type with this name, if the value can have it (ResolveAbstractType), else an error."""
         problem = _name_problem(schema, self._place.named, info, value, name)
         if problem is not None:
             return FieldError(GraphQLError(problem, self._plan.nodes))
@@ -304,7 +310,7 @@ class Linker:
 
 @dataclass(frozen=True, slots=True)
 class _NoRow:
-    """In the place of the row of an object that has none: whoever reads a column is told so."""
+    """Takes the place of a row that an object should have and does not: reading a column raises the error."""
 
     error: Exception
 
@@ -315,24 +321,24 @@ class _NoRow:
 def _rows_of(objects: Sequence[Any]) -> list[Any]:
     try:
         return list(map(row_of, objects))
-    except Exception:  # noqa: BLE001 - told object by object
+    except Exception:  # noqa: BLE001 - the loop below finds the errors object by object
         return list(map(_row_of, objects))
 
 
 def _row_of(value: Any) -> Any:
     try:
         return row_of(value)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the object is the error of its fields
+    except Exception as error:  # noqa: BLE001 - any exception of the object is the error of its fields
         return _NoRow(error)
 
 
 def all_present(values: Iterable[Any]) -> bool:
-    """Say whether none of the values is a null or an error."""
+    """Return whether no value is null or an error."""
     return not any(issubclass(kind, ABSENT) for kind in set(map(type, values)))
 
 
 def _name_problem(schema: GraphQLSchema, abstract: Any, info: Any, value: Any, name: Any) -> str | None:
-    """Return what is wrong with the name of a runtime type, in graphql-core's words, which clients may know."""
+    """Return the error message for the name of a runtime type, in graphql-core's words; None where it is valid."""
     where = (
         f"Abstract type '{abstract}' must resolve to an Object type at runtime "
         f"for field '{info.parent_type}.{info.field_name}'"

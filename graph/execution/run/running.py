@@ -1,9 +1,9 @@
-"""One run of a plan: wave by wave, until every value is there.
+"""One run of a plan, wave by wave, until all values are resolved.
 
-A wave starts everything that can be started: all edges of all levels that are ready, all opaque resolvers, and, at
-once, what needs no waiting, with the levels below it. Then it waits for all of it together. Edges that share a loader
-are one call with distinct keys. So the number of waves is the number of times that something below has to wait for
-something above, and a loader is asked once a wave however wide the levels are and however many places lead to it.
+A wave starts all edges and opaque resolvers of all levels that are ready. Fields that need no waiting are resolved at
+once, and the levels below them become ready in the same wave. Then the wave waits for all started work together. Edges
+that share a loader share one call with distinct keys. So the number of waves is the number of dependent waits in the
+operation, and each wave calls a loader once, for any number of objects and places.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,24 +21,24 @@ from graph.execution.plan.plan import FieldKind, FieldPlan, Level
 from graph.execution.plan.scalar_output import FieldError
 from graph.execution.run.answers import all_loaded, hashable, keys_of, loaded
 from graph.execution.run.frames import Below, Frame, Linker, Where, all_present
-from graph.execution.run.shared_output import Offload, Written, places_of
+from graph.execution.run.shared_output import Offload, SharedOutput, shared_outputs
 from graph.execution.run.values import INFO_HELPERS, any_awaitable, awaited, gathered, realized
 from graph.execution.strawberry_adapter import PrefetchInfo
 from graph.execution.traces import caught
 
 Waiting = Coroutine[Any, Any, list[Frame]]
-"""What a wave waits for; it comes to the frames that are ready then."""
+"""Work that a wave waits for. Its result is the frames that become ready."""
 
-Reached = tuple[BoundEdge | None, Any, Any]
-"""A bound edge, its key and its value; where it failed, no edge and a `FieldError`."""
+FollowedEdge = tuple[BoundEdge | None, Any, Any]
+"""A bound edge, its key and the loaded value; after a failure, None, None and a `FieldError`."""
 
 
 @dataclass(slots=True)
-class _Asked:
-    """What the edges of a wave ask of one loader.
+class _LevelLoad:
+    """One call of a loader, for all edges of a wave that share it.
 
     Attributes:
-        errors: of the rows that have no key, by the `FieldError` that stands in its place.
+        errors: the errors of rows without a key, by the `FieldError` that takes the place of the key.
     """
 
     loader: LevelLoader
@@ -52,9 +52,9 @@ class Run:
     """The run of one operation.
 
     Attributes:
-        variables: coerced, as graphql-core's resolvers get them.
-        offload: runs a function in another thread, where the answer may be large; None where it is small in any case.
-        applied: the edges whose arguments are applied already, by the id of their plan.
+        variables: coerced, in graphql-core's form.
+        offload: runs a function in another thread; None where the response is always small.
+        bound_edges: the edges that are bound already, by the id of their plan.
     """
 
     schema: GraphQLSchema
@@ -64,24 +64,24 @@ class Run:
     context: Any
     root_value: Any
     offload: Offload | None = None
-    applied: dict[int, BoundEdge] = field(default_factory=dict)
+    bound_edges: dict[int, BoundEdge] = field(default_factory=dict)
 
-    async def resolve(self, level: Level, reached: Reached | None = None) -> Frame:
-        """Resolve everything below the root `level`, and return its frame.
+    async def resolve(self, level: Level, followed: FollowedEdge | None = None) -> Frame:
+        """Resolve all fields of the root `level` and below it, and return the root frame.
 
-        Where the root's only edge has been followed already, `reached` is what it came to.
+        `followed` is the outcome of the root's only edge, if it was followed already.
         """
-        self.applied.clear()  # a mutation's next field may come to the same plan, after what it has written
+        self.bound_edges.clear()  # a mutation's next field may have the same plan, and must see what was written before
         root = Frame.of(level, [self.root_value])
-        ready = [root] if reached is None else await self._take_reached(root, reached)
+        ready = [root] if followed is None else await self._take_followed(root, followed)
         while ready:
-            asked: dict[int, _Asked] = {}
+            loads: dict[int, _LevelLoad] = {}
             waiting: list[Waiting] = []
-            # Grows while it is gone through: what needs no waiting makes further frames ready at once.
+            # `ready` grows during the loop: fields that need no waiting make further frames ready.
             for frame in ready:
                 for plan in frame.level.kept:
-                    self._start(frame, plan, asked, waiting, ready)
-            waiting += [self._ask(one) for one in asked.values()]
+                    self._start(frame, plan, loads, waiting, ready)
+            waiting += [self._load(one) for one in loads.values()]
             if not waiting:
                 break
             if len(waiting) == 1:
@@ -91,11 +91,11 @@ class Run:
         return root
 
     def _start(
-        self, frame: Frame, plan: FieldPlan, asked: dict[int, _Asked], waiting: list[Waiting], ready: list[Frame]
+        self, frame: Frame, plan: FieldPlan, loads: dict[int, _LevelLoad], waiting: list[Waiting], ready: list[Frame]
     ) -> None:
         kind = plan.kind
         if kind is FieldKind.EDGE:
-            self._start_edge(frame, plan, asked)
+            self._start_edge(frame, plan, loads)
             return
         if kind is FieldKind.JOINED:
             assert plan.place is not None
@@ -111,8 +111,8 @@ class Run:
         if plan.ends_in_tables:
             frame.values[plan.slot] = values
             return
-        places = self._places(plan, values) if plan.within else None
-        if places and all(one.is_there for one in places):
+        places = self._shared_outputs(plan, values) if plan.table_edges else None
+        if places and all(one.is_written for one in places):
             frame.values[plan.slot] = places
             return
         later = self._take(frame, plan, values, ready)
@@ -120,20 +120,20 @@ class Run:
             waiting.append(later)
         below = frame.below[plan.slot]
         if places and below is not None:
-            below.places = places
+            below.shared_outputs = places
 
-    def _places(self, plan: FieldPlan, tables: Sequence[Any]) -> list[Written] | None:
-        """Return where the answers of a field's tables stand, if they depend on the tables and the arguments alone."""
+    def _shared_outputs(self, plan: FieldPlan, tables: Sequence[Any]) -> list[SharedOutput] | None:
+        """Return where the response data of a field's tables is shared, or None where it cannot be shared."""
         assert plan.place is not None
         try:
-            identities = [self._applied(edge).identity for edge in plan.within]
-        except Exception:  # noqa: BLE001 - whatever is wrong with the arguments is the error of that field, in its turn
+            identities = [self._bound_edge(edge).identity for edge in plan.table_edges]
+        except Exception:  # noqa: BLE001 - invalid arguments: that field reports its error when it is started
             return None
-        return places_of(tables, plan.place.only, identities)
+        return shared_outputs(tables, plan.place.only, identities)
 
     # ------------------------------------------------------------ edges
 
-    def _start_edge(self, frame: Frame, plan: FieldPlan, asked: dict[int, _Asked]) -> None:
+    def _start_edge(self, frame: Frame, plan: FieldPlan, loads: dict[int, _LevelLoad]) -> None:
         declared = plan.declaration
         assert isinstance(declared, RowEdge)
         if not frame.sources:
@@ -141,14 +141,14 @@ class Run:
             frame.below[plan.slot] = Below([], [])
             return
         try:
-            loading = self._applied(plan)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
+            bound = self._bound_edge(plan)
+        except Exception as error:  # noqa: BLE001 - any exception of the arguments is the field's error
             frame.values[plan.slot] = [FieldError(caught(error))] * len(frame.sources)
             frame.below[plan.slot] = Below([], [])
             return
         errors: dict[Any, Exception] = {}
         if declared.key is None:
-            keys = [loading.key] * len(frame.sources)
+            keys = [bound.key] * len(frame.sources)
         else:
             keys = keys_of(frame.rows, frame.level.rows.prefix + declared.key, errors)
         try:
@@ -156,79 +156,79 @@ class Run:
         except TypeError:
             keys = hashable(keys, errors)
             distinct = dict.fromkeys(keys)
-        one = asked.get(id(loading.loader))
+        one = loads.get(id(bound.loader))
         if one is None:
-            one = asked[id(loading.loader)] = _Asked(loading.loader)
+            one = loads[id(bound.loader)] = _LevelLoad(bound.loader)
         one.keys.update(distinct)
         for key in (None, *errors):
             one.keys.pop(key, None)
         one.errors |= errors
-        one.edges.append((frame, plan, loading, keys))
+        one.edges.append((frame, plan, bound, keys))
 
-    def _applied(self, plan: FieldPlan) -> BoundEdge:
-        """Return the edge with its arguments applied, which happens once."""
-        loading = self.applied.get(id(plan))
-        if loading is None:
+    def _bound_edge(self, plan: FieldPlan) -> BoundEdge:
+        """Return the edge with its arguments applied. Each edge is bound once per run."""
+        bound = self.bound_edges.get(id(plan))
+        if bound is None:
             assert isinstance(plan.declaration, RowEdge)
             assert plan.arguments is not None
             info = self._edge_info(plan)
-            loading = self.applied[id(plan)] = plan.declaration.loading(info, **plan.arguments(self.variables, info))
-        return loading
+            bound = self.bound_edges[id(plan)] = plan.declaration.bind(info, **plan.arguments(self.variables, info))
+        return bound
 
-    def _ahead(self, plan: FieldPlan) -> list[PrefetchableEdge]:
+    def _bind_prefetchable(self, plan: FieldPlan) -> list[PrefetchableEdge]:
         found: dict[int, PrefetchableEdge] = {}
-        for edge, key in plan.ahead:
+        for edge, key in plan.prefetchable:
             try:
-                loading = self._applied(edge)
-            except Exception:  # noqa: BLE001, S112 - likewise
+                bound = self._bound_edge(edge)
+            except Exception:  # noqa: BLE001, S112 - that field reports its error when it is started
                 continue
-            found[id(loading.loader)] = PrefetchableEdge(loading, key)
+            found[id(bound.loader)] = PrefetchableEdge(bound, key)
         return list(found.values())
 
-    async def reach(self, plan: FieldPlan) -> Reached:
-        """Follow the root's only edge, whose arguments say the key. Most operations begin with one row by its key."""
+    async def follow_root_edge(self, plan: FieldPlan) -> FollowedEdge:
+        """Load the row of the root's only edge, whose arguments contain the key. Most operations begin like this."""
         try:
-            loading = self.begun(plan)
-            key = loading.key
-            answer = None if key is None else (await loading.loader.load_level([key]))[0]
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the arguments is the field's error
+            bound = self.bind_root_edge(plan)
+            key = bound.key
+            answer = None if key is None else (await bound.loader.load_level([key]))[0]
+        except Exception as error:  # noqa: BLE001 - any exception of arguments or loader is the field's error
             return None, None, FieldError(caught(error))
-        return loading, key, answer
+        return bound, key, answer
 
-    def begun(self, plan: FieldPlan) -> BoundEdge:
+    def bind_root_edge(self, plan: FieldPlan) -> BoundEdge:
         """Return the root's only edge with its arguments applied.
 
         Raises:
-            Exception: whatever is wrong with them.
+            Exception: the arguments are invalid.
         """
         declared = plan.declaration
         assert isinstance(declared, RowEdge)
         assert plan.arguments is not None
         info = self._edge_info(plan)
-        return declared.loading(info, **plan.arguments(self.variables, info))
+        return declared.bind(info, **plan.arguments(self.variables, info))
 
-    async def _take_reached(self, root: Frame, reached: Reached) -> list[Frame]:
-        plan, (loading, key, answer), ready = root.level.kept[0], reached, list[Frame]()
-        if loading is None:
+    async def _take_followed(self, root: Frame, followed: FollowedEdge) -> list[Frame]:
+        plan, (bound, key, answer), ready = root.level.kept[0], followed, list[Frame]()
+        if bound is None:
             root.values[plan.slot], root.below[plan.slot] = [answer], Below([], [])
             return ready
-        later = self._take_loaded(root, plan, loading, {key: answer}, [key], ready)
+        later = self._take_loaded(root, plan, bound, {key: answer}, [key], ready)
         if later is not None:
             ready += await later
         return ready
 
-    async def _ask(self, asked: _Asked) -> list[Frame]:
-        keys = list(asked.keys)
+    async def _load(self, load: _LevelLoad) -> list[Frame]:
+        keys = list(load.keys)
         answers: dict[Any, Any] = {}
         try:
-            answers = dict(zip(keys, await asked.loader.load_level(keys), strict=True)) if keys else {}
-        except Exception as error:  # noqa: BLE001 - whatever a loader raises is everybody's error
+            answers = dict(zip(keys, await load.loader.load_level(keys), strict=True)) if keys else {}
+        except Exception as error:  # noqa: BLE001 - any exception of a loader is the error of all its edges
             answers = dict.fromkeys(keys, caught(error))
-        answers |= asked.errors
+        answers |= load.errors
         answers[None] = None
         ready: list[Frame] = []
-        for frame, plan, loading, wanted in asked.edges:
-            later = self._take_loaded(frame, plan, loading, answers, wanted, ready)
+        for frame, plan, bound, wanted in load.edges:
+            later = self._take_loaded(frame, plan, bound, answers, wanted, ready)
             if later is not None:
                 ready += await later
         return ready
@@ -237,23 +237,23 @@ class Run:
         self,
         frame: Frame,
         plan: FieldPlan,
-        loading: BoundEdge,
+        bound: BoundEdge,
         answers: dict[Any, Any],
         wanted: list[Any],
         ready: list[Frame],
     ) -> Waiting | None:
         place = plan.place
         if place is None or place.needs_paths:
-            values = [loaded(plan, loading, answers[key], key) for key in wanted]
+            values = [loaded(plan, bound, answers[key], key) for key in wanted]
             return self._take(frame, plan, values, ready)
-        # Each object once, however many parents lead to it: they share its answer.
+        # Each object is completed once; all its parents share its response data.
         distinct = list(dict.fromkeys(wanted))
-        if plan.leads_to_rows and len(distinct) == len(wanted) and loading.wrap is None:
+        if plan.leads_to_rows and len(distinct) == len(wanted) and bound.wrap is None:
             rows = [answers[key] for key in wanted]
-            if all_present(rows):  # the common case: a row for each
-                ready.append(_found(frame, plan, rows))
+            if all_present(rows):  # the common case: one row for each source
+                ready.append(_frame_of_rows(frame, plan, rows))
                 return None
-        values = all_loaded(plan, loading, answers, distinct)
+        values = all_loaded(plan, bound, answers, distinct)
         if plan.lists:
             values = [value if type(value) is list else realized(value, plan.lists)[0] for value in values]
         linker = Linker(frame, plan)
@@ -261,7 +261,7 @@ class Run:
         if len(distinct) != len(wanted):
             by_key = dict(zip(distinct, links, strict=True))
             links = [by_key[key] for key in wanted]
-        frame.values[plan.slot] = _identity(links, linker.count)
+        frame.values[plan.slot] = _as_range(links, linker.count)
         return self._descend(frame, plan, linker, ready)
 
     # ------------------------------------------------------------ values
@@ -275,12 +275,12 @@ class Run:
             try:
                 info = resolver.info(self._resolver_info(frame, plan, index)) if resolver.wants_info else None
                 values.append(resolver.call(source, info, arguments(self.variables, info)))
-            except Exception as error:  # noqa: BLE001 - whatever a resolver raises is the field's error
+            except Exception as error:  # noqa: BLE001 - any exception of a resolver is the field's error
                 values.append(FieldError(caught(error)))
         return values
 
     def _take(self, frame: Frame, plan: FieldPlan, values: list[Any], ready: list[Frame]) -> Waiting | None:
-        """Take the values of a field; what lies below them is ready at once, unless some of it has to be awaited."""
+        """Take the values of a field. Frames below it become ready now, unless a value must be awaited."""
         if plan.place is not None and plan.place.rows.by_column:
             return self._link(frame, plan, values, ready)
         trusted = plan.is_trusted and plan.lists == 1 and set(map(type, values)) <= {list}
@@ -311,7 +311,7 @@ class Run:
             frame.values[plan.slot] = values
             return None
         linker = Linker(frame, plan)
-        frame.values[plan.slot] = _identity(linker.link(values), linker.count)
+        frame.values[plan.slot] = _as_range(linker.link(values), linker.count)
         return self._descend(frame, plan, linker, ready)
 
     def _descend(self, frame: Frame, plan: FieldPlan, linker: Linker, ready: list[Frame]) -> Waiting | None:
@@ -332,12 +332,12 @@ class Run:
         info = self._info(plan, frame.field_path(index, plan))
         if plan.selected is None:
             return info
-        told = PrefetchInfo(*info)
-        told.ahead, told.selected = partial(self._ahead, plan), plan.selected
-        return told
+        prefetch_info = PrefetchInfo(*info)
+        prefetch_info.bind_prefetchable, prefetch_info.selected = partial(self._bind_prefetchable, plan), plan.selected
+        return prefetch_info
 
     def _edge_info(self, plan: FieldPlan) -> Any:
-        """Return the info of a whole level of a field; its path is the place, without where in the answer it lies."""
+        """Return the info of a field for its whole level. Its path is only the field's place, without list indexes."""
         info = self._info(plan, plan.path)
         return info if plan.info is None else plan.info(info)
 
@@ -360,8 +360,8 @@ class Run:
         )
 
 
-def _found(frame: Frame, plan: FieldPlan, rows: list[Any]) -> Frame:
-    """Take the rows that an edge leads to, one for each source of the frame, and return their frame."""
+def _frame_of_rows(frame: Frame, plan: FieldPlan, rows: list[Any]) -> Frame:
+    """Make the frame of the rows that an edge leads to; there is one row for each source of `frame`."""
     assert plan.place is not None
     assert plan.place.only is not None
     found = Frame.of(plan.place.only, rows)
@@ -370,7 +370,7 @@ def _found(frame: Frame, plan: FieldPlan, rows: list[Any]) -> Frame:
 
 
 def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
-    """Return the values of a field that is a function or an attribute of each object or row."""
+    """Return the values of a field that is a function of each object or row, an attribute, or a column."""
     declared = plan.declaration
     of: Callable[[Any], Any]
     sources: Sequence[Any]
@@ -378,7 +378,7 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
         of, sources = declared.of, frame.rows
     elif isinstance(declared, Derived):
         of, sources = declared.of, frame.objects
-    elif isinstance(declared, Column):  # one that holds an object: JSON, say
+    elif isinstance(declared, Column):  # a column that holds an object, for example JSON
         of, sources = itemgetter(frame.level.rows.prefix + declared.name), frame.rows
     else:
         of, sources = attrgetter(plan.attribute), frame.objects
@@ -386,15 +386,15 @@ def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
     pending = iter(sources)
     while True:
         try:
-            values.extend(map(of, pending))  # what went before an error stays
-        except Exception as error:  # noqa: BLE001 - whatever it raises is the field's error
+            values.extend(map(of, pending))  # values before an error stay
+        except Exception as error:  # noqa: BLE001 - any exception of the function is the field's error
             values.append(FieldError(caught(error)))
         else:
             return values
 
 
-def _identity(links: Sequence[Any], count: int) -> Sequence[Any]:
-    """Return a range where the links are one number after the other: then nothing has to be looked up."""
+def _as_range(links: Sequence[Any], count: int) -> Sequence[Any]:
+    """Return the links as a range where they are consecutive from 0: completion then needs no lookup per link."""
     if type(links) is range:
         return links
     return range(count) if len(links) == count and links == list(range(count)) else links

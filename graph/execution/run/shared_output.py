@@ -1,8 +1,8 @@
-"""What operations that share a table have written of its rows, together with what the table has brought along for them.
+"""Shared output: response data of a table's rows that several operations reuse.
 
-Where all edges of a table's rows are answered by what came with the table, and nothing but tables is read below these
-edges, the answers of the rows depend on the table and on the edges' arguments alone. The first operation keeps them
-with the table, and those that come to the same table with the same arguments read nothing below its rows.
+The statement of a table may also load the results of all edges of its rows. If these edges lead only to tables, the
+response data of the rows depends only on the table and on the edges' arguments. The first operation stores the data
+with the table. Later operations with the same table and the same arguments load nothing below its rows.
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -13,37 +13,37 @@ from graph.execution.plan.scalar_output import FieldError
 from graph.execution.run.tables import Columns
 
 Text = Callable[[list[Any]], Any]
-"""Makes what stands for a list of finished answers where they are sent: their JSON, say."""
+"""Encodes a list of completed objects, for example as JSON. Its return value takes the place of the list."""
 
 Offload = Callable[..., Awaitable[Any]]
-"""Runs a function with its arguments in another thread."""
+"""Runs a function with the given arguments in another thread, and returns its result."""
 
 
 @dataclass(slots=True, eq=False)
-class Written:
-    """Where the answers of a table's rows stand, or will stand.
+class SharedOutput:
+    """The place, with a table, where the response data of its rows is or will be stored.
 
     Attributes:
-        key: what they depend on beside the table.
+        key: what the data depends on besides the table.
     """
 
     table: Columns
     key: Hashable
 
     @property
-    def is_there(self) -> bool:
-        """Whether they have been written."""
+    def is_written(self) -> bool:
+        """Whether the data is stored."""
         written = self.table.written
         return written is not None and self.key in written
 
     def keep(self, answers: Any) -> None:
-        """Keep the answers for who comes next."""
+        """Store the data for later operations, unless it is stored already."""
         if self.table.written is None:
             self.table.written = {}
         self.table.written.setdefault(self.key, answers)
 
-    def taken(self, text: Text | None) -> Any:
-        """Return the answers, of which text is made when they are first wanted again."""
+    def answers(self, text: Text | None) -> Any:
+        """Return the stored data. The first reuse encodes it with `text`, and stores the encoded form."""
         written = self.table.written
         assert written is not None
         known = written[self.key]
@@ -52,12 +52,18 @@ class Written:
         return known
 
 
-def places_of(
+def shared_outputs(
     tables: Sequence[Columns | FieldError], level: object, identities: Sequence[Hashable]
-) -> list[Written] | None:
-    """Return where the answers of `level` stand with each of the tables, whose edges' loaders have these identities.
+) -> list[SharedOutput] | None:
+    """Return for each table the place of its shared output.
 
-    None where one of the tables does not bring along what one of the loaders would read.
+    Args:
+        tables: the tables of one field; a `FieldError` takes the place of a failed one.
+        level: the level of the tables' rows.
+        identities: the identities of its edges (`BoundEdge.identity`).
+
+    Returns:
+        None where a table failed, or did not bring the results of all edges.
     """
     key = (level, *identities)
     places = []
@@ -67,5 +73,5 @@ def places_of(
         brought = table.brought
         if not all(one in brought for one in identities):
             return None
-        places.append(Written(table, key))
+        places.append(SharedOutput(table, key))
     return places

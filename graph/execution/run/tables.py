@@ -1,10 +1,10 @@
-"""Tables: rows that came column by column, as PostgreSQL gives them where each column is one array.
+"""Tables: rows stored column by column, as PostgreSQL returns them where each column is aggregated to one array.
 
-A hundred rows of four columns are four lists then, not a hundred records, and an answer is written by going through the
-lists side by side. Who wants a row all the same gets a mapping, made when it is first wanted.
+A hundred rows of four columns are then four lists, not a hundred records, and the response is made by a loop over the
+lists in parallel. Code that needs single rows gets mappings, which are made at the first such access.
 
-A table may belong to several operations at once, whose reads were one statement. What is written of its rows is kept
-with it then, for as long as one of them has it.
+Several operations whose reads were coalesced into one statement may share a table. The response data of its rows is
+then stored with the table, and freed with it.
 """
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
@@ -13,35 +13,35 @@ from typing import Any, Protocol, overload
 
 
 class Columns(Protocol):
-    """What a field that is declared a table returns."""
+    """The value of a field that is declared as a table."""
 
     @property
     def columns(self) -> Mapping[str, list[Any]]:
-        """The values of each column, of which there is one at least; none is changed any more."""
+        """The values of each column. There is at least one column, and the lists are never mutated."""
         ...
 
     @property
     def size(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         ...
 
     @property
     def brought(self) -> Collection[Hashable]:
-        """The identities of the loaders (`BoundEdge.identity`) whose answers for the rows came with them."""
+        """The identities (`BoundEdge.identity`) of the loaders whose results for these rows came with the rows."""
         ...
 
     written: dict[Any, Any] | None
-    """What was written of the rows, by who wrote it; None as long as nothing was."""
+    """The response data of the rows, by the level or key that it was made for; None before the first."""
 
 
 class Table(Sequence[Mapping[str, Any]]):
     """The rows of one level.
 
     Attributes:
-        columns: the values of each column by its name.
-        size: how many rows there are.
-        brought: as `Columns` has it.
-        written: likewise.
+        columns: the values of each column, by its name.
+        size: the number of rows.
+        brought: see `Columns`.
+        written: see `Columns`.
     """
 
     __slots__ = ("_rows", "brought", "columns", "size", "written")
@@ -55,7 +55,7 @@ class Table(Sequence[Mapping[str, Any]]):
 
     @classmethod
     def joined(cls, parts: Sequence[Columns], size: int) -> "Table":
-        """Make the table of the rows of all `parts`, which have the same columns, and `size` rows together."""
+        """Make one table of the rows of all `parts`. All have the same columns; together they have `size` rows."""
         if not parts:
             return cls({}, 0)
         if len(parts) == 1:
@@ -65,7 +65,7 @@ class Table(Sequence[Mapping[str, Any]]):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows, one mapping each."""
+        """The rows, each as a mapping."""
         if self._rows is None:
             names, columns = list(self.columns), self.columns.values()
             self._rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

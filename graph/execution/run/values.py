@@ -1,4 +1,4 @@
-"""Values as resolvers give them: iterables made lists, what has to be awaited awaited, and work nobody waits for."""
+"""Values that resolvers return: iterables become lists, awaitables are awaited, and abandoned work is ended."""
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Coroutine, Iterable, Sequence
@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 def any_awaitable(values: Iterable[Any]) -> bool:
-    """Say whether any of the values has to be awaited. Most have one type, which cannot be."""
+    """Return whether any value must be awaited. The check by type is fast, because most fields have one value type."""
     if any(kind is GeneratorType or hasattr(kind, "__await__") for kind in set(map(type, values))):
         return any(map(is_awaitable, values))
     return False
 
 
 def realized(value: Any, lists: int) -> tuple[Any, bool]:
-    """Return `value` with lists for all its iterables, and whether something in it has to be awaited yet."""
+    """Return `value` with lists in place of its iterables, to the depth `lists`, and whether it contains awaitables."""
     if not lists or value is None or isinstance(value, FieldError | Exception):
         return value, False
     if hasattr(value, "__aiter__"):
@@ -37,17 +37,20 @@ def realized(value: Any, lists: int) -> tuple[Any, bool]:
             inner, pending = (item, True) if is_awaitable(item) else realized(item, lists - 1)
             items.append(inner)
             waits |= pending
-    except Exception as raised:  # noqa: BLE001 - an iterator's error is the list's
+    except Exception as raised:  # noqa: BLE001 - an iterator's error is the error of the list
         error = raised
     return (items if error is None else Broken.of(items, error)), waits
 
 
 async def awaited(value: Any, lists: int) -> Any:
-    """Return `value` with everything in it awaited, and lists for all its iterables; errors become `FieldError`."""
+    """Return `value` with all awaitables in it awaited, and lists in place of its iterables, to the depth `lists`.
+
+    Errors become `FieldError` values.
+    """
     if is_awaitable(value):
         try:
             value = await value
-        except Exception as error:  # noqa: BLE001 - an item's error is the item's
+        except Exception as error:  # noqa: BLE001 - an awaitable's error is the error of this item alone
             return FieldError(caught(error))
     value, waits = realized(value, lists)
     if not waits:
@@ -59,10 +62,10 @@ async def awaited(value: Any, lists: int) -> Any:
 
 
 async def gathered(waiting: Sequence[Awaitable[T]]) -> list[T]:
-    """Return what all of `waiting` come to, which run at once. However this ends, none of them runs on.
+    """Run all awaitables concurrently, and return their results. When this function ends, all of them have ended.
 
     Raises:
-        BaseException: the first that one of them raises; the others are cancelled, and have ended then.
+        BaseException: the first exception of any of them; the others have been cancelled and have ended.
     """
     running = [asyncio.ensure_future(one) for one in waiting]
     try:
@@ -73,7 +76,7 @@ async def gathered(waiting: Sequence[Awaitable[T]]) -> list[T]:
         await asyncio.gather(*running, return_exceptions=True)
         raise
     finally:
-        # The error's traceback holds this frame, and one of these holds the error.
+        # The error's traceback holds this frame, and one of these tasks holds the error: that is a cycle.
         running.clear()
 
 
@@ -81,29 +84,29 @@ async def _collected(iterable: AsyncIterable[Any]) -> list[Any]:
     items: list[Any] = []
     try:
         async for item in iterable:
-            items.append(item)  # noqa: PERF401 - what went before an error stays
-    except Exception as error:  # noqa: BLE001 - an iterator's error is the list's
+            items.append(item)  # noqa: PERF401 - items before an error stay
+    except Exception as error:  # noqa: BLE001 - an iterator's error is the error of the list
         return Broken.of(items, error)
     return items
 
 
 def _track(values: Sequence[Any]) -> None:
-    """Give up what nobody waits for any more: nothing of it is to run on when the operation is over.
+    """End abandoned work: awaitables whose results are no longer needed must not run on after the operation.
 
-    A coroutine is closed before it has begun. A future or task was begun by somebody else, who ends it, and others may
-    wait for it too. Only its error, which nobody hears of here, is not to be logged by the event loop.
+    A coroutine has not started, and is closed. A future or task belongs to the code that made it, and other code may
+    await it too, so it is not cancelled here. Its error is marked as retrieved, so that the event loop does not log it.
     """
     for value in values:
         if isinstance(value, Coroutine):
             value.close()
         elif isinstance(value, asyncio.Future):
-            value.add_done_callback(_seen)
+            value.add_done_callback(_retrieve_exception)
 
 
-def _seen(future: asyncio.Future[Any]) -> None:
+def _retrieve_exception(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()
 
 
 INFO_HELPERS = GraphQLResolveInfoHelpers(gather=gathered, track=_track)
-"""What resolvers find in their info, as graphql-core gives it to them."""
+"""The helpers in the info of resolvers, in the form of graphql-core's own."""

@@ -7,7 +7,7 @@ import strawberry
 from graphql import GraphQLError
 
 from db.connections.statements import Row
-from db.models.comments import BODY_LENGTH_MAX
+from db.fields import BODY
 from graph.analysis.cost import LONG_TEXT
 from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
@@ -32,7 +32,7 @@ def _post(info: Info) -> BoundEdge:
 
 
 @row_backed
-@strawberry.type(description="A text by one user on a post. Whoever cannot see the post cannot see it.")
+@strawberry.type(description="A text by one user on a post, visible to all who see the post.")
 class Comment(Node):
     """A row of `comments`."""
 
@@ -41,7 +41,7 @@ class Comment(Node):
     id: strawberry.ID = identity(
         NodeKind.COMMENT, "Globally unique and opaque; the same object always has the same id."
     )
-    body: str = column("body", "1 to 10,000 characters.", longest=BODY_LENGTH_MAX, directives=[LONG_TEXT])
+    body: str = column("body", f"{BODY.limit}.", longest=BODY.length_max, directives=[LONG_TEXT])
     author: User = edge("author_id", _author, "Who wrote it.", made=lambda row: User(row=row), missing=_gone)
     post: Post = edge("post_id", _post, "What it is about.", made=lambda row: Post(row=row), missing=_gone)
     created_at: datetime.datetime = column("created_at", "When it was created.")

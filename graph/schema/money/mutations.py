@@ -3,169 +3,122 @@
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
-from enum import Enum
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import strawberry
 
-from db.errors import Refusal
-from db.ledger.settlement import Movement, settle
+from db.fields import MEMO
+from db.ledger.settlement import Movement, Settlement, settle
 from db.repositories import accounts as repository
 from graph.runtime.context import Info, columns_below
 from graph.schema.ids import NodeKind, parse
 from graph.schema.money.types import Account, Transaction
-from graph.schema.mutation_kit import code, errors_field, mutation, user_errors
-from graph.schema.nodes import UserError
+from graph.schema.mutation_kit import answer, mutation, mutation_input, payload, with_errors
+from graph.schema.permissions import ADMIN_BY_ROW, OWNER, SIGNED_IN
 from graph.schema.scalars import CurrencyCode
 
 P = TypeVar("P")
 
 
-@strawberry.input(description="An account to open.")
+REPLAYED = "True where this key had already been settled and its first result is given again."
+TRANSFER_REFUSALS = (
+    "ACCOUNT_NOT_FOUND",
+    "SAME_ACCOUNT",
+    "CURRENCY_MISMATCH",
+    "INVALID_AMOUNT",
+    "INSUFFICIENT_FUNDS",
+    "BALANCE_LIMIT_EXCEEDED",
+    "IDEMPOTENCY_KEY_REUSED",
+    MEMO.code,
+)
+
+
+@mutation_input
 class OpenAccountInput:
-    """A new account."""
+    """An account to open."""
 
     currency_code: CurrencyCode = strawberry.field(description="The one currency that it will hold.")
 
 
-@strawberry.enum(description="Why an account was refused.")
-class OpenAccountErrorCode(Enum):
-    """The codes of openAccount."""
-
-    UNKNOWN_CURRENCY = code("UNKNOWN_CURRENCY")
-    TOO_MANY_ACCOUNTS = code("TOO_MANY_ACCOUNTS")
-
-
-@strawberry.type(description="Why an account was refused.")
-class OpenAccountUserError(UserError):
-    """An error of openAccount."""
-
-    code: OpenAccountErrorCode = strawberry.field(description="What is wrong, for programs.")
-
-
-@strawberry.type(description="The new account, or why there is none.")
+@payload(right=SIGNED_IN, refused="Why an account was refused.", codes=("UNKNOWN_CURRENCY", "TOO_MANY_ACCOUNTS"))
 class OpenAccountPayload:
-    """The payload of openAccount."""
+    """The new account, or why there is none."""
 
-    account: Account | None = strawberry.field(default=None, description="The new account, empty.")
-    user_errors: list[OpenAccountUserError] = errors_field()
+    account: Account | None = answer("The new account, empty.")
 
 
-@strawberry.input(
-    description="Money enters from outside, through the system account of its currency. Administrators only."
-)
+def idempotency_key(movement: str) -> Any:
+    """Declare the field `idempotencyKey` of the input of a `movement` of money."""
+    return strawberry.field(
+        description=f"Made by the client, once for each intended {movement}, and sent again unchanged on every retry."
+    )
+
+
+@mutation_input
 class DepositInput:
-    """A deposit."""
+    """Money enters from outside, through the system account of its currency. Administrators only."""
 
     account_id: strawberry.ID = strawberry.field(description="The account that receives it.")
     amount: Decimal = strawberry.field(description="In the currency of the account, greater than zero.")
-    memo: str | None = strawberry.field(default=None, description="What for; at most 500 characters.")
-    idempotency_key: uuid.UUID = strawberry.field(
-        description="Made by the client, once for each intended deposit, and sent again unchanged on every retry."
-    )
+    memo: str | None = strawberry.field(default=None, description=MEMO.description)
+    idempotency_key: uuid.UUID = idempotency_key("deposit")
 
 
-@strawberry.enum(description="Why a deposit was refused.")
-class DepositErrorCode(Enum):
-    """The codes of deposit."""
-
-    ACCOUNT_NOT_FOUND = code("ACCOUNT_NOT_FOUND")
-    INVALID_AMOUNT = code("INVALID_AMOUNT")
-    BALANCE_LIMIT_EXCEEDED = code("BALANCE_LIMIT_EXCEEDED")
-    IDEMPOTENCY_KEY_REUSED = code("IDEMPOTENCY_KEY_REUSED")
-    INVALID_MEMO = code("INVALID_MEMO")
-
-
-@strawberry.type(description="Why a deposit was refused.")
-class DepositUserError(UserError):
-    """An error of deposit."""
-
-    code: DepositErrorCode = strawberry.field(description="What is wrong, for programs.")
-
-
-@strawberry.type(description="The deposit, or why there is none.")
+@payload(
+    right=ADMIN_BY_ROW,
+    refused="Why a deposit was refused.",
+    codes=(
+        "ACCOUNT_NOT_FOUND",
+        "INVALID_AMOUNT",
+        "BALANCE_LIMIT_EXCEEDED",
+        "IDEMPOTENCY_KEY_REUSED",
+        MEMO.code,
+    ),
+)
 class DepositPayload:
-    """The payload of deposit."""
+    """The deposit, or why there is none."""
 
-    transaction: Transaction | None = strawberry.field(default=None, description="The row of the ledger.")
-    replayed: bool = strawberry.field(
-        default=False,
-        description="True where this key had already been settled and its first result is given again.",
-    )
-    user_errors: list[DepositUserError] = errors_field()
+    transaction: Transaction | None = answer("The row of the ledger.")
+    replayed: bool = answer(REPLAYED, default=False)
 
 
-@strawberry.input(description="Money goes from one account to another of the same currency, both or neither.")
+@mutation_input
 class TransferInput:
-    """A transfer."""
+    """Money goes from one account to another of the same currency, both or neither."""
 
     from_account_id: strawberry.ID = strawberry.field(description="An account of the viewer's own.")
     to_account_id: strawberry.ID = strawberry.field(description="Any account.")
     amount: Decimal = strawberry.field(description="In the currency of both accounts, greater than zero.")
-    memo: str | None = strawberry.field(default=None, description="What for; at most 500 characters.")
-    idempotency_key: uuid.UUID = strawberry.field(
-        description="Made by the client, once for each intended transfer, and sent again unchanged on every retry."
-    )
+    memo: str | None = strawberry.field(default=None, description=MEMO.description)
+    idempotency_key: uuid.UUID = idempotency_key("transfer")
 
 
-@strawberry.enum(description="Why a transfer was refused.")
-class TransferErrorCode(Enum):
-    """The codes of transfer."""
-
-    ACCOUNT_NOT_FOUND = code("ACCOUNT_NOT_FOUND")
-    SAME_ACCOUNT = code("SAME_ACCOUNT")
-    CURRENCY_MISMATCH = code("CURRENCY_MISMATCH")
-    INVALID_AMOUNT = code("INVALID_AMOUNT")
-    INSUFFICIENT_FUNDS = code("INSUFFICIENT_FUNDS")
-    BALANCE_LIMIT_EXCEEDED = code("BALANCE_LIMIT_EXCEEDED")
-    IDEMPOTENCY_KEY_REUSED = code("IDEMPOTENCY_KEY_REUSED")
-    INVALID_MEMO = code("INVALID_MEMO")
-
-
-@strawberry.type(description="Why a transfer was refused.")
-class TransferUserError(UserError):
-    """An error of transfer."""
-
-    code: TransferErrorCode = strawberry.field(description="What is wrong, for programs.")
-
-
-@strawberry.type(description="The transfer, or why there is none.")
+@payload(right=OWNER, refused="Why a transfer was refused.", codes=TRANSFER_REFUSALS)
 class TransferPayload:
-    """The payload of transfer."""
+    """The transfer, or why there is none."""
 
-    transaction: Transaction | None = strawberry.field(default=None, description="The row of the ledger.")
-    replayed: bool = strawberry.field(
-        default=False,
-        description="True where this key had already been settled and its first result is given again.",
-    )
-    user_errors: list[TransferUserError] = errors_field()
+    transaction: Transaction | None = answer("The row of the ledger.")
+    replayed: bool = answer(REPLAYED, default=False)
 
 
 # ---------------------------------------------------------------- resolvers
 
 
-async def open_account(
-    info: Info, input_: Annotated[OpenAccountInput, strawberry.argument(name="input", description="The account.")]
-) -> OpenAccountPayload:
+async def open_account(info: Info, input_: OpenAccountInput) -> OpenAccountPayload:
     """Open an empty account of the viewer's own."""
     context, columns = info.context, columns_below(info, "Account", "id")
     accounts_max = context.services.settings.accounts_per_user_max
-    try:
-        owner = context.viewer.user_id or 0
-        async with context.turn([("user", owner, owner)]):
-            row = await context.write(
-                lambda transaction: repository.open_account(
-                    transaction, context.viewer, columns, input_.currency_code, accounts_max=accounts_max
-                )
+    owner = context.viewer.user_id or 0
+    async with context.turn([("user", owner, owner)]):
+        row = await context.write(
+            lambda transaction: repository.open_account(
+                transaction, context.viewer, columns, input_.currency_code, accounts_max=accounts_max
             )
-    except Refusal as refusal:
-        return OpenAccountPayload(user_errors=user_errors(OpenAccountUserError, OpenAccountErrorCode, [refusal]))
+        )
     return OpenAccountPayload(account=Account(row=row))
 
 
-async def deposit(
-    info: Info, input_: Annotated[DepositInput, strawberry.argument(name="input", description="The deposit.")]
-) -> DepositPayload:
+async def deposit(info: Info, input_: DepositInput) -> DepositPayload:
     """Bring money in from outside."""
     movement = Movement(
         from_id=None,
@@ -174,50 +127,46 @@ async def deposit(
         memo=input_.memo,
         key=input_.idempotency_key,
     )
-    return await _settled(info, movement, DepositPayload, DepositUserError, DepositErrorCode)
+    columns = columns_below(info, "Transaction", "id")
+    return _answered(DepositPayload, await settle(info.context, info.context.viewer, columns, movement))
 
 
-async def transfer(
-    info: Info, input_: Annotated[TransferInput, strawberry.argument(name="input", description="The transfer.")]
-) -> TransferPayload:
+async def transfer(info: Info, input_: TransferInput) -> TransferPayload:
     """Move money between two accounts."""
-    movement = Movement(
-        from_id=parse(input_.from_account_id, NodeKind.ACCOUNT, "input.fromAccountId"),
-        to_id=parse(input_.to_account_id, NodeKind.ACCOUNT, "input.toAccountId"),
-        amount=input_.amount,
-        memo=input_.memo,
-        key=input_.idempotency_key,
+    columns = columns_below(info, "Transaction", "id")
+    return _answered(TransferPayload, await info.context.transfer(columns, movement_of(input_, "input")))
+
+
+def movement_of(one: TransferInput, where: str) -> Movement:
+    """Return what a transfer asks for; `where` it stands, for an error of a malformed id."""
+    return Movement(
+        from_id=parse(one.from_account_id, NodeKind.ACCOUNT, f"{where}.fromAccountId"),
+        to_id=parse(one.to_account_id, NodeKind.ACCOUNT, f"{where}.toAccountId"),
+        amount=one.amount,
+        memo=one.memo,
+        key=one.idempotency_key,
     )
-    return await _settled(info, movement, TransferPayload, TransferUserError, TransferErrorCode)
 
 
-async def _settled(
-    info: Info, movement: Movement, payload: Callable[..., P], error_type: Callable[..., Any], codes: type[Enum]
-) -> P:
-    context, columns = info.context, columns_below(info, "Transaction", "id")
-    try:
-        if movement.from_id is None:
-            settlement = await settle(context, context.viewer, columns, movement)
-        else:
-            settlement = await context.transfer(columns, movement)
-    except Refusal as refusal:
-        return payload(user_errors=user_errors(error_type, codes, [refusal]))
-    if settlement.row is None:
-        # Without a row there is a refusal: either the one or the other became of the movement.
-        refusals = [settlement.refusal] if settlement.refusal else []
-        errors = user_errors(error_type, codes, refusals)
-        return payload(replayed=settlement.replayed, user_errors=errors)
-    return payload(transaction=Transaction(row=settlement.row), replayed=settlement.replayed)
+def _answered(answer_type: Callable[..., P], settlement: Settlement) -> P:
+    if settlement.row is not None:
+        return answer_type(transaction=Transaction(row=settlement.row), replayed=settlement.replayed)
+    # Without a row there is a refusal: either the one or the other became of the movement.
+    refusals = [settlement.refusal] if settlement.refusal else []
+    return with_errors(answer_type(replayed=settlement.replayed), refusals)
 
 
 @strawberry.type
 class MoneyMutations:
     """The mutations of accounts and the ledger."""
 
-    open_account: OpenAccountPayload = mutation(open_account, "Opens an empty account of the viewer's own.")
+    open_account: OpenAccountPayload = mutation(
+        open_account, "Opens an empty account of the viewer's own.", takes="The account."
+    )
     deposit: DepositPayload = mutation(
         deposit,
         "Brings money in from outside; administrators only. Once for its key, as `transfer`.",
+        takes="The deposit.",
     )
     transfer: TransferPayload = mutation(
         transfer,
@@ -226,4 +175,5 @@ class MoneyMutations:
         "the same key, it is answered by its first outcome, be it a refusal; another transfer under the key is "
         "refused. What is answered is on disk. An error with `outcomeUnknown` leaves open whether it has happened: "
         "send it again with the same key.",
+        takes="The transfer.",
     )

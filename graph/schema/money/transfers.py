@@ -1,24 +1,21 @@
 """Many transfers in one mutation, in the schema: inputs, payloads and the resolver."""
 
 from enum import Enum
-from typing import Annotated
 
 import strawberry
 
 from db.ledger.batches import BATCH_MAX, settle_batch
-from db.ledger.settlement import Movement
 from graph.analysis.cost import WRITE, Cost, ListSize
 from graph.runtime.context import Info, columns_below
-from graph.schema.ids import NodeKind, parse
-from graph.schema.money.mutations import TransferInput
+from graph.schema.money.mutations import REPLAYED, TRANSFER_REFUSALS, TransferInput, movement_of
 from graph.schema.money.types import Transaction
-from graph.schema.mutation_kit import bulk_size_checked, code, errors_field, mutation, user_errors
-from graph.schema.nodes import UserError
+from graph.schema.mutation_kit import Items, answer, bulk_size_checked, mutation, mutation_input, payload, with_errors
+from graph.schema.permissions import OWNER
 
-TRANSFERS = "transfers"
+TRANSFERS = Items("transfers")
 RESULTS = ListSize(
     assumed_size=BATCH_MAX,
-    slicing_arguments=[f"input.{TRANSFERS}"],
+    slicing_arguments=[f"input.{TRANSFERS.name}"],
     sized_fields=["results", "userErrors"],
     require_one_slicing_argument=False,
 )
@@ -34,9 +31,9 @@ class TransferMode(Enum):
     ALL = strawberry.enum_value("ALL", description="None is made: all of them are, or none.")
 
 
-@strawberry.input(description="Transfers in the order in which they are made, and what a refusal of one of them means.")
+@mutation_input
 class TransfersInput:
-    """Many transfers."""
+    """Transfers in the order in which they are made, and what a refusal of one of them means."""
 
     transfers: list[TransferInput] = strawberry.field(
         description="1 to 1,000 transfers, each with an idempotency key of its own."
@@ -50,28 +47,6 @@ class TransfersInput:
     )
 
 
-@strawberry.enum(description="Why a transfer of a list was refused.")
-class TransfersErrorCode(Enum):
-    """The codes of transfers."""
-
-    ACCOUNT_NOT_FOUND = code("ACCOUNT_NOT_FOUND")
-    SAME_ACCOUNT = code("SAME_ACCOUNT")
-    CURRENCY_MISMATCH = code("CURRENCY_MISMATCH")
-    INVALID_AMOUNT = code("INVALID_AMOUNT")
-    INSUFFICIENT_FUNDS = code("INSUFFICIENT_FUNDS")
-    BALANCE_LIMIT_EXCEEDED = code("BALANCE_LIMIT_EXCEEDED")
-    IDEMPOTENCY_KEY_REUSED = code("IDEMPOTENCY_KEY_REUSED")
-    INVALID_MEMO = code("INVALID_MEMO")
-    OTHER_TRANSFER_REFUSED = code("OTHER_TRANSFER_REFUSED")
-
-
-@strawberry.type(description="Why a transfer of a list was refused.")
-class TransfersUserError(UserError):
-    """An error of transfers."""
-
-    code: TransfersErrorCode = strawberry.field(description="What is wrong, for programs.")
-
-
 @strawberry.type(description="What became of one transfer of a list.")
 class TransferResult:
     """One transfer's part of the payload."""
@@ -79,31 +54,30 @@ class TransferResult:
     transaction: Transaction | None = strawberry.field(
         default=None, description="The row of the ledger; null where the transfer was refused."
     )
-    replayed: bool = strawberry.field(
-        default=False,
-        description="True where this key had already been settled and its first result is given again.",
-    )
+    replayed: bool = strawberry.field(default=False, description=REPLAYED)
 
 
-@strawberry.type(description="What became of each transfer.")
-class TransfersPayload:
-    """The payload of transfers."""
-
-    results: list[TransferResult] = strawberry.field(
-        default_factory=list, description="One for each transfer, in the order of the input.", directives=[ROWS]
-    )
-    user_errors: list[TransfersUserError] = errors_field(
+@payload(
+    right=OWNER,
+    refused="Why a transfer of a list was refused.",
+    codes=(*TRANSFER_REFUSALS, "OTHER_TRANSFER_REFUSED"),
+    errors=(
         "Why transfers were refused, in the order of the input; the path says which, for example "
         '["input", "transfers", "3", "amount"].'
+    ),
+)
+class TransfersPayload:
+    """What became of each transfer."""
+
+    results: list[TransferResult] = answer(
+        "One for each transfer, in the order of the input.", default=[], directives=[ROWS]
     )
 
 
-async def transfers(
-    info: Info, input_: Annotated[TransfersInput, strawberry.argument(name="input", description="The transfers.")]
-) -> TransfersPayload:
+async def transfers(info: Info, input_: TransfersInput) -> TransfersPayload:
     """Move money many times."""
     bulk_size_checked(input_.transfers, "input.transfers", BATCH_MAX)
-    movements = [_movement(one, f"input.transfers[{index}]") for index, one in enumerate(input_.transfers)]
+    movements = [movement_of(one, TRANSFERS.where(index)) for index, one in enumerate(input_.transfers)]
     settlements = await settle_batch(
         info.context,
         info.context.viewer,
@@ -112,7 +86,7 @@ async def transfers(
         is_one=input_.mode is TransferMode.ALL,
     )
     refusals = [
-        settlement.refusal.below(TRANSFERS, str(index))
+        settlement.refusal.below(*TRANSFERS.path(index))
         for index, settlement in enumerate(settlements)
         if settlement.refusal is not None
     ]
@@ -120,17 +94,7 @@ async def transfers(
         TransferResult(transaction=None if one.row is None else Transaction(row=one.row), replayed=one.replayed)
         for one in settlements
     ]
-    return TransfersPayload(results=results, user_errors=user_errors(TransfersUserError, TransfersErrorCode, refusals))
-
-
-def _movement(one: TransferInput, where: str) -> Movement:
-    return Movement(
-        from_id=parse(one.from_account_id, NodeKind.ACCOUNT, f"{where}.fromAccountId"),
-        to_id=parse(one.to_account_id, NodeKind.ACCOUNT, f"{where}.toAccountId"),
-        amount=one.amount,
-        memo=one.memo,
-        key=one.idempotency_key,
-    )
+    return with_errors(TransfersPayload(results=results), refusals)
 
 
 @strawberry.type
@@ -144,4 +108,5 @@ class TransferMutations:
         "promised of `transfer` is promised of each.",
         WRITE,
         RESULTS,
+        takes="The transfers.",
     )

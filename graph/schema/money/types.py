@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 
 from db.connections.statements import Row
-from db.models.money import MEMO_LENGTH_MAX
+from db.fields import MEMO
 from db.money import from_minor
 from db.repositories import account_statements as bookkeeping
 from db.repositories.transactions import TRANSACTIONS, TRANSACTIONS_ORDER
@@ -153,7 +153,7 @@ class Transaction(Node):
         made=lambda row: Account(row=row),
     )
     amount: Money = computed(_amount, ("amount", "currency_code"), "How much, in the currency of both accounts.")
-    memo: str | None = column("memo", "What it is for, as the sender wrote it.", longest=MEMO_LENGTH_MAX)
+    memo: str | None = column("memo", "What it is for, as the sender wrote it.", longest=MEMO.length_max)
     created_at: datetime.datetime = column("created_at", "When it was made.")
 
 

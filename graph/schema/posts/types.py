@@ -7,7 +7,7 @@ import strawberry
 from graphql import GraphQLError
 
 from db.connections.statements import Row
-from db.models.posts import CONTENT_LENGTH_MAX
+from db.fields import CONTENT, TITLE
 from db.repositories import posts as repository
 from db.repositories.comments import COMMENTS_OF_POST
 from graph.analysis.cost import LONG_TEXT, PAGE
@@ -43,8 +43,8 @@ class Post(Node):
     row: strawberry.Private[Row]
 
     id: strawberry.ID = identity(NodeKind.POST, "Globally unique and opaque; the same object always has the same id.")
-    title: str = column("title", "1 to 200 characters.")
-    content: str = column("content", "At most 100,000 characters.", longest=CONTENT_LENGTH_MAX, directives=[LONG_TEXT])
+    title: str = column("title", f"{TITLE.limit}.")
+    content: str = column("content", CONTENT.description, longest=CONTENT.length_max, directives=[LONG_TEXT])
     published: bool = column("published", "Whether everyone may read it; a draft is its author's alone.")
     views: int = column("views", "How often a view was recorded.")
     author: User = edge(

@@ -1,31 +1,29 @@
 """Sessions in the schema: sign in, refresh, sign out."""
 
 import datetime
-from enum import Enum
-from typing import Annotated
 
 import strawberry
 
 from db.access import ANONYMOUS
 from db.connections.statements import Reader
 from db.errors import Refusal
+from db.fields import PASSWORD
 from db.repositories import sessions as repository
-from db.repositories.checks import PASSWORD_LENGTH_MAX
 from db.repositories.sessions import Credentials, OpenSession
 from db.repositories.sign_ins import PLACE_KEPT_S, Attempt, forget_attempts, signed_in_from
-from graph.analysis.cost import PASSWORD
+from graph.analysis.cost import PASSWORD as COST_OF_PASSWORD
 from graph.runtime.context import Context, Info
 from graph.runtime.tokens import Device
-from graph.schema.mutation_kit import code, errors_field, mutation, user_errors
-from graph.schema.nodes import UserError
+from graph.schema.mutation_kit import answer, mutation, mutation_input, payload
+from graph.schema.permissions import SIGNED_IN, public
 from graph.schema.sessions.sign_ins import attempted, known_device, log_failure, place_of
 from graph.schema.users.queries import user_of_id
 from graph.schema.users.types import User
 
 
-@strawberry.input(description="Who signs in.")
+@mutation_input
 class SignInInput:
-    """Credentials."""
+    """Who signs in."""
 
     login: str = strawberry.field(description="Username or email.")
     password: str = strawberry.field(description="The password.")
@@ -38,89 +36,52 @@ class SignInInput:
     )
 
 
-@strawberry.enum(description="Why a sign-in was refused.")
-class SignInErrorCode(Enum):
-    """The codes of signIn."""
-
-    INVALID_CREDENTIALS = code("INVALID_CREDENTIALS")
-    TOO_MANY_ATTEMPTS = code("TOO_MANY_ATTEMPTS")
-
-
-@strawberry.type(description="Why a sign-in was refused.")
-class SignInUserError(UserError):
-    """An error of signIn."""
-
-    code: SignInErrorCode = strawberry.field(description="What is wrong, for programs.")
-
-
-@strawberry.type(description="A new session, or why there is none.")
+@payload(
+    right=public("it is how one signs in"),
+    refused="Why a sign-in was refused.",
+    codes=("INVALID_CREDENTIALS", "TOO_MANY_ATTEMPTS"),
+)
 class SignInPayload:
-    """The payload of signIn."""
+    """A new session, or why there is none."""
 
-    access_token: str | None = strawberry.field(default=None, description="Bearer token for the Authorization header.")
-    refresh_token: str | None = strawberry.field(
-        default=None, description="Good for one `refreshSession`; keep it secret."
+    access_token: str | None = answer("Bearer token for the Authorization header.")
+    refresh_token: str | None = answer("Good for one `refreshSession`; keep it secret.")
+    expires_at: datetime.datetime | None = answer("When the access token stops working.")
+    viewer: User | None = answer("The user who is signed in now.")
+    device_token: str | None = answer(
+        "By which this device is known again, for 90 days and until the password changes. Keep it, also after "
+        "signing out, and send it with the next `signIn`. It opens nothing."
     )
-    expires_at: datetime.datetime | None = strawberry.field(
-        default=None, description="When the access token stops working."
+    failed_sign_ins: int | None = answer(
+        "How many attempts to sign in as this user have failed since the last one that succeeded; null where this "
+        "one was refused. Show it to the user: it need not have been them."
     )
-    viewer: User | None = strawberry.field(default=None, description="The user who is signed in now.")
-    device_token: str | None = strawberry.field(
-        default=None,
-        description=(
-            "By which this device is known again, for 90 days and until the password changes. Keep it, also after "
-            "signing out, and send it with the next `signIn`. It opens nothing."
-        ),
-    )
-    failed_sign_ins: int | None = strawberry.field(
-        default=None,
-        description=(
-            "How many attempts to sign in as this user have failed since the last one that succeeded; null where this "
-            "one was refused. Show it to the user: it need not have been them."
-        ),
-    )
-    user_errors: list[SignInUserError] = errors_field()
 
 
-@strawberry.input(description="Which session goes on.")
+@mutation_input
 class RefreshSessionInput:
-    """A refresh token."""
+    """Which session goes on."""
 
     refresh_token: str = strawberry.field(description="The newest refresh token of the session.")
 
 
-@strawberry.enum(description="Why a refresh was refused.")
-class RefreshSessionErrorCode(Enum):
-    """The codes of refreshSession."""
-
-    INVALID_REFRESH_TOKEN = code("INVALID_REFRESH_TOKEN")
-
-
-@strawberry.type(description="Why a refresh was refused.")
-class RefreshSessionUserError(UserError):
-    """An error of refreshSession."""
-
-    code: RefreshSessionErrorCode = strawberry.field(description="What is wrong, for programs.")
-
-
-@strawberry.type(description="The session with new tokens, or why it does not go on.")
+@payload(
+    right=public("the refresh token stands for the caller; the access token has often expired by then"),
+    refused="Why a refresh was refused.",
+    codes=("INVALID_REFRESH_TOKEN",),
+)
 class RefreshSessionPayload:
-    """The payload of refreshSession."""
+    """The session with new tokens, or why it does not go on."""
 
-    access_token: str | None = strawberry.field(default=None, description="Bearer token for the Authorization header.")
-    refresh_token: str | None = strawberry.field(
-        default=None, description="Replaces the one that was given, which is spent now."
-    )
-    expires_at: datetime.datetime | None = strawberry.field(
-        default=None, description="When the access token stops working."
-    )
-    viewer: User | None = strawberry.field(default=None, description="The user of the session.")
-    user_errors: list[RefreshSessionUserError] = errors_field()
+    access_token: str | None = answer("Bearer token for the Authorization header.")
+    refresh_token: str | None = answer("Replaces the one that was given, which is spent now.")
+    expires_at: datetime.datetime | None = answer("When the access token stops working.")
+    viewer: User | None = answer("The user of the session.")
 
 
-@strawberry.type(description="The end of a session.")
+@payload(right=SIGNED_IN)
 class SignOutPayload:
-    """The payload of signOut."""
+    """The end of a session."""
 
     signed_out: bool = strawberry.field(description="True: the session's tokens are worth nothing any more.")
 
@@ -128,27 +89,22 @@ class SignOutPayload:
 # ---------------------------------------------------------------- resolvers
 
 
-async def sign_in(
-    info: Info, input_: Annotated[SignInInput, strawberry.argument(name="input", description="Who signs in.")]
-) -> SignInPayload:
+async def sign_in(info: Info, input_: SignInInput) -> SignInPayload:
     """Open a session. Unknown user and wrong password take the same steps, the same time and the same answer."""
     context = info.context
     login = input_.login.strip()
     device = await known_device(context, login, input_.device_token)
-    try:
-        attempt = await attempted(context, login, device)
-    except Refusal as refusal:
-        return _refused(refusal)
+    attempt = await attempted(context, login, device)
     found = await repository.credentials_of(context.database, login)
     # Longer passwords cannot have been set; hashing megabytes of them would be a gift to whoever sends them.
-    password = input_.password[: PASSWORD_LENGTH_MAX + 1]
+    password = input_.password[: PASSWORD.length_max + 1]
     verified = await context.services.passwords.verify(found.hashed_password if found else None, password)
     opened = None
     if found is not None and verified:
         opened = await _opened(context, found, login, attempt)
     if found is None or opened is None:
         log_failure(attempt)
-        return _refused(Refusal("INVALID_CREDENTIALS", (), "no active user has this login and password"))
+        raise Refusal("INVALID_CREDENTIALS", (), "no active user has this login and password")
     session, failed = opened
     token = _token(context, session)
     return SignInPayload(
@@ -175,10 +131,6 @@ async def _opened(context: Context, found: Credentials, login: str, attempt: Att
     return await context.write(work)
 
 
-def _refused(refusal: Refusal) -> SignInPayload:
-    return SignInPayload(user_errors=user_errors(SignInUserError, SignInErrorCode, [refusal]))
-
-
 def _token(context: Context, session: OpenSession) -> tuple[str, datetime.datetime]:
     viewer = session.viewer
     assert viewer.user_id is not None
@@ -199,10 +151,7 @@ async def _viewer(info: Info, session: OpenSession) -> User | None:
     return await user_of_id(info, session.viewer.user_id)
 
 
-async def refresh_session(
-    info: Info,
-    input_: Annotated[RefreshSessionInput, strawberry.argument(name="input", description="Which session goes on.")],
-) -> RefreshSessionPayload:
+async def refresh_session(info: Info, input_: RefreshSessionInput) -> RefreshSessionPayload:
     """Exchange a refresh token for new tokens."""
     context = info.context
     ttl_s = context.services.settings.refresh_token_ttl_s
@@ -211,10 +160,7 @@ async def refresh_session(
     )
     if session is None:
         message = "the refresh token is unknown, expired or was used before; sign in again"
-        refusal = Refusal("INVALID_REFRESH_TOKEN", ("refreshToken",), message)
-        return RefreshSessionPayload(
-            user_errors=user_errors(RefreshSessionUserError, RefreshSessionErrorCode, [refusal])
-        )
+        raise Refusal("INVALID_REFRESH_TOKEN", ("refreshToken",), message)
     token = _token(context, session)
     return RefreshSessionPayload(
         access_token=token[0],
@@ -240,9 +186,12 @@ class SessionMutations:
     sign_in: SignInPayload = mutation(
         sign_in,
         "Opens a session. After failed attempts of a login from an address, each next one waits, ever longer.",
-        PASSWORD,
+        COST_OF_PASSWORD,
+        takes="Who signs in.",
     )
     refresh_session: RefreshSessionPayload = mutation(
-        refresh_session, "Exchanges a refresh token for new tokens; send it without the expired access token."
+        refresh_session,
+        "Exchanges a refresh token for new tokens; send it without the expired access token.",
+        takes="Which session goes on.",
     )
     sign_out: SignOutPayload = mutation(sign_out, "Ends the session that carries this request, at once.")

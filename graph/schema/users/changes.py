@@ -1,14 +1,16 @@
 """What changes a user, in the schema: input, payload and resolver of `updateUser`."""
 
 import asyncio
-from enum import Enum
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Any
 
 import strawberry
 from asyncpg import Record
 
 from db.connections.statements import Reader
-from db.errors import CONSTRAINTS, Refusal
+from db.constraints import violation_of
+from db.errors import Refusal
+from db.fields import BIO, DISPLAY_NAME, EMAIL, PASSWORD, USERNAME, WEBSITE_URL, check_texts, fields_of
 from db.query.pages import Columns
 from db.repositories import checks
 from db.repositories import users as repository
@@ -16,154 +18,135 @@ from db.repositories.known_passwords import known_passwords
 from db.repositories.sessions import Standing, end_sessions_of, is_still_password, standing_of
 from db.repositories.sign_ins import forget_attempts
 from db.repositories.users import Keep
-from graph.errors import BadInput
 from graph.runtime.context import Context, Info, columns_below
 from graph.schema.ids import NodeKind, parse
-from graph.schema.mutation_kit import code, errors_field, user_errors
-from graph.schema.nodes import UserError
+from graph.schema.mutation_kit import (
+    Refused,
+    answer,
+    change,
+    changes_of,
+    expected_version,
+    mutation_input,
+    payload,
+)
+from graph.schema.permissions import OWNER_OR_ADMIN
 from graph.schema.sessions.sign_ins import attempted
 from graph.schema.users.types import User
 
+PROFILE_TEXTS = tuple(fields_of("profiles"))
 
-@strawberry.input(description="What a user tells of themself. Absent fields stay as they are; null clears one.")
+
+@mutation_input
 class ProfileInput:
-    """The columns of a profile."""
+    """What a user tells of themself. Absent fields stay as they are; null clears one."""
 
-    display_name: str | None = strawberry.field(
-        default=strawberry.UNSET, description="The name to show instead of the username; at most 100 characters."
-    )
-    bio: str | None = strawberry.field(
-        default=strawberry.UNSET, description="A few sentences; at most 5,000 characters."
-    )
-    website_url: str | None = strawberry.field(
-        default=strawberry.UNSET, description="An http or https URL; at most 2,000 characters."
-    )
-
-    def columns(self) -> dict[str, str | None]:
-        """Return the columns that were given, null ones too."""
-        given = {"display_name": self.display_name, "bio": self.bio, "website_url": self.website_url}
-        return {name: value for name, value in given.items() if value is not strawberry.UNSET}
+    display_name: str | None = change(DISPLAY_NAME.description)
+    bio: str | None = change(BIO.description)
+    website_url: str | None = change(WEBSITE_URL.description)
 
 
-@strawberry.input(
-    description=(
-        "Absent fields stay as they are; an explicit null clears a field that may be null. Where no value differs, "
-        "version and updatedAt stay as they are, too; a new password always counts as a change."
-    )
-)
+@mutation_input
 class UpdateUserInput:
-    """Changes to a user."""
+    """Absent fields stay as they are; an explicit null clears a field that may be null.
+
+    Where no value differs, version and updatedAt stay as they are, too; a new password always counts as a change.
+    """
 
     id: strawberry.ID = strawberry.field(description="Which user.")
-    expected_version: int | None = strawberry.field(
-        default=None,
-        description=("Refuses with VERSION_CONFLICT where the user has changed since; null or absent skips the check."),
-    )
+    expected_version: int | None = expected_version("user")
     current_password: str | None = strawberry.field(
         default=None,
         description=(
             "The password as it is now. Users need it to change their own password or email; administrators do not."
         ),
     )
-    email: str | None = strawberry.field(
-        default=strawberry.UNSET, description="A new email address; never null. Ends the user's other sessions."
-    )
-    username: str | None = strawberry.field(default=strawberry.UNSET, description="A new username; never null.")
-    password: str | None = strawberry.field(
-        default=strawberry.UNSET, description="A new password; never null. Ends the user's other sessions."
-    )
-    is_active: bool | None = strawberry.field(
-        default=strawberry.UNSET, description="Whether the user may sign in; administrators only; never null."
-    )
-    profile: ProfileInput | None = strawberry.field(
-        default=strawberry.UNSET, description="Changes to the profile; null removes it."
-    )
+    email: str | None = change("A new email address; never null. Ends the user's other sessions.")
+    username: str | None = change("A new username; never null.")
+    password: str | None = change("A new password; never null. Ends the user's other sessions.")
+    is_active: bool | None = change("Whether the user may sign in; administrators only; never null.")
+    profile: ProfileInput | None = change("Changes to the profile; null removes it.")
 
 
-@strawberry.enum(description="Why a change was refused.")
-class UpdateUserErrorCode(Enum):
-    """The codes of updateUser."""
-
-    NOT_FOUND = code("NOT_FOUND")
-    VERSION_CONFLICT = code("VERSION_CONFLICT")
-    EMAIL_TAKEN = code("EMAIL_TAKEN")
-    USERNAME_TAKEN = code("USERNAME_TAKEN")
-    INVALID_EMAIL = code("INVALID_EMAIL")
-    INVALID_USERNAME = code("INVALID_USERNAME")
-    INVALID_PASSWORD = code("INVALID_PASSWORD")
-    INVALID_PROFILE = code("INVALID_PROFILE")
-    INVALID_CURRENT_PASSWORD = code("INVALID_CURRENT_PASSWORD")
-    TOO_MANY_ATTEMPTS = code("TOO_MANY_ATTEMPTS")
-
-
-@strawberry.type(description="Why a change was refused.")
-class UpdateUserUserError(UserError):
-    """An error of updateUser."""
-
-    code: UpdateUserErrorCode = strawberry.field(description="What is wrong, for programs.")
-
-
-@strawberry.type(description="The changed user, or why nothing changed.")
+@payload(
+    right=OWNER_OR_ADMIN,
+    refused="Why a change was refused.",
+    codes=(
+        "NOT_FOUND",
+        "VERSION_CONFLICT",
+        "EMAIL_TAKEN",
+        "USERNAME_TAKEN",
+        EMAIL.code,
+        USERNAME.code,
+        PASSWORD.code,
+        BIO.code,
+        "INVALID_CURRENT_PASSWORD",
+        "TOO_MANY_ATTEMPTS",
+    ),
+)
 class UpdateUserPayload:
-    """The payload of updateUser."""
+    """The changed user, or why nothing changed."""
 
-    user: User | None = strawberry.field(default=None, description="The user as they are now.")
-    user_errors: list[UpdateUserUserError] = errors_field()
+    user: User | None = answer("The user as they are now.")
 
 
 # ---------------------------------------------------------------- the resolver
 
 
-async def update_user(
-    info: Info, input_: Annotated[UpdateUserInput, strawberry.argument(name="input", description="The changes.")]
-) -> UpdateUserPayload:
+async def update_user(info: Info, input_: UpdateUserInput) -> UpdateUserPayload:
     """Change one user, and the profile with it."""
     context, columns = info.context, columns_below(info, "User", "id")
     user_id = parse(input_.id, NodeKind.USER, "input.id")
-    standing = await _standing(context, user_id, input_)
-    refusals = _change_faults(input_, standing)
-    if refusals:
-        return _refused(refusals)
+    given = changes_of(input_, never_null=("is_active",))
+    standing = await _standing(context, user_id, given)
+    if refusals := _faults(given, standing):
+        raise Refused(refusals)
     try:
-        row = await _changed(context, columns, user_id, input_, standing)
+        row = await _changed(context, columns, user_id, input_, given, standing)
     except Refusal as refusal:
-        return _refused([await _worded(context, user_id, input_, refusal)])
+        raise await _worded(context, user_id, input_, refusal) from None
     return UpdateUserPayload(user=User(row=row))
 
 
-def _refused(refusals: list[Refusal]) -> UpdateUserPayload:
-    return UpdateUserPayload(user_errors=user_errors(UpdateUserUserError, UpdateUserErrorCode, refusals))
-
-
-async def _standing(context: Context, user_id: int, input_: UpdateUserInput) -> Standing | None:
+async def _standing(context: Context, user_id: int, given: Mapping[str, Any]) -> Standing | None:
     """Return what the change is checked against, where something has to be, and where the viewer may change the user.
 
     The list of known passwords is loaded with it, in a thread.
     """
-    if isinstance(input_.password, str):
+    username, password = given.get("username"), given.get("password")
+    if password is not None:
         await asyncio.to_thread(known_passwords)
-    is_reserved = isinstance(input_.username, str) and bool(checks.check_reserved(input_.username))
-    is_asked = is_reserved or isinstance(input_.email, str) or isinstance(input_.password, str)
+    is_asked = given.get("email") is not None or password is not None
+    if username is not None and checks.check_reserved(username):
+        is_asked = True
     if not is_asked or not (context.viewer.is_admin or context.viewer.user_id == user_id):
         return None
     return await standing_of(context.database, user_id)
 
 
 async def _changed(
-    context: Context, columns: Columns, user_id: int, input_: UpdateUserInput, standing: Standing | None
+    context: Context,
+    columns: Columns,
+    user_id: int,
+    input_: UpdateUserInput,
+    given: Mapping[str, Any],
+    standing: Standing | None,
 ) -> Record:
     """Return the row of the user as they are after the change."""
-    changes = _changes(input_)
+    changes = {name: value for name, value in given.items() if name not in {"password", "profile"}}
+    if "email" in changes:
+        changes["email"] = checks.normal_email(changes["email"])
     if standing is not None and changes.get("email") == standing.email:
         del changes["email"]
-    is_password = isinstance(input_.password, str)
+    password = given.get("password")
     # Administrators set anybody's, their own too: to ask them would protect nothing.
-    proves = standing is not None and not context.viewer.is_admin and (is_password or "email" in changes)
+    proves = standing is not None and not context.viewer.is_admin and (password is not None or "email" in changes)
     if proves and standing is not None:
         await _prove(context, user_id, input_.current_password, standing)
-    if isinstance(input_.password, str):
-        changes["hashed_password"] = await context.services.passwords.hash(input_.password)
-    profile = _profile_changes(input_)
+    if password is not None:
+        changes["hashed_password"] = await context.services.passwords.hash(password)
+    profile = given.get("profile", Keep.KEEP)
+    if isinstance(profile, ProfileInput):
+        profile = changes_of(profile)
 
     async def work(transaction: Reader) -> Record:
         if proves and standing is not None:
@@ -200,7 +183,7 @@ async def _prove(context: Context, user_id: int, current: str | None, standing: 
         attempt = await attempted(context, login)
     except Refusal as refusal:
         raise Refusal(refusal.code, ("currentPassword",), refusal.message) from None
-    if not await context.services.passwords.verify(standing.hashed_password, current[: checks.PASSWORD_LENGTH_MAX + 1]):
+    if not await context.services.passwords.verify(standing.hashed_password, current[: PASSWORD.length_max + 1]):
         raise _not_the_password()
     await context.database.write(lambda transaction: forget_attempts(transaction, login, attempt))
 
@@ -220,47 +203,21 @@ async def _worded(context: Context, user_id: int, input_: UpdateUserInput, refus
     found = await repository.user_by_username(context.database, context.viewer, ("id",), input_.username)
     if found is None or found["id"] == user_id:
         return refusal
-    return Refusal("USERNAME_TAKEN", ("username",), CONSTRAINTS["uq_users_username_lower"].message)
+    return violation_of("uq_users_username_lower")
 
 
-def _change_faults(input_: UpdateUserInput, standing: Standing | None) -> list[Refusal]:
-    refusals = []
-    codes = {"email": "INVALID_EMAIL", "username": "INVALID_USERNAME", "password": "INVALID_PASSWORD"}
-    for name, invalid in codes.items():
-        if getattr(input_, name) is None:
-            refusals.append(Refusal(invalid, (name,), f"{name} cannot be null; leave it out to keep it"))
-    if input_.is_active is None:
-        raise BadInput("input.isActive cannot be null; leave it out to keep it")
-    if isinstance(input_.email, str):
-        try:
-            checks.normal_email(input_.email)
-        except Refusal as refusal:
-            refusals.append(refusal)
-    if isinstance(input_.username, str):
-        refusals += checks.check_username(input_.username)
-        if standing is None or standing.username.lower() != input_.username.lower():  # who has one keeps it
-            refusals += checks.check_reserved(input_.username)
-    if isinstance(input_.password, str):
+def _faults(given: Mapping[str, Any], standing: Standing | None) -> list[Refusal]:
+    nulls = [one for one in (EMAIL, USERNAME, PASSWORD) if given.get(one.name, "") is None]
+    refusals = [refusal for one in nulls for refusal in one.check(None)]
+    email, username, password = (given.get(one.name) for one in (EMAIL, USERNAME, PASSWORD))
+    if email is not None:
+        refusals += checks.check_email(email)
+    if username is not None:
+        refusals += USERNAME.check(username)
+        if standing is None or standing.username.lower() != username.lower():  # who has one keeps it
+            refusals += checks.check_reserved(username)
+    if password is not None:
         names = [] if standing is None else [standing.username, standing.email]
-        names += [name for name in (input_.username, input_.email) if isinstance(name, str)]
-        refusals += checks.check_password(input_.password, *names)
-    if isinstance(input_.profile, ProfileInput):
-        refusals += checks.check_profile(input_.profile.columns())
-    return refusals
-
-
-def _profile_changes(input_: UpdateUserInput) -> dict[str, str | None] | Keep | None:
-    if input_.profile is strawberry.UNSET:
-        return Keep.KEEP
-    return None if input_.profile is None else input_.profile.columns()
-
-
-def _changes(input_: UpdateUserInput) -> dict[str, object]:
-    changes: dict[str, object] = {}
-    if isinstance(input_.email, str):
-        changes["email"] = checks.normal_email(input_.email)
-    if isinstance(input_.username, str):
-        changes["username"] = input_.username
-    if isinstance(input_.is_active, bool):
-        changes["is_active"] = input_.is_active
-    return changes
+        refusals += checks.check_password(password, *names, *(name for name in (username, email) if name is not None))
+    profile = given.get("profile")
+    return refusals if profile is None else refusals + check_texts(PROFILE_TEXTS, changes_of(profile))

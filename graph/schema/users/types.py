@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from db.connections.statements import Row
-from db.models.users import BIO_LENGTH_MAX, WEBSITE_URL_LENGTH_MAX
+from db.fields import BIO, USERNAME, WEBSITE_URL
 from db.repositories.accounts import ACCOUNTS, ACCOUNTS_ORDER
 from db.repositories.comments import COMMENTS_OF_AUTHOR
 from db.repositories.posts import POSTS
@@ -42,8 +42,8 @@ class Profile:
     row: strawberry.Private[Row]
 
     display_name: str | None = column("display_name", "The name to show instead of the username.")
-    bio: str | None = column("bio", "A few sentences about the user.", longest=BIO_LENGTH_MAX)
-    website_url: str | None = column("website_url", "An http or https URL.", longest=WEBSITE_URL_LENGTH_MAX)
+    bio: str | None = column("bio", "A few sentences about the user.", longest=BIO.length_max)
+    website_url: str | None = column("website_url", "An http or https URL.", longest=WEBSITE_URL.length_max)
 
 
 def _profile(info: Info) -> BoundEdge:
@@ -84,7 +84,7 @@ class User(Node):
     row: strawberry.Private[Row]
 
     id: strawberry.ID = identity(NodeKind.USER, "Globally unique and opaque; the same object always has the same id.")
-    username: str = column("username", "Unique without regard to case: 3 to 32 letters, digits and _.")
+    username: str = column("username", f"Unique without regard to case: {USERNAME.length} letters, digits and _.")
     email: str | None = column("email", "Null unless the viewer is this user or an administrator.")
     is_active: bool = column("is_active", "Whether the user may sign in.")
     created_at: datetime.datetime = column("created_at", "When the user was created.")

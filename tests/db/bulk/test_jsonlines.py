@@ -1,4 +1,4 @@
-"""JSON Lines: out and in again to the byte, all or nothing, and every bad line named by its number and field."""
+"""JSON Lines: exported and imported again byte for byte, all or nothing; a bad line is named by number and field."""
 
 import datetime
 import io
@@ -15,13 +15,13 @@ from db.bulk.line_fields import LINE_BYTES_MAX
 from db.connections.database import Database
 from db.connections.leases import Driver
 from db.errors import Unavailable
-from db.models.posts import CONTENT_LENGTH_MAX
+from db.fields import CONTENT
 from db.seed.seeding import SeedPlan, seed
 from tests.db.support.contents import contents, make_empty, unwatched
 from tests.db.support.lines import ADA, BAD_IN_THE_DATABASE, BAD_LINES, BEN, NOBODY, POST, line
 from tests.db.support.rows import new_users
 
-# Every kind of thing that a line can hold, as an export writes it.
+# A line of every kind with every field, as an export writes it.
 EXPORTED = (
     b'{"type":"user","username":"Ada_1","email":"ada@example.org","isActive":true,"role":"admin",'
     b'"createdAt":"2024-02-29T12:00:00.000001Z","updatedAt":"2025-01-01T00:00:00.000000Z",'
@@ -54,12 +54,12 @@ async def imported(database: Database, data: bytes) -> LineCounts:
 # ---------------------------------------------------------------- out, and in again
 
 
-async def test_empty_database_is_exported_as_nothing_at_all(database: Database) -> None:
+async def test_export_of_an_empty_database_is_empty(database: Database) -> None:
     assert await exported(database) == b""
     assert await imported(database, b"") == LineCounts(users=0, posts=0, without_password=0)
 
 
-async def test_what_was_imported_is_exported_to_the_same_bytes(database: Database) -> None:
+async def test_imported_lines_are_exported_as_the_same_bytes(database: Database) -> None:
     assert await imported(database, EXPORTED) == LineCounts(users=3, posts=2, without_password=1)
     assert await exported(database) == EXPORTED
 
@@ -85,24 +85,24 @@ async def test_export_without_password_hashes_has_none(database: Database) -> No
     assert lines[3:] == EXPORTED.splitlines(keepends=True)[3:]
 
 
-async def test_export_counts_and_tells_its_progress(database: Database) -> None:
+async def test_export_counts_and_reports_its_progress(database: Database) -> None:
     await imported(database, EXPORTED)
-    told: list[tuple[str, int, int]] = []
-    counts = await export_lines(database, unwatched, lambda *news: told.append(news))
+    progress: list[tuple[str, int, int]] = []
+    counts = await export_lines(database, unwatched, lambda *news: progress.append(news))
     assert counts == LineCounts(users=3, posts=2)
-    assert told == [("users", 3, 3), ("posts", 2, 2)]
+    assert progress == [("users", 3, 3), ("posts", 2, 2)]
 
 
 async def test_longest_post_that_the_table_takes_fits_into_a_line(database: Database) -> None:
-    await imported(database, line(ADA) + line(POST, content="\x01" * CONTENT_LENGTH_MAX))
+    await imported(database, line(ADA) + line(POST, content="\x01" * CONTENT.length_max))
     await imported(database, line(BEN) + (await exported(database)).splitlines(keepends=True)[1])
-    assert len(await exported(database)) > 2 * 6 * CONTENT_LENGTH_MAX
+    assert len(await exported(database)) > 2 * 6 * CONTENT.length_max
 
 
 # ---------------------------------------------------------------- in
 
 
-async def test_fields_left_out_are_those_of_a_new_user_and_post(database: Database, superuser: Driver) -> None:
+async def test_omitted_fields_have_the_values_of_a_new_user_and_post(database: Database, superuser: Driver) -> None:
     before = datetime.datetime.now(datetime.UTC)
     assert await imported(database, line(ADA) + line(POST)) == LineCounts(users=1, posts=1, without_password=1)
     user = await superuser.fetchrow(
@@ -158,18 +158,18 @@ async def test_last_line_may_lack_its_end_and_lines_may_end_as_on_windows(databa
     assert await imported(database, data) == LineCounts(users=2, posts=0, without_password=2)
 
 
-async def test_progress_tells_the_lines_that_are_done(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_progress_reports_the_lines_that_are_done(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_batches, "BATCH_LINES", 2)
-    told: list[int] = []
-    await import_lines(database, [line(ADA), line(BEN), line(POST)], told.append)
-    assert told == [2, 3]
+    progress: list[int] = []
+    await import_lines(database, [line(ADA), line(BEN), line(POST)], progress.append)
+    assert progress == [2, 3]
 
 
 async def test_full_batch_of_bytes_is_written_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_batches, "BATCH_BYTES", 1)
-    told: list[int] = []
-    await import_lines(database, [line(ADA), line(BEN)], told.append)
-    assert told == [1, 2, 2]
+    progress: list[int] = []
+    await import_lines(database, [line(ADA), line(BEN)], progress.append)
+    assert progress == [1, 2, 2]
 
 
 # ---------------------------------------------------------------- refusals
@@ -211,9 +211,9 @@ async def test_first_bad_line_is_named_however_lines_fall_into_batches(
 
 
 async def test_longest_post_is_read_though_every_character_is_escaped(database: Database, superuser: Driver) -> None:
-    content = "\N{GRINNING FACE}" * CONTENT_LENGTH_MAX
+    content = "\N{GRINNING FACE}" * CONTENT.length_max
     post = json.dumps({**POST, "content": content}, ensure_ascii=True).encode() + b"\n"
-    assert len(post) > 12 * CONTENT_LENGTH_MAX
+    assert len(post) > 12 * CONTENT.length_max
     await import_lines(database, [line(ADA), post], unwatched)
     assert await superuser.fetchval("SELECT content FROM posts") == content
 
@@ -223,9 +223,7 @@ async def test_line_that_is_too_long_is_not_read_to_its_end() -> None:
     assert len(next(read_lines(file))) == LINE_BYTES_MAX + 2
 
 
-async def test_file_that_cannot_be_read_on_is_refused_and_nothing_imported(
-    database: Database, superuser: Driver
-) -> None:
+async def test_read_error_in_the_middle_of_a_file_imports_nothing(database: Database, superuser: Driver) -> None:
     def lines() -> Iterator[bytes]:
         yield line(ADA)
         raise OSError(5, "Input/output error")
@@ -254,6 +252,6 @@ async def test_import_that_deadlocks_is_not_tried_again_with_the_rest_of_the_lin
     assert await contents(superuser) == before
 
 
-async def test_ids_continue_behind_the_imported_rows(database: Database) -> None:
+async def test_ids_continue_after_the_imported_rows(database: Database) -> None:
     await imported(database, line(ADA) + line(BEN))
     assert await new_users(database) == [4]

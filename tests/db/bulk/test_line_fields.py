@@ -1,4 +1,4 @@
-"""One line of JSON Lines: whatever is wrong with it is named by the line's number and the field."""
+"""One line of JSON Lines: every error is named by the line's number and the field."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Writes that are one statement: committed without BEGIN and COMMIT, or nothing of them has happened."""
+"""Writes of a single statement: committed without BEGIN and COMMIT, or not executed at all."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ LOCK_AND_TAKE = Statement(
         " UPDATE boxes SET n = n - 1 FROM locked WHERE boxes.id = locked.id RETURNING n"
     )
 )
-# Waits, when it has written, for as long as a superuser holds the lock.
+# Waits after its write until the superuser releases the lock.
 GATED = Statement(text("UPDATE boxes SET n = n + 1 WHERE id = :id RETURNING n, pg_advisory_xact_lock_shared(1)"))
 CONFLICTING = (
     "CREATE FUNCTION fails() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{}'; END $$"
@@ -39,14 +39,14 @@ CONFLICTING = (
 FAILING = Statement(text("UPDATE boxes SET n = fails() WHERE id = :id RETURNING n"))
 
 
-async def test_statement_alone_is_committed_when_it_comes_back(database: Database, superuser: Driver) -> None:
+async def test_autocommit_write_is_committed_when_it_returns(database: Database, superuser: Driver) -> None:
     assert [tuple(row) for row in await database.autocommit_write(PUT, {"id": 1})] == [(1,)]
     assert await superuser.fetchval("SELECT array_agg(n ORDER BY id) FROM boxes") == [1, 0]
     assert database.counters.statements == 1
     assert database.leases.in_use == 0
 
 
-async def test_statement_alone_that_changes_nothing_returns_nothing(database: Database) -> None:
+async def test_autocommit_write_that_changes_nothing_returns_no_rows(database: Database) -> None:
     assert list(await database.autocommit_write(PUT, {"id": 3})) == []
     assert await boxes(database) == [0, 0]
 
@@ -60,18 +60,18 @@ async def test_nothing_is_sent_on_a_connection_that_was_not_used_for_a_while(
     await asyncio.sleep(0.06)
     assert list(await database.autocommit_write(PUT, {"id": 1}, lambda: sent.append(None))) == []
     assert (sent, await boxes(database), database.leases.in_use) == ([], [0, 0], 0)
-    # Those reads have shown that it is alive.
+    # The reads above have shown that the connection is alive.
     assert len(await database.autocommit_write(PUT, {"id": 1}, lambda: sent.append(None))) == 1
     assert (sent, await boxes(database)) == ([None], [1, 0])
 
 
-async def test_violated_constraint_is_left_to_a_transaction(database: Database, superuser: Driver) -> None:
+async def test_violated_constraint_is_retried_in_a_transaction(database: Database, superuser: Driver) -> None:
     await superuser.execute("ALTER TABLE boxes ADD CHECK (n >= 0)")
     assert list(await database.autocommit_write(TAKE, {"id": 1})) == []
     assert await boxes(database) == [0, 0]
 
 
-async def test_constraint_that_only_the_row_of_before_violates_keeps_nobody_from_writing(
+async def test_constraint_that_only_the_old_row_violates_does_not_prevent_the_write(
     database: Database, superuser: Driver
 ) -> None:
     await superuser.execute("ALTER TABLE boxes ADD CHECK (n >= 0)")
@@ -85,7 +85,7 @@ async def test_constraint_that_only_the_row_of_before_violates_keeps_nobody_from
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
-async def test_conflict_is_left_to_a_transaction(database: Database, superuser: Driver, sqlstate: str) -> None:
+async def test_conflict_is_retried_in_a_transaction(database: Database, superuser: Driver, sqlstate: str) -> None:
     await superuser.execute(CONFLICTING.format(sqlstate))
     assert list(await database.autocommit_write(FAILING, {"id": 1})) == []
     assert database.counters.retries == 1
@@ -112,7 +112,7 @@ async def test_statement_that_takes_too_long_ends_with_timeout_and_nothing_writt
     assert await boxes(database) == [0, 0]
 
 
-async def test_connection_that_breaks_meanwhile_leaves_the_outcome_open(
+async def test_connection_that_breaks_during_the_write_leaves_the_outcome_unknown(
     database: Database, closed_gate: Driver
 ) -> None:
     writing = asyncio.create_task(database.autocommit_write(GATED, {"id": 1}))
@@ -120,11 +120,11 @@ async def test_connection_that_breaks_meanwhile_leaves_the_outcome_open(
     with pytest.raises(Unavailable) as caught:
         await writing
     assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", True)
-    assert database.counters.statements == 1  # not asked once more, as a read would be
+    assert database.counters.statements == 1  # not sent again, as a read would be
     assert await boxes(database) == [0, 0]
 
 
-async def test_connection_that_has_broken_unseen_is_replaced_after_a_while(
+async def test_connection_that_broke_unnoticed_is_replaced_after_a_while(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leased_connection, "TRUSTED_S", 0)
@@ -135,14 +135,16 @@ async def test_connection_that_has_broken_unseen_is_replaced_after_a_while(
     assert await boxes(database) == [1, 0]
 
 
-async def test_who_leaves_gives_the_connection_back(database: Database, database_url: str, closed_gate: Driver) -> None:
+async def test_cancelled_caller_returns_the_connection(
+    database: Database, database_url: str, closed_gate: Driver
+) -> None:
     writing = asyncio.create_task(database.autocommit_write(GATED, {"id": 1}))
     await waiting_backend(closed_gate)
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
     async with connected_superuser(database_url) as superuser:
-        await superuser.execute("SELECT FROM boxes FOR UPDATE")  # nobody holds them any more
+        await superuser.execute("SELECT FROM boxes FOR UPDATE")  # succeeds at once: no lock is left
     await closed_gate.execute("SELECT pg_advisory_unlock(1)")
     await database.fetch(GATE, {})
     assert (await boxes(database), database.leases.in_use) == ([0, 0], 0)

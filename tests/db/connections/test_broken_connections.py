@@ -1,4 +1,4 @@
-"""Connections that break, and connections that come back: no fault of one reaches the next caller.
+"""Connections that break, and connections that are returned: no fault of one reaches the next caller.
 
 Every fault is a real one: backends that a superuser terminates, tasks that are cancelled at any moment.
 """
@@ -18,20 +18,20 @@ from db.settings import Settings
 from tests.db.support.backends import (
     BOXES,
     GATE,
-    Door,
     OpenDatabase,
+    Runner,
     assert_no_transaction_stays_open,
     boxes,
-    every_door,
+    every_runner,
     fill,
     put_into,
-    read_door,
+    run_in_snapshot,
+    run_in_write,
     states,
     terminate,
     terminate_all,
     terminate_all_unseen,
     waiting_backend,
-    write_door,
 )
 
 LIMIT_S = 10
@@ -43,38 +43,38 @@ pytestmark = pytest.mark.usefixtures("two_boxes")
 # ---------------------------------------------------------------- connections that break
 
 
-@every_door
-async def test_killed_connections_do_not_surface(database: Database, superuser: Driver, door: Door) -> None:
+@every_runner
+async def test_callers_do_not_notice_killed_connections(database: Database, superuser: Driver, runner: Runner) -> None:
     await fill(database, 5)
     assert await terminate_all(superuser) == 5
-    assert await door(database, BOXES) == await superuser.fetch(BOXES.sql)
+    assert await runner(database, BOXES) == await superuser.fetch(BOXES.sql)
     await fill(database, 5)
     assert (database.counters.connects, database.counters.invalidations) == (10, 5)
 
 
-@every_door
-async def test_killed_connections_that_the_event_loop_has_not_seen_end_do_not_surface(
-    database: Database, database_url: str, superuser: Driver, door: Door
+@every_runner
+async def test_callers_do_not_notice_killed_connections_before_the_event_loop_does(
+    database: Database, database_url: str, superuser: Driver, runner: Runner
 ) -> None:
     await fill(database, 3)
     assert terminate_all_unseen(database_url) == 3
-    assert await door(database, BOXES) == await superuser.fetch(BOXES.sql)
+    assert await runner(database, BOXES) == await superuser.fetch(BOXES.sql)
     await fill(database, 3)
     assert (database.counters.connects, database.counters.invalidations) == (6, 3)
 
 
-@every_door
+@every_runner
 async def test_connection_found_to_be_closed_is_replaced_at_check_out(
-    database: Database, superuser: Driver, door: Door
+    database: Database, superuser: Driver, runner: Runner
 ) -> None:
     await fill(database, 1)
     assert await terminate_all(superuser) == 1
-    await asyncio.sleep(0.05)  # by now the event loop has seen the end of the connection
-    assert await door(database, BOXES) == await superuser.fetch(BOXES.sql)
+    await asyncio.sleep(0.05)  # by now the event loop has noticed that the connection is closed
+    assert await runner(database, BOXES) == await superuser.fetch(BOXES.sql)
     assert database.counters == PoolCounters(connects=2, check_outs=2, check_ins=1, invalidations=1, statements=1)
 
 
-async def test_read_that_loses_its_connection_is_asked_once_more(database: Database, closed_gate: Driver) -> None:
+async def test_read_that_loses_its_connection_is_sent_again(database: Database, closed_gate: Driver) -> None:
     reading = asyncio.create_task(database.fetch(GATE, {}))
     first = await waiting_backend(closed_gate)
     await terminate(closed_gate, first)
@@ -84,7 +84,7 @@ async def test_read_that_loses_its_connection_is_asked_once_more(database: Datab
     assert database.counters == PoolCounters(connects=2, check_outs=2, check_ins=1, invalidations=1, statements=2)
 
 
-async def test_read_that_loses_its_connection_too_often_is_given_up(
+async def test_read_that_loses_its_connection_too_often_is_unavailable(
     open_database: OpenDatabase, closed_gate: Driver
 ) -> None:
     database = open_database(write_attempts_max=2)
@@ -99,7 +99,7 @@ async def test_read_that_loses_its_connection_too_often_is_given_up(
 
 
 async def test_snapshot_that_loses_its_connection_is_unavailable(database: Database, closed_gate: Driver) -> None:
-    reading = asyncio.create_task(read_door(database, GATE))
+    reading = asyncio.create_task(run_in_snapshot(database, GATE))
     await terminate(closed_gate, await waiting_backend(closed_gate))
     with pytest.raises(Unavailable) as caught:
         await asyncio.wait_for(reading, LIMIT_S)
@@ -129,13 +129,13 @@ async def test_write_that_loses_its_connection_before_commit_is_run_again_and_ha
 
 
 @pytest.mark.parametrize("turns", range(5))
-async def test_statement_after_the_last_words_of_the_server_is_unavailable_at_every_turn_of_the_event_loop(
+async def test_statement_after_the_last_message_of_the_server_is_unavailable_at_every_turn_of_the_event_loop(
     database: Database, database_url: str, turns: int
 ) -> None:
     async def work(transaction: OpenTransaction) -> None:
         await put_into(transaction, 1)
         terminate_all_unseen(database_url)
-        # In one turn asyncpg reads why the server ends the connection, in a later one that it is closed.
+        # asyncpg first reads why the server ends the connection; only in a later turn it reads that it is closed.
         for _ in range(turns):
             await asyncio.sleep(0)
         await put_into(transaction, 1)
@@ -157,16 +157,16 @@ async def test_connection_that_breaks_before_commit_leaves_nothing(database: Dat
     assert await boxes(database) == [0, 0]
 
 
-@every_door
-async def test_database_that_cannot_be_reached_is_unavailable(settings: Settings, door: Door) -> None:
+@every_runner
+async def test_database_that_cannot_be_reached_is_unavailable(settings: Settings, runner: Runner) -> None:
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
-    # No server, a server that lets nobody in, and a server without this database.
+    # No server, a server that rejects all connections, and a server without this database.
     for part, wrong in (("host=", "host=/nowhere"), ("//folio@", "//nobody@"), ("/t_", "/no_such_database_")):
         unreachable = SecretStr(url.replace(part, wrong))
         database = Database(settings.model_copy(update={"database_url": unreachable}))
         with pytest.raises(Unavailable) as caught:
-            await door(database, BOXES)
+            await runner(database, BOXES)
         assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", False)
 
 
@@ -174,7 +174,7 @@ async def test_server_that_has_no_connection_left_is_unavailable(
     open_database: OpenDatabase, superuser: Driver
 ) -> None:
     name = await superuser.fetchval("SELECT current_database()")
-    await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 2")  # one of which the superuser has
+    await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 2")  # the superuser has one of them
     database = open_database()
     async with database.read():
         with pytest.raises(Unavailable) as caught:
@@ -188,7 +188,7 @@ def test_database_without_a_url_is_refused() -> None:
         Database(Settings())
 
 
-# ---------------------------------------------------------------- connections that come back
+# ---------------------------------------------------------------- connections that are returned
 
 
 async def test_every_event_of_the_pool_is_counted(open_database: OpenDatabase, superuser: Driver) -> None:
@@ -199,19 +199,19 @@ async def test_every_event_of_the_pool_is_counted(open_database: OpenDatabase, s
     assert database.counters == PoolCounters(connects=1, check_outs=1, check_ins=0, statements=2)
     await database.write(lambda transaction: put_into(transaction, 1))
     assert database.counters == PoolCounters(connects=1, check_outs=1, check_ins=0, statements=3)
-    await fill(database, 3)  # one of them surplus, and closed when it comes back
+    await fill(database, 3)  # one of them is surplus, and is closed when it is returned
     while database.leases.closing:
         await asyncio.sleep(0)
     assert database.counters == PoolCounters(connects=3, check_outs=3, check_ins=0, statements=3)
     assert await terminate_all(superuser) == 2
 
 
-@every_door
-async def test_cancelled_task_gives_its_connection_back_outside_any_transaction(
-    open_database: OpenDatabase, closed_gate: Driver, door: Door
+@every_runner
+async def test_cancelled_task_returns_its_connection_outside_any_transaction(
+    open_database: OpenDatabase, closed_gate: Driver, runner: Runner
 ) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
-    task = asyncio.ensure_future(door(database, GATE))
+    task = asyncio.ensure_future(runner(database, GATE))
     await waiting_backend(closed_gate)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -220,16 +220,16 @@ async def test_cancelled_task_gives_its_connection_back_outside_any_transaction(
     assert await states(closed_gate) == ["idle"]
 
 
-@every_door
-async def test_task_cancelled_at_any_turn_of_the_event_loop_gives_its_connection_back_outside_any_transaction(
-    open_database: OpenDatabase, superuser: Driver, door: Door
+@every_runner
+async def test_task_cancelled_at_any_turn_of_the_event_loop_returns_its_connection_outside_any_transaction(
+    open_database: OpenDatabase, superuser: Driver, runner: Runner
 ) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0, pool_timeout_s=1)
     await fill(database, 1)
     turns = 0
     cancelled = True
     while cancelled:
-        task = asyncio.ensure_future(door(database, BOXES))
+        task = asyncio.ensure_future(runner(database, BOXES))
         for _ in range(turns):
             await asyncio.sleep(0)
         cancelled = task.cancel()
@@ -240,12 +240,12 @@ async def test_task_cancelled_at_any_turn_of_the_event_loop_gives_its_connection
     assert await boxes(database) == [0, 0]
 
 
-async def test_task_cancelled_again_while_it_rolls_back_gives_its_connection_back_outside_any_transaction(
+async def test_task_cancelled_again_while_it_rolls_back_returns_its_connection_outside_any_transaction(
     open_database: OpenDatabase, closed_gate: Driver
 ) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0, pool_timeout_s=1)
     for turns in range(0, 200, 5):
-        task = asyncio.ensure_future(write_door(database, GATE))
+        task = asyncio.ensure_future(run_in_write(database, GATE))
         await waiting_backend(closed_gate)
         task.cancel()
         for _ in range(turns):

@@ -1,6 +1,6 @@
-"""Shared statements: what concurrent calls have in common is asked once, and nobody is told of it wrongly.
+"""Request coalescing: concurrent calls share one statement, and each caller receives its own result.
 
-What PostgreSQL is asked is overheard where every statement of a connection passes; statements wait on real locks.
+The tests record the statements that reach the connections; statements that have to wait wait for real locks.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ async def test_concurrent_calls_are_one_statement_with_each_key_once(database: D
     assert [{key: tuple(row) for key, row in answer.items()} for answer in answers] == [{1: (1, 0), 2: (2, 0)}] * 4
 
 
-async def test_each_of_those_who_share_counts_one_statement_and_its_own_rows(database: Database) -> None:
+async def test_each_coalesced_call_counts_one_statement_and_its_own_rows(database: Database) -> None:
     async def counted(keys: Sequence[int]) -> tuple[int, int]:
         own = QueryStatistics()
         query_statistics.set(own)
@@ -70,7 +70,7 @@ async def test_different_viewers_never_share_a_statement(database: Database) -> 
     assert [answer[1]["viewer"] for answer in answers] == [7, 8, 7, 9]
 
 
-async def test_calls_that_do_not_differ_are_one_statement_and_share_its_answer(
+async def test_equal_calls_are_one_statement_and_share_its_result(
     database: Database,
 ) -> None:
     async def counted(least: int) -> tuple[list[int], int, int]:
@@ -86,7 +86,7 @@ async def test_calls_that_do_not_differ_are_one_statement_and_share_its_answer(
     assert answers[0][0] is answers[2][0]
 
 
-async def test_calls_that_arrange_their_rows_differently_share_nothing(database: Database) -> None:
+async def test_calls_that_map_their_rows_differently_share_nothing(database: Database) -> None:
     with recorded() as queries:
         listed, counted = await asyncio.gather(
             database.mapped_rows(FROM, {"least": 1}, numbers), database.mapped_rows(FROM, {"least": 1}, len)
@@ -115,9 +115,7 @@ async def test_call_after_the_statement_was_sent_sees_its_own_write(database: Da
     assert [(await early)[1]["n"], (await late)[1]["n"]] == [0, 1]
 
 
-async def test_call_is_not_held_back_until_the_statement_before_it_ends(
-    database: Database, closed_gate: Driver
-) -> None:
+async def test_call_does_not_wait_for_the_previous_statement(database: Database, closed_gate: Driver) -> None:
     early = asyncio.create_task(keyed(database, [1], GATED))
     first = await waiting_backend(closed_gate)
     late = asyncio.create_task(keyed(database, [2], GATED))
@@ -126,7 +124,7 @@ async def test_call_is_not_held_back_until_the_statement_before_it_ends(
     assert [set(await early), set(await late)] == [{1}, {2}]
 
 
-async def test_caller_that_leaves_leaves_the_others_their_rows(database: Database, closed_gate: Driver) -> None:
+async def test_other_callers_get_their_rows_when_one_is_cancelled(database: Database, closed_gate: Driver) -> None:
     leaving, staying = (asyncio.create_task(keyed(database, [key], GATED)) for key in (1, 2))
     await waiting_backend(closed_gate)
     leaving.cancel()
@@ -136,10 +134,10 @@ async def test_caller_that_leaves_leaves_the_others_their_rows(database: Databas
     assert set(await staying) == {1, 2}
 
 
-async def test_caller_who_stays_gets_their_rows_however_many_leave_and_whenever(
+async def test_remaining_caller_gets_its_rows_however_many_are_cancelled_and_whenever(
     database: Database, closed_gate: Driver
 ) -> None:
-    # Each of those who leave runs the statement when it leaves, or has just been told to, or only waits.
+    # A caller that leaves runs the statement itself, or has just received its result, or only waits.
     for turns in range(8):
         callers = [asyncio.create_task(keyed(database, [key], GATED)) for key in (1, 2, 1)]
         await waiting_backend(closed_gate)
@@ -156,7 +154,7 @@ async def test_caller_who_stays_gets_their_rows_however_many_leave_and_whenever(
         await closed_gate.execute("SELECT pg_advisory_lock(1)")
 
 
-async def test_calls_that_wait_for_a_statement_and_leave_ask_nothing(database: Database, closed_gate: Driver) -> None:
+async def test_waiting_calls_that_are_cancelled_send_nothing(database: Database, closed_gate: Driver) -> None:
     early = asyncio.create_task(keyed(database, [1], GATED))
     await waiting_backend(closed_gate)
     with recorded() as queries:
@@ -171,7 +169,7 @@ async def test_calls_that_wait_for_a_statement_and_leave_ask_nothing(database: D
     assert vars(vars(database)["_shared"])["_queues"] == {}
 
 
-async def test_last_caller_to_leave_cancels_the_statement(database: Database, closed_gate: Driver) -> None:
+async def test_cancelling_the_last_caller_cancels_the_statement(database: Database, closed_gate: Driver) -> None:
     callers = [asyncio.create_task(keyed(database, [key], GATED)) for key in (1, 2)]
     await waiting_backend(closed_gate)
     for caller in callers:
@@ -184,7 +182,9 @@ async def test_last_caller_to_leave_cancels_the_statement(database: Database, cl
     assert {key: row["n"] for key, row in (await keyed(database, [1])).items()} == {1: 0}
 
 
-async def test_callers_that_leave_before_anything_is_sent_ask_nothing_and_hold_nobody_up(database: Database) -> None:
+async def test_callers_cancelled_before_anything_is_sent_send_nothing_and_delay_no_other_caller(
+    database: Database,
+) -> None:
     with recorded() as queries:
         for turns in range(4):
             leaving = asyncio.create_task(keyed(database, [1]))
@@ -194,10 +194,10 @@ async def test_callers_that_leave_before_anything_is_sent_ask_nothing_and_hold_n
             await asyncio.gather(leaving, return_exceptions=True)
             await asyncio.sleep(0.05)
             assert vars(vars(database)["_shared"])["_queues"] == {}
-    assert len(queries) <= 1  # that of who stayed for as long as to have it sent
+    assert len(queries) <= 1  # that of the caller that waited until it was sent
 
 
-async def test_error_reaches_all_who_share_and_is_counted_by_each(database: Database) -> None:
+async def test_error_reaches_all_coalesced_calls_and_each_counts_it(database: Database) -> None:
     async def failed() -> tuple[type[BaseException], int]:
         own = QueryStatistics()
         query_statistics.set(own)
@@ -217,14 +217,14 @@ async def test_statement_takes_no_further_calls_once_it_has_its_share_of_keys(da
     assert sorted(query.args for query in queries) == [(list(range(KEYS_MAX)),), ([KEYS_MAX],)]
 
 
-# ---------------------------------------------------------------- who is told
+# ---------------------------------------------------------------- subscribers
 
 
-class Told:
-    """Who is told of the rows of a key, instead of awaiting them."""
+class Subscriber:
+    """A subscriber to the rows of a key: it receives them by callback instead of awaiting them."""
 
     def __init__(self, database: Database, key: int, statement: Statement = BY_ID) -> None:
-        self.is_told = asyncio.Event()
+        self.called = asyncio.Event()
         self.answer: Any = None
         self.error: Exception | None = None
         self._reading = database.keyed(statement, {}, [key], "id")
@@ -232,49 +232,49 @@ class Told:
 
     def on_result(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
         assert elapsed_ns > 0
-        assert not self.is_told.is_set()
+        assert not self.called.is_set()
         self.answer, self.error = answer, error
-        self.is_told.set()
+        self.called.set()
 
     def leave(self) -> None:
         self._reading.unsubscribe(self)
 
     async def keys(self) -> set[int]:
         async with asyncio.timeout(5):
-            await self.is_told.wait()
+            await self.called.wait()
         assert self.error is None
         return set(self.answer)
 
 
-async def test_those_who_are_told_share_a_statement_with_those_who_await_it(database: Database) -> None:
+async def test_subscribers_share_a_statement_with_callers_that_await_it(database: Database) -> None:
     with recorded() as queries:
         waiting = asyncio.create_task(keyed(database, [2]))
         await asyncio.sleep(0)
-        told = [Told(database, key) for key in (1, 1, 3)]
+        subscriber = [Subscriber(database, key) for key in (1, 1, 3)]
         assert set(await waiting) == {1, 2}
-        assert [await one.keys() for one in told] == [{1, 2}] * 3
+        assert [await one.keys() for one in subscriber] == [{1, 2}] * 3
     assert [query.args for query in queries] == [([2, 1, 3],)]
     assert vars(vars(database)["_shared"])["_queues"] == {}
 
 
-async def test_who_is_told_later_sees_what_was_written_before_they_asked(
-    database: Database, closed_gate: Driver
-) -> None:
-    early = Told(database, 1, GATED)
+async def test_subscriber_sees_what_was_written_before_it_subscribed(database: Database, closed_gate: Driver) -> None:
+    early = Subscriber(database, 1, GATED)
     await waiting_backend(closed_gate)
     await database.write(lambda transaction: put_into(transaction, 1))
-    late = [Told(database, 1, GATED), Told(database, 2, GATED)]
+    late = [Subscriber(database, 1, GATED), Subscriber(database, 2, GATED)]
     await asyncio.sleep(HELD_BACK_MAX_S)
     await closed_gate.execute("SELECT pg_advisory_unlock_all()")
     assert (await early.keys(), [await one.keys() for one in late]) == ({1}, [{1, 2}] * 2)
     assert [early.answer[1]["n"], late[0].answer[1]["n"]] == [0, 1]
 
 
-async def test_leader_that_leaves_leaves_those_who_are_told_their_rows(database: Database, closed_gate: Driver) -> None:
+async def test_subscribers_get_their_rows_when_the_running_caller_is_cancelled(
+    database: Database, closed_gate: Driver
+) -> None:
     for turns in range(4):
         leading = asyncio.create_task(keyed(database, [1], GATED))
         await asyncio.sleep(0)
-        told = Told(database, 2, GATED)
+        subscriber = Subscriber(database, 2, GATED)
         for _ in range(turns):
             await asyncio.sleep(0)
         if turns == 3:
@@ -283,15 +283,15 @@ async def test_leader_that_leaves_leaves_those_who_are_told_their_rows(database:
         await asyncio.gather(leading, return_exceptions=True)
         await waiting_backend(closed_gate)
         await closed_gate.execute("SELECT pg_advisory_unlock_all()")
-        assert 2 in await told.keys()
+        assert 2 in await subscriber.keys()
         assert vars(vars(database)["_shared"])["_queues"] == {}
         await closed_gate.execute("SELECT pg_advisory_lock(1)")
 
 
-async def test_who_leaves_is_told_nothing_and_the_last_one_ends_the_statement(
+async def test_unsubscribed_callback_is_not_called_and_the_last_one_ends_the_statement(
     database: Database, closed_gate: Driver
 ) -> None:
-    one, two = Told(database, 1, GATED), Told(database, 2, GATED)
+    one, two = Subscriber(database, 1, GATED), Subscriber(database, 2, GATED)
     await waiting_backend(closed_gate)
     one.leave()
     assert "active" in await states(closed_gate)
@@ -299,60 +299,64 @@ async def test_who_leaves_is_told_nothing_and_the_last_one_ends_the_statement(
     async with asyncio.timeout(5):
         while "active" in await states(closed_gate) or database.leases.in_use:
             await asyncio.sleep(0.01)
-    assert [one.is_told.is_set(), two.is_told.is_set()] == [False, False]
+    assert [one.called.is_set(), two.called.is_set()] == [False, False]
     assert vars(vars(database)["_shared"])["_queues"] == {}
-    assert await Told(database, 1).keys() == {1}
+    assert await Subscriber(database, 1).keys() == {1}
 
 
-async def test_leader_and_those_who_are_told_may_leave_at_once(database: Database, closed_gate: Driver) -> None:
+async def test_running_caller_and_subscribers_may_leave_at_the_same_time(
+    database: Database, closed_gate: Driver
+) -> None:
     leading = asyncio.create_task(keyed(database, [1], GATED))
     await asyncio.sleep(0)
-    told = Told(database, 2, GATED)
+    subscriber = Subscriber(database, 2, GATED)
     await waiting_backend(closed_gate)
     leading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leading
-    told.leave()
+    subscriber.leave()
     async with asyncio.timeout(5):
         while "active" in await states(closed_gate) or database.leases.in_use:
             await asyncio.sleep(0.01)
     assert vars(vars(database)["_shared"])["_queues"] == {}
 
 
-async def test_who_leaves_before_anything_is_sent_asks_nothing_and_holds_nobody_up(database: Database) -> None:
+async def test_subscriber_that_leaves_before_anything_is_sent_sends_nothing_and_delays_no_other_caller(
+    database: Database,
+) -> None:
     with recorded() as queries:
-        Told(database, 1).leave()
+        Subscriber(database, 1).leave()
         await asyncio.sleep(0.05)
         assert vars(vars(database)["_shared"])["_queues"] == {}
-        Told(database, 1).leave()
-        staying = Told(database, 2)
+        Subscriber(database, 1).leave()
+        staying = Subscriber(database, 2)
         assert 2 in await staying.keys()
     assert len(queries) == 1
 
 
-async def test_error_is_told_to_all(database: Database) -> None:
+async def test_error_reaches_all_subscribers(database: Database) -> None:
     with recorded() as queries:
-        told = [Told(database, key, FAILING) for key in (1, 2)]
-        for one in told:
+        subscriber = [Subscriber(database, key, FAILING) for key in (1, 2)]
+        for one in subscriber:
             async with asyncio.timeout(5):
-                await one.is_told.wait()
-    assert ([type(one.error) for one in told], len(queries)) == ([asyncpg.DivisionByZeroError] * 2, 1)
+                await one.called.wait()
+    assert ([type(one.error) for one in subscriber], len(queries)) == ([asyncpg.DivisionByZeroError] * 2, 1)
     assert vars(vars(database)["_shared"])["_queues"] == {}
 
 
-async def test_fault_of_one_who_is_told_is_logged_and_harms_nobody_else(
+async def test_exception_of_one_subscriber_is_logged_and_does_not_affect_the_others(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    faulty, other = Told(database, 1), Told(database, 2)
-    faulty.is_told.set()  # so that it fails when it is told
+    faulty, other = Subscriber(database, 1), Subscriber(database, 2)
+    faulty.called.set()  # so that its callback fails
     with caplog.at_level(logging.ERROR, "db.connections.coalescing"):
         assert await other.keys() == {1, 2}
-    assert [record.message for record in caplog.records] == ["an answer was not taken"]
+    assert [record.message for record in caplog.records] == ["a subscriber failed to take its answer"]
 
 
-async def test_batch_of_those_who_are_told_takes_no_more_than_its_share_of_keys(database: Database) -> None:
+async def test_batch_of_subscribers_takes_no_more_than_its_share_of_keys(database: Database) -> None:
     with recorded() as queries:
-        told = [Told(database, key) for key in range(KEYS_MAX + 1)]
-        for one in told:
+        subscriber = [Subscriber(database, key) for key in range(KEYS_MAX + 1)]
+        for one in subscriber:
             await one.keys()
     assert sorted(len(query.args[0]) for query in queries) == [1, KEYS_MAX]

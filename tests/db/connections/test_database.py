@@ -1,6 +1,6 @@
-"""The doors of the pool: what commits, what rolls back, what is tried again, and which limit ends what.
+"""The methods of Database: what they commit, roll back and retry, and which limit ends what.
 
-Every fault is a real one: constraints that are violated, locks that wait, statements that take too long.
+Every fault is a real one: violated constraints, locks that wait, statements that take too long.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from db.connections.pool import PoolCounters
 from db.connections.statements import Statement
 from db.errors import Refusal, Unavailable
 from db.repositories.users import NewUser, create_users
-from tests.db.support.backends import BOXES, GATE, Door, OpenDatabase, boxes, every_door, put_into
+from tests.db.support.backends import BOXES, GATE, OpenDatabase, Runner, boxes, every_runner, put_into
 from tests.db.support.rows import ADMIN
 
 SLEEP = Statement(text("SELECT pg_sleep(5)"))
@@ -46,7 +46,7 @@ async def test_write_that_raises_leaves_nothing(database: Database) -> None:
     assert await boxes(database) == [0, 0]
 
 
-async def test_error_of_the_system_in_the_work_is_not_taken_for_the_databases(database: Database) -> None:
+async def test_system_error_in_the_work_is_not_mistaken_for_an_error_of_the_database(database: Database) -> None:
     error = ConnectionResetError("of some other connection")
 
     async def work(transaction: OpenTransaction) -> None:
@@ -59,7 +59,7 @@ async def test_error_of_the_system_in_the_work_is_not_taken_for_the_databases(da
     assert await boxes(database) == [0, 0]
 
 
-async def test_refusal_of_the_work_is_the_refusal_of_the_write(database: Database) -> None:
+async def test_refusal_raised_by_the_work_is_the_refusal_of_the_write(database: Database) -> None:
     refusal = Refusal("NOT_FOUND", ("id",), "no such box")
 
     async def work(transaction: OpenTransaction) -> None:
@@ -85,7 +85,7 @@ async def test_one_of_many_simultaneous_writes_of_a_unique_name_is_taken_the_oth
     assert database.counters.retries == 0
 
 
-async def test_violation_that_only_a_fault_of_ours_explains_is_raised_as_it_is(database: Database) -> None:
+async def test_violation_that_only_a_bug_explains_is_raised_unchanged(database: Database) -> None:
     async def work(transaction: OpenTransaction) -> None:
         await put_into(transaction, 1)
         await transaction.driver.execute("UPDATE users SET version = 0")
@@ -97,7 +97,7 @@ async def test_violation_that_only_a_fault_of_ours_explains_is_raised_as_it_is(d
     assert database.counters.retries == 0
 
 
-async def test_swallowed_error_does_not_pass_for_a_commit(database: Database) -> None:
+async def test_swallowed_error_is_not_reported_as_a_commit(database: Database) -> None:
     async def work(transaction: OpenTransaction) -> str:
         await put_into(transaction, 1)
         with pytest.raises(asyncpg.DivisionByZeroError):
@@ -109,15 +109,15 @@ async def test_swallowed_error_does_not_pass_for_a_commit(database: Database) ->
     assert await boxes(database) == [0, 0]
 
 
-@every_door
-async def test_fault_of_ours_is_not_taken_for_a_broken_connection(database: Database, door: Door) -> None:
+@every_runner
+async def test_bug_is_not_mistaken_for_a_broken_connection(database: Database, runner: Runner) -> None:
     parameter_without_argument = Statement(text("SELECT CAST($1 AS bigint)"))
     with pytest.raises(asyncpg.InterfaceError, match="the server expects 1 argument for this query, 0 were passed"):
-        await door(database, parameter_without_argument)
+        await runner(database, parameter_without_argument)
     assert database.counters == PoolCounters(connects=1, check_outs=1, check_ins=0, statements=1)
 
 
-async def test_argument_out_of_range_is_raised_as_it_is(database: Database) -> None:
+async def test_argument_out_of_range_is_raised_unchanged(database: Database) -> None:
     with pytest.raises(asyncpg.DataError, match="value out of int64 range"):
         await database.fetch(Statement(select(bindparam("number", type_=BigInteger))), {"number": 2**63})
     assert database.counters.statements == 1
@@ -126,7 +126,7 @@ async def test_argument_out_of_range_is_raised_as_it_is(database: Database) -> N
 # ---------------------------------------------------------------- conflicts
 
 
-async def test_deadlock_is_tried_again_until_both_have_written(superuser: Driver, open_database: OpenDatabase) -> None:
+async def test_deadlock_is_retried_until_both_have_written(superuser: Driver, open_database: OpenDatabase) -> None:
     name = await superuser.fetchval("SELECT current_database()")
     await superuser.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '10ms'")
     database = open_database()
@@ -150,7 +150,7 @@ async def test_deadlock_is_tried_again_until_both_have_written(superuser: Driver
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
-async def test_conflict_that_never_ends_is_given_up(open_database: OpenDatabase, sqlstate: str) -> None:
+async def test_conflict_that_never_ends_is_busy(open_database: OpenDatabase, sqlstate: str) -> None:
     database = open_database(write_attempts_max=3)
     attempts = 0
 
@@ -185,39 +185,39 @@ async def test_conflict_that_ends_leaves_one_write(database: Database) -> None:
 # ---------------------------------------------------------------- limits
 
 
-@every_door
-async def test_wait_for_a_lock_ends_with_busy(closed_gate: Driver, open_database: OpenDatabase, door: Door) -> None:
+@every_runner
+async def test_wait_for_a_lock_ends_with_busy(closed_gate: Driver, open_database: OpenDatabase, runner: Runner) -> None:
     database = open_database(lock_timeout_ms=20)
     with pytest.raises(Unavailable) as caught:
-        await door(database, GATE)
+        await runner(database, GATE)
     assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_BUSY", False)
     assert (database.counters.retries, database.counters.statements) == (0, 1)
     assert await boxes(database) == [0, 0]
     assert database.counters.connects == 1
 
 
-@every_door
-async def test_statement_that_takes_too_long_ends_with_timeout(open_database: OpenDatabase, door: Door) -> None:
+@every_runner
+async def test_statement_that_takes_too_long_ends_with_timeout(open_database: OpenDatabase, runner: Runner) -> None:
     database = open_database(statement_timeout_ms=20)
     with pytest.raises(Unavailable) as caught:
-        await door(database, SLEEP)
+        await runner(database, SLEEP)
     assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_TIMEOUT", False)
     assert (database.counters.retries, database.counters.statements) == (0, 1)
     assert await boxes(database) == [0, 0]
     assert database.counters.connects == 1
 
 
-@every_door
-async def test_exhausted_pool_ends_with_busy_and_serves_again(open_database: OpenDatabase, door: Door) -> None:
+@every_runner
+async def test_exhausted_pool_ends_with_busy_and_serves_again(open_database: OpenDatabase, runner: Runner) -> None:
     database = open_database(pool_size=1, pool_max_overflow=1, pool_timeout_s=0.5)
     async with database.read(), database.read():
         with pytest.raises(Unavailable) as caught:
-            await door(database, BOXES)
+            await runner(database, BOXES)
     assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_BUSY", False)
-    assert await door(database, BOXES) == await database.fetch(BOXES, {})
+    assert await runner(database, BOXES) == await database.fetch(BOXES, {})
 
 
-async def test_work_that_idles_too_long_is_thrown_out_and_leaves_nothing(open_database: OpenDatabase) -> None:
+async def test_work_that_idles_too_long_is_terminated_and_leaves_nothing(open_database: OpenDatabase) -> None:
     database = open_database(idle_in_transaction_session_timeout_ms=20)
 
     async def work(transaction: OpenTransaction) -> None:
@@ -258,12 +258,12 @@ async def test_snapshot_does_not_see_a_later_write(database: Database) -> None:
 
 async def test_snapshot_refuses_to_write(database: Database) -> None:
     async with database.read() as snapshot:
-        with pytest.raises(Unavailable, match="takes no writes"):
+        with pytest.raises(Unavailable, match="accepts no writes"):
             await put_into(snapshot, 1)
     assert await boxes(database) == [0, 0]
 
 
-async def test_exception_within_a_snapshot_comes_out_as_it_is(database: Database) -> None:
+async def test_exception_within_a_snapshot_is_raised_unchanged(database: Database) -> None:
     with pytest.raises(LookupError):
         async with database.read():
             raise LookupError

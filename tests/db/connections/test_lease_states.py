@@ -1,7 +1,7 @@
-"""The pool of connections in every state that callers and faults can bring it to, on real backends of PostgreSQL.
+"""The pool of connections in every state that callers and faults can cause, on real backends of PostgreSQL.
 
-Callers come, leave, give up, break their connection or are interrupted in a statement, in any order. After
-each step the invariants of `db.connections.leases` hold, as far as the server's own count of its backends.
+Callers arrive, return or break their connection, give up waiting, or are interrupted in a statement, in any order.
+After each step the test checks the invariants of `db.connections.leases`, and the server's own count of its backends.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ from tests.conftest import superuser_execute
 KEPT, OVERFLOW = 2, 1
 PATIENCE_S = 0.15
 EXAMPLES, STEPS = 50, 30
-# Nothing is shrunk: a run takes time, and does not go the same way twice.
+# No shrinking: a run takes time, and is not reproducible.
 PHASES = [Phase.explicit, Phase.generate]
 T = TypeVar("T")
 
 
 class Pool(RuleBasedStateMachine):
-    """One pool, those who hold its connections, and those who wait.
+    """One pool, the connections that callers hold, and the callers that wait.
 
-    Rules have no preconditions: what there is depends on time, and what Hypothesis draws must not.
+    Rules have no preconditions: the state depends on time, and what Hypothesis draws must not depend on time.
     """
 
     url: str  # of the test's database
@@ -73,7 +73,7 @@ class Pool(RuleBasedStateMachine):
         self.leases = self.database.leases
 
     @rule(callers=st.integers(1, 4), turns=st.integers(0, 3))
-    def come(self, callers: int, turns: int) -> None:
+    def arrive(self, callers: int, turns: int) -> None:
         async def take() -> None:
             self.waiting += [asyncio.ensure_future(self.leases.take()) for _ in range(callers)]
             for _ in range(turns):
@@ -155,7 +155,7 @@ class Pool(RuleBasedStateMachine):
         if not hasattr(self, "leases"):
             return
         self.run(asyncio.sleep(0))
-        self._look_at_waiting()
+        self._check_waiting()
         leases = self.leases
         assert leases.open <= KEPT + OVERFLOW
         assert leases.idle + leases.in_use + leases.opening + leases.closing == leases.open
@@ -163,7 +163,7 @@ class Pool(RuleBasedStateMachine):
         assert not (leases.waiting and leases.idle)
         assert leases.idle <= KEPT
 
-    def _look_at_waiting(self) -> None:
+    def _check_waiting(self) -> None:
         for task in [task for task in self.waiting if task.done()]:
             self.waiting.remove(task)
             if task.cancelled():
@@ -196,7 +196,7 @@ class Pool(RuleBasedStateMachine):
             async with asyncio.timeout(10):
                 while self.leases.opening or self.leases.closing:
                     await asyncio.sleep(0.005)
-            # All is as at the start: nobody waits, nothing is lent, and everybody is served again.
+            # The state is that of the start: no caller waits, no connection is leased, and every new caller is served.
             assert (self.leases.waiting, self.leases.in_use) == (0, 0)
             assert self.leases.open == self.leases.idle <= KEPT
             async with asyncio.timeout(10):

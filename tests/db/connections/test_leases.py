@@ -1,4 +1,4 @@
-"""Leases: how connections are held, lent, waited for and replaced, on PostgreSQL's own connections."""
+"""Leases: how connections are held, leased, waited for and replaced, on real connections to PostgreSQL."""
 
 import asyncio
 import time
@@ -6,9 +6,10 @@ import time
 import pytest
 from sqlalchemy import text
 
+from db.connections.asyncpg_adapter import Driver
 from db.connections.database import Database
 from db.connections.faults import Again
-from db.connections.leased_connection import Driver, LeasedConnection
+from db.connections.leased_connection import LeasedConnection
 from db.connections.leases import OVERFLOW_AFTER_S
 from db.connections.statements import Statement
 from db.errors import Unavailable
@@ -24,7 +25,7 @@ def pid(connection: LeasedConnection) -> int:
 
 
 async def settled(database: Database) -> None:
-    """Come back when no connection is being opened, tested or closed."""
+    """Return once no connection is being opened, tested or closed."""
     async with asyncio.timeout(5):
         while database.leases.opening or database.leases.closing:
             await asyncio.sleep(0.005)
@@ -52,7 +53,7 @@ async def test_connection_that_breaks_is_replaced(open_database: OpenDatabase, s
     assert (database.counters.connects, database.leases.idle, database.leases.in_use) == (2, 1, 0)
 
 
-async def test_who_finds_no_connection_free_is_refused_after_the_timeout(open_database: OpenDatabase) -> None:
+async def test_caller_without_a_free_connection_is_refused_after_the_timeout(open_database: OpenDatabase) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0, pool_timeout_s=0.3)
     connection = await database.leases.take()
     started = time.monotonic()
@@ -63,7 +64,7 @@ async def test_who_finds_no_connection_free_is_refused_after_the_timeout(open_da
     assert await boxes(database) == [0, 0]
 
 
-async def test_connections_go_to_who_has_waited_longest(open_database: OpenDatabase) -> None:
+async def test_connections_go_to_the_caller_that_has_waited_longest(open_database: OpenDatabase) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
     connection = await database.leases.take()
     served: list[int] = []
@@ -84,7 +85,9 @@ async def test_connections_go_to_who_has_waited_longest(open_database: OpenDatab
     assert (database.leases.idle, database.leases.in_use) == (1, 0)
 
 
-async def test_connection_handed_to_one_who_leaves_in_the_same_turn_goes_on(open_database: OpenDatabase) -> None:
+async def test_connection_handed_to_a_caller_that_is_cancelled_in_the_same_turn_goes_to_the_next(
+    open_database: OpenDatabase,
+) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
     connection = await database.leases.take()
     leaving, staying = (asyncio.create_task(database.leases.take()) for _ in range(2))
@@ -96,7 +99,7 @@ async def test_connection_handed_to_one_who_leaves_in_the_same_turn_goes_on(open
     database.leases.give_back(connection)
 
 
-async def test_further_connection_is_opened_after_a_wait_and_closed_when_nobody_waits(
+async def test_surplus_connection_is_opened_after_a_wait_and_closed_when_no_caller_waits(
     open_database: OpenDatabase, superuser: Driver
 ) -> None:
     database = open_database(pool_size=1, pool_max_overflow=1)
@@ -115,7 +118,7 @@ async def test_further_connection_is_opened_after_a_wait_and_closed_when_nobody_
     assert (database.leases.idle, database.leases.in_use) == (1, 0)
 
 
-async def test_short_wait_opens_no_further_connection(open_database: OpenDatabase) -> None:
+async def test_short_wait_opens_no_surplus_connection(open_database: OpenDatabase) -> None:
     database = open_database(pool_size=1, pool_max_overflow=4)
     assert await asyncio.gather(*(boxes(database) for _ in range(20))) == [[0, 0]] * 20
     assert database.counters.connects == 1
@@ -133,7 +136,7 @@ async def test_connection_that_is_too_old_is_replaced(open_database: OpenDatabas
     assert (database.leases.idle, database.leases.in_use) == (1, 0)
 
 
-async def test_who_leaves_while_a_connection_is_pinged_leaves_none_behind(open_database: OpenDatabase) -> None:
+async def test_caller_cancelled_during_a_ping_leaks_no_connection(open_database: OpenDatabase) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0, pool_pre_ping=True)
     assert await boxes(database) == [0, 0]
     leaving = asyncio.create_task(database.leases.take())
@@ -145,7 +148,7 @@ async def test_who_leaves_while_a_connection_is_pinged_leaves_none_behind(open_d
     assert await boxes(database) == [0, 0]
 
 
-async def test_prepared_statement_outlived_by_a_migration_is_prepared_anew(
+async def test_prepared_statement_that_a_migration_invalidates_is_prepared_again(
     open_database: OpenDatabase, superuser: Driver
 ) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
@@ -155,7 +158,7 @@ async def test_prepared_statement_outlived_by_a_migration_is_prepared_anew(
     assert database.counters.connects == 1
 
 
-async def test_prepared_statement_outlived_within_a_transaction_is_to_be_repeated_with_all_of_it(
+async def test_prepared_statement_invalidated_in_a_transaction_requires_a_retry_of_the_whole_transaction(
     open_database: OpenDatabase, superuser: Driver
 ) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
@@ -168,3 +171,17 @@ async def test_prepared_statement_outlived_within_a_transaction_is_to_be_repeate
         assert snapshot.fault.again is Again.SOON
     async with database.read() as snapshot:
         assert [tuple(row) for row in await snapshot.fetch(ALL, {})] == [(1, 0, None), (2, 0, None)]
+
+
+async def test_migration_that_broke_a_transaction_breaks_none_on_another_connection(
+    open_database: OpenDatabase, superuser: Driver
+) -> None:
+    database = open_database(pool_size=2, pool_max_overflow=0)
+    async with database.read() as one, database.read() as other:
+        assert len(await one.fetch(ALL, {})) == len(await other.fetch(ALL, {})) == 2
+    await superuser.execute("ALTER TABLE boxes ADD COLUMN colour text")
+    async with database.read() as one, database.read() as other:
+        with pytest.raises(Unavailable):
+            await one.fetch(ALL, {})
+        assert [tuple(row) for row in await other.fetch(ALL, {})] == [(1, 0, None), (2, 0, None)]
+    assert database.counters.connects == 2

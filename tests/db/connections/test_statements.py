@@ -1,4 +1,4 @@
-"""Statements: one text for each shape, its arguments in the order of the placeholders."""
+"""Statements: one text for each shape, with the arguments in the order of the placeholders."""
 
 import pytest
 from sqlalchemy import BigInteger, Text, bindparam, column, func, literal, select, table
@@ -22,7 +22,7 @@ def test_arguments_stand_in_the_order_of_the_placeholders() -> None:
     assert statement.arguments({"one": 5, "other": "x"}) == ["x", 5]
 
 
-def test_parameter_that_stands_twice_is_one_argument() -> None:
+def test_parameter_that_is_used_twice_is_one_argument() -> None:
     again = bindparam("one", type_=BigInteger)
     statement = Statement(select(THINGS.c.name).where(THINGS.c.id == ONE, THINGS.c.size == again))
     assert statement.sql.count("$1::BIGINT") == 2
@@ -39,7 +39,7 @@ def test_value_never_replaces_a_constant() -> None:
     assert statement.arguments({"param_1": 8}) == [7]
 
 
-def test_values_without_a_parameter_are_left_out() -> None:
+def test_values_without_a_parameter_are_ignored() -> None:
     assert Statement(select(ONE)).arguments({"one": 5, "other": "x"}) == [5]
 
 
@@ -60,7 +60,7 @@ async def test_one_text_serves_lists_of_every_length(database: Database) -> None
     assert NUMBERS.sql == "SELECT unnest($1::BIGINT[]) AS number ORDER BY number"
 
 
-async def test_percent_sign_and_colon_in_a_text_are_themselves(database: Database) -> None:
+async def test_percent_sign_and_colon_in_a_text_are_literal(database: Database) -> None:
     statement = Statement(select(literal("100 % of :one", Text).label("text"), (ONE % 3).label("rest")))
     [row] = await database.fetch(statement, {"one": 5})
     assert dict(row) == {"text": "100 % of :one", "rest": 2}

@@ -1,4 +1,4 @@
-"""The end of a snapshot or transaction: nobody uses its connection afterwards; and what the kernel watches over."""
+"""The end of a snapshot or transaction: no caller uses its connection afterwards; and the kernel's keepalive."""
 
 import asyncio
 import socket
@@ -32,7 +32,7 @@ ONE = Statement(text("SELECT 1"))
 pytestmark = pytest.mark.usefixtures("two_boxes")
 
 
-async def test_reader_that_a_snapshot_leaves_behind_is_ended_before_its_connection_serves_others(
+async def test_read_still_running_at_the_end_of_a_snapshot_is_cancelled_before_its_connection_is_reused(
     open_database: OpenDatabase, closed_gate: Driver
 ) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
@@ -45,7 +45,7 @@ async def test_reader_that_a_snapshot_leaves_behind_is_ended_before_its_connecti
     assert (database.counters.connects, await states(closed_gate)) == (1, ["idle"])
 
 
-async def test_snapshot_and_transaction_that_are_over_refuse_to_fetch(open_database: OpenDatabase) -> None:
+async def test_ended_snapshot_and_transaction_refuse_to_fetch(open_database: OpenDatabase) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
     kept: list[Snapshot | OpenTransaction] = []
     async with database.read() as snapshot:
@@ -64,7 +64,7 @@ async def test_snapshot_and_transaction_that_are_over_refuse_to_fetch(open_datab
     assert await boxes(database) == [1, 0]
 
 
-async def test_error_that_ends_a_snapshot_is_told_to_all_who_read_in_it(
+async def test_error_that_ends_a_snapshot_reaches_all_its_readers(
     open_database: OpenDatabase, superuser: Driver
 ) -> None:
     database = open_database(pool_size=2, pool_max_overflow=0, lock_timeout_ms=50)
@@ -78,7 +78,7 @@ async def test_error_that_ends_a_snapshot_is_told_to_all_who_read_in_it(
         assert database.counters.statements == 1
 
 
-async def test_work_in_a_snapshot_is_done_again_where_its_connection_is_lost_although_it_hides_the_error(
+async def test_work_in_a_snapshot_is_retried_after_a_lost_connection_even_if_it_hides_the_error(
     open_database: OpenDatabase, closed_gate: Driver
 ) -> None:
     database = open_database(pool_size=2, pool_max_overflow=0)
@@ -101,14 +101,14 @@ async def test_work_in_a_snapshot_is_done_again_where_its_connection_is_lost_alt
     assert (await reading, tries) == ("the rows", ["DATABASE_UNAVAILABLE", "read"])
 
 
-async def test_table_that_a_snapshot_may_read_is_not_rewritten_meanwhile(
+async def test_table_that_a_snapshot_may_read_is_not_rewritten_before_its_end(
     open_database: OpenDatabase, database_url: str, superuser: Driver
 ) -> None:
     database = open_database(pool_size=1, pool_max_overflow=0)
     async with connected_superuser(database_url) as migrator:
         async with database.read(["boxes"]) as snapshot:
             await snapshot.fetch(ONE, {})
-            # Rewritten, the table would look empty to this snapshot.
+            # This snapshot would see a rewritten table as empty.
             migrating = asyncio.create_task(migrator.execute("ALTER TABLE boxes ALTER COLUMN n TYPE bigint"))
             await asyncio.sleep(0.1)
             assert [tuple(row) for row in await snapshot.fetch(BOXES, {})] == [(0,), (0,)]
@@ -117,12 +117,12 @@ async def test_table_that_a_snapshot_may_read_is_not_rewritten_meanwhile(
     assert await boxes(database) == [0, 0]
 
 
-async def test_kernel_watches_over_connections_over_tcp(open_database: OpenDatabase, database_url: str) -> None:
+async def test_tcp_connections_have_keepalive(open_database: OpenDatabase, database_url: str) -> None:
     async with proxied_database(database_url) as proxy:
         database = open_database(database_url=SecretStr(async_url(proxy.url(database_url))))
         connection = await database.leases.take()
         driver: Any = connection.driver
-        peer = driver._transport.get_extra_info("socket")  # noqa: SLF001 - as the pool does
+        peer = driver._transport.get_extra_info("socket")  # noqa: SLF001 - the pool does the same
         assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == pool.KEEPALIVE_IDLE_S
         assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == pool.USER_TIMEOUT_MS

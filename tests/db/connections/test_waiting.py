@@ -1,4 +1,4 @@
-"""Lines, bounds, turns and shares: first come, first served, nothing lost, nothing left."""
+"""Queues, bounds, turns and shares: first come, first served; nothing is lost or leaked."""
 
 import asyncio
 import gc
@@ -21,14 +21,14 @@ def too_long() -> Exception:
 
 
 class Callers:
-    """Callers of one bound, and the order in which they are let in."""
+    """Callers of one bound, and the order in which they are admitted."""
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
         self.inside: list[int] = []
         self.tasks: list[asyncio.Task[None]] = []
 
-    def come(self) -> None:
+    def arrive(self) -> None:
         number = len(self.tasks)
 
         async def enter() -> None:
@@ -38,20 +38,20 @@ class Callers:
         self.tasks.append(asyncio.create_task(enter()))
 
 
-@given(limit=st.integers(1, 3), steps=st.lists(st.sampled_from(["come", "leave", "give up", "turn"]), max_size=40))
-def test_bound_lets_in_as_many_as_it_may_in_the_order_of_their_coming(limit: int, steps: list[str]) -> None:
+@given(limit=st.integers(1, 3), steps=st.lists(st.sampled_from(["arrive", "leave", "give up", "turn"]), max_size=40))
+def test_bound_admits_up_to_its_limit_in_the_order_of_arrival(limit: int, steps: list[str]) -> None:
     async def play() -> None:
         callers = Callers(Bound(limit, LONG_S, too_long))
         left = 0
         for step in steps:
-            if step == "come":
-                callers.come()
+            if step == "arrive":
+                callers.arrive()
             elif step == "leave" and len(callers.inside) > left:
                 left += 1
                 callers.bound.leave()
             elif step == "give up":
                 for task in reversed(callers.tasks):
-                    if task.cancel():  # whoever has not been let in, or is in this very turn
+                    if task.cancel():  # not yet admitted, or admitted in this very turn
                         break
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -62,7 +62,7 @@ def test_bound_lets_in_as_many_as_it_may_in_the_order_of_their_coming(limit: int
         for task in waiting:
             task.cancel()
         await asyncio.gather(*callers.tasks, return_exceptions=True)
-        # Nothing is lost: as many get in as there is room for.
+        # No place is lost: the bound admits as many as its limit.
         for _ in range(limit - (len(callers.inside) - left)):
             assert callers.bound.enter_at_once()
         assert not callers.bound.enter_at_once()
@@ -70,7 +70,7 @@ def test_bound_lets_in_as_many_as_it_may_in_the_order_of_their_coming(limit: int
     asyncio.run(play())
 
 
-async def test_who_waits_too_long_is_refused_and_others_stay_in_line() -> None:
+async def test_caller_that_waits_too_long_is_refused_and_the_others_stay_queued() -> None:
     bound = Bound(1, 0.05, too_long)
     assert bound.enter_at_once()
     with pytest.raises(TimeoutError, match="too long"):
@@ -83,7 +83,7 @@ async def test_who_waits_too_long_is_refused_and_others_stay_in_line() -> None:
     assert bound.enter_at_once()
 
 
-async def test_two_have_their_turn_at_once_and_keys_are_forgotten() -> None:
+async def test_two_writers_have_their_turn_at_once_and_keys_are_forgotten() -> None:
     turns, order, release = Turns(LONG_S), list[int](), asyncio.Event()
 
     async def write(number: int) -> None:
@@ -112,7 +112,7 @@ async def test_turns_of_several_rows_in_any_order_never_wait_for_each_other_in_a
     assert len(turns) == 0
 
 
-async def test_turn_that_does_not_come_in_time_is_refused_and_leaves_nothing() -> None:
+async def test_writer_whose_turn_is_too_late_is_refused_and_leaves_nothing() -> None:
     turns = Turns(0.05)
     async with turns.turn([("row", 1, 0)]), turns.turn([("row", 1, 0)]):
         with pytest.raises(Unavailable, match="the same rows"):

@@ -1,4 +1,4 @@
-"""Where the embedded PostgreSQL lies: paths that do not do, directories of others, and what root may not enter."""
+"""The directory of the embedded PostgreSQL: unusable paths, foreign directories, and what root may not enter."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def test_path_that_no_client_can_connect_to_gets_a_short_socket(moved_data_dir: 
 
 
 @needs_root
-def test_short_socket_directory_of_a_stranger_is_refused(moved_data_dir: Path) -> None:
+def test_short_socket_directory_of_another_user_is_refused(moved_data_dir: Path) -> None:
     with embedded_postgres(moved_data_dir) as server:
         pass
     server.socket_dir.mkdir(0o700)
@@ -92,9 +92,9 @@ def test_directory_that_cannot_be_made_is_an_error_with_advice(directory: Path) 
 
 
 def test_missing_wheel_is_an_error_that_names_the_extra(data_dir: Path) -> None:
-    # Without site-packages: the modules stand on the standard library alone.
+    # -S leaves out site-packages: the modules import only the standard library.
     command = [sys.executable, "-S", "-c", USER, str(data_dir)]
-    process = subprocess.run(  # noqa: S603 - as above
+    process = subprocess.run(  # noqa: S603 - our own interpreter
         command, cwd=ROOT, env={}, capture_output=True, text=True, check=False
     )
     assert process.stderr.splitlines()[-1] == (
@@ -112,7 +112,7 @@ def private_wheel(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     packages = Path(str(metadata.distribution("embedded-postgres").locate_file("")))
     for path in packages.glob("embedded_postgres*"):
         shutil.copytree(path, private / path.name, ignore=shutil.ignore_patterns("include"))
-    # Another digest than the real wheel's, whose copy may be in use, and is not ours to remove.
+    # Another digest than the real wheel's: a copy of that one may be in use, and this test must not remove it.
     with next(private.glob("*.dist-info")).joinpath("RECORD").open("a") as record:
         record.write(f"{private},,\n")
     monkeypatch.syspath_prepend(private)
@@ -130,7 +130,7 @@ def test_root_serves_from_where_its_account_can_reach(private_wheel: Path) -> No
             programs = Path(str(bin_dir)).parents[2]
             cleanup.callback(shutil.rmtree, programs)
             assert serves(server)
-        assert programs.parent == data.parent == Path("/var/tmp")  # noqa: S108 - nothing is made by this name
+        assert programs.parent == data.parent == Path("/var/tmp")  # noqa: S108 - nothing is created at this path
         assert server.log_file == data / "server.log"
         assert data.stat().st_uid == server.socket_dir.stat().st_uid != 0
         assert (programs.stat().st_uid, programs.stat().st_mode & 0o777) == (0, 0o755)

@@ -1,7 +1,7 @@
-"""The embedded PostgreSQL: started once, shared, left by the last, and found in order after every kind of death.
+"""The embedded PostgreSQL: started once, shared, stopped by its last user, and usable after every kind of crash.
 
-Real servers and real signals. Tests that need no new cluster share one, `used_data_dir`: initdb takes most of
-the time.
+The tests use real servers and real signals. Tests that need no new cluster share one, `used_data_dir`: initdb takes
+most of the time.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ def test_first_start_makes_a_database_owned_by_a_role_without_rights(data_dir: P
         assert rows(server, "SELECT datname::text FROM pg_database WHERE datdba = 'folio'::regrole") == [("folio",)]
 
 
-def test_socket_is_the_only_door_and_closed_to_other_accounts(used_data_dir: Path) -> None:
+def test_socket_is_the_only_access_and_closed_to_other_accounts(used_data_dir: Path) -> None:
     with embedded_postgres(used_data_dir) as server:
         assert rows(server, "SHOW listen_addresses") == [("",)]
         assert (server.socket_dir / ".s.PGSQL.5432").stat().st_mode & 0o777 == 0o700
@@ -87,7 +87,7 @@ async def _fetch_through_sqlalchemy(url: str, statement: str) -> list[tuple[obje
     ],
     ids=["one server", "two servers", "TLS", "certificate", "no TLS mode", "TLS at once", "standby", "files"],
 )
-def test_variables_that_name_another_server_lead_nowhere_else(
+def test_variables_that_name_another_server_are_ignored(
     variables: dict[str, str], used_data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -108,7 +108,7 @@ def test_second_start_keeps_the_data_and_a_new_log(used_data_dir: Path) -> None:
         assert server.log_file.read_text().count("starting PostgreSQL") == 1
 
 
-def test_dropped_database_is_made_again(used_data_dir: Path) -> None:
+def test_dropped_database_is_created_again(used_data_dir: Path) -> None:
     with embedded_postgres(used_data_dir) as server:
         outside = EmbeddedServer(server.socket_dir, server.log_file).url("postgres", "postgres").replace("+asyncpg", "")
 
@@ -122,7 +122,7 @@ def test_dropped_database_is_made_again(used_data_dir: Path) -> None:
             assert serves(server)
 
 
-def test_options_become_settings_beside_the_defaults(used_data_dir: Path) -> None:
+def test_options_are_added_to_the_default_settings(used_data_dir: Path) -> None:
     options = {"fsync": "off", "jit": "on", "application_name": """it's "quoted" $HOME"""}
     statement = """SELECT name, setting FROM pg_settings WHERE source = 'command line'
                    AND name IN ('application_name', 'fsync', 'jit', 'max_connections', 'TimeZone') ORDER BY name"""
@@ -138,7 +138,7 @@ def test_options_become_settings_beside_the_defaults(used_data_dir: Path) -> Non
         assert rows(server, "SELECT current_setting('fsync'), current_setting('jit')") == [("on", "off")]
 
 
-def test_failed_start_tells_the_end_of_the_log_and_what_to_do(used_data_dir: Path) -> None:
+def test_failed_start_shows_the_end_of_the_log_and_what_to_do(used_data_dir: Path) -> None:
     with pytest.raises(EmbeddedError) as failure, embedded_postgres(used_data_dir, options={"no_such_setting": "1"}):
         pass
     assert 'FATAL:  unrecognized configuration parameter "no_such_setting"' in str(failure.value)
@@ -227,7 +227,7 @@ def test_killed_server_recovers_its_data(used_data_dir: Path) -> None:
         assert "automatic recovery in progress" in server.log_file.read_text()
 
 
-def test_leftovers_that_name_a_living_stranger_are_not_believed(used_data_dir: Path) -> None:
+def test_stale_files_that_name_an_unrelated_living_process_are_ignored(used_data_dir: Path) -> None:
     with embedded_postgres(used_data_dir):
         account = (used_data_dir / "pgdata").stat()
         pid_file = (used_data_dir / "pgdata/postmaster.pid").read_text().split("\n", 1)[1]
@@ -244,7 +244,7 @@ def test_leftovers_that_name_a_living_stranger_are_not_believed(used_data_dir: P
             stranger.kill()
 
 
-def test_killed_initdb_is_begun_again(data_dir: Path) -> None:
+def test_killed_initdb_is_started_again(data_dir: Path) -> None:
     with user(data_dir) as other:
         wait_until((data_dir / "pgdata.new/global/pg_control").exists)
         kill(other)

@@ -1,4 +1,4 @@
-"""The audit finds every kind of wrong row that is put into the ledger, the first one first, and is bounded."""
+"""The audit finds every kind of wrong row in the ledger, reports the first ones, and uses bounded resources."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ from tests.graph.support.edge import until
 
 @pytest.fixture
 async def ledger(database: Database, superuser: Driver, payer: Viewer, purse: int, payee: Viewer, till: int) -> Ledger:
-    """A ledger with which nothing is wrong before the test."""
+    """A correct ledger, before the test changes it."""
     made = await move(database, payer, transfer(purse, till, "25.00", key=KEYS[2]))
     refused = await move(database, payer, transfer(purse, till, "75.01", key=KEYS[3]))
     assert (made.row is None, refused.row is None) == (False, True)
@@ -60,9 +60,7 @@ async def test_audit_of_an_empty_database_finds_nothing(database: Database) -> N
 
 
 @pytest.mark.parametrize("name", PLANTED)
-async def test_everything_that_is_wrong_is_found(
-    database: Database, superuser: Driver, ledger: Ledger, name: str
-) -> None:
+async def test_every_planted_defect_is_found(database: Database, superuser: Driver, ledger: Ledger, name: str) -> None:
     planted = PLANTED[name](ledger)
     await plant(superuser, planted.statements)
     report = await audit(database)
@@ -101,10 +99,10 @@ async def test_only_the_first_differences_are_kept_and_all_are_counted(
     report = await audit(database, batch_rows=7)
     first = ledger.till + 1
     assert report.differences == [balance(account, 1, 0) for account in range(first, first + DIFFERENCES_MAX)]
-    assert report.differences_count == DIFFERENCES_MAX + 5 + 1  # and the sum of the currency
+    assert report.differences_count == DIFFERENCES_MAX + 5 + 1  # and the one for the sum of the currency
 
 
-async def test_right_of_an_administrator_who_is_none_any_more_is_undecided(database: Database, payer: Viewer) -> None:
+async def test_right_of_a_former_administrator_is_undecided(database: Database, payer: Viewer) -> None:
     banker = await new_user(database, role="admin")
     assert banker.user_id is not None
     account = await new_account(database, payer)
@@ -137,7 +135,7 @@ async def test_audit_since_a_transaction_finds_what_is_after_and_not_what_is_bef
     assert (await audit(database, 3)).differences == [balance(other, 5, 100)]
 
 
-async def test_account_that_is_touched_is_looked_at_with_its_whole_balance(
+async def test_touched_account_is_checked_with_its_whole_balance(
     database: Database, superuser: Driver, ledger: Ledger, payer: Viewer
 ) -> None:
     await plant(superuser, change("transactions", 1, "amount = 9999"))
@@ -148,7 +146,7 @@ async def test_account_that_is_touched_is_looked_at_with_its_whole_balance(
 
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 1000])
-async def test_account_that_is_touched_often_is_looked_at_once(
+async def test_account_that_is_touched_often_is_checked_once(
     database: Database, superuser: Driver, ledger: Ledger, payer: Viewer, payee: Viewer, batch_rows: int
 ) -> None:
     for _ in range(3):
@@ -160,7 +158,7 @@ async def test_account_that_is_touched_often_is_looked_at_once(
     assert (report.accounts, report.transactions, report.keys) == (2, 6, 6)
 
 
-# An account that only a deleted row touched is not known to be touched.
+# The audit cannot find an account that only a deleted row refers to.
 @pytest.mark.parametrize("name", [name for name in PLANTED if name != "a row that was deleted"])
 async def test_audit_since_the_first_transaction_finds_all_but_sums(
     database: Database, superuser: Driver, ledger: Ledger, name: str
@@ -174,7 +172,7 @@ async def test_audit_since_the_first_transaction_finds_all_but_sums(
 
 
 @pytest.mark.parametrize("since", [3, 2**63 - 1])
-async def test_transaction_that_is_not_there_is_refused_with_the_last_one(
+async def test_unknown_transaction_is_refused_and_the_last_one_named(
     database: Database, ledger: Ledger, since: int
 ) -> None:
     with pytest.raises(UnknownTransactionError) as caught:
@@ -182,14 +180,14 @@ async def test_transaction_that_is_not_there_is_refused_with_the_last_one(
     assert caught.value.last == 2
 
 
-async def test_next_audit_begins_before_what_others_have_not_committed(
+async def test_next_audit_begins_before_uncommitted_transactions(
     database: Database, superuser: Driver, database_url: str, ledger: Ledger, payer: Viewer
 ) -> None:
     await superuser.execute("SET session_replication_role = replica")
     async with connected_superuser(database_url) as slow:
         opened = slow.transaction()
         await opened.start()
-        await slow.execute(row(ledger.treasury, ledger.till, 5))  # with the id 3, and the balances are left
+        await slow.execute(row(ledger.treasury, ledger.till, 5))  # it has the id 3; balances stay unchanged
         other = await new_account(database, payer, holding="1.00")
         first = await audit(database)
         assert (first.last, first.next_since, first.clean) == (4, None, True)
@@ -203,10 +201,10 @@ async def test_next_audit_begins_before_what_others_have_not_committed(
     assert other not in [one.id for one in third.differences]
 
 
-async def test_next_audit_begins_at_the_last_transaction_where_nobody_writes(
+async def test_next_audit_begins_after_the_last_transaction_when_there_is_no_writer(
     database: Database, ledger: Ledger
 ) -> None:
-    async def begins_there() -> bool:  # others write to other databases of this server
+    async def begins_there() -> bool:  # other databases of this server have writers, too
         return (await audit(database)).next_since == 2
 
     await until(begins_there, "a moment in which nobody writes")
@@ -233,7 +231,7 @@ async def test_large_ledger_takes_no_temporary_file_and_one_row_for_each_stateme
 ) -> None:
     await superuser.execute(MANY.format(till=ledger.till, treasury=ledger.treasury))
     name = await superuser.fetchval("SELECT current_database()")
-    # So little that whoever sorts or hashes all of it has to write it down.
+    # So little memory that a sort or hash of the whole table needs a temporary file.
     await superuser.execute(f"ALTER DATABASE {name} SET work_mem = '256kB'")
     ran: list[ExecutedStatement] = []
     token = query_statistics.set(QueryStatistics(on_statement=ran.append))
@@ -263,7 +261,7 @@ async def test_statement_returns_no_more_rows_than_its_batch_has(
         query_statistics.reset(token)
     assert report.differences_count > 20_000
     assert len(report.differences) == DIFFERENCES_MAX
-    assert max(one.rows or 0 for one in ran) <= 2 * 500  # both accounts of each transaction of the batch
+    assert max(one.rows or 0 for one in ran) <= 2 * 500  # two accounts for each transaction of the batch
 
 
 async def temporary_files(superuser: Driver) -> int:
@@ -273,7 +271,7 @@ async def temporary_files(superuser: Driver) -> int:
     return files
 
 
-async def test_progress_says_how_much_of_each_table_is_done(database: Database, ledger: Ledger) -> None:
+async def test_progress_reports_how_much_of_each_table_is_done(database: Database, ledger: Ledger) -> None:
     said: list[tuple[str, int, int | None]] = []
     await audit(database, None, lambda *one: said.append(one), batch_rows=2)
     assert said == [
@@ -306,7 +304,9 @@ async def test_all_statements_see_the_moment_at_which_the_audit_began(
     assert not (await audit(database)).clean
 
 
-async def test_audit_whose_connection_is_lost_says_so(database: Database, superuser: Driver, ledger: Ledger) -> None:
+async def test_audit_that_loses_its_connection_reports_it(
+    database: Database, superuser: Driver, ledger: Ledger
+) -> None:
     begun = asyncio.Event()
 
     async def kill() -> None:
@@ -317,7 +317,7 @@ async def test_audit_whose_connection_is_lost_says_so(database: Database, superu
         )
 
     killing = asyncio.create_task(kill())
-    # Its batches outlast the kill.
+    # The audit has more batches than the kill interrupts.
     await superuser.execute("INSERT INTO users (email, username, hashed_password) VALUES ('a@b.c', 'abc', '!')")
     await superuser.execute(
         "INSERT INTO accounts (owner_id, currency_code) SELECT id, 'EUR' FROM users, generate_series(1, 5000)"

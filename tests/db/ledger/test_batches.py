@@ -1,4 +1,4 @@
-"""Batches of transfers: what each comes to, against the same transfers one after the other, and against the ledger."""
+"""Batches of transfers: compared with the same transfers one after the other, and with the ledger."""
 
 import asyncio
 import uuid
@@ -31,11 +31,11 @@ def codes(settlements: Sequence[Settlement]) -> list[str | None]:
 
 
 def shown(settlements: Sequence[Settlement]) -> list[list[object] | None]:
-    """Return what clients see of the rows."""
+    """Return the rows as clients see them."""
     return [None if one.row is None else [one.row[name] for name in SETTLED] for one in settlements]
 
 
-async def test_each_transfer_is_settled_by_what_the_ones_before_have_left(
+async def test_each_transfer_sees_the_balances_that_the_previous_ones_leave(
     database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     asked = [
@@ -69,14 +69,14 @@ async def test_each_transfer_is_settled_by_what_the_ones_before_have_left(
     assert codes(again) == codes(settlements)
     assert shown(again) == shown(settlements)
     assert all(one.replayed for one in again)
-    # What was refused stays refused, also where it is asked alone and the money is there.
+    # A refused transfer stays refused under its key, even when it is sent alone and the funds have arrived.
     await move(database, ADMIN, deposit(purse, "500"))
     alone = await move(database, payer, asked[1])
     assert alone.refusal is not None
     assert (alone.refusal.code, alone.replayed) == ("INSUFFICIENT_FUNDS", True)
 
 
-async def test_money_that_arrives_in_a_batch_can_be_spent_further_down(
+async def test_money_that_arrives_in_a_batch_can_be_spent_later_in_it(
     database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     own = await new_account(database, payer)
@@ -86,7 +86,7 @@ async def test_money_that_arrives_in_a_batch_can_be_spent_further_down(
     assert (after[purse], after[own], after[till]) == (0, 0, 10_000)
 
 
-async def test_of_all_or_none_either_all_are_made_or_none(
+async def test_all_or_none_batch_makes_all_transfers_or_none(
     database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     before = await balances(database), await ledger(database)
@@ -94,7 +94,7 @@ async def test_of_all_or_none_either_all_are_made_or_none(
     refused = await batch(database, payer, asked, is_one=True)
     assert codes(refused) == [OTHER, "INSUFFICIENT_FUNDS", OTHER]
     assert (await balances(database), await ledger(database)) == before
-    # It stays refused when the money is there; all of its keys are spent.
+    # The refusal stays when the funds have arrived; all keys of the batch are spent.
     await move(database, ADMIN, deposit(purse, "500"))
     again = await batch(database, payer, asked, is_one=True)
     assert codes(again) == codes(refused)
@@ -131,7 +131,7 @@ async def test_key_given_twice_in_a_batch_is_one_transfer_or_a_refusal(
     assert [settlement.replayed for settlement in settled] == [False, True, False]
     assert settled[0].row == settled[1].row
     assert (await balances(database))[till] == 100
-    # Of all or none nothing is made of it, and no key is spent.
+    # In all-or-none mode nothing is transferred, and no key is spent.
     mixed = [transfer(purse, till, "5"), transfer(purse, till, "6"), one]
     assert codes(await batch(database, payer, [*mixed, other], is_one=True)) == [
         OTHER,
@@ -152,7 +152,7 @@ async def test_memo_that_is_too_long_spends_no_key(database: Database, payer: Vi
     assert (await balances(database))[till] == 200
 
 
-async def test_strangers_learn_nothing_by_a_batch(
+async def test_batch_reveals_nothing_to_other_users(
     database: Database, payer: Viewer, payee: Viewer, purse: int, till: int
 ) -> None:
     foreign = [transfer(purse, till, "1"), transfer(till, 999_999, "1"), transfer(999_999, till, "1")]
@@ -161,13 +161,13 @@ async def test_strangers_learn_nothing_by_a_batch(
         "INSUFFICIENT_FUNDS",
         "ACCOUNT_NOT_FOUND",
     ]
-    # Another owner's key is another key.
+    # Keys belong to their owner: the same key of another owner is a different key.
     one = transfer(purse, till, "1")
     assert codes(await batch(database, payer, [one])) == [None]
     assert codes(await batch(database, payee, [transfer(till, purse, "1", key=one.key)])) == [None]
 
 
-async def test_of_many_batches_at_once_under_the_same_keys_each_key_is_made_once(
+async def test_concurrent_batches_with_the_same_keys_make_each_transfer_once(
     open_database: OpenDatabase, database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     pools = [open_database(pool_size=5, pool_max_overflow=0, pool_timeout_s=30) for _ in range(2)]
@@ -189,7 +189,7 @@ DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_data
 
 @pytest.fixture
 async def as_if_tables_were_large(superuser: Driver) -> None:
-    """Have every connection from now on look rows up one by one, in the order of what is asked."""
+    """Make the planner of every new connection look rows up one by one, in the order of the argument."""
     name = await superuser.fetchval("SELECT current_database()")
     for off in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"):
         await superuser.execute(f'ALTER DATABASE "{name}" SET {off} = off')
@@ -243,7 +243,7 @@ async def test_batches_with_the_same_keys_in_another_order_meet_no_deadlock(
     assert await superuser.fetchval(DEADLOCKS) == before
 
 
-async def test_money_of_somebody_else_is_not_waited_for(
+async def test_batch_does_not_wait_for_accounts_of_other_users(
     database: Database, superuser: Driver, payee: Viewer, purse: int, till: int
 ) -> None:
     async with held_rows(superuser, purse), asyncio.timeout(30):

@@ -1,4 +1,4 @@
-"""Group commit: what comes of transfers that share a transaction is what would come of each by itself."""
+"""Group commit: transfers that share a transaction have the same outcomes as if each had its own."""
 
 import asyncio
 import logging
@@ -26,20 +26,20 @@ MANY = 50
 
 @pytest.fixture
 async def groups(database: Database) -> AsyncIterator[TransferGroups]:
-    """The groups of a process."""
+    """The transfer groups of a process."""
     made = TransferGroups(database)
     async with made.running():
         yield made
 
 
-def unheard(may_be_made: bool) -> None:
-    """Hear what nobody wants to know."""
+def ignore(may_be_made: bool) -> None:
+    """Ignore the notification."""
 
 
-async def told(groups: TransferGroups, database: Database, viewer: Viewer, movement: Movement) -> Settlement | str:
-    """Ask for a transfer, and return what became of it, or the code of what it was refused with."""
+async def settled(groups: TransferGroups, database: Database, viewer: Viewer, movement: Movement) -> Settlement | str:
+    """Request a transfer; return its settlement, or the code of the refusal."""
     try:
-        return await groups.settle(database, viewer, SETTLED, movement, unheard)
+        return await groups.settle(database, viewer, SETTLED, movement, ignore)
     except (Refusal, Unavailable) as error:
         return error.code
 
@@ -47,15 +47,15 @@ async def told(groups: TransferGroups, database: Database, viewer: Viewer, movem
 async def all_at_once(
     groups: TransferGroups, database: Database, viewer: Viewer, movements: Sequence[Movement]
 ) -> list[Settlement | str]:
-    return list(await asyncio.gather(*(told(groups, database, viewer, one) for one in movements)))
+    return list(await asyncio.gather(*(settled(groups, database, viewer, one) for one in movements)))
 
 
 def outcomes(settlements: Sequence[Settlement | str]) -> list[str]:
-    """Return `made` for each that was made, else the code of the refusal."""
+    """Return `made` for each transfer that was made, else the code of its refusal."""
     return [one if isinstance(one, str) else one.refusal.code if one.refusal else "made" for one in settlements]
 
 
-async def test_many_at_once_take_few_statements_and_each_is_made_once(
+async def test_many_concurrent_transfers_take_few_statements_and_each_is_made_once(
     groups: TransferGroups, database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     movements = [transfer(purse, till, "1", memo=str(number)) for number in range(MANY)]
@@ -79,7 +79,7 @@ async def test_many_at_once_take_few_statements_and_each_is_made_once(
     await assert_balanced(database)
 
 
-async def test_refusals_in_a_group_are_those_of_each_by_itself(
+async def test_refusals_in_a_group_are_those_of_separate_transfers(
     groups: TransferGroups, database: Database, payer: Viewer, payee: Viewer, purse: int, till: int
 ) -> None:
     dollars = await new_account(database, payer, "USD")
@@ -99,12 +99,12 @@ async def test_refusals_in_a_group_are_those_of_each_by_itself(
         (payer, before, "made"),
         (payee, transfer(till, purse, "0.5", key=before.key), "made"),
     ]
-    fillers = [transfer(purse, till, "0.01") for _ in range(5)]  # so that the others are no first ones
+    fillers = [transfer(purse, till, "0.01") for _ in range(5)]  # the others are not first in their group
     asking = asyncio.gather(all_at_once(groups, database, payer, fillers))
-    found = await asyncio.gather(*(told(groups, database, viewer, movement) for viewer, movement, _ in asked))
+    found = await asyncio.gather(*(settled(groups, database, viewer, movement) for viewer, movement, _ in asked))
     await asking
     assert outcomes(found) == [expected for *_, expected in asked]
-    again = [await told(groups, database, viewer, movement) for viewer, movement, _ in asked]
+    again = [await settled(groups, database, viewer, movement) for viewer, movement, _ in asked]
     assert outcomes(again) == outcomes(found)
     await assert_balanced(database)
 
@@ -122,14 +122,14 @@ async def test_same_key_many_times_at_once_is_one_row(
     assert (await balances(database))[till] == 500
 
 
-async def test_row_that_others_hold_delays_nobody_but_those_who_need_it(
+async def test_locked_row_delays_only_the_transfers_that_need_it(
     groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
 ) -> None:
     own, other = [await new_account(database, payer, holding="100") for _ in range(2)]
     held = [transfer(own, till, "1") for _ in range(3)]
     free = [transfer(purse, other, "1") for _ in range(20)]
     async with held_rows(superuser, own):
-        needing = asyncio.gather(*(told(groups, database, payer, one) for one in held))
+        needing = asyncio.gather(*(settled(groups, database, payer, one) for one in held))
         assert outcomes(await all_at_once(groups, database, payer, free)) == ["made"] * len(free)
         assert not needing.done()
     assert outcomes(await needing) == ["made"] * len(held)
@@ -176,7 +176,7 @@ async def test_lost_answer_to_the_commit_of_a_group_is_settled_by_the_keys(
     assert (await balances(database))[till] == 100 * MANY
 
 
-async def test_who_cannot_look_for_the_key_is_told_that_the_money_may_have_moved(
+async def test_caller_whose_key_cannot_be_looked_up_learns_that_the_money_may_have_moved(
     database: Database, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write: Callable[..., Awaitable[object]] = database.write
@@ -197,30 +197,30 @@ async def test_who_cannot_look_for_the_key_is_told_that_the_money_may_have_moved
     async with groups.running():
         monkeypatch.setattr(database, "write", losing)
         monkeypatch.setattr(database, "turn", busy)
-        asking = (groups.settle(database, payer, SETTLED, one, unheard) for one in movements)
+        asking = (groups.settle(database, payer, SETTLED, one, ignore) for one in movements)
         answers = await asyncio.gather(*asking, return_exceptions=True)
         monkeypatch.undo()
     known = [isinstance(one, Unavailable) and not one.outcome_unknown for one in answers]
-    assert known.count(True) == group_commit.ALONE_MAX  # they were in no group, and nothing of them was made
-    again = [await told(groups, database, payer, movement) for movement in movements]
+    assert known.count(True) == group_commit.ALONE_MAX  # these were in no group, and were not made
+    again = [await settled(groups, database, payer, movement) for movement in movements]
     assert [isinstance(one, Settlement) and one.replayed for one in again] == [not one for one in known]
 
 
-async def test_caller_who_goes_away_in_line_takes_the_transfer_along(
+async def test_transfer_of_a_caller_that_leaves_the_queue_is_not_made(
     groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
 ) -> None:
     notes: list[bool] = []
     own, other = await new_account(database, payer, holding="100"), await new_account(database, payer)
     async with held_rows(superuser, own):
-        # Two are under way by themselves, the third waits in a group for the row, and the fourth in line.
-        first = [asyncio.create_task(told(groups, database, payer, transfer(own, other, "1"))) for _ in range(3)]
+        # Two run alone, the third waits in a group for the row, and the fourth is queued.
+        first = [asyncio.create_task(settled(groups, database, payer, transfer(own, other, "1"))) for _ in range(3)]
         await waiting_backend(superuser)
         gone = asyncio.create_task(groups.settle(database, payer, SETTLED, transfer(purse, till, "10"), notes.append))
         await asyncio.sleep(0)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
-        # Those who come after have been made when they are answered, and so would the one before them.
+        # Once the later callers have their answers, the transfer before them would have been made, too.
         after = [transfer(purse, till, "0.01") for _ in range(5)]
         assert outcomes(await all_at_once(groups, database, payer, after)) == ["made"] * 5
     assert outcomes([await one for one in first]) == ["made"] * 3
@@ -229,7 +229,7 @@ async def test_caller_who_goes_away_in_line_takes_the_transfer_along(
     assert (found[other], found[till]) == (300, 5)
 
 
-async def test_backend_that_does_not_answer_holds_a_group_up_no_longer_than_its_limit(
+async def test_backend_that_does_not_answer_delays_a_group_no_longer_than_its_limit(
     open_database: OpenDatabase, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = open_database(statement_timeout_ms=0)
@@ -244,7 +244,7 @@ async def test_backend_that_does_not_answer_holds_a_group_up_no_longer_than_its_
     assert (await balances(database))[till] == 100 * MANY
 
 
-async def test_end_of_the_process_leaves_nobody_in_line(
+async def test_shutdown_leaves_no_caller_in_the_queue(
     database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
 ) -> None:
     own = await new_account(database, payer, holding="100")
@@ -264,7 +264,7 @@ async def test_end_of_the_process_leaves_nobody_in_line(
     assert (await balances(database))[till] == 1_500
 
 
-async def test_transfers_go_on_by_themselves_where_the_task_of_the_groups_has_ended(
+async def test_transfers_run_alone_when_the_task_of_the_groups_has_ended(
     groups: TransferGroups, database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     [task] = [one for one in asyncio.all_tasks() if one.get_name() == "transfer groups"]
@@ -279,7 +279,7 @@ async def test_transfers_go_on_by_themselves_where_the_task_of_the_groups_has_en
     assert (await balances(database))[till] == 2_000
 
 
-async def test_what_is_wrong_with_us_is_logged_and_each_is_settled_by_itself(
+async def test_bug_in_a_group_is_logged_and_each_transfer_is_settled_alone(
     database: Database,
     payer: Viewer,
     purse: int,

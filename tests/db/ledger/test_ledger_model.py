@@ -1,6 +1,6 @@
-"""A model of the ledger: whatever is asked in whatever order, and crashes between, it does what the model says.
+"""A model of the ledger: for any sequence of requests, with crashes between them, the ledger does what the model says.
 
-The model knows balances and keys. Hypothesis draws what is asked, and shrinks what it finds to the fewest steps.
+The model has balances and keys. Hypothesis draws the requests, and shrinks a failure to the fewest steps.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ Asked = tuple[Movement, tuple[Movement, ...]]
 OTHER, REUSED = "OTHER_TRANSFER_REFUSED", "IDEMPOTENCY_KEY_REUSED"
 OWNERS = 3
 KEYS = 4
-# What is found is shrunk, and not explained: that would try the same steps hundreds of times more.
+# Failures are shrunk, but not explained: an explanation would try the same steps hundreds of times more.
 SETTINGS = hypothesis_settings(
     max_examples=20, stateful_step_count=25, phases=[Phase.generate, Phase.shrink], report_multiple_bugs=False
 )
@@ -45,12 +45,12 @@ MEMO = st.sampled_from([None, "", "rent"])
 
 @dataclass
 class Town:
-    """Some owners with an account each, and a key of each number, which all of them use.
+    """Some owners with one account each. All owners use the same keys, numbered.
 
     Attributes:
         banker: makes the deposits.
-        held: what each account holds, in cents, as the model has it.
-        settled: what became of a key of an owner: what was asked, and the cents that it moved, or the refusal's code.
+        held: the balance of each account in cents, according to the model.
+        settled: the outcome of each key of an owner: the request, and the cents that it moved or the refusal's code.
     """
 
     banker: Viewer
@@ -63,7 +63,7 @@ class Town:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Asks, and compares with the model. Database and loop are the test's; each example has a town of its own."""
+    """Sends requests and compares the results with the model. All examples share database and loop, but no town."""
 
     database: Database
     url: str
@@ -84,26 +84,26 @@ class LedgerMachine(RuleBasedStateMachine):
             [await new_account(self.database, one) for one in viewers],
         )
 
-    # ------------------------------------------------------------ what is asked
+    # ------------------------------------------------------------ requests
 
     @initialize(cents=CENTS)
     def first_money(self, cents: int) -> None:
-        self._ask(self.town.banker, replace(self._movement(None, 0, cents, None), key=uuid.UUID(int=KEYS + 1)))
+        self._send(self.town.banker, replace(self._movement(None, 0, cents, None), key=uuid.UUID(int=KEYS + 1)))
 
     @rule(to=OWNER, cents=CENTS, key=KEY, memo=MEMO)
     def deposit(self, to: int, cents: int, key: int, memo: str | None) -> None:
-        self._ask(self.town.banker, replace(self._movement(None, to, cents, memo), key=self.town.keys[key]))
+        self._send(self.town.banker, replace(self._movement(None, to, cents, memo), key=self.town.keys[key]))
 
     @rule(by=OWNER, to=OWNER, cents=CENTS, key=KEY, memo=MEMO)
     def transfer(self, by: int, to: int, cents: int, key: int, memo: str | None) -> None:
-        self._ask(self.town.viewers[by], replace(self._movement(by, to, cents, memo), key=self.town.keys[key]))
+        self._send(self.town.viewers[by], replace(self._movement(by, to, cents, memo), key=self.town.keys[key]))
 
     @rule(data=st.data(), times=st.integers(2, 4))
     def send_again_at_once(self, data: st.DataObject, times: int) -> None:
         if self.town.settled:
             owner, key = data.draw(st.sampled_from(list(self.town.settled)))
             (movement, _), _ = self.town.settled[owner, key]
-            self._ask(self._viewer(owner), movement, times)
+            self._send(self._viewer(owner), movement, times)
 
     @rule(data=st.data(), to=OWNER, cents=CENTS, memo=MEMO)
     def send_another_under_the_same_key(self, data: st.DataObject, to: int, cents: int, memo: str | None) -> None:
@@ -116,7 +116,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 "memo": memo,
             }
             name = data.draw(st.sampled_from(sorted(others)))
-            self._ask(self._viewer(owner), replace(movement, **{name: others[name]}))
+            self._send(self._viewer(owner), replace(movement, **{name: others[name]}))
 
     @rule()
     def crash_of_every_backend(self) -> None:
@@ -137,9 +137,9 @@ class LedgerMachine(RuleBasedStateMachine):
                 return await asking
 
         answers = self.run(asked)
-        # What could not be answered is settled by its key, whatever became of it.
-        assert {told(one) for one in answers if not isinstance(one, Unavailable)} <= {expected}
-        again = self.run(lambda: move_told(self.database, self.town.viewers[by], movement))
+        # A transfer that got no answer is settled by its key, whatever the outcome was.
+        assert {cents_or_code(one) for one in answers if not isinstance(one, Unavailable)} <= {expected}
+        again = self.run(lambda: cents_or_code_of_move(self.database, self.town.viewers[by], movement))
         assert again == expected
 
     @rule(
@@ -174,12 +174,12 @@ class LedgerMachine(RuleBasedStateMachine):
         if isinstance(answers, Unavailable):
             answers = self.run(lambda: settle_batch(self.database, viewer, SETTLED, transfers, is_one=is_one))
         assert not isinstance(answers, BaseException), answers
-        assert [told(one) for one in answers] == expected
+        assert [cents_or_code(one) for one in answers] == expected
         for one, answer in zip(transfers, answers, strict=True):
             if answer.row is not None:
                 assert answer.row["id"] == self.town.rows.setdefault((by, one.key), answer.row["id"])
 
-    # ------------------------------------------------------------ what must come of it
+    # ------------------------------------------------------------ expected outcomes
 
     def _movement(self, by: int | None, to: int, cents: int, memo: str | None) -> Movement:
         source = None if by is None else self.town.accounts[by]
@@ -188,8 +188,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def _viewer(self, owner: int) -> Viewer:
         return self.town.banker if owner < 0 else self.town.viewers[owner]
 
-    def _ask(self, viewer: Viewer, movement: Movement, times: int = 1) -> None:
-        """Ask for a movement so many times at once; demand of every answer what the model says."""
+    def _send(self, viewer: Viewer, movement: Movement, times: int = 1) -> None:
+        """Send a movement `times` times at once, and compare every answer with the model."""
         owner = -1 if viewer is self.town.banker else self.town.viewers.index(viewer)
         expected, is_new = self._expected(owner, movement)
 
@@ -198,7 +198,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return await asyncio.gather(*asking, return_exceptions=True)
 
         answers = self.run(asked)
-        assert [told(answer) for answer in answers] == [expected] * times
+        assert [cents_or_code(answer) for answer in answers] == [expected] * times
         made = [answer for answer in answers if isinstance(answer, Settlement)]
         assert [answer.replayed for answer in made].count(False) == int(is_new)
         for row in (answer.row for answer in made if answer.row is not None):
@@ -215,7 +215,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return outcome, True
 
     def _expected_of_all(self, owner: int, transfers: Sequence[Movement]) -> list[int | str]:
-        """Return what the model says of a batch of all or none."""
+        """Return what the model says of an all-or-none batch."""
         first: dict[uuid.UUID, Movement] = {}
         for one in transfers:
             first.setdefault(one.key, one)
@@ -253,15 +253,15 @@ class LedgerMachine(RuleBasedStateMachine):
         assert wrong == []
 
 
-async def move_told(database: Database, viewer: Viewer, movement: Movement) -> int | str:
-    """Ask for a movement, and return what came of it."""
+async def cents_or_code_of_move(database: Database, viewer: Viewer, movement: Movement) -> int | str:
+    """Send a movement, and return the cents that it moved, or the code of the refusal."""
     try:
-        return told(await move(database, viewer, movement))
+        return cents_or_code(await move(database, viewer, movement))
     except Refusal as refusal:
         return refusal.code
 
 
-def told(answer: Settlement | BaseException) -> int | str:
+def cents_or_code(answer: Settlement | BaseException) -> int | str:
     """Return the cents that were moved, or the code of the refusal."""
     if isinstance(answer, Refusal):
         return answer.code
@@ -274,7 +274,7 @@ def told(answer: Settlement | BaseException) -> int | str:
     return amount
 
 
-def test_whatever_is_asked_in_whatever_order_the_ledger_is_as_the_model_says(settings: Settings) -> None:
+def test_ledger_agrees_with_the_model_after_any_sequence_of_requests(settings: Settings) -> None:
     assert settings.database_url is not None
     LedgerMachine.url = settings.database_url.get_secret_value()
     with asyncio.Runner() as runner:
@@ -285,5 +285,5 @@ def test_whatever_is_asked_in_whatever_order_the_ledger_is_as_the_model_says(set
 
 
 async def opened(settings: Settings) -> Database:
-    """Open a pool inside the running loop."""
+    """Open a pool in the running loop."""
     return Database(settings)

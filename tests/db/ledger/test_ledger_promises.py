@@ -1,4 +1,4 @@
-"""What MONEY.md promises of the ledger where no fault is needed to show it: overdrafts, keys, deadlocks, its rows."""
+"""The promises of MONEY.md that need no fault to show: overdrafts, keys, deadlocks, and the rows of the ledger."""
 
 import asyncio
 import dataclasses
@@ -36,7 +36,7 @@ CONNECTIONS = 10
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-async def test_of_fifty_transfers_of_all_the_money_at_one_instant_exactly_one_is_made(
+async def test_exactly_one_of_fifty_simultaneous_transfers_of_the_whole_balance_is_made(
     database: Database,
     open_database: OpenDatabase,
     superuser: Driver,
@@ -45,7 +45,7 @@ async def test_of_fifty_transfers_of_all_the_money_at_one_instant_exactly_one_is
     till: int,
     processes: int,
 ) -> None:
-    # Two pools wait for each other in PostgreSQL alone, as two processes do: within one there is a line besides.
+    # Two pools, like two processes, wait for each other only in PostgreSQL; within one pool writers queue, too.
     pools = [open_database(pool_size=CONNECTIONS, pool_max_overflow=0, pool_timeout_s=30) for _ in range(processes)]
     for number in range(1, ROUNDS + 1):
         async with held_rows(superuser, purse):
@@ -64,17 +64,17 @@ async def test_of_fifty_transfers_of_all_the_money_at_one_instant_exactly_one_is
 
 @asynccontextmanager
 async def held_rows(superuser: Driver, *accounts: int) -> AsyncIterator[None]:
-    """Lock accounts; whoever waits for them at the end of the block goes on at one instant."""
+    """Lock accounts; all statements that wait for them continue at the same instant when the block ends."""
     async with superuser.transaction():
         await superuser.execute("SELECT FROM accounts WHERE id = ANY($1::bigint[]) FOR UPDATE", list(accounts))
         yield
 
 
 async def until_waiting(superuser: Driver, count: int) -> None:
-    """Come back when so many statements wait for a lock."""
+    """Return as soon as `count` statements wait for a lock."""
 
     async def all_wait() -> bool:
-        await superuser.execute("SELECT pg_stat_clear_snapshot()")  # which lasts as long as a transaction
+        await superuser.execute("SELECT pg_stat_clear_snapshot()")  # which would stay the same for a whole transaction
         return await waiting(superuser) >= count
 
     await until(all_wait, "a wait for the rows")
@@ -99,9 +99,7 @@ CHANGES: dict[str, st.SearchStrategy[Any]] = {
 
 
 @given(movement=MOVEMENTS, data=st.data())
-def test_fingerprint_is_another_for_every_change_of_any_field_and_the_same_for_none(
-    movement: Movement, data: st.DataObject
-) -> None:
+def test_fingerprint_changes_with_every_field_and_with_nothing_else(movement: Movement, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(CHANGES)))
     changed = dataclasses.replace(movement, **{name: data.draw(CHANGES[name])})
     is_same = getattr(movement, name) == getattr(changed, name)
@@ -111,7 +109,7 @@ def test_fingerprint_is_another_for_every_change_of_any_field_and_the_same_for_n
 
 
 def with_zeros(amount: Decimal) -> Decimal:
-    """Return the same number with further zeros at its end."""
+    """Return the same number with further trailing zeros."""
     sign, digits, exponent = amount.as_tuple()
     assert isinstance(exponent, int)
     return Decimal((sign, (*digits, 0, 0), exponent - 2))
@@ -119,7 +117,7 @@ def with_zeros(amount: Decimal) -> Decimal:
 
 @hypothesis_settings(max_examples=30)
 @given(data=st.data())
-async def test_key_is_refused_for_a_change_of_any_field_and_is_nothing_to_another_user(
+async def test_key_is_refused_for_a_change_of_any_field_and_is_unused_for_another_user(
     database: Database, payer: Viewer, payee: Viewer, purse: int, till: int, data: st.DataObject
 ) -> None:
     other = await new_account(database, payer, holding="5.00")
@@ -138,7 +136,7 @@ async def test_key_is_refused_for_a_change_of_any_field_and_is_nothing_to_anothe
         await move(database, payer, changed)
     assert caught.value.code == "IDEMPOTENCY_KEY_REUSED"
     assert (await balances(database), await ledger(database)) == before
-    # The same key of somebody else, for whatever movement, is a new one.
+    # The same key of another user is a new key, for any movement.
     back = await move(database, payee, dataclasses.replace(first, from_id=till, to_id=purse))
     assert (back.refusal, back.replayed) == (None, False)
     again = await move(database, payer, first)
@@ -168,11 +166,11 @@ async def test_storms_of_opposite_transfers_from_two_processes_meet_no_deadlock(
             there = [move(pools[0], payer, transfer(purse, till, "0.01")) for _ in range(STORM)]
             back = [move(pools[1], payee, transfer(till, purse, "0.01")) for _ in range(STORM)]
             asking = asyncio.gather(*there, *back, return_exceptions=True)
-            # One of each process: in the order of the transfer they would wait for different rows.
+            # One transfer of each process: locked in the order of the transfer, they would wait for different rows.
             await until_waiting(superuser, 2)
         settlements += await asking
     for pool in pools:
-        await pool.close()  # a backend tells what it has counted at its end at the latest
+        await pool.close()  # a backend reports its counts at its end at the latest
     await superuser.execute("SELECT pg_stat_clear_snapshot()")
     assert await superuser.fetchval(_DEADLOCKS) - before == 0, "there were deadlocks"
     assert [one for one in settlements if not isinstance(one, Settlement) or one.refusal] == []

@@ -1,4 +1,4 @@
-"""The digest of a request that the audit computes from a row of the ledger is the one that was kept with its key."""
+"""The digest that the audit computes from a ledger row equals the digest that was stored with its key."""
 
 import uuid
 from decimal import Decimal
@@ -29,7 +29,7 @@ COMPUTED = Statement(
         """  # noqa: S608 - constants
     )
 )
-# What PostgreSQL can store as a text.
+# Any text that PostgreSQL can store.
 MEMO = st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 AMOUNT = st.integers(1, BALANCE_MINOR_MAX) | st.builds(
     lambda n, zeros: n * 10**zeros, st.integers(1, 99), st.integers(0, 13)
@@ -39,7 +39,7 @@ AMOUNT = st.integers(1, BALANCE_MINOR_MAX) | st.builds(
 async def computed(database: Database, movement: Movement, currency_code: str, amount: int) -> bytes:
     values = {
         "operation": movement.operation,
-        "from_id": movement.from_id or 1,  # the row of a deposit has an account there, which nobody asked for
+        "from_id": movement.from_id or 1,  # the row of a deposit has an account here that the request does not have
         "to_id": movement.to_id,
         "amount": amount,
         "memo": movement.memo,
@@ -68,6 +68,6 @@ async def test_digest_of_a_row_is_that_of_its_request(
 
 
 @pytest.mark.parametrize("written", ["100", "100.0", "100.00", "1E2", "1e+2", "0100"])
-async def test_digest_is_that_of_however_the_amount_was_written(database: Database, written: str) -> None:
+async def test_digest_does_not_depend_on_how_the_amount_is_written(database: Database, written: str) -> None:
     movement = Movement(1, 2, Decimal(written), None, uuid.UUID(int=0))
     assert await computed(database, movement, "EUR", 10_000) == movement.request_hash()

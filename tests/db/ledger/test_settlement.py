@@ -1,4 +1,4 @@
-"""A transfer in one statement is made exactly where, step by step, nothing speaks against it."""
+"""A transfer as a single statement is made exactly if the step-by-step settlement would make it."""
 
 import itertools
 import uuid
@@ -33,15 +33,15 @@ AMOUNTS = [
 
 
 class RolledBackError(Exception):
-    """Undoes what was tried."""
+    """Rolls a trial back."""
 
 
 class Trial(Writer):
-    """Tries things in one transaction, so that they can be undone.
+    """Runs trials in one transaction, which is rolled back afterwards.
 
     Attributes:
-        at_once: whether one statement may do it.
-        made: whether one did.
+        at_once: whether a single statement is allowed.
+        made: whether a single statement made the transfer.
     """
 
     def __init__(self, transaction: Reader, *, at_once: bool) -> None:
@@ -58,7 +58,7 @@ class Trial(Writer):
         return rows
 
 
-def told(settlement: Settlement) -> tuple[object, ...]:
+def outcome(settlement: Settlement) -> tuple[object, ...]:
     refusal = settlement.refusal
     if refusal is not None:
         return refusal.code, refusal.field, refusal.message
@@ -69,19 +69,19 @@ def told(settlement: Settlement) -> tuple[object, ...]:
 async def tried(
     database: Database, viewer: Viewer, movement: Movement, *, at_once: bool
 ) -> tuple[tuple[object, ...], bool]:
-    """Return what became of a movement that is undone, and whether one statement had made it."""
-    outcome: list[tuple[tuple[object, ...], bool]] = []
+    """Return the outcome of a movement that is rolled back, and whether a single statement made it."""
+    trials: list[tuple[tuple[object, ...], bool]] = []
 
     async def work(transaction: Reader) -> None:
         trial = Trial(transaction, at_once=at_once)
         settlement = await settle(trial, viewer, SETTLED, movement)
         balances = tuple(await transaction.fetch(BALANCES, {}))
-        outcome.append(((*told(settlement), settlement.replayed, balances), trial.made))
+        trials.append(((*outcome(settlement), settlement.replayed, balances), trial.made))
         raise RolledBackError
 
     with pytest.raises(RolledBackError):
         await database.write(work)
-    return outcome[0]
+    return trials[0]
 
 
 async def hold(database: Database, account_id: int, balance: int) -> None:
@@ -89,16 +89,16 @@ async def hold(database: Database, account_id: int, balance: int) -> None:
 
 
 async def assert_same(database: Database, viewer: Viewer, from_id: int, to_id: int, amount: Decimal) -> bool:
-    """Assert that both ways come to the same; return whether the transfer was made."""
+    """Assert that both variants have the same outcome; return whether the transfer was made."""
     movement = Movement(from_id, to_id, amount, "why", uuid.uuid4())
     at_once, made = await tried(database, viewer, movement, at_once=True)
     by_steps, _ = await tried(database, viewer, movement, at_once=False)
     assert at_once == by_steps, movement
-    assert made == (by_steps[0] == from_id), movement  # a row begins with it here, a refusal with its code
+    assert made == (by_steps[0] == from_id), movement  # element 0 is the row's sender, or a refusal's code
     return made
 
 
-async def test_one_statement_makes_what_the_steps_would_make_between_any_two_accounts(
+async def test_single_statement_and_steps_agree_between_any_two_accounts(
     database: Database, payer: Viewer, payee: Viewer, purse: int, till: int
 ) -> None:
     full = await new_account(database, payee)
@@ -116,7 +116,7 @@ async def test_one_statement_makes_what_the_steps_would_make_between_any_two_acc
 
 
 @pytest.mark.parametrize("currency_code", ["JPY", "EUR", "KWD", "CLF", "XOF", "TND", "UYW"])
-async def test_one_statement_takes_the_amounts_that_the_steps_take(
+async def test_single_statement_and_steps_accept_the_same_amounts(
     database: Database, payer: Viewer, currency_code: str
 ) -> None:
     source, target = [await new_account(database, payer, currency_code, holding="100") for _ in range(2)]
@@ -124,7 +124,7 @@ async def test_one_statement_takes_the_amounts_that_the_steps_take(
     assert 0 < sum(made) < len(made)
 
 
-async def test_one_statement_moves_all_that_an_account_may_hold(database: Database, payer: Viewer) -> None:
+async def test_single_statement_moves_the_largest_balance_of_an_account(database: Database, payer: Viewer) -> None:
     for currency_code in ("JPY", "EUR", "CLF"):
         source, target = [await new_account(database, payer, currency_code) for _ in range(2)]
         await hold(database, source, BALANCE_MINOR_MAX)

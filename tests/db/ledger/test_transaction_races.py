@@ -1,4 +1,4 @@
-"""Movements at once: what many do at the same time is what they would have done one after the other."""
+"""Concurrent movements: the outcomes are those of some sequential order."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ from tests.db.support.rows import ADMIN, deposit, move, new_account, transfer
 
 @pytest.fixture
 def crowd(open_database: OpenDatabase) -> Database:
-    """A pool of twelve connections for as many movements at once."""
+    """A pool of twelve connections, for as many concurrent movements."""
     return open_database(pool_size=12, pool_max_overflow=0, pool_timeout_s=30)
 
 
@@ -73,7 +73,7 @@ async def test_opposite_transfers_at_once_wait_for_each_other_without_a_deadlock
     assert crowd.counters.retries == 0
 
 
-async def test_account_that_is_emptied_from_all_sides_never_goes_below_zero(
+async def test_account_that_many_transfers_empty_at_once_never_goes_below_zero(
     database: Database, crowd: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     settlements = await asyncio.gather(*(move(crowd, payer, transfer(purse, till, "30.00")) for _ in range(12)))

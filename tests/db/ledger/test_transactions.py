@@ -1,4 +1,4 @@
-"""The ledger: a movement happens once for its key or not at all, and the balances are what the ledger adds up to."""
+"""The ledger: a movement happens once for its key or not at all, and the balances are the sums of the ledger."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,8 +13,8 @@ from db.connections import leased_connection
 from db.connections.database import Database
 from db.connections.statements import Reader, Statement, Writer
 from db.errors import Refusal, Unavailable
+from db.fields import MEMO
 from db.ledger.settlement import claiming, settle, turns
-from db.models.money import MEMO_LENGTH_MAX
 from db.money import BALANCE_MINOR_MAX
 from db.repositories.transactions import transaction_by_key, transactions_by_ids
 from tests.db.support.ledgers import (
@@ -30,8 +30,8 @@ T = TypeVar("T")
 
 
 @pytest.fixture(params=["at once", "by steps"], autouse=True)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test with transfers that may be one statement, and on connections that nobody trusts, where none may."""
+def settlement_variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test with single-statement transfers, and with an untrusted connection, which forces the steps."""
     if request.param == "by steps":
         monkeypatch.setattr(leased_connection, "TRUSTED_S", 0)
 
@@ -81,7 +81,7 @@ async def test_administrator_transfers_from_any_account(database: Database, purs
 
 
 async def test_longest_memo_is_taken(database: Database, payer: Viewer, purse: int, till: int) -> None:
-    memo = "é" * MEMO_LENGTH_MAX
+    memo = "é" * MEMO.length_max
     settlement = await move(database, payer, transfer(purse, till, "1", memo=memo))
     assert settlement.row is not None
     assert settlement.row["memo"] == memo
@@ -90,7 +90,7 @@ async def test_longest_memo_is_taken(database: Database, payer: Viewer, purse: i
 # ---------------------------------------------------------------- keys
 
 
-async def test_same_key_gives_the_same_row_and_moves_nothing_again(
+async def test_same_key_returns_the_same_row_and_moves_nothing_again(
     database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     movement = transfer(purse, till, "12.50", memo="once")
@@ -117,7 +117,7 @@ async def test_same_key_for_another_movement_is_refused(
         transfer(purse, till, "12.50", key=key),
         transfer(purse, other, "12.50", memo="once", key=key),
         transfer(other, till, "12.50", memo="once", key=key),
-        # Digits beyond those that arithmetic keeps by default are digits.
+        # Digits beyond the precision of the default decimal context count, too.
         transfer(purse, till, "12.50000000000000000000000000000000001", memo="once", key=key),
     ):
         with pytest.raises(Refusal) as caught:
@@ -135,7 +135,7 @@ async def test_same_key_for_a_deposit_and_a_transfer_is_refused(database: Databa
     assert (await balances(database))[till] == 1250
 
 
-async def test_same_amount_written_otherwise_is_the_same_movement(
+async def test_same_amount_in_another_notation_is_the_same_movement(
     database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     key = uuid.uuid4()
@@ -145,7 +145,9 @@ async def test_same_amount_written_otherwise_is_the_same_movement(
         assert (again.row, again.replayed) == (first.row, True)
 
 
-async def test_key_is_its_owners_alone(database: Database, payer: Viewer, payee: Viewer, purse: int, till: int) -> None:
+async def test_key_belongs_to_its_owner_only(
+    database: Database, payer: Viewer, payee: Viewer, purse: int, till: int
+) -> None:
     key = uuid.uuid4()
     await move(database, payer, transfer(purse, till, "10", key=key))
     back = await move(database, payee, transfer(till, purse, "4", key=key))
@@ -181,7 +183,7 @@ async def test_refusal_under_a_key_stays_when_the_funds_arrive(
 
 
 class Failing(Writer):
-    """Does all that is to be done, and fails before it commits."""
+    """Does the whole work, and fails before the commit."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -198,7 +200,7 @@ class Failing(Writer):
 
 
 class Losing(Writer):
-    """Does what it is told, and loses the first answer: nobody knows whether it was done."""
+    """Does the work, and loses the first answer: the caller does not learn whether it was done."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -233,11 +235,11 @@ async def test_movement_whose_answer_was_lost_is_settled_by_its_key_and_is_no_re
     assert (await balances(database))[till] == 1000
 
 
-async def test_outcome_stays_unknown_where_the_turn_to_find_it_out_does_not_come(
+async def test_outcome_stays_unknown_when_the_turn_to_look_it_up_is_too_late(
     open_database: Callable[..., Database], payer: Viewer, purse: int, till: int
 ) -> None:
     database, paid = open_database(lock_timeout_ms=50), claiming(transfer(purse, till, "10"))
-    await move(database, payer, paid)  # whose answer is lost
+    await move(database, payer, paid)  # its answer is lost
     async with database.turn(turns(payer, paid)), database.turn(turns(payer, paid)):
         with pytest.raises(Unavailable) as caught:
             await settle(database, payer, SETTLED, paid, is_unknown=True)
@@ -261,13 +263,13 @@ async def test_key_of_a_write_that_failed_is_free_again(
 # ---------------------------------------------------------------- refusals
 
 
-async def test_money_of_somebody_else_is_not_found(database: Database, payee: Viewer, purse: int, till: int) -> None:
+async def test_account_of_another_user_is_not_found(database: Database, payee: Viewer, purse: int, till: int) -> None:
     not_found = ("ACCOUNT_NOT_FOUND", ("fromAccountId",))
     assert await refused(database, payee, transfer(purse, till, "1")) == not_found
     assert await refused(database, payee, transfer(10**9, till, "1")) == not_found
 
 
-async def test_money_of_the_system_account_is_not_found(database: Database, payer: Viewer, purse: int) -> None:
+async def test_system_account_is_not_found(database: Database, payer: Viewer, purse: int) -> None:
     [system_account] = [account for account, balance in (await balances(database)).items() if balance < 0]
     assert await refused(database, payer, transfer(system_account, purse, "1")) == (
         "ACCOUNT_NOT_FOUND",
@@ -275,7 +277,7 @@ async def test_money_of_the_system_account_is_not_found(database: Database, paye
     )
 
 
-async def test_receiving_account_that_is_not_there_is_not_found(database: Database, payer: Viewer, purse: int) -> None:
+async def test_missing_receiving_account_is_not_found(database: Database, payer: Viewer, purse: int) -> None:
     assert await refused(database, payer, transfer(purse, 10**9, "1")) == ("ACCOUNT_NOT_FOUND", ("toAccountId",))
     assert await refused(database, ADMIN, deposit(10**9, "1")) == ("ACCOUNT_NOT_FOUND", ("accountId",))
 
@@ -294,7 +296,7 @@ async def test_transfer_to_another_currency_is_refused(database: Database, payer
     assert await refused(database, payer, transfer(purse, yen, "1")) == ("CURRENCY_MISMATCH", ("toAccountId",))
 
 
-async def test_amount_that_is_none_of_the_currency_is_refused(
+async def test_amount_that_the_currency_does_not_allow_is_refused(
     database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     no_numbers = ("NaN", "sNaN", "-Infinity", "1E+999999999999", "-1E-999999999999")
@@ -328,7 +330,7 @@ async def test_memo_that_is_too_long_is_refused_and_leaves_the_key_unspent(
 ) -> None:
     key = uuid.uuid4()
     with pytest.raises(Refusal) as caught:
-        await move(database, payer, transfer(purse, till, "1", memo="x" * (MEMO_LENGTH_MAX + 1), key=key))
+        await move(database, payer, transfer(purse, till, "1", memo="x" * (MEMO.length_max + 1), key=key))
     assert (caught.value.code, caught.value.field) == ("INVALID_MEMO", ("memo",))
     assert (await balances(database))[till] == 0
     assert (await move(database, payer, transfer(purse, till, "1", memo="x", key=key))).replayed is False
@@ -348,7 +350,7 @@ async def test_deposit_by_anyone_but_an_administrator_is_not_found(
 # ---------------------------------------------------------------- who sees what
 
 
-async def test_transaction_is_seen_by_both_owners_and_administrators_alone(
+async def test_transaction_is_visible_only_to_both_owners_and_administrators(
     database: Database, payer: Viewer, payee: Viewer, purse: int, till: int
 ) -> None:
     row = (await move(database, payer, transfer(purse, till, "1"))).row

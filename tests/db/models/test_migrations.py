@@ -1,4 +1,4 @@
-"""Migrations: up, down and up again, two at once, and no difference between what they make and what the models say."""
+"""Migrations: up, down and up again, two at once, and no difference between their database and the models."""
 
 import asyncio
 import re
@@ -20,7 +20,7 @@ from db.connections.leases import Driver
 from db.connections.statements import Statement
 from db.models import Model
 from db.setup.schema_version import alembic_config, expected_revision
-from tests.db.support.backends import connected_superuser, waiting_backend, write_door
+from tests.db.support.backends import connected_superuser, run_in_write, waiting_backend
 from tests.db.support.rows import ADMIN, deposit, move, new_account, new_user
 
 _ROOT = Path(__file__).parents[3]
@@ -63,7 +63,7 @@ CATALOGUE = {
 
 
 async def catalogue(database_url: str) -> Mapping[str, Mapping[str, str]]:
-    """Return what there is in a database, Alembic's own table aside, in PostgreSQL's words."""
+    """Return the catalogue of a database in PostgreSQL's own words, without Alembic's table."""
     async with connected_superuser(database_url) as superuser:
         found = {kind: await superuser.fetch(query) for kind, query in CATALOGUE.items()}
     return {kind: {row[0]: row[1] for row in rows if "alembic" not in row[0]} for kind, rows in found.items()}
@@ -73,7 +73,7 @@ async def test_models_and_migrations_make_the_same_database(database_url: str, e
     functions = [statement for module in MODULES for statement in getattr(module, "CREATE", ())]
     engine = create_async_engine(empty_database_url, poolclass=NullPool)
     async with engine.begin() as connection:
-        for statement in functions:  # which models use, and cannot make
+        for statement in functions:  # the models use these functions, but cannot create them
             await connection.exec_driver_sql(statement)
         await connection.run_sync(Model.metadata.create_all)
     await engine.dispose()
@@ -82,7 +82,7 @@ async def test_models_and_migrations_make_the_same_database(database_url: str, e
     assert len(migrated["columns"]) > 50
 
 
-async def test_autogenerate_finds_nothing_to_do(database_url: str) -> None:
+async def test_autogenerate_finds_no_difference(database_url: str) -> None:
     await asyncio.to_thread(command.check, alembic_config(database_url))
 
 
@@ -115,7 +115,7 @@ async def test_every_step_down_undoes_its_step_up(empty_database_url: str) -> No
 
 
 async def test_two_simultaneous_upgrades_both_end_well(empty_database_url: str) -> None:
-    # Processes, because Alembic's context is global to one.
+    # Processes, because Alembic's context is global within one.
     script = "import sys; from alembic import command; from db.setup.schema_version import alembic_config; "
     script += "command.upgrade(alembic_config(sys.argv[1]), 'head')"
     processes = [
@@ -136,7 +136,7 @@ async def test_two_simultaneous_upgrades_both_end_well(empty_database_url: str) 
     assert [row[0] for row in rows] == [expected_revision()]
 
 
-async def test_upgrade_waits_for_the_one_that_runs(empty_database_url: str) -> None:
+async def test_upgrade_waits_for_a_running_upgrade(empty_database_url: str) -> None:
     async with connected_superuser(empty_database_url) as superuser:
         await superuser.execute("SELECT pg_advisory_lock($1)", int.from_bytes(b"folio"))
         upgrading = asyncio.create_task(upgrade(empty_database_url))
@@ -148,7 +148,7 @@ async def test_upgrade_waits_for_the_one_that_runs(empty_database_url: str) -> N
 
 
 def is_concurrent(revision: str) -> bool:
-    """Say whether a migration works outside a transaction, where nobody waits for it and it waits for everybody."""
+    """Return whether a migration runs outside a transaction: others do not wait for it, but it waits for all others."""
     path = ScriptDirectory.from_config(alembic_config()).get_revision(revision).path
     return re.search("^ +with .*autocommit_block", Path(path).read_text(encoding="utf-8"), re.MULTILINE) is not None
 
@@ -194,11 +194,11 @@ async def test_index_whose_building_was_interrupted_is_built_by_the_next_upgrade
         known = (await catalogue(database_url))["indexes"]
         async with connected_superuser(database_url) as superuser:
             for name in set(upgraded["indexes"]) - set(known):
-                # As a build leaves an index that was cancelled: there, and invalid.
+                # The state after a cancelled build: the index exists, and is invalid.
                 try:
                     await superuser.execute(upgraded["indexes"][name])
                 except asyncpg.UndefinedColumnError:
-                    continue  # the migration makes the column, too
+                    continue  # the migration adds this column, too
                 await superuser.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::regclass", name)
             await upgrade(database_url, revision)
             invalid = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
@@ -215,7 +215,7 @@ async def test_ledger_is_append_only_for_its_owner_too(database: Database, super
         assert await snapshot.driver.fetchval("SELECT current_user") == owner == "folio"
     for statement in ("UPDATE transactions SET amount = 1", "DELETE FROM transactions", "TRUNCATE transactions"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for table transactions"):
-            await write_door(database, Statement(text(statement)))
+            await run_in_write(database, Statement(text(statement)))
     assert (await move(database, ADMIN, deposit(account, "1.00"))).refusal is None
     rows = await superuser.fetch("SELECT amount FROM transactions ORDER BY id")
     assert [row["amount"] for row in rows] == [500, 100]

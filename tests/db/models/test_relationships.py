@@ -1,4 +1,4 @@
-"""Relationships, for scripts that use the ORM: eager where asked for, and never by accident."""
+"""Relationships, for scripts that use the ORM: loaded eagerly on request, and never implicitly."""
 
 from collections.abc import AsyncIterator
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import RelationshipProperty, configure_mappers, joinedload, 
 
 from db.access import Viewer
 from db.connections.database import Database
-from db.models import Account, Model, Post, Transaction, User
+from db.models import Account, Comment, Model, Post, Transaction, User
 from db.repositories.posts import NewPost, create_posts
 from db.repositories.users import NewUser, create_users
 from tests.db.support.rows import ADMIN, new_account
@@ -49,6 +49,8 @@ def test_relationships_are_these() -> None:
         "User.accounts",
         "Profile.user",
         "Post.author",
+        "Comment.author",
+        "Comment.post",
         "Account.owner",
         "Transaction.from_account",
         "Transaction.to_account",
@@ -60,11 +62,11 @@ def test_relationships_are_these() -> None:
     assert known - set(all_relationships()) == set()
 
 
-def test_no_relationship_loads_by_accident() -> None:
+def test_no_relationship_loads_implicitly() -> None:
     assert {name: one.lazy for name, one in all_relationships().items() if one.lazy != "raise"} == {}
 
 
-async def test_relationship_that_was_not_asked_for_is_refused(session: AsyncSession) -> None:
+async def test_relationship_that_was_not_requested_is_refused(session: AsyncSession) -> None:
     user = (await session.scalars(select(User).where(User.username == "ada"))).one()
     for name in ("profile", "posts", "accounts"):
         with pytest.raises(InvalidRequestError, match=f"'User.{name}' is not available due to lazy='raise'"):
@@ -135,3 +137,15 @@ async def test_only_the_chosen_columns_of_posts_and_their_authors_are_read(sessi
     assert [name for name in ("content", "document", "hashed_password", "email") if name in statement] == []
     with pytest.raises(InvalidRequestError, match=r"'Post\.content' is not available due to raiseload=True"):
         _ = posts[0].content
+
+
+async def test_comments_are_loaded_with_their_author_and_their_post(session: AsyncSession, ada: Viewer) -> None:
+    first_post = (await session.scalars(select(Post).order_by(Post.id))).first()
+    assert first_post is not None
+    session.add(Comment(body="Quite so.", author_id=ada.user_id, post_id=first_post.id))
+    await session.flush()
+    session.expunge_all()
+    [comment] = (
+        await session.scalars(select(Comment).options(joinedload(Comment.author), selectinload(Comment.post)))
+    ).all()
+    assert (comment.author.username, comment.post.title, comment.body) == ("ada", "One", "Quite so.")

@@ -1,4 +1,4 @@
-"""Cursors: what was given out comes back exactly, and everything else is refused with one message."""
+"""Cursors: those that the server issued are read exactly; all others are refused with one message."""
 
 import base64
 import datetime
@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from sqlalchemy import SQLColumnExpression, literal_column
 
 from db.connections.leases import Driver
-from db.models.posts import TITLE_LENGTH_MAX, VIEWS_MAX
+from db.fields import TITLE
+from db.models.posts import VIEWS_MAX
 from db.query import cursors
 from db.query.cursors import CursorError, Order, Term, TermKind
 from db.repositories import posts, users
 
 REFUSED = (
-    "not a cursor of this list in this order; give back an endCursor, startCursor or edge cursor that the same list "
-    "has answered under the same orderBy"
+    "not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor that the same list "
+    "returned for the same orderBy"
 )
 
 
@@ -30,8 +31,8 @@ def term(name: str, kind: TermKind, key: Callable[[Any], Any] | None = None) -> 
 
 BIGINTS = st.integers(-cursors.BIGINT_MAX, cursors.BIGINT_MAX)
 INSTANTS = st.datetimes(timezones=st.just(datetime.UTC))
-# What a PostgreSQL text can hold: any character but NUL and the halves of surrogate pairs.
-TITLES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=TITLE_LENGTH_MAX)
+# Any text that PostgreSQL can hold: every character except NUL and single surrogates.
+TITLES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=TITLE.length_max)
 
 ID = term("id", TermKind.INTEGER)
 BY_KIND = {kind: Order("things", [(term("value", kind), True), (ID, False)]) for kind in TermKind}
@@ -44,7 +45,7 @@ def spelled(*parts: object) -> str:
 
 
 def answer(order: Order, cursor: str) -> tuple[object, ...] | str:
-    """Return the position, or the words of the refusal; every other exception is a fault."""
+    """Return the position, or the message of the refusal; any other exception is a bug."""
     try:
         return order.position(cursor)
     except CursorError as error:
@@ -55,8 +56,8 @@ def assert_refused(order: Order, cursor: str) -> None:
     assert answer(order, cursor) == REFUSED
 
 
-def assert_refused_or_given_out(order: Order, cursor: str) -> None:
-    """Assert that a cursor that is taken is, letter by letter, the one that its position has."""
+def assert_refused_or_issued(order: Order, cursor: str) -> None:
+    """Assert that an accepted cursor is, letter by letter, the one that its position has."""
     position = answer(order, cursor)
     if isinstance(position, tuple):
         values = [one.kind.encode(value) for (one, _), value in zip(order.terms, position, strict=True)]
@@ -82,7 +83,7 @@ async def test_position_of_a_cursor_is_its_row(
 async def test_longest_title_has_a_cursor(superuser: Driver) -> None:
     order = Order("posts", [(posts.TITLE, True), (posts.CREATED_AT, True), (posts.VIEWS, True), (posts.ID, True)])
     for character in ("\x01", '"', "€", "\U0001f600"):
-        title = character * TITLE_LENGTH_MAX
+        title = character * TITLE.length_max
         row = await superuser.fetchrow(
             "SELECT sort_key($1) AS title_key, clock_timestamp() AS created_at, $2::bigint AS views, $3::bigint AS id",
             *(title, VIEWS_MAX, cursors.BIGINT_MAX),
@@ -91,7 +92,7 @@ async def test_longest_title_has_a_cursor(superuser: Driver) -> None:
         assert order.position(order.cursor(row)) == tuple(row)
 
 
-async def test_cursor_carries_what_is_compared_not_the_column(superuser: Driver) -> None:
+async def test_cursor_carries_the_compared_value_not_the_column(superuser: Driver) -> None:
     order = Order("users", [(users.USERNAME, False), (users.ID, False)])
     row = await superuser.fetchrow("SELECT 'Ada'::text AS username, 7::bigint AS id")
     assert row is not None
@@ -115,7 +116,7 @@ def test_altered_cursor_is_refused_or_another_position(data: st.DataObject, kind
     start = data.draw(st.integers(0, len(cursor)))
     end = data.draw(st.integers(start, min(start + 3, len(cursor))))
     put_in = data.draw(st.text("ABab019-_=+/é\0", max_size=3))
-    assert_refused_or_given_out(order, cursor[:start] + put_in + cursor[end:])
+    assert_refused_or_issued(order, cursor[:start] + put_in + cursor[end:])
 
 
 JSON = st.recursive(
@@ -130,7 +131,7 @@ def test_values_of_other_types_are_refused(value: object, row_id: object, kind: 
         cursor = spelled(BY_KIND[kind].signature, value, row_id)
     except orjson.JSONEncodeError:
         return
-    assert_refused_or_given_out(BY_KIND[kind], cursor)
+    assert_refused_or_issued(BY_KIND[kind], cursor)
 
 
 def _refused_cursors() -> dict[str, str]:
@@ -168,7 +169,7 @@ def test_cursor_of_another_spelling_is_refused(cursor: str) -> None:
     assert_refused(BY_ID, cursor)
 
 
-def test_cursor_longer_than_any_that_is_given_out_is_refused() -> None:
+def test_cursor_longer_than_any_that_is_issued_is_refused() -> None:
     order = BY_KIND[TermKind.TEXT]
     longest = spelled(order.signature, "a" * 1521, 1)
     assert len(longest) == cursors.CURSOR_LENGTH_MAX
@@ -184,7 +185,7 @@ def test_text_that_postgresql_cannot_hold_is_refused(escape: str) -> None:
 
 
 @pytest.mark.parametrize("microseconds", [2**63 - 1, -(2**63) + 1, 253402300800000000, -62135596800000001])
-def test_instant_that_is_no_datetime_is_refused(microseconds: int) -> None:
+def test_instant_beyond_the_range_of_datetime_is_refused(microseconds: int) -> None:
     assert_refused(BY_KIND[TermKind.INSTANT], spelled(BY_KIND[TermKind.INSTANT].signature, microseconds, 1))
 
 

@@ -1,4 +1,4 @@
-"""Pages that bring along a page for each of their rows: the same rows as the two statements that they replace."""
+"""Pages with a nested page for each row: the same rows as the two statements that they replace."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ def requests(position: st.SearchStrategy[tuple[Any, ...]], order: Order) -> st.S
 
 @settings(max_examples=80)
 @given(data=st.data(), outer=orders, inner=orders, given_filter=filters, inner_filter=filters)
-async def test_page_with_nested_pages_is_the_page_and_those_of_its_parents(
+async def test_page_with_nested_pages_equals_the_page_and_the_pages_by_parent(
     database: Database,
     authors: list[int],
     data: st.DataObject,
@@ -59,7 +59,7 @@ async def test_page_with_nested_pages_is_the_page_and_those_of_its_parents(
     given_filter: dict[str, Any],
     inner_filter: dict[str, Any],
 ) -> None:
-    # Posts, with posts of their authors: the same author stands there more than once.
+    # Posts, with the posts of their authors: the same author occurs more than once.
     await keep(database, data.draw(posts_of(authors, max_size=30)))
     viewer = data.draw(st.sampled_from([ANONYMOUS, Viewer(user_id=authors[0]), ADMIN]))
     request = data.draw(requests(positions(outer), outer))
@@ -79,7 +79,7 @@ async def test_page_with_nested_pages_is_the_page_and_those_of_its_parents(
 
 @settings(max_examples=40)
 @given(data=st.data(), backward=st.booleans(), order=st.sampled_from([NEWEST_USERS, BY_NAME]))
-async def test_several_lists_of_each_user_come_with_the_page_of_users(
+async def test_page_of_users_includes_several_lists_of_each_user(
     database: Database, authors: list[int], data: st.DataObject, backward: bool, order: Order
 ) -> None:
     await keep(database, data.draw(posts_of(authors, max_size=30)))
@@ -135,7 +135,7 @@ async def test_nested_accounts_are_those_that_the_viewer_may_see(database: Datab
     }
 
 
-async def test_nested_drafts_are_their_authors_alone(database: Database, authors: list[int]) -> None:
+async def test_nested_drafts_are_visible_only_to_their_author(database: Database, authors: list[int]) -> None:
     rows = some_posts(authors, 9)
     await keep(database, rows)
     nested = Nested(POSTS, ("id",), {}, PageRequest(NEWEST_FIRST, 9), "author_id")
@@ -156,7 +156,7 @@ def test_a_list_by_two_columns_is_not_nested() -> None:
 
 
 class Explaining(Reader):
-    """A reader that keeps the plan of each statement, with how often each of its nodes ran."""
+    """A reader that keeps the plan of each statement, with the number of executions of each node."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -195,13 +195,13 @@ async def test_nested_pages_are_ranges_of_an_index_and_planned_once(explaining: 
     assert explaining.custom_plans <= 5
 
 
-async def test_nested_page_of_a_parent_that_stands_there_often_is_read_once(
+async def test_nested_page_of_a_parent_that_occurs_often_is_read_once(
     explaining: Explaining, superuser: Driver
 ) -> None:
-    # PostgreSQL may remember by itself what it has read for a parent, where it knows that there are few.
+    # Disabled, because PostgreSQL itself may memoize the rows of a parent if it expects few parents.
     await superuser.execute("SET enable_memoize = off")
     nested = Nested(POSTS, ("id", "title"), {}, PageRequest(NEWEST_FIRST, 10), "author_id")
     await POSTS.page(explaining, ADMIN, COLUMNS, {}, PageRequest(NEWEST_FIRST, 20), [nested])
-    # Twenty-one rows by three authors; eleven posts of each of them, where the others' look is never begun.
+    # Twenty-one rows by three authors: eleven posts for each author; repeated authors start no further scan.
     (scan,) = [line for line in explaining.plan if "ix_posts_author_id" in line]
     assert re.search(r"rows=11\.00 loops=3\)", scan)

@@ -1,6 +1,6 @@
 """Keyset pages against a plain model: a sorted Python list that is sliced.
 
-Few values for many rows, so that ties are the rule.
+The rows have few distinct values, so that ties are the rule.
 """
 
 from typing import Any
@@ -51,7 +51,7 @@ async def test_page_at_any_position_is_a_slice_of_the_sorted_list(
 ) -> None:
     rows = data.draw(posts_of(authors))
     viewer = data.draw(viewers_of(authors))
-    # A position may be of no row: rows are deleted, and cursors made up.
+    # A position need not belong to a row: rows are deleted, and clients invent cursors.
     made_up = st.fixed_dictionaries({"id": st.integers(0, 21), **{n: st.sampled_from(v) for n, v in VALUES.items()}})
     position = data.draw(st.sampled_from(rows) | made_up if rows else made_up)
     await keep(database, rows)
@@ -74,9 +74,11 @@ async def test_page_at_any_position_is_a_slice_of_the_sorted_list(
     assert await POSTS.count(database, viewer, given_filter) == len(whole)
 
 
-async def test_page_that_did_not_look_ahead_cannot_say_what_is_there(database: Database, authors: list[int]) -> None:
+async def test_page_without_look_ahead_does_not_report_whether_more_rows_follow(
+    database: Database, authors: list[int]
+) -> None:
     await keep(database, some_posts(authors, 9))
-    for limit in (3, 5):  # planned for more rows, and for just so many
+    for limit in (3, 5):  # planned for more rows, and for exactly this number
         request = PageRequest(NEWEST_FIRST, limit, looks_ahead=False)
         parts = [
             await POSTS.page(database, ADMIN, COLUMNS, {}, request),
@@ -88,7 +90,7 @@ async def test_page_that_did_not_look_ahead_cannot_say_what_is_there(database: D
                 _ = page.has_more
 
 
-async def test_row_at_the_position_is_behind_it(database: Database, authors: list[int]) -> None:
+async def test_row_at_the_position_is_excluded(database: Database, authors: list[int]) -> None:
     [row] = some_posts(authors, 1)
     descending = Order("posts", [(VIEWS, True), (ID, True)])
     ascending = Order("posts", [(VIEWS, False), (ID, False)])
@@ -221,7 +223,7 @@ async def test_no_parents_have_no_pages(database: Database) -> None:
     assert await POSTS.counts_by_parent(database, ADMIN, {}, []) == []
 
 
-# ---------------------------------------------------------------- who sees what
+# ---------------------------------------------------------------- visibility
 
 
 async def test_draft_is_listed_and_counted_for_its_author_and_administrators_alone(
@@ -283,7 +285,7 @@ async def test_rows_that_come_and_go_before_the_cursor_do_not_shift_the_next_pag
     untouched = await POSTS.page(database, ADMIN, COLUMNS, {}, request)
     assert ids(untouched.rows) == [15, 14, 13, 12, 11]
 
-    await keep(database, [row for row in rows if row["id"] not in {16, 18, 20}])  # the row of the cursor is gone, too
+    await keep(database, [row for row in rows if row["id"] not in {16, 18, 20}])  # the cursor's row is deleted, too
     assert (await POSTS.page(database, ADMIN, COLUMNS, {}, request)).rows == untouched.rows
     await keep(database, [*rows, *({**rows[0], "id": number} for number in range(21, 40))])
     assert (await POSTS.page(database, ADMIN, COLUMNS, {}, request)).rows == untouched.rows

@@ -1,4 +1,4 @@
-"""Searches of two hundred thousand posts: the indexes that PostgreSQL reads, and how many posts it looks at."""
+"""Searches of two hundred thousand posts: the indexes that PostgreSQL reads, and how many posts it reads."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from db.query.text_search import search_query
 from db.repositories.posts import CREATED_AT, ID, POSTS, RELEVANCE, TITLE
 from tests.db.support.rows import ADMIN, new_user
 
-# Every post has the word "common", one in ten "frequent", forty "rare", and one "once".
+# Every post contains the word "common", one in ten "frequent", forty "rare", and one "once".
 FILL = """
     INSERT INTO posts (title, content, published, author_id, views)
     SELECT 'Title ' || number % 1000, 'common words of post ' || number
@@ -29,10 +29,10 @@ FILL = """
 NEWEST = Order("posts", [(CREATED_AT, True), (ID, True)])
 BY_TITLE = Order("posts", [(TITLE, False), (ID, False)])
 BEST = Order("posts", [(RELEVANCE, True), (ID, True)])
-# What is found by the words is sorted; what many posts have is met soon in the order of the list.
+# Posts found by the words are sorted; a word that many posts have is found early in the order of the list.
 BY_WORDS, BY_ORDER = "Bitmap Heap Scan", "Index Scan"
 READ: Sequence[tuple[str, Order, str, int]] = [
-    # The search, the order, how the posts are found, and of how many at most.
+    # The search, the order, how the posts are found, and the maximum number of posts read.
     *(
         (search, order, BY_WORDS, 40)
         for search in ("once", "rare", "frequent rare")
@@ -49,7 +49,7 @@ READ: Sequence[tuple[str, Order, str, int]] = [
 
 
 class Measuring(Reader):
-    """A reader that keeps how the posts of its last statement were found, and how many were looked at."""
+    """A reader that keeps how the posts of its last statement were found, and how many were read."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -85,7 +85,7 @@ async def test_searches_read_indexes_and_few_posts(superuser: Driver, database: 
             page = await POSTS.page(measuring, viewer, order.columns, conditions, PageRequest(order, 20))
             if measuring.found_by != [found_by] or measuring.looked_at > most:
                 unexpected.append((search, order.columns, measuring.found_by, measuring.looked_at))
-            if page.has_more:  # and so does the next page
+            if page.has_more:  # the next page obeys the same bound
                 position = order.position(order.cursor(page.row(-1)))
                 following = await POSTS.page(
                     measuring, viewer, ("id",), conditions, PageRequest(order, 20, position=position)

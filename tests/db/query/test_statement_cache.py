@@ -1,4 +1,4 @@
-"""What is kept of statements: so many bytes, of all functions together, and the identical one as long as it is kept."""
+"""The cache of statements: a bound in bytes for all functions together; a cached statement is the same object."""
 
 import gc
 import inspect
@@ -21,7 +21,7 @@ from db.repositories.users import USERS
 from tests.db.query.test_nested_pages import NEWEST_USERS
 from tests.db.support.listed_posts import COLUMNS, NEWEST_FIRST
 
-# Lists of this module alone: what other tests of the process have asked for is not kept for them.
+# These lists belong to this module: statements of other tests in the process are not cached for them.
 LISTED, OUTER = replace(POSTS), replace(USERS)
 NO_FILTER = frozenset[str]()
 USERS_PAGE = PageRequest(NEWEST_USERS, 20).kind.shape
@@ -29,13 +29,13 @@ FILTERS = ("views_gte", "views_lte", "created_at_gte", "created_at_lt")
 
 
 def columns() -> Iterator[tuple[str, ...]]:
-    """Yield every set of columns of a post, without end."""
+    """Yield all sets of columns of a post, without end."""
     for size in itertools.cycle(range(1, len(COLUMNS) + 1)):
         yield from itertools.combinations(COLUMNS, size)
 
 
 def distinct(count: int, nested: int) -> list[tuple[NestedShape, ...]]:
-    """Return shapes of nested pages, no two of them alike."""
+    """Return shapes of nested pages; no two are equal."""
     pages = [PageRequest(NEWEST_FIRST, 10, backward).kind.shape for backward in (False, True)]
     each = zip(columns(), itertools.cycle(pages), strict=False)
     shapes = (NestedShape(LISTED, names, frozenset(FILTERS[:2]), page, "id") for names, page in each)
@@ -46,8 +46,8 @@ def distinct(count: int, nested: int) -> list[tuple[NestedShape, ...]]:
 
 @pytest.fixture
 def traced() -> Iterator[Callable[[], int]]:
-    """How many bytes were allocated since the test began, and are held."""
-    # What SQLAlchemy keeps by its classes and columns, however many statements there are.
+    """Yield a function that returns how many bytes were allocated since the start of the test and are still held."""
+    # SQLAlchemy keeps these by class and column, independent of the number of statements.
     for nested in distinct(2, 3):
         page_with_nested(OUTER, ("id",), ANONYMOUS.access_level, NO_FILTER, USERS_PAGE, nested)
     gc.collect()
@@ -74,7 +74,7 @@ def test_flood_of_nested_pages_takes_no_more_memory_than_the_bound(traced: Calla
 
 
 @pytest.mark.parametrize("nested", [1, 5, 20])
-async def test_page_with_nested_pages_is_counted_as_what_it_takes(
+async def test_page_with_nested_pages_is_counted_with_its_real_size(
     database: Database, traced: Callable[[], int], nested: int
 ) -> None:
     requests = [PageRequest(NEWEST_USERS, limit, looks_ahead=False) for limit in range(31, 46)]
@@ -87,12 +87,12 @@ async def test_page_with_nested_pages_is_counted_as_what_it_takes(
         ]
         await OUTER.page(database, ANONYMOUS, ("id",), {}, request, asked)
     counted = statements.size_bytes - counted
-    await database.close()  # with what the driver keeps of its prepared statements
+    await database.close()  # the driver's cache of prepared statements is closed with it
     assert counted >= 0.8 * traced()
     assert traced() < len(requests) * (12_000 + 3_000 * nested)
 
 
-def test_counts_are_counted_as_what_they_take(traced: Callable[[], int]) -> None:
+def test_counts_are_counted_with_their_real_size(traced: Callable[[], int]) -> None:
     counted, kept = statements.size_bytes, len(statements)
     for size in range(len(FILTERS) + 1):
         for names in itertools.combinations(FILTERS, size):
@@ -120,7 +120,7 @@ def test_all_statements_of_lists_are_kept_in_one_cache() -> None:
     assert len(statements) == before + len(every)
 
 
-def test_least_recently_used_statement_goes_first() -> None:
+def test_least_recently_used_statement_is_evicted_first() -> None:
     made: list[object] = []
 
     @StatementCache(100_000)
@@ -133,6 +133,6 @@ def test_least_recently_used_statement_goes_first() -> None:
         kept(shapes[0])
         kept(nested)
     kept(shapes[0])
-    assert made == shapes  # the first was in use all the time
+    assert made == shapes  # the first shape was in use all the time
     kept(shapes[1])
     assert made == [*shapes, shapes[1]]

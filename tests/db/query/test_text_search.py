@@ -1,4 +1,4 @@
-"""Searching text: what is folded, what words a text has, what a search asks for, and how both meet."""
+"""Text search: how text is folded, which words a text has, what a search means, and which texts it finds."""
 
 import itertools
 import random
@@ -35,7 +35,7 @@ async def test_both_sides_fold_every_text_alike(superuser: Driver, texts: list[s
     assert [row[0] for row in rows] == list(map(folded, texts))
 
 
-async def test_what_people_take_for_the_same_letters_is_folded_to_the_same(superuser: Driver) -> None:
+async def test_letters_that_people_consider_equal_are_folded_to_the_same(superuser: Driver) -> None:
     same = [
         ("École", "ecole"),
         ("e\u0301cole", "école"),
@@ -54,7 +54,7 @@ async def test_what_people_take_for_the_same_letters_is_folded_to_the_same(super
         ("soft\u00adhyphen", "softhyphen"),
     ]
     assert [(one, other) for one, other in same if folded(one) != folded(other)] == []
-    assert folded("が") != folded("か")  # the mark makes another letter of it, not an accent
+    assert folded("が") != folded("か")  # the mark makes it another letter; it is no accent
 
 
 ORDERED = [
@@ -74,7 +74,7 @@ ORDERED = [
 ]
 
 
-async def test_titles_stand_in_the_alphabet(superuser: Driver) -> None:
+async def test_titles_are_sorted_alphabetically(superuser: Driver) -> None:
     query = 'SELECT given FROM unnest($1::text[]) AS given ORDER BY sort_key(given) COLLATE "C"'
     rows = await superuser.fetch(query, ORDERED[::-1])
     expected = ["!", "10 things", "9 lives", "Äpfel", "apple", *ORDERED[5:]]
@@ -82,7 +82,7 @@ async def test_titles_stand_in_the_alphabet(superuser: Driver) -> None:
 
 
 FOUND: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
-    # The text: searches that find it, and searches that do not.
+    # A text, the searches that find it, and those that do not.
     "L'école à Paris": (["ecole", "école", "ÉCOLE", "e\u0301cole", "l'école", "paris ecole"], ["colle", "lecole"]),
     "e\u0301le\u0300ve": (["élève", "eleve"], ["elevé x"]),
     "AT&T buys T-Mobile": (["AT&T", "at&t", "T-Mobile", "AT&T mobile"], ["AT&X", '"mobile buys"']),
@@ -153,7 +153,7 @@ def test_a_search_is_written_for_postgresql() -> None:
 
 @settings(max_examples=300)
 @given(text=st.lists(STORABLE | st.sampled_from([*'"-', "or", " ", "'", "\\", ":*", "&|!()<->", "東京"])).map("".join))
-async def test_no_search_is_an_error(superuser: Driver, text: str) -> None:
+async def test_no_search_text_causes_an_error(superuser: Driver, text: str) -> None:
     try:
         query = search_query(text[:500])
     except SearchError:
@@ -164,7 +164,9 @@ async def test_no_search_is_an_error(superuser: Driver, text: str) -> None:
 
 @settings(max_examples=300)
 @given(words=st.lists(st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=12), min_size=1, max_size=6))
-async def test_every_text_of_letters_is_found_by_itself_and_by_each_word(superuser: Driver, words: list[str]) -> None:
+async def test_every_text_of_letters_is_found_by_its_whole_and_by_each_word(
+    superuser: Driver, words: list[str]
+) -> None:
     text = " ".join(words)
     queries = [search_query(one) for one in (*words, f'"{text}"', text)]
     rows = await superuser.fetch(

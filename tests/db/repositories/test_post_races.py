@@ -1,4 +1,4 @@
-"""Changes of one post at once: each comes after the other, and an expected version is the one that is changed."""
+"""Concurrent changes of one post: they happen one after the other, and an expected version is the changed one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -10,6 +10,7 @@ from db.connections.database import Database
 from db.connections.leases import Driver
 from db.errors import Refusal
 from db.repositories.posts import POST_ROWS, NewPost, create_posts
+from db.repositories.versioned_rows import update_row
 from tests.db.support.backends import waiting_backend
 from tests.db.support.rows import new_user
 
@@ -32,7 +33,7 @@ async def post(database: Database, author: Viewer) -> int:
 
 @pytest.fixture
 async def half_changed(superuser: Driver, post: int) -> AsyncIterator[Driver]:
-    """The superuser, whose change of the post to version 2 is not committed."""
+    """The superuser, with an uncommitted change of the post to version 2."""
     async with superuser.transaction():
         await superuser.execute("UPDATE posts SET title = 'Second', version = 2 WHERE id = $1", post)
         yield superuser
@@ -42,8 +43,8 @@ def retitled(
     database: Database, viewer: Viewer, post: int, expected_version: int | None, title: str = "Third"
 ) -> Awaitable[tuple[str, int]]:
     async def changed() -> tuple[str, int]:
-        row = await POST_ROWS.update(
-            database, viewer, ("title", "version"), post, {"title": title}, expected_version=expected_version
+        row = await update_row(
+            POST_ROWS, database, viewer, ("title", "version"), post, {"title": title}, expected_version=expected_version
         )
         return row["title"], row["version"]
 
@@ -51,14 +52,14 @@ def retitled(
 
 
 async def committed(superuser: Driver) -> None:
-    """Commit what the superuser has begun, when somebody waits for it."""
+    """Commit the superuser's transaction as soon as a statement waits for it."""
     await waiting_backend(superuser)
     await superuser.execute("COMMIT")
     await superuser.execute("BEGIN")  # for the fixture, which ends a transaction
 
 
 @pytest.mark.parametrize("expected_version", [None, 2])
-async def test_change_waits_for_the_one_before_it_and_comes_after_it(
+async def test_change_waits_for_the_previous_one_and_is_applied_after_it(
     database: Database, half_changed: Driver, author: Viewer, post: int, expected_version: int | None
 ) -> None:
     change = retitled(database, author, post, expected_version)
@@ -66,7 +67,7 @@ async def test_change_waits_for_the_one_before_it_and_comes_after_it(
     assert await change == ("Third", 3)
 
 
-async def test_change_of_a_version_that_another_one_changes_meanwhile_is_refused(
+async def test_change_of_a_version_that_a_concurrent_change_replaces_is_refused(
     database: Database, half_changed: Driver, author: Viewer, post: int
 ) -> None:
     change = retitled(database, author, post, 1)
@@ -76,7 +77,7 @@ async def test_change_of_a_version_that_another_one_changes_meanwhile_is_refused
     assert caught.value.code == "VERSION_CONFLICT"
 
 
-async def test_change_to_what_the_one_before_it_has_set_is_none(
+async def test_change_to_the_values_of_the_previous_change_is_no_change(
     database: Database, half_changed: Driver, author: Viewer, post: int
 ) -> None:
     change = retitled(database, author, post, None, "Second")
@@ -84,7 +85,7 @@ async def test_change_to_what_the_one_before_it_has_set_is_none(
     assert await change == ("Second", 2)
 
 
-async def test_change_back_to_what_there_was_when_it_began_is_one(
+async def test_change_back_to_the_values_at_its_start_is_a_change(
     database: Database, half_changed: Driver, author: Viewer, post: int
 ) -> None:
     change = retitled(database, author, post, None, "First")
@@ -92,7 +93,7 @@ async def test_change_back_to_what_there_was_when_it_began_is_one(
     assert await change == ("First", 3)
 
 
-async def test_equal_change_of_a_version_that_has_gone_meanwhile_is_refused(
+async def test_equal_change_of_a_version_that_was_replaced_is_refused(
     database: Database, half_changed: Driver, author: Viewer, post: int
 ) -> None:
     change = retitled(database, author, post, 1, "Second")
@@ -106,7 +107,7 @@ async def test_twenty_equal_changes_at_once_are_one_version(database: Database, 
     assert ends == [("Third", 2)] * 20
 
 
-async def test_change_of_another_ones_post_does_not_wait_for_it(
+async def test_refused_change_of_another_users_post_does_not_wait_for_its_lock(
     database: Database, half_changed: Driver, post: int
 ) -> None:
     stranger = await new_user(database)

@@ -1,4 +1,4 @@
-"""Sessions: who is signed in, and what a refresh token is good for."""
+"""Sessions: which user is signed in, and what a refresh token is valid for."""
 
 import asyncio
 import hashlib
@@ -25,7 +25,7 @@ from db.repositories.users import NewUser, create_users, update_user
 from tests.db.support.rows import ADMIN, new_user
 
 TTL_S = 1000
-HASH = "a hash"  # that of every user of tests.db.support.rows
+HASH = "a hash"  # that of every user that tests.db.support.rows makes
 
 SESSIONS = Statement(text("SELECT id FROM sessions ORDER BY id"))
 LIFE_LEFT = Statement(text("SELECT extract(epoch FROM expires_at - clock_timestamp())::float8 FROM sessions"))
@@ -64,7 +64,7 @@ async def set_active(database: Database, viewer: Viewer, *, active: bool) -> Non
 
 
 async def is_alive(database: Database, session: OpenSession) -> bool:
-    """Say whether a request in this session would be let in, and that it is for whom it was opened."""
+    """Return whether a request in this session is accepted; assert that it belongs to the session's user."""
     session_id = session.viewer.session_id
     assert session_id is not None
     viewer = await viewer_of(database, session_id, id_of(session.viewer))
@@ -81,13 +81,13 @@ async def test_open_session_stands_for_its_user(database: Database, ada: Viewer)
     assert await is_alive(database, session)
 
 
-async def test_session_of_an_administrator_says_so(database: Database) -> None:
+async def test_session_of_an_administrator_has_the_role(database: Database) -> None:
     session = await sign_in(database, await new_user(database, role="admin"))
     assert session.viewer.is_admin is True
     assert await is_alive(database, session)
 
 
-async def test_session_with_the_id_of_another_user_is_nobodys(database: Database, ada: Viewer) -> None:
+async def test_session_with_the_id_of_another_user_is_invalid(database: Database, ada: Viewer) -> None:
     other = await new_user(database)
     session = await sign_in(database, ada)
     assert session.viewer.session_id is not None
@@ -95,7 +95,7 @@ async def test_session_with_the_id_of_another_user_is_nobodys(database: Database
     assert await viewer_of(database, session.viewer.session_id + 1, id_of(ada)) is None
 
 
-async def test_refresh_token_is_kept_as_its_hash_alone(database: Database, superuser: Driver, ada: Viewer) -> None:
+async def test_refresh_token_is_stored_only_as_its_hash(database: Database, superuser: Driver, ada: Viewer) -> None:
     session = await sign_in(database, ada)
     [row] = await superuser.fetch("SELECT * FROM refresh_tokens")
     assert row["token_hash"] == hashlib.sha256(session.refresh_token.encode()).digest()
@@ -146,7 +146,7 @@ async def test_all_sessions_of_a_user_but_one_end(database: Database, ada: Viewe
 # ---------------------------------------------------------------- refresh
 
 
-async def test_refresh_gives_a_new_token_and_a_longer_life_to_the_same_session(database: Database, ada: Viewer) -> None:
+async def test_refresh_returns_a_new_token_and_prolongs_the_same_session(database: Database, ada: Viewer) -> None:
     session = await sign_in(database, ada, ttl_s=10)
     refreshed = await refresh(database, session.refresh_token)
     assert refreshed is not None
@@ -167,7 +167,7 @@ async def test_token_that_is_used_twice_ends_its_session(database: Database, ada
     assert await is_alive(database, other)
 
 
-async def test_unknown_token_is_good_for_nothing_and_ends_nothing(database: Database, ada: Viewer) -> None:
+async def test_unknown_token_is_invalid_and_ends_no_session(database: Database, ada: Viewer) -> None:
     session = await sign_in(database, ada)
     for token in ("", session.refresh_token[:-1], session.refresh_token + "A", session.refresh_token.swapcase()):
         assert await refresh(database, token) is None
@@ -205,7 +205,7 @@ async def test_credentials_are_found_by_username_and_email_in_any_case(database:
         assert await credentials_of(database, login) == Credentials(id_of(ada), HASH, "member")
 
 
-async def test_nobody_else_has_credentials(database: Database, ada: Viewer) -> None:
+async def test_other_logins_have_no_credentials(database: Database, ada: Viewer) -> None:
     for login in ("", "Ad", "%", "ada@example.com", "treasury", "treasury@folio.invalid"):
         assert await credentials_of(database, login) is None
 
@@ -216,7 +216,7 @@ async def test_deactivated_user_has_no_credentials(database: Database, ada: View
 
 
 @pytest.mark.parametrize("changes", [{"hashed_password": "another hash"}, {"is_active": False}])
-async def test_credentials_that_are_no_good_any_more_open_no_session(
+async def test_outdated_credentials_open_no_session(
     database: Database, ada: Viewer, changes: dict[str, object]
 ) -> None:
     credentials = Credentials(id_of(ada), HASH, "member")

@@ -1,4 +1,4 @@
-"""Attempts to sign in: counted one by one, by login and place; who has to wait, for how long, and who has not."""
+"""Sign-in attempts: counted by login and place; which caller has to wait, and for how long."""
 
 import asyncio
 
@@ -44,7 +44,7 @@ async def attempt(
 
 
 async def refused(database: Database, login: str = "ada", place: bytes = HERE) -> str:
-    """Return what is said to an attempt that comes too early."""
+    """Return the message of the refusal of an attempt that is too early."""
     with pytest.raises(Refusal) as caught:
         await attempt(database, login, place)
     assert (caught.value.code, caught.value.field) == ("TOO_MANY_ATTEMPTS", ("login",))
@@ -52,12 +52,12 @@ async def refused(database: Database, login: str = "ada", place: bytes = HERE) -
 
 
 async def let_time_pass(superuser: Driver) -> None:
-    """Let every wait be over."""
+    """Make every wait end."""
     await superuser.execute("UPDATE sign_in_attempts SET retry_at = clock_timestamp()")
 
 
 async def sign_in(database: Database, ada: int, place: bytes = HERE, login: str = "ada") -> int:
-    """Sign in with an attempt that succeeds; return how many have failed before."""
+    """Make a successful attempt; return how many had failed before."""
     counted = await attempt(database, login, place)
     await database.write(lambda transaction: forget_attempts(transaction, login, counted))
     return await database.write(lambda transaction: signed_in_from(transaction, ada, place))
@@ -76,13 +76,13 @@ async def test_waits_double_up_to_the_window_and_early_attempts_do_not_count(
     assert waits == [0, 0, FIRST_WAIT_S, 2 * FIRST_WAIT_S, 4 * FIRST_WAIT_S, WINDOW_S, WINDOW_S]
 
 
-async def test_of_simultaneous_attempts_as_many_are_looked_at_as_are_free(database: Database) -> None:
+async def test_only_the_free_attempts_are_checked_when_many_arrive_at_once(database: Database) -> None:
     answers = await asyncio.gather(*(attempt(database) for _ in range(20)), return_exceptions=True)
     assert sum(isinstance(answer, Attempt) for answer in answers) == FREE
     assert sum(isinstance(answer, Refusal) for answer in answers) == 20 - FREE
 
 
-async def test_attempts_are_counted_for_each_login_and_place_on_its_own(database: Database) -> None:
+async def test_attempts_are_counted_separately_for_each_login_and_place(database: Database) -> None:
     for login, place in (("ada", HERE), ("bob", HERE), ("ada", THERE), ("ada@example.org", HERE)):
         waits = [(await attempt(database, login, place)).wait_s for _ in range(FREE)]
         assert waits == [0, 0, FIRST_WAIT_S]
@@ -96,7 +96,7 @@ async def test_attempts_are_forgotten_after_a_quiet_window(database: Database, s
     assert [(await attempt(database)).wait_s for _ in range(FREE)] == [0, 0, FIRST_WAIT_S]
 
 
-async def test_many_places_together_wait_shortly_and_a_known_one_does_not(database: Database, ada: int) -> None:
+async def test_many_places_together_wait_briefly_and_a_known_place_does_not(database: Database, ada: int) -> None:
     assert await sign_in(database, ada) == 0
     waits = []
     for number in range(FREE * ELSEWHERE_FACTOR):
@@ -110,9 +110,7 @@ async def test_many_places_together_wait_shortly_and_a_known_one_does_not(databa
     assert await attempt(database) == Attempt(is_known=True, user_id=ada, wait_s=0, place=HERE)
 
 
-async def test_refusal_for_the_sake_of_other_places_counts_nothing(
-    database: Database, superuser: Driver, ada: int
-) -> None:
+async def test_refusal_because_of_other_places_counts_nothing(database: Database, superuser: Driver, ada: int) -> None:
     for number in range(FREE * ELSEWHERE_FACTOR):
         await attempt(database, "ada", f"{number}".encode())
     before = await database.fetch(LEFT, {})
@@ -123,17 +121,18 @@ async def test_refusal_for_the_sake_of_other_places_counts_nothing(
     assert (await attempt(database, "ada", THERE)).wait_s == ELSEWHERE_WAIT_MAX_S
 
 
-async def test_success_forgets_the_attempts_of_its_place_and_tells_of_all(database: Database, ada: int) -> None:
+async def test_success_forgets_the_attempts_of_its_place_and_reports_all(database: Database, ada: int) -> None:
     for place in (HERE, THERE, THERE):
         await attempt(database, "ada", place)
     await attempt(database, "bob")
     assert await sign_in(database, ada) == 3
     assert await sign_in(database, ada) == 0
-    assert [row["attempts"] for row in await database.fetch(LEFT, {})] == [1, 1, 2, 3]  # bob's two, there, elsewhere
+    # The counts of bob at HERE and in total, and of ada at THERE and in total.
+    assert [row["attempts"] for row in await database.fetch(LEFT, {})] == [1, 1, 2, 3]
     assert (await attempt(database, "ada", THERE)).wait_s == FIRST_WAIT_S
 
 
-async def test_failures_are_told_to_whom_the_login_belongs_and_to_nobody_else(
+async def test_failures_are_stored_only_for_the_user_of_the_login(
     database: Database, superuser: Driver, ada: int
 ) -> None:
     assert (await attempt(database, "nobody")).user_id is None

@@ -1,4 +1,4 @@
-"""What is over goes, in batches, whoever else sweeps; what still serves stays."""
+"""The sweep deletes expired rows in batches, also next to other sweeps; rows in use stay."""
 
 import asyncio
 import datetime
@@ -36,19 +36,19 @@ async def refreshed(database: Database, token: str) -> OpenSession | None:
     return await database.write(lambda transaction: refresh_session(transaction, token, TTL_S))
 
 
-async def test_nothing_that_serves_is_swept(database: Database, superuser: Driver, ada: Viewer) -> None:
+async def test_rows_in_use_are_not_swept(database: Database, superuser: Driver, ada: Viewer) -> None:
     session = await opened(database, ada)
     newer = await refreshed(database, session.refresh_token)
     assert newer is not None
     await superuser.execute("INSERT INTO sign_in_places VALUES ($1, 'x', clock_timestamp())", ada.user_id)
     await superuser.execute("INSERT INTO sign_in_attempts VALUES ('x', 1, clock_timestamp() + interval '1 min')")
     assert await sweep(database, TTL_S) == NOTHING
-    # The spent token still detects its copy.
+    # The spent token still reveals the use of a copy.
     assert await refreshed(database, session.refresh_token) is None
     assert await refreshed(database, newer.refresh_token) is None
 
 
-async def test_token_that_was_spent_a_life_ago_goes_and_its_session_stays(
+async def test_token_that_was_spent_one_lifetime_ago_is_deleted_and_its_session_stays(
     database: Database, superuser: Driver, ada: Viewer
 ) -> None:
     session = await opened(database, ada)
@@ -60,7 +60,9 @@ async def test_token_that_was_spent_a_life_ago_goes_and_its_session_stays(
     assert await refreshed(database, newer.refresh_token) is not None
 
 
-async def test_sessions_that_are_over_go_with_their_tokens(database: Database, superuser: Driver, ada: Viewer) -> None:
+async def test_expired_sessions_are_deleted_with_their_tokens(
+    database: Database, superuser: Driver, ada: Viewer
+) -> None:
     kept, expired, ended = [await opened(database, ada) for _ in range(3)]
     ended_id = ended.viewer.session_id
     assert ended_id is not None
@@ -68,14 +70,14 @@ async def test_sessions_that_are_over_go_with_their_tokens(database: Database, s
         "UPDATE sessions SET expires_at = now() - $2::interval WHERE id = $1", expired.viewer.session_id, OLD
     )
     await database.write(lambda transaction: end_session(transaction, ended_id))
-    assert await sweep(database, TTL_S) == NOTHING | {"sessions": 1}  # a clock may be wrong, for a while
+    assert await sweep(database, TTL_S) == NOTHING | {"sessions": 1}  # others stay for now: clocks may be wrong
     await superuser.execute("UPDATE sessions SET expires_at = expires_at - $1::interval WHERE ended_at < now()", OLD)
     assert await sweep(database, TTL_S) == NOTHING | {"sessions": 1}
     assert [row[0] for row in await superuser.fetch("SELECT id FROM sessions")] == [kept.viewer.session_id]
     assert await superuser.fetchval("SELECT count(*) FROM refresh_tokens") == 1
 
 
-async def test_windows_and_places_that_are_old_go(database: Database, superuser: Driver, ada: Viewer) -> None:
+async def test_old_windows_and_places_are_deleted(database: Database, superuser: Driver, ada: Viewer) -> None:
     for days in (89, 91):
         old, key = datetime.timedelta(days=days), b"%d" % days
         await superuser.execute("INSERT INTO sign_in_attempts VALUES ($1, 1, now() - $2::interval)", key, old)
@@ -85,14 +87,14 @@ async def test_windows_and_places_that_are_old_go(database: Database, superuser:
     assert await sweep(database, TTL_S) == NOTHING | {"sign_in_attempts": 2, "sign_in_places": 1}
 
 
-async def test_several_who_sweep_at_once_share_the_work(database: Database, superuser: Driver, ada: Viewer) -> None:
+async def test_concurrent_sweeps_share_the_work(database: Database, superuser: Driver, ada: Viewer) -> None:
     await superuser.execute(OVER, ada.user_id, OLD, 205)
     swept = await asyncio.gather(*(sweep(database, TTL_S) for _ in range(4)))
     assert sum(one["sessions"] for one in swept) + (await sweep(database, TTL_S))["sessions"] == 205
     assert await superuser.fetchval("SELECT count(*) FROM sessions") == 0
 
 
-async def test_what_somebody_has_locked_is_left_for_the_next_time(
+async def test_locked_rows_are_left_for_the_next_sweep(
     database: Database, superuser: Driver, database_url: str, ada: Viewer
 ) -> None:
     await superuser.execute(OVER, ada.user_id, OLD, 3)
@@ -103,7 +105,7 @@ async def test_what_somebody_has_locked_is_left_for_the_next_time(
 
 
 async def test_sweep_reads_no_whole_table(database: Database, superuser: Driver, ada: Viewer) -> None:
-    """The rows that are over are found by an index, however many others there are."""
+    """An index finds the expired rows, however many others there are."""
     for table in ("refresh_tokens", "sessions", "sign_in_attempts", "sign_in_places"):
         await superuser.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
     await superuser.execute(

@@ -1,4 +1,4 @@
-"""Lists of users leave out the system user, and are ranges of an index all the same: the plans of pages and counts."""
+"""Lists of users omit the system user, and are still range scans of an index: the plans of pages and counts."""
 
 import datetime
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ PEOPLE = 4000
 
 @pytest.fixture
 async def explaining(superuser: Driver) -> Explaining:
-    """A reader of four thousand users, one a minute, every tenth of whom is inactive."""
-    # Flushed, or VACUUM cannot know yet that the rows are committed, and a count has to look at the table.
+    """A reader of four thousand users, one a minute; every tenth is inactive."""
+    # Flushed first: otherwise VACUUM does not yet see that the rows are committed, and a count reads the table.
     await superuser.execute("SET synchronous_commit = on")
     await superuser.execute(
         """INSERT INTO users (email, username, hashed_password, is_active, created_at)
@@ -89,9 +89,7 @@ COUNTS: Mapping[str, tuple[dict[str, object], int, str]] = {
 
 @pytest.mark.parametrize("name", COUNTS)
 @pytest.mark.parametrize("viewer", [ANONYMOUS, ADMIN], ids=["anybody", "administrator"])
-async def test_count_of_users_looks_at_an_index_of_people_alone(
-    explaining: Explaining, name: str, viewer: Viewer
-) -> None:
+async def test_count_of_users_reads_only_an_index_of_people(explaining: Explaining, name: str, viewer: Viewer) -> None:
     given, count, index = COUNTS[name]
     assert await USERS.count(explaining, viewer, given) == count
     scans = [line for line in explaining.plan if "Scan" in line]

@@ -117,7 +117,7 @@ async def test_instants_lie_within_four_years_that_end_on_a_fixed_day(database: 
 # ---------------------------------------------------------------- the ledger
 
 
-async def test_every_balance_is_what_the_ledger_comes_to_and_was_never_overdrawn(
+async def test_every_balance_is_the_sum_of_the_ledger_and_was_never_overdrawn(
     database: Database, superuser: Driver
 ) -> None:
     await seed(database, SeedPlan(users=40, posts=0, accounts=100, transfers_per_account=9), "a hash", unwatched)
@@ -134,7 +134,7 @@ async def test_every_balance_is_what_the_ledger_comes_to_and_was_never_overdrawn
     assert {row["id"]: row["balance"] for row in accounts} == {row["id"]: replayed[row["id"]] for row in accounts}
 
 
-async def test_each_currency_has_one_account_of_the_system_that_all_of_it_came_from(
+async def test_each_currency_has_one_system_account_that_is_the_source_of_all_its_money(
     database: Database, superuser: Driver
 ) -> None:
     await seed(database, SeedPlan(users=40, posts=0, accounts=100), "a hash", unwatched)
@@ -164,6 +164,6 @@ def test_no_two_of_many_users_share_a_username() -> None:
     assert len({people.names(number)[0].lower() for number in range(50_000)}) == 50_000
 
 
-def test_steps_through_the_sentences_never_meet_one_twice() -> None:
+def test_steps_through_the_sentences_never_repeat_one() -> None:
     assert [divisor for divisor in range(2, len(SENTENCES)) if len(SENTENCES) % divisor == 0] == []
     assert len(SENTENCES) > SENTENCES_MAX

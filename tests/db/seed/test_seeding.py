@@ -22,7 +22,7 @@ WHERE relnamespace = 'public'::regnamespace ORDER BY 1
 
 
 async def counts(superuser: Driver) -> SeedReport:
-    """Return how many rows there are, the system user not counted."""
+    """Return the number of rows of each table, without the system user."""
     names = ("users WHERE role <> 'system'", "profiles", "posts", "accounts", "transactions")
     return SeedReport(*[await superuser.fetchval(f"SELECT count(*) FROM {name}") for name in names])  # noqa: S608
 
@@ -30,7 +30,7 @@ async def counts(superuser: Driver) -> SeedReport:
 # ---------------------------------------------------------------- the same each time
 
 
-async def test_same_plan_gives_the_same_contents_to_the_byte(database: Database, superuser: Driver) -> None:
+async def test_same_plan_makes_the_same_contents_byte_for_byte(database: Database, superuser: Driver) -> None:
     await seed(database, PLAN, "a hash", unwatched)
     first = await contents(superuser)
     await make_empty(superuser)
@@ -38,7 +38,7 @@ async def test_same_plan_gives_the_same_contents_to_the_byte(database: Database,
     assert await contents(superuser) == first
 
 
-async def test_another_seed_gives_other_contents_in_every_table(database: Database, superuser: Driver) -> None:
+async def test_another_seed_makes_other_contents_in_every_table(database: Database, superuser: Driver) -> None:
     await seed(database, PLAN, "a hash", unwatched)
     first = await contents(superuser)
     await make_empty(superuser)
@@ -72,7 +72,7 @@ async def test_more_posts_leave_people_and_money_as_they_are(database: Database,
 # ---------------------------------------------------------------- sizes
 
 
-async def test_report_tells_the_rows_of_each_table(database: Database, superuser: Driver) -> None:
+async def test_report_has_the_number_of_rows_of_each_table(database: Database, superuser: Driver) -> None:
     assert await seed(database, PLAN, "a hash", unwatched) == WRITTEN
     assert await counts(superuser) == WRITTEN
 
@@ -141,7 +141,7 @@ async def test_filled_database_is_refused_before_anything_is_made(database: Data
         made = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert made < 8 * many.users  # not even a number for each user
+    assert made < 8 * many.users  # not even an integer for each user
 
 
 async def test_seeded_database_is_not_seeded_again(database: Database, superuser: Driver) -> None:
@@ -152,7 +152,7 @@ async def test_seeded_database_is_not_seeded_again(database: Database, superuser
     assert await contents(superuser) == before
 
 
-async def test_seeding_that_breaks_off_leaves_nothing_and_every_index(database: Database, superuser: Driver) -> None:
+async def test_interrupted_seeding_leaves_no_rows_and_all_indexes(database: Database, superuser: Driver) -> None:
     before = (await contents(superuser), await rows(superuser, INDEXES))
 
     def break_off(table: str, done: int, total: int) -> None:
@@ -182,7 +182,7 @@ async def test_indexes_afterwards_are_those_before(database: Database, superuser
 
 
 async def _rows_expected(superuser: Driver) -> list[tuple[object, ...]]:
-    """Return how many rows the planner expects in each table; -1 where it knows nothing."""
+    """Return how many rows the planner expects in each table; -1 if it has no statistics."""
     return await rows(
         superuser,
         "SELECT relname, reltuples::int FROM pg_class WHERE relname IN"
@@ -190,7 +190,7 @@ async def _rows_expected(superuser: Driver) -> list[tuple[object, ...]]:
     )
 
 
-async def test_planner_knows_the_tables_afterwards(database: Database, superuser: Driver) -> None:
+async def test_planner_has_statistics_of_the_tables_afterwards(database: Database, superuser: Driver) -> None:
     await seed(database, PLAN, "a hash", unwatched)
     expected = [
         ("accounts", 30),
@@ -202,13 +202,15 @@ async def test_planner_knows_the_tables_afterwards(database: Database, superuser
     assert await _rows_expected(superuser) == expected
 
 
-async def test_planner_does_not_take_tables_for_empty_that_got_no_rows(database: Database, superuser: Driver) -> None:
+async def test_planner_does_not_assume_that_tables_without_new_rows_are_empty(
+    database: Database, superuser: Driver
+) -> None:
     await seed(database, SeedPlan(users=2, posts=0, accounts=0), "a hash", unwatched)
     expected = [("accounts", -1), ("posts", -1), ("profiles", 2), ("transactions", -1), ("users", 3)]
     assert await _rows_expected(superuser) == expected
 
 
-async def test_ids_continue_behind_the_seeded_rows(database: Database, superuser: Driver) -> None:
+async def test_ids_continue_after_the_seeded_rows(database: Database, superuser: Driver) -> None:
     await seed(database, PLAN, "a hash", unwatched)
     following = {
         table: await superuser.fetchval("SELECT nextval(pg_get_serial_sequence($1, 'id'))", table)
@@ -217,14 +219,14 @@ async def test_ids_continue_behind_the_seeded_rows(database: Database, superuser
     assert following == {"users": 42, "posts": 61, "accounts": 31, "transactions": WRITTEN.transactions + 1}
 
 
-async def test_ids_of_deleted_users_are_not_given_again(database: Database, superuser: Driver) -> None:
+async def test_ids_of_deleted_users_are_not_reused(database: Database, superuser: Driver) -> None:
     gone = await new_users(database, 3)
     await superuser.execute("DELETE FROM users WHERE id = any($1)", gone)
     await seed(database, PLAN, "a hash", unwatched)
     assert await superuser.fetchval("SELECT id FROM users WHERE username = 'ada'") == max(gone) + 1
 
 
-async def test_who_signs_up_meanwhile_comes_behind_the_seeded_users(database: Database) -> None:
+async def test_user_who_signs_up_during_seeding_has_an_id_after_the_seeded_users(database: Database) -> None:
     signing_up: list[asyncio.Task[list[int]]] = []
 
     def sign_up(table: str, done: int, total: int) -> None:
@@ -235,11 +237,13 @@ async def test_who_signs_up_meanwhile_comes_behind_the_seeded_users(database: Da
     assert await signing_up[0] == [42]
 
 
-async def test_progress_tells_done_and_total_of_each_table(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_progress_reports_done_and_total_of_each_table(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(seeding, "BATCH_ROWS", 2)
-    told: list[tuple[str, int, int]] = []
-    await seed(database, SeedPlan(users=1, posts=3, accounts=0), "a hash", lambda *news: told.append(news))
-    assert [news for news in told if news[0] != "indexes"] == [
+    progress: list[tuple[str, int, int]] = []
+    await seed(database, SeedPlan(users=1, posts=3, accounts=0), "a hash", lambda *news: progress.append(news))
+    assert [news for news in progress if news[0] != "indexes"] == [
         ("users", 0, 1),
         ("users", 1, 1),
         ("profiles", 0, 1),
@@ -250,4 +254,4 @@ async def test_progress_tells_done_and_total_of_each_table(database: Database, m
         ("accounts", 0, 0),
         ("transactions", 0, 0),
     ]
-    assert [news for news in told if news[0] == "indexes"] == [("indexes", done, 9) for done in range(10)]
+    assert [news for news in progress if news[0] == "indexes"] == [("indexes", done, 9) for done in range(10)]

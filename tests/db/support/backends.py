@@ -1,4 +1,4 @@
-"""The server's side of the pool: a table of two boxes, doors to it, and a superuser who locks and terminates."""
+"""The server's side of the pool: a table of two boxes, ways to run a statement, and a superuser who locks and kills."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,14 +15,14 @@ from db.connections.leases import Driver
 from db.connections.statements import Reader, Statement
 
 OpenDatabase: TypeAlias = Callable[..., Database]
-Door: TypeAlias = Callable[[Database, Statement], Awaitable[object]]
+Runner: TypeAlias = Callable[[Database, Statement], Awaitable[object]]
 
 POLLS_MAX = 1000
 POLL_S = 0.005
 
 BOXES = Statement(text("SELECT n FROM boxes ORDER BY id"))
 PUT = Statement(text("UPDATE boxes SET n = n + 1 WHERE id = :id"))
-# Waits for as long as a superuser holds the lock.
+# Waits until the superuser releases the lock.
 GATE = Statement(text("SELECT pg_advisory_xact_lock_shared(1)"))
 
 _BACKENDS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'folio%'"
@@ -39,7 +39,7 @@ async def connected_superuser(database_url: str) -> AsyncIterator[Driver]:
 
 
 async def make_boxes(superuser: Driver) -> None:
-    """Make two boxes with nothing in them."""
+    """Create two empty boxes."""
     await superuser.execute("CREATE TABLE boxes (id int PRIMARY KEY, n int NOT NULL); GRANT ALL ON boxes TO folio")
     await superuser.execute("INSERT INTO boxes VALUES (1, 0), (2, 0)")
 
@@ -54,27 +54,27 @@ async def boxes(reader: Reader) -> list[int]:
     return [row["n"] for row in await reader.fetch(BOXES, {})]
 
 
-async def fetch_door(database: Database, statement: Statement) -> object:
+async def run_in_autocommit(database: Database, statement: Statement) -> object:
     """Run `statement` in autocommit."""
     return await database.fetch(statement, {})
 
 
-async def read_door(database: Database, statement: Statement) -> object:
+async def run_in_snapshot(database: Database, statement: Statement) -> object:
     """Run `statement` in a snapshot."""
     async with database.read() as snapshot:
         return await snapshot.fetch(statement, {})
 
 
-async def write_door(database: Database, statement: Statement) -> object:
+async def run_in_write(database: Database, statement: Statement) -> object:
     """Run `statement` in a write."""
     return await database.write(lambda transaction: transaction.fetch(statement, {}))
 
 
-every_door = pytest.mark.parametrize("door", [fetch_door, read_door, write_door])
+every_runner = pytest.mark.parametrize("runner", [run_in_autocommit, run_in_snapshot, run_in_write])
 
 
 async def fill(database: Database, connections: int) -> None:
-    """Make the pool open so many connections, and have them back."""
+    """Make the pool open `connections` connections, all of which are returned."""
     everybody_has_one = asyncio.Barrier(connections)
 
     async def read_one() -> None:
@@ -90,7 +90,7 @@ async def states(superuser: Driver) -> list[str]:
 
 
 async def assert_no_transaction_stays_open(superuser: Driver) -> None:
-    """Come back when no backend of the pool is in a transaction; one that is thrown away takes a moment to end."""
+    """Wait until no backend of the pool is in a transaction; a closed connection's backend takes a moment to end."""
     for _ in range(POLLS_MAX):
         if "idle in transaction" not in await states(superuser):
             return
@@ -101,7 +101,7 @@ async def assert_no_transaction_stays_open(superuser: Driver) -> None:
 async def waiting_backend(superuser: Driver, *, but: int = 0) -> int:
     """Return the process id of the pool's backend that waits for a lock, as soon as there is one."""
     for _ in range(POLLS_MAX):
-        await superuser.execute("SELECT pg_stat_clear_snapshot()")  # which lasts as long as a transaction
+        await superuser.execute("SELECT pg_stat_clear_snapshot()")  # which would stay the same for a whole transaction
         pid = await superuser.fetchval(f"SELECT pid {_BACKENDS} AND wait_event_type = 'Lock' AND pid <> $1", but)
         if pid is not None:
             return int(pid)
@@ -110,12 +110,12 @@ async def waiting_backend(superuser: Driver, *, but: int = 0) -> int:
 
 
 async def terminate(superuser: Driver, pid: int) -> None:
-    """Terminate one backend, and come back when it has ended."""
+    """Terminate one backend, and return when it has ended."""
     assert await superuser.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
 
 
 async def terminate_all(superuser: Driver) -> int:
-    """Terminate all backends of the pool, come back when they have ended, and say how many there were."""
+    """Terminate all backends of the pool; return how many there were when all have ended."""
     rows = await superuser.fetch(f"SELECT pg_terminate_backend(pid) {_BACKENDS}")
     for _ in range(POLLS_MAX):
         if not await states(superuser):
@@ -125,7 +125,7 @@ async def terminate_all(superuser: Driver) -> int:
 
 
 def terminate_all_unseen(database_url: str) -> int:
-    """As `terminate_all`, while the event loop of the caller stands still and cannot see it."""
+    """Terminate all backends like `terminate_all`, while the caller's event loop is blocked and cannot notice it."""
 
     async def from_elsewhere() -> int:
         async with connected_superuser(database_url) as superuser:

@@ -1,4 +1,4 @@
-"""Accounts whose entries a test writes as it likes, at any time: for statements, which add them up."""
+"""Accounts with entries of any amount at any time, for tests of the statements that add them up."""
 
 import datetime
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Books:
-    """An administrator's view of some accounts in euros; the last one is the system's, and below zero.
+    """An administrator's view of some accounts in euros; the last one is the system account, whose balance is negative.
 
     Attributes:
-        superuser: who may write what has happened at other times, and forget it again.
+        superuser: may write entries of any time, and remove them.
     """
 
     database: Database
@@ -38,7 +38,7 @@ class Books:
     accounts: Sequence[int]
 
     async def written(self, movements: Sequence[tuple[int, int, int, int]]) -> list[Entry]:
-        """Replace the ledger by `movements` (from, to, amount, day), and return it; the accounts go by their number."""
+        """Replace the ledger by `movements` (from, to, amount, day; accounts by number), and return its entries."""
         await self.superuser.execute("DELETE FROM transactions")
         rows = [
             (self.accounts[source], self.accounts[target], amount, day(number))

@@ -1,4 +1,4 @@
-"""How the tests of the embedded PostgreSQL use a cluster: from here, and from other processes."""
+"""The cluster of the embedded PostgreSQL's tests, used from this process and from other processes."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make wh
 
 @contextmanager
 def reachable_directory() -> Iterator[Path]:
-    # pytest's own tmp_path can be entered by root alone where root runs the tests, and PostgreSQL never runs as root.
+    # Not pytest's tmp_path: if root runs the tests, only root can enter it, and PostgreSQL never runs as root.
     with tempfile.TemporaryDirectory(prefix="folio-test-") as name:
         Path(name).chmod(0o755)
         yield Path(name).resolve()

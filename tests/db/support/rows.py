@@ -1,4 +1,4 @@
-"""Rows to test with, made through the doors that the application uses."""
+"""Rows to test with, made through the application's own functions."""
 
 import itertools
 import uuid
@@ -25,13 +25,13 @@ async def new_users(database: Database, count: int = 1, *, role: str = "member")
 
 
 async def new_user(database: Database, *, role: str = "member") -> Viewer:
-    """Return a new user as the viewer that they are."""
+    """Return a new user as a viewer."""
     [user_id] = await new_users(database, role=role)
     return Viewer(user_id=user_id, is_admin=role == "admin")
 
 
 async def new_account(database: Database, owner: Viewer, currency_code: str = "EUR", *, holding: str = "0") -> int:
-    """Return the id of a new account of `owner` that `holding` was deposited into."""
+    """Return the id of a new account of `owner` with a deposit of `holding`."""
 
     async def work(transaction: OpenTransaction) -> int:
         row = await open_account(transaction, owner, ("id",), currency_code, accounts_max=1000)
@@ -46,14 +46,14 @@ async def new_account(database: Database, owner: Viewer, currency_code: str = "E
 
 
 def deposit(to_id: int, amount: str, *, memo: str | None = None, key: uuid.UUID | None = None) -> Movement:
-    """Return a deposit, under a key of its own unless `key` is given."""
+    """Return a deposit; it has a new key unless `key` is given."""
     return Movement(None, to_id, Decimal(amount), memo, key or uuid.uuid4())
 
 
 def transfer(
     from_id: int, to_id: int, amount: str, *, memo: str | None = None, key: uuid.UUID | None = None
 ) -> Movement:
-    """Return a transfer, under a key of its own unless `key` is given."""
+    """Return a transfer; it has a new key unless `key` is given."""
     return Movement(from_id, to_id, Decimal(amount), memo, key or uuid.uuid4())
 
 

@@ -1,4 +1,4 @@
-"""Use of what is deprecated is found in the document once, and counted at each run."""
+"""Deprecated elements are found in a document once, and their use is counted at each run."""
 
 from graphql import GraphQLSchema, build_schema, parse
 
@@ -26,7 +26,7 @@ def found(text: str, name: str | None = None) -> tuple[str, ...]:
     return deprecated_coordinates(schema(), parse(text), name)
 
 
-def test_what_is_in_use_is_not_found() -> None:
+def test_elements_that_are_not_deprecated_are_not_found() -> None:
     assert found("query($f: Filter) { post(filter: $f, orders: [NEW]) { id next { id } } node { id } }") == ()
 
 
@@ -61,7 +61,7 @@ def test_fragment_belongs_to_the_operation_that_spreads_it() -> None:
     assert (found(text, "A"), found(text, "B")) == (("Post.body",), ())
 
 
-def test_operation_keeps_what_it_uses_and_each_run_is_counted() -> None:
+def test_operation_keeps_its_deprecated_elements_and_each_run_is_counted() -> None:
     operations = Operations(schema(), introspection=True, suggestions=True)
     metrics = Metrics()
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The price of operations, computed by hand here and by the walk there, and every limit at its edge."""
+"""The price of operations, computed by hand here and compared with the walk; and every limit at its edge."""
 
 from collections.abc import Iterator, Mapping
 from random import Random
@@ -57,7 +57,7 @@ PRICES = {
     "{ posts(first: 9) { nodes { author { profile { bio } } } pageInfo { endCursor } } }": 1 + 9 * 3 + 1,
     "{ users(first: 3) { nodes { accounts(first: 4) { nodes { transactions(first: 5) { edges { node { amount {"
     " amount } from { owner { id } } } } } } } } } }": 1 + 3 * (1 + 1 + 4 * (1 + 1 + 5 * (1 + 1 + 1 + 2))),
-    # A statement is 30 and its entries 10 beside what they have: each a transaction and an amount.
+    # A statement costs 30, and its entries 10 plus their content: each a transaction and an amount.
     f'{{ account(id: "account_1") {{ statement({SPAN}) {{ openingBalance {{ amount }} entries(first: 5) {{ totalCount '
     "nodes { amount { amount } transaction { memo } } } } } }": 1 + 30 + 1 + 10 + 10 + 5 * (1 + 1 + 1),
     f"{{ viewer {{ accounts(first: 7) {{ nodes {{ a: statement({SPAN}) {{ sent {{ amount }} }} b: statement({SPAN}) {{ "
@@ -66,7 +66,7 @@ PRICES = {
     "{ postsPage { posts { id } } }": 1 + 10,
     '{ nodes(ids: ["post_1"]) { id } }': 100,
     "{ nodes(ids: []) { ... on Post { author { id } } } }": 100 * 2,
-    # Either may be the one that is found.
+    # The node may be of either type.
     '{ node(id: "post_1") { ... on Post { author { id } } ... on User { profile { bio } } } }': 1 + 1 + 1,
     "{ viewer { id } again: viewer { id } }": 2,
     "{ viewer { a: profile { bio } b: profile { bio } profile { bio } } }": 1 + 3,
@@ -90,13 +90,13 @@ PRICES = {
     "fragment P on PostConnection { ...N } fragment N on PostConnection { nodes { author { id } } }": (
         1 + 2 * (1 + 1 + 7 * 2) + 1 + 5 * 2
     ),
-    # A fragment of the interface, spread on what implements it and on the interface itself.
+    # A fragment on the interface, spread on its implementations and on the interface itself.
     '{ node(id: "user_1") { ...I } viewer { ...I } } fragment I on Node { ... on User { profile { bio } } }': 2 + 2,
 }
 
 
 @pytest.mark.parametrize("query", PRICES)
-def test_price_is_what_the_weights_add_up_to(query: str) -> None:
+def test_price_is_the_sum_of_the_weights(query: str) -> None:
     assert price(query).cost == PRICES[query]
 
 
@@ -111,12 +111,12 @@ def test_price_is_what_the_weights_add_up_to(query: str) -> None:
         ("$n: Int", {"n": 2**40}, 100),
         ("$n: Int", {"n": 0}, 0),
         ("$n: Int", {"n": -1}, 0),
-        # GraphQL reads a float that is a whole number as an Int.
+        # GraphQL reads a float with an integral value as an Int.
         ("$n: Int", {"n": 50.0}, 50),
         ("$n: Int", {"n": 1e2}, 100),
         ("$n: Int", {"n": 1e300}, 100),
         ("$n: Int", {"n": -0.0}, 0),
-        # What is no Int is refused by the field; until then the list is as long as can be.
+        # The field refuses a value that is not an Int; until then the price assumes the longest list.
         ("$n: Int", {"n": 5.5}, 100),
         ("$n: Int", {"n": float("inf")}, 100),
         ("$n: Int", {"n": True}, 100),
@@ -146,7 +146,7 @@ def test_price_is_kept_for_each_value_of_a_variable() -> None:
 
 
 def nested(levels: int, innermost: str) -> str:
-    """Return a query whose innermost field lies at depth 2 + 3 * levels."""
+    """Return a query whose innermost field is at depth 2 + 3 * levels."""
     return "{ viewer {" + "posts(first: 1) { nodes { author {" * levels + innermost + "} } }" * levels + "} }"
 
 
@@ -200,7 +200,7 @@ def test_exactly_the_maximum_passes_and_one_more_does_not(limit: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["signIn", "refreshSession", "createUser", "createUsers", "updateUser"])
-def test_every_field_that_checks_a_password_is_a_sensitive_one(field: str) -> None:
+def test_every_field_that_checks_a_password_is_sensitive(field: str) -> None:
     assert graphql_schema.mutation_type is not None
     inputs = {
         "signIn": '{login: "a", password: "b"}',
@@ -224,7 +224,7 @@ def test_every_field_that_checks_a_password_is_a_sensitive_one(field: str) -> No
         ("$id: ID!", '{id: $id, profile: {bio: "password"}}', 0),
     ],
 )
-def test_change_of_a_user_is_sensitive_unless_the_document_shows_that_it_gives_no_password(
+def test_update_of_a_user_is_sensitive_unless_the_document_shows_that_it_sets_no_password(
     declared: str, given: str, sensitive: int
 ) -> None:
     query = f"mutation ({declared}) {{ updateUser(input: {given}) {{ user {{ id }} }} }}"
@@ -257,7 +257,7 @@ async def test_operation_above_a_limit_is_refused_before_it_runs(client: Client)
     assert client.database.counters.statements == before
 
 
-async def test_client_that_asks_for_the_cost_is_told(client: Client, sign_up: SignUp) -> None:
+async def test_client_that_requests_the_cost_receives_it(client: Client, sign_up: SignUp) -> None:
     await sign_up("ada")
     query = "{ users(first: 1) { nodes { posts(first: 10) { nodes { id } } } } }"
     nothing: dict[str, Any] = {"data": {"users": {"nodes": [{"posts": {"nodes": []}}]}}}
@@ -292,7 +292,7 @@ def test_fragment_bomb_is_walked_once() -> None:
     priced, selected = Counted(fragments), Counted(fragments)
     bomb = Pricing(graphql_schema, operation, priced).price({})
     Selection(graphql_schema, operation, selected)
-    # Priced, each fragment is looked up once; for its columns, once for each place where it is spread.
+    # For the price each fragment is looked up once; for the columns, once for each place where it is spread.
     assert (priced.looked_up, selected.looked_up) == (96, 1 + 2 * 95)
     assert (bomb.depth, bomb.root_fields, bomb.cost, bomb.values) == (2, 2**95, 2**95, 2 * 2**95)
     assert [error.message for error in bomb.violations()] == [
@@ -320,7 +320,7 @@ def fields_that_lead_to(target: GraphQLNamedType) -> Iterator[GraphQLField]:
 
 
 def is_sized(parent: GraphQLNamedType, name: str) -> bool:
-    """Say whether every field that leads to `parent` gives its list `name` a length."""
+    """Return whether every field of type `parent` passes a length to its list `name`."""
     sizes = [declared(field, ListSize) for field in fields_that_lead_to(parent)]
     return bool(sizes) and all(size is not None and name in (size.sized_fields or []) for size in sizes)
 
@@ -345,7 +345,7 @@ def test_lengths_of_the_price_are_those_of_the_pages() -> None:
 
 
 def resolved_cost(value: object, name: str = "") -> int:
-    """Return what the fields of a response cost by the weights: an object is 1, a count is 10."""
+    """Return the cost of a response's fields by the weights: an object is 1, a count is 10."""
     if isinstance(value, list):
         return sum(resolved_cost(one, name) for one in value)
     if isinstance(value, dict):
@@ -353,10 +353,10 @@ def resolved_cost(value: object, name: str = "") -> int:
     return 10 if name.startswith("total") else 0
 
 
-async def test_price_is_never_below_what_is_resolved(client: Client) -> None:
+async def test_price_is_never_below_the_cost_of_the_response(client: Client) -> None:
     await seed(client.database, PLAN, "!", lambda *_: None)
     ids = [f"{kind.value}_{n}" for kind in NodeKind for n in range(1, 9)]
-    maker = OperationMaker(Random("prices"), graphql_schema, ids)  # noqa: S311 - these are to be foreseen
+    maker = OperationMaker(Random("prices"), graphql_schema, ids)  # noqa: S311 - must be predictable
     objects = 0
     for _ in range(120):
         query = maker.query()
@@ -369,7 +369,7 @@ async def test_price_is_never_below_what_is_resolved(client: Client) -> None:
     assert objects > 2_000
 
 
-async def test_price_of_full_pages_is_exactly_what_is_resolved(client: Client) -> None:
+async def test_price_of_full_pages_is_exactly_the_cost_of_the_response(client: Client) -> None:
     await seed(client.database, PLAN, "!", lambda *_: None)
     query = """{ users(first: 4, orderBy: [{field: CREATED_AT, direction: ASC}]) { totalCount pageInfo { endCursor }
         edges { node { id } } } posts(first: 30) { nodes { author { id } } } }"""

@@ -1,6 +1,6 @@
-"""Only the columns that an operation's selection needs are read: the SQL itself is overheard.
+"""Only the columns that an operation selects are read: the tests record the SQL itself.
 
-A page carries the columns of its order too where cursors are made of them; a row that is found by its key carries that.
+A page also reads the columns of its order if it makes cursors of them; a lookup by key also reads the key.
 """
 
 import tracemalloc
@@ -16,7 +16,7 @@ from tests.graph.support.population import Population, populate
 from tests.graph.support.recording import columns_read, recorded
 
 READ_BY_ANYBODY: Mapping[str, list[str]] = {
-    # One column is one column, wherever it is selected.
+    # A column that is selected at several places is read once.
     "{ posts { nodes { title } } }": ["posts: title"],
     "{ posts { edges { node { title } } } }": ["posts: title"],
     "{ posts { nodes { title } edges { node { views } } } }": ["posts: title views"],
@@ -24,12 +24,12 @@ READ_BY_ANYBODY: Mapping[str, list[str]] = {
     '{ post(id: "post_1") { title } }': ["posts: id title"],
     '{ nodes(ids: ["post_1"]) { ... on Post { title } } }': ["posts: id title"],
     '{ userByUsername(username: "reader1") { isActive } }': ["users: id is_active"],
-    # Nothing but what is counted and continued.
+    # Only the count and the end of the page.
     "{ posts { nodes { __typename } } }": ["posts: id"],
     "{ posts { pageInfo { hasNextPage hasPreviousPage } totalCount } }": ["posts: id"],
     "{ posts { pageInfo { hasNextPage startCursor } } }": ["posts: created_at id"],
     "{ postsPage { totalPages } }": ["posts: id"],
-    # The columns of the order, for cursors alone.
+    # The columns of the order, only for cursors.
     "{ posts(orderBy: { field: VIEWS, direction: ASC }) { nodes { title } pageInfo { endCursor } } }": [
         "posts: id title views"
     ],
@@ -40,17 +40,17 @@ READ_BY_ANYBODY: Mapping[str, list[str]] = {
     "{ posts(orderBy: { field: VIEWS, direction: ASC }) { nodes { title } } }": ["posts: title"],
     "{ posts(orderBy: { field: TITLE, direction: ASC }) { edges { cursor } } }": ["posts: id title_key"],
     "{ users(orderBy: { field: USERNAME, direction: DESC }) { nodes { createdAt } } }": ["users: created_at"],
-    # An edge reads its key, and nothing of what is above or below it.
+    # An edge reads its key, and no column of its parent or its children.
     "{ posts { nodes { author { username } } } }": ["posts: author_id"],  # and the author, joined to it
     "{ users { nodes { profile { bio } } } }": ["users: id", "profiles: bio user_id"],
     "{ users(first: 1) { nodes { posts(first: 1) { nodes { title } } } } }": ["users: id", "posts: title"],
-    # An alias is the field's other name.
+    # An alias does not change what is read.
     "{ posts { nodes { version: title title: views } } }": ["posts: title views"],
-    # A field that a directive leaves out counts: a column too many is cheap, one too few is a fault.
+    # A field that a directive skips counts, too: one column too many is cheap, one too few is a bug.
     "{ posts { nodes { title content @include(if: false) } } }": ["posts: content title"],
     "{ posts { nodes { title content @skip(if: true) } } }": ["posts: content title"],
     "{ posts { nodes { title ... @include(if: false) { author { email } } } } }": ["posts: author_id title"],
-    # Fragments are what they spread, nested or twice.
+    # Fragments count like their fields, nested or spread twice.
     "{ posts { nodes { ...A } } } fragment A on Post { title ...B } fragment B on Post { views }": [
         "posts: title views"
     ],
@@ -58,12 +58,12 @@ READ_BY_ANYBODY: Mapping[str, list[str]] = {
         "posts: title"
     ],
     "{ posts { nodes { ... on Post { title } ... on Node { id } ... { views } } } }": ["posts: id title views"],
-    # A fragment on an interface reads the column of each kind that there may be.
+    # A fragment on an interface reads the column of each possible type.
     '{ nodes(ids: ["user_3", "post_1"]) { ...N } } fragment N on Node { id ... on User { username } }': [
         "users: id username",
         "posts: id",
     ],
-    # Two aliases of one field share what they need.
+    # Two aliases of one field share their reads.
     "{ a: posts(first: 1) { nodes { title } } b: posts(first: 2) { nodes { views } } }": [
         "posts: title views",
         "posts: title views",
@@ -123,7 +123,7 @@ async def test_an_operation_reads_the_columns_it_selects_and_no_others(
         assert found == {query: sorted(reads) for query, reads in expected.items()}
 
 
-async def test_a_field_left_out_by_a_variable_reads_what_it_reads_when_it_is_not(
+async def test_a_field_reads_the_same_columns_whether_a_variable_skips_it_or_not(
     client: Client, made: Population
 ) -> None:
     query = "query ($full: Boolean!) { posts(first: 1) { nodes { title content @include(if: $full) } } }"
@@ -167,7 +167,7 @@ async def test_a_batch_names_every_key_once(client: Client, made: Population) ->
     assert [list(query.args[0]) for query in queries[1:]] == [[4, 3]]
 
 
-async def test_an_email_that_the_caller_may_not_see_is_not_even_read(
+async def test_an_email_that_the_viewer_may_not_see_is_not_even_read(
     client: Client, admin: Person, made: Population, sign_up: SignUp
 ) -> None:
     member = await sign_up("member")
@@ -194,7 +194,7 @@ async def test_an_email_that_the_caller_may_not_see_is_not_even_read(
         ("nodes { id } pageInfo { hasPreviousPage }", 4),
     ],
 )
-async def test_row_behind_a_page_is_fetched_where_it_matters_alone(
+async def test_row_after_a_page_is_fetched_only_if_the_page_info_needs_it(
     client: Client, made: Population, selected: str, fetched: int
 ) -> None:
     fragment = "fragment Ends on PageInfo { hasNextPage }" if "...Ends" in selected else ""
@@ -207,7 +207,7 @@ async def test_row_behind_a_page_is_fetched_where_it_matters_alone(
         assert [query.args[-1] for query in queries if "FROM posts" in query.query] == [fetched]
 
 
-def test_operation_keeps_a_bounded_number_of_answers_whatever_orders_it_is_asked_for() -> None:
+def test_operation_keeps_a_bounded_number_of_selections_whatever_orders_are_requested() -> None:
     [operation] = parse("{ posts { edges { cursor node { title } } } }").definitions
     assert isinstance(operation, OperationDefinitionNode)
     selection = Selection(graphql_schema, operation, {})

@@ -1,4 +1,4 @@
-"""`folio audit` as whoever types it sees it: words, exits, progress, Ctrl-C, limits of time, a lost database."""
+"""`folio audit` from the user's point of view: output, exit codes, progress, Ctrl-C, time limits, a lost database."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from tests.graph.support.edge import until
 
 INTERRUPTED = 130
 
-# The system's user has the id 1.
+# The system user has the id 1.
 LEDGER = """
 INSERT INTO users (email, username, hashed_password) VALUES ('ida@example.com', 'ida', 'none');
 INSERT INTO accounts (owner_id, currency_code, balance, is_system) VALUES
@@ -29,7 +29,7 @@ INSERT INTO transactions (from_id, to_id, amount) VALUES (1, 2, 1000), (2, 3, 30
 """
 CHECKED = "checked 5 accounts, 3 transactions and 0 idempotency keys, up to transaction_3\n"
 RIGHT = "every balance is right\n"
-# Whoever reads accounts with the rights of the application takes so many seconds for each row.
+# A delay in seconds for each row that is read from accounts with the application's rights.
 SLOW = """
 CREATE FUNCTION slow() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep({seconds}); RETURN true; END $$;
 ALTER TABLE accounts ENABLE ROW LEVEL SECURITY;
@@ -44,7 +44,7 @@ Audit = Callable[..., Running]
 
 @pytest.fixture
 async def audit(superuser: Driver, database_url: str, files: Path) -> Audit:
-    """Run `folio audit …` on a ledger of which nothing is wrong yet."""
+    """Run `folio audit …` on a ledger without errors."""
     await superuser.execute(LEDGER)
 
     def run(*arguments: str, statement_timeout_ms: int = 10_000) -> Running:
@@ -62,14 +62,14 @@ async def ended(running: Running) -> Ended:
 # ---------------------------------------------------------------- what it says
 
 
-async def test_ledger_that_is_right_says_what_was_checked_and_where_to_go_on(audit: Audit) -> None:
+async def test_audit_of_a_correct_ledger_prints_what_was_checked_and_where_to_continue(audit: Audit) -> None:
     found = await ended(audit())
     assert (found.code, found.err) == (0, "")
     assert found.out.startswith(CHECKED)
     assert found.out.endswith(RIGHT)
 
 
-async def test_what_it_gives_for_the_next_audit_is_taken_by_it(audit: Audit) -> None:
+async def test_transaction_for_the_next_audit_is_accepted_by_it(audit: Audit) -> None:
     async def told() -> bool:  # others write to other databases of this server
         return "the next audit can be: folio audit --since transaction_3\n" in (await ended(audit())).out
 
@@ -83,13 +83,13 @@ async def test_what_it_gives_for_the_next_audit_is_taken_by_it(audit: Audit) -> 
     assert (await ended(audit("--since", "2"))).out.startswith("checked 4 accounts, 2 transactions")
 
 
-async def test_empty_ledger_is_right_and_has_nothing_to_begin_from(database_url: str, files: Path) -> None:
+async def test_empty_ledger_is_correct_and_names_no_transaction_to_start_from(database_url: str, files: Path) -> None:
     found = await ended(start(["audit"], files / "work", FOLIO_DATABASE_URL=database_url))
     said = f"checked 0 accounts, 0 transactions and 0 idempotency keys\n{RIGHT}"
     assert (found.code, found.out, found.err) == (0, said, "")
 
 
-async def test_first_difference_is_named_in_words_and_all_are_listed(audit: Audit, superuser: Driver) -> None:
+async def test_first_difference_is_described_and_all_are_listed(audit: Audit, superuser: Driver) -> None:
     await superuser.execute("UPDATE accounts SET balance = balance + 1 WHERE id IN (2, 5)")
     first = (
         "account_2 (row 2 of accounts): the balance is 7.01 EUR, the ledger says 7.00 EUR, the difference is 0.01 EUR"
@@ -106,7 +106,7 @@ async def test_first_difference_is_named_in_words_and_all_are_listed(audit: Audi
 
 # The digest of a request for the second transaction.
 HASH = """sha256('["transfer",2,3,"3",null]')"""
-# What is written, and what the line on standard error says.
+# The statements that write the defect, and the line on standard error.
 WORDS = {
     "UPDATE accounts SET currency_code = 'USD' WHERE id = 3; UPDATE accounts SET balance = 0 WHERE id = 2": (
         "the first: account_2 (row 2 of accounts): the balance is 0.00 EUR, the ledger says 7.00 EUR, "
@@ -142,7 +142,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("statements", WORDS)
-async def test_difference_is_told_by_public_id_and_row(audit: Audit, superuser: Driver, statements: str) -> None:
+async def test_difference_is_printed_with_public_id_and_row(audit: Audit, superuser: Driver, statements: str) -> None:
     key = "0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e"
     await superuser.execute(statements.format(key=key, hash=HASH))
     found = await ended(audit())
@@ -153,7 +153,7 @@ async def test_difference_is_told_by_public_id_and_row(audit: Audit, superuser: 
     assert RIGHT not in found.out
 
 
-async def test_right_that_nobody_knows_is_told_and_is_no_difference(audit: Audit, superuser: Driver) -> None:
+async def test_undecided_right_is_printed_and_is_no_difference(audit: Audit, superuser: Driver) -> None:
     await superuser.execute(
         "INSERT INTO idempotency_keys (owner_id, key, operation, request_hash) "
         """VALUES (9, gen_random_uuid(), 'transfer', sha256('["transfer",2,3,"3",null]')); """
@@ -164,7 +164,7 @@ async def test_right_that_nobody_knows_is_told_and_is_no_difference(audit: Audit
     assert "1 transactions were made under keys of users who are no administrators now" in found.out
 
 
-async def test_no_more_than_so_many_differences_are_listed(audit: Audit, superuser: Driver) -> None:
+async def test_number_of_listed_differences_is_bounded(audit: Audit, superuser: Driver) -> None:
     await superuser.execute(
         "INSERT INTO accounts (owner_id, currency_code, balance) SELECT 2, 'EUR', 1 FROM generate_series(1, $1::int)",
         DIFFERENCES_MAX + 20,
@@ -198,7 +198,7 @@ async def test_no_more_than_so_many_differences_are_listed(audit: Audit, superus
         ],
     ],
 )
-async def test_what_is_no_id_of_a_transaction_is_refused(audit: Audit, since: str, said: str) -> None:
+async def test_invalid_id_of_a_transaction_is_refused(audit: Audit, since: str, said: str) -> None:
     found = await ended(audit(f"--since={since}"))
     assert (found.code, found.out) == (2, "")
     words = " ".join(found.err.replace("│", " ").split())
@@ -212,7 +212,7 @@ async def test_transaction_that_is_not_in_the_ledger_is_refused(audit: Audit, si
     assert (found.code, found.out, found.err) == (1, "", line)
 
 
-async def test_ledger_without_transactions_has_none_to_begin_from(database_url: str, files: Path) -> None:
+async def test_ledger_without_transactions_refuses_since(database_url: str, files: Path) -> None:
     found = await ended(start(["audit", "--since", "1"], files / "work", FOLIO_DATABASE_URL=database_url))
     line = "folio: --since: there is no transaction_1 in this ledger; it has no transaction yet\n"
     assert (found.code, found.out, found.err) == (1, "", line)
@@ -222,7 +222,7 @@ async def test_ledger_without_transactions_has_none_to_begin_from(database_url: 
 
 
 async def test_statement_may_take_longer_than_those_of_requests(audit: Audit, superuser: Driver) -> None:
-    # The server's limit would end it after 0.5 s, the one on this side after 2.5 s.
+    # The server's limit would end it after 0.5 s, the client's limit after 2.5 s.
     await superuser.execute(SLOW.format(seconds=0.7))
     found = await ended(audit(statement_timeout_ms=500))
     assert (found.code, found.err) == (0, "")
@@ -251,7 +251,7 @@ async def test_interruption_in_the_middle_ends_at_once_and_leaves_no_backend(aud
     assert await superuser.fetchval(OTHERS) == 0
 
 
-async def test_database_that_goes_away_in_the_middle_is_told_in_one_line(audit: Audit, superuser: Driver) -> None:
+async def test_database_lost_during_the_audit_is_reported_in_one_line(audit: Audit, superuser: Driver) -> None:
     await superuser.execute(SLOW.format(seconds=60))
     running = audit()
 
@@ -266,7 +266,7 @@ async def test_database_that_goes_away_in_the_middle_is_told_in_one_line(audit: 
     assert "; look at the log of the server" in found.err
 
 
-async def test_progress_is_shown_at_a_terminal_alone(audit: Audit, database_url: str, files: Path) -> None:
+async def test_progress_is_shown_only_at_a_terminal(audit: Audit, database_url: str, files: Path) -> None:
     assert (await ended(audit())).err == ""
     command = [sys.executable, "-c", "from graph.cli import main; main()", "audit"]
     environment = {**os.environ, "FOLIO_DATABASE_URL": database_url, "TERM": "xterm", "PYTHONPATH": str(ROOT)}
@@ -283,12 +283,12 @@ async def test_progress_is_shown_at_a_terminal_alone(audit: Audit, database_url:
 
 
 def read_all(terminal: int) -> str:
-    """Return what is written to a terminal until nobody has it open any more."""
+    """Return the output of a terminal until no process has it open."""
     parts = []
     try:
         while part := os.read(terminal, 65_536):
             parts.append(part)
-    except OSError:  # as Linux says it
+    except OSError:  # Linux reports the end of a terminal like this
         pass
     os.close(terminal)
     return b"".join(parts).decode()

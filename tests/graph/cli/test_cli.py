@@ -1,4 +1,4 @@
-"""The folio command as whoever types it sees it: what it prints, how it exits, and what it leaves."""
+"""The folio command from the user's point of view: what it prints, its exit codes, and what it leaves behind."""
 
 import re
 import socket
@@ -36,7 +36,7 @@ def test_schema_print_is_the_committed_schema(folio: Folio) -> None:
     assert (result.exit_code, result.stdout) == (0, schema_text())
 
 
-def test_schema_check_tells_safe_dangerous_and_breaking(folio: Folio, tmp_path: Path) -> None:
+def test_schema_check_distinguishes_safe_dangerous_and_breaking(folio: Folio, tmp_path: Path) -> None:
     old = tmp_path / "old.graphql"
     old.write_text(schema_text())
     assert folio("schema", "check", str(old)).stdout == "safe\n"
@@ -61,7 +61,7 @@ def test_schema_check_tells_safe_dangerous_and_breaking(folio: Folio, tmp_path: 
         (b"nonsense", "is no GraphQL schema"),
     ],
 )
-def test_schema_check_refuses_what_is_no_schema(
+def test_schema_check_refuses_an_invalid_schema(
     folio: Folio, tmp_path: Path, content: bytes | None, refusal: str
 ) -> None:
     old = tmp_path / "old.graphql"
@@ -121,7 +121,7 @@ def test_export_is_imported_into_an_empty_database_and_never_overwrites(folio: F
     assert "line 1" in taken.stderr
 
 
-def test_migrate_says_where_the_database_is(folio: Folio) -> None:
+def test_migrate_prints_the_revision_of_the_database(folio: Folio) -> None:
     assert folio("migrate", "check").exit_code == 0
     assert folio("migrate", "downgrade", "-1").exit_code == 0
     refused = folio("audit")
@@ -137,20 +137,20 @@ def test_unknown_revision_is_refused(folio: Folio) -> None:
     assert "nonsense" in result.stderr
 
 
-def test_doctor_finds_nothing_wrong_but_that_it_is_development(folio: Folio) -> None:
+def test_doctor_finds_nothing_but_the_development_environment(folio: Folio) -> None:
     result = folio("doctor")
     assert result.exit_code == 0
     assert "failure" not in result.stdout
     assert expected_revision() in result.stdout
 
 
-def test_doctor_fails_where_the_pools_want_more_than_there_is(folio: Folio) -> None:
+def test_doctor_fails_if_the_pools_need_more_connections_than_the_server_has(folio: Folio) -> None:
     result = folio("doctor", "--workers", "100")
     assert result.exit_code == 1
     assert "FOLIO_POOL_SIZE" in result.stdout
 
 
-def test_doctor_says_that_the_database_is_gone(folio: Folio, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_a_missing_database(folio: Folio, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOLIO_DATABASE_URL", "postgresql://folio@127.0.0.1:1/folio")
     result = folio("doctor")
     assert result.exit_code == 1

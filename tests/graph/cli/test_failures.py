@@ -1,6 +1,6 @@
-"""Every command through every failure: one line that says what is wrong, an exit code, and never a traceback.
+"""Every command with every failure: one line that describes it, an exit code, and never a traceback.
 
-The commands are those that the command line has: a new one fails `test_every_command_is_driven` until it is called.
+The test covers all commands of the command line: a new one fails `test_every_command_is_driven` until it is added.
 """
 
 import subprocess
@@ -26,13 +26,13 @@ def test_every_command_is_driven() -> None:
 
 @dataclass(frozen=True)
 class Access:
-    """A database that cannot be used: its URL, and what a command says of it.
+    """A database that cannot be used: its URL, and the message of a command.
 
     Attributes:
-        url: {port} is a port where nothing listens, {server} the socket's directory of a server that runs.
-        said: what the line says, before the place is compared.
+        url: {port} is a port where nothing listens, {server} the socket's directory of a running server.
+        said: the beginning of the line, up to the place.
         place: how the line names the database.
-        needs: the commands that it stops.
+        needs: the commands that need the database.
     """
 
     url: str
@@ -41,7 +41,7 @@ class Access:
     needs: Needs = Needs.DATABASE
 
 
-# What a database without writes does not stop, and would go on to do here.
+# Commands that a read-only database does not stop, and that would really run here.
 UNTROUBLED = {
     "dev": "it serves what is there",
     "serve": "it serves what can be read",
@@ -86,7 +86,7 @@ ACCESSES = {
     ),
     "read only": Access(
         "postgresql://reader@/whole?host={server}",
-        "takes no writes",
+        "accepts no writes",
         f'the database "whole" at {SOCKET} as user "reader"',
         Needs.WRITES,
     ),
@@ -109,7 +109,7 @@ def test_database_that_cannot_be_used(command: str, failure: str, refusing: Embe
         return text.format(port=port, server=refusing.socket_dir)
 
     ended = start(called(command, files, port), files / "work", FOLIO_DATABASE_URL=filled(access.url)).ended()
-    assert_nobody_sees_the_code(ended)
+    assert_no_traceback_or_password(ended)
     if not needs & access.needs:
         assert ended.code == 0
         assert "folio:" not in ended.err
@@ -121,7 +121,7 @@ def test_database_that_cannot_be_used(command: str, failure: str, refusing: Embe
 
 
 def assert_one_line(ended: Ended, *said: str) -> None:
-    """Assert that stderr is one line of the command, and says all this."""
+    """Assert that stderr is one line of the command with all these texts."""
     assert ended.err.endswith("\n")
     assert ended.err.count("\n") == 1
     assert ended.err.startswith("folio: ")
@@ -129,8 +129,8 @@ def assert_one_line(ended: Ended, *said: str) -> None:
         assert text in ended.err
 
 
-def assert_nobody_sees_the_code(ended: Ended) -> None:
-    """Assert that there is neither a traceback nor a password in what a command says."""
+def assert_no_traceback_or_password(ended: Ended) -> None:
+    """Assert that the output of a command contains neither a traceback nor a password."""
     for text in ("Traceback", "hunter2", "a fault of Folio", "Error", "None"):
         assert text not in ended.err
     assert "hunter2" not in ended.out
@@ -141,7 +141,7 @@ def assert_nobody_sees_the_code(ended: Ended) -> None:
 
 @pytest.fixture
 def full_disk(files: Path) -> Iterator[Path]:
-    """A file system that holds some files, and no cluster."""
+    """A file system that has room for some files, but not for a cluster."""
     place = files / "disk"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0755", "none", place], check=True)  # noqa: S603, S607
@@ -169,10 +169,10 @@ def test_data_directory_on_a_full_disk(command: str, files: Path, full_disk: Pat
 
 
 def check_data_directory(command: str, files: Path, directory: Path, missing: str, unusable: str) -> None:
-    """Call a command with a data directory that cannot be used; it says the one or the other, where it makes data."""
+    """Run a command with an unusable data directory; check its message, which depends on whether it creates data."""
     needs = CALLS[command][1]
     ended = start(called(command, files, free_port()), files / "work", FOLIO_DATA_DIR=str(directory)).ended()
-    assert_nobody_sees_the_code(ended)
+    assert_no_traceback_or_password(ended)
     if not needs & Needs.DATABASE:
         assert (ended.code, ended.err) == (0, "")
     else:
@@ -191,13 +191,13 @@ OUTPUTS = {
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("command", [name for name in CALLS if name not in UNTROUBLED])
-async def test_standard_output_that_takes_nothing(
+async def test_standard_output_that_accepts_no_bytes(
     command: str, output: Output, database_url: str, server: EmbeddedServer, files: Path
 ) -> None:
     if command != "seed":
         await put_in(server, database_url, IDA)
     ended = start(called(command, files), files / "work", output=output, FOLIO_DATABASE_URL=database_url).ended()
-    assert_nobody_sees_the_code(ended)
+    assert_no_traceback_or_password(ended)
     code, line = OUTPUTS[output] if CALLS[command][1] & Needs.OUTPUT else (0, "")
     assert ended.code == code
     assert ended.err.endswith(line)
@@ -217,7 +217,7 @@ async def test_standard_output_that_takes_nothing(
     ],
 )
 def test_interpreter_adds_nothing_at_its_end(redirection: str, code: int, said: str) -> None:
-    # `sleep` gives the reader of the pipe time to go.
+    # `sleep` gives the reader of the pipe time to exit.
     call = 'sleep 0.2; "$0" -c "from graph.cli import main; main()" --help'
     shell = ["bash", "-c", f"{{ {call}; }} {redirection}; exit ${{PIPESTATUS[0]}}", sys.executable]
     ended = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - constants

@@ -1,6 +1,6 @@
-"""Ctrl-C at any moment: in the first import, while a command waits, in the middle of its work, during its COMMIT.
+"""Ctrl-C at any moment: during the first import, while a command waits, in the middle of its work, during its COMMIT.
 
-A command ends with 130 and one line, which says whether its work was kept; never with a traceback.
+A command ends with exit code 130 and one line, which states whether its work was kept; never with a traceback.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tests.graph.support.commands import CALLS, LIMIT_S, LINES, Needs, Running, 
 
 INTERRUPTED = 130
 
-# What a command that changes something says of it, where it was interrupted before.
+# The message of each command that writes, if it was interrupted before its commit.
 UNDONE = {
     "seed": "nothing was seeded",
     "import": "nothing was imported",
@@ -47,8 +47,8 @@ UNDONE = {
 
 
 @pytest.mark.parametrize("delay_ms", range(0, 1500, 125))
-def test_interruption_while_python_imports_shows_nothing_of_ours(delay_ms: int) -> None:
-    script = "import re; from graph.cli import main; main()"  # as pip writes it
+def test_interruption_while_python_imports_shows_no_traceback_of_folio(delay_ms: int) -> None:
+    script = "import re; from graph.cli import main; main()"  # the entry point that pip writes
     command = [sys.executable, "-c", script, "schema", "print"]
     with subprocess.Popen(  # noqa: S603 - constants
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -59,15 +59,15 @@ def test_interruption_while_python_imports_shows_nothing_of_ours(delay_ms: int) 
         out, err = process.communicate(timeout=LIMIT_S)
     if process.returncode == INTERRUPTED:
         assert err == "folio: interrupted\n"
-    elif process.returncode == 0:  # it came too late
+    elif process.returncode == 0:  # the signal was too late
         assert (out, err) == (schema_text(), "")
-    else:  # Python has its own words for what comes before the first line of ours
+    else:  # Python prints its own traceback for a signal before our first line
         assert process.returncode in {1, -signal.SIGINT}
         assert "graph/cli/app.py" not in err
 
 
 def _wait_for_python(pid: int) -> None:
-    """Wait until the interpreter has taken over SIGINT, which is before it reads any module of anybody's."""
+    """Wait until the interpreter handles SIGINT, which it does before it imports any module."""
     mask = 1 << (signal.SIGINT - 1)
     for _ in range(LIMIT_S * 1000):
         status = Path(f"/proc/{pid}/status").read_text()
@@ -86,7 +86,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_eve
 
 @asynccontextmanager
 async def locked(server: EmbeddedServer, database_url: str, table: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Lock a table, and yield what waits until somebody waits for it."""
+    """Lock a table; yield a function that waits until a statement waits for the lock."""
     name = database_url.partition("?")[0].rpartition("/")[2]
     holder, watcher = [await asyncpg.connect(superuser_dsn(server, name)) for _ in range(2)]
     await holder.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
@@ -155,12 +155,12 @@ async def test_seed_that_makes_millions_of_rows(database_url: str, server: Embed
         await asyncio.sleep(0.05)
     started = time.monotonic()
     await assert_interrupted(running, "nothing was seeded")
-    assert time.monotonic() - started < 20  # to make them all takes twice as long on a processor of its own
+    assert time.monotonic() - started < 20  # all rows take twice as long on an otherwise idle processor
     assert await users(server, database_url) == 0
 
 
 def cpu_seconds(running: Running) -> float:
-    """Return for how long the command has computed."""
+    """Return the CPU time of the command in seconds."""
     fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) / os.sysconf("SC_CLK_TCK")
 
@@ -181,7 +181,7 @@ async def test_import_that_waits_for_its_pipe(database_url: str, server: Embedde
 
 
 async def importing(server: EmbeddedServer, database_url: str) -> None:
-    """Wait until somebody has begun to import, and waits for lines."""
+    """Wait until an import has begun and waits for lines."""
     name = database_url.partition("?")[0].rpartition("/")[2]
     watcher = await asyncpg.connect(superuser_dsn(server))
     idle = (
@@ -235,7 +235,7 @@ async def test_commit_that_has_been_sent_is_not_interrupted(
     await committing(server, database_url)
     running.interrupt()
     ended = await asyncio.to_thread(running.ended)
-    if command == "seed":  # it goes on to gather statistics
+    if command == "seed":  # the seed still gathers statistics afterwards
         line = "folio: interrupted; everything had been written already\n"
         assert (ended.code, ended.err) == (INTERRUPTED, line)
     else:
@@ -245,7 +245,7 @@ async def test_commit_that_has_been_sent_is_not_interrupted(
 
 
 async def committing(server: EmbeddedServer, database_url: str) -> None:
-    """Wait until somebody commits."""
+    """Wait until a transaction commits."""
     name = database_url.partition("?")[0].rpartition("/")[2]
     watcher = await asyncpg.connect(superuser_dsn(server))
     for _ in range(LIMIT_S * 50):

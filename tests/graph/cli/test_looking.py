@@ -1,4 +1,4 @@
-"""Commands that only look: they make no directory, start no server that was not made before, and say what is there."""
+"""Commands that only read: they create no directory, start no server that does not exist, and report what exists."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ NO_DATABASE = (
 
 
 @pytest.mark.parametrize("command", [name for name, (_, needs) in CALLS.items() if not needs & Needs.MAKES])
-def test_nothing_is_made_where_nothing_is(command: str, files: Path) -> None:
+def test_read_only_command_creates_nothing(command: str, files: Path) -> None:
     ended = start(called(command, files), files / "work").ended()
     if CALLS[command][1] & Needs.DATABASE:
         assert ended.code == 1
@@ -28,7 +28,7 @@ def test_nothing_is_made_where_nothing_is(command: str, files: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["migrate", "--help"], ["migrate", "upgrade", "--sql"]]
 )
-def test_what_needs_no_database_makes_none(arguments: list[str], files: Path) -> None:
+def test_command_that_needs_no_database_creates_none(arguments: list[str], files: Path) -> None:
     ended = start(arguments, files / "work").ended()
     assert (ended.code, ended.out == "") == (0, False)
     assert sorted(path.name for path in (files / "work").iterdir()) == ["stderr", "stdout"]
@@ -47,11 +47,11 @@ def test_version_is_that_of_the_project(files: Path) -> None:
 def rows(ended: Ended) -> dict[str, list[str]]:
     """Return value and origin of each setting that was listed."""
     lines = [line.split("│") for line in ended.out.splitlines() if "│" in line]
-    # A long meaning goes on in the next line, under an empty name.
+    # A long description continues in the next line, below an empty name.
     return {cells[1].strip(): [cell.strip() for cell in cells[2:4]] for cells in lines if cells[1].strip()}
 
 
-def test_settings_say_where_each_value_comes_from(files: Path) -> None:
+def test_settings_show_the_origin_of_each_value(files: Path) -> None:
     (files / "work/.env").write_text("FOLIO_POOL_SIZE=3\nfolio_log_level=debug\nFOLIO_ENGINE=ordinary\n")
     ended = start(["settings"], files / "work", FOLIO_ENGINE="compiled", FOLIO_LOG_FORMAT="", FOLIO_METRICS="0").ended()
     assert ended.code == 0
@@ -67,7 +67,7 @@ def test_settings_say_where_each_value_comes_from(files: Path) -> None:
     assert listed["FOLIO_SECRET_KEY"] == ["(generated at the first start)", "default"]
 
 
-def test_settings_hide_what_is_secret_and_say_that_it_is_set(files: Path) -> None:
+def test_settings_hide_secrets_and_show_that_they_are_set(files: Path) -> None:
     url, key = "postgresql://ada:hunter2@127.0.0.1:1/folio", "b0aNd8eQ1uL5xT7rW2yZ4kP6mC9hG3vJ"
     ended = start(["settings"], files / "work", FOLIO_DATABASE_URL=url, FOLIO_SECRET_KEY=key).ended()
     assert rows(ended)["FOLIO_DATABASE_URL"] == ["(secret)", "environment"]
@@ -79,7 +79,7 @@ def test_settings_hide_what_is_secret_and_say_that_it_is_set(files: Path) -> Non
 # ---------------------------------------------------------------- migrate
 
 
-def test_migrate_says_what_it_did_also_where_that_is_nothing(empty_database_url: str, files: Path) -> None:
+def test_migrate_reports_what_it_did_even_if_it_did_nothing(empty_database_url: str, files: Path) -> None:
     def migrate(*arguments: str) -> list[str]:
         ended = start(["migrate", *arguments], files / "work", FOLIO_DATABASE_URL=empty_database_url).ended()
         assert (ended.code, ended.err) == (0, "")

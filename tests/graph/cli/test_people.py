@@ -1,4 +1,4 @@
-"""`folio user`: who is listed, promoted, deactivated, and given a password; and who is signed out by it."""
+"""`folio user`: listing, promoting and deactivating users and setting passwords; which sessions each of these ends."""
 
 import asyncio
 import os
@@ -54,7 +54,7 @@ async def is_signed_in(client: Client, person: Person) -> bool:
 # ---------------------------------------------------------------- list
 
 
-async def test_list_has_everybody_but_the_system_user(folio: Folio, sign_up: SignUp) -> None:
+async def test_list_has_all_users_but_the_system_user(folio: Folio, sign_up: SignUp) -> None:
     await sign_up("ida")
     await sign_up("anna", admin=True)
     await folio("deactivate", "ida")
@@ -94,7 +94,7 @@ async def test_promoted_user_is_an_administrator_until_demoted(folio: Folio, cli
 @pytest.mark.parametrize(
     ("command", "said"), [("demote", "ida is a member already\n"), ("activate", "ida may sign in already\n")]
 )
-async def test_change_that_changes_nothing_says_so_and_makes_no_version(
+async def test_change_that_changes_nothing_reports_it_and_makes_no_version(
     command: str, said: str, folio: Folio, ida: Person, superuser: Driver
 ) -> None:
     before = await dump(superuser)
@@ -115,7 +115,7 @@ async def test_deactivated_user_is_signed_out_and_stays_out_until_activated(
     assert not await may_sign_in(client, PASSWORD)
     assert (await folio("activate", "ida")).out == "ida may sign in\n"
     assert await may_sign_in(client, PASSWORD)
-    assert not await is_signed_in(client, ida)  # the session has ended, as by updateUser
+    assert not await is_signed_in(client, ida)  # the session has ended, as with updateUser
 
 
 @pytest.mark.parametrize("ending", ["\n", ""])
@@ -133,7 +133,7 @@ async def test_password_from_standard_input_ends_every_session(
     ("again", "code", "said"),
     [("another horse", 0, "ida has a new password"), ("another house", 1, "the two passwords differ")],
 )
-async def test_password_is_asked_for_twice_at_a_terminal(
+async def test_password_is_prompted_for_twice_at_a_terminal(
     again: str, code: int, said: str, database_url: str, client: Client, ida: Person
 ) -> None:
     keyboard, terminal = os.openpty()
@@ -146,11 +146,11 @@ async def test_password_is_asked_for_twice_at_a_terminal(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        bufsize=0,  # nothing is read ahead
+        bufsize=0,  # unbuffered: nothing is read ahead
     ) as process:
         assert process.stderr is not None
         for prompt, typed in (("Password: ", "another horse"), ("The same password again: ", again)):
-            # What is typed before the prompt is thrown away with the echo.
+            # Turning the echo off discards what is typed before the prompt.
             assert await asyncio.to_thread(process.stderr.read, len(prompt)) == prompt.encode()
             os.write(keyboard, f"{typed}\n".encode())
             assert await asyncio.to_thread(process.stderr.read, 1) == b"\n"
@@ -174,7 +174,7 @@ async def test_password_is_asked_for_twice_at_a_terminal(
         ("treasury", "treasury is the system's own user, which is no person and stays as it is"),
     ],
 )
-async def test_nobody_and_the_system_user_are_refused(
+async def test_unknown_user_and_system_user_are_refused(
     command: str, login: str, said: str, folio: Folio, superuser: Driver
 ) -> None:
     before = await dump(superuser)
@@ -191,15 +191,13 @@ async def test_nobody_and_the_system_user_are_refused(
         ("", "there is no password: set NEW_USER_PASSWORD, type it at a terminal, or send it on standard input"),
     ],
 )
-async def test_password_that_is_none_is_refused(
-    given: str, said: str, folio: Folio, ida: Person, superuser: Driver
-) -> None:
+async def test_invalid_password_is_refused(given: str, said: str, folio: Folio, ida: Person, superuser: Driver) -> None:
     before = await dump(superuser)
     ended = await folio("set-password", "ida", stdin=given)
     assert (ended.code, ended.err) == (1, f"folio: {said}\n")
     assert await dump(superuser) == before
 
 
-async def test_operator_gives_a_reserved_name(folio: Folio) -> None:
+async def test_operator_may_create_a_user_with_a_reserved_name(folio: Folio) -> None:
     ended = await folio("create", "support", "support@example.com")
     assert (ended.code, ended.out, ended.err) == (0, "member support is created, with the id user_2\n", "")

@@ -1,4 +1,4 @@
-"""The server as a process: how it starts, drains, stops, and what a killed one leaves to the next."""
+"""The server as a process: start, drain, stop, and the start after a kill."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from tests.conftest import superuser_dsn
 
 FOLIO = [sys.executable, "-c", "from graph.cli import main; main()"]
 ROOT = Path(__file__).parents[3]
-LIMIT_S = 180  # of what takes a few seconds on a machine that does nothing else
+LIMIT_S = 180  # the tests take a few seconds on an idle machine
 
 
 def free_port() -> int:
@@ -39,7 +39,7 @@ async def started(
     command: Sequence[str] = FOLIO,
     **environment: str,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start `folio …` as a process of its own, which writes what it says into `log`, and wait until it is ready."""
+    """Start `folio …` as a separate process that logs into `log`, and wait until it is ready."""
     stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -109,7 +109,7 @@ async def test_dev_recovers_from_a_kill_keeps_its_data_and_stops_what_it_started
             assert (await http.post(url, json=post)).json() == {"data": {"signIn": {"viewer": {"username": "ada"}}}}
             process.kill()
             await process.wait()
-        # The killed server's PostgreSQL still runs; the next start takes it over, and its own stop stops both.
+        # The killed server's PostgreSQL still runs; the next start adopts it, and its stop stops both.
         async with started("dev", cwd=home, port=port) as process:
             count = {"query": "{ users { totalCount } }"}
             assert (await http.post(url, json=count)).json() == {"data": {"users": {"totalCount": 200}}}
@@ -118,7 +118,7 @@ async def test_dev_recovers_from_a_kill_keeps_its_data_and_stops_what_it_started
     assert not list(home.glob(".folio/postgres/pgdata/postmaster.pid"))
 
 
-async def test_killed_supervisor_leaves_no_database_running_and_the_data_is_taken_up(home: Path) -> None:
+async def test_killed_supervisor_leaves_no_database_running_and_the_data_is_used_again(home: Path) -> None:
     port, postmaster = free_port(), home / ".folio" / "postgres" / "pgdata" / "postmaster.pid"
     url = f"http://127.0.0.1:{port}/graphql"
     created = 'createUser(input: {username: "ida", email: "ida@example.com", password: "correct horse battery"})'
@@ -133,7 +133,7 @@ async def test_killed_supervisor_leaves_no_database_running_and_the_data_is_take
             process.kill()
             async with asyncio.timeout(LIMIT_S):
                 await process.wait()
-                while postmaster.exists():  # the last worker that ends stops it
+                while postmaster.exists():  # the last worker stops it when it ends
                     await asyncio.sleep(0.1)
         async with started("serve", cwd=home, port=port) as process:
             answer = await http.post(url, json={"query": asked})
@@ -153,7 +153,7 @@ async def test_dev_reloads_changed_code_and_keeps_its_database_up(home: Path) ->
         async with httpx.AsyncClient(timeout=0.5) as http, asyncio.timeout(LIMIT_S):
 
             async def front(text: str) -> None:
-                """Change what `/` says, and wait until it does."""
+                """Change the response of `/` in the code, and wait until the server sends it."""
                 changing.write_text(source.replace("Folio, a GraphQL API.", text))
                 said = ""
                 while not said.startswith(text):
@@ -170,6 +170,6 @@ async def test_dev_reloads_changed_code_and_keeps_its_database_up(home: Path) ->
         process.kill()
         async with asyncio.timeout(LIMIT_S):
             await process.wait()
-            while postmaster.exists():  # the server ends with what watches over it, and stops the database
+            while postmaster.exists():  # the server ends with its supervisor, and stops the database
                 await asyncio.sleep(0.1)
     socket.create_server(("127.0.0.1", port)).close()

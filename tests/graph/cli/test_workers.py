@@ -1,4 +1,4 @@
-"""Several workers: how they start on a busy processor, what they import, and what becomes of one that hangs."""
+"""Several workers: their start on a busy processor, their imports, and the replacement of one that hangs."""
 
 import asyncio
 import os
@@ -20,8 +20,8 @@ from tests.graph.cli.test_serving import FOLIO, ROOT, free_port, started
 
 WORKERS = 4
 BUSY = 3
-LIMIT_S = 180  # of what takes 30 s on a machine that does nothing else, for what is measured is not time
-# What commands need, and Alembic, which only a probe needs.
+LIMIT_S = 180  # the tests take 30 s on an idle machine; they do not measure time
+# Modules that only commands need, and Alembic, which only a readiness probe needs.
 COMMANDS_ONLY = (
     "typer",
     "rich",
@@ -38,7 +38,7 @@ needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="lo
 
 @contextmanager
 def busy_processor() -> Iterator[int]:
-    """A processor on which other processes compute without a pause."""
+    """A processor that other processes keep busy."""
     processor = min(os.sched_getaffinity(0))
     loop = f"import os; os.sched_setaffinity(0, [{processor}])\nwhile True: pass"
     others = [subprocess.Popen([sys.executable, "-c", loop]) for _ in range(BUSY)]  # noqa: S603 - this interpreter
@@ -51,20 +51,20 @@ def busy_processor() -> Iterator[int]:
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """End a server that is still there, and its workers with it."""
+    """Kill a server that still runs, and its workers."""
     if process.returncode is None:
         process.terminate()
         await process.wait()
 
 
 def workers_of(supervisor: int) -> set[int]:
-    """The process ids of the workers."""
+    """Return the process ids of the workers."""
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
     return {int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()}
 
 
 def runs(process: Path) -> bool:
-    """Say whether a process still runs, by its directory in /proc. Of a zombie the files there are empty."""
+    """Return whether a process still runs, given its directory in /proc. The files of a zombie are empty."""
     try:
         return bool((process / "cmdline").read_bytes())
     except FileNotFoundError:
@@ -72,7 +72,7 @@ def runs(process: Path) -> bool:
 
 
 async def answering(port: int) -> set[int]:
-    """The process ids of the workers that answer a few requests on connections of their own."""
+    """Return the process ids of the workers that answer a few requests on separate connections."""
     found = set()
     for _ in range(20):
         async with httpx.AsyncClient(timeout=60) as http:
@@ -82,7 +82,9 @@ async def answering(port: int) -> set[int]:
 
 
 @needs_proc
-async def test_workers_that_start_slowly_on_a_busy_processor_are_waited_for(database_url: str, tmp_path: Path) -> None:
+async def test_supervisor_waits_for_workers_that_start_slowly_on_a_busy_processor(
+    database_url: str, tmp_path: Path
+) -> None:
     port, seen = free_port(), set[int]()
     with busy_processor() as processor:
         pinned = f"import os; os.sched_setaffinity(0, [{processor}]); {FOLIO[-1]}"
@@ -102,7 +104,7 @@ async def test_workers_that_start_slowly_on_a_busy_processor_are_waited_for(data
                         serving |= await answering(port)
                     except httpx.TransportError:
                         assert process.returncode is None
-            assert serving == seen  # nobody was killed, and started again
+            assert serving == seen  # no worker was killed and started again
         finally:
             await end(process)
 
@@ -116,7 +118,7 @@ async def test_worker_that_hangs_is_replaced(database_url: str, tmp_path: Path) 
                 pass
         hung, other = serving
         os.kill(hung, signal.SIGSTOP)
-        # At most what a start may take: it may hang before the supervisor has noticed that it serves.
+        # At most the time of a start: the worker may hang before the supervisor has noticed that it serves.
         async with asyncio.timeout(START_LIMIT_S + 30):
             while hung in (now := workers_of(process.pid)) or len(now) < 2:
                 await asyncio.sleep(0.1)
@@ -133,7 +135,7 @@ async def test_workers_end_when_their_supervisor_is_killed(database_url: str, tm
             await process.wait()
             while any(runs(Path(f"/proc/{one}")) for one in workers):
                 await asyncio.sleep(0.1)
-    socket.create_server(("127.0.0.1", port)).close()  # nobody holds it any more
+    socket.create_server(("127.0.0.1", port)).close()  # succeeds at once: no process holds the port
 
 
 @needs_proc
@@ -182,7 +184,7 @@ async def test_death_of_a_worker_is_an_error_in_the_log(database_url: str, tmp_p
     assert [one["message"] for one in told if one["level"] == "error"] == [message]
 
 
-async def test_server_whose_workers_cannot_start_ends_and_says_so(database_url: str, tmp_path: Path) -> None:
+async def test_server_whose_workers_cannot_start_exits_with_an_error(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("no manifest")
     process = await asyncio.create_subprocess_exec(
         *FOLIO,

@@ -1,4 +1,4 @@
-"""Declared fields: read by levels where the ordinary engine calls a resolver for each, with the same answers."""
+"""Declared fields: read level by level where the ordinary engine calls a resolver for each, with the same results."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ from tests.graph.execution.support.declared import (
 
 @pytest.fixture(params=["rows", "tables"], autouse=True)
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test with lists of rows, and with the same rows column by column."""
+    """Run each test with lists of rows, and with the same rows as a table of columns."""
     if request.param == "tables":
         for field in listing_fields():
             metadata = {**field.metadata, DECLARATION: tabled(field.metadata[DECLARATION])}
@@ -31,7 +31,7 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 async def answered(
     text: str, context: Callable[[], Shelf] = Shelf, variables: dict[str, Any] | None = None
 ) -> tuple[dict[str, Any], Shelf]:
-    """Compare both engines; return the answer, and the shelf of the compiled engine's run alone."""
+    """Compare both engines; return the response, and the shelf of only the compiled engine's run."""
     result = await both(SCHEMA, text, variables, context=context)
     shelf, document = context(), parse(text)
     operation = document.definitions[0]
@@ -76,13 +76,13 @@ async def test_null_column_of_a_non_null_field_is_an_error_with_its_path() -> No
     }
 
 
-async def test_value_that_its_type_does_not_take_is_an_error_at_every_place() -> None:
+async def test_value_that_its_type_rejects_is_an_error_at_every_place() -> None:
     result, _ = await answered("{ fewBooks { wrong } }")
     assert result["data"] == {"fewBooks": [{"wrong": None}, {"wrong": None}]}
     assert [one["path"] for one in result["errors"]] == [["fewBooks", 0, "wrong"], ["fewBooks", 1, "wrong"]]
 
 
-async def test_function_of_the_row_that_raises_is_an_error_of_its_field_alone() -> None:
+async def test_function_of_the_row_that_raises_is_an_error_of_only_its_field() -> None:
     result, _ = await answered("{ authors { bornMaybe penName } }")
     assert result == {
         "data": {
@@ -123,7 +123,7 @@ async def test_null_in_a_list_of_rows_is_null_or_ends_the_list() -> None:
     }
 
 
-async def test_edges_ask_once_a_wave_with_distinct_keys() -> None:
+async def test_edges_load_distinct_keys_once_per_level() -> None:
     result, shelf = await answered("{ few: fewBooks { editor { id } } books { editor { id mentor { id } } } }")
     assert result["data"]["books"] == [
         {"editor": {"id": "author_1", "mentor": None}},
@@ -149,7 +149,7 @@ async def test_edges_with_equal_arguments_share_a_call_and_others_do_not() -> No
     assert {pages: loader.asked for pages, loader in shelf.books.items()} == {150: [[1, 2, 3]], 0: [[1, 2, 3]]}
 
 
-async def test_variable_that_is_not_given_leaves_an_edge_its_default() -> None:
+async def test_missing_variable_means_the_default_of_an_edge() -> None:
     _, shelf = await answered("query ($n: Int = 250) { authors { books(longerThan: $n) { id } } }")
     assert list(shelf.books) == [250]
     _, shelf = await answered("query ($n: Int!) { authors { books(longerThan: $n) { id } } }", variables={"n": 7})
@@ -174,7 +174,7 @@ async def test_missing_row_is_null_or_the_error_that_the_edge_names() -> None:
     ]
 
 
-async def test_error_of_a_loader_is_the_error_of_all_who_asked_it() -> None:
+async def test_error_of_a_loader_is_the_error_of_all_its_places() -> None:
     def broken() -> Shelf:
         return Shelf(authors=Loader({}, broken=ValueError("the library is shut")))
 
@@ -183,7 +183,7 @@ async def test_error_of_a_loader_is_the_error_of_all_who_asked_it() -> None:
     assert result["errors"] == [error("the library is shut", 17, "books", index, "editor") for index in (0, 1, 3)]
 
 
-async def test_exception_in_the_place_of_a_value_is_the_error_of_those_who_asked_for_it() -> None:
+async def test_exception_returned_for_a_key_is_the_error_of_the_places_with_that_key() -> None:
     def one_broken() -> Shelf:
         return Shelf(authors=Loader({**AUTHORS, 1: MissingError("torn")}))
 
@@ -192,7 +192,7 @@ async def test_exception_in_the_place_of_a_value_is_the_error_of_those_who_asked
     assert result["errors"] == [error("torn", 11, "books", index, "editor") for index in (0, 1)]
 
 
-async def test_key_that_is_none_to_look_up_by_is_an_error_of_its_place() -> None:
+async def test_invalid_key_is_an_error_of_its_place() -> None:
     result, shelf = await answered("{ books { keeper { id } } }")
     assert [book["keeper"] and book["keeper"]["id"] for book in result["data"]["books"]] == [
         "author_1",
@@ -204,7 +204,7 @@ async def test_key_that_is_none_to_look_up_by_is_an_error_of_its_place() -> None
     assert shelf.authors.asked == [[1, 2, 3]]
 
 
-async def test_loader_that_answers_too_little_is_an_error_of_all_who_asked_it() -> None:
+async def test_loader_that_returns_too_few_values_is_an_error_of_all_its_places() -> None:
     class Short(Loader):
         async def load_level(self, keys: list[Any]) -> list[Any]:
             return []
@@ -217,12 +217,12 @@ async def test_loader_that_answers_too_little_is_an_error_of_all_who_asked_it() 
     assert [one.path for one in result.errors or ()] == [["books", index, "editor"] for index in (0, 1, 3)]
 
 
-async def test_edge_wraps_what_was_loaded() -> None:
+async def test_edge_wraps_the_loaded_rows() -> None:
     result, shelf = await answered("{ authors { bookPage { of count nodes { title author { id } } } } }")
     assert result["data"]["authors"][1] == {
         "bookPage": {"of": 2, "count": 1, "nodes": [{"title": "Book 3", "author": {"id": "author_2"}}]}
     }
-    assert shelf.authors.asked == []  # the author stands in the book's row
+    assert shelf.authors.asked == []  # the author is joined to the book's row
 
 
 async def test_wrap_that_raises_is_an_error_of_its_place() -> None:
@@ -231,7 +231,7 @@ async def test_wrap_that_raises_is_an_error_of_its_place() -> None:
     assert result["errors"] == [error("an empty page", 13, "authors", index, "bookPage") for index in (0, 1)]
 
 
-async def test_rows_that_cannot_be_had_are_an_error_of_their_place_and_the_others_stay() -> None:
+async def test_rows_that_cannot_be_read_are_an_error_of_their_place_and_the_others_stay() -> None:
     result, _ = await answered("{ authors { bookPage { torn { title pages editor { place } author { id } } } } }")
     assert [one["bookPage"] and one["bookPage"]["torn"] for one in result["data"]["authors"]] == [
         [
@@ -256,7 +256,7 @@ async def test_rows_that_cannot_be_had_are_an_error_of_their_place_and_the_other
     assert result["errors"] == [error("torn out", 24, "authors", 1, "bookPage", "torn")]
 
 
-async def test_rows_of_which_nothing_is_read_are_as_many() -> None:
+async def test_rows_without_selected_columns_keep_their_number() -> None:
     result, _ = await answered("{ books { __typename } fewBooks { kind: __typename } }")
     assert result["data"] == {"books": [{"__typename": "Book"}] * 4, "fewBooks": [{"kind": "Book"}] * 2}
 
@@ -267,7 +267,7 @@ async def test_joined_row_is_read_without_its_loader() -> None:
     assert shelf.authors.asked == []
 
 
-async def test_joined_row_is_not_taken_where_a_field_of_it_needs_the_object() -> None:
+async def test_joined_row_is_not_used_if_one_of_its_fields_needs_the_object() -> None:
     result, shelf = await answered("{ books { author { born later } } }")
     assert result["data"] is None
     assert [one["message"] for one in result["errors"]] == ["nobody knows"]
@@ -284,7 +284,7 @@ async def test_nullable_edge_is_loaded_even_where_its_row_is_joined() -> None:
     ]
 
 
-async def test_resolvers_below_edges_are_told_their_place() -> None:
+async def test_resolvers_below_edges_receive_their_place() -> None:
     result, _ = await answered("{ books { editor { place } author { mentor { place } } } }")
     assert result["data"]["books"] == [
         {"editor": {"place": "1 at books.0.editor.place"}, "author": {"mentor": None}},
@@ -294,7 +294,7 @@ async def test_resolvers_below_edges_are_told_their_place() -> None:
     ]
 
 
-async def test_errors_below_a_shared_row_are_told_at_each_of_its_places() -> None:
+async def test_errors_below_a_shared_row_are_reported_at_each_of_its_places() -> None:
     result, _ = await answered("{ books { editor { id later(fails: true) } } }")
     assert result["data"] == {"books": [{"editor": None}] * 4}
     assert result["errors"] == [error("too late", 23, "books", index, "editor", "later") for index in (0, 1, 3)]
@@ -317,13 +317,13 @@ async def test_rows_by_the_keys_of_arguments_are_one_call_and_are_read_below() -
 
 
 @pytest.mark.parametrize("number", [0, 9])
-async def test_row_that_is_not_there_is_null_also_where_nothing_of_it_is_read(number: int) -> None:
+async def test_missing_row_is_null_even_if_no_column_of_it_is_read(number: int) -> None:
     text = "query ($n: Int!) { book(number: $n) { __typename } }"
     result, _ = await answered(text, variables={"n": number})
     assert result == {"data": {"book": None}}
 
 
-async def test_exception_in_the_place_of_a_row_is_the_error_of_its_field() -> None:
+async def test_exception_returned_for_a_row_is_the_error_of_its_field() -> None:
     def torn() -> Shelf:
         return Shelf(numbered=Loader({1: MissingError("torn out")}))
 
@@ -342,6 +342,6 @@ async def test_error_in_a_row_by_an_argument_has_its_path() -> None:
     assert (result["data"], paths) == ({"book": None}, [["book", "author", "name"]])
 
 
-async def test_row_by_an_argument_is_wrapped_where_its_edge_says_so() -> None:
+async def test_row_by_an_argument_is_wrapped_if_its_edge_has_a_wrap_function() -> None:
     result, _ = await answered("{ marked(number: 1) { title } }")
     assert result == {"data": {"marked": {"title": "Book 1, marked 1"}}}

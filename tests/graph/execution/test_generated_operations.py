@@ -1,4 +1,4 @@
-"""Thousands of operations that nobody thought of, on a schema where everything goes wrong: both engines agree."""
+"""Thousands of generated operations on a schema in which every field can fail: both engines agree."""
 
 import gc
 import os
@@ -23,10 +23,10 @@ OPERATIONS = int(os.environ.get(EXAMPLES_VARIABLE, "1400"))
 REWORKS = 15
 """Each operation of hypothesis-graphql is run in so many forms, each with a seed of its own: they come dear."""
 
-TOLD, ASKED = nasty_schema(default_typing=False), nasty_schema(default_typing=True)
+WITH_RESOLVE_TYPE, WITH_IS_TYPE_OF = nasty_schema(default_typing=False), nasty_schema(default_typing=True)
 SCALARS = {"Odd": st.sampled_from([nodes.String("fine"), nodes.Int(1)])}
 
-# graphql-core drops some of its own coroutines where an error has ended what they were for.
+# graphql-core drops some of its coroutines when an error has ended the operation that needs them.
 DROPPED = "coroutine (object )?'?(Executor|default_type_resolver)"
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{DROPPED}:RuntimeWarning"),
@@ -38,36 +38,36 @@ many = settings(max_examples=OPERATIONS // REWORKS // 4, suppress_health_check=l
 
 @pytest.fixture(autouse=True)
 def dropped_coroutines() -> Iterator[None]:
-    """Let go of what graphql-core has dropped while the warning is still expected."""
+    """Collect the coroutines that graphql-core has dropped while the warning is still expected."""
     yield
     gc.collect()
 
 
 async def compare(schema: GraphQLSchema, text: str, seed: int) -> None:
     for number in range(seed, seed + REWORKS):
-        rework = Rework(Random(number), schema, text)  # noqa: S311 - nothing is secret here
+        rework = Rework(Random(number), schema, text)  # noqa: S311 - no secret
         await both(schema, rework.text, rework.variables, context=partial(Calls, number))
 
 
 @many
-@given(text=queries(TOLD, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
+@given(text=queries(WITH_RESOLVE_TYPE, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
 async def test_engines_agree_on_queries_where_types_are_resolved(text: str, seed: int) -> None:
-    await compare(TOLD, text, seed)
+    await compare(WITH_RESOLVE_TYPE, text, seed)
 
 
 @many
-@given(text=queries(ASKED, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
-async def test_engines_agree_on_queries_where_types_are_asked(text: str, seed: int) -> None:
-    await compare(ASKED, text, seed)
+@given(text=queries(WITH_IS_TYPE_OF, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
+async def test_engines_agree_on_queries_with_is_type_of(text: str, seed: int) -> None:
+    await compare(WITH_IS_TYPE_OF, text, seed)
 
 
 @many
-@given(text=mutations(TOLD, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
+@given(text=mutations(WITH_RESOLVE_TYPE, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
 async def test_engines_agree_on_mutations_where_types_are_resolved(text: str, seed: int) -> None:
-    await compare(TOLD, text, seed)
+    await compare(WITH_RESOLVE_TYPE, text, seed)
 
 
 @many
-@given(text=mutations(ASKED, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
-async def test_engines_agree_on_mutations_where_types_are_asked(text: str, seed: int) -> None:
-    await compare(ASKED, text, seed)
+@given(text=mutations(WITH_IS_TYPE_OF, custom_scalars=SCALARS), seed=st.integers(0, 2**32))
+async def test_engines_agree_on_mutations_with_is_type_of(text: str, seed: int) -> None:
+    await compare(WITH_IS_TYPE_OF, text, seed)

@@ -1,4 +1,4 @@
-"""What runs at once in an operation has ended when the operation has, however that ends."""
+"""Concurrent work of an operation ends with the operation, however the operation ends."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from graph.execution.run.values import INFO_HELPERS, gathered
 
 
 class Worker:
-    """Notes how its work goes."""
+    """Records how its work proceeds."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -39,18 +39,18 @@ async def failing() -> str:
     raise LookupError("failed")
 
 
-async def test_what_is_gathered_comes_in_its_order() -> None:
+async def test_gathered_results_keep_their_order() -> None:
     assert await gathered([asyncio.sleep(0.01, "a"), asyncio.sleep(0, "b")]) == ["a", "b"]
 
 
-async def test_an_error_ends_what_is_gathered_beside_it() -> None:
+async def test_an_error_cancels_the_other_gathered_awaitables() -> None:
     worker = Worker()
     with pytest.raises(LookupError):
         await gathered([worker.work(), failing()])
     assert worker.said == ["begun", "ended"]
 
 
-async def test_a_cancellation_ends_all_that_is_gathered() -> None:
+async def test_a_cancellation_cancels_all_gathered_awaitables() -> None:
     workers = Worker(), Worker()
     running = asyncio.create_task(gathered([one.work() for one in workers]))
     await asyncio.sleep(0)
@@ -61,14 +61,14 @@ async def test_a_cancellation_ends_all_that_is_gathered() -> None:
     assert [one.said for one in workers] == [["begun", "ended"]] * 2
 
 
-async def test_a_coroutine_that_nobody_waits_for_is_not_begun() -> None:
+async def test_a_coroutine_that_is_not_awaited_any_more_is_not_started() -> None:
     worker = Worker()
     INFO_HELPERS.track([worker.work(), "no awaitable"])
     await asyncio.sleep(0.01)
     assert (worker.said, asyncio.all_tasks()) == ([], {asyncio.current_task()})
 
 
-async def test_a_task_that_nobody_waits_for_goes_on_for_others_and_its_error_is_not_logged() -> None:
+async def test_a_task_that_is_not_awaited_any_more_continues_for_others_and_its_error_is_not_logged() -> None:
     logged: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
     task, shared = asyncio.create_task(failing()), asyncio.create_task(asyncio.sleep(0, "shared"))
@@ -78,7 +78,7 @@ async def test_a_task_that_nobody_waits_for_goes_on_for_others_and_its_error_is_
     assert (await shared, logged) == ("shared", [])
 
 
-async def test_a_type_that_is_not_asked_for_any_more_does_not_run_on() -> None:
+async def test_type_resolver_that_is_not_needed_any_more_is_cancelled() -> None:
     schema = build_schema(
         "interface A { a: Int } type B implements A { a: Int } type C implements A { a: Int } type Query { a: A, b: B }"
     )

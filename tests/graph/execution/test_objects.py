@@ -1,4 +1,4 @@
-"""Objects: how far a null travels, what type a value turns out to be, and mutations in their order."""
+"""Objects: how far a null propagates, which type a value has, and the order of mutations."""
 
 import asyncio
 from collections.abc import Callable
@@ -50,7 +50,7 @@ async def nulls(text: str, must: Callable[[Any], Any], **root: Any) -> dict[str,
 
 
 @pytest.mark.parametrize("when", [now, later])
-async def test_null_travels_to_the_nearest_nullable_position(when: Callable[[Any], Any]) -> None:
+async def test_null_propagates_to_the_nearest_nullable_position(when: Callable[[Any], Any]) -> None:
     must = when(ValueError("bad"))
     assert await nulls("{ must }", must) == {"data": None, "errors": [error("bad", 3, "must")]}
     assert await nulls("{ some { must } leaf }", must) == {
@@ -68,7 +68,7 @@ async def test_null_travels_to_the_nearest_nullable_position(when: Callable[[Any
 
 
 @pytest.mark.parametrize("when", [now, later])
-async def test_null_item_takes_its_list_along(when: Callable[[Any], Any]) -> None:
+async def test_null_item_of_a_non_null_type_makes_its_list_null(when: Callable[[Any], Any]) -> None:
     result = await nulls("{ some { list { must } } }", when(None))
     assert result["data"] == {"some": {"list": None}}
     assert {one["message"] for one in result["errors"]} == {"Cannot return null for non-nullable field Query.must."}
@@ -98,7 +98,7 @@ async def test_field_of_a_fragment_that_is_spread_twice_has_one_location() -> No
     assert result["errors"] == [error("bad", 46, "some", "must")]
 
 
-async def test_exception_in_the_place_of_an_object_is_its_error() -> None:
+async def test_exception_returned_for_an_object_is_its_error() -> None:
     root = {"some": ValueError("no object"), "open": [{"leaf": 1}, ValueError("no item")], "list": [ValueError("none")]}
     assert await both(NULLS, "{ some { leaf } open { leaf } list { leaf } }", root=lambda: root) == {
         "data": {"some": None, "open": [{"leaf": 1}, None], "list": None},
@@ -121,7 +121,7 @@ async def test_errors_keep_their_extensions_and_their_own_path() -> None:
     assert result["data"] == {"some": {"where": None, "leaf": 1}}
 
 
-async def test_attribute_that_is_not_there_is_null() -> None:
+async def test_missing_attribute_is_null() -> None:
     schema = counted_schema("type Query { a: Int b: Int }")
     assert await both(schema, "{ a b }", root=lambda: {"a": 1}) == {"data": {"a": 1, "b": None}}
     assert await both(schema, "{ a b }", root=object) == {"data": {"a": None, "b": None}}
@@ -172,7 +172,7 @@ async def kind_of_later(value: dict[str, Any], info: Any, abstract: Any) -> Any:
     return kind_of(value, info, abstract)
 
 
-def told_schema(resolve_type: Any) -> GraphQLSchema:
+def schema_with_resolve_type(resolve_type: Any) -> GraphQLSchema:
     schema = counted_schema(TYPES)
     for type_ in schema.type_map.values():
         if isinstance(type_, GraphQLInterfaceType | GraphQLUnionType):
@@ -180,16 +180,16 @@ def told_schema(resolve_type: Any) -> GraphQLSchema:
     return schema
 
 
-def asked_schema(when: Callable[[Any], Callable[[Any], Any]]) -> GraphQLSchema:
+def schema_with_is_type_of(when: Callable[[Any], Callable[[Any], Any]]) -> GraphQLSchema:
     schema = counted_schema(TYPES)
     for name in ("Cat", "Dog", "Human", "Stone"):
         type_ = schema.get_type(name)
         assert isinstance(type_, GraphQLObjectType)
-        type_.is_type_of = _asking(name, when)
+        type_.is_type_of = _is_type_of(name, when)
     return schema
 
 
-def _asking(name: str, when: Callable[[Any], Callable[[Any], Any]]) -> Any:
+def _is_type_of(name: str, when: Callable[[Any], Callable[[Any], Any]]) -> Any:
     def is_type_of(value: dict[str, Any], info: GraphQLResolveInfo[Any]) -> Any:
         return when(value["is"] if isinstance(value["is"], Exception) else value["is"] == name)(info)
 
@@ -197,10 +197,10 @@ def _asking(name: str, when: Callable[[Any], Callable[[Any], Any]]) -> Any:
 
 
 SCHEMAS = {
-    "told": told_schema(kind_of),
-    "told later": told_schema(kind_of_later),
-    "asked": asked_schema(now),
-    "asked later": asked_schema(later),
+    "told": schema_with_resolve_type(kind_of),
+    "told later": schema_with_resolve_type(kind_of_later),
+    "asked": schema_with_is_type_of(now),
+    "asked later": schema_with_is_type_of(later),
 }
 
 
@@ -222,7 +222,7 @@ async def test_values_of_abstract_types_find_their_types(schema: GraphQLSchema) 
     }
 
 
-async def test_typename_of_a_mapping_tells_its_type() -> None:
+async def test_typename_of_a_mapping_determines_its_type() -> None:
     root = {"pet": {"__typename": "Dog", "name": "Rex"}, "cat": {"name": "Tom"}}
     result = await both(counted_schema(TYPES), "{ pet { __typename name } cat { name } }", root=lambda: root)
     assert result == {"data": {"pet": {"__typename": "Dog", "name": "Rex"}, "cat": {"name": "Tom"}}}
@@ -246,7 +246,7 @@ async def test_typename_of_a_mapping_tells_its_type() -> None:
         ),
     ],
 )
-async def test_type_that_cannot_be_is_an_error_of_its_place(schema: str, kind: Any, message: str) -> None:
+async def test_impossible_type_is_an_error_of_its_place(schema: str, kind: Any, message: str) -> None:
     root = {"pets": [TOM, {"is": kind}], "pet": REX}
     result = await both(SCHEMAS[schema], "{ pets { name } pet { name } }", root=lambda: root)
     assert result == {
@@ -256,7 +256,7 @@ async def test_type_that_cannot_be_is_an_error_of_its_place(schema: str, kind: A
 
 
 @pytest.mark.parametrize("schema", ["asked", "asked later"])
-async def test_object_that_its_type_refuses_is_an_error_of_its_place(schema: str) -> None:
+async def test_object_that_its_type_rejects_is_an_error_of_its_place(schema: str) -> None:
     root = {"cats": [TOM, {"is": "Dog"}, {"is": ValueError("who knows")}]}
     assert await both(SCHEMAS[schema], "{ cats { name } }", root=lambda: root) == {
         "data": {"cats": [{"name": "Tom"}, None, None]},
@@ -267,7 +267,7 @@ async def test_object_that_its_type_refuses_is_an_error_of_its_place(schema: str
     }
 
 
-async def test_types_are_asked_with_the_place_of_the_field() -> None:
+async def test_is_type_of_receives_the_place_of_the_field() -> None:
     places: list[list[str | int]] = []
     schema = counted_schema("type Query { a: [Cat] } type Cat { kits: [Cat] name: String }")
     cat = schema.get_type("Cat")
@@ -323,7 +323,7 @@ MUTATIONS = counted_schema(
 
 
 async def mutate(text: str) -> tuple[dict[str, Any], list[list[str]]]:
-    """Return the answer, and what happened in each engine, graphql-core's first; then where errors did not travel."""
+    """Return the response, and the events of graphql-core, the compiled engine, graphql-core without propagation."""
     counters: list[Counter] = []
 
     def root() -> Counter:
@@ -360,5 +360,5 @@ async def test_merged_root_field_of_a_mutation_runs_once() -> None:
     assert logs == [["1 begins", "1 ends", "read"]] * 2
 
 
-async def test_mutation_of_nothing_is_empty() -> None:
+async def test_mutation_without_selected_fields_is_empty() -> None:
     assert await mutate("mutation { quick @skip(if: true) }") == ({"data": {}}, [[], []])

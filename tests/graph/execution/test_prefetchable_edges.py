@@ -1,4 +1,4 @@
-"""Edges that a resolver hears of before its rows are there, so that its statement may bring their answers along."""
+"""Prefetchable edges: a resolver receives them before it reads its rows, so that its statement can include theirs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,18 +33,18 @@ PRIZES = {7: ("gold",), 8: ()}
 
 
 @dataclass
-class Asked:
+class Recorder:
     """The context of a run.
 
     Attributes:
-        told: for each call of the resolver, the edges that it was told of, by key and loader.
-        selected: likewise, the fields of its object.
+        edges: for each call of the resolver, the prefetchable edges that it received, by key and loader.
+        selected: for each call of the resolver, the selected fields of its object.
         applied: how often the arguments of the edge `notes` were applied.
     """
 
     notes: dict[int, Loader] = field(default_factory=dict)
     prizes: Loader = field(default_factory=lambda: Loader(PRIZES))
-    told: list[list[tuple[str, int]]] = field(default_factory=list)
+    edges: list[list[tuple[str, int]]] = field(default_factory=list)
     selected: list[set[str]] = field(default_factory=list)
     applied: int = 0
 
@@ -52,25 +52,25 @@ class Asked:
         return self.notes.setdefault(number, Loader({key: notes[number:] for key, notes in NOTES.items()}))
 
 
-def _asked(info: Any) -> Asked:
-    asked: Asked = info.context
-    return asked
+def _recorder(info: Any) -> Recorder:
+    recorder: Recorder = info.context
+    return recorder
 
 
 def _notes(info: Info, start: int) -> BoundEdge:
-    _asked(info).applied += 1
+    _recorder(info).applied += 1
     if start < 0:
         raise ValueError("notes begin at 0")
-    return BoundEdge(_asked(info).notes_from(start), lambda texts, _: [Note(text=text) for text in texts])
+    return BoundEdge(_recorder(info).notes_from(start), lambda texts, _: [Note(text=text) for text in texts])
 
 
 def _prizes(info: Info) -> BoundEdge:
-    return BoundEdge(_asked(info).prizes, lambda names, _: [Note(text=name) for name in names])
+    return BoundEdge(_recorder(info).prizes, lambda names, _: [Note(text=name) for name in names])
 
 
 @strawberry.type
 class Note:
-    """An object that is no row."""
+    """An object without a row."""
 
     text: str
 
@@ -89,7 +89,7 @@ async def _prizes_of(root: strawberry.Parent[Any], info: Info) -> list[Note]:
 
 @strawberry.type
 class Writer:
-    """Joined to their books."""
+    """The writer, joined to their books."""
 
     row: strawberry.Private[Row]
     name: str = _declared(Column("name"), _name)
@@ -122,26 +122,28 @@ class Book:
     writer: Writer = _declared(RowEdge("writer_id", _writers, joined="writer."), _writer_of)
 
 
-def _nodes(root: strawberry.Parent[Any]) -> list[Annotated[Book, strawberry.lazy("tests.graph.execution.test_ahead")]]:
+def _nodes(
+    root: strawberry.Parent[Any],
+) -> list[Annotated[Book, strawberry.lazy("tests.graph.execution.test_prefetchable_edges")]]:
     return [Book(row=row) for row in root.rows]
 
 
 @strawberry.type
 class Listing:
-    """What lies between a resolver and its rows."""
+    """An object between a resolver and its rows."""
 
     rows: strawberry.Private[Sequence[Row]]
     size: int
-    nodes: list[Annotated[Book, strawberry.lazy("tests.graph.execution.test_ahead")]] = _declared(
+    nodes: list[Annotated[Book, strawberry.lazy("tests.graph.execution.test_prefetchable_edges")]] = _declared(
         Derived(attrgetter("rows"), bare=True), _nodes, joins=True
     )
 
 
 def _listed(info: Info) -> Listing:
-    asked, found = _asked(info), prefetchable_edges(info)
-    known = {id(loader): number for number, loader in asked.notes.items()} | {id(asked.prizes): -1}
-    asked.told.append([(key, known[id(loading.loader)]) for loading, key in found])
-    asked.selected.append(set(selected_of(info)))
+    recorder, found = _recorder(info), prefetchable_edges(info)
+    known = {id(loader): number for number, loader in recorder.notes.items()} | {id(recorder.prizes): -1}
+    recorder.edges.append([(key, known[id(loading.loader)]) for loading, key in found])
+    recorder.selected.append(set(selected_of(info)))
     return Listing(rows=ROWS, size=len(ROWS))
 
 
@@ -151,7 +153,7 @@ async def _resolved(info: Info) -> Listing:
 
 @strawberry.type
 class Query:
-    """Two lists of the same rows; the statement of one alone joins."""
+    """Two lists of the same rows; only the statement of one of them joins."""
 
     books: Listing = strawberry.field(resolver=_resolved, metadata={JOINS: True})
     plain_books: Listing = strawberry.field(resolver=_resolved)
@@ -160,38 +162,38 @@ class Query:
 SCHEMA = cast("GraphQLSchema", vars(strawberry.Schema(Query))["_schema"])
 
 
-async def ran(text: str, variables: dict[str, Any] | None = None) -> tuple[Asked, Any]:
-    """Run an operation by the compiled engine."""
+async def ran(text: str, variables: dict[str, Any] | None = None) -> tuple[Recorder, Any]:
+    """Run an operation on the compiled engine."""
     document = parse(text)
     operation = document.definitions[0]
     assert isinstance(operation, OperationDefinitionNode)
-    asked = Asked()
-    return asked, await Prepared(SCHEMA, document, operation).run(variables or {}, asked)
+    recorder = Recorder()
+    return recorder, await Prepared(SCHEMA, document, operation).run(variables or {}, recorder)
 
 
-async def test_resolver_is_told_of_the_edges_of_its_rows_with_their_arguments() -> None:
-    asked, result = await ran(
+async def test_resolver_receives_the_edges_of_its_rows_with_their_arguments() -> None:
+    recorder, result = await ran(
         "query ($start: Int!) { books { nodes { title notes(start: $start) { text } } } }", {"start": 1}
     )
     assert result.errors is None
-    assert asked.told == [[("id", 1)]]
+    assert recorder.edges == [[("id", 1)]]
     assert [node["notes"] for node in result.data["books"]["nodes"]] == [[{"text": "second"}], []]
 
 
-async def test_resolver_is_told_of_the_edges_of_joined_rows_by_the_column_that_stands_in_its_own() -> None:
-    asked, result = await ran("{ books { nodes { notes { text } writer { name prizes { text } } } } }")
+async def test_resolver_receives_the_edges_of_joined_rows_with_the_column_in_its_own_row() -> None:
+    recorder, result = await ran("{ books { nodes { notes { text } writer { name prizes { text } } } } }")
     assert result.errors is None
-    assert asked.told == [[("id", 0), ("writer.id", -1)]]
+    assert recorder.edges == [[("id", 0), ("writer.id", -1)]]
 
 
-async def test_arguments_of_an_edge_are_applied_once_and_each_loader_is_told_of_once() -> None:
-    asked, result = await ran(
+async def test_arguments_of_an_edge_are_applied_once_and_each_loader_is_listed_once() -> None:
+    recorder, result = await ran(
         "{ books { nodes { a: notes(start: 1) { text } b: notes(start: 1) { text } notes { text } } } }"
     )
     assert result.errors is None
-    assert asked.told == [[("id", 1), ("id", 0)]]
-    assert asked.applied == 3  # once for each of the three fields
-    assert [loader.asked for loader in asked.notes.values()] == [[[1, 2]], [[1, 2]]]
+    assert recorder.edges == [[("id", 1), ("id", 0)]]
+    assert recorder.applied == 3  # once for each of the three fields
+    assert [loader.recorder for loader in recorder.notes.values()] == [[[1, 2]], [[1, 2]]]
 
 
 @pytest.mark.parametrize(
@@ -202,33 +204,33 @@ async def test_arguments_of_an_edge_are_applied_once_and_each_loader_is_told_of_
         "{ books { nodes { notes @skip(if: true) { text } title } } }",
     ],
 )
-async def test_resolver_is_told_of_nothing_that_its_statement_does_not_join_or_nobody_asks_for(text: str) -> None:
-    asked, result = await ran(text)
+async def test_resolver_receives_no_edge_that_is_not_joined_or_not_selected(text: str) -> None:
+    recorder, result = await ran(text)
     assert result.errors is None
-    assert asked.told == [[]]
+    assert recorder.edges == [[]]
 
 
-async def test_arguments_that_an_edge_refuses_are_its_own_error_and_nobody_is_told() -> None:
-    asked, result = await ran("{ books { nodes { notes(start: -1) { text } } } }")
-    assert asked.told == [[]]
+async def test_arguments_that_an_edge_refuses_are_its_own_error_and_the_edge_is_not_listed() -> None:
+    recorder, result = await ran("{ books { nodes { notes(start: -1) { text } } } }")
+    assert recorder.edges == [[]]
     assert [error.path for error in result.errors] == [["books", "nodes", 0, "notes"]]
     assert result.errors[0].message == "notes begin at 0"
 
 
-async def test_ordinary_engine_tells_of_nothing() -> None:
-    asked = Asked()
-    outcome: Any = execute(SCHEMA, parse("{ books { nodes { notes { text } } } }"), context_value=asked)
+async def test_ordinary_engine_passes_no_edges() -> None:
+    recorder = Recorder()
+    outcome: Any = execute(SCHEMA, parse("{ books { nodes { notes { text } } } }"), context_value=recorder)
     result = await outcome
     assert result.errors is None
-    assert asked.told == [[]]
+    assert recorder.edges == [[]]
 
 
-async def test_resolver_is_told_which_fields_are_selected_of_its_object() -> None:
+async def test_resolver_receives_the_selected_fields_of_its_object() -> None:
     text = "query ($no: Boolean!) { books { all: nodes { title } __typename ...L size @skip(if: $no) } } "
     text += "fragment L on Listing { nodes { notes { text } } }"
     for left_out, names in ((True, {"nodes", "__typename"}), (False, {"nodes", "__typename", "size"})):
-        asked, result = await ran(text, {"no": left_out})
+        recorder, result = await ran(text, {"no": left_out})
         assert result.errors is None
-        assert asked.selected == [names]
-    asked, _ = await ran("{ plainBooks { size } }")
-    assert asked.selected == [set()]
+        assert recorder.selected == [names]
+    recorder, _ = await ran("{ plainBooks { size } }")
+    assert recorder.selected == [set()]

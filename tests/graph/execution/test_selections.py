@@ -1,4 +1,4 @@
-"""What is selected: merging, fragments, conditions, arguments, variables, and operations that are left to the other."""
+"""Selections: merging, fragments, conditions, arguments, variables, and operations that the ordinary engine runs."""
 
 import asyncio
 from collections import Counter
@@ -99,7 +99,7 @@ async def test_typename_is_the_object_types_name_under_any_key() -> None:
 
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("include", [False, True])
-async def test_skip_and_include_decide_together(skip: bool, include: bool) -> None:
+async def test_field_is_selected_if_both_skip_and_include_allow_it(skip: bool, include: bool) -> None:
     text = """query ($s: Boolean!, $i: Boolean!) {
         a @skip(if: $s) @include(if: $i)
         ... @skip(if: $s) @include(if: $i) { b }
@@ -115,7 +115,7 @@ async def test_skip_and_include_decide_together(skip: bool, include: bool) -> No
     assert result == {"data": {**({"a": 1, "b": 2} if include and not skip else {}), "node": node}}
 
 
-async def test_literal_conditions_hold() -> None:
+async def test_literal_conditions_are_applied() -> None:
     result = await answer("{ a @skip(if: true) b @include(if: true) node @include(if: false) { a } }")
     assert result == {"data": {"b": 2}}
 
@@ -125,7 +125,7 @@ async def test_nothing_selected_is_an_empty_object() -> None:
     assert await answer("{ a @skip(if: true) }") == {"data": {}}
 
 
-async def test_fragment_that_is_skipped_once_and_spread_again_is_there() -> None:
+async def test_fragment_that_is_skipped_at_one_place_is_selected_at_another() -> None:
     result = await answer("{ ...F @skip(if: true) ...F } fragment F on Query { a }")
     assert result == {"data": {"a": 1}}
 
@@ -179,7 +179,7 @@ async def test_argument_is_given_or_null_or_its_default(arguments: str, expected
         ("$v: [[Int]]", "matrix", [{}, {"v": [[1], None, [None]]}, {"v": 3}]),
     ],
 )
-async def test_variable_is_given_or_null_or_left_out(declared: str, argument: str, given: list[dict[str, Any]]) -> None:
+async def test_variable_is_given_or_null_or_omitted(declared: str, argument: str, given: list[dict[str, Any]]) -> None:
     answers = [repr(await told(f"query ({declared}) {{ told({argument}: $v) }}", one)) for one in given]
     assert len(set(answers)) == len(given)
 
@@ -194,7 +194,7 @@ async def test_variable_is_given_or_null_or_left_out(declared: str, argument: st
         ("$v: Int!", "choice: {a: $v}", [{"v": 7}]),
     ],
 )
-async def test_variable_within_a_value_is_given_or_null_or_left_out(
+async def test_variable_within_a_value_is_given_or_null_or_omitted(
     declared: str, argument: str, given: list[dict[str, Any]]
 ) -> None:
     for one in given:
@@ -211,7 +211,7 @@ async def test_variable_within_a_value_is_given_or_null_or_left_out(
         ("($v: String!)", "{b: $v}", {"v": "x"}, "{'b': 'x'}"),
     ],
 )
-async def test_input_of_one_field_has_the_one_that_is_given(
+async def test_input_with_exactly_one_field_has_the_given_one(
     declared: str, argument: str, given: dict[str, Any], expected: str
 ) -> None:
     assert f"'choice': {expected}" in await told(f"query {declared} {{ told(choice: {argument}) }}", given)
@@ -237,7 +237,7 @@ async def test_variable_of_the_wrong_type_ends_the_operation(
         assert [error["locations"] for error in result["errors"]] == [[{"line": 1, "column": 8}]]
 
 
-async def test_numbers_are_coerced_as_json_has_them() -> None:
+async def test_numbers_are_coerced_as_in_json() -> None:
     assert await answer("query ($v: Int!) { strict(int: $v) }", {"v": 5.0}) == {"data": {"strict": "{'int': 5}"}}
 
 
@@ -268,7 +268,7 @@ async def test_resolvers_get_the_python_names_of_arguments() -> None:
     assert result == {"data": {"told": "{'first': 'Ada', 'at': {'x_axis': 1}}"}}
 
 
-# ---------------------------------------------------------------- what resolvers are told
+# ---------------------------------------------------------------- what resolvers receive
 
 
 async def test_resolvers_get_root_context_and_place() -> None:

@@ -1,4 +1,4 @@
-"""Tables that bring along what is below their rows, and are shared: nothing is read below them twice."""
+"""Tables that include the rows below theirs, and are shared by operations: nothing below them is read twice."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,10 +34,10 @@ class Desk:
     """The context of a run.
 
     Attributes:
-        books: what the root field is: the same table for all who share it.
-        identified: whether the loaders of notes are known by their arguments.
-        asked: the keys that they were asked for.
-        others: what stands on further shelves.
+        books: the value of the root field: the same table for all operations that share it.
+        identified: whether the loaders of notes have an identity, which is made of their arguments.
+        asked: the keys that the loaders received.
+        others: the books of further shelves.
     """
 
     books: Table
@@ -72,7 +72,7 @@ class Note:
 
 @strawberry.type
 class Notes:
-    """What lies between."""
+    """An object between the rows of two levels."""
 
     items: strawberry.Private[Table]
     nodes: list[Note] = _declared(Derived(lambda notes: notes.items, bare=True, table=True), list[Note])
@@ -92,7 +92,7 @@ async def _notes_below(root: strawberry.Parent[Any], info: Info, start: int = 0)
 
 @strawberry.type
 class Writer:
-    """Joined to their books."""
+    """The writer, joined to their books."""
 
     row: strawberry.Private[Row]
     name: str = _declared(Column("name"), str)
@@ -117,7 +117,7 @@ class Book:
 
     @strawberry.field
     def place(self, info: Info) -> str:
-        """Say where it is."""
+        """Return the place in the response."""
         info.context.paths.append(info.path.as_list())
         return "here"
 
@@ -130,7 +130,7 @@ def _read(books: Table | None) -> Table:
 
 @strawberry.type
 class Shelf:
-    """One of several that hold books."""
+    """One of several objects with books."""
 
     held: strawberry.Private[Table | None]
     books: list[Book] | None = _declared(
@@ -148,11 +148,11 @@ class Query:
 
     @strawberry.field
     def broken(self) -> str | None:
-        """Fail."""
+        """Raise an error."""
         raise ValueError("on purpose")
 
 
-SCHEMA: GraphQLSchema = strawberry.Schema(Query)._schema  # noqa: SLF001 - Strawberry gives it no other way
+SCHEMA: GraphQLSchema = strawberry.Schema(Query)._schema  # noqa: SLF001 - Strawberry has no public access to it
 
 
 def prepared(text: str, *, as_text: bool = True) -> Prepared:
@@ -168,7 +168,7 @@ def of_json(answers: list[Any]) -> orjson.Fragment:
 
 @pytest.fixture
 def books() -> Table:
-    """Two books that bring their notes along, from the first on and from the second on."""
+    """Two books with their notes included: those from the first on, and those from the second on."""
     columns: dict[str, list[Any]] = {"id": [1, 2], "writer_id": [2, 1]}
     books = Table({**columns, "writer.id": [2, 1], "writer.name": ["Ada", "Grace"]}, 2)
     books.brought = [("notes", 0), ("notes", 1)]
@@ -188,13 +188,13 @@ def texts(start: int = 0) -> list[Any]:
 
 
 @pytest.mark.parametrize("as_text", [True, False])
-async def test_what_a_table_brings_along_is_read_once(books: Table, as_text: bool) -> None:
+async def test_rows_that_a_table_includes_are_read_once(books: Table, as_text: bool) -> None:
     operation, desk = prepared("{ books { notes { nodes { text } } } }", as_text=as_text), Desk(books)
     assert [await ran(operation, desk) for _ in range(RUNS)] == [{"data": {"books": texts()}}] * RUNS
     assert desk.asked == [[1, 2]]
 
 
-async def test_rows_that_are_joined_lead_to_what_the_table_brings(books: Table) -> None:
+async def test_joined_rows_find_the_rows_that_the_table_includes(books: Table) -> None:
     operation, desk = prepared("{ books { writer { name notes { nodes { text } } } } }"), Desk(books)
     notes = [{"name": name, **one} for name, one in zip(["Ada", "Grace"], texts()[::-1], strict=True)]
     expected = {"data": {"books": [{"writer": one} for one in notes]}}
@@ -202,7 +202,7 @@ async def test_rows_that_are_joined_lead_to_what_the_table_brings(books: Table) 
     assert desk.asked == [[2, 1]]
 
 
-async def test_second_makes_text_of_it_which_the_others_send(books: Table) -> None:
+async def test_second_operation_renders_the_text_that_the_others_reuse(books: Table) -> None:
     operation, desk = prepared("{ books { notes { nodes { text } } } }"), Desk(books)
     answered: list[Any] = [await operation.run({}, desk, desk) for _ in range(3)]
     results = [one.data["books"] for one in answered]
@@ -210,7 +210,7 @@ async def test_second_makes_text_of_it_which_the_others_send(books: Table) -> No
     assert results[1] is results[2]
 
 
-async def test_other_arguments_are_other_answers(books: Table) -> None:
+async def test_other_arguments_have_separate_output(books: Table) -> None:
     operation = prepared(
         "query ($a: Int!, $b: Int!) { books { a: notes(start: $a) { nodes { text } } "
         "b: notes(start: $b) { nodes { text } } } }"
@@ -223,7 +223,7 @@ async def test_other_arguments_are_other_answers(books: Table) -> None:
     assert len(desk.asked) == 8  # two loaders for each of the four
 
 
-async def test_other_selections_are_other_answers(books: Table) -> None:
+async def test_other_selections_have_separate_output(books: Table) -> None:
     desk = Desk(books)
     lengths = [
         {"notes": {"nodes": [{"length": one} for one in each.columns["length"]]}} for each in notes_of(0).values()
@@ -234,7 +234,7 @@ async def test_other_selections_are_other_answers(books: Table) -> None:
         assert await ran(two, desk) == {"data": {"books": lengths}}
 
 
-async def test_what_one_operation_leaves_out_the_other_has(books: Table) -> None:
+async def test_field_that_one_operation_skips_is_in_the_output_of_the_other(books: Table) -> None:
     operation = prepared("query ($more: Boolean!) { books { id notes @include(if: $more) { nodes { text } } } }")
     ids = [{"id": 1}, {"id": 2}]
     whole = [{**one, **two} for one, two in zip(ids, texts(), strict=True)]
@@ -259,7 +259,7 @@ COUNTED_BELOW_JOINED = """query ($start: Int!) { books {
         ("query ($start: Int!) { books { index { text } notes(start: $start) { nodes { text } } } }", True, 0),
     ],
 )
-async def test_what_is_not_the_tables_is_each_operations_own(
+async def test_output_that_depends_on_more_than_the_table_is_not_shared(
     books: Table, text: str, identified: bool, start: int
 ) -> None:
     operation, desk = prepared(text), Desk(books, identified)
@@ -269,7 +269,7 @@ async def test_what_is_not_the_tables_is_each_operations_own(
     assert len(desk.paths) == RUNS * 2 * ("place" in text)
 
 
-async def test_error_elsewhere_leaves_what_is_shared(books: Table) -> None:
+async def test_error_elsewhere_keeps_the_shared_output(books: Table) -> None:
     operation, desk = prepared("{ broken books { id notes { nodes { text } } } }"), Desk(books)
     whole = [{"id": number, **one} for number, one in zip([1, 2], texts(), strict=True)]
     expected = {
@@ -279,13 +279,15 @@ async def test_error_elsewhere_leaves_what_is_shared(books: Table) -> None:
     assert [await ran(operation, desk) for _ in range(RUNS)] == [expected] * RUNS
 
 
-async def test_error_in_an_argument_is_told_to_each_at_its_place(books: Table) -> None:
+async def test_error_in_an_argument_is_reported_to_each_operation_at_its_place(books: Table) -> None:
     operation, desk = prepared("{ books { notes(start: -1) { nodes { text } } } }"), Desk(books)
     expected = {"data": None, "errors": [{"message": "notes begin at 0", "path": ["books", 0, "notes"]}]}
     assert [await ran(operation, desk) for _ in range(RUNS)] == [expected] * RUNS
 
 
-async def test_error_below_is_told_to_each_and_nothing_is_kept(books: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_below_is_reported_to_each_operation_and_no_output_is_kept(
+    books: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = notes_of(0)
     broken[2].columns["text"][0] = None
     monkeypatch.setattr(Desk, "loader", lambda desk, _: Loader(broken, asked=desk.asked))
@@ -310,7 +312,7 @@ async def test_table_that_is_empty_is_shared_too() -> None:
     assert [await ran(operation, desk) for _ in range(RUNS)] == [{"data": {"books": []}}] * RUNS
 
 
-async def test_some_tables_are_known_and_others_are_not(books: Table) -> None:
+async def test_tables_with_and_without_identity_can_be_mixed(books: Table) -> None:
     operation = prepared("{ shelves { books { notes { nodes { text } } } } }")
     known, new = books, Table({name: values[1:] for name, values in books.columns.items()}, 1)
     new.brought = [("notes", 0)]
@@ -323,7 +325,7 @@ async def test_some_tables_are_known_and_others_are_not(books: Table) -> None:
     assert len(desk.asked) == 2
 
 
-async def test_table_that_cannot_be_read_is_an_error_beside_those_that_are_shared(books: Table) -> None:
+async def test_unreadable_table_is_an_error_next_to_shared_tables(books: Table) -> None:
     operation, desk = prepared("{ shelves { books { notes { nodes { text } } } } }"), Desk(books, others=[books])
     first = {"books": texts()}
     assert await ran(operation, desk) == {"data": {"shelves": [first]}}

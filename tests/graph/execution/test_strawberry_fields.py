@@ -97,14 +97,14 @@ async def test_lists_of_input_objects_are_converted(given: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     "written",
     [
-        "point: {x: $x, names: $names}",  # a list out of a variable
+        "point: {x: $x, names: $names}",  # a list from a variable
         "point: {maybe: $x}",  # a Some around it
-        "points: {x: $x}",  # one that stands for a list of it
+        "points: {x: $x}",  # a single value for a list
         "choice: {number: $x}",  # exactly one key
         "point: {inner: {inner: {inner: {x: $x}}}}",
     ],
 )
-async def test_what_is_not_plain_is_converted_too(written: str) -> None:
+async def test_input_that_is_not_plain_is_converted_too(written: str) -> None:
     names = ", $names: [String!]" if "$names" in written else ""
     text = f"query ($x: Int!{names}) {{ told({written}) }}"
     await answer(text, {"x": 5, "names": ["a"]} if names else {"x": 5})
@@ -119,7 +119,7 @@ async def test_what_is_not_plain_is_converted_too(written: str) -> None:
         ("query ($p: Point) { told(point: {x: 1, inner: $p}) }", lambda x: {"p": {"x": x}}),
     ],
 )
-async def test_plain_input_objects_do_not_go_strawberrys_way(
+async def test_plain_input_objects_bypass_strawberrys_conversion(
     monkeypatch: pytest.MonkeyPatch, text: str, of: Callable[[int], dict[str, Any]]
 ) -> None:
     await answer(text, of(5))
@@ -133,7 +133,7 @@ async def test_plain_input_objects_do_not_go_strawberrys_way(
     monkeypatch.setattr("graph.execution.plan.arguments.convert_arguments", counted)
     result = await ready.run(of(5), Calls())
     assert "Point(x=5," in repr(result.data)
-    calls.clear()  # the constants, once
+    calls.clear()  # the constants are converted once
     result = await ready.run(of(6), Calls())
     assert "Point(x=6," in repr(result.data)
     assert calls == []
@@ -151,7 +151,7 @@ async def test_each_run_has_input_objects_of_its_own() -> None:
     assert answers == [{"changing": "5 1 []"}] * 2
 
 
-async def test_default_of_a_variable_is_changed_by_nobody() -> None:
+async def test_resolver_cannot_change_the_default_of_a_variable() -> None:
     text = 'query ($n: [String!]! = ["a"]) { changing(point: {x: 5, names: $n, inner: {y: 1}}) }'
     ready = prepared(text)
     answers = [(await ready.run({}, Calls())).data for _ in range(2)]
@@ -159,19 +159,19 @@ async def test_default_of_a_variable_is_changed_by_nobody() -> None:
 
 
 @pytest.mark.parametrize("given", ["{}", "{word: $w}", "{other: $w}", "$b"])
-async def test_fields_without_a_default_are_null_where_they_are_not_given(given: str) -> None:
+async def test_omitted_fields_without_a_default_are_null(given: str) -> None:
     declared = "$b: Bare!" if given == "$b" else "$w: String" if "$w" in given else ""
     text = f"query {f'({declared})' if declared else ''} {{ bare(given: {given}) }}"
     await answer(text, {"w": "x"} if "$w" in given else {"b": {"other": "x"}} if given == "$b" else {})
 
 
-async def test_required_arguments_arrive() -> None:
+async def test_resolver_receives_required_arguments() -> None:
     text = "query ($p: Point!, $c: Color!, $k: ID!) { needed(point: $p, color: $c, key: $k) }"
     result = await answer(text, {"p": {"names": ["n"]}, "c": "RED", "k": 5})
     assert result["data"]["needed"].endswith(", <Color.RED: 'red'>, '5')")
 
 
-async def test_objects_of_unions_and_interfaces_are_told_apart() -> None:
+async def test_types_of_union_and_interface_members_are_distinguished() -> None:
     result = await answer(
         """{
             things {
@@ -218,7 +218,7 @@ async def test_object_of_the_wrong_type_is_an_error() -> None:
     ]
 
 
-async def test_permissions_and_extensions_are_asked() -> None:
+async def test_permissions_and_extensions_are_applied() -> None:
     result = await answer('{ guarded open: guarded(secret: false) loud loudly: loud(word: "hey") static(n: 2) fails }')
     assert result["data"] == {
         "guarded": None,
@@ -231,7 +231,7 @@ async def test_permissions_and_extensions_are_asked() -> None:
     assert [error["message"] for error in result["errors"]] == ["not for you", "failed"]
 
 
-async def test_extensions_stand_round_the_resolver_with_converted_arguments() -> None:
+async def test_extensions_wrap_the_resolver_and_receive_converted_arguments() -> None:
     result = await answer(
         'query ($x: Int!) { framed(point: {x: $x, color: RED}) framedToo framedMethod(word: "said") '
         'mapped again: mapped(word: "given") }',
@@ -248,7 +248,7 @@ async def test_extensions_stand_round_the_resolver_with_converted_arguments() ->
     }
 
 
-async def test_generator_of_a_resolver_is_a_list_or_breaks() -> None:
+async def test_generator_of_a_resolver_becomes_a_list_or_an_error() -> None:
     assert await answer("{ generated }") == {"data": {"generated": [1, 2]}}
     result = await answer("{ page { total } generated(fails: true) }")
     assert result["data"] is None

@@ -1,4 +1,4 @@
-"""Tables that several operations share: their answers are written once, and each operation has its own."""
+"""Tables that several operations share: their output is rendered once, and each operation has its own response."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ def table_of(*numbers: int) -> Table:
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Table:
-    """What `fewBooks` is to every operation: one table, as if one statement had read it for all of them."""
+    """The value of `fewBooks` for every operation: one table, as if one statement had read it for all of them."""
     return shared(table_of(1, 4), monkeypatch)
 
 

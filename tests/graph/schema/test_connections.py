@@ -17,8 +17,8 @@ COUNT = 25
 BOTH_LIMITS = "first and last contradict each other; give one of them"
 BOTH_WAYS = "first goes with after, last with before; page in one direction at a time"
 NO_CURSOR = (
-    "{} is not a cursor of this list in this order; give back an endCursor, startCursor or edge cursor "
-    "that the same list has answered under the same orderBy"
+    "{} is not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor "
+    "that the same list returned for the same orderBy"
 )
 
 REFUSED: Mapping[str, str] = {

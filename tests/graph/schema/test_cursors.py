@@ -16,8 +16,8 @@ from tests.graph.support.population import Text, day, insert_posts, insert_users
 from tests.graph.support.refusals import bad_input, unlocated
 
 REFUSED = bad_input(
-    "after is not a cursor of this list in this order; give back an endCursor, startCursor or edge cursor "
-    "that the same list has answered under the same orderBy",
+    "after is not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor "
+    "that the same list returned for the same orderBy",
     ["posts"],
 )
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -201,7 +201,7 @@ async def test_row_that_is_locked_for_too_long_is_busy(
         async with superuser.transaction():
             await superuser.execute("SELECT FROM users FOR UPDATE")
             body = await hasty.run(UPDATE_USER, by=ada, id=ada.id)
-        assert body["errors"][0]["message"] == "somebody else holds the same rows; try again shortly"
+        assert body["errors"][0]["message"] == "another client holds a lock on the same rows; try again shortly"
         assert coded(body) == [{"code": "DATABASE_BUSY"}]
         assert (await hasty.data(UPDATE_USER, by=ada, id=ada.id))["updateUser"]["userErrors"] == []
 

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from db.connections.leases import Driver
-from db.models.posts import CONTENT_LENGTH_MAX, TITLE_LENGTH_MAX
+from db.fields import CONTENT, TITLE
 from tests.graph.support.bodies import JSON
 from tests.graph.support.callers import Client, Person
 
@@ -37,17 +37,17 @@ async def test_longest_post_is_created_however_it_is_escaped(
     body, character = FORMS[form]
     headers = {"content-type": JSON, "authorization": f"Bearer {ida.token}"}
     for spare in (0, 1):  # as long as it may be, and longer
-        content = body % (character * TITLE_LENGTH_MAX, character * (CONTENT_LENGTH_MAX + spare))
+        content = body % (character * TITLE.length_max, character * (CONTENT.length_max + spare))
         answer = await client.http.post("/graphql", content=content.encode(), headers=headers)
         found = answer.json()["data"]["createPost"]
         assert (answer.status_code, found["userErrors"]) == (200, [{"code": "INVALID_CONTENT"}] if spare else [])
         assert (found["post"] is None) is bool(spare)
     [row] = await superuser.fetch("SELECT title, content FROM posts")
-    assert (row["title"], row["content"]) == (EMOJI * TITLE_LENGTH_MAX, EMOJI * CONTENT_LENGTH_MAX)
+    assert (row["title"], row["content"]) == (EMOJI * TITLE.length_max, EMOJI * CONTENT.length_max)
 
 
 async def test_posts_that_do_not_fit_into_one_request_are_refused_with_what_to_do(client: Client, ida: Person) -> None:
-    posts = [{"title": "Long", "content": "x" * CONTENT_LENGTH_MAX}] * 20
+    posts = [{"title": "Long", "content": "x" * CONTENT.length_max}] * 20
     document = "mutation ($input: CreatePostsInput!) { createPosts(input: $input) { posts { id } } }"
     assert (await client.post(document, by=ida, input={"posts": posts[:15]})).status_code == 200
     answer = await client.post(document, by=ida, input={"posts": posts})

@@ -24,12 +24,10 @@ from graphql import (
     is_specified_scalar_type,
     print_schema,
 )
-from strawberry.types.field import StrawberryField
 from typer.testing import CliRunner
 
 from graph.cli.app import app
-from graph.schema.mutation_kit import SignedInOnly
-from graph.schema.permissions import PUBLIC_MUTATIONS
+from graph.schema.mutation_kit import MutationGuard
 from graph.schema.root import graphql_schema, schema_text
 
 ROOT = Path(__file__).parents[3]
@@ -214,19 +212,19 @@ def test_every_connection_has_the_four_arguments_and_the_four_fields() -> None:
 # ---------------------------------------------------------------- mutations
 
 
-def test_every_mutation_needs_a_signed_in_caller_or_says_why_not() -> None:
-    guarded = []
-    for name, field in mutations().items():
-        definition = field.extensions["strawberry-definition"]
-        assert isinstance(definition, StrawberryField)
-        if any(isinstance(extension, SignedInOnly) for extension in definition.extensions):
-            guarded.append(name)
-    unguarded = [name for name in mutations() if name not in guarded]
-    assert unguarded == [], (
-        f"declare {unguarded} by `mutation(…)` of graph/schema/mutation_kit.py, which asks for a signed-in caller"
-    )
-    assert set(PUBLIC_MUTATIONS) <= set(mutations())
-    assert all(PUBLIC_MUTATIONS.values())
+def test_every_mutation_states_who_may_run_it() -> None:
+    definitions = {name: field.extensions["strawberry-definition"] for name, field in mutations().items()}
+    rights = {
+        name: extension.right
+        for name, definition in definitions.items()
+        for extension in definition.extensions
+        if isinstance(extension, MutationGuard)
+    }
+    unguarded = sorted(mutations().keys() - rights.keys())
+    assert unguarded == [], f"declare {unguarded} by `mutation(…)` of graph/schema/mutation_kit.py"
+    assert all(right.who for right in rights.values())
+    assert {name for name, right in rights.items() if right.is_public} == {"signIn", "refreshSession", "createUser"}
+    assert {name for name, right in rights.items() if right.admins_alone} == {"createUsers"}
 
 
 def test_every_mutation_has_one_input_and_a_payload_of_its_own() -> None:
@@ -258,7 +256,7 @@ def test_every_payload_says_why_it_was_refused_in_a_type_of_its_own() -> None:
         assert code.name == f"{error.name.removesuffix('UserError')}ErrorCode"
         assert str(error.fields["code"].type) == f"{code.name}!"
     assert without == set(NEVER_REFUSED), (
-        "declare `userErrors` by errors_field(); where a mutation is never refused, say why in NEVER_REFUSED of "
+        "name the `codes` in @payload(…); where a mutation is never refused, say why in NEVER_REFUSED of "
         "tests/graph/schema/test_schema.py"
     )
 

@@ -82,8 +82,8 @@ async def test_a_cursor_of_another_search_is_refused(client: Client, posts: Sequ
     for search in ("bear", "fox crow", ""):
         body = await client.run(PAGE, search=search, order=BEST, after=cursor)
         refused = bad_input(
-            "after is not a cursor of this list in this order; give back an endCursor, startCursor or edge cursor "
-            "that the same list has answered under the same orderBy",
+            "after is not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor "
+            "that the same list returned for the same orderBy",
             ["posts"],
         )
         assert unlocated(body) == refused

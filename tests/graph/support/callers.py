@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,13 +23,43 @@ from tests.graph.support.both_engines import compare_engines, compare_inline_loo
 
 PASSWORD = "correct horse battery"
 KEEP_ALIVE_S = 60
+TICK_S = 0.1  # of uvicorn: ten are a second
+POLL_S = 0.001
+# Each of httpx's clients reads the system's certificates, for 20 ms, unless it is given something that knows of none.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class _Server(uvicorn.Server):
+    """uvicorn's server, but for the tenths of a second that it lets pass at its end, whether or not it has to."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = asyncio.Event()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to pytest."""
         yield
+
+    async def main_loop(self) -> None:
+        """Tick until the server is to stop."""
+        for tick in itertools.count():
+            await self.on_tick(tick)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), TICK_S)
+                return
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close what is open, wait for what runs, end the application."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        while self.server_state.connections or self.server_state.tasks:
+            await asyncio.sleep(POLL_S)
+        for server in self.servers:
+            await server.wait_closed()
+        await self.lifespan.shutdown()
 
 
 @asynccontextmanager
@@ -53,12 +85,12 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
         while not server.started:
             if task.done():
                 await task
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(POLL_S)
         host, port = listener.getsockname()
         try:
             yield f"http://{host}:{port}"
         finally:
-            server.should_exit = True
+            server.stopping.set()
             await task
 
 
@@ -120,7 +152,7 @@ def http_client(address: str | httpx.URL, *, connections: int = 100, timeout: fl
     request: that is what comes of a machine that stands still for so long while requests are under way.
     """
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=None)
-    return httpx.AsyncClient(base_url=address, limits=limits, timeout=timeout)
+    return httpx.AsyncClient(base_url=address, limits=limits, timeout=timeout, verify=NO_TLS)
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ class Population:
 
     users: list[str]
     posts: list[str]
+    comments: list[str]
     accounts: list[str]
     transactions: list[str]
 
@@ -32,6 +33,13 @@ _POSTS = """
     INSERT INTO posts (title, content, published, author_id)
     SELECT 'Title ' || round || ' ' || author_id, 'Content.', true, author_id
     FROM generate_series(1, 3) AS round, unnest($1::bigint[]) WITH ORDINALITY AS authors (author_id, n)
+    ORDER BY round, n RETURNING id
+"""
+# Each user comments on their own first post, and the next user on it, too.
+_COMMENTS = """
+    INSERT INTO comments (body, author_id, post_id)
+    SELECT 'Comment ' || round, author_id, ($2::bigint[])[1 + (n - 1 + round) % cardinality($1::bigint[])]
+    FROM generate_series(0, 1) AS round, unnest($1::bigint[]) WITH ORDINALITY AS authors (author_id, n)
     ORDER BY round, n RETURNING id
 """
 _ACCOUNTS = """
@@ -55,11 +63,13 @@ async def populate(database: Database, count: int) -> Population:
         users = _ids(await driver.fetch(_USERS, count))
         await driver.execute(_PROFILES, users)
         posts = _ids(await driver.fetch(_POSTS, users))
+        comments = _ids(await driver.fetch(_COMMENTS, users, posts))
         accounts = _ids(await driver.fetch(_ACCOUNTS, users))
         transactions = _ids(await driver.fetch(_TRANSACTIONS, accounts))
         return Population(
             [f"user_{number}" for number in users],
             [f"post_{number}" for number in posts[:count]],
+            [f"comment_{number}" for number in comments[:count]],
             [f"account_{number}" for number in accounts],
             [f"transaction_{number}" for number in transactions[:count]],
         )

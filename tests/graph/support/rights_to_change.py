@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.graph.support.callers import PASSWORD
-from tests.graph.support.stage import ADA, ANNA, CALLERS, EVE, IDA, NOBODY
+from tests.graph.support.stage import ADA, ANNA, CALLERS, EVE, IDA, NOBODY, OTTO
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ ENDS = """transaction { amount { amount }
 } replayed"""
 TIDES = {"title": "Tides", "content": "Twice a day."}
 NO_POST = refused("NOT_FOUND", "id", "no such post", post=None)
+NO_COMMENT = refused("NOT_FOUND", "id", "no such comment", comment=None)
 NO_USER = refused("NOT_FOUND", "id", "no such user", user=None)
 
 OUT_OF_IDAS = {"fromAccountId": "account_1", "toAccountId": "account_2", "amount": "1", "idempotencyKey": "$key"}
@@ -219,6 +220,63 @@ CHANGES: dict[str, Change] = {
         others=refused("NOT_FOUND", "postId", "no such post", post=None),
         missing={"postId": "post_999"},
     ),
+    "createComment": Change(
+        {"postId": "post_1", "body": "Warm enough."},
+        f"comment {{ body author {{ email }} post {{ id }} }} {ERRORS}",
+        for_each(
+            SIGNED_IN,
+            done(
+                comment={
+                    "body": "Warm enough.",
+                    "author": {"email": "$caller@example.com"},
+                    "post": {"id": "post_1"},
+                }
+            ),
+        ),
+    ),
+    "createComment on a draft": Change(
+        {"postId": "post_2", "body": "Let me in."},
+        f"comment {{ author {{ username }} }} {ERRORS}",
+        for_each((ADA, ANNA), done(comment={"author": {"username": "$caller"}})),
+        others=refused("NOT_FOUND", "postId", "no such post", comment=None),
+        missing={"postId": "post_999"},
+    ),
+    "createComment as ada": Change(
+        {"postId": "post_1", "authorId": "user_2", "body": "Welcome."},
+        f"comment {{ author {{ username }} }} {ERRORS}",
+        for_each((ADA, ANNA), done(comment={"author": {"username": "ada"}})),
+        others=refused("AUTHOR_NOT_FOUND", "authorId", "no such user", comment=None),
+        missing={"authorId": "user_999"},
+    ),
+    "updateComment": Change(
+        {"id": "comment_1", "body": "Cold as well."},
+        f"comment {{ body }} {ERRORS}",
+        for_each((OTTO, ANNA), done(comment={"body": "Cold as well."})),
+        others=NO_COMMENT,
+        missing={"id": "comment_999"},
+    ),
+    "updateComment on a draft": Change(
+        {"id": "comment_2", "body": "Still mine.", "expectedVersion": 7},
+        f"comment {{ body }} {ERRORS}",
+        for_each(
+            (ADA, ANNA),
+            refused(
+                "VERSION_CONFLICT",
+                "expectedVersion",
+                "the comment has changed since: its version is 1, not 7",
+                comment=None,
+            ),
+        ),
+        others=NO_COMMENT,
+        missing={"id": "comment_999"},
+    ),
+    "updateComment of one's own on another user's draft": Change(
+        {"id": "comment_3", "body": "Great pity."},
+        f"comment {{ body }} {ERRORS}",
+        {ANNA: done(comment={"body": "Great pity."})},
+        others=NO_COMMENT,
+        missing={"id": "comment_999"},
+    ),
     "openAccount": Change(
         {"currencyCode": "JPY"},
         f"account {{ balance {{ amount }} owner {{ email }} }} {ERRORS}",
@@ -303,6 +361,13 @@ CHANGES: dict[str, Change] = {
         ),
         missing={"transfers": [{**OUT_OF_IDAS, "fromAccountId": "account_999"}]},
         kept="idempotency_keys",
+    ),
+    "deleteComment": Change(
+        {"id": "comment_1"},
+        f"deletedCommentId {ERRORS}",
+        for_each((OTTO, ANNA), done(deletedCommentId="comment_1")),
+        others=refused("NOT_FOUND", "id", "no such comment", deletedCommentId=None),
+        missing={"id": "comment_999"},
     ),
     "deletePost": Change(
         {"id": "post_2"},

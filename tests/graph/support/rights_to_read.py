@@ -199,6 +199,55 @@ POST_READS = {
     ),
 }
 
+# ---------------------------------------------------------------- comments
+
+OTTOS_COMMENT = {
+    "id": "comment_1",
+    "body": "Cold, too.",
+    "author": {"username": "otto", "email": None},
+    "post": {"id": "post_1"},
+    "createdAt": INSTANT,
+    "updatedAt": INSTANT,
+    "version": 1,
+}
+OTTOS_KNOWN = OTTOS_COMMENT | {"author": {"username": "otto", "email": "otto@example.com"}}
+COMMENT = "{ id body author { username email } post { id } createdAt updatedAt version }"
+
+COMMENT_READS = {
+    "comment on a published post": Read(
+        f'{{ comment(id: "comment_1") {COMMENT} }}',
+        {"comment": OTTOS_COMMENT},
+        to((OTTO, ANNA), {"comment": OTTOS_KNOWN}),
+    ),
+    # Ida has written one of them: a comment on a draft is as invisible as the draft, to its author too.
+    "comments on a draft": drafts_in(
+        """{ a: comment(id: "comment_2") { body } b: comment(id: "comment_3") { body }
+            node(id: "comment_3") { id } nodes(ids: ["comment_2", "comment_1"]) { id } }""",
+        {
+            "a": {"body": "Mine alone."},
+            "b": {"body": "Pity."},
+            "node": {"id": "comment_3"},
+            "nodes": [{"id": "comment_2"}, {"id": "comment_1"}],
+        },
+        {"a": None, "b": None, "node": None, "nodes": [None, {"id": "comment_1"}]},
+    ),
+    "a post's comments": Read(
+        f'{{ post(id: "post_1") {{ comments(first: 5) {LIST} }} }}',
+        {"post": {"comments": connection("comment_1")}},
+    ),
+    "a draft's comments": drafts_in(
+        f'{{ post(id: "post_2") {{ comments(first: 5, filter: {{search: "mine or pity"}}) {LIST} }} }}',
+        {"post": {"comments": connection("comment_2", "comment_3")}},
+        {"post": None},
+    ),
+    "a user's comments": drafts_in(
+        f"""{{ a: user(id: "user_2") {{ comments(first: 5) {LIST} }}
+            b: user(id: "user_3") {{ comments(first: 5, filter: {{search: "pity"}}) {LIST} }} }}""",
+        {"a": {"comments": connection("comment_2")}, "b": {"comments": connection("comment_3")}},
+        {"a": {"comments": connection()}, "b": {"comments": connection()}},
+    ),
+}
+
 # ---------------------------------------------------------------- money
 
 IDAS_ACCOUNT = {
@@ -347,7 +396,7 @@ MONEY_READS = {
     ),
 }
 
-READS: dict[str, Read] = EMAIL_READS | POST_READS | MONEY_READS
+READS: dict[str, Read] = EMAIL_READS | POST_READS | COMMENT_READS | MONEY_READS
 
 # Operations whose answers hold cursors. $cursor is one of ada's draft, which she may have given to anybody.
 PAGE = "{ edges { cursor node { id } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } totalCount }"

@@ -9,9 +9,12 @@ lists in the order of creation are in the order of ids.
     user_4  otto, who owns account_2, empty, and has nothing to do with the others
     user_5  eve, who owns account_3, with 30.00 EUR that ida sent her
     user_6  anna, an administrator
+    comment_1  otto's, on post_1
+    comment_2  ada's, on post_2; and comment_3, ida's, from a time when post_2 was no draft
     account_4 is the treasury's, transaction_1 ida's deposit, transaction_2 what ida sent to eve under KEY
 """
 
+import datetime
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +31,9 @@ CREATE_POSTS = """mutation { createPosts(input: {posts: [
     {title: "Open water", content: "Everybody may swim.", published: true},
     {title: "Secret garden", content: "Nobody knows the gate."}
 ]}) { posts { id } } }"""
+COMMENTS = """INSERT INTO comments (author_id, post_id, body, created_at, updated_at)
+    SELECT author_id, post_id, body, $1, $1
+    FROM (VALUES (4, 1, 'Cold, too.'), (2, 2, 'Mine alone.'), (3, 2, 'Pity.')) AS given (author_id, post_id, body)"""
 OPEN_ACCOUNT = 'mutation { openAccount(input: {currencyCode: "EUR"}) { account { id } } }'
 DEPOSIT = """mutation($key: UUID!) {
     deposit(input: {accountId: "account_1", amount: "100.00", idempotencyKey: $key}) { transaction { id } }
@@ -82,6 +88,7 @@ async def set_stage(client: Client, sign_up: SignUp, superuser: Driver) -> Stage
         await superuser.execute(f"UPDATE {table} SET created_at = '{INSTANT}', updated_at = '{INSTANT}'")  # noqa: S608
     for table in ("accounts", "transactions"):
         await superuser.execute(f"UPDATE {table} SET created_at = '{INSTANT}'")  # noqa: S608
+    await superuser.execute(COMMENTS, datetime.datetime.fromisoformat(INSTANT))
     await superuser.execute("INSERT INTO profiles VALUES (2, 'Ada L.', 'Counts.', 'https://ada.example')")
     return stage
 

@@ -1,4 +1,4 @@
-"""Both engines on one operation: the compiled one and graphql-core's, which says what is right."""
+"""Runs one operation on both engines: the compiled one, and graphql-core, which defines the correct result."""
 
 import asyncio
 from collections import Counter
@@ -37,7 +37,7 @@ SETTLING_ROUNDS = 50
 
 
 class Context(Protocol):
-    """What resolvers note their calls in."""
+    """The context in which resolvers record their calls."""
 
     @property
     def paths(self) -> Counter[Where]:
@@ -50,7 +50,7 @@ class Calls:
     """The context of a run: which resolvers were called.
 
     Attributes:
-        seed: what random resolvers make their values of.
+        seed: the seed from which random resolvers make their values.
     """
 
     seed: int = 0
@@ -60,7 +60,7 @@ class Calls:
 def counted_schema(
     sdl: str, resolvers: Mapping[str, Resolver] | None = None, otherwise: Resolver = default_field_resolver
 ) -> GraphQLSchema:
-    """Build a schema, with a resolver for each `Type.field` named, whose fields note every call in the context."""
+    """Build a schema with a resolver for each `Type.field` named; all fields record every call in the context."""
     schema = build_schema(sdl)
     for type_ in schema.type_map.values():
         if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):
@@ -85,17 +85,17 @@ async def both(
     *,
     context: Callable[[], Context] = Calls,
 ) -> dict[str, Any]:
-    """Run an operation with both engines, see that they agree, and return the compiled engine's response.
+    """Run an operation on both engines, check that they agree, and return the compiled engine's response.
 
-    `root` and `context` make the root value and the context, anew for each engine.
+    `root` and `context` make the root value and the context, new for each engine.
 
-    The data has to be equal, in the order of its keys too. The errors have to be equal as a multiset of path, message,
-    locations and extensions, with one exception. Where a null has travelled upwards from a position that may not be
-    null, several errors may compete for the position that became null, and the specification ("Errors and Non-Null
-    Fields") leaves open which of them are found: "any sibling fields which have not yet executed or have not yet
-    yielded a value may be cancelled to avoid unnecessary work". graphql-core reports what came first in time. There,
-    each engine must report at least one error at or below the position, and every error that it reports must be one
-    that the operation has: one of those that graphql-core finds where errors do not travel at all.
+    The data must be equal, including the order of its keys. The errors must be equal as a multiset of path, message,
+    locations and extensions, with one exception. Where a null has propagated upwards from a non-null position, several
+    errors may compete for the position that became null, and the specification ("Errors and Non-Null Fields") leaves
+    open which of them are found: "any sibling fields which have not yet executed or have not yet yielded a value may be
+    cancelled to avoid unnecessary work". graphql-core reports the error that occurs first. In this case each engine
+    must report at least one error at or below the position, and every error that it reports must be one that the
+    operation has: one of those that graphql-core finds when errors do not propagate at all.
 
     No resolver may be called twice for one place in the response.
     """
@@ -125,7 +125,7 @@ async def _ordinary(
     result = execute(schema, document, root, context, variables, **options)
     if not isinstance(result, ExecutionResult):
         result = await result
-    # What lost the race for a position may run on.
+    # Fields that lost the race for a position may still be running.
     for _ in range(SETTLING_ROUNDS):
         await asyncio.sleep(0)
     return result
@@ -144,7 +144,7 @@ def _key(error: GraphQLError) -> ErrorKey:
 
 
 def _by_position(result: ExecutionResult) -> dict[Where | None, Counter[ErrorKey]]:
-    """Return the errors by the position in the data that is null because of them; None for all of the data."""
+    """Return the errors by the position in the data that is null because of them; None stands for all of the data."""
     found: dict[Where | None, Counter[ErrorKey]] = {}
     for error in result.errors or ():
         found.setdefault(_nulled(result.data, error), Counter())[_key(error)] += 1
@@ -163,12 +163,12 @@ def _nulled(data: Any, error: GraphQLError) -> Where | None:
 
 
 def _is_contested(where: Where | None, errors: Counter[ErrorKey]) -> bool:
-    """Say whether a null has travelled to this position from below, or an error elsewhere in it came first."""
+    """Return whether a null has propagated to this position from below, or an error elsewhere in it came first."""
     return any(path not in {where, ()} for path, *_ in errors)
 
 
 class _EveryError(CollectedErrors):
-    """Keeps errors below positions that are null already, too."""
+    """Keeps the errors below positions that are null already, too."""
 
     def has_nulled_position(self, start_path: Path | None) -> bool:
         return False
@@ -183,7 +183,7 @@ class _Thorough(ExecutorThrowingOnIncremental):
 async def _all_errors(
     schema: GraphQLSchema, document: DocumentNode, variables: dict[str, Any], root: Any, context: Any
 ) -> Counter[ErrorKey]:
-    """Return every error there is: none travels, so none keeps another from being found."""
+    """Return all errors: none propagates, so none prevents another from being found."""
     operation = _operation_of(document)
     no_travel = OperationDefinitionNode(
         operation=operation.operation,

@@ -1,6 +1,6 @@
-"""A small library over rows in memory: every field is declared, and its ordinary resolver made of the declaration.
+"""A small library of in-memory rows: every field is declared, and its ordinary resolver is made from the declaration.
 
-`Shelf` is the context: it has the rows, and loaders that note what they are asked.
+`Shelf` is the context: it has the rows, and loaders that record the requested keys.
 """
 
 from collections import Counter
@@ -40,16 +40,16 @@ BOOKS: dict[int, Row] = {
 
 
 class MissingError(Exception):
-    """There is no such row."""
+    """The row does not exist."""
 
 
 @dataclass(slots=True)
 class Loader:
-    """Finds values by key, and notes the keys of each call.
+    """Finds values by key, and records the keys of each call.
 
     Attributes:
-        values: by key; a value may be an exception.
-        broken: raised by every call, where it is not None.
+        values: the values by key; a value may be an exception.
+        broken: the exception that every call raises, or None.
     """
 
     values: Mapping[Any, Any]
@@ -63,7 +63,7 @@ class Loader:
         return [self.values.get(key) for key in keys]
 
     async def load(self, key: Any) -> Any:
-        """Return one value; what it is asked so is not noted."""
+        """Return one value; this call is not recorded."""
         return self.values.get(key)
 
 
@@ -79,7 +79,7 @@ class Shelf:
     """The context of one run.
 
     Attributes:
-        paths: how often a resolver that notes it was called at each place.
+        paths: how often a recording resolver was called at each place.
     """
 
     authors: Loader = field(default_factory=lambda: Loader(AUTHORS))
@@ -123,7 +123,7 @@ def plain(declared: Column | Prefixed | Computed | Derived, returns: Any, *, joi
 async def _followed(edge: RowEdge, root: Any, info: Info, made: str, **arguments: Any) -> Any:
     """Resolve an edge for one object."""
     assert edge.key is not None
-    loading = edge.loading(info, **arguments)
+    loading = edge.bind(info, **arguments)
     key = root.row[edge.key]
     (value,) = [None] if key is None else await loading.loader.load_level([key])
     if isinstance(value, Exception):
@@ -191,7 +191,7 @@ def _untorn(page: "BookPage") -> Sequence[Row]:
 
 @strawberry.type
 class BookPage:
-    """What the wrap of an edge makes: no row stands behind it."""
+    """The result of an edge's wrap function: an object without a row."""
 
     rows: strawberry.Private[Sequence[Row]]
     of: int | None
@@ -221,7 +221,7 @@ class Author:
 
     @strawberry.field
     def place(self, info: Info) -> str:
-        """Tell where the object stands in the response."""
+        """Return the object's place in the response."""
         path = tuple(info.path.as_list())
         _shelf(info).paths[path] += 1
         return f"{self.row['id']} at {'.'.join(map(str, path))}"
@@ -261,10 +261,10 @@ def _some_books(root: None) -> list[Row | None]:
 
 
 def _numbered(edge: RowEdge) -> Any:
-    """Make an edge whose argument is the key; number 0 is no key."""
+    """Make an edge whose argument is the key; the number 0 has no key."""
 
     async def resolve(info: Info, number: int) -> Any:
-        loading = edge.loading(info, number)
+        loading = edge.bind(info, number)
         (value,) = [None] if loading.key is None else await loading.loader.load_level([loading.key])
         if isinstance(value, Exception):
             raise value
@@ -304,7 +304,7 @@ class Query:
 
 
 def tabled(declared: Derived) -> Derived:
-    """Return the declaration of the same rows, column by column."""
+    """Return a declaration that yields the same rows as a table of columns."""
 
     def of(root: Any) -> Table:
         rows = declared.of(root)
@@ -314,7 +314,7 @@ def tabled(declared: Derived) -> Derived:
 
 
 def listing_fields() -> list[StrawberryField]:
-    """Return the fields whose values are lists of rows without a hole."""
+    """Return the fields whose values are lists of rows without null items."""
     return [
         one
         for type_ in (Query, BookPage)
@@ -323,4 +323,4 @@ def listing_fields() -> list[StrawberryField]:
     ]
 
 
-SCHEMA: GraphQLSchema = strawberry.Schema(Query)._schema  # noqa: SLF001 - the engines take graphql-core's own
+SCHEMA: GraphQLSchema = strawberry.Schema(Query)._schema  # noqa: SLF001 - the engines need graphql-core's own schema

@@ -1,7 +1,7 @@
-"""A schema whose every field misbehaves in some way, the same way for both engines.
+"""A schema in which every field misbehaves in some way, in the same way for both engines.
 
-What a resolver gives is decided by random numbers that start from the seed of the run, the place in the response and
-the arguments. So it depends neither on the engine nor on the order in which it calls.
+Random numbers decide what a resolver returns; their seed is made of the seed of the run, the place in the response and
+the arguments. So the value depends neither on the engine nor on the order of its calls.
 """
 
 import asyncio
@@ -67,22 +67,22 @@ def _sdl() -> str:
 
 @dataclass(slots=True)
 class Thing:
-    """An object; what is said of its type is decided by its own number."""
+    """An object; its number decides how its type is reported."""
 
     kind: str
     number: int
 
     def random(self, of: str) -> Random:
-        return Random(f"{self.number} {of}")  # noqa: S311 - nothing is secret here
+        return Random(f"{self.number} {of}")  # noqa: S311 - no secret
 
 
-class Trouble(Exception):  # noqa: N818 - it is what it is called
-    """What goes wrong."""
+class Trouble(Exception):  # noqa: N818 - named as the schema names it
+    """The error that resolvers raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A value that has to be awaited. No coroutine: whoever has no use for it any more may drop it."""
+    """An awaitable value. Not a coroutine, so that an engine may drop it without a warning."""
 
     value: Any
     rounds: int
@@ -103,7 +103,7 @@ class Values:
         self._trouble = trouble
 
     def of(self, type_: Any) -> Any:
-        """Return a value for a position of this type, or something that comes to one, or does not."""
+        """Return a value for a position of this type: a valid one, or one that is not."""
         value = self._plain(type_)
         if self._random.random() < 0.25:
             return Later(value, self._random.randrange(4))
@@ -185,7 +185,7 @@ def resolve(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any
 
 
 def _typed(value: Any, info: GraphQLResolveInfo[Any], abstract: Any) -> Any:
-    """Resolve the type of an abstract position, which may go wrong in every way there is."""
+    """Resolve the type of an abstract position, which may fail in every possible way."""
     if not isinstance(value, Thing):
         return None
     random = value.random(abstract.name)
@@ -221,7 +221,7 @@ def _odd(value: Any) -> Any:
 
 
 def nasty_schema(*, default_typing: bool) -> GraphQLSchema:
-    """Return the schema; its abstract types are told by `resolve_type`, or by each object type's `is_type_of`."""
+    """Return the schema; `resolve_type` determines its abstract types, or each object type's `is_type_of`."""
     schema = counted_schema(_sdl(), otherwise=resolve)
     for type_ in schema.type_map.values():
         if type_.name.startswith("__"):

@@ -1,7 +1,7 @@
 """Valid operations made harder: variables, conditions, aliases, fragments, and selections that merge.
 
-hypothesis-graphql writes operations without any of these. What it wrote is written down again here, with random
-numbers deciding where such a thing comes in; the result is as valid as what went in.
+hypothesis-graphql writes operations without any of these. This module writes them again, with random numbers deciding
+where to add one; the result is as valid as the original.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Rework:
     """Makes one operation harder.
 
     Attributes:
-        variables: what has to be given for it.
+        variables: the variables that the operation requires.
     """
 
     def __init__(self, random: Random, schema: GraphQLSchema, text: str) -> None:
@@ -64,7 +64,7 @@ class Rework:
         if self._happens(0.15):
             parts.insert(self._random.randrange(len(parts) + 1), "__typename")
         if self._happens(0.2):
-            # What stands in the answer twice, once whole and once in part, merges.
+            # A selection that is repeated, once complete and once in part, merges.
             again = self._random.sample(parts, self._random.randint(1, len(parts)))
             parts.append(f"... {self._condition()} {{ {' '.join(again)} }}")
         body = f"{{ {' '.join(parts)} }}"
@@ -101,7 +101,7 @@ class Rework:
         if is_composite_type(named):
             assert node.selection_set is not None
             below = self._selections(node.selection_set, named)
-        # A condition comes with an alias of its own, so that it is never the other half of something that merges.
+        # A condition always has a unique alias, so that its field never merges with another.
         return f"{alias}{name}{arguments} {self._condition()} {below}"
 
     def _condition(self) -> str:
@@ -133,7 +133,7 @@ class Rework:
             return self._variable(str(type_), Undefined if missing else value_from_ast_untyped(node))
         inner = get_nullable_type(type_)
         if isinstance(node, ObjectValueNode) and isinstance(inner, GraphQLInputObjectType) and inner.is_one_of:
-            # hypothesis-graphql gives it any number of members, nulls among them.
+            # hypothesis-graphql writes any number of its members, including nulls.
             return f"{{ number: {self._variable('Int!', 5)} }}" if self._happens(0.5) else '{ name: "n" }'
         if isinstance(node, ObjectValueNode) and isinstance(inner, GraphQLInputObjectType):
             members = [

@@ -1,4 +1,4 @@
-"""A Strawberry schema without a declaration: every field is opaque, and called past Strawberry's wrapping or not."""
+"""A Strawberry schema without declarations: every field is opaque, and called with or without Strawberry's wrapper."""
 
 import asyncio
 import datetime
@@ -60,7 +60,7 @@ class Louder(FieldExtension):
 
 
 class Framed(FieldExtension):
-    """Puts brackets round what comes after it, and tells it another word, and who it is asked of."""
+    """Puts brackets around the result, and changes the argument `word`."""
 
     def __init__(self, left: str, right: str) -> None:
         self.left, self.right = left, right
@@ -133,7 +133,7 @@ def stand_alone(root: strawberry.Parent[Any], info: Info, n: int) -> str:
     return f"{root} {n} {info.field_name} {info.python_name} {info.path.as_list()}"
 
 
-def tell_secret(secret: bool = True) -> str | None:
+def resolve_secret(secret: bool = True) -> str | None:
     return f"secret {secret}"
 
 
@@ -141,15 +141,15 @@ def say(word: str = "quiet") -> str:
     return word
 
 
-async def tell_point(root: Any, info: Info, point: Point, word: str = "told") -> str:
+async def resolve_point(root: Any, info: Info, point: Point, word: str = "told") -> str:
     return f"{root} {info.field_name} {point.x} {point.color} {word}"
 
 
-async def tell_self(self: Any, info: Info, word: str = "own") -> str:
+async def resolve_self(self: Any, info: Info, word: str = "own") -> str:
     return f"{self} {info.field_name} {word}"
 
 
-async def tell_told(parent: strawberry.Parent[Any], asked: Info, word: str = "told") -> str:
+async def resolve_parent(parent: strawberry.Parent[Any], asked: Info, word: str = "told") -> str:
     return f"{parent} {asked.field_name} {word}"
 
 
@@ -190,7 +190,7 @@ class Query:
     def changing(self, point: Point) -> str:
         assert point.inner is not None
         told = f"{point.x} {point.inner.y} {point.names}"
-        point.x, point.inner.y = 0, 0  # a resolver's arguments are its own
+        point.x, point.inner.y = 0, 0  # arguments belong to the resolver, which may change them
         point.names.append("changed")
         return told
 
@@ -206,12 +206,12 @@ class Query:
     def generated(self, fails: bool = False) -> list[int]:
         return cast("list[int]", _generated(fails))
 
-    guarded: str | None = strawberry.field(resolver=tell_secret, permission_classes=[Denied])
+    guarded: str | None = strawberry.field(resolver=resolve_secret, permission_classes=[Denied])
     loud: str = strawberry.field(resolver=say, extensions=[Louder()])
-    framed: str = strawberry.field(resolver=tell_point, extensions=[Framed("[", "]"), Framed("(", ")")])
-    framed_too: str = strawberry.field(resolver=tell_told, extensions=[Framed("<", ">")])
+    framed: str = strawberry.field(resolver=resolve_point, extensions=[Framed("[", "]"), Framed("(", ")")])
+    framed_too: str = strawberry.field(resolver=resolve_parent, extensions=[Framed("<", ">")])
     mapped: str = strawberry.field(resolver=say, extensions=[Comparing(), Louder()])
-    framed_method: str = strawberry.field(resolver=tell_self, extensions=[Framed("{", "}")])
+    framed_method: str = strawberry.field(resolver=resolve_self, extensions=[Framed("{", "}")])
 
     @strawberry.field
     def fails(self) -> int | None:
@@ -230,5 +230,5 @@ def _generated(fails: bool) -> Iterator[int]:
     yield 2
 
 
-# The engines take graphql-core's own schema.
+# The engines need graphql-core's own schema.
 SCHEMA: GraphQLSchema = strawberry.Schema(Query, types=[Cat, Dog])._schema  # noqa: SLF001

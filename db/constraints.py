@@ -1,0 +1,89 @@
+"""What each violated constraint means to a client.
+
+Constraints decide, not a SELECT before the INSERT: between the two, somebody else may have inserted. The name of
+the violated constraint is looked up in `CONSTRAINTS`, which gives the refusal's code and the input field to
+blame. Those of texts follow from their specification. A test walks the metadata and fails on a constraint without an
+entry.
+"""
+
+from collections.abc import Mapping
+
+import asyncpg
+
+from db.errors import Refusal
+from db.fields import STORED
+
+# Constraints that only a fault of ours can violate: input is checked before, or a row lock rules it out. Their
+# violation is masked as an internal error, and logged.
+INTERNAL = frozenset(
+    {
+        "pk_users",
+        "pk_profiles",
+        "pk_posts",
+        "pk_comments",
+        "ck_comments_version_positive",
+        "pk_accounts",
+        "pk_transactions",
+        "pk_sessions",
+        "pk_refresh_tokens",
+        "pk_sign_in_attempts",
+        "pk_idempotency_keys",
+        "ck_users_role_known",
+        "ck_users_version_positive",
+        "ck_users_hashed_password_not_empty",
+        "uq_users_system",
+        "ck_posts_version_positive",
+        "ck_posts_views_in_range",
+        "fk_profiles_user_id_users",
+        "fk_sessions_user_id_users",
+        "pk_sign_in_places",
+        "pk_failed_sign_ins",
+        "fk_sign_in_places_user_id_users",
+        "fk_failed_sign_ins_user_id_users",
+        "fk_refresh_tokens_session_id_sessions",
+        "uq_refresh_tokens_token_hash",
+        "uq_idempotency_keys_owner_id_key",
+        "ck_idempotency_keys_operation_known",
+        "uq_accounts_system_currency_code",
+        "ck_accounts_currency_code_three_letters",
+        "ck_accounts_balance_not_negative",
+        "ck_accounts_balance_within_limit",
+        "fk_transactions_from_id_accounts",
+        "fk_transactions_to_id_accounts",
+        "fk_transactions_key_id_idempotency_keys",
+        "uq_transactions_key_id",
+        "ck_transactions_amount_positive",
+        "ck_transactions_two_accounts",
+        "ck_transactions_memo_length",
+    }
+)
+
+CONSTRAINTS: Mapping[str, Refusal] = {
+    **{one.constraint: one.refusal for one in STORED.values() if one.constraint not in INTERNAL},
+    "uq_users_email_lower": Refusal("EMAIL_TAKEN", ("email",), "another user has this email address"),
+    "uq_users_username_lower": Refusal("USERNAME_TAKEN", ("username",), "another user has this username"),
+    "fk_posts_author_id_users": Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user"),
+    "fk_comments_author_id_users": Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user"),
+    "fk_comments_post_id_posts": Refusal("NOT_FOUND", ("postId",), "no such post"),
+    # Violated by deleting the owner alone: opening an account locks the owner first.
+    "fk_accounts_owner_id_users": Refusal(
+        "USER_OWNS_ACCOUNTS",
+        ("id",),
+        "the user owns accounts, and the ledger is never cut; deactivate the user instead",
+    ),
+}
+
+
+def violation_of(constraint: str) -> Refusal:
+    """Return the refusal that violating the constraint is, so that what is found before reads the same.
+
+    Raises:
+        KeyError: only a fault of ours can violate the constraint.
+    """
+    return CONSTRAINTS[constraint].below()  # a new one: raised twice, one would keep the frames of both
+
+
+def refusal_for(error: asyncpg.IntegrityConstraintViolationError) -> Refusal | None:
+    """Return what `error` means to a client, or None where it can only be a fault of ours."""
+    name = error.constraint_name or ""
+    return violation_of(name) if name in CONSTRAINTS else None

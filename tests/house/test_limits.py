@@ -1,0 +1,110 @@
+"""A limit of a text stands once, in its specification in `db/fields.py`: never again as a number, nor in words.
+
+Read are the constants of the product's code, f-strings among them; not docstrings and comments, which may give a number
+as a reason for another.
+"""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from db import fields
+from db.fields import TextField
+from tests.house.test_architecture import python_files
+
+SPECIFICATIONS: Mapping[str, TextField] = {
+    name: value for name, value in vars(fields).items() if isinstance(value, TextField)
+}
+# Numbers that are the limit of something else, each with what it limits.
+OTHER_LIMITS = {
+    "graph/schema/posts/filters.py: SEARCH_LENGTH_MAX": "a search is not stored",
+    "db/query/text_search.py: WORD_LENGTH_MAX": "a word of a search, which is cut",
+}
+
+
+def docstrings(tree: ast.AST) -> set[int]:
+    """Return the ids of the nodes that are docstrings, or texts that stand alone as such."""
+    return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+
+
+def words_for(specification: TextField) -> str:
+    """Return the pattern of a sentence that tells the limit of `specification`."""
+    most = f"(?:{specification.length_max}|{specification.length_max:,})"
+    return (
+        rf"\b{specification.length_min} to {most}\b(?= (?:characters|letters))"
+        rf"|(?:at most|longer than|up to) {most} (?:characters|letters)"
+    )
+
+
+def numbers_in(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Give the numbers that limit a length: of a constant that is called so, or what `len` is compared with."""
+    for node in ast.walk(tree):
+        named: list[tuple[str, ast.AST]] = []
+        if isinstance(node, ast.Assign):
+            named = [(ast.unparse(target), node.value) for target in node.targets]
+        elif isinstance(node, ast.keyword):
+            named = [(f"{node.arg}=", node.value)]
+        elif isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            named = [(f"len compared in {ast.unparse(node)}", side) for side in sides if "len(" in ast.unparse(node)]
+        for name, value in named:
+            is_limit = re.search("_LENGTH_(MAX|MIN)$|^(longest|max_length|length_max)=$|^len ", name)
+            if is_limit and isinstance(value, ast.Constant) and isinstance(value.value, int):
+                yield name, value.value
+
+
+def limits_stated_again(name: str, text: str) -> Iterator[str]:
+    """Give what is wrong in one file, with the specification to use."""
+    tree = ast.parse(text)
+    silent = docstrings(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in silent:
+            for field, specification in SPECIFICATIONS.items():
+                if re.search(words_for(specification), node.value, re.IGNORECASE):
+                    yield f'{name}:{node.lineno}: "{node.value}": write it with db.fields.{field}.limit or .description'
+    for where, number in numbers_in(tree):
+        for field, specification in SPECIFICATIONS.items():
+            if number > 1 and number == specification.length_max and f"{name}: {where}" not in OTHER_LIMITS:
+                yield f"{name}: {where} is {number}: use db.fields.{field}.length_max"
+
+
+def product() -> dict[str, str]:
+    return {
+        name: text
+        for name, text in python_files().items()
+        if name.startswith(("db/", "graph/")) and name != "db/fields.py"
+    }
+
+
+def test_no_limit_of_a_text_is_stated_a_second_time() -> None:
+    assert [one for name, text in product().items() for one in limits_stated_again(name, text)] == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'title = field(description="1 to 200 characters.")',
+        'raise BadInput(f"a {name} has at most 100,000 characters")',
+        'message = "content has at most 100000 characters"',
+        "MEMO_LENGTH_MAX = 500",
+        "if len(email) > 254: pass",
+        'column("bio", longest=5000)',
+        'help="3 to 32 letters"',
+    ],
+)
+def test_a_limit_that_is_stated_again_is_found_with_the_specification_to_use(code: str) -> None:
+    found = list(limits_stated_again("graph/new.py", code))
+    assert found
+    assert all("db.fields." in one for one in found)
+
+
+@pytest.mark.parametrize("code", ['"""A text of 100,000 characters is long."""', "ROWS = 200", "x = 'at most 100 ids'"])
+def test_what_is_no_limit_of_a_text_is_left_alone(code: str) -> None:
+    assert list(limits_stated_again("graph/new.py", code)) == []
+
+
+def test_every_other_limit_is_still_there() -> None:
+    stated = {f"{name}: {where}" for name, text in product().items() for where, _ in numbers_in(ast.parse(text))}
+    assert sorted(OTHER_LIMITS.keys() - stated) == []
