@@ -135,7 +135,7 @@ def _copied(directory: Path) -> Path:
 
 def _command(check: Sequence[str], copy: Path) -> list[str]:
     if check[0] == "pytest":
-        return [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short", *check[1:]]
+        return [sys.executable, "-m", "pytest", "-q", "--long", "--no-header", "--tb=short", *check[1:]]
     return [sys.executable, "-m", "bench.chaos", *check[1:], "--log", str(copy / "server.log")]
 
 

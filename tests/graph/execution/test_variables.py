@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from graph.execution.plan.variables import NeedsFullCoercion, coercer_of
 from graph.schema.root import graphql_schema
+from tests.running.amounts import examples
 
 COLOUR = GraphQLEnumType("Colour", {"RED": 1, "BLUE": 2})
 INNER = GraphQLInputObjectType(
@@ -90,7 +91,7 @@ def values_of(type_: Any, depth: int = 3) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("type_", TYPES, ids=str)
-@hypothesis_settings(max_examples=30)
+@hypothesis_settings(max_examples=examples(30))
 @given(data=st.data())
 def test_what_is_coerced_is_what_graphql_core_makes_of_it(type_: Any, data: st.DataObject) -> None:
     coercer = coercer_of(type_)

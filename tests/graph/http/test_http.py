@@ -14,6 +14,7 @@ from graph.http.parsing.requests import JSON_DEPTH_MAX
 from tests.graph.support.bodies import ANSWER, CREATE_USER, JSON, NEWER, TYPENAME, bad_request, refusal, send
 from tests.graph.support.callers import Client, serving_with
 from tests.graph.support.stage import dump
+from tests.running.amounts import examples
 
 BODY_BYTES_MAX = 2048
 
@@ -195,7 +196,10 @@ async def test_variables_are_nested_as_deep_as_the_limit_and_no_deeper(client: C
 # ---------------------------------------------------------------- anything at all
 
 fuzzed = hypothesis_settings(
-    max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(150),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),

@@ -30,6 +30,7 @@ from graph.schema.root import graphql_schema
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.edge import is_alive
 from tests.graph.support.population import Population, populate
+from tests.running.amounts import examples
 
 Operation: TypeAlias = APIOperation[Any, Any, Any, Any]
 CallCase: TypeAlias = Case[Operation]
@@ -135,7 +136,7 @@ def explore(operation: Operation, by: Person | None) -> list[str]:
     answered: list[str] = []
 
     @hypothesis_settings(
-        max_examples=EXAMPLES_PER_FIELD,
+        max_examples=examples(EXAMPLES_PER_FIELD),
         derandomize=True,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

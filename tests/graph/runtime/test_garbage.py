@@ -7,7 +7,6 @@ what is left, of whatever type. Left out is what asyncio and asyncpg leave of a 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from random import Random
 from typing import Any
 
 import pytest
@@ -23,9 +22,10 @@ from graph.schema.root import graphql_schema
 from tests.graph.support.garbage import left_behind
 from tests.graph.support.operation_maker import OperationMaker
 from tests.graph.support.population import Population, populate
+from tests.running.amounts import examples
+from tests.running.repeating import Cases
 
-QUERIES = 150
-SEED = 20261122
+QUERIES = examples(150)
 CONNECTION = {"_SelectorSocketTransport", "TransportSocket", "socket"}
 BESIDE_CONNECTION = {"cell", "dict", "function", "getset_descriptor", "method", "tuple", "type"}
 
@@ -110,9 +110,11 @@ async def test_an_operation_leaves_nothing(
     assert not unexpected(left), " ".join(sorted(left))
 
 
-async def test_generated_operations_leave_nothing(operations: Operations, services: Services, made: Population) -> None:
+async def test_generated_operations_leave_nothing(
+    operations: Operations, services: Services, made: Population, cases: Cases
+) -> None:
     ids = [*made.users, *made.posts, *made.accounts, *made.transactions, "user_999999"]
-    maker = OperationMaker(Random(SEED), graphql_schema, ids)  # noqa: S311 - nothing is secret here
+    maker = OperationMaker(cases.random(), graphql_schema, ids)
     viewers = [ANONYMOUS, owner(made), Viewer(owner(made).user_id, is_admin=True)]
     chosen: list[Operation] = []
     while len(chosen) < QUERIES:
@@ -126,7 +128,7 @@ async def test_generated_operations_leave_nothing(operations: Operations, servic
     await answer_all()
     with left_behind() as left:
         await answer_all()
-    assert not unexpected(left), f"seed {SEED}"
+    assert not unexpected(left)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from db.seed.seeding import SeedPlan, seed
 from tests.graph.support.bodies import JSON
 from tests.graph.support.callers import Client
+from tests.running.amounts import examples
 
 # More than the 20 of a page whose length nobody says.
 PLAN = SeedPlan(users=40, posts=160, accounts=8, transfers_per_account=3)
@@ -114,7 +115,7 @@ def resolved(value: object, name: str = "") -> tuple[int, int]:
     return (10 if name.startswith("total") and value is not None else 0), 1
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=examples(150), suppress_health_check=list(HealthCheck), deadline=None)
 @given(made=documents())
 async def test_price_is_never_below_what_odd_variables_resolve(app: FastAPI, seeded: Client, made: Made) -> None:
     query = orjson.dumps(made.text).decode()

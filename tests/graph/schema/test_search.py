@@ -1,7 +1,7 @@
 """Searching posts through the API: ranked, page by page, in every list of posts."""
 
+import itertools
 import json
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +11,8 @@ import pytest
 from tests.graph.support.callers import Client
 from tests.graph.support.population import Text, day, insert_posts, insert_users
 from tests.graph.support.refusals import bad_input, unlocated
+from tests.running.amounts import examples
+from tests.running.repeating import Cases
 
 BEST = [{"field": "RELEVANCE", "direction": "DESC"}]
 PAGE = """query ($search: String, $order: [PostOrder!], $first: Int, $after: String) {
@@ -234,12 +236,13 @@ CONTROLLED = ("\0", "fox\0", "\ud800", "fox \udfff bear")
 
 
 async def test_whatever_is_searched_for_is_answered_or_refused_as_an_input(
-    client: Client, posts: Sequence[str]
+    client: Client, posts: Sequence[str], cases: Cases
 ) -> None:
-    chance = random.Random(20261130)  # noqa: S311 - nothing is secret here
-    mixed = [" ".join(chance.choices([*ODD_PARTS, "fox"], k=90))[:LONGEST] for _ in range(60)]
+    mixed = (
+        " ".join(chance.choices([*ODD_PARTS, "fox"], k=90))[:LONGEST] for _, chance in cases.numbered(examples(60))
+    )
     answered = 0
-    for search in [*ODD_SEARCHES, *mixed]:
+    for search in itertools.chain(ODD_SEARCHES, mixed):
         body = await client.run(ODD_DOCUMENT, odd=search)
         codes = {error["extensions"]["code"] for error in body.get("errors", ())}
         assert codes <= {"BAD_USER_INPUT"}, (search, codes)

@@ -24,6 +24,7 @@ from graph.schema.scalars import (
     serialize_decimal,
 )
 from tests.graph.support.callers import Client
+from tests.running.amounts import examples
 
 ALIVE = {"data": {"__typename": "Query"}}
 VALUES = st.recursive(
@@ -64,7 +65,7 @@ def answered(response: httpx.Response) -> list[str]:
     return [error["extensions"]["code"] for error in body.get("errors", [])]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(body=damaged())
 async def test_damaged_request_is_run_or_refused_with_a_code(client: Client, body: bytes) -> None:
     response = await client.http.post("/graphql", content=body, headers={"content-type": "application/json"})
@@ -74,7 +75,7 @@ async def test_damaged_request_is_run_or_refused_with_a_code(client: Client, bod
     assert await client.run("{ __typename }") == ALIVE
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(value=VALUES.filter(lambda value: not isinstance(value, bytes)))
 async def test_any_value_of_a_variable_is_taken_or_the_clients_fault(client: Client, value: object) -> None:
     try:
@@ -171,7 +172,7 @@ def test_near_id_raises_nothing_but_bad_input(id_: str, kind: NodeKind) -> None:
 PAGE = "query($cursor: String) { posts(first: 1, after: $cursor) { nodes { id } } }"
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(cursor=st.text() | st.from_regex(r"\A[A-Za-z0-9_-]{1,60}\Z") | st.binary(max_size=60).map(lambda one: one.hex()))
 async def test_text_that_nobody_gave_out_is_no_cursor_over_the_api(client: Client, cursor: str) -> None:
     if "\0" in cursor:

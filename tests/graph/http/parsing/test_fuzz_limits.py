@@ -26,6 +26,7 @@ from graph.analysis.pricing import Pricing
 from graph.operations.cache import Operations, RequestRefused
 from graph.schema.root import graphql_schema
 from tests.graph.support.callers import Client
+from tests.running.amounts import examples
 
 OPERATIONS = Operations(graphql_schema, introspection=True, suggestions=True)
 PLAN = SeedPlan(users=12, posts=60, accounts=8, transfers_per_account=3)
@@ -91,7 +92,7 @@ def measured(document: str) -> tuple[int, int, int, int]:
     return fragments.looked_up, document.count("..."), price.cost, price.depth
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(document=webs())
 def test_no_web_of_fragments_makes_the_walk_look_one_up_twice(document: str) -> None:
     looked_up, written, cost, depth = measured(document)
@@ -119,7 +120,7 @@ def spelled_out(document: str) -> tuple[int, int]:
     return measured(text)[2:]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.filter_too_much])
 @given(document=webs())
 def test_price_of_fragments_is_that_of_what_they_stand_for(document: str) -> None:
     expected = spelled_out(document)
@@ -137,7 +138,7 @@ def paged_forward(document: DocumentNode) -> str:
     return print_ast(visit(document, _Forward()))
 
 
-@settings(max_examples=80, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(80), suppress_health_check=list(HealthCheck))
 @given(query=queries(graphql_schema, fields=READING, custom_scalars=SCALARS, print_ast=paged_forward, allow_x00=False))
 async def test_price_is_never_below_what_a_made_up_query_resolves(seeded: Client, query: str) -> None:
     try:
@@ -167,7 +168,7 @@ TOKENS: Sequence[str] = (
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(tokens=st.lists(st.sampled_from(TOKENS), max_size=40), variables=st.dictionaries(st.just("n"), st.integers()))
 def test_no_order_of_tokens_is_answered_but_with_a_price_or_a_refusal(
     tokens: Sequence[str], variables: dict[str, int]

@@ -1,9 +1,9 @@
 """Money under load: simultaneous transfers, a running audit, connections that die, and books that still balance."""
 
 import asyncio
-import random
 from collections import Counter
 from decimal import Decimal
+from random import Random
 
 import pytest
 
@@ -11,8 +11,8 @@ from db.connections.leases import Driver
 from db.ledger.audit import AuditReport, Defect, Difference, audit
 from tests.graph.support.bank import Bank, Body, new_key, refused
 from tests.graph.support.callers import Client, Person, SignUp
+from tests.running.repeating import Cases
 
-SEED = 20261122
 WORKERS = 8
 KILLS = 6
 KILL_EVERY_S = 0.15
@@ -46,7 +46,7 @@ class Ring:
     async def held(self) -> dict[str, Decimal]:
         return {account: Decimal(await self.bank.balance(account)) for account in self.owners}
 
-    def chosen(self, choice: random.Random) -> tuple[str, str, Decimal]:
+    def chosen(self, choice: Random) -> tuple[str, str, Decimal]:
         """Return two different accounts and an amount of up to 60.00."""
         source, target = choice.sample(sorted(self.owners), 2)
         return source, target, Decimal(choice.randint(1, 6000)).scaleb(-2)
@@ -74,9 +74,9 @@ async def bank(client: Client, sign_up: SignUp) -> Bank:
 
 @pytest.mark.parametrize("size", [2, 10])
 async def test_simultaneous_transfers_move_exactly_what_their_answers_say(
-    bank: Bank, sign_up: SignUp, size: int
+    bank: Bank, sign_up: SignUp, cases: Cases, size: int
 ) -> None:
-    ring, choice = await ring_of(bank, sign_up, size), random.Random(SEED)  # noqa: S311 - to repeat it, not to hide it
+    ring, choice = await ring_of(bank, sign_up, size), cases.random()
     made = await asyncio.gather(*(ring.transfer(*ring.chosen(choice)) for _ in range(150)))
     held = await ring.held()
     assert held == ring.expected
@@ -135,8 +135,8 @@ async def test_audit_finds_a_row_of_the_ledger_that_was_changed_by_hand(
     assert not report.clean
 
 
-async def test_audit_while_money_moves_sees_nothing_wrong(bank: Bank, sign_up: SignUp) -> None:
-    ring, choice = await ring_of(bank, sign_up, 4), random.Random(SEED)  # noqa: S311 - likewise
+async def test_audit_while_money_moves_sees_nothing_wrong(bank: Bank, sign_up: SignUp, cases: Cases) -> None:
+    ring, choice = await ring_of(bank, sign_up, 4), cases.random()
     storm = asyncio.gather(*(ring.transfer(*ring.chosen(choice)) for _ in range(150)))
     reports: list[AuditReport] = []
     while not storm.done():
@@ -152,9 +152,9 @@ async def test_audit_while_money_moves_sees_nothing_wrong(bank: Bank, sign_up: S
 
 
 async def test_connections_that_die_in_a_storm_of_transfers_lose_and_double_nothing(
-    bank: Bank, sign_up: SignUp, superuser: Driver
+    bank: Bank, sign_up: SignUp, superuser: Driver, cases: Cases
 ) -> None:
-    ring, choice = await ring_of(bank, sign_up, 4), random.Random(SEED)  # noqa: S311 - likewise
+    ring, choice = await ring_of(bank, sign_up, 4), cases.random()
     over = asyncio.Event()
     acknowledged: dict[str, str] = {}
     asked: dict[str, tuple[str, str]] = {}
