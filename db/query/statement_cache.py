@@ -35,6 +35,7 @@ class _Entry(Generic[T]):
 
 class StatementCache:
     """Caches the results of decorated functions, bounded in bytes. The least recently used are removed first.
+
     It must be used in the thread of the event loop only.
 
     Attributes:

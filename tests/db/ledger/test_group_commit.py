@@ -201,7 +201,7 @@ async def test_who_cannot_look_for_the_key_is_told_that_the_money_may_have_moved
         answers = await asyncio.gather(*asking, return_exceptions=True)
         monkeypatch.undo()
     known = [isinstance(one, Unavailable) and not one.outcome_unknown for one in answers]
-    assert known.count(True) == group_commit.ALONE_MAX  # they were in no group, and nothing of them was made
+    assert known.count(True) == group_commit.UNGROUPED_MAX  # they were in no group, and nothing of them was made
     again = [await told(groups, database, payer, movement) for movement in movements]
     assert [isinstance(one, Settlement) and one.replayed for one in again] == [not one for one in known]
 
@@ -290,7 +290,7 @@ async def test_what_is_wrong_with_us_is_logged_and_each_is_settled_by_itself(
     async def broken(*_: object) -> None:
         raise LookupError("a fault of ours")
 
-    monkeypatch.setattr(group_commit, "settle_asked", broken)
+    monkeypatch.setattr(group_commit, "settle_requests", broken)
     groups = TransferGroups(database)
     with caplog.at_level(logging.ERROR, logger="db.ledger.group_commit"):
         async with groups.running():

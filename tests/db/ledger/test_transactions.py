@@ -13,7 +13,7 @@ from db.connections import leased_connection
 from db.connections.database import Database
 from db.connections.statements import Reader, Statement, Writer
 from db.errors import Refusal, Unavailable
-from db.ledger.settlement import claiming, settle, turns
+from db.ledger.settlement import settle, turns, with_claim
 from db.models.money import MEMO_LENGTH_MAX
 from db.money import BALANCE_MINOR_MAX
 from db.repositories.transactions import transaction_by_key, transactions_by_ids
@@ -236,7 +236,7 @@ async def test_movement_whose_answer_was_lost_is_settled_by_its_key_and_is_no_re
 async def test_outcome_stays_unknown_where_the_turn_to_find_it_out_does_not_come(
     open_database: Callable[..., Database], payer: Viewer, purse: int, till: int
 ) -> None:
-    database, paid = open_database(lock_timeout_ms=50), claiming(transfer(purse, till, "10"))
+    database, paid = open_database(lock_timeout_ms=50), with_claim(transfer(purse, till, "10"))
     await move(database, payer, paid)  # whose answer is lost
     async with database.turn(turns(payer, paid)), database.turn(turns(payer, paid)):
         with pytest.raises(Unavailable) as caught:
