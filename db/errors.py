@@ -1,8 +1,8 @@
-"""Domain errors that carry data, and what each violated constraint means to a client.
+"""Domain errors that carry data, and the meaning of each violated constraint for a client.
 
-Constraints decide, not a SELECT before the INSERT: between the two, somebody else may have inserted. The name of
-the violated constraint is looked up in `CONSTRAINTS`, which gives the refusal's code and the input field to
-blame. A test walks the metadata and fails on a constraint without an entry.
+Constraints decide, not a SELECT before the INSERT, because another client may insert between the two. The name of the
+violated constraint is looked up in `CONSTRAINTS`, which contains the refusal's code and the input field to blame. A
+test walks the metadata and fails on a constraint without an entry.
 """
 
 import copy
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import asyncpg
 
 
-class Refusal(Exception):  # noqa: N818 - it is the field's word: an expected answer, not a fault
-    """A write that was refused for a reason that a client can show or act on. Nothing of it was done.
+class Refusal(Exception):  # noqa: N818 - an expected answer, not an error
+    """A write that was refused for a reason that a client can show or act on. Nothing was written.
 
     Attributes:
         code: one of the codes of the mutation's own enum in the public schema.
-        field: the input field to blame, as a path below the mutation's `input`; empty where none is.
-        message: what is wrong and what would be right, for people.
+        field: the input field to blame, as a path below the mutation's `input`; empty if there is none.
+        message: what is wrong and what is allowed, for people.
     """
 
     def __init__(self, code: str, field: tuple[str, ...], message: str) -> None:
@@ -33,15 +33,15 @@ class Refusal(Exception):  # noqa: N818 - it is the field's word: an expected an
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What the violation of one constraint tells the client."""
+    """What a client is told about the violation of one constraint."""
 
     code: str
     field: tuple[str, ...]
     message: str
 
 
-# Constraints that only a fault of ours can violate: input is checked before, or a row lock rules it out. Their
-# violation is masked as an internal error, and logged.
+# Constraints that only a fault of this program can violate: the input is checked before, or a row lock prevents it.
+# Their violation is masked as an internal error, and logged.
 INTERNAL = frozenset(
     {
         "pk_users",
@@ -102,7 +102,7 @@ CONSTRAINTS = {
     "ck_posts_title_length": Meaning("INVALID_TITLE", ("title",), "a title has 1 to 200 characters"),
     "ck_posts_content_length": Meaning("INVALID_CONTENT", ("content",), "content has at most 100000 characters"),
     "fk_posts_author_id_users": Meaning("AUTHOR_NOT_FOUND", ("authorId",), "no such user"),
-    # Violated by deleting the owner alone: opening an account locks the owner first.
+    # Only deleting the owner can violate it: opening an account locks the owner first.
     "fk_accounts_owner_id_users": Meaning(
         "USER_OWNS_ACCOUNTS",
         ("id",),
@@ -112,22 +112,23 @@ CONSTRAINTS = {
 
 
 def refusal_for(error: asyncpg.IntegrityConstraintViolationError) -> Refusal | None:
-    """Return what `error` means to a client, or None where it can only be a fault of ours."""
+    """Return the meaning of `error` for a client, or None if it can only be a fault of this program."""
     meaning = CONSTRAINTS.get(error.constraint_name or "")
     return None if meaning is None else Refusal(meaning.code, meaning.field, meaning.message)
 
 
-class SignedOut(Exception):  # noqa: N818 - likewise
+class SignedOut(Exception):  # noqa: N818 - an expected answer, not an error
     """The caller's user was deleted or deactivated while the request was under way. Nothing was written."""
 
 
-class Unavailable(Exception):  # noqa: N818 - likewise
+class Unavailable(Exception):  # noqa: N818 - an expected answer, not an error
     """The database could not answer in time, or at all. Nothing was written, unless `outcome_unknown`.
 
     Attributes:
-        code: `DATABASE_UNAVAILABLE`, `DATABASE_BUSY` or `DATABASE_TIMEOUT`; `OVERLOADED` where it is not the database.
-        outcome_unknown: the connection broke during COMMIT: the write may or may not have happened.
-        reason: the driver's own words, for the log.
+        code: `DATABASE_UNAVAILABLE`, `DATABASE_BUSY` or `DATABASE_TIMEOUT`; `OVERLOADED` if the cause is not the
+            database.
+        outcome_unknown: whether the connection broke during COMMIT, so that the write may or may not have happened.
+        reason: the message of the driver, for the log.
     """
 
     def __init__(self, code: str, message: str, *, outcome_unknown: bool = False, reason: str = "") -> None:
@@ -142,13 +143,13 @@ class Unavailable(Exception):  # noqa: N818 - likewise
 
 
 def copy_of(error: Exception) -> Exception:
-    """Return an error for one more caller, without its traceback.
+    """Return a copy of an error for one more caller, without its traceback.
 
-    An exception that several callers raise keeps the frames of them all, with the rows in them.
+    An exception that several callers raise keeps the frames of all of them, with the rows in these frames.
     """
     if isinstance(error, Unavailable):
         return error.copy()
     try:
         return copy.copy(error).with_traceback(None)
-    except Exception:  # noqa: BLE001 - its constructor wants something else
+    except Exception:  # noqa: BLE001 - its constructor needs other arguments
         return RuntimeError(f"{type(error).__name__}: {error}")
