@@ -1,4 +1,4 @@
-"""The ledger under fire: what Folio promises about money (MONEY.md), held under load while everything beneath fails.
+"""The ledger under fire: what Folio promises about money (docs/MONEY.md), held under load while everything beneath fails.
 
 Everything that breaks things, notes what was asked and judges what was answered is that of `bench.soak`. This is added:
 

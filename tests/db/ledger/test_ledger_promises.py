@@ -1,4 +1,4 @@
-"""What MONEY.md promises of the ledger where no fault is needed to show it: overdrafts, keys, deadlocks, its rows."""
+"""What docs/MONEY.md promises of the ledger where no fault is needed to show it: overdrafts, keys, deadlocks, its rows."""
 
 import asyncio
 import dataclasses
