@@ -1,4 +1,4 @@
-"""What docs/MONEY.md promises of the ledger where no fault is needed to show it: overdrafts, keys, deadlocks, its rows."""
+"""The promises of docs/MONEY.md about the ledger that need no fault: overdrafts, keys, deadlocks, its rows."""
 
 import asyncio
 import dataclasses
