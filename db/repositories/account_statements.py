@@ -86,11 +86,11 @@ async def statements_of_accounts(
     """
     values = {KEYS: account_ids, "since": since, "until": until, "viewer_id": viewer.user_id}
     rows = await reader.fetch(_statements_of_accounts(viewer.access_level), values)
-    found = {row["account_id"]: _of_row(row) for row in rows}
-    return [found.get(account_id) for account_id in account_ids]
+    by_account = {row["account_id"]: _from_row(row) for row in rows}
+    return [by_account.get(account_id) for account_id in account_ids]
 
 
-def _of_row(row: Record) -> AccountStatement:
+def _from_row(row: Record) -> AccountStatement:
     return AccountStatement(
         account_id=row["account_id"],
         currency_code=row["currency_code"],
@@ -211,7 +211,7 @@ def _of(table: str, name: str) -> ColumnElement[Any]:
 def _first_since(instant: str, table: str, *others: ColumnElement[bool]) -> ColumnElement[Any]:
     """Return the id of the first entry that was made at an instant or later, or the maximum id if there is none."""
     since = Transaction.created_at >= bindparam(instant, type_=TIMESTAMP(timezone=True))
-    found = [
+    candidates = [
         select(Transaction.id)
         .where(end == _of(table, "id"), since, *others)
         .order_by(Transaction.id)
@@ -219,7 +219,7 @@ def _first_since(instant: str, table: str, *others: ColumnElement[bool]) -> Colu
         .scalar_subquery()
         for end in _ENDS
     ]
-    return func.coalesce(func.least(*found), literal_column(str(BIGINT_MAX), BigInteger))
+    return func.coalesce(func.least(*candidates), literal_column(str(BIGINT_MAX), BigInteger))
 
 
 def _sums(end: SQLColumnExpression[int]) -> Select[int, int, int, int]:
@@ -236,7 +236,7 @@ def _sums(end: SQLColumnExpression[int]) -> Select[int, int, int, int]:
 
 @statements
 def _entries(columns: Columns, shape: PageShape, with_balance: bool) -> Statement:
-    """Return the statement of a page for each range: its number, the result of `_passed` or null, and arrays."""
+    """Return the statement of a page for each range: number, `_sum_before_page` or null, and arrays."""
     runs = (
         func.unnest(bigint_array("account_ids"), bigint_array("first_ids"), bigint_array("last_ids"))
         .table_valued(
@@ -256,11 +256,11 @@ def _entries(columns: Columns, shape: PageShape, with_balance: bool) -> Statemen
         rows = select(ID.expression, amount.label("amount"), *project(joined, AccessLevel.ADMIN, TRANSACTION))
         parts.append(cut(rows.where(end == _of("runs", "account_id"), in_run), shape))
     page = as_arrays(merge(parts, shape), columns).lateral("page")
-    passed = _passed(in_run, shape) if with_balance and shape.continues else literal_column("NULL")
+    passed = _sum_before_page(in_run, shape) if with_balance and shape.continues else literal_column("NULL")
     return Statement(select(runs.c.number, passed, page).select_from(runs.join(page, true())))
 
 
-def _passed(in_run: ColumnElement[bool], shape: PageShape) -> ColumnElement[Any]:
+def _sum_before_page(in_run: ColumnElement[bool], shape: PageShape) -> ColumnElement[Any]:
     """Return the sum of a range's entries up to the position of a page."""
     position = bindparam("position_0", type_=BigInteger)
     is_ahead = Transaction.id < position if shape.backward else Transaction.id <= position

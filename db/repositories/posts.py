@@ -213,12 +213,12 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
 def _insert_posts(columns: Columns, access_level: AccessLevel) -> Statement:
     arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in _NEW_POST_TYPES.items()]
     types = [column(name, type_) for name, type_ in _NEW_POST_TYPES.items()]
-    given = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="given").render_derived()
+    new_rows = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="new_rows").render_derived()
     system_users = select(User.id).where(User.role == "system")
     rows = (
-        select(*(given.c[name] for name in _NEW_POST_TYPES))
-        .where(given.c.author_id.not_in(system_users))
-        .order_by(given.c.position)
+        select(*(new_rows.c[name] for name in _NEW_POST_TYPES))
+        .where(new_rows.c.author_id.not_in(system_users))
+        .order_by(new_rows.c.position)
     )
     inserted = insert(Post).from_select(list(_NEW_POST_TYPES), rows)
     return Statement(inserted.returning(*_project(columns, access_level)))
@@ -306,7 +306,7 @@ async def delete_post(writer: Writer, viewer: Viewer, post_id: int) -> None:
         Refusal: NOT_FOUND if there is no such post or the viewer may not delete it.
     """
     statement, values = _delete_post(viewer.access_level), {"id": post_id, "viewer_id": viewer.user_id}
-    if not await _changed(writer, viewer, post_id, statement, values):
+    if not await _write_post(writer, viewer, post_id, statement, values):
         raise Refusal("NOT_FOUND", ("id",), "no such post")
 
 
@@ -315,7 +315,7 @@ def _delete_post(access_level: AccessLevel) -> Statement:
     return Statement(delete(Post).where(_ID_GIVEN, *_mine(access_level)).returning(Post.id))
 
 
-async def _changed(
+async def _write_post(
     writer: Writer, viewer: Viewer, post_id: int, statement: Statement, values: Mapping[str, object]
 ) -> Sequence[Record]:
     """Run a write of one post as one statement, in a transaction if necessary, and return its rows."""
@@ -332,7 +332,7 @@ async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id:
         Refusal: NOT_FOUND: there is no such post that the viewer can see.
     """
     values = {"id": post_id, "viewer_id": viewer.user_id}
-    rows = await _changed(writer, viewer, post_id, _record_view(columns, viewer.access_level), values)
+    rows = await _write_post(writer, viewer, post_id, _record_view(columns, viewer.access_level), values)
     if not rows:
         raise Refusal("NOT_FOUND", ("postId",), "no such post")
     return rows[0]

@@ -214,14 +214,14 @@ async def refresh_session(transaction: Reader, refresh_token: str, ttl_s: int) -
     rows = await transaction.fetch(_LOCK_TOKEN, {"token_hash": _token_hash(refresh_token)})
     if not rows or not rows[0]["alive"]:
         return None
-    found = rows[0]
-    if found["used_at"] is not None:
-        await end_session(transaction, found["session_id"])
+    token = rows[0]
+    if token["used_at"] is not None:
+        await end_session(transaction, token["session_id"])
         return None
-    await transaction.fetch(_SPEND_TOKEN, {"id": found["id"]})
-    await transaction.fetch(_PROLONG_SESSION, {"session_id": found["session_id"], "ttl_s": ttl_s})
-    viewer = Viewer(found["user_id"], found["session_id"], is_admin=found["role"] == "admin")
-    return OpenSession(viewer, await _new_token(transaction, found["session_id"]))
+    await transaction.fetch(_SPEND_TOKEN, {"id": token["id"]})
+    await transaction.fetch(_PROLONG_SESSION, {"session_id": token["session_id"], "ttl_s": ttl_s})
+    viewer = Viewer(token["user_id"], token["session_id"], is_admin=token["role"] == "admin")
+    return OpenSession(viewer, await _new_token(transaction, token["session_id"]))
 
 
 async def end_session(transaction: Reader, session_id: int) -> None:

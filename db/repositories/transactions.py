@@ -57,7 +57,7 @@ def project(columns: Columns, access_level: AccessLevel, prefix: str = "") -> Se
     return [_COLUMNS[name].label(prefix + name) for name in columns]
 
 
-def _owned(account_id: Any) -> ColumnElement[bool]:
+def _owns(account_id: Any) -> ColumnElement[bool]:
     account = Account.__table__.alias("owned_account")
     return exists().where(account.c.id == account_id, account.c.owner_id == VIEWER_ID)
 
@@ -65,7 +65,7 @@ def _owned(account_id: Any) -> ColumnElement[bool]:
 def _visible(access_level: AccessLevel) -> Sequence[ColumnElement[bool]]:
     if access_level is AccessLevel.ADMIN:
         return ()
-    return (or_(_owned(Transaction.from_id), _owned(Transaction.to_id)),)
+    return (or_(_owns(Transaction.from_id), _owns(Transaction.to_id)),)
 
 
 TRANSACTIONS = KeysetList(
@@ -74,7 +74,7 @@ TRANSACTIONS = KeysetList(
     visible=lambda _: (),
     conditions={},
     parent_columns=(Transaction.from_id, Transaction.to_id),
-    parent_visible=lambda access_level, account_id: () if access_level is AccessLevel.ADMIN else (_owned(account_id),),
+    parent_visible=lambda access_level, account_id: () if access_level is AccessLevel.ADMIN else (_owns(account_id),),
 )
 
 

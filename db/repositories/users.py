@@ -76,7 +76,7 @@ def project_users(
     return [(email if name == "email" else of.c[_PUBLIC[name]]).label(prefix + name) for name in columns]
 
 
-def _lowered(parameter: str) -> ColumnElement[str]:
+def _lower(parameter: str) -> ColumnElement[str]:
     """Return a text parameter in lower case by the rules of ASCII alone, as in the columns: a Kelvin sign is no k."""
     return func.lower(collate(bindparam(parameter, type_=Text), "C"))
 
@@ -90,7 +90,7 @@ USERS = KeysetList(
         # A half-open range, because the value is data: in LIKE, % and _ would be wild cards. "{" follows "z" in
         # ASCII, and no username has a character beyond "z".
         "username_prefix": func.lower(User.username).between(
-            _lowered("username_prefix"), _lowered("username_prefix").concat("{")
+            _lower("username_prefix"), _lower("username_prefix").concat("{")
         ),
         "created_at_gte": User.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
         "created_at_lt": User.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
@@ -122,7 +122,7 @@ async def user_by_username(reader: Reader, viewer: Viewer, columns: Columns, use
 
 @statements
 def _user_by_username(columns: Columns, access_level: AccessLevel) -> Statement:
-    return Statement(select(*_project(columns, access_level)).where(func.lower(User.username) == _lowered("username")))
+    return Statement(select(*_project(columns, access_level)).where(func.lower(User.username) == _lower("username")))
 
 
 # ---------------------------------------------------------------- writes
@@ -146,8 +146,8 @@ _NEW_USER_COLUMNS = ("email", "username", "hashed_password", "role")
 def _insert_users(columns: Columns, access_level: AccessLevel) -> Statement:
     arrays = [bindparam(name, type_=ARRAY(Text)) for name in _NEW_USER_COLUMNS]
     types = [column(name, Text) for name in _NEW_USER_COLUMNS]
-    given = select(func.unnest(*arrays).table_valued(*types, name="given").render_derived())
-    rows = insert(User).from_select(list(_NEW_USER_COLUMNS), given)
+    new_rows = select(func.unnest(*arrays).table_valued(*types, name="given").render_derived())
+    rows = insert(User).from_select(list(_NEW_USER_COLUMNS), new_rows)
     return Statement(rows.returning(*_project(columns, access_level)))
 
 
@@ -278,14 +278,14 @@ _CHANGEABLE: Mapping[str, TypeEngine[Any]] = {
 }
 
 
-def _given(changed: frozenset[str]) -> dict[str, ColumnElement[Any]]:
+def _parameters(changed: frozenset[str]) -> dict[str, ColumnElement[Any]]:
     return {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
 
 
 @statements
 def _lock_of(changed: frozenset[str]) -> Statement:
     # The difference is computed from the row after it is locked, including concurrent changes.
-    differs = or_(false(), *(User.__table__.c[name] != value for name, value in _given(changed).items()))
+    differs = or_(false(), *(User.__table__.c[name] != value for name, value in _parameters(changed).items()))
     return Statement(
         select(User.version, User.is_active, differs.label("differs"))
         .where(User.id == bindparam("id", type_=BigInteger), User.role != "system")
@@ -302,7 +302,7 @@ def _update_user(columns: Columns, access_level: AccessLevel, changed: frozenset
     return Statement(
         update(User)
         .where(of_id)
-        .values(version=User.version + 1, updated_at=func.clock_timestamp(), **_given(changed))
+        .values(version=User.version + 1, updated_at=func.clock_timestamp(), **_parameters(changed))
         .returning(*_project(columns, access_level))
     )
 

@@ -20,7 +20,7 @@ from db.connections.pool import create_engine
 from db.errors import Unavailable
 from db.settings import PREFIX, Settings
 
-__all__ = ["SERVER_VERSION_MIN", "DatabaseProblem", "ServerState", "ensure_usable", "examine", "problems_worded"]
+__all__ = ["SERVER_VERSION_MIN", "DatabaseProblem", "ServerState", "ensure_usable", "examine", "explained_problems"]
 
 SERVER_VERSION_MIN = 140_000
 
@@ -44,7 +44,7 @@ _REMEDIES = {
     "57014": "it exceeded a time limit: try again when the server is less busy",
     "57P03": "try again when the server has started",
 }
-_LOOK = "look at the log of the server"
+_LOOK = "read the log of the server"
 _START = f"start PostgreSQL, or correct {_URL}"
 # What is wrong, if the message of the system does not help, and what to do. The most specific type first.
 _NETWORK: tuple[tuple[type[OSError], str, str], ...] = (
@@ -132,7 +132,7 @@ async def ensure_usable(settings: Settings, *, writes: bool = False) -> None:
 
 
 @contextmanager
-def problems_worded(settings: Settings) -> Iterator[None]:
+def explained_problems(settings: Settings) -> Iterator[None]:
     """Turn every error of the database within the block into a DatabaseProblem with a remedy."""
     try:
         yield
@@ -140,8 +140,8 @@ def problems_worded(settings: Settings) -> Iterator[None]:
         reason = f" ({one_line(error.reason)})" if error.reason else ""
         raise DatabaseProblem(f"{place(settings)}: {error}{reason}", _LOOK) from error
     except (DBAPIError, EmulatedDBAPIException, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        found = _driver_error(error)
-        raise DatabaseProblem(f"{place(settings)} refuses: {_said(found)}", _remedy(found)) from error
+        cause = _driver_error(error)
+        raise DatabaseProblem(f"{place(settings)} refuses: {_first_line(cause)}", _remedy(cause)) from error
 
 
 def place(settings: Settings) -> str:
@@ -158,9 +158,9 @@ def one_line(text: str) -> str:
 
 
 def _hosts(url: URL) -> list[str]:
-    given = url.query.get("host") or url.host or os.environ.get("PGHOST") or "localhost"
+    configured = url.query.get("host") or url.host or os.environ.get("PGHOST") or "localhost"
     ports = url.query.get("port") or str(url.port or os.environ.get("PGPORT") or 5432)
-    hosts = given.split(",") if isinstance(given, str) else given
+    hosts = configured.split(",") if isinstance(configured, str) else configured
     port = ports if isinstance(ports, str) else ",".join(ports)
     return [_host(host, port) for host in hosts]
 
@@ -183,7 +183,7 @@ def _driver_error(error: BaseException) -> BaseException:
 
 def _of_connecting(error: BaseException, settings: Settings) -> tuple[str, str]:
     if not isinstance(error, OSError):
-        return _said(error), _remedy(error)
+        return _first_line(error), _remedy(error)
     if isinstance(error, TimeoutError):
         return f"no answer within {settings.connect_timeout_s:g} s", f"check the network between, or correct {_URL}"
     for kind, what, remedy in _NETWORK:
@@ -192,7 +192,7 @@ def _of_connecting(error: BaseException, settings: Settings) -> tuple[str, str]:
     return one_line(error.strerror or str(error)), _START
 
 
-def _said(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     # The first line says what is wrong. Details and hints are for developers, and may quote rows.
     text = str(error.args[0] if error.args else "") or type(error).__name__
     return one_line(text.partition("\n")[0])

@@ -263,7 +263,7 @@ async def test_database_that_goes_away_in_the_middle_is_told_in_one_line(audit: 
     found = await ended(running)
     assert (found.code, found.out, found.err.count("\n")) == (1, "", 1)
     assert found.err.startswith('folio: the database "t_')
-    assert "; look at the log of the server" in found.err
+    assert "; read the log of the server" in found.err
 
 
 async def test_progress_is_shown_at_a_terminal_alone(audit: Audit, database_url: str, files: Path) -> None:
