@@ -68,7 +68,7 @@ lock:  ## resolve the dependencies anew; needs uv
 soak: $(VENV)/.installed  ## clients check every answer for MINUTES minutes, while network, database and workers fail
 	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-chaos: $(VENV)/.installed  ## the promises about money (MONEY.md) for MINUTES minutes, while everything beneath fails
+chaos: $(VENV)/.installed  ## the promises about money (docs/MONEY.md) for MINUTES minutes, while everything beneath fails
 	$(BIN)/python -m bench.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 chaos-controls: $(VENV)/.installed  ## planted bugs, each in a copy of the project: each must be caught

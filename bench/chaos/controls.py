@@ -6,7 +6,7 @@ patch that does not apply any more fails: it is to be planted anew where the cod
 
 A patch begins with lines of the form `Name: value`:
 
-    Promise: the number of the promise in MONEY.md
+    Promise: the number of the promise in docs/MONEY.md
     Bug: what is wrong, in a few words
     Check: `pytest` with the id of a test, or `chaos` with its options
     Caught by: kinds of violations with ` | ` between, each of which will do; or words that the failing test says

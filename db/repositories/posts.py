@@ -1,7 +1,7 @@
-"""Posts: the table, then reads, then writes.
+"""Posts: reads, then writes.
 
-Invariant: a draft is seen, counted and changed only by its author and by administrators. The condition stands in
-every statement (`_visible`), whichever edge leads to the post; for everyone else a draft does not exist.
+Invariant: only its author and administrators can see, count and change a draft. The condition is in every statement
+(`_visible`), for every edge that leads to the post. For all other viewers a draft does not exist.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ CREATED_AT = Term("created_at", Post.created_at, TermKind.INSTANT)
 VIEWS = Term("views", Post.views, TermKind.INTEGER)
 TITLE = Term("title_key", Post.title_key, TermKind.TEXT)
 RELEVANCE = Term("relevance", relevance(Post.document), TermKind.INTEGER)
-"""How well a post matches; only with the filter `search`."""
+"""The relevance of a post for a search; only with the filter `search`."""
 ID = Term("id", Post.id, TermKind.INTEGER)
 
 _OWN = ("id", "title", "content", "published", "views", "author_id", "version", "created_at", "updated_at")
@@ -61,7 +61,7 @@ _COLUMNS: Mapping[str, SQLColumnExpression[Any]] = {
 
 
 AUTHOR = "author."
-"""What heads the columns of a post's author, where they are read with the post: `author.username`."""
+"""The prefix of the columns of a post's author if they are read with the post: `author.username`."""
 
 _AUTHOR = User.__table__.alias("author")
 
@@ -73,7 +73,7 @@ def _project(columns: Columns, access_level: AccessLevel) -> Sequence[ColumnElem
 
 
 def _joined(columns: Columns) -> Sequence[ColumnElement[bool]]:
-    """Return the condition that joins each post's author, where columns of theirs are read. Each post has one."""
+    """Return the condition that joins each post's author, if columns of the author are read. Each post has one."""
     return (_AUTHOR.c.id == Post.author_id,) if any(name.startswith(AUTHOR) for name in columns) else ()
 
 
@@ -110,7 +110,7 @@ POSTS = KeysetList(
 
 
 def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the posts `ids` that are visible, by id. `columns` includes `id`."""
+    """Return the visible posts among `ids`, by id. `columns` must include `id`."""
     return reader.keyed(_posts_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
 
 
@@ -134,7 +134,7 @@ async def numbered_page(
 ) -> Sequence[Record]:
     """Return `limit` posts from the `offset`-th on, for interfaces that show page numbers.
 
-    The rows before are read and dropped, so the cost grows with the offset: the caller bounds it.
+    The rows before them are read and dropped, so that the cost grows with the offset. The caller must limit it.
     """
     statement = _numbered_page(columns, viewer.access_level, frozenset(given), order.general)
     return await reader.fetch(statement, {**given, "viewer_id": viewer.user_id, "limit": limit, "offset": offset})
@@ -158,7 +158,7 @@ def _numbered_page(columns: Columns, access_level: AccessLevel, filters: frozens
 
 @dataclass(frozen=True, slots=True)
 class NewPost:
-    """A post to create, checked."""
+    """A post to create, after its checks."""
 
     author_id: int
     title: str
@@ -178,9 +178,9 @@ _AUTHORS = Statement(select(User.id).where(User.id == any_(KEYS_ARRAY), User.rol
 
 
 async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence[NewPost]) -> list[int]:
-    """Return which of `posts` name an author whom there is not, or as whom the viewer may not write.
+    """Return the indexes of `posts` whose author does not exist, or as whom the viewer may not write.
 
-    Only an administrator's answer depends on the database; a foreign key has the last word.
+    Only for an administrator is the database read. The foreign key decides finally.
     """
     foreign = {post.author_id for post in posts} - {viewer.user_id}
     known = {viewer.user_id}
@@ -190,13 +190,13 @@ async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence
 
 
 async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, posts: Sequence[NewPost]) -> list[Record]:
-    """Create `posts` by one statement and return their rows in order; a member writes as themself alone.
+    """Create `posts` with one statement and return their rows in order. A member may write only in their own name.
 
-    Nobody writes as the system user, who is no person.
+    No viewer may write as the system user, because it is not a person.
 
     Raises:
         Refusal: AUTHOR_NOT_FOUND: the viewer may not write as the author.
-        ForeignKeyViolationError: no such author; `Database.write` turns it into the same refusal.
+        ForeignKeyViolationError: there is no such author; `Database.write` turns it into the same refusal.
     """
     if not viewer.is_admin and any(post.author_id != viewer.user_id for post in posts):
         raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
@@ -205,7 +205,7 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
     rows = await transaction.fetch(_insert_posts(columns, viewer.access_level), values)
     if len(rows) < len(posts):
         raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
-    # Identities are given out in the order of the SELECT; RETURNING promises none.
+    # Identities are assigned in the order of the SELECT. RETURNING guarantees no order.
     return sorted(rows, key=lambda row: int(row["id"]))
 
 
@@ -213,12 +213,12 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
 def _insert_posts(columns: Columns, access_level: AccessLevel) -> Statement:
     arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in _NEW_POST_TYPES.items()]
     types = [column(name, type_) for name, type_ in _NEW_POST_TYPES.items()]
-    given = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="given").render_derived()
+    new_rows = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="new_rows").render_derived()
     system_users = select(User.id).where(User.role == "system")
     rows = (
-        select(*(given.c[name] for name in _NEW_POST_TYPES))
-        .where(given.c.author_id.not_in(system_users))
-        .order_by(given.c.position)
+        select(*(new_rows.c[name] for name in _NEW_POST_TYPES))
+        .where(new_rows.c.author_id.not_in(system_users))
+        .order_by(new_rows.c.position)
     )
     inserted = insert(Post).from_select(list(_NEW_POST_TYPES), rows)
     return Statement(inserted.returning(*_project(columns, access_level)))
@@ -233,10 +233,10 @@ async def update_post(
     *,
     expected_version: int | None = None,
 ) -> Record:
-    """Set the columns in `changes` (title, content, published); where one differs, raise the version; return the row.
+    """Set the columns in `changes` (title, content, published), raise the version if one differs, and return the row.
 
     Raises:
-        Refusal: NOT_FOUND where the viewer may not, or there is no such post; VERSION_CONFLICT.
+        Refusal: NOT_FOUND if there is no such post or the viewer may not change it; VERSION_CONFLICT.
     """
     statement = _update_post(columns, viewer.access_level, frozenset(changes), expected_version is not None)
     values = {**changes, "id": post_id, "viewer_id": viewer.user_id, "expected_version": expected_version}
@@ -244,7 +244,7 @@ async def update_post(
     async def by_steps(transaction: Reader) -> Sequence[Record]:
         rows = await transaction.fetch(statement, values)
         if not rows:
-            # Why not is told here, unless it was only that another change has come to the expected version since.
+            # This raises the refusal, unless a concurrent change has produced the expected version meanwhile.
             await _lock_post(transaction, viewer, post_id, expected_version)
             rows = await transaction.fetch(statement, values)
         return rows
@@ -255,7 +255,7 @@ async def update_post(
 
 
 async def _lock_post(transaction: Reader, viewer: Viewer, post_id: int, expected_version: int | None) -> None:
-    # Somebody else's post is not even waited for: that would tell that there is such a draft.
+    # The statement does not lock, and so does not wait for, another user's post: a wait would reveal such a draft.
     rows = await transaction.fetch(_lock_post_of(viewer.access_level), {"id": post_id, "viewer_id": viewer.user_id})
     if not rows:
         raise Refusal("NOT_FOUND", ("id",), "no such post")
@@ -272,7 +272,7 @@ _CHANGEABLE: Mapping[str, TypeEngine[Any]] = {"title": Text(), "content": Text()
 
 
 def _mine(access_level: AccessLevel) -> Sequence[SQLColumnExpression[bool]]:
-    """Return the condition under which a post is the access level's to change."""
+    """Return the condition under which an access level may change a post."""
     return () if access_level is AccessLevel.ADMIN else (Post.author_id == VIEWER_ID,)
 
 
@@ -288,7 +288,7 @@ def _update_post(columns: Columns, access_level: AccessLevel, changed: frozenset
     if not changed:
         return Statement(select(*_project(columns, access_level)).where(*conditions))
     values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
-    # Equal values are written too, so that one statement compares with the latest row, and always gives it back.
+    # Equal values are written too, so that one statement compares with the latest row and always returns it.
     differs = or_(*(_COLUMNS[name].is_distinct_from(value) for name, value in values.items()))
     return Statement(
         update(Post)
@@ -303,10 +303,10 @@ async def delete_post(writer: Writer, viewer: Viewer, post_id: int) -> None:
     """Delete a post.
 
     Raises:
-        Refusal: NOT_FOUND where the viewer may not, or there is no such post.
+        Refusal: NOT_FOUND if there is no such post or the viewer may not delete it.
     """
     statement, values = _delete_post(viewer.access_level), {"id": post_id, "viewer_id": viewer.user_id}
-    if not await _changed(writer, viewer, post_id, statement, values):
+    if not await _write_post(writer, viewer, post_id, statement, values):
         raise Refusal("NOT_FOUND", ("id",), "no such post")
 
 
@@ -315,10 +315,10 @@ def _delete_post(access_level: AccessLevel) -> Statement:
     return Statement(delete(Post).where(_ID_GIVEN, *_mine(access_level)).returning(Post.id))
 
 
-async def _changed(
+async def _write_post(
     writer: Writer, viewer: Viewer, post_id: int, statement: Statement, values: Mapping[str, object]
 ) -> Sequence[Record]:
-    """Write what is one statement on one post, in a transaction where it needs one, and return its rows."""
+    """Run a write of one post as one statement, in a transaction if necessary, and return its rows."""
     async with writer.turn([("post", post_id, viewer.user_id or 0)]):
         return await writer.autocommit_write(statement, values) or await writer.write(
             lambda transaction: transaction.fetch(statement, values)
@@ -326,13 +326,13 @@ async def _changed(
 
 
 async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id: int) -> Record:
-    """Add one to the views of a visible post and return its row. A view is no edit: the version stays.
+    """Add one to the views of a visible post and return its row. A view is not an edit: the version stays the same.
 
     Raises:
-        Refusal: NOT_FOUND.
+        Refusal: NOT_FOUND: there is no such post that the viewer can see.
     """
     values = {"id": post_id, "viewer_id": viewer.user_id}
-    rows = await _changed(writer, viewer, post_id, _record_view(columns, viewer.access_level), values)
+    rows = await _write_post(writer, viewer, post_id, _record_view(columns, viewer.access_level), values)
     if not rows:
         raise Refusal("NOT_FOUND", ("postId",), "no such post")
     return rows[0]
@@ -340,7 +340,7 @@ async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id:
 
 @statements
 def _record_view(columns: Columns, access_level: AccessLevel) -> Statement:
-    # One statement, so that the row's lock makes simultaneous views queue and none is lost.
+    # One statement, so that simultaneous views wait for the row's lock and none is lost.
     return Statement(
         update(Post)
         .where(_ID_GIVEN, *_visible(access_level))

@@ -90,7 +90,7 @@ class Deadline(TimeLimit):
         message = f"the operation took longer than {self.after_s:g} s"
         if error is not None and OUTCOME_UNKNOWN in error.args:
             # Nothing that says "try again": the client should look first.
-            message += ", and its write may have happened: look before you send it again"
+            message += ", and its write may have happened: check before you send it again"
             return HttpRefused(503, "DEADLINE_EXCEEDED", message, outcome_unknown=True)
         message += "; ask for less"
         return HttpRefused(503, "DEADLINE_EXCEEDED", message, {"retry-after": "1"})

@@ -1,4 +1,4 @@
-"""The promises of MONEY.md that need no fault to show: overdrafts, keys, deadlocks, and the rows of the ledger."""
+"""The promises of docs/MONEY.md that need no fault to show: overdrafts, keys, deadlocks, and the rows of the ledger."""
 
 import asyncio
 import dataclasses

@@ -188,7 +188,7 @@ async def test_connection_that_breaks_during_commit_leaves_the_outcome_open(clie
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION vanish()
     """)
     body = await client.run(CREATE_USER, username="eve")
-    message = "the connection broke while the write was being committed: look before you send it again"
+    message = "the connection broke while the write was being committed: check before you send it again"
     assert [error["message"] for error in body["errors"]] == [message]
     assert coded(body) == [{"code": "DATABASE_UNAVAILABLE", "outcomeUnknown": True}]
 

@@ -92,7 +92,7 @@ async def test_mutation_whose_commit_takes_too_long_says_that_it_may_have_happen
     async with served(settings, operation_deadline_ms=500) as client:
         answer = await client.post(CREATE_POST, by=ada)
         await until(lambda: idle(client, superuser), "the end of the COMMIT")
-    message = "the operation took longer than 0.5 s, and its write may have happened: look before you send it again"
+    message = "the operation took longer than 0.5 s, and its write may have happened: check before you send it again"
     extensions = {"code": "DEADLINE_EXCEEDED", "outcomeUnknown": True}
     assert (answer.status_code, answer.headers.get("retry-after"), answer.json()) == (
         503,

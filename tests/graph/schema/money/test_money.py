@@ -186,7 +186,7 @@ async def test_every_refusal_of_a_transfer_blames_its_own_field(bank: Bank, ida:
             "transfer", "ACCOUNT_NOT_FOUND", "toAccountId", "no such account in EUR"
         )
     assert await bank.transfer(ida, purse, purse, "1") == refused(
-        "transfer", "SAME_ACCOUNT", "toAccountId", "money moves between two accounts, and this is one"
+        "transfer", "SAME_ACCOUNT", "toAccountId", "money cannot move from an account to itself; name two accounts"
     )
     assert await bank.transfer(ida, purse, yen, "1") == refused(
         "transfer", "CURRENCY_MISMATCH", "toAccountId", "one account is in EUR, the other in JPY"

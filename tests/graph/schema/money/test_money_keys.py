@@ -26,7 +26,7 @@ from tests.graph.support.bank import (
 from tests.graph.support.callers import Person
 from tests.graph.support.stage import dump
 
-REUSED = "this key was given to another movement; make a new key for each intended movement"
+REUSED = "this key was used for another movement; make a new key for each intended movement"
 TOO_LITTLE = ("transfer", "INSUFFICIENT_FUNDS", "amount", "the account holds less than this amount")
 
 
