@@ -42,7 +42,7 @@ async def test_operation_that_takes_too_long_is_cancelled_down_to_its_statement(
             {
                 "errors": [
                     {
-                        "message": "the operation took longer than 0.1 s; ask for less",
+                        "message": "the operation took longer than 0.1 s; request less",
                         "extensions": {"code": "DEADLINE_EXCEEDED"},
                     }
                 ]
@@ -92,7 +92,10 @@ async def test_mutation_whose_commit_takes_too_long_says_that_it_may_have_happen
     async with served(settings, operation_deadline_ms=500) as client:
         answer = await client.post(CREATE_POST, by=ada)
         await until(lambda: idle(client, superuser), "the end of the COMMIT")
-    message = "the operation took longer than 0.5 s, and its write may have happened: look before you send it again"
+    message = (
+        "the operation took longer than 0.5 s, and its write may have happened: "
+        "check whether it did before you send it again"
+    )
     extensions = {"code": "DEADLINE_EXCEEDED", "outcomeUnknown": True}
     assert (answer.status_code, answer.headers.get("retry-after"), answer.json()) == (
         503,
@@ -236,7 +239,7 @@ async def test_one_request_too_many_is_turned_away_while_the_others_finish(
             {
                 "errors": [
                     {
-                        "message": "2 requests are being answered already; try again shortly",
+                        "message": "the server already processes 2 requests; try again shortly",
                         "extensions": {"code": "OVERLOADED"},
                     }
                 ]
