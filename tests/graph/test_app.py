@@ -128,7 +128,7 @@ async def test_front_page_says_where_the_api_is_where_there_is_no_graphiql(setti
 
 async def test_operation_that_is_sent_to_the_front_page_is_told_the_way(client: Client) -> None:
     response = await client.http.post("/", json={"query": "{ __typename }"})
-    error = {"message": "operations are sent to /graphql", "extensions": {"code": "NOT_FOUND"}}
+    error = {"message": "send operations to /graphql", "extensions": {"code": "NOT_FOUND"}}
     assert (response.status_code, response.json()) == (404, {"errors": [error]})
 
 

@@ -39,17 +39,17 @@ class Ways:
 def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
     """Count the requests that reach the endpoint, by the way they came."""
     counted = Ways()
-    replied, called = Encoder.replied, GraphQLEndpoint.__call__
+    encoded, called = Encoder.encoded, GraphQLEndpoint.__call__
 
     def direct(*arguments: Any) -> object:
         counted.direct += 1
-        return replied(*arguments)
+        return encoded(*arguments)
 
     async def asgi(*arguments: Any) -> None:
         counted.asgi += 1
         await called(*arguments)
 
-    monkeypatch.setattr(Encoder, "replied", direct)
+    monkeypatch.setattr(Encoder, "encoded", direct)
     monkeypatch.setattr(GraphQLEndpoint, "__call__", asgi)
     return counted
 
@@ -252,7 +252,7 @@ async def test_mistake_of_our_own_ends_the_connection_and_is_logged(
     def failing(*_: object) -> None:
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr(Encoder, "replied", failing)
+    monkeypatch.setattr(Encoder, "encoded", failing)
     with overheard() as log:
         async with sent(client, posted("{ __typename }")) as reader, asyncio.timeout(10):
             assert await reader.read() == b""

@@ -133,7 +133,7 @@ async def test_bytes_that_are_no_json_in_utf_8_are_refused(client: Client) -> No
         [error] = response.json()["errors"]
         assert (content, response.status_code) == (content, 400)
         assert (list(response.json()), error["extensions"]) == (["errors"], {"code": "BAD_REQUEST"})
-        assert error["message"].startswith("the body is no JSON in UTF-8: ")
+        assert error["message"].startswith("the body is not JSON in UTF-8: ")
     await assert_answers(client)
 
 
@@ -157,12 +157,14 @@ NO_REQUESTS: dict[str, list[object]] = {
     "operationName should be a string or null": [{**TYPENAME, "operationName": wrong} for wrong in [5, True, [], {}]],
     "variables should be an object or null": [{**TYPENAME, "variables": wrong} for wrong in NO_OBJECTS],
     "extensions should be an object or null": [{**TYPENAME, "extensions": wrong} for wrong in NO_OBJECTS],
-    "variables hold the character U+0000, which no text may have": [
+    "variables contain the character U+0000, which is not allowed in text": [
         {**TYPENAME, "variables": {"x": "\0"}},
         {**TYPENAME, "variables": {"x": [{"y": "a\0b"}]}},
         {**TYPENAME, "variables": {"\0": 1}},
     ],
-    "extensions hold the character U+0000, which no text may have": [{**TYPENAME, "extensions": {"x": "a\0b"}}],
+    "extensions contain the character U+0000, which is not allowed in text": [
+        {**TYPENAME, "extensions": {"x": "a\0b"}}
+    ],
 }
 
 

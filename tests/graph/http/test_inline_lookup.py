@@ -346,7 +346,7 @@ async def test_request_that_goes_the_ordinary_way_is_no_part_of_the_work_of_who_
     await client.data(POST, by=ida, id=post)
     await client.data("mutation { signOut { __typename } }", by=ida)
     found: list[QueryStatistics | None] = []
-    answered = GraphQLEndpoint.answered
+    answered = GraphQLEndpoint.respond
 
     async def noted(*arguments: Any) -> Any:
         found.append(query_statistics.get())
@@ -356,7 +356,7 @@ async def test_request_that_goes_the_ordinary_way_is_no_part_of_the_work_of_who_
         query_statistics.set(QueryStatistics())
         await live_sessions(client.database, 999)
 
-    monkeypatch.setattr(GraphQLEndpoint, "answered", noted)
+    monkeypatch.setattr(GraphQLEndpoint, "respond", noted)
     monkeypatch.setattr("db.connections.coalescing.HELD_BACK_MAX_S", 60)
     before = len(begun)
     async with asyncio.TaskGroup() as group:
@@ -385,4 +385,6 @@ async def test_nothing_is_left_to_the_cycle_collector(client: Client, ida: Perso
             await client.data(POST, id=post)
             await client.data(POST, by=ida, id=post)
     assert begun[-10:] == [True] * 10
-    assert left.isdisjoint({"Record", "_Pending", "_Session", "Lookup", "Run", "Loaders", "Context", "Call", "_Batch"})
+    assert left.isdisjoint(
+        {"Record", "_PendingLookup", "_PendingSession", "Lookup", "Run", "Loaders", "Context", "Call", "_Batch"}
+    )

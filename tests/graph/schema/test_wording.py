@@ -176,4 +176,4 @@ async def test_body_that_is_no_utf_8_is_told_so(client: Client) -> None:
     for content in (b'{"query": "\xe9"}', b"\xff"):
         answer = await client.http.post("/graphql", content=content, headers={"content-type": "application/json"})
         [error] = answer.json()["errors"]
-        assert error["message"].startswith("the body is no JSON in UTF-8: it is not valid UTF-8")
+        assert error["message"].startswith("the body is not JSON in UTF-8: it is not valid UTF-8")

@@ -15,7 +15,7 @@ from graphql import ExecutionResult, OperationType
 
 from db.access import Viewer
 from graph.http.call import Call
-from graph.http.inline_lookup import Answered, InlineLookups
+from graph.http.inline_lookup import InlineLookups, OnResponse
 from graph.http.parsing.requests import GraphQLRequest
 from graph.http.responses.response import Response
 from graph.operations.cache import Operation
@@ -101,14 +101,14 @@ def compare_inline_lookups(app: FastAPI) -> None:
     engines: Engines = app.state.operations.engines
     if not engines.compiled_from:
         return
-    go_on = inline_lookups.go_on
+    continue_as = inline_lookups.continue_as
     ordinary = engines.ordinary()
     comparing: set[Task[None]] = set()
 
-    def go_on_with_both(call: Call, operation: Operation, viewer: Viewer, answered: Answered) -> bool:
+    def continue_with_both(call: Call, operation: Operation, viewer: Viewer, answered: OnResponse) -> bool:
         async def compare(answer: Response) -> None:
-            assert isinstance(call.asked, GraphQLRequest)
-            services, variables = app.state.services, call.asked.variables
+            assert isinstance(call.parsed, GraphQLRequest)
+            services, variables = app.state.services, call.parsed.variables
             said, before = orjson.loads(answer.body), services.database.counters.statements
             with unrecorded():
                 expected = await ordinary.run(operation.execution, dict(variables), services, viewer)
@@ -130,6 +130,6 @@ def compare_inline_lookups(app: FastAPI) -> None:
             comparing.add(task)
             task.add_done_callback(comparing.discard)
 
-        return go_on(call, operation, viewer, told)
+        return continue_as(call, operation, viewer, told)
 
-    vars(inline_lookups)["go_on"] = go_on_with_both
+    vars(inline_lookups)["continue_as"] = continue_with_both

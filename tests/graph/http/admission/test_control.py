@@ -42,7 +42,7 @@ async def test_operation_that_takes_too_long_is_cancelled_down_to_its_statement(
             {
                 "errors": [
                     {
-                        "message": "the operation took longer than 0.1 s; ask for less",
+                        "message": "the operation took longer than 0.1 s; request less",
                         "extensions": {"code": "DEADLINE_EXCEEDED"},
                     }
                 ]
@@ -236,7 +236,7 @@ async def test_one_request_too_many_is_turned_away_while_the_others_finish(
             {
                 "errors": [
                     {
-                        "message": "2 requests are being answered already; try again shortly",
+                        "message": "the server already processes 2 requests; try again shortly",
                         "extensions": {"code": "OVERLOADED"},
                     }
                 ]

@@ -131,11 +131,11 @@ async def test_empty_variables_and_unknown_parameters_are_none(client: Client) -
 @pytest.mark.parametrize(
     ("query_string", "message"),
     [
-        ("query", "the query string is malformed or no UTF-8"),
-        ("query=%ff", "the query string is malformed or no UTF-8"),
-        ("query=%ed%a0%80", "the query string is malformed or no UTF-8"),
-        ("query=%c0%80", "the query string is malformed or no UTF-8"),
-        ("query=%7B__typename%7D&&x=1", "the query string is malformed or no UTF-8"),
+        ("query", "the query string is malformed or not UTF-8"),
+        ("query=%ff", "the query string is malformed or not UTF-8"),
+        ("query=%ed%a0%80", "the query string is malformed or not UTF-8"),
+        ("query=%c0%80", "the query string is malformed or not UTF-8"),
+        ("query=%7B__typename%7D&&x=1", "the query string is malformed or not UTF-8"),
         ("query=%7Ba%7D&query=%7Bb%7D", "the query string names a parameter twice"),
         ("query=", "query should be a string, the GraphQL document"),
         ("variables=%7B%7D", "query should be a string, the GraphQL document"),
@@ -154,7 +154,7 @@ async def test_variables_that_are_no_json_are_refused(client: Client, variables:
     answer = await get(client, query="{ __typename }", variables=variables)
     message = answer.json()["errors"][0]["message"]
     assert answer.status_code == 400
-    assert re.fullmatch(r"variables is no JSON: .+", message)
+    assert re.fullmatch(r"variables is not JSON: .+", message)
 
 
 async def test_query_string_of_more_than_16_kib_is_too_long(client: Client) -> None:

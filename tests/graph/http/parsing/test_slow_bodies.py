@@ -72,8 +72,8 @@ async def test_address_has_no_more_than_its_part_of_the_bodies_that_are_waited_f
                 found = await refusal(third)
             assert await is_alive(client)
         message = (
-            "too many requests wait for their bodies: 2 of this address do already; "
-            "send the body at once, or try again shortly"
+            "too many requests wait for their bodies: 2 from this address already; "
+            "send the body with the headers, or try again shortly"
         )
         assert found == (
             b"HTTP/1.1 503 Service Unavailable",
@@ -108,14 +108,14 @@ async def test_addresses_that_have_most_make_room_for_others(settings: Settings)
         async with asyncio.timeout(10):
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         writer.close()
-    message = "too many requests wait for their bodies; send the body at once, or try again shortly"
+    message = "too many requests wait for their bodies; send the body with the headers, or try again shortly"
     assert found == (b"HTTP/1.1 503 Service Unavailable", {"message": message, "extensions": {"code": "OVERLOADED"}})
 
 
 def test_places_that_are_shared_fairly_are_not_taken_by_one_more() -> None:
     places: Places[int] = Places(4)
     assert [places.take(address, number) for number, address in enumerate("abcd")] == [None] * 4
-    with pytest.raises(NoPlaceError, match=r"^4 do already$"):
+    with pytest.raises(NoPlaceError, match=r"^4 already$"):
         places.take("e", 4)
     places.leave("a", 0)
     places.leave("a", 0)

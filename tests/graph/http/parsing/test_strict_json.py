@@ -13,7 +13,7 @@ from graph.http.parsing.strict_json import NotStrictError
 from tests.graph.support.callers import Client
 
 DOUBLED = "an object in it names a key twice"
-TOO_LONG = "an integer in it has more than 64 bits; send it as a string, or with an exponent, as 1e20"
+TOO_LONG = "an integer in it has more than 64 bits; send it as a string, or with an exponent, for example 1e20"
 HEADERS = {"content-type": "application/json"}
 
 
@@ -43,13 +43,13 @@ def refusal(message: str) -> tuple[int, Any]:
     ],
 )
 async def test_key_that_stands_twice_in_one_object_is_refused(client: Client, body: bytes) -> None:
-    assert await post(client, body) == refusal(f"the body is no JSON that is read in one way alone: {DOUBLED}")
+    assert await post(client, body) == refusal(f"the body is ambiguous JSON: {DOUBLED}")
 
 
 async def test_key_that_stands_twice_in_a_query_string_is_refused(client: Client) -> None:
     parameters = {"query": "{ __typename }", "variables": '{"a": 1, "a": 2}'}
     answer = await client.http.get("/graphql", params=parameters, headers={"accept": "application/json"})
-    assert (answer.status_code, answer.json()) == refusal(f"variables is no JSON: {DOUBLED}")
+    assert (answer.status_code, answer.json()) == refusal(f"variables is not JSON: {DOUBLED}")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_same_key_in_different_objects_and_colons_in_strings_are_fine(clie
 )
 async def test_integer_that_would_lose_digits_is_refused(client: Client, digits: str) -> None:
     body = b'{"query": "query ($id: ID!) { user(id: $id) { id } }", "variables": {"id": %s}}' % digits.encode()
-    assert await post(client, body) == refusal(f"the body is no JSON that is read in one way alone: {TOO_LONG}")
+    assert await post(client, body) == refusal(f"the body is ambiguous JSON: {TOO_LONG}")
 
 
 @pytest.mark.parametrize("digits", ["2147483648", "-2147483649", "9223372036854775808", "18446744073709551615"])

@@ -138,7 +138,7 @@ async def test_body_that_is_not_what_its_coding_says_is_refused(client: Client, 
     coding, body = BROKEN[what]
     code, message, status, _ = await refusal(client, coded(body, coding, way))
     assert (code, status) == ("BAD_REQUEST", "HTTP/1.1 400 Bad Request")
-    assert message == f"the body is not one whole {coding} stream, as Content-Encoding says"
+    assert message == f"Content-Encoding says {coding}, but the body is not one complete {coding} stream"
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -19,7 +19,7 @@ from graph.http import endpoint
 from graph.http.endpoint import SMALL_BODY_BYTES_MAX, SMALL_DOCUMENT_LENGTH_MAX, GraphQLEndpoint
 from graph.http.parsing.requests import JSON_VALUES_MAX
 from graph.http.responses import response
-from graph.http.responses.writing import AnswerTooLargeError, written
+from graph.http.responses.writing import AnswerTooLargeError, encode_bounded
 from graph.operations import dispatch as engines
 from graph.operations.cache import Operations
 from tests.graph.support.callers import Client, Person
@@ -61,7 +61,7 @@ def too_large(answer: dict[str, Any]) -> tuple[Any, str, int, int]:
     (error,) = answer["errors"]
     extensions = error["extensions"]
     assert (
-        f"the answer has {extensions['measured']} bytes or more, and at most {extensions['maximum']}"
+        f"the response has {extensions['measured']} bytes or more, and at most {extensions['maximum']}"
         in error["message"]
     )
     return answer["data"], extensions["code"], extensions["measured"], extensions["maximum"]
@@ -135,7 +135,7 @@ async def test_mutation_whose_answer_is_too_large_says_that_it_has_run(
     document = f"mutation ($c: String!) {{ createPost({given}) {{ post {{ {aliases} }} }} }}"
     answer = (await client.post(document, by=ida, c=CONTENT)).json()
     assert too_large(answer)[:2] == (None, "ANSWER_TOO_LARGE")
-    assert answer["errors"][0]["message"].endswith("the mutation has run: ask for less of what it has changed")
+    assert answer["errors"][0]["message"].endswith("the mutation has run: select less of its result")
     assert await superuser.fetchval("SELECT count(*) FROM posts") == 1
 
 
@@ -173,9 +173,9 @@ PARTS: tuple[Any, ...] = (
 @pytest.mark.parametrize("number", range(len(PARTS)))
 def test_written_part_by_part_it_is_the_same(number: int) -> None:
     expected = orjson.dumps(PARTS[number])
-    assert written(PARTS[number], len(expected)) == expected
+    assert encode_bounded(PARTS[number], len(expected)) == expected
     with pytest.raises(AnswerTooLargeError) as error:
-        written(PARTS[number], len(expected) - 1)
+        encode_bounded(PARTS[number], len(expected) - 1)
     assert error.value.measured == len(expected)
 
 
@@ -200,7 +200,7 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, bool]]:
     watch(Operations, "_check")
     watch(GraphQLEndpoint, "parsed")
     watch(results, "_result")
-    watch(endpoint, "written")
+    watch(endpoint, "encode_bounded")
     watch(response, "cacheable")
     return counts
 
@@ -254,7 +254,7 @@ async def test_large_answers_are_made_in_another_thread(
     vars(app.state.operations.engines).pop("run")  # the ordinary engine would take a minute
     answer = await client.post(OF_USERS % FIELDS)
     assert len(answer.json()["data"]["users"]["nodes"]) == 100
-    assert (worked["_result", True], worked["_result", False], worked["written", True]) == (1, 0, 1)
+    assert (worked["_result", True], worked["_result", False], worked["encode_bounded", True]) == (1, 0, 1)
     # With an error somewhere, of which all the rest is completed once more, with paths.
     bad = '{ bad: posts(after: "x") { nodes { id } }' + (OF_USERS % FIELDS)[1:]
     found = (await client.post(bad)).json()
@@ -275,7 +275,7 @@ async def test_large_answers_to_get_have_their_etag_made_in_another_thread(
 
 async def test_small_answers_are_made_where_they_are_wanted(client: Client, worked: Counter[tuple[str, bool]]) -> None:
     await client.data("{ posts(first: 20) { nodes { id title } } }")
-    assert (worked["_result", True], worked["written", True]) == (0, 0)
+    assert (worked["_result", True], worked["encode_bounded", True]) == (0, 0)
 
 
 # ---------------------------------------------------------------- what reading costs
@@ -333,7 +333,7 @@ async def test_variables_have_a_number_of_values(client: Client) -> None:
     found = await client.run(query, ids=["user_1"] * (JSON_VALUES_MAX + 1))
     assert found["errors"] == [
         {
-            "message": f"variables hold more than {JSON_VALUES_MAX} values; send less at once",
+            "message": f"variables contain more than {JSON_VALUES_MAX} values; send fewer at once",
             "extensions": {"code": "BAD_REQUEST"},
         }
     ]

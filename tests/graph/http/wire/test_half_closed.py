@@ -32,8 +32,8 @@ LONGER_THAN_A_LOOK = 0.5  # at whether the client of a query has left
 CLOSE_WAIT = "08"
 
 LEFT = {
-    "message": "the client has left, or sent its last byte more than 0.3 s ago; leave the connection open until the "
-    "answer is there",
+    "message": "the client disconnected, or closed its side more than 0.3 s ago; keep the connection open until the "
+    "response arrives",
     "extensions": {"code": "CLIENT_CLOSED_REQUEST"},
 }
 PATIENT = {"lock_timeout_ms": 60_000, "statement_timeout_ms": 60_000, "operation_deadline_ms": 60_000}

@@ -16,9 +16,9 @@ from tests.graph.support.raw import LONG_WAY, asked, request
 BODY = asked("{ a: __typename }")
 WAYS = {"short": "", "long": LONG_WAY}
 
-NONE = "a request of HTTP/1.1 should have the header Host"
-TWICE = "the header Host should stand once, and stands 2 times"
-INVALID = "the header Host should be a host, or host:port"
+NONE = "an HTTP/1.1 request should have a Host header"
+TWICE = "a request should have one Host header, and this one has 2"
+INVALID = "the Host header should be a host, or host:port"
 
 WRONG = {
     "none": ((), NONE),

@@ -24,7 +24,7 @@ from tests.graph.support.overheard import Log, overheard
 needs_loopback_network = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="has one loopback address")
 
 FEW_FILES = 400
-REFUSED = b"there are as many connections as there may be; try again shortly"
+REFUSED = b"the server has reached its limit of connections; try again shortly"
 ASKED = posted("{ a: __typename }")
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -79,7 +79,7 @@ async def test_new_connection_takes_the_place_of_the_oldest_idle_one(settings: S
             assert [await is_kept(one) for one in idle[1:]] == [True] * 3
     message = (
         "4 connections are open, as many as FOLIO_CONNECTIONS_MAX allows; "
-        "since the last such line 1 were closed for others, and 0 were refused"
+        "since the last such line 1 were closed for new ones, and 0 were refused"
     )
     assert told(log) == [message]
 
@@ -105,7 +105,7 @@ async def test_connection_is_refused_where_all_others_are_in_use_and_they_go_on(
                 assert [status for status, _ in await answers(reader, 1)] == [b"HTTP/1.1 200 OK"]
             assert await is_alive(client)
     assert [line.partition("; ")[2] for line in told(log)] == [
-        "since the last such line 0 were closed for others, and 1 were refused"
+        "since the last such line 0 were closed for new ones, and 1 were refused"
     ]
 
 
@@ -164,7 +164,7 @@ async def test_connection_is_refused_where_others_have_taken_the_file_descriptor
                 assert await is_kept(streams)
     [message] = told(log, "file descriptors run out")
     assert message.endswith(
-        f"of {FEW_FILES} are open; since the last such line 0 were closed for others, and 1 were refused"
+        f"of {FEW_FILES} are open; since the last such line 0 were closed for new ones, and 1 were refused"
     )
 
 

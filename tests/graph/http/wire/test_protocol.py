@@ -147,5 +147,5 @@ async def test_bytes_that_are_no_http_are_refused_as_everything_is(client: Clien
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json; charset=utf-8\r\n")
     assert body == (
-        b'{"errors":[{"message":"what came is no request of HTTP/1.1","extensions":{"code":"BAD_REQUEST"}}]}'
+        b'{"errors":[{"message":"the received bytes are not an HTTP/1.1 request","extensions":{"code":"BAD_REQUEST"}}]}'
     )
