@@ -1,4 +1,4 @@
-"""What a worker keeps is listed in docs/MEMORY.md, each cache with its bound."""
+"""docs/MEMORY.md lists everything that a worker caches, each cache with its bound."""
 
 import re
 from pathlib import Path

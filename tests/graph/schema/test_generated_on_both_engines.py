@@ -1,7 +1,7 @@
-"""Generated queries of this schema on real rows, as three kinds of caller: both engines agree.
+"""Generated queries of this schema on real rows, for three kinds of caller: both engines agree.
 
-Most come from `OperationMaker`, which knows ids that exist; the rest from hypothesis-graphql, whose arguments are as
-strange as their types allow, so that errors are compared, too.
+`OperationMaker`, which uses existing ids, makes most of them; hypothesis-graphql makes the rest, with the oddest
+arguments that their types allow, so that the test compares errors, too.
 
 With TESTS_EQUALITY_EXAMPLES there are more of them, with `--seed` others; a difference names the operation.
 """
@@ -39,25 +39,25 @@ SCALARS = {
 
 @pytest.fixture
 async def services(settings: Settings) -> AsyncIterator[Services]:
-    """What resolvers need, over this test's database."""
+    """The dependencies of resolvers, for this test's database."""
     async with services_for(settings) as made:
         yield made
 
 
 @pytest.fixture
 async def made(services: Services) -> Population:
-    """Six users with all that they may have."""
+    """Six users with every kind of data."""
     return await populate(services.database, 6)
 
 
 def viewers(made: Population) -> list[Viewer]:
-    """Return one caller of each kind: nobody, an owner of some of the rows, an administrator."""
+    """Return one caller of each kind: anonymous, an owner of some of the rows, an administrator."""
     owner = int(made.users[0].partition("_")[2])
     return [ANONYMOUS, Viewer(owner), Viewer(owner, is_admin=True)]
 
 
 async def compare(services: Services, made: Population, texts: Iterable[tuple[int, str]]) -> int:
-    """Run numbered texts on both engines as every kind of caller in turn, and return how many runs were compared."""
+    """Run `texts` on both engines as every kind of caller in turn; return the number of compared runs."""
     operations = Operations(graphql_schema, introspection=True, suggestions=True, compiled_from=1)
     engines, ordinary = operations.engines, operations.engines.ordinary()
     compared = 0
