@@ -2,9 +2,14 @@
 # what only tests need is installed by what tests.
 
 PORT ?= 8000
-# How long soak and chaos take, and what decides their course; without a seed they draw one, and print it.
+# How long soak and chaos take, and what decides their course and that of the tests; without a seed they draw one, and
+# print it.
 MINUTES ?= 2
 SEED ?=
+# What of the tests `make test` runs: a file, a directory, the id of a test, or words of names as pytest's -k takes them.
+ONLY ?=
+# Who waits for the database leaves the processor to another.
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 # The first Python that is new enough.
@@ -14,6 +19,9 @@ INSTALL = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check in
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
+# Compiled modules are kept, whatever the environment says: each process of the tests would compile all of them.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(if $(SEED),--seed $(SEED))
+PYTEST_ALL = $(PYTEST) -n $(WORKERS) --dist worksteal
 # Queries of the tests run on both engines as it is; what writes runs once on each.
 MUTATING := tests/graph/schema/money tests/graph/schema/posts tests/graph/schema/users tests/graph/schema/sessions/test_sessions.py \
 	tests/graph/schema/test_equal_changes.py
@@ -26,12 +34,16 @@ help:  ## list the targets
 run: $(VENV)/.run  ## database, migrations, demo data and server on 127.0.0.1:$(PORT)
 	@exec $(BIN)/folio dev --port $(PORT)
 
-test: $(VENV)/.installed  ## lint, types and all tests
+test: $(VENV)/.installed  ## lint, types and all tests but long ones; ONLY=tests/graph/schema runs what it names alone
+ifeq ($(ONLY),)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
-	$(BIN)/python -m pytest -n 2 --engine ordinary $(MUTATING)
+	$(PYTEST_ALL)
+	$(PYTEST_ALL) --engine ordinary $(MUTATING)
+else
+	$(PYTEST) $(if $(filter tests%,$(ONLY)),'$(ONLY)',-k '$(ONLY)')
+endif
 
 lint: $(VENV)/.installed  ## lint and types alone
 	$(BIN)/ruff format --check .
@@ -56,13 +68,15 @@ lock:  ## resolve the dependencies anew; needs uv
 soak: $(VENV)/.installed  ## clients check every answer for MINUTES minutes, while network, database and workers fail
 	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-chaos: $(VENV)/.installed  ## the promises about money (MONEY.md) for MINUTES minutes, while everything beneath fails
+chaos: $(VENV)/.installed  ## the promises about money (docs/MONEY.md) for MINUTES minutes, while everything beneath fails
 	$(BIN)/python -m bench.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 chaos-controls: $(VENV)/.installed  ## planted bugs, each in a copy of the project: each must be caught
 	$(BIN)/python -m bench.chaos.controls
 
-test-long: $(VENV)/.installed  ## one minute of chaos
+test-long: $(VENV)/.installed  ## every test with all its examples, on both engines, and one minute of chaos
+	$(PYTEST_ALL) --long
+	$(PYTEST_ALL) --long --engine ordinary tests/graph/schema tests/graph/operations/test_engines.py
 	$(BIN)/python -m bench.chaos --minutes 1 $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.installed bench-wrk bench/peers/node_modules/.installed  ## Folio beside its peers; writes bench/results.md and plot.svg

@@ -1,16 +1,16 @@
-"""Who asks. Every repository function that reads or writes rows with an owner takes a `Viewer` and obeys it."""
+"""The viewer of an operation. Every repository function that reads or writes owned rows takes a `Viewer`."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 
 class AccessLevel(Enum):
-    """The three kinds of caller that a compiled statement can be for.
+    """The three kinds of callers for which a statement is compiled.
 
-    A statement is compiled once for each, so that an anonymous read carries no condition on an owner.
+    A statement is compiled once for each, so that an anonymous read has no condition on an owner.
     """
 
-    __hash__ = object.__hash__  # Enum's own is written in Python, and statements are looked up by this all the time
+    __hash__ = object.__hash__  # Enum's own is written in Python and slow, and every look-up of a statement uses it
 
     PUBLIC = "public"
     MEMBER = "member"
@@ -33,7 +33,7 @@ class Viewer:
 
     @property
     def access_level(self) -> AccessLevel:
-        """The kind of statement that this caller gets."""
+        """The access level whose statements this caller uses."""
         if self.user_id is None:
             return AccessLevel.PUBLIC
         return AccessLevel.ADMIN if self.is_admin else AccessLevel.MEMBER

@@ -1,15 +1,15 @@
-"""Domain errors that carry data. What each violated constraint means to a client is in `db.constraints`."""
+"""Domain errors that carry data. `db.constraints` has the meaning of each violated constraint for a client."""
 
 import copy
 
 
-class Refusal(Exception):  # noqa: N818 - it is the field's word: an expected answer, not a fault
-    """A write that was refused for a reason that a client can show or act on. Nothing of it was done.
+class Refusal(Exception):  # noqa: N818 - an expected answer, not an error
+    """A write that was refused for a reason that a client can show or act on. Nothing was written.
 
     Attributes:
         code: one of the codes of the mutation's own enum in the public schema.
-        field: the input field to blame, as a path below the mutation's `input`; empty where none is.
-        message: what is wrong and what would be right, for people.
+        field: the input field to blame, as a path below the mutation's `input`; empty if there is none.
+        message: what is wrong and what is allowed, for people.
     """
 
     def __init__(self, code: str, field: tuple[str, ...], message: str) -> None:
@@ -23,17 +23,18 @@ class Refusal(Exception):  # noqa: N818 - it is the field's word: an expected an
         return Refusal(self.code, (*prefix, *self.field), self.message)
 
 
-class SignedOut(Exception):  # noqa: N818 - likewise
+class SignedOut(Exception):  # noqa: N818 - an expected answer, not an error
     """The caller's user was deleted or deactivated while the request was under way. Nothing was written."""
 
 
-class Unavailable(Exception):  # noqa: N818 - likewise
+class Unavailable(Exception):  # noqa: N818 - an expected answer, not an error
     """The database could not answer in time, or at all. Nothing was written, unless `outcome_unknown`.
 
     Attributes:
-        code: `DATABASE_UNAVAILABLE`, `DATABASE_BUSY` or `DATABASE_TIMEOUT`; `OVERLOADED` where it is not the database.
-        outcome_unknown: the connection broke during COMMIT: the write may or may not have happened.
-        reason: the driver's own words, for the log.
+        code: `DATABASE_UNAVAILABLE`, `DATABASE_BUSY` or `DATABASE_TIMEOUT`; `OVERLOADED` if the cause is not the
+            database.
+        outcome_unknown: whether the connection broke during COMMIT, so that the write may or may not have happened.
+        reason: the message of the driver, for the log.
     """
 
     def __init__(self, code: str, message: str, *, outcome_unknown: bool = False, reason: str = "") -> None:
@@ -48,13 +49,13 @@ class Unavailable(Exception):  # noqa: N818 - likewise
 
 
 def copy_of(error: Exception) -> Exception:
-    """Return an error for one more caller, without its traceback.
+    """Return a copy of an error for one more caller, without its traceback.
 
-    An exception that several callers raise keeps the frames of them all, with the rows in them.
+    An exception that several callers raise keeps the frames of all of them, with the rows in these frames.
     """
     if isinstance(error, Unavailable):
         return error.copy()
     try:
         return copy.copy(error).with_traceback(None)
-    except Exception:  # noqa: BLE001 - its constructor wants something else
+    except Exception:  # noqa: BLE001 - its constructor needs other arguments
         return RuntimeError(f"{type(error).__name__}: {error}")

@@ -1,9 +1,9 @@
-"""Instants as text: what RFC 3339 allows is read, one form of it is written.
+"""Instants as text: every form that RFC 3339 allows is read, one form is written.
 
 Read: `T` in either case or one space (the note in section 5.6), a fraction of any length, `Z` in either case or any
-offset, and the leap second. Written: UTC with `Z` and always six digits of fraction, so that the order of the texts is
-the order of the instants. PostgreSQL keeps microseconds; digits beyond them are cut off, never rounded, so that no
-instant moves into the next second.
+offset, and the leap second. Written: UTC with `Z` and always six fraction digits, so that the order of the texts is the
+order of the instants. PostgreSQL stores microseconds. Further digits are cut off, never rounded, so that no instant
+moves into the next second.
 """
 
 import datetime
@@ -20,13 +20,13 @@ _WITHOUT_OFFSET = len("2026-11-22T09:30:00.000000")
 
 
 def parse_instant(text: str) -> datetime.datetime:
-    """Return the instant that an RFC 3339 text names, in UTC.
+    """Return the instant that an RFC 3339 text represents, in UTC.
 
-    A leap second is the first second of the next month, as in PostgreSQL: neither can tell the two apart. It stands
-    at the end of a month in UTC only (section 5.7). Which months had one is not looked up.
+    A leap second becomes the first second of the next month, as in PostgreSQL: neither can represent the difference. It
+    may stand only at the end of a month in UTC (section 5.7). Whether that month had a leap second is not checked.
 
     Raises:
-        ValueError: the text is no instant, or none that can be kept; its message says what is wanted.
+        ValueError: the text is not an instant, or not one that can be stored. The message says what is expected.
     """
     match = _INSTANT.fullmatch(text)
     if match is None:
@@ -47,10 +47,10 @@ def parse_instant(text: str) -> datetime.datetime:
 
 
 def write_instant(value: datetime.datetime) -> str:
-    """Return an instant in UTC with six digits of fraction and `Z`.
+    """Return an instant in UTC with six fraction digits and `Z`.
 
-    asyncpg gives PostgreSQL's infinities as the first and last instants of Python, without a time zone: these are UTC,
-    wherever the process runs.
+    asyncpg returns PostgreSQL's infinities as the first and last instants of Python, without a time zone. They are
+    treated as UTC, in any time zone of the process.
     """
     utc = value.astimezone(datetime.UTC) if value.tzinfo else value
     return utc.isoformat(timespec="microseconds")[:_WITHOUT_OFFSET] + "Z"

@@ -1,8 +1,8 @@
-"""Settings: every one comes from a `FOLIO_*` variable or `.env`, is checked once, and never changes afterwards.
+"""Settings: each comes from a `FOLIO_*` variable or `.env`, is checked once, and never changes afterwards.
 
-Units stand in the names. A value that cannot be used stops the start with a `SettingsError` that names the
-variable, the value and what is allowed; a variable that is no setting stops it too, for it is most likely a
-typing error whose setting would silently keep its default.
+The names contain the units. A value that cannot be used stops the start with a `SettingsError` that names the variable,
+the value and what is allowed. A `FOLIO_*` variable that is not a setting stops it too: it is most likely a typing
+error, and the intended setting would silently keep its default.
 """
 
 import difflib
@@ -21,21 +21,21 @@ from sqlalchemy.exc import ArgumentError
 PREFIX = "FOLIO_"
 ENV_FILE = Path(".env")
 SECRET_KEY_MIN_LENGTH = 32
-SECRET_KEY_MIN_DISTINCT = 8  # "aaaa…" is long, and weak
+SECRET_KEY_MIN_DISTINCT = 8  # "aaaa…" is long but weak
 DRIVER = "postgresql+asyncpg"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 Shown = Literal["graphiql", "introspection", "suggestions", "metrics"]
-"""Settings that are on everywhere but in production, where nothing else is set."""
+"""Settings that are on everywhere but in production, unless they are set."""
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used; the message names it, its value and what is allowed."""
+    """A setting that cannot be used. The message names it, its value and what is allowed."""
 
 
 class Settings(BaseSettings):
-    """All settings of a Folio process. Build it with `load_settings`, which words the refusals."""
+    """All settings of a Folio process. Build it with `load_settings`, which writes the messages of the refusals."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, env_file=ENV_FILE
@@ -90,14 +90,14 @@ class Settings(BaseSettings):
         int, Field(ge=1, le=600_000, description="Server-side limit of idling inside a transaction.")
     ] = 15_000
     client_connection_check_interval_ms: Annotated[
-        int, Field(ge=0, le=600_000, description="How often the server looks whether its client is gone; 0 never.")
+        int, Field(ge=0, le=600_000, description="How often the server checks whether its client is gone; 0: never.")
     ] = 2_000
     write_attempts_max: Annotated[
         int,
         Field(
             ge=1,
             le=20,
-            description="Attempts at a read or write that a conflict, a lost connection or a migration left undone.",
+            description="Attempts at a read or write that a conflict, a lost connection or a migration prevented.",
         ),
     ] = 6
 
@@ -133,15 +133,16 @@ class Settings(BaseSettings):
         Literal["compiled", "ordinary"],
         Field(description="`ordinary` leaves every operation to graphql-core's executor: slower, for comparison."),
     ] = "compiled"
-    # 100,000 characters take 1.2 MB where a client writes each as two escapes (\ud83d\ude00), and 1.4 MB where these
-    # stand in the document and JSON escapes them once more.
+    # 100,000 characters take 1.2 MB if a client writes each as two escapes (\ud83d\ude00). They take 1.4 MB if these
+    # are
+    # in the document and JSON escapes them once more.
     body_bytes_max: Annotated[
         int,
         Field(
             ge=1024,
             le=104_857_600,
-            description="Size of a request body, also of what it holds compressed. By default the longest post fits, "
-            "however its characters are escaped.",
+            description="Size of a request body, before and after decompression. By default the longest post fits, "
+            "in whatever way its characters are escaped.",
         ),
     ] = 1_572_864
     answer_bytes_max: Annotated[
@@ -149,20 +150,20 @@ class Settings(BaseSettings):
         Field(
             ge=65_536,
             le=1_073_741_824,
-            description="Size of an answer, before it is compressed; a larger one is an error. It is about what one "
-            "request can make a worker hold.",
+            description="Size of an answer, before it is compressed; a larger one is an error. It is about the memory "
+            "that one request can take in a worker.",
         ),
     ] = 16_777_216
     operations_in_flight_max: Annotated[
-        int, Field(ge=1, le=100_000, description="Requests that a worker answers at once; more get 503.")
+        int, Field(ge=1, le=100_000, description="Requests that a worker processes at once; further ones receive 503.")
     ] = 256
     connections_max: Annotated[
         int,
         Field(
             ge=1,
             le=1_000_000,
-            description="Connections of clients that a worker has open at once; fewer where the limit of open files "
-            "allows fewer. One more takes the place of an idle one, or is refused.",
+            description="Connections of clients that a worker has open at once; fewer if the limit of open files "
+            "allows fewer. A further one replaces an idle one, or is refused.",
         ),
     ] = 4_096
     bodies_arriving_max: Annotated[
@@ -171,7 +172,7 @@ class Settings(BaseSettings):
             ge=1,
             le=100_000,
             description="Bodies of requests that a worker waits for at once, a quarter of them from one address; "
-            "they do not count as requests that are answered.",
+            "they do not count as requests that are processed.",
         ),
     ] = 256
     operation_deadline_ms: Annotated[
@@ -183,17 +184,23 @@ class Settings(BaseSettings):
         ),
     ] = 15_000
     cost_per_minute_max: Annotated[
-        int, Field(ge=0, description="Cost a user, or who is not signed in, may ask of a worker in a minute; 0: any.")
+        int,
+        Field(
+            ge=0,
+            description="Cost that a user, or a caller without a sign-in, may use of a worker in a minute; "
+            "0: no limit.",
+        ),
     ] = 1_000_000
     cost_per_minute_per_address_max: Annotated[
-        int, Field(ge=0, description="Cost that all callers of one address may ask of a worker in a minute; 0: any.")
+        int,
+        Field(ge=0, description="Cost that all callers of one address may use of a worker in a minute; 0: no limit."),
     ] = 5_000_000
     passwords_per_minute_per_address_max: Annotated[
         int,
         Field(
             ge=0,
             description="Operations that check or set a password, or refresh a session, which all callers of one "
-            "address may ask of a worker in a minute; 0: any.",
+            "address may send to a worker in a minute; 0: no limit.",
         ),
     ] = 300
     batch_operations_max: Annotated[
@@ -210,7 +217,7 @@ class Settings(BaseSettings):
         ),
     ] = ""
     trusted_documents: Annotated[
-        Literal["off", "only"], Field(description="`only`: nothing runs but the documents of the manifest.")
+        Literal["off", "only"], Field(description="`only`: only the documents of the manifest run.")
     ] = "off"
     trusted_documents_file: Annotated[
         Path | None, Field(description="The manifest, as `folio documents build` writes it.")
@@ -269,16 +276,16 @@ class Settings(BaseSettings):
             missing = [name for name in ("database_url", "secret_key") if getattr(self, name) is None]
             if missing:
                 names = " and ".join(PREFIX + name.upper() for name in missing)
-                raise ValueError(f"{names} must be set where {PREFIX}ENV is production")
+                raise ValueError(f"{names} must be set if {PREFIX}ENV is production")
         return self
 
     def shows(self, what: Shown) -> bool:
-        """Say whether `what` is shown: as set, and where nothing is set, everywhere but in production."""
+        """Return whether `what` is shown: its value, or everywhere but in production if it is not set."""
         chosen: bool | None = getattr(self, what)
         return self.env != "production" if chosen is None else chosen
 
     def in_force(self, name: str) -> object:
-        """Return the value of a setting, also where it is not set and depends on the environment; None is no value."""
+        """Return the effective value of a setting, also if it is not set and depends on `env`; None means no value."""
         for shown in get_args(Shown):
             if name == shown:
                 return self.shows(shown)
@@ -289,39 +296,39 @@ class Settings(BaseSettings):
 
     @property
     def logs_json(self) -> bool:
-        """Whether a log message is a JSON object: as set, and where nothing is set, in production."""
+        """Whether a log message is a JSON object: as set, or in production if it is not set."""
         return self.log_format == "json" if self.log_format else self.env == "production"
 
 
 def async_url(url: str) -> str:
-    """Give `url` the asyncpg driver.
+    """Return `url` with the asyncpg driver.
 
     Raises:
-        ValueError: it is no PostgreSQL URL. The message never repeats the URL, which may carry a password.
+        ValueError: it is not a PostgreSQL URL. The message never repeats the URL, which may contain a password.
     """
     shape = "should look like postgresql://user:password@host:5432/database"
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError):  # int() words the ValueError, and repeats a password that stands for the port
+    except (ArgumentError, ValueError):  # the ValueError of int() repeats a password in the place of the port
         raise ValueError(shape) from None
     if parsed.drivername not in {"postgres", "postgresql", DRIVER}:
         raise ValueError(f"{shape}; its scheme is {parsed.drivername!r}")
     query = dict(parsed.query)
-    if "sslmode" in query:  # libpq's word, which most hosts put into the URL that they show; asyncpg's is ssl
+    if "sslmode" in query:  # the name in libpq, which most hosts put into the URL that they show; in asyncpg it is ssl
         query["ssl"] = query.pop("sslmode")
     unknown = sorted(set(query) - {"host", "port", "ssl"})
     if unknown:
-        raise ValueError(f"{shape}; the parameter {unknown[0]!r} is not known here (host, port, sslmode are)")
+        raise ValueError(f"{shape}; the parameter {unknown[0]!r} is not supported (host, port and sslmode are)")
     if query.get("ssl", "prefer") not in SSL_MODES:
         raise ValueError(f"{shape}; its sslmode should be one of {', '.join(SSL_MODES)}")
     return parsed.set(drivername=DRIVER, query=query).render_as_string(hide_password=False)
 
 
 def load_settings() -> Settings:
-    """Read the settings from the environment, which outranks `.env` in the working directory.
+    """Read the settings from the environment, which overrides `.env` in the working directory.
 
     Raises:
-        SettingsError: a value is not allowed, a demanded one is missing, or a `FOLIO_*` variable is no setting.
+        SettingsError: a value is not allowed, a required one is missing, or a `FOLIO_*` variable is not a setting.
     """
     in_file = dotenv_values(ENV_FILE) if ENV_FILE.is_file() else {}
     _refuse_unknown({*in_file, *os.environ})
@@ -332,7 +339,7 @@ def load_settings() -> Settings:
 
 
 class Origin(Enum):
-    """Where the value of a setting comes from."""
+    """The source of the value of a setting."""
 
     ENVIRONMENT = "environment"
     FILE = str(ENV_FILE)
@@ -340,15 +347,15 @@ class Origin(Enum):
 
 
 def origins() -> dict[str, Origin]:
-    """Return where the value of each setting comes from that `load_settings` gives now, by the setting's name."""
+    """Return the source of the value that `load_settings` returns now for each setting, by the setting's name."""
     in_file = dotenv_values(ENV_FILE) if ENV_FILE.is_file() else {}
-    # As pydantic-settings reads them: without regard to case, and an empty variable is not set.
+    # The rules of pydantic-settings: the case is ignored, and an empty variable counts as not set.
     sources = ((Origin.ENVIRONMENT, os.environ), (Origin.FILE, in_file))
-    found = dict.fromkeys(Settings.model_fields, Origin.DEFAULT)
+    by_name = dict.fromkeys(Settings.model_fields, Origin.DEFAULT)
     for origin, variables in reversed(sources):
-        given = {variable.upper() for variable, value in variables.items() if value}
-        found |= {name: origin for name in found if PREFIX + name.upper() in given}
-    return found
+        set_variables = {variable.upper() for variable, value in variables.items() if value}
+        by_name |= {name: origin for name in by_name if PREFIX + name.upper() in set_variables}
+    return by_name
 
 
 def _refuse_unknown(variables: set[str]) -> None:
@@ -358,7 +365,7 @@ def _refuse_unknown(variables: set[str]) -> None:
         if variable.upper().startswith(PREFIX) and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {PREFIX}{close[0].upper()}?" if close else "; `folio settings` lists them all"
-            raise SettingsError(f"{variable} is no setting{hint}")
+            raise SettingsError(f"{variable} is not a setting{hint}")
 
 
 def _wording(error: ValidationError) -> str:

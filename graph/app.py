@@ -1,9 +1,9 @@
-"""The FastAPI application: `/graphql`, and for whoever runs it two probes and the metrics.
+"""The FastAPI application: `/graphql`, and for operators two probes and the metrics.
 
-`/livez` says that the process answers; `/readyz` that its database does too, takes writes, keeps what it acknowledges,
-has the schema that this code expects, and that no statement has met a full or broken disk of late.
-`/metrics` stands on the port that clients see, and tells names of operations and how busy the process is. In production
-it is therefore there only where FOLIO_METRICS asks for it, which is right behind a proxy that keeps it to itself.
+`/livez` succeeds if the process responds. `/readyz` succeeds if the database responds too, accepts writes, keeps what
+it acknowledges, has the expected schema version, and no statement has recently met a full or broken disk.
+`/metrics` is on the port that clients use, and shows names of operations and the load of the process. In production it
+exists only where FOLIO_METRICS is set, which is safe behind a proxy that blocks the path for clients.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from db.ledger.group_commit import TransferGroups
 from db.settings import Settings, load_settings
 from db.setup.development import completed
 from graph.http import GraphQLEndpoint
-from graph.http.direct import DirectDoor
+from graph.http.direct import DirectEndpoint
 from graph.http.graphiql.front_page import front_routes
 from graph.http.graphiql.page import asset_route
 from graph.http.origins import Cors, allows_any
@@ -50,10 +50,10 @@ logger = logging.getLogger(__name__)
 GRAPHQL_PATH = "/graphql"
 METRICS_PATH = "/metrics"
 
-# FastAPI's defaults that are switched off. The schema of this API is GraphQL's. A redirect for a slash too many would
-# lead to whatever host the client has named. FastAPI's own telemetry would record query strings, in which GET has
-# document and variables; `graph.telemetry` does not.
-WITHOUT: dict[str, Any] = {
+# FastAPI's defaults that are switched off. The schema of this API is GraphQL's, not OpenAPI. A redirect for a trailing
+# slash would lead to any host that the client names. FastAPI's own telemetry would record query strings, which contain
+# the document and variables of a GET; `graph.telemetry` does not record them.
+DISABLED: dict[str, Any] = {
     "openapi_url": None,
     "docs_url": None,
     "redoc_url": None,
@@ -63,35 +63,38 @@ WITHOUT: dict[str, Any] = {
 
 
 class Application(FastAPI):
-    """FastAPI's application, with a door of its own for `/graphql`.
+    """FastAPI's application, which calls the endpoint of `/graphql` without FastAPI's routing.
 
-    What FastAPI and Starlette do around a route takes longer than most operations do: five middlewares, two exit stacks
-    and a router. Nothing of it serves `/graphql`, whose endpoint lets no exception out, bounds bodies and compresses
-    answers itself. Where the application is mounted below a path, the router finds the endpoint as any route.
+    FastAPI and Starlette run five middlewares, two exit stacks and a router around a route, which takes longer than
+    most operations. The endpoint of `/graphql` needs none of them: it raises no exception, and it bounds bodies and
+    compresses responses itself. Where the application is mounted below a path, the router finds the endpoint like any
+    other route.
 
     Attributes:
-        door: what answers `/graphql`.
-        connections: those of its clients, where the server counts them.
-        direct: the way in for requests that need no ASGI, where the server knows of it (`graph.http.direct`).
+        graphql: the ASGI application for `/graphql`.
+        connections: the client connections, where the server counts them.
+        direct: the entry point for requests without ASGI, where the server uses it (`graph.http.direct`).
     """
 
-    door: ASGIApp
+    graphql: ASGIApp
     connections: OpenConnections
-    direct: DirectDoor
+    direct: DirectEndpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Response a request, or do as the server says."""
+        """Handle one ASGI scope: a request, or the server's lifespan."""
         if scope["type"] == "http" and scope["path"] == GRAPHQL_PATH and not scope.get("root_path"):
-            await self.door(scope, receive, send)
+            await self.graphql(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the application for `settings`, or for those of the environment. An ASGI server calls it as a factory.
+    """Return the application for `settings`; without them, for the settings of the environment.
+
+    An ASGI server calls this function as a factory.
 
     Raises:
-        SettingsError: a setting of the environment cannot be used.
+        SettingsError: a setting of the environment is invalid.
     """
     chosen = load_settings() if settings is None else settings
     operations = Operations(
@@ -115,7 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             endpoint.admission.parked = lambda: services.passwords.waiting
             yield
 
-    app = Application(title="Folio", lifespan=lifespan, **WITHOUT)
+    app = Application(title="Folio", lifespan=lifespan, **DISABLED)
     app.state.observer, app.state.operations = observer, operations
     app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
     app.router.routes += front_routes(GRAPHQL_PATH, leads_to_page=chosen.shows("graphiql"))
@@ -125,8 +128,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.router.routes.append(_metrics_route(observer.metrics))
     _add_middleware(app, chosen)
     app.connections = OpenConnections(chosen)
-    app.door = Cors(endpoint, chosen) if allows_any(chosen) else endpoint
-    app.direct = DirectDoor(endpoint, GRAPHQL_PATH, [b"origin"] if allows_any(chosen) else [])
+    app.graphql = Cors(endpoint, chosen) if allows_any(chosen) else endpoint
+    app.direct = DirectEndpoint(endpoint, GRAPHQL_PATH, [b"origin"] if allows_any(chosen) else [])
     _add_probes(app, endpoint)
     return app
 
@@ -152,7 +155,7 @@ def _metrics_route(metrics: Metrics) -> Route:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Add what Starlette has for compression and CORS; both are pure ASGI."""
+    """Add Starlette's middlewares for compression and CORS. Both are pure ASGI."""
     if settings.compress_bytes_min:
         app.add_middleware(Gzip, minimum_size=settings.compress_bytes_min, compresslevel=4)
     if allows_any(settings):
@@ -161,9 +164,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 @asynccontextmanager
 async def services_for(settings: Settings) -> AsyncIterator[Services]:
-    """Open what lives as long as the process; in development the embedded database too, where no URL is set."""
+    """Open the services of the process, and in development, where no URL is set, the embedded database."""
     async with AsyncExitStack() as stack:
-        # Starting PostgreSQL blocks for a second or two, and stopping it does: both in a thread.
+        # Starting and stopping PostgreSQL each block for a second or two: both run in a thread.
         completion = completed(settings)
         ready = await asyncio.to_thread(completion.__enter__)
         stack.push_async_callback(asyncio.to_thread, completion.__exit__, None, None, None)
@@ -197,15 +200,15 @@ async def _not_ready(database: Database) -> str | None:
 
 
 async def _revisions(database: Database) -> tuple[list[str], str]:
-    """Return the revisions that the database is at, and the one that is expected."""
-    # A probe alone needs Alembic, whose import takes a tenth of a second: not at the start, and not in the event loop.
+    """Return the schema revisions of the database, and the expected one."""
+    # Only this probe needs Alembic, whose import takes a tenth of a second. It is imported in a thread, at first use.
     expected = await asyncio.to_thread(_expected_revision)
-    from db.setup.schema_version import applied_revisions  # noqa: PLC0415 - as said
+    from db.setup.schema_version import applied_revisions  # noqa: PLC0415 - see above
 
     return list(await applied_revisions(database)), expected
 
 
 def _expected_revision() -> str:
-    from db.setup.schema_version import expected_revision  # noqa: PLC0415 - as said
+    from db.setup.schema_version import expected_revision  # noqa: PLC0415 - see above
 
     return expected_revision()

@@ -1,13 +1,13 @@
-"""Errors as clients see them: coded, worded, and masked where nobody expected them.
+"""Errors as clients see them: with a code and a message, and masked where they are unexpected.
 
-Four kinds, told apart by `extensions.code`:
+There are four kinds, distinguished by `extensions.code`:
 
-- what the client's developer got wrong (`BadInput`: BAD_USER_INPUT),
-- what the caller may not do without signing in (`Unauthenticated`: UNAUTHENTICATED),
-- what the database could not do just now (DATABASE_BUSY, DATABASE_TIMEOUT, DATABASE_UNAVAILABLE),
-- everything else (INTERNAL_SERVER_ERROR): masked, logged with an id, and the client gets the id.
+- mistakes of the client's developer (`BadInput`: BAD_USER_INPUT),
+- operations that need a signed-in caller (`Unauthenticated`: UNAUTHENTICATED),
+- temporary failures of the database (DATABASE_BUSY, DATABASE_TIMEOUT, DATABASE_UNAVAILABLE),
+- all other exceptions (INTERNAL_SERVER_ERROR): masked, logged with an id, and the client receives the id.
 
-What the caller's input is refused for in a mutation is none of these: it is data, in the payload's `userErrors`.
+Input that a mutation refuses is none of these: it is data, in the payload's `userErrors`.
 """
 
 import ast
@@ -36,8 +36,8 @@ from graph.execution.traces import forget_trace, is_expected
 logger = logging.getLogger(__name__)
 
 _REPEATED_OBJECT = re.compile(r"(?:[,;] f| F)ound: [\[{].*", re.DOTALL)
-# What graphql-core says of a variable before it shows its value in Python's notation. Clients write the rest, at any
-# length: each pattern stands at the beginning, or takes each character once.
+# The text of graphql-core's messages before a variable's value, which they show in Python's notation. Clients control
+# the rest, which can be long: so each pattern is anchored at the beginning, or visits each character once.
 _BEFORE_VALUE = re.compile(
     r"(?:Variable '\$\w+' has invalid value[\w .\[\]]*: )?"
     r"(?:(?:\w+|Enum '\w+') cannot represent [\w -]*value|Expected value of type '\w+'(?: to be an object)?, found): "
@@ -52,25 +52,25 @@ _SECRET_NAME = re.compile("password|token", re.IGNORECASE)
 _QUOTED_LITERAL = re.compile(r"(?:: |[,;] found:? ).*|\.$", re.DOTALL)
 
 
-class BadInput(GraphQLError):  # noqa: N818 - the code that clients read has the same words
-    """An argument that no program should send: malformed, out of range, or contradicting another."""
+class BadInput(GraphQLError):  # noqa: N818 - named as the code that clients see
+    """An argument that is a mistake of the client program: malformed, out of range, or contradicting another."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, extensions={"code": "BAD_USER_INPUT"})
 
 
-class Unauthenticated(GraphQLError):  # noqa: N818 - likewise
-    """The operation needs a signed-in caller, and there is none."""
+class Unauthenticated(GraphQLError):  # noqa: N818 - named as the code that clients see
+    """The operation needs a signed-in caller, and the caller is anonymous."""
 
     def __init__(self, message: str = "sign in first: this needs an access token in the Authorization header") -> None:
         super().__init__(message, extensions={"code": "UNAUTHENTICATED"})
 
 
 def presented(error: GraphQLError, request_id: str) -> GraphQLError:
-    """Return `error` as the client may see it, and log what it may not see.
+    """Return `error` in the form that the client may see, and log an unexpected exception.
 
-    The log carries the exception with its trace, and neither variables nor headers: they hold passwords and tokens.
-    What is kept afterwards has no trace any more; of an exception that is presented twice the first line has it.
+    The log line contains the exception with its traceback, but neither variables nor headers: they contain passwords
+    and tokens. Afterwards the traceback is removed. If an exception is presented twice, only the first line has it.
     """
     shown = _presented(error, request_id)
     forget_trace(error)
@@ -86,31 +86,31 @@ def _presented(error: GraphQLError, request_id: str) -> GraphQLError:
         return error
     if isinstance(original, SignedOut):
         shown = Unauthenticated("the session has ended; sign in again")
-        return _placed(error, shown.message, {"code": "UNAUTHENTICATED"})
+        return _with_location(error, shown.message, {"code": "UNAUTHENTICATED"})
     if isinstance(original, Unavailable):
         logger.warning("request %s: %s: %s (%s)", request_id, original.code, original, original.reason)
         extensions: dict[str, object] = {"code": original.code}
         if original.outcome_unknown:
             extensions["outcomeUnknown"] = True
-        return _placed(error, str(original), extensions)
+        return _with_location(error, str(original), extensions)
     error_id = secrets.token_hex(8)
     _without_row_data(original)
     logger.error("request %s: unexpected error %s at %s", request_id, error_id, error.path, exc_info=original)
     message = f"an unexpected error; it is logged under the id {error_id}"
-    return _placed(error, message, {"code": "INTERNAL_SERVER_ERROR", "errorId": error_id})
+    return _with_location(error, message, {"code": "INTERNAL_SERVER_ERROR", "errorId": error_id})
 
 
 def without_values(message: str) -> str:
-    """Return what graphql-core says of an input, without the objects that it repeats: a sign-in has a password in it.
+    """Return graphql-core's message about an input without the objects that it quotes: a sign-in contains a password.
 
-    The field that is wrong is named, and so are those that are meant, where suggestions are on.
+    The message keeps the name of the invalid field, and the suggested names where suggestions are enabled.
     """
     message = _REPEATED_OBJECT.sub(lambda found: "." if found[0][0] in ",;" else "", message)
     return _without_secret(message)
 
 
 def _without_secret(message: str) -> str:
-    """Return what graphql-core says of a variable without its value, where that is a password or token."""
+    """Return graphql-core's message about a variable, without the value if that is a password or token."""
     where, _, what = message.partition(": ")
     if not where.startswith("Variable '$") or not _SECRET_NAME.search(where):
         return message
@@ -119,14 +119,14 @@ def _without_secret(message: str) -> str:
 
 
 def null_named(message: str) -> str:
-    """Return what graphql-core says of a place that takes no null, which it calls None."""
+    """Return graphql-core's message about a null at a non-null position, with `null` in place of `None`."""
     return _NOT_NULL.sub("null", message)
 
 
 def in_graphql(message: str) -> str:
-    """Return what graphql-core says of a variable, with its value as JSON has it and not as Python writes it.
+    """Return graphql-core's message about a variable, with its value in JSON's notation and not in Python's.
 
-    A literal of the document is not to be given here: it is quoted as the client wrote it, also where that is `True`.
+    Do not pass messages about literals of the document: they quote the client's own text, which may well be `True`.
     """
     message = null_named(message)
     before = _BEFORE_VALUE.match(message)
@@ -147,12 +147,12 @@ def _in_json(notation: re.Match[str]) -> str:
 def _json_string(notation: str) -> str:
     try:
         return orjson.dumps(ast.literal_eval(notation)).decode()
-    except (SyntaxError, ValueError, TypeError):  # it was shortened, within an escape
+    except (SyntaxError, ValueError, TypeError):  # the value was truncated within an escape sequence
         return notation
 
 
 def secrets_written_in(document: DocumentNode) -> frozenset[int]:
-    """Return the ids of the nodes of a document that stand where a password or token is meant, or within that."""
+    """Return the ids of the document's nodes at positions of passwords or tokens, and of all nodes within them."""
     finder = _SecretFinder()
     visit_once(document, finder)
     return frozenset(finder.found)
@@ -178,10 +178,10 @@ class _SecretFinder(Visitor):
 
 
 def without_literal(error: GraphQLError, secrets: Collection[int]) -> GraphQLError:
-    """Return an error of validation without the value that it quotes, where that is one of the `secrets`.
+    """Return a validation error without the value that it quotes, if the value is one of the `secrets`.
 
-    A password of digits alone, written without quotation marks, is such a value. Of a list or object graphql-core looks
-    at a copy, which has no place: what it holds is not known then, and not repeated either.
+    An example is a password of digits that is written without quotation marks. For a list or object, graphql-core
+    validates a copy without a location. Such a value cannot be identified, so it is removed too.
     """
     values = [node for node in error.nodes or () if isinstance(node, ValueNode)]
     if not any(node.loc is None or id(node) in secrets for node in values):
@@ -191,12 +191,12 @@ def without_literal(error: GraphQLError, secrets: Collection[int]) -> GraphQLErr
 
 
 def _without_row_data(error: BaseException | None) -> None:
-    """Take out of an exception and its causes what they quote of rows and arguments: a row has a password hash.
+    """Remove quoted rows and arguments from an exception and its causes: a row may contain a password hash.
 
-    PostgreSQL tells a failing row in the detail. A single value stands in the message (SQLSTATE class 22, which the
-    driver takes for its own refusals too), and in the driver's reason.
+    PostgreSQL reports a failing row in the detail. A single value is quoted in the message (SQLSTATE class 22, which
+    the driver also uses for its own errors), and in the message of the driver's cause.
 
-    One exception that several readers await may come to have itself among its causes: each is looked at once.
+    An exception that several readers await may be among its own causes, so each one is visited once.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -211,5 +211,5 @@ def _without_row_data(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _placed(error: GraphQLError, message: str, extensions: dict[str, object]) -> GraphQLError:
+def _with_location(error: GraphQLError, message: str, extensions: dict[str, object]) -> GraphQLError:
     return GraphQLError(message, nodes=error.nodes, path=error.path, extensions=extensions)

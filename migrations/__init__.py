@@ -1,1 +1,1 @@
-"""The history of the database's schema, for Alembic. Only `env.py` knows the rest of the project."""
+"""The history of the database's schema, for Alembic. Only `env.py` imports the rest of the project."""

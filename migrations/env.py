@@ -1,8 +1,8 @@
 """Runs migrations, online over asyncpg or offline as a script, for `folio migrate` and for `alembic` itself.
 
-Two deployments never migrate at once: an advisory lock is held from before the first look at the current revision
-until the end, on the one connection that migrates. It is a session lock, because a migration may leave its transaction
-to build an index concurrently.
+Two deployments never migrate at the same time. The one connection that migrates holds an advisory lock, from before it
+reads the current revision until the end. It is a session lock, because a migration may leave its transaction to build
+an index concurrently.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from sqlalchemy.pool import NullPool
 from db.models import Model
 from db.settings import load_settings
 
-# Any number, as long as it stays the same: "folio" in ASCII.
+# Any constant number; this one is "folio" in ASCII.
 ADVISORY_LOCK_KEY = 0x666F6C696F
 ADVISORY_LOCK_TIMEOUT_S = 60
-ADVISORY_LOCK_SLICE_MS = 300  # well below deadlock_timeout, after which PostgreSQL would end one of two who wait
+ADVISORY_LOCK_SLICE_MS = 300  # well below deadlock_timeout, after which PostgreSQL would end one of two waiting ones
 LOCK_NOT_AVAILABLE = "55P03"
 
 
 class MigrationBusyError(CommandError):
-    """Somebody else migrates the same database."""
+    """Another process migrates the same database."""
 
 
 def _database_url() -> str:
@@ -35,15 +35,15 @@ def _database_url() -> str:
         return given
     settings = load_settings()
     if settings.database_url is None:
-        raise SystemExit("FOLIO_DATABASE_URL is not set; `folio migrate` uses the embedded server where there is none")
+        raise SystemExit("FOLIO_DATABASE_URL is not set; set it, or use `folio migrate` for the embedded server")
     return settings.database_url.get_secret_value()
 
 
 def _take_turn(connection: Connection) -> None:
-    """Wait for whoever migrates already, in slices.
+    """Wait for a process that already migrates, in slices.
 
-    A statement that waits keeps its snapshot, and the one who migrates may build an index concurrently, which waits for
-    all older snapshots: the two would wait for each other. Between two slices there is no snapshot.
+    A waiting statement keeps its snapshot. The other process may build an index concurrently, which waits for all older
+    snapshots, so that the two would wait for each other. Between two slices there is no snapshot.
     """
     ends_at = time.monotonic() + ADVISORY_LOCK_TIMEOUT_S
     while not _locked_within(connection, ADVISORY_LOCK_SLICE_MS):

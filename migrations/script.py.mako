@@ -1,6 +1,6 @@
 """${message}.
 
-Say here why, and what it does to a busy database: which locks it takes, and for how long.
+Say here why it is needed, and its effect on a busy database: which locks it takes, and for how long.
 
 Revision: ${up_revision}
 Revises: ${down_revision | comma,n}
@@ -17,8 +17,9 @@ down_revision: str | None = ${repr(down_revision)}
 branch_labels: str | Sequence[str] | None = ${repr(branch_labels)}
 depends_on: str | Sequence[str] | None = ${repr(depends_on)}
 
-# A migration that waits for a lock makes everyone queue behind it: rather fail, and be run again. An index on a
-# table with rows belongs into `with op.get_context().autocommit_block()`, with postgresql_concurrently=True.
+# While a migration waits for a lock, all other clients of the table wait behind it. So it fails after a short wait, and
+# is run again. Build an index on a table with rows in `with op.get_context().autocommit_block()`, with
+# postgresql_concurrently=True.
 
 
 def upgrade() -> None:

@@ -16,8 +16,6 @@ from pathlib import Path
 import asyncpg
 import pytest
 from alembic import command
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
 from db.connections.database import Database
@@ -25,6 +23,8 @@ from db.embedded.server import EmbeddedServer, embedded_postgres
 from db.settings import Settings, async_url
 from db.setup.schema_version import alembic_config
 from tests.running.places import make_run_directory
+
+pytest_plugins = ["tests.running.repeating", "tests.running.lengths"]
 
 TEMPLATE = "folio_template"
 SECRET_KEY = "a secret of the tests, long enough to sign with: 0123456789"
@@ -40,17 +40,6 @@ FAST = {
 }
 
 _numbers = itertools.count(1)
-
-# No deadline: an example that waits for the other core is no slower for it. A test's own database lives through all
-# of its examples, which clean up after themselves.
-hypothesis_settings.register_profile(
-    "folio",
-    deadline=None,
-    database=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-hypothesis_settings.load_profile("folio")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""Instants as texts: what RFC 3339 allows and what each means, what is none, and what no clock shows."""
+"""Instants as texts: the valid ones of RFC 3339 with their meaning, invalid ones, and times that no clock shows."""
 
 import datetime
 
@@ -80,7 +80,7 @@ NO_SUCH_INSTANTS = [
     "0000-01-01T00:00:00Z",
     "0001-01-01T00:00:00+00:01",
     "9999-12-31T23:59:59-00:01",
-    "2026-11-22T09:30:60Z",  # a leap second is the last of a month
+    "2026-11-22T09:30:60Z",  # a leap second is always the last second of a month
     "2016-12-30T23:59:60Z",
     "2016-12-31T23:59:60+01:00",
     "2016-12-31T23:58:60Z",

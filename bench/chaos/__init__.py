@@ -1,4 +1,4 @@
-"""The ledger under fire: what Folio promises about money (MONEY.md), held under load while everything beneath fails.
+"""Load on the ledger under faults: checks the promises of docs/MONEY.md while everything below Folio fails.
 
 Everything that breaks things, notes what was asked and judges what was answered is that of `bench.soak`. This is added:
 

@@ -6,7 +6,7 @@ patch that does not apply any more fails: it is to be planted anew where the cod
 
 A patch begins with lines of the form `Name: value`:
 
-    Promise: the number of the promise in MONEY.md
+    Promise: the number of the promise in docs/MONEY.md
     Bug: what is wrong, in a few words
     Check: `pytest` with the id of a test, or `chaos` with its options
     Caught by: kinds of violations with ` | ` between, each of which will do; or words that the failing test says
@@ -135,7 +135,7 @@ def _copied(directory: Path) -> Path:
 
 def _command(check: Sequence[str], copy: Path) -> list[str]:
     if check[0] == "pytest":
-        return [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short", *check[1:]]
+        return [sys.executable, "-m", "pytest", "-q", "--long", "--no-header", "--tb=short", *check[1:]]
     return [sys.executable, "-m", "bench.chaos", *check[1:], "--log", str(copy / "server.log")]
 
 

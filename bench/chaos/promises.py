@@ -1,4 +1,4 @@
-"""Which promise of MONEY.md each kind of violation breaks."""
+"""Which promise of docs/MONEY.md each kind of violation breaks."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -229,8 +229,8 @@ class CoalescedReads:
         if queue.next is batch:
             queue.next = None
         batch.is_sent = True
-        statement, map_rows, given = kind
-        values = dict(zip(statement.parameters_but_keys, given, strict=True))
+        statement, map_rows, arguments = kind
+        values = dict(zip(statement.parameters_but_keys, arguments, strict=True))
         values[KEYS] = list(batch.keys)
         batch.elapsed_ns = 0
         try:

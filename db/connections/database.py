@@ -37,7 +37,7 @@ from db.connections.retries import run_again
 from db.connections.shares import Share, Shares, share
 from db.connections.statements import Reader, Statement, by_column
 from db.connections.statistics import await_counted, fetch_counted
-from db.connections.transaction import OpenTransaction, Snapshot, translated
+from db.connections.transaction import OpenTransaction, Snapshot, translate_error
 from db.connections.waiting import TurnKey, Turns
 from db.constraints import refusal_for
 from db.errors import Unavailable
@@ -61,7 +61,7 @@ class Database(Reader):
 
     def __init__(self, settings: Settings) -> None:
         if settings.database_url is None:
-            raise ValueError("Database needs settings.database_url; db.embedded.server sets it where it is empty")
+            raise ValueError("Database needs settings.database_url; without one, use a server of db.embedded")
         self.settings = settings
         self._attempts_max = settings.write_attempts_max
         self.counters = PoolCounters()
@@ -116,7 +116,7 @@ class Database(Reader):
             self.counters.statements += 1
             return await run(connection, statement.sql, statement.arguments(values))
         except Exception as error:
-            refusal = self._translated(error, connection)
+            refusal = self._translate(error, connection)
             if refusal is None:
                 raise
         finally:
@@ -252,7 +252,7 @@ class Database(Reader):
                 # constraint is really violated.
                 return ()
             except Exception as error:
-                refusal = self._translated(error, connection, is_at_commit=True)
+                refusal = self._translate(error, connection, is_at_commit=True)
                 if refusal is None:
                     raise
             finally:
@@ -289,7 +289,7 @@ class Database(Reader):
         try:
             tag = await await_counted(connection.execute("COMMIT"))
         except Exception as error:
-            refusal = self._translated(error, connection, is_at_commit=True)
+            refusal = self._translate(error, connection, is_at_commit=True)
             if refusal is None:
                 raise
         else:
@@ -328,7 +328,7 @@ class Database(Reader):
             # Errors of what `work` runs on the driver, such as COPY, are translated here. An OSError may also come from
             # a file of `work`.
             is_own = isinstance(error, OSError) and not connection.driver.is_closed()
-            refusal = None if is_own else self._translated(error, connection)
+            refusal = None if is_own else self._translate(error, connection)
             if refusal is None:
                 raise
         else:
@@ -345,7 +345,7 @@ class Database(Reader):
             try:
                 await await_counted(connection.execute(begin))
             except Exception as error:
-                refusal = self._translated(error, connection)
+                refusal = self._translate(error, connection)
                 connection.is_interrupted = True  # it is unknown whether BEGIN has happened
                 self._release(connection, own)
                 if refusal is None:
@@ -360,10 +360,10 @@ class Database(Reader):
             logger.warning("a connection broke before its transaction and is replaced: %s", refusal.reason)
         raise Unavailable(UNAVAILABLE, "the database closes every connection; try again later")
 
-    def _translated(
+    def _translate(
         self, error: Exception, connection: LeasedConnection, *, is_at_commit: bool = False
     ) -> DatabaseFault | None:
-        refusal = translated(error, connection, self.counters, is_at_commit=is_at_commit)
+        refusal = translate_error(error, connection, self.counters, is_at_commit=is_at_commit)
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             self.leases.distrust()  # they lead to the same server, which may have handed the writes to another one
         return refusal

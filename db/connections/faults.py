@@ -88,7 +88,7 @@ class Fault:
         assert self.code is not None
         reason = f"{type(error).__name__}: {error}"
         if is_at_commit and self.is_unknown_at_commit:
-            message = "the connection broke while the write was being committed: look before you send it again"
+            message = "the connection broke while the write was being committed: check before you send it again"
             return DatabaseFault(UNAVAILABLE, message, outcome_unknown=True, reason=reason)
         refusal = DatabaseFault(self.code, self.message, reason=reason)
         refusal.again = self.again
@@ -100,7 +100,7 @@ OURS = Fault(None)
 
 CONFLICT = Fault(BUSY, "too many clients write the same rows; try again shortly", Again.SOON)
 LOCKED = Fault(BUSY, "another client holds a lock on the same rows; try again shortly")
-TOO_SLOW = Fault(TIMEOUT, "the database took too long; ask for less")
+TOO_SLOW = Fault(TIMEOUT, "the database took too long; request less data")
 SILENT = Fault(TIMEOUT, "the database did not answer in time; try again later", is_unknown_at_commit=True)
 LOST = Fault(
     UNAVAILABLE,

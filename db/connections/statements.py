@@ -129,7 +129,7 @@ class Reader(Protocol):
         map_rows: Callable[[Sequence[Record]], T],
         keys: Sequence[int] = (),
     ) -> T:
-        """Run `statement` with `values` (and `keys`, where it has the parameter `ids`), and return its mapped rows.
+        """Run `statement` with `values` (and `keys`, if it has the parameter `ids`), and return its mapped rows.
 
         The answer is read-only, and may include rows of other keys: calls that share a statement share the result of
         `map_rows`. Only calls with the same `map_rows`, by identity, share it.

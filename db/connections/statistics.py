@@ -77,7 +77,7 @@ async def fetch_counted(connection: "LeasedConnection", sql: str, arguments: Seq
 
 
 async def await_counted(work: Awaitable[T]) -> T:
-    """Count the time of a BEGIN or COMMIT, which are no statements of anybody's, and return its answer."""
+    """Await a BEGIN or COMMIT, count its time but not as a statement, and return its answer."""
     current = query_statistics.get()
     if current is None:
         return await work

@@ -54,7 +54,7 @@ class OpenTransaction(Reader):
         try:
             return await fetch_counted(connection, statement.sql, statement.arguments(values))
         except Exception as error:
-            failure = self._translated(error, connection)
+            failure = self._translate(error, connection)
             if failure is None:
                 raise
         raise failure.copy()
@@ -73,9 +73,9 @@ class OpenTransaction(Reader):
             raise ClosedTransactionError("the transaction has ended")
         return self._connection
 
-    def _translated(self, error: Exception, connection: LeasedConnection) -> DatabaseFault | None:
+    def _translate(self, error: Exception, connection: LeasedConnection) -> DatabaseFault | None:
         """Return the fault for the caller, or None for a fault of this program. Either may end the transaction."""
-        failure = translated(error, connection, self._counters)
+        failure = translate_error(error, connection, self._counters)
         if failure is not None:
             self.failure = failure.copy()
         return failure
@@ -123,8 +123,8 @@ class Snapshot(OpenTransaction):
             one.cancel()
         await asyncio.wait(readers, timeout=LEAVE_S)
 
-    def _translated(self, error: Exception, connection: LeasedConnection) -> DatabaseFault | None:
-        failure = super()._translated(error, connection)
+    def _translate(self, error: Exception, connection: LeasedConnection) -> DatabaseFault | None:
+        failure = super()._translate(error, connection)
         if failure is not None:
             self.fault = failure.copy()
         elif isinstance(error, asyncpg.PostgresError):
@@ -136,7 +136,7 @@ class Snapshot(OpenTransaction):
         return failure
 
 
-def translated(
+def translate_error(
     error: Exception, connection: LeasedConnection, counters: PoolCounters, *, is_at_commit: bool = False
 ) -> DatabaseFault | None:
     """Return what the error of a statement means to its caller, or None for a fault of this program.

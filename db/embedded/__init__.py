@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL for development and tests: where it lives, and who starts and stops it.
+"""The embedded PostgreSQL for development and tests: its directories, its start and its stop.
 
-It stands alone: it imports nothing else of this project.
+It imports nothing else of this project.
 """

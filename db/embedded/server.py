@@ -1,29 +1,31 @@
-"""PostgreSQL for development and tests: the first user of a directory starts it, the last one out stops it.
+"""PostgreSQL for development and tests: the first user of a directory starts it, the last one stops it.
 
-A data directory holds, all owned by the account that the server runs as, mode 0700:
+A data directory contains these files. All have mode 0700 and belong to the account that runs the server:
 
     pgdata/       the cluster, complete from the moment it has this name; the Unix socket is in it
     pgdata.new/   an initdb that runs, or was interrupted
     server.log    the log since the last start; server.log.1 the one before
-    start.lock    held exclusively by whoever decides to start or to stop
-    users.lock    held shared by each user; whoever can make it exclusive is the last
-    server.lock   held by the processes of PostgreSQL themselves, which inherit it, and by nobody else for long
+    start.lock    held exclusively by the process that decides to start or to stop
+    users.lock    held shared by each user; a user that can make it exclusive is the last
+    server.lock   held by the processes of PostgreSQL, which inherit it, and by other processes only briefly
 
 Invariants:
 
-- Every state hangs on an flock, which ends with its holder however it dies. A process id is never believed: after a
-  restart of the machine it may name a stranger, and in a container without an init it may name a zombie for ever.
-- users.lock is taken and made exclusive only under start.lock, so that nobody enters while the last one leaves.
-- The cluster is touched only while server.lock is held, which proves that no process of an earlier server or initdb
-  is left. PostgreSQL's own interlock, a shared memory segment keyed by the directory's inode, stays behind this one.
-- Nothing is deleted but `pgdata.new` and what a dead server left: its pid file, its socket's lock file.
+- Every state depends on an flock, which ends with its holder in whatever way it dies. A process id is never trusted:
+  after a restart of the machine it may belong to another program, and in a container without an init process it may
+  belong to a zombie for ever.
+- users.lock is taken and made exclusive only under start.lock, so that no user enters while the last one leaves.
+- The cluster is changed only while server.lock is held, which proves that no process of an earlier server or initdb is
+  left. PostgreSQL's own interlock, a shared memory segment keyed by the directory's inode, stays as a second
+  protection.
+- Nothing is deleted but `pgdata.new` and the files that a dead server left: its pid file and its socket's lock file.
 
-A user that dies without unwinding (SIGKILL, or SIGTERM without a handler) leaves the server running; the next user
-adopts it and stops it when it leaves.
+A user that dies without unwinding (SIGKILL, or SIGTERM without a handler) leaves the server running. The next user
+adopts it, and stops it when it leaves.
 
-The socket trusts whoever can open it, which is the account and root. Other programs run by the same account can, too:
-this is no server for data that matters. Which account that is, and where the binaries and the directories are that it
-can reach, is decided in `db.embedded.places`.
+The socket trusts every process that can open it: those of the account and of root. Other programs of the same account
+can open it, too, so this is no server for data that matters. `db.embedded.places` decides which account that is, and
+finds directories that it can reach for the binaries and the data.
 """
 
 import fcntl
@@ -56,27 +58,28 @@ __all__ = ["EmbeddedError", "EmbeddedServer", "embedded_postgres"]
 
 _log = logging.getLogger(__name__)
 
-# Crash recovery of a development database takes seconds: time enough for a slow disk, an end to a hung process.
-# `run_program` allows half a minute more.
+# Crash recovery of a development database takes seconds. The limit is long enough for a slow disk, and ends the wait
+# for a hung process. `run_program` allows half a minute more.
 _START_LIMIT_S = 120
-# Whoever leaves waits for a checkpoint. What takes longer than this is left running for the next user.
+# The last user waits for a checkpoint. A server that takes longer to stop is left running for the next user.
 _STOP_LIMIT_S = 30
 _POLL_S = 0.01
 
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 _DEFAULT_OPTIONS: Mapping[str, str] = MappingProxyType(
     {
-        # Said here, because initdb writes down what the machine it ran on could bear.
+        # Set here, because initdb stores a value that depends on the machine on which it ran.
         "max_connections": "100",
-        # Times look the same on every developer's machine, and as in production.
+        # Times look the same on every developer's machine and in production.
         "timezone": "UTC",
         "log_timezone": "UTC",
-        # Statements here last milliseconds; compiling one takes longer, and makes timings jump between runs.
+        # Statements here last milliseconds. Compiling one takes longer, and makes timings vary between runs.
         "jit": "off",
     }
 )
 
-# A role without the rights that production's role lacks: what works here works there. \gexec runs what the row says.
+# The role has no rights that the role in production lacks, so that code that works here works there. \gexec runs the
+# text of each row.
 _ENSURE_ROLE_AND_DATABASE = r"""
 SELECT 'CREATE ROLE folio LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE'
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'folio') \gexec
@@ -90,8 +93,8 @@ class EmbeddedServer:
     """A running server.
 
     Attributes:
-        socket_dir: The directory of its Unix socket, the only door.
-        log_file: The server's log since it was started, in the directory that really holds the data.
+        socket_dir: The directory of its Unix socket, the only way to connect.
+        log_file: The server's log since its start, in the directory that holds the data.
     """
 
     socket_dir: Path
@@ -100,8 +103,8 @@ class EmbeddedServer:
     def url(self, database: str = "folio", role: str = "folio") -> str:
         """Return the SQLAlchemy URL of a database as seen by a role (the superuser is `postgres`).
 
-        Without `+asyncpg` it is asyncpg's own. The two have no common word for what PGSSLMODE says; that variable and
-        all its like are hidden while the server is used.
+        Without `+asyncpg` it is a URL for asyncpg. The two have no common parameter for the meaning of PGSSLMODE. That
+        variable and all similar ones are hidden while the server is used.
         """
         user, name, host = quote(role, safe=""), quote(database, safe=""), quote(str(self.socket_dir))
         return f"postgresql+asyncpg://{user}@/{name}?host={host}&port={PORT}"
@@ -109,17 +112,17 @@ class EmbeddedServer:
 
 @contextmanager
 def embedded_postgres(data_dir: Path, *, options: Mapping[str, str] = _NO_OPTIONS) -> Iterator[EmbeddedServer]:
-    """Serve the PostgreSQL cluster of a directory for as long as the block runs.
+    """Serve the PostgreSQL cluster of a directory while the block runs.
 
-    The cluster is made on the first use, with the database `folio` owned by the role `folio`. Any number of processes,
-    and of blocks within one process, share one server. The variables that speak to PostgreSQL's clients, which are
-    meant for some other server, are not in this process's environment meanwhile.
+    The first use creates the cluster, with the database `folio` owned by the role `folio`. Any number of processes, and
+    of blocks within one process, share one server. The environment variables of PostgreSQL's clients are meant for
+    other servers, and are removed from this process's environment meanwhile.
 
     Args:
-        data_dir: New, empty, or used by this function before. Root may find it turned into a link,
-            see `db.embedded.places`.
-        options: Server settings such as `{"fsync": "off"}`. They count for whoever starts the server; who joins a
-            running one takes it as it is.
+        data_dir: New, empty, or used by this function before. Root may find it turned into a link, see
+            `db.embedded.places`.
+        options: Server settings such as `{"fsync": "off"}`. They apply if this call starts the server. If it is running
+            already, its settings stay as they are.
 
     Yields:
         The server, ready for connections.
@@ -143,8 +146,8 @@ def embedded_postgres(data_dir: Path, *, options: Mapping[str, str] = _NO_OPTION
 
 @contextmanager
 def _client_variables_hidden() -> Iterator[None]:
-    # asyncpg reads some twenty of them, and no URL can overrule each: PGSSLMODE=verify-full demands a certificate of
-    # a Unix socket, PGTARGETSESSIONATTRS=standby a server that is none.
+    # asyncpg reads some twenty of them, and a URL cannot override all: PGSSLMODE=verify-full demands a certificate of a
+    # Unix socket, PGTARGETSESSIONATTRS=standby demands a standby, which this server is not.
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
     try:
         yield
@@ -165,7 +168,7 @@ def _start_or_adopt(cluster: Cluster, options: Mapping[str, str]) -> EmbeddedSer
             f"PostgreSQL ended right after its start in {cluster.home}: {cluster.logged_reason()}; "
             f"the whole log is {cluster.log_file}"
         )
-    # Also after an adoption: the one who started the server may have died before this line.
+    # Also after an adoption, because the process that started the server may have died before this line.
     run_program(
         cluster,
         "psql",
@@ -182,7 +185,7 @@ def _leave(cluster: Cluster, users: int) -> None:
             if _try_lock(users):
                 _stop(cluster)
     except EmbeddedError as error:
-        # Not raised: it would hide what the block itself raised, and the next user adopts what still runs.
+        # Not raised: it would hide an exception of the block, and the next user adopts the running server.
         _log.warning("The embedded PostgreSQL was left as it is: %s", error)
 
 
@@ -190,7 +193,7 @@ def _leave(cluster: Cluster, users: int) -> None:
 
 
 def _open_lock(cluster: Cluster, name: str) -> int:
-    # O_CLOEXEC: PostgreSQL would hold a lock that it inherits. O_NOFOLLOW: root opens it in somebody else's directory.
+    # O_CLOEXEC: PostgreSQL would keep a lock that it inherits. O_NOFOLLOW: root opens it in another user's directory.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     lock = os.open(cluster.home / name, flags, 0o600)
     os.fchown(lock, *cluster.account)
@@ -213,7 +216,7 @@ def _deciding(cluster: Cluster) -> Iterator[None]:
         while not _try_lock(lock):
             if time.monotonic() > deadline:
                 raise EmbeddedError(
-                    f"Another process starts or stops PostgreSQL in {cluster.home}, and does not come to an end. "
+                    f"Another process starts or stops PostgreSQL in {cluster.home}, and does not finish. "
                     f"`fuser {cluster.home}/start.lock` names it: end it."
                 )
             time.sleep(_POLL_S)
@@ -224,9 +227,9 @@ def _deciding(cluster: Cluster) -> Iterator[None]:
 
 @contextmanager
 def _server_gone_or_ready(cluster: Cluster, limit_s: float) -> Iterator[int | None]:
-    """Wait out a server that starts, stops or crashes; yield server.lock where none is left, None where one is ready.
+    """Wait for a server that starts, stops or crashes. Yield server.lock if none is left, or None if one is ready.
 
-    Whatever process is started in the block must be given the lock, which it then keeps when the block lets go of it.
+    Every process that is started in the block must inherit the lock, and keeps it when the block releases it.
     """
     lock = _open_lock(cluster, "server.lock")
     try:
@@ -244,16 +247,16 @@ def _server_gone_or_ready(cluster: Cluster, limit_s: float) -> Iterator[int | No
 
 
 def _ready_socket_dir(pgdata: Path) -> Path | None:
-    # The lines of postmaster.pid are listed in src/include/utils/pidfile.h: 4 is the port, 5 the socket's directory,
-    # 8 the status. The file outlives a killed server, hence the knock on the door.
+    # The lines of postmaster.pid are listed in src/include/utils/pidfile.h: 4 is the port, 5 the socket's directory, 8
+    # the status. The file remains after a server is killed, so a connection is tried.
     try:
         lines = (pgdata / "postmaster.pid").read_text().splitlines()
         if len(lines) < 8 or lines[7].strip() != "ready":  # noqa: PLR2004 - the line numbers above
             return None
         socket_dir = pgdata / lines[4]
-        with socket.socket(socket.AF_UNIX) as door:
-            door.settimeout(1)
-            door.connect(str(socket_dir / f".s.PGSQL.{lines[3]}"))
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
+            probe.connect(str(socket_dir / f".s.PGSQL.{lines[3]}"))
     except OSError:
         return None
     return Path(os.path.normpath(socket_dir))
@@ -270,7 +273,7 @@ def _create(cluster: Cluster, server_lock: int) -> None:
         cluster,
         "initdb",
         *("--pgdata=pgdata.new", "--username=postgres", "--no-instructions"),
-        # Over TCP, should somebody switch it on, there is no trust.
+        # If a user enables TCP, connections over it are rejected, not trusted.
         *("--auth-local=trust", "--auth-host=reject"),
         # The builtin provider sorts by code point, the same on every machine and after every upgrade of its C library.
         *("--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -287,26 +290,28 @@ def _start(cluster: Cluster, options: Mapping[str, str], server_lock: int) -> No
             f"Stop it: {cluster.programs}/pg_ctl -D {shlex.quote(str(cluster.pgdata))} stop"
         )
     sockets = short_socket_dir(cluster) or Path()
-    # PostgreSQL believes a leftover whose process id is alive, whoever that is now; server.lock knows better.
+    # PostgreSQL trusts a leftover file if its process id is alive, whatever process that is now. server.lock shows that
+    # no server runs.
     (cluster.pgdata / "postmaster.pid").unlink(missing_ok=True)
     (cluster.pgdata / sockets / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
-    # Renamed, not truncated: the reason for a crash is in the log before this start.
+    # Renamed, not truncated: the log before this start contains the reason for a crash.
     with suppress(FileNotFoundError):
         cluster.log_file.rename(cluster.home / "server.log.1")
-    doors = {
+    connection_options = {
         "listen_addresses": "",
         "port": str(PORT),
-        # `.` is pgdata. A server whose directory was deleted under it removes its socket by this name when it ends;
-        # by the full path it would remove the socket of the server that has taken its place.
+        # `.` is pgdata. If its directory was deleted while it ran, a server removes its socket by this name when it
+        # ends.
+        # With the full path it would remove the socket of the server that has replaced it.
         "unix_socket_directories": str(sockets),
         "unix_socket_permissions": "0700",
     }
-    settings = {**_DEFAULT_OPTIONS, **options, **doors}
+    settings = {**_DEFAULT_OPTIONS, **options, **connection_options}
     try:
         run_program(
             cluster,
             "pg_ctl",
-            # pg_ctl quotes neither `$` nor `"` in its shell command: it gets to see names relative to home only.
+            # pg_ctl quotes neither `$` nor `"` in its shell command, so it receives only names relative to home.
             *("start", "--pgdata=pgdata", "--log=server.log", "--wait", f"--timeout={_START_LIMIT_S}"),
             "--options=" + " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items()),
             keep=(server_lock,),
@@ -314,7 +319,7 @@ def _start(cluster: Cluster, options: Mapping[str, str], server_lock: int) -> No
     except EmbeddedError as error:
         raise EmbeddedError(
             f"PostgreSQL does not start in {cluster.home}: {cluster.logged_reason() or error}; "
-            f"the whole log is {cluster.log_file}; remove the cause and try again; or, where the data is of no value, "
+            f"the whole log is {cluster.log_file}; remove the cause and try again; or, if the data has no value, "
             f"remove {cluster.home}; or set FOLIO_DATABASE_URL to another server"
         ) from error
     _log.info("PostgreSQL %s started in %s", cluster.major, cluster.pgdata)
@@ -327,7 +332,7 @@ def _stop(cluster: Cluster) -> None:
         return
     run_program(cluster, "pg_ctl", "stop", "--pgdata=pgdata", "--mode=fast", "--wait", f"--timeout={_STOP_LIMIT_S}")
     with _server_gone_or_ready(cluster, _STOP_LIMIT_S):
-        # pg_ctl waits for the pid file to go, which is a moment before the processes do.
+        # pg_ctl waits until the pid file is removed, which happens shortly before the processes end.
         _log.info("PostgreSQL stopped in %s", cluster.pgdata)
     if socket_dir != cluster.pgdata:
         with suppress(OSError):

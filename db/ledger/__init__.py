@@ -1,5 +1,5 @@
-"""The ledger: how money moves, once for each idempotency key, and the audit that proves it.
+"""The ledger: money moves once for each idempotency key, and the audit checks it.
 
-`settlement` makes one movement, `batches` makes many, `group_commit` lets transfers share a transaction. Nothing
-else changes a balance.
+`settlement` makes one movement, `batches` makes many, and `group_commit` lets transfers share a transaction. No other
+code changes a balance.
 """

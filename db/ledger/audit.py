@@ -1,28 +1,27 @@
-"""The audit: is the money right? Every balance against the ledger, and every row of the ledger, as of one snapshot.
+"""The audit: compares every balance with the ledger, and checks every row of the ledger, in one snapshot.
 
-What is looked at, and what a difference is, stands in `db.ledger.audit_statements`:
+The rows that are checked, and the defects, are defined in `db.ledger.audit_statements`:
 
-- each account: its balance is what came in less what went out; only a system account is below zero; no balance is
-  beyond the limits;
-- each transaction: both its accounts are there, are two, and hold one currency; its amount is above zero; its key is
-  there, and belongs to the owner of the source account or to an administrator; accounts, amount and memo are those
-  that were asked for under the key, by its digest of them;
-- each idempotency key: exactly one transaction or a refusal came of it;
+- each account: its balance is the sum of its incoming amounts less its outgoing amounts; only a system account is below
+  zero; no balance is beyond the limits;
+- each transaction: both its accounts exist, are different, and have one currency; its amount is above zero; its key
+  exists, and belongs to the owner of the source account or to an administrator; accounts, amount and memo match the
+  digest of the request that is stored under the key;
+- each idempotency key: it has exactly one outcome, a transaction or a refusal;
 - each currency: all its balances add up to zero.
 
-How it works: all statements run in one read-only snapshot, so that movements that are made meanwhile are seen either as
-a whole or not at all, nobody waits for the audit, and a replica can be audited. The rows of a table are looked at in
-batches of `BATCH_ROWS`, in the order of their ids; accounts first, then transactions, then keys.
+How it works: all statements run in one read-only snapshot. A concurrent movement is therefore seen completely or not at
+all, the audit blocks no other client, and a replica can be audited. The rows of a table are checked in batches of
+`BATCH_ROWS`, in the order of their ids: accounts first, then transactions, then keys.
 
-Why it is bounded: a statement returns the wrong rows of its batch alone, and the report keeps the first
-`DIFFERENCES_MAX` of them and counts the others. The database finds what belongs to a batch by indexes, and needs no
-temporary file. So memory and disk do not grow with the tables; the time does, by as much as they have rows. What does
-grow is what VACUUM has to leave on a primary until the snapshot ends.
+Why it is bounded: a statement returns only the wrong rows of its batch. The report keeps the first `DIFFERENCES_MAX` of
+them and counts the others. The database finds the rows that belong to a batch by indexes, and needs no temporary file.
+So memory and disk do not grow with the tables; only the time does, in proportion to their rows. VACUUM on a primary
+cannot remove dead rows until the snapshot ends, so these grow too.
 
-An audit since a transaction looks at the transactions from that one on, at the accounts that these touch, each with its
-whole balance, and at the keys from the first one of these transactions on. An account is looked at in the batch in
-which it is touched first, so that nobody has to remember which accounts are done. Sums of currencies need all accounts,
-and are left out.
+An audit since a transaction checks the transactions from that one on, the accounts that these touch, each with its
+whole balance, and the keys from the first key of these transactions on. An account is checked in the batch that touches
+it first, so that no list of checked accounts is needed. Sums of currencies need all accounts and are left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,11 +54,11 @@ AuditProgress = Callable[[str, int, int | None], None]
 
 
 class UnknownTransactionError(LookupError):
-    """The transaction from which on is to be audited is not in the ledger.
+    """The transaction from which the audit should start is not in the ledger.
 
     Attributes:
-        asked: its id.
-        last: the id of the last transaction that is there; None where there is none.
+        asked: the requested id.
+        last: the id of the last transaction in the ledger; None if it is empty.
     """
 
     def __init__(self, asked: int, last: int | None) -> None:
@@ -70,16 +69,16 @@ class UnknownTransactionError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is wrong.
+    """One defect of one row or currency.
 
     Attributes:
-        defect: what is wrong.
-        id: of the row of `accounts`, `transactions` or `idempotency_keys`; None where it is about a currency.
-        currency_code: of the account, of the source account, or which currency it is.
-        kept: the balance, or the sum of all balances, in minor units.
-        ledger: what the balance is by the ledger, in minor units.
+        defect: the kind of defect.
+        id: the id of the row in `accounts`, `transactions` or `idempotency_keys`; None for a defect of a currency.
+        currency_code: the currency of the account, of the source account, or of the sum.
+        kept: the stored balance, or the sum of all balances, in minor units.
+        ledger: the balance according to the ledger, in minor units.
         key: the idempotency key.
-        key_owner: the id of the user to whom the key belongs.
+        key_owner: the id of the user that owns the key.
     """
 
     defect: Defect
@@ -93,20 +92,20 @@ class Difference:
 
 @dataclass(slots=True)
 class AuditReport:
-    """What an audit looked at, and what it found to be wrong.
+    """The rows that an audit has checked, and the differences that it found.
 
     Attributes:
-        since: the id of the transaction from which on was looked; None where all was.
-        last: the id of the last transaction that was there; None where there was none.
-        next_since: where the next audit may begin: whatever this one could not see has a higher id. None where that is
-            not known, because others write and the ledger is too young.
-        accounts: how many were looked at.
-        transactions: how many were looked at.
-        keys: how many idempotency keys were looked at.
-        undecided: how many transactions were made by the right of an administrator under the key of a user who is
-            none, but may have been one: they were changed or deleted since.
-        differences: the first ones, at most `DIFFERENCES_MAX`.
-        differences_count: how many there are.
+        since: the id of the transaction from which the audit started; None if it checked all.
+        last: the id of the last transaction in the snapshot; None if there was none.
+        next_since: the transaction from which the next audit may start: every transaction that this audit could not see
+            has a higher id. None if that is unknown, because other clients write and the ledger is too young.
+        accounts: the number of checked accounts.
+        transactions: the number of checked transactions.
+        keys: the number of checked idempotency keys.
+        undecided: the number of transactions that needed an administrator's right, whose key belongs to a user that is
+            no administrator now but may have been one: the user was changed or deleted since.
+        differences: the first differences, at most `DIFFERENCES_MAX`.
+        differences_count: the number of all differences.
     """
 
     since: int | None = None
@@ -121,7 +120,7 @@ class AuditReport:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether the audit found no difference."""
         return self.differences_count == 0
 
     def add(self, difference: Difference) -> None:
@@ -138,17 +137,17 @@ async def audit(
     *,
     batch_rows: int = BATCH_ROWS,
 ) -> AuditReport:
-    """Compare balances and ledger as of one instant; nobody waits for it.
+    """Compare balances and ledger as of one instant, without blocking other clients.
 
     Args:
-        database: what to audit. Its limit of a statement's time holds for each batch.
-        since: look at what happened from the transaction with this id on; None: at everything.
-        progress: called with a table's name, how many of its rows are done, and how many there are.
-        batch_rows: how many rows are looked at by one statement.
+        database: the database to audit. Its statement timeout applies to each batch.
+        since: the id of the transaction from which to start; None checks everything.
+        progress: called with the name of a table, the number of its rows that are checked, and their total number.
+        batch_rows: the number of rows that one statement checks.
 
     Raises:
         UnknownTransactionError: there is no transaction `since`.
-        Unavailable: the database cannot be reached, or went away.
+        Unavailable: the database cannot be reached, or the connection was lost.
     """
     try:
         async with database.read(("accounts", "transactions", "idempotency_keys", "users")) as snapshot:
@@ -157,19 +156,19 @@ async def audit(
             await (run.all() if since is None else run.since(since))
             return run.report
     except Unavailable as error:
-        # To what only reads PostgreSQL says this on a replica alone.
+        # In a read-only transaction PostgreSQL raises this only on a replica.
         if not error.reason.startswith("SerializationError"):
             raise
         raise Unavailable(
             BUSY,
-            "the replica has taken over the removal of rows that the audit has still to read; "
-            "set hot_standby_feedback = on or raise max_standby_streaming_delay there, or audit the primary",
+            "the replica has replayed the removal of rows that the audit must still read; "
+            "set hot_standby_feedback = on or raise max_standby_streaming_delay on it, or audit the primary",
             reason=error.reason,
         ) from None
 
 
 class _Audit:
-    """One audit while it runs."""
+    """The state of one audit while it runs."""
 
     def __init__(self, snapshot: Snapshot, progress: AuditProgress, batch_rows: int) -> None:
         self._snapshot = snapshot
@@ -178,48 +177,46 @@ class _Audit:
         self.report = AuditReport()
 
     async def all(self) -> None:
-        """Look at every row."""
+        """Check every row."""
         report = self.report
-        await self._look_around()
-        report.accounts = await self._look_through(statements.ACCOUNTS)
-        report.transactions = await self._look_through(statements.TRANSACTIONS)
-        report.keys = await self._look_through(statements.KEYS)
+        await self._read_bounds()
+        report.accounts = await self._check_table(statements.ACCOUNTS)
+        report.transactions = await self._check_table(statements.TRANSACTIONS)
+        report.keys = await self._check_table(statements.KEYS)
         for row in await self._snapshot.fetch(statements.UNEVEN_SUMS, {}):
             report.add(Difference(Defect.SUM, currency_code=row["currency_code"], kept=int(row["kept"])))
 
     async def since(self, since: int) -> None:
-        """Look at the transactions from `since` on, and at what belongs to them."""
+        """Check the transactions from `since` on, and the accounts and keys that belong to them."""
         report = self.report
-        await self._look_around()
+        await self._read_bounds()
         if await self._value(statements.FIND_TRANSACTION, id=since) is None:
             raise UnknownTransactionError(since, report.last)
         report.since = since
         first_key: int | None = None
 
-        async def look_at_accounts(after: int, batch: Record) -> None:
+        async def check_touched_accounts(after: int, batch: Record) -> None:
             nonlocal first_key
             first_key = min(filter(None, (first_key, batch["first_key"])), default=None)
             values = {"since": since, "after": after, "last": batch["last"]}
             report.accounts += await self._value(statements.COUNT_TOUCHED_ACCOUNTS, **values)
-            await self._look_at(statements.TOUCHED_ACCOUNTS, values)
+            await self._check_batch(statements.TOUCHED_ACCOUNTS, values)
 
-        report.transactions = await self._look_through(statements.TRANSACTIONS, since - 1, look_at_accounts)
+        report.transactions = await self._check_table(statements.TRANSACTIONS, since - 1, check_touched_accounts)
         if first_key is not None:
-            report.keys = await self._look_through(statements.KEYS, first_key - 1)
+            report.keys = await self._check_table(statements.KEYS, first_key - 1)
 
-    async def _look_around(self) -> None:
+    async def _read_bounds(self) -> None:
         self.report.last = await self._value(statements.LAST_TRANSACTION)
         self.report.next_since = await self._value(statements.LAST_SETTLED)
 
-    async def _look_through(
-        self, check: Check, after: int = 0, also: Callable[[int, Record], Any] | None = None
-    ) -> int:
-        """Look at the rows of a table with ids above `after`, and return how many there are.
+    async def _check_table(self, check: Check, after: int = 0, also: Callable[[int, Record], Any] | None = None) -> int:
+        """Check the rows of a table whose ids are above `after`, and return their number.
 
         Args:
-            check: what to look at.
+            check: the check of the table.
             after: an id.
-            also: is called before a batch is looked at, with the last id before it and its row of `NEXT_BATCH`.
+            also: called before each batch is checked, with the last id before the batch and the row of `NEXT_BATCH`.
         """
         total = await self._value(statements.COUNT_FROM[check.table], after=after)
         done = 0
@@ -231,11 +228,11 @@ class _Audit:
                 return done
             if also is not None:
                 await also(after, batch)
-            await self._look_at(check, {"after": after, "last": batch["last"]})
+            await self._check_batch(check, {"after": after, "last": batch["last"]})
             after, done = batch["last"], done + batch["rows"]
             self._progress(check.table, done, total)
 
-    async def _look_at(self, check: Check, values: dict[str, int]) -> None:
+    async def _check_batch(self, check: Check, values: dict[str, int]) -> None:
         for row in await self._snapshot.fetch(check.wrong_rows, values):
             self.report.undecided += row.get(UNDECIDED) is True
             for defect in check.defects:
@@ -243,7 +240,7 @@ class _Audit:
                     self.report.add(_difference(defect, row))
 
     async def _value(self, statement: Statement, **values: object) -> Any:
-        """Return the one value of a statement, None where it returns no row."""
+        """Return the single value of a statement's result, or None if it returns no row."""
         rows: Sequence[Record] = await self._snapshot.fetch(statement, values)
         return rows[0][0] if rows else None
 

@@ -1,9 +1,9 @@
-"""The statements of an audit: which rows are looked at next, and what may be wrong with them.
+"""The statements of an audit: they select the next batch of rows, and the rows of a batch that have defects.
 
-Each statement looks at the rows of one batch, and finds them and what belongs to them by indexes, row by row
+Each statement checks the rows of one batch. It finds them and the rows that belong to them by indexes, row by row
 (`BY_INDEX`). It sorts and hashes no more than the ids of its batch, so that its memory does not grow with the tables,
-and PostgreSQL writes no temporary file. That is slower than one pass over whole tables while these fit into memory, and
-not slower when they do not.
+and PostgreSQL writes no temporary file. That is slower than one pass over whole tables if these fit into memory, and
+not slower if they do not.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from sqlalchemy import text
 from db.connections.statements import Statement
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, currencies_by_exponent
 
-# The planner thinks of one execution, and prefers to hash all accounts for a batch of some thousand transactions: once
-# a batch. No plan but the one by index is good for all sizes, whatever the statistics say, or where there are none.
+# The planner considers a single execution. It prefers to hash all accounts for a batch of some thousand transactions,
+# once for each batch. Only the plan by index is good for all sizes, with any statistics or without any.
 BY_INDEX = """
 SET LOCAL enable_seqscan = off;
 SET LOCAL enable_hashjoin = off;
@@ -25,12 +25,12 @@ SET LOCAL enable_memoize = off;
 SET LOCAL max_parallel_workers_per_gather = 0
 """
 
-# How long after it was begun a request may still change the ledger. No deadline and no limit comes near it.
+# How long after its start a request may still change the ledger. All deadlines and timeouts are far below it.
 REQUEST_LIFE_MAX = "interval '1 hour'"
 
 
 class Defect(Enum):
-    """What can be wrong with one row, or with the sum of one currency."""
+    """A defect of one row, or of the sum of one currency."""
 
     BALANCE = "balance"
     OVERDRAWN = "overdrawn"
@@ -50,17 +50,17 @@ class Defect(Enum):
 
 
 UNDECIDED = "undecided"
-"""The column that says of a transaction that nobody can tell whether its key's owner had the right to make it."""
+"""The column that says it cannot be decided whether the owner of a transaction's key had the right to make it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What is looked at in the rows of one table.
+    """The check of the rows of one table.
 
     Attributes:
-        table: its name.
-        defects: what may be wrong; each is a column of `wrong_rows` that is true where it is.
-        wrong_rows: selects the rows of a batch with at least one defect, in the order of their ids.
+        table: the name of the table.
+        defects: the possible defects; each is a column of `wrong_rows` that is true if the row has the defect.
+        wrong_rows: selects the rows of a batch that have at least one defect, in the order of their ids.
     """
 
     table: str
@@ -73,20 +73,20 @@ def _check(table: str, rows: str, columns: str, defects: Mapping[Defect, str], r
 
     Args:
         table: the name of the table.
-        rows: selects what is looked at, of a batch.
-        columns: of `rows`, which describe a wrong row.
+        rows: the query that selects the rows of a batch.
+        columns: the columns of `rows` that describe a wrong row.
         defects: the condition of each defect.
         remarks: conditions that are no defects, by the name of their column.
     """
     conditions = {**{defect.value: condition for defect, condition in defects.items()}, **remarks}
     named = ", ".join(f"{condition} AS {name}" for name, condition in conditions.items())
-    # OFFSET 0: or PostgreSQL would write the sums of `rows` into each condition, and compute them as often.
+    # OFFSET 0: otherwise PostgreSQL would inline the sums of `rows` into each condition and compute them repeatedly.
     return Check(
         table,
         tuple(defects),
         Statement(
             text(
-                f"SELECT {columns}, {named} FROM ({rows} OFFSET 0) AS looked_at"  # noqa: S608 - constants of this file
+                f"SELECT {columns}, {named} FROM ({rows} OFFSET 0) AS checked"  # noqa: S608 - constants of this file
                 f" WHERE {' OR '.join(conditions.values())} ORDER BY id"
             )
         ),
@@ -95,7 +95,7 @@ def _check(table: str, rows: str, columns: str, defects: Mapping[Defect, str], r
 
 # ---------------------------------------------------------------- accounts
 
-# By itself, for each account: the sums are index scans, and one account at a time is held.
+# A separate subquery for each account: the sums are index scans, and only one account is in memory at a time.
 _ACCOUNTS = """
 SELECT accounts.id, currency_code, is_system, balance AS kept,
        (SELECT coalesce(sum(amount), 0) FROM transactions WHERE to_id = accounts.id)
@@ -104,7 +104,7 @@ SELECT accounts.id, currency_code, is_system, balance AS kept,
  WHERE {which}
 """
 _IN_BATCH = "accounts.id > :after AND accounts.id <= :last"
-# Looked at with the first transaction that touches it since then.
+# An account is checked with the batch that holds the first transaction since `:since` that touches it.
 _TOUCHED_FIRST = """
 accounts.id IN (
     SELECT from_id FROM transactions WHERE id > :after AND id <= :last
@@ -139,7 +139,7 @@ COUNT_TOUCHED_ACCOUNTS = Statement(
 
 
 def _exponent(currency_code: str) -> str:
-    """Return how many fraction digits a currency has, that of most currencies where it is none."""
+    """Return the SQL for the number of a currency's fraction digits; an unknown code has the most common number."""
     codes = dict(currencies_by_exponent())
     most = max(codes, key=lambda exponent: len(codes[exponent]))
     del codes[most]
@@ -147,7 +147,7 @@ def _exponent(currency_code: str) -> str:
     return f"CASE {' '.join(cases)} ELSE {most} END"
 
 
-# As `db.ledger.settlement.Movement.request_hash` writes it: without zeros at the end, so that hundreds are 1E+2.
+# The format of `db.ledger.settlement.Movement.request_hash`: without trailing zeros, so that hundreds are 1E+2.
 _AMOUNT = f"""
 CASE WHEN amount % ('{{{",".join(str(10 ** (exponent + 1)) for exponent in range(5))}}}'::bigint[])[1 + exponent] <> 0
      THEN trim_scale(amount * ('{{1,0.1,0.01,0.001,0.0001}}'::numeric[])[1 + exponent])::text
@@ -160,12 +160,12 @@ sha256(convert_to(
     '["' || operation || '",' || CASE operation WHEN 'deposit' THEN 'null' ELSE from_id::text END
     || ',' || to_id || ',"' || {_AMOUNT} || '",' || coalesce(to_json(memo)::text, 'null') || ']', 'UTF8'))
 """
-"""The digest of what was asked for, of a row of the ledger with its key's `operation` and its currency's `exponent`."""
+"""The digest of the request, for a row of the ledger with its key's `operation` and its currency's `exponent`."""
 EXPONENT = _exponent("source.currency_code")
-"""How many fraction digits the currency of the account `source` has."""
+"""The number of fraction digits of the currency of the account `source`."""
 
-# The owner of a key made a transaction by right of an administrator where the source is not theirs, and where it is a
-# deposit. Only then the user is looked up: nobody is found by the id NULL.
+# The owner of a key needed the right of an administrator for a deposit, and for a source account of another user. Only
+# in these cases is the user looked up: no user has the id NULL.
 _BY_RIGHT = "(keys.owner_id <> source.owner_id OR keys.operation = 'deposit')"
 _TRANSACTIONS = f"""
 SELECT transactions.id, amount, from_id, to_id, key_id, source.currency_code, target.currency_code AS target_currency,
@@ -191,9 +191,9 @@ TRANSACTIONS = _check(
         Defect.ONE_ACCOUNT: "from_id = to_id",
         Defect.NO_KEY: "(key_id IS NOT NULL AND key IS NULL)",
         Defect.DEPOSIT: "(operation = 'deposit' AND (NOT source_is_system OR target_is_system))",
-        # A member who has not been changed since was one then.
+        # A user who is a member, and was not changed since, was a member at the time of the transaction.
         Defect.FOREIGN_KEY: "(by_right AND role = 'member' AND unchanged)",
-        # Of a row whose amount and balances were changed together nothing else tells.
+        # If the amount of a row was changed together with the balances, only this condition detects it.
         Defect.REQUEST: f"(amount > 0 AND request_hash <> {REQUEST_HASH})",
     },
     {UNDECIDED: "(by_right AND (role IS NULL OR role = 'member' AND NOT unchanged))"},
@@ -220,7 +220,7 @@ KEYS = _check(
 )
 
 
-# ---------------------------------------------------------------- batches, and what is looked at as a whole
+# ---------------------------------------------------------------- batches, and checks of the whole ledger
 
 NEXT_BATCH = {
     table: Statement(
@@ -236,7 +236,7 @@ NEXT_BATCH = {
     }.items()
 }
 COUNT_FROM = {
-    table: Statement(text(f"SELECT count(*) FROM {table} WHERE id > :after"))  # noqa: S608 - likewise
+    table: Statement(text(f"SELECT count(*) FROM {table} WHERE id > :after"))  # noqa: S608 - constants of this file
     for table in NEXT_BATCH
 }
 UNEVEN_SUMS = Statement(
@@ -247,9 +247,10 @@ UNEVEN_SUMS = Statement(
 )
 LAST_TRANSACTION = Statement(text("SELECT id FROM transactions ORDER BY id DESC LIMIT 1"))
 FIND_TRANSACTION = Statement(text("SELECT id FROM transactions WHERE id = :id"))
-# A transaction's id is drawn before it is committed, so that one may appear later below ids that this snapshot shows.
-# None does where the snapshot knows of nobody who writes: who draws an id has locked accounts, and is known by that.
-# Otherwise none appears below an id that was drawn before any request that still runs was begun.
+# A transaction receives its id before it commits. It may therefore appear later, below ids that this snapshot shows.
+# No such transaction exists if the snapshot shows no writer: a writer locks accounts before it receives an id, and
+# has a transaction id by then. Otherwise none can appear below an id that was assigned before the start of every
+# request that still runs.
 LAST_SETTLED = Statement(
     text(
         f"""

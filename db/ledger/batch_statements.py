@@ -1,6 +1,6 @@
-"""The statements of `db.ledger.batches`: as those of a single movement, for any number of them.
+"""The statements of `db.ledger.batches`: like those of a single movement, for any number of movements.
 
-What differs from transfer to transfer comes as arrays, one for each column.
+The values that differ between transfers are passed as arrays, one for each column.
 """
 
 from collections.abc import Mapping
@@ -36,12 +36,12 @@ from db.query.statement_cache import statements
 from db.repositories.transactions import project
 
 
-def _given(name: str, **columns: tuple[str, type[TypeEngine[Any]]]) -> FromClause:
-    """Return rows whose columns are the arrays of some parameters, with the column `place`, which counts them.
+def _array_table(name: str, **columns: tuple[str, type[TypeEngine[Any]]]) -> FromClause:
+    """Return a table whose columns are array parameters, with the column `place`, which numbers the rows.
 
     Args:
-        name: of the table that they make.
-        columns: by the name of each, its parameter and the type of an item.
+        name: the name of the table.
+        columns: the parameter and the item type of each column, by its name.
     """
     arrays = [bindparam(parameter, type_=ARRAY(type_)) for parameter, type_ in columns.values()]
     shape = [column(own, type_) for own, (_, type_) in columns.items()]
@@ -51,22 +51,22 @@ def _given(name: str, **columns: tuple[str, type[TypeEngine[Any]]]) -> FromClaus
 # ---------------------------------------------------------------- accounts
 
 
-_LOCKED = _given("locked", id=("ids", BigInteger), owner_id=("owner_ids", BigInteger))
+_LOCKED = _array_table("locked", id=("ids", BigInteger), owner_id=("owner_ids", BigInteger))
 LOCK_ACCOUNTS = Statement(
     select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
     .join(_LOCKED, _LOCKED.c.id == Account.id)
-    # Somebody else's account is not even waited for where money is to come from it.
+    # A source account of another user is not locked, so that the statement does not even wait for it.
     .where(or_(_LOCKED.c.owner_id.is_(None), _LOCKED.c.owner_id == Account.owner_id))
     .order_by(Account.id)
-    # NO KEY UPDATE: the ledger's foreign keys are checked beside it, other movements wait.
+    # FOR NO KEY UPDATE: foreign key checks of the ledger can run concurrently, other movements wait.
     .with_for_update(key_share=True, of=Account)
 )
-"""Locks accounts in the order of their ids, and returns them. An `owner_id` may lock that owner's alone."""
+"""Locks accounts in the order of their ids, and returns them. With an `owner_id`, only an account of that owner."""
 
 
 # ---------------------------------------------------------------- keys
 
-_NEW = _given(
+_NEW = _array_table(
     "new",
     owner_id=("owner_ids", BigInteger),
     key=("keys", Uuid),
@@ -78,7 +78,7 @@ CLAIM_KEYS = Statement(
     upsert(IdempotencyKey)
     .from_select(
         ["owner_id", "key", "operation", "request_hash", "list_hash", "claim_id"],
-        # In one order, so that two batches with the same keys do not wait for each other.
+        # Always in one order, so that two batches with the same keys do not wait for each other.
         select(
             _NEW.c.owner_id,
             _NEW.c.key,
@@ -95,8 +95,8 @@ CLAIM_KEYS = Statement(
 
 @statements
 def claimed_keys(columns: Columns) -> Statement:
-    """Return what became of keys that are claimed: the refusal, or the row of the ledger."""
-    asked = _given("asked", owner_id=("owner_ids", BigInteger), key=("keys", Uuid))
+    """Return the outcomes of claimed keys: the refusal, or the row of the ledger."""
+    requested = _array_table("requested", owner_id=("owner_ids", BigInteger), key=("keys", Uuid))
     return Statement(
         select(
             IdempotencyKey.owner_id,
@@ -104,12 +104,12 @@ def claimed_keys(columns: Columns) -> Statement:
             *KEY_OUTCOME,
             *project(columns, AccessLevel.ADMIN),
         )
-        .join(asked, and_(asked.c.owner_id == IdempotencyKey.owner_id, asked.c.key == IdempotencyKey.key))
+        .join(requested, and_(requested.c.owner_id == IdempotencyKey.owner_id, requested.c.key == IdempotencyKey.key))
         .outerjoin(Transaction, Transaction.key_id == IdempotencyKey.id)
     )
 
 
-_REFUSED = _given(
+_REFUSED = _array_table(
     "refused",
     id=("ids", BigInteger),
     code=("codes", Text),
@@ -127,8 +127,8 @@ KEEP_REFUSALS = Statement(
 )
 
 
-def refusals_kept(refusals: Mapping[int, Refusal]) -> dict[str, object]:
-    """Return the values with which KEEP_REFUSALS keeps refusals under the keys with these row ids."""
+def stored_refusals(refusals: Mapping[int, Refusal]) -> dict[str, object]:
+    """Return the values with which KEEP_REFUSALS stores refusals under the keys with these row ids."""
     return {
         "ids": list(refusals),
         "codes": [one.code for one in refusals.values()],
@@ -142,11 +142,11 @@ def refusals_kept(refusals: Mapping[int, Refusal]) -> dict[str, object]:
 
 @statements
 def post_all_to_ledger(columns: Columns) -> Statement:
-    """Move amounts and write the rows of the ledger in one statement, so that there is no moment between the two.
+    """Change the balances and write the rows of the ledger in one statement, so that both happen at one moment.
 
-    The rows are written in the order of the arrays, in which their ids rise, and returned with `key_id`.
+    The rows are written in the order of the arrays, so that their ids ascend, and are returned with `key_id`.
     """
-    change = _given("change", id=("account_ids", BigInteger), amount=("changes", BigInteger))
+    change = _array_table("change", id=("account_ids", BigInteger), amount=("changes", BigInteger))
     moved = (
         update(Account)
         .where(Account.id == change.c.id)
@@ -154,7 +154,7 @@ def post_all_to_ledger(columns: Columns) -> Statement:
         .returning(Account.id)
         .cte("moved")
     )
-    entry = _given(
+    entry = _array_table(
         "entry",
         from_id=("from_ids", BigInteger),
         to_id=("to_ids", BigInteger),

@@ -1,14 +1,14 @@
-"""Many transfers at once: each is settled on its own, or all of them are made or none.
+"""Many transfers at once: each is settled separately, or either all of them are made or none.
 
 The invariants of `db.ledger.settlement` hold. A batch is one transaction: all accounts are locked in the order of their
-ids, then all keys are claimed in their order, so that two batches never wait for each other in a circle. What may move
-is decided transfer by transfer, in the order of the input and by the rules for a single one, with the balances that the
-ones before have left. Then all rows of the ledger and all balances are written by one statement. So a batch takes as
-many statements as it has steps, whatever its length.
+ids, then all keys are claimed in their order, so that no two batches wait for each other. Each transfer is decided in
+the order of the input, by the rules for a single one, with the balances that the transfers before it have left. Then
+one statement writes all rows of the ledger and all balances. So a batch takes as many statements as it has steps,
+whatever its length.
 
-The key of a transfer that is settled on its own is worth the same as that of a single transfer: either finds the
-outcome of the other. A key in a batch of all or none stands for its transfer within this very batch: beside any other
-transfer it is a reused key. So what became of such a batch is the same for all of its keys, for ever.
+The key of a separately settled transfer means the same as the key of a single transfer: each finds the outcome of the
+other. A key in an all-or-none batch stands for its transfer within this batch only. With any other transfer it is a
+reused key. Therefore all keys of such a batch always have the same outcome.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ from db.ledger.settlement import (
     Movement,
     Settlement,
     check_memo,
-    claiming,
     decide,
     find_outcome,
-    outcome_kept,
-    reused,
+    key_reused,
+    stored_outcome,
     turns,
+    with_claim,
 )
 from db.query.pages import Columns
 
@@ -42,12 +42,12 @@ OTHER_REFUSED = Refusal(
 
 
 ClaimKey = tuple[int, uuid.UUID]
-"""An owner and a key of theirs."""
+"""The id of an owner, and one of its keys."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A transfer, who asks for it, and what its key stands for: the transfer, perhaps within a list of all or none."""
+class TransferRequest:
+    """A transfer with its viewer and the digests of its key: of the transfer, and of its list if it is all or none."""
 
     viewer: Viewer
     movement: Movement
@@ -56,46 +56,46 @@ class Asked:
 
     @property
     def key(self) -> ClaimKey:
-        """Whose key it is, and which."""
+        """The owner's id and the key."""
         return self.viewer.user_id or 0, self.movement.key
 
 
 async def settle_batch(
     writer: Writer, viewer: Viewer, columns: Columns, transfers: Sequence[Movement], *, is_one: bool
 ) -> list[Settlement]:
-    """Make transfers, each once for its key, and return what became of each, in their order.
+    """Make transfers, each once for its key, and return their outcomes in the order of `transfers`.
 
-    A key that is given again in the batch, for the same, is a replay of the first.
+    A key that occurs again in the batch with the same transfer is a replay of the first occurrence.
 
     Args:
-        writer: what commits.
-        viewer: who asks.
-        columns: of the rows of the ledger.
-        transfers: 1 to BATCH_MAX, no deposits.
-        is_one: whether all are made or none. Where one is refused, what nothing else speaks against is refused as
-            OTHER_TRANSFER_REFUSED, and that is kept under its key, too. Only where a memo is too long, or two
-            transfers of the batch have one key, all keys are left as they were.
+        writer: commits the transaction.
+        viewer: the client.
+        columns: the columns of the returned ledger rows.
+        transfers: 1 to BATCH_MAX transfers, no deposits.
+        is_one: whether all are made or none. If one is refused, each of the others is refused as
+            OTHER_TRANSFER_REFUSED, and that refusal is stored under its key. If a memo is too long, or two different
+            transfers of the batch have one key, no key is changed.
 
     Raises:
         Unavailable: nothing was written, unless it says that the outcome is unknown.
     """
     hashes = [one.request_hash() for one in transfers]
-    list_hash = _digest_of_all(transfers, hashes) if is_one else None
-    first, malformed = _looked_through(transfers, hashes)
+    list_hash = _list_digest(transfers, hashes) if is_one else None
+    first, malformed = _find_malformed(transfers, hashes)
     if malformed and is_one:
         return [_refused(malformed.get(place, OTHER_REFUSED)) for place in range(len(transfers))]
     claim_id = uuid.uuid4()
-    asked = [
-        Asked(viewer, claiming(transfers[place], claim_id), hashes[place], list_hash)
+    requests = [
+        TransferRequest(viewer, with_claim(transfers[place], claim_id), hashes[place], list_hash)
         for place in first.values()
         if place not in malformed
     ]
 
     async def settle_keys(transaction: Reader) -> Mapping[ClaimKey, Settlement]:
-        return await settle_asked(transaction, columns, asked, is_one=is_one)
+        return await settle_requests(transaction, columns, requests, is_one=is_one)
 
-    async with writer.turn([turn for one in asked for turn in turns(viewer, one.movement)]):
-        outcomes = await find_outcome(writer, settle_keys) if asked else {}
+    async with writer.turn([turn for one in requests for turn in turns(viewer, one.movement)]):
+        outcomes = await find_outcome(writer, settle_keys) if requests else {}
     settled = []
     for place, one in enumerate(transfers):
         if place in malformed:
@@ -107,24 +107,24 @@ async def settle_batch(
     return settled
 
 
-def _looked_through(
+def _find_malformed(
     transfers: Sequence[Movement], hashes: Sequence[bytes]
 ) -> tuple[Mapping[uuid.UUID, int], Mapping[int, Refusal]]:
-    """Return the place at which each key comes first, and by their places refusals that spend no key."""
+    """Return the first place of each key, and the refusals that leave their key unused, by place."""
     first: dict[uuid.UUID, int] = {}
     malformed: dict[int, Refusal] = {}
     for place, one in enumerate(transfers):
         try:
             if hashes[first.setdefault(one.key, place)] != hashes[place]:
-                raise reused()
+                raise key_reused()
             check_memo(one)
         except Refusal as refusal:
             malformed[place] = refusal
     return first, malformed
 
 
-def _digest_of_all(transfers: Sequence[Movement], hashes: Sequence[bytes]) -> bytes:
-    """Return a digest of a list of transfers, their keys among what counts."""
+def _list_digest(transfers: Sequence[Movement], hashes: Sequence[bytes]) -> bytes:
+    """Return a digest of a list of transfers, including their keys."""
     digest = hashlib.sha256()
     for one, own in zip(transfers, hashes, strict=True):
         digest.update(one.key.bytes + own)
@@ -135,37 +135,37 @@ def _refused(refusal: Refusal) -> Settlement:
     return Settlement(None, refusal, replayed=False)
 
 
-async def settle_asked(
+async def settle_requests(
     transaction: Reader,
     columns: Columns,
-    asked: Sequence[Asked],
+    requests: Sequence[TransferRequest],
     *,
     is_one: bool = False,
 ) -> dict[ClaimKey, Settlement]:
-    """Make transfers of any viewers within a transaction, and return what became of each by its key.
+    """Make transfers of any viewers within a transaction, and return the outcome of each by its key.
 
     Args:
-        transaction: to be committed by the caller.
-        columns: of the rows of the ledger.
-        asked: with keys that differ and claims of their own, in the order in which they are made.
+        transaction: the caller must commit it.
+        columns: the columns of the returned ledger rows.
+        requests: the transfers in the order in which they are made, with different keys and with claims.
         is_one: whether all are made or none.
 
     Raises:
-        Unavailable: the database could not answer. Roll back.
+        Unavailable: the database could not answer. The caller must roll back.
     """
-    accounts = await _locked(transaction, asked)
-    key_ids = await _claimed(transaction, asked)
-    outcomes = await _replayed(transaction, columns, [one for one in asked if one.key not in key_ids])
-    amounts: list[tuple[Asked, int]] = []
+    accounts = await _lock_accounts(transaction, requests)
+    key_ids = await _claim_keys(transaction, requests)
+    outcomes = await _find_replays(transaction, columns, [one for one in requests if one.key not in key_ids])
+    amounts: list[tuple[TransferRequest, int]] = []
     refusals: dict[ClaimKey, Refusal] = {}
-    for one in asked:
+    for one in requests:
         if one.key not in key_ids:
             continue
         source, target = accounts.get(one.movement.from_id or 0), accounts.get(one.movement.to_id)
         try:
             amount = decide(one.viewer, one.movement, source, target)
         except Refusal as refusal:
-            # Without its traceback, whose frames have the rows of all others.
+            # A new refusal without the traceback, whose frames hold the rows of all other transfers.
             refusals[one.key] = Refusal(refusal.code, refusal.field, refusal.message)
         else:
             assert source is not None
@@ -178,62 +178,66 @@ async def settle_asked(
         amounts.clear()
     if refusals:
         kept = {key_ids[key]: refusal for key, refusal in refusals.items()}
-        await transaction.fetch(statements.KEEP_REFUSALS, statements.refusals_kept(kept))
+        await transaction.fetch(statements.KEEP_REFUSALS, statements.stored_refusals(kept))
         outcomes.update({key: _refused(refusal) for key, refusal in refusals.items()})
     if amounts:
-        rows = await transaction.fetch(statements.post_all_to_ledger(columns), _posted(amounts, key_ids))
+        rows = await transaction.fetch(statements.post_all_to_ledger(columns), _ledger_values(amounts, key_ids))
         by_key_id = {row["key_id"]: row for row in rows}
         outcomes.update({one.key: Settlement(by_key_id[key_ids[one.key]], None, replayed=False) for one, _ in amounts})
     return outcomes
 
 
-async def _locked(transaction: Reader, asked: Sequence[Asked]) -> dict[int, dict[str, Any]]:
-    """Lock all accounts, as far as their viewers may use them, and return them by their ids."""
-    # By account and by who may lock it: its owner, or with None anybody, for anybody may send money there.
+async def _lock_accounts(transaction: Reader, requests: Sequence[TransferRequest]) -> dict[int, dict[str, Any]]:
+    """Lock all accounts that their viewers may use, and return them by their ids."""
+    # By account and by the owner that it must have. None allows any owner, because every client may send money there.
     locks: dict[tuple[int, int | None], None] = {}
-    for one in asked:
+    for one in requests:
         locks[one.movement.to_id, None] = None
         locks[one.movement.from_id or 0, None if one.viewer.is_admin else one.viewer.user_id] = None
     values = {"ids": [account for account, _ in locks], "owner_ids": [owner for _, owner in locks]}
     return {row["id"]: dict(row) for row in await transaction.fetch(statements.LOCK_ACCOUNTS, values)}
 
 
-async def _claimed(transaction: Reader, asked: Sequence[Asked]) -> dict[ClaimKey, int]:
-    """Claim all keys that nobody has claimed before, and return their row ids."""
+async def _claim_keys(transaction: Reader, requests: Sequence[TransferRequest]) -> dict[ClaimKey, int]:
+    """Claim all keys that are not claimed yet, and return their row ids."""
     values = {
-        **_keys(asked),
-        "request_hashes": [one.request_hash for one in asked],
-        "list_hashes": [one.list_hash for one in asked],
-        "claim_ids": [one.movement.claim_id for one in asked],
+        **_keys(requests),
+        "request_hashes": [one.request_hash for one in requests],
+        "list_hashes": [one.list_hash for one in requests],
+        "claim_ids": [one.movement.claim_id for one in requests],
     }
     rows = await transaction.fetch(statements.CLAIM_KEYS, values)
     return {(row["owner_id"], row["key"]): row["id"] for row in rows}
 
 
-def _keys(asked: Sequence[Asked]) -> dict[str, Sequence[object]]:
-    return {"owner_ids": [one.viewer.user_id for one in asked], "keys": [one.movement.key for one in asked]}
+def _keys(requests: Sequence[TransferRequest]) -> dict[str, Sequence[object]]:
+    return {"owner_ids": [one.viewer.user_id for one in requests], "keys": [one.movement.key for one in requests]}
 
 
-async def _replayed(transaction: Reader, columns: Columns, asked: Sequence[Asked]) -> dict[ClaimKey, Settlement]:
-    """Return what became of transfers whose keys had been claimed before."""
-    if not asked:
+async def _find_replays(
+    transaction: Reader, columns: Columns, requests: Sequence[TransferRequest]
+) -> dict[ClaimKey, Settlement]:
+    """Return the outcomes of transfers whose keys were claimed before."""
+    if not requests:
         return {}
-    # A statement of its own: it sees what the requests that we waited for have committed meanwhile.
-    found = await transaction.fetch(statements.claimed_keys(columns), _keys(asked))
-    claimed = {(row["owner_id"], row["key"]): row for row in found}
+    # A separate statement: it sees what the requests for which this one waited have committed meanwhile.
+    rows = await transaction.fetch(statements.claimed_keys(columns), _keys(requests))
+    claimed = {(row["owner_id"], row["key"]): row for row in rows}
     outcomes = {}
-    for one in asked:
+    for one in requests:
         first = claimed[one.key]
         if (first["request_hash"], first["list_hash"]) != (one.request_hash, one.list_hash):
-            outcomes[one.key] = _refused(reused())
+            outcomes[one.key] = _refused(key_reused())
         else:
-            replayed, refusal = outcome_kept(first, one.movement)
+            replayed, refusal = stored_outcome(first, one.movement)
             outcomes[one.key] = Settlement(None if refusal else first, refusal, replayed)
     return outcomes
 
 
-def _posted(amounts: Sequence[tuple[Asked, int]], key_ids: Mapping[ClaimKey, int]) -> dict[str, Sequence[object]]:
-    """Return the values that write transfers of amounts in minor units."""
+def _ledger_values(
+    amounts: Sequence[tuple[TransferRequest, int]], key_ids: Mapping[ClaimKey, int]
+) -> dict[str, Sequence[object]]:
+    """Return the parameter values for transfers with amounts in minor units."""
     changes: dict[int, int] = {}
     for one, amount in amounts:
         source, target = one.movement.from_id or 0, one.movement.to_id

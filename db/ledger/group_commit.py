@@ -1,19 +1,19 @@
-"""Group commit: transfers that clients ask for at the same time share a transaction (DeWitt et al., SIGMOD 1984).
+"""Group commit: concurrent transfers share a transaction (DeWitt et al., SIGMOD 1984).
 
-A transfer alone is one statement, whose price is mostly that of its commit. Where several are under way, those that
-come meanwhile wait in a line. One task takes the whole line, settles it as a batch (`db.ledger.batches`), and takes
-what has come since. Nobody waits for more to come: a group is as large as the load makes it.
+A single transfer is one statement, and most of its cost is the commit. While several are under way, further ones wait
+in a line. One task takes the whole line, settles it as a batch (`db.ledger.batches`), and then takes the transfers that
+have arrived since. It never waits for more to arrive: a group is as large as the load makes it.
 
 Invariants:
 
-- A group is an attempt. Where it fails, for whatever reason, each transfer of it is settled by itself, as if it had
-  never been in one; where the answer to COMMIT is lost, its key tells what became of it. So no caller's fault, lock or
-  limit of time is another's.
-- A group waits for a lock for LOCK_WAIT_MS at most, and takes GROUP_LIMIT_S at most. What others hold for longer, and a
-  backend that does not answer, delay each transfer by so much at most.
-- One task runs all groups, and ends with the block of `running`. Should it end before, each transfer is settled by
-  itself from then on. The line holds what callers wait for, and no more: a caller who goes away takes the transfer
-  along, unless it is being made.
+- A group is an attempt. If it fails for any reason, each of its transfers is settled separately, as if it had never
+  been in a group. If the answer to COMMIT is lost, its key shows the outcome. So the fault, lock or time limit of one
+  caller does not affect another.
+- A group waits at most LOCK_WAIT_MS for a lock, and takes at most GROUP_LIMIT_S. A lock that is held for longer, and a
+  backend that does not answer, delay each transfer by these times at most.
+- One task runs all groups, and ends with the block of `running`. If it ends earlier, each transfer is settled
+  separately from then on. The line holds only transfers whose callers wait: a caller that leaves removes its transfer,
+  unless a group has already taken it.
 """
 
 import asyncio
@@ -27,82 +27,82 @@ from db.access import Viewer
 from db.connections.database import Database
 from db.connections.statements import Reader, Statement, Writer
 from db.errors import Unavailable
-from db.ledger.batches import Asked, ClaimKey, settle_asked
-from db.ledger.settlement import Movement, Settlement, check_memo, claiming, settle
+from db.ledger.batches import ClaimKey, TransferRequest, settle_requests
+from db.ledger.settlement import Movement, Settlement, check_memo, settle, with_claim
 from db.query.pages import Columns
 
 logger = logging.getLogger(__name__)
 
-# Two at once use two connections as well as a group would.
-ALONE_MAX = 2
+# Two transfers on two connections are as fast as a group of two.
+UNGROUPED_MAX = 2
 GROUP_MAX = 200
 LOCK_WAIT_MS = 100
 GROUP_LIMIT_S = 1.0
-# Of the rows of the ledger: what any caller may select.
+# The columns of the ledger row that any caller may select.
 COLUMNS: Columns = ("id", "from_id", "to_id", "amount", "memo", "created_at", "currency_code")
 _WAIT_LITTLE = Statement(text(f"SELECT set_config('lock_timeout', '{LOCK_WAIT_MS}ms', true)"))
 
 
 class _Waiting:
-    """A transfer in line.
+    """A transfer in the line.
 
     Attributes:
-        note: called with whether it may be made by now; None where nobody wants to know any more.
-        outcome: what became of it; None where its caller is to settle it.
-        is_unknown: whether there was an attempt of which nobody knows whether it has happened.
+        note: called with whether the transfer may have been made; None after the caller has left.
+        outcome: the outcome; None if the caller must settle the transfer itself.
+        is_unknown: whether there was an attempt whose outcome is unknown.
     """
 
-    __slots__ = ("asked", "is_unknown", "note", "outcome")
+    __slots__ = ("is_unknown", "note", "outcome", "request")
 
-    def __init__(self, asked: Asked, note: Callable[[bool], None]) -> None:
-        self.asked = asked
+    def __init__(self, request: TransferRequest, note: Callable[[bool], None]) -> None:
+        self.request = request
         self.note: Callable[[bool], None] | None = note
         self.outcome: asyncio.Future[Settlement | None] = asyncio.get_running_loop().create_future()
         self.is_unknown = False
 
 
 class TransferGroups:
-    """Settles the transfers of a process, in groups where many come at once."""
+    """Settles the transfers of a process, in groups if many arrive at once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._line: dict[ClaimKey, _Waiting] = {}
-        self._alone = 0
+        self._ungrouped = 0
         self._arrival = asyncio.Event()
         self._is_running = False
 
     async def settle(
         self, writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, note: Callable[[bool], None]
     ) -> Settlement:
-        """Make a transfer once for its key, as `settle` does; a reused key may be a refusal returned.
+        """Make a transfer once for its key, as `settle` does. A reused key may be returned as a refusal.
 
         Args:
-            writer: the caller's own, for what is not settled in a group.
-            viewer: who asks.
-            columns: of the ledger row; there may be others.
+            writer: the writer of the caller, for a transfer that is not settled in a group.
+            viewer: the client.
+            columns: the columns of the returned ledger row, which may include others.
             movement: a transfer.
-            note: called with True when the transfer is about to be made in a group, with False when it was not made.
+            note: called with True before a group makes the transfer, and with False if the group did not make it.
 
         Raises:
-            Refusal: as `db.ledger.settlement.settle`.
-            Unavailable: likewise.
+            Refusal: as for `db.ledger.settlement.settle`.
+            Unavailable: as for `db.ledger.settlement.settle`.
         """
         check_memo(movement)
-        movement, is_unknown = claiming(movement), False
-        if self._is_running and (self._line or self._alone >= ALONE_MAX):
-            asked = Asked(viewer, movement, movement.request_hash())
-            if asked.key not in self._line:
-                outcome, is_unknown = await self._in_group(_Waiting(asked, note))
+        movement, is_unknown = with_claim(movement), False
+        if self._is_running and (self._line or self._ungrouped >= UNGROUPED_MAX):
+            request = TransferRequest(viewer, movement, movement.request_hash())
+            if request.key not in self._line:
+                outcome, is_unknown = await self._in_group(_Waiting(request, note))
                 if outcome is not None:
                     return outcome
-        self._alone += 1
+        self._ungrouped += 1
         try:
             return await settle(writer, viewer, columns, movement, is_unknown=is_unknown)
         finally:
-            self._alone -= 1
+            self._ungrouped -= 1
 
     async def _in_group(self, waiting: _Waiting) -> tuple[Settlement | None, bool]:
-        key = waiting.asked.key
+        key = waiting.request.key
         self._line[key] = waiting
         self._arrival.set()
         try:
@@ -122,7 +122,7 @@ class TransferGroups:
         """Run groups within the block."""
         task = asyncio.create_task(self._run(), name="transfer groups")
         self._is_running = True
-        # However the task ends, and also where it never began: nobody waits for it any more.
+        # However the task ends, and even if it never began, no caller must wait for it.
         task.add_done_callback(self._end)
         try:
             yield
@@ -150,35 +150,35 @@ class TransferGroups:
         for one in group:
             if one.note is not None:
                 one.note(True)
-        outcomes, is_known = await self._written([one.asked for one in group])
+        outcomes, is_known = await self._settle_together([one.request for one in group])
         for one in group:
             one.is_unknown = not is_known
             if not one.outcome.done():
-                one.outcome.set_result(outcomes.get(one.asked.key))
+                one.outcome.set_result(outcomes.get(one.request.key))
 
-    async def _written(self, asked: Sequence[Asked]) -> tuple[Mapping[ClaimKey, Settlement], bool]:
-        """Return what became of a group, and whether it is known: of none of them anything, where it failed."""
+    async def _settle_together(self, requests: Sequence[TransferRequest]) -> tuple[Mapping[ClaimKey, Settlement], bool]:
+        """Return the outcomes of a group, none if it failed, and whether it is known what was made."""
 
-        async def made(transaction: Reader) -> Mapping[ClaimKey, Settlement]:
+        async def settle_all(transaction: Reader) -> Mapping[ClaimKey, Settlement]:
             await transaction.fetch(_WAIT_LITTLE, {})
-            return await settle_asked(transaction, COLUMNS, asked)
+            return await settle_requests(transaction, COLUMNS, requests)
 
         try:
             async with asyncio.timeout(GROUP_LIMIT_S):
-                return await self._database.write(made), True
+                return await self._database.write(settle_all), True
         except TimeoutError:
-            logger.warning("a group of %d transfers took too long, and is settled one by one", len(asked))
+            logger.warning("a group of %d transfers took too long and is settled one by one", len(requests))
             return {}, False
         except Unavailable as error:
-            logger.info("a group of %d transfers is settled one by one: %s", len(asked), error)
+            logger.info("a group of %d transfers is settled one by one: %s", len(requests), error)
             return {}, not error.outcome_unknown
         except Exception:
-            logger.exception("a group of %d transfers is settled one by one", len(asked))
+            logger.exception("a group of %d transfers is settled one by one", len(requests))
             return {}, False
 
 
 def _leave_to_callers(waiting: Iterable[_Waiting], *, is_unknown: bool) -> None:
-    """Have those who wait yet settle their transfers themselves."""
+    """Let the callers that still wait settle their transfers themselves."""
     for one in waiting:
         if not one.outcome.done():
             one.is_unknown = is_unknown

@@ -1,17 +1,17 @@
-"""Movements of money: how a deposit or a transfer becomes one row of the ledger, once for its idempotency key.
+"""Movements of money: a deposit or a transfer becomes one row of the ledger, once for its idempotency key.
 
 Invariants, each held by the database or by the order of the steps in `settle`:
 
-- `accounts.balance` is the sum of what came in less what went out, because row and balances are written by one
-  statement.
-- The key, its outcome and the ledger row are of one transaction. The key is claimed before anything is written: a
-  second request with the same key waits at its unique index until the first has committed, and is then given the first
-  one's outcome, be it a refusal.
-- Account rows are locked in the order of their ids, and before the key, everywhere, so that two movements never wait
-  for each other.
+- `accounts.balance` is the sum of the incoming amounts less the outgoing ones, because one statement writes the row and
+  the balances.
+- The key, its outcome and the ledger row belong to one transaction. The key is claimed before anything is written. A
+  second request with the same key waits at the unique index until the first has committed, and then receives the
+  outcome of the first, which may be a refusal.
+- Account rows are locked in the order of their ids, and always before the key, so that no two movements wait for each
+  other.
 
-A transfer that nothing speaks against is one statement. Any other does nothing as one, and is gone through step by
-step, which makes it all the same, or finds out why not.
+A transfer that meets all conditions is made by one statement. For any other transfer this statement does nothing. It is
+then settled step by step, which makes it after all, or finds the reason for a refusal.
 """
 
 import decimal
@@ -39,16 +39,16 @@ T = TypeVar("T")
 
 REUSED = "IDEMPOTENCY_KEY_REUSED"
 
-# The default context would round to 28 digits, and take two different amounts for the same.
+# The default context would round to 28 digits, and would treat two different amounts as equal.
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, traps=[])
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A movement of money as it was asked for; a `from_id` of None is a deposit, from the system account.
+    """A requested movement of money. With a `from_id` of None it is a deposit from the system account.
 
     Attributes:
-        claim_id: by which a request knows its own claim of the key again, see `claiming`.
+        claim_id: identifies the request's own claim of the key in a later attempt, see `with_claim`.
     """
 
     from_id: int | None
@@ -60,32 +60,32 @@ class Movement:
 
     @property
     def operation(self) -> str:
-        """The mutation's name."""
+        """The name of the mutation."""
         return "deposit" if self.from_id is None else "transfer"
 
     @property
     def to_field(self) -> str:
-        """What the mutation's input calls the receiving account."""
+        """The name of the receiving account in the mutation's input."""
         return "accountId" if self.from_id is None else "toAccountId"
 
     @property
     def fraction_digits(self) -> int:
-        """How many digits the amount has behind the point, with zeros at the end."""
+        """The number of fraction digits of the amount, including trailing zeros."""
         scale = self.amount.as_tuple().exponent
         return max(0, -scale) if isinstance(scale, int) else 0
 
     def request_hash(self) -> bytes:
-        """Return a digest of everything asked for but the key; 12.5 and 12.50 ask for the same."""
+        """Return a digest of the request without its key; 12.5 and 12.50 have the same digest."""
         amount = str(self.amount.normalize(_EXACT))
         return hashlib.sha256(orjson.dumps([self.operation, self.from_id, self.to_id, amount, self.memo])).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of a movement: a row of the ledger, or a refusal that is kept under the key.
+    """The outcome of a movement: a row of the ledger, or a refusal that is stored under the key.
 
     Attributes:
-        replayed: whether the key had been settled before, and this is its first outcome again.
+        replayed: whether the key was settled before, so that this is its first outcome again.
     """
 
     row: Record | None
@@ -93,10 +93,11 @@ class Settlement:
     replayed: bool
 
 
-def claiming(movement: Movement, claim_id: uuid.UUID | None = None) -> Movement:
-    """Return `movement` with a claim, for all attempts of one request: a new one, or the one of its whole list.
+def with_claim(movement: Movement, claim_id: uuid.UUID | None = None) -> Movement:
+    """Return `movement` with a claim for all attempts of one request: a new claim, or the claim of its whole list.
 
-    What a lost attempt has made is no replay to the request that made it. Times could not tell: clocks jump.
+    By the claim, a request recognises what its own lost attempt has made, which is no replay. Times cannot tell it,
+    because clocks jump.
     """
     one = movement
     return Movement(one.from_id, one.to_id, one.amount, one.memo, one.key, claim_id or uuid.uuid4())
@@ -105,42 +106,43 @@ def claiming(movement: Movement, claim_id: uuid.UUID | None = None) -> Movement:
 async def settle(
     writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, *, is_unknown: bool = False
 ) -> Settlement:
-    """Make `movement` once for its key, however often it is asked for.
+    """Make `movement` once for its key, however often it is requested.
 
     A refusal that was decided under the key is returned, not raised, because it is committed with the key.
 
     Args:
-        writer: what commits.
-        viewer: who asks.
-        columns: of the ledger row.
-        movement: what is asked for; with its claim, where there was an attempt before.
+        writer: commits the transaction.
+        viewer: the client.
+        columns: the columns of the returned ledger row.
+        movement: the requested movement, with its claim if there was an attempt before.
         is_unknown: as for `find_outcome`.
 
     Raises:
-        Refusal: IDEMPOTENCY_KEY_REUSED where the key stands for another movement; INVALID_MEMO; a deposit by
-            anyone but an administrator is ACCOUNT_NOT_FOUND. The key is left as it was.
+        Refusal: IDEMPOTENCY_KEY_REUSED if the key stands for another movement; INVALID_MEMO; ACCOUNT_NOT_FOUND for a
+            deposit by a user that is no administrator. The key is not changed.
+        Unavailable: as for `find_outcome`.
     """
     if movement.from_id is None and not viewer.is_admin:
         raise Refusal("ACCOUNT_NOT_FOUND", ("accountId",), "no such account")
     check_memo(movement)
-    claim = movement if movement.claim_id is not None else claiming(movement)
+    claim = movement if movement.claim_id is not None else with_claim(movement)
     try:
         async with writer.turn(turns(viewer, claim)):
-            return await _settled(writer, viewer, columns, claim, is_unknown=is_unknown)
+            return await _settle_claim(writer, viewer, columns, claim, is_unknown=is_unknown)
     except Unavailable as unavailable:
-        # Where the turn did not come, an attempt before it may have happened all the same.
+        # Even if the wait for the turn failed, an earlier attempt may have happened.
         if not is_unknown or unavailable.outcome_unknown:
             raise
-        raise _left_open(unavailable) from None
+        raise _outcome_unknown(unavailable) from None
 
 
-async def _settled(
+async def _settle_claim(
     writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, *, is_unknown: bool
 ) -> Settlement:
-    """Make `movement`, in one statement where that is possible and was not tried before."""
+    """Make `movement`, with one statement if that is possible and was not tried before."""
     if not is_unknown:
         try:
-            row = await _transferred(writer, viewer, columns, movement)
+            row = await _transfer_at_once(writer, viewer, columns, movement)
             if row is not None:
                 return Settlement(row, None, replayed=False)
         except Unavailable as unavailable:
@@ -149,13 +151,13 @@ async def _settled(
             is_unknown = True
     return await find_outcome(
         writer,
-        lambda transaction: _settled_by_steps(transaction, viewer, columns, movement),
+        lambda transaction: _settle_by_steps(transaction, viewer, columns, movement),
         is_unknown=is_unknown,
     )
 
 
 def check_memo(movement: Movement) -> None:
-    """Raise the refusal INVALID_MEMO where the memo is too long."""
+    """Raise the refusal INVALID_MEMO if the memo is too long."""
     if movement.memo is not None and len(movement.memo) > MEMO.length_max:
         raise MEMO.refusal
 
@@ -163,7 +165,8 @@ def check_memo(movement: Movement) -> None:
 def turns(viewer: Viewer, movement: Movement) -> list[TurnKey]:
     """Return the turns that a movement takes.
 
-    Whose account money comes from is not to be told to a stranger by a wait; where it goes to, everybody may send.
+    A wait must not reveal to other users that an account exists, so the turn of the source account includes the viewer.
+    The receiving account needs no such protection, because every user may send money there.
     """
     keys: list[TurnKey] = [("account credited", movement.to_id, 0)]
     if movement.from_id is not None:
@@ -172,13 +175,13 @@ def turns(viewer: Viewer, movement: Movement) -> list[TurnKey]:
 
 
 async def find_outcome(writer: Writer, settle_keys: Callable[[Reader], Awaitable[T]], *, is_unknown: bool = False) -> T:
-    """Settle keys in one transaction, and where the answer to COMMIT is lost, once more: keys tell what was made.
+    """Settle keys in one transaction. If the answer to COMMIT is lost, settle them again: the keys show what was made.
 
     Args:
-        writer: what commits.
-        settle_keys: makes what is asked for, or finds by the keys what an earlier attempt of this request has made. It
-            is given the transaction.
-        is_unknown: whether there was an attempt already of which nobody knows whether it has happened.
+        writer: commits the transaction.
+        settle_keys: makes the requested movements within the transaction that it receives, or finds by their keys what
+            an earlier attempt of this request has made.
+        is_unknown: whether there was already an attempt whose outcome is unknown.
 
     Raises:
         Refusal: `settle_keys` raised it.
@@ -188,14 +191,14 @@ async def find_outcome(writer: Writer, settle_keys: Callable[[Reader], Awaitable
         return await writer.write(settle_keys)
     except Unavailable as unavailable:
         if is_unknown and not unavailable.outcome_unknown:
-            raise _left_open(unavailable) from None
+            raise _outcome_unknown(unavailable) from None
         if is_unknown or not unavailable.outcome_unknown:
             raise
     return await find_outcome(writer, settle_keys, is_unknown=True)
 
 
-def _left_open(unavailable: Unavailable) -> Unavailable:
-    """Return what is told where an earlier attempt may have happened, and `unavailable` came of the last one."""
+def _outcome_unknown(unavailable: Unavailable) -> Unavailable:
+    """Return the error for the client after an earlier attempt may have happened and the last one failed."""
     message = f"{unavailable}; the money may have moved: send it again with the same key"
     return Unavailable(unavailable.code, message, outcome_unknown=True, reason=unavailable.reason)
 
@@ -203,8 +206,8 @@ def _left_open(unavailable: Unavailable) -> Unavailable:
 # ---------------------------------------------------------------- in one statement
 
 
-async def _transferred(writer: Writer, viewer: Viewer, columns: Columns, movement: Movement) -> Record | None:
-    """Make a transfer that nothing speaks against; None where it was not made, for whatever reason."""
+async def _transfer_at_once(writer: Writer, viewer: Viewer, columns: Columns, movement: Movement) -> Record | None:
+    """Make a transfer that meets all conditions, or return None if it was not made for any reason."""
     if movement.from_id is None:
         return None
     try:
@@ -229,8 +232,8 @@ async def _transferred(writer: Writer, viewer: Viewer, columns: Columns, movemen
 # ---------------------------------------------------------------- step by step
 
 
-async def _settled_by_steps(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
-    """Make a movement, or find out what speaks against it."""
+async def _settle_by_steps(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
+    """Make a movement, or find the reason for its refusal."""
     from_id = movement.from_id
     if from_id is None:
         from_id = await _system_account_for(transaction, movement.to_id)
@@ -259,7 +262,7 @@ async def _settled_by_steps(transaction: Reader, viewer: Viewer, columns: Column
 
 
 def _claim(viewer: Viewer, movement: Movement) -> dict[str, object]:
-    """Return the values of a claimed key."""
+    """Return the parameter values that claim a key."""
     return {
         "viewer_id": viewer.user_id,
         "key": movement.key,
@@ -270,27 +273,27 @@ def _claim(viewer: Viewer, movement: Movement) -> dict[str, object]:
 
 
 async def _replay(transaction: Reader, viewer: Viewer, columns: Columns, movement: Movement) -> Settlement:
-    # A statement of its own: it sees what the request that we waited for has committed meanwhile.
+    # A separate statement: it sees what the request for which this one waited has committed meanwhile.
     first = (await transaction.fetch(statements.CLAIMED_KEY, {"viewer_id": viewer.user_id, "key": movement.key}))[0]
     if first["request_hash"] != movement.request_hash() or first["list_hash"] is not None:
-        raise reused()
-    replayed, refusal = outcome_kept(first, movement)
+        raise key_reused()
+    replayed, refusal = stored_outcome(first, movement)
     if refusal is not None:
         return Settlement(None, refusal, replayed)
     return Settlement(await transaction_by_key(transaction, viewer, columns, movement.key), None, replayed)
 
 
-def reused() -> Refusal:
-    """Return the refusal of a key that stands for something else."""
+def key_reused() -> Refusal:
+    """Return the refusal of a key that stands for another movement."""
     return Refusal(
         REUSED,
         ("idempotencyKey",),
-        "this key was given to another movement; make a new key for each intended movement",
+        "this key was used for another movement; make a new key for each intended movement",
     )
 
 
-def outcome_kept(key: Row, movement: Movement) -> tuple[bool, Refusal | None]:
-    """Return whether what a key has come to is a replay to who asks for `movement`, and a refusal where it was one."""
+def stored_outcome(key: Row, movement: Movement) -> tuple[bool, Refusal | None]:
+    """Return whether the outcome of a key is a replay for the request of `movement`, and its refusal or None."""
     replayed = movement.claim_id is None or key["claim_id"] != movement.claim_id
     if key["refusal_code"] is None:
         return replayed, None
@@ -299,15 +302,15 @@ def outcome_kept(key: Row, movement: Movement) -> tuple[bool, Refusal | None]:
 
 
 def decide(viewer: Viewer, movement: Movement, source: Row | None, target: Row | None) -> int:
-    """Return the amount in minor units that may move between the two locked accounts, or raise the refusal."""
+    """Return the amount in minor units to move between the two locked accounts, or raise the refusal."""
     to_field = movement.to_field
     if source is None or not (viewer.is_admin or source["owner_id"] == viewer.user_id):
-        # A deposit has its source wherever it has a target.
+        # A deposit lacks its source account only if it lacks its target account.
         raise Refusal(
             "ACCOUNT_NOT_FOUND", (to_field if movement.from_id is None else "fromAccountId",), "no such account"
         )
     if source["id"] == movement.to_id:
-        raise Refusal("SAME_ACCOUNT", (to_field,), "money moves between two accounts, and this is one")
+        raise Refusal("SAME_ACCOUNT", (to_field,), "money cannot move from an account to itself; name two accounts")
     currency = source["currency_code"]
     try:
         amount = to_minor(movement.amount, currency)
@@ -315,8 +318,9 @@ def decide(viewer: Viewer, movement: Movement, source: Row | None, target: Row |
         raise Refusal("INVALID_AMOUNT", ("amount",), str(error)) from error
     if not source["is_system"] and source["balance"] < amount:
         raise Refusal("INSUFFICIENT_FUNDS", ("amount",), "the account holds less than this amount")
-    # Of the receiving account last, and of somebody else's no more than that it takes this money, or does not: who has
-    # no money to send must not learn which accounts there are, and nobody which currency they are in.
+    # The receiving account is checked last. If it belongs to another user, the refusal reveals only whether it accepts
+    # this money: a user without the money to send must not learn which accounts exist, and no user must learn the
+    # currency of another user's account.
     is_known = target is not None and (viewer.is_admin or target["owner_id"] == viewer.user_id)
     if target is None or (currency != target["currency_code"] and not is_known):
         message = f"no such account in {currency}" if movement.from_id is not None else "no such account"
@@ -330,18 +334,18 @@ def decide(viewer: Viewer, movement: Movement, source: Row | None, target: Row |
 
 
 async def _system_account_for(transaction: Reader, account_id: int) -> int | None:
-    """Return the system account of the currency that the account `account_id` has, made where there is none yet.
+    """Return the system account for the currency of the account `account_id`. It is opened if there is none yet.
 
-    Without such an account it is None.
+    Return None if there is no account `account_id`.
     """
     target = await transaction.fetch(statements.CURRENCY_OF, {"id": account_id})
     if not target:
         return None
     values = {"currency_code": target[0]["currency_code"]}
-    found = await transaction.fetch(statements.SYSTEM_ACCOUNT, values)
-    if not found:
-        # Two first deposits in a currency: the slower one inserts nothing, and finds the faster one's account.
+    rows = await transaction.fetch(statements.SYSTEM_ACCOUNT, values)
+    if not rows:
+        # Two concurrent first deposits in a currency: the slower one inserts nothing, and finds the other's account.
         await transaction.fetch(statements.OPEN_SYSTEM_ACCOUNT, values)
-        found = await transaction.fetch(statements.SYSTEM_ACCOUNT, values)
-    account: int = found[0]["id"]
+        rows = await transaction.fetch(statements.SYSTEM_ACCOUNT, values)
+    account: int = rows[0]["id"]
     return account

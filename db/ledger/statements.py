@@ -1,4 +1,4 @@
-"""The statements of the ledger: what `db.ledger.settlement` runs to lock accounts, claim keys and move money."""
+"""The statements of the ledger: `db.ledger.settlement` uses them to lock accounts, claim keys and move money."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -67,7 +67,7 @@ KEY_OUTCOME = (
     IdempotencyKey.refusal_message,
     IdempotencyKey.claim_id,
 )
-"""What a key stands for, and what became of it: the refusal, if it was refused; and whose claim it was."""
+"""The digests that a key stands for, its outcome (the refusal, if it was refused), and the claim that used it first."""
 
 CLAIMED_KEY = Statement(select(*KEY_OUTCOME).where(*_KEY_OF_VIEWER))
 
@@ -77,12 +77,12 @@ CLAIMED_KEY = Statement(select(*KEY_OUTCOME).where(*_KEY_OF_VIEWER))
 
 @statements
 def lock_accounts(access_level: AccessLevel) -> Statement:
-    """Lock both accounts, in the order of their ids, as far as the viewer may use them, and return them."""
+    """Lock both accounts in the order of their ids, unless the viewer may not use them, and return them."""
     return Statement(_locked_accounts(access_level))
 
 
 def _locked_accounts(access_level: AccessLevel) -> Select[int, int, str, int, bool]:
-    # Somebody else's account is not even waited for as the source: that would tell that there is one.
+    # A source account of another user is not locked: a wait for it would reveal that it exists.
     usable = or_(Account.id == bindparam("to_id", type_=BigInteger), Account.owner_id == VIEWER_ID)
     return (
         select(Account.id, Account.owner_id, Account.currency_code, Account.balance, Account.is_system)
@@ -91,13 +91,13 @@ def _locked_accounts(access_level: AccessLevel) -> Select[int, int, str, int, bo
             *(() if access_level is AccessLevel.ADMIN else (usable,)),
         )
         .order_by(Account.id)
-        # NO KEY UPDATE: the ledger's foreign keys are checked beside it, other movements wait.
+        # FOR NO KEY UPDATE: foreign key checks of the ledger can run concurrently, other movements wait.
         .with_for_update(key_share=True)
     )
 
 
-def _moved(amount: ColumnElement[int]) -> Update:
-    """Return the statement that takes `amount` from the one account and gives it to the other."""
+def _move(amount: ColumnElement[int]) -> Update:
+    """Return the statement that subtracts `amount` from the source account and adds it to the target account."""
     source, target = bindparam("from_id", type_=BigInteger), bindparam("to_id", type_=BigInteger)
     balance = case((Account.id == source, Account.balance - amount), else_=Account.balance + amount)
     return update(Account).where(or_(Account.id == source, Account.id == target)).values(balance=balance)
@@ -123,10 +123,10 @@ OPEN_SYSTEM_ACCOUNT = Statement(
 
 @statements
 def post_to_ledger(columns: Columns) -> Statement:
-    """Move the amount and write the ledger row in one statement, so that there is no moment between the two."""
+    """Change the balances and write the ledger row in one statement, so that no other client sees only one of them."""
     source, target = bindparam("from_id", type_=BigInteger), bindparam("to_id", type_=BigInteger)
     amount = bindparam("amount", type_=BigInteger)
-    moved = _moved(amount).returning(Account.id).cte("moved")
+    moved = _move(amount).returning(Account.id).cte("moved")
     row = insert(Transaction).values(
         from_id=source,
         to_id=target,
@@ -139,20 +139,21 @@ def post_to_ledger(columns: Columns) -> Statement:
 
 EXPONENT_MAX = max(currencies_by_exponent())
 FINEST_CURRENCY = currencies_by_exponent()[EXPONENT_MAX][0]
-# So many that no sum in the statement leaves a bigint, and more than all but the absurd ask for.
+# Small enough that no sum in the statement exceeds a bigint, and larger than any realistic amount.
 UNITS_MAX = 10**17
 
 
 @statements
 def transfer(columns: Columns, access_level: AccessLevel) -> Statement:
-    """Make a transfer that nothing speaks against, and return its row; do nothing else, and return none.
+    """Make a transfer that meets all conditions and return its row; otherwise change nothing and return no row.
 
-    The conditions are those that `db.ledger.settlement` decides by, step by step, on rows locked by the same statement;
-    it asks them in an order, and can say which of them was not met. An amount comes as `units` of the finest currency,
-    for the accounts' own is known only here; `step` is how many of them the amount's last digit stands for.
+    The conditions are the same as in `db.ledger.settlement.decide`, on rows that the same statement locks. `decide`
+    checks them in an order, and can say which one is not met. The amount is passed as `units` of the finest currency,
+    because only the statement reads the currency of the accounts. `step` is the number of these units in one unit of
+    the amount's last digit.
     """
     source_id, target_id = bindparam("from_id", type_=BigInteger), bindparam("to_id", type_=BigInteger)
-    locked = _locked_accounts(access_level).add_columns(_finest_in_one().label("size")).cte("locked")
+    locked = _locked_accounts(access_level).add_columns(_finest_units_per_unit().label("size")).cte("locked")
     source, target = locked.alias("source"), locked.alias("target")
     amount = bindparam("units", type_=BigInteger) // source.c.size
     decided = (
@@ -178,7 +179,7 @@ def transfer(columns: Columns, access_level: AccessLevel) -> Statement:
         .returning(IdempotencyKey.id)
         .cte("claimed")
     )
-    moved = _moved(decided.c.amount).where(claimed.c.id.is_not(None)).returning(Account.id).cte("moved")
+    moved = _move(decided.c.amount).where(claimed.c.id.is_not(None)).returning(Account.id).cte("moved")
     row = {
         "from_id": source_id,
         "to_id": target_id,
@@ -190,13 +191,13 @@ def transfer(columns: Columns, access_level: AccessLevel) -> Statement:
     return Statement(inserted.returning(*project(columns, AccessLevel.ADMIN)).add_cte(moved))
 
 
-def _finest_in_one() -> ColumnElement[int]:
-    """Return how many units of the finest currency one minor unit of an account's currency is."""
+def _finest_units_per_unit() -> ColumnElement[int]:
+    """Return how many units of the finest currency are in one minor unit of the currency of an account."""
     by_exponent = dict(currencies_by_exponent())
     most = max(by_exponent, key=lambda exponent: len(by_exponent[exponent]))
     del by_exponent[most]
     cases = [
-        # As constants of the text: they are the same for every transfer.
+        # Constants in the SQL text, because they are the same for every transfer.
         (
             Account.currency_code == any_(_text_array(codes)),
             literal_column(str(10 ** (EXPONENT_MAX - exponent)), Integer),

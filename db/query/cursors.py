@@ -130,7 +130,7 @@ class Order:
 
     def cursor(self, row: Row) -> str:
         """Return the cursor of `row`."""
-        return self._spelled([term.kind.encode(term.value(row)) for term, _ in self.terms])
+        return self._encode([term.kind.encode(term.value(row)) for term, _ in self.terms])
 
     def position(self, cursor: str) -> tuple[object, ...]:
         """Return the position that `cursor` identifies in this order.
@@ -156,11 +156,11 @@ class Order:
         values = parts[1:]
         position = tuple(term.kind.decode(value) for (term, _), value in zip(self.terms, values, strict=True))
         # The signature and the spelling must match exactly. A lenient decoder would accept texts that no list returned.
-        if self._spelled(values) != cursor:
+        if self._encode(values) != cursor:
             raise CursorError
         return position
 
-    def _spelled(self, values: Sequence[int | str]) -> str:
+    def _encode(self, values: Sequence[int | str]) -> str:
         return base64.urlsafe_b64encode(orjson.dumps([self.signature, *values])).rstrip(b"=").decode()
 
 

@@ -112,7 +112,7 @@ def counted_page(
     of: ListSource, columns: Columns, access_level: AccessLevel, filters: frozenset[str], shape: PageShape
 ) -> Statement:
     """Return the statement of a page and of the list's number of rows: one record, the arrays and then the number."""
-    total = _counted(of, access_level, filters).scalar_subquery()
+    total = _count_select(of, access_level, filters).scalar_subquery()
     return Statement(as_arrays(cut(rows_of(of, columns, access_level, filters), shape), columns).add_columns(total))
 
 
@@ -133,10 +133,10 @@ def pages_by_parent(
 @statements
 def count(of: ListSource, access_level: AccessLevel, filters: frozenset[str]) -> Statement:
     """Return the statement that counts a list."""
-    return Statement(_counted(of, access_level, filters))
+    return Statement(_count_select(of, access_level, filters))
 
 
-def _counted(of: ListSource, access_level: AccessLevel, filters: frozenset[str]) -> Select[Any]:
+def _count_select(of: ListSource, access_level: AccessLevel, filters: frozenset[str]) -> Select[Any]:
     """Return the count of a list, in a form that PostgreSQL plans only once.
 
     For `views >= $1` alone PostgreSQL expects to count a third of the table. It finds that a plan for the actual value
@@ -209,7 +209,7 @@ def cut(rows: Select[Any], shape: PageShape, ordered_by: Sequence[str] = ()) -> 
     if shape.continues:
         rows = rows.where(_beyond(directed, inclusive=False))
     ordering = [term.expression.desc() if descending else term.expression.asc() for term, descending in directed]
-    planned = rows.order_by(*ordering).limit(_planned(shape))
+    planned = rows.order_by(*ordering).limit(_planned_rows(shape))
     if shape.exact:
         return planned
     listed = planned.subquery("planned")
@@ -234,13 +234,13 @@ def merge(parts: Sequence[Select[Any]], shape: PageShape) -> CompoundSelect[Any]
     ordering = [
         columns[term.name].desc() if descending else columns[term.name].asc() for term, descending in shape.directed()
     ]
-    return merged.order_by(*ordering).limit(_planned(shape) if shape.exact else _ROWS)
+    return merged.order_by(*ordering).limit(_planned_rows(shape) if shape.exact else _ROWS)
 
 
 _ROWS = bindparam(ROWS, type_=BigInteger)
 
 
-def _planned(shape: PageShape) -> ColumnElement[int]:
+def _planned_rows(shape: PageShape) -> ColumnElement[int]:
     return literal_column(str(shape.rows), Integer)
 
 

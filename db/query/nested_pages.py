@@ -132,12 +132,12 @@ def _name(index: int, name: str) -> str:
 def _with_unique_names(nested: Select[Any], index: int) -> Select[Any]:
     """Rename the parameters of a nested statement so that they are unique; the viewer is the same everywhere."""
 
-    def renamed(element: Any, **_: Any) -> Any:
+    def rename(element: Any, **_: Any) -> Any:
         if isinstance(element, BindParameter) and element.required and element.key != VIEWER:
             return bindparam(_name(index, element.key), type_=element.type)
         return None
 
-    unique: Any = replacement_traverse(nested, {}, renamed)
+    unique: Any = replacement_traverse(nested, {}, rename)
     assert isinstance(unique, Select)
     return unique
 

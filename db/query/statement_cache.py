@@ -61,7 +61,7 @@ class StatementCache:
         results: dict[tuple[*Ts], _Entry[T]] = {}
         used = self._entries.move_to_end
 
-        def kept(*arguments: *Ts) -> T:
+        def cached(*arguments: *Ts) -> T:
             entry = results.get(arguments)
             if entry is not None:
                 used(entry)
@@ -70,7 +70,7 @@ class StatementCache:
             self._keep(_Entry(arguments, value, results))
             return value
 
-        return update_wrapper(kept, function)
+        return update_wrapper(cached, function)
 
     def _keep(self, entry: _Entry[Any]) -> None:
         entry.results[entry.arguments] = entry

@@ -1,13 +1,13 @@
-"""Statements of accounts: what came and went within a span of time, with the balance before, after and at each entry.
+"""Statements of accounts: the entries within a time span, and the balance before, after and at each entry.
 
-The ids of an account's entries rise in the order in which they changed its balance; their instants do so only as long
-as nobody puts the clock back. A span of time is therefore turned into a run of ids: from the first entry that was made
-at its beginning or later, up to but without the first that was made at its end or later. Neighbouring spans are
-neighbouring runs, whatever the clock did: no entry is in both or in neither, and the closing balance of the one is the
-opening balance of the other.
+The ids of an account's entries ascend in the order in which they changed its balance. Their times do so only while no
+clock is set back. A time span is therefore turned into a range of ids: from the first entry that was made at its
+beginning or later, up to but without the first that was made at its end or later. Neighbouring spans are neighbouring
+ranges, whatever the clock did: every entry is in exactly one of them, and the closing balance of one is the opening
+balance of the next.
 
-A run that was read stays as it is. An id is drawn while both accounts are locked, so no entry is ever added between two
-that others can see, and none is changed. The entries of a run are the same at each later read.
+A range that was read never changes. An id is assigned while both accounts are locked. Therefore no entry is ever added
+between two visible ones, and none is changed. A later read of a range returns the same entries.
 """
 
 import datetime
@@ -45,20 +45,20 @@ from db.repositories.transactions import ID, project
 
 ENTRIES_ORDER = Order("statement_entries", [(ID, False)])
 TRANSACTION = "transaction."
-"""What heads the columns of an entry's transaction: `transaction.memo`."""
+"""The prefix of the columns of an entry's transaction: `transaction.memo`."""
 
 BALANCE_AFTER = "balance_after"
 
 
 class AccountStatement(NamedTuple):
-    """One account over one span of time; money is in minor units of its currency.
+    """One account over one time span. Amounts are in minor units of its currency.
 
     Attributes:
-        received: what came in within the span, together.
-        sent: what went out.
-        first_id: the first entry; where there is none, an id behind `last_id`.
-        last_id: the last entry.
-        entry_count: how many entries there are.
+        received: the sum of the incoming amounts within the span.
+        sent: the sum of the outgoing amounts within the span.
+        first_id: the id of the first entry; if there is none, an id above `last_id`.
+        last_id: the id of the last entry.
+        entry_count: the number of entries.
     """
 
     account_id: int
@@ -79,22 +79,22 @@ class AccountStatement(NamedTuple):
 async def statements_of_accounts(
     reader: Reader, viewer: Viewer, since: datetime.datetime, until: datetime.datetime, account_ids: Sequence[int]
 ) -> list[AccountStatement | None]:
-    """Return the statement of each account from `since` up to but without `until`, by one SQL statement.
+    """Return the statement of each account from `since` up to but without `until`, with one SQL statement.
 
-    They are in the order of `account_ids`; None stands for an account whose balance the viewer may not see. `since` is
-    not after `until`.
+    They are in the order of `account_ids`. If the viewer may not see the balance of an account, its place holds None.
+    `since` must not be after `until`.
     """
     values = {KEYS: account_ids, "since": since, "until": until, "viewer_id": viewer.user_id}
     rows = await reader.fetch(_statements_of_accounts(viewer.access_level), values)
-    found = {row["account_id"]: _of_row(row) for row in rows}
-    return [found.get(account_id) for account_id in account_ids]
+    by_account = {row["account_id"]: _from_row(row) for row in rows}
+    return [by_account.get(account_id) for account_id in account_ids]
 
 
-def _of_row(row: Record) -> AccountStatement:
+def _from_row(row: Record) -> AccountStatement:
     return AccountStatement(
         account_id=row["account_id"],
         currency_code=row["currency_code"],
-        # A sum of bigints is a numeric: all that ever came and went may be more than a bigint holds.
+        # A sum of bigints is a numeric: the sum over all time may exceed a bigint.
         opening=int(row["ever_received"] - row["received"] - row["ever_sent"] + row["sent"]),
         received=int(row["received"]),
         sent=int(row["sent"]),
@@ -107,13 +107,13 @@ def _of_row(row: Record) -> AccountStatement:
 async def entries_of_statements(
     reader: Reader, columns: Columns, request: PageRequest, of: Sequence[AccountStatement]
 ) -> list[Page]:
-    """Return a page of the entries of each statement, oldest first, in the order of `of`, by one SQL statement.
+    """Return a page of the entries of each statement, oldest first, in the order of `of`, with one SQL statement.
 
-    Rights are not checked again: a viewer who has a statement may see its entries.
+    Rights are not checked again: a viewer that has a statement may see its entries.
 
-    Each page has the columns `id` (of the transaction), `amount` (negative where money left the account) and
-    `currency_code`. Where `columns` name them, it also has `balance_after` and columns of the transaction, headed by
-    `TRANSACTION`. It knows how many entries the statement has and whether any lie behind the page.
+    Each page has the columns `id` (of the transaction), `amount` (negative if money left the account) and
+    `currency_code`. If `columns` name them, it also has `balance_after` and columns of the transaction, with the prefix
+    `TRANSACTION`. It contains the number of the statement's entries and whether entries lie behind the page.
     """
     kind, with_balance = request.kind, BALANCE_AFTER in columns
     read = ("id", "amount", *(name for name in columns if name.startswith(TRANSACTION)))
@@ -137,7 +137,7 @@ async def entries_of_statements(
 
 
 def _is_behind(statement: AccountStatement, request: PageRequest) -> bool:
-    """Say whether entries lie at the position of a page or on the side of it that the page does not show."""
+    """Return whether entries lie at the position of a page, or on the side of it that the page does not show."""
     if request.position is None or not statement.entry_count:
         return False
     (position,) = request.position
@@ -150,7 +150,7 @@ def _balances(
 ) -> list[int]:
     """Return the balance after each entry of a page.
 
-    `passed` is what the entries of the statement up to the position of the page add up to; None without a position.
+    `passed` is the sum of the statement's entries up to the position of the page; None without a position.
     """
     if passed is not None:
         edge = statement.opening + int(passed)
@@ -169,10 +169,10 @@ _ONE: ColumnElement[int] = literal_column("1", Integer)
 
 @statements
 def _statements_of_accounts(access_level: AccessLevel) -> Statement:
-    """Turn the span into a run of ids for each account, and add up what lies before the run and in it.
+    """Turn the span into a range of ids for each account, and add up the entries before the range and in it.
 
-    Each step is materialized. Otherwise PostgreSQL copies the search for an end of the run to each place that refers to
-    it, and searches again for each entry.
+    Each step is materialized. Otherwise PostgreSQL copies the search for an end of the range to each place that refers
+    to it, and searches again for each entry.
     """
     begun = (
         select(Account.id, Account.currency_code, _first_since("since", "accounts").label("first_id"))
@@ -180,13 +180,13 @@ def _statements_of_accounts(access_level: AccessLevel) -> Statement:
         .cte("begun")
         .prefix_with("MATERIALIZED")
     )
-    # The end is at or after the beginning in time, and so in the ledger: the search goes on from there.
+    # The end of the span is not before its beginning, and so its range ends there or later: the search starts there.
     ended = (
         select(begun, _first_since("until", "begun", Transaction.id >= _of("begun", "first_id")).label("end_id"))
         .cte("runs")
         .prefix_with("MATERIALIZED")
     )
-    sent, received = (_added_up(end).lateral(name) for end, name in zip(_ENDS, ("sent", "received"), strict=True))
+    sent, received = (_sums(end).lateral(name) for end, name in zip(_ENDS, ("sent", "received"), strict=True))
     return Statement(
         select(
             ended.c.id.label("account_id"),
@@ -204,14 +204,14 @@ def _statements_of_accounts(access_level: AccessLevel) -> Statement:
 
 
 def _of(table: str, name: str) -> ColumnElement[Any]:
-    """Return a column of an enclosing FROM, by its name: as the alias's column it would be added to every subquery."""
+    """Return a column of an enclosing FROM as a literal name; a mapped column would be added to every subquery."""
     return literal_column(f"{table}.{name}", BigInteger)
 
 
 def _first_since(instant: str, table: str, *others: ColumnElement[bool]) -> ColumnElement[Any]:
-    """Return the id of the first entry that was made at an instant or later; behind all ids where there is none."""
+    """Return the id of the first entry that was made at an instant or later, or the maximum id if there is none."""
     since = Transaction.created_at >= bindparam(instant, type_=TIMESTAMP(timezone=True))
-    found = [
+    candidates = [
         select(Transaction.id)
         .where(end == _of(table, "id"), since, *others)
         .order_by(Transaction.id)
@@ -219,11 +219,11 @@ def _first_since(instant: str, table: str, *others: ColumnElement[bool]) -> Colu
         .scalar_subquery()
         for end in _ENDS
     ]
-    return func.coalesce(func.least(*found), literal_column(str(BIGINT_MAX), BigInteger))
+    return func.coalesce(func.least(*candidates), literal_column(str(BIGINT_MAX), BigInteger))
 
 
-def _added_up(end: SQLColumnExpression[int]) -> Select[int, int, int, int]:
-    """Return what one side of the ledger adds up to until the end of a run, and of that what lies in the run."""
+def _sums(end: SQLColumnExpression[int]) -> Select[int, int, int, int]:
+    """Return the sums of one side of the ledger: up to the end of a range, and within the range."""
     is_within = Transaction.id >= _of("runs", "first_id")
     total = func.sum(Transaction.amount)
     return select(
@@ -236,7 +236,7 @@ def _added_up(end: SQLColumnExpression[int]) -> Select[int, int, int, int]:
 
 @statements
 def _entries(columns: Columns, shape: PageShape, with_balance: bool) -> Statement:
-    """Return the statement of a page for each run: a record of its number, what `_passed` says or null, and arrays."""
+    """Return the statement of a page for each range: number, `_sum_before_page` or null, and arrays."""
     runs = (
         func.unnest(bigint_array("account_ids"), bigint_array("first_ids"), bigint_array("last_ids"))
         .table_valued(
@@ -256,12 +256,12 @@ def _entries(columns: Columns, shape: PageShape, with_balance: bool) -> Statemen
         rows = select(ID.expression, amount.label("amount"), *project(joined, AccessLevel.ADMIN, TRANSACTION))
         parts.append(cut(rows.where(end == _of("runs", "account_id"), in_run), shape))
     page = as_arrays(merge(parts, shape), columns).lateral("page")
-    passed = _passed(in_run, shape) if with_balance and shape.continues else literal_column("NULL")
+    passed = _sum_before_page(in_run, shape) if with_balance and shape.continues else literal_column("NULL")
     return Statement(select(runs.c.number, passed, page).select_from(runs.join(page, true())))
 
 
-def _passed(in_run: ColumnElement[bool], shape: PageShape) -> ColumnElement[Any]:
-    """Return what the entries of a run up to the position of a page add up to."""
+def _sum_before_page(in_run: ColumnElement[bool], shape: PageShape) -> ColumnElement[Any]:
+    """Return the sum of a range's entries up to the position of a page."""
     position = bindparam("position_0", type_=BigInteger)
     is_ahead = Transaction.id < position if shape.backward else Transaction.id <= position
     sent, received = (

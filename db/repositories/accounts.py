@@ -1,8 +1,8 @@
-"""Money accounts: the table, then reads, then the one write. What moves money is in `db.ledger.settlement`.
+"""Money accounts: reads, then the only write. `db.ledger.settlement` moves money.
 
-Invariants: a balance leaves the database only for the account's owner and for administrators (the CASE in
-`_project`). Accounts of others are found only as the far end of a transaction that the viewer may see. Only a
-system account, one for each currency, may be below zero; the database checks that.
+Invariants: a balance leaves the database only for the account's owner and for administrators (the CASE in `_project`).
+Accounts of other users are found only as the other account of a transaction that the viewer may see. Only a system
+account, one for each currency, may be below zero; the database checks that.
 """
 
 from collections.abc import Sequence
@@ -75,14 +75,14 @@ ACCOUNTS = KeysetList(
 
 
 def accounts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the accounts `ids` that the viewer may see, by id."""
+    """Return the accounts among `ids` that the viewer may see, by id."""
     return _by_ids(reader, viewer, columns, ids, counterparties=False)
 
 
 def counterparties_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the accounts `ids`, which the caller has from transactions that the viewer may see, by id.
+    """Return the accounts `ids` by id. The caller must have the ids from transactions that the viewer may see.
 
-    Whoever sees a transaction sees both of its accounts, the other's without its balance.
+    A viewer of a transaction may see both of its accounts, but not the balance of another user's account.
     """
     return _by_ids(reader, viewer, columns, ids, counterparties=True)
 
@@ -114,11 +114,11 @@ _COUNT_OWNED = Statement(
 async def open_account(
     transaction: Reader, viewer: Viewer, columns: Columns, currency_code: str, *, accounts_max: int
 ) -> Record:
-    """Open an empty account of the viewer's own and return its row.
+    """Open an empty account for the viewer and return its row.
 
     Raises:
         Refusal: UNKNOWN_CURRENCY or TOO_MANY_ACCOUNTS.
-        SignedOut: the viewer is no active user any more.
+        SignedOut: the viewer is no longer an active user.
     """
     if minor_unit_exponent(currency_code) is None:
         raise Refusal("UNKNOWN_CURRENCY", ("currencyCode",), f"{currency_code} is no ISO 4217 currency to hold")

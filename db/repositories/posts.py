@@ -1,7 +1,7 @@
-"""Posts: the table, then reads, then writes.
+"""Posts: reads, then writes.
 
-Invariant: a draft is seen, counted and changed only by its author and by administrators. The condition stands in
-every statement (`visible_posts`), whichever edge leads to the post; for everyone else a draft does not exist.
+Invariant: only its author and administrators can see, count and change a draft. The condition is in every statement
+(`visible_posts`), for every edge that leads to the post. For all other viewers a draft does not exist.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ CREATED_AT = Term("created_at", Post.created_at, TermKind.INSTANT)
 VIEWS = Term("views", Post.views, TermKind.INTEGER)
 TITLE = Term("title_key", Post.title_key, TermKind.TEXT)
 RELEVANCE = Term("relevance", relevance(Post.document), TermKind.INTEGER)
-"""How well a post matches; only with the filter `search`."""
+"""The relevance of a post for a search; only with the filter `search`."""
 ID = Term("id", Post.id, TermKind.INTEGER)
 
 _OWN = ("id", "title", "content", "published", "views", "author_id", "version", "created_at", "updated_at")
@@ -61,7 +61,7 @@ _COLUMNS: Mapping[str, SQLColumnExpression[Any]] = {
 
 
 AUTHOR = "author."
-"""What heads the columns of a post's author, where they are read with the post: `author.username`."""
+"""The prefix of the columns of a post's author if they are read with the post: `author.username`."""
 
 _AUTHOR = User.__table__.alias("author")
 
@@ -73,7 +73,7 @@ def _project(columns: Columns, access_level: AccessLevel) -> Sequence[ColumnElem
 
 
 def _joined(columns: Columns) -> Sequence[ColumnElement[bool]]:
-    """Return the condition that joins each post's author, where columns of theirs are read. Each post has one."""
+    """Return the condition that joins each post's author, if columns of the author are read. Each post has one."""
     return (_AUTHOR.c.id == Post.author_id,) if any(name.startswith(AUTHOR) for name in columns) else ()
 
 
@@ -111,7 +111,7 @@ POSTS = KeysetList(
 
 
 def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the posts `ids` that are visible, by id. `columns` includes `id`."""
+    """Return the visible posts among `ids`, by id. `columns` must include `id`."""
     return reader.keyed(_posts_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
 
 
@@ -135,7 +135,7 @@ async def numbered_page(
 ) -> Sequence[Record]:
     """Return `limit` posts from the `offset`-th on, for interfaces that show page numbers.
 
-    The rows before are read and dropped, so the cost grows with the offset: the caller bounds it.
+    The rows before them are read and dropped, so that the cost grows with the offset. The caller must limit it.
     """
     statement = _numbered_page(columns, viewer.access_level, frozenset(given), order.general)
     return await reader.fetch(statement, {**given, "viewer_id": viewer.user_id, "limit": limit, "offset": offset})
@@ -159,7 +159,7 @@ def _numbered_page(columns: Columns, access_level: AccessLevel, filters: frozens
 
 @dataclass(frozen=True, slots=True)
 class NewPost:
-    """A post to create, checked."""
+    """A post to create, after its checks."""
 
     author_id: int
     title: str
@@ -179,9 +179,9 @@ _AUTHORS = Statement(select(User.id).where(User.id == any_(KEYS_ARRAY), User.rol
 
 
 async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence[NewPost]) -> list[int]:
-    """Return which of `posts` name an author whom there is not, or as whom the viewer may not write.
+    """Return the indexes of `posts` whose author does not exist, or as whom the viewer may not write.
 
-    Only an administrator's answer depends on the database; a foreign key has the last word.
+    Only for an administrator is the database read. The foreign key decides finally.
     """
     foreign = {post.author_id for post in posts} - {viewer.user_id}
     known = {viewer.user_id}
@@ -191,13 +191,13 @@ async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence
 
 
 async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, posts: Sequence[NewPost]) -> list[Record]:
-    """Create `posts` by one statement and return their rows in order; a member writes as themself alone.
+    """Create `posts` with one statement and return their rows in order. A member may write only in their own name.
 
-    Nobody writes as the system user, who is no person.
+    No viewer may write as the system user, because it is not a person.
 
     Raises:
         Refusal: AUTHOR_NOT_FOUND: the viewer may not write as the author.
-        ForeignKeyViolationError: no such author; `Database.write` turns it into the same refusal.
+        ForeignKeyViolationError: there is no such author; `Database.write` turns it into the same refusal.
     """
     if not viewer.is_admin and any(post.author_id != viewer.user_id for post in posts):
         raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
@@ -206,7 +206,7 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
     rows = await transaction.fetch(_insert_posts(columns, viewer.access_level), values)
     if len(rows) < len(posts):
         raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
-    # Identities are given out in the order of the SELECT; RETURNING promises none.
+    # Identities are assigned in the order of the SELECT. RETURNING guarantees no order.
     return sorted(rows, key=lambda row: int(row["id"]))
 
 
@@ -214,12 +214,12 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
 def _insert_posts(columns: Columns, access_level: AccessLevel) -> Statement:
     arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in _NEW_POST_TYPES.items()]
     types = [column(name, type_) for name, type_ in _NEW_POST_TYPES.items()]
-    given = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="given").render_derived()
+    new_rows = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="new_rows").render_derived()
     system_users = select(User.id).where(User.role == "system")
     rows = (
-        select(*(given.c[name] for name in _NEW_POST_TYPES))
-        .where(given.c.author_id.not_in(system_users))
-        .order_by(given.c.position)
+        select(*(new_rows.c[name] for name in _NEW_POST_TYPES))
+        .where(new_rows.c.author_id.not_in(system_users))
+        .order_by(new_rows.c.position)
     )
     inserted = insert(Post).from_select(list(_NEW_POST_TYPES), rows)
     return Statement(inserted.returning(*_project(columns, access_level)))
@@ -238,10 +238,10 @@ POST_ROWS = VersionedRows("post", Post, _project, ("title", "content", "publishe
 
 
 async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id: int) -> Record:
-    """Add one to the views of a visible post and return its row. A view is no edit: the version stays.
+    """Add one to the views of a visible post and return its row. A view is not an edit: the version stays the same.
 
     Raises:
-        Refusal: NOT_FOUND.
+        Refusal: NOT_FOUND: there is no such post that the viewer can see.
     """
     rows = await write_row(POST_ROWS, writer, viewer, post_id, _record_view(columns, viewer.access_level))
     if not rows:
@@ -251,7 +251,7 @@ async def record_view(writer: Writer, viewer: Viewer, columns: Columns, post_id:
 
 @statements
 def _record_view(columns: Columns, access_level: AccessLevel) -> Statement:
-    # One statement, so that the row's lock makes simultaneous views queue and none is lost.
+    # One statement, so that simultaneous views wait for the row's lock and none is lost.
     return Statement(
         update(Post)
         .where(_ID_GIVEN, *visible_posts(access_level))

@@ -1,4 +1,4 @@
-"""Profiles: read by their users, and written together with them by `db.repositories.users`."""
+"""Profiles: reads, and the writes that `db.repositories.users` uses when it writes users."""
 
 from collections.abc import Mapping, Sequence
 
@@ -47,7 +47,7 @@ def _profiles_by_user_ids(columns: Columns) -> Statement:
 
 
 async def create_profiles(transaction: Reader, profiles: Sequence[Mapping[str, object]]) -> None:
-    """Create profiles, each of which maps `user_id` and any of the other columns, by one statement."""
+    """Create profiles with one statement. Each profile maps `user_id` and any of the other columns to values."""
     await transaction.fetch(_INSERT_PROFILES, {name: [one.get(name) for one in profiles] for name in _PROFILE})
 
 
@@ -59,7 +59,7 @@ _INSERT_PROFILES = Statement(insert(Profile).from_select(list(_PROFILE), select(
 
 
 async def change_profile(transaction: Reader, user_id: int, changes: Mapping[str, str | None] | None) -> bool:
-    """Set the given columns of a locked user's profile, or remove it, and say whether that changed anything."""
+    """Set the columns in `changes` of a locked user's profile, or remove it; return whether that changed anything."""
     if changes is None:
         return bool(await transaction.fetch(_DELETE_PROFILE, {"user_id": user_id}))
     return bool(await transaction.fetch(_upsert_profile(frozenset(changes)), {"user_id": user_id, **changes}))
@@ -72,7 +72,7 @@ _DELETE_PROFILE = Statement(
 
 @statements
 def _upsert_profile(changed: frozenset[str]) -> Statement:
-    """Return the statement that makes or changes a profile. It gives back a row where that changed anything."""
+    """Return the statement that creates or changes a profile. It returns a row if it changed anything."""
     values = {name: bindparam(name, type_=Text) for name in sorted(changed)}
     row = upsert(Profile).values(user_id=bindparam("user_id", type_=BigInteger), **values)
     if not changed:

@@ -1,4 +1,4 @@
-"""Which table each kind of row that the API reads is of."""
+"""The table of each kind of row that the API reads."""
 
 from db.models import Account, Comment, Post, Profile, Transaction, User
 from db.repositories.account_statements import AccountStatement

@@ -1,8 +1,9 @@
-"""Sessions: what a sign-in, a refresh and a request need of them. `db.repositories.sign_ins` counts attempts.
+"""Sessions: the statements of sign-in, refresh and every request. `db.repositories.sign_ins` counts attempts.
 
-Invariants: a refresh token is kept as a hash only, and spent by its first use; a second use means that somebody
-has a copy, and ends the whole session. A session is alive while it is neither ended nor expired and its user is active;
-every request asks, so that a deactivated user is out at once. What is over is deleted by `db.repositories.sweeping`.
+Invariants: a refresh token is stored as a hash only, and its first use spends it. A second use means that another
+person has a copy, and ends the whole session. A session is alive while it is neither ended nor expired and its user is
+active. Every request checks this, so that a deactivated user is signed out at once. `db.repositories.sweeping` deletes
+old sessions.
 """
 
 import hashlib
@@ -53,12 +54,12 @@ _VIEWERS = Statement(
 
 
 def live_sessions(reader: Reader, session_id: int) -> RowsByKey:
-    """Return the session `session_id`, and maybe others, where they are alive, by their ids: for `viewer_among`."""
+    """Return the session `session_id` by its id if it is alive; others may be included. Pass them to `viewer_among`."""
     return reader.keyed(_VIEWERS, {}, [session_id], "id")
 
 
 def viewer_among(sessions: Mapping[int, Record], session_id: int, user_id: int) -> Viewer | None:
-    """Return who the session `session_id` of the user `user_id` stands for; None where it is none of `sessions`."""
+    """Return the viewer of the session `session_id` of the user `user_id`, or None if it is not among `sessions`."""
     row = sessions.get(session_id)
     if row is None or row["user_id"] != user_id:
         return None
@@ -70,7 +71,7 @@ def viewer_among(sessions: Mapping[int, Record], session_id: int, user_id: int) 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a sign-in is checked against."""
+    """The stored values against which a sign-in is checked."""
 
     user_id: int
     hashed_password: str
@@ -81,9 +82,9 @@ _CREDENTIALS = Statement(select(User.id, User.hashed_password, User.role).where(
 
 
 async def credentials_of(reader: Reader, login: str) -> Credentials | None:
-    """Return the credentials of the active user with this username or email, whatever its case, or None.
+    """Return the credentials of the active user with this username or email, in any case of letters, or None.
 
-    A username holds no @ and an email does, so that at most one user has it.
+    A username contains no @ and an email does, so that at most one user matches.
     """
     rows = await reader.fetch(_CREDENTIALS, {"login": login})
     return Credentials(*rows[0]) if rows else None
@@ -91,7 +92,7 @@ async def credentials_of(reader: Reader, login: str) -> Credentials | None:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is asked of a user before their username, email or password is changed."""
+    """The stored values that are checked before a user's username, email or password is changed."""
 
     username: str
     email: str
@@ -106,7 +107,7 @@ _STANDING = Statement(
 
 
 async def standing_of(reader: Reader, user_id: int) -> Standing | None:
-    """Return what a change of the user is checked against; None where there is no such user."""
+    """Return the values against which a change of the user is checked, or None if there is no such user."""
     rows = await reader.fetch(_STANDING, {"user_id": user_id})
     return Standing(*rows[0]) if rows else None
 
@@ -116,21 +117,21 @@ async def standing_of(reader: Reader, user_id: int) -> Standing | None:
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """A session that was just opened or refreshed; the one place where its refresh token stands in clear."""
+    """A session that was just opened or refreshed. Only here does its refresh token exist in clear text."""
 
     viewer: Viewer
     refresh_token: str
 
 
-# Verifying takes a while, and meanwhile the user may have been changed. The lock makes a change that is under way come
-# first, or wait, and then find the session that it is to end.
+# Verifying a password takes time, in which the user may change. The lock makes this statement wait for a concurrent
+# change of the user, or the change waits and then finds the session that it must end.
 _VERIFIED = select(User.id).where(
     User.id == bindparam("user_id", type_=BigInteger),
     User.hashed_password == bindparam("hashed_password", type_=Text),
     User.is_active,
 )
 _STILL_GOOD = Statement(_VERIFIED.with_for_update(read=True))
-# As a change of the user locks them: a weaker lock first would let two changes wait for each other.
+# The same lock as a change of the user: with a weaker lock first, two changes could wait for each other.
 _STILL_GOOD_TO_CHANGE = Statement(_VERIFIED.with_for_update(key_share=True))
 _OPEN_SESSION = Statement(
     insert(Session)
@@ -143,9 +144,9 @@ _KEEP_TOKEN = Statement(
 
 
 async def open_session(transaction: Reader, credentials: Credentials, ttl_s: int) -> OpenSession | None:
-    """Open a session for the user who has just proved to know the password.
+    """Open a session for a user whose password was just verified.
 
-    Return None where the credentials are no good any more: a new password, or the user is no longer active.
+    Return None if the credentials are no longer valid: the password was changed, or the user is no longer active.
     """
     verified = {"user_id": credentials.user_id, "hashed_password": credentials.hashed_password}
     if not await transaction.fetch(_STILL_GOOD, verified):
@@ -157,7 +158,7 @@ async def open_session(transaction: Reader, credentials: Credentials, ttl_s: int
 
 
 async def is_still_password(transaction: Reader, user_id: int, hashed_password: str) -> bool:
-    """Lock a user who is to be changed; say whether this is their password still."""
+    """Lock a user for a change, and return whether `hashed_password` is still the user's password."""
     verified = {"user_id": user_id, "hashed_password": hashed_password}
     return bool(await transaction.fetch(_STILL_GOOD_TO_CHANGE, verified))
 
@@ -172,7 +173,7 @@ def _token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-# The session is locked, not the token: two uses of the same token, and a use while the session ends, queue here.
+# The session is locked, not the token: two uses of the same token, and a use while the session ends, wait here.
 _LOCK_TOKEN = Statement(
     select(
         RefreshToken.id,
@@ -191,7 +192,7 @@ _SPEND_TOKEN = Statement(
     update(RefreshToken).where(RefreshToken.id == bindparam("id", type_=BigInteger)).values(used_at=_NOW)
 )
 _PROLONG_SESSION = Statement(update(Session).where(Session.id == _SESSION_ID).values(expires_at=_in_seconds("ttl_s")))
-# Its time is over as well, so that it is swept: its tokens have nothing more to detect.
+# The session also expires, so that it is swept: its tokens have nothing more to detect.
 _ENDED = {"ended_at": _NOW, "expires_at": func.least(Session.expires_at, _NOW)}
 _END_SESSION = Statement(update(Session).where(Session.id == _SESSION_ID, Session.ended_at.is_(None)).values(**_ENDED))
 _END_SESSIONS = Statement(
@@ -206,28 +207,28 @@ _END_SESSIONS = Statement(
 
 
 async def refresh_session(transaction: Reader, refresh_token: str, ttl_s: int) -> OpenSession | None:
-    """Spend `refresh_token` and return the session with a new one, or None where it is good for nothing.
+    """Spend `refresh_token` and return the session with a new one, or None if the token is invalid.
 
-    A token that was spent before ends its session; commit that although None is returned.
+    A token that was spent before ends its session. The caller must commit that although None is returned.
     """
     rows = await transaction.fetch(_LOCK_TOKEN, {"token_hash": _token_hash(refresh_token)})
     if not rows or not rows[0]["alive"]:
         return None
-    found = rows[0]
-    if found["used_at"] is not None:
-        await end_session(transaction, found["session_id"])
+    token = rows[0]
+    if token["used_at"] is not None:
+        await end_session(transaction, token["session_id"])
         return None
-    await transaction.fetch(_SPEND_TOKEN, {"id": found["id"]})
-    await transaction.fetch(_PROLONG_SESSION, {"session_id": found["session_id"], "ttl_s": ttl_s})
-    viewer = Viewer(found["user_id"], found["session_id"], is_admin=found["role"] == "admin")
-    return OpenSession(viewer, await _new_token(transaction, found["session_id"]))
+    await transaction.fetch(_SPEND_TOKEN, {"id": token["id"]})
+    await transaction.fetch(_PROLONG_SESSION, {"session_id": token["session_id"], "ttl_s": ttl_s})
+    viewer = Viewer(token["user_id"], token["session_id"], is_admin=token["role"] == "admin")
+    return OpenSession(viewer, await _new_token(transaction, token["session_id"]))
 
 
 async def end_session(transaction: Reader, session_id: int) -> None:
-    """End one session: its tokens, access tokens included, are worth nothing from the commit on."""
+    """End one session. From the commit on, all its tokens are invalid, including access tokens."""
     await transaction.fetch(_END_SESSION, {"session_id": session_id})
 
 
 async def end_sessions_of(transaction: Reader, user_id: int, *, but: int | None = None) -> None:
-    """End all sessions of a user, all but the session `but` where that is given."""
+    """End all sessions of a user, except the session `but` if it is given."""
     await transaction.fetch(_END_SESSIONS, {"user_id": user_id, "kept_id": but or 0})

@@ -1,13 +1,13 @@
-"""Attempts to sign in: who has to wait before the next one, and what the owner of a login is told.
+"""Attempts to sign in: how long the next attempt must wait, and which failed attempts the owner of a login is shown.
 
-Attempts are counted before the password is looked at, so that simultaneous guesses cannot slip under the limit. They
-are counted per login and place, so that an attacker elsewhere does not delay the owner. A second count covers all
-places from which the user has never signed in: more attempts are free there, and the waits are short. It bounds an
-attacker with many addresses, and still lets the owner in at a new address. A place is a digest of an address, or of a
-device on which the user has signed in: those behind one address do not delay each other where their devices are known.
+Attempts are counted before the password is checked, so that simultaneous guesses cannot exceed the limit. They are
+counted for each login and place, so that an attacker elsewhere does not delay the owner. A second count covers all
+places from which the user has never signed in. It allows more attempts, and its waits are short. It limits an attacker
+with many addresses, and still lets the owner sign in at a new address. A place is a digest of an address, or of a
+device on which the user has signed in: users behind one address do not delay each other if their devices are known.
 
-A wait doubles with each attempt. An attempt that comes too early is not looked at and does not count. A wait that is
-longer than there are any was begun by a clock that has been put back since, and is over.
+A wait doubles with each attempt. An attempt during a wait is not checked and does not count. A wait that is longer than
+the longest possible one was begun by a clock that was set back since, and counts as ended.
 """
 
 import datetime
@@ -43,7 +43,7 @@ from db.models.users import User
 
 FIRST_WAIT_S = 30
 DOUBLINGS_MAX = 16
-# Of one login from all unknown places together: ten times as many attempts are free, and no wait is longer than this.
+# For the attempts at one login from all unknown places together: this many times more are free, with this longest wait.
 ELSEWHERE_FACTOR = 10
 ELSEWHERE_WAIT_MAX_S = 60
 PLACE_KEPT_S = 90 * 86_400
@@ -51,11 +51,12 @@ PLACE_KEPT_S = 90 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class AttemptLimits:
-    """How many attempts are free, and how long one waits at most for the next.
+    """The number of free attempts, and the longest wait.
 
     Attributes:
-        free: the number of attempts of one login from one place that come before the first wait.
-        window_s: the longest wait; attempts are forgotten when there was none for as long after the last wait.
+        free: the number of attempts at one login from one place before the first wait.
+        window_s: the longest wait in seconds. Attempts are forgotten if there was none for this time after the last
+            wait.
     """
 
     free: int
@@ -64,13 +65,13 @@ class AttemptLimits:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt that was counted, and may be looked at.
+    """An attempt that was counted, so that its password may be checked.
 
     Attributes:
         is_known: whether the user has signed in from this place before.
-        place: from where it came.
-        user_id: whose login it is; None: nobody's.
-        wait_s: how long the next attempt has to wait.
+        user_id: the user of the login; None if there is none.
+        wait_s: the wait before the next attempt, in seconds.
+        place: the place from which the attempt came.
     """
 
     is_known: bool
@@ -84,8 +85,8 @@ _USER_ID = bindparam("user_id", type_=BigInteger)
 _PLACE = bindparam("place", type_=LargeBinary)
 _HASH = bindparam("login_hash", type_=LargeBinary)
 _WINDOW_S = bindparam("window_s", type_=Integer)
-# By ASCII's rules for case alone, as the columns. By the database's own, "İda" may be "ida": another login to count
-# attempts for, and the same user.
+# Letters are compared by the rules of ASCII alone, as in the columns. By the rules of the database's locale, "İda" may
+# be "ida": another login whose attempts are counted separately, and the same user.
 _LOGIN = func.lower(collate(bindparam("login", type_=Text), "C"))
 IS_LOGIN = (or_(func.lower(User.username) == _LOGIN, func.lower(User.email) == _LOGIN), User.role != "system")
 
@@ -95,7 +96,7 @@ def _seconds(seconds: ColumnElement[float]) -> ColumnElement[datetime.timedelta]
 
 
 def _wait_s(attempts: ColumnElement[int]) -> ColumnElement[float]:
-    """Return how many seconds the next attempt waits after so many."""
+    """Return how many seconds the next attempt must wait after this number of attempts."""
     free, longest = bindparam("free", type_=Integer), bindparam("wait_max_s", type_=Integer)
     doublings = func.least(attempts - free, DOUBLINGS_MAX)
     wait = func.least(FIRST_WAIT_S * func.power(2.0, cast(doublings, Double)), cast(longest, Double))
@@ -127,12 +128,12 @@ _COUNT = Statement(
     )
     .returning(cast(extract("epoch", SignInAttempts.retry_at - _NOW), Double).label("wait_s"))
 )
-_LEFT = Statement(
+_WAIT_LEFT = Statement(
     select(cast(extract("epoch", SignInAttempts.retry_at - _NOW), Double).label("wait_s")).where(
         SignInAttempts.login_hash == _HASH
     )
 )
-_TELL_OWNER = Statement(
+_COUNT_FOR_OWNER = Statement(
     upsert(FailedSignIns)
     .from_select(["user_id", "attempts"], select(User.id, _FIRST).where(*IS_LOGIN))
     .on_conflict_do_update(index_elements=[FailedSignIns.user_id], set_={"attempts": FailedSignIns.attempts + 1})
@@ -146,35 +147,35 @@ _IS_KNOWN = Statement(
 async def count_attempt(
     transaction: Reader, login: str, place: bytes, limits: AttemptLimits, *, is_known: bool = False
 ) -> Attempt:
-    """Count one more attempt to sign in as `login` from `place`, which may then be looked at.
+    """Count one more attempt to sign in as `login` from `place`. Its password may then be checked.
 
-    Whether the user has signed in from there before is asked here, unless that is known.
+    Unless `is_known` is true, the database is asked whether the user has signed in from `place` before.
 
     Raises:
-        Refusal: TOO_MANY_ATTEMPTS; the transaction is not to be committed.
+        Refusal: TOO_MANY_ATTEMPTS; the caller must not commit the transaction.
     """
     is_known = is_known or bool(await transaction.fetch(_IS_KNOWN, {"login": login, "place": place}))
-    wait_s = await _counted(transaction, _hash_of(login, place), limits.free, limits.window_s, limits)
+    wait_s = await _count_at(transaction, _hash_of(login, place), limits.free, limits.window_s, limits)
     if not is_known:
         free = limits.free * ELSEWHERE_FACTOR
         longest = min(ELSEWHERE_WAIT_MAX_S, limits.window_s)
-        wait_s = max(wait_s, await _counted(transaction, _hash_of(login), free, longest, limits))
-    told = await transaction.fetch(_TELL_OWNER, {"login": login})
-    return Attempt(is_known, told[0]["user_id"] if told else None, wait_s, place)
+        wait_s = max(wait_s, await _count_at(transaction, _hash_of(login), free, longest, limits))
+    failed = await transaction.fetch(_COUNT_FOR_OWNER, {"login": login})
+    return Attempt(is_known, failed[0]["user_id"] if failed else None, wait_s, place)
 
 
-async def _counted(transaction: Reader, login_hash: bytes, free: int, wait_max_s: int, limits: AttemptLimits) -> int:
+async def _count_at(transaction: Reader, login_hash: bytes, free: int, wait_max_s: int, limits: AttemptLimits) -> int:
     values = {"login_hash": login_hash, "free": free, "wait_max_s": wait_max_s, "window_s": limits.window_s}
     counted = await transaction.fetch(_COUNT, values)
     if counted:
-        return _whole(counted[0]["wait_s"])
-    left = await transaction.fetch(_LEFT, {"login_hash": login_hash})
-    seconds = _whole(left[0]["wait_s"]) if left else 1
+        return _rounded_up(counted[0]["wait_s"])
+    left = await transaction.fetch(_WAIT_LEFT, {"login_hash": login_hash})
+    seconds = _rounded_up(left[0]["wait_s"]) if left else 1
     message = f"too many attempts; try again in {seconds} {'second' if seconds == 1 else 'seconds'}"
     raise Refusal("TOO_MANY_ATTEMPTS", ("login",), message)
 
 
-def _whole(seconds: float) -> int:
+def _rounded_up(seconds: float) -> int:
     return max(0, -int(-seconds // 1))
 
 
@@ -184,13 +185,15 @@ _FORGET_ONLY = Statement(
     .where(SignInAttempts.login_hash == _HASH, SignInAttempts.attempts <= 1)
     .returning(SignInAttempts.login_hash)
 )
-# One less, not none: an attacker elsewhere keeps their count.
+# One is subtracted, and the row is kept: the attempts of an attacker elsewhere stay counted.
 _TAKE_BACK = Statement(
     update(SignInAttempts)
     .where(SignInAttempts.login_hash == _HASH)
     .values(attempts=SignInAttempts.attempts - 1, retry_at=None)
 )
-_TOLD = Statement(delete(FailedSignIns).where(FailedSignIns.user_id == _USER_ID).returning(FailedSignIns.attempts))
+_TAKE_FAILED = Statement(
+    delete(FailedSignIns).where(FailedSignIns.user_id == _USER_ID).returning(FailedSignIns.attempts)
+)
 _REMEMBER = Statement(
     upsert(SignInPlace)
     .values(user_id=_USER_ID, place=_PLACE, seen_at=_NOW)
@@ -199,7 +202,7 @@ _REMEMBER = Statement(
 
 
 async def forget_attempts(transaction: Reader, login: str, attempt: Attempt) -> None:
-    """Forget the attempts of a login from the place of `attempt`, the last one, which has succeeded."""
+    """Forget the attempts at a login from the place of `attempt`, which was successful."""
     await transaction.fetch(_FORGET, {"login_hash": _hash_of(login, attempt.place)})
     elsewhere = {"login_hash": _hash_of(login)}
     if not attempt.is_known and not await transaction.fetch(_FORGET_ONLY, elsewhere):
@@ -207,11 +210,11 @@ async def forget_attempts(transaction: Reader, login: str, attempt: Attempt) -> 
 
 
 async def signed_in_from(transaction: Reader, user_id: int, place: bytes) -> int:
-    """Remember that a user has signed in from `place`; return how many attempts have failed since the last time."""
+    """Store that a user has signed in from `place`; return how many attempts have failed since the last sign-in."""
     await transaction.fetch(_REMEMBER, {"user_id": user_id, "place": place})
-    told = await transaction.fetch(_TOLD, {"user_id": user_id})
-    # The attempt that has succeeded was counted, too.
-    return max(0, told[0]["attempts"] - 1) if told else 0
+    failed = await transaction.fetch(_TAKE_FAILED, {"user_id": user_id})
+    # The successful attempt was counted, too.
+    return max(0, failed[0]["attempts"] - 1) if failed else 0
 
 
 def attempts_key(login: str, place: bytes) -> TurnKey:

@@ -1,9 +1,9 @@
-"""What has had its time is deleted: sessions that are over, spent refresh tokens, windows of attempts, old places.
+"""Deletes old rows: ended or expired sessions, spent refresh tokens, expired attempt windows, old sign-in places.
 
-A spent token serves to detect that somebody else has a copy, for as long as it could have been used itself. After that,
-whoever shows it shows a token that has expired. All of it is kept for CLOCK_MARGIN_S longer: a clock that is wrong for
-a while, mostly by an hour, deletes nothing that is good again when it is put right. Rows are deleted in batches of
-their own transactions, so that no lock is held for long; what another process has locked is left to it.
+A spent token is kept as long as it could have been used, to detect that another person has a copy. After that time, a
+use of it is the use of an expired token. All rows are kept for CLOCK_MARGIN_S longer: a clock that is wrong for a
+while, usually by an hour, must delete no row that is valid again after the correction. Rows are deleted in batches with
+separate transactions, so that no lock is held for long. Rows that another process has locked are skipped.
 """
 
 import datetime
@@ -22,7 +22,7 @@ _BATCHES_MAX = 200
 CLOCK_MARGIN_S = 7200
 
 
-# `now()`, which is the same for the whole statement: by `clock_timestamp()` no index is searched.
+# `now()` is the same for the whole statement. With `clock_timestamp()` PostgreSQL would not use an index.
 def _before(seconds: int | ColumnElement[int]) -> ColumnElement[datetime.datetime]:
     return func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
@@ -33,7 +33,7 @@ def _oldest(table: type[Model], condition: ColumnElement[bool], rows_max: int) -
     return delete(table).where(tuple_(*keys).in_(chosen)).returning(keys[0])
 
 
-# A session takes its tokens with it, of which it may have thousands: those that are spent long ago go first.
+# Deleting a session deletes its tokens, which may be thousands. Therefore old spent tokens are deleted first.
 _BATCHES = {"refresh_tokens": 500, "sessions": 20, "sign_in_attempts": 500, "sign_in_places": 500}
 _CONDITIONS: Mapping[type[Model], ColumnElement[bool]] = {
     RefreshToken: RefreshToken.used_at < _before(bindparam("token_kept_s", type_=Integer)),
@@ -48,14 +48,14 @@ STATEMENTS: Mapping[str, Statement] = {
 
 
 async def sweep(writer: Writer, token_ttl_s: int) -> Mapping[str, int]:
-    """Delete what is over, some hundred rows at a time, and return how many rows of which table went.
+    """Delete old rows in batches, and return the number of deleted rows of each table.
 
     Args:
-        writer: what commits.
-        token_ttl_s: how long a refresh token is good.
+        writer: commits each batch.
+        token_ttl_s: the lifetime of a refresh token in seconds.
 
     Raises:
-        Unavailable: the database cannot be written; what was deleted stays deleted.
+        Unavailable: the database cannot be written; rows that were deleted before stay deleted.
     """
     swept = {}
     for name, statement in STATEMENTS.items():

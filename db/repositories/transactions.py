@@ -1,7 +1,7 @@
-"""Transactions: how they are read, by id, by account and by idempotency key. `db.ledger` makes them.
+"""Transactions: reads by id, by account and by idempotency key. `db.ledger` writes them.
 
-A row takes `amount` from one account and gives it to another, so the ledger balances by construction. Nobody changes
-or deletes a row: the application's own role has no right to.
+A row moves `amount` from one account to another, so that the ledger always balances. No client changes or deletes a
+row: the application's own role has no right to.
 """
 
 import uuid
@@ -32,8 +32,8 @@ from db.repositories.users import VIEWER_ID
 
 # ---------------------------------------------------------------- reads
 
-# By id, not by created_at: an id is drawn while both accounts are locked, so that the ids of one account's
-# transactions rise in the order in which they changed its balance.
+# By id, not by created_at: an id is assigned while both accounts are locked, so that the ids of one account's
+# transactions ascend in the order in which they changed its balance.
 ID = Term("id", Transaction.id, TermKind.INTEGER)
 TRANSACTIONS_ORDER = Order("transactions", [(ID, True)])
 
@@ -45,7 +45,7 @@ _COLUMNS: dict[str, ColumnElement[Any]] = {
     "amount": Transaction.amount.expression,
     "memo": Transaction.memo.expression,
     "created_at": Transaction.created_at.expression,
-    # By its name, not as the mapped column, which would put the table into the subquery's own FROM under RETURNING.
+    # A literal name, because a mapped column would add the table to the FROM of the subquery under RETURNING.
     "currency_code": select(_FROM.c.currency_code)
     .where(_FROM.c.id == literal_column("transactions.from_id", BigInteger))
     .scalar_subquery(),
@@ -53,11 +53,11 @@ _COLUMNS: dict[str, ColumnElement[Any]] = {
 
 
 def project(columns: Columns, access_level: AccessLevel, prefix: str = "") -> Sequence[ColumnElement[Any]]:
-    """Return a select's or RETURNING's columns of a transaction, each labelled with `prefix` and its name."""
+    """Return the columns of a transaction for a select or RETURNING, each labelled with `prefix` and its name."""
     return [_COLUMNS[name].label(prefix + name) for name in columns]
 
 
-def _owned(account_id: Any) -> ColumnElement[bool]:
+def _owns(account_id: Any) -> ColumnElement[bool]:
     account = Account.__table__.alias("owned_account")
     return exists().where(account.c.id == account_id, account.c.owner_id == VIEWER_ID)
 
@@ -65,7 +65,7 @@ def _owned(account_id: Any) -> ColumnElement[bool]:
 def _visible(access_level: AccessLevel) -> Sequence[ColumnElement[bool]]:
     if access_level is AccessLevel.ADMIN:
         return ()
-    return (or_(_owned(Transaction.from_id), _owned(Transaction.to_id)),)
+    return (or_(_owns(Transaction.from_id), _owns(Transaction.to_id)),)
 
 
 TRANSACTIONS = KeysetList(
@@ -74,12 +74,12 @@ TRANSACTIONS = KeysetList(
     visible=lambda _: (),
     conditions={},
     parent_columns=(Transaction.from_id, Transaction.to_id),
-    parent_visible=lambda access_level, account_id: () if access_level is AccessLevel.ADMIN else (_owned(account_id),),
+    parent_visible=lambda access_level, account_id: () if access_level is AccessLevel.ADMIN else (_owns(account_id),),
 )
 
 
 def transactions_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the transactions `ids` that the viewer may see, by id."""
+    """Return the transactions among `ids` that the viewer may see, by id."""
     return reader.keyed(_transactions_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
 
 
@@ -90,7 +90,7 @@ def _transactions_by_ids(columns: Columns, access_level: AccessLevel) -> Stateme
 
 
 async def transaction_by_key(reader: Reader, viewer: Viewer, columns: Columns, key: uuid.UUID) -> Record | None:
-    """Return what was made under a key of the viewer's own, or None: refused, never asked, or somebody else's."""
+    """Return the transaction under a key of the viewer, or None: refused, never used, or the key of another user."""
     rows = await reader.fetch(_transaction_by_key(columns), {"key": key, "viewer_id": viewer.user_id})
     return rows[0] if rows else None
 

@@ -1,6 +1,6 @@
-"""The users as whoever runs the server sees them, with their roles, which no client sees. The system user is no person.
+"""The users with their roles, for operators of the server. Clients never see roles. The system user is left out.
 
-What changes them is in `db.repositories.users`, for operators as for clients.
+`db.repositories.users` changes them, for operators and for clients.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -19,24 +19,24 @@ _LISTED = Statement(
     .where(
         User.id > bindparam("after_id", type_=BigInteger),
         User.role != "system",
-        or_(User.role == "admin", bindparam("everybody", type_=Boolean)),
+        or_(User.role == "admin", bindparam("all_users", type_=Boolean)),
     )
     .order_by(User.id)
     .limit(PAGE_ROWS)
 )
-_LOGIN = func.lower(collate(bindparam("login", type_=Text), "C"))  # by ASCII's rules alone, as the columns
+_LOGIN = func.lower(collate(bindparam("login", type_=Text), "C"))  # by the rules of ASCII alone, as in the columns
 _FOUND = Statement(select(*_COLUMNS).where(or_(func.lower(User.username) == _LOGIN, func.lower(User.email) == _LOGIN)))
 
 
 async def listed_users(reader: Reader, *, only_admins: bool = False) -> AsyncIterator[Sequence[Record]]:
-    """Yield all users, or all administrators, in the order of their ids, some at a time."""
+    """Yield all users, or all administrators, in the order of their ids, in pages of PAGE_ROWS."""
     after = 0
-    while page := await reader.fetch(_LISTED, {"after_id": after, "everybody": not only_admins}):
+    while page := await reader.fetch(_LISTED, {"after_id": after, "all_users": not only_admins}):
         yield page
         after = page[-1]["id"]
 
 
 async def user_of_login(reader: Reader, login: str) -> Record | None:
-    """Return the user with this username or email address, whatever its case, be it the system user; None: nobody."""
+    """Return the user with this username or email address, in any case of letters; it may be the system user."""
     rows = await reader.fetch(_FOUND, {"login": login})
     return rows[0] if rows else None

@@ -1,9 +1,8 @@
-"""Users: reads, then writes. Their profiles are in `db.repositories.profiles`, and change with them here.
+"""Users: reads, then writes. Their profiles are in `db.repositories.profiles`, and are written together with them.
 
-Invariants: `hashed_password` is in no projection, so no read can carry it out; `email` leaves the database only
-for the user themself and for administrators (the CASE in `_project`); the system user, who owns the accounts that
-money enters through, can be neither changed nor deleted, and is in no list: it is found by its id and its name, and as
-the owner of its accounts.
+Invariants: `hashed_password` is in no projection, so that no read returns it. `email` leaves the database only for the
+user and for administrators (the CASE in `_project`). The system user owns the accounts through which money enters. It
+cannot be changed or deleted, and is in no list: it is found by its id, by its name, and as the owner of its accounts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,7 +67,7 @@ def _project(columns: Columns, access_level: AccessLevel) -> Sequence[ColumnElem
 def project_users(
     of: FromClause, columns: Columns, access_level: AccessLevel, prefix: str = ""
 ) -> Sequence[ColumnElement[Any]]:
-    """Return what an access level sees of users: `columns` of the table or an alias of it, labelled behind `prefix`."""
+    """Return `columns` of the users table or an alias of it, as an access level sees them, labelled with `prefix`."""
     email: ColumnElement[Any] = {
         AccessLevel.PUBLIC: null(),
         AccessLevel.MEMBER: case((of.c.id == VIEWER_ID, of.c.email)),
@@ -77,8 +76,8 @@ def project_users(
     return [(email if name == "email" else of.c[_PUBLIC[name]]).label(prefix + name) for name in columns]
 
 
-def _lowered(parameter: str) -> ColumnElement[str]:
-    """Return a text parameter in lower case by ASCII's rules alone, as the columns: a Kelvin sign is no k."""
+def _lower(parameter: str) -> ColumnElement[str]:
+    """Return a text parameter in lower case by the rules of ASCII alone, as in the columns: a Kelvin sign is no k."""
     return func.lower(collate(bindparam(parameter, type_=Text), "C"))
 
 
@@ -91,7 +90,7 @@ USERS = KeysetList(
         # A half-open range, because the value is data: in LIKE, % and _ would be wild cards. "{" follows "z" in
         # ASCII, and no username has a character beyond "z".
         "username_prefix": func.lower(User.username).between(
-            _lowered("username_prefix"), _lowered("username_prefix").concat("{")
+            _lower("username_prefix"), _lower("username_prefix").concat("{")
         ),
         "created_at_gte": User.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
         "created_at_lt": User.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
@@ -104,7 +103,7 @@ USERS = KeysetList(
 
 
 def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the users `ids`, by id. `columns` includes `id`."""
+    """Return the users `ids`, by id. `columns` must include `id`."""
     return reader.keyed(_users_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
 
 
@@ -115,7 +114,7 @@ def _users_by_ids(columns: Columns, access_level: AccessLevel) -> Statement:
 
 
 async def user_by_username(reader: Reader, viewer: Viewer, columns: Columns, username: str) -> Record | None:
-    """Return the user of this name, whatever its case, or None."""
+    """Return the user with this username, in any case of letters, or None."""
     values = {"username": username, "viewer_id": viewer.user_id}
     rows = await reader.fetch(_user_by_username(columns, viewer.access_level), values)
     return rows[0] if rows else None
@@ -123,7 +122,7 @@ async def user_by_username(reader: Reader, viewer: Viewer, columns: Columns, use
 
 @statements
 def _user_by_username(columns: Columns, access_level: AccessLevel) -> Statement:
-    return Statement(select(*_project(columns, access_level)).where(func.lower(User.username) == _lowered("username")))
+    return Statement(select(*_project(columns, access_level)).where(func.lower(User.username) == _lower("username")))
 
 
 # ---------------------------------------------------------------- writes
@@ -131,7 +130,7 @@ def _user_by_username(columns: Columns, access_level: AccessLevel) -> Statement:
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """A user to create, checked and with the password hashed; `profile` maps column names, None means none."""
+    """A user to create, after its checks and with a hashed password. `profile` maps column names, or is None."""
 
     email: str
     username: str
@@ -147,23 +146,23 @@ _NEW_USER_COLUMNS = ("email", "username", "hashed_password", "role")
 def _insert_users(columns: Columns, access_level: AccessLevel) -> Statement:
     arrays = [bindparam(name, type_=ARRAY(Text)) for name in _NEW_USER_COLUMNS]
     types = [column(name, Text) for name in _NEW_USER_COLUMNS]
-    given = select(func.unnest(*arrays).table_valued(*types, name="given").render_derived())
-    rows = insert(User).from_select(list(_NEW_USER_COLUMNS), given)
+    new_rows = select(func.unnest(*arrays).table_valued(*types, name="given").render_derived())
+    rows = insert(User).from_select(list(_NEW_USER_COLUMNS), new_rows)
     return Statement(rows.returning(*_project(columns, access_level)))
 
 
 async def create_users(transaction: Reader, viewer: Viewer, columns: Columns, users: Sequence[NewUser]) -> list[Record]:
-    """Create `users` with their profiles, by one statement for each table, and return their rows in order.
+    """Create `users` with their profiles, with one statement for each table, and return their rows in order.
 
     Raises:
-        IntegrityConstraintViolationError: which `Database.write` turns into a refusal.
+        IntegrityConstraintViolationError: a constraint is violated; `Database.write` turns it into a refusal.
     """
     columns = tuple(dict.fromkeys(("id", "username", *columns)))
     values = {name: [getattr(user, name) for user in users] for name in _NEW_USER_COLUMNS}
     returned = await transaction.fetch(
         _insert_users(columns, viewer.access_level), values | {"viewer_id": viewer.user_id}
     )
-    # RETURNING promises no order; the unique name gives it back.
+    # RETURNING guarantees no order; the unique username restores it.
     rows = {row["username"]: row for row in returned}
     profiles = [{"user_id": rows[user.username]["id"], **user.profile} for user in users if user.profile is not None]
     if profiles:
@@ -182,9 +181,9 @@ _TAKEN = Statement(
 
 
 async def taken_names(reader: Reader, users: Sequence[NewUser]) -> tuple[set[str], set[str]]:
-    """Return which emails and which usernames of `users` are taken, in lower case.
+    """Return the emails and the usernames of `users` that are taken, in lower case.
 
-    Only to word a refusal that a constraint has decided already: by now others may be taken, or these free again.
+    Use it only for the message of a refusal that a constraint has decided: by now the taken names may differ.
     """
     values = {"emails": [user.email.lower() for user in users], "usernames": [user.username.lower() for user in users]}
     rows = await reader.fetch(_TAKEN, values)
@@ -193,10 +192,10 @@ async def taken_names(reader: Reader, users: Sequence[NewUser]) -> tuple[set[str
 
 @dataclass(frozen=True, slots=True)
 class UpdatedUser:
-    """What became of an update.
+    """The result of an update.
 
     Attributes:
-        row: the user as they are now.
+        row: the user after the update.
         was_active: whether the user was active before.
     """
 
@@ -205,7 +204,7 @@ class UpdatedUser:
 
 
 class Keep(Enum):
-    """Says of a profile that it stays as it is; None would remove it."""
+    """Says that a profile stays as it is; None would remove it."""
 
     KEEP = "keep"
 
@@ -222,20 +221,20 @@ async def update_user(
 ) -> UpdatedUser:
     """Set the columns in `changes` (those of `_CHANGEABLE`), and the given columns of the profile.
 
-    The version rises, and `updated_at` moves, only where a value becomes another one, in the profile too. A new hash is
-    another value even where the password is the same.
+    The version rises and `updated_at` changes only if a value differs, in the profile too. A new hash differs even if
+    the password is the same.
 
     Args:
-        transaction: where all of it happens, or nothing.
-        viewer: who changes the user.
-        columns: what to return of the user.
-        user_id: which user.
+        transaction: the transaction of all changes.
+        viewer: the user who makes the change.
+        columns: the columns of the returned row.
+        user_id: the user to change.
         changes: column names with their new values.
-        profile: column names with their new values, which make a profile where there is none; None removes it.
-        expected_version: the version that the user must have; None: any.
+        profile: column names with their new values, which create a profile if there is none; None removes it.
+        expected_version: the version that the user must have; None accepts any.
 
     Raises:
-        Refusal: NOT_FOUND where the viewer may not, or there is no such user; VERSION_CONFLICT.
+        Refusal: NOT_FOUND if there is no such user or the viewer may not change it; VERSION_CONFLICT.
     """
     locked = await _lock_user(transaction, viewer, user_id, expected_version, changes)
     if not viewer.is_admin and not changes.keys().isdisjoint({"is_active", "role"}):
@@ -255,9 +254,9 @@ async def _lock_user(
     expected_version: int | None,
     changes: Mapping[str, object] = MappingProxyType({}),
 ) -> Record:
-    """Lock a user; return their version, whether they are active, and whether one of `changes` is another value."""
+    """Lock a user; return the version, whether the user is active, and whether one of `changes` differs."""
     mine = viewer.is_admin or user_id == viewer.user_id
-    # Somebody else is not even waited for.
+    # The statement does not lock, and so does not wait for, another user.
     rows = await transaction.fetch(_lock_of(frozenset(changes)), {**changes, "id": user_id}) if mine else ()
     if not rows:
         raise Refusal("NOT_FOUND", ("id",), "no such user")
@@ -279,14 +278,14 @@ _CHANGEABLE: Mapping[str, TypeEngine[Any]] = {
 }
 
 
-def _given(changed: frozenset[str]) -> dict[str, ColumnElement[Any]]:
+def _parameters(changed: frozenset[str]) -> dict[str, ColumnElement[Any]]:
     return {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
 
 
 @statements
 def _lock_of(changed: frozenset[str]) -> Statement:
-    # What differs is computed of the row as it is once it is locked, whoever has changed it meanwhile.
-    differs = or_(false(), *(User.__table__.c[name] != value for name, value in _given(changed).items()))
+    # The difference is computed from the row after it is locked, including concurrent changes.
+    differs = or_(false(), *(User.__table__.c[name] != value for name, value in _parameters(changed).items()))
     return Statement(
         select(User.version, User.is_active, differs.label("differs"))
         .where(User.id == bindparam("id", type_=BigInteger), User.role != "system")
@@ -296,14 +295,14 @@ def _lock_of(changed: frozenset[str]) -> Statement:
 
 @statements
 def _update_user(columns: Columns, access_level: AccessLevel, changed: frozenset[str] | None) -> Statement:
-    """Return the statement that changes a locked user, or only reads them where `changed` is None."""
+    """Return the statement that changes a locked user, or only reads the user if `changed` is None."""
     of_id = User.id == bindparam("id", type_=BigInteger)
     if changed is None:
         return Statement(select(*_project(columns, access_level)).where(of_id))
     return Statement(
         update(User)
         .where(of_id)
-        .values(version=User.version + 1, updated_at=func.clock_timestamp(), **_given(changed))
+        .values(version=User.version + 1, updated_at=func.clock_timestamp(), **_parameters(changed))
         .returning(*_project(columns, access_level))
     )
 
@@ -315,7 +314,7 @@ async def delete_user(transaction: Reader, viewer: Viewer, user_id: int) -> None
     """Delete a user with profile, posts and sessions.
 
     Raises:
-        Refusal: NOT_FOUND where the viewer may not, or there is no such user.
+        Refusal: NOT_FOUND if there is no such user or the viewer may not delete it.
         ForeignKeyViolationError: the user owns accounts; `Database.write` turns it into USER_OWNS_ACCOUNTS.
     """
     await _lock_user(transaction, viewer, user_id, None)

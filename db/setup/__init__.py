@@ -1,1 +1,1 @@
-"""What a command needs before it can use a database: where it is, which schema it has, and why it cannot be used."""
+"""Preparation of a database for a command: where it is, which schema it has, and why it cannot be used."""

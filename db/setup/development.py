@@ -1,6 +1,6 @@
-"""What development provides where nothing is set: the embedded database and a secret that stays.
+"""The defaults of development: the embedded database, and a secret that is kept.
 
-Production gets neither: its settings have refused to load without both.
+Production has neither: its settings do not load without a database URL and a secret.
 """
 
 import os
@@ -18,10 +18,10 @@ from db.settings import Settings, async_url
 
 @contextmanager
 def completed(settings: Settings) -> Iterator[Settings]:
-    """Give `settings` a database URL and a secret key, and keep the embedded server up meanwhile, where it is used.
+    """Yield `settings` with a database URL and a secret key, and keep the embedded server running if it is used.
 
     Raises:
-        EmbeddedError: the embedded server cannot be started, or the secret cannot be kept.
+        EmbeddedError: the embedded server cannot be started, or the secret cannot be stored.
     """
     if settings.secret_key is None:
         secret = SecretStr(development_secret(settings.data_dir))
@@ -32,11 +32,11 @@ def completed(settings: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def with_database(settings: Settings, *, existing: bool = False) -> Iterator[Settings]:
-    """Give `settings` a database URL, and keep the embedded server up meanwhile, where it is used.
+    """Yield `settings` with a database URL, and keep the embedded server running if it is used.
 
     Args:
-        settings: those that are set.
-        existing: only use what is there: neither a directory nor a database is made.
+        settings: the settings of the process.
+        existing: only use an existing database: create neither a directory nor a database.
 
     Raises:
         EmbeddedError: the embedded server cannot be started, or there is no database yet.
@@ -52,7 +52,7 @@ def with_database(settings: Settings, *, existing: bool = False) -> Iterator[Set
 
 def _ensure_existing(settings: Settings) -> None:
     with os_errors_explained(settings.data_dir):
-        # Unlike `exists`, these tell a directory that may not be looked into from one that is not there.
+        # Unlike `exists`, `stat` distinguishes a directory that this process may not read from a missing one.
         try:
             (data_directory(settings) / "pgdata").stat()
         except FileNotFoundError:
@@ -68,9 +68,9 @@ def data_directory(settings: Settings) -> Path:
 
 
 def development_secret(data_dir: Path) -> str:
-    """Return the secret that development signs tokens with, made at the first call and kept in `data_dir`.
+    """Return the secret with which development signs tokens. The first call creates it in `data_dir`.
 
-    Kept, so that a restart signs nobody out. Created exclusively, so that two workers agree on one.
+    It is stored, so that a restart signs no user out. It is created exclusively, so that two workers have the same.
 
     Raises:
         EmbeddedError: `data_dir` cannot be written.
@@ -86,7 +86,7 @@ def _kept_secret(data_dir: Path) -> str:
     draft.touch(mode=0o600)
     draft.write_text(secrets.token_urlsafe(48))
     try:
-        # A hard link appears whole or not at all, and never replaces the one that a faster process has made.
+        # A hard link appears complete or not at all, and never replaces the secret of a faster process.
         path.hardlink_to(draft)
     except FileExistsError:
         pass

@@ -1,6 +1,6 @@
-"""Why a command cannot use its database, in words for the user of the command: where it is, what is wrong, what to do.
+"""Says why a command cannot use its database: where it is, what is wrong, and what the user of the command can do.
 
-Clients are told less (`db.connections.faults`): they need no host, no role and no reason.
+Clients receive less (`db.connections.faults`): they need no host, no role and no cause.
 """
 
 import getpass
@@ -20,7 +20,7 @@ from db.connections.pool import create_engine
 from db.errors import Unavailable
 from db.settings import PREFIX, Settings
 
-__all__ = ["SERVER_VERSION_MIN", "DatabaseProblem", "ServerState", "ensure_usable", "examine", "problems_worded"]
+__all__ = ["SERVER_VERSION_MIN", "DatabaseProblem", "ServerState", "ensure_usable", "examine", "explained_problems"]
 
 SERVER_VERSION_MIN = 140_000
 
@@ -28,39 +28,39 @@ _URL = f"{PREFIX}DATABASE_URL"
 _PRIMARY = f"point {_URL} at the primary, or end the read-only mode (a full disk, for instance)"
 _RIGHTS = "connect as the role that owns the database and its tables, or GRANT this one what it needs"
 
-# What to do, by SQLSTATE or by its class. What is wrong the server says itself.
+# What to do, by SQLSTATE or by its class. The server's own message says what is wrong.
 _REMEDIES = {
-    "08": f"look whether a PostgreSQL listens there, or correct {_URL}",
+    "08": f"check that a PostgreSQL listens there, or correct {_URL}",
     "25006": _PRIMARY,
     "28000": f"correct the user in {_URL}, or create the role, or let pg_hba.conf admit it",
     "28P01": f"correct user and password in {_URL}",
     "3D000": f"correct the database in {_URL}, or create it with OWNER and ENCODING 'UTF8'",
     "42501": _RIGHTS,
     "42P01": "run `folio migrate upgrade`, or correct the search_path of the role",
-    "53100": "make room on the disk of the server",
+    "53100": "free space on the disk of the server",
     "53200": "give the server more memory",
-    "53300": f"raise max_connections there, or lower {PREFIX}POOL_SIZE of those who hold them",
-    "55P03": "others hold the same tables: try again when they are done",
-    "57014": "it ran into a limit of time: try again when the server is less busy",
+    "53300": f"raise max_connections there, or lower {PREFIX}POOL_SIZE of the processes that use them",
+    "55P03": "other clients have locked the same tables: try again when they have finished",
+    "57014": "it exceeded a time limit: try again when the server is less busy",
     "57P03": "try again when the server has started",
 }
-_LOOK = "look at the log of the server"
+_LOOK = "read the log of the server"
 _START = f"start PostgreSQL, or correct {_URL}"
-# What is wrong, where the words of the system are no help, and what to do. The most special type first.
+# What is wrong, if the message of the system does not help, and what to do. The most specific type first.
 _NETWORK: tuple[tuple[type[OSError], str, str], ...] = (
-    (socket.gaierror, "the name of the host is not known", f"correct the host in {_URL}, or mend the name service"),
+    (socket.gaierror, "the name of the host is not known", f"correct the host in {_URL}, or repair the name service"),
     (ssl.SSLError, "", f"correct sslmode in {_URL}, or the certificate of the server"),
-    (ConnectionRefusedError, "nothing listens there (connection refused)", _START),
+    (ConnectionRefusedError, "no server listens there (connection refused)", _START),
     (FileNotFoundError, "there is no such socket", _START),
-    (PermissionError, "this account may not open the socket", f"run as one that may, or correct {_URL}"),
+    (PermissionError, "this account may not open the socket", f"run as an account that may, or correct {_URL}"),
 )
 
 
-class DatabaseProblem(Exception):  # noqa: N818 - a problem is found, too, by who looks for it
+class DatabaseProblem(Exception):  # noqa: N818 - `folio doctor` also returns it as a finding
     """A database that cannot be used.
 
     Attributes:
-        what: where it is and what is wrong.
+        what: where the database is and what is wrong.
         remedy: what to do.
     """
 
@@ -72,7 +72,7 @@ class DatabaseProblem(Exception):  # noqa: N818 - a problem is found, too, by wh
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """What a server says of itself: its version as number and text, the encoding, and whether it takes writes."""
+    """The state that a server reports: its version as number and text, the encoding, and whether it accepts writes."""
 
     number: int
     version: str
@@ -80,7 +80,7 @@ class ServerState:
     takes_writes: bool
 
     def problem(self, settings: Settings) -> DatabaseProblem | None:
-        """Return why the database is not one for Folio; None where it is."""
+        """Return why Folio cannot use the database, or None."""
         if self.number < SERVER_VERSION_MIN:
             return DatabaseProblem(f"{place(settings)} is PostgreSQL {self.version}", "use PostgreSQL 14 or later")
         if self.encoding != "UTF8":
@@ -89,10 +89,10 @@ class ServerState:
         return None
 
     def read_only(self, settings: Settings) -> DatabaseProblem | None:
-        """Return why the database cannot be written to; None where it can."""
+        """Return why the database accepts no writes, or None."""
         if self.takes_writes:
             return None
-        return DatabaseProblem(f"{place(settings)} takes no writes: it is a replica, or set to read only", _PRIMARY)
+        return DatabaseProblem(f"{place(settings)} accepts no writes: it is a replica, or set to read only", _PRIMARY)
 
 
 _STATE = """
@@ -102,10 +102,10 @@ SELECT current_setting('server_version_num')::int, current_setting('server_versi
 
 
 async def examine(settings: Settings) -> ServerState:
-    """Connect to the database of `settings` and return what the server says of itself.
+    """Connect to the database of `settings` and return the state that the server reports.
 
     Raises:
-        DatabaseProblem: it cannot be connected to.
+        DatabaseProblem: the connection failed.
     """
     engine = create_engine(settings)
     try:
@@ -124,7 +124,7 @@ async def examine(settings: Settings) -> ServerState:
 
 
 async def ensure_usable(settings: Settings, *, writes: bool = False) -> None:
-    """Raise a DatabaseProblem where the database cannot be used; `writes` says whether it is to be written to."""
+    """Raise a DatabaseProblem if the database cannot be used; `writes` says whether it must accept writes."""
     state = await examine(settings)
     problem = state.problem(settings) or (state.read_only(settings) if writes else None)
     if problem is not None:
@@ -132,20 +132,20 @@ async def ensure_usable(settings: Settings, *, writes: bool = False) -> None:
 
 
 @contextmanager
-def problems_worded(settings: Settings) -> Iterator[None]:
-    """Turn every error of the database within the block into a DatabaseProblem."""
+def explained_problems(settings: Settings) -> Iterator[None]:
+    """Turn every error of the database within the block into a DatabaseProblem with a remedy."""
     try:
         yield
     except Unavailable as error:
         reason = f" ({one_line(error.reason)})" if error.reason else ""
         raise DatabaseProblem(f"{place(settings)}: {error}{reason}", _LOOK) from error
     except (DBAPIError, EmulatedDBAPIException, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        found = _driver_error(error)
-        raise DatabaseProblem(f"{place(settings)} refuses: {_said(found)}", _remedy(found)) from error
+        cause = _driver_error(error)
+        raise DatabaseProblem(f"{place(settings)} refuses: {_first_line(cause)}", _remedy(cause)) from error
 
 
 def place(settings: Settings) -> str:
-    """Return which database it is, where, and as which user it is used."""
+    """Return the name, the address and the user of the database as text."""
     assert settings.database_url is not None
     url = make_url(settings.database_url.get_secret_value())
     user = url.username or os.environ.get("PGUSER") or getpass.getuser()
@@ -158,9 +158,9 @@ def one_line(text: str) -> str:
 
 
 def _hosts(url: URL) -> list[str]:
-    given = url.query.get("host") or url.host or os.environ.get("PGHOST") or "localhost"
+    configured = url.query.get("host") or url.host or os.environ.get("PGHOST") or "localhost"
     ports = url.query.get("port") or str(url.port or os.environ.get("PGPORT") or 5432)
-    hosts = given.split(",") if isinstance(given, str) else given
+    hosts = configured.split(",") if isinstance(configured, str) else configured
     port = ports if isinstance(ports, str) else ",".join(ports)
     return [_host(host, port) for host in hosts]
 
@@ -183,17 +183,17 @@ def _driver_error(error: BaseException) -> BaseException:
 
 def _of_connecting(error: BaseException, settings: Settings) -> tuple[str, str]:
     if not isinstance(error, OSError):
-        return _said(error), _remedy(error)
+        return _first_line(error), _remedy(error)
     if isinstance(error, TimeoutError):
-        return f"no answer within {settings.connect_timeout_s:g} s", f"look at the network between, or correct {_URL}"
+        return f"no answer within {settings.connect_timeout_s:g} s", f"check the network between, or correct {_URL}"
     for kind, what, remedy in _NETWORK:
         if isinstance(error, kind):
             return what or one_line(str(error)), remedy
     return one_line(error.strerror or str(error)), _START
 
 
-def _said(error: BaseException) -> str:
-    # The first line is what is wrong. Details and hints are for developers, and may quote rows.
+def _first_line(error: BaseException) -> str:
+    # The first line says what is wrong. Details and hints are for developers, and may quote rows.
     text = str(error.args[0] if error.args else "") or type(error).__name__
     return one_line(text.partition("\n")[0])
 

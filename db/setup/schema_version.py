@@ -1,7 +1,7 @@
-"""The version of the database's schema: Alembic's configuration, what is applied, and what this code expects.
+"""The version of the database's schema: Alembic's configuration, the applied revision, and the expected one.
 
-Alembic owns the schema. Its configuration stands in pyproject.toml for developers who call `alembic` themselves;
-here the same is said in code, because an installed wheel has no pyproject.toml.
+Alembic owns the schema. Its configuration for developers who run `alembic` is in pyproject.toml. The same configuration
+is repeated here in code, because an installed wheel has no pyproject.toml.
 """
 
 import sys
@@ -21,9 +21,9 @@ _VERSIONS = Statement(select(column("version_num", Text)).select_from(table("ale
 
 
 def alembic_config(database_url: str | None = None) -> Config:
-    """Return Alembic's configuration; `migrations/env.py` connects to `database_url`, a `postgresql+asyncpg://` one."""
+    """Return Alembic's configuration. `migrations/env.py` connects to `database_url`, a `postgresql+asyncpg://` URL."""
     pyproject = _ROOT / "pyproject.toml"
-    # Said, or Alembic prints to what was standard output when it was imported.
+    # The default is the object that was sys.stdout when Alembic was imported.
     config = Config(toml_file=str(pyproject) if pyproject.is_file() else None, stdout=sys.stdout)
     config.set_main_option("script_location", str(_ROOT / "migrations").replace("%", "%%"))
     config.attributes["database_url"] = database_url
@@ -32,7 +32,7 @@ def alembic_config(database_url: str | None = None) -> Config:
 
 @cache
 def expected_revision() -> str:
-    """Return the newest revision that this code comes with."""
+    """Return the newest revision of this code's migrations."""
     revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
     if revision is None:
         raise RuntimeError("there are no migrations")
@@ -40,6 +40,6 @@ def expected_revision() -> str:
 
 
 async def applied_revisions(reader: Reader) -> Sequence[str]:
-    """Return the revisions that the database is at: one, or none where nothing was ever applied."""
+    """Return the applied revisions of the database: one, or none if no migration was ever applied."""
     exists = await reader.fetch(_HAS_VERSIONS, {})
     return [row[0] for row in await reader.fetch(_VERSIONS, {})] if exists[0][0] else []

@@ -19,7 +19,7 @@ from db.connections.statements import Statement
 from db.embedded.server import EmbeddedError
 from db.settings import PREFIX, Settings, load_settings
 from db.setup.development import with_database
-from db.setup.diagnosis import DatabaseProblem, examine, problems_worded
+from db.setup.diagnosis import DatabaseProblem, examine, explained_problems
 from db.setup.schema_version import applied_revisions, expected_revision
 from graph.cli.support.terminal import CommandError, errors_told_once, out
 
@@ -105,7 +105,7 @@ async def _examine(chosen: Settings, workers: int) -> list[Finding]:
 async def _checked(subject: str, check: Callable[[Database], Awaitable[Finding]], database: Database) -> Finding:
     """Return what a check finds, or why it cannot look: the others still do."""
     try:
-        with problems_worded(database.settings):
+        with explained_problems(database.settings):
             return await check(database)
     except DatabaseProblem as problem:
         return Finding(subject, Verdict.FAILURE, problem.what, problem.remedy)

@@ -1,11 +1,16 @@
-"""GraphQL over HTTP: the one door for operations, as a pure ASGI application, and a shorter way to it.
+"""GraphQL over HTTP: the only entry point for operations, as a pure ASGI application with a faster path beside ASGI.
 
-`head` reads the headers once; `requests` turns bytes into operations to run, or refuses them; `answers` chooses the
-media type and writes the bytes; `admission` bounds how much runs at once, how long (`time_limits`), and for whom
-(`budgets`); `endpoint` puts them together. `writing` bounds how large an answer gets, and `encoder` compresses and
-sends it. Beneath, `protocol` bounds what uvicorn reads, `open_connections` how many clients there are, `unread` what
-waits to be read by them, and `direct` gives a POST that has come whole to the endpoint without ASGI. What it costs as
-an ASGI application is measured by `bench/door.py`.
+- `parsing/`: headers, read once (`head`), and bodies and query strings as GraphQL requests (`requests`).
+- `admission/`: limits on concurrent requests, on their time (`time_limits`), and on the cost of each caller
+(`budgets`).
+- `endpoint.py`: handles one request. `inline_lookup.py` handles simple ones without a task.
+- `responses/`: media types and statuses (`response`), the size limit (`writing`), compression and sending (`encoder`).
+- `wire/`: extends uvicorn: bounds on its reading (`protocol`), on connections (`open_connections`), and on unread
+  responses (`unread`).
+- `direct.py`: passes a complete POST to the endpoint without ASGI.
+- `graphiql/`: GraphiQL and the front page. `origins.py`: CORS.
+
+`bench/door.py` measures what the endpoint costs as an ASGI application.
 """
 
 from graph.http.endpoint import GraphQLEndpoint

@@ -1,4 +1,4 @@
-"""What is known of one HTTP request to the endpoint while it is answered."""
+"""The state of one HTTP request while the endpoint handles it."""
 
 from dataclasses import dataclass
 
@@ -12,19 +12,20 @@ from graph.telemetry.current import Observation
 
 @dataclass(slots=True)
 class Call:
-    """What is known of one HTTP request while it is answered.
+    """The state of one HTTP request.
 
     Attributes:
-        receive: tells when its client leaves.
-        started: when its first byte came, by the event loop's clock; where the server does not say, when it is known.
-        address: where it came from; behind a trusted proxy, uvicorn has put the client's own address here.
-        query_string: what stands behind the path.
-        body: where it has come already.
-        arriving: gives the body, where it is still to be received.
-        asked: what the body asks for, where somebody has looked at it already.
-        seen: the observation of the operation that is under way.
-        trace: the place of the last operation in its trace, as the client is told.
-        watch: how long it has taken to read it, where that may be long, and has not been charged yet.
+        receive: returns a message when the client disconnects.
+        started: the arrival of its first byte in seconds of the event loop's clock; the time of the call, where the
+            server does not provide it.
+        address: the client's address; behind a trusted proxy, uvicorn takes it from the proxy's headers.
+        query_string: the URL after the question mark.
+        body: the body, if it has arrived.
+        arriving: receives the body, if it has not arrived.
+        parsed: the body's operations, if it has been parsed.
+        seen: the observation of the current operation.
+        trace: the value of the response's `traceresponse` header, for the last operation.
+        watch: the time spent on parsing and checking that has not been charged yet.
     """
 
     method: str
@@ -36,13 +37,13 @@ class Call:
     query_string: bytes = b""
     body: bytes | None = None
     arriving: Receive | None = None
-    asked: GraphQLRequest | RequestBatch | None = None
+    parsed: GraphQLRequest | RequestBatch | None = None
     seen: Observation | None = None
     trace: str | None = None
     watch: Stopwatch | None = None
 
     def stopwatch(self) -> Stopwatch:
-        """Return the watch, a new one where there is none."""
+        """Return the stopwatch of this request. The first call starts it."""
         if self.watch is None:
             self.watch = Stopwatch()
         return self.watch

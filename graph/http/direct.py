@@ -1,14 +1,14 @@
-"""The short way in: a POST to `/graphql` that has arrived whole goes to the endpoint without ASGI.
+"""The direct path: a POST to `/graphql` that has arrived completely goes to the endpoint without ASGI.
 
-Between a server and an application ASGI puts a scope of some fifteen entries, two coroutines for messages, and for
-uvicorn a look at each header of the answer with two regular expressions. For most operations that is as much work as
-the operation. What nearly every client sends nearly always, a POST whose head and body come in one piece, needs none of
-it: its headers are a list already, its body is there, and its answer is one piece too. Where its head is the one that
-the connection has sent before, not even the parser is asked (`graph.http.wire.head_template`).
+ASGI puts a scope of about fifteen entries and two coroutines for messages between server and application, and uvicorn
+matches each response header against two regular expressions. For most operations this is as much work as the operation
+itself. The most common request, a POST whose head and body arrive together, needs none of it: its headers are a list,
+its body is complete, and its response is one piece too. If the connection has sent the same head before, the request
+does not even need the parser (`graph.http.wire.head_template`).
 
-Everything else goes on as ever: other paths and methods, bodies that are still to come, pipelined requests, and those
-with a header that somebody before the endpoint looks at (a proxy's, CORS's). What the endpoint does is the
-same on both ways, for it is the same code. Where that needs no task, none is made (`graph.http.inline_lookup`).
+All other requests take the ASGI path: other URL paths and methods, bodies that have not arrived, pipelined requests,
+and requests with headers that a middleware uses (proxy headers, CORS). The endpoint runs the same code on both paths.
+Simple operations need no task either (`graph.http.inline_lookup`).
 """
 
 import asyncio
@@ -25,24 +25,24 @@ from graph.http.endpoint import UNKNOWN_ADDRESS, GraphQLEndpoint
 from graph.http.inline_lookup import InlineLookups
 from graph.http.parsing.head import Head
 from graph.http.responses.response import EncodedResponse, Response, header_lines
-from graph.http.wire.extensions import extensions, told_left
+from graph.http.wire.extensions import extensions, wait_for_disconnect
 from graph.http.wire.head_template import HeadTemplate
 from graph.http.wire.protocol import BoundedHttpProtocol
 from graph.telemetry.traces import random_hex
 
-# A connection whose heads differ each time, a proxy's for instance, is not looked at for ever.
+# The number of head templates that one connection may make: on a proxy's connection, for example, all heads differ.
 HEADS_LEARNT_MAX = 8
 
-# Headers that uvicorn or its middleware act on before any application does.
+# Headers that uvicorn or its middleware handle before the application.
 SERVER_HEADERS = frozenset({b"expect", b"x-forwarded-for", b"x-forwarded-proto"})
 
 
-class DirectDoor:
-    """What the connections of one application share.
+class DirectEndpoint:
+    """The endpoint for direct requests; all connections of one application share it.
 
     Attributes:
-        target: the request target that leads to the endpoint.
-        asgi_headers: names of the headers with which a request goes the long way.
+        target: the request target of the endpoint.
+        asgi_headers: the names of headers that need the ASGI path.
     """
 
     def __init__(self, endpoint: GraphQLEndpoint, path: str, asgi_headers: Iterable[bytes] = ()) -> None:
@@ -54,21 +54,21 @@ class DirectDoor:
         self._common_lines = b""
 
     def common_lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """Return the lines of the headers that the server puts on each answer; it makes a new list each second."""
+        """Return the encoded lines of the server's common headers. The server makes a new list each second."""
         if headers is not self._common:
             self._common, self._common_lines = headers, header_lines(headers)
         return self._common_lines
 
 
 class RequestCycle:
-    """One request and its answer: what the protocol asks of what it calls a cycle, without ASGI.
+    """One request and its response, with the interface that uvicorn's protocol expects of a cycle, without ASGI.
 
     Attributes:
-        keep_alive: whether the connection goes on after the answer.
+        keep_alive: whether the connection stays open after the response.
         disconnected: whether the connection is lost.
-        message_event: what is set when the client leaves.
-        response_complete: whether the answer is written.
-        task: what runs it; set when it is made.
+        message_event: is set when the client disconnects.
+        response_complete: whether the response is written.
+        task: the task that handles the request; None where none is needed.
     """
 
     __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete", "task")
@@ -81,88 +81,88 @@ class RequestCycle:
         self.task: asyncio.Task[None] | None = None
 
     async def run(
-        self, door: DirectDoor, protocol: "DirectHttpProtocol", call: Call, answer: Response | None = None
+        self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, answer: Response | None = None
     ) -> None:
-        """Have the request answered, where `answer` is not there yet, and write the answer."""
-        endpoint = door.endpoint
+        """Handle the request, unless `answer` is its response already, and write the response."""
+        endpoint = direct.endpoint
         try:
             if answer is None:
-                answer = await endpoint.answered(call)
+                answer = await endpoint.respond(call)
             encoder = endpoint.encoder
-            reply = encoder.replied(call, answer) or await encoder.compressed(call, answer)
+            encoded = encoder.encoded(call, answer) or await encoder.compressed(call, answer)
             if protocol.flow.write_paused and not self.disconnected:
                 await protocol.flow.drain()
             if not self.disconnected:
-                self._write(door, protocol, reply)
+                self._write(direct, protocol, encoded)
         except asyncio.CancelledError:
-            protocol.transport.close()  # the process stops and waits no longer: nobody knows what has happened
+            protocol.transport.close()  # the process stops: the outcome is unknown, so no response is written
             raise
-        except Exception:  # the endpoint answers its own errors, so it is this very code that is wrong
+        except Exception:  # the endpoint handles its own errors, so this is a bug in this module
             protocol.logger.exception("a request was not answered")
             protocol.transport.close()
         finally:
             protocol.tasks.discard(self.task)
 
-    def finish(self, door: DirectDoor, protocol: "DirectHttpProtocol", call: Call, answer: Response) -> None:
-        """Write the answer to a request that no task runs; where that has to wait, one does the rest."""
+    def finish(self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, answer: Response) -> None:
+        """Write the response to a request without a task. Where writing must wait, a task does the rest."""
         try:
-            reply = None if protocol.flow.write_paused else door.endpoint.encoder.replied(call, answer)
+            encoded = None if protocol.flow.write_paused else direct.endpoint.encoder.encoded(call, answer)
             if self.disconnected:
                 return
-            if reply is None:
-                # It is told in anybody's context, of which the rest of its work is no part.
-                protocol.runs(self, self.run(door, protocol, call, answer), contextvars.Context())
+            if encoded is None:
+                # An empty context: the current one may belong to another request of the shared read.
+                protocol.start_task(self, self.run(direct, protocol, call, answer), contextvars.Context())
             else:
-                self._write(door, protocol, reply)
+                self._write(direct, protocol, encoded)
         except Exception:
             protocol.logger.exception("a request was not answered")
             protocol.transport.close()
 
-    def _write(self, door: DirectDoor, protocol: "DirectHttpProtocol", reply: EncodedResponse) -> None:
-        keeps = self.keep_alive and not reply.closes
+    def _write(self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", encoded: EncodedResponse) -> None:
+        keeps = self.keep_alive and not encoded.closes
         end = b"\r\n" if keeps else b"connection: close\r\n\r\n"
-        common = door.common_lines(protocol.server_state.default_headers)
+        common = direct.common_lines(protocol.server_state.default_headers)
         self.response_complete = True
-        if protocol.transport.is_closing():  # cut off, or left, while an answer before this one was written
-            protocol.answered()
+        if protocol.transport.is_closing():  # the connection was closed while an earlier response was written
+            protocol.response_written()
             return
-        protocol.transport.write(b"".join((STATUS_LINE[reply.status], common, reply.lines, end, reply.body)))
+        protocol.transport.write(b"".join((STATUS_LINE[encoded.status], common, encoded.lines, end, encoded.body)))
         if not keeps:
             protocol.transport.close()
-        protocol.answered()
+        protocol.response_written()
 
 
 class DirectHttpProtocol(BoundedHttpProtocol):
-    """Gives the endpoint itself what it can answer without ASGI, and everything else to the application."""
+    """Passes requests directly to the endpoint where that is possible, and all others to the ASGI application."""
 
-    cycle: Any  # an RequestCycle, or uvicorn's own
+    cycle: Any  # a RequestCycle, or uvicorn's own
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._door = self._door_of(self.app)
-        self._asgi_headers = SERVER_HEADERS if self._door is None else self._door.asgi_headers
-        self._takes_detour = False
-        self._told_left = partial(told_left, self.left)
-        # The body, while a request is held back until it is whole.
+        self._direct = self._direct_of(self.app)
+        self._asgi_headers = SERVER_HEADERS if self._direct is None else self._direct.asgi_headers
+        self._needs_asgi = False
+        self._wait_for_disconnect = partial(wait_for_disconnect, self.left)
+        # The parts of the body, while a request is held back until it is complete.
         self._held: list[bytes] | None = None
-        # Whether all that came is whole requests, and what the last of them was.
-        self._is_between = True
+        # Whether the received bytes end with a complete request, and the head and body of the last one.
+        self._is_between_requests = True
         self._whole: tuple[Head, bytes] | None = None
         self._known: HeadTemplate | None = None
         self._heads_learnt = 0
 
-    def _door_of(self, app: Any) -> DirectDoor | None:
-        """Return the short way, where nobody has put anything before the application that would be passed by."""
+    def _direct_of(self, app: Any) -> DirectEndpoint | None:
+        """Return the direct endpoint of `app`; None where middleware or options exist that it would bypass."""
         if isinstance(app, ProxyHeadersMiddleware):
             app = app.app
-        door = getattr(app, "direct", None)
+        direct = getattr(app, "direct", None)
         plain = not self.root_path and self.limit_concurrency is None and not self.config.access_log
-        return door if plain and isinstance(door, DirectDoor) else None
+        return direct if plain and isinstance(direct, DirectEndpoint) else None
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; a request that is not whole afterwards goes the long way."""
+        """Parse the received bytes. A request that is still incomplete afterwards takes the ASGI path."""
         known, body = self._known, None
-        if known is not None and self._is_between and self.cycle.response_complete and not self._is_refused:
+        if known is not None and self._is_between_requests and self.cycle.response_complete and not self._is_refused:
             body = known.body_of(data)
         if known is None or body is None:
             self._parse(data)
@@ -172,65 +172,65 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         self._start(known.head, body, self.loop.time(), keep_alive=True)
 
     def _parse(self, data: bytes) -> None:
-        begins, self._whole = self._is_between, None
+        begins, self._whole = self._is_between_requests, None
         super().data_received(data)
-        if begins and self._is_between:
+        if begins and self._is_between_requests:
             self._learn(data)
 
-    def _is_parsed(self) -> None:
+    def _on_parsed(self) -> None:
         if self._held is not None:
-            self._let_go()
+            self._release_held()
 
     def _learn(self, message: bytes) -> None:
-        """Remember the head of what came, where it was one request and no more."""
+        """Keep the head as a template, if the message was exactly one request."""
         if self._whole is not None and self._heads_learnt < HEADS_LEARNT_MAX:
             self._heads_learnt += 1
             self._known = HeadTemplate.of(message, *self._whole)
 
     def on_message_begin(self) -> None:
-        """Begin a request, whose scope is made where somebody wants one."""
-        self._is_between = False
+        """Begin a request. Its ASGI scope is made later, where it is needed."""
+        self._is_between_requests = False
         self._set_began()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self._takes_detour = False
+        self._needs_asgi = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header, and look whether it is one of those that need the long way."""
+        """Keep a header, and check whether it needs the ASGI path."""
         name = name.lower()
         if not self._is_reading_head:
-            pass  # a trailer, as in BoundedHttpProtocol
+            pass  # a trailer: ignored, as in BoundedHttpProtocol
         elif name in self._asgi_headers:
-            self._takes_detour = True
+            self._needs_asgi = True
             super().on_header(name, value)
         else:
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Hold the request back where it may go the short way.
+        """Hold the request back if it may take the direct path.
 
         Raises:
-            HostError: the request is refused for its header Host.
+            HostError: the request's Host header is invalid.
         """
         if self.parser.is_offer:
             return
-        door = self._door
+        direct = self._direct
         if (
-            door is None
-            or self._takes_detour
-            or self.url != door.target
+            direct is None
+            or self._needs_asgi
+            or self.url != direct.target
             or self.parser.get_method() != b"POST"
             or self.is_answering
         ):
-            self._go_long()
+            self._hand_to_asgi()
             return
         self._check_host()
         self._head_is_read()
         self._held = []
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Keep a part of the body."""
         if self._held is None:
             super().on_body(body)
         else:
@@ -238,10 +238,10 @@ class DirectHttpProtocol(BoundedHttpProtocol):
             self._held.append(body)
 
     def on_message_complete(self) -> None:
-        """Start on a request that is whole."""
+        """Start the request, which is complete now."""
         if self.parser.is_offer:
             return
-        self._is_between = True
+        self._is_between_requests = True
         held = self._held
         if held is None:
             super().on_message_complete()
@@ -256,29 +256,29 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         self._start(head, body, self._began, keep_alive=keep_alive)
 
     def _start(self, head: Head, body: bytes, began: float, *, keep_alive: bool) -> None:
-        """Have a request answered that is whole, and whose first byte came when the loop's clock was `began`."""
-        door, client = self._door, self.client
-        assert door is not None
-        self.cycle = exchange = RequestCycle(self.left, keep_alive=keep_alive)
+        """Handle a complete request, whose first byte arrived at `began`, in seconds of the loop's clock."""
+        direct, client = self._direct, self.client
+        assert direct is not None
+        self.cycle = cycle = RequestCycle(self.left, keep_alive=keep_alive)
         address = client[0] if client else UNKNOWN_ADDRESS
-        call = Call("POST", head, self._told_left, random_hex(16), began, address, b"", body)
-        otherwise = partial(self._run, exchange, door, call)
-        if not door.inline_lookups.begin(call, partial(exchange.finish, door, self, call), otherwise):
-            otherwise()
+        call = Call("POST", head, self._wait_for_disconnect, random_hex(16), began, address, b"", body)
+        fall_back = partial(self._run, cycle, direct, call)
+        if not direct.inline_lookups.begin(call, partial(cycle.finish, direct, self, call), fall_back):
+            fall_back()
 
-    def _run(self, exchange: RequestCycle, door: DirectDoor, call: Call) -> None:
-        self.runs(exchange, exchange.run(door, self, call))
+    def _run(self, cycle: RequestCycle, direct: DirectEndpoint, call: Call) -> None:
+        self.start_task(cycle, cycle.run(direct, self, call))
 
-    def runs(
-        self, exchange: RequestCycle, work: Coroutine[Any, Any, None], context: contextvars.Context | None = None
+    def start_task(
+        self, cycle: RequestCycle, work: Coroutine[Any, Any, None], context: contextvars.Context | None = None
     ) -> None:
-        """Have a task do the work of an exchange, or the rest of it; in a copy of this context, or in another one."""
-        exchange.task = task = self.loop.create_task(work, context=context)
+        """Run the work of a cycle in a task, in a copy of the current context or in `context`."""
+        cycle.task = task = self.loop.create_task(work, context=context)
         self.tasks.add(task)
 
-    def answered(self) -> None:
-        """Go on after an answer: with the next request where one waits, else until it has been quiet for long."""
-        if self.pipeline or self.flow.read_paused or self._farewell is not None:
+    def response_written(self) -> None:
+        """Continue after a response: with the next pipelined request, or with the keep-alive timer."""
+        if self.pipeline or self.flow.read_paused or self._last_response is not None:
             self.on_response_complete()
             return
         self.server_state.total_requests += 1
@@ -287,19 +287,19 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         else:
             self._expect_request()
 
-    def _let_go(self) -> None:
-        """Give a request that was held back to the application, with what has come of its body."""
+    def _release_held(self) -> None:
+        """Pass a held request to the ASGI application, with the parts of its body so far."""
         held, self._held = self._held, None
         if self.transport.is_closing():
-            return  # its body was no HTTP, which has been said
-        self._go_long()
+            return  # its body was not valid HTTP, and the request has been refused
+        self._hand_to_asgi()
         for part in held or ():
             super().on_body(part)
 
-    def _go_long(self) -> None:
+    def _hand_to_asgi(self) -> None:
         url, headers, expects, began = self.url, self.headers, self.expect_100_continue, self._began
         super().on_message_begin()
         self.scope["extensions"] = extensions(began, self.left)
         self.url, self.expect_100_continue = url, expects
-        self.headers += headers  # the list that the scope has
+        self.headers += headers  # the scope refers to this list
         super().on_headers_complete()

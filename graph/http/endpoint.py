@@ -1,7 +1,7 @@
-"""The ASGI application at `/graphql`: one request in, one answer out, and no exception past it.
+"""The ASGI application at `/graphql`: it returns one response for each request, and raises no exception.
 
-A bearer token that is not good is refused (401), never taken for an anonymous request: an application whose session has
-ended should hear of it, not see less.
+An invalid bearer token is refused (401) and never handled as an anonymous request: a client whose session has ended
+must get an error, not less data.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from graph.errors import presented
 from graph.http.admission.bodies import Bodies
 from graph.http.admission.budgets import spending_address
 from graph.http.admission.control import AdmissionControl
-from graph.http.admission.time_limits import CancelledFromWithinError, is_to_end
+from graph.http.admission.time_limits import CancelledFromWithinError, end_is_requested
 from graph.http.call import Call
 from graph.http.graphiql import page as graphiql
 from graph.http.parsing.head import Head
@@ -38,8 +38,8 @@ from graph.http.responses import response
 from graph.http.responses.codings import CONTENT_ENCODING, check_coding, decoded
 from graph.http.responses.encoder import Encoder
 from graph.http.responses.response import Response, codes_of
-from graph.http.responses.writing import AnswerTooLargeError, written
-from graph.http.wire.extensions import began, leaving
+from graph.http.responses.writing import AnswerTooLargeError, encode_bounded
+from graph.http.wire.extensions import began_at, disconnect_receiver
 from graph.operations.cache import Operation, Operations, RequestRefused, ensure_ran, text_digest
 from graph.operations.dispatch import Size
 from graph.operations.documents import Documents
@@ -50,23 +50,23 @@ from graph.telemetry.observer import Observer
 from graph.telemetry.traces import random_hex
 
 UNKNOWN_ADDRESS = "unknown"
-# What takes longer than a few milliseconds is read, checked and written in another thread.
+# Larger ones take more than a few milliseconds, and are parsed, checked or encoded in another thread.
 SMALL_BODY_BYTES_MAX = 8_192
 SMALL_DOCUMENT_LENGTH_MAX = 1_000
 SMALL_ANSWER_BYTES_MAX = 1_048_576
-# Refusals with these statuses are charged: it took time to find out that nothing runs.
+# Refusals with these statuses are charged: parsing and checking took time.
 CHARGED_STATUSES = frozenset({400, 401, 403, 406, 413, 414, 415, 431})
 
 
 class GraphQLEndpoint:
-    """Answers every request to `/graphql`. `services` is set when the process has started.
+    """Handles every request to `/graphql`. `services` is set when the process has started.
 
     Attributes:
-        operations: what it runs.
-        documents: finds the stored ones.
-        observer: is told of each.
-        admission: the limits on what runs.
-        encoder: compresses and sends the answers.
+        operations: checks, caches and runs operations.
+        documents: finds stored documents.
+        observer: logs, measures and traces each operation.
+        admission: the limits on requests.
+        encoder: compresses and sends responses.
     """
 
     services: Services
@@ -84,59 +84,58 @@ class GraphQLEndpoint:
         self._bodies = Bodies(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Response one HTTP request."""
+        """Handle one HTTP request."""
         client = scope.get("client")
         call = Call(
             scope["method"],
             Head(scope["headers"]),
-            leaving(scope) or receive,
+            disconnect_receiver(scope) or receive,
             random_hex(16),
-            began(scope) or asyncio.get_running_loop().time(),
+            began_at(scope) or asyncio.get_running_loop().time(),
             str(client[0]) if client else UNKNOWN_ADDRESS,
             scope.get("query_string", b""),
             arriving=receive,
         )
-        await self.encoder.send(call, await self.answered(call), scope, send)
+        await self.encoder.send(call, await self.respond(call), scope, send)
 
-    async def answered(self, call: Call) -> Response:
-        """Return the answer to a request, whatever happens; only a cancellation comes through."""
-        admission, is_in = self.admission, False
+    async def respond(self, call: Call) -> Response:
+        """Return the response to a request, also after errors. It raises only CancelledError."""
+        admission, is_admitted = self.admission, False
         try:
             if call.arriving is not None and call.method == "POST":
                 self.negotiate(call.head)
                 call.body = await self._bodies.received(call.head, call.arriving, call.address)
             admission.enter()
-            is_in = True
+            is_admitted = True
             return await (self._post(call) if call.method == "POST" else self._get(call))
         except asyncio.CancelledError:
-            if not is_to_end():
+            if not end_is_requested():
                 return self.failed(call, CancelledFromWithinError())
-            # The process stops, and does not wait any longer. No answer goes out; this line says what was cut off.
-            self._given_up(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
+            # The process stops. No response is sent; this only logs which operation was interrupted.
+            self._error_response(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
             raise
         except HttpRefused as refusal:
             self._charge_work(call, ANONYMOUS, at_least=REFUSED_COST if refusal.status in CHARGED_STATUSES else 0)
             return self.failed(call, refusal)
-        except Exception as error:  # noqa: BLE001 - the last door: whatever it is, no trace leaves
+        except Exception as error:  # noqa: BLE001 - the outermost handler: no traceback may reach the client
             return self.failed(call, error)
         finally:
-            if is_in:
+            if is_admitted:
                 admission.leave()
 
     async def _post(self, call: Call) -> Response:
-        head = call.head
-        media_type = self.negotiate(head)
-        asked = call.asked or await self._read(call)
+        head, media_type = call.head, self.negotiate(call.head)
+        parsed = call.parsed or await self._read(call)
         viewer = await self._viewer(call) if b"authorization" in head else ANONYMOUS
-        if isinstance(asked, RequestBatch):
-            bytes_max = self.answer_bytes_max // len(asked)
-            done = [await self._entry(call, request, viewer, media_type, bytes_max) for request in asked]
+        if isinstance(parsed, RequestBatch):
+            bytes_max = self.answer_bytes_max // len(parsed)
+            done = [await self._entry(call, request, viewer, media_type, bytes_max) for request in parsed]
             return response.batched(media_type, done)
-        return await self._run(call, asked, viewer, media_type, self.answer_bytes_max)
+        return await self._run(call, parsed, viewer, media_type, self.answer_bytes_max)
 
     async def _read(self, call: Call) -> GraphQLRequest | RequestBatch:
-        """Return what the body of a POST asks for; a large one is read in another thread."""
-        body, call.body = call.body, None  # it would stay in memory for as long as the operation runs
+        """Return the operations in the body of a POST. A large body is parsed in another thread."""
+        body, call.body = call.body, None  # frees the body while the operation runs
         assert body is not None
         if len(body) <= SMALL_BODY_BYTES_MAX:
             return self.parsed(call.head, body)
@@ -145,16 +144,16 @@ class GraphQLEndpoint:
             return await self.services.worker.run(call.stopwatch().timed, self.parsed, call.head, body)
 
     def parsed(self, head: Head, body: bytes) -> GraphQLRequest | RequestBatch:
-        """Return what a body asks for, as `parse_body` does."""
+        """Return the operations in a body. Raises HttpRefused as `parse_body` does."""
         if CONTENT_ENCODING in head:
             body = decoded(head, body, self._body_bytes_max)
         return parse_body(body, bytes_max=self._body_bytes_max, batch_max=self._batch_max)
 
     def negotiate(self, head: Head) -> str:
-        """Return the media type of the answer to a POST with this head, once it is known that the head is in order.
+        """Check the head of a POST, and return the media type of its response.
 
         Raises:
-            HttpRefused: it is not.
+            HttpRefused: the head is invalid, or the client accepts neither media type.
         """
         if head.media_type is None:
             check_headers(head)
@@ -167,32 +166,32 @@ class GraphQLEndpoint:
     async def _entry(
         self, call: Call, request: GraphQLRequest, viewer: Viewer, media_type: str, bytes_max: int
     ) -> Response:
-        """Return the answer to one operation of a batch: that it is refused must not cost the others' answers."""
-        call.started = asyncio.get_running_loop().time()  # each operation has the whole time
+        """Return the response to one operation of a batch. Its failure must not affect the other operations."""
+        call.started = asyncio.get_running_loop().time()  # each operation gets the full deadline
         try:
             return await self._run(call, request, viewer, media_type, bytes_max)
         except asyncio.CancelledError:
-            if is_to_end():
+            if end_is_requested():
                 raise
             return self.failed(call, CancelledFromWithinError())
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - as in `respond`
             return self.failed(call, error)
 
     def failed(self, call: Call, error: Exception) -> Response:
-        """Return the answer to a request that has come to this error, which ends the operation under way."""
+        """Return the response for an exception, and end the observation of the current operation."""
         if isinstance(error, HttpRefused):
-            return self._given_up(call, error.status, error.error, error.headers)
+            return self._error_response(call, error.status, error.error, error.headers)
         if isinstance(error, Unavailable):
             refusal = GraphQLError(str(error), extensions={"code": error.code})
-            return self._given_up(call, 503, refusal, {"retry-after": "1"})
+            return self._error_response(call, 503, refusal, {"retry-after": "1"})
         shown = presented(GraphQLError("unexpected", original_error=error), call.request_id)
-        return self._given_up(call, 500, shown, {})
+        return self._error_response(call, 500, shown, {})
 
-    def _given_up(self, call: Call, status: int, error: GraphQLError, headers: dict[str, str]) -> Response:
-        """Return the answer that is this error alone, which ends the operation under way, where one is."""
+    def _error_response(self, call: Call, status: int, error: GraphQLError, headers: dict[str, str]) -> Response:
+        """Return a response with this one error, and end the observation of the current operation, if any."""
         seen = call.seen or self._observed(call, ANONYMOUS)
         seen.codes = codes_of([error.formatted])
-        self._over(call, seen, status)
+        self._end_observation(call, seen, status)
         return response.errors_answer(status, response.readable(call.head.accept), [error], headers)
 
     def _observed(self, call: Call, viewer: Viewer) -> Observation:
@@ -201,7 +200,7 @@ class GraphQLEndpoint:
         return seen
 
     def observed(self, call: Call, operation: Operation, price: Price, viewer: Viewer) -> Observation:
-        """Begin to observe an operation that is known, and that no task runs."""
+        """Begin to observe a cached operation that runs without a task."""
         seen = call.seen = self.observer.opened(call.request_id, call.head.each(b"traceparent"), viewer.user_id)
         call.trace = seen.trace.told
         seen.operation, seen.kind = operation.name, operation.kind
@@ -209,7 +208,7 @@ class GraphQLEndpoint:
         seen.cost = price.cost
         return seen
 
-    def _over(self, call: Call, seen: Observation, status: int) -> None:
+    def _end_observation(self, call: Call, seen: Observation, status: int) -> None:
         call.seen = None
         self.observer.end(seen, status)
 
@@ -217,7 +216,7 @@ class GraphQLEndpoint:
         check_headers(call.head)
         if call.method not in {"GET", "HEAD"}:
             raise self._method_not_allowed("use POST, or GET for a query")
-        if self._graphiql and graphiql.is_wanted(call.head, call.query_string):
+        if self._graphiql and graphiql.wants_page(call.head, call.query_string):
             return graphiql.page()
         if not call.query_string:
             raise self._method_not_allowed("send the operation by POST, as a JSON object with the key query")
@@ -248,7 +247,7 @@ class GraphQLEndpoint:
     ) -> Response:
         seen = self._observed(call, viewer)
         try:
-            operation = await self._found(call, request, seen, viewer)
+            operation = await self._find_operation(call, request, seen, viewer)
             if queries_only and not operation.is_query:
                 raise HttpRefused(405, "METHOD_NOT_ALLOWED", "GET runs queries only; use POST", {"allow": "POST"})
             price = operation.pricing.fitting(request.variables)
@@ -280,7 +279,7 @@ class GraphQLEndpoint:
             self._charge_work(call, viewer, at_least=REFUSED_COST)
             answer = response.refused(media_type, refused.errors)
             seen.codes = codes_of([error.formatted for error in refused.errors])
-            self._over(call, seen, answer.status)
+            self._end_observation(call, seen, answer.status)
             return answer
         return self.written(call, request, price, seen, content, media_type)
 
@@ -295,17 +294,17 @@ class GraphQLEndpoint:
         media_type: str,
         bytes_max: int,
     ) -> Response:
-        """Return an answer that may be large, written in another thread; an error where it is larger than allowed."""
+        """Return a response that may be large, encoded in another thread; an error where it exceeds the limit."""
         run = self.services.worker.run
-        # What a mutation has done is done: its answer is not given up for the time.
+        # A mutation has already taken effect: its response is not abandoned at the deadline.
         with self.admission.deadline(call.started, call.receive, abandon=True) if operation.is_query else nullcontext():
             content = await run(self.content, call, operation, result)
             self._keep(operation, content)
             self._complete(request, price, seen, content)
             try:
-                body = await run(written, content, bytes_max)
+                body = await run(encode_bounded, content, bytes_max)
             except AnswerTooLargeError as error:
-                too_large = error.told(bytes_max, is_query=operation.is_query)
+                too_large = error.graphql_error(bytes_max, is_query=operation.is_query)
                 seen.codes = codes_of([too_large.formatted])
                 body = orjson.dumps({"data": None, "errors": [too_large.formatted]})
         return self._ended(call, seen, body, media_type)
@@ -319,7 +318,7 @@ class GraphQLEndpoint:
         content: dict[str, Any],
         media_type: str,
     ) -> Response:
-        """Return the answer to an operation that has run, which ends it."""
+        """Return the response of an operation that has run, and end its observation."""
         self._complete(request, price, seen, content)
         return self._ended(call, seen, orjson.dumps(content), media_type)
 
@@ -332,25 +331,27 @@ class GraphQLEndpoint:
 
     def _ended(self, call: Call, seen: Observation, body: bytes, media_type: str) -> Response:
         answer = Response(200, body, media_type)
-        self._over(call, seen, answer.status)
+        self._end_observation(call, seen, answer.status)
         return answer
 
-    async def _found(self, call: Call, request: GraphQLRequest, seen: Observation, viewer: Viewer) -> Operation:
+    async def _find_operation(
+        self, call: Call, request: GraphQLRequest, seen: Observation, viewer: Viewer
+    ) -> Operation:
         try:
             text = self.documents.text(request.query, request.extensions)
         except GraphQLError as error:
             raise RequestRefused(error) from None
         operation = self.operations.kept(text, request.operation_name)
         if operation is None:
-            operation = await self._checked(call, text, request, seen, viewer)
+            operation = await self._new_operation(call, text, request, seen, viewer)
         seen.operation, seen.kind = operation.name, operation.kind
         seen.document, seen.deprecated = operation.digest, operation.deprecated
         return operation
 
-    async def _checked(
+    async def _new_operation(
         self, call: Call, text: str, request: GraphQLRequest, seen: Observation, viewer: Viewer
     ) -> Operation:
-        """Return an operation that is seen for the first time."""
+        """Check and cache a new operation, and return it."""
         self.admission.ensure_budget("this is a new document", user_id=viewer.user_id, address=call.address)
         seen.document, watch, checked = text_digest(text), call.stopwatch(), None
         if len(text) > SMALL_DOCUMENT_LENGTH_MAX:
@@ -359,15 +360,15 @@ class GraphQLEndpoint:
         return watch.timed(self.operations.find, text, request.operation_name, checked)
 
     def _charge_work(self, call: Call, viewer: Viewer, *, at_least: int) -> None:
-        """Charge what it has taken to read a request."""
+        """Charge the time spent on parsing and checking a request, and at least the cost `at_least`."""
         if call.watch is not None or at_least:
             self.admission.charge_work(call.stopwatch(), viewer.user_id, call.address, at_least=at_least)
 
     def content(self, call: Call, operation: Operation, result: ExecutionResult) -> dict[str, Any]:
-        """Return what is said of a result; the data of an introspection as JSON, to be kept by `_keep`.
+        """Return the response object of a result. The data of an introspection is encoded as JSON, for `_keep`.
 
         Raises:
-            RequestRefused: the operation never ran.
+            RequestRefused: the operation did not run.
         """
         ensure_ran(result)
         content: dict[str, Any] = {"data": result.data}
@@ -378,14 +379,14 @@ class GraphQLEndpoint:
         return content
 
     def _keep(self, operation: Operation, content: dict[str, Any]) -> None:
-        """Keep the data of an introspection. The caches belong to the event loop's thread."""
+        """Cache the data of an introspection. Only the event loop's thread may use the caches."""
         data = content["data"]
         if isinstance(data, bytes):
             self.operations.keep_introspected(operation, data)
             content["data"] = orjson.Fragment(data)
 
     async def _viewer(self, call: Call) -> Viewer:
-        """Return whose access token the request has; one that has none is anonymous, and needs no look here."""
+        """Return the viewer of the request's access token. Callers check first that the request has one."""
         claims = self.claims(call.head)
         if claims is not None:
             with self.admission.deadline(call.started, call.receive, abandon=True):
@@ -395,5 +396,5 @@ class GraphQLEndpoint:
         raise unauthenticated()
 
     def claims(self, head: Head) -> TokenClaims | None:
-        """Return the claims of a request's access token; None where it is not valid."""
+        """Return the claims of a request's access token; None where the token is invalid."""
         return token_claims(self.services.tokens, head.each(b"authorization"))

@@ -1,15 +1,15 @@
-"""Queries for one row by its key, and those that the schema alone answers: without a task.
+"""Inline lookups: queries for one row by its key, and cached introspections, run without a task.
 
-Most of what so small a query costs is not its own work: a task, ten coroutines one inside the other, a future, and
-three turns of the event loop. A look-up waits but once (twice where a session is to be looked at), for a statement that
-it shares with others, so that none of these is needed: it is begun in the turn in which it comes, and ended in that in
-which the rows come. An introspection that has been answered before does not wait at all.
+The machinery around such a small query costs more than the query: a task, ten nested coroutines, a future, and three
+iterations of the event loop. A lookup waits only once (twice with an access token, for its session), for a statement
+that it shares with other requests. So it needs none of the machinery: it starts in the iteration in which the request
+arrives, and ends in the one in which the rows arrive. A cached introspection does not wait at all.
 
-What is done is the same, by the same code, in the same order as for any operation (`graph.http.endpoint`): it is
-observed, charged, limited in time, and reads as who asks. This way leads through what is in order only. Whatever is not
-(a document seen for the first time, variables that do not fit, a budget that does not reach) is found before anything
-has happened, and left to the ordinary way, which finds it again and says so. An error that shows later, in a row or in
-place of it, is put into words by a task, which reads nothing.
+The steps and their code are those of every operation, in the same order (`graph.http.endpoint`): observation, charge,
+deadline, reads with the viewer's rights. Only the successful case runs here. All other cases (a new document, invalid
+variables, an exhausted budget) are detected before anything has happened, and are left to the task path, which detects
+them again and reports them. An error that occurs later, in a row or instead of it, is reported by a task, which reads
+nothing.
 """
 
 import asyncio
@@ -37,56 +37,59 @@ from graph.telemetry.current import Observation
 
 logger = logging.getLogger(__name__)
 
-Answered = Callable[[Response], None]
-"""Is told of the answer; it raises nothing."""
+OnResponse = Callable[[Response], None]
+"""Receives the response. It raises nothing."""
 
-Otherwise = Callable[[], None]
-"""Has the request answered in the ordinary way; it raises nothing."""
+FallBack = Callable[[], None]
+"""Runs the request in a task instead. It raises nothing."""
 
 
 class InlineLookups:
-    """Answers those requests to an endpoint that are such queries."""
+    """Handles those requests to an endpoint that are lookups or cached introspections."""
 
     def __init__(self, endpoint: GraphQLEndpoint) -> None:
         self._endpoint = endpoint
         self.admission = endpoint.admission
 
-    def begin(self, call: Call, answered: Answered, otherwise: Otherwise) -> bool:
-        """Begin to answer a request that is such a query; False where it is none, and nothing has happened.
+    def begin(self, call: Call, on_response: OnResponse, fall_back: FallBack) -> bool:
+        """Begin a request if it is an inline lookup; False where it is not, and then nothing has happened.
 
-        Where it turns out later that it has to go the ordinary way after all, `otherwise` is called.
+        Args:
+            call: the request.
+            on_response: receives the response.
+            fall_back: is called where the request turns out later to need a task.
         """
         try:
-            operation = self._found(call)
+            operation = self._lookup_operation(call)
             if operation is None:
                 return False
             if b"authorization" in call.head:
-                return self._ask_session(call, operation, answered, otherwise)
-            return self.go_on(call, operation, ANONYMOUS, answered)
-        except Exception:  # a fault of ours, which the ordinary way may not have
+                return self._request_session(call, operation, on_response, fall_back)
+            return self.continue_as(call, operation, ANONYMOUS, on_response)
+        except Exception:  # a bug in this module, which the task path may not have
             logger.exception("a query was not begun")
             return False
 
-    def _ask_session(self, call: Call, operation: Operation, answered: Answered, otherwise: Otherwise) -> bool:
+    def _request_session(self, call: Call, operation: Operation, on_response: OnResponse, fall_back: FallBack) -> bool:
         claims = self._endpoint.claims(call.head)
         sessions = None if claims is None else claims.sessions(self._endpoint.services.database)
         if claims is None or not isinstance(sessions, PendingRead):
             return False
-        waiting = self.admission.deadline_of(_Session, call.started, call.receive)
+        waiting = self.admission.deadline_of(_PendingSession, call.started, call.receive)
         self.admission.enter()
         try:
-            waiting.start(self, call, operation, claims, sessions, answered, otherwise)
+            waiting.start(self, call, operation, claims, sessions, on_response, fall_back)
         except BaseException:
             self.admission.leave()
             raise
         return True
 
     def failed(self, call: Call, error: Exception) -> Response:
-        """Return the answer to a request that has come to this error."""
+        """Return the response for an exception."""
         return self._endpoint.failed(call, error)
 
-    def _found(self, call: Call) -> Operation | None:
-        """Return the operation that a request asks for, where it is such a query."""
+    def _lookup_operation(self, call: Call) -> Operation | None:
+        """Return the operation of a request if it is a cached lookup or introspection, else None."""
         endpoint = self._endpoint
         if call.body is None or len(call.body) > SMALL_BODY_BYTES_MAX:
             return None
@@ -94,60 +97,62 @@ class InlineLookups:
             return None
         try:
             endpoint.negotiate(call.head)
-            call.asked = asked = endpoint.parsed(call.head, call.body)
-            if isinstance(asked, RequestBatch):
+            call.parsed = parsed = endpoint.parsed(call.head, call.body)
+            if isinstance(parsed, RequestBatch):
                 return None
-            text = endpoint.documents.text(asked.query, asked.extensions)
+            text = endpoint.documents.text(parsed.query, parsed.extensions)
         except (HttpRefused, GraphQLError):
             return None
-        operation = endpoint.operations.known(text, asked.operation_name)
+        operation = endpoint.operations.known(text, parsed.operation_name)
         return operation if operation is not None and (operation.is_lookup or operation.is_introspection) else None
 
-    def go_on(self, call: Call, operation: Operation, viewer: Viewer, answered: Answered) -> bool:
-        """Begin to answer as `viewer`; False as for `begin`."""
-        endpoint, asked = self._endpoint, call.asked
-        assert isinstance(asked, GraphQLRequest)
-        price = operation.pricing.fitting(asked.variables)
+    def continue_as(self, call: Call, operation: Operation, viewer: Viewer, on_response: OnResponse) -> bool:
+        """Begin the operation with the rights of `viewer`. Returns False as `begin` does."""
+        endpoint, parsed = self._endpoint, call.parsed
+        assert isinstance(parsed, GraphQLRequest)
+        price = operation.pricing.fitting(parsed.variables)
         if price is None:
             return False
         if operation.is_introspection:
-            return self._introspect(call, operation, price, viewer, answered)
+            return self._introspect(call, operation, price, viewer, on_response)
         if price.answer_bytes > endpoint.answer_bytes_max:
             return False
-        lookup = endpoint.operations.lookup(operation, asked.variables, endpoint.services, viewer)
+        lookup = endpoint.operations.lookup(operation, parsed.variables, endpoint.services, viewer)
         if lookup is None or not isinstance(lookup.loader, RowLoader):
             return False
-        reading = lookup.loader.asked(lookup.key)
-        if reading is None or not self._is_let_in(call, price, viewer):
+        reading = lookup.loader.pending_read(lookup.key)
+        if reading is None or not self._admit(call, price, viewer):
             return False
         try:
             endpoint.operations.looked_up()
             seen = endpoint.observed(call, operation, price, viewer)
             seen.batch(lookup.loader.name, 1)
-            pending = self.admission.deadline_of(_Pending, call.started, call.receive)
-            pending.start(endpoint, call, operation, price, seen, lookup, reading, answered)
-        except Exception as fault:  # noqa: BLE001 - as the endpoint; it is charged, so that this way has to answer it
+            pending = self.admission.deadline_of(_PendingLookup, call.started, call.receive)
+            pending.start(endpoint, call, operation, price, seen, lookup, reading, on_response)
+        except Exception as fault:  # noqa: BLE001 - as in the endpoint; already charged, so it must respond here
             self.admission.leave()
-            answered(endpoint.failed(call, fault))
+            on_response(endpoint.failed(call, fault))
         return True
 
-    def _introspect(self, call: Call, operation: Operation, price: Price, viewer: Viewer, answered: Answered) -> bool:
-        """Response what the schema alone decides, where it has been answered before."""
-        endpoint, asked, media_type = self._endpoint, call.asked, call.head.media_type
-        assert isinstance(asked, GraphQLRequest)
+    def _introspect(
+        self, call: Call, operation: Operation, price: Price, viewer: Viewer, on_response: OnResponse
+    ) -> bool:
+        """Respond with cached introspection data; False where none is cached."""
+        endpoint, parsed, media_type = self._endpoint, call.parsed, call.head.media_type
+        assert isinstance(parsed, GraphQLRequest)
         assert media_type is not None
         known = endpoint.operations.introspected(operation)
-        if known is None or not self._is_let_in(call, price, viewer):
+        if known is None or not self._admit(call, price, viewer):
             return False
         endpoint.operations.introspected_again()
         seen = endpoint.observed(call, operation, price, viewer)
-        answer = endpoint.written(call, asked, price, seen, {"data": orjson.Fragment(known)}, media_type)
+        answer = endpoint.written(call, parsed, price, seen, {"data": orjson.Fragment(known)}, media_type)
         self.admission.leave()
-        answered(answer)
+        on_response(answer)
         return True
 
-    def _is_let_in(self, call: Call, price: Price, viewer: Viewer) -> bool:
-        """Charge what an operation costs, and count it as under way; False where the budget does not reach."""
+    def _admit(self, call: Call, price: Price, viewer: Viewer) -> bool:
+        """Charge the cost of an operation, and count it as in flight; False where the budget is too small."""
         try:
             self.admission.charge(price.cost, user_id=viewer.user_id, address=call.address)
         except HttpRefused:
@@ -156,17 +161,17 @@ class InlineLookups:
         return True
 
 
-class _Session(Deadline):
-    """A request with an access token while it waits for its session. It is its own deadline."""
+class _PendingSession(Deadline):
+    """A request with an access token that waits for its session. The object is also its deadline."""
 
     __slots__ = (
-        "_answered",
         "_call",
         "_claims",
         "_context",
+        "_fall_back",
         "_inline_lookups",
+        "_on_response",
         "_operation",
-        "_otherwise",
         "_sessions",
     )
 
@@ -177,24 +182,24 @@ class _Session(Deadline):
         operation: Operation,
         claims: TokenClaims,
         sessions: PendingRead,
-        answered: Answered,
-        otherwise: Otherwise,
+        on_response: OnResponse,
+        fall_back: FallBack,
     ) -> None:
-        """Ask for the session."""
+        """Request the session."""
         self._inline_lookups = inline_lookups
         self._call = call
         self._operation = operation
         self._claims = claims
-        self._answered = answered
-        self._otherwise = otherwise
+        self._on_response = on_response
+        self._fall_back = fall_back
         self._sessions = sessions
-        # What it is told in is anybody's context; the ordinary way is begun in the request's own.
+        # `on_result` may run in the context of another request; the task path must start in this request's context.
         self._context = contextvars.copy_context()
         self._timers.set(self, asyncio.get_running_loop())
         sessions.subscribe(self)
 
     def on_result(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
-        """Go on as whom the session stands for."""
+        """Continue with the viewer of the session."""
         if self._is_over:
             return
         self.stop()
@@ -204,30 +209,30 @@ class _Session(Deadline):
         try:
             viewer = self._claims.viewer(answer) if error is None else None
             if viewer is not None:
-                begun = self._inline_lookups.go_on(self._call, self._operation, viewer, self._answered)
-        except Exception:  # likewise
+                begun = self._inline_lookups.continue_as(self._call, self._operation, viewer, self._on_response)
+        except Exception:  # as in `begin`
             logger.exception("a query was not begun")
         if not begun:
-            self._context.run(self._otherwise)
+            self._context.run(self._fall_back)
 
     def _end(self) -> None:
-        """End before the session is there: the time is up, or the client has left."""
+        """End before the session has arrived: the deadline has passed, or the client has disconnected."""
         if not self._is_over:
             self.stop()
             self._is_over = True
             self._sessions.unsubscribe(self)
             self._inline_lookups.admission.leave()
-            self._answered(self._inline_lookups.failed(self._call, self._refusal(None)))
+            self._on_response(self._inline_lookups.failed(self._call, self._refusal(None)))
 
 
-class _Pending(Deadline):
-    """One such query while it waits for its row. It is its own deadline."""
+class _PendingLookup(Deadline):
+    """A lookup that waits for its row. The object is also its deadline."""
 
     __slots__ = (
-        "_answered",
         "_call",
         "_endpoint",
         "_lookup",
+        "_on_response",
         "_operation",
         "_price",
         "_reading",
@@ -246,9 +251,9 @@ class _Pending(Deadline):
         seen: Observation,
         lookup: Lookup,
         reading: PendingRead,
-        answered: Answered,
+        on_response: OnResponse,
     ) -> None:
-        """Ask for the row."""
+        """Request the row."""
         self._endpoint = endpoint
         self._call = call
         self._operation = operation
@@ -256,12 +261,12 @@ class _Pending(Deadline):
         self._seen = seen
         self._lookup = lookup
         self._reading = reading
-        self._answered = answered
+        self._on_response = on_response
         self._timers.set(self, asyncio.get_running_loop())
         reading.subscribe(self, endpoint.admission.caller(user_id=seen.user_id, address=call.address))
 
     def on_result(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
-        """Take the rows that have come, or the error in their place."""
+        """Receive the rows or the error, and respond."""
         if self._is_over:
             return
         self.stop()
@@ -272,34 +277,34 @@ class _Pending(Deadline):
             self._seen.add(self._reading.statement.sql, rows, elapsed_ns, error)
             data = self._lookup.answer(row) if row is not None else None
             if data is None:
-                # What this is told in is anybody's context; the operation's own begins anew.
+                # An empty context: the current one may belong to another request.
                 work = self._completed(row if error is None else error)
                 self._rest = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
                 return
             done = self._written({"data": data})
-        except Exception as fault:  # noqa: BLE001 - as the endpoint: whatever it is, no trace leaves
+        except Exception as fault:  # noqa: BLE001 - as in the endpoint: no traceback may reach the client
             done = self._endpoint.failed(self._call, fault)
         self._finish(done)
 
     async def _completed(self, found: Any) -> None:
-        """Have an answer written in which there is no row, or an error."""
+        """Respond where the row does not exist or there is an error."""
         endpoint, call = self._endpoint, self._call
         self._seen.enter()
         try:
             result = await self._lookup.completed(found)
             done = self._written(endpoint.content(call, self._operation, result))
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - as in the endpoint
             done = endpoint.failed(call, error)
         self._finish(done)
 
     def _written(self, content: dict[str, Any]) -> Response:
         call = self._call
         assert call.head.media_type is not None
-        assert isinstance(call.asked, GraphQLRequest)
-        return self._endpoint.written(call, call.asked, self._price, self._seen, content, call.head.media_type)
+        assert isinstance(call.parsed, GraphQLRequest)
+        return self._endpoint.written(call, call.parsed, self._price, self._seen, content, call.head.media_type)
 
     def _end(self) -> None:
-        """End before the row is there: the time is up, or the client has left."""
+        """End before the row has arrived: the deadline has passed, or the client has disconnected."""
         if not self._is_over:
             self.stop()
             self._is_over = True
@@ -308,4 +313,4 @@ class _Pending(Deadline):
 
     def _finish(self, answer: Response) -> None:
         self._endpoint.admission.leave()
-        self._answered(answer)
+        self._on_response(answer)

@@ -1,7 +1,7 @@
-"""Which pages of other origins may call (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol).
+"""Cross-origin requests (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol): which origins may call.
 
-A page of an allowed origin may send every header: each client library has some of its own, and none of them gives a
-right. Nothing here is known by a cookie, so that no page can act for a user whose access token it does not have.
+A page of an allowed origin may send any header: client libraries add custom headers, and no header grants a right.
+Folio uses no cookies, so that no page can act for a user without that user's access token.
 """
 
 from starlette.middleware.cors import CORSMiddleware
@@ -9,10 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.settings import Settings
 
-# What a developer's own machine serves, on whatever port a front end's tools have chosen.
+# Pages on the developer's own machine, on any port: front-end tools choose it.
 LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
 
-# What an answer tells in its headers beside what every page may read.
+# Response headers that pages may read, besides the headers that CORS always allows.
 EXPOSED_HEADERS = (
     "allow",
     "etag",
@@ -26,22 +26,22 @@ EXPOSED_HEADERS = (
 
 
 def allowed_origins(settings: Settings) -> list[str]:
-    """Return the origins that are named."""
+    """Return the origins that the settings name."""
     return [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
 
 
 def allows_local(settings: Settings) -> bool:
-    """Say whether pages of the same machine may call: in development, where no origins are named."""
+    """Return whether pages on the same machine may call: in development, where the settings name no origins."""
     return settings.env == "development" and not allowed_origins(settings)
 
 
 def allows_any(settings: Settings) -> bool:
-    """Say whether a page of any other origin may call."""
+    """Return whether pages of any other origin may call."""
     return allows_local(settings) or bool(allowed_origins(settings))
 
 
 class Cors(CORSMiddleware):
-    """What pages of the allowed origins may do."""
+    """Starlette's CORS middleware with Folio's settings."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         super().__init__(
@@ -49,19 +49,19 @@ class Cors(CORSMiddleware):
             allow_origins=allowed_origins(settings),
             allow_origin_regex=LOCAL_ORIGINS if allows_local(settings) else None,
             allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["*"],  # what a preflight asks for is what it is told
+            allow_headers=["*"],  # a preflight is allowed the headers that it requests
             allow_private_network=True,
             expose_headers=EXPOSED_HEADERS,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Response a request, and tell pages of allowed origins that they may read the answer."""
+        """Handle a request. Add the headers that let pages of allowed origins read the response."""
         if (
             scope["type"] == "http"
             and scope["method"] == "POST"
             and all(name != b"origin" for name, _ in scope["headers"])
         ):
-            # Nobody keeps its answer for others, so that it is the one that the short way in gives.
+            # No cache stores responses to POST, so `vary: origin` is not needed: the response equals the direct one.
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

@@ -96,7 +96,7 @@ class RowLoader(EdgeLoader[int, Record | None]):
 
     __slots__ = ()
 
-    def asked(self, key: int) -> PendingRead | None:
+    def pending_read(self, key: int) -> PendingRead | None:
         """Return one row's statement, to be told of instead of awaited; None where the reader shares none."""
         reading = self._batch([key])
         if isinstance(reading, PendingRead):

@@ -1,6 +1,6 @@
 """Users and their profiles.
 
-Makes new tables only: no lock that anybody could wait for.
+Creates new tables only, so that no other client waits for a lock.
 
 Revision: 9a1f0c3e5b01
 Revises:
@@ -60,7 +60,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_profiles_user_id_users"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_profiles")),
     )
-    # The one system user, who owns the accounts that money enters through. It cannot sign in: "!" is no hash.
+    # The only system user. It owns the accounts through which money enters. It cannot sign in: "!" is not a hash.
     op.execute(
         "INSERT INTO users (email, username, hashed_password, is_active, role)"
         " VALUES ('treasury@folio.invalid', 'treasury', '!', false, 'system')"

@@ -1,6 +1,6 @@
 """Posts, with an index for every filter and order.
 
-Makes new tables only: no lock that anybody could wait for.
+Creates new tables only, so that no other client waits for a lock.
 
 Revision: 9a1f0c3e5b02
 Revises: 9a1f0c3e5b01

@@ -1,6 +1,6 @@
-"""Money accounts, the ledger between them, and the keys that movements are made under.
+"""Money accounts, the ledger between them, and the idempotency keys of movements.
 
-Makes new tables only: no lock that anybody could wait for.
+Creates new tables only, so that no other client waits for a lock.
 
 Revision: 9a1f0c3e5b03
 Revises: 9a1f0c3e5b02
@@ -97,9 +97,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_transactions_from_id_id", "transactions", ["from_id", "id"], unique=False)
     op.create_index("ix_transactions_to_id_id", "transactions", ["to_id", "id"], unique=False)
-    # The ledger is append-only, for the owner of the table too, who the application usually is. (A superuser is bound
-    # by no privilege; `folio doctor` says so.) Foreign keys *to* this table would stop working with this, because
-    # PostgreSQL checks them with FOR KEY SHARE, which needs UPDATE: refer from it, never to it.
+    # The ledger is append-only, also for the owner of the table, which is usually the role of the application. (A
+    # superuser is bound by no privilege; `folio doctor` reports that.) Foreign keys *to* this table would stop working,
+    # because PostgreSQL checks them with FOR KEY SHARE, which needs UPDATE. So no table may refer to this one.
     op.execute("REVOKE UPDATE, DELETE, TRUNCATE ON transactions FROM PUBLIC, CURRENT_USER")
 
 

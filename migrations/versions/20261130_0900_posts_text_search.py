@@ -1,9 +1,9 @@
-"""Posts: a title's place in the alphabet, and what a search looks through, as generated columns.
+"""Posts: the sort key of a title, and the document for text search, as generated columns.
 
-Rewrites the table and builds its indexes while nobody can read or write posts: about half a minute for each 100,000
-posts. PostgreSQL has no other way to add a stored generated column. Run it when readers can wait.
+Rewrites the table and builds its indexes. Meanwhile no client can read or write posts: about half a minute for each
+100,000 posts. PostgreSQL has no other method to add a stored generated column. Run it when readers can wait.
 
-The functions are immutable and must stay as they are while columns depend on them: another rule is another function.
+The functions are immutable and must not change while columns depend on them. Another rule needs another function.
 
 Revision: 9a1f0c3e5b05
 Revises: 9a1f0c3e5b04
@@ -37,8 +37,9 @@ UNSPACED = (
 PLAIN = ("øłđðıς", "olddiσ")  # noqa: RUF001 - a sigma
 ALONE = r"\U00020000-\U0003ffff"
 
-# Each function calls built-in ones alone, and is parsed when it is made: it means the same under any search_path.
-# lower() needs a collation that knows the letters of all scripts, whatever the database's own is. They differ in name.
+# Each function calls only built-in functions, and is parsed when it is created, so that its meaning does not depend on
+# search_path. lower() needs a collation that covers the letters of all scripts, which the database's own may not do.
+# The names of such collations differ between systems.
 CREATE = (
     "CREATE TEXT SEARCH DICTIONARY folio_stem (TEMPLATE = pg_catalog.snowball, LANGUAGE = english)",
     "CREATE TEXT SEARCH CONFIGURATION folio (COPY = pg_catalog.simple)",
@@ -114,7 +115,7 @@ def upgrade() -> None:
     op.drop_index("ix_posts_document", table_name="posts")
     op.drop_index("ix_posts_published_title_id", table_name="posts")
     op.drop_index("ix_posts_title_id", table_name="posts")
-    # One statement, so that the table is rewritten once.
+    # One statement, so that the table is rewritten only once.
     op.execute(
         'ALTER TABLE posts ADD title_key text COLLATE "C" NOT NULL GENERATED ALWAYS AS (sort_key(title)) STORED, '
         "ADD document tsvector NOT NULL GENERATED ALWAYS AS (text_document(title, content)) STORED"
@@ -122,8 +123,8 @@ def upgrade() -> None:
     op.create_index("ix_posts_document", "posts", ["document"], unique=False, postgresql_using="gin")
     op.create_index("ix_posts_published_title_key_id", "posts", ["published", "title_key", "id"], unique=False)
     op.create_index("ix_posts_title_key_id", "posts", ["title_key", "id"], unique=False)
-    # Without statistics of the new columns the planner guesses how many posts a search finds. With those of an empty
-    # table it would expect no post ever.
+    # Without statistics of the new columns the planner guesses how many posts a search finds. With the statistics of an
+    # empty table it would always expect no post.
     op.execute("DO $$ BEGIN IF EXISTS (SELECT FROM posts) THEN ANALYZE posts; END IF; END $$")
 
 

@@ -1,8 +1,8 @@
-"""Sign-ins wait by place.
+"""Waits between sign-ins depend on the place.
 
-Makes two tables, and adds a column without a value, which rewrites nothing. Writes of `users` and whoever signs in wait
-for a moment; it gives up after three seconds of waiting for them. Servers of the version before go on: they leave the
-new column and the new tables empty.
+Creates two tables, and adds a column without a value, which rewrites no row. Writes of `users` and sign-ins wait for a
+moment. The migration fails if it waits for their locks for more than three seconds. Servers of the previous version
+continue: they leave the new column and the new tables empty.
 
 Revision: 9a1f0c3e5b07
 Revises: 9a1f0c3e5b06

@@ -1,7 +1,7 @@
-"""Spent refresh tokens are found by their time, to be swept.
+"""An index finds spent refresh tokens by their time, so that they can be swept.
 
-Builds an index of `refresh_tokens` concurrently. Nobody waits for it: reads and writes go on. It waits itself for
-transactions that are older, as long as they take.
+Builds an index of `refresh_tokens` concurrently. No client waits for it: reads and writes continue. The migration
+itself waits until all older transactions have ended.
 
 Revision: 9a1f0c3e5b08
 Revises: 9a1f0c3e5b07
@@ -23,7 +23,7 @@ INDEX = "ix_refresh_tokens_used_at"
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():
-        # What was interrupted while it was built is there, and good for nothing.
+        # An interrupted build leaves an invalid index.
         op.drop_index(INDEX, "refresh_tokens", if_exists=True, postgresql_concurrently=True)
         op.create_index(
             INDEX,

@@ -1,8 +1,8 @@
-"""The indexes of the ledger by account cover what a statement adds up.
+"""The ledger's indexes by account include the columns that account statements add up.
 
-Builds two indexes of `transactions` concurrently, which have the amount and the time of each entry beside its key.
-Then drops the two that they replace, which serve until then. Nobody waits for it: reads and writes go on. It waits
-itself for transactions that are older, as long as they take.
+Builds two indexes of `transactions` concurrently, which include the amount and the time of each entry beside its key.
+Then drops the two that they replace, which are used until then. No client waits for it: reads and writes continue. The
+migration itself waits until all older transactions have ended.
 
 Revision: 9a1f0c3e5b09
 Revises: 9a1f0c3e5b08
@@ -25,7 +25,7 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         for end in ENDS:
             name = f"ix_transactions_{end}_id_covering"
-            # What was interrupted while it was built is there, and good for nothing.
+            # An interrupted build leaves an invalid index.
             op.drop_index(name, "transactions", if_exists=True, postgresql_concurrently=True)
             op.create_index(
                 name,

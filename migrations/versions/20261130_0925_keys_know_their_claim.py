@@ -1,7 +1,7 @@
-"""An idempotency key knows by which request it was claimed.
+"""An idempotency key stores which request has claimed it.
 
-Adds the column `idempotency_keys.claim_id`, empty in the rows that there are. It takes the ACCESS EXCLUSIVE lock of the
-table for a moment: movements of money wait for it, and no row is rewritten.
+Adds the column `idempotency_keys.claim_id`, which is null in existing rows. It takes the ACCESS EXCLUSIVE lock of the
+table for a moment: movements of money wait for it. No row is rewritten.
 
 Revision: 9a1f0c3e5b0a
 Revises: 9a1f0c3e5b09

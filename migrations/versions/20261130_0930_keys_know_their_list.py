@@ -1,8 +1,9 @@
-"""An idempotency key of a list of all or none knows the list, and keys are kept.
+"""An idempotency key of an all-or-none list stores the digest of the list, and keys cannot be deleted.
 
-Adds the column `idempotency_keys.list_hash`, empty in the rows that there are. It takes the ACCESS EXCLUSIVE lock of
-the table for a moment: movements of money wait for it, and no row is rewritten. Takes rights away, of the owner of the
-table too, who the application usually is: nobody deletes a key, and nothing of it is written later but its refusal.
+Adds the column `idempotency_keys.list_hash`, which is null in existing rows. It takes the ACCESS EXCLUSIVE lock of the
+table for a moment: movements of money wait for it. No row is rewritten. Revokes rights, also from the owner of the
+table, which is usually the role of the application: no client can delete a key, or change anything in it but its
+refusal.
 
 Revision: 9a1f0c3e5b0b
 Revises: 9a1f0c3e5b0a
@@ -25,7 +26,7 @@ def upgrade() -> None:
     op.execute("SET LOCAL statement_timeout = '60s'")
     op.add_column("idempotency_keys", sa.Column("list_hash", sa.LargeBinary(), nullable=True))
     op.execute("REVOKE UPDATE, DELETE, TRUNCATE ON idempotency_keys FROM PUBLIC, CURRENT_USER")
-    # The ledger refers to keys: PostgreSQL checks that with FOR KEY SHARE, which needs UPDATE of a column at least.
+    # The ledger refers to keys. PostgreSQL checks that with FOR KEY SHARE, which needs UPDATE of at least one column.
     op.execute("GRANT UPDATE (refusal_code, refusal_field, refusal_message) ON idempotency_keys TO CURRENT_USER")
 
 

@@ -1,4 +1,4 @@
-"""The planted bugs: each patch applies, each names an existing check, and each promise of MONEY.md has a bug."""
+"""The planted bugs: each patch applies, each names an existing check, and each promise of docs/MONEY.md has a bug."""
 
 import re
 import subprocess
@@ -11,7 +11,8 @@ from bench.chaos.promises import BROKEN_BY, TITLES
 from bench.soak.faults import ALL
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "MONEY.md").read_text(encoding="utf-8")
+PAGE_PATH = ROOT / "docs" / "MONEY.md"
+PAGE = PAGE_PATH.read_text(encoding="utf-8")
 LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 
 each_bug = pytest.mark.parametrize("bug", bugs(), ids=lambda bug: bug.name)
@@ -57,9 +58,10 @@ def test_page_links_existing_files_and_every_planted_bug_under_its_promise() -> 
     for bug in bugs():
         assert f"bench/chaos/planted/{bug.name}.patch" in parts[bug.promise]
     for text, path in LINK.findall(PAGE):
-        assert (path, (ROOT / path).is_file()) == (path, True)
+        target = (PAGE_PATH.parent / path).resolve()
+        assert (path, target.is_file()) == (path, True)
         if text.startswith("`test_"):
-            assert (path, text, defines(path, text.strip("`"))) == (path, text, True)
+            assert (path, text, defines(target.relative_to(ROOT).as_posix(), text.strip("`"))) == (path, text, True)
 
 
 def test_page_names_a_test_or_chaos_and_a_planted_bug_for_each_promise() -> None:

@@ -112,7 +112,7 @@ def test_whole_number_with_an_exponent_is_accepted() -> None:
 @pytest.mark.parametrize("code", ["XAU", "XTS", "XXX", "eur", "EURO", "", "978", "DEM"])
 def test_code_without_a_minor_unit_is_refused(code: str) -> None:
     assert minor_unit_exponent(code) is None
-    with pytest.raises(ValueError, match=f"^{code} is no currency with a minor unit$"):
+    with pytest.raises(ValueError, match=f"^{code} is not a currency with a minor unit$"):
         to_minor(Decimal(1), code)
-    with pytest.raises(ValueError, match=f"^{code} is no currency with a minor unit$"):
+    with pytest.raises(ValueError, match=f"^{code} is not a currency with a minor unit$"):
         from_minor(1, code)

@@ -96,7 +96,7 @@ def test_bad_value_in_the_env_file_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 def test_unknown_variable_in_the_env_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("FOLIO_POOLSIZE=3\n")
-    assert refusal(monkeypatch) == "FOLIO_POOLSIZE is no setting; did you mean FOLIO_POOL_SIZE?"
+    assert refusal(monkeypatch) == "FOLIO_POOLSIZE is not a setting; did you mean FOLIO_POOL_SIZE?"
 
 
 # ---------------------------------------------------------------- refusals
@@ -130,16 +130,16 @@ def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_unknown_variable_is_refused_with_the_closest_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(monkeypatch, FOLIO_DATABSE_URL=URL) == (
-        "FOLIO_DATABSE_URL is no setting; did you mean FOLIO_DATABASE_URL?"
+        "FOLIO_DATABSE_URL is not a setting; did you mean FOLIO_DATABASE_URL?"
     )
 
 
 def test_unknown_variable_in_lower_case_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert refusal(monkeypatch, folio_poolsize="3") == "folio_poolsize is no setting; did you mean FOLIO_POOL_SIZE?"
+    assert refusal(monkeypatch, folio_poolsize="3") == "folio_poolsize is not a setting; did you mean FOLIO_POOL_SIZE?"
 
 
 def test_unknown_variable_without_a_similar_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert refusal(monkeypatch, FOLIO_XYZZY="1") == "FOLIO_XYZZY is no setting; `folio settings` lists them all"
+    assert refusal(monkeypatch, FOLIO_XYZZY="1") == "FOLIO_XYZZY is not a setting; `folio settings` lists them all"
 
 
 # ---------------------------------------------------------------- production
@@ -147,19 +147,19 @@ def test_unknown_variable_without_a_similar_one_is_refused(monkeypatch: pytest.M
 
 def test_production_without_url_and_secret_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(monkeypatch, FOLIO_ENV="production") == (
-        "FOLIO_DATABASE_URL and FOLIO_SECRET_KEY must be set where FOLIO_ENV is production"
+        "FOLIO_DATABASE_URL and FOLIO_SECRET_KEY must be set if FOLIO_ENV is production"
     )
 
 
 def test_production_without_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(monkeypatch, FOLIO_ENV="production", FOLIO_SECRET_KEY=SECRET) == (
-        "FOLIO_DATABASE_URL must be set where FOLIO_ENV is production"
+        "FOLIO_DATABASE_URL must be set if FOLIO_ENV is production"
     )
 
 
 def test_production_without_secret_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(monkeypatch, FOLIO_ENV="production", FOLIO_DATABASE_URL=URL) == (
-        "FOLIO_SECRET_KEY must be set where FOLIO_ENV is production"
+        "FOLIO_SECRET_KEY must be set if FOLIO_ENV is production"
     )
 
 
@@ -249,11 +249,11 @@ def test_url_is_converted_to_the_driver_and_its_parameters(
         ("postgresql://u:hunter2@h:port/d", SHAPE),
         (
             "postgresql://u:hunter2@h/d?application_name=x",
-            f"{SHAPE}; the parameter 'application_name' is not known here (host, port, sslmode are)",
+            f"{SHAPE}; the parameter 'application_name' is not supported (host, port and sslmode are)",
         ),
         (
             "postgresql://u@h/d?password=hunter2",
-            f"{SHAPE}; the parameter 'password' is not known here (host, port, sslmode are)",
+            f"{SHAPE}; the parameter 'password' is not supported (host, port and sslmode are)",
         ),
         (
             "postgresql://u:hunter2@h/d?sslmode=maybe",

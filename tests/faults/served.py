@@ -98,7 +98,7 @@ def _compare_nothing(app: FastAPI) -> None:
         engines.compiled_from = COMPILED_FROM
     vars(engines).pop("run", None)
     with contextlib.suppress(KeyError):
-        del vars(vars(app)["direct"].inline_lookups)["go_on"]
+        del vars(vars(app)["direct"].inline_lookups)["continue_as"]
 
 
 async def sign_up(client: Client, username: str, *, admin: bool = False) -> Person:

@@ -1,4 +1,4 @@
-"""What the application shows where: GraphiQL, introspection and suggestions in development, probes everywhere."""
+"""What the application serves where: GraphiQL, introspection and suggestions in development, probes everywhere."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ DISABLED = "GraphQL introspection has been disabled, but the requested query con
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 DELETE_POST = "mutation ($input: DeletePostInput!) { deletePost(input: $input) { deletedPostId } }"
 
-# Requests that nearly fit, with what is said of them and what is guessed where guessing is on.
+# Invalid requests, with their messages and the suggestions that are added where they are enabled.
 MISSPELT: list[tuple[str, dict[str, Any], str, str]] = [
     ("{ pots { totalCount } }", {}, "Cannot query field 'pots' on type 'Query'.", " Did you mean 'post' or 'posts'?"),
     (
@@ -86,7 +86,7 @@ async def test_production_hides_page_introspection_and_guesses(settings: Setting
         await assert_guesses(http, shown=False)
 
 
-async def test_each_is_shown_in_production_where_it_is_set(settings: Settings) -> None:
+async def test_each_is_shown_in_production_if_it_is_set(settings: Settings) -> None:
     for name in ("graphiql", "introspection", "suggestions"):
         async with serving_with(settings, env="production", **{name: True}) as http:
             await assert_page(http, shown=name == "graphiql")
@@ -94,7 +94,7 @@ async def test_each_is_shown_in_production_where_it_is_set(settings: Settings) -
             await assert_guesses(http, shown=name == "suggestions")
 
 
-async def test_each_is_hidden_in_development_where_it_is_set(settings: Settings) -> None:
+async def test_each_is_hidden_in_development_if_it_is_set(settings: Settings) -> None:
     for name in ("graphiql", "introspection", "suggestions"):
         async with serving_with(settings, **{name: False}) as http:
             await assert_page(http, shown=name != "graphiql")
@@ -116,7 +116,7 @@ async def test_front_page_leads_a_browser_to_graphiql(client: Client) -> None:
     assert (page.url.path, "<title>Folio GraphiQL</title>" in page.text) == ("/graphql", True)
 
 
-async def test_front_page_says_where_the_api_is_where_there_is_no_graphiql(settings: Settings, client: Client) -> None:
+async def test_front_page_names_the_api_if_graphiql_is_off(settings: Settings, client: Client) -> None:
     async with serving_with(settings, env="production") as http:
         answers = [await http.get("/", headers=BROWSER), await http.get("/"), await client.http.get("/")]
         head = await http.head("/", headers=BROWSER)
@@ -126,9 +126,9 @@ async def test_front_page_says_where_the_api_is_where_there_is_no_graphiql(setti
     assert (head.status_code, head.content) == (200, b"")
 
 
-async def test_operation_that_is_sent_to_the_front_page_is_told_the_way(client: Client) -> None:
+async def test_refusal_of_an_operation_at_the_front_page_names_the_path(client: Client) -> None:
     response = await client.http.post("/", json={"query": "{ __typename }"})
-    error = {"message": "operations are sent to /graphql", "extensions": {"code": "NOT_FOUND"}}
+    error = {"message": "send operations to /graphql", "extensions": {"code": "NOT_FOUND"}}
     assert (response.status_code, response.json()) == (404, {"errors": [error]})
 
 

@@ -19,7 +19,7 @@ SPECIFICATIONS: Mapping[str, TextField] = {
 }
 # Numbers that are the limit of something else, each with what it limits.
 OTHER_LIMITS = {
-    "graph/schema/posts/filters.py: SEARCH_LENGTH_MAX": "a search is not stored",
+    "graph/schema/searches.py: SEARCH_LENGTH_MAX": "a search is not stored",
     "db/query/text_search.py: WORD_LENGTH_MAX": "a word of a search, which is cut",
 }
 

@@ -1,4 +1,4 @@
-"""The locks hold each other: what is tested is what runs, and what runs in development is what production has."""
+"""The lock files agree: tests run what the application runs, and development runs what production has."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def locked(name: str) -> dict[str, tuple[str, frozenset[str]]]:
-    """Return the version and the hashes of every package of a lock."""
+    """Return the version and the hashes of every package of a lock file."""
     text = (ROOT / name).read_text(encoding="utf-8")
     found = re.findall(r"^([\w.-]+)==(\S+)(.*(?:\n .*)*)", text, re.MULTILINE)
     return {package: (version, frozenset(re.findall(r"sha256:\w+", rest))) for package, version, rest in found}

@@ -1,4 +1,4 @@
-"""What a worker keeps is listed in MEMORY.md, each cache with its bound."""
+"""docs/MEMORY.md lists everything that a worker caches, each cache with its bound."""
 
 import re
 from pathlib import Path
@@ -17,6 +17,6 @@ def test_every_cache_is_listed_with_its_bound() -> None:
         for path in (ROOT / room).rglob("*.py")
         for function, name in MADE.findall(path.read_text(encoding="utf-8"))
     }
-    listed = set(re.findall(r"`(\w[\w/]+\.py)` `(\w+)`", (ROOT / "MEMORY.md").read_text(encoding="utf-8")))
-    assert made - listed == set(), "say in MEMORY.md what bounds it"
-    assert listed - made == set(), "MEMORY.md lists what is no cache any more"
+    listed = set(re.findall(r"`(\w[\w/]+\.py)` `(\w+)`", (ROOT / "docs" / "MEMORY.md").read_text(encoding="utf-8")))
+    assert made - listed == set(), "say in docs/MEMORY.md what bounds it"
+    assert listed - made == set(), "docs/MEMORY.md lists a cache that does not exist any more"

@@ -1,4 +1,4 @@
-"""What the README shows is what happens: its tour is run, and its tables are compared with the code."""
+"""The README is correct: its tour is run, and its tables are compared with the code."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ async def test_tour_answers_as_printed(settings: Settings) -> None:
         )
         ada = Person(2, DEMO_USERNAME, signed_in["signIn"]["accessToken"])
         steps = [(query, orjson.loads(answer)) for query, answer in STEP.findall(README)]
-        # Up to the sign-in nobody is signed in.
+        # Before the sign-in, requests are anonymous.
         callers = [None, None, ada, ada, ada]
         answers = [await client.run(query, by=by) for (query, _), by in zip(steps, callers, strict=True)]
         assert answers == [answer for _, answer in steps]
@@ -49,7 +49,7 @@ async def test_role_database_and_commands_for_a_server_of_ones_own_work_as_print
     section = README.partition("## Your own PostgreSQL")[2]
     blocks = re.findall(r"```(sql|sh)\n(.*?)```", section, re.DOTALL)
     assert [kind for kind, _ in blocks[:2]] == ["sql", "sh"]
-    # This server has a role and a database of the name already, and no door but a socket that trusts its account.
+    # This server already has a role and a database of this name, and listens only at a socket that trusts its account.
     name = "own_folio"
     statements = [one.strip().replace("folio", name) for one in blocks[0][1].split(";") if one.strip()]
     port = free_port()
@@ -85,7 +85,7 @@ def settings_table() -> str:
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
 
 
-def test_settings_table_is_the_settings() -> None:
+def test_settings_table_has_all_settings() -> None:
     assert settings_table() in README
 
 

@@ -18,7 +18,7 @@ from db.connections.database import Database
 from db.connections.leases import LeasedConnection
 from db.settings import Settings, load_settings
 from db.setup.development import completed, data_directory, with_database
-from db.setup.diagnosis import ensure_usable, problems_worded
+from db.setup.diagnosis import ensure_usable, explained_problems
 from db.setup.schema_version import applied_revisions, expected_revision
 from graph.cli.support.failures import CommandError, Interrupted, err, refusals
 
@@ -94,7 +94,7 @@ def _announce(settings: Settings) -> None:
 
 @contextmanager
 def _usable(settings: Settings, *, writes: bool) -> Iterator[None]:
-    with problems_worded(settings):
+    with explained_problems(settings):
         uvloop.run(ensure_usable(settings, writes=writes))
         yield
 

@@ -1,1 +1,1 @@
-"""Admission control: how much runs at once, for how long, and what each client may spend a minute."""
+"""Admission control: limits on concurrent requests, on their time, and on the cost of each client per minute."""

@@ -1,7 +1,7 @@
-"""Bodies that do not come together with their heads: how long they may take, and how many are waited for.
+"""Bodies that arrive after their heads: limits on their time, and on their number.
 
-A request whose body is still to come takes nothing but its place here. It is counted as being answered when the body is
-there, so that clients which send slowly keep out nobody but each other.
+A request whose body has not arrived takes only a place here. It counts as in flight when the body has arrived, so that
+slow clients compete only with each other.
 """
 
 from starlette.types import Receive
@@ -15,7 +15,7 @@ from graph.http.parsing.requests import HttpRefused, check_length, too_large
 
 
 class Bodies:
-    """The bodies that a worker waits for."""
+    """The bodies that a worker is receiving."""
 
     def __init__(self, settings: Settings) -> None:
         self._within_s = settings.operation_deadline_ms / 1000
@@ -24,10 +24,10 @@ class Bodies:
         self._places: Places[_Arrival] = Places(settings.bodies_arriving_max)
 
     async def received(self, head: Head, receive: Receive, address: str) -> bytes:
-        """Return the body of a request of `address` with this head when it has come.
+        """Receive the body of a request from `address`, and return it.
 
         Raises:
-            HttpRefused: 413: it is too large; 408: it took too long; 503: too many are waited for.
+            HttpRefused: 413: it is too large; 408: it took too long; 503: too many bodies are being received.
         """
         check_length(head, self._bytes_max)
         known = spending_address(address)
@@ -50,10 +50,10 @@ class Bodies:
 
 
 class _Arrival(TimeLimit):
-    """The time of one body.
+    """The time limit of one body.
 
     Attributes:
-        is_displaced: whether it ended because another one needed its place.
+        is_displaced: whether it ended because another body took its place.
     """
 
     __slots__ = ("is_displaced",)
@@ -63,13 +63,13 @@ class _Arrival(TimeLimit):
         self.is_displaced = False
 
     def displace(self) -> None:
-        """Wait no longer."""
+        """Stop waiting for this body."""
         self.is_displaced = True
         self._end()
 
 
 def _too_many(how_many: str) -> HttpRefused:
-    message = f"too many requests wait for their bodies{how_many}; send the body at once, or try again shortly"
+    message = f"too many requests wait for their bodies{how_many}; send the body with the headers, or try again shortly"
     return HttpRefused(503, "OVERLOADED", message, {"retry-after": "1"})
 
 

@@ -1,6 +1,6 @@
-"""How much runs at once, how long, and for whom: the cap, the deadline, and the budgets of cost and of sign-ins.
+"""Admission control: the limit of requests in flight, their deadline, and the budgets of cost and of sign-ins.
 
-All of them are of one process: behind several workers each has its own, so that what is allowed in all is their sum.
+All limits apply to one process. With several workers, each one has its own limits, and the total is their sum.
 """
 
 import asyncio
@@ -20,23 +20,23 @@ from graph.http.parsing.requests import HttpRefused
 from graph.operations.dispatch import OUTCOME_UNKNOWN
 from graph.runtime.worker_thread import Stopwatch
 
-# Before that an operation is not worth a look at whether its client is still there.
+# Shorter operations do not watch whether their client disconnects: it would cost more than it saves.
 WATCH_AFTER_S = 0.2
 
-# Whose budget it is, in messages.
+# The budgets, in messages.
 OF_CALLER = "a minute"
 OF_ADDRESS = "a minute for all of this address"
 
 
 class Deadline(TimeLimit):
-    """What is left of the time of one request, which also ends, where it may be abandoned, when its client has left."""
+    """The deadline of one request. A request that may be abandoned also ends when its client disconnects."""
 
     __slots__ = ("_abandons", "_due", "_final", "_is_gone", "_receive", "_watcher")
 
     def __init__(self, timers: Timers, after_s: float, started: float, receive: Receive, *, abandon: bool) -> None:
-        super().__init__(timers, after_s)  # the timers are of its first while
+        super().__init__(timers, after_s)  # the timers measure the first interval only
         self._due = started + after_s
-        # A mutation is not abandoned: what it was sent for is to happen, and its answer can be asked for.
+        # A mutation is not abandoned: it must take effect, and the client can query its result later.
         self._abandons = abandon
         self._receive = receive
         self._final: asyncio.TimerHandle | None = None
@@ -44,10 +44,10 @@ class Deadline(TimeLimit):
         self._is_gone = False
 
     def __enter__(self) -> Self:
-        """Begin.
+        """Start the deadline.
 
         Raises:
-            HttpRefused: 503: what came before has taken all the time.
+            HttpRefused: 503: earlier steps of the request have used all its time.
         """
         entered = super().__enter__()
         if self._due <= asyncio.get_running_loop().time():
@@ -58,10 +58,10 @@ class Deadline(TimeLimit):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave.
+        """End the deadline.
 
         Raises:
-            HttpRefused: 503 for the deadline; nobody is there to read what is raised for a client that left.
+            HttpRefused: 503: the deadline has passed; 499: the client has disconnected, so that it reads no response.
         """
         self.stop()
         if self._final is None and not self._is_over:
@@ -72,9 +72,9 @@ class Deadline(TimeLimit):
             raise self._refusal(error) from None
 
     def stop(self) -> None:
-        """Take no more time."""
+        """Stop all timers."""
         if self._final is None and not self._is_over:
-            self._timers.pending.pop(self, None)  # it lasted for less than the first while
+            self._timers.pending.pop(self, None)  # it ended within the first interval
             return
         if self._watcher is not None:
             self._watcher.cancel()
@@ -83,20 +83,20 @@ class Deadline(TimeLimit):
 
     def _refusal(self, error: BaseException | None) -> HttpRefused:
         if self._is_gone:
-            # Who has sent its last byte may still read (TCP's half-close), for which the protocol gives it some time.
-            message = f"the client has left, or sent its last byte more than {time_limits.HALF_CLOSED_S:g} s ago"
-            message += "; leave the connection open until the answer is there"
+            # A client that has closed its side may still read (TCP's half-close). The protocol allows it some time.
+            message = f"the client disconnected, or closed its side more than {time_limits.HALF_CLOSED_S:g} s ago"
+            message += "; keep the connection open until the response arrives"
             return HttpRefused(499, "CLIENT_CLOSED_REQUEST", message)
         message = f"the operation took longer than {self.after_s:g} s"
         if error is not None and OUTCOME_UNKNOWN in error.args:
             # Nothing that says "try again": the client should look first.
-            message += ", and its write may have happened: look before you send it again"
+            message += ", and its write may have happened: check before you send it again"
             return HttpRefused(503, "DEADLINE_EXCEEDED", message, outcome_unknown=True)
-        message += "; ask for less"
+        message += "; request less"
         return HttpRefused(503, "DEADLINE_EXCEEDED", message, {"retry-after": "1"})
 
-    def passed(self) -> None:
-        """Start a timer of its own after the first interval, for which all requests share one: few last longer."""
+    def on_timeout(self) -> None:
+        """Start a separate timer after the first interval, for which all requests share one: few last longer."""
         loop = asyncio.get_running_loop()
         left_s = self._due - loop.time()
         if left_s <= 0:
@@ -117,10 +117,10 @@ D = TypeVar("D", bound=Deadline)
 
 
 class AdmissionControl:
-    """The limits on what runs.
+    """The limits on requests.
 
     Attributes:
-        parked: says how many of the requests in flight wait in a line of their own, and so take no slot meanwhile.
+        parked: returns how many requests in flight wait in a separate queue, and so do not count for the limit.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -135,49 +135,53 @@ class AdmissionControl:
 
     @property
     def in_flight(self) -> int:
-        """How many requests are being answered."""
+        """The number of requests in flight."""
         return self._in_flight
 
     @property
     def is_full(self) -> bool:
-        """Whether as many requests are being answered as there may be."""
+        """Whether the number of requests in flight has reached its limit."""
         return self._in_flight >= self._in_flight_max and self._in_flight - self.parked() >= self._in_flight_max
 
     def enter(self) -> None:
-        """Count one request as in flight, until it leaves.
+        """Count one request as in flight, until `leave`.
 
         Raises:
-            HttpRefused: 503: there are as many as there may be.
+            HttpRefused: 503: the limit is reached.
         """
         if self.is_full:
-            message = f"{self._in_flight} requests are being answered already; try again shortly"
+            message = f"the server already processes {self._in_flight} requests; try again shortly"
             raise HttpRefused(503, "OVERLOADED", message, {"retry-after": "1"})
         self._in_flight += 1
 
     def leave(self) -> None:
-        """Count one request less."""
+        """Stop counting one request as in flight."""
         self._in_flight -= 1
 
     def deadline(self, started: float, receive: Receive, *, abandon: bool) -> Deadline:
-        """Return what is left of the time of a request that came at `started`, by the event loop's clock.
+        """Return the deadline of a request.
 
-        It ends too, where it may be abandoned, when the client has left.
+        Args:
+            started: its arrival in seconds of the event loop's clock.
+            receive: returns a message when the client disconnects.
+            abandon: whether the request also ends when the client disconnects.
         """
         return Deadline(self._timers, self._deadline_s, started, receive, abandon=abandon)
 
     def deadline_of(self, kind: type[D], started: float, receive: Receive) -> D:
-        """Return the same for what may be abandoned, of a kind of its own."""
+        """Return a deadline of the subclass `kind`, for a request that may be abandoned."""
         return kind(self._timers, self._deadline_s, started, receive, abandon=True)
 
     def charge(self, cost: int, *, user_id: int | None, address: str) -> None:
-        """Take `cost` from two budgets of the minute at once, or from neither.
+        """Take `cost` from two budgets per minute, or from neither.
 
-        One is the caller's: the user's, from wherever they call, or where nobody is signed in the address's. The other
-        is larger, and what all callers of an address share: a user's many sessions do not add up there, nor do many
-        users of one who makes them up.
+        One budget belongs to the caller: to the user, from any address, or to the address of an anonymous caller. The
+        other one is larger, and all callers of an address share it, so that neither many sessions of a user nor many
+        invented users of one attacker add up.
 
         Raises:
-            HttpRefused: 429 where a budget does not reach, with when it will (RateLimit header fields, IETF draft).
+            HttpRefused: 429: a budget is too small now; the headers say how long to wait (RateLimit fields, IETF
+            draft).
         """
         caller, address = _spenders(user_id, address)
         taken, now = max(cost, 1), time.time()
@@ -188,10 +192,10 @@ class AdmissionControl:
             raise _rate_limited(self._address_budget, address, taken, now, f"this costs {cost}, and {{}} {OF_ADDRESS}")
 
     def charge_password(self, address: str) -> None:
-        """Take one from what all callers of an address may ask that needs a password.
+        """Take one operation from the password budget, which all callers of an address share.
 
         Raises:
-            HttpRefused: 429 where nothing is left.
+            HttpRefused: 429: nothing is left.
         """
         budget, spender, now = self._password_budget, spending_address(address), time.time()
         if not budget.take(spender, 1, now):
@@ -199,11 +203,11 @@ class AdmissionControl:
             raise _rate_limited(budget, spender, 1, now, message, "sign-in")
 
     def caller(self, *, user_id: int | None, address: str) -> str:
-        """Return by what a caller is known: the user, or where nobody is signed in the address."""
+        """Return the identity of a caller: the user, or the address of an anonymous caller."""
         return _spenders(user_id, address)[0]
 
     def ensure_budget(self, what: str, *, user_id: int | None, address: str) -> None:
-        """Raise HttpRefused, 429, where nothing is left: before something is read that has no price yet."""
+        """Raise HttpRefused, 429, where a budget is empty. For work whose price is not known yet."""
         caller, _ = _spenders(user_id, address)
         now = time.time()
         if not self._caller_budget.has(caller, 1, now):
@@ -211,15 +215,15 @@ class AdmissionControl:
         self.ensure_budget_of_address(what, address)
 
     def ensure_budget_of_address(self, what: str, address: str) -> None:
-        """Raise HttpRefused, 429, where all callers of an address have nothing left: who asks is not known yet."""
+        """Raise HttpRefused, 429, where the budget of the address is empty. For work before the caller is known."""
         budget, spender, now = self._address_budget, spending_address(address), time.time()
         if not budget.has(spender, 1, now):
             raise _rate_limited(budget, spender, 1, now, f"{what}, and {{}} {OF_ADDRESS}")
 
     def charge_work(self, watch: Stopwatch, user_id: int | None, address: str, *, at_least: int) -> None:
-        """Take what the work of `watch` costs, as far as the budgets reach: it is done, and its answer is told.
+        """Charge the time measured by `watch`, as far as the budgets suffice: the work is already done.
 
-        It is counted in tenths of a millisecond, and the watch begins anew.
+        The time is counted in tenths of a millisecond, and the watch is reset.
         """
         tenths = int(watch.lap() * 10_000)
         cost = max(tenths * COST_PER_MS // 10, at_least)
@@ -233,7 +237,7 @@ class AdmissionControl:
 def _rate_limited(
     budget: Budget, spender: str, cost: int, now: float, message: str, policy: str = "cost"
 ) -> HttpRefused:
-    """Return the refusal of what a budget does not reach for; `message` has a gap for what is left of it."""
+    """Return the refusal for a budget that is too small; `message` has a placeholder for the rest of the budget."""
     left, seconds = budget.left(spender, now), budget.wait_s(spender, cost, now)
     return HttpRefused(
         429,

@@ -1,23 +1,23 @@
-"""A bounded number of places, of which nobody can keep others out: neither one address, nor a few together."""
+"""A bounded number of places, shared fairly: neither one address nor a few together can exclude the others."""
 
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-# What one address may take of all places.
+# One address may take this fraction of all places: a quarter.
 SHARES = 4
 
 H = TypeVar("H", bound=Hashable)
 
 
 class NoPlaceError(Exception):
-    """There is no place for one more. The message says of how many, for people."""
+    """No place is free. The message says how many are taken."""
 
 
 class Places(Generic[H]):
-    """Places, and who holds them for which address.
+    """Places, with the holders of each address.
 
-    An address takes a quarter of them at the most. Where all are taken, the address that has the most gives up the one
-    that it has held for longest, so that those who come from many addresses displace one another and nobody else.
+    An address takes at most a quarter of them. Where all are taken, the address with the most places loses its oldest
+    one. So a client that uses many places displaces only itself and similar clients.
     """
 
     def __init__(self, number_max: int) -> None:
@@ -27,19 +27,19 @@ class Places(Generic[H]):
         self._by_address: dict[str, dict[H, None]] = {}
 
     def take(self, address: str, holder: H) -> H | None:
-        """Give `holder` a place; return who has lost theirs for it.
+        """Take a place for `holder`; return the holder that has lost its place for it, or None.
 
         Raises:
-            NoPlaceError: there is none, or the address has as many as it may have.
+            NoPlaceError: no place can be taken, or the address has reached its limit.
         """
         mine = self._by_address.get(address, {})
         if len(mine) >= self.per_address_max:
-            raise NoPlaceError(f"{len(mine)} of this address do already")
+            raise NoPlaceError(f"{len(mine)} from this address already")
         displaced = None
         if self.taken >= self.number_max:
             other = max(self._by_address, key=lambda one: len(self._by_address[one]))
             if len(self._by_address[other]) <= len(mine) + 1:
-                raise NoPlaceError(f"{self.taken} do already")
+                raise NoPlaceError(f"{self.taken} already")
             displaced = next(iter(self._by_address[other]))
             self.leave(other, displaced)
         self._by_address.setdefault(address, {})[holder] = None
@@ -47,7 +47,7 @@ class Places(Generic[H]):
         return displaced
 
     def leave(self, address: str, holder: H) -> None:
-        """Give the place up, unless it is lost already."""
+        """Release the place, unless it has been lost already."""
         mine = self._by_address.get(address)
         if mine is None or holder not in mine:
             return

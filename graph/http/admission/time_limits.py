@@ -1,7 +1,7 @@
-"""How long a request may take: limits of time for what a task does, without a timer of the event loop for each.
+"""Time limits for the work of a task, without an event-loop timer for each limit.
 
-Limits of one length are reached in the order in which they were set. One timer of the loop for the oldest of them
-therefore serves all, and one that is left in time, as nearly each is, costs two changes of a dictionary.
+Limits of equal length expire in the order in which they were set. So one loop timer, for the oldest limit, serves all
+of them. A limit that does not expire, as nearly all of them, costs only two changes of a dictionary.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Self
 
-# How long a query still may take whose client has sent FIN.
+# The time that a query may still take after its client has sent FIN.
 HALF_CLOSED_S = 5.0
 
 
@@ -17,7 +17,7 @@ class Timers:
     """Time limits of one length.
 
     Attributes:
-        pending: those that run, oldest first, each with the time of the loop at which it is reached.
+        pending: the running limits, oldest first, each with its expiry in seconds of the loop's clock.
     """
 
     def __init__(self, after_s: float) -> None:
@@ -27,7 +27,7 @@ class Timers:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def set(self, limit: "TimeLimit", loop: asyncio.AbstractEventLoop) -> None:
-        """Tell `limit` when the time has passed on the running `loop`, unless it is no longer pending then."""
+        """Call `limit.on_timeout` after the time has passed on the running `loop`, if it is still pending then."""
         self.pending[limit] = loop.time() + self.after_s
         if self._timer is None or self._loop is not loop:
             self._loop = loop
@@ -43,14 +43,14 @@ class Timers:
                 self._timer = self._loop.call_at(due, self._go_off, context=Context())
                 return
             del self.pending[limit]
-            limit.passed()
+            limit.on_timeout()
 
 
 class TimeLimit:
-    """Cancels, when its time is up, what runs inside of it. As `asyncio.timeout`, it raises TimeoutError then.
+    """Cancels the block inside it after a time, and raises TimeoutError then, as `asyncio.timeout` does.
 
     Attributes:
-        after_s: how much time there is.
+        after_s: the time.
     """
 
     __slots__ = ("_cancelled_before", "_is_over", "_task", "_timers", "after_s")
@@ -77,8 +77,8 @@ class TimeLimit:
         if self._is_over and self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
-    def passed(self) -> None:
-        """See to it that the time of the timers is over."""
+    def on_timeout(self) -> None:
+        """Handle the expiry of the timers' interval: the time is over."""
         self._end()
 
     def _end(self) -> None:
@@ -88,10 +88,10 @@ class TimeLimit:
 
 
 class CancelledFromWithinError(RuntimeError):
-    """Something within an operation was cancelled although nobody asked for the end of the request: a fault of ours."""
+    """Work within an operation was cancelled although the request was not: a bug in Folio."""
 
 
-def is_to_end() -> bool:
-    """Say whether somebody has asked for the end of the current task."""
+def end_is_requested() -> bool:
+    """Return whether the cancellation of the current task was requested."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

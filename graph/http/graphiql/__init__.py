@@ -1,1 +1,1 @@
-"""What browsers get: the GraphiQL playground with its files, and the front page."""
+"""Pages for browsers: the GraphiQL playground with its files, and the front page."""

@@ -1,7 +1,7 @@
-"""What stands at `/`, where people look first, and at the API's path with a slash behind it: the way to the API.
+"""The front page at `/`, and the API's path with a trailing slash: both lead to the API.
 
-Each way is a relative one. Where this server can be reached is known to the client and the proxies before it, not here,
-and what a request says in Host need not be true.
+All links are relative. Only the client and its proxies know the public address of this server, and a request's Host
+header can be false.
 """
 
 from starlette.requests import Request
@@ -13,30 +13,30 @@ from graph.http.responses.response import SECURITY_HEADERS
 
 
 def front_routes(path: str, *, leads_to_page: bool) -> list[Route]:
-    """Return the route of `/`, and that of `path` with a slash behind it, for clients that are set up so.
+    """Return the route of `/`, and the route of `path` with a trailing slash, for clients that are configured so.
 
     Args:
-        path: where the API is.
-        leads_to_page: whether browsers find GraphiQL there.
+        path: the path of the API.
+        leads_to_page: whether browsers get GraphiQL there.
     """
     redirected = {**SECURITY_HEADERS, "vary": "accept"}
 
     async def front(request: Request) -> Response:
         api = request.scope.get("root_path", "") + path
         if request.method not in {"GET", "HEAD"}:
-            error = {"message": f"operations are sent to {api}", "extensions": {"code": "NOT_FOUND"}}
+            error = {"message": f"send operations to {api}", "extensions": {"code": "NOT_FOUND"}}
             return JSONResponse({"errors": [error]}, 404, SECURITY_HEADERS)
         if leads_to_page and takes_html(request.headers.get("accept", "").encode("latin-1")):
-            # Relative, because a proxy may have taken off a part of the path that the browser sees.
+            # Relative, because a proxy may have removed a prefix of the path that the browser sees.
             return RedirectResponse(path.removeprefix("/"), headers=redirected)
         text = f"Folio, a GraphQL API. Send operations to {api} by POST, as a JSON object with the key query.\n"
         return PlainTextResponse(text, headers=redirected)
 
-    async def there(request: Request) -> Response:
+    async def without_slash(request: Request) -> Response:
         query = request.scope["query_string"].decode("latin-1")
         return RedirectResponse(f"..{path}?{query}" if query else f"..{path}", headers=SECURITY_HEADERS)
 
     return [
         Route("/", endpoint=front, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
-        Route(f"{path}/", endpoint=there, methods=["GET", "POST"]),
+        Route(f"{path}/", endpoint=without_slash, methods=["GET", "POST"]),
     ]

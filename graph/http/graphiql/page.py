@@ -1,8 +1,8 @@
-"""The page that browsers get, GraphiQL, and the files that it loads: all from here, none from a stranger's server.
+"""The GraphiQL page and the files that it loads. All of them come from this server, none from a public one.
 
-A page that can send a signed-in developer's operations must not run what a public network gave it, and must work where
-there is none. The files of others stand in `static/vendored`, with where they come from. A file's name holds a digest
-of its content, so that a browser keeps it for good and never shows an old one with a new page.
+The page can send operations of a signed-in developer, so it must not run code from a public network. It must also work
+without the internet. Third-party files are in `static/vendored`, with their sources. The name of a file contains a
+digest of its content, so that browsers can cache it for ever and never combine an old file with a new page.
 """
 
 import functools
@@ -22,7 +22,7 @@ from graph.http.parsing.head import Head
 from graph.http.parsing.requests import is_from_program
 from graph.http.responses.response import SECURITY_HEADERS, Response
 
-# In the order in which the page needs them: a script of others reads what the one before it has defined.
+# In the order in which the page needs them: each script uses names that the previous ones define.
 _FILES = (
     "vendored/graphiql.min.css",
     "page.css",
@@ -31,20 +31,21 @@ _FILES = (
     "vendored/graphiql.min.js",
     "start.js",
 )
-# The tabs of the first visit: an operation, and the headers that it is sent with.
+# The tabs of the first visit: an operation, and the headers to send with it.
 _OPENING: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("welcome.graphql", {}),
     ("sign_in.graphql", {}),
     ("signed_in.graphql", {"Authorization": "Bearer ACCESS_TOKEN"}),
 )
 _MEDIA_TYPES = {"js": "text/javascript", "css": "text/css"}
-# Parameters of a query string, each of which names an operation to run.
+# Query string parameters that contain or name an operation to run.
 _OPERATION = frozenset({"query", "extensions", "documentId"})
 _ASSET_HEADERS = {**SECURITY_HEADERS, "cache-control": "public, max-age=31536000, immutable"}
-# Below the page's own address, which behind a proxy is not always /graphql: hence a relative one.
+# Relative to the page's address, which is not always /graphql behind a proxy.
 _DIRECTORY = "graphql/assets"
 
-# Its dialogs write a style element. No style can tell anything to anybody where nothing foreign may be loaded.
+# GraphiQL's dialogs write a style element, so inline styles are allowed. A style cannot leak data here, because the
+# policy forbids all requests to other servers.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src data:; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -87,7 +88,7 @@ def _asset(name: str, content: bytes) -> tuple[str, _Asset]:
 
 @functools.cache
 def page() -> Response:
-    """Return the GraphiQL page, with a policy that lets it load what this server has and nothing else."""
+    """Return the GraphiQL page, with a policy that lets it load files only from this server."""
     styles = [f'<link rel="stylesheet" href="{_DIRECTORY}/{name}">' for name in _assets() if name.endswith(".css")]
     scripts = [f'<script src="{_DIRECTORY}/{name}"></script>' for name in _assets() if name.endswith(".js")]
     html = _PAGE.format(styles="\n".join(styles), opening=_opening(), scripts="\n".join(scripts))
@@ -95,7 +96,7 @@ def page() -> Response:
 
 
 def _opening() -> str:
-    """Return the tabs of the first visit as JSON, in which nothing ends the script element that it stands in."""
+    """Return the tabs of the first visit as JSON. It cannot close the script element that contains it."""
     directory = files("graph.http.graphiql").joinpath("static", "opening")
     tabs = [
         {"query": directory.joinpath(name).read_text(encoding="utf-8"), "headers": _shown(headers)}
@@ -108,10 +109,11 @@ def _shown(headers: Mapping[str, str]) -> str | None:
     return orjson.dumps(headers, option=orjson.OPT_INDENT_2).decode() if headers else None
 
 
-def is_wanted(head: Head, query_string: bytes) -> bool:
-    """Say whether a GET asks for the page: a browser's does, also with an operation, which the editor then shows.
+def wants_page(head: Head, query_string: bytes) -> bool:
+    """Return whether a GET requests the page.
 
-    A program that takes HTML too, and sends an operation, gets its answer.
+    A browser's GET does, also with an operation, which the editor then shows. A program that accepts HTML and sends an
+    operation gets the operation's response.
     """
     if not takes_html(head.accept):
         return False
@@ -119,14 +121,14 @@ def is_wanted(head: Head, query_string: bytes) -> bool:
     return names.isdisjoint(_OPERATION) or not is_from_program(head)
 
 
-async def _sent_asset(request: Request) -> StarletteResponse:
+async def _send_asset(request: Request) -> StarletteResponse:
     found = _assets().get(request.path_params["name"])
     if found is None:
         return StarletteResponse(status_code=404, headers=SECURITY_HEADERS)
-    # A new response for each request: the compression writes its own headers into the one that it is given.
+    # A new response for each request: the compression middleware changes the headers of the response object.
     return StarletteResponse(found.content, headers=_ASSET_HEADERS, media_type=found.media_type)
 
 
 def asset_route() -> Route:
-    """Return the route of what the page loads."""
-    return Route(f"/{_DIRECTORY}/{{name}}", endpoint=_sent_asset, methods=["GET"])
+    """Return the route of the files that the page loads."""
+    return Route(f"/{_DIRECTORY}/{{name}}", endpoint=_send_asset, methods=["GET"])

@@ -1,13 +1,13 @@
-"""Header fields whose values are lists or have parameters, read as RFC 9110 writes them (sections 5.6 and 12.4).
+"""Header fields whose values are lists or have parameters (RFC 9110, sections 5.6 and 12.4).
 
-Names of media types, codings and parameters have no case; a value may stand in quotation marks, in which commas and
-semicolons mean nothing; white space may stand around each of them; an empty element is none.
+Names of media types, codings and parameters are case-insensitive. A value may be quoted; commas and semicolons within
+quotation marks are not separators. White space around each item is ignored, and so are empty elements.
 """
 
 import re
 from typing import NamedTuple
 
-# What stands between two separators, of which those within quotation marks are none.
+# The text between two separators. Those within quotation marks are part of the text.
 _ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)
 _PART = re.compile(r'(?:[^;"]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
@@ -19,19 +19,19 @@ class Element(NamedTuple):
 
     Attributes:
         name: in lower case.
-        parameters: names, in lower case, and values, in the order in which they stand.
+        parameters: names in lower case, and values, in the order of the header.
     """
 
     name: str
     parameters: tuple[tuple[str, str], ...]
 
     def all(self, name: str) -> list[str]:
-        """Return the values of each parameter of this name."""
+        """Return the values of all parameters with this name."""
         return [value for one, value in self.parameters if one == name]
 
     @property
     def weight(self) -> float:
-        """How much it is wanted, from 0 to 1; what is malformed is not wanted."""
+        """The weight `q`, from 0 to 1; 0 where it is malformed, and 1 where it is absent."""
         weights = self.all("q")
         if not weights:
             return 1.0
@@ -39,7 +39,7 @@ class Element(NamedTuple):
 
 
 def elements(value: bytes) -> list[Element]:
-    """Return the elements of a list; several lines of one field are one list, joined by commas."""
+    """Return the elements of a list. Join several lines of one field by commas first: they are one list."""
     found = []
     for text in map(str.strip, _ELEMENT.findall(value.decode("latin-1"))):
         if text and not text.startswith(";"):
@@ -50,7 +50,7 @@ def elements(value: bytes) -> list[Element]:
 
 
 def takes_html(accept: bytes) -> bool:
-    """Say whether an Accept header names HTML, as a browser's does when it opens a page; `*/*` does not."""
+    """Return whether an Accept header names HTML, as browsers do when they open a page. `*/*` does not count."""
     return any(one.name == "text/html" and one.weight > 0 for one in elements(accept))
 
 

@@ -1,8 +1,8 @@
-"""The head of a request, read once: its size, and the few headers that somebody here looks at."""
+"""The head of a request, read once: its size, and the few headers that the endpoint uses."""
 
 from collections.abc import Iterable
 
-# Any of them shows that a program asks: a foreign page's cannot be sent without a preflight.
+# Each of these headers shows that a program sends the request: a foreign page cannot send them without a preflight.
 PROGRAM_HEADERS = (
     "x-folio-request",
     "apollo-require-preflight",
@@ -30,13 +30,14 @@ _READ = frozenset(
 
 
 class Head:
-    """The headers of one request that are read here, by their names in lower case, as ASGI has them.
+    """The headers of one request that the endpoint uses, by name in lower case, as in ASGI.
 
     Attributes:
-        lines: all headers, in the order in which they came.
-        size: of all headers, in bytes.
-        accept: what the client takes; several Accept lines are one list (RFC 9110, section 5.3).
-        media_type: of the answer to a POST with this head, which may come again; None until it has been looked at.
+        lines: all headers, in the order of the request.
+        size: the size of all headers in bytes.
+        accept: the accepted media types; several Accept lines are joined to one list (RFC 9110, section 5.3).
+        media_type: the media type of the response to a POST with this head; None before it is negotiated. A connection
+            may reuse the head.
     """
 
     __slots__ = ("_found", "accept", "lines", "media_type", "size")
@@ -61,15 +62,15 @@ class Head:
         return name in self._found
 
     def first(self, name: bytes) -> bytes | None:
-        """Return the header's first value."""
+        """Return the first value of the header, or None."""
         values = self._found.get(name)
         return None if values is None else values[0]
 
     def raw(self, name: bytes) -> list[bytes]:
-        """Return the values of all headers of this name, as bytes."""
+        """Return the values of all headers with this name, as bytes."""
         return self._found.get(name, [])
 
     def each(self, name: bytes) -> list[str]:
-        """Return the values of all headers of this name."""
+        """Return the values of all headers with this name, as strings."""
         values = self._found.get(name)
         return [] if values is None else [value.decode("latin-1") for value in values]

@@ -1,7 +1,7 @@
-"""Bytes in: the guard before GraphQL. Size, content type, UTF-8, strict JSON, shape, in this order.
+"""Checks of HTTP requests before GraphQL: size, content type, UTF-8, strict JSON, shape, in this order.
 
-Each wrong thing is an `HttpRefused` with its status and a sentence that says what would be right. There is one parser
-(orjson: no NaN, no lone surrogates, no invalid UTF-8), and what other parsers would read otherwise is refused.
+Each mistake raises an `HttpRefused` with its status and a message that says what is expected. There is one parser
+(orjson: no NaN, no lone surrogates, no invalid UTF-8). JSON that other parsers would read differently is refused.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ JSON = "application/json"
 UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
 HEADER_BYTES_MAX = 16_384
 JSON_DEPTH_MAX = 32
-# Of one object of variables: each is coerced on the event loop, in about a microsecond.
+# The limit for one object of variables: coercion runs on the event loop, and takes about a microsecond per value.
 JSON_VALUES_MAX = 20_000
 QUERY_STRING_BYTES_MAX = 16_384
 PROGRAM_TYPES = frozenset({"application/json", "application/graphql-response+json"})
 
 
 class HttpRefused(Exception):  # noqa: N818 - as in db.errors
-    """A request that is refused before GraphQL is looked at: a status, one error, and headers."""
+    """A request that is refused before GraphQL executes: a status, one error, and headers."""
 
     def __init__(
         self,
@@ -61,8 +61,8 @@ class GraphQLRequest:
     """One operation to run, as the client sent it.
 
     Attributes:
-        query: the document, or None where `extensions` name a stored one.
-        extensions: what the client says beside the operation, by the name of the extension.
+        query: the document, or None where `extensions` name a stored document.
+        extensions: the request's `extensions`, by name.
     """
 
     query: str | None
@@ -72,57 +72,62 @@ class GraphQLRequest:
 
 
 class RequestBatch(list[GraphQLRequest]):
-    """Operations that came as a JSON list; they are answered with one, even where it has but one."""
+    """Operations that the client sent as a JSON list. The response is a list too, even for one operation."""
 
 
 def check_headers(head: Head) -> None:
-    """Raise HttpRefused where the headers are larger than any honest client's."""
+    """Raise HttpRefused, 431, where the headers are larger than those of any normal client."""
     if head.size > HEADER_BYTES_MAX:
         message = f"the headers have {head.size} bytes, and at most {HEADER_BYTES_MAX} are allowed"
         raise HttpRefused(431, "HEADERS_TOO_LARGE", message)
 
 
 def check_content(head: Head) -> None:
-    """Raise HttpRefused, 415, where what a POST says of its body's type rules it out."""
+    """Raise HttpRefused, 415, where the Content-Type of a POST is not JSON in UTF-8."""
     content_type = head.raw(b"content-type")
     if content_type != [b"application/json"]:
         _check_content_type(content_type)
 
 
 def check_length(head: Head, bytes_max: int) -> None:
-    """Raise HttpRefused, 413, where a POST declares a body that is too large, before it is there."""
+    """Raise HttpRefused, 413, where the Content-Length of a POST is too large, before the body arrives."""
     declared = head.first(b"content-length") or b"0"
     if declared.isdigit() and int(declared) > bytes_max:
         raise too_large(bytes_max)
 
 
 def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> GraphQLRequest | RequestBatch:
-    """Parse the body of a request; a list of operations only where `batch_max` allows as many.
+    """Parse the body of a request.
+
+    Args:
+        body: without its content coding.
+        bytes_max: the largest size.
+        batch_max: the most operations in a list; with 0 lists are refused.
 
     Raises:
-        HttpRefused: 413: it is too large; 400: no UTF-8, no JSON, or not of the shape of a GraphQL request.
+        HttpRefused: 413: it is too large; 400: it is not UTF-8, not JSON, or does not have the shape of a GraphQL
+            request.
     """
     if len(body) > bytes_max:
         raise too_large(bytes_max)
     try:
         parsed = strict_json.loads(body)
     except strict_json.NotStrictError as error:
-        raise _bad(f"the body is no JSON that is read in one way alone: {error}") from None
+        raise _bad(f"the body is ambiguous JSON: {error}") from None
     except ValueError as error:
-        raise _bad(f"the body is no JSON in UTF-8: {error}") from None
-    is_doubtful = _is_doubtful(body)
+        raise _bad(f"the body is not JSON in UTF-8: {error}") from None
+    needs_value_check = _needs_value_check(body)
     if isinstance(parsed, list) and batch_max:
         if not 1 <= len(parsed) <= batch_max:
             raise _bad(f"a batch should have 1 to {batch_max} operations, not {len(parsed)}")
-        return RequestBatch(_shaped(one, is_doubtful=is_doubtful) for one in parsed)
-    return _shaped(parsed, is_doubtful=is_doubtful)
+        return RequestBatch(_request_of(one, needs_value_check=needs_value_check) for one in parsed)
+    return _request_of(parsed, needs_value_check=needs_value_check)
 
 
-def _is_doubtful(text: bytes) -> bool:
-    """Say whether values have to be looked through: whether they may lie too deep, be many, or hold U+0000.
+def _needs_value_check(text: bytes) -> bool:
+    """Return whether the values need a check: they may be nested too deeply, be too many, or contain U+0000.
 
-    What lies deep has a bracket for each level, many values have a comma each, and JSON writes this character in one
-    way alone.
+    Each level of nesting has a bracket, each of many values has a comma, and JSON can write U+0000 only as an escape.
     """
     if text.count(b"{") + text.count(b"[") >= JSON_DEPTH_MAX or b"\\u0000" in text:
         return True
@@ -130,10 +135,10 @@ def _is_doubtful(text: bytes) -> bool:
 
 
 def parse_get(query_string: bytes, head: Head) -> GraphQLRequest:
-    """Return the operation of a GET, from the query string.
+    """Return the operation in the query string of a GET.
 
     Raises:
-        HttpRefused: 400 or 414: malformed; 403: any foreign page could have sent it.
+        HttpRefused: 400: it is malformed; 414: it is too long; 403: any foreign page could have sent the request.
     """
     if not is_from_program(head):
         message = "a GET needs an Accept of application/json, or a header such as x-folio-request: 1"
@@ -143,7 +148,7 @@ def parse_get(query_string: bytes, head: Head) -> GraphQLRequest:
     try:
         pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict")
     except ValueError:
-        raise _bad("the query string is malformed or no UTF-8") from None
+        raise _bad("the query string is malformed or not UTF-8") from None
     given = dict(pairs)
     if len(given) != len(pairs):
         raise _bad("the query string names a parameter twice")
@@ -153,15 +158,16 @@ def parse_get(query_string: bytes, head: Head) -> GraphQLRequest:
             try:
                 parsed[name] = strict_json.loads(given[name].encode())
             except ValueError as error:
-                raise _bad(f"{name} is no JSON: {error}") from None
-    return _shaped(parsed, is_doubtful=True)
+                raise _bad(f"{name} is not JSON: {error}") from None
+    return _request_of(parsed, needs_value_check=True)
 
 
 def is_from_program(head: Head) -> bool:
-    """Say whether a header shows that a program asks: a form, a link or an image of a foreign page cannot set it.
+    """Return whether a header shows that a program sends the request.
 
-    Links are followed with an Accept of application/xhtml+xml, and fetch() may set any Accept without a preflight; but
-    then browsers say in Sec-Fetch-Mode what they do, which no page can change.
+    Forms, links and images of a foreign page cannot set such a header. A browser follows links with an Accept of
+    application/xhtml+xml. A page's fetch() can set any Accept without a preflight, but then the browser sends
+    Sec-Fetch-Mode, which no page can change.
     """
     if any(name.encode() in head for name in PROGRAM_HEADERS):
         return True
@@ -171,10 +177,10 @@ def is_from_program(head: Head) -> bool:
     return not PROGRAM_TYPES.isdisjoint(one.name for one in elements(head.accept))
 
 
-def _shaped(parsed: object, *, is_doubtful: bool) -> GraphQLRequest:
+def _request_of(parsed: object, *, needs_value_check: bool) -> GraphQLRequest:
     if not isinstance(parsed, dict):
         raise _bad('the body should be an object, for example {"query": "{ __typename }"}')
-    extensions = _object(parsed, "extensions", is_doubtful=is_doubtful) if "extensions" in parsed else {}
+    extensions = _object(parsed, "extensions", needs_value_check=needs_value_check) if "extensions" in parsed else {}
     query, operation_name = parsed.get("query"), parsed.get("operationName")
     if not (isinstance(query, str) and query):
         stored = "persistedQuery" in extensions or "documentId" in parsed
@@ -184,32 +190,34 @@ def _shaped(parsed: object, *, is_doubtful: bool) -> GraphQLRequest:
         raise _bad("operationName should be a string or null")
     if "documentId" in parsed:
         extensions = {**extensions, "documentId": parsed["documentId"]}
-    return GraphQLRequest(query, operation_name, _object(parsed, "variables", is_doubtful=is_doubtful), extensions)
+    return GraphQLRequest(
+        query, operation_name, _object(parsed, "variables", needs_value_check=needs_value_check), extensions
+    )
 
 
-def _object(parsed: dict[str, Any], name: str, *, is_doubtful: bool) -> dict[str, Any]:
+def _object(parsed: dict[str, Any], name: str, *, needs_value_check: bool) -> dict[str, Any]:
     value = parsed.get(name)
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise _bad(f"{name} should be an object or null")
-    if is_doubtful:
+    if needs_value_check:
         _check_values(value, name)
     return value
 
 
 def _check_values(value: object, name: str) -> None:
-    """Refuse what lies too deep, many values, and U+0000, the one character that PostgreSQL's text does not hold."""
+    """Refuse deep nesting, too many values, and U+0000, the one character that PostgreSQL cannot store in text."""
     pending: list[tuple[object, int]] = [(value, 1)]
     count = 0
     while pending:
         one, depth = pending.pop()
         count += 1
         if count > JSON_VALUES_MAX:
-            raise _bad(f"{name} hold more than {JSON_VALUES_MAX} values; send less at once")
+            raise _bad(f"{name} contain more than {JSON_VALUES_MAX} values; send fewer at once")
         if isinstance(one, str):
             if "\x00" in one:
-                raise _bad(f"{name} hold the character U+0000, which no text may have")
+                raise _bad(f"{name} contain the character U+0000, which is not allowed in text")
             continue
         children: Sequence[object] = ()
         if isinstance(one, dict):
@@ -229,7 +237,7 @@ def too_large(bytes_max: int) -> HttpRefused:
 
 
 def _check_content_type(lines: Sequence[bytes]) -> None:
-    # A type has parameters and no commas: of several lines, or types, nobody knows which one is meant.
+    # A media type contains no commas. With several lines or types it would be unclear which one applies.
     types = set(elements(b",".join(lines)))
     charsets = {charset.lower() for one in types for charset in one.all("charset")}
     if {one.name for one in types} != {JSON} or not charsets <= UTF_8:

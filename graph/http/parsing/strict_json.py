@@ -1,14 +1,14 @@
-r"""JSON that means the same to everybody: no doubled keys, and no integer that would lose digits.
+r"""JSON that all parsers read alike: no duplicate keys, and no integer that would lose digits.
 
-Of two members with one name orjson keeps the last, other parsers the first: whoever checks a request in front of this
-server would check another one than runs. And an integer beyond 64 bits becomes a float, of which the last digits are
-made up. Neither is told by the parsed value, and a parser that tells it takes ten times as long.
+For two members with the same name orjson keeps the last one, other parsers the first: a proxy that inspects requests
+would check another request than the one that runs. And orjson reads an integer beyond 64 bits as a float, whose last
+digits are wrong. The parsed value shows neither, and a parser that reports both takes ten times as long.
 
-Hence what was parsed is written again, which the parser does as fast as it reads. Where that is the text itself, byte
-by byte, nothing was lost: what programs send is mostly written so, without spaces. Where it is not, there is a sum.
-Each member has one colon between its name and its value, and all others stand in strings: where the text has more
-colons than what was written, members were lost; where it has as many, none were. Only texts with a colon written as an
-escape (`\u003a`), and those with as many digits in a row as an integer beyond 64 bits has, are parsed again.
+So the parsed value is serialized again, which is as fast as parsing. If the result equals the text byte by byte,
+nothing was lost; most programs send JSON in this form, without spaces. Otherwise colons are counted. Each member has
+one colon between its name and its value, and all other colons are within strings. If the text has more colons than the
+result, members were lost; if the numbers are equal, none were. Only texts with a colon written as an escape (`\u003a`),
+and texts with as many consecutive digits as an integer beyond 64 bits, are parsed again.
 """
 
 import json
@@ -16,10 +16,10 @@ from typing import Any
 
 import orjson
 
-# Negative integers are exact as far as this, positive ones twice as far.
+# Negative integers are exact down to minus this number, positive ones up to twice this number.
 EXACT_MAX = 2**63
 
-# What the parser says of bytes, in words of its own language.
+# orjson's message about invalid bytes, in Python's terms.
 NO_UTF_8 = "str is not valid UTF-8: surrogates not allowed"
 
 _LONG = b"0" * len(str(EXACT_MAX))
@@ -27,14 +27,15 @@ _DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
 
 class NotStrictError(ValueError):
-    """JSON that could be read in two ways. The message says which part of it."""
+    """Ambiguous JSON. The message says which part is ambiguous."""
 
 
 def loads(text: bytes) -> Any:
     """Parse JSON in UTF-8.
 
     Raises:
-        ValueError: it is none, or a `NotStrictError`: it names a key twice, or an integer has more than 64 bits.
+        ValueError: the text is not JSON.
+        NotStrictError: an object names a key twice, or an integer has more than 64 bits.
     """
     try:
         parsed = orjson.loads(text)
@@ -42,7 +43,7 @@ def loads(text: bytes) -> Any:
         raise ValueError(str(error).replace(NO_UTF_8, "it is not valid UTF-8")) from None
     try:
         written = orjson.dumps(parsed)
-    except orjson.JSONEncodeError:  # nested deeper than can be written
+    except orjson.JSONEncodeError:  # nested deeper than orjson can serialize
         _parse_again(text)
         return parsed
     if written != text and (
@@ -55,7 +56,7 @@ def loads(text: bytes) -> Any:
 
 
 def _parse_again(text: bytes) -> None:
-    """Look at each member and integer. The parser before this one has bounded the depth."""
+    """Check each member and integer. The first parser has bounded the depth."""
     try:
         json.loads(text, object_pairs_hook=_once, parse_int=_exact, parse_float=str)
     except RecursionError:
@@ -68,8 +69,8 @@ def _once(pairs: list[tuple[str, object]]) -> None:
 
 
 def _exact(digits: str) -> None:
-    # Twenty characters are the longest of 64 bits, and int() is slow on thousands of digits.
+    # The longest integer of 64 bits has twenty characters, and int() is slow on thousands of digits.
     if len(digits) > len(str(-EXACT_MAX)) or not -EXACT_MAX <= int(digits) < 2 * EXACT_MAX:
         raise NotStrictError(
-            "an integer in it has more than 64 bits; send it as a string, or with an exponent, as 1e20"
+            "an integer in it has more than 64 bits; send it as a string, or with an exponent, for example 1e20"
         )

@@ -1,1 +1,1 @@
-"""Responses: media types, statuses, headers, compression and how they are sent."""
+"""Responses: media types, statuses, headers, compression and sending."""

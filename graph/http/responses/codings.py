@@ -1,4 +1,4 @@
-"""Content codings: who gets compressed answers, and how compressed bodies are read (RFC 9110, 8.4 and 12.5.3)."""
+"""Content codings: negotiation of compressed responses, and compressed bodies (RFC 9110, sections 8.4 and 12.5.3)."""
 
 import functools
 import zlib
@@ -14,15 +14,15 @@ from graph.http.parsing.requests import HttpRefused, too_large
 ACCEPT_ENCODING = b"accept-encoding"
 CONTENT_ENCODING = b"content-encoding"
 
-# By the coding: what zlib calls the formats that a stream may have. `x-gzip` is an old name (section 8.4.1.3), and some
-# clients leave out the frame that `deflate` stands for (8.4.1.2).
+# For each coding the zlib formats that a body may have. `x-gzip` is an old name (section 8.4.1.3), and some clients
+# send `deflate` without the zlib frame that it requires (8.4.1.2).
 _GZIP = (zlib.MAX_WBITS | 16,)
 _FORMATS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS)}
 _READ_CODINGS = "gzip, deflate"
 
 
 def takes_gzip(lines: Sequence[bytes]) -> bool:
-    """Say whether the client that sent these lines of Accept-Encoding wants gzip at least as much as plain answers."""
+    """Return whether these Accept-Encoding lines give gzip at least the weight of an uncompressed response."""
     return bool(lines) and _takes_gzip(b",".join(lines))
 
 
@@ -35,10 +35,10 @@ def _takes_gzip(value: bytes) -> bool:
 
 
 class Gzip(GZipMiddleware):
-    """Starlette's compression, for the clients that want it: it looks for the name alone, also in `gzip;q=0`."""
+    """Starlette's compression, with correct negotiation: Starlette only searches for the name, also in `gzip;q=0`."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Response a request, compressed where the client wants that."""
+        """Handle a request. The response is compressed if the client prefers that."""
         if scope["type"] == "http":
             lines = [value for name, value in scope["headers"] if name == ACCEPT_ENCODING]
             others = [line for line in scope["headers"] if line[0] != ACCEPT_ENCODING]
@@ -48,17 +48,17 @@ class Gzip(GZipMiddleware):
 
 
 def check_coding(head: Head) -> None:
-    """Raise HttpRefused, 415, where a body is coded in a way that is not read here."""
+    """Raise HttpRefused, 415, where the body has an unsupported content coding."""
     if CONTENT_ENCODING in head:
         _coding(head)
 
 
 def _coding(head: Head) -> str | None:
-    """Return the coding of a body, or None where it has none."""
+    """Return the content coding of a body, or None."""
     named = [one.name for one in elements(b",".join(head.raw(CONTENT_ENCODING))) if one.name != "identity"]
     if not named:
         return None
-    # One alone: each layer could be a bomb of its own.
+    # Only one coding is allowed: each further layer could be a decompression bomb.
     if len(named) > 1 or named[0] not in _FORMATS:
         message = "Content-Encoding should be gzip or deflate, once, or absent"
         raise HttpRefused(415, "UNSUPPORTED_CONTENT_ENCODING", message, {"accept-encoding": _READ_CODINGS})
@@ -66,11 +66,11 @@ def _coding(head: Head) -> str | None:
 
 
 def decoded(head: Head, body: bytes, bytes_max: int) -> bytes:
-    """Return the body without its coding.
+    """Return the body without its content coding.
 
     Raises:
-        HttpRefused: 413: it is larger than `bytes_max`, of which no more was decoded; 415: the coding is not read here;
-            400: it is not coded so.
+        HttpRefused: 413: it is larger than `bytes_max`, and decoding stopped there; 415: the coding is not supported;
+            400: the body does not have this coding.
     """
     coding = _coding(head)
     if coding is None:
@@ -81,12 +81,12 @@ def decoded(head: Head, body: bytes, bytes_max: int) -> bytes:
         content = _inflated(body, format_, bytes_max)
         if content is not None:
             return content
-    message = f"the body is not one whole {coding} stream, as Content-Encoding says"
+    message = f"Content-Encoding says {coding}, but the body is not one complete {coding} stream"
     raise HttpRefused(400, "BAD_REQUEST", message)
 
 
 def _inflated(body: bytes, format_: int, bytes_max: int) -> bytes | None:
-    """Return what a stream of zlib's holds, or None where it is no whole one of this format."""
+    """Return the content of a zlib stream, or None where it is not one complete stream of this format."""
     stream = zlib.decompressobj(format_)
     try:
         content = stream.decompress(body, bytes_max + 1)

@@ -1,4 +1,4 @@
-"""Answers as they are sent: compressed for clients that want it, by ASGI messages or as one piece of HTTP/1.1."""
+"""Encodes responses: compressed if the client prefers that, as ASGI messages or as one HTTP/1.1 message."""
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -11,26 +11,26 @@ COMPRESS_LEVEL = 4
 
 
 class Encoder:
-    """Encodes the answers of an endpoint; those of at least `compress_min` bytes are compressed, with 0 none."""
+    """Encodes the responses of an endpoint. Those of at least `compress_min` bytes are compressed; with 0, none."""
 
     def __init__(self, compress_min: int) -> None:
         self._compress_min = compress_min
 
     async def send(self, call: Call, answer: Response, scope: Scope, send: Send) -> None:
-        """Send an answer by ASGI messages."""
+        """Send a response as ASGI messages."""
         plain = self._plain(call, answer)
         if plain is None:
             await self._gzipped(call, answer)(scope, call.receive, send)
         else:
             await _sent(call, plain, send)
 
-    def replied(self, call: Call, answer: Response) -> EncodedResponse | None:
-        """Return the answer to a POST as it is sent; None where it is to be compressed."""
+    def encoded(self, call: Call, answer: Response) -> EncodedResponse | None:
+        """Return the encoded response to a POST; None where it must be compressed, which `compressed` does."""
         plain = self._plain(call, answer)
         return None if plain is None else response.encoded(plain, call.request_id, call.trace)
 
     async def compressed(self, call: Call, answer: Response) -> EncodedResponse:
-        """Return the answer to a POST as it is sent where it is compressed."""
+        """Return the encoded, compressed response to a POST."""
         sent: list[Message] = []
 
         async def collect(message: Message) -> None:
@@ -44,13 +44,13 @@ class Encoder:
         )
 
     def _plain(self, call: Call, answer: Response) -> Response | None:
-        """Return the answer as a client gets it uncompressed, or None where this one gets it compressed."""
+        """Return the response for a client that gets it uncompressed, or None where it must be compressed."""
         if not 0 < self._compress_min <= len(answer.body):
             return answer
         return None if takes_gzip(call.head.raw(ACCEPT_ENCODING)) else response.varied_by_encoding(answer)
 
     def _gzipped(self, call: Call, answer: Response) -> Gzip:
-        """Return an application that sends the answer compressed; a large one is compressed in another thread."""
+        """Return an ASGI application that sends the response compressed; a large one is compressed in a thread."""
 
         async def sent(scope: Scope, receive: Receive, send: Send) -> None:
             await _sent(call, answer, send)

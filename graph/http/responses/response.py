@@ -1,4 +1,4 @@
-"""Bytes out: the media type by negotiation, the status and the headers."""
+"""Responses: negotiation of the media type, status and headers."""
 
 import functools
 import hashlib
@@ -15,10 +15,10 @@ from graph.http.parsing.requests import JSON, HttpRefused
 
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 
-# Clients have a few dozens of Accept headers among them, none as long as this.
+# All clients together use a few dozen Accept headers, and none is as long as this.
 ACCEPT_KEPT_LENGTH_MAX = 256
 
-# On everything: no guessing of types, no address handed on, no frame, and nothing kept but what says so.
+# Headers of every response: browsers must not guess types, send a Referer, show it in a frame, or embed it elsewhere.
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -29,7 +29,7 @@ SECURITY_HEADERS = {
 
 @dataclass(slots=True)
 class Response:
-    """What goes back: a status, a body with its type, and further headers."""
+    """A response: a status, a body with its media type, and further headers."""
 
     status: int
     body: bytes
@@ -38,12 +38,12 @@ class Response:
 
 
 def negotiated(accept: bytes) -> str:
-    """Return the media type to answer with: the client's favourite of the two.
+    """Return the media type of the response: the one that the client prefers.
 
-    Without a preference it is application/json, which every client reads.
+    Without a preference it is application/json, which every client can read.
 
     Raises:
-        HttpRefused: 406: the client takes neither.
+        HttpRefused: 406: the client accepts neither media type.
     """
     if not accept:
         return JSON
@@ -51,7 +51,7 @@ def negotiated(accept: bytes) -> str:
 
 
 def readable(accept: bytes) -> str:
-    """Return the media type of a refusal: what is negotiated, or application/json for a client that takes neither."""
+    """Return the media type of a refusal: the negotiated one, or application/json where the client accepts neither."""
     try:
         return negotiated(accept)
     except HttpRefused:
@@ -63,7 +63,7 @@ def _negotiated(accept: bytes) -> str:
     ranges = {one.name: one.weight for one in elements(accept)}
     fallback = ranges.get("application/*", ranges.get("*/*", 0.0))
     json = ranges.get(JSON, fallback)
-    # A wildcard means the older type, unless that alone is ruled out.
+    # A wildcard means the older type, unless the client excludes it explicitly.
     newer = ranges.get(GRAPHQL_RESPONSE, min(fallback, json) if json > 0 else fallback)
     if max(json, newer) <= 0:
         raise HttpRefused(406, "NOT_ACCEPTABLE", f"Accept should allow {GRAPHQL_RESPONSE} or {JSON}")
@@ -72,9 +72,9 @@ def _negotiated(accept: bytes) -> str:
 
 
 def refused(media_type: str, errors: Sequence[GraphQLError]) -> Response:
-    """Return the answer to a well-formed request whose operation never ran: no `data`.
+    """Return the response to a well-formed request whose operation did not run: it has no `data`.
 
-    The older media type promises 200 for every well-formed request; the newer one tells the truth.
+    The status is 200 for the older media type, as its specification requires, and 400 for the newer one.
     """
     return errors_answer(200 if media_type == JSON else 400, media_type, errors)
 
@@ -82,25 +82,25 @@ def refused(media_type: str, errors: Sequence[GraphQLError]) -> Response:
 def errors_answer(
     status: int, media_type: str, errors: Sequence[GraphQLError], headers: dict[str, str] | None = None
 ) -> Response:
-    """Return an answer that has errors alone."""
+    """Return a response that contains only errors."""
     content = {"errors": [error.formatted for error in errors]}
     return Response(status, orjson.dumps(content), media_type, headers or {})
 
 
 def codes_of(errors: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the codes of errors as they stand in an answer."""
+    """Return the codes of formatted errors."""
     return [str(error["extensions"]["code"]) for error in errors if "code" in error.get("extensions", ())]
 
 
 def batched(media_type: str, answers: Sequence[Response]) -> Response:
-    """Return the answers of a batch as one, in the order of its operations."""
+    """Return one response for a batch, with the results in the order of its operations."""
     return Response(200, b"[" + b",".join(answer.body for answer in answers) + b"]", media_type)
 
 
 def cacheable(answer: Response, *, private: bool, if_none_match: str | None) -> Response:
-    """Return the answer to a query by GET with its ETag, or 304 where the client has it already.
+    """Return the response to a query by GET with its ETag, or 304 where the client has it already.
 
-    It may be kept, but is asked for again before each use: a post may be a draft again by then.
+    Caches may store it, but must revalidate it before each use: a post can become a draft again.
     """
     etag = f'W/"{hashlib.blake2s(answer.body, digest_size=16).hexdigest()}"'
     scope = "private" if private else "public"
@@ -116,7 +116,7 @@ _VARIED = {"vary": "accept, authorization, Accept-Encoding"}
 
 
 def varied_by_encoding(answer: Response) -> Response:
-    """Return an answer that other clients get compressed, so that no cache gives this one to them."""
+    """Return the response with a Vary header for Accept-Encoding, because other clients get it compressed."""
     headers = {**answer.headers, **_VARIED} if answer.headers else _VARIED
     return Response(answer.status, answer.body, answer.media_type, headers)
 
@@ -126,7 +126,7 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return headers as they stand in a message of HTTP/1.1."""
+    """Return headers encoded as lines of an HTTP/1.1 message."""
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
@@ -142,11 +142,11 @@ _TYPE_LINES = {one: header_lines([header]) for one, header in _TYPES_ENCODED.ite
 
 
 class EncodedResponse(NamedTuple):
-    """An answer as it stands in a message of HTTP/1.1.
+    """A response encoded for an HTTP/1.1 message.
 
     Attributes:
-        lines: of its headers, each with its end of line.
-        closes: whether the connection is to end with it.
+        lines: the header lines, each with its end of line.
+        closes: whether the connection ends with it.
     """
 
     status: int
@@ -156,7 +156,7 @@ class EncodedResponse(NamedTuple):
 
 
 def encoded(answer: Response, request_id: str, trace: str | None) -> EncodedResponse:
-    """Return `answer` as a reply to a POST, with its place in a trace where it has one."""
+    """Return `answer` encoded as the response to a POST, with a `traceresponse` header if `trace` is not None."""
     body, headers = answer.body, answer.headers
     if not headers:
         fixed = _FIXED_LINES
@@ -176,7 +176,7 @@ def encoded(answer: Response, request_id: str, trace: str | None) -> EncodedResp
 
 
 async def send_response(send: Send, answer: Response, request_id: str, trace: str | None, *, with_body: bool) -> None:
-    """Write `answer` to the client, with its place in a trace where it has one."""
+    """Send `answer` as ASGI messages, with a `traceresponse` header if `trace` is not None."""
     raw = [
         _TYPES_ENCODED[answer.media_type],
         (b"content-length", b"%d" % len(answer.body)),
@@ -185,7 +185,7 @@ async def send_response(send: Send, answer: Response, request_id: str, trace: st
     ]
     if trace is not None:
         raw.append((b"traceresponse", trace.encode()))
-    if answer.status == 304:  # noqa: PLR2004 - Not Modified has no content, and so no type and length of any
+    if answer.status == 304:  # noqa: PLR2004 - Not Modified has no content, so no content type or length
         del raw[:2]
     await send({"type": "http.response.start", "status": answer.status, "headers": raw})
     await send({"type": "http.response.body", "body": answer.body if with_body else b""})

@@ -1,7 +1,7 @@
-"""Answers that may be larger than any may be: written part by part, and measured on the way.
+"""Encodes responses that may exceed the size limit: part by part, while it measures them.
 
-How long an answer is nobody knows before it is written: a text of 100,000 characters is one value, and may stand in it
-twenty times. What is written in one go has been bounded by its price (`graph.analysis.pricing`).
+The size of a response is unknown before it is encoded: a text of 100,000 characters is one value, and may occur twenty
+times. Responses that are encoded as a whole are bounded by their price (`graph.analysis.pricing`).
 """
 
 from collections.abc import Iterator
@@ -10,34 +10,34 @@ from typing import Any
 import orjson
 from graphql import GraphQLError
 
-# An object without objects below it is written in one go, unless its texts are longer than that together.
+# An object without nested objects or lists is encoded as a whole, unless its strings are longer than this together.
 PART_LENGTH_MAX = 65_536
 
 
 class AnswerTooLargeError(Exception):
-    """An answer has more bytes than it may have.
+    """A response exceeds the size limit.
 
     Attributes:
-        measured: how many were written when it was found out.
+        measured: the number of bytes encoded before encoding stopped.
     """
 
     def __init__(self, measured: int) -> None:
         super().__init__(f"{measured} bytes")
         self.measured = measured
 
-    def told(self, bytes_max: int, *, is_query: bool) -> GraphQLError:
-        """Return what the client of a query, or of a mutation, is told in place of the answer."""
-        advice = "ask for less" if is_query else "the mutation has run: ask for less of what it has changed"
-        message = f"the answer has {self.measured} bytes or more, and at most {bytes_max} are allowed; {advice}"
+    def graphql_error(self, bytes_max: int, *, is_query: bool) -> GraphQLError:
+        """Return the error that the client gets in place of the response; its advice depends on `is_query`."""
+        advice = "request less" if is_query else "the mutation has run: select less of its result"
+        message = f"the response has {self.measured} bytes or more, and at most {bytes_max} are allowed; {advice}"
         extensions = {"code": "ANSWER_TOO_LARGE", "measured": self.measured, "maximum": bytes_max}
         return GraphQLError(message, extensions=extensions)
 
 
-def written(content: Any, bytes_max: int) -> bytes:
-    """Return an answer as JSON.
+def encode_bounded(content: Any, bytes_max: int) -> bytes:
+    """Return a response encoded as JSON.
 
     Raises:
-        AnswerTooLargeError: it has more than `bytes_max` bytes; hardly any more of them were written.
+        AnswerTooLargeError: it has more than `bytes_max` bytes; encoding stops at the part that exceeds them.
     """
     parts, size = [], 0
     for part in _parts(content):
@@ -68,7 +68,7 @@ def _parts(value: Any) -> Iterator[bytes]:
 
 
 def _is_large(value: dict[str, Any]) -> bool:
-    """Say whether an object has others below it, or long texts."""
+    """Return whether an object contains objects, lists or long strings."""
     length = 0
     for item in value.values():
         if isinstance(item, dict | list | orjson.Fragment):

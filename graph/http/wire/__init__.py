@@ -1,1 +1,1 @@
-"""What extends uvicorn below ASGI: the protocol, the direct way in for whole POSTs, and limits of connections."""
+"""Extensions of uvicorn below ASGI: the HTTP protocol and its time limits, head templates, limits on connections."""

@@ -1,34 +1,34 @@
-"""What the server says of a request beyond ASGI, as extensions of its scope."""
+"""Extensions of the ASGI scope: facts about a request that ASGI does not define."""
 
 import asyncio
 from functools import partial
 
 from starlette.types import Message, Receive, Scope
 
-# It says when the first byte of the request came, in `s`.
+# `s`: the arrival of the request's first byte, in seconds of the event loop's clock.
 BEGAN = "folio.began"
-# It has an `event`, which is set when the client has left.
+# `event`: is set when the client has disconnected.
 LEFT = "folio.left"
 
 
 def extensions(began_at: float, left: asyncio.Event) -> dict[str, dict[object, object]]:
-    """Return the extensions of a scope."""
+    """Return the extensions for a scope."""
     return {BEGAN: {"s": began_at}, LEFT: {"event": left}}
 
 
-def began(scope: Scope) -> float | None:
-    """Return when the first byte of a request came, by the event loop's clock; None where the server does not say."""
+def began_at(scope: Scope) -> float | None:
+    """Return the arrival of a request's first byte, in seconds of the event loop's clock; None if it is unknown."""
     known: float | None = (scope.get("extensions") or {}).get(BEGAN, {}).get("s")
     return known
 
 
-def leaving(scope: Scope) -> Receive | None:
-    """Return what tells when the client of a request has left; None where the server does not say more than ASGI."""
+def disconnect_receiver(scope: Scope) -> Receive | None:
+    """Return a receiver that waits for the client's disconnection; None where the server provides only ASGI."""
     known = (scope.get("extensions") or {}).get(LEFT)
-    return None if known is None else partial(told_left, known["event"])
+    return None if known is None else partial(wait_for_disconnect, known["event"])
 
 
-async def told_left(event: asyncio.Event) -> Message:
-    """Return, when `event` is set, what ASGI tells of a client that has left."""
+async def wait_for_disconnect(event: asyncio.Event) -> Message:
+    """Wait for `event`, and return ASGI's message about a disconnected client."""
     await event.wait()
     return {"type": "http.disconnect"}

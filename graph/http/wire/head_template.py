@@ -1,8 +1,8 @@
-"""The head that a connection has sent before: most clients send the same one with each request.
+"""Head templates: the head that a connection has sent before. Most clients send the same head with each request.
 
-Only how long the body is differs, in the digits of Content-Length. A request whose other bytes are those of a head that
-was parsed on the same connection, and that is there to its last byte, means what that one meant, and needs no parser:
-its body is what is left. Nothing is remembered beyond the connection.
+Only the digits of Content-Length differ. A complete request that equals a parsed head of the same connection in all
+other bytes has the same meaning, and needs no parser: the remaining bytes are its body. A template is not kept longer
+than its connection.
 """
 
 import re
@@ -20,12 +20,12 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)(?=\r\n)", re.IGNORECAS
 
 @dataclass(frozen=True, slots=True)
 class HeadTemplate:
-    """A head whose requests have a body of a declared length, and after which the connection goes on.
+    """A head whose requests have a body of a declared length, and keep the connection open.
 
     Attributes:
-        before: its bytes up to the digits of the length.
-        behind: its bytes behind them.
-        head: what it says; of Content-Length, what it said when it was parsed.
+        before: the bytes before the digits of Content-Length.
+        behind: the bytes after these digits.
+        head: the parsed head; its Content-Length is that of the first request.
     """
 
     before: bytes
@@ -34,7 +34,7 @@ class HeadTemplate:
 
     @classmethod
     def of(cls, message: bytes, head: Head, body: bytes) -> Self | None:
-        """Return the head of a whole request as it came; None of one that is long, or in whose body are chunks."""
+        """Return the template of a complete request; None where its head is too long, or its body is chunked."""
         end = len(message) - len(body)
         written = message[:end]
         lengths = _LENGTH.findall(written)
@@ -47,7 +47,7 @@ class HeadTemplate:
         return cls(written[: found.start(1)], written[found.end(1) :], head)
 
     def body_of(self, message: bytes) -> bytes | None:
-        """Return the body of a request that has this head and is whole, with nothing behind it; else None."""
+        """Return the body, if the message is exactly one complete request with this head; else None."""
         before = self.before
         if not message.startswith(before):
             return None

@@ -1,12 +1,13 @@
-"""The header Host: each request of HTTP/1.1 has one, whose value is a host (RFC 9112, section 3.2).
+"""The Host header: each HTTP/1.1 request must have exactly one, with a valid host (RFC 9112, section 3.2).
 
-Folio itself does not ask what it says. But who stands in front may, and where the two read it differently, one of them
-answers for somebody else.
+Folio itself does not use its value. A proxy in front may use it. If proxy and server read it differently, a request can
+reach the wrong site.
 """
 
 import re
 
-# RFC 3986, section 3.2.2: an address in brackets, or a name or address without; a port may follow. It may be empty.
+# RFC 3986, section 3.2.2: an address in brackets, or a name or address without brackets, and an optional port. It may
+# be empty.
 _HOST = re.compile(
     rb"(\[[0-9A-Za-z:.]+\]"
     rb"|\[v[0-9A-Fa-f]+\.[0-9A-Za-z\-._~!$&'()*+,;=:]+\]"
@@ -14,20 +15,20 @@ _HOST = re.compile(
     rb")(:[0-9]*)?"
 )
 
-# The versions whose requests need no Host.
+# The HTTP versions whose requests need no Host header.
 WITHOUT_HOST = frozenset({"0.9", "1.0"})
 
 
 def wrong_host(headers: list[tuple[bytes, bytes]], version: str) -> str | None:
-    """Return what is wrong with the header Host of a request, for people; None where nothing is.
+    """Return what is wrong with the Host header of a request; None where it is valid.
 
     Args:
-        headers: of the request, with names in lower case.
-        version: of HTTP, as in the request's first line.
+        headers: the request's headers, with names in lower case.
+        version: the HTTP version in the request line.
     """
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1:
-        return f"the header Host should stand once, and stands {len(hosts)} times"
+        return f"a request should have one Host header, and this one has {len(hosts)}"
     if not hosts:
-        return None if version in WITHOUT_HOST else f"a request of HTTP/{version} should have the header Host"
-    return None if _HOST.fullmatch(hosts[0].strip(b" \t")) else "the header Host should be a host, or host:port"
+        return None if version in WITHOUT_HOST else f"an HTTP/{version} request should have a Host header"
+    return None if _HOST.fullmatch(hosts[0].strip(b" \t")) else "the Host header should be a host, or host:port"

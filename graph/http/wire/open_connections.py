@@ -1,10 +1,10 @@
-"""How many connections a worker has open, so that file descriptors do not run out.
+"""Limits the client connections of a worker, so that file descriptors do not run out.
 
-Where they do, the event loop drops new connections without a word, and neither files nor connections to the database
-can be opened. Clients therefore have only a part of them. Where all of that is taken, a new connection takes the place
-of an idle one: of the address that has most, and there of the one that was opened first. Any client has to expect that
-an idle connection is closed. Nobody takes a place from an address that has fewer; where no idle connection is left to
-take, the new one is refused.
+Without free descriptors the event loop drops new connections silently, and neither files nor connections to the
+database can be opened. So clients get only a part of the descriptors. Where this part is used up, a new connection
+takes the place of an idle one: of the address with the most connections, and there of the oldest one. Clients must
+expect that an idle connection is closed. A connection never takes the place of one from an address with fewer
+connections. Where no idle connection can be replaced, the new one is refused.
 """
 
 import logging
@@ -20,36 +20,36 @@ from graph.http.wire.unread import UnreadAnswers
 
 logger = logging.getLogger(__name__)
 
-# File descriptors that are kept for everything but clients and the pool: the log, listeners, modules, the event loop.
+# File descriptors reserved for everything besides clients and the pool: log, listeners, modules, the event loop.
 FILES_KEPT = 128
 FILES_WANTED = 65_536
 LOGGED_EVERY_S = 10.0
-# To find an idle connection so many are looked at, beside as many as may have requests under way.
-LOOKED_AT_BESIDES = 256
+# The search for an idle connection checks this many connections more than may be busy.
+IDLE_SEARCH_EXTRA = 256
 
 
 class ClientConnection(Protocol):
-    """What is asked of a connection."""
+    """What the limit needs of a connection."""
 
     client: tuple[str, int] | None
 
     @property
     def is_idle(self) -> bool:
-        """Whether closing it disturbs no request."""
+        """Whether it can be closed without disturbing a request."""
 
     def make_room(self) -> None:
-        """Close it."""
+        """Close the connection."""
 
     def __hash__(self) -> int:
-        """Each is itself."""
+        """Hash by identity."""
 
 
 class OpenConnections:
     """The connections of one application to its clients.
 
     Attributes:
-        number_max: how many there may be.
-        unread: what waits to be read by their clients.
+        number_max: the most connections.
+        unread: the response bytes that clients have not read.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -57,32 +57,33 @@ class OpenConnections:
         self._files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if self._files == resource.RLIM_INFINITY:
             self._files = FILES_WANTED
-        # Interrupting a statement takes a connection of its own.
+        # Twice, because cancelling a statement takes another connection.
         pool = 2 * (settings.pool_size + settings.pool_max_overflow)
         kept = min(FILES_KEPT + pool, self._files // 2)
         self.number_max = min(settings.connections_max, self._files - kept)
         is_set = settings.connections_max <= self.number_max
         self._why = "FOLIO_CONNECTIONS_MAX" if is_set else "the limit of open files (ulimit -n)"
-        # The system gives each new file the lowest free number: from here on, little is left of what is kept.
+        # The system assigns the lowest free number to each new file: from this number on, the reserve is nearly used
+        # up.
         self._last_file = self._files - kept // 4
         self._number = 0
         self._by_address: dict[str, dict[ClientConnection, None]] = {}
-        # The addresses that have a number of connections, by that number: to find who has most, in no time.
+        # The addresses by their number of connections, to find those with the most quickly.
         self._by_number: dict[int, dict[str, None]] = {}
         busy_max = settings.operations_in_flight_max + settings.bodies_arriving_max
-        self._looked_at_max = busy_max + LOOKED_AT_BESIDES
+        self._search_max = busy_max + IDLE_SEARCH_EXTRA
         self._closed = self._refused = 0
         self._logged_at = -LOGGED_EVERY_S
 
     def enter(self, one: ClientConnection, file: int) -> bool:
-        """Take a place for a connection, whose file descriptor is `file`; False where there is none."""
+        """Take a place for a connection with the file descriptor `file`; False where it must be refused."""
         if file >= self._last_file:
             self._refused += 1
             self._log("file descriptors run out: %d of %d are open", file + 1, self._files)
             return False
         address = _address(one)
         if self._number >= self.number_max:
-            idle = self._idle(address)
+            idle = self._idle_connection(address)
             if idle is None:
                 self._refused += 1
             else:
@@ -98,7 +99,7 @@ class OpenConnections:
         return True
 
     def leave(self, one: ClientConnection) -> None:
-        """Give the place up, where it has one."""
+        """Release the place of a connection, if it has one."""
         address = _address(one)
         theirs = self._by_address.get(address)
         if theirs is None or one not in theirs:
@@ -109,7 +110,7 @@ class OpenConnections:
             del self._by_address[address]
 
     def _count(self, address: str, before: int, after: int) -> None:
-        """Note how many connections an address has."""
+        """Update the number of connections of an address."""
         self._number += after - before
         if before:
             same = self._by_number[before]
@@ -119,13 +120,13 @@ class OpenConnections:
         if after:
             self._by_number.setdefault(after, {})[address] = None
 
-    def _idle(self, address: str) -> ClientConnection | None:
-        """Return the connection that gives way to one of `address`."""
-        looked_at = islice(self._in_question(address), self._looked_at_max)
-        return next((one for one in looked_at if one.is_idle), None)
+    def _idle_connection(self, address: str) -> ClientConnection | None:
+        """Return the idle connection that a new one from `address` replaces, or None."""
+        candidates = islice(self._candidates(address), self._search_max)
+        return next((one for one in candidates if one.is_idle), None)
 
-    def _in_question(self, address: str) -> Iterator[ClientConnection]:
-        """Give the connections of those who have more than `address`, most first, and then its own."""
+    def _candidates(self, address: str) -> Iterator[ClientConnection]:
+        """Yield the connections of addresses with more than `address` has, most first, and then its own."""
         mine = self._by_address.get(address, {})
         for number in sorted(self._by_number, reverse=True):
             if number <= len(mine):
@@ -138,7 +139,7 @@ class OpenConnections:
         now = time.monotonic()
         if now - self._logged_at < LOGGED_EVERY_S:
             return
-        done = f"{message}; since the last such line %d were closed for others, and %d were refused"
+        done = f"{message}; since the last such line %d were closed for new ones, and %d were refused"
         logger.warning(done, *values, self._closed, self._refused)
         self._logged_at = now
         self._closed = self._refused = 0
@@ -149,7 +150,7 @@ def _address(one: ClientConnection) -> str:
 
 
 def allow_open_files() -> None:
-    """Let this process, and those that it starts, open as many files as the system allows it to, within reason."""
+    """Raise the limit of open files of this process and its children, as far as the system and FILES_WANTED allow."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
     if soft != resource.RLIM_INFINITY and soft < wanted:

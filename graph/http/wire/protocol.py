@@ -1,22 +1,23 @@
-"""The HTTP/1.1 protocol, with a bound on what httptools reads without telling anybody.
+"""The HTTP/1.1 protocol, with bounds on the memory and the time that a connection can take.
 
-httptools collects a request's target, each header and each trailer until it is complete, however long that takes: one
-connection could fill the memory. Bytes are therefore counted that lead to nothing.
+httptools buffers the request target, each header and each trailer until it is complete, at any size: one connection
+could fill the memory. So bytes are counted that have not completed any of these.
 
-Every connection is at any moment under a clock, or any number could stay open:
+Every connection is under a timer at all times; otherwise any number of connections could stay open:
 
-- while a head arrives, or the first one is waited for: HEAD_S;
-- while a request is answered, its body included: the deadline of the operation (`graph.http.admission.control`);
-- while the rest of a body arrives whose request has been answered already: REST_S;
+- while a head arrives, or the first one is awaited: HEAD_S;
+- while a request is handled, including the arrival of its body: the deadline of the operation
+  (`graph.http.admission.control`);
+- while the rest of a body arrives after the response: REST_S;
 - between two requests: uvicorn's `timeout_keep_alive`;
-- while an answer is written, also beside one of the others: ANSWER_S, again and again, as long as the client reads.
+- while a response is written, in addition to the others: ANSWER_S, repeatedly, as long as the client reads.
 
-A request that arrives at once, and whose answer fits into the socket's buffer, starts none of them but the fourth,
-which is not set anew for each request.
+A request that arrives in one piece, and whose response fits into the socket's buffer, starts only the fourth timer,
+which is not restarted for each request.
 
-A client that sends no more may still read (TCP's half-close), and one that has left looks the same: both have sent FIN.
-So what has come whole is answered, and a query has HALF_CLOSED_S more. A client that resets its connection, or to whom
-nothing can be written any more, has left at once.
+A client that has sent its last byte may still read (TCP's half-close). A disconnected client looks the same: both have
+sent FIN. So complete requests get their responses, and a query may take HALF_CLOSED_S longer. A client that resets its
+connection, or to which nothing can be written, counts as disconnected at once.
 """
 
 import asyncio
@@ -36,36 +37,36 @@ from graph.http.wire.open_connections import OpenConnections
 from graph.http.wire.parser import RequestParser
 from graph.http.wire.unread import unread_bytes
 
-# What the door itself allows, which it refuses with a better word, and as much again for what stands between.
+# Twice the endpoint's own limits: the endpoint refuses with better messages, and the names take space too.
 HEAD_BYTES_MAX = 2 * (HEADER_BYTES_MAX + QUERY_STRING_BYTES_MAX)
 HEAD_S = 10.0
-# How long the rest of a body may take to arrive that nobody reads, because its request has been answered without it.
+# The time for the rest of a body whose request has been handled without it.
 REST_S = 10.0
-# How much of an answer that waits to be written a client takes at the least in a while: a kilobyte a second.
+# A client must read at least this many bytes of a response in this time: a kilobyte a second.
 ANSWER_S = 10.0
 ANSWER_BYTES_MIN = 10_240
-TOO_MANY = "there are as many connections as there may be; try again shortly"
-# A timer that is later than that was not late for the client's sake: the process, or the machine, stood still.
-STOOD_STILL_S = 0.1
-# A client that is refused reads the answer when it has sent what it wanted to; closing at once would lose it.
+TOO_MANY_CONNECTIONS = "the server has reached its limit of connections; try again shortly"
+# A timer that fires later than this shows that the process or the machine was blocked, not that the client was slow.
+BLOCKED_S = 0.1
+# A refused client reads the response only after it has sent its request; closing at once would lose the response.
 LINGER_S = 1.0
 
 
-def stood_still(timer: asyncio.TimerHandle, now: float) -> bool:
-    """Say whether the loop was held up, so that `timer` went off long after its time.
+def loop_was_blocked(timer: asyncio.TimerHandle, now: float) -> bool:
+    """Return whether the loop was blocked, so that `timer` fired long after its time.
 
-    Then it goes off before what has arrived meanwhile is read, and before a client that was held up as well has had a
-    turn: time in which nobody ran is no time in which the client kept others waiting.
+    Such a timer fires before the loop reads bytes that have arrived meanwhile, and before a client on the same blocked
+    machine could run. The client is not responsible for that time.
     """
-    return now - timer.when() > STOOD_STILL_S
+    return now - timer.when() > BLOCKED_S
 
 
 class HostError(Exception):
-    """The header Host of a request is wrong. The message says what is."""
+    """The Host header of a request is invalid. The message says why."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Reads heads of a bounded size, and lets no connection stay for longer than its clocks allow."""
+    """Reads heads of a bounded size, and closes connections whose timers expire."""
 
     parser: RequestParser
     cycle: Any  # None before the first request
@@ -76,41 +77,41 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._pending_bytes = 0
         self._is_reading_head = True
         self._is_refused = False
-        # When the first byte of the request came, by the loop's clock: its deadline counts from then on.
+        # The arrival of the request's first byte, by the loop's clock: the deadline counts from then on.
         self._began = 0.0
         self._begins_again = False
-        # It runs from the beginning: who connects is to ask for something.
-        self._clock: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._too_slow)
+        # It runs from the beginning: a client that connects must send a request.
+        self._clock: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._on_head_timeout)
         self._write_clock: asyncio.TimerHandle | None = None
         self._quiet_since = 0.0
-        # What is said when all requests before are answered, where nothing more is read; empty where nothing is said.
-        self._farewell: bytes | None = None
+        # The last bytes to send after all earlier responses, when reading has stopped; they may be empty.
+        self._last_response: bytes | None = None
         self.left = asyncio.Event()
         self._leaving_clock: asyncio.TimerHandle | None = None
         self._wrong_host: str | None = None
-        # What is being answered, or has been; requests behind it may have been read already.
+        # The current or last request that was started; later requests may have been read already.
         self._started: RequestResponseCycle | None = None
         app = self.app.app if isinstance(self.app, ProxyHeadersMiddleware) else self.app
-        self._others: OpenConnections | None = getattr(app, "connections", None)
+        self._connections: OpenConnections | None = getattr(app, "connections", None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take one of the places for connections, or refuse this one where there is none."""
-        # uvloop's are transports by what they do, and by no class.
+        """Take one of the places for connections, or refuse this connection."""
+        # uvloop's transports have the interface of asyncio.Transport, but are not subclasses.
         super().connection_made(cast("asyncio.Transport", transport))
         file = transport.get_extra_info("socket").fileno()
-        if self._others is not None and not self._others.enter(self, file):
+        if self._connections is not None and not self._connections.enter(self, file):
             self._is_refused = True
-            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY))
+            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY_CONNECTIONS))
             self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all clocks, and tell all who wait for it that the client has left."""
+        """Stop all timers, and notify all waiters that the client has disconnected."""
         self.left.set()
         if self._started is not None:
-            # uvicorn tells the last of several requests only, and an earlier one writes to what is closed.
+            # uvicorn notifies only the last of several requests; an earlier one would write to the closed transport.
             self._started.disconnected = True
-        if self._others is not None:
-            self._others.leave(self)
+        if self._connections is not None:
+            self._connections.leave(self)
         if self._leaving_clock is not None:
             self._leaving_clock.cancel()
         self._stop_clock()
@@ -119,13 +120,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and look at whether it led to anything."""
+        """Parse received bytes, and check how many have not completed anything."""
         if self._is_refused:
             return
-        self._pending_bytes += len(data)  # each thing that is complete takes it back to 0
+        self._pending_bytes += len(data)  # each completed part of a request resets it to 0
         super().data_received(data)
-        self._is_parsed()
-        if self._farewell is not None:
+        self._on_parsed()
+        if self._last_response is not None:
             return
         if self._pending_bytes > HEAD_BYTES_MAX:
             message = f"the headers have more than {HEAD_BYTES_MAX} bytes"
@@ -133,58 +134,58 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif not self.transport.is_closing():
             self._set_clock()
 
-    def _is_parsed(self) -> None:
-        """Do what is to be done when all that came is parsed."""
+    def _on_parsed(self) -> None:
+        """Run after all received bytes are parsed. Subclasses override it."""
 
     @property
     def is_answering(self) -> bool:
-        """Whether a request has come, at least in part, that is not answered yet."""
+        """Whether a request has arrived, at least in part, whose response is not complete."""
         return self.cycle is not None and not self.cycle.response_complete
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way: no request is being answered, and no answer written."""
+        """Whether no request is being handled, and no response is being written."""
         return not self.is_answering and not self.transport.get_write_buffer_size()
 
     def make_room(self) -> None:
-        """Close the connection, which is idle, because another one needs its place."""
+        """Close this idle connection, because a new one needs its place."""
         if self._pending_bytes and not (
             self._is_refused or self.transport.is_closing()
-        ):  # who has begun to ask waits for an answer
-            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY))
+        ):  # the client has begun to send a request, and waits for a response
+            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY_CONNECTIONS))
         self._is_refused = True
         self._close()
 
     def eof_received(self) -> Any:
-        """Say whether the connection stays open: where requests have come whole, until they are answered.
+        """Return whether the connection stays open: it does while complete requests have no response.
 
-        asyncio asks for a bool, where uvicorn's own declares that there is none.
+        asyncio expects a bool here, although uvicorn's own method is declared to return None.
         """
         if not self.is_answering or self.transport.is_closing():
             return False
-        if not self._is_reading_head:  # of the last request a part is missing, for ever
+        if not self._is_reading_head:  # the last request is incomplete, and will stay so
             if not self.pipeline:
                 return False
             cycle, _ = self.pipeline.popleft()
-            cycle.response_complete = True  # as far as it ever will be
-        self._read_no_more(self._farewell or b"")
+            cycle.response_complete = True  # it never gets a response
+        self._stop_reading(self._last_response or b"")
         self._leaving_clock = self.loop.call_later(time_limits.HALF_CLOSED_S, self.left.set)
         return True
 
-    def _read_no_more(self, farewell: bytes) -> None:
-        """End the connection when what has come whole is answered."""
+    def _stop_reading(self, last_response: bytes) -> None:
+        """Stop reading, and close the connection after the responses to all complete requests."""
         self._is_refused = True
-        self._farewell = farewell
+        self._last_response = last_response
         self._stop_clock()
         self._unset_keepalive_if_required()
 
     def _set_clock(self) -> None:
-        """Start the clock that what came calls for, unless it runs already."""
+        """Start the timer for the current state, unless it runs already."""
         cycle = self.cycle
         is_answered = cycle is not None and cycle.response_complete
         if self._is_reading_head and self._pending_bytes:
             if self._clock is None:
-                self._clock = self.loop.call_later(HEAD_S, self._too_slow)
+                self._clock = self.loop.call_later(HEAD_S, self._on_head_timeout)
         elif self._is_reading_head:
             if is_answered:
                 self._expect_request()
@@ -192,7 +193,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._clock = self.loop.call_later(REST_S, self._close)
 
     def _expect_request(self) -> None:
-        """Start the clock that runs between two requests."""
+        """Start the timer that runs between two requests."""
         self._quiet_since = self.loop.time()
         if self.timeout_keep_alive_task is None and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -200,44 +201,44 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             )
 
     def on_response_complete(self) -> None:
-        """Go on after an answer, as uvicorn does."""
+        """Continue after a response, as uvicorn does."""
         self._quiet_since = self.loop.time()
         was_last = not self.pipeline
         super().on_response_complete()
         if self.transport.is_closing():
             self._close()
-        elif self._farewell is not None and was_last:
-            if self._farewell:
-                self.transport.write(self._farewell)
+        elif self._last_response is not None and was_last:
+            if self._last_response:
+                self.transport.write(self._last_response)
             self._close()
 
-    def timeout_keep_alive_handler(self, *, spares: bool = True) -> None:
-        """Close a connection that has been quiet for long; the timer is not set anew for each request.
+    def timeout_keep_alive_handler(self, *, extends: bool = True) -> None:
+        """Close a connection that has been quiet for too long. The timer is not restarted for each request.
 
         Args:
-            spares: whether the time counts anew, once, where the loop stood still, as in `_look_at_write`.
+            extends: whether the time restarts, once, if the loop was blocked, as in `_check_write`.
         """
         timer, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
         if not self.cycle.response_complete:
-            return  # the answer sets it
+            return  # the response starts it
         now = self.loop.time()
-        is_spared = spares and timer is not None and stood_still(timer, now)
-        if is_spared:
+        is_extended = extends and timer is not None and loop_was_blocked(timer, now)
+        if is_extended:
             self._quiet_since = now
         left_s = self._quiet_since + self.timeout_keep_alive - now
         if left_s > 0:
-            again = partial(self.timeout_keep_alive_handler, spares=not is_spared)
+            again = partial(self.timeout_keep_alive_handler, extends=not is_extended)
             self.timeout_keep_alive_task = self.loop.call_later(left_s, again)
         else:
             self._close()
 
     def pause_writing(self) -> None:
-        """Look from now on whether the client reads what is written."""
+        """Watch from now on whether the client reads."""
         super().pause_writing()
         self._watch_write()
 
     def resume_writing(self) -> None:
-        """Look no longer."""
+        """Stop watching whether the client reads."""
         super().resume_writing()
         if not self.transport.is_closing():
             self._stop_write_clock()
@@ -245,42 +246,42 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _watch_write(self) -> None:
         if self._write_clock is None:
             left = unread_bytes(self.transport)
-            self._write_clock = self.loop.call_later(ANSWER_S, partial(self._look_at_write, left))
-            if self._others is not None:
-                self._others.unread.count(self, left)
+            self._write_clock = self.loop.call_later(ANSWER_S, partial(self._check_write, left))
+            if self._connections is not None:
+                self._connections.unread.count(self, left)
 
-    def _look_at_write(self, before: int, *, spares: bool = True) -> None:
-        """End a connection whose client has hardly read anything for a while.
+    def _check_write(self, before: int, *, extends: bool = True) -> None:
+        """Abort a connection whose client has read less than ANSWER_BYTES_MIN in the last ANSWER_S.
 
         Args:
-            before: how many bytes were to be written then. While writing is paused nothing is added but the rest of an
-                answer's own message.
-            spares: whether a client has the time once more that was lost while the loop stood still. Not again and
-                again: on a server that is always late, who reads nothing would stay for ever.
+            before: the number of unread bytes at the last check. While writing is paused, only the rest of the current
+                response is added.
+            extends: whether the client gets the time again that was lost while the loop was blocked. Only once: on a
+                server that is always late, a client that reads nothing would stay for ever.
         """
         timer, self._write_clock = self._write_clock, None
         left = unread_bytes(self.transport)
         if left <= before - ANSWER_BYTES_MIN:
             self._watch_write()
-        elif spares and timer is not None and stood_still(timer, self.loop.time()):
-            self._write_clock = self.loop.call_later(ANSWER_S, partial(self._look_at_write, before, spares=False))
+        elif extends and timer is not None and loop_was_blocked(timer, self.loop.time()):
+            self._write_clock = self.loop.call_later(ANSWER_S, partial(self._check_write, before, extends=False))
         else:
             self.cut_off(left)
 
     def cut_off(self, left: int) -> None:
-        """End a connection at once of whose answer so many bytes are left."""
-        self.logger.info("a client does not read its answer, of which %d bytes are left; it is cut off", left)
+        """Abort the connection; `left` bytes of its response are unread."""
+        self.logger.info("a client does not read its response: %d bytes are left; the connection is closed", left)
         self.transport.abort()
 
     def _stop_write_clock(self) -> None:
         if self._write_clock is not None:
             self._write_clock.cancel()
             self._write_clock = None
-        if self._others is not None:
-            self._others.unread.forget(self)
+        if self._connections is not None:
+            self._connections.unread.forget(self)
 
     def _close(self) -> None:
-        """Close the connection as soon as all is written, for which a client has no more time than for any answer."""
+        """Close the connection after all bytes are written. The client must read them as fast as any response."""
         self._stop_clock()
         self._unset_keepalive_if_required()
         self.transport.close()
@@ -288,7 +289,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._watch_write()
 
     def begin_again(self) -> None:
-        """Expect the head of the current request once more, whose time goes on."""
+        """Expect the head of the current request again. Its time of arrival stays."""
         self._begins_again = True
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -302,7 +303,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.scope["extensions"] = extensions(self._began, self.left)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. What stands behind the body says nothing of the request (RFC 9110, section 6.5.1)."""
+        """Keep a header. Trailers after the body are ignored (RFC 9110, section 6.5.1)."""
         if self._is_reading_head:
             super().on_header(name, value)
 
@@ -310,7 +311,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Begin to read the body.
 
         Raises:
-            HostError: the request is refused for its header Host.
+            HostError: the request's Host header is invalid.
         """
         if not self.parser.is_offer:
             self._check_host()
@@ -318,7 +319,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Count nothing of a body: whoever reads it does."""
+        """Reset the count: the reader of the body bounds its size."""
         self._pending_bytes = 0
         super().on_body(body)
 
@@ -348,10 +349,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_reading_head = True
         self._stop_clock()
 
-    def _too_slow(self) -> None:
+    def _on_head_timeout(self) -> None:
         clock, self._clock = self._clock, None
-        if clock is not None and stood_still(clock, self.loop.time()):
-            # Once: on a server that is always late, who sends no head would stay for ever.
+        if clock is not None and loop_was_blocked(clock, self.loop.time()):
+            # Only once: on a server that is always late, a client that sends no head would stay for ever.
             self._clock = self.loop.call_later(HEAD_S, self._refuse_slow)
         else:
             self._refuse_slow()
@@ -366,7 +367,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         if self.is_answering and self._is_reading_head:
-            self._read_no_more(_refusal(status, code, message))
+            self._stop_reading(_refusal(status, code, message))
             return
         self._is_refused = True
         self._stop_clock()
@@ -376,10 +377,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._clock = self.loop.call_later(LINGER_S, self._close)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, as every refusal is told, but behind the answers to what came before it."""
-        refusal = _refusal(400, "BAD_REQUEST", self._wrong_host or "what came is no request of HTTP/1.1")
+        """Refuse bytes that are not HTTP with a JSON error, after the responses to all earlier requests."""
+        refusal = _refusal(400, "BAD_REQUEST", self._wrong_host or "the received bytes are not an HTTP/1.1 request")
         if self.is_answering and self._is_reading_head:
-            self._read_no_more(refusal)
+            self._stop_reading(refusal)
             return
         self.transport.write(refusal)
         self._close()

@@ -1,8 +1,8 @@
-"""Answers that wait to be read by their clients, and how many bytes all of them may take.
+"""Unread responses: a limit on the bytes that all clients together have not read yet.
 
 A client may read as slowly as a kilobyte a second (`graph.http.wire.protocol`), and one address may have many
-connections: what waits for them is bounded in all, whatever it is that makes them slow. Where there is more, the
-address for which most waits loses the connection that has waited longest.
+connections. So the total of unread bytes is limited. Above the limit, the address with the most unread bytes loses the
+connection that has waited longest.
 """
 
 import asyncio
@@ -18,22 +18,22 @@ UNREAD_BYTES_MAX = 268_435_456
 
 
 class Writing(Protocol):
-    """A connection whose client has not read all that was written to it."""
+    """A connection whose client has not read all written bytes."""
 
     client: tuple[str, int] | None
 
     def cut_off(self, left: int) -> None:
-        """End it at once, with so many bytes unread."""
+        """Abort the connection; `left` bytes are unread."""
 
     def __hash__(self) -> int:
-        """Each is itself."""
+        """Hash by identity."""
 
 
 class UnreadAnswers:
-    """What waits to be read on all connections of one application.
+    """The unread response bytes of all connections of one application.
 
     Attributes:
-        bytes: how many there are, as of when each was looked at last.
+        bytes: their total, from the last count of each connection.
     """
 
     def __init__(self, bytes_max: int = UNREAD_BYTES_MAX) -> None:
@@ -42,7 +42,7 @@ class UnreadAnswers:
         self._by_address: dict[str, dict[Writing, int]] = {}
 
     def count(self, one: Writing, left: int) -> None:
-        """Count so many bytes for a connection, instead of what was counted for it before."""
+        """Set the count of a connection to `left` bytes. Abort connections while the total exceeds the limit."""
         theirs = self._by_address.setdefault(_address(one), {})
         self.bytes += left - theirs.get(one, 0)
         theirs[one] = left
@@ -54,7 +54,7 @@ class UnreadAnswers:
             oldest.cut_off(unread)
 
     def forget(self, one: Writing) -> None:
-        """Count nothing for a connection any more."""
+        """Remove the count of a connection."""
         address = _address(one)
         theirs = self._by_address.get(address, {})
         self.bytes -= theirs.pop(one, 0)
@@ -63,13 +63,13 @@ class UnreadAnswers:
 
 
 def unread_bytes(transport: asyncio.Transport) -> int:
-    """Return how many bytes are written here that the client's machine has not taken.
+    """Return how many written bytes the client's machine has not acknowledged, in the process and in the kernel.
 
-    The system takes more from here only when a third of its own buffer, of megabytes, is free: what waits here does not
-    tell whether a client reads.
+    The kernel takes more bytes from the process only when a third of its own buffer of megabytes is free. So the bytes
+    in the process alone do not show whether a client reads.
     """
     left = transport.get_write_buffer_size()
-    with contextlib.suppress(OSError):  # a system that does not say it
+    with contextlib.suppress(OSError):  # not all systems provide this number
         found = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
         left += int.from_bytes(found, sys.byteorder)
     return left

@@ -28,6 +28,7 @@ from db.embedded.server import EmbeddedServer
 from db.errors import Unavailable
 from db.settings import Settings, async_url
 from tests.conftest import superuser_execute
+from tests.running.amounts import examples
 
 KEPT, OVERFLOW = 2, 1
 PATIENCE_S = 0.15
@@ -222,6 +223,8 @@ def test_pool_keeps_its_invariants_whatever_callers_and_faults_do(server: Embedd
 
     run_state_machine_as_test(
         Machine,
-        settings=hypothesis_settings(max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, phases=PHASES),
+        settings=hypothesis_settings(
+            max_examples=examples(EXAMPLES), stateful_step_count=STEPS, deadline=None, phases=PHASES
+        ),
     )
     asyncio.run(superuser_execute(server, f"DROP DATABASE {name} WITH (FORCE)"))

@@ -77,7 +77,7 @@ def test_data_of_another_major_version_is_refused_and_untouched(data_dir: Path) 
 
 def test_directory_with_other_contents_is_refused_and_untouched(directory: Path) -> None:
     (directory / "thesis.tex").write_text("years of work")
-    with pytest.raises(EmbeddedError, match="holds something else"), embedded_postgres(directory):
+    with pytest.raises(EmbeddedError, match="has contents that are not"), embedded_postgres(directory):
         pass
     assert _contents(directory) == {"thesis.tex": b"years of work"}
     assert directory.stat().st_mode & 0o777 == 0o755
@@ -87,7 +87,7 @@ def test_directory_that_cannot_be_made_is_an_error_with_advice(directory: Path) 
     (directory / "file").touch()
     with pytest.raises(EmbeddedError) as failure, embedded_postgres(directory / "file/data"):
         pass
-    assert "a file is where a directory is to be" in str(failure.value)
+    assert "a file exists where a directory is needed" in str(failure.value)
     assert "or FOLIO_DATABASE_URL to another server" in str(failure.value)
 
 
@@ -140,5 +140,5 @@ def test_root_serves_from_where_its_account_can_reach(private_wheel: Path) -> No
             assert again == server
         assert programs.stat().st_ino == copied
         programs.chmod(0o777)
-        with pytest.raises(EmbeddedError, match="is not root's alone"), embedded_postgres(data_dir):
+        with pytest.raises(EmbeddedError, match="is writable for others than root"), embedded_postgres(data_dir):
             pass

@@ -201,7 +201,7 @@ async def test_caller_whose_key_cannot_be_looked_up_learns_that_the_money_may_ha
         answers = await asyncio.gather(*asking, return_exceptions=True)
         monkeypatch.undo()
     known = [isinstance(one, Unavailable) and not one.outcome_unknown for one in answers]
-    assert known.count(True) == group_commit.ALONE_MAX  # these were in no group, and were not made
+    assert known.count(True) == group_commit.UNGROUPED_MAX  # these were in no group, and were not made
     again = [await settled(groups, database, payer, movement) for movement in movements]
     assert [isinstance(one, Settlement) and one.replayed for one in again] == [not one for one in known]
 
@@ -290,7 +290,7 @@ async def test_bug_in_a_group_is_logged_and_each_transfer_is_settled_alone(
     async def broken(*_: object) -> None:
         raise LookupError("a fault of ours")
 
-    monkeypatch.setattr(group_commit, "settle_asked", broken)
+    monkeypatch.setattr(group_commit, "settle_requests", broken)
     groups = TransferGroups(database)
     with caplog.at_level(logging.ERROR, logger="db.ledger.group_commit"):
         async with groups.running():

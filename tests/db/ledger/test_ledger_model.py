@@ -25,6 +25,7 @@ from tests.db.support.backends import connected_superuser, terminate_all_unseen
 from tests.db.support.ledgers import WRONG_BALANCES, balances
 from tests.db.support.rows import SETTLED, move, new_account, new_user
 from tests.faults.served import kill_all
+from tests.running.amounts import examples
 
 T = TypeVar("T")
 Asked = tuple[Movement, tuple[Movement, ...]]
@@ -35,7 +36,7 @@ OWNERS = 3
 KEYS = 4
 # Failures are shrunk, but not explained: an explanation would try the same steps hundreds of times more.
 SETTINGS = hypothesis_settings(
-    max_examples=20, stateful_step_count=25, phases=[Phase.generate, Phase.shrink], report_multiple_bugs=False
+    max_examples=examples(20), stateful_step_count=25, phases=[Phase.generate, Phase.shrink], report_multiple_bugs=False
 )
 CENTS = st.sampled_from([1, 2, 50, 500])
 OWNER = st.integers(0, OWNERS - 1)

@@ -1,4 +1,4 @@
-"""The promises of MONEY.md that need no fault to show: overdrafts, keys, deadlocks, and the rows of the ledger."""
+"""The promises of docs/MONEY.md that need no fault to show: overdrafts, keys, deadlocks, and the rows of the ledger."""
 
 import asyncio
 import dataclasses
@@ -25,6 +25,7 @@ from tests.db.support.backends import OpenDatabase
 from tests.db.support.ledgers import assert_balanced, balances, ledger
 from tests.db.support.rows import ADMIN, deposit, move, new_account, transfer
 from tests.graph.support.edge import until, waiting
+from tests.running.amounts import examples
 
 RUN = 50
 STORM = 20
@@ -115,7 +116,7 @@ def with_zeros(amount: Decimal) -> Decimal:
     return Decimal((sign, (*digits, 0, 0), exponent - 2))
 
 
-@hypothesis_settings(max_examples=30)
+@hypothesis_settings(max_examples=examples(30))
 @given(data=st.data())
 async def test_key_is_refused_for_a_change_of_any_field_and_is_unused_for_another_user(
     database: Database, payer: Viewer, payee: Viewer, purse: int, till: int, data: st.DataObject

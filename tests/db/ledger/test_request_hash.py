@@ -14,6 +14,7 @@ from db.connections.statements import Statement
 from db.ledger.audit_statements import EXPONENT, REQUEST_HASH
 from db.ledger.settlement import Movement
 from db.money import BALANCE_MINOR_MAX, currencies_by_exponent, from_minor
+from tests.running.amounts import examples
 
 CURRENCIES = sorted(code for codes in currencies_by_exponent().values() for code in codes)
 COMPUTED = Statement(
@@ -59,7 +60,7 @@ async def computed(database: Database, movement: Movement, currency_code: str, a
 )
 @example(from_id=1, to_id=2, amount=1, currency_code="CLF", memo='"\\/\b\f\n\r\t\x1f\x7f\u2028é😀')
 @example(from_id=1, to_id=2, amount=BALANCE_MINOR_MAX, currency_code="JPY", memo="")
-@hypothesis_settings(max_examples=200)
+@hypothesis_settings(max_examples=examples(200))
 async def test_digest_of_a_row_is_that_of_its_request(
     database: Database, from_id: int | None, to_id: int, amount: int, currency_code: str, memo: str | None
 ) -> None:

@@ -14,7 +14,7 @@ from db.connections.database import Database
 from db.connections.statements import Reader, Statement, Writer
 from db.errors import Refusal, Unavailable
 from db.fields import MEMO
-from db.ledger.settlement import claiming, settle, turns
+from db.ledger.settlement import settle, turns, with_claim
 from db.money import BALANCE_MINOR_MAX
 from db.repositories.transactions import transaction_by_key, transactions_by_ids
 from tests.db.support.ledgers import (
@@ -238,7 +238,7 @@ async def test_movement_whose_answer_was_lost_is_settled_by_its_key_and_is_no_re
 async def test_outcome_stays_unknown_when_the_turn_to_look_it_up_is_too_late(
     open_database: Callable[..., Database], payer: Viewer, purse: int, till: int
 ) -> None:
-    database, paid = open_database(lock_timeout_ms=50), claiming(transfer(purse, till, "10"))
+    database, paid = open_database(lock_timeout_ms=50), with_claim(transfer(purse, till, "10"))
     await move(database, payer, paid)  # its answer is lost
     async with database.turn(turns(payer, paid)), database.turn(turns(payer, paid)):
         with pytest.raises(Unavailable) as caught:

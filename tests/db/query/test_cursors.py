@@ -17,6 +17,7 @@ from db.models.posts import VIEWS_MAX
 from db.query import cursors
 from db.query.cursors import CursorError, Order, Term, TermKind
 from db.repositories import posts, users
+from tests.running.amounts import examples
 
 REFUSED = (
     "not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor that the same list "
@@ -66,7 +67,7 @@ def assert_refused_or_issued(order: Order, cursor: str) -> None:
         assert position == REFUSED
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(title=TITLES, views=BIGINTS, created_at=INSTANTS, row_id=BIGINTS)
 async def test_position_of_a_cursor_is_its_row(
     superuser: Driver, title: str, views: int, created_at: datetime.datetime, row_id: int

@@ -33,6 +33,7 @@ from tests.db.support.listed_posts import (
     some_posts,
 )
 from tests.db.support.rows import ADMIN, new_account, new_user
+from tests.running.amounts import examples
 
 NEWEST_USERS = Order("users", [(CREATED_AT, True), (ID, True)])
 BY_NAME = Order("users", [(USERNAME, False), (ID, False)])
@@ -48,7 +49,7 @@ def requests(position: st.SearchStrategy[tuple[Any, ...]], order: Order) -> st.S
     return st.builds(PageRequest, st.just(order), st.integers(1, 5), st.booleans(), at, looks_ahead=st.booleans())
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(data=st.data(), outer=orders, inner=orders, given_filter=filters, inner_filter=filters)
 async def test_page_with_nested_pages_equals_the_page_and_the_pages_by_parent(
     database: Database,
@@ -77,7 +78,7 @@ async def test_page_with_nested_pages_equals_the_page_and_the_pages_by_parent(
     }
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data(), backward=st.booleans(), order=st.sampled_from([NEWEST_USERS, BY_NAME]))
 async def test_page_of_users_includes_several_lists_of_each_user(
     database: Database, authors: list[int], data: st.DataObject, backward: bool, order: Order

@@ -34,11 +34,12 @@ from tests.db.support.listed_posts import (
     viewers_of,
 )
 from tests.db.support.rows import ADMIN, new_account, new_user, new_users
+from tests.running.amounts import examples
 
 # ---------------------------------------------------------------- pages
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data(), order=orders, given_filter=filters, backward=st.booleans(), limit=st.integers(0, 6))
 async def test_page_at_any_position_is_a_slice_of_the_sorted_list(
     database: Database,
@@ -104,7 +105,7 @@ async def test_row_at_the_position_is_excluded(database: Database, authors: list
             assert await POSTS.behind(database, ADMIN, {}, request) is False
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data(), order=orders, backward=st.booleans(), limit=st.integers(1, 7))
 async def test_pages_one_after_the_other_are_the_whole_sorted_list(
     database: Database, authors: list[int], data: st.DataObject, order: Order, backward: bool, limit: int
@@ -126,7 +127,7 @@ async def test_pages_one_after_the_other_are_the_whole_sorted_list(
     assert walked == whole
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(data=st.data(), order=orders, given_filter=filters, backward=st.booleans(), limit=st.integers(0, 4))
 async def test_page_by_parent_is_the_page_of_each_parent(
     database: Database,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from db.connections.leases import Driver
 from db.query.text_search import SearchError, folded, search_query
+from tests.running.amounts import examples
 
 CHARACTERS = [chr(code) for code in range(1, sys.maxunicode + 1) if unicodedata.category(chr(code)) not in ("Cn", "Cs")]
 STORABLE = st.text(st.characters(exclude_categories=["Cs", "Cn"], exclude_characters="\0"))
@@ -28,7 +29,7 @@ async def test_both_sides_fold_every_character_alike(superuser: Driver) -> None:
     assert len(CHARACTERS) > 280_000
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(texts=st.lists(STORABLE, min_size=20, max_size=20))
 async def test_both_sides_fold_every_text_alike(superuser: Driver, texts: list[str]) -> None:
     rows = await superuser.fetch("SELECT folded_text(given) FROM unnest($1::text[]) AS given", texts)
@@ -151,7 +152,7 @@ def test_a_search_is_written_for_postgresql() -> None:
     assert {text: search_query(text) for text in WRITTEN} == WRITTEN
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(text=st.lists(STORABLE | st.sampled_from([*'"-', "or", " ", "'", "\\", ":*", "&|!()<->", "東京"])).map("".join))
 async def test_no_search_text_causes_an_error(superuser: Driver, text: str) -> None:
     try:
@@ -162,7 +163,7 @@ async def test_no_search_text_causes_an_error(superuser: Driver, text: str) -> N
         await superuser.fetchval("SELECT numnode(to_tsquery('folio', $1))", query)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(words=st.lists(st.text(st.characters(categories=["L", "Nd"]), min_size=1, max_size=12), min_size=1, max_size=6))
 async def test_every_text_of_letters_is_found_by_its_whole_and_by_each_word(
     superuser: Driver, words: list[str]

@@ -23,6 +23,7 @@ from db.repositories.account_statements import (
 )
 from tests.db.support.books import ACCOUNTS, COLUMNS, Books, Entry, day
 from tests.db.support.rows import ADMIN, deposit, move, new_account, new_user, transfer
+from tests.running.amounts import examples
 
 EVER = (datetime.datetime.min.replace(tzinfo=datetime.UTC), datetime.datetime.max.replace(tzinfo=datetime.UTC))
 
@@ -118,7 +119,7 @@ MOVEMENTS = st.lists(
 DAY = st.integers(-1, 7)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(movements=MOVEMENTS, ends=st.tuples(DAY, DAY).map(sorted), limit=st.integers(1, 13), backward=st.booleans())
 async def test_statement_is_what_the_entries_add_up_to_whatever_the_clock_did(
     books: Books, movements: list[tuple[int, int, int, int]], ends: list[int], limit: int, backward: bool
@@ -134,7 +135,7 @@ async def test_statement_is_what_the_entries_add_up_to_whatever_the_clock_did(
         assert [balance for *_, balance in rows][-1:] == [statement.closing] * bool(rows)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(movements=MOVEMENTS, cuts=st.lists(DAY, min_size=2, max_size=5).map(sorted))
 async def test_consecutive_statements_have_each_entry_once_and_carry_the_balance_over(
     books: Books, movements: list[tuple[int, int, int, int]], cuts: list[int]
@@ -154,7 +155,7 @@ async def test_consecutive_statements_have_each_entry_once_and_carry_the_balance
         )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(movements=MOVEMENTS, ends=st.tuples(DAY, DAY).map(sorted), position=st.integers(-3, 15), backward=st.booleans())
 async def test_any_position_is_only_a_position(
     books: Books, movements: list[tuple[int, int, int, int]], ends: list[int], position: int, backward: bool

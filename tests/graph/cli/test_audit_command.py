@@ -263,7 +263,7 @@ async def test_database_lost_during_the_audit_is_reported_in_one_line(audit: Aud
     found = await ended(running)
     assert (found.code, found.out, found.err.count("\n")) == (1, "", 1)
     assert found.err.startswith('folio: the database "t_')
-    assert "; look at the log of the server" in found.err
+    assert "; read the log of the server" in found.err
 
 
 async def test_progress_is_shown_only_at_a_terminal(audit: Audit, database_url: str, files: Path) -> None:

@@ -51,7 +51,7 @@ SOCKET = "{server}/.s.PGSQL.5432"
 ACCESSES = {
     "refused": Access(
         "postgresql://folio:hunter2@127.0.0.1:{port}/folio",
-        "nothing listens there (connection refused); start PostgreSQL",
+        "no server listens there (connection refused); start PostgreSQL",
         'the database "folio" at 127.0.0.1:{port} as user "folio"',
     ),
     "unknown host": Access(
@@ -157,7 +157,7 @@ def test_data_directory_that_cannot_be_made(command: str, files: Path) -> None:
 
 @pytest.mark.parametrize("command", CALLS)
 def test_data_directory_that_is_a_file(command: str, files: Path) -> None:
-    refused = "cannot be used: a file is where a directory is to be"
+    refused = "cannot be used: a file exists where a directory is needed"
     check_data_directory(command, files, files / "lines.jsonl", refused, refused)
 
 

@@ -15,6 +15,7 @@ from hypothesis_graphql import mutations, nodes, queries
 from tests.graph.execution.support.comparing import Calls, both
 from tests.graph.execution.support.nasty import nasty_schema
 from tests.graph.execution.support.rework import Rework
+from tests.running.amounts import examples
 
 EXAMPLES_VARIABLE = "TESTS_EQUALITY_EXAMPLES"
 OPERATIONS = int(os.environ.get(EXAMPLES_VARIABLE, "1400"))
@@ -33,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{DROPPED}:pytest.PytestUnraisableExceptionWarning"),
 ]
 
-many = settings(max_examples=OPERATIONS // REWORKS // 4, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=examples(OPERATIONS // REWORKS // 4), suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(autouse=True)

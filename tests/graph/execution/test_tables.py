@@ -73,7 +73,7 @@ async def test_operations_that_share_a_table_read_its_rows_once(table: Table, as
     assert reads(table, "title") == 1
 
 
-async def test_first_of_them_gets_lists_and_the_others_text_which_is_made_once(table: Table) -> None:
+async def test_first_operation_gets_lists_and_the_others_get_text_that_is_rendered_once(table: Table) -> None:
     operation = prepared("{ fewBooks { title } }")
     results: list[Any] = [await operation.run({}, Shelf()) for _ in range(3)]
     first, second, third = (result.data["fewBooks"] for result in results)
@@ -82,7 +82,7 @@ async def test_first_of_them_gets_lists_and_the_others_text_which_is_made_once(t
     assert second is third
 
 
-async def test_selections_on_one_table_have_each_their_own_answers(table: Table) -> None:
+async def test_each_selection_on_a_shared_table_has_its_own_output(table: Table) -> None:
     texts = ["{ fewBooks { title } }", "{ fewBooks { id } }", "{ one: fewBooks { a: title } two: fewBooks { pages } }"]
     expected = [
         {"fewBooks": [{"title": "Book 1"}, {"title": "Book 4"}]},
@@ -93,19 +93,21 @@ async def test_selections_on_one_table_have_each_their_own_answers(table: Table)
     assert await answers(*operations, *operations, *operations) == expected * 3
 
 
-async def test_what_one_operation_leaves_out_the_other_has(table: Table) -> None:
+async def test_field_that_one_operation_skips_is_in_the_output_of_the_other(table: Table) -> None:
     operation = prepared("query ($more: Boolean!) { fewBooks { title pages @include(if: $more) } }")
     found = [orjson.loads(orjson.dumps((await operation.run({"more": n % 2 == 0}, Shelf())).data)) for n in range(6)]
     with_pages = {"fewBooks": [{"title": "Book 1", "pages": 100}, {"title": "Book 4", "pages": 400}]}
     assert found == [with_pages, {"fewBooks": [{"title": title} for title in TITLES]}] * 3
 
 
-async def test_error_in_a_shared_row_is_told_to_each_at_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_in_a_shared_row_is_reported_to_each_operation_at_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     table = shared(table_of(1, 4, 1), monkeypatch)
     table.columns["title"][1] = None
     operation = prepared("{ fewBooks { id title } }")
 
-    def told(result: ExecutionResult) -> tuple[Any, Sequence[Any]]:
+    def response(result: ExecutionResult) -> tuple[Any, Sequence[Any]]:
         return result.data, [error.formatted for error in result.errors or ()]
 
     expected = {
@@ -113,10 +115,10 @@ async def test_error_in_a_shared_row_is_told_to_each_at_its_place(monkeypatch: p
         "locations": [{"line": 1, "column": 17}],
         "path": ["fewBooks", 1, "title"],
     }
-    assert [told(await operation.run({}, Shelf())) for _ in range(RUNS)] == [(None, [expected])] * RUNS
+    assert [response(await operation.run({}, Shelf())) for _ in range(RUNS)] == [(None, [expected])] * RUNS
 
 
-async def test_error_elsewhere_leaves_a_shared_table_its_rows(table: Table) -> None:
+async def test_error_elsewhere_keeps_the_rows_of_a_shared_table(table: Table) -> None:
     operation = prepared("{ fewBooks { title } nobody { later(fails: true) } }")
     results = [await operation.run({}, Shelf()) for _ in range(RUNS)]
     assert [result.data for result in results] == [
@@ -125,7 +127,7 @@ async def test_error_elsewhere_leaves_a_shared_table_its_rows(table: Table) -> N
     assert all(result.errors for result in results)
 
 
-async def test_rows_with_something_read_below_them_are_each_operations_own(table: Table) -> None:
+async def test_rows_with_reads_below_them_are_not_shared(table: Table) -> None:
     text = "{ fewBooks { title author { place } } }"
     await both(SCHEMA, text, None, context=Shelf)
     operation, shelves = prepared(text), [Shelf() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Values of every form that a resolver may give, in positions of every kind of nullability: what becomes of them."""
+"""Values of every form that a resolver may return, in positions of every kind of nullability, and their results."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,7 +14,7 @@ NO_LIST = "Expected Iterable, but did not find one for field 'Query.value'."
 
 
 def items(*values: Any) -> Given:
-    """Give a generator; an exception among the values is raised there."""
+    """Return a generator; an exception among the values is raised at its place."""
 
     def given(info: Any) -> Iterator[Any]:
         for value in values:
@@ -56,7 +56,7 @@ def at_once(value: Any) -> Given:
 
 
 async def value_of(type_: str, given: Given) -> tuple[Any, list[tuple[str, list[str | int]]]]:
-    """Return what both engines make of the field, and the messages and paths of their errors."""
+    """Return the value of the field on both engines, and the messages and paths of its errors."""
     schema = counted_schema(f"type Query {{ value: {type_} }}")
     result = await both(schema, "{ value }", root=lambda: {"value": given})
     errors = [(one["message"], one["path"]) for one in result.get("errors", [])]
@@ -74,13 +74,13 @@ FORMS = [
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("type_", ["[Int]", "[Int]!", "[Int!]", "[Int!]!"])
-async def test_list_is_a_list_in_whatever_form_it_comes(type_: str, form: Callable[[Any], Given]) -> None:
+async def test_iterable_of_any_form_is_a_list(type_: str, form: Callable[[Any], Given]) -> None:
     assert await value_of(type_, form([1, 2])) == ([1, 2], [])
     assert await value_of(type_, form([])) == ([], [])
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_null_item_is_null_or_takes_the_list_along(form: Callable[[Any], Given]) -> None:
+async def test_null_item_is_null_or_makes_the_list_null(form: Callable[[Any], Given]) -> None:
     assert await value_of("[Int]", form([1, None, 2])) == ([1, None, 2], [])
     assert await value_of("[Int]!", form([1, None, 2])) == ([1, None, 2], [])
     for type_ in ("[Int!]", "[Int!]!"):
@@ -107,8 +107,8 @@ async def test_iterator_that_breaks_is_the_error_of_the_whole_list(form: Callabl
 
 @pytest.mark.parametrize("form", [at_once, later])
 @pytest.mark.parametrize("value", [7, "text", b"bytes", {"a": 1}, object])
-async def test_what_is_no_iterable_is_no_list(value: Any, form: Callable[[Any], Given]) -> None:
-    if value is object:  # a class would be called
+async def test_value_that_is_not_iterable_is_an_error(value: Any, form: Callable[[Any], Given]) -> None:
+    if value is object:  # an engine would call a class
         value = object()
     assert await value_of("[String]", form(value)) == (None, [(NO_LIST, ["value"])])
 
@@ -126,7 +126,7 @@ async def test_lists_of_lists_keep_their_nulls_apart() -> None:
     assert await value_of("[[Int!]!]!", at_once([[1], [2, None]])) == (None, [(NOTHING, ["value", 1, 1])])
 
 
-async def test_inner_lists_may_come_later_or_break() -> None:
+async def test_inner_lists_may_be_awaitable_or_fail() -> None:
     def given(info: Any) -> list[Any]:
         return [later([1])(info), items(2, LookupError("broke"))(info), async_items(3)(info), each_later(4, 5)(info)]
 
@@ -153,7 +153,7 @@ async def test_null_and_errors_of_a_single_value(form: Callable[[Any], Given]) -
         ("ID", 1.5, "ID cannot represent value: 1.5"),
     ],
 )
-async def test_leaf_that_its_type_does_not_take_is_an_error(type_: str, value: Any, message: str) -> None:
+async def test_leaf_that_its_type_rejects_is_an_error(type_: str, value: Any, message: str) -> None:
     assert await value_of(type_, at_once(value)) == (None, [(message, ["value"])])
     assert await value_of(f"[{type_}]", at_once([value])) == ([None], [(message, ["value", 0])])
 
@@ -172,7 +172,7 @@ async def test_leaf_that_its_type_does_not_take_is_an_error(type_: str, value: A
         ("Boolean", 0, False),
     ],
 )
-async def test_leaf_is_written_as_its_type_writes_it(type_: str, value: Any, written: Any) -> None:
+async def test_leaf_is_serialized_by_its_type(type_: str, value: Any, written: Any) -> None:
     found, errors = await value_of(type_, at_once(value))
     assert (repr(found), errors) == (repr(written), [])
 
@@ -185,7 +185,7 @@ async def test_leaf_is_written_as_its_type_writes_it(type_: str, value: Any, wri
         ({"b": 2}, "a=1 b=2 c=30 d=4"),
     ],
 )
-async def test_arguments_come_in_the_order_of_the_schema(given: dict[str, Any], seen: str) -> None:
+async def test_arguments_have_the_order_of_the_schema(given: dict[str, Any], seen: str) -> None:
     def resolve(_source: Any, _info: Any, **arguments: Any) -> str:
         return " ".join(f"{name}={value}" for name, value in arguments.items())
 

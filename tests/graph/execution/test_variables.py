@@ -1,4 +1,4 @@
-"""Variables are coerced as graphql-core does it, or left to it: for the schema's input types, and for nasty ones."""
+"""Variables: coerced with the same result as in graphql-core, or left to it, for valid and for odd values."""
 
 from typing import Any
 
@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from graph.execution.plan.variables import NeedsFullCoercion, coercer_of
 from graph.schema.root import graphql_schema
+from tests.running.amounts import examples
 
 COLOUR = GraphQLEnumType("Colour", {"RED": 1, "BLUE": 2})
 INNER = GraphQLInputObjectType(
@@ -71,7 +72,7 @@ ODD = st.recursive(
 
 
 def values_of(type_: Any, depth: int = 3) -> st.SearchStrategy[Any]:
-    """Return values that are mostly of a type, and sometimes odd."""
+    """Return values that are mostly valid for a type, and sometimes odd."""
     if is_non_null_type(type_):
         return values_of(type_.of_type, depth)
     if depth == 0:
@@ -90,9 +91,9 @@ def values_of(type_: Any, depth: int = 3) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("type_", TYPES, ids=str)
-@hypothesis_settings(max_examples=30)
+@hypothesis_settings(max_examples=examples(30))
 @given(data=st.data())
-def test_what_is_coerced_is_what_graphql_core_makes_of_it(type_: Any, data: st.DataObject) -> None:
+def test_coerced_values_equal_those_of_graphql_core(type_: Any, data: st.DataObject) -> None:
     coercer = coercer_of(type_)
     if coercer is None:
         return
@@ -103,7 +104,7 @@ def test_what_is_coerced_is_what_graphql_core_makes_of_it(type_: Any, data: st.D
     try:
         found = coercer(value)
     except NeedsFullCoercion:
-        return  # graphql-core's own has the word
+        return  # graphql-core coerces this type
     assert expected is not Undefined
     assert (found, type(found)) == (expected, type(expected))
     assert repr(found) == repr(expected)
@@ -122,7 +123,7 @@ def test_plain_values_are_not_left_to_graphql_core() -> None:
             coercer(wrong)
 
 
-def test_input_that_can_hold_itself_is_left_to_graphql_core() -> None:
+def test_recursive_input_is_left_to_graphql_core() -> None:
     fields: dict[str, GraphQLInputField] = {}
     node = GraphQLInputObjectType("Tree", lambda: fields)
     fields["below"] = GraphQLInputField(GraphQLList(node))

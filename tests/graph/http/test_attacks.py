@@ -1,4 +1,4 @@
-"""One attack a test: what the attacker is told, and that the server still answers right afterwards."""
+"""One attack in each test: the response to the attacker, and that the server still answers correctly afterwards."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ JSON = {"content-type": "application/json"}
 
 
 async def codes(client: Client, query: str, **variables: Any) -> list[str]:
-    """Send an operation that is refused, and return the codes of its errors, each once."""
+    """Send an operation that is refused, and return the codes of its errors without duplicates."""
     answer = await client.post(query, **variables)
     body = answer.json()
     assert (answer.status_code, list(body)) == (200, ["errors"])
@@ -113,7 +113,7 @@ async def test_guessing_passwords_by_a_batch_is_refused(client: Client) -> None:
 async def test_huge_body_is_refused_before_it_is_read(client: Client) -> None:
     async with sent(client, posted("{ __typename }", length=10**12)) as reader:
         head = await reader.readline()
-    assert head.startswith(b"HTTP/1.1 413 ")  # the words behind it are those of the Python version
+    assert head.startswith(b"HTTP/1.1 413 ")  # the reason phrase depends on the Python version
     answer = await client.http.post("/graphql", content=b" " * 1_572_865, headers=JSON)
     assert answer.status_code == 413
     assert await is_alive(client)
@@ -129,7 +129,7 @@ async def test_huge_body_of_unknown_length_is_refused(client: Client) -> None:
     assert await is_alive(client)
 
 
-async def test_many_slow_bodies_keep_nobody_out_for_long(settings: Settings) -> None:
+async def test_many_slow_bodies_do_not_block_other_clients_for_long(settings: Settings) -> None:
     slow = posted("{ __typename }", length=1000)
 
     async def hang(client: Client) -> bytes:
@@ -184,7 +184,7 @@ ODD_BODIES = [
 
 @pytest.fixture
 async def odd_answers(client: Client) -> list[tuple[bytes, int, str]]:
-    """What the server says to each odd body."""
+    """The server's responses to the odd bodies."""
     answers = [(body, await client.http.post("/graphql", content=body, headers=JSON)) for body in ODD_BODIES]
     assert await is_alive(client)
     return [(body, answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) for body, answer in answers]
@@ -198,7 +198,7 @@ async def test_odd_json_is_a_bad_request(odd_answers: list[tuple[bytes, int, str
     "name",
     ["\u202eada", "a\u0308da", "\ufeffada", "\U0001f600", "ad\u0430", "\u200bada", "\x7f", "a" * 100_000, "\ufffe"],
 )
-async def test_odd_unicode_is_a_name_that_nobody_has(client: Client, sign_up: SignUp, name: str) -> None:
+async def test_odd_unicode_is_an_unknown_username(client: Client, sign_up: SignUp, name: str) -> None:
     await sign_up("ada")
     query = "query($n: String!) { userByUsername(username: $n) { id } }"
     literal = f"{{ userByUsername(username: {orjson.dumps(name).decode()}) {{ id }} }}"
@@ -278,12 +278,12 @@ async def test_production_does_not_suggest_in_variables(settings: Settings) -> N
 @pytest.mark.parametrize(
     "text", ["Variable '$", "Variable '$token: ", "cannot represent ", ", found: ", "'\\", "not to be None.", "token"]
 )
-async def test_long_text_in_a_refusal_keeps_nobody_waiting(client: Client, text: str) -> None:
+async def test_long_text_in_a_refusal_delays_no_other_client(client: Client, text: str) -> None:
     long = text * (100_000 // len(text))
     sign_in = "mutation ($input: SignInInput!) { signIn(input: $input) { accessToken } }"
     name = re.sub(r"\W", "", long) or "token"
     posts = f"query (${name}: [PostOrder!]) {{ posts(orderBy: ${name}) {{ totalCount }} }}"
-    async with asyncio.timeout(10):  # what grows with the square of it takes half a minute or hours
+    async with asyncio.timeout(10):  # an algorithm of quadratic time would take between half a minute and hours
         for query, variables in (
             (sign_in, {"input": {"login": "a", "password": "b", long: 1}}),
             (sign_in, {"input": {"login": [long], "password": "b"}}),

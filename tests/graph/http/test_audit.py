@@ -19,10 +19,10 @@ AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 @pytest.fixture(scope="session")
 def audit_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The script that runs the audits, with the packages it needs beside it; nothing is written into the checkout."""
+    """The script that runs the audits, next to the packages that it needs; nothing is written into the checkout."""
     tools = {name: shutil.which(name) for name in ("node", "npm")}
     missing = [name for name, path in tools.items() if path is None]
-    # `make test` promises to need no more than Python, make and git. Where everything should be there, it is demanded.
+    # `make test` needs no more than Python, make and git. Where Node is expected, its absence is a failure.
     if "node" in missing and os.environ.get("CI") != "true":
         pytest.skip("node is not on the PATH; install Node.js 20 or later to run the audits of graphql-http")
     assert missing == [], f"the audits of graphql-http need {' and '.join(missing)}; install Node.js 20 with npm"
@@ -30,7 +30,7 @@ def audit_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("package.json", "audit.mjs", ".npmrc"):
         shutil.copy(PACKAGE / name, directory)
     command = [str(tools["npm"]), "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(directory)]
-    # Node has authorities of its own, and asks the system's, behind a proxy for instance, only where it is told to.
+    # Node has a built-in list of authorities; it uses the system's, for instance behind a proxy, only on request.
     trusted = {"NODE_EXTRA_CA_CERTS": str(AUTHORITIES)} if AUTHORITIES.exists() else {}
     variables = {**trusted, **os.environ}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory, env=variables)  # noqa: S603

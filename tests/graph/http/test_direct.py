@@ -1,4 +1,4 @@
-"""The two ways in for a POST: the short one, and through ASGI. Whatever is sent, both answer alike, byte by byte."""
+"""The two endpoints for POST, direct and through ASGI: both give the same response to every request, byte by byte."""
 
 import asyncio
 import gzip
@@ -17,134 +17,136 @@ from graph.http.responses.encoder import Encoder
 from tests.graph.support.callers import Client, SignUp
 from tests.graph.support.edge import ALIVE, hold_up, is_alive, locked, posted, sent, served, until
 from tests.graph.support.overheard import overheard
-from tests.graph.support.raw import answered, asked, detoured, request
+from tests.graph.support.raw import answered, query_body, request, via_asgi
 
 PAGE = "{ users { nodes { id username bio: profile { bio } } } }"
 
 
-class Ways:
-    """Which way requests have gone since the last look."""
+class EndpointCounts:
+    """The number of requests of each endpoint since the last check."""
 
     def __init__(self) -> None:
         self.direct = 0
         self.asgi = 0
 
     def since(self) -> tuple[int, int]:
-        """Return how many went the short way and the long way since this was last asked."""
+        """Return how many requests took the direct endpoint and how many the ASGI endpoint since the previous call."""
         seen, self.direct, self.asgi = (self.direct, self.asgi), 0, 0
         return seen
 
 
 @pytest.fixture
-def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
-    """Count the requests that reach the endpoint, by the way they came."""
-    counted = Ways()
-    replied, called = Encoder.replied, GraphQLEndpoint.__call__
+def endpoint_counts(monkeypatch: pytest.MonkeyPatch) -> EndpointCounts:
+    """Count the requests of each endpoint."""
+    counted = EndpointCounts()
+    encoded, called = Encoder.encoded, GraphQLEndpoint.__call__
 
     def direct(*arguments: Any) -> object:
         counted.direct += 1
-        return replied(*arguments)
+        return encoded(*arguments)
 
     async def asgi(*arguments: Any) -> None:
         counted.asgi += 1
         await called(*arguments)
 
-    monkeypatch.setattr(Encoder, "replied", direct)
+    monkeypatch.setattr(Encoder, "encoded", direct)
     monkeypatch.setattr(GraphQLEndpoint, "__call__", asgi)
     return counted
 
 
 REQUESTS = {
-    "an operation": request(asked("{ __typename }")),
-    "a page": request(asked(PAGE)),
-    "the newer media type": request(asked("{ __typename }"), "accept: application/graphql-response+json"),
-    "a mistake in the document": request(asked("{ nonsense }")),
+    "an operation": request(query_body("{ __typename }")),
+    "a page": request(query_body(PAGE)),
+    "the newer media type": request(query_body("{ __typename }"), "accept: application/graphql-response+json"),
+    "a mistake in the document": request(query_body("{ nonsense }")),
     "one that the newer type tells by its status": request(
-        asked("{ nonsense }"), "accept: application/graphql-response+json"
+        query_body("{ nonsense }"), "accept: application/graphql-response+json"
     ),
-    "no type that there is": request(asked("{ __typename }"), "accept: text/csv"),
+    "no type that there is": request(query_body("{ __typename }"), "accept: text/csv"),
     "no JSON": request(b"nonsense"),
     "another type": request(b"{}", content_type="text/plain"),
-    "a token that is none": request(asked("{ __typename }"), "authorization: Bearer nonsense"),
-    "a connection that ends": request(asked("{ __typename }"), "connection: close"),
-    "an older protocol": request(asked("{ __typename }"), version="1.0"),
+    "a token that is none": request(query_body("{ __typename }"), "authorization: Bearer nonsense"),
+    "a connection that ends": request(query_body("{ __typename }"), "connection: close"),
+    "an older protocol": request(query_body("{ __typename }"), version="1.0"),
     "too large a body": request(b" " * 2_000_000),
     "a caller's trace": request(
-        asked("{ __typename }"), "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        query_body("{ __typename }"), "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     ),
     "an empty body": request(b""),
-    "headers that are too large": request(asked("{ __typename }"), f"x-large: {'x' * 20_000}"),
-    "a compressed body": request(gzip.compress(asked("{ __typename }")), "content-encoding: gzip"),
-    "a body in an unknown coding": request(asked("{ __typename }"), "content-encoding: br"),
-    "a body that is no gzip": request(asked("{ __typename }"), "content-encoding: gzip"),
+    "headers that are too large": request(query_body("{ __typename }"), f"x-large: {'x' * 20_000}"),
+    "a compressed body": request(gzip.compress(query_body("{ __typename }")), "content-encoding: gzip"),
+    "a body in an unknown coding": request(query_body("{ __typename }"), "content-encoding: br"),
+    "a body that is no gzip": request(query_body("{ __typename }"), "content-encoding: gzip"),
     "no JSON, in the newer media type": request(b"{", "accept: application/graphql-response+json"),
-    "two content types": request(asked("{ __typename }"), "content-type: text/plain"),
-    "an offer to upgrade": request(asked("{ __typename }"), "connection: upgrade", "upgrade: h2c"),
-    "odd headers": request(asked("{ __typename }"), "Accept-Encoding: identity", "ACCEPT: */*", "x-empty:"),
+    "two content types": request(query_body("{ __typename }"), "content-type: text/plain"),
+    "an offer to upgrade": request(query_body("{ __typename }"), "connection: upgrade", "upgrade: h2c"),
+    "odd headers": request(query_body("{ __typename }"), "Accept-Encoding: identity", "ACCEPT: */*", "x-empty:"),
 }
 
 
 @pytest.mark.parametrize("what", REQUESTS)
-async def test_both_ways_answer_alike(client: Client, what: str) -> None:
+async def test_both_endpoints_send_the_same_response(client: Client, what: str) -> None:
     raw = REQUESTS[what]
-    assert await answered(client, raw) == await answered(client, detoured(raw))
+    assert await answered(client, raw) == await answered(client, via_asgi(raw))
 
 
-async def test_which_requests_go_which_way(client: Client, ways: Ways) -> None:
-    raw = request(asked("{ __typename }"))
+async def test_endpoint_of_each_request(client: Client, endpoint_counts: EndpointCounts) -> None:
+    raw = request(query_body("{ __typename }"))
     for one, way in (
         (raw, (1, 0)),
-        (detoured(raw), (0, 1)),
-        (request(asked("{ __typename }"), "x-forwarded-for: 192.0.2.7"), (0, 1)),
+        (via_asgi(raw), (0, 1)),
+        (request(query_body("{ __typename }"), "x-forwarded-for: 192.0.2.7"), (0, 1)),
         (raw.replace(b"/graphql", b"/graphql?x"), (0, 1)),
-        (REQUESTS["too large a body"], (0, 1)),  # more than arrives at once
+        (REQUESTS["too large a body"], (0, 1)),  # a larger body than arrives at once
     ):
         await answered(client, one)
-        assert ways.since() == way, one[:100]
+        assert endpoint_counts.since() == way, one[:100]
     assert (await client.http.get("/graphql", params={"query": "{ __typename }"})).status_code == 403
-    assert ways.since() == (0, 1)
+    assert endpoint_counts.since() == (0, 1)
 
 
-async def test_batches_go_both_ways_alike(settings: Settings) -> None:
-    raw = request(b"[" + asked("{ __typename }") + b"," + asked("{ nonsense }") + b"]")
+async def test_both_endpoints_answer_batches_alike(settings: Settings) -> None:
+    raw = request(b"[" + query_body("{ __typename }") + b"," + query_body("{ nonsense }") + b"]")
     async with served(settings, batch_operations_max=5) as client:
-        short = await answered(client, raw)
-        assert short == await answered(client, detoured(raw))
-    assert [set(one) for one in orjson.loads(short[1])] == [{"data"}, {"errors"}]
+        direct = await answered(client, raw)
+        assert direct == await answered(client, via_asgi(raw))
+    assert [set(one) for one in orjson.loads(direct[1])] == [{"data"}, {"errors"}]
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "gzip, br", "identity", "br"])
-async def test_large_answers_are_compressed_on_both_ways(settings: Settings, encoding: str) -> None:
-    raw = request(asked("{ __schema { types { name description } } }"), f"accept-encoding: {encoding}")
+async def test_large_answers_are_compressed_by_both_endpoints(settings: Settings, encoding: str) -> None:
+    raw = request(query_body("{ __schema { types { name description } } }"), f"accept-encoding: {encoding}")
     async with served(settings, compress_bytes_min=500) as client:
-        short = await answered(client, raw)
-        assert short == await answered(client, detoured(raw))
-    assert ("content-encoding: gzip" in short[0]) == ("gzip" in encoding)
-    assert "vary: accept, authorization, Accept-Encoding" in short[0]
-    body = gzip.decompress(short[1]) if "gzip" in encoding else short[1]
+        direct = await answered(client, raw)
+        assert direct == await answered(client, via_asgi(raw))
+    assert ("content-encoding: gzip" in direct[0]) == ("gzip" in encoding)
+    assert "vary: accept, authorization, Accept-Encoding" in direct[0]
+    body = gzip.decompress(direct[1]) if "gzip" in encoding else direct[1]
     assert orjson.loads(body)["data"]["__schema"]["types"]
 
 
-async def test_pages_of_other_origins_take_the_long_way(settings: Settings, ways: Ways) -> None:
+async def test_requests_of_other_origins_take_the_asgi_endpoint(
+    settings: Settings, endpoint_counts: EndpointCounts
+) -> None:
     async with served(settings, cors_origins="https://app.example") as client:
-        lines, _, _ = await answered(client, request(asked("{ __typename }"), "origin: https://app.example"))
+        lines, _, _ = await answered(client, request(query_body("{ __typename }"), "origin: https://app.example"))
         assert "access-control-allow-origin: https://app.example" in lines
-        assert ways.since() == (0, 1)
-        await answered(client, request(asked("{ __typename }")))
-        assert ways.since() == (1, 0)
+        assert endpoint_counts.since() == (0, 1)
+        await answered(client, request(query_body("{ __typename }")))
+        assert endpoint_counts.since() == (1, 0)
 
 
-async def test_signed_in_user_is_known_on_both_ways(client: Client, sign_up: SignUp) -> None:
+async def test_both_endpoints_recognize_a_signed_in_user(client: Client, sign_up: SignUp) -> None:
     ada = await sign_up("ada")
-    raw = request(asked("{ viewer { username } }"), f"authorization: Bearer {ada.token}")
-    short = await answered(client, raw)
-    assert orjson.loads(short[1]) == {"data": {"viewer": {"username": "ada"}}}
-    assert short == await answered(client, detoured(raw))
+    raw = request(query_body("{ viewer { username } }"), f"authorization: Bearer {ada.token}")
+    direct = await answered(client, raw)
+    assert orjson.loads(direct[1]) == {"data": {"viewer": {"username": "ada"}}}
+    assert direct == await answered(client, via_asgi(raw))
 
 
 @asynccontextmanager
 async def dripping(client: Client, parts: list[bytes]) -> AsyncIterator[asyncio.StreamReader]:
-    """Send a request in parts, each of which arrives on its own."""
+    """Send a request in parts that arrive separately."""
     url = client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     try:
@@ -158,7 +160,7 @@ async def dripping(client: Client, parts: list[bytes]) -> AsyncIterator[asyncio.
 
 
 @pytest.mark.parametrize("cuts", [(10,), (60,), (-1,), (-40, -3), (30, 70, -20, -5)])
-async def test_request_that_comes_in_parts_is_answered(client: Client, cuts: tuple[int, ...]) -> None:
+async def test_request_that_arrives_in_parts_is_answered(client: Client, cuts: tuple[int, ...]) -> None:
     raw = posted("{ __typename }")
     places = [0, *(cut % len(raw) for cut in cuts), len(raw)]
     parts = [raw[start:stop] for start, stop in pairwise(places)]
@@ -167,19 +169,19 @@ async def test_request_that_comes_in_parts_is_answered(client: Client, cuts: tup
         assert orjson.loads(await reader.readexactly(31)) == ALIVE
 
 
-async def test_chunked_bodies_go_the_short_way(client: Client, ways: Ways) -> None:
-    body = asked("{ __typename }")
+async def test_chunked_bodies_take_the_direct_endpoint(client: Client, endpoint_counts: EndpointCounts) -> None:
+    body = query_body("{ __typename }")
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:7], body[7:])) + b"0\r\n\r\n"
     head = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
     async with sent(client, head + chunks) as reader, asyncio.timeout(10):
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
         assert orjson.loads(await reader.readexactly(31)) == ALIVE
-    assert ways.since() == (1, 0)
+    assert endpoint_counts.since() == (1, 0)
 
 
-@pytest.mark.parametrize("second", [posted("{ __typename }"), detoured(posted("{ __typename }"))])
-async def test_requests_behind_each_other_are_answered_in_their_order(client: Client, second: bytes) -> None:
-    first = request(asked("{ users(first: 1) { nodes { id } } }"))
+@pytest.mark.parametrize("second", [posted("{ __typename }"), via_asgi(posted("{ __typename }"))])
+async def test_pipelined_requests_are_answered_in_their_order(client: Client, second: bytes) -> None:
+    first = request(query_body("{ users(first: 1) { nodes { id } } }"))
     async with sent(client, first + second + first) as reader, asyncio.timeout(10):
         bodies = []
         for _ in range(3):
@@ -188,7 +190,7 @@ async def test_requests_behind_each_other_are_answered_in_their_order(client: Cl
     assert [list(body["data"]) for body in bodies] == [["users"], ["__typename"], ["users"]]
 
 
-async def test_quiet_connection_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connection_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         DirectHttpProtocol, "timeout_keep_alive", property(lambda _: 0.3, lambda *_: None), raising=False
     )
@@ -212,7 +214,7 @@ async def test_connection_that_is_used_again_stays_open(client: Client, monkeypa
     writer.close()
 
 
-async def test_connection_that_was_used_again_is_closed_when_it_has_been_quiet_since(
+async def test_connection_that_was_used_again_is_closed_after_it_was_idle(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -230,7 +232,7 @@ async def test_connection_that_was_used_again_is_closed_when_it_has_been_quiet_s
     writer.close()
 
 
-async def test_connection_outlives_a_process_that_stood_still(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_survives_a_pause_of_the_process(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         DirectHttpProtocol, "timeout_keep_alive", property(lambda _: 0.3, lambda *_: None), raising=False
     )
@@ -242,17 +244,15 @@ async def test_connection_outlives_a_process_that_stood_still(client: Client, mo
             await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(31)
         hold_up(0.6)
-        await asyncio.sleep(0.05)  # the server's timer is due before the client has its turn
+        await asyncio.sleep(0.05)  # the server's timer is due before the client runs
     writer.close()
 
 
-async def test_mistake_of_our_own_ends_the_connection_and_is_logged(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_bug_ends_the_connection_and_is_logged(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object) -> None:
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr(Encoder, "replied", failing)
+    monkeypatch.setattr(Encoder, "encoded", failing)
     with overheard() as log:
         async with sent(client, posted("{ __typename }")) as reader, asyncio.timeout(10):
             assert await reader.read() == b""
@@ -265,14 +265,14 @@ async def under_way() -> bool:
     return any("RequestCycle.run" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
-async def test_server_that_stops_waits_for_what_is_under_way(settings: Settings, database_url: str) -> None:
+async def test_server_that_stops_waits_for_running_operations(settings: Settings, database_url: str) -> None:
     async with locked(database_url, "posts"):
         async with served(settings) as client:
             url = client.http.base_url
             reader, writer = await asyncio.open_connection(url.host, url.port)
             writer.write(posted("{ posts { nodes { id } } }"))
             await until(under_way, "the query")
-        # The server has stopped, and nothing is under way any more: it waited until the lock took too long.
+        # The server has stopped, and no operation runs: it waited until the lock timed out.
         assert not await under_way()
         answer = await reader.read()
         writer.close()
@@ -280,7 +280,7 @@ async def test_server_that_stops_waits_for_what_is_under_way(settings: Settings,
     assert b"connection: close" in answer
 
 
-async def test_server_that_stops_waits_for_a_change_whose_client_left(
+async def test_server_that_stops_waits_for_a_mutation_whose_client_disconnected(
     settings: Settings, database_url: str, sign_up: SignUp
 ) -> None:
     ada = await sign_up("ada")
@@ -288,7 +288,7 @@ async def test_server_that_stops_waits_for_a_change_whose_client_left(
     with overheard() as log:
         async with locked(database_url, "posts"), served(settings) as client, sent(client, posted(change, by=ada)):
             await until(under_way, "the change")
-        # The client has left and the server has stopped: what was under way has ended by itself.
+        # The client has disconnected and the server has stopped: the running operation has ended.
         assert [line["errors"] for line in log.operations if line["kind"] == "mutation"] == [["DATABASE_BUSY"]]
 
 
@@ -311,8 +311,10 @@ async def test_connection_stays_open_while_an_operation_takes_its_time(
     writer.close()
 
 
-async def test_request_that_breaks_off_into_no_http_is_not_begun(client: Client, ways: Ways) -> None:
+async def test_request_that_ends_in_malformed_http_is_not_started(
+    client: Client, endpoint_counts: EndpointCounts
+) -> None:
     head = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
     async with sent(client, head + b"no length\r\n") as reader, asyncio.timeout(10):
         assert (await reader.read()).startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert ways.since() == (0, 0)
+    assert endpoint_counts.since() == (0, 0)

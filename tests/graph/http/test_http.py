@@ -1,4 +1,4 @@
-"""The door for operations: what is no GraphQL request over HTTP has its status and its sentence, and is never a 500."""
+"""GraphQL over HTTP: an invalid request has its status and its message, and never causes a 500."""
 
 import re
 from collections.abc import AsyncIterator
@@ -14,6 +14,7 @@ from graph.http.parsing.requests import JSON_DEPTH_MAX
 from tests.graph.support.bodies import ANSWER, CREATE_USER, JSON, NEWER, TYPENAME, bad_request, refusal, send
 from tests.graph.support.callers import Client, serving_with
 from tests.graph.support.stage import dump
+from tests.running.amounts import examples
 
 BODY_BYTES_MAX = 2048
 
@@ -25,14 +26,14 @@ async def assert_answers(client: Client) -> None:
 # ---------------------------------------------------------------- method and headers
 
 
-async def test_other_methods_are_told_which_are_allowed(client: Client) -> None:
+async def test_refusal_of_other_methods_names_the_allowed_ones(client: Client) -> None:
     for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"):
         response = await client.http.request(method, "/graphql", json=TYPENAME)
         assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
         assert response.json() == refusal("METHOD_NOT_ALLOWED", "use POST, or GET for a query")
 
 
-async def test_get_without_an_operation_is_told_how_to_send_one(client: Client) -> None:
+async def test_refusal_of_get_without_an_operation_describes_how_to_send_one(client: Client) -> None:
     message = "send the operation by POST, as a JSON object with the key query"
     response = await client.http.get("/graphql")
     assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
@@ -49,7 +50,7 @@ async def test_mutation_by_get_is_refused_and_writes_nothing(client: Client, sup
     assert await dump(superuser) == before
 
 
-async def test_every_answer_has_an_id_of_its_own_and_is_kept_by_nobody(client: Client) -> None:
+async def test_every_answer_has_a_unique_id_and_is_not_cached(client: Client) -> None:
     responses = [
         await send(client.http, TYPENAME),
         await send(client.http, TYPENAME),
@@ -132,7 +133,7 @@ async def test_bytes_that_are_no_json_in_utf_8_are_refused(client: Client) -> No
         [error] = response.json()["errors"]
         assert (content, response.status_code) == (content, 400)
         assert (list(response.json()), error["extensions"]) == (["errors"], {"code": "BAD_REQUEST"})
-        assert error["message"].startswith("the body is no JSON in UTF-8: ")
+        assert error["message"].startswith("the body is not JSON in UTF-8: ")
     await assert_answers(client)
 
 
@@ -156,12 +157,14 @@ NO_REQUESTS: dict[str, list[object]] = {
     "operationName should be a string or null": [{**TYPENAME, "operationName": wrong} for wrong in [5, True, [], {}]],
     "variables should be an object or null": [{**TYPENAME, "variables": wrong} for wrong in NO_OBJECTS],
     "extensions should be an object or null": [{**TYPENAME, "extensions": wrong} for wrong in NO_OBJECTS],
-    "variables hold the character U+0000, which no text may have": [
+    "variables contain the character U+0000, which is not allowed in text": [
         {**TYPENAME, "variables": {"x": "\0"}},
         {**TYPENAME, "variables": {"x": [{"y": "a\0b"}]}},
         {**TYPENAME, "variables": {"\0": 1}},
     ],
-    "extensions hold the character U+0000, which no text may have": [{**TYPENAME, "extensions": {"x": "a\0b"}}],
+    "extensions contain the character U+0000, which is not allowed in text": [
+        {**TYPENAME, "extensions": {"x": "a\0b"}}
+    ],
 }
 
 
@@ -172,7 +175,7 @@ async def test_json_that_is_no_request_is_refused(client: Client) -> None:
             assert (body, response.status_code, response.json()) == (body, *bad_request(message))
 
 
-async def test_null_and_unknown_keys_are_as_good_as_absent(client: Client) -> None:
+async def test_null_and_unknown_keys_are_treated_as_absent(client: Client) -> None:
     body = {**TYPENAME, "operationName": None, "variables": None, "extensions": None, "id": [7]}
     response = await send(client.http, body)
     assert (response.status_code, response.json()) == (200, ANSWER)
@@ -195,7 +198,10 @@ async def test_variables_are_nested_as_deep_as_the_limit_and_no_deeper(client: C
 # ---------------------------------------------------------------- anything at all
 
 fuzzed = hypothesis_settings(
-    max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(150),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
@@ -217,7 +223,7 @@ requests = st.fixed_dictionaries(
 
 @fuzzed
 @given(body=st.binary(max_size=200) | requests | anything)
-async def test_no_body_is_answered_with_a_fault_of_ours(client: Client, body: object) -> None:
+async def test_no_body_causes_an_internal_error(client: Client, body: object) -> None:
     response = await send(client.http, body)
     assert response.status_code in {200, 400}
     assert response.json().keys() <= {"data", "errors"}
@@ -226,7 +232,7 @@ async def test_no_body_is_answered_with_a_fault_of_ours(client: Client, body: ob
 
 @fuzzed
 @given(document=st.text(alphabet='{}()[]:!$@"#.,| \nabfragmentonqueryuser_1\\u{0}0\0é\U0001f600', max_size=60))
-async def test_no_document_is_answered_with_a_fault_of_ours(client: Client, document: str) -> None:
+async def test_no_document_causes_an_internal_error(client: Client, document: str) -> None:
     response = await send(client.http, {"query": document}, {"accept": NEWER})
     assert response.status_code in {200, 400}
     await assert_answers(client)

@@ -1,4 +1,4 @@
-"""Documents that never run: refused before anything is executed, without `data`, each with what is wrong with it."""
+"""Documents that never run: refused before execution, without `data`, each with a description of its errors."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ NUL_WITHIN = """mutation {
 
 
 def refused(code: str, *errors: tuple[str, int, int]) -> tuple[int, dict[str, Any]]:
-    """Return status and body of a document with these errors, each with the line and column where it is."""
+    """Return status and body of the refusal with these errors, each with its line and column."""
     shown = [
         {"message": message, "locations": [{"line": line, "column": column}], "extensions": {"code": code}}
         for message, line, column in errors
@@ -59,7 +59,7 @@ async def test_several_operations_without_a_name_are_refused_and_write_nothing(
     assert await dump(superuser) == before
 
 
-async def test_operation_that_is_named_runs_alone(client: Client, superuser: Driver) -> None:
+async def test_only_the_named_operation_runs(client: Client, superuser: Driver) -> None:
     document = CREATE_USER % ("First", "ada", "ada") + CREATE_USER % ("Second", "bob", "bob")
     assert await run(client, document, "Second") == (200, {"data": {"createUser": {"user": {"username": "bob"}}}})
     assert await superuser.fetchval("SELECT string_agg(username, ',') FROM users WHERE id > 1") == "bob"
@@ -70,7 +70,7 @@ async def test_name_for_an_operation_without_one_is_refused(client: Client) -> N
     assert await run(client, "{ __typename }", "A") == unresolved(message)
 
 
-async def test_unnamed_operation_beside_another_is_refused_and_writes_nothing(
+async def test_unnamed_operation_next_to_another_is_refused_and_writes_nothing(
     client: Client, superuser: Driver
 ) -> None:
     before = await dump(superuser)
@@ -90,7 +90,7 @@ async def test_two_operations_of_one_name_are_refused(client: Client) -> None:
 # ---------------------------------------------------------------- documents
 
 
-async def test_document_that_cannot_be_parsed_is_refused_where_it_breaks(client: Client) -> None:
+async def test_syntax_error_is_refused_with_its_position(client: Client) -> None:
     wrong = {
         " ": ("Syntax Error: Unexpected <EOF>.", 1, 2),
         "# only a comment": ("Syntax Error: Unexpected <EOF>.", 1, 17),
@@ -110,7 +110,7 @@ async def test_document_that_cannot_be_parsed_is_refused_where_it_breaks(client:
         assert (document, await run(client, document)) == (document, refused("GRAPHQL_PARSE_FAILED", error))
 
 
-async def test_document_that_is_invalid_is_refused_with_what_is_wrong(client: Client) -> None:
+async def test_invalid_document_is_refused_with_its_errors(client: Client) -> None:
     wrong = {
         "fragment F on Query { __typename }": ("Fragment 'F' is never used.", 1, 1),
         "{ ...F }": ("Unknown fragment 'F'.", 1, 6),
@@ -150,7 +150,7 @@ async def test_string_that_holds_a_nul_is_refused_however_it_is_written(client: 
     assert await dump(superuser) == before
 
 
-async def test_no_more_than_twenty_errors_of_a_document_are_told(client: Client) -> None:
+async def test_no_more_than_twenty_errors_of_a_document_are_reported(client: Client) -> None:
     status, body = await run(client, "{" + " ".join(f"nope{number}" for number in range(400)) + "}")
     assert (status, len(body["errors"])) == (400, 21)
     too_many = "Too many validation errors, error limit reached. Validation aborted."
@@ -211,7 +211,7 @@ async def test_field_that_the_input_does_not_have_is_refused(client: Client) -> 
     assert body == refused("BAD_USER_INPUT", (message, 1, 11))
 
 
-async def test_variables_that_nobody_declared_are_ignored(client: Client) -> None:
+async def test_undeclared_variables_are_ignored(client: Client) -> None:
     document = "query ($first: Int) { posts(first: $first) { totalCount } }"
     assert await run(client, document, first=1, second=2) == (200, {"data": {"posts": {"totalCount": 0}}})
 

@@ -1,4 +1,4 @@
-"""Queries that no task runs: whatever happens, they are answered as on the ordinary way."""
+"""Inline lookups, queries that run without a task: in every case they have the response of the ordinary pipeline."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.edge import locked, sent, served, served_knowing, until, waiting
 from tests.graph.support.garbage import left_behind
 from tests.graph.support.overheard import overheard
-from tests.graph.support.raw import answered, asked, detoured, request
+from tests.graph.support.raw import answered, query_body, request, via_asgi
 from tests.graph.support.recording import recorded
 
 POST = "query ($id: ID!) { post(id: $id) { id title author { username } } }"
@@ -27,7 +27,7 @@ PUBLISH = "mutation ($id: ID!) { updatePost(input: {id: $id, published: true}) {
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Give a list that says of each request whether it was begun without a task."""
+    """A list that records for each request whether it was started without a task."""
     ways: list[bool] = []
     begin = InlineLookups.begin
 
@@ -40,7 +40,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 async def written(client: Client, by: Person, title: str, *, published: bool = True, content: str = "C") -> str:
-    """Have a post written, and return its id."""
+    """Create a post, and return its id."""
     post: str = (await client.data(CREATE, by=by, title=title, content=content))["createPost"]["post"]["id"]
     if published:
         await client.data(PUBLISH, by=by, id=post)
@@ -48,7 +48,7 @@ async def written(client: Client, by: Person, title: str, *, published: bool = T
 
 
 def token(person: Person) -> str:
-    """Return the line of a head that says who asks."""
+    """Return the Authorization header line of a user."""
     return f"authorization: Bearer {person.token}"
 
 
@@ -75,21 +75,21 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("what", CASES)
 @pytest.mark.parametrize("extensions", [{}, {"cost": True}])
-async def test_both_ways_answer_alike(
+async def test_inline_lookups_and_the_asgi_endpoint_send_the_same_response(
     client: Client, ida: Person, eve: Person, what: str, extensions: dict[str, Any]
 ) -> None:
     await written(client, ida, "One")
     await written(client, ida, "Two", published=False)
     query, variables = CASES[what]
-    body = asked(query, variables=variables, extensions=extensions)
+    body = query_body(query, variables=variables, extensions=extensions)
     for lines in ([], [token(ida)], [token(eve)]):
         raw = request(body, *lines)
-        long = await answered(client, detoured(raw))
+        asgi = await answered(client, via_asgi(raw))
         for _ in range(3):
-            assert await answered(client, raw) == long
+            assert await answered(client, raw) == asgi
 
 
-async def test_only_rows_by_their_key_and_introspections_are_begun_without_a_task(
+async def test_only_lookups_by_key_and_introspections_start_without_a_task(
     client: Client, ida: Person, begun: list[bool]
 ) -> None:
     post = await written(client, ida, "One")
@@ -109,13 +109,13 @@ async def test_only_rows_by_their_key_and_introspections_are_begun_without_a_tas
         await client.run(query, by=ida, **variables)
         begun.clear()
         await client.run(query, by=ida, **variables)
-        assert begun == [is_lookup or query == POST], query  # what is wrong with it shows behind the session
+        assert begun == [is_lookup or query == POST], query  # an invalid query is found only after the session
         begun.clear()
         await client.run(query, **variables)
         assert begun == [is_lookup], query
 
 
-async def test_drafts_are_seen_by_their_authors_alone_however_many_ask_at_once(
+async def test_only_authors_see_their_drafts_however_many_requests_run_at_once(
     client: Client, ida: Person, eve: Person, begun: list[bool]
 ) -> None:
     drafts = {who: await written(client, who, f"of {who.username}", published=False) for who in (ida, eve)}
@@ -128,7 +128,7 @@ async def test_drafts_are_seen_by_their_authors_alone_however_many_ask_at_once(
     assert begun == [True] * len(wanted)
 
 
-async def test_a_change_is_seen_by_whoever_asks_after_it(client: Client, ida: Person, begun: list[bool]) -> None:
+async def test_later_requests_see_a_change(client: Client, ida: Person, begun: list[bool]) -> None:
     post = await written(client, ida, "0")
     rename = "mutation ($id: ID!, $t: String!) { updatePost(input: {id: $id, title: $t}) { post { id } } }"
 
@@ -146,10 +146,10 @@ async def test_a_change_is_seen_by_whoever_asks_after_it(client: Client, ida: Pe
     assert any(begun)
 
 
-async def test_those_who_ask_at_once_share_a_statement_and_each_gets_their_own(client: Client, ida: Person) -> None:
+async def test_concurrent_requests_share_a_statement_and_each_gets_its_own_row(client: Client, ida: Person) -> None:
     posts = [await written(client, ida, str(number)) for number in range(5)]
     await client.data(POST, id=posts[0])
-    raw = [request(asked(POST, variables={"id": post})) for post in posts]
+    raw = [request(query_body(POST, variables={"id": post})) for post in posts]
     async with asyncio.timeout(10):
         with recorded() as queries, overheard() as log:
             answers = await asyncio.gather(*(answered(client, one) for one in raw))
@@ -165,7 +165,9 @@ async def test_session_that_has_ended_is_refused(client: Client, ida: Person, ev
         assert (await client.data(POST, by=ida, id=post))["post"]["title"] == "One"
     assert begun[-1]
     for other in (ida, eve):
-        lines, _, _ = await answered(client, request(asked(POST, variables={"id": post}), token(ida), token(other)))
+        lines, _, _ = await answered(
+            client, request(query_body(POST, variables={"id": post}), token(ida), token(other))
+        )
         assert "HTTP/1.1 401 Unauthorized" in lines
     await client.data("mutation { signOut { __typename } }", by=ida)
     answer = await client.post(POST, by=ida, id=post)
@@ -176,32 +178,32 @@ async def test_query_that_takes_too_long_ends_and_so_does_its_statement(
     settings: Settings, database_url: str, superuser: Driver, begun: list[bool]
 ) -> None:
     async with served(settings, operation_deadline_ms=400, lock_timeout_ms=60_000) as client:
-        raw = request(asked(POST, variables={"id": "post_1"}))
+        raw = request(query_body(POST, variables={"id": "post_1"}))
         fast = await answered(client, raw)
         begun.clear()
         async with locked(database_url, "posts"):
             with overheard() as log:
-                short, other = await asyncio.gather(answered(client, raw), answered(client, raw))
+                inline, other = await asyncio.gather(answered(client, raw), answered(client, raw))
             assert begun == [True, True]
 
             async def is_idle() -> bool:
                 return await waiting(superuser) == 0 and client.database.leases.in_use == 0
 
             await until(is_idle, "the end of the statement")
-            long = await answered(client, detoured(raw))
-        assert short == other == long
-        assert "HTTP/1.1 503 Service Unavailable" in short[0]
-        assert b"the operation took longer than 0.4 s" in short[1]
+            asgi = await answered(client, via_asgi(raw))
+        assert inline == other == asgi
+        assert "HTTP/1.1 503 Service Unavailable" in inline[0]
+        assert b"the operation took longer than 0.4 s" in inline[1]
         assert [line["errors"] for line in log.operations] == [["DEADLINE_EXCEEDED"]] * 2
         assert await answered(client, raw) == fast
         assert vars(vars(client.database)["_shared"])["_queues"] == {}
 
 
-async def test_client_that_leaves_takes_its_statement_along(
+async def test_statement_of_a_client_that_disconnects_is_cancelled(
     settings: Settings, database_url: str, superuser: Driver, begun: list[bool]
 ) -> None:
     async with served(settings, lock_timeout_ms=60_000) as client:
-        raw = request(asked(POST, variables={"id": "post_1"}))
+        raw = request(query_body(POST, variables={"id": "post_1"}))
         fast = await answered(client, raw)
         begun.clear()
         with overheard() as log:
@@ -221,24 +223,24 @@ async def test_client_that_leaves_takes_its_statement_along(
         assert await answered(client, raw) == fast
 
 
-async def test_statement_that_fails_is_said_as_on_the_ordinary_way(
+async def test_failed_statement_has_the_response_of_the_ordinary_pipeline(
     settings: Settings, database_url: str, begun: list[bool]
 ) -> None:
     async with served(settings, lock_timeout_ms=100) as client:
-        raw = request(asked(POST, variables={"id": "post_1"}))
+        raw = request(query_body(POST, variables={"id": "post_1"}))
         await answered(client, raw)
         begun.clear()
         async with locked(database_url, "posts"):
-            short = await answered(client, raw)
+            inline = await answered(client, raw)
             assert begun == [True]
-            assert short == await answered(client, detoured(raw))
-        assert b"DATABASE_BUSY" in short[1]
+            assert inline == await answered(client, via_asgi(raw))
+        assert b"DATABASE_BUSY" in inline[1]
 
 
-async def test_budget_and_room_are_those_of_every_request(
+async def test_inline_lookups_count_towards_budget_and_concurrency(
     settings: Settings, database_url: str, begun: list[bool]
 ) -> None:
-    raw = request(asked(POST, variables={"id": "post_1"}))
+    raw = request(query_body(POST, variables={"id": "post_1"}))
     async with served(settings, operations_in_flight_max=1) as client:
         await answered(client, raw)
         async with locked(database_url, "posts"), sent(client, raw):
@@ -255,9 +257,9 @@ async def test_budget_and_room_are_those_of_every_request(
         assert (refused[0], refused[-1]) == (False, True)
 
 
-async def test_requests_behind_each_other_are_answered_in_their_order(client: Client, ida: Person) -> None:
+async def test_pipelined_requests_are_answered_in_their_order(client: Client, ida: Person) -> None:
     posts = [await written(client, ida, str(number)) for number in range(3)]
-    raw = [request(asked(POST, variables={"id": post})) for post in posts]
+    raw = [request(query_body(POST, variables={"id": post})) for post in posts]
     await answered(client, raw[0])
     async with sent(client, b"".join(raw)) as reader, asyncio.timeout(10):
         found = []
@@ -274,21 +276,21 @@ async def test_large_answers_are_compressed(settings: Settings, sign_up: SignUp,
     query = "query ($id: ID!) { post(id: $id) { content } }"
     async with served(settings, compress_bytes_min=500) as client:
         post = await written(client, ada, "One", content="C" * 2000)
-        raw = request(asked(query, variables={"id": post}), f"accept-encoding: {encoding}")
-        long = await answered(client, detoured(raw))
+        raw = request(query_body(query, variables={"id": post}), f"accept-encoding: {encoding}")
+        asgi = await answered(client, via_asgi(raw))
         for _ in range(3):
-            assert await answered(client, raw) == long
-    assert ("content-encoding: gzip" in long[0]) == (encoding == "gzip")
+            assert await answered(client, raw) == asgi
+    assert ("content-encoding: gzip" in asgi[0]) == (encoding == "gzip")
 
 
-async def test_server_that_stops_answers_what_is_under_way(
+async def test_server_that_stops_answers_running_requests(
     settings: Settings, database_url: str, superuser: Driver, begun: list[bool]
 ) -> None:
-    raw = request(asked(POST, variables={"id": "post_1"}))
+    raw = request(query_body(POST, variables={"id": "post_1"}))
     async with locked(database_url, "posts"):
         async with served(settings, lock_timeout_ms=500) as client:
             async with sent(client, raw) as reader:
-                await reader.readuntil(b"\r\n\r\n")  # the first waits for the lock too, and is told that it is busy
+                await reader.readuntil(b"\r\n\r\n")  # the first waits for the lock, too, and is answered as busy
             url = client.http.base_url
             reader, writer = await asyncio.open_connection(url.host, url.port)
             writer.write(raw)
@@ -297,13 +299,13 @@ async def test_server_that_stops_answers_what_is_under_way(
                 return await waiting(superuser) == 1
 
             await until(waits, "the statement")
-        # The server has stopped: it waited until the lock took too long.
+        # The server has stopped: it waited until the lock timed out.
         answer = await reader.read()
         writer.close()
     assert (b"DATABASE_BUSY" in answer, b"connection: close" in answer, begun) == (True, True, [False, True])
 
 
-async def test_mistake_of_our_own_is_told_as_one_and_harms_nobody_else(
+async def test_bug_is_an_internal_error_of_one_request_only(
     client: Client, ida: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posts = [await written(client, ida, str(number)) for number in range(2)]
@@ -322,7 +324,7 @@ async def test_mistake_of_our_own_is_told_as_one_and_harms_nobody_else(
     assert (await client.data(POST, id=posts[1]))["post"]["id"] == posts[1]
 
 
-async def test_fault_before_anything_has_happened_leaves_the_request_to_the_ordinary_way(
+async def test_error_before_the_start_leaves_the_request_to_the_ordinary_pipeline(
     client: Client, ida: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post = await written(client, ida, "One")
@@ -339,14 +341,14 @@ async def test_fault_before_anything_has_happened_leaves_the_request_to_the_ordi
         assert log.text.count("a query was not begun") == 1
 
 
-async def test_request_that_goes_the_ordinary_way_is_no_part_of_the_work_of_who_led_its_session(
+async def test_task_of_a_request_does_not_inherit_the_context_of_the_request_that_read_its_session(
     client: Client, ida: Person, database_url: str, begun: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post = await written(client, ida, "One")
     await client.data(POST, by=ida, id=post)
     await client.data("mutation { signOut { __typename } }", by=ida)
     found: list[QueryStatistics | None] = []
-    answered = GraphQLEndpoint.answered
+    answered = GraphQLEndpoint.respond
 
     async def noted(*arguments: Any) -> Any:
         found.append(query_statistics.get())
@@ -356,14 +358,14 @@ async def test_request_that_goes_the_ordinary_way_is_no_part_of_the_work_of_who_
         query_statistics.set(QueryStatistics())
         await live_sessions(client.database, 999)
 
-    monkeypatch.setattr(GraphQLEndpoint, "answered", noted)
+    monkeypatch.setattr(GraphQLEndpoint, "respond", noted)
     monkeypatch.setattr("db.connections.coalescing.HELD_BACK_MAX_S", 60)
     before = len(begun)
     async with asyncio.TaskGroup() as group:
         async with locked(database_url, "sessions"):
-            group.create_task(led())  # under way, so that the next statement waits for it
+            group.create_task(led())  # while it runs, the next statement waits for it
             await asyncio.sleep(0.05)
-            group.create_task(led())  # leads the next one
+            group.create_task(led())  # runs the next statement
             await asyncio.sleep(0)
             request = group.create_task(client.post(POST, by=ida, id=post))
 
@@ -385,4 +387,6 @@ async def test_nothing_is_left_to_the_cycle_collector(client: Client, ida: Perso
             await client.data(POST, id=post)
             await client.data(POST, by=ida, id=post)
     assert begun[-10:] == [True] * 10
-    assert left.isdisjoint({"Record", "_Pending", "_Session", "Lookup", "Run", "Loaders", "Context", "Call", "_Batch"})
+    assert left.isdisjoint(
+        {"Record", "_PendingLookup", "_PendingSession", "Lookup", "Run", "Loaders", "Context", "Call", "_Batch"}
+    )

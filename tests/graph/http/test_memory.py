@@ -1,4 +1,4 @@
-"""A served process stays within its memory, whatever anonymous clients send: floods of what once held all its rows."""
+"""The memory of a server process stays bounded, whatever anonymous clients send, also in floods of large requests."""
 
 import asyncio
 import itertools
@@ -23,7 +23,7 @@ Request = dict[str, Any]
 
 @pytest.fixture
 async def served(database_url: str, superuser: Driver, tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Path]]:
-    """A process that serves 100 posts of 100 kB, and where it tells its memory."""
+    """A process that serves 100 posts of 100 kB, and the file with its memory usage."""
     await superuser.execute(
         "WITH author AS (INSERT INTO users (email, username, hashed_password) VALUES ('a@example.org', 'ada', '!')"
         " RETURNING id) INSERT INTO posts (title, content, published, author_id)"
@@ -45,7 +45,7 @@ def resident_mib(status: Path) -> int:
 
 
 def failing() -> Iterator[Request]:
-    """An argument that no field takes, beside 10 MB of rows."""
+    """An argument that its field refuses, next to 10 MB of rows."""
     query = "{ good: posts(first: 100) { nodes { id title content } } bad: posts(first: 101) { nodes { id } } }"
     return itertools.repeat({"query": query}, 250)
 
@@ -54,13 +54,13 @@ def nodes() -> Iterator[Request]:
     """A hundred rows behind an interface."""
     ids = [f"post_{number}" for number in range(1, 101)]
     query = "query ($ids: [ID!]!) { nodes(ids: $ids) { id ... on Post { content author { username } } } }"
-    # Each answer is 10 MB that the client would have to take: the last field fails, and nothing of it is sent.
+    # The last field fails, so that none of the 10 MB is sent: the client need not read them.
     query = query[:-1] + " bad: posts(first: 101) { nodes { id } } }"
     return itertools.repeat({"query": query, "variables": {"ids": ids}}, 250)
 
 
 def plans() -> Iterator[Request]:
-    """Operations that each have 64 vectors of conditions."""
+    """Operations with 64 vectors of conditions each."""
     for number in range(40):
         for variables in itertools.islice(vectors(), 24):
             yield {"query": conditional(18, f"Q{number}"), "variables": variables}

@@ -1,7 +1,7 @@
-"""The whole schema called by Schemathesis over real sockets: whatever it makes up, the answer is a proper one.
+"""The whole schema called by Schemathesis over real sockets: every generated call has a well-formed response.
 
-Every root field is called by an anonymous caller, a member and an admin. Each call is judged by Schemathesis's own
-checks and by ours, and all the while somebody else calls the same server and has to be answered.
+An anonymous caller, a member and an administrator call every root field. Schemathesis's own checks and ours judge each
+response; during all of this, another client sends requests to the same server and must be answered.
 """
 
 import asyncio
@@ -30,19 +30,20 @@ from graph.schema.root import graphql_schema
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.edge import is_alive
 from tests.graph.support.population import Population, populate
+from tests.running.amounts import examples
 
 Operation: TypeAlias = APIOperation[Any, Any, Any, Any]
 CallCase: TypeAlias = Case[Operation]
 
 EXAMPLES_PER_FIELD = 8
-# 401 to whoever has just ended the session that the token belongs to.
+# 401 if an earlier call has ended the session of the token.
 STATUSES = {200, 401}
-# What a call that is valid by the schema may still be told; a fault of ours is none of these.
+# Error codes that a valid call may have; none of them is an internal error.
 CODES = {"BAD_USER_INPUT", "UNAUTHENTICATED", "FORBIDDEN", "OPERATION_TOO_LARGE", "GRAPHQL_VALIDATION_FAILED"}
 ENDING = {"Mutation.signOut"}
-# Of the rest, most arguments are random texts, which are no cursors.
+# Of the others, most arguments are random texts, which are invalid cursors.
 READ = {"Query.node", "Query.nodes", "Query.viewer", "Query.user", "Query.post", "Query.account", "Query.transaction"}
-# SQL, a path, a traceback, a Python object or class, a driver: no message has any of them.
+# SQL, a path, a traceback, a Python object or class, a driver: no message contains any of these.
 INSIDES = re.compile(
     r"SELECT |INSERT |UPDATE |DELETE FROM|\$\d|\.py\b|(?<!\w)/[a-z]+/[a-z]+|Traceback|File \"|<class|object at 0x"
     r"|asyncpg|psycopg|sqlalchemy|strawberry|graphql\.|[A-Za-z]+(Error|Exception)\b|\bNoneType\b|\bdb\.|\bgraph\.\w"
@@ -51,7 +52,7 @@ INSIDES = re.compile(
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Settings without a budget of cost: it would refuse most of what is made up here, unread."""
+    """Settings without a cost budget, which would refuse most of the generated requests unread."""
     return settings.model_copy(update={"cost_per_minute_max": 0, "passwords_per_minute_per_address_max": 0})
 
 
@@ -61,7 +62,7 @@ async def population(client: Client) -> Population:
 
 
 def register_scalars(population: Population, label: str) -> None:
-    """Give Schemathesis values for the scalars of the contract, most of them good for this root field."""
+    """Register values for the scalars of the contract with Schemathesis, most of them valid for this root field."""
     rows = {
         "user": population.users,
         "post": population.posts,
@@ -84,7 +85,7 @@ def register_scalars(population: Population, label: str) -> None:
         "CurrencyCode": currencies,
     }.items():
         schemathesis.graphql.scalar(name, strategy.map(nodes.String))
-    # Of all integers hardly any is the length of a page.
+    # Hardly any random integer is a valid length of a page.
     schemathesis.graphql.scalar("Int", (st.integers(1, 9) | st.integers(-(2**31), 2**31 - 1)).map(nodes.Int))
 
 
@@ -95,7 +96,7 @@ def root_fields() -> set[str]:
 
 
 def operations(address: str) -> Iterator[Operation]:
-    """Learn the schema from the server itself, and return the operation of each root field."""
+    """Load the schema from the server itself, and yield the operation of each root field."""
     schema = schemathesis.graphql.from_url(f"{address}/graphql", config=SchemathesisConfig())
     for found in schema.get_all_operations():
         assert isinstance(found, Ok)
@@ -103,7 +104,7 @@ def operations(address: str) -> Iterator[Operation]:
 
 
 def errors_of(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the errors of an answer, and assert the form that the specification gives to it (section 7.1)."""
+    """Return the errors of a response, and assert their format (GraphQL specification, section 7.1)."""
     assert body.keys() <= {"data", "errors"}
     assert "data" in body or body["errors"]
     assert body.get("errors", True), "errors is empty"
@@ -117,25 +118,25 @@ def errors_of(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def judge(case: CallCase, response: Response) -> None:
-    """Hold an answer against our checks and Schemathesis's own."""
+    """Check a response with our checks and Schemathesis's own."""
     assert response.status_code in STATUSES, (response.status_code, response.text, case.body)
     assert response.headers["content-type"] == ["application/json; charset=utf-8"]
     errors = errors_of(response.json())
     try:
         case.validate_response(response, checks=[not_a_server_error])
     except FailureGroup as failures:
-        # It takes every error for a failure; those that have a code of the contract are answers.
+        # Schemathesis treats every error as a failure; errors with a code of the contract are responses.
         others = [one for one in failures.exceptions if not isinstance(one, GraphQLServerError | GraphQLClientError)]
         assert (others, bool(errors)) == ([], True)
 
 
 def explore(operation: Operation, by: Person | None) -> list[str]:
-    """Call one root field many times, and return what each call was answered: `data`, or the codes of its errors."""
+    """Call one root field many times, and return the outcome of each call: `data`, or the codes of its errors."""
     headers = {"authorization": f"Bearer {by.token}"} if by else {}
     answered: list[str] = []
 
     @hypothesis_settings(
-        max_examples=EXAMPLES_PER_FIELD,
+        max_examples=examples(EXAMPLES_PER_FIELD),
         derandomize=True,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
@@ -153,14 +154,14 @@ def explore(operation: Operation, by: Person | None) -> list[str]:
 
 
 @pytest.mark.parametrize("role", ["anonymous", "member", "admin"])
-async def test_no_call_that_the_schema_allows_is_answered_with_a_fault_of_ours(
+async def test_no_call_that_the_schema_allows_causes_an_internal_error(
     client: Client, sign_up: SignUp, population: Population, role: str
 ) -> None:
     found = await asyncio.to_thread(list, operations(str(client.http.base_url)))
     assert {operation.label for operation in found} == root_fields()
     answered: dict[str, set[str]] = {}
     for number, operation in enumerate(found):
-        # A session of its own for each field, for `signOut` and its like end it.
+        # A new session for each field, because `signOut` and similar fields end it.
         by = None if role == "anonymous" else await sign_up(f"caller{number}", admin=role == "admin")
         register_scalars(population, operation.label)
         exploring = asyncio.create_task(asyncio.to_thread(explore, operation, by))
@@ -168,7 +169,7 @@ async def test_no_call_that_the_schema_allows_is_answered_with_a_fault_of_ours(
             assert await is_alive(client), operation.label
             await asyncio.sleep(0.02)
         answered[operation.label] = set(await exploring)
-    # Or all of this was about the door, and nothing got in.
+    # Otherwise every call would have been refused before execution.
     assert {label for label, codes in answered.items() if "data" in codes} >= READ
     assert {"BAD_USER_INPUT", "GRAPHQL_VALIDATION_FAILED"} <= set().union(*answered.values())
     signed_out = {label for label, codes in answered.items() if "UNAUTHENTICATED" in codes}

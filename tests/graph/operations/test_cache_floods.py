@@ -1,4 +1,4 @@
-"""Whatever a worker keeps stays within 64 MiB, each by itself, however many keys come that are not alike."""
+"""Each cache of a worker stays within 64 MiB, however many different keys arrive."""
 
 import asyncio
 import itertools
@@ -12,11 +12,11 @@ import pytest
 from tests.graph.cli.test_serving import ROOT, free_port, started
 from tests.graph.http.test_memory import resident_mib
 from tests.graph.support.flooding import FLOODS, GROWTH_MIB_MAX
-from tests.graph.support.raw import asked, request
+from tests.graph.support.raw import query_body, request
 
 HEADS = 100_000  # of 3 or 15 kB each
 CONNECTIONS = 4
-LONG_ANSWER = "{ __schema { types { name description } } }"  # compressed for those who want that
+LONG_ANSWER = "{ __schema { types { name description } } }"  # compressed for the clients that accept it
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells a process's memory so")
 
@@ -35,19 +35,17 @@ async def test_100_000_keys_leave_a_process_within_its_memory(flood: str, databa
 
 
 def heads(numbers: Iterator[int]) -> Iterator[bytes]:
-    """Requests whose heads are not alike, in whatever is read of a head."""
+    """Requests with different heads, in every header that the server parses."""
     for number in numbers:
-        words = f"{number:0{500 if number % 8 == 0 else 2200}}"  # short ones are what a connection remembers
+        words = f"{number:0{500 if number % 8 == 0 else 2200}}"  # a connection remembers the short ones
         lines = [f"{name}: {words}" for name in ("x-any", "user-agent", "traceparent", "if-none-match")]
         lines += [f"accept: application/json, x/{words}", f"accept-encoding: identity, x{words}"]
         if number % 8 == 1:
             lines.append(f"authorization: Bearer {words}")
-        yield request(asked(LONG_ANSWER), *lines)
+        yield request(query_body(LONG_ANSWER), *lines)
 
 
-async def test_heads_that_are_not_alike_leave_a_served_process_within_its_memory(
-    database_url: str, tmp_path: Path
-) -> None:
+async def test_different_heads_do_not_exceed_the_memory_of_a_process(database_url: str, tmp_path: Path) -> None:
     port, numbers = free_port(), itertools.count()
     environment = {"FOLIO_DATABASE_URL": database_url, "FOLIO_LOG_LEVEL": "error"}
     environment |= {"FOLIO_COST_PER_MINUTE_MAX": "0", "FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX": "0"}

@@ -1,4 +1,4 @@
-"""Documents that are named and not sent: learned ones, trusted ones, and the manifests they come from."""
+"""Documents that are sent by name: learned ones, trusted ones, and the manifests of the latter."""
 
 import hashlib
 import sys
@@ -60,7 +60,7 @@ NO_HASH = refusal(
 # ---------------------------------------------------------------- automatic persisted queries
 
 
-async def test_hash_does_once_its_text_was_sent(client: Client) -> None:
+async def test_hash_suffices_once_its_text_was_sent(client: Client) -> None:
     assert await post(client, extensions=persisted(TYPENAME)) == (200, NOT_FOUND)
     assert await post(client, NEWER, extensions=persisted(TYPENAME)) == (400, NOT_FOUND)
     assert await post(client, query=TYPENAME, extensions=persisted(TYPENAME)) == (200, ALIVE)
@@ -68,7 +68,7 @@ async def test_hash_does_once_its_text_was_sent(client: Client) -> None:
     assert await post(client, query=None, extensions=persisted(TYPENAME)) == (200, ALIVE)
 
 
-async def test_hash_does_by_get_too(client: Client) -> None:
+async def test_hash_suffices_by_get_too(client: Client) -> None:
     await post(client, query=TYPENAME, extensions=persisted(TYPENAME))
     parameters = {"extensions": orjson.dumps(persisted(TYPENAME)).decode()}
     answer = await client.http.get("/graphql", params=parameters, headers={"accept": "application/json"})
@@ -105,12 +105,12 @@ async def test_learned_documents_still_have_their_limits(client: Client) -> None
         assert {error["extensions"]["code"] for error in answer["errors"]} == {"OPERATION_TOO_LARGE"}
 
 
-def test_flood_of_texts_leaves_the_memory_bounded_and_the_last_ones_known(settings: Settings) -> None:
+def test_flood_of_texts_takes_bounded_memory_and_the_last_ones_stay_known(settings: Settings) -> None:
     documents = Documents(settings)
     texts = [f"# {n}".ljust(LEARNED_LENGTH_MAX) for n in range(200)]
     for text in texts:
         assert documents.text(text, persisted(text)) == text
-    # Each came once, so that they share what there is for those; bytes are counted.
+    # Each was sent once, so that they share the part of the cache for such texts; the bound is in bytes.
     each = sys.getsizeof(texts[-1]) + sys.getsizeof("0" * 64) + ENTRY_BYTES
     kept = [text for text in texts if is_known(documents, text)]
     assert kept == texts[-(LEARNED_ON_PROBATION_BYTES_MAX // each) :]
@@ -127,7 +127,7 @@ def test_text_of_wide_characters_is_counted_by_its_bytes(settings: Settings) -> 
     assert [text for text in texts if is_known(documents, text)] == texts[-5:]
 
 
-def test_learned_text_that_was_used_outlives_a_flood(settings: Settings) -> None:
+def test_learned_text_that_was_used_survives_a_flood(settings: Settings) -> None:
     documents = Documents(settings)
     used, registered_again, once = "{ __typename }", "{ a: __typename }", "{ b: __typename }"
     for text in (used, registered_again, registered_again, once):
@@ -149,7 +149,7 @@ def is_known(documents: Documents, text: str) -> bool:
 # ---------------------------------------------------------------- trusted documents
 
 
-# How tools write one hash: graphql-codegen, Apollo, Relay (MD5), and the GraphQL over HTTP draft with its prefix.
+# How tools spell a hash: graphql-codegen, Apollo, Relay (MD5), and the draft of GraphQL over HTTP with its prefix.
 SPELLINGS = {
     name: spelling
     for algorithm, digest in (("sha256", sha256(TYPENAME)), ("sha1", sha1(TYPENAME)), ("md5", md5(TYPENAME)))
@@ -186,7 +186,7 @@ async def test_id_of_a_manifest_is_found_however_either_side_writes_it(
             assert (status, answer == ALIVE) == (200, expected == ALIVE or digest_of(sent) == sha256(TYPENAME))
 
 
-async def test_own_id_of_a_manifest_is_taken_to_the_letter(settings: Settings, tmp_path: Path) -> None:
+async def test_custom_id_of_a_manifest_is_compared_exactly(settings: Settings, tmp_path: Path) -> None:
     file = manifest(tmp_path / "m.json", {"x-app:Users/1": TYPENAME})
     async with served(settings, trusted_documents_file=file, trusted_documents="only") as client:
         assert await post(client, documentId="x-app:Users/1") == (200, ALIVE)
@@ -206,7 +206,7 @@ async def test_learned_document_is_found_however_its_hash_is_written(client: Cli
     assert await post(client, documentId=spelling) == (200, ALIVE)
 
 
-def test_manifest_that_has_two_documents_of_one_id_stops_the_start(settings: Settings, tmp_path: Path) -> None:
+def test_manifest_with_two_documents_of_one_id_prevents_the_start(settings: Settings, tmp_path: Path) -> None:
     twice = {f"sha256:{sha256(TYPENAME)}": TYPENAME, sha256(TYPENAME).upper(): "{ other: __typename }"}
     operations = [{"id": name, "body": text} for name, text in twice.items()]
     for content in (twice, {"format": "apollo-persisted-query-manifest", "version": 1, "operations": operations}):
@@ -228,7 +228,7 @@ def manifest(path: Path, content: object) -> Path:
     return path
 
 
-async def test_trusted_documents_run_by_id_and_others_too_where_they_may(settings: Settings, tmp_path: Path) -> None:
+async def test_trusted_documents_run_by_id_and_others_run_if_allowed(settings: Settings, tmp_path: Path) -> None:
     file = manifest(tmp_path / "m.json", {sha256(TYPENAME): TYPENAME})
     async with served(settings, trusted_documents_file=file) as client:
         assert await post(client, documentId=sha256(TYPENAME)) == (200, ALIVE)
@@ -243,7 +243,7 @@ async def test_trusted_documents_run_by_id_and_others_too_where_they_may(setting
             assert await post(client, query=TYPENAME, documentId=odd) == (200, NO_DOCUMENT)
 
 
-async def test_nothing_but_trusted_documents_runs_where_only_they_may(settings: Settings, tmp_path: Path) -> None:
+async def test_only_trusted_documents_run_if_others_are_forbidden(settings: Settings, tmp_path: Path) -> None:
     file = manifest(tmp_path / "m.json", {sha256(TYPENAME): TYPENAME})
     other = "{ users { totalCount } }"
     async with served(settings, trusted_documents="only", trusted_documents_file=file) as client:
@@ -303,19 +303,19 @@ async def test_manifest_of_every_known_tool_is_read(settings: Settings, tmp_path
         (b'{"format": "apollo-persisted-query-manifest", "operations": [{"id": [], "body": "a"}]}', "should be .+"),
     ],
 )
-def test_broken_manifest_stops_the_start(settings: Settings, tmp_path: Path, content: bytes, reason: str) -> None:
+def test_broken_manifest_prevents_the_start(settings: Settings, tmp_path: Path, content: bytes, reason: str) -> None:
     file = tmp_path / "m.json"
     file.write_bytes(content)
     with pytest.raises(SettingsError, match=f"^the manifest {file} {reason}$"):
         create_app(settings.model_copy(update={"trusted_documents_file": file}))
 
 
-def test_missing_manifest_stops_the_start(settings: Settings, tmp_path: Path) -> None:
+def test_missing_manifest_prevents_the_start(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=f"^the manifest {tmp_path}/m.json cannot be read: No such file"):
         create_app(settings.model_copy(update={"trusted_documents_file": tmp_path / "m.json"}))
 
 
-def test_only_trusted_documents_without_a_manifest_stops_the_start(settings: Settings) -> None:
+def test_trusted_documents_only_without_a_manifest_prevents_the_start(settings: Settings) -> None:
     with pytest.raises(SettingsError) as caught:
         create_app(settings.model_copy(update={"trusted_documents": "only"}))
     assert str(caught.value) == (
@@ -345,7 +345,7 @@ async def test_built_manifest_holds_each_operation_with_the_fragments_it_uses(
     directory = write(
         tmp_path / "app",
         users="query Users { users { nodes { ...UserCard } } } query Count { users { totalCount } }",
-        # A name that begins another's, an inline fragment, a string that looks like a spread.
+        # A name that is the prefix of another, an inline fragment, a string that looks like a spread.
         parts__user="fragment User on User { id } fragment UserCard on User { username ...UserName }",
         parts__name="fragment UserName on User { ... on Node { id } }",
         find='{ userByUsername(username: "...User") { id } }',
@@ -391,7 +391,7 @@ async def test_built_manifest_holds_each_operation_with_the_fragments_it_uses(
         ({}, " holds no operation in a .graphql file"),
     ],
 )
-def test_what_cannot_be_built_is_named_by_its_file(tmp_path: Path, texts: dict[str, str], reason: str) -> None:
+def test_document_that_cannot_be_built_is_named_by_its_file(tmp_path: Path, texts: dict[str, str], reason: str) -> None:
     directory = write(tmp_path / "app", **texts)
     result = build(directory, tmp_path / "documents.json")
     assert (result.exit_code, result.stdout) == (1, "")

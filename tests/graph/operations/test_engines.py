@@ -1,4 +1,4 @@
-"""Which engine runs an operation, what it leaves behind, and what operations share that run at once."""
+"""Which engine runs an operation, what garbage it leaves, and which concurrent operations share their output."""
 
 import asyncio
 from collections import Counter
@@ -27,7 +27,7 @@ USERS = "{ users(first: 5) { edges { cursor node { id profile { bio } } } pageIn
 
 @pytest.fixture
 async def author(sign_up: SignUp, client: Client) -> Person:
-    """Somebody with three posts."""
+    """A user with three posts."""
     person = await sign_up("ada")
     items = [{"title": f"Post {number}", "content": "", "published": True} for number in range(3)]
     query = "mutation ($items: [CreatePostInput!]!) { createPosts(input: { posts: $items }) { posts { id } } }"
@@ -40,7 +40,7 @@ def operations_of(app: FastAPI) -> Operations:
     return operations
 
 
-async def test_operations_run_compiled_and_what_is_left_to_the_ordinary_engine_says_why(
+async def test_operations_run_compiled_and_exceptions_are_logged_with_their_reason(
     app: FastAPI, client: Client, author: Person
 ) -> None:
     before = Counter(operations_of(app).runs_by_engine)
@@ -56,7 +56,7 @@ async def test_an_operation_leaves_no_rows_to_the_cycle_collector(
 ) -> None:
     variables = {"id": (await client.data(POSTS))["posts"]["nodes"][0]["id"]} if text == POST else {}
     engines = operations_of(app).engines
-    vars(engines).pop("run")  # the comparison with the ordinary engine, which leaves what it leaves
+    vars(engines).pop("run")  # the comparison with the ordinary engine, which leaves garbage
     await client.data(text, **variables)
     with left_behind() as left:
         await client.data(text, **variables)
@@ -67,7 +67,7 @@ async def test_an_operation_leaves_no_rows_to_the_cycle_collector(
 async def test_an_answer_with_errors_leaves_no_rows_to_the_cycle_collector(
     app: FastAPI, client: Client, author: Person, text: str
 ) -> None:
-    vars(operations_of(app).engines).pop("run")  # likewise
+    vars(operations_of(app).engines).pop("run")  # as above
     assert "errors" in await client.run(text)
     with left_behind() as left:
         await client.run(text)
@@ -75,7 +75,7 @@ async def test_an_answer_with_errors_leaves_no_rows_to_the_cycle_collector(
 
 
 @pytest.mark.parametrize("text", [POSTS, USERS, LISTS])
-async def test_operations_at_once_are_answered_as_each_alone_and_for_whom_they_are(
+async def test_concurrent_operations_are_answered_like_single_ones_for_their_viewers(
     app: FastAPI, client: Client, author: Person, sign_up: SignUp, text: str
 ) -> None:
     vars(operations_of(app).engines).pop("run")  # the comparison with the ordinary engine, which shares nothing
@@ -92,10 +92,8 @@ async def test_operations_at_once_are_answered_as_each_alone_and_for_whom_they_a
     assert [one.content for one in found] == alone * TIMES
 
 
-async def test_lists_below_a_shared_page_are_answered_as_their_arguments_say(
-    app: FastAPI, client: Client, author: Person
-) -> None:
-    vars(operations_of(app).engines).pop("run")  # likewise
+async def test_lists_below_a_shared_page_respect_their_arguments(app: FastAPI, client: Client, author: Person) -> None:
+    vars(operations_of(app).engines).pop("run")  # as above
     text = """query ($a: Int!, $b: Int!, $d: Int!, $more: Boolean!) { users(first: 3) { nodes {
         username
         a: posts(first: $a) { nodes { id } }
@@ -118,10 +116,10 @@ async def test_lists_below_a_shared_page_are_answered_as_their_arguments_say(
     assert [one.json()["data"] for one in found] == alone * TIMES
 
 
-async def test_lists_below_a_shared_page_are_read_by_one_of_those_who_share_it(
+async def test_lists_below_a_shared_page_are_read_by_one_of_the_operations(
     app: FastAPI, client: Client, author: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vars(operations_of(app).engines).pop("run")  # likewise
+    vars(operations_of(app).engines).pop("run")  # as above
     levels = 0
     load_level = PageLoader.load_level
 

@@ -1,4 +1,4 @@
-"""The cache of operations: each text is prepared once, refusals too, and no flood of texts makes it grow."""
+"""The cache of operations: each text is prepared once, also a refused one, and no flood of texts exceeds its bound."""
 
 import asyncio
 import contextlib
@@ -71,14 +71,14 @@ def test_refused_text_is_checked_once(operations: Operations) -> None:
         assert [id(error) for error in first.errors] == [id(error) for error in second.errors]
 
 
-def test_list_of_errors_of_one_refusal_is_not_that_of_the_next(operations: Operations) -> None:
+def test_refusals_do_not_share_their_list_of_errors(operations: Operations) -> None:
     refusal(operations, "{ nope }").errors.clear()
     assert [error.message for error in refusal(operations, "{ nope }").errors] == [
         "Cannot query field 'nope' on type 'Query'. Did you mean 'node' or 'nodes'?"
     ]
 
 
-def test_name_that_is_not_there_is_refused_and_spoils_nothing(operations: Operations) -> None:
+def test_unknown_name_is_refused_and_does_not_affect_the_cache(operations: Operations) -> None:
     first = operations.find(TWO, "A")
     for name in (None, "C", ""):
         codes = [error.extensions for error in refusal(operations, TWO, name).errors]
@@ -89,7 +89,7 @@ def test_name_that_is_not_there_is_refused_and_spoils_nothing(operations: Operat
 # ---------------------------------------------------------------- bounds
 
 
-# As much as a document can take that is kept at all: tokens take memory, and these are of two characters.
+# The largest document that is cached, with two-character tokens, because tokens determine the memory.
 GREEDY = "1 " * (WRITTEN_VALUES_MAX - 1)
 GREEDY_BYTES = WRITTEN_VALUES_MAX * TOKEN_BYTES
 
@@ -103,7 +103,7 @@ def test_flood_of_different_texts_does_not_make_the_cache_grow(operations: Opera
     assert operations.size_bytes <= OPERATIONS_ON_PROBATION_BYTES_MAX
 
 
-def test_flood_of_texts_that_come_twice_does_not_make_the_cache_grow(operations: Operations) -> None:
+def test_flood_of_repeated_texts_does_not_make_the_cache_grow(operations: Operations) -> None:
     for number in range(100):
         text = f"query Q{number} {{ nodes(ids: [{GREEDY}]) {{ id }} }}"
         assert operations.find(text, None) is operations.find(text, None)
@@ -119,7 +119,7 @@ def test_documents_take_no_more_memory_than_is_counted(operations: Operations) -
         "query Q%d { " + "nope " * 100 + "}",
         "{" * 500 + "%d",
     ]
-    for text in texts:  # what every text shares is there before
+    for text in texts:  # the part that all texts share exists before the measurement
         prepare(operations, text % 0)
     gc.collect()
     tracemalloc.start()
@@ -140,10 +140,10 @@ def prepare(operations: Operations, text: str) -> None:
         operations.find(text, None).priced({})
 
 
-def test_flood_of_different_refusals_pushes_out_the_first_of_them(operations: Operations) -> None:
+def test_flood_of_different_refusals_evicts_the_first_of_them(operations: Operations) -> None:
     many = OPERATIONS_ON_PROBATION_BYTES_MAX // ERROR_BYTES
     known = [refusal(operations, f"{{ {number}").errors[0] for number in range(many)]
-    # The last is still there, the first had to go.
+    # The last one is still cached, the first one was evicted.
     assert refusal(operations, f"{{ {many - 1}").errors[0] is known[-1]
     assert refusal(operations, "{ 0").errors[0] is not known[0]
 
@@ -151,14 +151,14 @@ def test_flood_of_different_refusals_pushes_out_the_first_of_them(operations: Op
 @pytest.mark.parametrize(
     ("text", "name"), [("{ __typename } #N", None), ("{ N", None), ("query N { __typename }", "N")]
 )
-def test_document_that_comes_again_takes_no_more_memory_than_is_counted(
+def test_document_that_is_repeated_takes_no_more_memory_than_is_counted(
     operations: Operations, text: str, name: str | None
 ) -> None:
     tracemalloc.start()
     try:
         for number in range(20):
             long = f"N{number}" * 15_000
-            for _ in range(2):  # each time other objects, as from the body of another request
+            for _ in range(2):  # new string objects each time, as from the body of another request
                 with contextlib.suppress(RequestRefused):
                     operations.find(text.replace("N", long), name and name.replace("N", long))
         gc.collect()
@@ -167,7 +167,7 @@ def test_document_that_comes_again_takes_no_more_memory_than_is_counted(
         tracemalloc.stop()
 
 
-def test_operation_and_refusal_that_came_twice_outlive_a_flood(operations: Operations) -> None:
+def test_repeated_operation_and_refusal_survive_a_flood(operations: Operations) -> None:
     used = [operations.find("{ __typename }", None) for _ in range(2)][1]
     refused = [refusal(operations, "{ nope }").errors[0] for _ in range(2)][1]
     once = operations.find("query Once { __typename }", None)
@@ -178,7 +178,7 @@ def test_operation_and_refusal_that_came_twice_outlive_a_flood(operations: Opera
     assert operations.find("query Once { __typename }", None) is not once
 
 
-def test_text_that_is_too_long_is_not_kept(operations: Operations) -> None:
+def test_text_that_is_too_long_is_not_cached(operations: Operations) -> None:
     longest = padded("{ __typename }", OPERATION_CACHED_LENGTH_MAX)
     assert operations.find(longest, None) is operations.find(longest, None)
     too_long = longest + " "
@@ -188,13 +188,13 @@ def test_text_that_is_too_long_is_not_kept(operations: Operations) -> None:
     assert refusal(operations, wrong).errors[0] is not refusal(operations, wrong).errors[0]
 
 
-def test_refusal_that_is_kept_does_not_keep_the_parsed_document_alive(operations: Operations) -> None:
+def test_cached_refusal_does_not_keep_the_parsed_document_alive(operations: Operations) -> None:
     for text in ("{", "{ nope }", "{ ...F } fragment F on Query { ...F }", "{" + "__typename " * 1000 + "}"):
         [error] = refusal(operations, text).errors
         assert (error.nodes, error.original_error, error.__traceback__) == (None, None, None)
 
 
-def test_no_more_errors_are_kept_than_are_told(operations: Operations) -> None:
+def test_no_more_errors_are_cached_than_are_reported(operations: Operations) -> None:
     refused = refusal(operations, "{" + " ".join(f"nope{number}" for number in range(400)) + "}")
     assert len(refused.errors) == VALIDATION_ERRORS_MAX + 1
 
@@ -237,7 +237,7 @@ async def test_operation_that_runs_twice_at_once_is_executed_for_each_caller(cli
 # ---------------------------------------------------------------- introspection
 
 
-async def test_introspection_is_answered_from_what_was_answered_before(app: FastAPI, client: Client) -> None:
+async def test_introspection_is_answered_from_the_cache(app: FastAPI, client: Client) -> None:
     document = get_introspection_query()
     first, second = await client.post(document), await client.post(document)
     assert first.content == second.content
@@ -258,7 +258,7 @@ async def test_introspection_is_answered_from_what_was_answered_before(app: Fast
         ("query ($more: Boolean!) { __typename again: __typename @include(if: $more) }", False),
     ],
 )
-def test_introspection_is_what_the_schema_alone_answers(
+def test_operation_on_the_schema_alone_is_an_introspection(
     operations: Operations, document: str, is_introspection: bool
 ) -> None:
     assert operations.find(document, None).is_introspection is is_introspection
@@ -280,7 +280,9 @@ def introspections(operations: Operations, number: int) -> list[Operation]:
         ("{ ...F } fragment F on Query { __schema { types { name } } }", False),
     ],
 )
-def test_introspection_is_known_by_what_it_selects(operations: Operations, document: str, same: bool) -> None:
+def test_introspections_with_the_same_selections_share_an_entry(
+    operations: Operations, document: str, same: bool
+) -> None:
     operations.keep_introspected(operations.find("{ __schema { types { name } } }", None), b"found")
     assert operations.introspected(operations.find(document, None)) == (b"found" if same else None)
 
@@ -292,10 +294,10 @@ def test_introspections_that_spread_other_fragments_are_not_the_same(operations:
     assert operations.introspected(second) is None
 
 
-def test_comments_do_not_fill_what_is_kept_of_introspections(operations: Operations) -> None:
+def test_comments_do_not_fill_the_cache_of_introspections(operations: Operations) -> None:
     useful, flooding = introspections(operations, 2)
     operations.keep_introspected(useful, b"x" * 1000)
-    for number in range(50):  # each of which was kept with a copy of its data
+    for number in range(50):  # each would be cached with a copy of its data
         same = operations.find(f"{{ a1: __typename }} # {number}", None)
         assert same.introspection == flooding.introspection
         if operations.introspected(same) is None:
@@ -303,12 +305,12 @@ def test_comments_do_not_fill_what_is_kept_of_introspections(operations: Operati
     assert operations.introspected(useful) == b"x" * 1000
 
 
-def test_flood_of_introspections_does_not_make_what_is_kept_grow(operations: Operations) -> None:
+def test_flood_of_introspections_does_not_make_the_cache_grow(operations: Operations) -> None:
     found = introspections(operations, 6)
     for operation in found:
         operations.keep_introspected(operation, b"x" * (INTROSPECTED_ON_PROBATION_BYTES_MAX // 3 - 1_000))
         if operation is found[0]:
-            assert operations.introspected(operation) is not None  # and is protected from then on
+            assert operations.introspected(operation) is not None  # the second use protects it from eviction
     kept = [operations.introspected(operation) is not None for operation in found]
     assert kept == [True, False, False, True, True, True]
     operations.keep_introspected(found[1], b"x" * (INTROSPECTED_ON_PROBATION_BYTES_MAX + 1))
@@ -327,6 +329,6 @@ def test_data_of_introspections_takes_no_more_memory_than_is_counted(operations:
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    # Each entry is counted as ENTRY_BYTES and 150 more.
+    # The cache counts 150 bytes more than ENTRY_BYTES for each entry.
     assert taken < number * (ENTRY_BYTES + 200)
     assert operations.introspected(dataclasses.replace(operation, introspection=f"{number - 1:032x}")) is not None

@@ -1,4 +1,4 @@
-"""What the ordinary engine may be asked for: small operations, and introspections in another thread."""
+"""Limits of the ordinary engine: it runs small operations, and introspections in another thread."""
 
 import threading
 from typing import Any
@@ -13,9 +13,9 @@ from tests.graph.http.responses.test_large_answers import FIELDS, OF_USERS
 from tests.graph.support.callers import Client
 
 
-async def test_large_operation_is_compiled_at_first_sight(app: FastAPI, client: Client) -> None:
+async def test_large_operation_is_compiled_at_its_first_execution(app: FastAPI, client: Client) -> None:
     served_by = app.state.operations.engines
-    served_by.compiled_from = 2  # as it is served
+    served_by.compiled_from = 2  # the value of a real server
     small, large = "{ posts(first: 5) { nodes { id } } }", "{ posts(first: 100) { nodes { id title views } } }"
     for query in (small, large):
         await client.data(query)
@@ -46,7 +46,7 @@ async def test_large_operation_has_a_plan_for_any_conditions(app: FastAPI, clien
         assert (await client.data(query, **chosen)) == {"users": {"nodes": []}}
         sizes.append(app.state.operations.size_bytes - held)
     assert served_by.left["many conditions"] == 0
-    # Old plans make room for new ones, and are not counted any more.
+    # Old plans are evicted for new ones, and not counted any more.
     assert max(sizes[4:]) < 1.3 * sizes[3]
 
 
@@ -54,7 +54,7 @@ async def test_introspections_run_in_another_thread_and_are_bounded(
     app: FastAPI, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served_by, threads = app.state.operations.engines, []
-    introspected = served_by._introspected  # noqa: SLF001 - to see in which thread it runs
+    introspected = served_by._introspected  # noqa: SLF001 - to observe the thread in which it runs
 
     def watched(*arguments: Any) -> Any:
         threads.append(threading.current_thread())

@@ -1,4 +1,4 @@
-"""What plans take in memory is counted where their operations are kept, and an operation has few of them."""
+"""The memory of plans is counted in the cache of operations, and an operation has few plans."""
 
 import contextlib
 import gc
@@ -48,7 +48,7 @@ def vectors() -> Iterator[dict[str, bool]]:
 
 @pytest.fixture
 async def services(settings: Settings) -> AsyncIterator[Services]:
-    """What resolvers need, over this test's database."""
+    """The dependencies of resolvers, for this test's database."""
     async with services_for(settings) as made:
         yield made
 
@@ -59,7 +59,7 @@ def operations() -> Operations:
 
 
 def complete(level: Level, done: set[int]) -> None:
-    """Plan what lies below a level, as objects of all types would, and make all completers."""
+    """Plan the levels below a level for objects of all types, and make all completers."""
     if id(level) in done:
         return
     done.add(id(level))
@@ -84,7 +84,7 @@ def planned(operation: Operation, variables: dict[str, Any], grown: list[int]) -
 
 
 def texts() -> Sequence[tuple[str, dict[str, Any]]]:
-    maker = OperationMaker(Random(SEED), graphql_schema, ["user_1", "post_1", "account_1", "transaction_1"])  # noqa: S311 - nothing is secret here
+    maker = OperationMaker(Random(SEED), graphql_schema, ["user_1", "post_1", "account_1", "transaction_1"])  # noqa: S311 - no secret
     made: list[tuple[str, dict[str, Any]]] = [(maker.query(), {}) for _ in range(12)]
     orders = "orderBy: [{ field: VIEWS, direction: DESC }], filter: { published: true }"
     some = next(vectors())
@@ -100,7 +100,7 @@ def texts() -> Sequence[tuple[str, dict[str, Any]]]:
 
 def test_plans_take_about_the_memory_that_is_counted(operations: Operations) -> None:
     found = [(operations.find(text, None), variables) for text, variables in texts()]
-    for operation, variables in found:  # what all plans share is there before
+    for operation, variables in found:  # the part that all plans share exists before the measurement
         planned(operation, variables, [])
     kept: list[Prepared] = []
     tracemalloc.start()
@@ -168,7 +168,7 @@ async def test_a_flood_of_operations_with_conditions_takes_no_more_than_is_count
     assert operations.size_bytes <= OPERATIONS_CACHED_BYTES_MAX
 
 
-def test_a_plan_that_is_not_kept_any_more_leaves_nothing_to_the_cycle_collector(operations: Operations) -> None:
+def test_an_evicted_plan_leaves_nothing_to_the_cycle_collector(operations: Operations) -> None:
     found = [(operations.find(text, None), variables) for text, variables in texts()]
     for operation, variables in found:
         planned(operation, variables, [])
@@ -178,12 +178,12 @@ def test_a_plan_that_is_not_kept_any_more_leaves_nothing_to_the_cycle_collector(
     assert left == set()
 
 
-def test_a_document_that_is_pushed_out_leaves_nothing_to_the_cycle_collector(operations: Operations) -> None:
+def test_an_evicted_document_leaves_nothing_to_the_cycle_collector(operations: Operations) -> None:
     def find_all() -> None:
         for text, variables in texts():
             with contextlib.suppress(RequestRefused):
                 operations.find(text, None).priced(variables)
-        for number in range(10):  # of which each takes more than a tenth of the place
+        for number in range(10):  # each takes more than a tenth of the cache
             operations.find(f"query Q{number} {{ nodes(ids: [{'1 ' * 1900}]) {{ id }} }}", None)
         assert operations.size < 10
 
@@ -193,7 +193,7 @@ def test_a_document_that_is_pushed_out_leaves_nothing_to_the_cycle_collector(ope
     assert left == set()
 
 
-def test_a_kept_value_that_grows_pushes_out_others_and_at_last_itself() -> None:
+def test_a_cached_value_that_grows_evicts_others_and_at_last_itself() -> None:
     cache: SegmentedCache[str, str] = SegmentedCache(protected_bytes_max=10_000, probation_bytes_max=10_000)
     for key in "abc":
         cache.put(key, key, 3_000 - ENTRY_BYTES)

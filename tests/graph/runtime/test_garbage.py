@@ -1,13 +1,12 @@
-"""No operation leaves anything to the cycle collector, however it ends: what it has read is freed when it is answered.
+"""No operation leaves anything to the cycle collector, however it ends: its memory is freed when it is answered.
 
-What the collector has to take away stays until it comes: the rows of hundreds of operations, then. So it is looked at
-what is left, of whatever type. Left out is what asyncio and asyncpg leave of a connection that they close.
+Cyclic garbage stays until the collector runs, which can be the rows of hundreds of operations. The tests look for
+garbage of any type, except what asyncio and asyncpg leave of a connection that they close.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from random import Random
 from typing import Any
 
 import pytest
@@ -23,9 +22,10 @@ from graph.schema.root import graphql_schema
 from tests.graph.support.garbage import left_behind
 from tests.graph.support.operation_maker import OperationMaker
 from tests.graph.support.population import Population, populate
+from tests.running.amounts import examples
+from tests.running.repeating import Cases
 
-QUERIES = 150
-SEED = 20261122
+QUERIES = examples(150)
 CONNECTION = {"_SelectorSocketTransport", "TransportSocket", "socket"}
 BESIDE_CONNECTION = {"cell", "dict", "function", "getset_descriptor", "method", "tuple", "type"}
 
@@ -50,36 +50,36 @@ ENDS: Mapping[str, str] = {
     "bad mutation": 'mutation { deletePost(input: { id: "nothing" }) { userErrors { code } } }',
 }
 
-# The error of the first field makes everything null, so that the second one's is not told.
+# The error of the first field makes all data null, so that the second error is not reported.
 UNTOLD = "{ bad: posts(first: 101) { nodes { id } } users(first: 2) { nodes { profile { bio } } } }"
 WELL = {"well", "nodes", "statement", "fragments", "mutation", "user errors"}
 
 
 @pytest.fixture
 async def services(settings: Settings) -> AsyncIterator[Services]:
-    """What resolvers need, over this test's database."""
+    """The dependencies of resolvers, for this test's database."""
     async with services_for(settings) as made:
         yield made
 
 
 @pytest.fixture
 async def made(services: Services) -> Population:
-    """Six users with all that they may have."""
+    """Six users with every kind of data."""
     return await populate(services.database, 6)
 
 
 @pytest.fixture(params=["compiled", "ordinary"])
 def operations(request: pytest.FixtureRequest) -> Operations:
-    """Operations that all run on one of the engines."""
+    """The cache of operations, whose operations all run on one of the engines."""
     return Operations(
         graphql_schema, introspection=True, suggestions=True, compiled_from=1 if request.param == "compiled" else 0
     )
 
 
 async def answered(operations: Operations, operation: Operation, services: Services, viewer: Viewer) -> list[Any]:
-    """Run an operation as the endpoint does, and return what the client is told of its errors."""
+    """Run an operation like the endpoint, and return the errors as the client receives them."""
     result = await operations.run(operation, {}, services, viewer)
-    await asyncio.sleep(0)  # until then the event loop holds what it has woken this task by
+    await asyncio.sleep(0)  # until then the event loop refers to the result that resumed this task
     try:
         ensure_ran(result)
     except RequestRefused as refused:
@@ -92,7 +92,7 @@ def owner(made: Population) -> Viewer:
 
 
 def unexpected(left: set[str]) -> set[str]:
-    """Return what is left but for a closed connection, which asyncpg opens to cancel a statement on another."""
+    """Return the garbage except that of a closed connection, which asyncpg opens to cancel a statement on another."""
     return left - CONNECTION - BESIDE_CONNECTION if left >= CONNECTION else left
 
 
@@ -110,9 +110,11 @@ async def test_an_operation_leaves_nothing(
     assert not unexpected(left), " ".join(sorted(left))
 
 
-async def test_generated_operations_leave_nothing(operations: Operations, services: Services, made: Population) -> None:
+async def test_generated_operations_leave_nothing(
+    operations: Operations, services: Services, made: Population, cases: Cases
+) -> None:
     ids = [*made.users, *made.posts, *made.accounts, *made.transactions, "user_999999"]
-    maker = OperationMaker(Random(SEED), graphql_schema, ids)  # noqa: S311 - nothing is secret here
+    maker = OperationMaker(cases.random(), graphql_schema, ids)
     viewers = [ANONYMOUS, owner(made), Viewer(owner(made).user_id, is_admin=True)]
     chosen: list[Operation] = []
     while len(chosen) < QUERIES:
@@ -126,7 +128,7 @@ async def test_generated_operations_leave_nothing(operations: Operations, servic
     await answer_all()
     with left_behind() as left:
         await answer_all()
-    assert not unexpected(left), f"seed {SEED}"
+    assert not unexpected(left)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ async def test_a_refused_document_leaves_nothing(operations: Operations, text: s
     with left_behind() as left:
         refuse(text)
         refuse(f"{text} # another")
-    assert left <= {"PrintBuffer"}  # in which graphql-core prints a value that an error quotes
+    assert left <= {"PrintBuffer"}  # graphql-core makes it to print a value that an error quotes
 
 
 @pytest.mark.parametrize(

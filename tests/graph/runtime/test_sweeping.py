@@ -1,4 +1,4 @@
-"""What is over goes while the server runs, and the log says so."""
+"""Expired rows are deleted while the server runs, and the log reports it."""
 
 import asyncio
 import datetime
@@ -16,7 +16,7 @@ from tests.graph.support.edge import until
 OVER = "INSERT INTO sessions (user_id, expires_at) SELECT $1, now() - $2::interval FROM generate_series(1, 50)"
 
 
-async def test_sessions_that_are_over_go_while_others_are_served(
+async def test_expired_sessions_are_deleted_while_requests_are_served(
     client: Client, ida: Person, superuser: Driver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "graph.runtime.sweeping")
@@ -26,14 +26,14 @@ async def test_sessions_that_are_over_go_while_others_are_served(
         assert await client.data("{ viewer { username } }", by=ida) == {"viewer": {"username": "ida"}}
         return await superuser.fetchval("SELECT count(*) FROM sessions") == 1 and bool(caplog.records)
 
-    async def is_told() -> bool:
+    async def is_logged() -> bool:
         return bool(sum(record.__dict__["fields"]["sessions"] for record in caplog.records) == 100)
 
     async with swept(client.database, 1000, first_after_s=0, every_s=0.01):
         await until(is_clean, "the sessions that are over to go")
         await superuser.execute(OVER, ida.number, datetime.timedelta(hours=3))
         await until(is_clean, "those that came later to go")
-        await until(is_told, "the log to say so")
+        await until(is_logged, "the log to say so")
     first, *_ = [record.__dict__["fields"] for record in caplog.records]
     assert first == {"refresh_tokens": 0, "sessions": 50, "sign_in_attempts": 0, "sign_in_places": 0}
 

@@ -1,4 +1,4 @@
-"""Access tokens: whoever did not get theirs from this server, for a session that lives, is told to sign in."""
+"""Access tokens: any token that this server did not issue for an open session is refused."""
 
 import asyncio
 import base64
@@ -25,7 +25,7 @@ REFUSED = {
     ]
 }
 OTHER_KEY = "another secret, long enough to sign with: 9876543210"
-# Claims of the token with which a case begins, and the token that it makes of them.
+# The claims of the valid token with which each case begins, and the token that the case makes of them.
 Forgery = Callable[[dict[str, Any]], str]
 
 
@@ -42,14 +42,14 @@ def unsigned(claims: dict[str, Any]) -> str:
 
 
 def raised(claims: dict[str, Any]) -> str:
-    """Return a good token whose claims were changed after signing."""
+    """Return a valid token whose claims were changed after signing."""
     header, _, signature = signed(claims).split(".")
     _, other, _ = signed(claims | {"sub": "1"}).split(".")
     return f"{header}.{other}.{signature}"
 
 
 def resigned(claims: dict[str, Any]) -> str:
-    """Return a good token with one bit of its signature turned over."""
+    """Return a valid token with one bit of its signature flipped."""
     head, _, signature = signed(claims).rpartition(".")
     raw = bytearray(base64.urlsafe_b64decode(signature + "="))
     raw[0] ^= 1
@@ -80,7 +80,7 @@ FORGERIES: dict[str, Forgery] = {
 
 @pytest.fixture
 async def claims(sign_up: SignUp) -> dict[str, Any]:
-    """The claims of a good token of user 2, beside whom there is a user 3."""
+    """The claims of a valid token of user 2; there is also a user 3."""
     ada: Person = await sign_up("ada")
     await sign_up("eve")
     found: dict[str, Any] = jwt.decode(ada.token, SECRET_KEY, algorithms=["HS256"], issuer="folio")
@@ -89,7 +89,7 @@ async def claims(sign_up: SignUp) -> dict[str, Any]:
 
 
 async def refused(client: Client, *authorizations: str) -> bool:
-    """Say whether a request with these headers is refused; where it is, the refusal is what it should be."""
+    """Return whether a request with these headers is refused, and check the refusal."""
     headers = [("authorization", one) for one in authorizations]
     response = await client.http.post("/graphql", json={"query": WHO}, headers=headers)
     if response.status_code == 200:
@@ -100,7 +100,7 @@ async def refused(client: Client, *authorizations: str) -> bool:
     return True
 
 
-async def test_no_token_is_let_in_but_one_of_this_server_for_a_session_that_lives(
+async def test_only_a_token_of_this_server_for_an_open_session_is_accepted(
     client: Client, claims: dict[str, Any]
 ) -> None:
     assert not await refused(client, f"Bearer {signed(claims)}")
@@ -115,12 +115,12 @@ async def test_scheme_is_bearer_in_any_case_and_no_other(client: Client, claims:
         assert await refused(client, header)
 
 
-async def test_two_tokens_are_refused_even_if_both_are_good(client: Client, claims: dict[str, Any]) -> None:
+async def test_two_tokens_are_refused_even_if_both_are_valid(client: Client, claims: dict[str, Any]) -> None:
     token = signed(claims)
     assert await refused(client, f"Bearer {token}", f"Bearer {token}")
 
 
-async def test_token_that_was_good_expires_all_the_same(settings: Settings) -> None:
+async def test_valid_token_expires(settings: Settings) -> None:
     signer = TokenSigner(settings.model_copy(update={"access_token_ttl_s": 1}))
     token = signer.sign(7, 8).text
     assert signer.read(token) == signer.read(token) == (7, 8)

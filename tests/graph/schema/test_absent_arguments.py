@@ -1,4 +1,4 @@
-"""What is left out means the same as null: as a literal and as a variable, in arguments and in input objects."""
+"""An omitted value means the same as null: as a literal and as a variable, in arguments and in input objects."""
 
 from collections.abc import Iterator
 
@@ -19,9 +19,9 @@ from tests.graph.support.population import populate
 
 
 def optional() -> Iterator[tuple[str, str, str, str]]:
-    """Give each place of a list's query that may be left out or null.
+    """Yield each place of a list's query that may be omitted or null.
 
-    That is the query, the type of the place, the arguments with `%s` for a value there, and the arguments without it.
+    Each item has the query, the type of the place, the arguments with `%s` for a value, and the arguments without one.
     """
     assert graphql_schema.query_type is not None
     for name, field in graphql_schema.query_type.fields.items():
@@ -29,7 +29,7 @@ def optional() -> Iterator[tuple[str, str, str, str]]:
             continue
         for argument, definition in field.args.items():
             if is_non_null_type(definition.type):
-                continue  # it has a default, and may be left out, but is never null
+                continue  # it has a default, and may be omitted, but is never null
             yield name, str(definition.type), f"({argument}: %s)", ""
             inner = get_named_type(definition.type)
             if isinstance(inner, GraphQLInputObjectType) and not is_list_type(get_nullable_type(definition.type)):
@@ -41,7 +41,7 @@ PLACES = {f"{query}{given % '…'}": (query, type_, given, absent) for query, ty
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_null_is_as_good_as_nothing_however_it_is_written(client: Client, sign_up: SignUp, place: str) -> None:
+async def test_null_means_the_same_as_an_omitted_value(client: Client, sign_up: SignUp, place: str) -> None:
     await populate(client.database, 25)
     query, type_, given, absent = PLACES[place]
     assert graphql_schema.query_type is not None
@@ -57,5 +57,5 @@ async def test_null_is_as_good_as_nothing_however_it_is_written(client: Client, 
     assert answers[0][query]
 
 
-def test_lists_and_their_filters_have_places_that_may_be_left_out() -> None:
+def test_lists_and_their_filters_have_optional_places() -> None:
     assert {"users(first: …)", "posts(filter: { search: … })", "postsPage(orderBy: …)"} <= set(PLACES)

@@ -1,6 +1,6 @@
-"""The arguments of connections: what a page is by default, what contradicts itself, and what is no cursor.
+"""The arguments of connections: the default page, contradicting arguments, and invalid cursors.
 
-Every refusal is the client developer's to mend: BAD_USER_INPUT with the sentence that says what would be right.
+Every refusal is a bug of the client: BAD_USER_INPUT with a message that describes valid arguments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ REFUSED: Mapping[str, str] = {
     'before: ""': NO_CURSOR.format("before"),
 }
 
-# Each connection field with the selection around it, so that all five are put to the same test.
+# Each connection field with the selection around it, so that each test covers all five.
 FIELDS: Mapping[str, tuple[str, str]] = {
     "posts": ("{ ", "}"),
     "users": ("{ ", "}"),
@@ -63,7 +63,7 @@ async def admin(sign_up: SignUp) -> Person:
 
 @pytest.fixture
 async def made(client: Client, admin: Person) -> Population:
-    """Three of everything; the users have the ids 3, 4 and 5."""
+    """Three rows of every kind; the users have the ids 3, 4 and 5."""
     return await populate(client.database, 3)
 
 
@@ -85,12 +85,12 @@ async def cursor_of(client: Client, around: tuple[str, str], field: str, by: Per
 
 
 async def ids_of(client: Client, arguments: str) -> list[str]:
-    """Return the ids of the posts on the page that `arguments` ask for."""
+    """Return the ids of the posts on the page with these `arguments`."""
     data = await client.data(f"{{ posts{arguments} {{ nodes {{ id }} }} }}")
     return [node["id"] for node in data["posts"]["nodes"]]
 
 
-async def test_a_page_has_twenty_rows_where_no_number_is_given(client: Client, posts: Sequence[str]) -> None:
+async def test_a_page_has_twenty_rows_by_default(client: Client, posts: Sequence[str]) -> None:
     last = (await client.data("{ posts(last: 1) { pageInfo { startCursor } } }"))["posts"]["pageInfo"]["startCursor"]
     first = (await client.data("{ posts(first: 1) { pageInfo { endCursor } } }"))["posts"]["pageInfo"]["endCursor"]
     assert await ids_of(client, "") == posts[:20]
@@ -99,7 +99,7 @@ async def test_a_page_has_twenty_rows_where_no_number_is_given(client: Client, p
     assert await ids_of(client, f'(before: "{last}")') == posts[4:24]
 
 
-async def test_a_page_has_as_many_rows_as_asked_for_from_either_end(client: Client, posts: Sequence[str]) -> None:
+async def test_a_page_has_the_requested_number_of_rows_from_either_end(client: Client, posts: Sequence[str]) -> None:
     assert await ids_of(client, "(first: 1)") == posts[:1]
     assert await ids_of(client, "(first: 7)") == posts[:7]
     assert await ids_of(client, "(first: 25)") == posts
@@ -109,15 +109,13 @@ async def test_a_page_has_as_many_rows_as_asked_for_from_either_end(client: Clie
     assert await ids_of(client, "(last: 100)") == posts
 
 
-async def test_nothing_is_counted_and_nothing_looked_behind_unless_it_is_selected(
-    client: Client, posts: Sequence[str]
-) -> None:
+async def test_counts_and_look_ahead_rows_are_read_only_if_selected(client: Client, posts: Sequence[str]) -> None:
     cursor = (await client.data("{ posts(first: 5) { pageInfo { endCursor } } }"))["posts"]["pageInfo"]["endCursor"]
     counts = {
         "nodes { id }": 1,
         "edges { cursor } pageInfo { hasNextPage startCursor endCursor }": 1,
         "pageInfo { hasPreviousPage }": 2,
-        "nodes { id } totalCount": 1,  # the page brings it along
+        "nodes { id } totalCount": 1,  # the statement of the page includes it
         "totalCount pageInfo { hasNextPage hasPreviousPage }": 2,
         "nodes { id } totalCount @skip(if: true)": 1,
         "nodes { id author { posts(first: 1) { nodes { id } } } } totalCount": 2,  # or the posts of the authors
@@ -141,9 +139,7 @@ async def test_the_count_is_of_the_whole_list_whatever_the_page(client: Client, 
 
 
 @pytest.mark.parametrize("name", FIELDS)
-async def test_arguments_that_no_program_should_send_are_refused(
-    client: Client, admin: Person, made: Population, name: str
-) -> None:
+async def test_contradicting_arguments_are_refused(client: Client, admin: Person, made: Population, name: str) -> None:
     field, around = name.rpartition(".")[2], FIELDS[name]
     path = name.split(".")
     cursor = await cursor_of(client, around, field, admin)
@@ -156,7 +152,7 @@ async def test_arguments_that_no_program_should_send_are_refused(
     assert bodies == expected
 
 
-async def test_a_refused_page_asks_the_database_nothing(client: Client, posts: Sequence[str]) -> None:
+async def test_a_refused_page_sends_no_statement(client: Client, posts: Sequence[str]) -> None:
     before = client.database.counters.statements
     await client.run("{ posts(first: 101) { nodes { id } totalCount } }")
     await client.run('{ posts(after: "x") { nodes { id } totalCount } }')
@@ -168,7 +164,7 @@ async def test_a_number_beyond_32_bits_is_no_int(client: Client) -> None:
     headers = {"content-type": "application/json"}
     for number in (2**31, -(2**31) - 1, 2**63):
         literal = await client.run(f"{{ posts(first: {number}) {{ nodes {{ id }} }} }}")
-        # Written by hand: many JSON libraries have no integer beyond 64 bits.
+        # As text, because many JSON libraries have no integer beyond 64 bits.
         body = f'{{"query": "{document}", "variables": {{"first": {number}}}}}'
         variable = (await client.http.post("/graphql", content=body, headers=headers)).json()
         assert [error["extensions"] for error in literal["errors"]] == [{"code": "GRAPHQL_VALIDATION_FAILED"}]
@@ -191,7 +187,7 @@ NESTED = """query ($cursor: String) {
 
 
 async def pages_of_authors(client: Client, limit: str, cursor_name: str, cursor: str | None) -> dict[str, Any]:
-    """Return for each author the views on the page, whether there is more after it and before it, and the count."""
+    """Return for each author the views on the page, whether rows follow and precede it, and the count."""
     data = await client.data(NESTED % (limit, cursor_name), cursor=cursor)
     return {
         node["username"]: (
@@ -223,7 +219,7 @@ async def test_each_parent_has_a_page_of_its_own(client: Client) -> None:
         "author2": ([0, 1], False, False, 2),
         "author5": ([3, 4], False, True, 5),
     }
-    # A position is a place in the order, good for every parent's list.
+    # A position is a place in the order, and valid for every parent's list.
     order = "orderBy: { field: VIEWS, direction: ASC }, filter: { views: { gte: 1 } }"
     cursor = (await client.data(f"{{ posts(first: 1, {order}) {{ pageInfo {{ endCursor }} }} }}"))["posts"]["pageInfo"]
     assert await pages_of_authors(client, "first", "after", cursor["endCursor"]) == {

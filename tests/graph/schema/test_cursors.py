@@ -1,6 +1,6 @@
-"""Cursors as clients may hand them in: their own, another list's, another order's, mutated, made up.
+"""Cursors of any kind that a client may send: valid ones, those of another list or order, mutated and invented ones.
 
-A cursor is opaque, not secret: whoever forges one gets a position in a list that they may see, or BAD_USER_INPUT, and
+A cursor is opaque, not secret: a forged one is a position in a list that the caller may see, or BAD_USER_INPUT, and
 never an unexpected error.
 """
 
@@ -31,12 +31,12 @@ async def posts(client: Client) -> list[str]:
 
 
 def spelled(value: object) -> str:
-    """Return the spelling that a cursor of this value would have."""
+    """Return the spelling of a cursor with this value."""
     return base64.urlsafe_b64encode(orjson.dumps(value)).rstrip(b"=").decode()
 
 
 def held(cursor: str) -> list[Any]:
-    """Return what a cursor holds."""
+    """Return the value of a cursor."""
     parts: list[Any] = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     return parts
 
@@ -48,7 +48,7 @@ async def first_cursor(client: Client, field: str = "posts", by: Person | None =
     return cursor
 
 
-async def test_a_cursor_is_good_for_its_own_list_in_its_own_order_alone(client: Client, posts: Sequence[str]) -> None:
+async def test_a_cursor_is_valid_only_for_its_own_list_in_its_own_order(client: Client, posts: Sequence[str]) -> None:
     await insert_users(client.database, [("somebody", day(0))])
     order = "posts(orderBy: { field: %s, direction: %s })"
     fields = [
@@ -66,7 +66,7 @@ async def test_a_cursor_is_good_for_its_own_list_in_its_own_order_alone(client: 
     assert [await client.run(PAGE, cursor=cursor) for cursor in own] == [following] * 2
 
 
-async def test_accounts_and_transactions_do_not_take_each_others_cursors(client: Client, sign_up: SignUp) -> None:
+async def test_accounts_and_transactions_refuse_each_others_cursors(client: Client, sign_up: SignUp) -> None:
     admin = await sign_up("root", admin=True)
     await populate(client.database, 2)
     data = await client.data(
@@ -107,14 +107,14 @@ async def test_a_mutated_cursor_is_refused_or_another_position_of_the_same_list(
         if body == REFUSED:
             refused += 1
         else:
-            # A digit of the instant or of the id was hit, and still is one.
+            # The mutation changed a digit of the instant or of the id into another digit.
             assert body in [{"data": {"posts": {"nodes": page}}} for page in pages], one
             taken += 1
     assert refused + taken == len(mutated)
     assert refused > 10 * taken > 0
 
 
-async def test_what_no_list_has_answered_is_no_cursor(client: Client, posts: Sequence[str]) -> None:
+async def test_text_that_no_list_has_issued_is_refused_as_a_cursor(client: Client, posts: Sequence[str]) -> None:
     cursor = await first_cursor(client)
     signature, instant, number = held(cursor)
     assert spelled([signature, instant, number]) == cursor
@@ -144,7 +144,7 @@ async def test_what_no_list_has_answered_is_no_cursor(client: Client, posts: Seq
         spelled([str(signature), instant, number]),
         *(spelled([signature, value, number]) for value in no_instants),
         *(spelled([signature, instant, value]) for value in no_numbers),
-        # Beyond the years that there are.
+        # Years out of range.
         *(spelled([signature, value, number]) for value in (2**60, -(2**60), 253_402_300_800_000_000)),
         # Another spelling of the same value.
         base64.urlsafe_b64encode(f"[{signature}, {instant}, {number}]".encode()).rstrip(b"=").decode(),

@@ -1,7 +1,7 @@
 """N+1 is a failing test: the statements of every edge are counted at 1, 10 and 50 parents.
 
-The parents come from `nodes`, one statement for all of a kind; the session of the administrator who asks is one more.
-What an edge costs on top of these two stands in `EDGES`.
+The parents are read by `nodes`, with one statement for each kind; the administrator's session takes one more.
+`EDGES` has the number of statements that an edge adds to these two.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ SESSION_AND_PARENTS = 2
 EVER = 'from: "0001-01-01T00:00:00Z", to: "9999-12-31T23:59:59Z"'
 JANUARY = 'from: "2026-01-01T00:00:00Z", to: "2026-02-01T00:00:00Z"'
 
-# For each edge the ways to select it, each with the statements that it takes.
+# The selections that use each edge, each with its number of statements.
 EDGES: Mapping[str, Mapping[str, int]] = {
     "User.profile": {
         "profile { bio }": 1,
@@ -38,7 +38,7 @@ EDGES: Mapping[str, Mapping[str, int]] = {
         "posts(last: 2, before: $cursor) { nodes { title } pageInfo { hasNextPage } }": 2,
         "posts(first: 1) { totalCount nodes { title } }": 2,
         'posts(filter: { search: "title" }, last: 1) { totalCount nodes { title } }': 2,
-        # A page from one end of the list to the other has counted it.
+        # A page from one end of the list to the other already has the count.
         "posts { totalCount nodes { title } }": 1,
         "posts(last: 50) { totalCount nodes { title } }": 1,
         "posts(first: 2, after: $cursor) { totalCount pageInfo { hasNextPage hasPreviousPage } }": 3,
@@ -62,7 +62,7 @@ EDGES: Mapping[str, Mapping[str, int]] = {
     },
     "User.accounts": {
         "accounts { nodes { currencyCode balance { amount } } }": 1,
-        "accounts { nodes { id } totalCount }": 1,  # nobody has more here than a page shows
+        "accounts { nodes { id } totalCount }": 1,  # no user here has more accounts than a page shows
         "accounts(first: 1, after: $account) { nodes { id } totalCount pageInfo { hasPreviousPage } }": 3,
     },
     "Post.author": {
@@ -92,7 +92,7 @@ EDGES: Mapping[str, Mapping[str, int]] = {
         "a: entries(first: 1) { totalCount } b: entries(last: 1) { totalCount }": 2,
     },
     "StatementEntry.transaction": {
-        # Without an amount it stands in the row of the entry, where the compiled engine reads it.
+        # Without an amount it is in the row of the entry, from which the compiled engine reads it.
         "transaction { memo amount { amount } }": 1,
         "transaction { amount { amount } from { id } to { id } }": 2,
     },
@@ -106,15 +106,15 @@ EDGES: Mapping[str, Mapping[str, int]] = {
     },
 }
 
-# How to come to the edges of what is no node: from which node, by what, and the statements that this takes.
+# For the edges of types that are no nodes: the node, the path from it, and the number of statements of that path.
 WITHIN: Mapping[str, tuple[str, str, int]] = {
     "AccountStatement": ("Account", f"{{ statement({EVER}) {{ %s }} }}", 1),
     "StatementEntry": ("Account", f"{{ statement({EVER}) {{ entries(first: 2) {{ nodes {{ %s }} }} }} }}", 2),
 }
 
-# Chains of edges below the whole lists, from `first: $size` on: the statements of the whole operation.
+# Chains of edges below whole lists, from `first: $size` on: the number of statements of the whole operation.
 CHAINS: Mapping[str, int] = {
-    # A post's author is joined into the statement that reads the post, and it brings along the lists below it.
+    # The statement that reads a post joins its author, and includes the lists below the author.
     "posts(first: $size) { nodes { author { username } } }": 2,
     "posts(first: $size) { nodes { author { posts(first: 3) { nodes { author { username } } } } } }": 2,
     "posts(first: $size) { nodes { author { posts(first: 3) { nodes { author { posts(first: 1) { totalCount } "
@@ -125,13 +125,13 @@ CHAINS: Mapping[str, int] = {
     "{ profile { bio } } } } } } } } }": 6,
     f"users(first: $size) {{ nodes {{ accounts(first: 2) {{ nodes {{ statement({EVER}) {{ entries(last: 2) {{ nodes {{ "
     "balanceAfter { amount } transaction { memo } } } } } } } }": 4,
-    # Both ends of a transaction are read by one statement where they are asked for the same.
+    # One statement reads both accounts of a transaction if the same fields of them are selected.
     "users(first: $size) { nodes { accounts(first: 1) { nodes { transactions(first: 3) { nodes { from { id } to { id } "
     "} } } } } }": 4,
     "users(first: $size) { totalCount nodes { profile { bio } posts(first: 1) { totalCount } accounts(last: 1) "
     "{ totalCount } } }": 5,
     "postsPage(pageSize: $size) { total totalPages posts { author { username } } }": 4,
-    # Two lists of posts: the connection has its authors joined, the numbered page loads them.
+    # Two lists of posts: the connection joins its authors, the numbered page loads them.
     "posts(first: $size) { nodes { author { id } } } postsPage(pageSize: $size) { posts { author { id } } }": 4,
 }
 
@@ -140,7 +140,7 @@ CHAINS: Mapping[str, int] = {
 
 
 def leads_to_rows(type_: GraphQLObjectType | GraphQLInterfaceType) -> bool:
-    """Say whether the type stands for rows, or wraps them as connections and their edges do."""
+    """Return whether the type stands for rows, or wraps them like connections and their edges."""
     targets = [get_named_type(field.type) for field in type_.fields.values()]
     return is_row_backed(type_) or any(
         leads_to_rows(target) for target in targets if isinstance(target, GraphQLObjectType)
@@ -178,12 +178,12 @@ async def admin(sign_up: SignUp) -> Person:
 
 @pytest.fixture
 async def made(client: Client, admin: Person) -> Population:
-    """Fifty of everything."""
+    """Fifty rows of every kind."""
     return await populate(client.database, max(SIZES))
 
 
 async def cursors_in_the_middle(client: Client, admin: Person, made: Population) -> dict[str, str]:
-    """Return the spelling of a cursor of each list that belongs to a parent."""
+    """Return a cursor in the middle of each list that belongs to a parent."""
     data = await client.data(
         f"""query ($user: ID!, $account: ID!) {{
           posts(first: 75) {{ pageInfo {{ endCursor }} }}
@@ -236,7 +236,7 @@ async def test_a_chain_of_edges_takes_as_many_statements_for_50_at_its_head_as_f
     assert counted == {chain: [count] * len(SIZES) for chain, count in CHAINS.items()}
 
 
-async def test_a_chain_that_comes_back_to_rows_it_has_read_takes_at_most_one_statement_for_each_level(
+async def test_a_chain_that_returns_to_rows_it_has_read_takes_at_most_one_statement_for_each_level(
     client: Client, admin: Person, made: Population
 ) -> None:
     query = """query ($size: Int!) {
@@ -280,7 +280,7 @@ async def test_edges_below_nodes_of_mixed_kinds_take_one_statement_each(
     assert counts == [10, 10, 10]
 
 
-async def test_the_same_node_asked_for_twenty_times_is_read_once(client: Client, made: Population) -> None:
+async def test_a_node_that_is_selected_twenty_times_is_read_once(client: Client, made: Population) -> None:
     aliases = " ".join(f'n{number}: node(id: "{made.users[0]}") {{ id }}' for number in range(20))
     assert await client.statements(f"{{ {aliases} }}") == 1
 
@@ -295,7 +295,7 @@ async def test_a_list_counted_at_three_places_is_counted_once(client: Client, ma
     assert await client.statements("{ posts { nodes { title } } }") == 1
 
 
-async def test_a_page_brings_three_lists_along_and_further_ones_are_read_as_ever(
+async def test_a_page_includes_three_lists_and_further_ones_are_read_separately(
     client: Client, made: Population
 ) -> None:
     lists = [f"p{first}: posts(first: {first}) {{ nodes {{ id }} }}" for first in (1, 2, 3, 4, 5)]
@@ -306,9 +306,7 @@ async def test_a_page_brings_three_lists_along_and_further_ones_are_read_as_ever
     assert counts == {1: 1, 3: 1, 4: 2, 5: 3}
 
 
-async def test_a_list_that_is_counted_nowhere_else_is_counted_by_the_first_of_its_pages_alone(
-    client: Client, made: Population
-) -> None:
+async def test_a_list_is_counted_only_by_the_first_of_its_pages(client: Client, made: Population) -> None:
     query = "{ a: posts(first: 1) { totalCount nodes { id } } b: posts(first: 2) { totalCount nodes { id } } }"
     with recorded() as queries:
         data = await client.data(query)

@@ -1,4 +1,4 @@
-"""A change to what there is already changes nothing: no version, no time of change, so that others meet no conflict."""
+"""An update to the current values changes nothing, neither version nor time of change, and so causes no conflict."""
 
 import asyncio
 from typing import Any
@@ -70,7 +70,7 @@ def user(version: int, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("given", EQUAL_POSTS, ids=str)
-async def test_a_change_to_what_the_post_is_already_changes_nothing(
+async def test_an_update_to_the_current_values_of_a_post_changes_nothing(
     client: Client, ada: Person, superuser: Driver, given: dict[str, Any]
 ) -> None:
     before = await dump(superuser)
@@ -80,7 +80,7 @@ async def test_a_change_to_what_the_post_is_already_changes_nothing(
     assert await update_post(client, ada, title="Uno", expectedVersion=1) == post(2, title="Uno")
 
 
-async def test_what_changes_nothing_of_a_post_is_refused_as_every_change_is(
+async def test_an_update_that_changes_nothing_of_a_post_is_refused_like_any_other(
     client: Client, ada: Person, sign_up: SignUp, superuser: Driver
 ) -> None:
     bob = await sign_up("bob")
@@ -95,17 +95,17 @@ async def test_what_changes_nothing_of_a_post_is_refused_as_every_change_is(
     assert await dump(superuser) == before
 
 
-async def test_a_change_of_a_post_is_one_statement_whether_anything_differs_or_not(client: Client, ada: Person) -> None:
+async def test_an_update_of_a_post_is_one_statement_whether_a_value_differs_or_not(client: Client, ada: Person) -> None:
     changes: list[dict[str, Any]] = [{}, {"title": "One"}, {"title": "Uno"}]
     counts = [await client.statements(UPDATE_POST, by=ada, input={"id": "post_1", **one}) for one in changes]
-    assert counts == [2, 2, 2]  # the session is the other one
+    assert counts == [2, 2, 2]  # the other one reads the session
 
 
 # ---------------------------------------------------------------- users
 
 
 @pytest.mark.parametrize("given", EQUAL_USERS, ids=str)
-async def test_a_change_to_what_the_user_is_already_changes_nothing(
+async def test_an_update_to_the_current_values_of_a_user_changes_nothing(
     client: Client, ada: Person, superuser: Driver, given: dict[str, Any]
 ) -> None:
     before = await dump(superuser)
@@ -115,7 +115,7 @@ async def test_a_change_to_what_the_user_is_already_changes_nothing(
     assert await update_user(client, ada, username="ada1", expectedVersion=1) == user(2, username="ada1")
 
 
-async def test_what_changes_nothing_of_a_user_is_refused_as_every_change_is(
+async def test_an_update_that_changes_nothing_of_a_user_is_refused_like_any_other(
     client: Client, ada: Person, sign_up: SignUp, superuser: Driver
 ) -> None:
     bob = await sign_up("bob")
@@ -134,9 +134,7 @@ async def test_what_changes_nothing_of_a_user_is_refused_as_every_change_is(
     assert await dump(superuser) == before
 
 
-async def test_a_profile_that_is_not_there_is_removed_without_a_change_and_made_with_one(
-    client: Client, ada: Person
-) -> None:
+async def test_removing_a_missing_profile_is_no_change_and_creating_one_is(client: Client, ada: Person) -> None:
     nothing = dict.fromkeys(PROFILE)
     assert await update_user(client, ada, profile=None) == user(2, profile=None)
     assert await update_user(client, ada, profile=None) == user(2, profile=None)
@@ -144,17 +142,17 @@ async def test_a_profile_that_is_not_there_is_removed_without_a_change_and_made_
     assert await update_user(client, ada, profile=nothing) == user(3, profile=nothing)
 
 
-async def test_a_change_of_a_user_takes_as_many_statements_whether_anything_differs_or_not(
+async def test_an_update_of_a_user_takes_the_same_statements_whether_a_value_differs_or_not(
     client: Client, ada: Person
 ) -> None:
     changes: list[dict[str, Any]] = [{}, {"username": "ada"}, {"username": "ada1"}]
     profiles: list[dict[str, Any]] = [{"profile": PROFILE}, {"profile": {"bio": "New."}}, {"profile": None}]
     mutation = "mutation ($input: UpdateUserInput!) { updateUser(input: $input) { user { version } } }"
     counts = [await client.statements(mutation, by=ada, input={"id": "user_2", **one}) for one in [*changes, *profiles]]
-    assert counts == [3, 3, 3, 4, 4, 4]  # the session, the lock, the profile where one is given, and the user
+    assert counts == [3, 3, 3, 4, 4, 4]  # the session, the lock, the profile if one is given, and the user
 
 
-async def test_those_who_set_the_same_values_at_once_make_one_version(client: Client, ada: Person) -> None:
+async def test_concurrent_updates_to_the_same_values_make_one_version(client: Client, ada: Person) -> None:
     for version in range(2, 6):
         given: dict[str, Any] = {"username": f"ada{version}", "profile": {**PROFILE, "bio": f"{version}"}}
         ends = await asyncio.gather(*(update_user(client, ada, **given) for _ in range(8)))
@@ -167,7 +165,7 @@ async def test_those_who_set_the_same_values_at_once_make_one_version(client: Cl
 # ---------------------------------------------------------------- sessions
 
 
-async def test_sessions_live_on_where_nothing_changes(client: Client, ada: Person, sign_up: SignUp) -> None:
+async def test_sessions_stay_open_if_nothing_changes(client: Client, ada: Person, sign_up: SignUp) -> None:
     anna = await sign_up("anna", admin=True)
     assert await update_user(client, anna, isActive=True, username="ada") == user(1)
     assert await client.data(VIEWER, by=ada) == {"viewer": {"username": "ada"}}

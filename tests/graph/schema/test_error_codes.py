@@ -1,8 +1,8 @@
 """Each mutation's enum of error codes has exactly the codes that the mutation can be refused with.
 
-A code that is raised and not in the enum would be an unexpected error to the client; one that is in the enum and never
-raised, a promise of nothing. What is raised is read from the source: every code that stands in a function or a table
-which the resolver reaches by name, and what the constraints mean that its statements may violate.
+A raised code that is missing from the enum would be an unexpected error to the client; one that is never raised would
+be an empty promise. The raised codes are read from the source: every code in a function or table that the resolver
+reaches by name, and the meanings of the constraints that its statements may violate.
 """
 
 import ast
@@ -27,7 +27,7 @@ MUTATIONS: Mapping[str, StrawberryField] = {
 
 _PERSON = {name for name in CONSTRAINTS if name.partition("_")[2].startswith(("users", "profiles"))}
 _TEXT = {"ck_posts_title_length", "ck_posts_content_length"}
-# Which constraints each mutation may violate, with statements that the database refuses.
+# The constraints that each mutation may violate, with statements that the database refuses.
 VIOLATED: Mapping[str, set[str]] = {
     "createUser": _PERSON,
     "createUsers": _PERSON,
@@ -40,7 +40,7 @@ VIOLATED: Mapping[str, set[str]] = {
     "updateComment": {"ck_comments_body_length"},
 }
 
-# Codes that stand on a mutation's way and never come of it, each with the reason.
+# Codes that a mutation reaches in the source but never returns, each with the reason.
 NEVER: Mapping[str, Mapping[str, str]] = {
     "signIn": {"INVALID_PASSWORD": "of the password's specification only the greatest length is asked"},
     "deleteUser": {"VERSION_CONFLICT": "no version is expected"},
@@ -61,7 +61,7 @@ TABLES: set[Place] = {("db.constraints", "CONSTRAINTS"), ("graph.schema.mutation
 
 
 def codes_of(mutation: str) -> set[str]:
-    """Return the codes of the mutation's own enum; none where its payload has no `userErrors`."""
+    """Return the codes of the mutation's own enum; none if its payload has no `userErrors`."""
     assert graphql_schema.mutation_type is not None
     payload = get_named_type(graphql_schema.mutation_type.fields[mutation].type)
     assert isinstance(payload, GraphQLObjectType)
@@ -101,7 +101,7 @@ def is_a_module(name: str) -> bool:
 
 @cache
 def imports_of(module: str) -> dict[str, Place]:
-    """Return where the names come from that a module imports from `db` and `graph`; a whole module has no name."""
+    """Return the origins of the names that a module imports from `db` and `graph`; a whole module has no name."""
     found = {}
     for node in ast.walk(ast.parse(inspect.getsource(importlib.import_module(module)))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in {"db", "graph"}:
@@ -113,7 +113,7 @@ def imports_of(module: str) -> dict[str, Place]:
 
 
 def named_in(place: Place) -> Iterator[Place]:
-    """Give every function and table that is named in the definition at `place`."""
+    """Yield every function and table that the definition at `place` names."""
     module, name = place
     imports = imports_of(module)
     for node in ast.walk(definitions_of(module)[name]):
@@ -126,14 +126,14 @@ def named_in(place: Place) -> Iterator[Place]:
 
 
 def codes_in(place: Place) -> Iterator[str]:
-    """Give every code that stands in the definition at `place`, by itself or as the meaning of a constraint."""
+    """Yield every code in the definition at `place`, given directly or as the meaning of a constraint."""
     for node in ast.walk(definitions_of(place[0])[place[1]]):
         if isinstance(node, ast.Constant) and node.value in CONSTRAINTS:
             yield CONSTRAINTS[str(node.value)].code
         elif isinstance(node, ast.Constant) and node.value in CODES:
             yield str(node.value)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Refusal":
-            # In no table, perhaps.
+            # This constraint may be in no table.
             yield from (str(code.value) for code in node.args[:1] if isinstance(code, ast.Constant))
 
 
@@ -166,7 +166,7 @@ def test_a_mutation_is_refused_with_the_codes_of_its_enum_and_no_others(mutation
     )
 
 
-def test_every_constraint_that_means_something_to_a_client_is_violated_by_some_mutation() -> None:
+def test_every_constraint_with_a_meaning_for_clients_is_violated_by_some_mutation() -> None:
     violated = set().union(*VIOLATED.values())
     assert sorted(set(CONSTRAINTS) - violated) == [], (
         "say in VIOLATED of tests/graph/schema/test_error_codes.py which mutation may violate each of these "
@@ -183,7 +183,7 @@ def test_the_one_table_has_every_code_of_the_schema_and_no_others() -> None:
     assert sorted(used - set(CODES)) == [], "say in CODES of graph/schema/mutation_kit.py what they are"
 
 
-def test_a_code_has_one_description_wherever_it_stands() -> None:
+def test_a_code_has_the_same_description_in_every_enum() -> None:
     enums = [enum for name, enum in graphql_schema.type_map.items() if name.endswith("ErrorCode")]
     described = {
         (code, value.description)
@@ -194,6 +194,6 @@ def test_a_code_has_one_description_wherever_it_stands() -> None:
     assert described == set(CODES.items())
 
 
-def test_code_without_a_description_says_where_to_write_one() -> None:
+def test_error_for_a_code_without_a_description_names_the_table() -> None:
     with pytest.raises(LookupError, match=r"^say what NEVER_HEARD_OF means in CODES of graph/schema/mutation_kit\.py$"):
         code("NEVER_HEARD_OF")

@@ -1,6 +1,6 @@
-"""What clients are told when something fails: a code always, an id where nobody expected it, and nothing of anybody's.
+"""Errors as clients see them: always with a code, with an id if unexpected, and without private data.
 
-Every failure is a real one: columns that are renamed, constraints that nobody knew of, a database that is closed.
+Every failure is a real one: renamed columns, constraints that the code does not expect, a closed database.
 """
 
 import asyncio
@@ -41,13 +41,13 @@ POSTS = "{ posts(first: 1) { nodes { id } } }"
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """Everything that is logged, the least of it too."""
+    """All log records, of every level."""
     caplog.set_level(logging.DEBUG)
     return caplog
 
 
 def masked(body: Mapping[str, Any], log: pytest.LogCaptureFixture) -> str:
-    """Return what was logged of the one error of `body`, which tells an id and nothing else."""
+    """Return the log record of the only error of `body`, which shows an id and nothing else."""
     [error] = body["errors"]
     error_id = error["extensions"]["errorId"]
     assert re.fullmatch("[0-9a-f]{16}", error_id)
@@ -63,7 +63,7 @@ def coded(body: Mapping[str, Any]) -> list[Any]:
     return [error["extensions"] for error in body["errors"]]
 
 
-# ---------------------------------------------------------------- what nobody expected
+# ---------------------------------------------------------------- unexpected errors
 
 
 async def test_unexpected_error_is_masked_and_logged_under_its_id_without_arguments(
@@ -85,7 +85,7 @@ async def test_unexpected_error_is_masked_and_logged_under_its_id_without_argume
     assert await client.data(USER, name="treasury") == {"userByUsername": {"username": "treasury"}}
 
 
-async def test_what_did_not_fail_is_answered_beside_what_did(client: Client, superuser: Driver) -> None:
+async def test_fields_that_did_not_fail_are_answered(client: Client, superuser: Driver) -> None:
     await superuser.execute("REVOKE SELECT ON posts FROM folio")
     both = '{ user(id: "user_1") { username } one: post(id: "post_1") { id } other: post(id: "post_2") { id } }'
     body = await client.run(both)
@@ -110,12 +110,12 @@ async def test_error_outside_of_any_operation_is_masked_too(
 @pytest.mark.parametrize(
     ("check", "named"),
     [
-        ("username <> 'mallory'", "ck_unheard_of"),  # PostgreSQL tells the row in the detail
+        ("username <> 'mallory'", "ck_unheard_of"),  # PostgreSQL quotes the row in the detail
         ("hashed_password::int > 0", "InvalidTextRepresentationError"),  # and here the value in the message
         ("substr(email, 1, 20)::date > now()", "InvalidDatetimeFormatError"),
     ],
 )
-async def test_row_that_an_unknown_constraint_refuses_is_neither_told_nor_logged(
+async def test_row_that_an_unknown_constraint_refuses_is_neither_shown_nor_logged(
     client: Client, superuser: Driver, log: pytest.LogCaptureFixture, check: str, named: str
 ) -> None:
     await superuser.execute(f"ALTER TABLE users ADD CONSTRAINT ck_unheard_of CHECK ({check}) NOT VALID")
@@ -140,7 +140,7 @@ async def test_argument_that_the_driver_refuses_is_not_logged(
     assert value not in logged
 
 
-async def test_value_that_no_scalar_can_carry_is_a_fault_of_the_server(
+async def test_value_that_no_scalar_can_represent_is_an_internal_error(
     client: Client, superuser: Driver, log: pytest.LogCaptureFixture
 ) -> None:
     await superuser.execute("UPDATE users SET version = 3000000000")
@@ -180,7 +180,9 @@ async def test_closed_database_is_unavailable_until_it_opens_again(
     assert (await client.http.get("/readyz")).status_code == 200
 
 
-async def test_connection_that_breaks_during_commit_leaves_the_outcome_open(client: Client, superuser: Driver) -> None:
+async def test_connection_that_breaks_during_commit_leaves_the_outcome_unknown(
+    client: Client, superuser: Driver
+) -> None:
     await superuser.execute("""
         CREATE FUNCTION vanish() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
         $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
@@ -188,7 +190,7 @@ async def test_connection_that_breaks_during_commit_leaves_the_outcome_open(clie
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION vanish()
     """)
     body = await client.run(CREATE_USER, username="eve")
-    message = "the connection broke while the write was being committed: look before you send it again"
+    message = "the connection broke while the write was being committed: check before you send it again"
     assert [error["message"] for error in body["errors"]] == [message]
     assert coded(body) == [{"code": "DATABASE_UNAVAILABLE", "outcomeUnknown": True}]
 
@@ -214,7 +216,7 @@ async def test_statement_that_takes_too_long_is_a_timeout(settings: Settings, su
         assert await hasty.data(POSTS) == {"posts": {"nodes": []}}
 
 
-async def test_count_that_a_page_was_to_bring_along_is_lost_with_it_for_all_who_wait_for_it(
+async def test_count_that_a_failed_page_includes_fails_for_all_its_fields(
     settings: Settings, superuser: Driver, caplog: pytest.LogCaptureFixture
 ) -> None:
     query = "{ a: posts { totalCount } b: posts(last: 1) { totalCount nodes { id } } postsPage { total } }"
@@ -274,7 +276,7 @@ MISTAKES: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
-async def test_every_mistake_of_a_client_has_its_code_and_is_no_fault_of_the_server(
+async def test_every_bad_request_has_its_code_and_is_no_internal_error(
     client: Client, log: pytest.LogCaptureFixture
 ) -> None:
     answered = {}
@@ -286,7 +288,7 @@ async def test_every_mistake_of_a_client_has_its_code_and_is_no_fault_of_the_ser
     assert [record for record in log.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_caller_who_is_deactivated_meanwhile_is_signed_out(
+async def test_caller_who_is_deactivated_during_a_request_is_signed_out(
     client: Client, sign_up: SignUp, superuser: Driver, database_url: str
 ) -> None:
     ada = await sign_up("ada")
@@ -319,19 +321,19 @@ async def test_secret_that_is_no_string_in_the_document_is_not_repeated(
     assert [error["message"] for error in body["errors"]] == ["String cannot represent a non string value."]
 
 
-async def test_other_value_of_the_wrong_type_is_told(client: Client) -> None:
+async def test_other_value_of_the_wrong_type_is_quoted(client: Client) -> None:
     body = await client.run("{ userByUsername(username: 97531864) { id } }")
     assert [error["message"] for error in body["errors"]] == ["String cannot represent a non string value: 97531864"]
 
 
-def test_exception_among_its_own_causes_is_masked_like_any() -> None:
+def test_exception_that_is_its_own_cause_is_masked_like_any_other() -> None:
     first, second = ValueError("one"), ValueError("two")
     first.__cause__, second.__cause__ = second, first
     shown = presented(GraphQLError("unexpected", original_error=first), "1")
     assert (shown.extensions or {})["code"] == "INTERNAL_SERVER_ERROR"
 
 
-def test_unexpected_error_is_logged_with_its_trace_and_kept_without(log: pytest.LogCaptureFixture) -> None:
+def test_unexpected_error_is_logged_with_its_traceback_and_kept_without(log: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
         try:
             int("the first")

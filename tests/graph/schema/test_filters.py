@@ -1,4 +1,4 @@
-"""Filters and orders of lists: what each part lets through, alone and together, and what is refused."""
+"""Filters and orders of lists: which rows each part selects, alone and combined, and which inputs are refused."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,13 +31,13 @@ async def posts(client: Client) -> list[str]:
 
 
 async def found(client: Client, **filter_: Any) -> list[int]:
-    """Return the numbers of the posts that a filter lets through, oldest first."""
+    """Return the numbers of the posts that a filter selects, oldest first."""
     data = await client.data(FIND_POSTS, filter=filter_, order=BY_ID)
     return [int(node["id"].removeprefix("post_")) for node in data["posts"]["nodes"]]
 
 
 async def codes_of(client: Client, arguments: Sequence[str]) -> dict[str, str]:
-    """Return for each of `arguments` of `posts` the codes of the errors, of an operation that never ran."""
+    """Return the codes of the errors of `posts` for each of `arguments`; assert that no operation ran."""
     bodies = {one: await client.run(f"{{ posts({one}) {{ nodes {{ id }} }} }}") for one in arguments}
     assert [one for one, body in bodies.items() if "data" in body] == []
     return {one: " ".join(error["extensions"]["code"] for error in body["errors"]) for one, body in bodies.items()}
@@ -46,7 +46,7 @@ async def codes_of(client: Client, arguments: Sequence[str]) -> dict[str, str]:
 # ---------------------------------------------------------------- search
 
 FOUND: Mapping[str, list[int]] = {
-    # Words, whatever their case and inflection, in the title or the content; all of them.
+    # Words of any case and inflection, in the title or the content; all of them.
     "fox": [1, 3, 4],
     "FOXES": [1, 3, 4],
     "jumping": [1],
@@ -57,7 +57,7 @@ FOUND: Mapping[str, list[int]] = {
     '"quick brown"': [1],
     '"brown quick"': [],
     '"brown fox" lazy': [1],
-    # Title and content are one text, so that a phrase may begin in the one and end in the other.
+    # Title and content are one text: a phrase may begin in one and end in the other.
     '"bear it sleeps"': [2],
     '"hunting a brown"': [3],
     # Without a word, or without a phrase.
@@ -67,7 +67,7 @@ FOUND: Mapping[str, list[int]] = {
     "bear or hunting": [2, 3],
     "bear OR hunting OR lazy": [1, 2, 3],
     '"slow brown" or hunting -dog': [2],
-    # Stop words mean nothing, unless nothing else is asked for.
+    # Stop words are ignored, unless the search has nothing else.
     "the fox": [1, 3, 4],
     "fox -the": [3, 4],
     "the -hunting": [1],
@@ -76,7 +76,7 @@ FOUND: Mapping[str, list[int]] = {
     "a one": [3],
     "it a the and": [],
     "jumps or the": [1],
-    # Without a word it is no filter.
+    # A search without a word is no filter.
     "": [1, 2, 3, 4],
     " ": [1, 2, 3, 4],
     "\t\n": [1, 2, 3, 4],
@@ -88,7 +88,7 @@ FOUND: Mapping[str, list[int]] = {
     "\\": [1, 2, 3, 4],
     "💥": [1, 2, 3, 4],
     "- " * 250: [1, 2, 3, 4],
-    # What a person may type: never an error.
+    # Anything that a user may type: never an error.
     '"quick brown': [1],
     '"""fox"': [1, 3, 4],
     "“quick brown”": [1],
@@ -113,7 +113,7 @@ FOUND: Mapping[str, list[int]] = {
 }
 
 
-async def test_a_search_is_read_as_people_type_it_on_the_web(client: Client, posts: Sequence[str]) -> None:
+async def test_a_search_has_the_syntax_of_web_searches(client: Client, posts: Sequence[str]) -> None:
     assert {search: await found(client, search=search) for search in FOUND} == FOUND
 
 
@@ -123,7 +123,7 @@ async def test_a_search_of_more_than_500_characters_is_refused(client: Client, p
 
 
 @pytest.mark.parametrize("search", ["-fox", "-zzzz -fox", 'fox or -"lazy dog"', "-fox or bear", "? -the"])
-async def test_a_search_that_only_leaves_out_is_refused(client: Client, posts: Sequence[str], search: str) -> None:
+async def test_a_search_that_only_excludes_is_refused(client: Client, posts: Sequence[str], search: str) -> None:
     body = await client.run(FIND_POSTS, filter={"search": search})
     message = 'filter.search should name a word to find; "-word" alone only says what to leave out'
     assert unlocated(body) == bad_input(message, ["posts"])
@@ -159,7 +159,7 @@ BEGINNING: Mapping[str, list[str]] = {
     "é": [],
     "\uff41\uff4c": [],
     "💥": [],
-    # The Kelvin sign, which is a k in lower case.
+    # The Kelvin sign, whose lower case is a k.
     "\u212aate": [],
     "a" * 10_000: [],
 }
@@ -183,7 +183,7 @@ async def test_a_user_is_found_by_the_whole_name_whatever_its_case(client: Clien
     assert answers == [{"userByUsername": user} for user in found_and_not]
 
 
-async def test_users_are_filtered_by_whether_they_are_active_and_when_they_came(client: Client) -> None:
+async def test_users_are_filtered_by_whether_they_are_active_and_when_they_signed_up(client: Client) -> None:
     await insert_users(client.database, [("early", day(0)), ("late", day(5))])
     await insert_users(client.database, [("gone", day(1))], active=False)
     filters: list[tuple[dict[str, Any], list[str]]] = [
@@ -229,7 +229,7 @@ FILTERED: Sequence[tuple[dict[str, Any], list[int]]] = [
     ({"authorId": "user_999"}, []),
     ({"authorId": "user_9223372036854775807"}, []),
     ({"search": "brown", "views": {"gte": 1}, "createdAt": {"gte": "2026-03-03T00:00:00Z"}, "authorId": "user_1"}, [3]),
-    # A null part is as good as none.
+    # A null part is treated as absent.
     ({}, EVERYTHING),
     ({"published": None, "authorId": None, "search": None, "views": None, "createdAt": None}, EVERYTHING),
     ({"views": {}, "createdAt": {}}, EVERYTHING),
@@ -238,7 +238,7 @@ FILTERED: Sequence[tuple[dict[str, Any], list[int]]] = [
 ]
 
 
-async def test_the_parts_of_a_filter_all_hold_and_null_parts_mean_nothing(client: Client, posts: Sequence[str]) -> None:
+async def test_all_parts_of_a_filter_apply_and_null_parts_are_ignored(client: Client, posts: Sequence[str]) -> None:
     assert [(one, await found(client, **one)) for one, _ in FILTERED] == FILTERED
     data = await client.data(FIND_POSTS, filter=None, order=BY_ID)
     assert [node["id"] for node in data["posts"]["nodes"]] == posts
@@ -258,11 +258,11 @@ INVALID = [
 NO_AUTHOR = "filter.authorId is not an id; give back an `id` that the API has answered"
 
 
-async def test_a_filter_of_the_wrong_shape_is_no_valid_operation(client: Client) -> None:
+async def test_a_filter_of_the_wrong_type_is_no_valid_operation(client: Client) -> None:
     assert await codes_of(client, INVALID) == dict.fromkeys(INVALID, "GRAPHQL_VALIDATION_FAILED")
 
 
-async def test_an_author_that_no_user_can_be_is_refused(client: Client) -> None:
+async def test_an_author_id_of_another_kind_is_refused(client: Client) -> None:
     messages = {
         "post_1": "filter.authorId is the id of a post, and a user is asked for",
         "user_0": NO_AUTHOR,
@@ -273,7 +273,9 @@ async def test_an_author_that_no_user_can_be_is_refused(client: Client) -> None:
     assert bodies == {author: bad_input(message, ["posts"]) for author, message in messages.items()}
 
 
-async def test_the_posts_of_a_user_are_never_anothers_whatever_the_filter(client: Client, posts: Sequence[str]) -> None:
+async def test_the_posts_of_a_user_never_include_others_whatever_the_filter(
+    client: Client, posts: Sequence[str]
+) -> None:
     [other] = await insert_users(client.database, [("other", day(0))])
     query = """query ($id: ID!, $author: ID) {
       user(id: $id) { posts(filter: { authorId: $author }) { totalCount nodes { id } } }
@@ -304,7 +306,7 @@ async def test_an_order_that_names_a_field_twice_is_refused(client: Client) -> N
             assert unlocated(body) == bad_input("orderBy names a field twice", [field])
 
 
-async def test_an_order_of_the_wrong_shape_is_no_valid_operation(client: Client) -> None:
+async def test_an_order_of_the_wrong_type_is_no_valid_operation(client: Client) -> None:
     orders = [
         "orderBy: [null]",
         "orderBy: { field: VIEWS }",

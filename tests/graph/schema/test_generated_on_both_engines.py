@@ -1,15 +1,13 @@
-"""Generated queries of this schema on real rows, as three kinds of caller: both engines agree.
+"""Generated queries of this schema on real rows, for three kinds of caller: both engines agree.
 
-Most come from `OperationMaker`, which knows ids that exist; the rest from hypothesis-graphql, whose arguments are as
-strange as their types allow, so that errors are compared, too.
+`OperationMaker`, which uses existing ids, makes most of them; hypothesis-graphql makes the rest, with the oddest
+arguments that their types allow, so that the test compares errors, too.
 
-With TESTS_EQUALITY_EXAMPLES and TESTS_EQUALITY_SEED there are more of them, and others; a difference names both the
-operation and the seed.
+With TESTS_EQUALITY_EXAMPLES there are more of them, with `--seed` others; a difference names the operation.
 """
 
 import os
-from collections.abc import AsyncIterator
-from random import Random
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,11 +23,12 @@ from graph.schema.root import graphql_schema
 from tests.graph.support.both_engines import agree
 from tests.graph.support.operation_maker import OperationMaker
 from tests.graph.support.population import Population, populate
+from tests.running.amounts import examples
+from tests.running.repeating import Cases
 
 EXAMPLES_VARIABLE = "TESTS_EQUALITY_EXAMPLES"
 MADE = int(os.environ.get(EXAMPLES_VARIABLE, "700"))
 STRANGE = MADE // 5
-SEED = int(os.environ.get("TESTS_EQUALITY_SEED", "20261122"))
 SCALARS = {
     "DateTime": st.sampled_from([nodes.String("2026-11-22T09:30:00Z"), nodes.String("1970-01-01T00:00:00Z")]),
     "Decimal": st.just(nodes.String("12.50")),
@@ -40,54 +39,60 @@ SCALARS = {
 
 @pytest.fixture
 async def services(settings: Settings) -> AsyncIterator[Services]:
-    """What resolvers need, over this test's database."""
+    """The dependencies of resolvers, for this test's database."""
     async with services_for(settings) as made:
         yield made
 
 
 @pytest.fixture
 async def made(services: Services) -> Population:
-    """Six users with all that they may have."""
+    """Six users with every kind of data."""
     return await populate(services.database, 6)
 
 
 def viewers(made: Population) -> list[Viewer]:
-    """Return one caller of each kind: nobody, an owner of some of the rows, an administrator."""
+    """Return one caller of each kind: anonymous, an owner of some of the rows, an administrator."""
     owner = int(made.users[0].partition("_")[2])
     return [ANONYMOUS, Viewer(owner), Viewer(owner, is_admin=True)]
 
 
-async def compare(services: Services, made: Population, texts: list[str]) -> int:
-    """Run `texts` on both engines as every kind of caller in turn, and return how many runs were compared."""
+async def compare(services: Services, made: Population, texts: Iterable[tuple[int, str]]) -> int:
+    """Run `texts` on both engines as every kind of caller in turn; return the number of compared runs."""
     operations = Operations(graphql_schema, introspection=True, suggestions=True, compiled_from=1)
     engines, ordinary = operations.engines, operations.engines.ordinary()
     compared = 0
-    for number, text in enumerate(texts):
+    for number, text in texts:
         try:
             execution = operations.find(text, None).execution
         except RequestRefused:
             continue
         viewer = viewers(made)[number % 3]
         expected = await ordinary.run(execution, {}, services, viewer)
-        assert agree(await engines.run(execution, {}, services, viewer), expected), f"seed {SEED}: {text}"
+        assert agree(await engines.run(execution, {}, services, viewer), expected), text
         compared += 1
     assert (engines.compiled, dict(engines.left)) == (compared, {})
     return compared
 
 
-async def test_queries_of_rows_that_exist_are_answered_alike(services: Services, made: Population) -> None:
+async def test_queries_of_rows_that_exist_are_answered_alike(
+    services: Services, made: Population, cases: Cases
+) -> None:
     ids = [*made.users, *made.posts, *made.accounts, *made.transactions, "user_999999"]
-    maker = OperationMaker(Random(SEED), graphql_schema, ids)  # noqa: S311 - nothing is secret here
-    assert await compare(services, made, [maker.query() for _ in range(MADE)]) > MADE * 0.8
+    count = examples(MADE)
+    queries_of_ids = (
+        (number, OperationMaker(chance, graphql_schema, ids).query()) for number, chance in cases.numbered(count)
+    )
+    compared = await compare(services, made, queries_of_ids)
+    assert cases.is_one or compared > count * 0.8
 
 
 async def test_queries_with_strange_arguments_are_answered_alike(services: Services, made: Population) -> None:
     texts: list[str] = []
 
-    @settings(max_examples=STRANGE, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=examples(STRANGE), suppress_health_check=list(HealthCheck), database=None)
     @given(text=queries(graphql_schema, custom_scalars=SCALARS))
     def keep(text: str) -> None:
         texts.append(text)
 
     keep()
-    assert await compare(services, made, texts) > STRANGE * 0.8
+    assert await compare(services, made, list(enumerate(texts))) > len(texts) * 0.8

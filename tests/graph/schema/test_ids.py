@@ -1,4 +1,4 @@
-"""Global ids: each object has one, strictly spelled, and whoever hands in another is told so."""
+"""Global ids: each object has one, with exactly one spelling, and any other id is refused with a reason."""
 
 import string
 
@@ -14,7 +14,7 @@ from tests.graph.support.population import populate
 from tests.graph.support.refusals import bad_input, unlocated
 
 BIGINT_MAX = 2**63 - 1
-# With its article, by the sound: a user.
+# With its article: a user.
 ANY = {kind: f"an {kind.value}" if kind.value[0] in "aeio" else f"a {kind.value}" for kind in NodeKind}
 assert (ANY[NodeKind.USER], ANY[NodeKind.ACCOUNT], ANY[NodeKind.POST]) == ("a user", "an account", "a post")
 
@@ -88,7 +88,7 @@ def test_every_row_has_one_id(kind: NodeKind, number: int) -> None:
     | st.from_regex(rf"\A({'|'.join(kind.value for kind in NodeKind)})_[0-9 +-]{{0,25}}\Z")
     | st.text(string.ascii_letters + string.digits + "_- \n\uff11", max_size=30)
 )
-def test_a_text_that_is_taken_for_an_id_is_the_spelling_of_one(text: str) -> None:
+def test_an_accepted_text_is_the_spelling_of_an_id(text: str) -> None:
     try:
         kind, number = parse_any(text, "id")
     except GraphQLError:
@@ -102,7 +102,7 @@ def test_a_text_that_is_taken_for_an_id_is_the_spelling_of_one(text: str) -> Non
 NOT_AN_ID = "{} is not an id; give back an `id` that the API has answered"
 
 
-async def test_what_is_no_id_is_refused_in_a_variable_as_in_a_literal(client: Client) -> None:
+async def test_malformed_id_is_refused_in_a_variable_and_in_a_literal(client: Client) -> None:
     answers, expected = {}, {}
     for id_ in NO_IDS:
         literal = '"{}"'.format(id_.replace("\n", "\\n").replace("\t", "\\t"))
@@ -116,14 +116,14 @@ async def test_what_is_no_id_is_refused_in_a_variable_as_in_a_literal(client: Cl
     assert answers == expected
 
 
-async def test_a_number_is_no_id_although_graphql_takes_it_for_one(client: Client) -> None:
+async def test_a_number_is_no_id_although_graphql_accepts_it(client: Client) -> None:
     variable = await client.run("query ($id: ID!) { node(id: $id) { id } }", id=1)
     literal = await client.run("{ node(id: 1) { id } }")
     refused = bad_input(NOT_AN_ID.format("id"), ["node"], nullable=True)
     assert [unlocated(variable), unlocated(literal)] == [refused] * 2
 
 
-async def test_what_is_no_string_is_no_valid_id(client: Client) -> None:
+async def test_value_that_is_no_string_is_no_valid_id(client: Client) -> None:
     values: list[object] = [True, 1.5, [], {}, ["post_1", "post_2"]]
     for value in values:
         body = await client.run("query ($id: ID!) { node(id: $id) { id } }", id=value)
@@ -131,7 +131,7 @@ async def test_what_is_no_string_is_no_valid_id(client: Client) -> None:
         assert "data" not in body
 
 
-async def test_the_id_of_another_kind_is_refused_where_one_kind_is_asked_for(client: Client) -> None:
+async def test_the_id_of_another_kind_is_refused_where_one_kind_is_required(client: Client) -> None:
     answers, expected = {}, {}
     for asked in NodeKind:
         for given_kind in NodeKind:
@@ -143,7 +143,7 @@ async def test_the_id_of_another_kind_is_refused_where_one_kind_is_asked_for(cli
     assert answers == expected
 
 
-async def test_the_largest_id_there_can_be_is_just_not_there(client: Client) -> None:
+async def test_the_largest_possible_id_is_not_found(client: Client) -> None:
     ids = [f"{kind.value}_{BIGINT_MAX}" for kind in NodeKind]
     assert await client.data("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids) == {
         "nodes": [None] * len(NodeKind)
@@ -157,7 +157,7 @@ def test_every_kind_of_node_has_a_query_of_its_name() -> None:
 
 
 def not_ids(*indexes: int) -> list[dict[str, object]]:
-    """Return the errors, without locations, of malformed ids of `nodes` at these places."""
+    """Return the errors, without locations, of malformed ids of `nodes` at these indexes."""
     return [
         {
             "message": NOT_AN_ID.format(f"ids[{index}]"),
@@ -168,7 +168,7 @@ def not_ids(*indexes: int) -> list[dict[str, object]]:
     ]
 
 
-async def test_nodes_gives_an_error_at_the_place_of_a_malformed_id_and_answers_the_others(client: Client) -> None:
+async def test_nodes_has_an_error_at_the_index_of_a_malformed_id_and_returns_the_others(client: Client) -> None:
     query = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }"
     body = await client.run(query, ids=["user_1", "post_0", "user_2", "user_1"])
     one = {"id": "user_1"}
@@ -178,7 +178,7 @@ async def test_nodes_gives_an_error_at_the_place_of_a_malformed_id_and_answers_t
     assert (body["data"], errors) == ({"nodes": [None] * len(NO_IDS)}, not_ids(*range(len(NO_IDS))))
 
 
-async def test_a_malformed_id_of_nodes_leaves_the_rest_of_the_operation_as_it_is(client: Client) -> None:
+async def test_a_malformed_id_of_nodes_does_not_affect_the_rest_of_the_operation(client: Client) -> None:
     literal = '{ nodes(ids: ["", "user_1"]) { id } more: nodes(ids: [1]) { id } node(id: "user_1") { id } }'
     body = unlocated(await client.run(literal))
     one = {"id": "user_1"}
@@ -186,7 +186,7 @@ async def test_a_malformed_id_of_nodes_leaves_the_rest_of_the_operation_as_it_is
     assert {tuple(error["path"]) for error in body["errors"]} == {("nodes", 0), ("more", 0)}
 
 
-# Where the type of a field lets no null stand, the error takes the object around it along.
+# If the type of a field is non-null, the error makes the object around it null.
 SMALLEST_FAILURES: dict[str, tuple[str, list[str | int], object]] = {
     'post(id: "post_1") { id }  user(id: "1") { id }': ("id", ["user"], {"post": None, "user": None}),
     'node(id: "post_1") { id }  post(id: "post_01") { id }': ("id", ["post"], {"node": None, "post": None}),
@@ -201,7 +201,7 @@ SMALLEST_FAILURES: dict[str, tuple[str, list[str | int], object]] = {
 
 
 @pytest.mark.parametrize("selected", SMALLEST_FAILURES)
-async def test_a_malformed_id_fails_its_field_and_no_more_than_the_types_ask_for(client: Client, selected: str) -> None:
+async def test_a_malformed_id_fails_its_field_and_no_more_than_the_types_require(client: Client, selected: str) -> None:
     where, path, data = SMALLEST_FAILURES[selected]
     error = {"message": NOT_AN_ID.format(where), "path": path, "extensions": {"code": "BAD_USER_INPUT"}}
     assert unlocated(await client.run(f"{{ {selected} }}")) == {"data": data, "errors": [error]}
@@ -215,7 +215,7 @@ async def test_nodes_takes_a_hundred_ids_and_no_more(client: Client) -> None:
     assert unlocated(body) == bad_input("ids has at most 100 ids, not 101", ["nodes"])
 
 
-async def test_an_object_has_the_same_id_wherever_it_is_met(client: Client, sign_up: SignUp) -> None:
+async def test_an_object_has_the_same_id_in_every_field(client: Client, sign_up: SignUp) -> None:
     admin = await sign_up("root", admin=True)
     made = await populate(client.database, 2)
     data = await client.data(

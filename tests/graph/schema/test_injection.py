@@ -1,4 +1,4 @@
-"""Strings that mean something to SQL, and ids of other people's things, at every place that takes one."""
+"""Strings with a meaning in SQL, and ids of other users' objects, at every place that accepts one."""
 
 from typing import Any
 
@@ -31,12 +31,12 @@ STRINGS = (
 
 @pytest.fixture
 async def stage(client: Client, sign_up: SignUp, superuser: Driver) -> Stage:
-    """The stage of the tests about rights."""
+    """The stage of the tests of rights."""
     return await set_stage(client, sign_up, superuser)
 
 
-def somebody_elses(name: str, scalar: str) -> Any:
-    """Return what is required elsewhere: ids of what Otto may neither see nor change."""
+def foreign_value(name: str, scalar: str) -> Any:
+    """Return a required value: an id of an object that Otto may neither see nor change."""
     if scalar == "ID":
         by_name = {"postId": "post_2", "fromAccountId": "account_1", "toAccountId": "account_3"}
         return by_name.get(name, "account_1" if "account" in name.lower() else "post_2")
@@ -57,7 +57,7 @@ async def test_sql_in_any_string_of_a_query_finds_and_changes_nothing(stage: Sta
         if place.kind != "query":
             continue
         for text in STRINGS:
-            query, variables = operation(graphql_schema, place, text, somebody_elses)
+            query, variables = operation(graphql_schema, place, text, foreign_value)
             body = await stage.run(query, ANNA, **variables)
             assert codes(body) <= {"BAD_USER_INPUT"}, (str(place), text, body)
             # A search without a word is no filter: Anna finds the posts that she may see.
@@ -82,11 +82,11 @@ async def test_sql_in_any_string_of_a_mutation_is_a_string(stage: Stage) -> None
         if place.kind != "mutation":
             continue
         for text in STRINGS:
-            mutation, variables = operation(graphql_schema, place, text, somebody_elses)
+            mutation, variables = operation(graphql_schema, place, text, foreign_value)
             body = await stage.run(mutation, OTTO, **variables)
             assert codes(body) <= {"BAD_USER_INPUT", "FORBIDDEN", "UNAUTHENTICATED"}, (str(place), text, body)
     after = await stage.dump()
-    # Some of it was created, with these strings as they are; whatever was there before is as it was.
+    # Some mutations created rows with exactly these strings; earlier rows are unchanged.
     assert {table: set(rows) - set(after[table]) for table, rows in before.items()} == {
         table: set() for table in before
     }
@@ -95,29 +95,29 @@ async def test_sql_in_any_string_of_a_mutation_is_a_string(stage: Stage) -> None
     assert await is_alive(stage.client)
 
 
-# Anybody may pay into any account, so that it is no secret which there are.
+# Everybody may pay into any account, so that the existence of accounts is no secret.
 ID_PLACES = [place for place in places(graphql_schema, "ID") if place.path[-1] != "toAccountId"]
-# What is Ida's or Ada's alone, and what nobody has.
+# Objects that belong only to Ida or Ada, and objects that do not exist.
 SECRETS = {"post_2": "post_999", "account_1": "account_999", "transaction_1": "transaction_999"}
-# Users are public; but nobody changes another.
+# Users are public, but a user cannot change another.
 SECRETS_OF_MUTATIONS = SECRETS | {"user_3": "user_999"}
 
 
-def ones_own(name: str, scalar: str) -> Any:
-    """Return what is required elsewhere: what is Otto's own."""
-    return "account_2" if scalar == "ID" else somebody_elses(name, scalar)
+def own_value(name: str, scalar: str) -> Any:
+    """Return a required value: an id of Otto's own object."""
+    return "account_2" if scalar == "ID" else foreign_value(name, scalar)
 
 
-async def test_id_of_somebody_elses_is_as_good_as_none(stage: Stage) -> None:
+async def test_id_of_another_users_object_is_treated_as_missing(stage: Stage) -> None:
     before = await stage.dump()
     for place in ID_PLACES:
         for secret, nobodys in (SECRETS if place.kind == "query" else SECRETS_OF_MUTATIONS).items():
             of_secret, of_nothing = [
                 await stage.run(query, OTTO, **variables)
-                for query, variables in (operation(graphql_schema, place, id_, ones_own) for id_ in (secret, nobodys))
+                for query, variables in (operation(graphql_schema, place, id_, own_value) for id_ in (secret, nobodys))
             ]
             assert str(of_secret).replace(secret, nobodys) == str(of_nothing), str(place)
     after = await stage.dump()
-    # A refusal is kept under its key.
+    # A refusal is stored under its key.
     del before["idempotency_keys"], after["idempotency_keys"]
     assert after == before

@@ -9,7 +9,7 @@ from tests.graph.support.bodies import JSON
 from tests.graph.support.callers import Client, Person
 
 EMOJI = "\N{GRINNING FACE}"
-AS_JSON = "\\ud83d\\ude00"  # twelve bytes, as most encoders for ASCII write it
+AS_JSON = "\\ud83d\\ude00"  # twelve bytes, as most ASCII encoders write it
 IN_CAPITALS = "\\uD83D\\uDE00"
 AS_GRAPHQL = "\\\\ud83d\\\\ude00"  # an escape of the document, within JSON
 BY_VARIABLES = (
@@ -36,7 +36,7 @@ async def test_longest_post_is_created_however_it_is_escaped(
 ) -> None:
     body, character = FORMS[form]
     headers = {"content-type": JSON, "authorization": f"Bearer {ida.token}"}
-    for spare in (0, 1):  # as long as it may be, and longer
+    for spare in (0, 1):  # exactly the maximum, and one more
         content = body % (character * TITLE.length_max, character * (CONTENT.length_max + spare))
         answer = await client.http.post("/graphql", content=content.encode(), headers=headers)
         found = answer.json()["data"]["createPost"]
@@ -46,7 +46,7 @@ async def test_longest_post_is_created_however_it_is_escaped(
     assert (row["title"], row["content"]) == (EMOJI * TITLE.length_max, EMOJI * CONTENT.length_max)
 
 
-async def test_posts_that_do_not_fit_into_one_request_are_refused_with_what_to_do(client: Client, ida: Person) -> None:
+async def test_posts_that_do_not_fit_into_one_request_are_refused_with_advice(client: Client, ida: Person) -> None:
     posts = [{"title": "Long", "content": "x" * CONTENT.length_max}] * 20
     document = "mutation ($input: CreatePostsInput!) { createPosts(input: $input) { posts { id } } }"
     assert (await client.post(document, by=ida, input={"posts": posts[:15]})).status_code == 200

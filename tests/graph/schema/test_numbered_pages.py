@@ -1,4 +1,4 @@
-"""`postsPage`: numbered pages of posts, exact at both ends, and not deeper than 100,000 posts."""
+"""`postsPage`: numbered pages of posts, exact at both ends, and no deeper than 100,000 posts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ def numbered(posts: Sequence[str], page: int, page_size: int, total: int, total_
     }
 
 
-async def test_pages_are_numbered_from_one_and_end_with_what_is_left(client: Client, posts: Sequence[str]) -> None:
+async def test_pages_are_numbered_from_one_and_the_last_one_has_the_rest(client: Client, posts: Sequence[str]) -> None:
     assert await client.data("{ postsPage { posts { id } total page pageSize totalPages } }") == numbered(
         posts[:10], 1, 10, 12, 2
     )
@@ -51,7 +51,7 @@ async def test_a_full_last_page_is_the_last(client: Client, posts: Sequence[str]
     assert await client.data(QUERY, page=1, pageSize=100) == numbered(posts, 1, 100, 12, 1)
 
 
-async def test_a_page_beyond_the_end_is_empty_and_says_how_many_there_are(client: Client, posts: Sequence[str]) -> None:
+async def test_a_page_beyond_the_end_is_empty_and_has_the_totals(client: Client, posts: Sequence[str]) -> None:
     assert await client.data(QUERY, page=3) == numbered([], 3, 10, 12, 2)
     assert await client.data(QUERY, page=10_001) == numbered([], 10_001, 10, 12, 2)
 
@@ -98,13 +98,13 @@ async def test_the_deepest_page_begins_with_post_100001(client: Client) -> None:
     assert await client.data(QUERY, page=1001, pageSize=100) == numbered([], 1001, 100, 0, 0)
 
 
-async def test_only_what_is_selected_is_counted(client: Client, posts: Sequence[str]) -> None:
+async def test_counts_are_read_only_if_selected(client: Client, posts: Sequence[str]) -> None:
     counts = {"posts { id } page pageSize": 1, "posts { id } total": 2, "total totalPages": 2}
     taken = {selection: await client.statements(f"{{ postsPage {{ {selection} }} }}") for selection in counts}
     assert taken == counts
 
 
-async def test_a_number_that_is_none_is_no_valid_operation(client: Client) -> None:
+async def test_an_invalid_number_is_no_valid_operation(client: Client) -> None:
     for arguments in ("page: null", "pageSize: null", 'page: "1"', "page: 1.0", "page: 2147483648"):
         body = await client.run(f"{{ postsPage({arguments}) {{ page }} }}")
         codes = [error["extensions"] for error in body.pop("errors")]

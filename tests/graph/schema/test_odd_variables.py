@@ -1,4 +1,4 @@
-"""The price holds whatever a client sends as variables: floats, exponents, texts, lists, nulls, defaults, nothing."""
+"""The price is right for any variables: floats, exponents, strings, lists, nulls, defaults, missing ones."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from db.seed.seeding import SeedPlan, seed
 from tests.graph.support.bodies import JSON
 from tests.graph.support.callers import Client
+from tests.running.amounts import examples
 
-# More than the 20 of a page whose length nobody says.
+# More than the default page of 20.
 PLAN = SeedPlan(users=40, posts=160, accounts=8, transfers_per_account=3)
 
-# JSON of values, odd ones above all, as they may stand in variables.
+# JSON of values for variables, most of them odd.
 NUMBERS = ("7", "30", "30.0", "3e1", "300e-1", "7.0000000000000000000001", "12.5", "-1", "0", "-0.0", "1e400", "1e2")
 OTHERS = ('"12"', '"all"', "true", "false", "null", "[12]", "[[12]]", "[]", "[null]", '{"n": 12}', "2147483648", "1e30")
 ODD = st.sampled_from(NUMBERS + OTHERS)
@@ -35,14 +36,14 @@ LEAVES = {"User": "id username", "Post": "id title views", "Node": "id"}
 
 @dataclass
 class Made:
-    """A document with variables of its own, and their JSON."""
+    """A document with variables, and their JSON."""
 
     text: str
     variables: str
 
 
 class Maker:
-    """Makes one query of nested lists whose lengths are variables, each of another type and value."""
+    """Makes one query of nested lists whose lengths are variables, each with a different type and value."""
 
     def __init__(self, draw: st.DrawFn) -> None:
         self._draw = draw
@@ -86,7 +87,7 @@ class Maker:
     def _variable(self, types: tuple[str, ...], values: st.SearchStrategy[str]) -> str:
         name = f"v{len(self._declared)}"
         self._declared.append(f"${name}: {self._draw(st.sampled_from(types))}")
-        if self._draw(st.integers(0, 5)):  # else it is missing
+        if self._draw(st.integers(0, 5)):  # otherwise it is missing
             self._given.append(f'"{name}": {self._draw(values)}')
         return f"${name}"
 
@@ -104,7 +105,7 @@ async def seeded(client: Client) -> Client:
 
 
 def resolved(value: object, name: str = "") -> tuple[int, int]:
-    """Return what a part of an answer costs by the weights of the schema, and how many values it has."""
+    """Return the cost of a part of a response by the weights of the schema, and its number of values."""
     if isinstance(value, list):
         parts = [resolved(one, name) for one in value]
         return sum(cost for cost, _ in parts), sum(values for _, values in parts)
@@ -114,30 +115,30 @@ def resolved(value: object, name: str = "") -> tuple[int, int]:
     return (10 if name.startswith("total") and value is not None else 0), 1
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=examples(150), suppress_health_check=list(HealthCheck), deadline=None)
 @given(made=documents())
-async def test_price_is_never_below_what_odd_variables_resolve(app: FastAPI, seeded: Client, made: Made) -> None:
+async def test_price_is_never_below_the_cost_of_the_response_for_odd_variables(
+    app: FastAPI, seeded: Client, made: Made
+) -> None:
     query = orjson.dumps(made.text).decode()
     body = f'{{"query": {query}, "variables": {made.variables}, "extensions": {{"cost": true}}}}'
     answer = await seeded.http.post("/graphql", content=body, headers={"content-type": JSON})
     found = answer.json()
     assert answer.status_code in {200, 400}, found
     if found.get("data") is None:
-        return  # refused, by HTTP, by the price, or by the field itself
+        return  # refused by HTTP, by the price, or by the field itself
     cost, values = resolved(found["data"])
     operation = app.state.operations.find(made.text, None)
     price = operation.pricing.price(orjson.loads(made.variables))
     assert found["extensions"]["cost"]["requested"] == price.cost
-    # The root is no field's.
+    # The root object belongs to no field.
     assert price.cost >= cost - 1, body
     assert price.values >= values - 1, body
     assert price.answer_bytes >= len(orjson.dumps(found["data"])) - 2, body
 
 
 @pytest.mark.parametrize("number", ["12", "12.0", "1.2e1", "120e-1"])
-async def test_however_the_number_is_written_the_price_and_the_page_are_those_of_the_int(
-    seeded: Client, number: str
-) -> None:
+async def test_price_and_page_are_those_of_the_int_in_every_notation(seeded: Client, number: str) -> None:
     query = "query ($n: Int) { posts(first: $n) { nodes { id author { posts(first: $n) { nodes { id } } } } } }"
     body = f'{{"query": "{query}", "variables": {{"n": {number}}}, "extensions": {{"cost": true}}}}'
     found = (await seeded.http.post("/graphql", content=body, headers={"content-type": JSON})).json()
@@ -146,7 +147,7 @@ async def test_however_the_number_is_written_the_price_and_the_page_are_those_of
 
 
 @pytest.mark.parametrize("odd", ["12.5", '"12"', "true", "[12]", "2147483648", "1e30", "-1", "0", "101"])
-async def test_what_is_no_length_never_runs_and_costs_as_the_dearest(app: FastAPI, seeded: Client, odd: str) -> None:
+async def test_invalid_length_never_runs_and_has_the_highest_price(app: FastAPI, seeded: Client, odd: str) -> None:
     text = "query ($n: Int) { posts(first: $n) { nodes { id } } }"
     operation = app.state.operations.find(text, None)
     value = orjson.loads(odd)

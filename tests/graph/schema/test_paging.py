@@ -1,6 +1,6 @@
-"""Walks over whole lists: page by page, either way, in every order, against a plain sorted Python list.
+"""Walks over whole lists: page by page, in both directions, in every order, compared with a sorted Python list.
 
-Few values for many rows, so that ties are the rule. The treasury, whom every database has, is filtered out of users.
+The rows have few distinct values, so that ties are the rule. The treasury, which every database has, is filtered out.
 """
 
 import datetime
@@ -66,7 +66,7 @@ LISTS = [
 
 
 def orders_of(list_: List) -> Iterator[Order]:
-    """Give every order there is: each choice and sequence of terms in each combination of directions."""
+    """Yield every order: each choice and sequence of terms in each combination of directions."""
     for count in range(1, len(list_.terms) + 1):
         for terms in itertools.permutations(list_.terms, count):
             for directions in itertools.product(("ASC", "DESC"), repeat=count):
@@ -84,7 +84,7 @@ async def ids(client: Client) -> Mapping[str, list[str]]:
 
 @dataclass(frozen=True)
 class Page:
-    """What one page answered."""
+    """The contents of one page."""
 
     ids: list[str]
     has_next: bool
@@ -96,7 +96,7 @@ FORWARD, BACKWARD = ("first", "after", "endCursor", "hasNextPage"), ("last", "be
 
 
 async def walk(client: Client, list_: List, order: Order | None = None, *, backward: bool = False) -> list[Page]:
-    """Return all pages of a list from one end to the other, in the order in which they were asked for."""
+    """Return all pages of a list from one end to the other, in the order of the requests."""
     limit, cursor_name, end, more = BACKWARD if backward else FORWARD
     query = f"""query ($cursor: String, $order: [{list_.order_type}!], $filter: {list_.filter_type}) {{
       page: {list_.field}({limit}: {PAGE_SIZE}, {cursor_name}: $cursor, orderBy: $order, filter: $filter) {{ {PAGE} }}
@@ -114,7 +114,7 @@ async def walk(client: Client, list_: List, order: Order | None = None, *, backw
 
 
 def cut(ids: Sequence[str], *, backward: bool = False) -> list[Page]:
-    """Return the pages that a walk over `ids` should give."""
+    """Return the pages that a walk over `ids` must return."""
     if not backward:
         starts = range(0, len(ids), PAGE_SIZE)
         return [Page(list(ids[at : at + PAGE_SIZE]), at + PAGE_SIZE < len(ids), at > 0) for at in starts]
@@ -124,7 +124,7 @@ def cut(ids: Sequence[str], *, backward: bool = False) -> list[Page]:
 
 @pytest.mark.parametrize("list_", LISTS, ids=lambda list_: list_.field)
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
-async def test_a_walk_gives_every_row_once_in_every_order_there_is(
+async def test_a_walk_returns_every_row_once_in_every_order(
     client: Client, ids: Mapping[str, list[str]], list_: List, *, backward: bool
 ) -> None:
     walked, expected = {}, {}
@@ -136,16 +136,14 @@ async def test_a_walk_gives_every_row_once_in_every_order_there_is(
 
 
 @pytest.mark.parametrize("list_", LISTS, ids=lambda list_: list_.field)
-async def test_newest_come_first_where_no_order_is_asked_for(
-    client: Client, ids: Mapping[str, list[str]], list_: List
-) -> None:
+async def test_newest_rows_are_first_by_default(client: Client, ids: Mapping[str, list[str]], list_: List) -> None:
     newest_first = cut([ids[list_.field][number] for number in list_.expected([("CREATED_AT", "DESC")])])
     assert await walk(client, list_) == newest_first
     assert await walk(client, list_, []) == newest_first
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
-async def test_a_walk_over_a_filtered_list_gives_what_the_filter_lets_through(
+async def test_a_walk_over_a_filtered_list_returns_the_rows_of_the_filter(
     client: Client, ids: Mapping[str, list[str]], *, backward: bool
 ) -> None:
     seen = replace(LISTS[0], filter={"views": {"gte": 1}, "createdAt": {"gte": "2026-03-02T00:00:00Z"}})
@@ -158,7 +156,7 @@ async def test_a_walk_over_a_filtered_list_gives_what_the_filter_lets_through(
 
 
 @pytest.mark.parametrize("list_", LISTS, ids=lambda list_: list_.field)
-async def test_the_cursor_of_an_edge_continues_right_behind_and_right_before_it(
+async def test_the_cursor_of_an_edge_continues_directly_after_and_before_it(
     client: Client, ids: Mapping[str, list[str]], list_: List
 ) -> None:
     order = [{"field": "CREATED_AT", "direction": "ASC"}]
@@ -197,7 +195,7 @@ async def test_an_empty_list_has_one_empty_page(client: Client) -> None:
         assert data == {"page": {"nodes": [], "pageInfo": page_info(more=False, less=False), "totalCount": 0}}
 
 
-async def test_behind_the_last_row_is_an_empty_page_that_knows_of_those_before(
+async def test_page_after_the_last_row_is_empty_and_has_a_previous_page(
     client: Client, ids: Mapping[str, list[str]]
 ) -> None:
     cursors = (await client.data("{ posts(first: 100) { pageInfo { startCursor endCursor } } }"))["posts"]["pageInfo"]
@@ -207,9 +205,7 @@ async def test_behind_the_last_row_is_an_empty_page_that_knows_of_those_before(
     assert before == {"page": {"nodes": [], "pageInfo": page_info(more=True, less=False), "totalCount": 12}}
 
 
-async def test_rows_before_a_page_are_looked_for_and_not_taken_for_granted(
-    client: Client, ids: Mapping[str, list[str]]
-) -> None:
+async def test_previous_page_is_reported_only_if_its_rows_exist(client: Client, ids: Mapping[str, list[str]]) -> None:
     first = (await client.data(ENDS % ("first", "after"), cursor=None))["page"]
     await delete_posts(client, first["nodes"])
     query = "query ($cursor: String) { posts(first: 3, after: $cursor) { pageInfo { hasPreviousPage hasNextPage } } }"
@@ -233,7 +229,7 @@ async def test_rows_inserted_before_the_cursor_or_deleted_do_not_shift_the_next_
     first = (await client.data(ENDS % ("first", "after"), cursor=None))["page"]
     assert [node["id"] for node in first["nodes"]] == newest_first[:3]
     await insert_posts(client.database, [Text(created_at=day(9)), Text(created_at=day(8))])
-    # The row that the cursor was made of is gone too, and one of the next page.
+    # The row of the cursor is deleted, too, and one of the next page.
     await delete_posts(client, [*first["nodes"], {"id": newest_first[4]}])
     second = (await client.data(ENDS % ("first", "after"), cursor=first["pageInfo"]["endCursor"]))["page"]
     assert [node["id"] for node in second["nodes"]] == [newest_first[3], newest_first[5], newest_first[6]]
@@ -242,7 +238,7 @@ async def test_rows_inserted_before_the_cursor_or_deleted_do_not_shift_the_next_
     assert (back["pageInfo"]["hasNextPage"], back["pageInfo"]["hasPreviousPage"]) == (True, False)
 
 
-async def test_a_row_inserted_ahead_of_the_cursor_is_on_the_next_page(
+async def test_a_row_inserted_after_the_cursor_is_on_the_next_page(
     client: Client, ids: Mapping[str, list[str]]
 ) -> None:
     first = (await client.data(ENDS % ("first", "after"), cursor=None))["page"]
@@ -254,7 +250,7 @@ async def test_a_row_inserted_ahead_of_the_cursor_is_on_the_next_page(
     assert [node["id"] for node in third["nodes"]] == [late, *newest_first[6:8]]
 
 
-async def test_a_row_whose_place_changes_is_seen_again_or_not_but_shifts_no_other(
+async def test_a_row_whose_place_changes_may_repeat_or_be_missing_but_shifts_no_other(
     client: Client, ids: Mapping[str, list[str]]
 ) -> None:
     query = """query ($cursor: String) {

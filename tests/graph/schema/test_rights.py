@@ -1,7 +1,7 @@
-"""Who may do what: every mutation and every field that reads, by every kind of caller.
+"""Rights: every mutation and every readable field, for every kind of caller.
 
-What each is answered stands in two tables, `rights_to_change` and `rights_to_read`. The schema is walked too: what
-stands in neither fails.
+Two tables, `rights_to_change` and `rights_to_read`, have the response to each caller. The test walks the schema, too: a
+mutation or field that is in neither table fails.
 """
 
 import asyncio
@@ -25,12 +25,17 @@ from graphql import (
 
 from db.connections.leases import Driver
 from graph.schema.root import graphql_schema
+from tests.graph.support import rights_to_change, rights_to_read
 from tests.graph.support.callers import Client, SignUp
-from tests.graph.support.rights_to_change import CHANGES, Change, Failure
-from tests.graph.support.rights_to_read import CURSOR_READS, READS
+from tests.graph.support.rights_of_comments import COMMENT_CHANGES, COMMENT_READS
+from tests.graph.support.rights_to_change import Change, Failure
+from tests.graph.support.rights_to_read import CURSOR_READS
 from tests.graph.support.stage import ADA, CALLERS, NOBODY, OTTO, Stage, set_stage, signed_in
 
 Dump = dict[str, list[str]]
+
+READS = rights_to_read.READS | COMMENT_READS
+CHANGES = COMMENT_CHANGES | rights_to_change.CHANGES
 
 REFRESH_TOKEN = "$refresh"
 UNUSED_KEY = "$key"
@@ -49,10 +54,11 @@ ENDS_OF_A_SESSION = {
     "the session has ended": "UPDATE sessions SET ended_at = clock_timestamp()",
     "the session has expired": "UPDATE sessions SET expires_at = clock_timestamp()",
 }
-# PostgreSQL would look for references with a lock that nobody may take on the ledger.
+# PostgreSQL would check references with a lock that no role may take on the ledger.
 IGNORING_FOREIGN_KEYS = "SET session_replication_role = replica;"
-# Takes away all that only ada, ida, eve and the administrator may know of.
+# Deletes everything that only ada, ida, eve and the administrator may see.
 PRIVATE_THINGS = """
+    DELETE FROM comments WHERE post_id IN (SELECT id FROM posts WHERE NOT published);
     DELETE FROM posts WHERE NOT published;
     DELETE FROM transactions;
     DELETE FROM idempotency_keys;
@@ -63,7 +69,7 @@ PRIVATE_THINGS = """
 
 @pytest.fixture
 async def stage(client: Client, sign_up: SignUp, superuser: Driver) -> Stage:
-    """The people of `tests.graph.support.stage` and their things."""
+    """The users of `tests.graph.support.stage` and their data."""
     return await set_stage(client, sign_up, superuser)
 
 
@@ -72,7 +78,7 @@ def mutation_of(name: str) -> str:
 
 
 def operation(name: str) -> str:
-    """Return the text of the operation that a change of the table stands for."""
+    """Return the text of the operation of an entry of the table."""
     mutation = mutation_of(name)
     assert graphql_schema.mutation_type is not None
     arguments = graphql_schema.mutation_type.fields[mutation].args
@@ -98,7 +104,7 @@ def variables(given: Mapping[str, Any] | None, refresh_token: str) -> dict[str, 
 
 
 def body_of(name: str, change: Change, caller: str) -> dict[str, Any]:
-    """Return the whole body that the table says the caller gets."""
+    """Return the whole body that the caller gets according to the table."""
     answer = change.answer_to(caller)
     if not isinstance(answer, Failure):
         return {"data": {mutation_of(name): answer}}
@@ -137,7 +143,7 @@ async def test_caller_changes_what_the_table_says_and_nothing_else(stage: Stage,
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_refusal_for_lack_of_a_right_is_the_one_for_what_does_not_exist(stage: Stage, caller: str) -> None:
+async def test_refusal_for_lack_of_a_right_is_that_for_a_missing_object(stage: Stage, caller: str) -> None:
     refused = {name: change for name, change in CHANGES.items() if change.missing and caller not in change.answers}
     assert refused or caller == "anna"
     for name, change in refused.items():
@@ -150,7 +156,7 @@ async def test_refusal_for_lack_of_a_right_is_the_one_for_what_does_not_exist(st
 
 
 @pytest.mark.parametrize("end", ENDS_OF_A_SESSION.values(), ids=ENDS_OF_A_SESSION)
-async def test_token_of_an_administrator_whose_session_is_over_opens_nothing(
+async def test_token_of_an_administrator_whose_session_has_ended_gives_no_access(
     stage: Stage, sign_up: SignUp, end: str
 ) -> None:
     late = await sign_up("late", admin=True)
@@ -166,7 +172,7 @@ async def test_token_of_an_administrator_whose_session_is_over_opens_nothing(
     assert await stage.dump() == before
 
 
-async def test_every_mutation_stands_in_the_table() -> None:
+async def test_every_mutation_is_in_the_table() -> None:
     assert graphql_schema.mutation_type is not None
     missing = sorted(set(graphql_schema.mutation_type.fields) - {mutation_of(name) for name in CHANGES})
     assert missing == [], (
@@ -180,7 +186,7 @@ async def test_every_mutation_stands_in_the_table() -> None:
     "name",
     ["updateUser", "deleteUser", "updatePost of a draft at a wrong version", "deletePost", "transfer", "transfers"],
 )
-async def test_caller_without_the_right_does_not_even_wait_for_what_is_locked(stage: Stage, name: str) -> None:
+async def test_caller_without_the_right_does_not_even_wait_for_a_lock(stage: Stage, name: str) -> None:
     change = CHANGES[name]
     async with stage.superuser.transaction():
         await stage.superuser.execute("SELECT FROM users WHERE id = 2 FOR UPDATE")
@@ -190,7 +196,7 @@ async def test_caller_without_the_right_does_not_even_wait_for_what_is_locked(st
         assert await asyncio.wait_for(answer, 2) == body_of(name, change, OTTO)
 
 
-async def test_mutations_in_one_operation_are_those_of_the_caller_at_each_moment(stage: Stage) -> None:
+async def test_each_mutation_of_an_operation_has_the_rights_of_the_caller_at_its_start(stage: Stage) -> None:
     out_and_on = 'mutation { signOut { signedOut } createPost(input: {title: "a", content: ""}) { post { id } } }'
     body = await stage.run(out_and_on, OTTO)
     assert (body["data"], body["errors"][0]["extensions"]) == (None, {"code": "UNAUTHENTICATED"})
@@ -206,7 +212,7 @@ async def test_mutations_in_one_operation_are_those_of_the_caller_at_each_moment
     }
 
 
-def test_no_input_gives_anybody_a_role() -> None:
+def test_no_input_has_a_role() -> None:
     inputs = [one for one in graphql_schema.type_map.values() if isinstance(one, GraphQLInputObjectType)]
     assert inputs
     assert [f"{one.name}.{name}" for one in inputs for name in one.fields if "role" in name.lower()] == []
@@ -224,7 +230,7 @@ async def test_caller_reads_what_the_table_says(stage: Stage, caller: str) -> No
 
 
 @pytest.mark.parametrize("caller", [NOBODY, OTTO])
-async def test_private_things_leave_no_trace_in_any_answer_to_others(stage: Stage, caller: str) -> None:
+async def test_private_data_leaves_no_trace_in_any_answer_to_others(stage: Stage, caller: str) -> None:
     query = '{ post(id: "post_2") { id } posts(last: 5, filter: {published: false}) { pageInfo { startCursor } } }'
     cursor = (await stage.run(query, ADA))["data"]["posts"]["pageInfo"]["startCursor"]
     queries = [read.query for read in READS.values()] + [query.replace("$cursor", cursor) for query in CURSOR_READS]
@@ -234,7 +240,7 @@ async def test_private_things_leave_no_trace_in_any_answer_to_others(stage: Stag
     assert [body for body in with_them if "errors" in body] == []
 
 
-async def test_cursor_of_a_draft_is_a_place_among_the_posts_that_others_see(stage: Stage) -> None:
+async def test_cursor_of_a_draft_is_a_position_among_the_visible_posts(stage: Stage) -> None:
     cursors = "{ posts(first: 5) { edges { cursor node { id } } } }"
     edges = (await stage.run(cursors, ADA))["data"]["posts"]["edges"]
     assert [edge["node"]["id"] for edge in edges] == ["post_2", "post_1"]
@@ -282,7 +288,7 @@ def readable() -> set[str]:
     return found
 
 
-def test_every_field_that_reads_stands_in_the_table() -> None:
+def test_every_readable_field_is_in_the_table() -> None:
     queries = [*(read.query for read in READS.values()), *CURSOR_READS]
     missing = sorted(readable() - set().union(*map(selected, queries)))
     assert missing == [], (

@@ -1,7 +1,7 @@
-"""The scalars: what their standard allows is read, one form is written, and a variable is read as a literal is.
+"""The scalars: they accept what their standard allows and write one form; variables and literals are read alike.
 
-The operations that take them are chosen so that nothing happens: a filter, a look-up, and two mutations by an anonymous
-caller, who is told to sign in once the arguments are good.
+The operations that use them are chosen so that nothing happens: a filter, a lookup, and two mutations by an anonymous
+caller, who is refused as not signed in once the arguments are valid.
 """
 
 import datetime
@@ -43,7 +43,7 @@ from tests.instants import (
 
 NO_TEXTS: list[Any] = [True, False, 0, 1, -1, 12.5, 2**63, [], {}, ["1"], {"value": "1"}]
 
-# ---------------------------------------------------------------- what is good, and what it means
+# ---------------------------------------------------------------- valid values and their meaning
 
 DECIMALS = {
     "0": Decimal(0),
@@ -164,10 +164,10 @@ NO_CURRENCY_CODES = [
     ],
     ids=["Decimal", "DateTime", "UUID", "CurrencyCode"],
 )
-def test_a_scalar_takes_what_its_standard_allows_and_nothing_else(
+def test_a_scalar_accepts_what_its_standard_allows_and_nothing_else(
     parse: Any, good: Mapping[str, object], bad: Sequence[str]
 ) -> None:
-    # By their representations, for 12.5 and 12.50 are equal, and so are 0 and -0.
+    # By their representations, because 12.5 and 12.50 are equal, and so are 0 and -0.
     assert {text: repr(parse(text)) for text in good} == {text: repr(value) for text, value in good.items()}
     taken = []
     for value in [*bad, *NO_TEXTS, *(text + "\x00" for text in good), *(text.encode() for text in good), None]:
@@ -179,7 +179,7 @@ def test_a_scalar_takes_what_its_standard_allows_and_nothing_else(
 
 
 @given(st.text() | st.text(string.digits + "+-.eE_ \n\uff11naif"))
-def test_a_decimal_that_is_taken_is_written_as_it_was_read(text: str) -> None:
+def test_an_accepted_decimal_is_written_as_it_was_read(text: str) -> None:
     try:
         value = parse_decimal(text)
     except GraphQLError:
@@ -194,7 +194,7 @@ def test_every_number_that_is_written_is_read_again(value: Decimal) -> None:
 
 
 @given(st.text() | st.text(string.digits + "+-:.TZtz \n", min_size=15, max_size=40))
-def test_an_instant_that_is_taken_is_the_one_that_is_written(text: str) -> None:
+def test_an_accepted_instant_is_the_one_that_is_written(text: str) -> None:
     try:
         value = parse_date_time(text)
     except GraphQLError:
@@ -209,7 +209,7 @@ def test_every_instant_is_written_with_six_digits_in_utc_and_read_again(value: d
     try:
         instant = aware.astimezone(datetime.UTC)
     except OverflowError:
-        return  # beyond the years that there are
+        return  # out of the range of years
     text = serialize_date_time(aware)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text, re.ASCII)
     assert parse_date_time(text) == instant
@@ -222,11 +222,11 @@ def test_the_order_of_written_instants_is_the_order_of_time(values: list[datetim
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Kiritimati"])
 def test_an_infinity_of_postgresql_is_written_alike_in_every_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # asyncpg gives both without a time zone.
+    # asyncpg returns both without a time zone.
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        earliest, latest = datetime.datetime.min, datetime.datetime.max  # noqa: DTZ901 - as asyncpg gives them
+        earliest, latest = datetime.datetime.min, datetime.datetime.max  # noqa: DTZ901 - as asyncpg returns them
         written = [serialize_date_time(earliest), serialize_date_time(latest)]
     finally:
         monkeypatch.undo()
@@ -262,7 +262,7 @@ WANTED = {
 
 
 def message_for(scalar: str, value: object) -> str:
-    """Return what is said of a value that a scalar does not take."""
+    """Return the message for a value that a scalar refuses."""
     if not isinstance(value, str):
         return f"{WANTED[scalar]}, as a string"
     return NO_SUCH_INSTANT if value in NO_SUCH_INSTANTS else WANTED[scalar]
@@ -315,7 +315,7 @@ async def test_a_variable_and_a_literal_get_the_same_answer(
         assert wrong_literal["locations"] == [{"line": 1, "column": operation.format("", "\0").index("\0") + 1}]
 
 
-# ---------------------------------------------------------------- what is written, at the outermost door
+# ---------------------------------------------------------------- output over HTTP
 
 INSTANTS_WRITTEN = "query ($n: Int!) { users(first: $n, orderBy: [{field: CREATED_AT, direction: ASC}]) { nodes "
 INSTANTS_WRITTEN += "{ username createdAt updatedAt } edges { node { createdAt } } } }"
@@ -344,7 +344,7 @@ async def test_instants_are_answered_with_six_digits_so_that_their_texts_are_in_
     assert tuple(by_id["userByUsername"].values()) == instants["abe"]
 
 
-async def test_an_idempotency_key_is_the_same_in_capitals_and_answered_in_lower_case(bank: Bank, ida: Person) -> None:
+async def test_an_idempotency_key_is_the_same_in_upper_case_and_returned_in_lower_case(bank: Bank, ida: Person) -> None:
     account = await bank.account(ida)
     key = "0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e"
     mutation = "mutation ($input: DepositInput!) { deposit(input: $input) { replayed transaction { id } } }"
@@ -365,7 +365,7 @@ async def test_an_idempotency_key_is_the_same_in_capitals_and_answered_in_lower_
 # ---------------------------------------------------------------- the scalars of GraphQL itself
 
 INT_QUERY = "query {} {{ posts(filter: {{ views: {{ gte: {} }} }}) {{ totalCount }} }}"
-# The specification lets a variable be a whole number in any spelling of JSON's; a literal it does not (3.5.1).
+# The specification allows a variable to be an integer in any JSON notation, but not a literal (3.5.1).
 INTS_AS_VARIABLES: list[Any] = [0, -1, 2**31 - 1, -(2**31), 1.0, -0.0]
 NO_INTS: dict[Any, str] = {
     "1": "Int cannot represent non-integer value: ",

@@ -1,4 +1,4 @@
-"""`schema.graphql` is a reviewed artefact: it is walked here, and every exception to a rule stands in one list."""
+"""`schema.graphql` is a reviewed artefact: these tests walk it, and every rule has one list of its exceptions."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ from graph.schema.root import graphql_schema, schema_text
 ROOT = Path(__file__).parents[3]
 PROMISES = Path(__file__).with_name("contract.graphql")
 
-# Lists in answers that are no connections, each with why it cannot grow without a limit.
+# Lists in responses that are no connections, each with the reason why it cannot grow without a limit.
 BOUNDED_LISTS: Mapping[str, str] = {
     "TransfersPayload.results": "as long as the list that was sent, of at most 1,000",
     "Query.nodes": "as long as the list of ids that was sent, of at most 100",
@@ -42,19 +42,19 @@ BOUNDED_LISTS: Mapping[str, str] = {
     "CreatePostsPayload.posts": "as long as the list that was sent, of at most 100",
     "UserError.field": "a path into the arguments, which are as deep as the schema",
 }
-# Payloads without `userErrors`, each with why the mutation cannot be refused.
+# Payloads without `userErrors`, each with the reason why the mutation cannot be refused.
 NEVER_REFUSED: Mapping[str, str] = {"SignOutPayload": "a session that has ended already is as good as ended"}
 
 
 def named_types(schema: GraphQLSchema) -> Iterator[GraphQLNamedType]:
-    """Give every type of the project's own."""
+    """Yield every type that the project defines."""
     for type_ in schema.type_map.values():
         if not is_introspection_type(type_) and not is_specified_scalar_type(type_):
             yield type_
 
 
 def output_fields() -> Iterator[tuple[str, GraphQLField]]:
-    """Give every field of an answer, as `Type.field`."""
+    """Yield every output field, as `Type.field`."""
     for type_ in named_types(graphql_schema):
         if isinstance(type_, GraphQLObjectType | GraphQLInterfaceType):
             for name, field in type_.fields.items():
@@ -62,9 +62,9 @@ def output_fields() -> Iterator[tuple[str, GraphQLField]]:
 
 
 def arguments() -> Iterator[tuple[str, GraphQLArgument]]:
-    """Give every argument of a field, as `Type.field(argument)`.
+    """Yield every argument of a field, as `Type.field(argument)`.
 
-    Strawberry has no way to describe those of a directive; the specification that `graph.analysis.cost` names does.
+    Strawberry cannot describe the arguments of directives; the specification that `graph.analysis.cost` names does.
     """
     for coordinate, field in output_fields():
         for name, argument in field.args.items():
@@ -72,7 +72,7 @@ def arguments() -> Iterator[tuple[str, GraphQLArgument]]:
 
 
 def input_fields() -> Iterator[tuple[str, GraphQLInputField]]:
-    """Give every field of an input, as `Input.field`."""
+    """Yield every input field, as `Input.field`."""
     for type_ in named_types(graphql_schema):
         if isinstance(type_, GraphQLInputObjectType):
             for name, field in type_.fields.items():
@@ -80,7 +80,7 @@ def input_fields() -> Iterator[tuple[str, GraphQLInputField]]:
 
 
 def enum_values() -> Iterator[tuple[str, str | None]]:
-    """Give every value of an enum with its description, as `Enum.VALUE`."""
+    """Yield every value of an enum with its description, as `Enum.VALUE`."""
     for type_ in named_types(graphql_schema):
         if isinstance(type_, GraphQLEnumType):
             for name, value in type_.values.items():
@@ -95,7 +95,7 @@ def mutations() -> dict[str, GraphQLField]:
 # ---------------------------------------------------------------- the artefact
 
 
-def test_the_schema_in_the_repository_is_the_one_that_is_served() -> None:
+def test_the_schema_in_the_repository_is_the_served_one() -> None:
     kept = (ROOT / "schema.graphql").read_text(encoding="utf-8")
     assert kept == schema_text(), "write schema.graphql anew by `make schema`, and review what changed in it"
 
@@ -111,12 +111,12 @@ def test_no_promise_to_clients_is_broken() -> None:
     assert [change.description for change in find_breaking_changes(promised, graphql_schema)] == []
 
 
-def test_what_the_promises_say_in_words_the_schema_says_too() -> None:
+def test_the_schema_has_the_descriptions_of_the_contract() -> None:
     promised = build_schema(PROMISES.read_text(encoding="utf-8"))
     scalars = {"DateTime", "Decimal", "UUID", "CurrencyCode"}
     words = {name: promised.type_map[name].description or "" for name in scalars}
     said = {name: (graphql_schema.type_map[name].description or "")[: len(words[name])] for name in scalars}
-    assert said == words  # and it may say more
+    assert said == words  # the schema may have more
     assert all(words.values())
 
 
@@ -124,7 +124,7 @@ def test_what_the_promises_say_in_words_the_schema_says_too() -> None:
 
 
 def descriptions() -> Iterator[tuple[str, str | None]]:
-    """Give everything that has a name of the project's own, with its description."""
+    """Yield everything that the project names, with its description."""
     yield "the schema", graphql_schema.description
     for type_ in named_types(graphql_schema):
         yield type_.name, type_.description
@@ -155,7 +155,7 @@ DEFAULTS = {
 }
 
 
-def test_a_default_is_told_where_there_is_one_and_null_is_none() -> None:
+def test_schema_shows_defaults_and_null_is_no_default() -> None:
     inputs: Mapping[str, GraphQLArgument | GraphQLInputField] = {**dict(arguments()), **dict(input_fields())}
     told = {name: one.default_value for name, one in inputs.items() if one.default_value is not Undefined}
     assert told == DEFAULTS, (
@@ -164,7 +164,7 @@ def test_a_default_is_told_where_there_is_one_and_null_is_none() -> None:
     assert "= null" not in schema_text()
 
 
-def test_a_schema_that_told_null_as_a_default_is_not_endangered(tmp_path: Path) -> None:
+def test_removing_null_as_a_default_is_no_dangerous_change(tmp_path: Path) -> None:
     text = schema_text()
     optional = r"^( +(?:first|after|last|before|filter|gte|lte|lt|expectedVersion): [A-Za-z]+)$"
     old = re.sub(optional, r"\1 = null", text, flags=re.MULTILINE)
@@ -212,7 +212,7 @@ def test_every_connection_has_the_four_arguments_and_the_four_fields() -> None:
 # ---------------------------------------------------------------- mutations
 
 
-def test_every_mutation_states_who_may_run_it() -> None:
+def test_every_mutation_needs_a_signed_in_caller_or_has_a_reason() -> None:
     definitions = {name: field.extensions["strawberry-definition"] for name, field in mutations().items()}
     rights = {
         name: extension.right
@@ -239,7 +239,7 @@ def test_every_mutation_has_one_input_and_a_payload_of_its_own() -> None:
     assert wrong == [], f"give each of {wrong} the one argument `input`, as `createThing(input: CreateThingInput!)`"
 
 
-def test_every_payload_says_why_it_was_refused_in_a_type_of_its_own() -> None:
+def test_every_payload_has_errors_of_its_own_type() -> None:
     without = set()
     for field in mutations().values():
         payload = get_named_type(field.type)
@@ -261,7 +261,7 @@ def test_every_payload_says_why_it_was_refused_in_a_type_of_its_own() -> None:
     )
 
 
-def test_everything_a_payload_answers_may_be_null_but_its_errors() -> None:
+def test_every_field_of_a_payload_but_its_errors_is_nullable() -> None:
     required = {
         f"{payload.name}.{name}"
         for payload in (get_named_type(field.type) for field in mutations().values())
@@ -282,7 +282,7 @@ def test_everything_a_payload_answers_may_be_null_but_its_errors() -> None:
 # ---------------------------------------------------------------- names
 
 
-def test_names_are_written_as_graphql_writes_them() -> None:
+def test_names_have_the_case_of_graphql() -> None:
     camel, pascal, upper = (
         re.compile("[a-z][a-zA-Z0-9]*"),
         re.compile("[A-Z][a-zA-Z0-9]*"),
@@ -295,7 +295,7 @@ def test_names_are_written_as_graphql_writes_them() -> None:
     assert [name for name, _ in enum_values() if not upper.fullmatch(name.partition(".")[2])] == []
 
 
-def test_types_are_called_by_what_they_are() -> None:
+def test_names_of_types_have_the_suffix_of_their_kind() -> None:
     for type_ in named_types(graphql_schema):
         assert isinstance(type_, GraphQLInputObjectType) == bool(re.search("(Input|Filter|Order|Range)$", type_.name))
         if isinstance(type_, GraphQLEnumType):

@@ -1,7 +1,7 @@
 """Searching posts through the API: ranked, page by page, in every list of posts."""
 
+import itertools
 import json
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +11,8 @@ import pytest
 from tests.graph.support.callers import Client
 from tests.graph.support.population import Text, day, insert_posts, insert_users
 from tests.graph.support.refusals import bad_input, unlocated
+from tests.running.amounts import examples
+from tests.running.repeating import Cases
 
 BEST = [{"field": "RELEVANCE", "direction": "DESC"}]
 PAGE = """query ($search: String, $order: [PostOrder!], $first: Int, $after: String) {
@@ -18,7 +20,7 @@ PAGE = """query ($search: String, $order: [PostOrder!], $first: Int, $after: Str
     totalCount nodes { title } edges { cursor } pageInfo { endCursor hasNextPage }
   }
 }"""
-# From the best match for "fox" to the worst, and one that is none.
+# From the best match for "fox" to the worst, and one that does not match.
 TEXTS = [
     Text("Fox", "All about the fox.", created_at=day(2)),
     Text("The fox and the crow", "A fable.", created_at=day(0)),
@@ -32,7 +34,7 @@ RANKED = [text.title for text in TEXTS[:-1]]
 
 @pytest.fixture
 async def posts(client: Client) -> list[str]:
-    """The ids of TEXTS, which are created in another order than they rank."""
+    """The ids of TEXTS, which are created in another order than their rank."""
     shuffled = [TEXTS[place] for place in (3, 0, 5, 2, 4, 1)]
     return await insert_posts(client.database, shuffled)
 
@@ -47,21 +49,21 @@ def titles(found: dict[str, Any]) -> list[str]:
     return [node["title"] for node in found["nodes"]]
 
 
-async def test_the_best_match_comes_first_or_last(client: Client, posts: Sequence[str]) -> None:
+async def test_the_best_match_is_first_or_last(client: Client, posts: Sequence[str]) -> None:
     best = await page(client, search="fox")
     assert (titles(best), best["totalCount"]) == (RANKED, len(RANKED))
     worst = await page(client, search="fox", order=[{"field": "RELEVANCE", "direction": "ASC"}])
     assert titles(worst) == RANKED[::-1]
 
 
-async def test_pages_by_relevance_hold_while_others_write(client: Client, posts: Sequence[str]) -> None:
+async def test_pages_by_relevance_are_stable_while_others_write(client: Client, posts: Sequence[str]) -> None:
     walked, after = [], None
     for number in range(len(RANKED)):
         found = await page(client, search="fox", first=1, after=after)
         walked += titles(found)
         after = found["pageInfo"]["endCursor"]
         assert found["pageInfo"]["hasNextPage"] == (number < len(RANKED) - 1)
-        # Better than all, so that every place after it moves by one.
+        # A better match than all others, so that every later place moves by one.
         await insert_posts(client.database, [Text("Fox fox", "fox", created_at=day(6 + number))])
     assert walked == RANKED
 
@@ -78,7 +80,7 @@ async def test_posts_that_match_alike_are_ordered_by_the_next_term_and_by_their_
 
 async def test_a_cursor_of_another_search_is_refused(client: Client, posts: Sequence[str]) -> None:
     cursor = (await page(client, search="fox", first=1))["pageInfo"]["endCursor"]
-    assert titles(await page(client, search="  the FOX", after=cursor)) == RANKED[1:]  # which asks for the same
+    assert titles(await page(client, search="  the FOX", after=cursor)) == RANKED[1:]  # which is the same search
     for search in ("bear", "fox crow", ""):
         body = await client.run(PAGE, search=search, order=BEST, after=cursor)
         refused = bad_input(
@@ -137,7 +139,7 @@ TITLES = ["zebra", "Äpfel", "apple", "10 ways", "2 ways", "Ecu", "école", "Éc
 ALPHABET = ["10 ways", "2 ways", "Äpfel", "apple", "Banana", "Éclair", "école", "Ecu", "zebra"]
 
 
-async def test_titles_are_ordered_as_in_the_alphabet_and_paged_likewise(client: Client) -> None:
+async def test_titles_are_ordered_alphabetically_and_paged_in_this_order(client: Client) -> None:
     await insert_posts(client.database, [Text(title=title, created_at=day(0)) for title in TITLES])
     for direction, expected in (("ASC", ALPHABET), ("DESC", ALPHABET[::-1])):
         walked, after = [], None
@@ -152,7 +154,7 @@ async def test_titles_are_ordered_as_in_the_alphabet_and_paged_likewise(client: 
 
 
 LONGEST = 500
-# What PostgreSQL's parsers of searches have stumbled over, or might: each by itself, beside a word, and as many as fit.
+# Texts that PostgreSQL's search parsers failed on, or might: each alone, next to a word, and as often as fits.
 ODD_PARTS = [
     *[
         "-",
@@ -233,13 +235,14 @@ ODD_DOCUMENT = """query ($odd: String!) {
 CONTROLLED = ("\0", "fox\0", "\ud800", "fox \udfff bear")
 
 
-async def test_whatever_is_searched_for_is_answered_or_refused_as_an_input(
-    client: Client, posts: Sequence[str]
+async def test_every_search_is_answered_or_refused_as_bad_input(
+    client: Client, posts: Sequence[str], cases: Cases
 ) -> None:
-    chance = random.Random(20261130)  # noqa: S311 - nothing is secret here
-    mixed = [" ".join(chance.choices([*ODD_PARTS, "fox"], k=90))[:LONGEST] for _ in range(60)]
+    mixed = (
+        " ".join(chance.choices([*ODD_PARTS, "fox"], k=90))[:LONGEST] for _, chance in cases.numbered(examples(60))
+    )
     answered = 0
-    for search in [*ODD_SEARCHES, *mixed]:
+    for search in itertools.chain(ODD_SEARCHES, mixed):
         body = await client.run(ODD_DOCUMENT, odd=search)
         codes = {error["extensions"]["code"] for error in body.get("errors", ())}
         assert codes <= {"BAD_USER_INPUT"}, (search, codes)
@@ -249,7 +252,7 @@ async def test_whatever_is_searched_for_is_answered_or_refused_as_an_input(
 
 
 @pytest.mark.parametrize("search", CONTROLLED)
-async def test_a_search_that_no_text_can_be_is_refused_wherever_it_stands(client: Client, search: str) -> None:
+async def test_a_search_that_is_no_valid_text_is_refused_in_every_field(client: Client, search: str) -> None:
     written = f"{{ posts(filter: {{ search: {json.dumps(search)} }}) {{ totalCount }} }}"
     for raw in ({"query": ODD_DOCUMENT, "variables": {"odd": search}}, {"query": written}):
         response = await client.http.post(

@@ -1,4 +1,4 @@
-"""What a search costs, whether the document gives it or a variable."""
+"""The price of a search, given in the document or as a variable."""
 
 from typing import Any
 
@@ -27,16 +27,18 @@ OPERATIONS = Operations(graphql_schema, introspection=True, suggestions=True)
         ('($f: PostFilter = {search: "a"})', "$f", {"f": {"views": {"gte": 1}}}, 0),
     ],
 )
-def test_search_weighs_wherever_it_is_given(declared: str, given: str, variables: dict[str, Any], weight: int) -> None:
+def test_search_has_its_weight_wherever_it_is_given(
+    declared: str, given: str, variables: dict[str, Any], weight: int
+) -> None:
     lists = f"a: posts(first: 5, filter: {given}) {{ totalCount }} b: posts(first: 1) {{ totalCount }}"
     text = f"query {declared} {{ {lists} }}"
     pricing = OPERATIONS.find(text, None).pricing
-    for _ in range(2):  # what is known of one value is not taken for another
+    for _ in range(2):  # the price of one value is not reused for another
         assert pricing.price(variables).cost == 22 + weight
         assert pricing.price({"f": {"search": "b"}}).cost == 22 + (50 if "$f" in given or weight else 0)
     assert pricing.dearest()[0].cost == 22 + (50 if "$f" in given or weight else 0)
 
 
-def test_search_of_each_parent_weighs_for_each() -> None:
+def test_search_of_each_parent_is_charged_for_each_parent() -> None:
     text = '{ users(first: 10) { nodes { posts(first: 5, filter: {search: "a"}) { totalCount } } } }'
     assert OPERATIONS.find(text, None).priced({}).cost == 1 + 10 + 10 * (1 + 10 + 50)

@@ -1,4 +1,4 @@
-"""What a stranger learns by asking for what they do not get: nothing of other people's emails and accounts."""
+"""What refusals reveal to a stranger: nothing about other users' emails and accounts."""
 
 import itertools
 from typing import Any
@@ -16,7 +16,7 @@ UPDATE_USER = """mutation ($input: UpdateUserInput!) {
 }"""
 TAKEN = ("ida@example.com", "IDA@EXAMPLE.COM", "ida@eXample.com")
 FREE = ("ada@example.com", "ADA@EXAMPLE.COM", "ada@eXample.com")
-# Each is wrong by itself, whatever the email.
+# Each is wrong in itself, independent of the email.
 FAULTS: list[dict[str, Any]] = [
     *({"username": one} for one in ("", "a", "1ada", "root", "support", "x" * 33, "ida", "IDA", "treasury")),
     *({"password": one} for one in ("", "short", "x" * 129, " " * 12, "password123", "aaaaaaaaaa", "newcomer")),
@@ -24,7 +24,7 @@ FAULTS: list[dict[str, Any]] = [
     *({"profile": {"bio": one}} for one in ("x" * 5001,)),
     *({"profile": {"websiteUrl": one}} for one in ("https:x", "javascript:alert(1)", "x" * 2001)),
 ]
-OWN: list[dict[str, Any]] = [{"username": "ida"}, {"username": "IDA"}, {"password": "newcomer"}]  # no faults of ida's
+OWN: list[dict[str, Any]] = [{"username": "ida"}, {"username": "IDA"}, {"password": "newcomer"}]  # no errors for ida
 TWO_FAULTS = [{**one, **other} for one, other in itertools.pairwise(FAULTS[::3])]
 
 
@@ -33,8 +33,10 @@ def shortly(fault: dict[str, Any]) -> str:
     return ", ".join(f"{name} {str(value)[:20]!r}" for name, value in fault.items() if value != PASSWORD)
 
 
-async def told(client: Client, query: str, given: dict[str, Any], by: Person | None = None) -> tuple[Any, int]:
-    """Return what is answered, and how many statements it took."""
+async def payload_and_statements(
+    client: Client, query: str, given: dict[str, Any], by: Person | None = None
+) -> tuple[Any, int]:
+    """Return the payload of the mutation, and the number of its statements."""
     before = client.database.counters.statements
     body = await client.run(query, by=by, input=given)
     [(_, payload)] = body["data"].items()
@@ -43,12 +45,14 @@ async def told(client: Client, query: str, given: dict[str, Any], by: Person | N
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, *TWO_FAULTS], ids=shortly)
-async def test_create_user_tells_nothing_of_an_email_where_anything_else_is_wrong(
+async def test_create_user_reveals_nothing_about_an_email_if_another_field_is_wrong(
     client: Client, ida: Person, fault: dict[str, Any]
 ) -> None:
     given = {"username": "newcomer", "password": PASSWORD, **fault}
     for taken, free in zip(TAKEN, FREE, strict=True):
-        answers = [await told(client, CREATE_USER, {**given, "email": email}) for email in (taken, free)]
+        answers = [
+            await payload_and_statements(client, CREATE_USER, {**given, "email": email}) for email in (taken, free)
+        ]
         assert answers[0] == answers[1]
         assert "EMAIL_TAKEN" not in str(answers)
 
@@ -62,32 +66,32 @@ async def test_create_user_tells_nothing_of_an_email_where_anything_else_is_wron
     ],
     ids=shortly,
 )
-async def test_update_user_tells_nothing_of_an_email_where_anything_else_is_wrong(
+async def test_update_user_reveals_nothing_about_an_email_if_another_field_is_wrong(
     client: Client, ida: Person, eve: Person, fault: dict[str, Any]
 ) -> None:
     for taken, free in zip(("eve@example.com", "EVE@example.com"), FREE, strict=False):
         given = [{"id": ida.id, "email": email, **fault} for email in (taken, free)]
-        answers = [(await told(client, UPDATE_USER, one, ida))[0] for one in given]
+        answers = [(await payload_and_statements(client, UPDATE_USER, one, ida))[0] for one in given]
         assert answers[0] == answers[1]
         assert "EMAIL_TAKEN" not in str(answers)
 
 
-async def test_update_user_of_somebody_else_tells_nothing_of_an_email(client: Client, ida: Person, eve: Person) -> None:
+async def test_update_of_another_user_reveals_nothing_about_an_email(client: Client, ida: Person, eve: Person) -> None:
     answers = [
-        await told(client, UPDATE_USER, {"id": one, "email": email, "currentPassword": PASSWORD}, eve)
+        await payload_and_statements(client, UPDATE_USER, {"id": one, "email": email, "currentPassword": PASSWORD}, eve)
         for one in (ida.id, "user_999")
         for email in (TAKEN[0], "eve@example.com", FREE[0])
     ]
     assert [answer[0] for answer in answers] == [answers[0][0]] * len(answers)
 
 
-async def test_transfer_that_is_refused_for_anything_tells_nothing_of_the_receiving_account(
+async def test_transfer_that_is_refused_for_another_reason_reveals_nothing_about_the_receiving_account(
     bank: Bank, ida: Person, eve: Person
 ) -> None:
     purse, yen, empty = await bank.account(ida, holding="5"), await bank.account(ida, "JPY"), await bank.account(ida)
     theirs = await bank.account(eve, holding="1")
     receivers = [theirs, *[await bank.account(eve, code) for code in ("EUR", "JPY", "USD")]]
-    # The system's accounts, and such as there are not.
+    # The system accounts, and accounts that do not exist.
     receivers += sorted({f"account_{number}" for number in (*range(1, 12), 999)} - {purse, yen, empty, *receivers})
     used = new_key()
     assert (await bank.transfer(ida, purse, theirs, "1", idempotencyKey=used))["data"]["transfer"]["userErrors"] == []
@@ -106,7 +110,7 @@ async def test_transfer_that_is_refused_for_anything_tells_nothing_of_the_receiv
     assert await bank.balance(purse) == "4.00"
 
 
-async def test_transfer_with_the_money_tells_of_a_receiving_account_what_the_movement_would(
+async def test_transfer_with_sufficient_funds_reveals_only_what_the_movement_would(
     bank: Bank, ida: Person, eve: Person
 ) -> None:
     purse = await bank.account(ida, holding="5")

@@ -1,4 +1,4 @@
-"""Messages to clients speak GraphQL: no words of Python, whatever is wrong and wherever it stands."""
+"""Messages to clients speak GraphQL: no terms of Python, for any wrong value at any place."""
 
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -33,19 +33,19 @@ WRONG: list[Any] = [
     *([None], [True, None, ["a", False]], list(range(30)), {}, {"a": True, "b": [None]}, ["\u200b\u2028\x07" * 90]),
 ]
 BATCH = 100
-# Each of these is a document of its own, whose validation takes time.
+# Each of these is a separate document, whose validation takes time.
 EVERY = {"by_literal": 3, "by_default": 3}
 
 
 def arguments() -> Iterator[tuple[str, str, GraphQLField]]:
-    """Give every root field that takes arguments, with the kind of its operation."""
+    """Yield every root field that has arguments, with the kind of its operation."""
     for kind, root in (("query", graphql_schema.query_type), ("mutation", graphql_schema.mutation_type)):
         assert root is not None
         yield from ((kind, name, field) for name, field in root.fields.items() if field.args)
 
 
 def written_into(type_: GraphQLInputType, value: Any, above: frozenset[str] = frozenset()) -> Iterator[Any]:
-    """Give what has `value` at each place within an input of this type, and nothing else."""
+    """Yield inputs of this type that have `value` at one place each, and nothing else."""
     yield value
     nullable = get_nullable_type(type_)
     if isinstance(nullable, GraphQLList):
@@ -56,7 +56,7 @@ def written_into(type_: GraphQLInputType, value: Any, above: frozenset[str] = fr
 
 
 def literal(value: Any) -> str:
-    """Write a value as a literal of GraphQL."""
+    """Write a value as a GraphQL literal."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {literal(one)}" for name, one in value.items()) + "}"
     if isinstance(value, list):
@@ -92,11 +92,11 @@ def by_null(kind: str, name: str, field: GraphQLField, argument: str, value: Any
     return {"query": text, "variables": {"v": value}}
 
 
-WAYS = {one.__name__: one for one in (by_variables, by_literal, by_default, by_null)}
+FORMS = {one.__name__: one for one in (by_variables, by_literal, by_default, by_null)}
 
 
 async def messages(client: Client, requests: list[dict[str, Any]]) -> AsyncIterator[tuple[dict[str, Any], str]]:
-    """Send requests, and give every message that comes back with its request."""
+    """Send requests, and yield every message of the responses with its request."""
     for start in range(0, len(requests), BATCH):
         some = requests[start : start + BATCH]
         answer = await client.http.post("/graphql", json=some)
@@ -109,28 +109,28 @@ def words_of_python(message: str) -> list[str]:
     return [found[0] for found in PYTHON.finditer(QUOTED.sub("…", message))]
 
 
-# What is refused before it runs is refused before an engine is chosen.
+# Refusals before execution do not depend on the engine.
 @pytest.mark.parametrize(
-    ("way", "engine"), [*((way, "compiled") for way in WAYS), ("by_variables", "ordinary"), ("by_null", "ordinary")]
+    ("form", "engine"), [*((form, "compiled") for form in FORMS), ("by_variables", "ordinary"), ("by_null", "ordinary")]
 )
-async def test_no_wrong_value_is_told_in_words_of_python(settings: Settings, way: str, engine: str) -> None:
+async def test_no_message_about_a_wrong_value_has_terms_of_python(settings: Settings, form: str, engine: str) -> None:
     requests = [
-        WAYS[way](kind, name, field, argument, wrong)
+        FORMS[form](kind, name, field, argument, wrong)
         for kind, name, field in arguments()
         for argument, definition in field.args.items()
-        for value in WRONG[:: EVERY.get(way, 1)]
+        for value in WRONG[:: EVERY.get(form, 1)]
         for wrong in written_into(definition.type, value)
     ]
     changes = {"batch_operations_max": BATCH, "cost_per_minute_max": 0, "cost_per_minute_per_address_max": 0}
-    told = 0
+    count = 0
     found: dict[str, Any] = {}
     async with served(settings, engine=engine, **changes) as client:
         async for request, message in messages(client, requests):
-            told += 1
+            count += 1
             if words_of_python(message):
                 found[message] = request
     assert list(found.items())[:5] == []
-    assert told > len(requests) / 2
+    assert count > len(requests) / 2
 
 
 async def run(client: Client, query: str, **variables: Any) -> list[str]:
@@ -148,14 +148,14 @@ async def test_literal_is_quoted_as_its_client_wrote_it(client: Client) -> None:
         assert (query, await run(client, query)) == (query, [message])
 
 
-async def test_null_for_an_argument_that_takes_none_is_told_as_null(client: Client) -> None:
+async def test_null_for_a_non_null_argument_is_called_null(client: Client) -> None:
     query = "query ($size: Int = 5) { postsPage(pageSize: $size) { __typename } }"
     [message] = await run(client, query, size=None)
     assert message.endswith("Expected variable '$size' provided to non-null type 'Int!' not to be null.")
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("original", "message"),
     [
         ("Int cannot represent non-integer value: 'it\\'s'", 'Int cannot represent non-integer value: "it\'s"'),
         ("ID cannot represent value: {'None': [True, None]}", 'ID cannot represent value: {"None": [true, null]}'),
@@ -168,12 +168,12 @@ async def test_null_for_an_argument_that_takes_none_is_told_as_null(client: Clie
         ("Int cannot represent non-integer value: '\\x0'", "Int cannot represent non-integer value: '\\x0'"),
     ],
 )
-def test_values_of_variables_are_told_as_json(said: str, told: str) -> None:
-    assert in_graphql(said) == told
+def test_values_of_variables_are_quoted_as_json(original: str, message: str) -> None:
+    assert in_graphql(original) == message
 
 
-async def test_body_that_is_no_utf_8_is_told_so(client: Client) -> None:
+async def test_body_that_is_no_utf_8_has_its_own_message(client: Client) -> None:
     for content in (b'{"query": "\xe9"}', b"\xff"):
         answer = await client.http.post("/graphql", content=content, headers={"content-type": "application/json"})
         [error] = answer.json()["errors"]
-        assert error["message"].startswith("the body is no JSON in UTF-8: it is not valid UTF-8")
+        assert error["message"].startswith("the body is not JSON in UTF-8: it is not valid UTF-8")

@@ -1,4 +1,4 @@
-"""Every place of the schema that takes a string or an id, with an operation that puts a value there."""
+"""Every place of the schema that accepts a string or an id, with an operation that puts a value there."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Place:
 
 
 def places(schema: GraphQLSchema, *scalars: str) -> Iterator[Place]:
-    """Find every place that takes one of `scalars`, in the arguments of root fields."""
+    """Yield every place in the arguments of root fields that accepts one of `scalars`."""
     for kind, root in (("query", schema.query_type), ("mutation", schema.mutation_type)):
         assert root is not None
         for name, field in root.fields.items():
@@ -59,7 +59,7 @@ def _leaves(type_: GraphQLInputType, path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def operation(schema: GraphQLSchema, place: Place, value: str, fill: Fill) -> tuple[str, dict[str, Any]]:
-    """Return an operation with its variables that has `value` at `place`; `fill` gives what else is required."""
+    """Return an operation with variables that has `value` at `place`; `fill` returns the other required values."""
     root = schema.query_type if place.kind == "query" else schema.mutation_type
     assert root is not None
     field = root.fields[place.field]
@@ -92,7 +92,7 @@ def _value(type_: GraphQLInputType, path: Path, place: Place, value: str, fill: 
 
 
 def selection(field: GraphQLField) -> str:
-    """Select the leaves of what a field returns, and one level below."""
+    """Select the leaves of a field's type, and one level below."""
     target = get_named_type(field.type)
     if not isinstance(target, GraphQLObjectType):
         return "{ __typename id }" if is_composite_type(target) else ""
@@ -108,5 +108,5 @@ def selection(field: GraphQLField) -> str:
 
 
 def fresh_key() -> str:
-    """Return an idempotency key that nobody has used."""
+    """Return an unused idempotency key."""
     return str(uuid4())

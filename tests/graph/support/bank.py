@@ -1,4 +1,4 @@
-"""Money over HTTP: accounts, deposits and transfers as clients ask for them, and the answers in full."""
+"""Money over HTTP: accounts, deposits and transfers as clients request them, and the complete responses."""
 
 import uuid
 from dataclasses import dataclass
@@ -37,13 +37,13 @@ def new_key() -> str:
 
 @dataclass(frozen=True)
 class Bank:
-    """The API as those use it who move money; `admin` makes the deposits."""
+    """The API for clients that move money; `admin` makes the deposits."""
 
     client: Client
     admin: Person
 
     async def account(self, owner: Person, currency_code: str = "EUR", *, holding: str = "0") -> str:
-        """Return the id of a new account of `owner` that `holding` was deposited into."""
+        """Return the id of a new account of `owner` with a deposit of `holding`."""
         data = await self.client.data(OPEN_ACCOUNT, by=owner, input={"currencyCode": currency_code})
         account_id: str = data["openAccount"]["account"]["id"]
         if holding != "0":
@@ -52,29 +52,29 @@ class Bank:
         return account_id
 
     async def deposit(self, account_id: str, amount: object, *, by: Person | None = None, **others: object) -> Body:
-        """Ask for a deposit, under a key of its own unless one is given, and return the whole body."""
+        """Send a deposit, with a new key unless one is given, and return the whole body."""
         given = {"accountId": account_id, "amount": amount, "idempotencyKey": new_key(), **others}
         return await self.client.run(DEPOSIT, by=by or self.admin, input=given)
 
     async def transfer(self, by: Person, from_id: str, to_id: str, amount: object, **others: object) -> Body:
-        """Ask for a transfer, under a key of its own unless one is given, and return the whole body."""
+        """Send a transfer, with a new key unless one is given, and return the whole body."""
         return await self.client.run(TRANSFER, by=by, input=transfer_input(from_id, to_id, amount, **others))
 
     async def balance(self, account_id: str) -> str:
-        """Return what an account holds, as the administrator sees it."""
+        """Return the balance of an account, as the administrator sees it."""
         data = await self.client.data(BALANCE, by=self.admin, id=account_id)
         amount: str = data["account"]["balance"]["amount"]
         return amount
 
     async def by_key(self, by: Person, key: str) -> Body | None:
-        """Return the transaction that was made under a key of the caller's, where there is one."""
+        """Return the transaction under one of the caller's keys, or None."""
         data = await self.client.data(BY_KEY, by=by, key=key)
         transaction: Body | None = data["transactionByIdempotencyKey"]
         return transaction
 
 
 def transfer_input(from_id: str, to_id: str, amount: object, **others: object) -> dict[str, object]:
-    """Return the input of a transfer, under a key of its own unless one is given."""
+    """Return the input of a transfer, with a new key unless one is given."""
     ends = {"fromAccountId": from_id, "toAccountId": to_id}
     return {**ends, "amount": amount, "idempotencyKey": new_key(), **others}
 
@@ -82,7 +82,7 @@ def transfer_input(from_id: str, to_id: str, amount: object, **others: object) -
 def transaction(
     number: int, from_id: str, to_id: str, amount: str, currency_code: str = "EUR", *, memo: str | None = None
 ) -> Body:
-    """Return a row of the ledger as it is shown."""
+    """Return a transaction as clients see it."""
     money = {"amount": amount, "currencyCode": currency_code}
     ends = {"from": {"id": from_id}, "to": {"id": to_id}}
     return {"id": f"transaction_{number}", "amount": money, "memo": memo, **ends}
@@ -105,7 +105,7 @@ def not_found(mutation: str, field: str) -> Body:
 
 
 def malformed(field: str, message: str) -> Body:
-    """Return the body of a request that never ran because of the scalar `field` of `$input`."""
+    """Return the body of a request that never ran because the scalar `field` of `$input` is malformed."""
     error = {
         "message": f"Variable '$input' has invalid value at .{field}: {message}",
         "locations": [{"line": 2, "column": 11}],

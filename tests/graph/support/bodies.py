@@ -1,4 +1,4 @@
-"""Bodies that are sent as they are, and what their refusals look like."""
+"""Raw request bodies, and their refusals."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ mutation { createUser(input: {email: "ada@example.com", username: "ada", passwor
 
 
 async def send(http: httpx.AsyncClient, body: object, headers: dict[str, str] | None = None) -> httpx.Response:
-    """Post bytes as they are, and anything else as JSON."""
+    """Post bytes unchanged, and any other value as JSON."""
     content = body if isinstance(body, bytes) else orjson.dumps(body)
     return await http.post("/graphql", content=content, headers={"content-type": JSON, **(headers or {})})
 

@@ -1,8 +1,8 @@
-"""Every query of the tests runs on both engines, and their answers are equal.
+"""Every query of the tests runs on both engines, and their results are equal.
 
-The served application runs the compiled engine from the first sight of an operation on. After each query the ordinary
-one runs it too, as the same viewer; where data or errors differ the request fails. Others may write between the two
-runs, so that a difference only counts when it stays.
+The served application runs the compiled engine from the first execution of an operation on. After each query the
+ordinary engine runs it, too, for the same viewer; if data or errors differ, the request fails. Other writers may change
+data between the two runs, so that a difference counts only if it persists.
 """
 
 from asyncio import Task, get_running_loop
@@ -15,7 +15,7 @@ from graphql import ExecutionResult, OperationType
 
 from db.access import Viewer
 from graph.http.call import Call
-from graph.http.inline_lookup import Answered, InlineLookups
+from graph.http.inline_lookup import InlineLookups, OnResponse
 from graph.http.parsing.requests import GraphQLRequest
 from graph.http.responses.response import Response
 from graph.operations.cache import Operation
@@ -27,24 +27,24 @@ ATTEMPTS_MAX = 5
 
 
 class DisagreementError(AssertionError):
-    """The engines give different answers to one query."""
+    """The engines have different results for one query."""
 
 
 def told(result: ExecutionResult) -> tuple[Any, list[Any]]:
-    """Return an answer in a form that can be compared: the order of errors is nobody's promise.
+    """Return a result in a comparable form: the order of errors is unspecified.
 
-    Part of the data may be text already, where operations share their rows, so that it is compared as it is sent.
+    Parts of the data may already be text, where operations share their rows; they are compared as they are sent.
     """
     errors = [(error.path, error.message, error.extensions, error.locations) for error in result.errors or ()]
     return orjson.loads(orjson.dumps(result.data)), sorted(errors, key=repr)
 
 
 def agree(one: ExecutionResult, other: ExecutionResult) -> bool:
-    """Say whether two answers are the same.
+    """Return whether two results are the same.
 
-    Where a null has reached the root, fields that had not finished need not have told their errors (see
-    `tests.graph.execution.support.comparing`): then each tells some of those that there are, and one at least they
-    share.
+    If a null has propagated to the root, fields that had not finished need not have reported their errors (see
+    `tests.graph.execution.support.comparing`): then each result has some of the errors, and they have at least one in
+    common.
     """
     if one.data is None and other.data is None:
         ours, theirs = (set(map(repr, told(answer)[1])) for answer in (one, other))
@@ -53,13 +53,13 @@ def agree(one: ExecutionResult, other: ExecutionResult) -> bool:
 
 
 def is_too_large(result: ExecutionResult) -> bool:
-    """Say whether an operation never ran, for it is too large for the one engine that could run it."""
+    """Return whether an operation never ran because it is too large for the only engine that could run it."""
     codes = [(error.extensions or {}).get("code") for error in result.errors or ()]
     return result.data is None and codes == ["OPERATION_TOO_LARGE"]
 
 
 def compare_engines(engines: Engines) -> None:
-    """Make `engines` run every query on both, from its first sight on."""
+    """Make `engines` run every query on both, from its first execution on."""
     if not engines.compiled_from:
         return
     engines.compiled_from = 1
@@ -76,7 +76,7 @@ def compare_engines(engines: Engines) -> None:
         expected = result
         for attempt in range(ATTEMPTS_MAX):
             before = counters.statements
-            # In a context of its own, where nothing is logged, tallied or traced.
+            # In an empty context, which logs, counts and traces nothing.
             with unrecorded():
                 asked = ordinary.run(execution, dict(variables), services, viewer)
                 expected = await get_running_loop().create_task(asked, context=Variables())
@@ -96,25 +96,25 @@ def compare_engines(engines: Engines) -> None:
 
 
 def compare_inline_lookups(app: FastAPI) -> None:
-    """Make the door of `app` compare what it answers without a task with the answer of the ordinary engine."""
+    """Make the inline lookups of `app` compare their responses with those of the ordinary engine."""
     inline_lookups: InlineLookups = vars(app)["direct"].inline_lookups
     engines: Engines = app.state.operations.engines
     if not engines.compiled_from:
         return
-    go_on = inline_lookups.go_on
+    continue_as = inline_lookups.continue_as
     ordinary = engines.ordinary()
     comparing: set[Task[None]] = set()
 
-    def go_on_with_both(call: Call, operation: Operation, viewer: Viewer, answered: Answered) -> bool:
+    def continue_with_both(call: Call, operation: Operation, viewer: Viewer, answered: OnResponse) -> bool:
         async def compare(answer: Response) -> None:
-            assert isinstance(call.asked, GraphQLRequest)
-            services, variables = app.state.services, call.asked.variables
+            assert isinstance(call.parsed, GraphQLRequest)
+            services, variables = app.state.services, call.parsed.variables
             said, before = orjson.loads(answer.body), services.database.counters.statements
             with unrecorded():
                 expected = await ordinary.run(operation.execution, dict(variables), services, viewer)
                 found = orjson.loads(orjson.dumps(expected.data))
                 if (said["data"], len(said.get("errors", ()))) != (found, len(expected.errors or ())):
-                    # Others may have written meanwhile: then both engines agree on what there is now.
+                    # Other writers may have changed data; then both engines agree on the current state.
                     try:
                         await engines.run(operation.execution, dict(variables), services, viewer)
                     except DisagreementError as error:
@@ -130,6 +130,6 @@ def compare_inline_lookups(app: FastAPI) -> None:
             comparing.add(task)
             task.add_done_callback(comparing.discard)
 
-        return go_on(call, operation, viewer, told)
+        return continue_as(call, operation, viewer, told)
 
-    vars(inline_lookups)["go_on"] = go_on_with_both
+    vars(inline_lookups)["continue_as"] = continue_with_both

@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 
-# What the driver's own start and the browser's may take on a busy machine; nothing measures it.
+# The time that driver and browser may take to start on a busy machine; no test measures it.
 LIMIT_S = 60
 PROGRAMS = ("chromedriver", "chromium")
-# Root's browser has no sandbox. Nothing is looked for in any other place than the server under test.
+# Chromium as root needs --no-sandbox. The other options stop requests to any host but the server under test.
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1400,900"),
@@ -22,28 +22,28 @@ FLAGS = (
 
 
 def missing_programs() -> list[str]:
-    """Return the programs that a test with a browser needs, and that are not on the PATH."""
+    """Return the programs that browser tests need and that are not on the PATH."""
     return [name for name in PROGRAMS if shutil.which(name) is None]
 
 
 class Browser:
-    """One browser with a profile of its own: nothing that another one has loaded or stored is in it."""
+    """One browser with an empty profile: it shares nothing that another one has loaded or stored."""
 
     def __init__(self, http: httpx.AsyncClient, session: str) -> None:
         self._http = http
         self._session = session
 
     async def open(self, url: str) -> None:
-        """Go to `url`, as by typing it into the address bar, and wait until it is loaded."""
-        await self._told("url", url=url)
+        """Go to `url`, as if typed into the address bar, and wait until it is loaded."""
+        await self._command("url", url=url)
 
     async def reload(self) -> None:
-        """Load the page anew."""
-        await self._told("refresh")
+        """Reload the page."""
+        await self._command("refresh")
 
     async def script(self, body: str, *arguments: object) -> Any:
-        """Return what the body of a function returns in the page."""
-        return await self._told("execute/sync", script=body, args=arguments)
+        """Run the body of a function in the page, and return its result."""
+        return await self._command("execute/sync", script=body, args=arguments)
 
     async def wait(self, expression: str) -> Any:
         """Wait until an expression is true in the page, and return its value."""
@@ -53,16 +53,16 @@ class Browser:
         return value
 
     async def complaints(self) -> list[str]:
-        """Return what the page has written to its console as errors and warnings since the last look."""
-        entries = await self._told("se/log", type="browser")
+        """Return the errors and warnings that the page has written to its console since the last call."""
+        entries = await self._command("se/log", type="browser")
         return [entry["message"] for entry in entries if entry["level"] in {"SEVERE", "WARNING"}]
 
     async def screenshot(self, path: Path) -> None:
-        """Write what the page shows into a PNG file."""
+        """Write a screenshot of the page as a PNG file."""
         response = (await self._http.get(f"/session/{self._session}/screenshot")).raise_for_status()
         path.write_bytes(base64.b64decode(response.json()["value"]))
 
-    async def _told(self, command: str, **parameters: object) -> Any:
+    async def _command(self, command: str, **parameters: object) -> Any:
         response = await self._http.post(f"/session/{self._session}/{command}", json=parameters)
         value = response.json()["value"]
         assert response.is_success, value
@@ -71,7 +71,7 @@ class Browser:
 
 @asynccontextmanager
 async def driver() -> AsyncIterator[httpx.AsyncClient]:
-    """Start chromedriver, and give an HTTP client of it."""
+    """Start chromedriver, and yield an HTTP client for it."""
     process = await asyncio.create_subprocess_exec(
         "chromedriver", "--port=0", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
@@ -90,7 +90,7 @@ async def driver() -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def browser(http: httpx.AsyncClient) -> AsyncIterator[Browser]:
-    """Start a browser of its own through a driver, and end it."""
+    """Start a new browser through a driver, and close it at the end."""
     profile = tempfile.mkdtemp(prefix="folio-browser-")
     options = {"args": [*FLAGS, f"--user-data-dir={profile}"]}
     wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}

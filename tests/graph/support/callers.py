@@ -1,4 +1,4 @@
-"""Callers of the served API: the real application under uvicorn on a real socket, and people who talk to it."""
+"""Clients of the served API: the real application under uvicorn on a real socket, and users who send requests."""
 
 import asyncio
 import contextlib
@@ -64,14 +64,14 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[str]:
-    """Serve `app` on a free port of the loopback interface, and give its address. Its engines are compared."""
+    """Serve `app` on a free port of the loopback interface, and yield its address. The test compares both engines."""
     compare_engines(app.state.operations.engines)
     compare_inline_lookups(app)
-    # Named TCP outright, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms for an acknowledgement.
+    # Explicitly TCP: otherwise asyncio leaves Nagle's algorithm on, and responses wait 40 ms for an acknowledgement.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        # A client may leave a connection alone for longer than the usual five seconds where it has many, and lose what
-        # it sends in the moment in which the server closes it: that is HTTP, and not what is tested.
+        # A client with many connections may leave one idle for longer than the usual 5 s, and lose a request that
+        # it sends at the moment when the server closes it: HTTP allows that, and these tests do not test it.
         config = uvicorn.Config(
             app,
             lifespan="on",
@@ -96,7 +96,7 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
 
 @dataclass(frozen=True)
 class Person:
-    """A user with a live session."""
+    """A user with an open session."""
 
     number: int
     username: str
@@ -108,7 +108,7 @@ class Person:
 
 
 class Client:
-    """A caller of the API over HTTP."""
+    """A client of the API over HTTP."""
 
     def __init__(self, http: httpx.AsyncClient, services: Services) -> None:
         self.http = http
@@ -146,10 +146,10 @@ SignUp = Callable[..., Awaitable[Person]]
 
 
 def http_client(address: str | httpx.URL, *, connections: int = 100, timeout: float = 30) -> httpx.AsyncClient:
-    """Return an HTTP client of a server, which keeps its connections for as long as the server does.
+    """Return an HTTP client of a server that keeps its connections for as long as the server does.
 
-    After five seconds without use, httpx's pool closes a connection by itself, even one that it has just given to a
-    request: that is what comes of a machine that stands still for so long while requests are under way.
+    httpx's pool closes a connection after five idle seconds, even one that is just assigned to a request: this happens
+    when the machine pauses for so long while requests are running.
     """
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=None)
     return httpx.AsyncClient(base_url=address, limits=limits, timeout=timeout, verify=NO_TLS)
@@ -157,7 +157,7 @@ def http_client(address: str | httpx.URL, *, connections: int = 100, timeout: fl
 
 @asynccontextmanager
 async def serving_with(settings: Settings, **changes: object) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve the application with some settings changed, and give an HTTP client of it."""
+    """Serve the application with some settings changed, and yield an HTTP client for it."""
     app = create_app(settings.model_copy(update=changes))
     async with serving(app) as address, http_client(address) as http:
         yield http

@@ -1,7 +1,7 @@
-"""Every command of `folio`, how it is called, what it needs, and what runs it as a process of its own.
+"""Every command of `folio`, its arguments, its requirements, and a way to run it as a separate process.
 
-The processes are forked from one that has imported the commands already: an import takes a second. Each has its own
-standard streams, environment and working directory, and ends as `folio` does.
+The processes are forked from one that has already imported the commands, because an import takes a second. Each has
+separate standard streams, environment and working directory, and exits like `folio`.
 """
 
 import contextlib
@@ -31,20 +31,20 @@ LINES = """\
 
 
 class Needs(enum.Flag):
-    """What a command cannot do without."""
+    """The requirements of a command."""
 
     NOTHING = 0
     DATABASE = enum.auto()
     WRITES = enum.auto()  # it changes the database
-    MAKES = enum.auto()  # it makes the embedded database where there is none
+    MAKES = enum.auto()  # it creates the embedded database if there is none
     OUTPUT = enum.auto()  # it writes to standard output
-    SERVES = enum.auto()  # it does not end by itself
+    SERVES = enum.auto()  # it runs until a signal ends it
 
 
 READS, CHANGES = Needs.DATABASE | Needs.OUTPUT, Needs.DATABASE | Needs.WRITES | Needs.OUTPUT
 SERVES = Needs.DATABASE | Needs.MAKES | Needs.SERVES
 
-# The arguments of each command, and what it needs. {files} is the directory of `write_files`, {port} a free port.
+# The arguments of each command, and its requirements. {files} is the directory of `write_files`, {port} a free port.
 CALLS: Mapping[str, tuple[str, Needs]] = {
     "dev": ("--port {port}", SERVES | Needs.WRITES),
     "serve": ("--port {port}", SERVES),
@@ -75,7 +75,7 @@ CALLS: Mapping[str, tuple[str, Needs]] = {
 
 
 def every_command() -> Iterator[str]:
-    """Yield the names of all commands that the command line has, families resolved."""
+    """Yield the names of all commands of the command line, including subcommands."""
 
     def below(command: object, names: tuple[str, ...]) -> Iterator[str]:
         inner: Mapping[str, object] | None = getattr(command, "commands", None)
@@ -89,7 +89,7 @@ def every_command() -> Iterator[str]:
 
 
 def write_files(directory: Path) -> None:
-    """Write what the calls name."""
+    """Write the files that the arguments name."""
     (directory / "lines.jsonl").write_text(LINES)
     (directory / "old.graphql").write_text(schema_text())
     (directory / "operations").mkdir()
@@ -105,7 +105,7 @@ def called(command: str, files: Path, port: int = 0) -> list[str]:
 
 
 class Output(enum.Enum):
-    """What standard output is."""
+    """The kinds of standard output."""
 
     FILE = "a file"
     FULL = "a full device"
@@ -115,7 +115,7 @@ class Output(enum.Enum):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command has ended: its exit code, which is negative where a signal has killed it, and what it has said."""
+    """The end of a command: its exit code, which is negative after a signal has killed it, and its output."""
 
     code: int | None
     out: str
@@ -124,19 +124,19 @@ class Ended:
 
 @dataclass(frozen=True)
 class Running:
-    """A command that runs."""
+    """A running command."""
 
     process: BaseProcess
     directory: Path
 
     def interrupt(self) -> None:
-        """Do as Ctrl-C does."""
+        """Send the signal of Ctrl-C."""
         assert self.process.pid is not None
-        with contextlib.suppress(ProcessLookupError):  # it came too late
+        with contextlib.suppress(ProcessLookupError):  # it has already ended
             os.kill(self.process.pid, signal.SIGINT)
 
     def ended(self) -> Ended:
-        """Wait for its end and return what has become of it."""
+        """Wait for its end, and return its exit code and output."""
         self.process.join(LIMIT_S)
         if self.process.is_alive():
             self.process.kill()
@@ -147,7 +147,7 @@ class Running:
 
 
 def context() -> ForkServerContext:
-    """Return what forks the processes."""
+    """Return the context that forks the processes."""
     forking = multiprocessing.get_context("forkserver")
     forking.set_forkserver_preload([__name__])
     return forking
@@ -161,7 +161,7 @@ def start(
     stdin: Path | None = None,
     **environment: str,
 ) -> Running:
-    """Start `folio` with `arguments`; its standard streams are files in `directory`, in which it works."""
+    """Start `folio` with `arguments`; its standard streams are files in `directory`, its working directory."""
     process = context().Process(
         target=_be_folio, args=(list(arguments), directory, output, stdin or Path(os.devnull), environment)
     )
@@ -177,7 +177,7 @@ def _be_folio(
     os.environ |= {"NEW_USER_PASSWORD": PASSWORD, "FOLIO_PASSWORD_HASH_MEMORY_KIB": "8", **environment}
     os.chdir(directory)
     os.dup2(os.open(stdin, os.O_RDONLY), 0)
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - multiprocessing has put something else there
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - multiprocessing has replaced it
     _put(directory / "stdout", 1)
     _put(directory / "stderr", 2)
     if output is Output.FULL:

@@ -1,4 +1,4 @@
-"""The edge from outside: servers with other settings, locks that make operations slow, and sockets without manners."""
+"""The server from outside: other settings, locks that make operations slow, and sockets that misbehave."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ ALIVE = {"data": {"__typename": "Query"}}
 
 @asynccontextmanager
 async def served(settings: Settings, **changes: Any) -> AsyncIterator[Client]:
-    """Serve the application with some settings changed, and give an anonymous caller of it."""
+    """Serve the application with some settings changed, and yield an anonymous client of it."""
     app = create_app(settings.model_copy(update=changes))
     async with serving(app) as address, http_client(address) as http:
         yield Client(http, app.state.services)
@@ -32,9 +32,9 @@ async def served(settings: Settings, **changes: Any) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def served_knowing(documents: Sequence[str], settings: Settings, **changes: Any) -> AsyncIterator[Client]:
-    """As `served`, with documents that have been checked before: the time that this takes is charged to nobody.
+    """Serve like `served`, with documents that were validated before: no budget is charged for their validation.
 
-    What follows is in one minute of the budgets: the next one gives some of a spent budget back.
+    The code that follows runs within one minute of the budgets, because the next one refills a part of a spent budget.
     """
     await within_one_minute(SPARE_S)
     app = create_app(settings.model_copy(update=changes))
@@ -46,7 +46,7 @@ async def served_knowing(documents: Sequence[str], settings: Settings, **changes
 
 
 async def within_one_minute(seconds: float) -> None:
-    """Wait until the minute of the budgets has as many seconds left: the next one gives some of a spent budget back."""
+    """Wait until the minute of the budgets has `seconds` left: the next one refills a part of a spent budget."""
     left_s = 60 - time.time() % 60
     if left_s < seconds:
         await asyncio.sleep(left_s)
@@ -61,7 +61,7 @@ async def locked(database_url: str, table: str) -> AsyncIterator[None]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait for something that happens soon."""
+    """Wait for a condition that becomes true soon."""
     for _ in range(POLLS_MAX):
         if await condition():
             return
@@ -79,17 +79,17 @@ async def waiting(superuser: Driver) -> int:
 
 
 def hold_up(seconds: float) -> None:
-    """Let the whole process stand still, server and client, as on a machine that is suspended."""
+    """Block the whole process, server and client, like a machine that is suspended."""
     time.sleep(seconds)
 
 
 async def is_alive(client: Client) -> bool:
-    """Say whether the server still answers."""
+    """Return whether the server still answers."""
     return await client.run("{ __typename }") == ALIVE
 
 
 def posted(query: str, *, by: Person | None = None, length: int | None = None) -> bytes:
-    """Return the bytes of a POST as they go over the wire; `length` is declared instead of the true one."""
+    """Return a POST as bytes on the wire; if `length` is given, the request declares it instead of the true length."""
     body = orjson.dumps({"query": query})
     authorization = f"authorization: Bearer {by.token}\r\n" if by else ""
     head = (
@@ -101,9 +101,9 @@ def posted(query: str, *, by: Person | None = None, length: int | None = None) -
 
 @asynccontextmanager
 async def sent(client: Client, data: bytes, *, resets: bool = False) -> AsyncIterator[asyncio.StreamReader]:
-    """Send bytes over a socket of their own, which is closed at the end, whatever has been answered by then.
+    """Send bytes over a new connection, which is closed at the end, whatever the server has answered by then.
 
-    A socket that is closed (by FIN) looks like one that only sends no more; one that is reset (by RST) does not.
+    A connection that is closed (by FIN) looks like a half-closed one; one that is reset (by RST) does not.
     """
     url = client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
@@ -119,7 +119,7 @@ async def sent(client: Client, data: bytes, *, resets: bool = False) -> AsyncIte
 
 @asynccontextmanager
 async def opened(client: Client, data: bytes) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Send bytes over a socket of their own, over which more may be sent. It is closed at the end."""
+    """Send bytes over a new connection, on which the caller may send more. It is closed at the end."""
     url = client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     try:
@@ -131,13 +131,13 @@ async def opened(client: Client, data: bytes) -> AsyncIterator[tuple[asyncio.Str
 
 @asynccontextmanager
 async def half_closed(client: Client, data: bytes) -> AsyncIterator[asyncio.StreamReader]:
-    """Send bytes over a socket of their own, and then no more (FIN), but read on."""
+    """Send bytes over a new connection, close its sending side (FIN), and continue to read."""
     async with opened(client, data) as (reader, writer):
         writer.write_eof()
         yield reader
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Let a connection end by RST when it is closed."""
+    """Make a connection end by RST when it is closed."""
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

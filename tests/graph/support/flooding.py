@@ -1,7 +1,7 @@
 """Floods of a worker's caches, one process each: `python -m tests.graph.support.flooding NAME [DATABASE_URL]`.
 
-A flood offers KEYS keys, no two of them alike, to one cache, by the outermost door that takes so many in some seconds.
-All of any flood together would take more than GROWTH_MIB_MAX.
+A flood sends KEYS different keys to one cache, through the outermost interface that accepts so many in some seconds.
+The keys of any flood together would take more than GROWTH_MIB_MAX.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ KEYS = 100_000
 GROWTH_MIB_MAX = 64
 COUNTS = {"tokens": 120_000}
 WARMING = 100
-LONG_EACH = 100  # one key in so many is a long one
+LONG_EACH = 100  # one of LONG_EACH keys is a long one
 LONG = "x" * 40_000
 SECRET_KEY = "a secret of the tests, long enough to sign with: 0123456789"
 
@@ -49,13 +49,13 @@ Flood = Callable[[Iterable[int], Settings], Awaitable[None]]
 
 
 def resident_bytes() -> int:
-    """Return how much of this process is in memory, without what only the cycle collector could take away."""
+    """Return the resident memory of this process, without what only the cycle collector could free."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 def padded(number: int) -> str:
-    """Return a text like no other."""
+    """Return a unique text."""
     return f"{number} {LONG if number % LONG_EACH == 0 else ''}"
 
 
@@ -75,21 +75,21 @@ _operations = Operations(graphql_schema, introspection=True, suggestions=True)
 
 
 async def _valid(numbers: Iterable[int], _: Settings) -> None:
-    """Valid operations: ten in each document, for it is the checking of a document that takes time."""
+    """Valid operations: ten in each document, because the validation of a document takes time."""
     for chunk in _chunks(numbers, _PER_DOCUMENT):
         text = (
             " ".join(f"query Q{number} {{ __typename }}" for number in chunk)
             + f" # {padded(chunk[0] // _PER_DOCUMENT)}"
         )
         for number in chunk:
-            for _again in range(2):  # on probation, and protected
+            for _again in range(2):  # first on probation, then protected
                 _operations.find(text, f"Q{number}").priced({})
 
 
 async def _refused(numbers: Iterable[int], _: Settings) -> None:
-    """Documents that cannot be parsed, each tenth a long one."""
+    """Documents that cannot be parsed; every tenth is a long one."""
     for number in numbers:
-        for _again in range(2):  # with a text of its own, as from the body of another request
+        for _again in range(2):  # with a new string object, as from the body of another request
             text = f"{{ ? {padded(number * LONG_EACH // 10)}"
             with contextlib.suppress(RequestRefused):
                 _operations.find(text, None)
@@ -107,7 +107,7 @@ async def _persisted(numbers: Iterable[int], settings: Settings) -> None:
 
 
 async def _introspections(numbers: Iterable[int], _: Settings) -> None:
-    """Answers to introspections that are not alike: one operation, as if it selected other things each time."""
+    """Responses to different introspections: one operation, as if it had other selections each time."""
     operation = _operations.find("{ __typename }", None)
     for number in numbers:
         other = dataclasses.replace(operation, introspection=f"{number:032x}")
@@ -159,7 +159,7 @@ async def _prepared(numbers: Iterable[int], settings: Settings) -> None:
 
 
 async def _tokens(numbers: Iterable[int], settings: Settings) -> None:
-    """Access tokens with a good signature."""
+    """Access tokens with a valid signature."""
     tokens = TokenSigner(settings)
     for number in numbers:
         text = tokens.sign(number, number).text
@@ -168,7 +168,7 @@ async def _tokens(numbers: Iterable[int], settings: Settings) -> None:
 
 
 async def _callers(numbers: Iterable[int], settings: Settings) -> None:
-    """Users and addresses with an operation under way each, and turns to write their rows."""
+    """Users and addresses with a running operation each, and turns to write their rows."""
     shares, turns = Shares(settings), Turns(1.0)
     for number in numbers:
         with shares.operation_of(f"user:{padded(number)}"):
@@ -178,7 +178,7 @@ async def _callers(numbers: Iterable[int], settings: Settings) -> None:
 
 
 async def _places(numbers: Iterable[int], settings: Settings) -> None:
-    """Addresses from which passwords are tried."""
+    """Addresses from which passwords are guessed."""
     for number in numbers:
         caller_address.set(padded(number))
         place_of(settings)
@@ -207,7 +207,7 @@ FLOODS: dict[str, Flood] = {
     "places": _places,
     "names": _names,
 }
-_kept: list[object] = []  # what belongs to nobody else is not to go before it is measured
+_kept: list[object] = []  # keeps objects that nothing else refers to until the measurement
 
 
 def _chunks(numbers: Iterable[int], size: int) -> Iterable[list[int]]:
@@ -218,7 +218,7 @@ def _chunks(numbers: Iterable[int], size: int) -> Iterable[list[int]]:
 
 async def _grown_bytes(name: str, settings: Settings) -> int:
     flood = FLOODS[name]
-    await flood(range(KEYS, KEYS + WARMING), settings)  # what every key shares is there before
+    await flood(range(KEYS, KEYS + WARMING), settings)  # the part that all keys share exists before the measurement
     before = resident_bytes()
     await flood(range(COUNTS.get(name, KEYS)), settings)
     return resident_bytes() - before
@@ -228,7 +228,7 @@ def main(name: str, database_url: str | None = None) -> None:
     """Print by how many bytes the flood `name` has made this process grow."""
     url = None if database_url is None else SecretStr(async_url(database_url))
     settings = Settings(secret_key=SecretStr(SECRET_KEY), database_url=url)
-    print(asyncio.run(_grown_bytes(name, settings)))  # noqa: T201 - to whoever started it
+    print(asyncio.run(_grown_bytes(name, settings)))  # noqa: T201 - the output for the parent process
 
 
 if __name__ == "__main__":

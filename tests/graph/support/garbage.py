@@ -1,4 +1,4 @@
-"""What a stretch of code leaves to the cycle collector."""
+"""The garbage that a block of code leaves to the cycle collector."""
 
 import gc
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def left_behind() -> Iterator[set[str]]:
-    """Give a set that holds afterwards the names of the types of what only the cycle collector could take away."""
+    """Yield a set that afterwards has the names of the types of objects that only the cycle collector could free."""
     left: set[str] = set()
     gc.collect()
-    gc.freeze()  # what was there before is not looked at again, which takes time
+    gc.freeze()  # earlier objects are not examined again, which takes time
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:

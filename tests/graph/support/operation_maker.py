@@ -1,4 +1,4 @@
-"""Random valid queries over the schema, every field under an alias of its own so that nothing merges."""
+"""Random valid queries of the schema; every field has a unique alias, so that nothing merges."""
 
 from collections.abc import Sequence
 from random import Random
@@ -28,9 +28,9 @@ class OperationMaker:
     """Makes one query after the other from random numbers.
 
     Args:
-        random: decides everything.
-        schema: what the queries are valid for.
-        ids: the global ids that may stand where one is needed.
+        random: the source of all decisions.
+        schema: the schema for which the queries are valid.
+        ids: the global ids for arguments that need one.
     """
 
     def __init__(self, random: Random, schema: GraphQLSchema, ids: Sequence[str]) -> None:
@@ -80,7 +80,7 @@ class OperationMaker:
                 chosen = ", ".join(f'"{self._random.choice(self._ids)}"' for _ in range(self._random.randint(0, 5)))
                 given.append(f"ids: [{chosen}]")
             elif target == "ID":
-                # A `user` is found by the id of a user, a `node` by any.
+                # `user` requires the id of a user, `node` accepts any id.
                 wanted = get_named_type(field.type).name.lower()
                 ids = [one for one in self._ids if wanted in {"node", one.partition("_")[0]}] or [f"{wanted}_1"]
                 given.append(f'{name}: "{self._random.choice(ids)}"')

@@ -1,4 +1,4 @@
-"""The log of the served application, overheard as production writes it."""
+"""The log of the served application, recorded in the format of production."""
 
 import io
 import logging
@@ -10,12 +10,12 @@ import orjson
 
 from graph.telemetry.logs import JsonFormatter
 
-# What differs from run to run, and is looked at for itself.
+# Fields that differ from run to run; separate tests check them.
 VARYING = ("time", "request_id", "trace_id", "span_id", "database_us", "total_us")
 
 
 class Log:
-    """What was logged, as text and line by line."""
+    """The log output, as text and line by line."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
@@ -26,7 +26,7 @@ class Log:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Every line, parsed."""
+        """All lines, parsed."""
         return [orjson.loads(line) for line in self.text.splitlines()]
 
     @property
@@ -36,13 +36,13 @@ class Log:
 
     @property
     def steady(self) -> list[dict[str, Any]]:
-        """The same without what varies."""
+        """The same lines without the varying fields."""
         return [{key: value for key, value in line.items() if key not in VARYING} for line in self.operations]
 
 
 @contextmanager
 def overheard(formatter: logging.Formatter | None = None, level: int = logging.INFO) -> Iterator[Log]:
-    """Give the log of everybody but the tests' own HTTP client while the block runs."""
+    """Record the log of all loggers except the tests' own HTTP client until the block ends."""
     log, root = Log(), logging.getLogger()
     handler = logging.StreamHandler(log.stream)
     handler.setFormatter(formatter or JsonFormatter())

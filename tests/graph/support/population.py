@@ -1,6 +1,6 @@
-"""Many rows at once, for tests that count statements or walk lists: made by SQL, because how they came is not tested.
+"""Many rows at once, for tests that count statements or walk lists: made by SQL, because no test depends on how.
 
-The ledger's invariants hold for them too: every balance is what came in less what went out.
+The ledger's invariants hold for them, too: every balance is the sum of its incoming less its outgoing transactions.
 """
 
 import datetime
@@ -14,7 +14,7 @@ from db.connections.database import Database, OpenTransaction
 
 @dataclass(frozen=True)
 class Population:
-    """The ids of what was made, as clients see them; the n-th of each kind belongs to the n-th user."""
+    """The ids of the rows, as clients see them; the n-th of each kind belongs to the n-th user."""
 
     users: list[str]
     posts: list[str]
@@ -46,7 +46,7 @@ _ACCOUNTS = """
     INSERT INTO accounts (owner_id, currency_code)
     SELECT owner_id, 'EUR' FROM unnest($1::bigint[]) WITH ORDINALITY AS owners (owner_id, n) ORDER BY n RETURNING id
 """
-# A ring: each account gives to the next and the last to the first, so that all balances stay at zero.
+# A ring: each account pays the next one, and the last pays the first, so that all balances stay at zero.
 _TRANSACTIONS = """
     INSERT INTO transactions (from_id, to_id, amount)
     SELECT id, lead(id, 1, ($1::bigint[])[1]) OVER (PARTITION BY round ORDER BY n), 100
@@ -56,7 +56,7 @@ _TRANSACTIONS = """
 
 
 async def populate(database: Database, count: int) -> Population:
-    """Make `count` users, two at least, each with a profile, three posts and an account, and a ring of transactions."""
+    """Make `count` users, at least two, each with a profile, three posts and an account, and a ring of transactions."""
 
     async def work(transaction: OpenTransaction) -> Population:
         driver = transaction.driver
@@ -87,7 +87,7 @@ def day(number: int) -> datetime.datetime:
 
 @dataclass(frozen=True)
 class Text:
-    """A post to make; its author is the treasury unless said otherwise."""
+    """A post to make; its author is the treasury unless another one is given."""
 
     title: str = "Title"
     content: str = "Content."
@@ -126,7 +126,7 @@ _USER = """
 async def insert_users(
     database: Database, users: Sequence[tuple[str, datetime.datetime]], *, active: bool = True
 ) -> list[str]:
-    """Make users of these names and instants and return their ids, in order."""
+    """Make users with these names and instants and return their ids, in order."""
 
     async def work(transaction: OpenTransaction) -> list[str]:
         return [

@@ -1,4 +1,4 @@
-"""Requests as bytes, and what comes back, byte by byte."""
+"""Requests as bytes, and their responses, byte by byte."""
 
 import asyncio
 import re
@@ -8,8 +8,8 @@ import orjson
 from tests.graph.support.callers import Client
 from tests.graph.support.edge import sent
 
-# uvicorn acts on it, so that a request which has it takes the long way; it changes nothing else.
-LONG_WAY = "x-forwarded-proto: http\r\n"
+# uvicorn evaluates this header, so that a request with it takes the ASGI endpoint; it changes nothing else.
+ASGI_HEADER = "x-forwarded-proto: http\r\n"
 
 
 def request(body: bytes, *lines: str, version: str = "1.1", content_type: str = "application/json") -> bytes:
@@ -24,19 +24,19 @@ def request(body: bytes, *lines: str, version: str = "1.1", content_type: str = 
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-def asked(query: str, **rest: object) -> bytes:
-    """Return the body that asks for `query`."""
+def query_body(query: str, **rest: object) -> bytes:
+    """Return the request body of `query`."""
     return orjson.dumps({"query": query, **rest})
 
 
-def detoured(raw: bytes) -> bytes:
-    """Return the same request so that it takes the long way."""
+def via_asgi(raw: bytes) -> bytes:
+    """Return the same request, made to take the ASGI endpoint."""
     line, end, rest = raw.partition(b"\r\n")
-    return line + end + LONG_WAY.encode() + rest
+    return line + end + ASGI_HEADER.encode() + rest
 
 
 async def answered(client: Client, raw: bytes) -> tuple[list[str], bytes, bool]:
-    """Send one request; return the lines of the answer's head in order, its body, and whether the connection ended."""
+    """Send one request; return the sorted lines of the response's head, its body, and whether the connection ended."""
     async with sent(client, raw) as reader, asyncio.timeout(10):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = re.search(r"content-length: (\d+)", head)

@@ -1,4 +1,4 @@
-"""What the application really asks PostgreSQL, overheard where every statement of a connection passes."""
+"""The statements that the application sends to PostgreSQL, recorded where all statements of a connection pass."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ _recordings: list[list[Asked]] = []
 
 @contextmanager
 def recorded() -> Iterator[list[Asked]]:
-    """Give the list that every statement is put on while the block runs; BEGIN, COMMIT and ROLLBACK are none."""
+    """Yield a list that receives every statement until the block ends, without BEGIN, COMMIT and ROLLBACK."""
     queries: list[Asked] = []
     fetch = LeasedConnection.fetch
 
@@ -47,7 +47,7 @@ def recorded() -> Iterator[list[Asked]]:
 
 @contextmanager
 def unrecorded() -> Iterator[None]:
-    """Take what is asked while the block runs off the lists again."""
+    """Remove the statements that are sent until the block ends from all lists."""
     lengths = [(queries, len(queries)) for queries in _recordings]
     try:
         yield
@@ -57,15 +57,15 @@ def unrecorded() -> Iterator[None]:
 
 
 def columns_read(queries: list[Asked]) -> list[str]:
-    """Return what each statement that answers with labelled columns reads, as `table: column column …`, sorted.
+    """Return the columns that each statement with labelled columns reads, as `table: column column …`, sorted.
 
-    Statements that run side by side have no order among them, and a statement may read several tables.
+    Concurrent statements have no order among them, and a statement may read several tables.
     """
     return sorted(read for query in queries for read in _columns_read(query))
 
 
 def _columns_read(query: Asked) -> Iterator[str]:
-    for part in query.query.split("LATERAL"):  # a page, and what it brings along
+    for part in query.query.split("LATERAL"):  # a page, and the lists that it includes
         # A page of two index ranges names its columns once for each.
         labels, tables = dict.fromkeys(_LABEL.findall(part)), _TABLE.findall(part)
         if labels and tables:

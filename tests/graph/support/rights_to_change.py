@@ -1,7 +1,7 @@
-"""Who may change what: one entry for each mutation and way to call it, with what every kind of caller is answered.
+"""The rights to change: one entry for each mutation and form of its input, with the response to every kind of caller.
 
-Walked by `tests.graph.schema.test_rights`, in this order, as each caller of `tests.graph.support.stage`: what takes
-people and things away stands last. A caller who is not named among `answers` gets `others`. An answer with errors has
+`tests.graph.schema.test_rights` runs the entries in this order, as each caller of `tests.graph.support.stage`: the ones
+that delete users and their data are last. A caller that is not in `answers` gets `others`. A response with errors has
 changed nothing.
 """
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.graph.support.callers import PASSWORD
-from tests.graph.support.stage import ADA, ANNA, CALLERS, EVE, IDA, NOBODY, OTTO
+from tests.graph.support.stage import ADA, ANNA, CALLERS, EVE, IDA, NOBODY
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An answer without data."""
+    """A response without data."""
 
     code: str
     message: str
@@ -29,16 +29,16 @@ Answer = Mapping[str, Any] | Failure
 
 @dataclass(frozen=True)
 class Change:
-    """One way to call a mutation.
+    """One call of a mutation.
 
     Attributes:
-        given: the input; "$refresh" stands for a refresh token of ada's, "$key" for a key never used before.
-        payload: what is selected.
-        answers: the payloads of those who may, by caller.
-        others: the answer to all others who are signed in.
-        missing: the part of the input that names an object, naming one that does not exist.
-        kept: the table that a refusal leaves a row in, nevertheless.
-        first: what a superuser does before.
+        given: the input; "$refresh" stands for one of ada's refresh tokens, "$key" for an unused key.
+        payload: the selection.
+        answers: the payloads of the callers with the right, by caller.
+        others: the response to all other signed-in callers.
+        missing: the part of the input that names an object, here one that does not exist.
+        kept: the table in which even a refusal leaves a row.
+        first: the SQL that a superuser runs before.
     """
 
     given: Mapping[str, Any] | None
@@ -50,14 +50,14 @@ class Change:
     first: str = ""
 
     def answer_to(self, caller: str) -> Answer:
-        """Return what the caller gets."""
+        """Return the caller's response."""
         answer = self.answers.get(caller, UNAUTHENTICATED if caller == NOBODY else self.others)
         assert answer is not None, f"the table does not say what {caller} is answered"
         return answer
 
 
 def for_each(callers: tuple[str, ...], payload: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the same payload for each of the callers; in its texts, $caller stands for their name."""
+    """Return the same payload for each of the callers; $caller in its texts stands for their name."""
     return {caller: _of_caller(payload, caller) for caller in callers}
 
 
@@ -81,7 +81,7 @@ def done(**fields: Any) -> dict[str, Any]:
 
 
 def seen_into(account: int, email: str, balance: str, transactions: int) -> dict[str, Any]:
-    """Return an account as it looks to those who may see what is in it."""
+    """Return an account for callers who may see its contents."""
     return {
         "id": f"account_{account}",
         "balance": {"amount": balance},
@@ -91,7 +91,7 @@ def seen_into(account: int, email: str, balance: str, transactions: int) -> dict
 
 
 def counterparty(account: int) -> dict[str, Any]:
-    """Return an account as it looks to those who may only see that it is there."""
+    """Return an account for callers who may see only that it exists."""
     hidden = {"balance": None, "owner": {"email": None}, "transactions": {"totalCount": 0}}
     return {"id": f"account_{account}", **hidden}
 
@@ -103,7 +103,6 @@ ENDS = """transaction { amount { amount }
 } replayed"""
 TIDES = {"title": "Tides", "content": "Twice a day."}
 NO_POST = refused("NOT_FOUND", "id", "no such post", post=None)
-NO_COMMENT = refused("NOT_FOUND", "id", "no such comment", comment=None)
 NO_USER = refused("NOT_FOUND", "id", "no such user", user=None)
 
 OUT_OF_IDAS = {"fromAccountId": "account_1", "toAccountId": "account_2", "amount": "1", "idempotencyKey": "$key"}
@@ -220,63 +219,6 @@ CHANGES: dict[str, Change] = {
         others=refused("NOT_FOUND", "postId", "no such post", post=None),
         missing={"postId": "post_999"},
     ),
-    "createComment": Change(
-        {"postId": "post_1", "body": "Warm enough."},
-        f"comment {{ body author {{ email }} post {{ id }} }} {ERRORS}",
-        for_each(
-            SIGNED_IN,
-            done(
-                comment={
-                    "body": "Warm enough.",
-                    "author": {"email": "$caller@example.com"},
-                    "post": {"id": "post_1"},
-                }
-            ),
-        ),
-    ),
-    "createComment on a draft": Change(
-        {"postId": "post_2", "body": "Let me in."},
-        f"comment {{ author {{ username }} }} {ERRORS}",
-        for_each((ADA, ANNA), done(comment={"author": {"username": "$caller"}})),
-        others=refused("NOT_FOUND", "postId", "no such post", comment=None),
-        missing={"postId": "post_999"},
-    ),
-    "createComment as ada": Change(
-        {"postId": "post_1", "authorId": "user_2", "body": "Welcome."},
-        f"comment {{ author {{ username }} }} {ERRORS}",
-        for_each((ADA, ANNA), done(comment={"author": {"username": "ada"}})),
-        others=refused("AUTHOR_NOT_FOUND", "authorId", "no such user", comment=None),
-        missing={"authorId": "user_999"},
-    ),
-    "updateComment": Change(
-        {"id": "comment_1", "body": "Cold as well."},
-        f"comment {{ body }} {ERRORS}",
-        for_each((OTTO, ANNA), done(comment={"body": "Cold as well."})),
-        others=NO_COMMENT,
-        missing={"id": "comment_999"},
-    ),
-    "updateComment on a draft": Change(
-        {"id": "comment_2", "body": "Still mine.", "expectedVersion": 7},
-        f"comment {{ body }} {ERRORS}",
-        for_each(
-            (ADA, ANNA),
-            refused(
-                "VERSION_CONFLICT",
-                "expectedVersion",
-                "the comment has changed since: its version is 1, not 7",
-                comment=None,
-            ),
-        ),
-        others=NO_COMMENT,
-        missing={"id": "comment_999"},
-    ),
-    "updateComment of one's own on another user's draft": Change(
-        {"id": "comment_3", "body": "Great pity."},
-        f"comment {{ body }} {ERRORS}",
-        {ANNA: done(comment={"body": "Great pity."})},
-        others=NO_COMMENT,
-        missing={"id": "comment_999"},
-    ),
     "openAccount": Change(
         {"currencyCode": "JPY"},
         f"account {{ balance {{ amount }} owner {{ email }} }} {ERRORS}",
@@ -321,7 +263,7 @@ CHANGES: dict[str, Change] = {
         },
         others=refused("ACCOUNT_NOT_FOUND", "fromAccountId", "no such account", transaction=None, replayed=False),
         missing={"fromAccountId": "account_999"},
-        # The caller's own key, with the refusal that is given again to whoever sends it again.
+        # The caller's own key, with the refusal that is repeated whenever it is sent again.
         kept="idempotency_keys",
     ),
     "transfers": Change(
@@ -361,13 +303,6 @@ CHANGES: dict[str, Change] = {
         ),
         missing={"transfers": [{**OUT_OF_IDAS, "fromAccountId": "account_999"}]},
         kept="idempotency_keys",
-    ),
-    "deleteComment": Change(
-        {"id": "comment_1"},
-        f"deletedCommentId {ERRORS}",
-        for_each((OTTO, ANNA), done(deletedCommentId="comment_1")),
-        others=refused("NOT_FOUND", "id", "no such comment", deletedCommentId=None),
-        missing={"id": "comment_999"},
     ),
     "deletePost": Change(
         {"id": "post_2"},

@@ -1,12 +1,12 @@
-"""The stage of the tests about rights: five people, what is theirs, and everything that the database holds.
+"""The stage of the tests of rights: five users, their data, and everything that the database contains.
 
-A test has its database to itself, so that every id is known beforehand. All instants are one and the same, so that
-lists in the order of creation are in the order of ids.
+Each test has a separate database, so that every id is known beforehand. All instants are the same, so that lists in the
+order of creation are in the order of ids.
 
     user_1  treasury, the system user
     user_2  ada, who wrote post_1 (published) and post_2 (a draft), and owns no account
     user_3  ida, who owns account_1, with 70.00 EUR
-    user_4  otto, who owns account_2, empty, and has nothing to do with the others
+    user_4  otto, who owns account_2, empty, and has no relation to the others
     user_5  eve, who owns account_3, with 30.00 EUR that ida sent her
     user_6  anna, an administrator
     comment_1  otto's, on post_1
@@ -47,7 +47,7 @@ TRANSFER = """mutation($key: UUID!) {
 
 @dataclass(frozen=True)
 class Stage:
-    """Who is there."""
+    """The users, and how to send requests as them."""
 
     client: Client
     superuser: Driver
@@ -74,7 +74,7 @@ async def _rows(superuser: Driver, table: str) -> list[str]:
 
 
 async def set_stage(client: Client, sign_up: SignUp, superuser: Driver) -> Stage:
-    """Make the people and their things."""
+    """Create the users and their data."""
     people = {name: await sign_up(name, admin=name == ANNA) for name in CALLERS if name != NOBODY}
     stage = Stage(client, superuser, people)
     await stage.run(CREATE_POSTS, ADA)

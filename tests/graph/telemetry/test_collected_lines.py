@@ -1,4 +1,4 @@
-"""The log's short way: lines of operations are collected for a moment, and none is lost, late or out of order."""
+"""The log's batches: lines of operations are collected for a moment, and none is lost, late or out of order."""
 
 import asyncio
 import io
@@ -20,8 +20,8 @@ logger = logging.getLogger("folio.operation")
 
 
 @contextmanager
-def alone() -> Iterator[LineHandler]:
-    """Give the handler of `log_config`, alone at the root (pytest listens otherwise), writing to a string."""
+def only_handler() -> Iterator[LineHandler]:
+    """Yield the handler of `log_config` as the only root handler (pytest installs others), writing to a string."""
     root, made = logging.getLogger(), LineHandler()
     made.setFormatter(JsonFormatter())
     made.setStream(io.StringIO())
@@ -49,7 +49,7 @@ class _Listener(logging.Handler):
 
 
 async def test_line_is_written_a_moment_later() -> None:
-    with alone() as handler:
+    with only_handler() as handler:
         write(logger, logging.INFO, "operation", lambda: {"cost": 1, "errors": []})
         assert lines(handler) == []
         await asyncio.sleep(FLUSH_AFTER_S * 3)
@@ -57,8 +57,8 @@ async def test_line_is_written_a_moment_later() -> None:
         assert lines(handler) == [{**expected, "errors": []}]
 
 
-async def test_warning_is_written_at_once_and_after_what_came_before_it() -> None:
-    with alone() as handler:
+async def test_warning_is_written_at_once_and_after_earlier_lines() -> None:
+    with only_handler() as handler:
         write(logger, logging.INFO, "operation", dict)
         write(logger, logging.WARNING, "operation", lambda: {"status": 500})
         write(logger, logging.INFO, "operation", dict)
@@ -67,8 +67,8 @@ async def test_warning_is_written_at_once_and_after_what_came_before_it() -> Non
         assert levels == [("info", "operation"), ("warning", "operation"), ("info", "operation"), ("info", "text")]
 
 
-async def test_another_listener_hears_each_line_at_once() -> None:
-    with alone() as handler:
+async def test_another_handler_receives_each_line_at_once() -> None:
+    with only_handler() as handler:
         heard: list[logging.LogRecord] = []
         other = _Listener(heard)
         logging.getLogger().addHandler(other)
@@ -100,7 +100,7 @@ async def test_each_worker_answers_and_loses_no_line_when_it_is_stopped(
                 await asyncio.sleep(0.1)
     seen = set()
     for _ in range(40):
-        async with httpx.AsyncClient() as http:  # a connection of its own, which any worker may get
+        async with httpx.AsyncClient() as http:  # a new connection, which any worker may accept
             answer = await http.post(f"{url}/graphql", json={"query": "{ __typename }"})
         assert answer.json() == {"data": {"__typename": "Query"}}
         seen.add(answer.headers["x-request-id"])

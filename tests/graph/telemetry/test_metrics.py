@@ -1,4 +1,4 @@
-"""`/metrics`: what a few operations add to it, exactly; that its labels are bounded; and that it can be off."""
+"""`/metrics`: the exact effect of a few operations, the bounds of its labels, and that it can be disabled."""
 
 import asyncio
 import os
@@ -19,12 +19,12 @@ from tests.graph.support.edge import served_knowing
 FEED = "query Feed { posts(first: 10) { nodes { author { username profile { bio } } } } }"
 CREATE_POST = 'mutation Write { createPost(input: {title: "T", content: "C", published: true}) { post { id } } }'
 
-# What goes by the clock, or by what the interpreter does.
+# Samples that depend on time or on the interpreter.
 _UNSTEADY = re.compile(r"^(python_|process_|folio_event_loop_lag|#)|_created\{|_seconds_(sum|bucket)")
 
 
 async def scraped(client: Client) -> dict[str, float]:
-    """Return every sample that does not go by the clock, with its labels but `worker`, and those at 0 left out."""
+    """Return every sample that does not depend on time, with its labels except `worker`, without those at 0."""
     response = await client.http.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=1.0.0")
     samples = {}
@@ -46,7 +46,7 @@ def bucket_free(samples: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in samples.items() if "_bucket{" not in name}
 
 
-async def test_operations_add_what_they_are(client: Client, sign_up: SignUp) -> None:
+async def test_operations_are_counted_by_their_kind(client: Client, sign_up: SignUp) -> None:
     ada = await sign_up("ada")
     before = await scraped(client)
     for _ in range(2):
@@ -73,12 +73,12 @@ async def test_operations_add_what_they_are(client: Client, sign_up: SignUp) -> 
         "folio_operation_cache_misses_total": 3,
         "folio_operation_cache_size": 3,
         'folio_runs_total{engine="compiled",reason="none"}': 3,
-        # The session of ada is looked at twice.
+        # ada's session is read twice.
         "folio_statements_total": 2 * 2 + 2,
     }
 
 
-async def test_failed_field_and_refused_budget_are_told_apart(settings: Settings) -> None:
+async def test_failed_field_and_refused_budget_are_distinguished(settings: Settings) -> None:
     node = '{ node(id: "nonsense") { id } }'
     async with served_knowing([node, FEED], settings, cost_per_minute_max=40) as client:
         await client.run(node)
@@ -116,7 +116,7 @@ async def test_batches_of_lists_are_named_after_their_edge(client: Client, sign_
     }
 
 
-async def test_flood_of_names_ends_in_other(client: Client) -> None:
+async def test_flood_of_names_is_counted_as_other(client: Client) -> None:
     long = "L" * 65
     for name in [long, *(f"Flood{number}" for number in range(205)), "Flood0"]:
         await client.data(f"query {name} {{ __typename }}")
@@ -149,7 +149,7 @@ async def test_blocked_event_loop_is_late() -> None:
     lags: list[float] = []
     async with loop_lag_watched(lags.append):
         await asyncio.sleep(0.3)
-        time.sleep(0.5)  # noqa: ASYNC251 - what is measured
+        time.sleep(0.5)  # noqa: ASYNC251 - the delay to be measured
         await asyncio.sleep(0.1)
     assert len(lags) == 1
     assert lags[0] >= 0.25
@@ -164,7 +164,7 @@ async def test_blocked_event_loop_is_late() -> None:
         ("production", True, 200),
     ],
 )
-async def test_metrics_are_off_in_production_unless_asked_for(
+async def test_metrics_are_off_in_production_by_default(
     database_url: str, env: str, metrics: bool | None, status: int, tmp_path: Path
 ) -> None:
     settings = Settings.model_validate(

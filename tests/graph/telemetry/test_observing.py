@@ -1,4 +1,4 @@
-"""The log: one line for each operation, what is in it, and what never is."""
+"""The log: one line for each operation, its contents, and what it never contains."""
 
 import asyncio
 import hashlib
@@ -34,7 +34,7 @@ def digest(text: str) -> str:
 
 
 def line(**differing: object) -> dict[str, object]:
-    """Return the steady part of the line of an anonymous query that ended well."""
+    """Return the steady part of the log line of a successful anonymous query."""
     return {
         "level": "info",
         "logger": "folio.operation",
@@ -67,7 +67,7 @@ async def two_posts(client: Client, sign_up: SignUp) -> Person:
 async def test_query_has_one_line_with_the_statements_of_its_loaders(client: Client, sign_up: SignUp, log: Log) -> None:
     ada = await two_posts(client, sign_up)
     log.stream.truncate(log.stream.seek(0))
-    assert await client.statements(POSTS, by=ada) == 3  # with the look at the session, which is not the operation's
+    assert await client.statements(POSTS, by=ada) == 3  # with the session, which is not the operation's
     expected = line(operation="Feed", document=digest(POSTS), user_id=ada.number, cost=31, statements=2, rows=2)
     assert log.steady == [expected]
 
@@ -109,7 +109,7 @@ async def test_invalid_document_has_a_line_without_a_name(client: Client, log: L
     assert log.steady == [line(**REFUSED, document=digest(text), errors=["GRAPHQL_VALIDATION_FAILED"])]
 
 
-async def test_request_that_never_gets_to_an_operation_has_a_line(client: Client, log: Log) -> None:
+async def test_request_that_never_reaches_an_operation_has_a_line(client: Client, log: Log) -> None:
     response = await client.http.post("/graphql", content=b"5", headers={"content-type": "text/plain"})
     assert log.steady == [line(**REFUSED, status=415, errors=["UNSUPPORTED_MEDIA_TYPE"])]
     assert log.operations[0]["request_id"] == response.headers["x-request-id"]
@@ -126,13 +126,13 @@ async def test_mutation_by_get_is_refused_in_one_line(client: Client, log: Log) 
     assert log.steady == [found]
 
 
-async def test_masked_error_is_a_code_in_its_line_and_a_trace_in_another(
+async def test_masked_error_is_a_code_in_its_line_and_a_traceback_in_another(
     client: Client, superuser: Driver, log: Log
 ) -> None:
     await superuser.execute("REVOKE SELECT ON posts FROM folio")
     body = await client.run(POSTS)
     error_id = body["errors"][0]["extensions"]["errorId"]
-    # The statement failed, but it ran.
+    # The statement failed, but it was sent.
     expected = line(operation="Feed", document=digest(POSTS), cost=31, statements=1, errors=["INTERNAL_SERVER_ERROR"])
     assert log.steady == [expected]
     (told,) = [one for one in log.lines if one["logger"] == "graph.errors"]
@@ -151,7 +151,7 @@ async def test_request_that_fails_outside_of_its_operation_is_a_warning(
     assert log.steady == [line(**REFUSED | {"level": "warning"}, status=500, errors=["INTERNAL_SERVER_ERROR"])]
 
 
-# ---------------------------------------------------------------- what never gets in
+# ---------------------------------------------------------------- secrets
 
 
 async def test_no_password_token_or_hash_is_logged_at_any_level(client: Client, superuser: Driver) -> None:
@@ -168,7 +168,7 @@ async def test_no_password_token_or_hash_is_logged_at_any_level(client: Client, 
         refresh = "mutation($token: String!) { refreshSession(input: {refreshToken: $token}) { accessToken } }"
         fresh = (await client.data(refresh, token=tokens["refreshToken"]))["refreshSession"]["accessToken"]
         await client.data("{ viewer { email } }", by=Person(2, "ada", fresh))
-        # A row that PostgreSQL refuses is quoted in its message, hash and all.
+        # PostgreSQL's message quotes the whole refused row, including the hash.
         await superuser.execute("ALTER TABLE users ADD CONSTRAINT strange CHECK (username <> 'eve') NOT VALID")
         failed = await client.run(text.replace("ada", "eve").replace("a@", "e@") % PASSWORD)
         assert failed["errors"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
@@ -214,15 +214,15 @@ def test_missing_doubled_or_malformed_traceparent_begins_a_new_trace(traceparent
     assert (one.parent_id, one.sampled) == (None, False)
 
 
-def test_traceparent_of_a_later_version_is_read_as_far_as_it_is_known() -> None:
+def test_known_part_of_a_traceparent_of_a_later_version_is_read() -> None:
     found = trace_of([f"01-{TRACE_ID}-{PARENT_ID}-03-more"])
     assert (found.trace_id, found.parent_id, found.sampled) == (TRACE_ID, PARENT_ID, True)
 
 
-# ---------------------------------------------------------------- how it is written
+# ---------------------------------------------------------------- formats
 
 
-async def test_line_for_people_leaves_out_what_is_null(client: Client) -> None:
+async def test_text_format_omits_null_fields(client: Client) -> None:
     with overheard(LineFormatter()) as log:
         response = await client.post("{ __typename }")
     found = re.sub(r"_us=\d+", "_us=0", log.text.split(" ", 1)[1])
@@ -239,7 +239,7 @@ def test_line_break_in_a_message_stays_on_its_line() -> None:
     assert LineFormatter().format(record).split(" ", 1)[1] == "info x a\\nb \\x1b[31m é"
 
 
-async def test_log_level_above_info_writes_no_line_of_what_ended_well(client: Client) -> None:
+async def test_log_level_above_info_writes_no_line_of_successful_operations(client: Client) -> None:
     with overheard(level=logging.WARNING) as log:
         await client.data("{ __typename }")
     assert log.text == ""
@@ -258,5 +258,5 @@ logging.getLogger("uvicorn.error").info("Uvicorn running on %s", "a", extra={{"c
     assert "red" not in ran.stderr
 
 
-def test_log_goes_to_stderr_at_the_level_asked_for() -> None:
+def test_log_is_written_to_stderr_at_the_given_level() -> None:
     assert log_config("WARNING", json=True)["root"] == {"level": "WARNING", "handlers": ["stderr"]}

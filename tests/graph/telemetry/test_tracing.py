@@ -1,4 +1,4 @@
-"""OpenTelemetry: spans of operation, batch and statement, one within the other; and nothing of it where it is off."""
+"""OpenTelemetry: nested spans of operation, batch and statement; and no tracing code where it is disabled."""
 
 import asyncio
 import subprocess
@@ -21,12 +21,12 @@ FEED = "query Feed { posts(first: 10) { nodes { author { username profile { bio 
 
 
 class Traced(Client):
-    """A caller of an application whose spans are kept."""
+    """A client of an application whose spans are kept."""
 
     exporter: InMemorySpanExporter
 
     def tree(self) -> list[str]:
-        """Return the finished spans, each with the names of those above it, in the order of their starts."""
+        """Return the finished spans, each with the names of its ancestors, in the order of their starts."""
         spans = {span.context.span_id: span for span in self.exporter.get_finished_spans() if span.context}
         return [_path(span, spans) for span in sorted(spans.values(), key=lambda span: span.start_time or 0)]
 
@@ -77,10 +77,10 @@ async def test_spans_nest_operation_batch_statement(traced: Traced, superuser: D
     assert "$1" in str(of_profiles["db.query.text"])
     assert of_posts == {"db.system.name": "postgresql", "db.operation.name": "SELECT", "db.response.returned_rows": 2}
     rows = of_profiles["db.response.returned_rows"]
-    assert (rows, type(rows)) == (1, int)  # a truth value is no number to who reads spans
+    assert (rows, type(rows)) == (1, int)  # a boolean would not be shown as a number
 
 
-async def test_span_of_the_operation_says_what_the_log_says(traced: Traced) -> None:
+async def test_span_of_the_operation_has_the_fields_of_the_log(traced: Traced) -> None:
     response = await traced.post(FEED)
     attributes = dict(traced.span("query Feed").attributes or {})
     assert len(str(attributes.pop("folio.document"))) == 32
@@ -110,7 +110,7 @@ async def test_simultaneous_batches_are_below_their_own_operations(traced: Trace
     assert sorted(traces.count(one) for one in set(traces)) == [4] * 8
 
 
-async def test_trace_of_the_caller_goes_on(traced: Traced) -> None:
+async def test_trace_of_the_caller_is_continued(traced: Traced) -> None:
     headers = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}
     response = await traced.http.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
     span = traced.span("query")
@@ -145,7 +145,7 @@ async def test_failures_are_marked_without_their_text(traced: Traced, superuser:
 
 
 def test_no_sdk_and_no_exporter_is_imported_without_an_endpoint() -> None:
-    # The interface alone, opentelemetry-api, comes with FastAPI.
+    # Only the interface, opentelemetry-api, which FastAPI requires.
     program = (
         "import sys, graph.app, db.settings; graph.app.create_app(db.settings.Settings()); "
         "sys.exit(any(name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter')) for name in sys.modules))"
@@ -153,7 +153,7 @@ def test_no_sdk_and_no_exporter_is_imported_without_an_endpoint() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0  # noqa: S603
 
 
-def test_endpoint_without_the_packages_says_what_to_install() -> None:
+def test_endpoint_without_the_packages_names_what_to_install() -> None:
     program = (
         "import sys; sys.modules['opentelemetry.sdk'] = None\n"
         "import graph.app, db.settings\n"
@@ -165,21 +165,21 @@ def test_endpoint_without_the_packages_says_what_to_install() -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["collector:4318", "http://user:pass@collector", "ftp://collector", "http://"])
-def test_endpoint_that_is_no_address_stops_the_start(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_endpoint_prevents_the_start(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOLIO_OTLP_ENDPOINT", endpoint)
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert "should be the address of a collector such as http://127.0.0.1:4318" in str(caught.value)
 
 
-async def test_dead_collector_holds_nobody_up(settings: Settings) -> None:
+async def test_dead_collector_delays_no_request(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"otlp_endpoint": "http://127.0.0.1:9"}))
     async with serving(app) as address, http_client(address, timeout=5) as http:
         answers = [(await http.post("/graphql", json={"query": "{ __typename }"})).json() for _ in range(20)]
     assert answers == [{"data": {"__typename": "Query"}}] * 20
 
 
-async def test_failed_batch_is_marked_without_the_words_of_the_exception(traced: Traced, superuser: Driver) -> None:
+async def test_failed_batch_is_marked_without_the_text_of_the_exception(traced: Traced, superuser: Driver) -> None:
     await two_posts(traced, superuser)
     await superuser.execute("REVOKE SELECT ON profiles FROM folio")
     await traced.run(FEED)

@@ -1,4 +1,4 @@
-"""Spans of what is refused, and of counts: each begins once and ends once, and says nothing of what rows hold."""
+"""Spans of refusals and of counts: each starts once and ends once, and contains no data of rows."""
 
 from collections.abc import AsyncIterator
 
@@ -12,7 +12,7 @@ from graph.app import create_app
 from graph.telemetry.tracing import Tracing
 from tests.graph.support.callers import PASSWORD, Client, http_client, serving
 
-BUDGET = 120  # for one who joins, or five lists of users
+BUDGET = 120  # for one sign-up, or five lists of users
 USERS = "query Users { users(first: 20) { nodes { username } } }"  # costs 21
 SIGN_OUT = "mutation { signOut { signedOut } }"
 COUNT = "query Count { all: users { totalCount } again: users { totalCount } }"
@@ -22,22 +22,22 @@ CREATE_USER = """mutation Join($email: String!, $username: String!, $password: S
 
 
 class Recorder(SpanProcessor):
-    """Keeps the beginnings and ends of spans, however often there is one."""
+    """Records the starts and ends of spans, repeated ones included."""
 
     def __init__(self) -> None:
         self.begun: list[Span] = []
         self.ended: list[ReadableSpan] = []
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Keep what begins."""
+        """Record the start of a span."""
         self.begun.append(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Keep what ended."""
+        """Record the end of a span."""
         self.ended.append(span)
 
     def numbers(self) -> tuple[list[int], list[int]]:
-        """Return the ids of the spans that began and of those that ended, sorted."""
+        """Return the ids of the started spans and of the ended spans, sorted."""
         begun = sorted(span.context.span_id for span in self.begun if span.context)
         return begun, sorted(span.context.span_id for span in self.ended if span.context)
 
@@ -55,12 +55,12 @@ async def traced(settings: Settings, recorder: Recorder) -> AsyncIterator[Client
         yield Client(http, app.state.services)
 
 
-async def test_span_of_an_operation_beyond_the_budget_begins_once_and_ends_once(
+async def test_span_of_an_operation_beyond_the_budget_starts_once_and_ends_once(
     settings: Settings, recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(settings.model_copy(update={"cost_per_minute_max": BUDGET}))
     app.state.observer.tracing = Tracing(recorder)
-    app.state.operations.find(USERS, None).priced({})  # the time of which would be charged
+    app.state.operations.find(USERS, None).priced({})  # otherwise its time would be charged
     async with serving(app) as address, http_client(address) as http:
         client = Client(http, app.state.services)
         assert [(await client.post(USERS)).status_code for _ in range(5)] == [200] * 5
@@ -75,11 +75,11 @@ async def test_span_of_an_operation_beyond_the_budget_begins_once_and_ends_once(
     assert [(span.attributes or {})["http.response.status_code"] for span in recorder.ended] == [429] * 3
     ids = [(span.attributes or {})["folio.request_id"] for span in recorder.ended]
     assert ids == [answer.headers["x-request-id"] for answer in refused]
-    # The SDK warns of a second end and of an attribute that comes after it.
+    # The SDK warns of a second end, and of an attribute that is set after the end.
     assert [record.getMessage() for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 
-async def test_span_of_every_other_refusal_begins_once_and_ends_once(traced: Client, recorder: Recorder) -> None:
+async def test_span_of_every_other_refusal_starts_once_and_ends_once(traced: Client, recorder: Recorder) -> None:
     json = {"content-type": "application/json"}
     answers = [
         await traced.http.post("/graphql", content=b"5", headers=json),
@@ -105,7 +105,7 @@ async def test_no_span_carries_an_exception_or_a_value_of_the_statement_that_fai
     values = {"email": "e@example.org", "username": "evelyn", "password": PASSWORD}
     answer = await traced.http.post("/graphql", json={"query": CREATE_USER, "variables": values})
     assert answer.json()["errors"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
-    # Without this the rest would hold of a statement that never ran.
+    # Otherwise the rest would be true even if the statement never ran.
     assert [(span.name, (span.attributes or {}).get("error.type")) for span in recorder.ended][-2:] == [
         ("INSERT", "23514"),
         ("mutation Join", "INTERNAL_SERVER_ERROR"),
@@ -116,13 +116,13 @@ async def test_no_span_carries_an_exception_or_a_value_of_the_statement_that_fai
     assert [value for value in (*values.values(), "$argon2id", "strange") if value in told] == []
 
 
-async def test_count_of_a_whole_list_is_one_statement_below_its_operation_however_often_it_is_asked_for(
+async def test_count_of_a_whole_list_is_one_statement_below_its_operation_however_often_it_is_selected(
     traced: Client, recorder: Recorder
 ) -> None:
     assert await traced.data(COUNT) == {"all": {"totalCount": 0}, "again": {"totalCount": 0}}
     (operation,) = [span for span in recorder.ended if span.name == "query Count"]
     assert operation.context is not None
     counting = [span for span in recorder.ended if "count(" in str((span.attributes or {}).get("db.query.text"))]
-    # It is no batch: there are no parents whose lists would be counted together.
+    # It is no batch: there are no parents whose lists are counted together.
     assert [span.parent.span_id for span in counting if span.parent] == [operation.context.span_id]
     assert [span.name for span in recorder.ended if span.name.startswith("batch")] == []

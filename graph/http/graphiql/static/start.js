@@ -1,6 +1,6 @@
-// Shows GraphiQL for the endpoint that this page came from. Its address may bring an operation along, as `?query=` (or
-// `?q=`) and `?variables=`. What is edited is kept in the address behind `#`, so that it can be reloaded and handed on:
-// browsers send nothing of it to the server, in whose logs a password would stay. Headers hold tokens and are not kept.
+// Shows GraphiQL for the endpoint of this page. The page's address may contain an operation, as `?query=` (or `?q=`) and
+// `?variables=`. Edits are kept in the address after `#`, so that they survive a reload and can be shared. Browsers do
+// not send that part to the server, whose logs would keep a password. Headers contain tokens and are not kept.
 "use strict";
 
 const given = new URLSearchParams(window.location.search);
@@ -21,7 +21,7 @@ function remember(name, value) {
   window.history.replaceState(null, "", window.location.pathname + (kept ? `#${kept}` : ""));
 }
 
-// A link that is pasted over the address of this page is no new page to the browser.
+// The browser does not reload when a link to this page with another `#` part is pasted into its address bar.
 window.addEventListener("hashchange", () => window.location.reload());
 
 const root = ReactDOM.createRoot(document.getElementById("graphiql"));

@@ -1,4 +1,4 @@
-"""A flood from many addresses neither fills the memory of the server nor frees who has spent their budget."""
+"""A flood from many addresses neither fills the server's memory nor resets the budget of an address that spent it."""
 
 import asyncio
 import time
@@ -11,15 +11,15 @@ import pytest
 from graph.http.admission.budgets import SPENDERS_MAX
 from tests.graph.cli.test_serving import free_port, started
 from tests.graph.http.test_memory import STATUS, resident_mib
-from tests.graph.support.raw import asked, request
+from tests.graph.support.raw import query_body, request
 
 GROWTH_MIB_MAX = 64
 CONNECTIONS, AT_ONCE = 4, 50
 
-# Most of the budget of an address, so that a second one is refused until nearly the whole minute is over.
+# Most of the budget of an address: a second request is refused until nearly the whole minute has passed.
 BUDGET = 105
 QUERY = "{ users(first: 100) { nodes { username } } }"
-CHEAP = asked("{ __typename }")
+CHEAP = query_body("{ __typename }")
 
 
 def addresses(number: int, network: int = 10) -> Iterator[str]:
@@ -33,7 +33,7 @@ def no_addresses(number: int) -> Iterator[str]:
 
 
 async def flood(port: int, forwarded: Iterator[str]) -> int:
-    """Send a query for each of these, and return how many were answered."""
+    """Send a query from each address, and return how many were answered."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answered = 0
     try:
@@ -69,7 +69,7 @@ async def test_flood_from_many_addresses_leaves_memory_and_budgets_as_they_are(
             ).status_code
 
         where = Path(f"/proc/{process.pid}/status")
-        # Who sends a document first pays for reading it.
+        # The first request with a document pays for parsing it.
         assert await flood(port, addresses(2_000, network=11)) == 2_000
         before = resident_mib(where)
         assert [await status_of("192.0.2.1", QUERY) for _ in range(2)] == [200, 429]
@@ -81,7 +81,7 @@ async def test_flood_from_many_addresses_leaves_memory_and_budgets_as_they_are(
                 assert await status_of("192.0.2.2", "{ __typename }") in {200, 429}
                 await asyncio.sleep(0.05)
                 freed += await status_of("192.0.2.1", QUERY) == 200
-        # The budget comes back after nearly a minute, for as much.
+        # The budget is available again after nearly a minute, for one more query of this cost.
         assert freed <= (time.monotonic() - began) // 50
         assert sum(one.result() for one in flooding) == SPENDERS_MAX + 5_000
         assert resident_mib(where) - before < GROWTH_MIB_MAX

@@ -1,4 +1,4 @@
-"""Budgets by the clock: when they come back, what blocks cost nobody, and which addresses share one."""
+"""Budgets over time: when they are refilled, that floods do not reset them, and which addresses share one."""
 
 import pytest
 
@@ -11,7 +11,7 @@ FLOOD = 100_000
 LIMITS = ("cost_per_minute_max", "cost_per_minute_per_address_max")
 
 
-def test_budget_comes_back_when_it_says() -> None:
+def test_budget_is_available_again_at_the_announced_time() -> None:
     now = 6000.0
     budget = Budget(50)
     assert budget.take("ada", 42, now)
@@ -20,7 +20,7 @@ def test_budget_comes_back_when_it_says() -> None:
     assert budget.has("ada", 21, 6077) is False
     now = 6078.0
     assert budget.take("ada", 21, now)
-    # In the second minute both count: what is left of the 42, and the 21.
+    # In the second minute both count: the remainder of the 42, and the 21.
     assert (budget.left("ada", now), budget.wait_s("ada", 5, now)) == (0, 7)
     assert (budget.take("ada", 5, 6084), budget.has("ada", 5, 6085)) == (False, True)
     assert budget.left("ada", 6240) == 50
@@ -40,13 +40,13 @@ def test_charging_more_than_is_left_takes_what_is_left() -> None:
     assert (budget.left("ada", now), budget.has("ada", 1, now)) == (0, False)
 
 
-def test_clock_that_is_put_back_begins_the_next_minute() -> None:
+def test_clock_that_is_set_back_starts_the_next_minute() -> None:
     budget = Budget(1_000)
     assert budget.take("ada", 1_000, 6070)
     assert (budget.has("ada", 900, 6_001), budget.left("ada", 6_001)) == (False, 17)
 
 
-def test_budget_without_an_end_reaches_for_everything() -> None:
+def test_unlimited_budget_allows_everything() -> None:
     budget = Budget(0)
     assert budget.take("ada", 10**12, 6000)
     budget.spend("ada", 10**12, 6000)
@@ -55,12 +55,12 @@ def test_budget_without_an_end_reaches_for_everything() -> None:
 
 
 def flooded(budget: Budget, now: float, *, cost: int = 1) -> None:
-    """Spend as 100,000 others."""
+    """Spend as 100,000 other callers."""
     for number in range(FLOOD):
         budget.take(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", cost, now)
 
 
-def test_flood_of_spenders_frees_nobody_who_has_spent_much_and_is_bounded() -> None:
+def test_flood_of_callers_does_not_reset_a_caller_that_has_spent_much_and_is_bounded() -> None:
     budget, now = Budget(1_000), 6000.0
     for number in range(100):
         assert budget.take(f"guilty {number}", 1_000 - number, now)
@@ -68,20 +68,20 @@ def test_flood_of_spenders_frees_nobody_who_has_spent_much_and_is_bounded() -> N
     flooded(budget, now, cost=500)
     for number in range(100):
         assert budget.left(f"guilty {number}", now) == number
-    # Of the next minute the same holds, in which what was spent before is remembered.
+    # The next minute is the same: it takes the spending of the previous one into account.
     flooded(budget, 6060)
     assert budget.has("guilty 0", 200, 6065) is False
     assert len(vars(budget)["_spent"]) + len(vars(budget)["_spent_before"]) <= 2 * SPENDERS_MAX
 
 
-def test_flood_of_equals_frees_nobody_who_came_before_it() -> None:
+def test_flood_of_equal_callers_does_not_reset_earlier_callers() -> None:
     budget, now = Budget(1), 6000.0
     assert budget.take("guilty", 1, now)
     flooded(budget, now)
     assert budget.take("guilty", 1, now) is False
 
 
-def test_long_texts_that_are_no_addresses_are_told_apart_by_few_bytes() -> None:
+def test_long_texts_that_are_no_addresses_are_distinguished_by_few_bytes() -> None:
     known = {spending_address(f"{number}" + "x" * 16_000) for number in range(1000)}
     assert (len(known), {len(one) for one in known}) == (1000, {32})
     assert spending_address("\udcff" * 100) == spending_address("\udcff" * 100)
@@ -101,7 +101,7 @@ def test_long_texts_that_are_no_addresses_are_told_apart_by_few_bytes() -> None:
         ("unknown", "unknown"),
     ],
 )
-def test_address_spends_as_its_network_does(address: str, known: str) -> None:
+def test_address_has_the_budget_of_its_network(address: str, known: str) -> None:
     assert spending_address(address) == known
 
 
@@ -116,7 +116,7 @@ async def test_ipv6_addresses_of_one_network_share_a_budget(settings: Settings) 
     gate.charge(20, user_id=3, address="2001:db8:0:1::2")
 
 
-def test_what_an_address_refuses_stays_with_the_caller(settings: Settings) -> None:
+def test_refusal_of_the_address_does_not_charge_the_caller(settings: Settings) -> None:
     gate = AdmissionControl(settings.model_copy(update=dict.fromkeys(LIMITS, 5_000)))
     gate.charge(1, user_id=1, address="192.0.2.1")
     gate.charge(4_995, user_id=2, address="192.0.2.1")

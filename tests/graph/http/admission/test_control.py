@@ -1,4 +1,4 @@
-"""How much runs at once, how long, and for whom; each made to happen by real locks, sockets and clocks."""
+"""Limits on concurrency, duration and cost per caller, each reached with real locks, sockets and clocks."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from graph.analysis.limits import REFUSED_COST
 from tests.graph.support.callers import Client, SignUp
 from tests.graph.support.edge import is_alive, locked, posted, sent, served, served_knowing, until, waiting
 from tests.graph.support.overheard import overheard
-from tests.graph.support.raw import asked, detoured, request
+from tests.graph.support.raw import query_body, request, via_asgi
 
 POSTS = "{ posts { nodes { id } } }"
 USERS = "{ users(first: 20) { nodes { username } } }"
@@ -22,7 +22,7 @@ NOBODY: dict[str, object] = {"data": {"users": {"nodes": []}}}
 
 
 async def idle(client: Client, superuser: Driver) -> bool:
-    """Say whether no statement waits any more and every connection is free again."""
+    """Return whether no statement waits any more and every connection is free again."""
     return await waiting(superuser) == 0 and client.database.leases.in_use == 0
 
 
@@ -42,7 +42,7 @@ async def test_operation_that_takes_too_long_is_cancelled_down_to_its_statement(
             {
                 "errors": [
                     {
-                        "message": "the operation took longer than 0.1 s; ask for less",
+                        "message": "the operation took longer than 0.1 s; request less",
                         "extensions": {"code": "DEADLINE_EXCEEDED"},
                     }
                 ]
@@ -64,7 +64,7 @@ async def test_mutation_that_takes_too_long_is_rolled_back(
         assert await client.run(CREATE_POST, by=ada) == {"data": {"createPost": {"post": {"id": "post_1"}}}}
 
 
-async def test_all_operations_that_take_too_long_give_their_connections_back(
+async def test_all_operations_that_take_too_long_return_their_connections(
     settings: Settings, database_url: str, superuser: Driver
 ) -> None:
     async with served(settings, operation_deadline_ms=100, pool_size=3, pool_max_overflow=0) as client:
@@ -76,11 +76,11 @@ async def test_all_operations_that_take_too_long_give_their_connections_back(
         assert (await client.post(POSTS)).status_code == 200
 
 
-async def test_mutation_whose_commit_takes_too_long_says_that_it_may_have_happened(
+async def test_mutation_whose_commit_takes_too_long_reports_that_it_may_have_happened(
     settings: Settings, superuser: Driver, sign_up: SignUp
 ) -> None:
     ada = await sign_up("ada")
-    # A constraint that is looked at when the transaction commits, and waits there.
+    # A deferred constraint, which is checked at COMMIT and waits there.
     await superuser.execute(
         "CREATE FUNCTION wait_long() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_sleep(5); RETURN NEW; END $$"
@@ -92,7 +92,7 @@ async def test_mutation_whose_commit_takes_too_long_says_that_it_may_have_happen
     async with served(settings, operation_deadline_ms=500) as client:
         answer = await client.post(CREATE_POST, by=ada)
         await until(lambda: idle(client, superuser), "the end of the COMMIT")
-    message = "the operation took longer than 0.5 s, and its write may have happened: look before you send it again"
+    message = "the operation took longer than 0.5 s, and its write may have happened: check before you send it again"
     extensions = {"code": "DEADLINE_EXCEEDED", "outcomeUnknown": True}
     assert (answer.status_code, answer.headers.get("retry-after"), answer.json()) == (
         503,
@@ -101,7 +101,7 @@ async def test_mutation_whose_commit_takes_too_long_says_that_it_may_have_happen
     )
 
 
-async def test_mutation_that_takes_too_long_after_its_commit_says_that_it_may_have_happened(
+async def test_mutation_that_takes_too_long_after_its_commit_reports_that_it_may_have_happened(
     settings: Settings, database_url: str, superuser: Driver, sign_up: SignUp
 ) -> None:
     ada = await sign_up("ada")
@@ -116,7 +116,7 @@ async def test_mutation_that_takes_too_long_after_its_commit_says_that_it_may_ha
     assert await superuser.fetchval("SELECT count(*) FROM posts") == 1
 
 
-async def test_change_in_one_statement_that_takes_too_long_says_that_it_may_have_happened(
+async def test_autocommit_write_that_takes_too_long_reports_that_it_may_have_happened(
     settings: Settings, database_url: str, superuser: Driver, client: Client, sign_up: SignUp
 ) -> None:
     ada = await sign_up("ada")
@@ -131,7 +131,7 @@ async def test_change_in_one_statement_that_takes_too_long_says_that_it_may_have
     assert await superuser.fetchval("SELECT version FROM posts") == 1
 
 
-async def test_change_in_one_statement_before_what_takes_too_long_says_that_it_may_have_happened(
+async def test_autocommit_write_before_a_field_that_takes_too_long_reports_that_it_may_have_happened(
     settings: Settings, database_url: str, superuser: Driver, client: Client, sign_up: SignUp
 ) -> None:
     ada = await sign_up("ada")
@@ -146,7 +146,7 @@ async def test_change_in_one_statement_before_what_takes_too_long_says_that_it_m
     assert await superuser.fetchval("SELECT version FROM posts") == 2
 
 
-async def test_change_that_was_not_made_before_what_takes_too_long_says_nothing_of_the_kind(
+async def test_refused_write_before_a_field_that_takes_too_long_is_not_reported_as_possible(
     settings: Settings, database_url: str, superuser: Driver, client: Client, sign_up: SignUp
 ) -> None:
     ada, eve = await sign_up("ada"), await sign_up("eve")
@@ -159,7 +159,7 @@ async def test_change_that_was_not_made_before_what_takes_too_long_says_nothing_
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (503, {"code": "DEADLINE_EXCEEDED"})
 
 
-async def test_operation_that_is_cut_off_at_the_end_of_the_process_leaves_a_line(
+async def test_operation_that_is_cancelled_at_shutdown_is_logged(
     settings: Settings, database_url: str, superuser: Driver
 ) -> None:
     with overheard() as log:
@@ -167,7 +167,7 @@ async def test_operation_that_is_cut_off_at_the_end_of_the_process_leaves_a_line
             request = asyncio.create_task(client.post(POSTS))
             await until(lambda: _waits(superuser), "the wait of the query")
             for task in asyncio.all_tasks():
-                if "RequestCycle.run" in repr(task.get_coro()):  # as the server does when it will not wait any longer
+                if "RequestCycle.run" in repr(task.get_coro()):  # like a server after its shutdown timeout
                     task.cancel()
             with pytest.raises(httpx.RemoteProtocolError):
                 await request
@@ -176,18 +176,18 @@ async def test_operation_that_is_cut_off_at_the_end_of_the_process_leaves_a_line
     ]
 
 
-# ---------------------------------------------------------------- clients that leave
+# ---------------------------------------------------------------- clients that disconnect
 
 
-@pytest.mark.parametrize("way", ["closed", "reset"])
+@pytest.mark.parametrize("endpoint", ["closed", "reset"])
 async def test_query_of_a_client_that_left_is_cancelled(
-    settings: Settings, database_url: str, superuser: Driver, monkeypatch: pytest.MonkeyPatch, way: str
+    settings: Settings, database_url: str, superuser: Driver, monkeypatch: pytest.MonkeyPatch, endpoint: str
 ) -> None:
-    # Who has closed a connection looks like who sends no more, and keeps a query for as long.
-    monkeypatch.setattr("graph.http.admission.time_limits.HALF_CLOSED_S", 0.3 if way == "closed" else 3600)
+    # A closed connection looks like a half-closed one, and its query continues for as long as one.
+    monkeypatch.setattr("graph.http.admission.time_limits.HALF_CLOSED_S", 0.3 if endpoint == "closed" else 3600)
     limits = {"lock_timeout_ms": 60_000, "statement_timeout_ms": 60_000, "operation_deadline_ms": 60_000}
     async with served(settings, **limits) as client, locked(database_url, "posts"):
-        async with sent(client, posted(POSTS), resets=way == "reset"):
+        async with sent(client, posted(POSTS), resets=endpoint == "reset"):
             await until(lambda: _waits(superuser), "the wait of the query")
         await until(lambda: idle(client, superuser), "the cancelling of the query")
         assert await is_alive(client)
@@ -200,7 +200,7 @@ async def test_mutation_of_a_client_that_left_still_happens(
     async with locked(database_url, "posts"):
         async with sent(client, posted(CREATE_POST, by=ada), resets=True):
             await until(lambda: _waits(superuser), "the wait of the mutation")
-        await asyncio.sleep(0.6)  # within which a query is abandoned
+        await asyncio.sleep(0.6)  # longer than a query survives the end of its connection
         assert await waiting(superuser) == 1
 
     async def is_created() -> bool:
@@ -217,7 +217,7 @@ async def _waits(superuser: Driver) -> bool:
 # ---------------------------------------------------------------- how many at once
 
 
-async def test_one_request_too_many_is_turned_away_while_the_others_finish(
+async def test_one_request_too_many_is_refused_while_the_others_finish(
     settings: Settings, database_url: str, superuser: Driver
 ) -> None:
     async def both_wait() -> bool:
@@ -225,7 +225,7 @@ async def test_one_request_too_many_is_turned_away_while_the_others_finish(
 
     async with served(settings, operations_in_flight_max=2) as client:
         async with locked(database_url, "posts"):
-            # Two pages: operations that ask for the same one would share a statement.
+            # Two different pages: requests for the same page would share a statement.
             pages = (f"{{ posts(first: {size}) {{ nodes {{ id }} }} }}" for size in (1, 2))
             others = [asyncio.create_task(client.post(page)) for page in pages]
             await until(both_wait, "the wait of both")
@@ -236,7 +236,7 @@ async def test_one_request_too_many_is_turned_away_while_the_others_finish(
             {
                 "errors": [
                     {
-                        "message": "2 requests are being answered already; try again shortly",
+                        "message": "the server already processes 2 requests; try again shortly",
                         "extensions": {"code": "OVERLOADED"},
                     }
                 ]
@@ -257,14 +257,14 @@ async def test_requests_that_fail_do_not_stay_in_flight(settings: Settings) -> N
 # ---------------------------------------------------------------- budgets
 
 
-async def test_spent_budget_is_refused_until_it_is_back(settings: Settings) -> None:
+async def test_spent_budget_is_refused_until_it_is_refilled(settings: Settings) -> None:
     async with served_knowing([USERS], settings, cost_per_minute_max=50) as client:
         assert [await client.run(USERS), await client.run(USERS)] == [NOBODY, NOBODY]
         answer = await client.post(USERS)
         seconds = int(answer.headers["retry-after"])
         left = int(answer.headers["ratelimit"].split(";")[1].removeprefix("r="))
-        # A clock may enter its next minute meanwhile, which gives some of the budget back. Of the 42 that are spent, 13
-        # have to be forgotten, which they are 18.6 seconds into the next minute.
+        # The clock may enter the next minute during the test, which refills a part of the budget. 13 of the 42 units
+        # would have to be refilled, which takes 18.6 seconds of the next minute.
         assert (answer.status_code, 8 <= left < 21, 1 <= seconds <= 79) == (429, True, True)
         assert answer.headers["ratelimit"] == f'"cost";r={left};t={seconds}'
         assert answer.headers["ratelimit-policy"] == '"cost";q=50;w=60'
@@ -276,11 +276,11 @@ async def test_spent_budget_is_refused_until_it_is_back(settings: Settings) -> N
                 }
             ]
         }
-        # What is small enough still goes.
+        # A request that is cheap enough still passes.
         assert await is_alive(client)
 
 
-async def test_everybody_has_a_budget_of_their_own(settings: Settings, sign_up: SignUp) -> None:
+async def test_every_caller_has_a_separate_budget(settings: Settings, sign_up: SignUp) -> None:
     ada, eve = await sign_up("ada"), await sign_up("eve")
     async with served_knowing([USERS], settings, cost_per_minute_max=30) as client:
         async with httpx.AsyncClient(
@@ -290,7 +290,7 @@ async def test_everybody_has_a_budget_of_their_own(settings: Settings, sign_up: 
             callers = [(client, None), (elsewhere, None), (client, ada), (client, eve)]
             first = [(await caller.post(USERS, by=by)).status_code for caller, by in callers]
             second = [(await caller.post(USERS, by=by)).status_code for caller, by in callers]
-            # A user's budget is the same from wherever they call.
+            # A user has one budget, whatever address the requests come from.
             moved = (await elsewhere.post(USERS, by=ada)).status_code
         assert (first, second, moved) == ([200] * 4, [429] * 4, 429)
 
@@ -302,7 +302,7 @@ async def test_all_callers_of_an_address_share_its_budget(settings: Settings, si
         refused = await client.post(USERS, by=eve)
         transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
         async with httpx.AsyncClient(base_url=client.http.base_url, transport=transport) as http:
-            # What the address did not give was not taken from the user's budget either.
+            # The refused request did not charge the user's budget either.
             moved = [(await Client(http, client.services).post(USERS, by=eve)).status_code for _ in range(2)]
     left = refused.headers["ratelimit"].split(";")[1].removeprefix("r=")
     seconds = refused.headers["retry-after"]
@@ -331,14 +331,14 @@ async def test_refused_documents_are_charged_until_nothing_is_left_for_new_ones(
     }
 
 
-async def test_operation_that_costs_nothing_still_takes_one_of_the_budget(settings: Settings) -> None:
+async def test_operation_without_cost_is_charged_one_unit(settings: Settings) -> None:
     async with served_knowing(["{ __typename }"], settings, cost_per_minute_max=3) as client:
         statuses = [(await client.post("{ __typename }")).status_code for _ in range(4)]
         assert statuses == [200, 200, 200, 429]
 
 
-async def test_budget_of_0_is_none(settings: Settings) -> None:
-    # 41 of 25,000 are more than the default's million.
+async def test_budget_of_0_means_no_limit(settings: Settings) -> None:
+    # 41 times 25,000 is more than the default of a million.
     dearest = """{ nodes(ids: []) { ... on User {
         posts(first: 100) { nodes { author { id } } } accounts(first: 47) { nodes { id } } } } }"""
     async with served(settings, cost_per_minute_max=0) as client:
@@ -351,13 +351,13 @@ async def test_budget_of_0_is_none(settings: Settings) -> None:
 # ---------------------------------------------------------------- bodies that do not arrive
 
 
-async def test_half_a_body_is_given_up_at_the_deadline(settings: Settings) -> None:
+async def test_incomplete_body_is_refused_at_the_deadline(settings: Settings) -> None:
     async with served(settings, operation_deadline_ms=200, operations_in_flight_max=3) as client:
         async with (
             sent(client, posted("{ __typename }", length=1000)) as one,
             sent(client, posted("{ __typename }", length=1000)) as two,
         ):
-            # Two that hang do not block others.
+            # Two hanging requests do not block others.
             assert await is_alive(client)
             async with asyncio.timeout(10):
                 answers = await asyncio.gather(one.read(), two.read())
@@ -378,12 +378,12 @@ async def test_headers_larger_than_any_honest_clients_are_refused(client: Client
     assert await is_alive(client)
 
 
-@pytest.mark.parametrize("changed", [bytes, detoured], ids=["short way", "long way"])
+@pytest.mark.parametrize("changed", [bytes, via_asgi], ids=["direct", "asgi"])
 async def test_time_that_the_request_takes_to_arrive_counts(
     settings: Settings, changed: Callable[[bytes], bytes]
 ) -> None:
     async with served(settings, operation_deadline_ms=2_000) as client:
-        raw = changed(request(asked("{ posts { totalCount } }")))
+        raw = changed(request(query_body("{ posts { totalCount } }")))
         cut, url = raw.index(b"content-length"), client.http.base_url
         for pause_s, status in ((0.0, b"200"), (2.5, b"503")):
             reader, writer = await asyncio.open_connection(url.host, url.port)

@@ -1,4 +1,4 @@
-"""Whatever one client asks for within the limits, another one is served meanwhile: in a server of its own process."""
+"""Whatever one client requests within the limits, the server answers another one meanwhile, in a separate process."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from tests.graph.cli.test_serving import free_port, started
 from tests.graph.support.bodies import JSON
 from tests.graph.support.callers import Person
 
-# Of what takes a millisecond, on a machine that runs other tests too. Without a bound it was 2 to 18 seconds.
+# A request takes a millisecond; the bound allows for a machine with other tests. Without limits it took 2 to 18 s.
 PATIENCE_S = 1.5
 TIMES = 3
 LEAVES = "id title published views createdAt updatedAt version"
@@ -27,7 +27,7 @@ def body(query: str, variables: str = "{}") -> bytes:
 
 
 def several(count: int, field: str) -> str:
-    """Return a field under so many names; `N` in it is their number."""
+    """Return a field under `count` aliases; `N` in it becomes the number of the alias."""
     return " ".join(f"r{number}: {field.replace('N', str(number))}" for number in range(count))
 
 
@@ -49,7 +49,7 @@ ATTACKS = {
 
 @pytest.fixture
 async def crowded(database_url: str, superuser: Driver, ida: Person, tmp_path: Path) -> AsyncIterator[str]:
-    """A server with a hundred authors of a hundred posts each, the newest of which are as long as can be."""
+    """A server with a hundred authors of a hundred posts each; the newest posts have the maximum length."""
     await superuser.execute(
         "INSERT INTO users (email, username, hashed_password) "
         "SELECT n || '@x.org', 'someone' || n, '!' FROM generate_series(1, 99) n"

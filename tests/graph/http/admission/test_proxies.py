@@ -1,4 +1,4 @@
-"""Behind a proxy: whose word counts about where a request comes from, and which budget it then takes from."""
+"""Behind a proxy: which peers may name the client's address, and which budget a request is charged to."""
 
 import asyncio
 import re
@@ -21,24 +21,24 @@ from tests.graph.support.edge import within_one_minute
 
 README = ROOT / "README.md"
 
-# Addresses of this machine, from which its own clients may call.
+# Addresses of this machine, from which its own clients may connect.
 PROXY, STRANGER = "127.0.0.2", "127.0.0.3"
 QUERY = "{ users(first: 1) { nodes { username } } }"
 BUDGET, ATTEMPTS_MAX = 500, 400
-# More than a test takes on a busy machine.
+# More seconds than a test takes on a busy machine.
 TEST_S = 25
 
 needs_loopback_network = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="has one loopback address")
 
 
 def batched(raw: bytes, parts: int) -> list[bytes]:
-    """Return bytes in so many parts, of which the last begins within the trailers."""
+    """Split bytes into `parts` parts; the last one begins within the trailers."""
     cuts = [0, *(len(raw) - 40 * number for number in range(parts - 1, 0, -1)), len(raw)]
     return [raw[start:stop] for start, stop in pairwise(cuts)]
 
 
 class Clients:
-    """Calls a server from different addresses."""
+    """Sends requests to a server from different addresses."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -49,7 +49,7 @@ class Clients:
         }
 
     async def status(self, peer: str, *forwarded: str, get: bool = False) -> int:
-        """Send a query from an address, with a header X-Forwarded-For of each value, and return the status."""
+        """Send a query from an address, with one header X-Forwarded-For for each value, and return the status."""
         headers = [("accept", "application/json"), *(("x-forwarded-for", one) for one in forwarded)]
         http = self._from[peer]
         if get:
@@ -89,7 +89,7 @@ class Clients:
 
 @pytest.fixture
 async def clients(database_url: str, tmp_path: Path) -> AsyncIterator[Clients]:
-    """Clients of a server that believes one address, and a network of others, about where a request comes from."""
+    """Clients of a server that trusts one address and one network to name the client's address."""
     port = free_port()
     variables = {
         "FOLIO_DATABASE_URL": database_url,
@@ -109,7 +109,7 @@ async def test_clients_of_a_trusted_proxy_have_a_budget_each(clients: Clients) -
         assert await clients.status(PROXY, "192.0.2.1", get=get) == 429
         assert await clients.status(PROXY, "192.0.2.2", get=get) == 200
     assert await clients.status(PROXY, "192.0.2.1:4711") == 429
-    assert await clients.status(PROXY) == 200  # what the proxy asks by itself
+    assert await clients.status(PROXY) == 200  # the proxy's own request
     await clients.exhaust(PROXY, "2001:db8::1")
     assert await clients.status(PROXY, "2001:db8::2") == 429
     assert await clients.status(PROXY, "2001:db8:0:1::2") == 200
@@ -117,7 +117,7 @@ async def test_clients_of_a_trusted_proxy_have_a_budget_each(clients: Clients) -
 
 @needs_loopback_network
 async def test_client_of_a_trusted_proxy_does_not_choose_its_address(clients: Clients) -> None:
-    """A proxy adds its client's address behind what the client has sent itself: only the last counts."""
+    """A proxy appends its client's address to the header that the client sends: only the last address counts."""
     await clients.exhaust(PROXY, "192.0.2.1")
     assert await clients.status(PROXY, "192.0.2.7, 192.0.2.1") == 429
     assert await clients.status(PROXY, "192.0.2.7", "192.0.2.1") == 429
@@ -128,20 +128,20 @@ async def test_client_of_a_trusted_proxy_does_not_choose_its_address(clients: Cl
 
 
 @needs_loopback_network
-async def test_stranger_has_the_address_that_it_calls_from_whatever_it_says(clients: Clients) -> None:
+async def test_untrusted_peer_has_the_address_that_it_connects_from_whatever_it_sends(clients: Clients) -> None:
     for number in range(ATTEMPTS_MAX):
         if await clients.status(STRANGER, f"192.0.2.{number % 256}", f"198.51.100.{number % 256}") == 429:
             break
     assert await clients.status(STRANGER) == 429
     assert await clients.status(STRANGER, PROXY, get=True) == 429
-    assert await clients.status(PROXY, "192.0.2.1") == 200  # in whose name it asked
+    assert await clients.status(PROXY, "192.0.2.1") == 200  # the address that the proxy names
     assert await clients.status(PROXY, STRANGER) == 429
 
 
 @needs_loopback_network
 @pytest.mark.parametrize("parts", [1, 3], ids=["at once", "in parts"])
 async def test_trailers_of_a_trusted_proxy_are_dropped(clients: Clients, parts: int) -> None:
-    """Neither way in takes them: a client chooses them, and a proxy that sets the header hands the trailer on."""
+    """Both endpoints ignore them: a client chooses its trailers, and a proxy that sets the header forwards them."""
     await clients.exhaust(PROXY, "192.0.2.1")
     spent, other = "x-forwarded-for: 192.0.2.1", "x-forwarded-for: 192.0.2.2"
     token = "authorization: Bearer nonsense"
@@ -170,7 +170,7 @@ async def test_proxy_that_calls_by_ipv4_is_known_to_a_server_that_listens_on_bot
         "FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX": "20",
         "FORWARDED_ALLOW_IPS": PROXY,
     }
-    # Workers share a socket of both families, in which a client by IPv4 has an address of IPv6.
+    # Workers share a dual-stack socket, in which an IPv4 client has a mapped IPv6 address.
     async with (
         started("serve", "--host", "::", "--workers", "2", cwd=tmp_path, port=port, **variables),
         aclosing(Clients(port)) as clients,
@@ -204,7 +204,7 @@ async def test_configuration_in_the_readme_gives_each_client_of_nginx_its_budget
                 while not (tmp_path / "pid").exists():
                     await asyncio.sleep(0.05)
             await within_one_minute(TEST_S)
-            # Each connects from an address of its own, and claims to be somebody else.
+            # Each connects from a separate address, and claims to have another one.
             for number in range(ATTEMPTS_MAX):
                 if await clients.status(STRANGER, f"192.0.2.{number % 256}") == 429:
                     break
@@ -230,13 +230,13 @@ async def test_configuration_in_the_readme_gives_each_client_of_nginx_its_budget
         ("127.0.0.1,proxy.internal", "'proxy.internal' does not appear to be an IPv4 or IPv6 network"),
     ],
 )
-def test_proxies_that_cannot_be_told_from_clients_stop_the_start(
+def test_ambiguous_proxies_prevent_the_start(
     database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: str, wrong: str, command: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FOLIO_DATABASE_URL", database_url)
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
-    # On a port that is taken: a start that is not stopped for this reason ends for that one.
+    # On a port that is in use: a start that is not refused for the expected reason fails with that one.
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = CliRunner().invoke(app, [command, "--port", str(taken.getsockname()[1])])
     remedy = "name the proxies alone in FORWARDED_ALLOW_IPS, as 10.0.0.5 or 10.0.0.0/24"

@@ -1,4 +1,4 @@
-"""GraphiQL in real browsers: it opens for one after the other, runs operations, and can be reloaded."""
+"""GraphiQL in real browsers: it opens in several in a row, runs operations, and can be reloaded."""
 
 import os
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ ANSWER = "document.querySelector('.result-window .CodeMirror').CodeMirror.getVal
 async def chromedriver() -> AsyncIterator[httpx.AsyncClient]:
     """A running chromedriver."""
     missing = missing_programs()
-    # `make test` promises to need no more than Python, make and git. Where everything should be there, it is demanded.
+    # `make test` needs no more than Python, make and git. Where browsers are expected, their absence is a failure.
     if missing and os.environ.get("CI") != "true":
         pytest.skip(
             f"no {' and no '.join(missing)}; `apt-get install chromium chromium-driver` lets browsers be tested"
@@ -36,14 +36,14 @@ def address(client: Client, path: str, **parameters: str) -> str:
 
 
 async def opened(client: Client, shown: Browser, path: str = "/graphql", **parameters: str) -> None:
-    """Open GraphiQL and wait until it knows the schema."""
+    """Open GraphiQL and wait until it has loaded the schema."""
     await shown.open(address(client, path, **parameters))
     await shown.wait(OPENED)
     await shown.wait(f"!!{OPENED}.CodeMirror.options.lint.schema")
 
 
 async def run(shown: Browser) -> str:
-    """Run what the editor holds, and return the answer as it is shown."""
+    """Run the operation in the editor, and return the response as it is shown."""
     await shown.script("document.querySelector('.graphiql-execute-button').click()")
     answer: str = await shown.wait(ANSWER)
     return answer
@@ -68,20 +68,20 @@ async def test_reloaded_page_shows_what_was_edited(client: Client, chromedriver:
     text = "query Reloaded { posts { totalCount } }"
     async with browser(chromedriver) as shown:
         await opened(client, shown)
-        # The second is longer than an address may be that a server has to read.
+        # The second is longer than the longest address that the server reads.
         for edited in (text, text + " #" + "x" * 70_000):
             await shown.script(f"{OPENED}.CodeMirror.setValue(arguments[0])", edited)
             await shown.wait(f"new URLSearchParams(location.hash.slice(1)).get('query') === '{edited}'")
             await shown.reload()
             await shown.wait(OPENED)
             assert await shown.script(f"return {TEXT}") == edited
-            # Nothing of what is typed, a password for instance, is sent along with the page's address.
+            # The page's address never contains what is typed, for instance a password.
             assert await shown.script("return location.search") == ""
         assert '"totalCount": 0' in await run(shown)
         assert await shown.complaints() == []
 
 
-async def test_link_to_an_edited_operation_opens_it_also_over_another_one(
+async def test_link_to_an_edited_operation_opens_it_and_replaces_another_one(
     client: Client, chromedriver: httpx.AsyncClient
 ) -> None:
     async with browser(chromedriver) as shown:
@@ -101,7 +101,7 @@ async def test_operation_of_an_address_is_shown_and_not_run(client: Client, chro
         assert '"totalCount": 0' in await run(shown)
 
 
-async def test_tabs_lead_from_signing_in_to_what_only_the_user_sees(
+async def test_tabs_lead_from_signing_in_to_data_that_only_the_user_sees(
     client: Client, chromedriver: httpx.AsyncClient
 ) -> None:
     hashed = await client.services.passwords.hash(DEMO_PASSWORD)

@@ -1,4 +1,4 @@
-"""GraphiQL's page and what it loads: all of it from this server, and each file as its maker published it."""
+"""GraphiQL's page and its files: all come from this server, and each file is identical to its published version."""
 
 import gc
 import hashlib
@@ -39,14 +39,14 @@ async def references(http: httpx.AsyncClient, address: str = "/graphql") -> list
     return [reference for reference in re.findall(r'(?:src|href)="([^"]*)"', page) if reference != "data:,"]
 
 
-async def test_page_loads_from_this_server_alone(client: Client) -> None:
+async def test_page_loads_only_from_this_server(client: Client) -> None:
     response = await client.http.get("/graphql", headers=BROWSER)
     assert (response.status_code, response.headers["content-security-policy"]) == (200, POLICY)
     assert "//" not in response.text
     assert "<script>" not in response.text
 
 
-async def test_all_that_the_page_names_is_served_in_order_with_its_type_and_kept_for_good(client: Client) -> None:
+async def test_all_files_of_the_page_are_served_with_their_type_and_cached_for_ever(client: Client) -> None:
     served = []
     for reference in await references(client.http):
         response = await client.http.get(f"/{reference}")
@@ -59,7 +59,7 @@ async def test_all_that_the_page_names_is_served_in_order_with_its_type_and_kept
     assert served == [(name, media_type, path.read_bytes()) for name, (media_type, path) in LOADED.items()]
 
 
-async def test_every_client_gets_the_same_bytes_whatever_the_one_before_it_took(client: Client) -> None:
+async def test_every_client_gets_the_same_bytes_whatever_coding_the_previous_one_accepted(client: Client) -> None:
     paths = ["/graphql", *(f"/{one}" for one in await references(client.http)), "/metrics", "/livez", "/readyz"]
     for path in paths:
         answers = [
@@ -68,7 +68,7 @@ async def test_every_client_gets_the_same_bytes_whatever_the_one_before_it_took(
         ]
         assert [answer.status_code for answer in answers] == [200] * 5
         lengths = [len(answer.content) for answer in answers]
-        if path != "/metrics":  # it counts them
+        if path != "/metrics":  # /metrics counts these requests
             assert (path, {answer.content for answer in answers}) == (path, {answers[0].content})
         packed = [answer.headers.get("content-encoding") for answer in answers]
         chosen = "gzip" if min(lengths) >= client.services.settings.compress_bytes_min else None
@@ -76,7 +76,7 @@ async def test_every_client_gets_the_same_bytes_whatever_the_one_before_it_took(
 
 
 async def test_no_response_object_outlives_its_request(client: Client) -> None:
-    """What wraps a response may change it: one that is kept serves the first client alone."""
+    """Middleware may change a response object: one that is reused would be correct only for the first client."""
     for path in ["/graphql", *(f"/{one}" for one in await references(client.http)), "/", "/metrics", "/livez", "/none"]:
         await client.http.get(path, headers=BROWSER)
     gc.collect()
@@ -100,17 +100,17 @@ async def test_files_of_the_page_are_hidden_where_the_page_is(settings: Settings
         assert [(await http.get(f"/{one}")).status_code for one in loaded] == [404] * len(LOADED)
 
 
-async def test_page_is_never_kept_itself(client: Client) -> None:
+async def test_page_itself_is_never_cached(client: Client) -> None:
     assert (await client.http.get("/graphql", headers=BROWSER)).headers["cache-control"] == "no-store"
 
 
-def test_vendored_files_are_what_their_packages_have() -> None:
+def test_vendored_files_are_identical_to_their_packages() -> None:
     told = re.findall(r"\| `([^`]+)` \| .* \| `([0-9a-f]{64})` \|", (VENDORED / "README.md").read_text())
     scripts = sorted(path for path in VENDORED.iterdir() if path.suffix in {".js", ".css"})
     assert sorted(told) == [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in scripts]
 
 
-# ---------------------------------------------------------------- what the page opens with
+# ---------------------------------------------------------------- the first tabs
 
 
 async def opening(http: httpx.AsyncClient) -> list[dict[str, Any]]:
@@ -135,5 +135,5 @@ async def test_each_tab_of_the_first_visit_runs_on_the_demo_data(client: Client)
     assert [bool(viewer["accounts"]["nodes"]), bool(viewer["posts"]["nodes"])] == [True, True]
 
 
-async def test_lines_of_the_first_tabs_are_seen_whole(client: Client) -> None:
+async def test_lines_of_the_first_tabs_are_not_too_long(client: Client) -> None:
     assert [line for tab in await opening(client.http) for line in tab["query"].splitlines() if len(line) > 64] == []

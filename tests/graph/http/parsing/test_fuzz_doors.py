@@ -1,4 +1,4 @@
-"""What Hypothesis makes of requests, scalars, ids and cursors: refused in the contract's words, or taken as spelled."""
+"""Requests, scalars, ids and cursors made by Hypothesis: refused with a documented error, or accepted as spelled."""
 
 import datetime
 import uuid
@@ -24,6 +24,7 @@ from graph.schema.scalars import (
     serialize_decimal,
 )
 from tests.graph.support.callers import Client
+from tests.running.amounts import examples
 
 ALIVE = {"data": {"__typename": "Query"}}
 VALUES = st.recursive(
@@ -47,7 +48,7 @@ GOOD = b'{"query":"query A($x:Int){__typename}","operationName":"A","variables":
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """Return a good request with a few of its bytes cut, doubled or replaced."""
+    """Return a valid request with a few of its bytes removed, repeated or replaced."""
     body = GOOD
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(body)))
@@ -57,14 +58,14 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 def answered(response: httpx.Response) -> list[str]:
-    """Return the codes of an answer's errors, and assert that it has the form of one."""
+    """Return the codes of a response's errors, and assert that it is a well-formed response."""
     body = response.json()
     assert response.status_code in {200, 400}
     assert body.keys() <= {"data", "errors", "extensions"}
     return [error["extensions"]["code"] for error in body.get("errors", [])]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(body=damaged())
 async def test_damaged_request_is_run_or_refused_with_a_code(client: Client, body: bytes) -> None:
     response = await client.http.post("/graphql", content=body, headers={"content-type": "application/json"})
@@ -74,7 +75,7 @@ async def test_damaged_request_is_run_or_refused_with_a_code(client: Client, bod
     assert await client.run("{ __typename }") == ALIVE
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(value=VALUES.filter(lambda value: not isinstance(value, bytes)))
 async def test_any_value_of_a_variable_is_taken_or_the_clients_fault(client: Client, value: object) -> None:
     try:
@@ -120,13 +121,13 @@ def test_canonical_text_with_one_change_is_refused_or_another_canonical_text(
         return
     assert changed.isascii()
     assert parsed(written(value)) == value
-    if parsed is not parse_date_time:  # an instant may come with any offset
-        assert written(value) == (changed.lower() if parsed is parse_uuid else changed)  # in capitals, too
+    if parsed is not parse_date_time:  # an instant may have any offset
+        assert written(value) == (changed.lower() if parsed is parse_uuid else changed)  # upper case is accepted, too
 
 
 @pytest.mark.parametrize(("parsed", "written", "canonical"), SCALARS, ids=NAMES)
 @given(value=VALUES)
-def test_any_value_is_refused_with_an_error_of_graphql_alone(
+def test_any_value_is_refused_only_with_an_error_of_graphql(
     value: object, parsed: Callable[[object], Any], written: Callable[[Any], str], canonical: object
 ) -> None:
     try:
@@ -142,7 +143,7 @@ def test_any_value_is_refused_with_an_error_of_graphql_alone(
 
 @st.composite
 def near_ids(draw: st.DrawFn) -> str:
-    """Return an id with one change, of any character that there is."""
+    """Return an id with one change, by any Unicode character."""
     id_ = str(global_id(draw(st.sampled_from(NodeKind)), draw(st.integers(1, 2**63 - 1))))
     start = draw(st.integers(0, len(id_)))
     return id_[:start] + draw(st.text(max_size=2)) + id_[start + draw(st.integers(0, 2)) :]
@@ -171,11 +172,11 @@ def test_near_id_raises_nothing_but_bad_input(id_: str, kind: NodeKind) -> None:
 PAGE = "query($cursor: String) { posts(first: 1, after: $cursor) { nodes { id } } }"
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(cursor=st.text() | st.from_regex(r"\A[A-Za-z0-9_-]{1,60}\Z") | st.binary(max_size=60).map(lambda one: one.hex()))
-async def test_text_that_nobody_gave_out_is_no_cursor_over_the_api(client: Client, cursor: str) -> None:
+async def test_text_that_is_no_issued_cursor_is_refused_by_the_api(client: Client, cursor: str) -> None:
     if "\0" in cursor:
-        return  # the body is refused before anybody looks for a cursor
+        return  # the body is refused before the cursor is read
     body = await client.run(PAGE, cursor=cursor)
     assert [error["extensions"]["code"] for error in body["errors"]] == ["BAD_USER_INPUT"]
     assert body["errors"][0]["message"].startswith("after is not a cursor of this list in this order")

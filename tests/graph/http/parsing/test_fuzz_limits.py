@@ -1,4 +1,4 @@
-"""The walk that prices operations, against operations that Hypothesis makes up, and meant to be hard on it."""
+"""The walk that prices operations, tested with operations that Hypothesis makes to be as hard as possible."""
 
 import string
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ from graph.analysis.pricing import Pricing
 from graph.operations.cache import Operations, RequestRefused
 from graph.schema.root import graphql_schema
 from tests.graph.support.callers import Client
+from tests.running.amounts import examples
 
 OPERATIONS = Operations(graphql_schema, introspection=True, suggestions=True)
 PLAN = SeedPlan(users=12, posts=60, accounts=8, transfers_per_account=3)
@@ -62,7 +63,7 @@ class Counted(dict[str, FragmentDefinitionNode]):
 
 @st.composite
 def webs(draw: st.DrawFn) -> str:
-    """Return a valid document whose fragments spread those that come after them, any number of times and anywhere."""
+    """Return a valid document whose fragments spread later fragments, any number of times and anywhere."""
     count = draw(st.integers(1, FRAGMENTS_MAX))
     types = draw(st.lists(st.sampled_from(["User", "Post"]), min_size=count, max_size=count))
 
@@ -83,7 +84,7 @@ def webs(draw: st.DrawFn) -> str:
 
 
 def measured(document: str) -> tuple[int, int, int, int]:
-    """Return how often a walk looks a fragment up, how many spreads are written, and the cost and depth it finds."""
+    """Return the number of fragment lookups of a walk, the number of spreads, and the cost and depth that it finds."""
     definitions = parse(document).definitions
     (operation,) = [one for one in definitions if isinstance(one, OperationDefinitionNode)]
     fragments = Counted({one.name.value: one for one in definitions if isinstance(one, FragmentDefinitionNode)})
@@ -91,18 +92,18 @@ def measured(document: str) -> tuple[int, int, int, int]:
     return fragments.looked_up, document.count("..."), price.cost, price.depth
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(document=webs())
-def test_no_web_of_fragments_makes_the_walk_look_one_up_twice(document: str) -> None:
+def test_walk_looks_no_fragment_up_twice_however_they_spread_each_other(document: str) -> None:
     looked_up, written, cost, depth = measured(document)
-    # Each is spread on its own type alone, and so measured once, however many ways lead to it.
+    # Each is spread only on its own type, and therefore measured once, however many paths lead to it.
     assert looked_up <= min(written, FRAGMENTS_MAX)
     assert cost >= 1
     assert depth >= 2
 
 
 def spelled_out(document: str) -> tuple[int, int]:
-    """Return cost and depth of a web by another way: every spread is replaced by what it stands for."""
+    """Return cost and depth of the document computed independently: every spread is replaced by its fragment."""
     definitions = parse(document).definitions
     texts = {
         one.name.value: document[one.selection_set.loc.start : one.selection_set.loc.end]
@@ -119,9 +120,9 @@ def spelled_out(document: str) -> tuple[int, int]:
     return measured(text)[2:]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.filter_too_much])
 @given(document=webs())
-def test_price_of_fragments_is_that_of_what_they_stand_for(document: str) -> None:
+def test_price_of_fragments_is_that_of_their_expansion(document: str) -> None:
     expected = spelled_out(document)
     if expected != (-1, -1):
         assert measured(document)[2:] == expected
@@ -133,25 +134,25 @@ class _Forward(Visitor):
 
 
 def paged_forward(document: DocumentNode) -> str:
-    """Write a document without what random values would let nothing through of: cursors, filters, orders."""
+    """Print a document without the arguments that random values would make fail: cursors, filters, orders."""
     return print_ast(visit(document, _Forward()))
 
 
-@settings(max_examples=80, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(80), suppress_health_check=list(HealthCheck))
 @given(query=queries(graphql_schema, fields=READING, custom_scalars=SCALARS, print_ast=paged_forward, allow_x00=False))
-async def test_price_is_never_below_what_a_made_up_query_resolves(seeded: Client, query: str) -> None:
+async def test_price_is_never_below_the_cost_of_the_response_to_a_generated_query(seeded: Client, query: str) -> None:
     try:
         operation = OPERATIONS.find(query, None)
         price = operation.priced({})
     except RequestRefused:
         return
     result = await OPERATIONS.run(operation, {}, seeded.services, Viewer(user_id=2, is_admin=True))
-    # The root is no field's.
+    # The root object belongs to no field.
     assert price.cost >= resolved(result.data) - 1, query
 
 
 def resolved(value: object, name: str = "") -> int:
-    """Return what the fields of a response cost by the weights: an object is 1, a count is 10."""
+    """Return the cost of a response's fields by the weights: an object is 1, a count is 10."""
     if isinstance(value, list):
         return sum(resolved(one, name) for one in value)
     if isinstance(value, dict):
@@ -167,11 +168,9 @@ TOKENS: Sequence[str] = (
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(tokens=st.lists(st.sampled_from(TOKENS), max_size=40), variables=st.dictionaries(st.just("n"), st.integers()))
-def test_no_order_of_tokens_is_answered_but_with_a_price_or_a_refusal(
-    tokens: Sequence[str], variables: dict[str, int]
-) -> None:
+def test_any_sequence_of_tokens_has_a_price_or_a_refusal(tokens: Sequence[str], variables: dict[str, int]) -> None:
     try:
         price = OPERATIONS.find(" ".join(tokens), None).priced(variables)
     except RequestRefused:

@@ -1,4 +1,4 @@
-"""Queries by GET: who may send one, what it may hold, and how long its answer may be kept."""
+"""Queries by GET: which clients may send one, what it may contain, and how long its response may be cached."""
 
 import re
 from collections.abc import Mapping
@@ -49,25 +49,25 @@ async def test_get_that_a_foreign_page_could_send_is_refused(client: Client, hea
     )
 
 
-# A link, a form or a frame of a foreign page; or somebody who typed the address.
+# A link, form or frame of a foreign page; or a user who typed the address.
 NAVIGATIONS = (
     {"accept": NAVIGATION},
     {"accept": NAVIGATION, "sec-fetch-mode": "navigate", "sec-fetch-site": "cross-site"},
 )
 
 
-async def test_browser_that_comes_with_an_operation_gets_the_page_and_nothing_is_run(client: Client) -> None:
+async def test_browser_that_navigates_with_an_operation_gets_the_page_and_nothing_is_run(client: Client) -> None:
     page = await client.http.get("/graphql", headers={"accept": NAVIGATION})
     before = client.database.counters.statements
     for headers in NAVIGATIONS:
-        # Each is a name or a value in which `query` occurs.
+        # Each is a name or a value that contains `query`.
         for asked in ("query={users{totalCount}}", "q=query{users{totalCount}}", "extensions={}", "myquery=1", "query"):
             answer = await client.http.get(f"/graphql?{asked}", headers=headers)
             assert (asked, answer.status_code, answer.content) == (asked, 200, page.content)
     assert client.database.counters.statements == before
 
 
-async def test_program_that_takes_pages_too_gets_the_answer_to_its_operation(client: Client) -> None:
+async def test_program_that_also_accepts_html_gets_the_response_to_its_operation(client: Client) -> None:
     for headers in ({"accept": f"{NAVIGATION}, application/json"}, {"accept": NAVIGATION, "x-folio-request": "1"}):
         answer = await client.http.get(TYPENAME, headers=headers)
         assert (answer.status_code, answer.json()) == (200, {"data": {"__typename": "Query"}})
@@ -102,7 +102,7 @@ async def test_get_of_a_program_is_answered(client: Client, headers: dict[str, s
     assert (answer.status_code, answer.json()) == (200, ALIVE)
 
 
-# ---------------------------------------------------------------- what it may hold
+# ---------------------------------------------------------------- what it may contain
 
 
 async def test_variables_and_operation_name_come_from_the_query_string(client: Client) -> None:
@@ -131,11 +131,11 @@ async def test_empty_variables_and_unknown_parameters_are_none(client: Client) -
 @pytest.mark.parametrize(
     ("query_string", "message"),
     [
-        ("query", "the query string is malformed or no UTF-8"),
-        ("query=%ff", "the query string is malformed or no UTF-8"),
-        ("query=%ed%a0%80", "the query string is malformed or no UTF-8"),
-        ("query=%c0%80", "the query string is malformed or no UTF-8"),
-        ("query=%7B__typename%7D&&x=1", "the query string is malformed or no UTF-8"),
+        ("query", "the query string is malformed or not UTF-8"),
+        ("query=%ff", "the query string is malformed or not UTF-8"),
+        ("query=%ed%a0%80", "the query string is malformed or not UTF-8"),
+        ("query=%c0%80", "the query string is malformed or not UTF-8"),
+        ("query=%7B__typename%7D&&x=1", "the query string is malformed or not UTF-8"),
         ("query=%7Ba%7D&query=%7Bb%7D", "the query string names a parameter twice"),
         ("query=", "query should be a string, the GraphQL document"),
         ("variables=%7B%7D", "query should be a string, the GraphQL document"),
@@ -154,7 +154,7 @@ async def test_variables_that_are_no_json_are_refused(client: Client, variables:
     answer = await get(client, query="{ __typename }", variables=variables)
     message = answer.json()["errors"][0]["message"]
     assert answer.status_code == 400
-    assert re.fullmatch(r"variables is no JSON: .+", message)
+    assert re.fullmatch(r"variables is not JSON: .+", message)
 
 
 async def test_query_string_of_more_than_16_kib_is_too_long(client: Client) -> None:
@@ -177,7 +177,7 @@ async def test_mutation_by_get_is_refused_and_does_not_run(client: Client, sign_
         "POST",
         refusal("METHOD_NOT_ALLOWED", "GET runs queries only; use POST"),
     )
-    # Nor is it run where a query stands beside it.
+    # A query in the body does not change that.
     both = await get(
         client, headers=headers, query=f"query Q {{ __typename }} {mutation.replace('{', 'M {', 1)}", operationName="M"
     )
@@ -204,10 +204,10 @@ async def test_head_has_the_headers_of_get_and_no_body(client: Client) -> None:
     }
 
 
-# ---------------------------------------------------------------- how long it may be kept
+# ---------------------------------------------------------------- caching
 
 
-async def test_answer_is_asked_for_again_and_not_sent_again(client: Client, sign_up: SignUp) -> None:
+async def test_unchanged_answer_is_revalidated_and_not_sent_again(client: Client, sign_up: SignUp) -> None:
     query = "{ users { totalCount } }"
     first = await get(client, query=query)
     etag = first.headers["etag"]
@@ -241,7 +241,7 @@ async def test_answer_to_someone_signed_in_is_private(client: Client, sign_up: S
 
 
 @pytest.mark.parametrize("query", ["{", "{ nothing }", "{ users(first: 0) { totalCount } }"])
-async def test_what_is_no_answer_has_no_etag_with_the_newer_media_type(client: Client, query: str) -> None:
+async def test_refusal_has_no_etag_with_the_newer_media_type(client: Client, query: str) -> None:
     answer = await get(client, headers={"accept": "application/graphql-response+json"}, query=query)
     kept = answer.status_code == 200
     assert ("etag" in answer.headers, answer.headers["cache-control"]) == (
@@ -249,12 +249,12 @@ async def test_what_is_no_answer_has_no_etag_with_the_newer_media_type(client: C
     )
 
 
-async def test_answer_by_post_is_never_kept(client: Client) -> None:
+async def test_answer_by_post_is_never_cached(client: Client) -> None:
     answer = await client.post("{ __typename }")
     assert (answer.headers["cache-control"], "etag" in answer.headers) == ("no-store", False)
 
 
-async def test_page_is_for_browsers_and_not_for_production(settings: Settings, client: Client) -> None:
+async def test_page_is_served_to_browsers_and_not_in_production(settings: Settings, client: Client) -> None:
     page = await client.http.get("/graphql", headers={"accept": NAVIGATION})
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     async with served(settings, env="production") as production:

@@ -1,4 +1,4 @@
-"""What stands around an answer: compression, foreign origins, security headers, and answers in batches."""
+"""Compression, foreign origins, security headers, and batches."""
 
 import re
 from typing import Any
@@ -31,10 +31,10 @@ SECURITY = {
         (0, "gzip", 100_000, None),
     ],
 )
-async def test_answer_is_compressed_from_a_size_on(
+async def test_answer_is_compressed_from_a_minimum_size(
     settings: Settings, setting: int, accept: str, length: int, encoding: str | None
 ) -> None:
-    # An unknown name is repeated in the answer, which so has any length.
+    # The response repeats an unknown name, and can so have any length.
     async with served(settings, compress_bytes_min=setting) as client:
 
         async def answer_of(name: str) -> Any:
@@ -53,7 +53,7 @@ def allowed(headers: Any) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.startswith("access-control-")}
 
 
-# What common clients send beside content-type: Apollo, urql, Relay, gql, a tracing agent, a corporate proxy.
+# Headers that common clients send besides content-type: Apollo, urql, Relay, gql, a tracing agent, a proxy.
 CLIENT_HEADERS = (
     "accept,apollographql-client-name,apollographql-client-version,apollo-require-preflight,authorization,baggage,"
     "content-type,graphql-require-preflight,sentry-trace,traceparent,tracestate,x-apollo-operation-id,"
@@ -185,7 +185,7 @@ async def test_every_answer_has_the_security_headers_and_an_id(
     assert len([one for one in ids if re.fullmatch(r"[0-9a-f]{16}", one)]) == 2
 
 
-async def test_page_loads_from_where_its_policy_says_and_runs_in_no_frame(client: Client) -> None:
+async def test_page_loads_only_from_the_origins_of_its_policy_and_runs_in_no_frame(client: Client) -> None:
     page = await client.http.get("/graphql", headers={"accept": "text/html"})
     policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
     for directive in ("default-src", "base-uri", "form-action", "frame-ancestors"):
@@ -238,7 +238,7 @@ async def test_batch_of_another_size_is_refused(settings: Settings, size: int) -
     )
 
 
-async def test_operation_of_a_batch_that_is_refused_leaves_the_others_their_answers(settings: Settings) -> None:
+async def test_refused_operation_of_a_batch_does_not_affect_the_others(settings: Settings) -> None:
     users = {"query": "{ users(first: 20) { nodes { username } } }"}
     known = [users["query"], "{ __typename }"]
     async with served_knowing(known, settings, batch_operations_max=4, cost_per_minute_max=50) as client:
@@ -250,13 +250,13 @@ async def test_operation_of_a_batch_that_is_refused_leaves_the_others_their_answ
     assert (third, error["extensions"]) == ({}, {"code": "RATE_LIMITED"})
 
 
-async def test_operation_of_a_batch_that_takes_too_long_leaves_the_others_their_answers(
+async def test_operation_of_a_batch_that_takes_too_long_does_not_affect_the_others(
     settings: Settings, database_url: str
 ) -> None:
     posts = {"query": "{ posts { totalCount } }"}
     changes = {"batch_operations_max": 2, "operation_deadline_ms": 200}
     async with served(settings, **changes) as client, locked(database_url, "posts"):
         answer = await client.http.post("/graphql", json=[posts, {"query": "{ __typename }"}])
-    message = "the operation took longer than 0.2 s; ask for less"
+    message = "the operation took longer than 0.2 s; request less"
     late = {"errors": [{"message": message, "extensions": {"code": "DEADLINE_EXCEEDED"}}]}
     assert (answer.status_code, answer.json()) == (200, [late, ALIVE])

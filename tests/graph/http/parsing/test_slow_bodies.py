@@ -1,4 +1,4 @@
-"""Bodies that do not arrive keep nobody out, for they take no slot; and no address has more than its part of them."""
+"""Slow bodies block no other client: they take no slot, and no address has more than its share of them."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ from db.settings import Settings
 from graph.http.admission.places import NoPlaceError, Places
 from tests.graph.support.callers import Client
 from tests.graph.support.edge import is_alive, posted, sent, served, until
-from tests.graph.support.raw import asked, request
+from tests.graph.support.raw import query_body, request
 
 SLOW = posted("{ __typename }", length=1000)
 
@@ -32,7 +32,7 @@ async def sent_from(client: Client, address: str, data: bytes) -> AsyncIterator[
 
 
 async def refusal(reader: asyncio.StreamReader) -> tuple[bytes, object]:
-    """Return the status line of an answer and what its first error says."""
+    """Return the status line of a response and the message of its first error."""
     async with asyncio.timeout(10):
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r")[0])
@@ -53,7 +53,7 @@ async def test_body_that_arrives_in_pieces_is_answered_beside_them(settings: Set
     async with served(settings, operations_in_flight_max=1) as client, AsyncExitStack() as stack:
         for _ in range(10):
             await stack.enter_async_context(sent(client, SLOW))
-        raw = request(asked("{ __typename }"))
+        raw = request(query_body("{ __typename }"))
         url = client.http.base_url
         reader, writer = await asyncio.open_connection(url.host, url.port)
         for part in (raw[:-5], raw[-5:]):
@@ -64,7 +64,7 @@ async def test_body_that_arrives_in_pieces_is_answered_beside_them(settings: Set
         writer.close()
 
 
-async def test_address_has_no_more_than_its_part_of_the_bodies_that_are_waited_for(settings: Settings) -> None:
+async def test_address_has_no_more_than_its_share_of_the_pending_bodies(settings: Settings) -> None:
     async with served(settings, bodies_arriving_max=8) as client:
         async with sent(client, SLOW), sent(client, SLOW):
             await asyncio.sleep(0.2)
@@ -72,8 +72,8 @@ async def test_address_has_no_more_than_its_part_of_the_bodies_that_are_waited_f
                 found = await refusal(third)
             assert await is_alive(client)
         message = (
-            "too many requests wait for their bodies: 2 of this address do already; "
-            "send the body at once, or try again shortly"
+            "too many requests wait for their bodies: 2 from this address already; "
+            "send the body with the headers, or try again shortly"
         )
         assert found == (
             b"HTTP/1.1 503 Service Unavailable",
@@ -92,7 +92,7 @@ async def test_address_has_no_more_than_its_part_of_the_bodies_that_are_waited_f
 
 
 @needs_loopback_network
-async def test_addresses_that_have_most_make_room_for_others(settings: Settings) -> None:
+async def test_addresses_with_the_most_bodies_make_room_for_others(settings: Settings) -> None:
     async with served(settings, bodies_arriving_max=8) as client, AsyncExitStack() as stack:
         attackers = [
             await stack.enter_async_context(sent_from(client, f"127.0.0.{2 + number // 2}", SLOW))
@@ -101,21 +101,21 @@ async def test_addresses_that_have_most_make_room_for_others(settings: Settings)
         await asyncio.sleep(0.3)
         url = client.http.base_url
         reader, writer = await asyncio.open_connection(url.host, url.port)
-        raw = request(asked("{ __typename }"))
+        raw = request(query_body("{ __typename }"))
         writer.write(raw[:-5])
         found = await refusal(attackers[0])
         writer.write(raw[-5:])
         async with asyncio.timeout(10):
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         writer.close()
-    message = "too many requests wait for their bodies; send the body at once, or try again shortly"
+    message = "too many requests wait for their bodies; send the body with the headers, or try again shortly"
     assert found == (b"HTTP/1.1 503 Service Unavailable", {"message": message, "extensions": {"code": "OVERLOADED"}})
 
 
-def test_places_that_are_shared_fairly_are_not_taken_by_one_more() -> None:
+def test_fairly_shared_slots_are_not_taken_by_one_more_address() -> None:
     places: Places[int] = Places(4)
     assert [places.take(address, number) for number, address in enumerate("abcd")] == [None] * 4
-    with pytest.raises(NoPlaceError, match=r"^4 do already$"):
+    with pytest.raises(NoPlaceError, match=r"^4 already$"):
         places.take("e", 4)
     places.leave("a", 0)
     places.leave("a", 0)

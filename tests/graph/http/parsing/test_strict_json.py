@@ -1,4 +1,4 @@
-"""JSON that could be read in two ways: doubled keys wherever they stand, and integers that would lose digits."""
+"""Ambiguous JSON is refused: duplicate keys at any place, and integers that would lose digits."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from graph.http.parsing.strict_json import NotStrictError
 from tests.graph.support.callers import Client
 
 DOUBLED = "an object in it names a key twice"
-TOO_LONG = "an integer in it has more than 64 bits; send it as a string, or with an exponent, as 1e20"
+TOO_LONG = "an integer in it has more than 64 bits; send it as a string, or with an exponent, for example 1e20"
 HEADERS = {"content-type": "application/json"}
 
 
@@ -36,20 +36,20 @@ def refusal(message: str) -> tuple[int, Any]:
         b'{"query": "{ __typename }", "variables": {"": 1, "":2}}',
         b'{"query": "{ __typename }", "variables": {"a" : 1, "a"\n\t:\r2}}',
         b'{"query": "{ __typename }", "unknown": {"a": {"a:": ":"}, "a": 1}}',
-        # A colon that is written as an escape is in the value, and not in the text, where it would fill the gap.
+        # An escaped colon is in the value but not in the text, where it would hide the missing one from a count.
         b'{"query": "{ __typename }", "unknown": "\\u003a", "a": 1, "a": 2}',
         b'{"query": "{ __typename }", "unknown": "\\u003A", "a": 1, "a": 2}',
         b'{"query": "{ __typename }", "a": "\\u003a", "a": "\\u003a"}',
     ],
 )
-async def test_key_that_stands_twice_in_one_object_is_refused(client: Client, body: bytes) -> None:
-    assert await post(client, body) == refusal(f"the body is no JSON that is read in one way alone: {DOUBLED}")
+async def test_duplicate_key_in_one_object_is_refused(client: Client, body: bytes) -> None:
+    assert await post(client, body) == refusal(f"the body is ambiguous JSON: {DOUBLED}")
 
 
-async def test_key_that_stands_twice_in_a_query_string_is_refused(client: Client) -> None:
+async def test_duplicate_key_in_a_query_string_is_refused(client: Client) -> None:
     parameters = {"query": "{ __typename }", "variables": '{"a": 1, "a": 2}'}
     answer = await client.http.get("/graphql", params=parameters, headers={"accept": "application/json"})
-    assert (answer.status_code, answer.json()) == refusal(f"variables is no JSON: {DOUBLED}")
+    assert (answer.status_code, answer.json()) == refusal(f"variables is not JSON: {DOUBLED}")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_same_key_in_different_objects_and_colons_in_strings_are_fine(clie
 )
 async def test_integer_that_would_lose_digits_is_refused(client: Client, digits: str) -> None:
     body = b'{"query": "query ($id: ID!) { user(id: $id) { id } }", "variables": {"id": %s}}' % digits.encode()
-    assert await post(client, body) == refusal(f"the body is no JSON that is read in one way alone: {TOO_LONG}")
+    assert await post(client, body) == refusal(f"the body is ambiguous JSON: {TOO_LONG}")
 
 
 @pytest.mark.parametrize("digits", ["2147483648", "-2147483649", "9223372036854775808", "18446744073709551615"])
@@ -109,7 +109,7 @@ values = st.recursive(
 
 
 def written(value: Any, *, spaced: bool, escaped: bool) -> str:
-    """Write a value whose objects are tuples of members, in which a name may stand twice."""
+    """Write a value whose objects are tuples of members, so that a name may occur twice."""
     if isinstance(value, tuple):
         colon = " : " if spaced else ":"
         members = (colon.join(written(part, spaced=spaced, escaped=escaped) for part in member) for member in value)
@@ -127,7 +127,7 @@ def is_doubled(value: Any) -> bool:
 
 
 @given(values, st.booleans(), st.booleans())
-def test_exactly_those_texts_are_refused_that_name_a_key_twice(value: Any, spaced: bool, escaped: bool) -> None:
+def test_exactly_the_texts_with_a_duplicate_key_are_refused(value: Any, spaced: bool, escaped: bool) -> None:
     text = written(value, spaced=spaced, escaped=escaped).encode()
     if is_doubled(value):
         with pytest.raises(NotStrictError, match=DOUBLED):

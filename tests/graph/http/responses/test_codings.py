@@ -1,4 +1,4 @@
-"""Content codings (RFC 9110, 8.4 and 12.5.3): who gets compressed answers, and which compressed bodies are read."""
+"""Content codings (RFC 9110, 8.4 and 12.5.3): which clients get compressed responses, and which bodies are accepted."""
 
 import gzip
 import tracemalloc
@@ -15,11 +15,11 @@ from graph.http.parsing.requests import HttpRefused
 from graph.http.responses.codings import decoded
 from tests.graph.support.callers import Client
 from tests.graph.support.edge import ALIVE, is_alive, served
-from tests.graph.support.raw import answered, asked, detoured, request
+from tests.graph.support.raw import answered, query_body, request, via_asgi
 from tests.graph.support.stage import dump
 
-SCHEMA = asked("{ __schema { types { name description } } }")
-WAYS = ("short", "long")
+SCHEMA = query_body("{ __schema { types { name description } } }")
+ENDPOINTS = ("direct", "asgi")
 LIMIT = 100_000
 
 # ---------------------------------------------------------------- answers
@@ -35,11 +35,11 @@ WANT_NO_GZIP = (
 )
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_answer_is_compressed_for_the_clients_that_want_it(client: Client, way: str) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_answer_is_compressed_for_the_clients_that_want_it(client: Client, endpoint: str) -> None:
     for accept in (*WANT_GZIP, *WANT_NO_GZIP):
         raw = request(SCHEMA, f"accept-encoding: {accept}")
-        lines, body, _ = await answered(client, raw if way == "short" else detoured(raw))
+        lines, body, _ = await answered(client, raw if endpoint == "direct" else via_asgi(raw))
         is_compressed = "content-encoding: gzip" in lines
         assert (accept, is_compressed) == (accept, accept in WANT_GZIP)
         assert "vary: accept, authorization, Accept-Encoding" in lines
@@ -58,7 +58,7 @@ async def test_everything_else_is_compressed_by_the_same_rule(client: Client) ->
 async def test_several_lines_of_accept_encoding_are_one_list(client: Client) -> None:
     for lines, coding in ((("br", "gzip"), True), (("gzip;q=0", "br"), False)):
         raw = request(SCHEMA, *(f"accept-encoding: {line}" for line in lines))
-        for one in (raw, detoured(raw)):
+        for one in (raw, via_asgi(raw)):
             assert ("content-encoding: gzip" in (await answered(client, one))[0]) is coding
 
 
@@ -70,7 +70,7 @@ def raw_deflate(body: bytes) -> bytes:
     return stream.compress(body) + stream.flush()
 
 
-BODY = asked("{ __typename }")
+BODY = query_body("{ __typename }")
 CODED = {
     "gzip": gzip.compress(BODY),
     "GZIP": gzip.compress(BODY),
@@ -84,33 +84,33 @@ CODED = {
 }
 
 
-def coded(body: bytes, coding: str, way: str) -> bytes:
+def coded(body: bytes, coding: str, endpoint: str) -> bytes:
     raw = request(body, f"content-encoding: {coding}")
-    return raw if way == "short" else detoured(raw)
+    return raw if endpoint == "direct" else via_asgi(raw)
 
 
 async def refusal(client: Client, raw: bytes) -> tuple[str, str, Any, list[str]]:
-    """Send what is refused; return the code, the message, the status line and the further lines."""
+    """Send a request that is refused; return the code, the message, the status line and the other lines."""
     lines, body, _ = await answered(client, raw)
     [error] = orjson.loads(body)["errors"]
     [status] = [line for line in lines if line.startswith("HTTP/")]
     return error["extensions"]["code"], error["message"], status, lines
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("coding", CODED)
-async def test_compressed_body_is_read(client: Client, coding: str, way: str) -> None:
-    lines, body, _ = await answered(client, coded(CODED[coding], coding, way))
+async def test_compressed_body_is_read(client: Client, coding: str, endpoint: str) -> None:
+    lines, body, _ = await answered(client, coded(CODED[coding], coding, endpoint))
     assert ("HTTP/1.1 200 OK" in lines, orjson.loads(body)) == (True, ALIVE)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, gzip", "gzip, deflate", "aws-chunked", "gzip2"])
-async def test_other_codings_are_refused_and_the_ones_that_are_read_are_named(
-    client: Client, superuser: Driver, coding: str, way: str
+async def test_other_codings_are_refused_and_the_accepted_ones_named(
+    client: Client, superuser: Driver, coding: str, endpoint: str
 ) -> None:
     before = await dump(superuser)
-    code, message, status, lines = await refusal(client, coded(gzip.compress(BODY), coding, way))
+    code, message, status, lines = await refusal(client, coded(gzip.compress(BODY), coding, endpoint))
     assert status == "HTTP/1.1 415 Unsupported Media Type"
     assert "accept-encoding: gzip, deflate" in lines
     assert (code, message) == (
@@ -132,26 +132,26 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("what", BROKEN)
-async def test_body_that_is_not_what_its_coding_says_is_refused(client: Client, what: str, way: str) -> None:
+async def test_body_that_does_not_match_its_coding_is_refused(client: Client, what: str, endpoint: str) -> None:
     coding, body = BROKEN[what]
-    code, message, status, _ = await refusal(client, coded(body, coding, way))
+    code, message, status, _ = await refusal(client, coded(body, coding, endpoint))
     assert (code, status) == ("BAD_REQUEST", "HTTP/1.1 400 Bad Request")
-    assert message == f"the body is not one whole {coding} stream, as Content-Encoding says"
+    assert message == f"Content-Encoding says {coding}, but the body is not one complete {coding} stream"
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize(("coding", "compress"), [("gzip", gzip.compress), ("deflate", raw_deflate)])
-async def test_size_of_a_body_is_what_it_is_when_it_is_read(
-    settings: Settings, coding: str, compress: Any, way: str
+async def test_size_of_a_body_is_its_decompressed_size(
+    settings: Settings, coding: str, compress: Any, endpoint: str
 ) -> None:
     async with served(settings, body_bytes_max=LIMIT) as client:
-        _, body, _ = await answered(client, coded(compress(BODY.ljust(LIMIT)), coding, way))
+        _, body, _ = await answered(client, coded(compress(BODY.ljust(LIMIT)), coding, endpoint))
         assert orjson.loads(body) == ALIVE
         for size in (LIMIT + 1, 50_000_000):
-            code, message, status, _ = await refusal(client, coded(compress(BODY.ljust(size)), coding, way))
-            # The words behind the number are those of the Python version.
+            code, message, status, _ = await refusal(client, coded(compress(BODY.ljust(size)), coding, endpoint))
+            # the reason phrase depends on the Python version
             assert (code, status.split()[1]) == ("BODY_TOO_LARGE", "413")
             assert message == f"the body has more than the {LIMIT} bytes that are allowed; send less at once"
         assert await is_alive(client)

@@ -1,4 +1,4 @@
-"""How large answers may be, and where what is large is read and written: never while everybody waits."""
+"""The size limit of responses, and that large requests and responses are processed outside the event loop's thread."""
 
 import asyncio
 import gzip
@@ -19,26 +19,26 @@ from graph.http import endpoint
 from graph.http.endpoint import SMALL_BODY_BYTES_MAX, SMALL_DOCUMENT_LENGTH_MAX, GraphQLEndpoint
 from graph.http.parsing.requests import JSON_VALUES_MAX
 from graph.http.responses import response
-from graph.http.responses.writing import AnswerTooLargeError, written
+from graph.http.responses.writing import AnswerTooLargeError, encode_bounded
 from graph.operations import dispatch as engines
 from graph.operations.cache import Operations
 from tests.graph.support.callers import Client, Person
 from tests.graph.support.edge import served, served_knowing
 from tests.graph.support.garbage import left_behind
 
-# As JSON writes a control character, it takes six bytes.
+# JSON writes a control character as six bytes.
 CONTENT = "\x01" * 100_000
 MAXIMUM = 16_777_216
 ALIASES = " ".join(f"a{number}: content" for number in range(20))
 OF_USERS = "{ users(first: 100) { nodes { username posts(first: 100) { nodes { %s } } } } }"
 FIELDS = "id title published views createdAt updatedAt version"
-# 480 fields that all meet under one name: validation compares each with each.
+# 480 fields with one response name: validation compares each pair of them.
 LONG = "{{ posts(first: 1) {{ nodes {{ {} }} }} }}".format(" ".join(["title"] * 480))
 
 
 @pytest.fixture
 async def long_posts(superuser: Driver, ida: Person) -> None:
-    """A hundred posts of the longest content, in control characters."""
+    """A hundred posts of the maximum length, all control characters."""
     await superuser.execute(
         "INSERT INTO posts (title, content, published, author_id) "
         "SELECT 'Long', $1, true, $2 FROM generate_series(1, 100)",
@@ -57,11 +57,11 @@ async def many_posts(superuser: Driver, ida: Person) -> None:
 
 
 def too_large(answer: dict[str, Any]) -> tuple[Any, str, int, int]:
-    """Return what is told of an answer that is too large: its data, code, measured and allowed size."""
+    """Return the parts of a response that is too large: its data, code, measured and allowed size."""
     (error,) = answer["errors"]
     extensions = error["extensions"]
     assert (
-        f"the answer has {extensions['measured']} bytes or more, and at most {extensions['maximum']}"
+        f"the response has {extensions['measured']} bytes or more, and at most {extensions['maximum']}"
         in error["message"]
     )
     return answer["data"], extensions["code"], extensions["measured"], extensions["maximum"]
@@ -72,21 +72,21 @@ def too_large(answer: dict[str, Any]) -> tuple[Any, str, int, int]:
 
 @pytest.mark.usefixtures("long_posts")
 async def test_answer_of_more_bytes_than_allowed_is_an_error_that_says_how_many(app: FastAPI, client: Client) -> None:
-    vars(app.state.operations.engines).pop("run")  # the comparison would write 1.2 GB
-    for _ in range(2):  # at first sight, and known
+    vars(app.state.operations.engines).pop("run")  # comparing the engines would write 1.2 GB
+    for _ in range(2):  # first uncompiled, then compiled
         answer = await client.post(f"{{ posts(first: 100) {{ nodes {{ {ALIASES} }} }} }}")
         data, code, measured, maximum = too_large(answer.json())
         assert (answer.status_code, data, code, maximum) == (200, None, "ANSWER_TOO_LARGE", MAXIMUM)
-        # No more was written than what was measured, and not the 1.2 GB that it would have been.
+        # Only the measured bytes were written, not the full 1.2 GB.
         assert MAXIMUM < measured < MAXIMUM + 6 * len(CONTENT) + 100
     assert (await client.run("{ __typename }")) == {"data": {"__typename": "Query"}}
 
 
 @pytest.mark.usefixtures("long_posts")
-async def test_no_text_is_made_of_more_where_operations_share_their_rows(
+async def test_no_larger_text_is_rendered_when_operations_share_their_rows(
     app: FastAPI, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes, made = [0], engines._json  # noqa: SLF001 - what is made of answers that are shared
+    sizes, made = [0], engines._json  # noqa: SLF001 - renders the shared output
 
     def watched(answers: list[Any]) -> orjson.Fragment:
         text = made(answers)
@@ -105,7 +105,7 @@ async def test_no_text_is_made_of_more_where_operations_share_their_rows(
 
 
 @pytest.mark.usefixtures("long_posts")
-async def test_answers_up_to_the_maximum_come_whole(client: Client) -> None:
+async def test_answers_up_to_the_maximum_are_complete(client: Client) -> None:
     answer = await client.post("{ posts(first: 27) { nodes { id content } } }")
     nodes = answer.json()["data"]["posts"]["nodes"]
     assert [node["content"] == CONTENT for node in nodes] == [True] * 27
@@ -114,12 +114,12 @@ async def test_answers_up_to_the_maximum_come_whole(client: Client) -> None:
 
 @pytest.mark.usefixtures("long_posts")
 @pytest.mark.parametrize("way", ["one row", "node", "GET"])
-async def test_no_way_in_answers_with_more(client: Client, way: str) -> None:
+async def test_every_endpoint_has_the_limit_of_answers(client: Client, way: str) -> None:
     aliases = " ".join(f"a{number}: content" for number in range(40))
     query = f'{{ post(id: "post_1") {{ {aliases} }} }}'
     if way == "node":
         query = f'{{ node(id: "post_1") {{ ... on Post {{ {aliases} }} }} }}'
-    for _ in range(3):  # the third one of a known operation needs no task
+    for _ in range(3):  # the third request of a known operation needs no task
         if way == "GET":
             answer = await client.http.get("/graphql", params={"query": query}, headers={"accept": "application/json"})
         else:
@@ -127,7 +127,7 @@ async def test_no_way_in_answers_with_more(client: Client, way: str) -> None:
         assert too_large(answer.json())[:2] == (None, "ANSWER_TOO_LARGE")
 
 
-async def test_mutation_whose_answer_is_too_large_says_that_it_has_run(
+async def test_mutation_whose_answer_is_too_large_reports_that_it_has_run(
     client: Client, ida: Person, superuser: Driver
 ) -> None:
     aliases = " ".join(f"a{number}: content" for number in range(40))
@@ -135,7 +135,7 @@ async def test_mutation_whose_answer_is_too_large_says_that_it_has_run(
     document = f"mutation ($c: String!) {{ createPost({given}) {{ post {{ {aliases} }} }} }}"
     answer = (await client.post(document, by=ida, c=CONTENT)).json()
     assert too_large(answer)[:2] == (None, "ANSWER_TOO_LARGE")
-    assert answer["errors"][0]["message"].endswith("the mutation has run: ask for less of what it has changed")
+    assert answer["errors"][0]["message"].endswith("the mutation has run: select less of its result")
     assert await superuser.fetchval("SELECT count(*) FROM posts") == 1
 
 
@@ -171,11 +171,11 @@ PARTS: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("number", range(len(PARTS)))
-def test_written_part_by_part_it_is_the_same(number: int) -> None:
+def test_json_written_in_parts_is_the_same(number: int) -> None:
     expected = orjson.dumps(PARTS[number])
-    assert written(PARTS[number], len(expected)) == expected
+    assert encode_bounded(PARTS[number], len(expected)) == expected
     with pytest.raises(AnswerTooLargeError) as error:
-        written(PARTS[number], len(expected) - 1)
+        encode_bounded(PARTS[number], len(expected) - 1)
     assert error.value.measured == len(expected)
 
 
@@ -184,7 +184,7 @@ def test_written_part_by_part_it_is_the_same(number: int) -> None:
 
 @pytest.fixture
 def worked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, bool]]:
-    """Count what is done by name, and whether in another thread than the event loop's."""
+    """Count the work by name, and by whether it runs outside the event loop's thread."""
     counts: Counter[tuple[str, bool]] = Counter()
     loop = threading.current_thread()
 
@@ -200,7 +200,7 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, bool]]:
     watch(Operations, "_check")
     watch(GraphQLEndpoint, "parsed")
     watch(results, "_result")
-    watch(endpoint, "written")
+    watch(endpoint, "encode_bounded")
     watch(response, "cacheable")
     return counts
 
@@ -213,11 +213,11 @@ async def test_long_documents_are_checked_in_another_thread(client: Client, work
     refused = LONG.replace("first", "frist")
     for _ in range(2):
         assert "Unknown argument 'frist'" in (await client.run(refused))["errors"][0]["message"]
-    # The valid one and the refused one once each, however often they come.
+    # One valid and one refused document, each checked once however often it is sent.
     assert (worked["_check", True], worked["_check", False]) == (2, 1)
 
 
-async def test_document_that_comes_many_times_at_once_is_checked_once(
+async def test_document_that_arrives_many_times_at_once_is_checked_once(
     client: Client, worked: Counter[tuple[str, bool]]
 ) -> None:
     found = await asyncio.gather(*(client.run(LONG) for _ in range(20)))
@@ -254,8 +254,8 @@ async def test_large_answers_are_made_in_another_thread(
     vars(app.state.operations.engines).pop("run")  # the ordinary engine would take a minute
     answer = await client.post(OF_USERS % FIELDS)
     assert len(answer.json()["data"]["users"]["nodes"]) == 100
-    assert (worked["_result", True], worked["_result", False], worked["written", True]) == (1, 0, 1)
-    # With an error somewhere, of which all the rest is completed once more, with paths.
+    assert (worked["_result", True], worked["_result", False], worked["encode_bounded", True]) == (1, 0, 1)
+    # With an error in it, so that the rest is completed a second time, with paths.
     bad = '{ bad: posts(after: "x") { nodes { id } }' + (OF_USERS % FIELDS)[1:]
     found = (await client.post(bad)).json()
     assert found["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
@@ -273,16 +273,16 @@ async def test_large_answers_to_get_have_their_etag_made_in_another_thread(
         assert worked["cacheable", is_large] == 1
 
 
-async def test_small_answers_are_made_where_they_are_wanted(client: Client, worked: Counter[tuple[str, bool]]) -> None:
+async def test_small_answers_are_made_in_the_event_loop(client: Client, worked: Counter[tuple[str, bool]]) -> None:
     await client.data("{ posts(first: 20) { nodes { id title } } }")
-    assert (worked["_result", True], worked["written", True]) == (0, 0)
+    assert (worked["_result", True], worked["encode_bounded", True]) == (0, 0)
 
 
-# ---------------------------------------------------------------- what reading costs
+# ---------------------------------------------------------------- the cost of parsing
 
 
 async def left_after(settings: Settings, body: bytes, status: int, **headers: str) -> int:
-    """Return what a refused request leaves of a budget of 10,000."""
+    """Return what is left of a budget of 10,000 after a refused request."""
     dear = "{ users(first: 100) { nodes { posts(first: 100) { nodes { id } } } } }"
     async with served_knowing([dear], settings, cost_per_minute_max=10_000) as client:
         headers["content-type"] = "application/json"
@@ -293,18 +293,18 @@ async def left_after(settings: Settings, body: bytes, status: int, **headers: st
         return int(refused.headers["ratelimit"].split(";")[1].removeprefix("r="))
 
 
-async def test_what_a_refused_request_takes_to_read_is_charged(settings: Settings) -> None:
+async def test_parsing_of_a_refused_request_is_charged(settings: Settings) -> None:
     document = orjson.dumps({"query": LONG.replace("first", "frist")})
     assert await left_after(settings, document, 200) <= 10_000 - 5 * COST_PER_MS
     assert await left_after(settings, b"[" * 9_000, 400) <= 10_000 - REFUSED_COST
     body = orjson.dumps({"query": "{ __typename }", "extensions": {"x": "x" * 10_000}})
     assert await left_after(settings, body, 401, authorization="Bearer nonsense") <= 10_000 - REFUSED_COST
-    # Nested as no client nests them, a megabyte of brackets takes a good part of a second to read.
+    # A megabyte of nested brackets, unlike any real client's request, takes a good part of a second to parse.
     brackets = b'{"query": "{ __typename }", "extensions": {"x": [%s]}}' % b",".join([b"[]"] * 300_000)
     assert await left_after(settings, brackets, 400) <= 10_000 - 20 * COST_PER_MS
 
 
-async def test_who_has_a_budget_sends_large_bodies_though_strangers_of_the_address_have_none(
+async def test_user_with_a_budget_may_send_large_bodies_when_the_budget_of_the_address_is_spent(
     settings: Settings, ida: Person
 ) -> None:
     large = {"query": "{ __typename }", "extensions": {"x": "x" * SMALL_BODY_BYTES_MAX}}
@@ -315,7 +315,7 @@ async def test_who_has_a_budget_sends_large_bodies_though_strangers_of_the_addre
     assert (spent, answer.json()) == ([200, 200, 200, 429], {"data": {"__typename": "Query"}})
 
 
-async def test_a_document_has_a_number_of_values(client: Client) -> None:
+async def test_number_of_values_in_a_document_is_limited(client: Client) -> None:
     def query(count: int) -> str:
         ids = ", ".join(['"user_1"'] * (count - 1))
         return f"{{ nodes(ids: [{ids}]) {{ id ... on User {{ posts {{ nodes {{ id }} }} }} }} }}"
@@ -328,12 +328,12 @@ async def test_a_document_has_a_number_of_values(client: Client) -> None:
     )
 
 
-async def test_variables_have_a_number_of_values(client: Client) -> None:
+async def test_number_of_values_in_variables_is_limited(client: Client) -> None:
     query = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }"
     found = await client.run(query, ids=["user_1"] * (JSON_VALUES_MAX + 1))
     assert found["errors"] == [
         {
-            "message": f"variables hold more than {JSON_VALUES_MAX} values; send less at once",
+            "message": f"variables contain more than {JSON_VALUES_MAX} values; send fewer at once",
             "extensions": {"code": "BAD_REQUEST"},
         }
     ]
@@ -355,7 +355,7 @@ async def test_variables_have_a_number_of_values(client: Client) -> None:
 async def test_the_other_thread_leaves_nothing_to_the_cycle_collector(
     app: FastAPI, client: Client, body: bytes
 ) -> None:
-    vars(app.state.operations.engines).pop("run", None)  # the comparison leaves what it leaves
+    vars(app.state.operations.engines).pop("run", None)  # the comparison with the other engine leaves garbage
 
     async def ask() -> None:
         await client.http.post("/graphql", content=body, headers={"content-type": "application/json"})

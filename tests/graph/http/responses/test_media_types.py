@@ -1,4 +1,4 @@
-"""Media types, read as RFC 9110 writes them: what a body may be declared as, and what an answer is sent as."""
+"""Media types, parsed as RFC 9110 defines them: those of request bodies, and those of responses."""
 
 import orjson
 import pytest
@@ -41,7 +41,7 @@ async def test_body_that_is_not_declared_as_json_is_refused_and_writes_nothing(
     assert await dump(superuser) == before
 
 
-async def test_content_type_of_json_is_taken_in_every_spelling(client: Client) -> None:
+async def test_content_type_of_json_is_accepted_in_every_spelling(client: Client) -> None:
     for content_type in (
         "application/json",
         "APPLICATION/JSON",
@@ -60,7 +60,7 @@ async def test_content_type_of_json_is_taken_in_every_spelling(client: Client) -
 
 
 @pytest.mark.parametrize("second", ["text/plain", "application/json; charset=utf-16"])
-async def test_content_type_that_is_said_twice_and_otherwise_is_refused(client: Client, second: str) -> None:
+async def test_two_different_content_types_are_refused(client: Client, second: str) -> None:
     for lines in ((JSON, second), (second, JSON)):
         headers = [("content-type", line) for line in lines]
         response = await client.http.post("/graphql", content=orjson.dumps(TYPENAME), headers=headers)
@@ -69,7 +69,7 @@ async def test_content_type_that_is_said_twice_and_otherwise_is_refused(client: 
     assert (await client.http.post("/graphql", content=orjson.dumps(TYPENAME), headers=twice)).json() == ANSWER
 
 
-async def test_refusal_has_a_media_type_that_the_client_takes(client: Client) -> None:
+async def test_refusal_has_a_media_type_that_the_client_accepts(client: Client) -> None:
     wrong: list[tuple[int, bytes, dict[str, str]]] = [
         (400, b"{", {}),
         (400, b"[]", {}),
@@ -98,7 +98,7 @@ async def test_refusal_has_a_media_type_that_the_client_takes(client: Client) ->
             assert response.headers["content-type"] == f"{media_type}; charset=utf-8"
 
 
-async def test_answer_has_the_media_type_that_the_client_likes_best(client: Client) -> None:
+async def test_answer_has_the_media_type_that_the_client_prefers(client: Client) -> None:
     for accept, media_type in (
         ("*/*", JSON),
         ("", JSON),
@@ -134,7 +134,7 @@ async def test_several_accept_lines_are_one_list(client: Client) -> None:
     assert response.request.headers.get_list("accept") == ["text/html", NEWER]
 
 
-async def test_client_that_takes_neither_media_type_is_refused_and_writes_nothing(
+async def test_client_that_accepts_neither_media_type_is_refused_and_writes_nothing(
     client: Client, superuser: Driver
 ) -> None:
     before = await dump(superuser)
@@ -167,13 +167,13 @@ odd_values = st.text(alphabet='";,=\\ \taq*/.01json', max_size=30)
 
 
 @given(value=st.binary(max_size=60) | odd_values.map(str.encode))
-def test_every_value_of_a_field_is_read_somehow(value: bytes) -> None:
+def test_any_value_of_a_header_is_parsed(value: bytes) -> None:
     for one in elements(value):
         assert one.name == one.name.strip().lower() != ""
         assert 0 <= one.weight <= 1
 
 
-async def test_field_that_is_malformed_is_never_a_fault_of_ours(client: Client) -> None:
+async def test_malformed_header_is_never_an_internal_error(client: Client) -> None:
     values = [";", ";;,;", ";q=1", '"', '"\\', ',";,', "a;", "a;=;q", 'a;q="', "*/*;q", "\xff", "=;=,=", "\xa0;\x85"]
     for value in values:
         for name in ("accept", "accept-encoding", "content-type", "content-encoding"):

@@ -1,4 +1,4 @@
-"""Clients that send no more, but read on, get their answers; those who have left do not stay."""
+"""Half-closed connections: their clients get their responses; connections of clients that have left are closed."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -15,7 +15,7 @@ from tests.graph.cli.test_serving import free_port, started
 from tests.graph.http.wire.test_upgrade import answers, fine
 from tests.graph.support.callers import Client, SignUp
 from tests.graph.support.edge import half_closed, is_alive, locked, opened, posted, sent, served, until, waiting
-from tests.graph.support.raw import detoured
+from tests.graph.support.raw import via_asgi
 
 POSTS = "{ posts { nodes { id } } }"
 LOOKUP = '{ post(id: "post_1") { id } }'
@@ -27,38 +27,38 @@ NO_POST: Answer = (b"HTTP/1.1 200 OK", {"data": {"post": None}})
 CREATED: Answer = (b"HTTP/1.1 200 OK", {"data": {"createPost": {"post": {"title": "t"}, "userErrors": []}}})
 ALIVE = posted("{ a: __typename }")
 
-LONGER_THAN_A_LOOK = 0.5  # at whether the client of a query has left
+LONGER_THAN_A_LOOK = 0.5  # than the interval at which a query checks whether its client is still connected
 
 CLOSE_WAIT = "08"
 
 LEFT = {
-    "message": "the client has left, or sent its last byte more than 0.3 s ago; leave the connection open until the "
-    "answer is there",
+    "message": "the client disconnected, or closed its side more than 0.3 s ago; keep the connection open until the "
+    "response arrives",
     "extensions": {"code": "CLIENT_CLOSED_REQUEST"},
 }
 PATIENT = {"lock_timeout_ms": 60_000, "statement_timeout_ms": 60_000, "operation_deadline_ms": 60_000}
 
 
-@pytest.fixture(params=["short", "long"])
-def way(request: pytest.FixtureRequest) -> str:
-    """By which way requests come in."""
+@pytest.fixture(params=["direct", "asgi"])
+def endpoint(request: pytest.FixtureRequest) -> str:
+    """The endpoint that the requests take."""
     kind: str = request.param
     return kind
 
 
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a query end soon whose client sends no more."""
+    """Shorten the time after which a query of a half-closed connection ends."""
     monkeypatch.setattr(time_limits, "HALF_CLOSED_S", 0.3)
 
 
-def by(way: str, raw: bytes) -> bytes:
-    """Return a request that comes in this way."""
-    return raw if way == "short" else detoured(raw)
+def through(endpoint: str, raw: bytes) -> bytes:
+    """Return the request for this endpoint."""
+    return raw if endpoint == "direct" else via_asgi(raw)
 
 
 async def wait_for(superuser: Driver, number: int = 1) -> None:
-    """Wait until so many statements wait for a lock, or more; of 0, until none does."""
+    """Wait until `number` or more statements wait for a lock; with 0, until none does."""
 
     async def waits() -> bool:
         found = await waiting(superuser)
@@ -68,7 +68,7 @@ async def wait_for(superuser: Driver, number: int = 1) -> None:
 
 
 def half_open_at(port: int) -> int:
-    """Return how many connections a server at `port` has not closed whose clients have; 0 where nobody tells."""
+    """Return how many connections of a port only the client has closed; 0 if the system has no list of connections."""
     table = Path("/proc/net/tcp")
     lines = [line.split() for line in table.read_text().splitlines()] if table.exists() else []
     return sum(line[1].endswith(f":{port:04X}") and line[3] == CLOSE_WAIT for line in lines)
@@ -81,12 +81,12 @@ async def to_the_end(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.mark.parametrize(("query", "expected"), [(POSTS, NO_POSTS), (LOOKUP, NO_POST)], ids=["list", "lookup"])
 async def test_query_that_waits_for_the_database_is_answered(
-    client: Client, database_url: str, superuser: Driver, query: str, expected: Answer, way: str
+    client: Client, database_url: str, superuser: Driver, query: str, expected: Answer, endpoint: str
 ) -> None:
-    await client.run(query)  # compiled, so that a look-up needs no task
+    await client.run(query)  # compiled, so that a lookup needs no task
     async with AsyncExitStack() as stack:
         async with locked(database_url, "posts"):
-            reader = await stack.enter_async_context(half_closed(client, by(way, posted(query))))
+            reader = await stack.enter_async_context(half_closed(client, through(endpoint, posted(query))))
             await wait_for(superuser)
             await asyncio.sleep(LONGER_THAN_A_LOOK)
             assert await is_alive(client)
@@ -95,12 +95,12 @@ async def test_query_that_waits_for_the_database_is_answered(
 
 
 async def test_mutation_is_answered(
-    client: Client, database_url: str, superuser: Driver, sign_up: SignUp, way: str
+    client: Client, database_url: str, superuser: Driver, sign_up: SignUp, endpoint: str
 ) -> None:
     ada = await sign_up("ada")
     async with AsyncExitStack() as stack:
         async with locked(database_url, "posts"):
-            raw = by(way, posted(CREATE_POST, by=ada))
+            raw = through(endpoint, posted(CREATE_POST, by=ada))
             reader = await stack.enter_async_context(half_closed(client, raw))
             await wait_for(superuser)
             await asyncio.sleep(LONGER_THAN_A_LOOK)
@@ -109,13 +109,13 @@ async def test_mutation_is_answered(
         assert await to_the_end(reader) == b""
 
 
-async def test_requests_behind_each_other_are_all_answered(
-    client: Client, database_url: str, superuser: Driver, way: str
+async def test_pipelined_requests_are_all_answered(
+    client: Client, database_url: str, superuser: Driver, endpoint: str
 ) -> None:
     raw = ALIVE + posted(POSTS) + ALIVE + posted(LOOKUP) + ALIVE
     async with AsyncExitStack() as stack:
         async with locked(database_url, "posts"):
-            reader = await stack.enter_async_context(half_closed(client, by(way, raw)))
+            reader = await stack.enter_async_context(half_closed(client, through(endpoint, raw)))
             await wait_for(superuser)
             await asyncio.sleep(LONGER_THAN_A_LOOK)
         assert await answers(reader, 5) == [*fine("a"), NO_POSTS, *fine("a"), NO_POST, *fine("a")]
@@ -123,10 +123,10 @@ async def test_requests_behind_each_other_are_all_answered(
 
 
 @pytest.mark.parametrize("rest", [ALIVE[:30], ALIVE[:-5], b"GET / HTTP/1.1\r\nx\r\n\r\n"], ids=["head", "body", "none"])
-async def test_what_came_whole_is_answered_and_what_did_not_is_not(
-    client: Client, database_url: str, superuser: Driver, rest: bytes, way: str
+async def test_only_complete_requests_are_answered(
+    client: Client, database_url: str, superuser: Driver, rest: bytes, endpoint: str
 ) -> None:
-    raw = by(way, posted(POSTS) + ALIVE)
+    raw = through(endpoint, posted(POSTS) + ALIVE)
     async with AsyncExitStack() as stack:
         async with locked(database_url, "posts"):
             reader = await stack.enter_async_context(half_closed(client, raw + rest))
@@ -137,11 +137,11 @@ async def test_what_came_whole_is_answered_and_what_did_not_is_not(
 
 
 @pytest.mark.parametrize("raw", [b"", ALIVE[:30], ALIVE[:-5], ALIVE + ALIVE[:-5]], ids=range(4))
-async def test_connection_ends_of_which_nothing_is_to_be_answered(client: Client, raw: bytes, way: str) -> None:
+async def test_connection_without_a_complete_request_is_closed(client: Client, raw: bytes, endpoint: str) -> None:
     files = Path("/proc/self/fd")
     before = len(list(files.iterdir())) if files.exists() else 0
     for _ in range(20):
-        async with half_closed(client, by(way, raw) if raw else raw) as reader:
+        async with half_closed(client, through(endpoint, raw) if raw else raw) as reader:
             if raw.startswith(ALIVE):
                 assert await answers(reader, 1) == fine("a")
             assert await to_the_end(reader) == b""
@@ -156,13 +156,13 @@ async def test_connection_ends_of_which_nothing_is_to_be_answered(client: Client
 
 @pytest.mark.usefixtures("short_grace")
 @pytest.mark.parametrize("query", [POSTS, LOOKUP], ids=["list", "lookup"])
-async def test_query_that_takes_longer_ends_and_its_client_is_told(
-    settings: Settings, database_url: str, superuser: Driver, query: str, way: str
+async def test_query_that_takes_longer_is_cancelled_with_an_error(
+    settings: Settings, database_url: str, superuser: Driver, query: str, endpoint: str
 ) -> None:
     async with served(settings, **PATIENT) as client:
         await client.run(query)
         async with locked(database_url, "posts"):
-            async with opened(client, by(way, posted(query))) as (reader, writer):
+            async with opened(client, through(endpoint, posted(query))) as (reader, writer):
                 await wait_for(superuser)
                 writer.write_eof()
                 assert await answers(reader, 1) == [(b"HTTP/1.1 499 ", {"errors": [LEFT]})]
@@ -173,12 +173,12 @@ async def test_query_that_takes_longer_ends_and_its_client_is_told(
 
 @pytest.mark.usefixtures("short_grace")
 async def test_mutation_that_takes_longer_is_answered(
-    settings: Settings, database_url: str, superuser: Driver, sign_up: SignUp, way: str
+    settings: Settings, database_url: str, superuser: Driver, sign_up: SignUp, endpoint: str
 ) -> None:
     ada = await sign_up("ada")
     async with served(settings, **PATIENT) as client, AsyncExitStack() as stack:
         async with locked(database_url, "posts"):
-            raw = by(way, posted(CREATE_POST, by=ada))
+            raw = through(endpoint, posted(CREATE_POST, by=ada))
             reader, writer = await stack.enter_async_context(opened(client, raw))
             await wait_for(superuser)
             writer.write_eof()
@@ -189,37 +189,37 @@ async def test_mutation_that_takes_longer_is_answered(
 
 @pytest.mark.usefixtures("short_grace")
 @pytest.mark.parametrize("resets", [False, True], ids=["closed", "reset"])
-async def test_queries_of_clients_that_left_end_and_others_are_served(
-    settings: Settings, database_url: str, superuser: Driver, way: str, *, resets: bool
+async def test_queries_of_disconnected_clients_end_and_others_are_served(
+    settings: Settings, database_url: str, superuser: Driver, endpoint: str, *, resets: bool
 ) -> None:
     async with served(settings, **PATIENT) as client, locked(database_url, "posts"):
         async with AsyncExitStack() as stack:
             for size in range(1, 4):
-                raw = by(way, posted(POSTS.replace("posts", f"posts(first: {size})")))
+                raw = through(endpoint, posted(POSTS.replace("posts", f"posts(first: {size})")))
                 await stack.enter_async_context(sent(client, raw, resets=resets))
             await wait_for(superuser, 3)
         await wait_for(superuser, 0)
         assert await is_alive(client)
 
 
-async def test_deadline_ends_what_waits_on_a_half_closed_connection(
-    settings: Settings, database_url: str, way: str
+async def test_deadline_ends_an_operation_of_a_half_closed_connection(
+    settings: Settings, database_url: str, endpoint: str
 ) -> None:
     limits = {**PATIENT, "operation_deadline_ms": 500}
     async with served(settings, **limits) as client, locked(database_url, "posts"):
-        async with half_closed(client, by(way, posted(POSTS))) as reader:
+        async with half_closed(client, through(endpoint, posted(POSTS))) as reader:
             [(status, _)] = await answers(reader, 1)
             assert await to_the_end(reader) == b""
         assert await is_alive(client)
     assert status == b"HTTP/1.1 503 Service Unavailable"
 
 
-async def test_half_closed_connections_are_answered_by_the_server_that_is_run(
+async def test_real_server_answers_half_closed_connections(
     database_url: str, superuser: Driver, tmp_path: Path
 ) -> None:
-    # On its own event loop, whose streams are others.
+    # On the server's own event loop, whose streams have other classes.
     port, log = free_port(), tmp_path / "log"
-    raw = ALIVE + posted(POSTS) + detoured(posted(POSTS)) + ALIVE
+    raw = ALIVE + posted(POSTS) + via_asgi(posted(POSTS)) + ALIVE
     async with started("serve", cwd=tmp_path, port=port, log=log, FOLIO_DATABASE_URL=database_url):
         connections = []
         async with locked(database_url, "posts"):

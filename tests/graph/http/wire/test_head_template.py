@@ -1,4 +1,4 @@
-"""Heads that a connection has sent before: whatever comes behind one is answered as on a connection of its own."""
+"""Head templates: a request with a known head has the same response as on a new connection."""
 
 import asyncio
 import gzip
@@ -20,13 +20,13 @@ from graph.http.parsing.head import Head
 from graph.http.wire.head_template import HEAD_BYTES_MAX, HeadTemplate
 from tests.graph.support.callers import Client, SignUp
 from tests.graph.support.edge import is_alive, posted, served
-from tests.graph.support.raw import asked, request
+from tests.graph.support.raw import query_body, request
 
 Answer = tuple[bytes, list[bytes], bytes]
 
 
 class Parsed:
-    """What httptools makes of a message; None of what is no HTTP, or not one whole request and nothing else."""
+    """The result of httptools for a message; None for malformed HTTP, and for anything but exactly one request."""
 
     def __init__(self, message: bytes) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
@@ -58,7 +58,7 @@ class Parsed:
 
     @property
     def meaning(self) -> tuple[object, ...]:
-        """Everything but how long the body is."""
+        """Everything except the length of the body."""
         others = [header for header in self.headers if header[0] != b"content-length"]
         return self.parser.get_method(), self.url, self.parser.get_http_version(), self.keeps, others
 
@@ -77,7 +77,7 @@ BITS = [b"0", b"00", b"1", b"9" * 12, b"+", b" ", b"\t", b"\r", b"\n", b"\r\n", 
 
 
 @given(st.sampled_from(HEADS), st.binary(max_size=14), st.data())
-def test_what_is_known_is_what_the_parser_would_find(head: bytes, body: bytes, data: st.DataObject) -> None:
+def test_head_template_has_the_same_result_as_the_parser(head: bytes, body: bytes, data: st.DataObject) -> None:
     declared = re.sub(rb"(?i)(\r\ncontent-length:[ \t]*)[0-9]+", rb"\g<1>%d" % len(body), head)
     learnt = Parsed(declared + body)
     if not (learnt.is_whole and learnt.keeps):
@@ -99,7 +99,7 @@ def test_what_is_known_is_what_the_parser_would_find(head: bytes, body: bytes, d
 
 @given(st.binary(max_size=2000))
 @example(b"")
-def test_bodies_of_any_length_are_found_behind_a_known_head(body: bytes) -> None:
+def test_bodies_of_any_length_are_found_after_a_known_head(body: bytes) -> None:
     learnt = Parsed(FIRST)
     known = HeadTemplate.of(FIRST, Head(learnt.headers), learnt.body)
     assert known is not None
@@ -141,7 +141,7 @@ class Connection:
         self.writer = writer
 
     async def answers(self, *parts: bytes, count: int = 1) -> list[Answer]:
-        """Send bytes that arrive in parts, and return the answers, without what differs each time."""
+        """Send bytes that arrive in parts, and return the responses without their variable headers."""
         for part in parts:
             self.writer.write(part)
             await asyncio.sleep(0.02 * (len(parts) > 1))
@@ -210,7 +210,7 @@ OTHERS: dict[str, tuple[list[bytes], int]] = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-async def test_what_comes_behind_a_known_head_is_answered_as_ever(client: Client, what: str) -> None:
+async def test_bytes_after_a_known_head_have_the_same_response(client: Client, what: str) -> None:
     parts, count = OTHERS[what]
     async with connected(client) as fresh:
         alone = await fresh.answers(*parts, count=count)
@@ -223,7 +223,7 @@ async def test_what_comes_behind_a_known_head_is_answered_as_ever(client: Client
             assert await connection.answers(ALIVE) == first
 
 
-async def test_session_that_has_ended_is_refused_behind_a_known_head(client: Client, sign_up: SignUp) -> None:
+async def test_session_that_has_ended_is_refused_with_a_known_head(client: Client, sign_up: SignUp) -> None:
     ada = await sign_up("ada")
     ask = posted("{ viewer { username } }", by=ada)
     async with connected(client) as connection:
@@ -237,7 +237,7 @@ async def test_session_that_has_ended_is_refused_behind_a_known_head(client: Cli
         assert b"UNAUTHENTICATED" in body
 
 
-async def test_connection_whose_heads_differ_each_time_is_not_looked_at_for_ever(
+async def test_connection_whose_heads_always_differ_stops_looking_for_templates(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learnt = 0
@@ -249,18 +249,18 @@ async def test_connection_whose_heads_differ_each_time_is_not_looked_at_for_ever
         return of(*arguments)
 
     monkeypatch.setattr(HeadTemplate, "of", counted)
-    asked = [ALIVE.replace(b"host: ", b"x: %d\r\nhost: " % number) for number in range(HEADS_LEARNT_MAX + 5)]
+    query_body = [ALIVE.replace(b"host: ", b"x: %d\r\nhost: " % number) for number in range(HEADS_LEARNT_MAX + 5)]
     async with connected(client) as connection:
-        for before, after in pairwise(asked):
+        for before, after in pairwise(query_body):
             assert await connection.answers(before) == await connection.answers(after)
     assert learnt == HEADS_LEARNT_MAX
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
-async def test_body_that_is_too_large_says_nothing_of_the_next_one(settings: Settings, coding: str) -> None:
+async def test_body_that_is_too_large_does_not_affect_the_next_one(settings: Settings, coding: str) -> None:
     lines = () if coding == "identity" else ("content-encoding: gzip",)
-    large = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(60))  # 2 kB where compressed
-    bodies = [asked("{ a: __typename }", extensions={"large": large}), asked("{ a: __typename }")]
+    large = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(60))  # 2 kB after compression
+    bodies = [query_body("{ a: __typename }", extensions={"large": large}), query_body("{ a: __typename }")]
     too_large, fitting = (request(one if coding == "identity" else gzip.compress(one), *lines) for one in bodies)
     async with served(settings, body_bytes_max=1024) as client, connected(client) as connection:
         found = [await connection.answers(one) for one in (too_large, fitting, too_large, fitting)]

@@ -1,4 +1,4 @@
-"""More connections than there may be: an idle one makes room, of those who have most, or who came last is refused."""
+"""Too many connections: an idle one of the address with the most makes room, or else the newest one is refused."""
 
 import asyncio
 import resource
@@ -24,15 +24,15 @@ from tests.graph.support.overheard import Log, overheard
 needs_loopback_network = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="has one loopback address")
 
 FEW_FILES = 400
-REFUSED = b"there are as many connections as there may be; try again shortly"
-ASKED = posted("{ a: __typename }")
+REFUSED = b"the server has reached its limit of connections; try again shortly"
+REQUEST = posted("{ a: __typename }")
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
 async def connected(client: Client, address: str = "127.0.0.1") -> AsyncIterator[Streams]:
-    """Open a connection from an address of this machine, over which nothing is sent."""
+    """Open a connection from an address of this machine, and send nothing on it."""
     url = client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port, local_addr=(address, 0))
     try:
@@ -43,7 +43,7 @@ async def connected(client: Client, address: str = "127.0.0.1") -> AsyncIterator
 
 @pytest.fixture
 def few_files() -> Iterator[int]:
-    """Let the process open few files, and give how many it may open otherwise."""
+    """Lower the number of files that the process may open; yield the normal number."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_FILES, before[1]))
     yield before[0]
@@ -56,16 +56,16 @@ async def end_of(reader: asyncio.StreamReader) -> bytes:
 
 
 async def is_kept(streams: Streams) -> bool:
-    """Say whether a request over the connection is answered."""
+    """Return whether a request over the connection is answered."""
     reader, writer = streams
     try:
-        writer.write(ASKED)
+        writer.write(REQUEST)
         return await answers(reader, 1) == fine("a")
     except (ConnectionError, asyncio.IncompleteReadError):
         return False
 
 
-def told(log: Log, what: str = "connections are open") -> list[str]:
+def messages(log: Log, what: str = "connections are open") -> list[str]:
     return [line["message"] for line in log.lines if what in line["message"]]
 
 
@@ -79,9 +79,9 @@ async def test_new_connection_takes_the_place_of_the_oldest_idle_one(settings: S
             assert [await is_kept(one) for one in idle[1:]] == [True] * 3
     message = (
         "4 connections are open, as many as FOLIO_CONNECTIONS_MAX allows; "
-        "since the last such line 1 were closed for others, and 0 were refused"
+        "since the last such line 1 were closed for new ones, and 0 were refused"
     )
-    assert told(log) == [message]
+    assert messages(log) == [message]
 
 
 async def test_connection_is_refused_where_all_others_are_in_use_and_they_go_on(
@@ -104,21 +104,23 @@ async def test_connection_is_refused_where_all_others_are_in_use_and_they_go_on(
             for reader, _ in busy:
                 assert [status for status, _ in await answers(reader, 1)] == [b"HTTP/1.1 200 OK"]
             assert await is_alive(client)
-    assert [line.partition("; ")[2] for line in told(log)] == [
-        "since the last such line 0 were closed for others, and 1 were refused"
+    assert [line.partition("; ")[2] for line in messages(log)] == [
+        "since the last such line 0 were closed for new ones, and 1 were refused"
     ]
 
 
-async def test_who_has_begun_to_ask_is_told_that_others_need_the_place(settings: Settings) -> None:
+async def test_client_with_an_incomplete_request_is_closed_with_an_error_that_names_the_reason(
+    settings: Settings,
+) -> None:
     async with served(settings, connections_max=1) as client, connected(client) as (reader, writer):
-        writer.write(ASKED[:30])
+        writer.write(REQUEST[:30])
         await asyncio.sleep(0.1)
         assert await is_alive(client)
         answer = await end_of(reader)
     assert (answer.startswith(b"HTTP/1.1 503 "), REFUSED in answer) == (True, True)
 
 
-async def test_place_of_a_connection_that_ended_is_free_again(settings: Settings) -> None:
+async def test_slot_of_a_connection_that_ended_is_free_again(settings: Settings) -> None:
     with overheard() as log:
         async with served(settings, connections_max=3) as client:
             assert await is_alive(client)
@@ -127,11 +129,11 @@ async def test_place_of_a_connection_that_ended_is_free_again(settings: Settings
                     assert await is_kept(streams)
                 await asyncio.sleep(0.05)
             assert await is_alive(client)
-    assert told(log) == []
+    assert messages(log) == []
 
 
 @needs_loopback_network
-async def test_address_that_has_most_connections_makes_room_for_others(settings: Settings) -> None:
+async def test_address_with_the_most_connections_makes_room_for_others(settings: Settings) -> None:
     async with served(settings, connections_max=20) as client, AsyncExitStack() as stack:
         assert await is_alive(client)
         few = [await stack.enter_async_context(connected(client, "127.0.0.4")) for _ in range(3)]
@@ -162,13 +164,13 @@ async def test_connection_is_refused_where_others_have_taken_the_file_descriptor
                 assert await is_alive(client)
             async with connected(client) as streams:
                 assert await is_kept(streams)
-    [message] = told(log, "file descriptors run out")
+    [message] = messages(log, "file descriptors run out")
     assert message.endswith(
-        f"of {FEW_FILES} are open; since the last such line 0 were closed for others, and 1 were refused"
+        f"of {FEW_FILES} are open; since the last such line 0 were closed for new ones, and 1 were refused"
     )
 
 
-def test_process_may_open_as_many_files_as_the_system_lets_it(few_files: int) -> None:
+def test_process_raises_its_limit_of_files_to_the_maximum(few_files: int) -> None:
     assert few_files > FEW_FILES
     allow_open_files()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -176,10 +178,10 @@ def test_process_may_open_as_many_files_as_the_system_lets_it(few_files: int) ->
 
 
 @needs_loopback_network
-async def test_server_that_is_run_serves_others_though_one_address_connects_without_end(
+async def test_real_server_serves_others_while_one_address_opens_connections_without_end(
     database_url: str, superuser: Driver, tmp_path: Path
 ) -> None:
-    # On its own event loop, whose transports are of other classes, and with few files.
+    # On the server's own event loop, whose transports have other classes, and with few files.
     with_few_files = ["/bin/sh", "-c", f'ulimit -n {FEW_FILES} && exec "$@"', "sh", *FOLIO]
     port, log, silent = free_port(), tmp_path / "log", []
     async with started(
@@ -191,7 +193,7 @@ async def test_server_that_is_run_serves_others_though_one_address_connects_with
                 await asyncio.sleep(0)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
             for _ in range(5):
-                # Connections to the database that are to be opened anew need files, too.
+                # New connections to the database need files, too.
                 await superuser.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND application_name LIKE 'folio%'"

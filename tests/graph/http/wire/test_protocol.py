@@ -1,4 +1,4 @@
-"""Heads and trailers without an end, from sockets that have all the time in the world."""
+"""Endless heads and trailers, from clients that take unlimited time."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ ENDLESS = {
 
 
 async def flood(client: Client, start: bytes, more: bytes, *, pieces: int) -> tuple[int, bytes]:
-    """Send `start`, and `more` until nobody takes it, and return how many bytes went out and what was answered."""
+    """Send `start`, then `more` until the server stops reading; return the number of bytes sent, and the response."""
     url = client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     written = len(start)
@@ -73,7 +73,7 @@ async def test_head_that_does_not_arrive_in_time_is_refused(
     )
 
 
-async def test_head_has_its_time_though_the_process_stood_still(
+async def test_head_has_its_full_time_after_a_pause_of_the_process(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.http.wire.protocol.HEAD_S", 0.3)
@@ -83,14 +83,14 @@ async def test_head_has_its_time_though_the_process_stood_still(
     writer.write(message[:8])
     await asyncio.sleep(0.05)
     hold_up(0.6)
-    await asyncio.sleep(0.05)  # the server's clock has run out before the client has its turn
+    await asyncio.sleep(0.05)  # the server's timeout is due before the client runs
     writer.write(message[8:])
     async with asyncio.timeout(10):
         assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
     writer.close()
 
 
-async def test_process_that_is_always_late_waits_for_a_head_once_more_and_no_longer(
+async def test_process_that_is_always_late_extends_the_time_of_a_head_only_once(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("graph.http.wire.protocol.HEAD_S", 0.2)
@@ -121,7 +121,7 @@ async def test_head_that_arrives_in_pieces_does_not_extend_its_time(
     writer.close()
 
 
-async def test_clock_stops_when_a_head_is_complete(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_timeout_ends_when_a_head_is_complete(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graph.http.wire.protocol.HEAD_S", 0.2)
     async with client.http.stream("GET", "/livez") as first:
         await first.aread()
@@ -133,7 +133,7 @@ async def test_clock_stops_when_a_head_is_complete(client: Client, monkeypatch: 
     assert (first.status_code, second.status_code) == (200, 200)
 
 
-async def test_large_bodies_and_requests_behind_each_other_are_read_as_before(client: Client) -> None:
+async def test_large_bodies_and_pipelined_requests_are_read_as_before(client: Client) -> None:
     document = "{ __typename }" + " " * 200_000
     async with sent(client, posted(document) + posted("{ __typename }")) as reader, asyncio.timeout(10):
         for _ in range(2):
@@ -142,10 +142,10 @@ async def test_large_bodies_and_requests_behind_each_other_are_read_as_before(cl
             assert await reader.readexactly(31) == b'{"data":{"__typename":"Query"}}'
 
 
-async def test_bytes_that_are_no_http_are_refused_as_everything_is(client: Client) -> None:
+async def test_bytes_that_are_no_http_are_refused_in_the_usual_format(client: Client) -> None:
     async with sent(client, b"what is this\r\n\r\n") as reader, asyncio.timeout(10):
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json; charset=utf-8\r\n")
     assert body == (
-        b'{"errors":[{"message":"what came is no request of HTTP/1.1","extensions":{"code":"BAD_REQUEST"}}]}'
+        b'{"errors":[{"message":"the received bytes are not an HTTP/1.1 request","extensions":{"code":"BAD_REQUEST"}}]}'
     )

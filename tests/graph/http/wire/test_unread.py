@@ -1,4 +1,4 @@
-"""What waits to be read by slow clients is bounded in all: whose most waits for loses the oldest connection."""
+"""The total of unread response bytes is bounded: the address with the most loses its oldest connection."""
 
 import asyncio
 import socket
@@ -11,14 +11,14 @@ from graph.http.wire import protocol
 from graph.http.wire.unread import UnreadAnswers
 from tests.graph.support.callers import Client
 from tests.graph.support.edge import is_alive, until
-from tests.graph.support.raw import asked, request
+from tests.graph.support.raw import query_body, request
 
-LARGE = request(asked(get_introspection_query())) * 200
+LARGE = request(query_body(get_introspection_query())) * 200
 BYTES_MAX = 12_000_000
 
 
 async def deaf(client: Client, address: str, sending: list[asyncio.Task[None]]) -> socket.socket:
-    """Return a connection from an address that asks for much, and takes as little as it can."""
+    """Return a connection from an address that requests much data, and reads as little as possible."""
     one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     one.setblocking(False)
@@ -31,8 +31,8 @@ async def deaf(client: Client, address: str, sending: list[asyncio.Task[None]]) 
 
 @pytest.fixture
 def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """The addresses of the clients that are cut off, in their order."""
-    monkeypatch.setattr(protocol, "ANSWER_S", 60.0)  # after which each would be by itself
+    """The addresses of the clients whose connections are closed, in this order."""
+    monkeypatch.setattr(protocol, "ANSWER_S", 60.0)  # longer than the test, so that this timeout closes none
     ends: list[tuple[str, int]] = []
     original = protocol.BoundedHttpProtocol.cut_off
 
@@ -45,7 +45,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return ends
 
 
-async def test_address_for_which_most_waits_loses_its_oldest_connections(
+async def test_address_with_the_most_unread_bytes_loses_its_oldest_connections(
     app: FastAPI, client: Client, cut_off: list[tuple[str, int]]
 ) -> None:
     assert await is_alive(client)

@@ -1,4 +1,4 @@
-"""Offers to upgrade the connection are ignored (RFC 9110, section 7.8): the request is answered, and so is the next."""
+"""Offers to upgrade the connection are ignored (RFC 9110, section 7.8): this request and the next one are answered."""
 
 import asyncio
 from itertools import pairwise
@@ -12,9 +12,9 @@ from graph.http.wire.parser import RequestParser
 from graph.http.wire.protocol import HEAD_BYTES_MAX
 from tests.graph.support.callers import Client
 from tests.graph.support.edge import sent
-from tests.graph.support.raw import LONG_WAY, asked
+from tests.graph.support.raw import ASGI_HEADER, query_body
 
-# As they come over the wire: the JDK's HttpClient, curl --http2, a handshake that is a POST by mistake, and others.
+# Real offers on the wire: the JDK's HttpClient, curl --http2, a WebSocket handshake sent as POST by mistake, others.
 OFFERS = {
     "h2c": ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAA"),
     "websocket": (
@@ -30,24 +30,24 @@ OFFERS = {
     "one without Connection": ("Upgrade: h2c",),
 }
 BODIES = ("declared", "chunked")
-WAYS = ("short", "long")
+ENDPOINTS = ("direct", "asgi")
 
 
-def offering(name: str, offer: tuple[str, ...], body: str = "declared", way: str = "short") -> bytes:
+def offering(name: str, offer: tuple[str, ...], body: str = "declared", endpoint: str = "direct") -> bytes:
     """Return a POST for `{ name: __typename }` that offers to upgrade."""
-    content = asked(f"{{ {name}: __typename }}")
+    content = query_body(f"{{ {name}: __typename }}")
     lines = ["POST /graphql HTTP/1.1", "host: localhost", *offer, "content-type: application/json"]
     if body == "chunked":
         lines.append("transfer-encoding: chunked")
         content = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (content[:9], content[9:])) + b"0\r\n\r\n"
     else:
         lines.append(f"content-length: {len(content)}")
-    head = "\r\n".join([*lines, ""]) + (LONG_WAY if way == "long" else "") + "\r\n"
+    head = "\r\n".join([*lines, ""]) + (ASGI_HEADER if endpoint == "asgi" else "") + "\r\n"
     return head.encode() + content
 
 
 async def answers(reader: asyncio.StreamReader, number: int) -> list[tuple[bytes, object]]:
-    """Read so many answers, and return the status line and the content of each."""
+    """Read `number` responses, and return the status line and the content of each."""
     found: list[tuple[bytes, object]] = []
     async with asyncio.timeout(10):
         for _ in range(number):
@@ -58,37 +58,37 @@ async def answers(reader: asyncio.StreamReader, number: int) -> list[tuple[bytes
 
 
 def fine(*names: str) -> list[tuple[bytes, object]]:
-    """Return the answers to requests for these."""
+    """Return the responses to requests with these names."""
     return [(b"HTTP/1.1 200 OK", {"data": {name: "Query"}}) for name in names]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("kind", OFFERS)
 async def test_post_that_offers_an_upgrade_is_answered_and_so_is_what_follows(
-    client: Client, kind: str, body: str, way: str
+    client: Client, kind: str, body: str, endpoint: str
 ) -> None:
-    first, plain = offering("a", OFFERS[kind], body, way), offering("b", (), body, way)
+    first, plain = offering("a", OFFERS[kind], body, endpoint), offering("b", (), body, endpoint)
     async with sent(client, first + first + plain + first) as reader:
         assert await answers(reader, 4) == fine("a", "a", "b", "a")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("body", BODIES)
-async def test_connection_whose_offer_was_ignored_is_kept(client: Client, body: str, way: str) -> None:
+async def test_connection_whose_offer_was_ignored_is_kept(client: Client, body: str, endpoint: str) -> None:
     url = client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
-    for name in "abcd":  # as one client does: it offers with each request, or no more after the first
-        writer.write(offering(name, OFFERS["h2c"] if name != "c" else (), body, way))
+    for name in "abcd":  # clients either offer with each request, or only with the first
+        writer.write(offering(name, OFFERS["h2c"] if name != "c" else (), body, endpoint))
         assert await answers(reader, 1) == fine(name)
     writer.close()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("body", BODIES)
-async def test_post_that_offers_an_upgrade_may_come_in_parts(client: Client, body: str, way: str) -> None:
+async def test_post_that_offers_an_upgrade_may_arrive_in_parts(client: Client, body: str, endpoint: str) -> None:
     url = client.http.base_url
-    raw = offering("a", OFFERS["h2c"], body, way) + offering("b", ())
+    raw = offering("a", OFFERS["h2c"], body, endpoint) + offering("b", ())
     cuts = [
         0,
         10,
@@ -114,21 +114,21 @@ async def test_get_that_offers_an_upgrade_is_answered(client: Client, kind: str)
         assert await answers(reader, 2) == fine("a", "b")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("body", BODIES)
-async def test_connection_that_is_to_end_ends_after_the_request_that_offers(
-    client: Client, body: str, way: str
+async def test_connection_close_is_obeyed_after_a_request_that_offers_an_upgrade(
+    client: Client, body: str, endpoint: str
 ) -> None:
-    raw = offering("a", ("Connection: Upgrade, close", "Upgrade: h2c"), body, way)
-    older = offering("a", OFFERS["h2c"], way=way).replace(b"HTTP/1.1", b"HTTP/1.0")
+    raw = offering("a", ("Connection: Upgrade, close", "Upgrade: h2c"), body, endpoint)
+    older = offering("a", OFFERS["h2c"], endpoint=endpoint).replace(b"HTTP/1.1", b"HTTP/1.0")
     for one in (raw, older):
         async with sent(client, one) as reader:
             assert await answers(reader, 1) == fine("a")
             assert await reader.read() == b""
 
 
-async def test_many_offers_that_come_at_once_are_answered_each(client: Client) -> None:
-    number = 3000  # more than Python's calls nest
+async def test_each_of_many_offers_that_arrive_at_once_is_answered(client: Client) -> None:
+    number = 3000  # more than Python's recursion limit
     async with sent(client, offering("a", OFFERS["an unknown one"]) * number) as reader:
         assert await answers(reader, number) == fine("a") * number
 
@@ -139,9 +139,9 @@ async def test_head_that_offers_an_upgrade_without_an_end_is_refused(client: Cli
         assert (await reader.readline()) == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_trailers_are_no_headers(client: Client, way: str) -> None:
-    raw = offering("a", (), "chunked", way)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_trailers_are_no_headers(client: Client, endpoint: str) -> None:
+    raw = offering("a", (), "chunked", endpoint)
     trailers = b"authorization: Bearer nonsense\r\naccept: text/csv\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
     async with sent(client, raw[:-2] + trailers + b"\r\n" + offering("b", ())) as reader:
         assert await answers(reader, 2) == fine("a", "b")
@@ -151,7 +151,7 @@ async def test_trailers_are_no_headers(client: Client, way: str) -> None:
 
 
 class Reading:
-    """Reads requests as a protocol does, and keeps what they were."""
+    """Reads requests like the protocol does, and records them."""
 
     def __init__(self) -> None:
         self.parser = RequestParser(self)
@@ -199,7 +199,7 @@ def read(raw: bytes, cuts: list[int]) -> Reading:
     ),
     cuts=st.lists(st.integers(0, 2000), max_size=6),
 )
-def test_requests_are_read_alike_with_an_offer_and_without_wherever_they_are_cut(
+def test_requests_are_parsed_alike_with_and_without_an_offer_however_they_are_split(
     requests: list[tuple[str, str, str]], cuts: list[int]
 ) -> None:
     offering_all = [offering(name, OFFERS[kind], body) for kind, body, name in requests]

@@ -1,4 +1,4 @@
-"""`Account.statement` as clients ask for it: what it answers, to whom, and page by page."""
+"""`Account.statement` from a client's point of view: its contents, its visibility, and its pages."""
 
 import asyncio
 import datetime
@@ -39,7 +39,7 @@ def day(number: int) -> str:
 
 
 async def written(client: Client, one: str, other: str, movements: Sequence[tuple[int, int]]) -> None:
-    """Move whole euros from `one` to `other`, or back where they are negative, each on a day."""
+    """Move whole euros from `one` to `other`, or back if negative, each on a given day."""
 
     async def work(transaction: OpenTransaction) -> None:
         ends = [int(id_.partition("_")[2]) for id_ in (one, other)]
@@ -53,7 +53,7 @@ async def written(client: Client, one: str, other: str, movements: Sequence[tupl
     await client.database.write(work)
 
 
-# ---------------------------------------------------------------- what it says
+# ---------------------------------------------------------------- contents
 
 
 async def test_statement_has_the_balance_before_after_and_at_each_entry(
@@ -99,7 +99,7 @@ async def test_statement_has_the_balance_before_after_and_at_each_entry(
     }
 
 
-async def test_account_of_the_system_has_a_statement_below_zero(client: Client, bank: Bank, ida: Person) -> None:
+async def test_system_account_has_a_statement_below_zero(client: Client, bank: Bank, ida: Person) -> None:
     mine = await bank.account(ida, holding="100")
     owner = "query ($id: ID!) { account(id: $id) { transactions { nodes { from { id } } } } }"
     data = await client.data(owner, by=bank.admin, id=mine)
@@ -109,9 +109,11 @@ async def test_account_of_the_system_has_a_statement_below_zero(client: Client, 
     assert [node["balanceAfter"] for node in statement["entries"]["nodes"]] == [{"amount": "-100.00"}]
 
 
-async def test_neighbouring_months_tile_whatever_the_clock_did(client: Client, bank: Bank, ida: Person) -> None:
+async def test_consecutive_months_cover_all_entries_whatever_the_clock_did(
+    client: Client, bank: Bank, ida: Person
+) -> None:
     mine, spare = await bank.account(ida), await bank.account(ida)
-    # The clock is put back after the third entry, and goes on from there.
+    # The clock is set back after the third entry, and continues from there.
     await written(client, spare, mine, [(10, 1), (20, 3), (-5, 9), (7, 2), (1, 8), (-2, 12)])
     months = ("0001-01-01T00:00:00Z", day(2), day(8), day(8), day(9), day(20))
     aliases = " ".join(
@@ -146,7 +148,7 @@ async def test_neighbouring_months_tile_whatever_the_clock_did(client: Client, b
         ("9999-12-31T00:00:00Z", "9999-12-31T23:59:59.999999Z"),
     ],
 )
-async def test_statement_without_an_entry_closes_as_it_opens(
+async def test_statement_without_entries_closes_with_its_opening_balance(
     client: Client, bank: Bank, ida: Person, since: str, until: str
 ) -> None:
     mine, spare = await bank.account(ida), await bank.account(ida)
@@ -180,7 +182,7 @@ async def test_statement_that_ends_before_it_begins_is_refused(client: Client, b
 
 
 @pytest.mark.parametrize("name", ["from", "to"])
-async def test_both_ends_of_a_statement_have_to_be_given(client: Client, bank: Bank, ida: Person, name: str) -> None:
+async def test_both_ends_of_a_statement_are_required(client: Client, bank: Bank, ida: Person, name: str) -> None:
     mine = await bank.account(ida)
     query = f'query ($id: ID!) {{ account(id: $id) {{ statement({name}: "{day(1)}") {{ sent {{ amount }} }} }} }}'
     body = await client.run(query, by=ida, id=mine)
@@ -190,7 +192,7 @@ async def test_both_ends_of_a_statement_have_to_be_given(client: Client, bank: B
     ]
 
 
-async def test_whoever_sees_an_account_at_the_far_end_sees_no_statement_of_it(
+async def test_counterparty_of_a_transaction_sees_no_statement_of_the_account(
     client: Client, sign_up: SignUp, bank: Bank, ida: Person
 ) -> None:
     ben = await sign_up("ben")
@@ -216,7 +218,7 @@ async def test_whoever_sees_an_account_at_the_far_end_sees_no_statement_of_it(
 
 
 async def pages(client: Client, by: Person, account: str, size: int, *, backward: bool) -> list[tuple[str, str]]:
-    """Return amount and balance after of each entry from day 2 up to 9, read page by page; more arrive meanwhile."""
+    """Return amount and balance of each entry from day 2 to day 9, read page by page while more entries arrive."""
     found: list[tuple[str, str]] = []
     cursor: str | None = None
     while True:
@@ -253,7 +255,7 @@ async def test_pages_of_every_size_are_the_whole_statement(
         assert await pages(client, ida, mine, size, backward=backward) == whole
 
 
-async def test_cursor_goes_on_behind_entries_that_have_arrived(client: Client, bank: Bank, ida: Person) -> None:
+async def test_cursor_continues_after_entries_that_have_arrived(client: Client, bank: Bank, ida: Person) -> None:
     mine, spare = await bank.account(ida), await bank.account(ida)
     await written(client, spare, mine, [(10, 1), (20, 2)])
     first = await client.data(PAGE, by=ida, id=mine, **EVER, first=5)
@@ -269,7 +271,7 @@ async def test_cursor_goes_on_behind_entries_that_have_arrived(client: Client, b
     ]
 
 
-async def test_cursor_of_another_account_or_time_is_only_a_position_and_of_another_list_none(
+async def test_cursor_of_another_account_or_period_is_only_a_position_and_of_another_list_refused(
     client: Client, bank: Bank, ida: Person
 ) -> None:
     mine, spare = await bank.account(ida), await bank.account(ida)
@@ -297,10 +299,10 @@ async def test_statements_of_many_accounts_over_two_spans_are_two_statements_eac
       b: statement(from: "{day(0)}", to: "{day(1)}") {{ {SUMS} entries(last: 3) {{ nodes {{ amount {{ amount }} }} }} }}
     }} }} }}"""
     counts = [await client.statements(query, by=bank.admin, ids=made.accounts[:size]) for size in (1, 10, 50)]
-    assert counts == [7, 7, 7]  # the session, the accounts, two for each span, and the transactions
+    assert counts == [7, 7, 7]  # the session, the accounts, two for each period, and the transactions
 
 
-async def test_transaction_of_an_entry_is_read_with_it_where_no_amount_of_it_is_asked_for(
+async def test_transaction_of_an_entry_is_joined_unless_its_amount_is_selected(
     client: Client, settings: Settings, bank: Bank, ida: Person
 ) -> None:
     mine = await bank.account(ida, holding="5")
@@ -318,7 +320,7 @@ async def test_transaction_of_an_entry_is_read_with_it_where_no_amount_of_it_is_
 async def test_statement_waits_for_a_migration_of_the_ledger_and_sees_all_of_it(
     client: Client, superuser: Driver, bank: Bank, ida: Person
 ) -> None:
-    # To a snapshot from before it a table that was rewritten looks empty.
+    # A snapshot from before the migration would see the rewritten table as empty.
     mine = await bank.account(ida, holding="5")
     query = """query ($id: ID!, $from: DateTime!, $to: DateTime!) { account(id: $id) {
       statement(from: $from, to: $to) { closingBalance { amount } } } }"""

@@ -1,4 +1,4 @@
-"""Accounts and what moves money between them: exact amounts in every currency, and each refusal at its own field."""
+"""Accounts and movements of money: exact amounts in every currency, and each refusal with its own field."""
 
 import asyncio
 from typing import Any
@@ -41,7 +41,7 @@ async def test_new_account_is_empty_and_the_viewers_own(client: Client, ida: Per
         assert body == {"data": {"openAccount": {"account": account, "userErrors": []}}}
 
 
-async def test_what_is_no_currency_to_hold_is_refused(client: Client, ida: Person, superuser: Driver) -> None:
+async def test_currency_without_accounts_is_refused(client: Client, ida: Person, superuser: Driver) -> None:
     before = await dump(superuser)
     for code in ("XAU", "XAG", "XDR", "XTS", "XXX", "ZZZ", "DEM"):
         body = await client.run(OPEN_ACCOUNT, by=ida, input={"currencyCode": code})
@@ -51,7 +51,7 @@ async def test_what_is_no_currency_to_hold_is_refused(client: Client, ida: Perso
     assert await dump(superuser) == before
 
 
-async def test_what_has_not_the_shape_of_a_currency_code_is_malformed(client: Client, ida: Person) -> None:
+async def test_malformed_currency_code_is_refused_as_such(client: Client, ida: Person) -> None:
     message = "should be an ISO 4217 code of three capital letters, for example EUR"
     for code in ("eur", "EURO", " EUR", "EUR\n", "ЕUR", ""):  # noqa: RUF001 - the fifth begins with a Cyrillic letter
         body = await client.run(OPEN_ACCOUNT, by=ida, input={"currencyCode": code})
@@ -112,7 +112,7 @@ async def test_transfer_is_exact_in_every_currency(bank: Bank, ida: Person, eve:
         assert (await bank.balance(purse), await bank.balance(till)) == (left, shown)
 
 
-async def test_tenths_add_up(bank: Bank, ida: Person) -> None:
+async def test_tenths_are_added_exactly(bank: Bank, ida: Person) -> None:
     account = await bank.account(ida)
     for _ in range(10):
         await bank.deposit(account, "0.10")
@@ -146,7 +146,7 @@ async def test_amounts_that_are_not_positive_are_refused(bank: Bank, ida: Person
     assert (await bank.balance(purse), await bank.balance(till)) == ("100.00", "100.00")
 
 
-async def test_what_is_no_decimal_string_never_runs(bank: Bank, ida: Person, superuser: Driver) -> None:
+async def test_amount_that_is_no_decimal_string_never_runs(bank: Bank, ida: Person, superuser: Driver) -> None:
     purse, till = await bank.account(ida, holding="100"), await bank.account(ida)
     before = await dump(superuser)
     strings = ("", " 1", "1 ", "+1", "01", ".5", "1.", "1e2", "1,5", "1_0", "0x1", "NaN", "Infinity", "１", "9" * 41)  # noqa: RUF001
@@ -175,18 +175,21 @@ async def test_amount_as_a_number_in_the_document_never_runs(bank: Bank, ida: Pe
 # ---------------------------------------------------------------- refusals
 
 
-async def test_every_refusal_of_a_transfer_blames_its_own_field(bank: Bank, ida: Person, eve: Person) -> None:
+async def test_every_refusal_of_a_transfer_names_its_own_field(bank: Bank, ida: Person, eve: Person) -> None:
     purse, till = await bank.account(ida, holding="100"), await bank.account(eve, holding="100")
     yen = await bank.account(ida, "JPY", holding="100")
     full = await bank.account(eve, holding="10000000000000.00")
     for source in (till, "account_999"):
         assert await bank.transfer(ida, source, purse, "1") == not_found("transfer", "fromAccountId")
-    for target in ("account_999", await bank.account(eve, "JPY")):  # somebody else's currency is not told
+    for target in (
+        "account_999",
+        await bank.account(eve, "JPY"),
+    ):  # the response does not reveal another user's currency
         assert await bank.transfer(ida, purse, target, "1") == refused(
             "transfer", "ACCOUNT_NOT_FOUND", "toAccountId", "no such account in EUR"
         )
     assert await bank.transfer(ida, purse, purse, "1") == refused(
-        "transfer", "SAME_ACCOUNT", "toAccountId", "money moves between two accounts, and this is one"
+        "transfer", "SAME_ACCOUNT", "toAccountId", "money cannot move from an account to itself; name two accounts"
     )
     assert await bank.transfer(ida, purse, yen, "1") == refused(
         "transfer", "CURRENCY_MISMATCH", "toAccountId", "one account is in EUR, the other in JPY"
@@ -205,7 +208,7 @@ async def test_every_refusal_of_a_transfer_blames_its_own_field(bank: Bank, ida:
     assert held == ["100.00", "100.00", "100", "10000000000000.00"]
 
 
-async def test_every_refusal_of_a_deposit_blames_its_own_field(bank: Bank, ida: Person) -> None:
+async def test_every_refusal_of_a_deposit_names_its_own_field(bank: Bank, ida: Person) -> None:
     purse = await bank.account(ida, holding="100")
     [treasury] = {"account_1", "account_2"} - {purse}
     for account in (treasury, "account_999"):
@@ -221,7 +224,7 @@ async def test_every_refusal_of_a_deposit_blames_its_own_field(bank: Bank, ida: 
     assert (await bank.balance(purse), await bank.balance(treasury)) == ("100.00", "-100.00")
 
 
-async def test_ids_that_are_none_are_a_fault_of_the_caller(bank: Bank, ida: Person) -> None:
+async def test_malformed_ids_are_a_bad_request(bank: Bank, ida: Person) -> None:
     purse = await bank.account(ida, holding="100")
     wrong = {
         "input.fromAccountId is not an id; give back an `id` that the API has answered": ("1", purse),
@@ -251,7 +254,7 @@ async def test_administrator_transfers_from_any_account(bank: Bank, ida: Person,
     assert body == settled("transfer", transaction(2, purse, till, "1.00"))
 
 
-async def test_money_goes_back_to_the_treasury_and_leaves_it_by_deposits_alone(bank: Bank, ida: Person) -> None:
+async def test_money_returns_to_the_treasury_and_leaves_it_only_by_deposits(bank: Bank, ida: Person) -> None:
     purse = await bank.account(ida, holding="1")
     [treasury] = {"account_1", "account_2"} - {purse}
     assert await bank.transfer(ida, treasury, purse, "1") == not_found("transfer", "fromAccountId")

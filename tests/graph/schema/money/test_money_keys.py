@@ -1,4 +1,4 @@
-"""Idempotency keys: a movement happens once for its key, whatever is sent again, at once, or by somebody else."""
+"""Idempotency keys: a movement happens once for its key, whether it is sent again, concurrently, or by another user."""
 
 import asyncio
 import uuid
@@ -26,13 +26,13 @@ from tests.graph.support.bank import (
 from tests.graph.support.callers import Person
 from tests.graph.support.stage import dump
 
-REUSED = "this key was given to another movement; make a new key for each intended movement"
+REUSED = "this key was used for another movement; make a new key for each intended movement"
 TOO_LITTLE = ("transfer", "INSUFFICIENT_FUNDS", "amount", "the account holds less than this amount")
 
 
 @pytest.fixture
 async def purse(bank: Bank, ida: Person) -> str:
-    """The account of ida, with 100.00 EUR by transaction_1."""
+    """The account of ida, with 100.00 EUR from transaction_1."""
     return await bank.account(ida, holding="100")
 
 
@@ -95,9 +95,7 @@ async def test_same_key_for_another_movement_is_refused_and_moves_nothing(
     assert await dump(superuser) == before
 
 
-async def test_key_of_a_deposit_is_not_good_for_a_transfer_nor_the_other_way_round(
-    bank: Bank, purse: str, till: str
-) -> None:
+async def test_key_of_a_deposit_is_not_valid_for_a_transfer_nor_vice_versa(bank: Bank, purse: str, till: str) -> None:
     first, second = new_key(), new_key()
     await bank.deposit(purse, "1", idempotencyKey=first)
     assert await bank.transfer(bank.admin, purse, till, "1", idempotencyKey=first) == key_reused("transfer")
@@ -106,9 +104,7 @@ async def test_key_of_a_deposit_is_not_good_for_a_transfer_nor_the_other_way_rou
     assert (await bank.balance(purse), await bank.balance(till)) == ("100.00", "1.00")
 
 
-async def test_refusal_is_given_again_when_the_funds_have_arrived(
-    bank: Bank, ida: Person, purse: str, till: str
-) -> None:
+async def test_refusal_is_repeated_when_the_funds_have_arrived(bank: Bank, ida: Person, purse: str, till: str) -> None:
     key = new_key()
     first = await bank.transfer(ida, purse, till, "100.01", idempotencyKey=key)
     assert first == refused(*TOO_LITTLE)
@@ -144,7 +140,7 @@ async def test_malformed_request_leaves_the_key_unspent(bank: Bank, ida: Person,
     assert body == settled("transfer", transaction(2, purse, till, "1.00"))
 
 
-async def test_key_is_the_same_in_capitals_and_has_no_other_spelling(
+async def test_key_is_the_same_in_upper_case_and_has_no_other_spelling(
     bank: Bank, ida: Person, purse: str, till: str
 ) -> None:
     wanted = "should be a UUID without braces or prefix, for example 0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e"
@@ -184,7 +180,7 @@ async def test_simultaneous_different_transfers_under_one_key_are_one_row_and_re
     assert await bank.balance(till) == f"{winner}.00"
 
 
-# ---------------------------------------------------------------- whose key it is
+# ---------------------------------------------------------------- the owner of a key
 
 
 async def test_same_key_of_another_user_is_another_key(
@@ -199,7 +195,7 @@ async def test_same_key_of_another_user_is_another_key(
     assert await bank.by_key(eve, key) == transaction(3, till, purse, "3.00")
 
 
-async def test_key_tells_its_owner_alone_what_became_of_it(
+async def test_key_shows_its_outcome_only_to_its_owner(
     bank: Bank, ida: Person, eve: Person, purse: str, till: str
 ) -> None:
     key = new_key()
@@ -221,7 +217,7 @@ async def test_key_of_a_refused_transfer_has_no_transaction(bank: Bank, ida: Per
 
 
 async def send_and_leave(bank: Bank, by: Person, given: dict[str, object]) -> None:
-    """Send a transfer over a connection of its own, and close that before any answer can come."""
+    """Send a transfer over a new connection, and close the connection before a response can arrive."""
     body = orjson.dumps({"query": TRANSFER, "variables": {"input": given}})
     host, port = bank.client.http.base_url.host, bank.client.http.base_url.port
     head = (
@@ -235,7 +231,7 @@ async def send_and_leave(bank: Bank, by: Person, given: dict[str, object]) -> No
 
 
 async def arrived(bank: Bank, by: Person, key: str) -> Body:
-    """Ask for the transaction under `key` until it is there."""
+    """Query the transaction under `key` until it exists."""
     for _ in range(POLLS_MAX):
         found = await bank.by_key(by, key)
         if found is not None:

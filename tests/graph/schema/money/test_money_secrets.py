@@ -1,4 +1,4 @@
-"""What a transfer that moves nothing tells of other people's accounts: nothing that costs nothing to learn."""
+"""What a transfer that moves nothing reveals about other users' accounts: nothing that could be learned for free."""
 
 from tests.graph.support.bank import Bank, refused
 from tests.graph.support.callers import Client, Person
@@ -7,17 +7,17 @@ TOO_LITTLE = refused("transfer", "INSUFFICIENT_FUNDS", "amount", "the account ho
 NO_SUCH = refused("transfer", "ACCOUNT_NOT_FOUND", "toAccountId", "no such account in EUR")
 
 
-async def test_transfer_without_the_money_tells_nothing_of_the_receiving_account(
+async def test_transfer_without_funds_reveals_nothing_about_the_receiving_account(
     bank: Bank, ida: Person, eve: Person
 ) -> None:
     empty = await bank.account(ida)
     others = [await bank.account(eve, holding="1"), await bank.account(eve, "JPY"), "account_999"]
-    # Whatever there is, the system's own account too.
+    # The same for every account, including the system account.
     for account in {*others, *(f"account_{number}" for number in range(1, 6))} - {empty}:
         assert (account, await bank.transfer(ida, empty, account, "0.01")) == (account, TOO_LITTLE)
 
 
-async def test_amount_that_cannot_be_is_told_before_anything_of_the_receiving_account(
+async def test_impossible_amount_is_refused_before_the_receiving_account_is_checked(
     bank: Bank, ida: Person, eve: Person
 ) -> None:
     purse = await bank.account(ida, holding="1")
@@ -28,13 +28,13 @@ async def test_amount_that_cannot_be_is_told_before_anything_of_the_receiving_ac
             assert (account, amount, error["code"]) == (account, amount, "INVALID_AMOUNT")
 
 
-async def test_currency_of_somebody_elses_account_is_not_told(
+async def test_currency_of_another_users_account_is_not_revealed(
     client: Client, bank: Bank, ida: Person, eve: Person
 ) -> None:
     purse = await bank.account(ida, holding="1")
     for account in (await bank.account(eve, "JPY"), await bank.account(eve, "USD", holding="5"), "account_999"):
         assert (account, await bank.transfer(ida, purse, account, "0.01")) == (account, NO_SUCH)
-    # Of an own one it is, and to administrators.
+    # The owner of the account and administrators may learn it.
     yen = await bank.account(ida, "JPY")
     told = refused("transfer", "CURRENCY_MISMATCH", "toAccountId", "one account is in EUR, the other in JPY")
     assert await bank.transfer(ida, purse, yen, "0.01") == told

@@ -1,4 +1,4 @@
-"""A query that reads money by several statements sees one state of the books, whatever is moved in between."""
+"""A query that reads money with several statements sees one state of the books, whatever moves in between."""
 
 import asyncio
 import itertools
@@ -14,12 +14,12 @@ from tests.graph.support.bank import Bank
 from tests.graph.support.callers import Client, Person, SignUp, http_client, serving
 from tests.graph.support.recording import recorded
 
-# The one balance is read two statements before the other.
+# One balance is read two statements before the other.
 BOTH = """query ($own: ID!, $user: ID!) {
   account(id: $own) { balance { amount } }
   user(id: $user) { accounts { nodes { balance { amount } } } }
 }"""
-# The balance is read a statement before what came of it, and the entries one after that.
+# The balance is read one statement before its statement of account, and the entries one statement after it.
 STATEMENT = """query ($id: ID!) {
   account(id: $id) { balance { amount }
     statement(from: "2000-01-01T00:00:00Z", to: "9999-01-01T00:00:00Z") {
@@ -33,7 +33,7 @@ Ends = Sequence[tuple[Person, str]]
 
 @pytest.fixture
 async def ends(bank: Bank, sign_up: SignUp) -> Ends:
-    """Two people, each with an account of a hundred euros."""
+    """Two users, each with an account of a hundred euros."""
     return [
         (person, await bank.account(person, holding="100")) for person in [await sign_up("ada"), await sign_up("ben")]
     ]
@@ -41,7 +41,7 @@ async def ends(bank: Bank, sign_up: SignUp) -> Ends:
 
 @asynccontextmanager
 async def transfers_running(bank: Bank, ends: Ends) -> AsyncIterator[None]:
-    """Move money to and fro between two accounts, and assert that this was done more than twice."""
+    """Move money back and forth between two accounts, and assert that this happened more than twice."""
     finished = asyncio.Event()
 
     async def moved() -> int:
@@ -64,10 +64,10 @@ async def transfers_running(bank: Bank, ends: Ends) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def read_by(settings: Settings, engine: str) -> AsyncIterator[Client]:
-    """Give a caller of an application that runs queries on one engine alone."""
+    """Yield a client of an application that runs queries on only one engine."""
     app = create_app(settings.model_copy(update={"engine": engine}))
     async with serving(app) as address, http_client(address) as http:
-        # Two runs of one query differ here by right: each engine reads alone.
+        # Two runs of one query may differ here: each engine has its own snapshot.
         vars(app.state.operations.engines).pop("run", None)
         yield Client(http, app.state.services)
         assert bool(app.state.operations.engines.compiled) == (engine == "compiled")
@@ -91,7 +91,7 @@ async def test_sum_of_balances_is_constant_while_transfers_run(
         async with transfers_running(bank, ends):
             states = [await seen() for _ in range(READS)]
     assert {sum(state) for state in states} == {Decimal("200.00")}
-    assert len({tuple(state) for state in states}) > 1  # money did move between the reads
+    assert len({tuple(state) for state in states}) > 1  # money moved between the reads
 
 
 @pytest.mark.parametrize("engine", ["compiled", "ordinary"])
@@ -108,4 +108,4 @@ async def test_statement_ends_with_the_balance_beside_it_while_transfers_run(
             came, went, left = (Decimal(statement[name]["amount"]) for name in ("received", "sent", "closingBalance"))
             assert came - went == left
             counts.add(entries["totalCount"])
-    assert len(counts) > 1  # money did move between the reads
+    assert len(counts) > 1  # money moved between the reads

@@ -1,9 +1,9 @@
-"""Money under load: simultaneous transfers, a running audit, connections that die, and books that still balance."""
+"""Money under load: concurrent transfers, a running audit, lost connections, and books that still balance."""
 
 import asyncio
-import random
 from collections import Counter
 from decimal import Decimal
+from random import Random
 
 import pytest
 
@@ -11,8 +11,8 @@ from db.connections.leases import Driver
 from db.ledger.audit import AuditReport, Defect, Difference, audit
 from tests.graph.support.bank import Bank, Body, new_key, refused
 from tests.graph.support.callers import Client, Person, SignUp
+from tests.running.repeating import Cases
 
-SEED = 20261122
 WORKERS = 8
 KILLS = 6
 KILL_EVERY_S = 0.15
@@ -26,7 +26,7 @@ KILL_ALL = (
 
 
 class Ring:
-    """Some accounts, each of another owner and with 100.00 EUR, and what the answers say was moved between them."""
+    """Some accounts of different owners with 100.00 EUR each, and the amounts that the responses report as moved."""
 
     def __init__(self, bank: Bank, owners: dict[str, Person]) -> None:
         self.bank = bank
@@ -34,7 +34,7 @@ class Ring:
         self.expected = dict.fromkeys(owners, Decimal(100))
 
     async def transfer(self, source: str, target: str, amount: Decimal) -> bool:
-        """Ask for one transfer and say whether it was made; an answer is either a settlement or a lack of funds."""
+        """Send one transfer and return whether it was made; the response is either a settlement or a lack of funds."""
         body = await self.bank.transfer(self.owners[source], source, target, str(amount))
         if body == TOO_LITTLE:
             return False
@@ -46,7 +46,7 @@ class Ring:
     async def held(self) -> dict[str, Decimal]:
         return {account: Decimal(await self.bank.balance(account)) for account in self.owners}
 
-    def chosen(self, choice: random.Random) -> tuple[str, str, Decimal]:
+    def chosen(self, choice: Random) -> tuple[str, str, Decimal]:
         """Return two different accounts and an amount of up to 60.00."""
         source, target = choice.sample(sorted(self.owners), 2)
         return source, target, Decimal(choice.randint(1, 6000)).scaleb(-2)
@@ -73,20 +73,20 @@ async def bank(client: Client, sign_up: SignUp) -> Bank:
 
 
 @pytest.mark.parametrize("size", [2, 10])
-async def test_simultaneous_transfers_move_exactly_what_their_answers_say(
-    bank: Bank, sign_up: SignUp, size: int
+async def test_simultaneous_transfers_move_exactly_the_amounts_of_their_answers(
+    bank: Bank, sign_up: SignUp, cases: Cases, size: int
 ) -> None:
-    ring, choice = await ring_of(bank, sign_up, size), random.Random(SEED)  # noqa: S311 - to repeat it, not to hide it
+    ring, choice = await ring_of(bank, sign_up, size), cases.random()
     made = await asyncio.gather(*(ring.transfer(*ring.chosen(choice)) for _ in range(150)))
     held = await ring.held()
     assert held == ring.expected
     assert (sum(held.values()), min(held.values()) >= 0) == (100 * size, True)
     report = await audit(bank.client.database)
-    # One deposit for each account, and the account that they came from. Each key is a transaction, or a refusal.
+    # One deposit for each account, and the system account that they came from. Each key has a transaction or a refusal.
     assert report.clean
     assert (report.accounts, report.transactions, report.keys) == (size + 1, size + made.count(True), size + len(made))
-    assert False in made  # so that the race for the last cent was run, too
-    assert bank.client.database.counters.retries == 0  # rows are locked in one order: nobody met a deadlock
+    assert False in made  # so that there was a race for the last cent
+    assert bank.client.database.counters.retries == 0  # rows are locked in one order: there was no deadlock
 
 
 async def test_account_is_emptied_by_as_many_transfers_as_it_can_pay(bank: Bank, sign_up: SignUp) -> None:
@@ -135,15 +135,15 @@ async def test_audit_finds_a_row_of_the_ledger_that_was_changed_by_hand(
     assert not report.clean
 
 
-async def test_audit_while_money_moves_sees_nothing_wrong(bank: Bank, sign_up: SignUp) -> None:
-    ring, choice = await ring_of(bank, sign_up, 4), random.Random(SEED)  # noqa: S311 - likewise
+async def test_audit_while_money_moves_finds_no_difference(bank: Bank, sign_up: SignUp, cases: Cases) -> None:
+    ring, choice = await ring_of(bank, sign_up, 4), cases.random()
     storm = asyncio.gather(*(ring.transfer(*ring.chosen(choice)) for _ in range(150)))
     reports: list[AuditReport] = []
     while not storm.done():
         reports.append(await audit(bank.client.database, batch_rows=20))
         reports.append(await audit(bank.client.database, reports[-1].last, batch_rows=20))
     assert [report for report in reports if not report.clean] == []
-    # They saw the ledger grow, and not only its beginning and its end.
+    # The audits saw the ledger grow, and not only its beginning and its end.
     assert len({report.last for report in reports}) > 3
     assert (await audit(bank.client.database)).transactions == 4 + (await storm).count(True)
 
@@ -151,10 +151,10 @@ async def test_audit_while_money_moves_sees_nothing_wrong(bank: Bank, sign_up: S
 # ---------------------------------------------------------------- connections that die
 
 
-async def test_connections_that_die_in_a_storm_of_transfers_lose_and_double_nothing(
-    bank: Bank, sign_up: SignUp, superuser: Driver
+async def test_lost_connections_in_a_storm_of_transfers_lose_and_duplicate_nothing(
+    bank: Bank, sign_up: SignUp, superuser: Driver, cases: Cases
 ) -> None:
-    ring, choice = await ring_of(bank, sign_up, 4), random.Random(SEED)  # noqa: S311 - likewise
+    ring, choice = await ring_of(bank, sign_up, 4), cases.random()
     over = asyncio.Event()
     acknowledged: dict[str, str] = {}
     asked: dict[str, tuple[str, str]] = {}
@@ -181,7 +181,9 @@ async def test_connections_that_die_in_a_storm_of_transfers_lose_and_double_noth
         over.set()
 
     await asyncio.gather(kill(), *(pay() for _ in range(WORKERS)))
-    assert set(failures) <= {"DATABASE_UNAVAILABLE"}  # the key settles what was lost at COMMIT, as far as it can
+    assert set(failures) <= {
+        "DATABASE_UNAVAILABLE"
+    }  # the key settles an outcome that was lost at COMMIT, if it can be read
     assert (await audit(bank.client.database)).clean
 
     for key in asked:

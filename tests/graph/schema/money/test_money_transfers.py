@@ -1,4 +1,4 @@
-"""Many transfers in one mutation, as clients meet them: results, refusals with their places, and the price."""
+"""Many transfers in one mutation, from a client's point of view: results, refusals with their index, and the price."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,7 @@ EMPTY_RESULT = {"replayed": False, "transaction": None}
 
 @pytest.fixture
 async def purse(bank: Bank, ida: Person) -> str:
-    """The account of ida, with 100.00 EUR by transaction_1."""
+    """The account of ida, with 100.00 EUR from transaction_1."""
     return await bank.account(ida, holding="100")
 
 
@@ -51,7 +51,7 @@ def error(place: int, code: str, message: str, *field: str) -> Body:
     return {"field": ["input", "transfers", str(place), *field], "code": code, "message": message}
 
 
-async def test_results_come_in_the_order_of_the_input_and_refusals_with_their_places(
+async def test_results_have_the_order_of_the_input_and_refusals_have_their_index(
     client: Client, bank: Bank, ida: Person, purse: str, till: str
 ) -> None:
     given = [
@@ -140,7 +140,7 @@ async def test_a_thousand_are_made_and_one_more_is_too_many(
     assert await dump(superuser) == before
 
 
-async def test_what_only_a_program_gets_wrong_is_an_error_with_its_place_and_moves_nothing(
+async def test_bad_input_is_an_error_with_its_index_and_moves_nothing(
     client: Client, ida: Person, purse: str, till: str, superuser: Driver
 ) -> None:
     before = await dump(superuser)
@@ -185,7 +185,7 @@ def test_price_is_that_of_as_many_transfers_as_are_sent(count: int) -> None:
         ),
     ):
         if count == BATCH_MAX and not variables:
-            continue  # so many values may not be written in a document
+            continue  # a document may not contain so many values
         pricing = OPERATIONS.find(text, None).pricing
         assert pricing.price(variables).cost == cost
         if variables:
@@ -194,7 +194,7 @@ def test_price_is_that_of_as_many_transfers_as_are_sent(count: int) -> None:
             assert pricing.price(variables).cost == cost
 
 
-async def test_client_is_told_the_price(client: Client, ida: Person, purse: str, till: str) -> None:
+async def test_client_receives_the_price(client: Client, ida: Person, purse: str, till: str) -> None:
     given = {"transfers": [transfer_input(purse, till, "1") for _ in range(3)], "mode": "EACH"}
     text = f"mutation ($input: TransfersInput!) {LEAST}"
     asked = {"query": text, "variables": {"input": given}, "extensions": {"cost": True}}

@@ -1,4 +1,4 @@
-"""Creating, changing and deleting posts: all of it or nothing, and every fault of the input at once."""
+"""Creating, changing and deleting posts: all or nothing, and all errors of the input at once."""
 
 import asyncio
 import datetime
@@ -67,7 +67,7 @@ def at(index: int, error: dict[str, Any]) -> dict[str, Any]:
 
 
 def changed(version: int = 2, **fields: Any) -> dict[str, Any]:
-    """Return the answer that shows the draft with these fields changed."""
+    """Return the response that shows the draft with these fields changed."""
     post = {"id": "post_1", "title": "One", "content": "First.", "published": False, "views": 0, "version": version}
     return {"data": {"updatePost": {"post": post | fields, "userErrors": []}}}
 
@@ -120,7 +120,7 @@ async def test_post_is_a_draft_of_the_viewers_own_by_default(client: Client, ada
     }
 
 
-async def test_cursor_of_a_new_post_is_good_for_after_and_before(client: Client, ada: Person) -> None:
+async def test_cursor_of_a_new_post_is_valid_for_after_and_before(client: Client, ada: Person) -> None:
     cursors = []
     for title in ("One", "Two", "Three"):
         given = {"title": title, "content": "", "published": True}
@@ -141,7 +141,9 @@ async def test_administrator_writes_as_anyone_who_exists(client: Client, ada: Pe
     assert body == refused(NO_SUCH_AUTHOR)
 
 
-async def test_member_writes_as_nobody_else(client: Client, ada: Person, sign_up: SignUp, superuser: Driver) -> None:
+async def test_member_cannot_write_as_another_user(
+    client: Client, ada: Person, sign_up: SignUp, superuser: Driver
+) -> None:
     bob = await sign_up("bob")
     before = await dump(superuser)
     for author_id in (bob.id, "user_1", "user_999"):
@@ -173,10 +175,10 @@ async def test_repository_writes_nothing_as_the_treasury(client: Client, sign_up
     assert await client.data("{ posts { totalCount } }") == {"posts": {"totalCount": 0}}
 
 
-async def _while_the_author_goes(
+async def _while_the_author_is_deleted(
     client: Client, database_url: str, author: Person, by: Person, query: str, given: dict[str, Any]
 ) -> dict[str, Any]:
-    """Send the operation so that it finds the author, who is gone before it has written."""
+    """Send the operation so that it finds the author, who is deleted before it has written."""
     async with connected_superuser(database_url) as deleting, connected_superuser(database_url) as watching:
         async with deleting.transaction():
             await deleting.execute("DELETE FROM users WHERE id = $1", author.number)
@@ -189,15 +191,17 @@ async def _one_waits(superuser: Driver) -> bool:
     return await waiting(superuser) == 1
 
 
-async def test_author_who_goes_meanwhile_is_blamed_on_a_post_only_where_there_is_one(
+async def test_author_deleted_during_the_mutation_is_an_error_of_a_post_only_if_there_is_one(
     client: Client, sign_up: SignUp, database_url: str
 ) -> None:
     anna, ada, bob = await sign_up("anna", admin=True), await sign_up("ada"), await sign_up("bob")
     good = {"title": "One", "content": ""}
-    body = await _while_the_author_goes(client, database_url, ada, anna, CREATE_POST, {**good, "authorId": ada.id})
+    body = await _while_the_author_is_deleted(
+        client, database_url, ada, anna, CREATE_POST, {**good, "authorId": ada.id}
+    )
     assert body == refused(NO_SUCH_AUTHOR)
     given = {"posts": [good, {**good, "authorId": bob.id}]}
-    body = await _while_the_author_goes(client, database_url, bob, anna, CREATE_POSTS, given)
+    body = await _while_the_author_is_deleted(client, database_url, bob, anna, CREATE_POSTS, given)
     assert body == all_refused({**NO_SUCH_AUTHOR, "field": ["input", "posts"]})
 
 
@@ -207,7 +211,7 @@ async def test_title_and_content_are_as_long_as_they_may_be(client: Client, ada:
     assert {name: data["createPost"]["post"][name] for name in given} == given
 
 
-async def test_all_faults_of_a_post_are_told_at_once(client: Client, ada: Person, superuser: Driver) -> None:
+async def test_all_errors_of_a_post_are_reported_at_once(client: Client, ada: Person, superuser: Driver) -> None:
     before = await dump(superuser)
     for title in ("", " \t\n\N{NO-BREAK SPACE}", "\N{ZERO WIDTH SPACE}", "x" * 201):
         given = {"title": title, "content": "x" * 100_001, "authorId": "user_999"}
@@ -216,7 +220,7 @@ async def test_all_faults_of_a_post_are_told_at_once(client: Client, ada: Person
     assert await dump(superuser) == before
 
 
-async def test_author_id_that_is_none_is_a_fault_of_the_caller(client: Client, ada: Person) -> None:
+async def test_malformed_author_id_is_a_bad_request(client: Client, ada: Person) -> None:
     body = await client.run(CREATE_POST, by=ada, input={"title": "One", "content": "", "authorId": "ada"})
     message = "input.authorId is not an id; give back an `id` that the API has answered"
     assert body == bad_input("createPost", message)
@@ -267,9 +271,7 @@ async def test_malformed_author_id_among_many_posts_is_named_by_its_place(client
     assert body == bad_input("createPosts", message)
 
 
-async def test_too_few_or_too_many_posts_are_a_fault_of_the_caller(
-    client: Client, ada: Person, superuser: Driver
-) -> None:
+async def test_too_few_or_too_many_posts_are_a_bad_request(client: Client, ada: Person, superuser: Driver) -> None:
     before = await dump(superuser)
     for size in (0, 101):
         inputs = [{"title": f"{index}", "content": ""} for index in range(size)]
@@ -283,14 +285,14 @@ async def test_statements_do_not_grow_with_the_number_of_posts(client: Client, a
     for size in (1, 10, 100):
         inputs = [{"title": f"{index}", "content": ""} for index in range(size)]
         counts[size] = await client.statements(CREATE_POSTS, by=ada, input={"posts": inputs})
-    # The session, the posts, and the authors that are selected.
+    # The session, the posts, and the selected authors.
     assert counts == {1: 3, 10: 3, 100: 3}
 
 
 # ---------------------------------------------------------------- changes
 
 
-async def test_absent_fields_stay_and_given_fields_change_alone(client: Client, ada: Person, draft: str) -> None:
+async def test_only_the_given_fields_change(client: Client, ada: Person, draft: str) -> None:
     changes: list[dict[str, Any]] = [{"title": "Uno"}, {"content": ""}, {"published": True}, {"published": False}]
     seen: dict[str, Any] = {}
     for version, change in enumerate(changes, start=2):
@@ -331,7 +333,7 @@ async def test_expected_version_is_obeyed(client: Client, ada: Person, draft: st
         assert await client.run(UPDATE_POST, by=ada, input={"id": draft, **given}) == body
 
 
-async def test_of_rival_changes_with_the_same_expected_version_one_wins(
+async def test_one_of_several_concurrent_changes_with_the_same_expected_version_succeeds(
     client: Client, ada: Person, draft: str
 ) -> None:
     async def rival(number: int, version: int) -> dict[str, Any]:
@@ -344,7 +346,7 @@ async def test_of_rival_changes_with_the_same_expected_version_one_wins(
         assert bodies[winner] == changed(version + 1, title=f"Rival {version}.{winner}")
 
 
-async def test_version_and_time_of_change_move_with_every_change(client: Client, ada: Person, draft: str) -> None:
+async def test_every_change_updates_version_and_time_of_change(client: Client, ada: Person, draft: str) -> None:
     seen = [(await client.data(MOMENTS, by=ada, id=draft))["post"]]
     for change in ({"title": "Uno"}, {"published": True}, {"title": "Due", "published": True}):
         await client.data(UPDATE_POST, by=ada, input={"id": draft, **change})
@@ -355,7 +357,7 @@ async def test_version_and_time_of_change_move_with_every_change(client: Client,
     assert {one["createdAt"] for one in seen} == {seen[0]["createdAt"]}
 
 
-async def test_post_of_somebody_else_is_not_found_and_stays_as_it_is(
+async def test_post_of_another_user_is_not_found_and_does_not_change(
     client: Client, ada: Person, draft: str, sign_up: SignUp, superuser: Driver
 ) -> None:
     bob = await sign_up("bob")

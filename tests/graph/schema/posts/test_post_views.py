@@ -1,4 +1,4 @@
-"""Views of posts: each one that is recorded counts, however many come at once, and changes nothing else."""
+"""Views of posts: each recorded view counts, however many arrive at once, and changes nothing else."""
 
 import asyncio
 import itertools
@@ -43,7 +43,7 @@ async def test_simultaneous_views_are_all_counted_and_nothing_else_changes(clien
             answers = [await crowd.post("/graphql", json=payload) for _ in range(VIEWS // CONNECTIONS)]
             return [answer.json()["data"]["recordPostView"]["post"]["views"] for answer in answers]
 
-        # As many as there are connections: httpx takes quadratic time for requests that wait for one.
+        # One client connection for each request: httpx takes quadratic time for requests that wait for a connection.
         counted = sorted(itertools.chain(*await asyncio.gather(*(views() for _ in range(CONNECTIONS)))))
     assert counted == list(range(1, VIEWS + 1))
     assert await client.data(POST, id="post_1") == {"post": {**before, "views": VIEWS}}
@@ -56,7 +56,7 @@ async def test_counter_that_is_full_stays_full(client: Client, ada: Person, supe
         assert await client.run(RECORD_VIEW, by=ada, id="post_1") == {"data": {"recordPostView": full}}
 
 
-async def test_draft_is_viewed_by_those_who_may_see_it_alone(
+async def test_draft_is_viewed_only_by_users_who_may_see_it(
     client: Client, ada: Person, sign_up: SignUp, superuser: Driver
 ) -> None:
     bob, anna = await sign_up("bob"), await sign_up("anna", admin=True)

@@ -1,4 +1,4 @@
-"""Every connection is under a clock, whatever its client has sent, has not sent, or does not read."""
+"""Every connection has a timeout, whatever its client has sent, has not sent, or does not read."""
 
 import asyncio
 import contextlib
@@ -15,12 +15,12 @@ from graph.http.wire import protocol
 from tests.graph.cli.test_serving import free_port, started
 from tests.graph.support.callers import Client
 from tests.graph.support.edge import is_alive, locked, posted, reset, until, waiting
-from tests.graph.support.raw import asked, detoured, request
+from tests.graph.support.raw import query_body, request, via_asgi
 
 INTROSPECTION = "{ __schema { types { name description fields { name description args { name description } } } } }"
 BODY = "content-length: 100\r\n\r\n"
 
-# Requests that are answered before their body is there, and which part of it comes.
+# Requests that are answered before their body is complete, and the part of the body that is sent.
 ANSWERED_EARLY = {
     "a probe": (f"GET /livez HTTP/1.1\r\nhost: localhost\r\n{BODY}", b"200"),
     "404": (f"POST /nothing HTTP/1.1\r\nhost: localhost\r\n{BODY}", b"404"),
@@ -35,13 +35,13 @@ ANSWERED_EARLY = {
 
 @pytest.fixture
 def short_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let time run out soon. What lasts until the end of a test has no clock at all."""
+    """Shorten all timeouts. A connection that stays open until the end of a test has no timeout at all."""
     monkeypatch.setattr(protocol, "REST_S", 0.3)
     monkeypatch.setattr(protocol, "ANSWER_S", 0.3)
 
 
 async def answered_early(client: Client, kind: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return a connection whose request has had its answer, while its body of 100 bytes is still to come."""
+    """Return a connection whose request is answered although its body of 100 bytes is still missing."""
     head, status = ANSWERED_EARLY[kind]
     url = client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
@@ -52,7 +52,7 @@ async def answered_early(client: Client, kind: str) -> tuple[asyncio.StreamReade
 
 
 async def to_the_end(reader: asyncio.StreamReader) -> bytes:
-    """Return what comes until the server ends the connection."""
+    """Return all bytes until the server closes the connection."""
     got = bytearray()
     async with asyncio.timeout(15):
         with contextlib.suppress(ConnectionResetError):
@@ -64,7 +64,7 @@ async def to_the_end(reader: asyncio.StreamReader) -> bytes:
 @pytest.mark.usefixtures("short_clocks")
 @pytest.mark.parametrize("pieces", [1, 1000], ids=["one byte", "byte after byte"])
 @pytest.mark.parametrize("kind", ANSWERED_EARLY)
-async def test_connection_ends_whose_request_is_answered_and_whose_body_never_comes(
+async def test_connection_whose_request_is_answered_and_whose_body_never_arrives_is_closed(
     client: Client, kind: str, pieces: int
 ) -> None:
     reader, writer = await answered_early(client, kind)
@@ -83,7 +83,7 @@ async def test_connection_ends_whose_request_is_answered_and_whose_body_never_co
 
 @pytest.fixture
 def short_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let connections be quiet for a second."""
+    """Limit the idle time of connections to a second."""
     monkeypatch.setattr(
         DirectHttpProtocol, "timeout_keep_alive", property(lambda _: 1.0, lambda *_: None), raising=False
     )
@@ -91,7 +91,7 @@ def short_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short_quiet")
 @pytest.mark.parametrize("kind", ["404", "405", "415"])
-async def test_connection_is_kept_whose_body_comes_after_the_answer_and_closed_when_it_is_quiet(
+async def test_connection_whose_body_arrives_after_the_answer_is_kept_and_closed_when_idle(
     client: Client, kind: str
 ) -> None:
     reader, writer = await answered_early(client, kind)
@@ -103,7 +103,7 @@ async def test_connection_is_kept_whose_body_comes_after_the_answer_and_closed_w
 
 
 @pytest.mark.usefixtures("short_quiet")
-async def test_connection_is_closed_when_it_is_quiet_after_the_rest_of_a_body(client: Client) -> None:
+async def test_connection_is_closed_when_it_is_idle_after_the_rest_of_a_body(client: Client) -> None:
     reader, writer = await answered_early(client, "415")
     for part in (b"x" * 50, b"x" * 50):
         writer.write(part)
@@ -113,7 +113,7 @@ async def test_connection_is_closed_when_it_is_quiet_after_the_rest_of_a_body(cl
 
 
 async def deaf(client: Client, *, buffer: int = 4096) -> socket.socket:
-    """Return a connection whose client takes as little as it can."""
+    """Return a connection whose client reads as little as possible."""
     one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     one.setblocking(False)
@@ -123,7 +123,7 @@ async def deaf(client: Client, *, buffer: int = 4096) -> socket.socket:
 
 
 async def read_slowly(one: socket.socket) -> int:
-    """Return how many bytes came until the server ended the connection."""
+    """Return how many bytes arrived until the server closed the connection."""
     got = 0
     async with asyncio.timeout(30):
         with contextlib.suppress(ConnectionResetError):
@@ -134,11 +134,11 @@ async def read_slowly(one: socket.socket) -> int:
 
 @pytest.mark.usefixtures("short_clocks")
 @pytest.mark.parametrize("is_last", [False, True], ids=["kept alive", "to be closed"])
-async def test_client_that_never_reads_its_answers_is_cut_off(client: Client, *, is_last: bool) -> None:
+async def test_connection_of_a_client_that_never_reads_is_closed(client: Client, *, is_last: bool) -> None:
     one_answer = len((await client.http.post("/graphql", json={"query": INTROSPECTION})).content)
     number = 20_000_000 // one_answer
-    lines = [request(asked(INTROSPECTION))] * (number - 1)
-    lines.append(request(asked(INTROSPECTION), *(["connection: close"] if is_last else [])))
+    lines = [request(query_body(INTROSPECTION))] * (number - 1)
+    lines.append(request(query_body(INTROSPECTION), *(["connection: close"] if is_last else [])))
     one = await deaf(client)
     with contextlib.suppress(ConnectionError, TimeoutError):
         async with asyncio.timeout(3):
@@ -149,7 +149,7 @@ async def test_client_that_never_reads_its_answers_is_cut_off(client: Client, *,
     one.close()
 
 
-async def test_client_that_never_reads_is_cut_off_on_a_server_that_is_always_late(
+async def test_connection_of_a_client_that_never_reads_is_closed_by_a_server_that_is_always_late(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "ANSWER_S", 1.85)
@@ -157,23 +157,23 @@ async def test_client_that_never_reads_is_cut_off_on_a_server_that_is_always_lat
     one = await deaf(client)
     with contextlib.suppress(ConnectionError, TimeoutError):
         async with asyncio.timeout(1):
-            requests = request(asked(INTROSPECTION)) * (20_000_000 // one_answer)
+            requests = request(query_body(INTROSPECTION)) * (20_000_000 // one_answer)
             await asyncio.get_running_loop().sock_sendall(one, requests)
-    for _ in range(28):  # each clock goes off while the loop stands still, and 0.2 s too late
-        time.sleep(0.25)  # noqa: ASYNC251 - so it does
+    for _ in range(28):  # each timer is due while the loop is blocked, and is 0.2 s late
+        time.sleep(0.25)  # noqa: ASYNC251 - blocks on purpose
         await asyncio.sleep(0.005)
     assert await read_slowly(one) < 15_000_000
     one.close()
 
 
 @pytest.mark.usefixtures("short_clocks")
-async def test_client_that_reads_slowly_gets_all(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_client_that_reads_slowly_gets_the_whole_answer(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "ANSWER_S", 1.0)
     one_answer = len((await client.http.post("/graphql", json={"query": INTROSPECTION})).content)
     number = 8_000_000 // one_answer
     one = await deaf(client, buffer=65_536)
     loop = asyncio.get_running_loop()
-    raw = request(asked(INTROSPECTION)) * (number - 1) + request(asked(INTROSPECTION), "connection: close")
+    raw = request(query_body(INTROSPECTION)) * (number - 1) + request(query_body(INTROSPECTION), "connection: close")
     sending = asyncio.create_task(loop.sock_sendall(one, raw))
     got = 0
     async with asyncio.timeout(60):
@@ -187,9 +187,9 @@ async def test_client_that_reads_slowly_gets_all(client: Client, monkeypatch: py
 
 
 async def test_client_that_resets_its_connection_leaves_no_traceback(database_url: str, tmp_path: Path) -> None:
-    # On the server's own event loop: asyncio's takes a write to a connection that is gone without a word.
+    # On the server's own event loop: asyncio's silently ignores a write to a lost connection.
     port, log = free_port(), tmp_path / "log"
-    raw = request(asked(INTROSPECTION)) * 200
+    raw = request(query_body(INTROSPECTION)) * 200
     async with started("serve", cwd=tmp_path, port=port, log=log, FOLIO_DATABASE_URL=database_url):
         for _ in range(20):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -202,7 +202,7 @@ async def test_client_that_resets_its_connection_leaves_no_traceback(database_ur
     assert "Traceback" not in log.read_text()
 
 
-async def test_requests_behind_each_other_whose_client_resets_the_connection_leave_no_traceback(
+async def test_pipelined_requests_whose_client_resets_the_connection_leave_no_traceback(
     database_url: str, superuser: Driver, tmp_path: Path
 ) -> None:
     async def waits() -> bool:
@@ -214,7 +214,7 @@ async def test_requests_behind_each_other_whose_client_resets_the_connection_lea
     port, log = free_port(), tmp_path / "log"
     query = posted("{ posts { nodes { id } } }")
     async with started("serve", cwd=tmp_path, port=port, log=log, FOLIO_DATABASE_URL=database_url):
-        for raw in (detoured(query) * 20, query * 20, (query + detoured(query)) * 10):
+        for raw in (via_asgi(query) * 20, query * 20, (query + via_asgi(query)) * 10):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             async with locked(database_url, "posts"):
                 writer.write(raw)

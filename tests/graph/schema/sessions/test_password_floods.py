@@ -1,4 +1,4 @@
-"""A flood of sign-ins is refused for itself: others are answered, and signing in is possible again when it is over."""
+"""A flood of sign-ins delays only sign-ins: other requests are answered, and users can sign in again afterwards."""
 
 import asyncio
 from collections import Counter
@@ -14,7 +14,7 @@ from tests.graph.support.edge import is_alive, served
 SIGN_IN = 'mutation { signIn(input: {login: "nobody", password: "wrong"}) { userErrors { code } } }'
 BUSY = "too many passwords are being checked; try again shortly"
 
-# A hash takes about a third of a second, and is made one at a time.
+# A hash takes about a third of a second, and only one is computed at a time.
 SLOW_HASHES = {"password_hash_memory_kib": 65_536, "password_hash_iterations": 6, "password_hash_threads": 1}
 
 
@@ -34,7 +34,7 @@ async def test_sign_ins_that_wait_take_no_slot(settings: Settings) -> None:
     assert (others, statuses) == ([200] * 3, [200] * 3)
 
 
-async def test_sign_ins_beyond_the_line_are_refused_at_once_and_it_empties(
+async def test_sign_ins_beyond_the_queue_are_refused_at_once_and_the_queue_empties(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passwords, "WAITING_PER_THREAD_MAX", 4)
@@ -49,7 +49,7 @@ async def test_sign_ins_beyond_the_line_are_refused_at_once_and_it_empties(
         assert "errors" not in await client.run(SIGN_IN)
 
 
-async def test_sign_ins_of_a_client_that_left_leave_the_line(settings: Settings) -> None:
+async def test_sign_ins_of_a_disconnected_client_leave_the_queue(settings: Settings) -> None:
     async with served(settings, operation_deadline_ms=300, **SLOW_HASHES) as client:
         statuses = {
             one.status_code for one in await asyncio.gather(*(client.post(signed_in_as(number)) for number in range(8)))
@@ -57,7 +57,7 @@ async def test_sign_ins_of_a_client_that_left_leave_the_line(settings: Settings)
         assert (503 in statuses, client.services.passwords.waiting) == (True, 0)
 
 
-async def test_sign_ins_of_an_address_are_limited_whoever_calls(settings: Settings) -> None:
+async def test_sign_ins_of_an_address_are_limited_for_all_callers(settings: Settings) -> None:
     async with served(settings, passwords_per_minute_per_address_max=3) as client:
         statuses = [(await client.post(signed_in_as(number))).status_code for number in range(3)]
         refused = await client.post(SIGN_IN)

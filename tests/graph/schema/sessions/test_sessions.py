@@ -1,4 +1,4 @@
-"""Sessions as clients live through them: signing in, going on, and every way in which a session ends."""
+"""Sessions from a client's point of view: signing in, refreshing, and every event that ends a session."""
 
 import asyncio
 import datetime
@@ -75,8 +75,8 @@ async def change(client: Client, by: Person, whose: Person, **changes: Any) -> N
     assert data == {"updateUser": {"user": {"id": whose.id}, "userErrors": []}}
 
 
-async def is_let_in(client: Client, access_token: str) -> bool:
-    """Say whether the token is good; where it is not, the refusal is what it should be."""
+async def is_accepted(client: Client, access_token: str) -> bool:
+    """Return whether the token is accepted; if not, check the refusal."""
     headers = {"authorization": f"Bearer {access_token}"}
     response = await client.http.post("/graphql", json={"query": WHO}, headers=headers)
     if response.status_code != 401:
@@ -89,13 +89,13 @@ async def is_let_in(client: Client, access_token: str) -> bool:
 
 @pytest.fixture
 async def ada(sign_up: SignUp) -> Person:
-    """A user with a live session."""
+    """A user with an open session."""
     return await sign_up("ada")
 
 
 @pytest.fixture
 async def admin(sign_up: SignUp) -> Person:
-    """An administrator with a live session."""
+    """An administrator with an open session."""
     return await sign_up("root", admin=True)
 
 
@@ -108,20 +108,20 @@ async def test_user_signs_in_by_username_or_email_in_any_case(client: Client, si
     payload = await sign_in(client, login)
     assert payload["viewer"] == {"username": "ida", "email": "ida@example.com"}
     assert payload["userErrors"] == []
-    assert await is_let_in(client, payload["accessToken"])
+    assert await is_accepted(client, payload["accessToken"])
     expires_at = jwt.decode(payload["accessToken"], SECRET_KEY, algorithms=["HS256"], issuer="folio")["exp"]
     assert datetime.datetime.fromisoformat(payload["expiresAt"]).timestamp() == expires_at
 
 
 @pytest.mark.parametrize("login", ["\u0130da", "\u212aim", "id", "ida%", "", "treasury"])
-async def test_login_that_is_only_like_a_username_is_nobodys(client: Client, sign_up: SignUp, login: str) -> None:
-    # PostgreSQL's lower() takes the dotted capital I for an i, and the Kelvin sign for a k.
+async def test_login_that_only_resembles_a_username_is_refused(client: Client, sign_up: SignUp, login: str) -> None:
+    # PostgreSQL's lower() converts the dotted capital I to an i, and the Kelvin sign to a k.
     await sign_up("ida")
     await sign_up("kim")
     assert await sign_in(client, login) == INVALID_CREDENTIALS
 
 
-async def test_nobody_signs_in_as_the_treasury_even_with_its_password(client: Client, superuser: Driver) -> None:
+async def test_sign_in_as_the_treasury_is_refused_even_with_its_password(client: Client, superuser: Driver) -> None:
     hashed = await client.services.passwords.hash(PASSWORD)
     email = await superuser.fetchval(
         "UPDATE users SET hashed_password = $1, is_active = true WHERE role = 'system' RETURNING email", hashed
@@ -132,7 +132,7 @@ async def test_nobody_signs_in_as_the_treasury_even_with_its_password(client: Cl
 
 @pytest.fixture
 def hashes() -> Iterator[list[str]]:
-    """Every password that is hashed or compared by a thread that starts from here on."""
+    """Every password that is hashed or compared by a thread that starts after this."""
     made: list[str] = []
     codes = {hash_secret.__code__: "hashed", verify_secret.__code__: "compared"}
 
@@ -145,7 +145,7 @@ def hashes() -> Iterator[list[str]]:
     threading.setprofile(None)
 
 
-async def test_unknown_user_and_wrong_password_take_the_same_answer_statements_and_hashes(
+async def test_unknown_user_and_wrong_password_have_the_same_answer_statements_and_hashes(
     client: Client, hashes: list[str], sign_up: SignUp, superuser: Driver
 ) -> None:
     await sign_up("ada")
@@ -161,7 +161,7 @@ async def test_unknown_user_and_wrong_password_take_the_same_answer_statements_a
     assert taken == [taken[0]] * 4
     body, statements, compared = taken[0]
     assert body == {"data": {"signIn": INVALID_CREDENTIALS}}
-    assert len(statements) == 4 + 1  # those of a write, between its BEGIN and COMMIT, and a read
+    assert len(statements) == 4 + 1  # the statements of a write, between its BEGIN and COMMIT, and a read
     assert compared == ["compared"]
 
 
@@ -178,10 +178,10 @@ async def test_login_is_refused_after_ten_failures_even_with_the_right_password(
     assert failed == [INVALID_CREDENTIALS] * ATTEMPTS_MAX
     assert [await sign_in(client, spelling) for spelling in spellings] == [TOO_MANY_ATTEMPTS] * 3
     assert (await sign_in(client, "eve"))["userErrors"] == []
-    assert await is_let_in(client, ada.token)
+    assert await is_accepted(client, ada.token)
 
 
-async def test_of_many_guesses_at_once_ten_are_looked_at(client: Client, hashes: list[str], ada: Person) -> None:
+async def test_ten_of_many_simultaneous_guesses_are_checked(client: Client, hashes: list[str], ada: Person) -> None:
     hashes.clear()
     answers = await asyncio.gather(*(sign_in(client, "ada", f"{WRONG} {number}") for number in range(30)))
     assert sorted(answer["userErrors"][0]["code"] for answer in answers) == [
@@ -192,7 +192,7 @@ async def test_of_many_guesses_at_once_ten_are_looked_at(client: Client, hashes:
     assert await sign_in(client, "ada") == TOO_MANY_ATTEMPTS
 
 
-async def test_window_that_has_ended_lets_the_login_in_again(client: Client, ada: Person, superuser: Driver) -> None:
+async def test_login_is_accepted_again_after_the_window(client: Client, ada: Person, superuser: Driver) -> None:
     for _ in range(ATTEMPTS_MAX):
         await sign_in(client, "ada", WRONG)
     assert await sign_in(client, "ada") == TOO_MANY_ATTEMPTS
@@ -212,7 +212,7 @@ async def test_success_forgets_the_failures_before_it(client: Client, ada: Perso
 # ---------------------------------------------------------------- refreshing
 
 
-async def test_refresh_gives_new_tokens_of_the_same_session(client: Client, ada: Person) -> None:
+async def test_refresh_returns_new_tokens_of_the_same_session(client: Client, ada: Person) -> None:
     session = await sign_in(client, "ada")
     refreshed = await refresh(client, session["refreshToken"])
     assert refreshed["viewer"] == {"username": "ada", "email": "ada@example.com"}
@@ -220,7 +220,7 @@ async def test_refresh_gives_new_tokens_of_the_same_session(client: Client, ada:
     assert refreshed["refreshToken"] != session["refreshToken"]
     claims = [jwt.decode(one["accessToken"], options={"verify_signature": False}) for one in (session, refreshed)]
     assert claims[0]["sid"] == claims[1]["sid"]
-    assert await is_let_in(client, refreshed["accessToken"])
+    assert await is_accepted(client, refreshed["accessToken"])
     assert (await refresh(client, refreshed["refreshToken"]))["userErrors"] == []
 
 
@@ -228,25 +228,25 @@ async def test_refresh_token_that_is_used_again_ends_its_session_and_no_other(cl
     session = await sign_in(client, "ada")
     refreshed = await refresh(client, session["refreshToken"])
     assert await refresh(client, session["refreshToken"]) == INVALID_REFRESH_TOKEN
-    assert [await is_let_in(client, one["accessToken"]) for one in (session, refreshed)] == [False, False]
+    assert [await is_accepted(client, one["accessToken"]) for one in (session, refreshed)] == [False, False]
     assert await refresh(client, refreshed["refreshToken"]) == INVALID_REFRESH_TOKEN
-    assert await is_let_in(client, ada.token)
+    assert await is_accepted(client, ada.token)
 
 
 @pytest.mark.parametrize("simultaneous", [2, 8])
-async def test_of_simultaneous_refreshes_one_works_and_the_session_ends(
+async def test_one_of_simultaneous_refreshes_works_and_the_session_ends(
     client: Client, ada: Person, simultaneous: int
 ) -> None:
     session = await sign_in(client, "ada")
     answers = await asyncio.gather(*(refresh(client, session["refreshToken"]) for _ in range(simultaneous)))
     [refreshed] = [answer for answer in answers if answer != INVALID_REFRESH_TOKEN]
-    assert not await is_let_in(client, refreshed["accessToken"])
+    assert not await is_accepted(client, refreshed["accessToken"])
     assert await refresh(client, refreshed["refreshToken"]) == INVALID_REFRESH_TOKEN
-    assert await is_let_in(client, ada.token)
+    assert await is_accepted(client, ada.token)
 
 
 @pytest.mark.parametrize("token", ["", "x", "A" * 43, "\u00e4" * 100_000])
-async def test_refresh_token_that_never_was_is_refused(client: Client, token: str) -> None:
+async def test_refresh_token_that_was_never_issued_is_refused(client: Client, token: str) -> None:
     assert await refresh(client, token) == INVALID_REFRESH_TOKEN
 
 
@@ -259,20 +259,20 @@ async def test_sign_out_ends_the_session_at_once_and_no_other(client: Client, ad
         "/graphql", json={"query": SIGN_OUT}, headers={"authorization": f"Bearer {session['accessToken']}"}
     )
     assert out.json() == {"data": {"signOut": {"signedOut": True}}}
-    assert not await is_let_in(client, session["accessToken"])
+    assert not await is_accepted(client, session["accessToken"])
     assert await refresh(client, session["refreshToken"]) == INVALID_REFRESH_TOKEN
-    assert await is_let_in(client, ada.token)
+    assert await is_accepted(client, ada.token)
 
 
 async def test_deactivation_ends_every_session_for_good(client: Client, ada: Person, admin: Person) -> None:
     session = await sign_in(client, "ada")
     await change(client, admin, ada, isActive=False)
     for token in (ada.token, session["accessToken"]):
-        assert not await is_let_in(client, token)
+        assert not await is_accepted(client, token)
     assert await refresh(client, session["refreshToken"]) == INVALID_REFRESH_TOKEN
     assert await sign_in(client, "ada") == INVALID_CREDENTIALS
     await change(client, admin, ada, isActive=True)
-    assert not await is_let_in(client, ada.token)
+    assert not await is_accepted(client, ada.token)
     assert await refresh(client, session["refreshToken"]) == INVALID_REFRESH_TOKEN
     assert (await sign_in(client, "ada"))["userErrors"] == []
 
@@ -280,8 +280,8 @@ async def test_deactivation_ends_every_session_for_good(client: Client, ada: Per
 async def test_new_password_ends_all_sessions_but_the_one_that_set_it(client: Client, ada: Person) -> None:
     session = await sign_in(client, "ada")
     await change(client, ada, ada, password="another password", currentPassword=PASSWORD)
-    assert await is_let_in(client, ada.token)
-    assert not await is_let_in(client, session["accessToken"])
+    assert await is_accepted(client, ada.token)
+    assert not await is_accepted(client, session["accessToken"])
     assert await refresh(client, session["refreshToken"]) == INVALID_REFRESH_TOKEN
     assert await sign_in(client, "ada") == INVALID_CREDENTIALS
     assert (await sign_in(client, "ada", "another password"))["userErrors"] == []
@@ -291,16 +291,16 @@ async def test_password_set_by_an_administrator_ends_all_sessions_of_the_user(
     client: Client, ada: Person, admin: Person
 ) -> None:
     await change(client, admin, ada, password="another password")
-    assert not await is_let_in(client, ada.token)
-    assert await is_let_in(client, admin.token)
+    assert not await is_accepted(client, ada.token)
+    assert await is_accepted(client, admin.token)
 
 
 @pytest.mark.parametrize("changes", [{"password": "another password"}, {"isActive": False}])
-async def test_sign_in_that_is_under_way_while_its_password_is_changed_opens_no_lasting_session(
+async def test_sign_in_during_a_change_of_its_password_opens_no_lasting_session(
     client: Client, ada: Person, admin: Person, superuser: Driver, database_url: str, changes: dict[str, Any]
 ) -> None:
     async with connected_superuser(database_url) as locking, locking.transaction():
-        # The sign-in stops at its last step, with the old password verified long ago.
+        # The sign-in waits at its last step, after it has verified the old password.
         await locking.execute("LOCK TABLE refresh_tokens")
         signing_in = asyncio.create_task(sign_in(client, "ada"))
         first = await waiting_backend(superuser)
@@ -310,20 +310,20 @@ async def test_sign_in_that_is_under_way_while_its_password_is_changed_opens_no_
         waiting.cancel()
     session, _ = await asyncio.gather(signing_in, changing)
     await superuser.execute("UPDATE users SET is_active = true")
-    assert not await is_let_in(client, session["accessToken"])
+    assert not await is_accepted(client, session["accessToken"])
     assert await refresh(client, session["refreshToken"]) == INVALID_REFRESH_TOKEN
 
 
 # ---------------------------------------------------------------- secrets
 
 
-async def test_tokens_and_passwords_are_kept_as_hashes_alone_and_never_logged(
+async def test_tokens_and_passwords_are_stored_only_as_hashes_and_never_logged(
     client: Client, ada: Person, superuser: Driver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     session = await sign_in(client, "ada")
     refreshed = await refresh(client, session["refreshToken"])
-    await sign_in(client, PASSWORD, "ada")  # typed into the wrong boxes
+    await sign_in(client, PASSWORD, "ada")  # typed into the wrong fields
     kept = str(await dump(superuser))
     secrets = [PASSWORD, *(one[name] for one in (session, refreshed) for name in ("accessToken", "refreshToken"))]
     spellings = [*secrets, *(secret.encode().hex() for secret in secrets)]
@@ -335,8 +335,8 @@ async def test_tokens_and_passwords_are_kept_as_hashes_alone_and_never_logged(
     assert "argon2" not in caplog.text
 
 
-async def test_event_loop_goes_on_while_a_password_is_hashed(settings: Settings) -> None:
-    # Hashing as in production, but for many times as long as everything else of a sign-in takes.
+async def test_event_loop_is_not_blocked_while_a_password_is_hashed(settings: Settings) -> None:
+    # Hashing as in production, but for many times as long as the rest of a sign-in.
     slow = settings.model_copy(update={"password_hash_memory_kib": 19_456, "password_hash_iterations": 30})
     app = create_app(slow)
     async with serving(app) as address, http_client(address) as http:

@@ -1,4 +1,4 @@
-"""Guessing passwords: who guesses waits, ever longer, and nobody else does; the owner is told."""
+"""Guessing passwords: only the guesser has to wait, longer each time; the owner of the login is informed."""
 
 import asyncio
 import datetime
@@ -27,7 +27,7 @@ GUESSES = 11
 async def sign_in(
     client: Client, address: str, login: str = "ada", password: str = PASSWORD, **device: str | None
 ) -> dict[str, Any]:
-    """Sign in from an address, as the proxy that stands before the server tells it."""
+    """Sign in from an address that the proxy in front of the server reports."""
     body = {"query": SIGN_IN, "variables": {"input": {"login": login, "password": password, **device}}}
     response = await client.http.post("/graphql", json=body, headers={"x-forwarded-for": address})
     payload: dict[str, Any] = response.json()["data"]["signIn"]
@@ -43,20 +43,20 @@ async def ada(sign_up: SignUp) -> Person:
     return await sign_up("ada")
 
 
-async def test_stranger_who_guesses_locks_nobody_out_but_themself(client: Client, ada: Person, sign_up: SignUp) -> None:
+async def test_guesses_lock_out_only_the_guesser(client: Client, ada: Person, sign_up: SignUp) -> None:
     await sign_up("bob")
     assert codes(await sign_in(client, HOME)) == []
     guesses = [await sign_in(client, STRANGER, password=WRONG) for _ in range(GUESSES)]
     assert [codes(guess) for guess in guesses] == [["INVALID_CREDENTIALS"]] * 10 + [["TOO_MANY_ATTEMPTS"]]
     assert guesses[-1]["userErrors"][0]["message"] == "too many attempts; try again in 30 seconds"
-    # The right password does not help the stranger, who would else know that it is right.
+    # Even the right password is refused: its success would confirm it to the stranger.
     assert codes(await sign_in(client, STRANGER)) == ["TOO_MANY_ATTEMPTS"]
     for address in (HOME, "203.0.113.5"):
         assert (codes(await sign_in(client, address)), codes(await sign_in(client, address, "bob"))) == ([], [])
     assert codes(await sign_in(client, STRANGER, "bob")) == []
 
 
-async def test_user_signs_in_where_they_have_before_while_many_addresses_guess(client: Client, ada: Person) -> None:
+async def test_user_signs_in_from_a_known_address_while_many_addresses_guess(client: Client, ada: Person) -> None:
     assert codes(await sign_in(client, HOME)) == []
 
     async def guess(number: int) -> list[str]:
@@ -70,7 +70,7 @@ async def test_user_signs_in_where_they_have_before_while_many_addresses_guess(c
     assert await client.data("{ viewer { username } }", by=ada) == {"viewer": {"username": "ada"}}
 
 
-async def test_address_of_a_known_one_is_its_network_in_ipv6(client: Client, ada: Person) -> None:
+async def test_known_ipv6_address_stands_for_its_network(client: Client, ada: Person) -> None:
     assert codes(await sign_in(client, "2001:db8:0:1::1")) == []
     for number in range(GUESSES):
         await sign_in(client, f"2001:db8:0:2::{number:x}", password=WRONG)
@@ -78,7 +78,7 @@ async def test_address_of_a_known_one_is_its_network_in_ipv6(client: Client, ada
     assert codes(await sign_in(client, "2001:db8:0:1::2")) == []
 
 
-async def test_owner_is_told_how_many_attempts_have_failed(
+async def test_owner_sees_how_many_attempts_have_failed(
     client: Client, ada: Person, caplog: pytest.LogCaptureFixture, superuser: Driver
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -90,10 +90,10 @@ async def test_owner_is_told_how_many_attempts_have_failed(
         await sign_in(client, STRANGER, password=WRONG)
     [record] = caplog.records
     assert record.__dict__["fields"] == {"user_id": ada.number, "wait_s": 30, "known_place": False}
-    # Those that came too early were not looked at, and are not told.
+    # Attempts that were refused as too early were not checked, and are not reported.
     assert (await sign_in(client, HOME))["failedSignIns"] == 11
     assert (await sign_in(client, HOME))["failedSignIns"] == 0
-    # No address is kept in clear.
+    # No address is stored in clear text.
     places = str([dict(row) for row in await superuser.fetch("SELECT * FROM sign_in_places")])
     assert places.count("place") == 1
     assert HOME not in places
@@ -103,7 +103,7 @@ async def test_owner_is_told_how_many_attempts_have_failed(
 
 
 async def pass_time(superuser: Driver, seconds: int) -> None:
-    """Let everything have happened so many seconds earlier."""
+    """Move all recorded events `seconds` into the past."""
     by = datetime.timedelta(seconds=seconds)
     attempts = (
         "UPDATE sign_in_attempts SET retry_at = retry_at - $1::interval, window_ends_at = window_ends_at - $1::interval"
@@ -112,13 +112,13 @@ async def pass_time(superuser: Driver, seconds: int) -> None:
     await superuser.execute("UPDATE sign_in_places SET seen_at = seen_at - $1::interval", by)
 
 
-async def test_known_address_is_never_delayed_by_an_attack_that_goes_on_for_months(
+async def test_known_address_is_never_delayed_by_an_attack_of_several_months(
     client: Client, ada: Person, superuser: Driver, settings: Settings
 ) -> None:
     assert codes(await sign_in(client, HOME)) == []
     days = PLACE_KEPT_S // 86_400 - 1
     for day in range(days):
-        # A few guesses an hour would do: each time as soon as the wait is over, from new addresses and an old one.
+        # A few guesses an hour suffice: each as soon as the wait has ended, from new addresses and an old one.
         guesses = [await sign_in(client, f"198.51.{day}.{number}", password=WRONG) for number in range(3)]
         guesses += [await sign_in(client, STRANGER, password=WRONG) for _ in range(GUESSES if day == 0 else 2)]
         assert {one for guess in guesses for one in codes(guess)} <= {"INVALID_CREDENTIALS", "TOO_MANY_ATTEMPTS"}
@@ -128,7 +128,7 @@ async def test_known_address_is_never_delayed_by_an_attack_that_goes_on_for_mont
     signed_in = await sign_in(client, HOME)
     assert codes(signed_in) == []
     assert signed_in["failedSignIns"] >= days
-    # Each sign-in makes the address known for as long again, and an attack between two attempts of the owner, too.
+    # Each sign-in prolongs the time for which the address is known, even if attacks happen between two sign-ins.
     for _ in range(3):
         await pass_time(superuser, PLACE_KEPT_S - 60)
         await sweep(client.database, settings.refresh_token_ttl_s)
@@ -156,7 +156,7 @@ async def test_device_is_not_delayed_by_others_behind_the_same_address(client: C
             again = await sign_in(client, address, login, deviceToken=device)
             assert codes(again) == []
             device = again["deviceToken"]
-    # The others wait all the same, at this address.
+    # Others still have to wait at this address.
     assert codes(await sign_in(client, HOME, password=WRONG)) == ["TOO_MANY_ATTEMPTS"]
 
 
@@ -168,12 +168,12 @@ async def test_device_is_known_while_many_addresses_guess(client: Client, ada: P
     assert codes(await sign_in(client, new, deviceToken=device)) == []
 
 
-async def test_stolen_device_token_is_no_way_to_guess_and_delays_the_owner_nowhere_else(
+async def test_stolen_device_token_does_not_help_to_guess_and_delays_the_owner_nowhere_else(
     client: Client, ada: Person
 ) -> None:
     first = await sign_in(client, HOME)
     following = await sign_in(client, HOME, deviceToken=first["deviceToken"])
-    stolen = [first["deviceToken"], following["deviceToken"]]  # of one device, however many tokens it has had
+    stolen = [first["deviceToken"], following["deviceToken"]]  # all tokens of one device count as one
     guesses = [
         codes(await sign_in(client, f"198.51.100.{number}", password=WRONG, deviceToken=stolen[number % 2]))
         for number in range(GUESSES)
@@ -183,7 +183,7 @@ async def test_stolen_device_token_is_no_way_to_guess_and_delays_the_owner_nowhe
     assert codes(await sign_in(client, HOME)) == []
 
 
-async def test_device_token_that_is_not_good_is_as_good_as_none(
+async def test_invalid_device_token_is_treated_as_absent(
     client: Client, ada: Person, sign_up: SignUp, settings: Settings
 ) -> None:
     await sign_up("bob")
@@ -208,7 +208,7 @@ async def test_device_token_that_is_not_good_is_as_good_as_none(
     assert codes(await sign_in(client, HOME, deviceToken=good)) == []
 
 
-async def test_device_token_opens_nothing(client: Client, ada: Person) -> None:
+async def test_device_token_gives_no_access(client: Client, ada: Person) -> None:
     device = (await sign_in(client, HOME))["deviceToken"]
     response = await client.http.post(
         "/graphql", json={"query": "{ viewer { id } }"}, headers={"authorization": f"Bearer {device}"}
@@ -219,8 +219,8 @@ async def test_device_token_opens_nothing(client: Client, ada: Person) -> None:
     assert answer["refreshSession"]["userErrors"] == [{"code": "INVALID_REFRESH_TOKEN"}]
 
 
-async def test_new_password_makes_devices_unknown(client: Client, ada: Person) -> None:
-    """Else whoever has known the old one could have collected as many of them as they like."""
+async def test_new_password_invalidates_device_tokens(client: Client, ada: Person) -> None:
+    """Otherwise somebody who knew the old password could have collected any number of device tokens."""
     device, new = (await sign_in(client, HOME))["deviceToken"], "a new and better one"
     change = "mutation($input: UpdateUserInput!) { updateUser(input: $input) { userErrors { code } } }"
     given = {"id": ada.id, "password": new, "currentPassword": PASSWORD}

@@ -1,4 +1,4 @@
-"""A session is no password: who has only a session, stolen maybe, changes neither the password nor the email."""
+"""A session is no password: with only a session, for instance a stolen one, neither password nor email can change."""
 
 import asyncio
 from typing import Any
@@ -31,7 +31,7 @@ async def update(client: Client, by: Person, whose: Person, **fields: Any) -> li
 
 
 @pytest.mark.parametrize("change", CHANGES)
-async def test_own_password_and_email_change_with_the_current_password_alone(
+async def test_own_password_and_email_change_only_with_the_current_password(
     client: Client, ida: Person, eve: Person, superuser: Driver, change: dict[str, Any]
 ) -> None:
     before = await dump(superuser)
@@ -47,18 +47,18 @@ async def test_own_password_and_email_change_with_the_current_password_alone(
     assert await update(client, ida, ida, **change, currentPassword=PASSWORD) == []
 
 
-async def test_what_is_no_change_of_them_needs_no_password(client: Client, ida: Person) -> None:
+async def test_other_updates_need_no_password(client: Client, ida: Person) -> None:
     assert await update(client, ida, ida, username="ida2", profile={"bio": "New."}) == []
     assert await update(client, ida, ida, username="ida", email="ida@example.com") == []
 
 
-async def test_administrator_changes_them_without(client: Client, ida: Person, sign_up: SignUp) -> None:
+async def test_administrator_changes_them_without_the_password(client: Client, ida: Person, sign_up: SignUp) -> None:
     anna = await sign_up("anna", admin=True)
     for change in CHANGES:
         assert await update(client, anna, ida, **change) == []
 
 
-async def test_stolen_session_is_no_way_to_guess_the_password(client: Client, ida: Person, eve: Person) -> None:
+async def test_stolen_session_does_not_help_to_guess_the_password(client: Client, ida: Person, eve: Person) -> None:
     codes = []
     for _ in range(12):
         [error] = await update(client, ida, ida, password=NEW, currentPassword="a wrong one")
@@ -70,7 +70,7 @@ async def test_stolen_session_is_no_way_to_guess_the_password(client: Client, id
         "code": "TOO_MANY_ATTEMPTS",
         "message": "too many attempts; try again in 30 seconds",
     }
-    # Nothing of it stands in the way of others, nor of a sign-in.
+    # It affects neither others nor a sign-in.
     assert await update(client, eve, eve, password=NEW, currentPassword=PASSWORD) == []
     assert (await client.data(SIGN_IN % PASSWORD))["signIn"]["userErrors"] == []
 
@@ -88,7 +88,7 @@ async def test_change_ends_the_other_sessions_and_their_refresh_tokens(
     assert await client.data("{ viewer { username } }", by=ida) == {"viewer": {"username": "ida"}}
 
 
-async def test_email_of_another_is_not_told_beside_a_username_that_is_taken(
+async def test_email_of_another_user_is_not_revealed_next_to_a_taken_username(
     client: Client, ida: Person, eve: Person, superuser: Driver
 ) -> None:
     before = await dump(superuser)
@@ -98,13 +98,13 @@ async def test_email_of_another_is_not_told_beside_a_username_that_is_taken(
     ]
     assert [[error["code"] for error in answer] for answer in answers] == [["USERNAME_TAKEN"]] * 2
     assert await dump(superuser) == before
-    # With the own username, which is not taken, it is told: the README says so.
+    # With the user's own username, which is not taken, it is revealed, as the README documents.
     given = {"currentPassword": PASSWORD, "username": "IDA"}
     [error] = await update(client, ida, ida, email="eve@example.com", **given)
     assert error["code"] == "EMAIL_TAKEN"
 
 
-async def test_password_that_is_changed_while_it_is_looked_at_proves_nothing(
+async def test_password_that_is_changed_during_its_check_is_refused(
     client: Client, ida: Person, superuser: Driver, database_url: str
 ) -> None:
     async with connected_superuser(database_url) as changing, changing.transaction():

@@ -1,4 +1,4 @@
-"""Changing and deleting users: what is absent stays, what is null is cleared, and of two rival changes one wins."""
+"""Changing and deleting users: absent fields stay, null clears a value, and one of two concurrent changes succeeds."""
 
 import asyncio
 import datetime
@@ -36,7 +36,7 @@ OWNS_ACCOUNTS = {
 
 
 def changed(version: int = 2, **fields: Any) -> dict[str, Any]:
-    """Return the answer that shows ada with these fields changed."""
+    """Return the response that shows ada with these fields changed."""
     user = {
         "id": "user_2",
         "username": "ada",
@@ -72,11 +72,11 @@ async def update(client: Client, by: Person, user_id: str = "user_2", **fields: 
 # ---------------------------------------------------------------- absent, null, a value
 
 
-async def test_absent_fields_stay_as_they_are(client: Client, ada: Person) -> None:
+async def test_absent_fields_do_not_change(client: Client, ada: Person) -> None:
     assert await update(client, ada) == changed(1)
 
 
-async def test_given_fields_change_alone(client: Client, ada: Person) -> None:
+async def test_only_the_given_fields_change(client: Client, ada: Person) -> None:
     assert await update(client, ada, username="Lovelace") == changed(username="Lovelace")
     body = await update(client, ada, email="Ada@BÜCHER.example", currentPassword=PASSWORD)
     assert body == changed(3, username="Lovelace", email="Ada@xn--bcher-kva.example")
@@ -127,7 +127,7 @@ async def test_whether_a_user_is_active_cannot_be_null(client: Client, ada: Pers
     assert await dump(superuser) == before
 
 
-async def test_given_parts_of_the_profile_change_alone(client: Client, ada: Person) -> None:
+async def test_only_the_given_parts_of_the_profile_change(client: Client, ada: Person) -> None:
     assert await update(client, ada, profile={"bio": "Computes."}) == changed(profile={**PROFILE, "bio": "Computes."})
     assert await update(client, ada, profile={"bio": None}) == changed(3, profile={**PROFILE, "bio": None})
     assert await update(client, ada, profile=PROFILE) == changed(4)
@@ -139,7 +139,7 @@ async def test_null_removes_the_profile(client: Client, ada: Person) -> None:
     assert await update(client, ada, profile=None) == changed(2, profile=None)
 
 
-async def test_profile_that_was_not_there_is_made(client: Client, ada: Person) -> None:
+async def test_missing_profile_is_created(client: Client, ada: Person) -> None:
     nothing = dict.fromkeys(PROFILE)
     await update(client, ada, profile=None)
     assert await update(client, ada, profile={"bio": "Back."}) == changed(3, profile={**nothing, "bio": "Back."})
@@ -147,7 +147,7 @@ async def test_profile_that_was_not_there_is_made(client: Client, ada: Person) -
     assert await update(client, ada, profile={}) == changed(5, profile=nothing)
 
 
-async def test_all_faults_of_a_change_are_told_at_once_and_nothing_changes(
+async def test_all_errors_of_a_change_are_reported_at_once_and_nothing_changes(
     client: Client, ada: Person, superuser: Driver
 ) -> None:
     before = await dump(superuser)
@@ -200,7 +200,7 @@ async def test_new_password_signs_in_and_ends_the_other_sessions(client: Client,
     assert await client.data("{ viewer { username } }", by=ada) == {"viewer": {"username": "ada"}}
 
 
-async def test_deactivated_user_is_out_at_once(client: Client, ada: Person, sign_up: SignUp) -> None:
+async def test_deactivated_user_is_signed_out_at_once(client: Client, ada: Person, sign_up: SignUp) -> None:
     anna = await sign_up("anna", admin=True)
     assert await update(client, anna, isActive=False) == changed(isActive=False)
     assert (await client.post("{ viewer { username } }", by=ada)).status_code == 401
@@ -224,7 +224,7 @@ async def test_only_administrators_change_whether_a_user_is_active(
 # ---------------------------------------------------------------- versions
 
 
-async def test_right_or_no_expected_version_is_obeyed(client: Client, ada: Person) -> None:
+async def test_update_with_the_right_or_without_an_expected_version_succeeds(client: Client, ada: Person) -> None:
     assert await update(client, ada, username="ada1", expectedVersion=1) == changed(2, username="ada1")
     assert await update(client, ada, username="ada2", expectedVersion=2) == changed(3, username="ada2")
     assert await update(client, ada, username="ada3", expectedVersion=None) == changed(4, username="ada3")
@@ -242,7 +242,9 @@ async def test_wrong_expected_version_is_refused_and_nothing_changes(
     assert await dump(superuser) == before
 
 
-async def test_of_rival_changes_with_the_same_expected_version_one_wins(client: Client, ada: Person) -> None:
+async def test_one_of_several_concurrent_changes_with_the_same_expected_version_succeeds(
+    client: Client, ada: Person
+) -> None:
     async def rival(number: int, version: int) -> dict[str, Any]:
         changes: dict[str, Any] = {"username": f"rival{version}x{number}", "profile": {"bio": f"{number}"}}
         return await update(client, ada, expectedVersion=version, **changes)
@@ -260,7 +262,7 @@ async def test_of_rival_changes_with_the_same_expected_version_one_wins(client: 
         }
 
 
-async def test_version_and_time_of_change_move_with_every_change(client: Client, ada: Person) -> None:
+async def test_every_change_updates_version_and_time_of_change(client: Client, ada: Person) -> None:
     seen = [(await client.data(MOMENTS, id=ada.id))["user"]]
     changes: list[dict[str, Any]] = [
         {"username": "Lovelace"},
@@ -329,7 +331,7 @@ async def test_user_who_owns_an_account_is_not_deleted(
     assert await dump(superuser) == before
 
 
-async def test_somebody_else_is_not_found_and_stays_as_they_are(
+async def test_other_user_is_not_found_and_does_not_change(
     client: Client, ada: Person, sign_up: SignUp, superuser: Driver
 ) -> None:
     bob = await sign_up("bob")
@@ -341,7 +343,7 @@ async def test_somebody_else_is_not_found_and_stays_as_they_are(
     assert await dump(superuser) == before
 
 
-async def test_of_deletion_and_opening_an_account_at_once_one_is_refused(
+async def test_deletion_or_opening_of_an_account_at_the_same_time_is_refused(
     client: Client, sign_up: SignUp, superuser: Driver
 ) -> None:
     people = [await sign_up(f"user{number}") for number in range(8)]

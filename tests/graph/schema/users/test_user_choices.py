@@ -1,4 +1,4 @@
-"""What nobody may choose: known passwords and reserved names; and what is told of emails that are taken."""
+"""Forbidden values: known passwords and reserved names; and what is revealed about taken emails."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ UPDATE_USER = "mutation ($input: UpdateUserInput!) { updateUser(input: $input) {
 
 
 async def update(client: Client, by: Person, **fields: Any) -> list[dict[str, Any]]:
-    """Change the caller; return the refusals."""
+    """Update the caller; return the refusals."""
     errors: list[dict[str, Any]] = (await client.data(UPDATE_USER, by=by, input={"id": by.id, **fields}))["updateUser"][
         "userErrors"
     ]
     return errors
 
 
-async def test_whether_an_email_is_taken_is_not_told_to_who_gets_another_field_wrong(
+async def test_whether_an_email_is_taken_is_not_revealed_if_another_field_is_wrong(
     client: Client, superuser: Driver
 ) -> None:
     await client.run(CREATE_USER, input=new("ada"))
@@ -50,7 +50,7 @@ async def test_reserved_names_are_refused_in_any_case(client: Client) -> None:
         assert (await client.run(CREATE_USER, input=new(username)))["data"]["createUser"]["userErrors"] == []
 
 
-async def test_passwords_that_everybody_knows_are_refused(client: Client) -> None:
+async def test_well_known_passwords_are_refused(client: Client) -> None:
     known = "this password is one of the first that anybody tries; choose another one"
     own = "the username or the email address is no password; choose another one"
     messages = {
@@ -67,7 +67,7 @@ async def test_passwords_that_everybody_knows_are_refused(client: Client) -> Non
         )
 
 
-async def test_reserved_name_is_kept_by_who_has_it_and_taken_by_nobody(client: Client, sign_up: SignUp) -> None:
+async def test_reserved_name_is_kept_by_its_user_and_refused_to_others(client: Client, sign_up: SignUp) -> None:
     invalid = [{"field": ["input", "username"], "code": "INVALID_USERNAME"}]
     root, ada = await sign_up("root"), await sign_up("ada")
     assert await update(client, root, username="Root", profile={"bio": "Always was."}) == []
@@ -75,7 +75,7 @@ async def test_reserved_name_is_kept_by_who_has_it_and_taken_by_nobody(client: C
     assert await update(client, ada, username="support") == invalid
 
 
-async def test_known_password_is_refused_to_who_changes_theirs(client: Client, ida: Person) -> None:
+async def test_well_known_password_is_refused_in_an_update(client: Client, ida: Person) -> None:
     invalid = [{"field": ["input", "password"], "code": "INVALID_PASSWORD"}]
     for password in ("password1", "ida@example.com", " " * 9):
         assert await update(client, ida, password=password, currentPassword=PASSWORD) == invalid

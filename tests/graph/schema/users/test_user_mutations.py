@@ -1,4 +1,4 @@
-"""Creating users, one and many: all of it or nothing, and every fault of the input at once, each at its own field."""
+"""Creating users, one and many: all or nothing, and all errors of the input at once, each with its own field."""
 
 import asyncio
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ def new(username: str, email: str | None = None, **others: Any) -> dict[str, Any
 
 
 def created(username: str, profile: Mapping[str, str | None] | None = None, *, number: int = 2) -> dict[str, Any]:
-    """Return the answer to an anonymous caller, who may not see the email, not even of the user just made."""
+    """Return the response to an anonymous caller, who may not see any email, not even that of the new user."""
     user = {
         "id": f"user_{number}",
         "username": username,
@@ -111,22 +111,22 @@ async def test_user_without_a_profile_has_none(client: Client) -> None:
     assert await client.run(CREATE_USER, input=new("bob", profile=None)) == created("bob", number=3)
 
 
-async def test_profile_that_tells_nothing_is_a_profile(client: Client) -> None:
+async def test_empty_profile_is_a_profile(client: Client) -> None:
     nothing = {"displayName": None, "bio": None, "websiteUrl": None}
     assert await client.run(CREATE_USER, input=new("ada", profile={})) == created("ada", nothing)
 
 
-async def test_created_user_signs_in_with_the_password_and_sees_the_own_email(client: Client) -> None:
+async def test_created_user_signs_in_with_the_password_and_sees_their_email(client: Client) -> None:
     await client.run(CREATE_USER, input=new("ada"))
     sign_in = "mutation ($input: SignInInput!) { signIn(input: $input) { viewer { email } userErrors { code } } }"
     data = await client.data(sign_in, input={"login": "ADA@example.com", "password": PASSWORD})
     assert data == {"signIn": {"viewer": {"email": "ada@example.com"}, "userErrors": []}}
 
 
-async def test_neither_user_nor_profile_is_kept_where_the_database_refuses_the_profile(
+async def test_neither_user_nor_profile_is_kept_if_the_database_refuses_the_profile(
     client: Client, superuser: Driver
 ) -> None:
-    # Stricter than the check before the INSERT, so that the user is there already when the profile is refused.
+    # Stricter than the check before the INSERT, so that the user already exists when the profile is refused.
     await superuser.execute(
         "ALTER TABLE profiles DROP CONSTRAINT ck_profiles_bio_length,"
         " ADD CONSTRAINT ck_profiles_bio_length CHECK (char_length(bio) < 5)"
@@ -138,7 +138,7 @@ async def test_neither_user_nor_profile_is_kept_where_the_database_refuses_the_p
     assert await dump(superuser) == before
 
 
-async def test_all_faults_of_a_user_are_told_at_once(client: Client, superuser: Driver) -> None:
+async def test_all_errors_of_a_user_are_reported_at_once(client: Client, superuser: Driver) -> None:
     before = await dump(superuser)
     profile = {"displayName": "x" * 101, "bio": "x" * 5001, "websiteUrl": "javascript:alert(1)"}
     body = await client.run(CREATE_USER, input=new("1", "nobody", password="1234567", profile=profile))
@@ -161,7 +161,7 @@ async def test_all_faults_of_a_user_are_told_at_once(client: Client, superuser: 
     assert await dump(superuser) == before
 
 
-async def test_longest_of_everything_is_taken(client: Client) -> None:
+async def test_longest_values_are_accepted(client: Client) -> None:
     url = "https://ada.example/"
     profile = {"displayName": "é" * 100, "bio": "é" * 5000, "websiteUrl": url + "x" * (2000 - len(url))}
     body = await client.run(
@@ -170,7 +170,7 @@ async def test_longest_of_everything_is_taken(client: Client) -> None:
     assert body == created("a" * 32, profile)
 
 
-async def test_names_of_another_shape_are_refused(client: Client) -> None:
+async def test_malformed_names_are_refused(client: Client) -> None:
     invalid = {"field": ["input", "username"], "code": "INVALID_USERNAME", "message": USERNAME_SHAPE}
     for username in ("", "ab", "a" * 33, "1ada", "_ada", "ada-l", "ada l", "ada\n", "adä", "\u0430da"):
         body = await client.run(CREATE_USER, input=new(username, "ada@example.com"))
@@ -202,7 +202,7 @@ async def test_website_that_is_too_long_is_refused_once(client: Client) -> None:
 # ---------------------------------------------------------------- names that are taken
 
 
-async def test_names_taken_in_another_case_are_refused_and_both_told_to_who_may_see_emails(
+async def test_names_taken_in_another_case_are_refused_and_both_shown_to_viewers_of_emails(
     client: Client, admin: Person, superuser: Driver
 ) -> None:
     await client.run(CREATE_USER, input=new("Ada", "Ada@Example.com"))
@@ -212,7 +212,7 @@ async def test_names_taken_in_another_case_are_refused_and_both_told_to_who_may_
     assert await dump(superuser) == before
 
 
-async def test_only_the_name_that_is_taken_is_refused(client: Client) -> None:
+async def test_only_the_taken_name_is_refused(client: Client) -> None:
     await client.run(CREATE_USER, input=new("ada"))
     assert await client.run(CREATE_USER, input=new("bob", "ADA@example.com")) == refused(EMAIL_TAKEN)
     assert await client.run(CREATE_USER, input=new("ADA", "bob@example.com")) == refused(USERNAME_TAKEN)
@@ -222,7 +222,7 @@ async def test_name_of_the_treasury_is_taken(client: Client) -> None:
     assert await client.run(CREATE_USER, input=new("Treasury")) == refused(USERNAME_TAKEN)
 
 
-async def test_email_is_kept_in_its_one_spelling(client: Client, admin: Person) -> None:
+async def test_email_is_stored_in_its_canonical_spelling(client: Client, admin: Person) -> None:
     spellings = {
         "Ada.L+notes@EXAMPLE.Com": "Ada.L+notes@example.com",
         "bob@Bücher.example": "bob@xn--bcher-kva.example",
@@ -235,7 +235,7 @@ async def test_email_is_kept_in_its_one_spelling(client: Client, admin: Person) 
         assert found == {"userByUsername": {"username": username, "email": kept}}
 
 
-async def test_international_domain_is_taken_in_either_spelling(client: Client) -> None:
+async def test_international_domain_is_a_conflict_in_either_spelling(client: Client) -> None:
     await client.run(CREATE_USER, input=new("ada", "ada@bücher.example"))
     body = await client.run(CREATE_USER, input=new("bob", "ada@xn--bcher-kva.example"))
     assert body == refused(EMAIL_TAKEN)
@@ -254,7 +254,7 @@ async def test_emails_that_cannot_be_used_are_refused(client: Client) -> None:
         assert body == refused({"field": ["input", "email"], "code": "INVALID_EMAIL", "message": message})
 
 
-async def test_one_of_many_who_take_the_same_name_at_once_has_it(client: Client, superuser: Driver) -> None:
+async def test_one_of_many_simultaneous_sign_ups_with_the_same_name_succeeds(client: Client, superuser: Driver) -> None:
     await client.data("{ __typename }")
     inputs = [new("ada" if index % 2 else "ADA") for index in range(8)]
     bodies = await asyncio.gather(*(client.run(CREATE_USER, input=one) for one in inputs))
@@ -288,10 +288,10 @@ async def test_one_taken_name_refuses_all_users(client: Client, admin: Person, s
 
 
 @pytest.mark.parametrize("names", [["bob", "ada", "cid"], ["ada"]])
-async def test_taken_name_that_is_free_again_is_blamed_on_a_user_only_where_there_is_one(
+async def test_taken_name_that_is_free_again_is_an_error_of_a_user_only_if_there_is_one(
     client: Client, admin: Person, superuser: Driver, database_url: str, names: list[str]
 ) -> None:
-    """The name is taken when the constraint decides, and free when it is asked which names were."""
+    """The name is taken when the constraint is checked, and free when the taken names are queried."""
     async with connected_superuser(database_url) as second:
         insertion, deletion = superuser.transaction(), second.transaction()
         await insertion.start()
@@ -320,7 +320,7 @@ async def _table_lock_waits(superuser: Driver) -> bool:
     return waits
 
 
-async def test_faults_of_many_users_are_told_with_their_indexes(client: Client, admin: Person) -> None:
+async def test_errors_of_many_users_are_reported_with_their_indexes(client: Client, admin: Person) -> None:
     inputs = [new("ada"), new("b"), new("cid", profile={"websiteUrl": "javascript:alert(1)"}), new("dan", password="")]
     body = await client.run(CREATE_USERS, by=admin, input={"users": inputs})
     assert body == all_refused(
@@ -352,9 +352,7 @@ async def test_international_domain_repeated_in_its_other_spelling_is_refused(cl
     assert body == all_refused(at(2, EMAIL_TAKEN, "the same email as that of user 1 of this input"))
 
 
-async def test_too_few_or_too_many_users_are_a_fault_of_the_caller(
-    client: Client, admin: Person, superuser: Driver
-) -> None:
+async def test_too_few_or_too_many_users_are_a_bad_request(client: Client, admin: Person, superuser: Driver) -> None:
     before = await dump(superuser)
     for size in (0, 101):
         inputs = [new(f"user{index}") for index in range(size)]
@@ -368,5 +366,5 @@ async def test_statements_do_not_grow_with_the_number_of_users(client: Client, a
     for size in (1, 10, 100):
         inputs = [new(f"user{size}_{index}", profile={"bio": "One of many."}) for index in range(size)]
         counts[size] = await client.statements(CREATE_USERS, by=admin, input={"users": inputs})
-    # The session, the users, their profiles, and the profiles that are selected.
+    # The session, the users, their profiles, and the selected profiles.
     assert counts == {1: 4, 10: 4, 100: 4}

@@ -1,4 +1,4 @@
-"""Users as others see them, and the system's own user, who is no person."""
+"""Users as others see them, and the system user, which is no person."""
 
 import pytest
 
@@ -26,7 +26,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("of", LISTS)
-async def test_no_list_count_or_search_of_users_has_the_systems_own(client: Client, sign_up: SignUp, of: str) -> None:
+async def test_no_list_count_or_search_of_users_has_the_system_user(client: Client, sign_up: SignUp, of: str) -> None:
     root = await sign_up("root", admin=True)
     people = [] if of in ("by its name", "inactive") else [{"id": root.id, "username": "root"}]
     query = f"{{ {LISTS[of]} {{ totalCount nodes {USER} edges {{ node {USER} }} pageInfo {{ hasNextPage }} }} }}"
@@ -40,7 +40,7 @@ async def test_no_list_count_or_search_of_users_has_the_systems_own(client: Clie
         }
 
 
-async def test_the_systems_own_user_is_found_by_id_and_name_and_as_an_owner(bank: Bank, ida: Person) -> None:
+async def test_the_system_user_is_found_by_id_and_name_and_as_an_owner(bank: Bank, ida: Person) -> None:
     account = await bank.account(ida, holding="5.00")
     data = await bank.client.data(
         f"""query ($account: ID!) {{
