@@ -5,7 +5,7 @@ Invariant: only its author and administrators can see, count and change a draft.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from asyncpg import Record
@@ -15,7 +15,6 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     SQLColumnExpression,
-    Text,
     any_,
     bindparam,
     case,
@@ -34,7 +33,7 @@ from sqlalchemy.types import TypeEngine
 from db.access import AccessLevel, Viewer
 from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, Writer
 from db.errors import Refusal
-from db.models.base import FIRST_INSTANT, LAST_INSTANT
+from db.models.base import FIRST_INSTANT, LAST_INSTANT, stored_columns
 from db.models.posts import VIEWS_MAX, Post
 from db.models.users import User
 from db.query.cursors import Order, Term, TermKind
@@ -53,9 +52,9 @@ RELEVANCE = Term("relevance", relevance(Post.document), TermKind.INTEGER)
 """The relevance of a post for a search; only with the filter `search`."""
 ID = Term("id", Post.id, TermKind.INTEGER)
 
-_OWN = ("id", "title", "content", "published", "views", "author_id", "version", "created_at", "updated_at")
+_STORED = Post.metadata.tables[Post.__tablename__].columns
 _COLUMNS: Mapping[str, SQLColumnExpression[Any]] = {
-    **{name: getattr(Post, name) for name in _OWN},
+    **{name: getattr(Post, name) for name in stored_columns(Post)},
     **{term.name: term.expression for term in (TITLE, RELEVANCE)},
 }
 
@@ -166,13 +165,7 @@ class NewPost:
     published: bool
 
 
-_NEW_POST_TYPES: Mapping[str, TypeEngine[Any]] = {
-    "author_id": BigInteger(),
-    "title": Text(),
-    "content": Text(),
-    "published": Boolean(),
-}
-
+_NEW_POST_TYPES: Mapping[str, TypeEngine[Any]] = {one.name: _STORED[one.name].type for one in fields(NewPost)}
 
 _AUTHORS = Statement(select(User.id).where(User.id == any_(KEYS_ARRAY), User.role != "system"))
 
@@ -268,7 +261,6 @@ async def _lock_post(transaction: Reader, viewer: Viewer, post_id: int, expected
 
 
 _ID_GIVEN = Post.id == bindparam("id", type_=BigInteger)
-_CHANGEABLE: Mapping[str, TypeEngine[Any]] = {"title": Text(), "content": Text(), "published": Boolean()}
 
 
 def _mine(access_level: AccessLevel) -> Sequence[SQLColumnExpression[bool]]:
@@ -287,7 +279,7 @@ def _update_post(columns: Columns, access_level: AccessLevel, changed: frozenset
     conditions = (_ID_GIVEN, *_mine(access_level), *expected)
     if not changed:
         return Statement(select(*_project(columns, access_level)).where(*conditions))
-    values = {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
+    values = {name: bindparam(name, type_=_STORED[name].type) for name in sorted(changed)}
     # Equal values are written too, so that one statement compares with the latest row and always returns it.
     differs = or_(*(_COLUMNS[name].is_distinct_from(value) for name, value in values.items()))
     return Statement(
