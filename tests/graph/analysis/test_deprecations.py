@@ -1,12 +1,12 @@
 """Use of what is deprecated is found in the document once, and counted at each run."""
 
-from graphql import GraphQLSchema, build_schema, parse
+from graphql import GraphQLSchema, build_schema
 
-from graph.analysis.deprecations import deprecated_coordinates
 from graph.operations.cache import Operations
 from graph.telemetry.current import Observation
 from graph.telemetry.metrics import Metrics
 from graph.telemetry.traces import trace_of
+from tests.graph.support.analysing import analysed
 
 SCHEMA = """
 directive @shout(loudly: Boolean @deprecated) on FIELD
@@ -23,7 +23,7 @@ def schema() -> GraphQLSchema:
 
 
 def found(text: str, name: str | None = None) -> tuple[str, ...]:
-    return deprecated_coordinates(schema(), parse(text), name)
+    return analysed(text, name, schema()).deprecated
 
 
 def test_what_is_in_use_is_not_found() -> None:
