@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from graphql import GraphQLError, OperationDefinitionNode, parse
 
-from graph.analysis.pricing import LENGTH_MAX
+from graph.analysis.field_facts import LENGTH_MAX
 from graph.cli.support.files import read_text
 from graph.cli.support.terminal import CommandError, err, out
 from graph.operations.cache import Operation, Operations, RequestRefused
