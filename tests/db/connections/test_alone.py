@@ -1,4 +1,4 @@
-"""Writes that are one statement: committed without BEGIN and COMMIT, or nothing of them has happened."""
+"""Autocommit writes: each is committed without BEGIN and COMMIT, or nothing of it has happened."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ LOCK_AND_TAKE = Statement(
         " UPDATE boxes SET n = n - 1 FROM locked WHERE boxes.id = locked.id RETURNING n"
     )
 )
-# Waits, when it has written, for as long as a superuser holds the lock.
+# Waits after its write while a superuser holds the lock.
 GATED = Statement(text("UPDATE boxes SET n = n + 1 WHERE id = :id RETURNING n, pg_advisory_xact_lock_shared(1)"))
 CONFLICTING = (
     "CREATE FUNCTION fails() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{}'; END $$"
@@ -60,7 +60,7 @@ async def test_nothing_is_sent_on_a_connection_that_was_not_used_for_a_while(
     await asyncio.sleep(0.06)
     assert list(await database.autocommit_write(PUT, {"id": 1}, lambda: sent.append(None))) == []
     assert (sent, await boxes(database), database.leases.in_use) == ([], [0, 0], 0)
-    # Those reads have shown that it is alive.
+    # Those reads have shown that the connection is alive.
     assert len(await database.autocommit_write(PUT, {"id": 1}, lambda: sent.append(None))) == 1
     assert (sent, await boxes(database)) == ([None], [1, 0])
 
@@ -120,7 +120,7 @@ async def test_connection_that_breaks_meanwhile_leaves_the_outcome_open(
     with pytest.raises(Unavailable) as caught:
         await writing
     assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", True)
-    assert database.counters.statements == 1  # not asked once more, as a read would be
+    assert database.counters.statements == 1  # not sent again, as a read would be
     assert await boxes(database) == [0, 0]
 
 
@@ -142,7 +142,7 @@ async def test_who_leaves_gives_the_connection_back(database: Database, database
     with pytest.raises(asyncio.CancelledError):
         await writing
     async with connected_superuser(database_url) as superuser:
-        await superuser.execute("SELECT FROM boxes FOR UPDATE")  # nobody holds them any more
+        await superuser.execute("SELECT FROM boxes FOR UPDATE")  # no transaction holds the locks any more
     await closed_gate.execute("SELECT pg_advisory_unlock(1)")
     await database.fetch(GATE, {})
     assert (await boxes(database), database.leases.in_use) == ([0, 0], 0)

@@ -1,6 +1,6 @@
-"""Connections that break, and connections that come back: no fault of one reaches the next caller.
+"""Connections that break, and connections that are returned: no fault of one reaches the next caller.
 
-Every fault is a real one: backends that a superuser terminates, tasks that are cancelled at any moment.
+Every fault is real: a superuser terminates backends, and tasks are cancelled at any moment.
 """
 
 import asyncio
@@ -161,7 +161,7 @@ async def test_connection_that_breaks_before_commit_leaves_nothing(database: Dat
 async def test_database_that_cannot_be_reached_is_unavailable(settings: Settings, door: Door) -> None:
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
-    # No server, a server that lets nobody in, and a server without this database.
+    # No server, a server that accepts no client, and a server without this database.
     for part, wrong in (("host=", "host=/nowhere"), ("//folio@", "//nobody@"), ("/t_", "/no_such_database_")):
         unreachable = SecretStr(url.replace(part, wrong))
         database = Database(settings.model_copy(update={"database_url": unreachable}))
@@ -174,7 +174,7 @@ async def test_server_that_has_no_connection_left_is_unavailable(
     open_database: OpenDatabase, superuser: Driver
 ) -> None:
     name = await superuser.fetchval("SELECT current_database()")
-    await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 2")  # one of which the superuser has
+    await superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 2")  # the superuser uses one of them
     database = open_database()
     async with database.read():
         with pytest.raises(Unavailable) as caught:
@@ -188,7 +188,7 @@ def test_database_without_a_url_is_refused() -> None:
         Database(Settings())
 
 
-# ---------------------------------------------------------------- connections that come back
+# ---------------------------------------------------------------- connections that are returned
 
 
 async def test_every_event_of_the_pool_is_counted(open_database: OpenDatabase, superuser: Driver) -> None:
@@ -199,7 +199,7 @@ async def test_every_event_of_the_pool_is_counted(open_database: OpenDatabase, s
     assert database.counters == PoolCounters(connects=1, check_outs=1, check_ins=0, statements=2)
     await database.write(lambda transaction: put_into(transaction, 1))
     assert database.counters == PoolCounters(connects=1, check_outs=1, check_ins=0, statements=3)
-    await fill(database, 3)  # one of them surplus, and closed when it comes back
+    await fill(database, 3)  # one of them is surplus, and is closed when it is returned
     while database.leases.closing:
         await asyncio.sleep(0)
     assert database.counters == PoolCounters(connects=3, check_outs=3, check_ins=0, statements=3)

@@ -1,6 +1,6 @@
-"""Shared statements: what concurrent calls have in common is asked once, and nobody is told of it wrongly.
+"""Request coalescing: equal concurrent calls are one statement, and every caller receives the right answer.
 
-What PostgreSQL is asked is overheard where every statement of a connection passes; statements wait on real locks.
+The tests record every statement that a connection sends to PostgreSQL. Statements wait for real locks.
 """
 
 import asyncio
@@ -139,7 +139,7 @@ async def test_caller_that_leaves_leaves_the_others_their_rows(database: Databas
 async def test_caller_who_stays_gets_their_rows_however_many_leave_and_whenever(
     database: Database, closed_gate: Driver
 ) -> None:
-    # Each of those who leave runs the statement when it leaves, or has just been told to, or only waits.
+    # A call that leaves runs the statement, or has just become the leader, or only waits.
     for turns in range(8):
         callers = [asyncio.create_task(keyed(database, [key], GATED)) for key in (1, 2, 1)]
         await waiting_backend(closed_gate)
@@ -194,7 +194,7 @@ async def test_callers_that_leave_before_anything_is_sent_ask_nothing_and_hold_n
             await asyncio.gather(leaving, return_exceptions=True)
             await asyncio.sleep(0.05)
             assert vars(vars(database)["_shared"])["_queues"] == {}
-    assert len(queries) <= 1  # that of who stayed for as long as to have it sent
+    assert len(queries) <= 1  # the statement of a call that stayed until it was sent
 
 
 async def test_error_reaches_all_who_share_and_is_counted_by_each(database: Database) -> None:
@@ -217,11 +217,11 @@ async def test_statement_takes_no_further_calls_once_it_has_its_share_of_keys(da
     assert sorted(query.args for query in queries) == [(list(range(KEYS_MAX)),), ([KEYS_MAX],)]
 
 
-# ---------------------------------------------------------------- who is told
+# ---------------------------------------------------------------- subscribers
 
 
 class Told:
-    """Who is told of the rows of a key, instead of awaiting them."""
+    """A subscriber to the rows of a key."""
 
     def __init__(self, database: Database, key: int, statement: Statement = BY_ID) -> None:
         self.is_told = asyncio.Event()
@@ -344,7 +344,7 @@ async def test_fault_of_one_who_is_told_is_logged_and_harms_nobody_else(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     faulty, other = Told(database, 1), Told(database, 2)
-    faulty.is_told.set()  # so that it fails when it is told
+    faulty.is_told.set()  # so that its second notification fails
     with caplog.at_level(logging.ERROR, "db.connections.coalescing"):
         assert await other.keys() == {1, 2}
     assert [record.message for record in caplog.records] == ["a subscriber failed to take its answer"]

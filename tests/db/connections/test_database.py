@@ -1,6 +1,6 @@
-"""The doors of the pool: what commits, what rolls back, what is tried again, and which limit ends what.
+"""The pool: which writes commit and roll back, what runs again, and which limit ends a statement.
 
-Every fault is a real one: constraints that are violated, locks that wait, statements that take too long.
+Every fault is real: violated constraints, waits for locks, statements that take too long.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ from db.connections.faults import BY_CLASS, BY_SQLSTATE, BY_TYPE, LOST, OURS, SI
 
 
 def exceptions(of: type[BaseException] = Exception) -> Iterator[type[BaseException]]:
-    """Give every exception class of asyncpg but those that it catches itself, whose names begin with _."""
+    """Yield every exception class of asyncpg except those that it catches itself, whose names begin with _."""
     for kind in of.__subclasses__():
         if kind.__module__.startswith("asyncpg") and not kind.__name__.startswith("_"):
             yield kind
@@ -21,7 +21,7 @@ ALL = sorted(set(exceptions()), key=lambda kind: kind.__qualname__)
 
 
 def test_the_driver_has_as_many_exceptions_as_ever() -> None:
-    assert len(ALL) > 250  # or the walk finds nothing, and the tests below say nothing
+    assert len(ALL) > 250  # otherwise the walk finds nothing, and the tests below check nothing
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__qualname__)

@@ -1,7 +1,7 @@
-"""The pool of connections in every state that callers and faults can bring it to, on real backends of PostgreSQL.
+"""The pool of connections in every state that callers and faults can cause, on real backends of PostgreSQL.
 
 Callers come, leave, give up, break their connection or are interrupted in a statement, in any order. After
-each step the invariants of `db.connections.leases` hold, as far as the server's own count of its backends.
+each step the invariants of `db.connections.leases` hold, including the server's own count of its backends.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ from tests.conftest import superuser_execute
 KEPT, OVERFLOW = 2, 1
 PATIENCE_S = 0.15
 EXAMPLES, STEPS = 50, 30
-# Nothing is shrunk: a run takes time, and does not go the same way twice.
+# No shrinking: a run takes time, and its course is not repeatable.
 PHASES = [Phase.explicit, Phase.generate]
 T = TypeVar("T")
 
 
 class Pool(RuleBasedStateMachine):
-    """One pool, those who hold its connections, and those who wait.
+    """One pool, the callers that hold its connections, and the callers that wait.
 
-    Rules have no preconditions: what there is depends on time, and what Hypothesis draws must not.
+    Rules have no preconditions: the state depends on time, but the examples of Hypothesis must not.
     """
 
     url: str  # of the test's database
@@ -196,7 +196,7 @@ class Pool(RuleBasedStateMachine):
             async with asyncio.timeout(10):
                 while self.leases.opening or self.leases.closing:
                     await asyncio.sleep(0.005)
-            # All is as at the start: nobody waits, nothing is lent, and everybody is served again.
+            # The state is as at the start: no caller waits, no connection is lent, and all callers are served again.
             assert (self.leases.waiting, self.leases.in_use) == (0, 0)
             assert self.leases.open == self.leases.idle <= KEPT
             async with asyncio.timeout(10):

@@ -1,4 +1,4 @@
-"""Leases: how connections are held, lent, waited for and replaced, on PostgreSQL's own connections."""
+"""Leases: how connections are kept, lent, waited for and replaced, with real connections of PostgreSQL."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ def pid(connection: LeasedConnection) -> int:
 
 
 async def settled(database: Database) -> None:
-    """Come back when no connection is being opened, tested or closed."""
+    """Return when no connection is being opened, tested or closed."""
     async with asyncio.timeout(5):
         while database.leases.opening or database.leases.closing:
             await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""What a connection keeps prepared: the statements in use, and not more text than the bound."""
+"""The prepared statements of a connection: those in use, and no more text than the bound."""
 
 from sqlalchemy import Text, literal_column, select, text
 
@@ -6,14 +6,14 @@ from db.connections.database import Database
 from db.connections.leased_connection import PREPARED_LENGTH_MAX, PREPARED_MAX
 from db.connections.statements import Statement
 
-# As the connection is opened, statements in small letters are prepared that are not ours.
+# While the connection is opened, asyncpg prepares statements of its own, in lower case.
 PREPARED = Statement(
     text("SELECT name, statement, length(statement) AS length FROM pg_prepared_statements WHERE statement ~ '^SELECT'")
 )
 
 
 def padded(number: int, length: int) -> Statement:
-    """Return a statement like no other, of about this length."""
+    """Return a unique statement of about this length."""
     return Statement(select(literal_column(f"'{number:0{length}}'", Text)))
 
 

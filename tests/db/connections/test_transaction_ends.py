@@ -1,4 +1,4 @@
-"""The end of a snapshot or transaction: nobody uses its connection afterwards; and what the kernel watches over."""
+"""The end of a snapshot or transaction: no code uses its connection afterwards; and the kernel's keep-alive."""
 
 import asyncio
 import socket
@@ -108,7 +108,7 @@ async def test_table_that_a_snapshot_may_read_is_not_rewritten_meanwhile(
     async with connected_superuser(database_url) as migrator:
         async with database.read(["boxes"]) as snapshot:
             await snapshot.fetch(ONE, {})
-            # Rewritten, the table would look empty to this snapshot.
+            # The table was rewritten, so it would look empty to this snapshot.
             migrating = asyncio.create_task(migrator.execute("ALTER TABLE boxes ALTER COLUMN n TYPE bigint"))
             await asyncio.sleep(0.1)
             assert [tuple(row) for row in await snapshot.fetch(BOXES, {})] == [(0,), (0,)]

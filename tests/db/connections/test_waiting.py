@@ -1,4 +1,4 @@
-"""Lines, bounds, turns and shares: first come, first served, nothing lost, nothing left."""
+"""Lines, bounds, turns and shares: first come, first served, nothing lost, nothing left over."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ def too_long() -> Exception:
 
 
 class Callers:
-    """Callers of one bound, and the order in which they are let in."""
+    """The callers of one bound, and the order in which they become holders."""
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
@@ -51,7 +51,7 @@ def test_bound_lets_in_as_many_as_it_may_in_the_order_of_their_coming(limit: int
                 callers.bound.leave()
             elif step == "give up":
                 for task in reversed(callers.tasks):
-                    if task.cancel():  # whoever has not been let in, or is in this very turn
+                    if task.cancel():  # a caller that waits, or became a holder in this very turn
                         break
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -62,7 +62,7 @@ def test_bound_lets_in_as_many_as_it_may_in_the_order_of_their_coming(limit: int
         for task in waiting:
             task.cancel()
         await asyncio.gather(*callers.tasks, return_exceptions=True)
-        # Nothing is lost: as many get in as there is room for.
+        # Nothing is lost: as many callers become holders as the limit allows.
         for _ in range(limit - (len(callers.inside) - left)):
             assert callers.bound.enter_at_once()
         assert not callers.bound.enter_at_once()
@@ -119,7 +119,7 @@ async def test_turn_that_does_not_come_in_time_is_refused_and_leaves_nothing() -
             async with turns.turn([("other", 1, 0), ("row", 1, 0)]):
                 pass
         assert len(turns) == 1
-        async with turns.turn([("row", 1, 7)]):  # another writer's own turn
+        async with turns.turn([("row", 1, 7)]):  # the separate turn of another user
             pass
     assert len(turns) == 0
 

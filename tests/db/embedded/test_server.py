@@ -1,6 +1,6 @@
-"""The embedded PostgreSQL: started once, shared, left by the last, and found in order after every kind of death.
+"""The embedded PostgreSQL: the first user starts it, users share it, the last stops it; no kind of death harms it.
 
-Real servers and real signals. Tests that need no new cluster share one, `used_data_dir`: initdb takes most of
+Servers and signals are real. Tests that need no new cluster share one, `used_data_dir`, because initdb takes most of
 the time.
 """
 
@@ -28,13 +28,6 @@ from tests.db.support.clusters import (
     user,
     wait_until,
 )
-
-"""The embedded PostgreSQL: started once, shared, left by the last, and found in order after every kind of death.
-
-Real servers and real signals. Tests that need no new cluster share one, `used_data_dir`: initdb takes most of
-the time.
-"""
-
 
 # ---------------------------------------------------------------- the server
 

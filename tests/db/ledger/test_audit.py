@@ -1,4 +1,4 @@
-"""The audit finds every kind of wrong row that is put into the ledger, the first one first, and is bounded."""
+"""The audit finds every kind of wrong row in the ledger, in order, and its work is bounded."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ from tests.graph.support.edge import until
 
 @pytest.fixture
 async def ledger(database: Database, superuser: Driver, payer: Viewer, purse: int, payee: Viewer, till: int) -> Ledger:
-    """A ledger with which nothing is wrong before the test."""
+    """A ledger without any defect before the test."""
     made = await move(database, payer, transfer(purse, till, "25.00", key=KEYS[2]))
     refused = await move(database, payer, transfer(purse, till, "75.01", key=KEYS[3]))
     assert (made.row is None, refused.row is None) == (False, True)
@@ -46,7 +46,7 @@ def found(report: AuditReport) -> tuple[list[Difference], int, int]:
     return report.differences, report.differences_count, report.undecided
 
 
-# ---------------------------------------------------------------- what can be wrong
+# ---------------------------------------------------------------- defects
 
 
 async def test_audit_of_a_ledger_that_is_right_finds_nothing(database: Database, ledger: Ledger) -> None:
@@ -101,7 +101,7 @@ async def test_only_the_first_differences_are_kept_and_all_are_counted(
     report = await audit(database, batch_rows=7)
     first = ledger.till + 1
     assert report.differences == [balance(account, 1, 0) for account in range(first, first + DIFFERENCES_MAX)]
-    assert report.differences_count == DIFFERENCES_MAX + 5 + 1  # and the sum of the currency
+    assert report.differences_count == DIFFERENCES_MAX + 5 + 1  # the last is the sum of the currency
 
 
 async def test_right_of_an_administrator_who_is_none_any_more_is_undecided(database: Database, payer: Viewer) -> None:
@@ -160,7 +160,7 @@ async def test_account_that_is_touched_often_is_looked_at_once(
     assert (report.accounts, report.transactions, report.keys) == (2, 6, 6)
 
 
-# An account that only a deleted row touched is not known to be touched.
+# An audit since a transaction cannot find an account that only a deleted row touched.
 @pytest.mark.parametrize("name", [name for name in PLANTED if name != "a row that was deleted"])
 async def test_audit_since_the_first_transaction_finds_all_but_sums(
     database: Database, superuser: Driver, ledger: Ledger, name: str
@@ -189,7 +189,7 @@ async def test_next_audit_begins_before_what_others_have_not_committed(
     async with connected_superuser(database_url) as slow:
         opened = slow.transaction()
         await opened.start()
-        await slow.execute(row(ledger.treasury, ledger.till, 5))  # with the id 3, and the balances are left
+        await slow.execute(row(ledger.treasury, ledger.till, 5))  # with the id 3, without a change of the balances
         other = await new_account(database, payer, holding="1.00")
         first = await audit(database)
         assert (first.last, first.next_since, first.clean) == (4, None, True)
@@ -206,7 +206,7 @@ async def test_next_audit_begins_before_what_others_have_not_committed(
 async def test_next_audit_begins_at_the_last_transaction_where_nobody_writes(
     database: Database, ledger: Ledger
 ) -> None:
-    async def begins_there() -> bool:  # others write to other databases of this server
+    async def begins_there() -> bool:  # other tests write to other databases of this server
         return (await audit(database)).next_since == 2
 
     await until(begins_there, "a moment in which nobody writes")
@@ -233,7 +233,7 @@ async def test_large_ledger_takes_no_temporary_file_and_one_row_for_each_stateme
 ) -> None:
     await superuser.execute(MANY.format(till=ledger.till, treasury=ledger.treasury))
     name = await superuser.fetchval("SELECT current_database()")
-    # So little that whoever sorts or hashes all of it has to write it down.
+    # So little memory that a sort or hash of all rows needs a temporary file.
     await superuser.execute(f"ALTER DATABASE {name} SET work_mem = '256kB'")
     ran: list[ExecutedStatement] = []
     token = query_statistics.set(QueryStatistics(on_statement=ran.append))
@@ -267,7 +267,7 @@ async def test_statement_returns_no_more_rows_than_its_batch_has(
 
 
 async def temporary_files(superuser: Driver) -> int:
-    """Return how many temporary files the statements of this database have written so far."""
+    """Return the number of temporary files that statements of this database have written so far."""
     await superuser.execute("SELECT pg_stat_clear_snapshot()")
     files: int = await superuser.fetchval("SELECT temp_files FROM pg_stat_database WHERE datname = current_database()")
     return files
@@ -317,7 +317,7 @@ async def test_audit_whose_connection_is_lost_says_so(database: Database, superu
         )
 
     killing = asyncio.create_task(kill())
-    # Its batches outlast the kill.
+    # The audit's batches last longer than the kill takes.
     await superuser.execute("INSERT INTO users (email, username, hashed_password) VALUES ('a@b.c', 'abc', '!')")
     await superuser.execute(
         "INSERT INTO accounts (owner_id, currency_code) SELECT id, 'EUR' FROM users, generate_series(1, 5000)"

@@ -1,4 +1,4 @@
-"""Batches of transfers: what each comes to, against the same transfers one after the other, and against the ledger."""
+"""Batches of transfers have the outcomes of the same transfers one after the other, and agree with the ledger."""
 
 import asyncio
 import uuid
@@ -31,7 +31,7 @@ def codes(settlements: Sequence[Settlement]) -> list[str | None]:
 
 
 def shown(settlements: Sequence[Settlement]) -> list[list[object] | None]:
-    """Return what clients see of the rows."""
+    """Return the parts of the rows that clients see."""
     return [None if one.row is None else [one.row[name] for name in SETTLED] for one in settlements]
 
 
@@ -69,7 +69,7 @@ async def test_each_transfer_is_settled_by_what_the_ones_before_have_left(
     assert codes(again) == codes(settlements)
     assert shown(again) == shown(settlements)
     assert all(one.replayed for one in again)
-    # What was refused stays refused, also where it is asked alone and the money is there.
+    # A refused transfer stays refused, also if it is sent alone after the money has arrived.
     await move(database, ADMIN, deposit(purse, "500"))
     alone = await move(database, payer, asked[1])
     assert alone.refusal is not None
@@ -94,7 +94,7 @@ async def test_of_all_or_none_either_all_are_made_or_none(
     refused = await batch(database, payer, asked, is_one=True)
     assert codes(refused) == [OTHER, "INSUFFICIENT_FUNDS", OTHER]
     assert (await balances(database), await ledger(database)) == before
-    # It stays refused when the money is there; all of its keys are spent.
+    # The list stays refused after the money has arrived; all of its keys are used.
     await move(database, ADMIN, deposit(purse, "500"))
     again = await batch(database, payer, asked, is_one=True)
     assert codes(again) == codes(refused)
@@ -131,7 +131,7 @@ async def test_key_given_twice_in_a_batch_is_one_transfer_or_a_refusal(
     assert [settlement.replayed for settlement in settled] == [False, True, False]
     assert settled[0].row == settled[1].row
     assert (await balances(database))[till] == 100
-    # Of all or none nothing is made of it, and no key is spent.
+    # In an all-or-none list no transfer is made, and no key is used.
     mixed = [transfer(purse, till, "5"), transfer(purse, till, "6"), one]
     assert codes(await batch(database, payer, [*mixed, other], is_one=True)) == [
         OTHER,
@@ -161,7 +161,7 @@ async def test_strangers_learn_nothing_by_a_batch(
         "INSUFFICIENT_FUNDS",
         "ACCOUNT_NOT_FOUND",
     ]
-    # Another owner's key is another key.
+    # The same key of another owner is a different key.
     one = transfer(purse, till, "1")
     assert codes(await batch(database, payer, [one])) == [None]
     assert codes(await batch(database, payee, [transfer(till, purse, "1", key=one.key)])) == [None]
@@ -189,7 +189,7 @@ DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_data
 
 @pytest.fixture
 async def as_if_tables_were_large(superuser: Driver) -> None:
-    """Have every connection from now on look rows up one by one, in the order of what is asked."""
+    """Make every connection from now on look rows up one by one, in the order of the input."""
     name = await superuser.fetchval("SELECT current_database()")
     for off in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"):
         await superuser.execute(f'ALTER DATABASE "{name}" SET {off} = off')

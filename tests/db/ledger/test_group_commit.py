@@ -1,4 +1,4 @@
-"""Group commit: what comes of transfers that share a transaction is what would come of each by itself."""
+"""Group commit: transfers that share a transaction have the outcomes that they would have separately."""
 
 import asyncio
 import logging
@@ -33,11 +33,11 @@ async def groups(database: Database) -> AsyncIterator[TransferGroups]:
 
 
 def unheard(may_be_made: bool) -> None:
-    """Hear what nobody wants to know."""
+    """Ignore a notification."""
 
 
 async def told(groups: TransferGroups, database: Database, viewer: Viewer, movement: Movement) -> Settlement | str:
-    """Ask for a transfer, and return what became of it, or the code of what it was refused with."""
+    """Send a transfer, and return its outcome, or the code of its refusal."""
     try:
         return await groups.settle(database, viewer, SETTLED, movement, unheard)
     except (Refusal, Unavailable) as error:
@@ -51,7 +51,7 @@ async def all_at_once(
 
 
 def outcomes(settlements: Sequence[Settlement | str]) -> list[str]:
-    """Return `made` for each that was made, else the code of the refusal."""
+    """Return `made` for each transfer that was made, else the code of its refusal."""
     return [one if isinstance(one, str) else one.refusal.code if one.refusal else "made" for one in settlements]
 
 
@@ -99,7 +99,7 @@ async def test_refusals_in_a_group_are_those_of_each_by_itself(
         (payer, before, "made"),
         (payee, transfer(till, purse, "0.5", key=before.key), "made"),
     ]
-    fillers = [transfer(purse, till, "0.01") for _ in range(5)]  # so that the others are no first ones
+    fillers = [transfer(purse, till, "0.01") for _ in range(5)]  # so that the others are not the first ones
     asking = asyncio.gather(all_at_once(groups, database, payer, fillers))
     found = await asyncio.gather(*(told(groups, database, viewer, movement) for viewer, movement, _ in asked))
     await asking
@@ -201,7 +201,7 @@ async def test_who_cannot_look_for_the_key_is_told_that_the_money_may_have_moved
         answers = await asyncio.gather(*asking, return_exceptions=True)
         monkeypatch.undo()
     known = [isinstance(one, Unavailable) and not one.outcome_unknown for one in answers]
-    assert known.count(True) == group_commit.UNGROUPED_MAX  # they were in no group, and nothing of them was made
+    assert known.count(True) == group_commit.UNGROUPED_MAX  # those were in no group, and none of them was made
     again = [await told(groups, database, payer, movement) for movement in movements]
     assert [isinstance(one, Settlement) and one.replayed for one in again] == [not one for one in known]
 
@@ -212,7 +212,7 @@ async def test_caller_who_goes_away_in_line_takes_the_transfer_along(
     notes: list[bool] = []
     own, other = await new_account(database, payer, holding="100"), await new_account(database, payer)
     async with held_rows(superuser, own):
-        # Two are under way by themselves, the third waits in a group for the row, and the fourth in line.
+        # Two are under way separately, the third waits in a group for the row, and the fourth waits in the line.
         first = [asyncio.create_task(told(groups, database, payer, transfer(own, other, "1"))) for _ in range(3)]
         await waiting_backend(superuser)
         gone = asyncio.create_task(groups.settle(database, payer, SETTLED, transfer(purse, till, "10"), notes.append))
@@ -220,7 +220,7 @@ async def test_caller_who_goes_away_in_line_takes_the_transfer_along(
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
-        # Those who come after have been made when they are answered, and so would the one before them.
+        # A later transfer is made before it is answered, and so would be the earlier one.
         after = [transfer(purse, till, "0.01") for _ in range(5)]
         assert outcomes(await all_at_once(groups, database, payer, after)) == ["made"] * 5
     assert outcomes([await one for one in first]) == ["made"] * 3

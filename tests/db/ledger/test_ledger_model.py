@@ -1,6 +1,6 @@
-"""A model of the ledger: whatever is asked in whatever order, and crashes between, it does what the model says.
+"""A model of the ledger: for any requests in any order, with crashes between them, the ledger does the same.
 
-The model knows balances and keys. Hypothesis draws what is asked, and shrinks what it finds to the fewest steps.
+The model contains balances and keys. Hypothesis draws the requests, and shrinks a failure to the fewest steps.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from tests.faults.served import kill_all
 
 T = TypeVar("T")
 Asked = tuple[Movement, tuple[Movement, ...]]
-"""What a key was given to: a movement, and the others beside it in a batch of all or none."""
+"""The request of a key: a movement, and the other movements of its all-or-none list."""
 
 OTHER, REUSED = "OTHER_TRANSFER_REFUSED", "IDEMPOTENCY_KEY_REUSED"
 OWNERS = 3
 KEYS = 4
-# What is found is shrunk, and not explained: that would try the same steps hundreds of times more.
+# A failure is shrunk but not explained: that would run the same steps hundreds of times more.
 SETTINGS = hypothesis_settings(
     max_examples=20, stateful_step_count=25, phases=[Phase.generate, Phase.shrink], report_multiple_bugs=False
 )
@@ -49,8 +49,8 @@ class Town:
 
     Attributes:
         banker: makes the deposits.
-        held: what each account holds, in cents, as the model has it.
-        settled: what became of a key of an owner: what was asked, and the cents that it moved, or the refusal's code.
+        held: the balance of each account in the model, in cents.
+        settled: the request of each key of an owner, with the cents that it moved or the code of its refusal.
     """
 
     banker: Viewer
@@ -63,7 +63,7 @@ class Town:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Asks, and compares with the model. Database and loop are the test's; each example has a town of its own."""
+    """Sends requests, and compares with the model. The test owns database and loop; each example has its own town."""
 
     database: Database
     url: str
@@ -84,7 +84,7 @@ class LedgerMachine(RuleBasedStateMachine):
             [await new_account(self.database, one) for one in viewers],
         )
 
-    # ------------------------------------------------------------ what is asked
+    # ------------------------------------------------------------ requests
 
     @initialize(cents=CENTS)
     def first_money(self, cents: int) -> None:
@@ -137,7 +137,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 return await asking
 
         answers = self.run(asked)
-        # What could not be answered is settled by its key, whatever became of it.
+        # A movement without an answer is settled by its key, whatever its outcome was.
         assert {told(one) for one in answers if not isinstance(one, Unavailable)} <= {expected}
         again = self.run(lambda: move_told(self.database, self.town.viewers[by], movement))
         assert again == expected
@@ -179,7 +179,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if answer.row is not None:
                 assert answer.row["id"] == self.town.rows.setdefault((by, one.key), answer.row["id"])
 
-    # ------------------------------------------------------------ what must come of it
+    # ------------------------------------------------------------ expected outcomes
 
     def _movement(self, by: int | None, to: int, cents: int, memo: str | None) -> Movement:
         source = None if by is None else self.town.accounts[by]
@@ -189,7 +189,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.town.banker if owner < 0 else self.town.viewers[owner]
 
     def _ask(self, viewer: Viewer, movement: Movement, times: int = 1) -> None:
-        """Ask for a movement so many times at once; demand of every answer what the model says."""
+        """Send a movement so many times at once, and compare every answer with the model."""
         owner = -1 if viewer is self.town.banker else self.town.viewers.index(viewer)
         expected, is_new = self._expected(owner, movement)
 
@@ -205,7 +205,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert row["id"] == self.town.rows.setdefault((owner, movement.key), row["id"])
 
     def _expected(self, owner: int, movement: Movement, beside: tuple[Movement, ...] = ()) -> tuple[int | str, bool]:
-        """Return what the model says of a movement: its cents or a code; and whether it is settled only now."""
+        """Return the model's outcome of a movement, its cents or a code, and whether it is settled only now."""
         before = self.town.settled.get((owner, movement.key))
         if before is not None:
             asked, outcome = before
@@ -215,7 +215,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return outcome, True
 
     def _expected_of_all(self, owner: int, transfers: Sequence[Movement]) -> list[int | str]:
-        """Return what the model says of a batch of all or none."""
+        """Return the model's outcome of an all-or-none batch."""
         first: dict[uuid.UUID, Movement] = {}
         for one in transfers:
             first.setdefault(one.key, one)
@@ -254,7 +254,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 async def move_told(database: Database, viewer: Viewer, movement: Movement) -> int | str:
-    """Ask for a movement, and return what came of it."""
+    """Send a movement, and return its outcome."""
     try:
         return told(await move(database, viewer, movement))
     except Refusal as refusal:

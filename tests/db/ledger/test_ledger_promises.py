@@ -45,7 +45,7 @@ async def test_of_fifty_transfers_of_all_the_money_at_one_instant_exactly_one_is
     till: int,
     processes: int,
 ) -> None:
-    # Two pools wait for each other in PostgreSQL alone, as two processes do: within one there is a line besides.
+    # Two pools wait for each other only in PostgreSQL, like two processes. Within one pool there is also a line.
     pools = [open_database(pool_size=CONNECTIONS, pool_max_overflow=0, pool_timeout_s=30) for _ in range(processes)]
     for number in range(1, ROUNDS + 1):
         async with held_rows(superuser, purse):
@@ -64,17 +64,17 @@ async def test_of_fifty_transfers_of_all_the_money_at_one_instant_exactly_one_is
 
 @asynccontextmanager
 async def held_rows(superuser: Driver, *accounts: int) -> AsyncIterator[None]:
-    """Lock accounts; whoever waits for them at the end of the block goes on at one instant."""
+    """Lock accounts. All statements that wait for them continue at the same instant at the end of the block."""
     async with superuser.transaction():
         await superuser.execute("SELECT FROM accounts WHERE id = ANY($1::bigint[]) FOR UPDATE", list(accounts))
         yield
 
 
 async def until_waiting(superuser: Driver, count: int) -> None:
-    """Come back when so many statements wait for a lock."""
+    """Return when this number of statements waits for a lock."""
 
     async def all_wait() -> bool:
-        await superuser.execute("SELECT pg_stat_clear_snapshot()")  # which lasts as long as a transaction
+        await superuser.execute("SELECT pg_stat_clear_snapshot()")  # it would last as long as the transaction
         return await waiting(superuser) >= count
 
     await until(all_wait, "a wait for the rows")
@@ -138,7 +138,7 @@ async def test_key_is_refused_for_a_change_of_any_field_and_is_nothing_to_anothe
         await move(database, payer, changed)
     assert caught.value.code == "IDEMPOTENCY_KEY_REUSED"
     assert (await balances(database), await ledger(database)) == before
-    # The same key of somebody else, for whatever movement, is a new one.
+    # The same key of another user is a new one, for any movement.
     back = await move(database, payee, dataclasses.replace(first, from_id=till, to_id=purse))
     assert (back.refusal, back.replayed) == (None, False)
     again = await move(database, payer, first)
@@ -168,11 +168,11 @@ async def test_storms_of_opposite_transfers_from_two_processes_meet_no_deadlock(
             there = [move(pools[0], payer, transfer(purse, till, "0.01")) for _ in range(STORM)]
             back = [move(pools[1], payee, transfer(till, purse, "0.01")) for _ in range(STORM)]
             asking = asyncio.gather(*there, *back, return_exceptions=True)
-            # One of each process: in the order of the transfer they would wait for different rows.
+            # One movement of each process: in the order of the transfer they would wait for different rows.
             await until_waiting(superuser, 2)
         settlements += await asking
     for pool in pools:
-        await pool.close()  # a backend tells what it has counted at its end at the latest
+        await pool.close()  # a backend reports its counts at its end at the latest
     await superuser.execute("SELECT pg_stat_clear_snapshot()")
     assert await superuser.fetchval(_DEADLOCKS) - before == 0, "there were deadlocks"
     assert [one for one in settlements if not isinstance(one, Settlement) or one.refusal] == []

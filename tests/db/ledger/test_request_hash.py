@@ -1,4 +1,4 @@
-"""The digest of a request that the audit computes from a row of the ledger is the one that was kept with its key."""
+"""The audit computes the digest of a request from a row of the ledger; it equals the digest stored with the key."""
 
 import uuid
 from decimal import Decimal
@@ -29,7 +29,7 @@ COMPUTED = Statement(
         """  # noqa: S608 - constants
     )
 )
-# What PostgreSQL can store as a text.
+# The texts that PostgreSQL can store.
 MEMO = st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 AMOUNT = st.integers(1, BALANCE_MINOR_MAX) | st.builds(
     lambda n, zeros: n * 10**zeros, st.integers(1, 99), st.integers(0, 13)
@@ -39,7 +39,7 @@ AMOUNT = st.integers(1, BALANCE_MINOR_MAX) | st.builds(
 async def computed(database: Database, movement: Movement, currency_code: str, amount: int) -> bytes:
     values = {
         "operation": movement.operation,
-        "from_id": movement.from_id or 1,  # the row of a deposit has an account there, which nobody asked for
+        "from_id": movement.from_id or 1,  # the row of a deposit has a source account, which the request does not name
         "to_id": movement.to_id,
         "amount": amount,
         "memo": movement.memo,

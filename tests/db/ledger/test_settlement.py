@@ -1,4 +1,4 @@
-"""A transfer in one statement is made exactly where, step by step, nothing speaks against it."""
+"""The single statement makes a transfer exactly if the settlement step by step would make it."""
 
 import itertools
 import uuid
@@ -33,11 +33,11 @@ AMOUNTS = [
 
 
 class RolledBackError(Exception):
-    """Undoes what was tried."""
+    """Rolls back what was tried."""
 
 
 class Trial(Writer):
-    """Tries things in one transaction, so that they can be undone.
+    """Tries movements in one transaction, so that they can be rolled back.
 
     Attributes:
         at_once: whether one statement may do it.
@@ -69,7 +69,7 @@ def told(settlement: Settlement) -> tuple[object, ...]:
 async def tried(
     database: Database, viewer: Viewer, movement: Movement, *, at_once: bool
 ) -> tuple[tuple[object, ...], bool]:
-    """Return what became of a movement that is undone, and whether one statement had made it."""
+    """Return the outcome of a movement that is rolled back, and whether the single statement made it."""
     outcome: list[tuple[tuple[object, ...], bool]] = []
 
     async def work(transaction: Reader) -> None:
@@ -89,12 +89,12 @@ async def hold(database: Database, account_id: int, balance: int) -> None:
 
 
 async def assert_same(database: Database, viewer: Viewer, from_id: int, to_id: int, amount: Decimal) -> bool:
-    """Assert that both ways come to the same; return whether the transfer was made."""
+    """Assert that both methods have the same outcome; return whether the transfer was made."""
     movement = Movement(from_id, to_id, amount, "why", uuid.uuid4())
     at_once, made = await tried(database, viewer, movement, at_once=True)
     by_steps, _ = await tried(database, viewer, movement, at_once=False)
     assert at_once == by_steps, movement
-    assert made == (by_steps[0] == from_id), movement  # a row begins with it here, a refusal with its code
+    assert made == (by_steps[0] == from_id), movement  # a row begins with the id, a refusal with a code
     return made
 
 

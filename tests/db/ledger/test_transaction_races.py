@@ -1,4 +1,4 @@
-"""Movements at once: what many do at the same time is what they would have done one after the other."""
+"""Concurrent movements have the outcomes that they would have one after the other."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ from tests.db.support.rows import ADMIN, deposit, move, new_account, transfer
 
 @pytest.fixture
 def crowd(open_database: OpenDatabase) -> Database:
-    """A pool of twelve connections for as many movements at once."""
+    """A pool of twelve connections, for as many concurrent movements."""
     return open_database(pool_size=12, pool_max_overflow=0, pool_timeout_s=30)
 
 

@@ -1,4 +1,4 @@
-"""The ledger: a movement happens once for its key or not at all, and the balances are what the ledger adds up to."""
+"""The ledger: a movement happens once for its key or not at all, and the balances are the sums of the ledger."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @pytest.fixture(params=["at once", "by steps"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test with transfers that may be one statement, and on connections that nobody trusts, where none may."""
+    """Run each test with the single statement allowed, and on untrusted connections, where it is not used."""
     if request.param == "by steps":
         monkeypatch.setattr(leased_connection, "TRUSTED_S", 0)
 
@@ -117,7 +117,7 @@ async def test_same_key_for_another_movement_is_refused(
         transfer(purse, till, "12.50", key=key),
         transfer(purse, other, "12.50", memo="once", key=key),
         transfer(other, till, "12.50", memo="once", key=key),
-        # Digits beyond those that arithmetic keeps by default are digits.
+        # Digits beyond the default precision of arithmetic count.
         transfer(purse, till, "12.50000000000000000000000000000000001", memo="once", key=key),
     ):
         with pytest.raises(Refusal) as caught:
@@ -181,7 +181,7 @@ async def test_refusal_under_a_key_stays_when_the_funds_arrive(
 
 
 class Failing(Writer):
-    """Does all that is to be done, and fails before it commits."""
+    """Does all of the work, and fails before it commits."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -198,7 +198,7 @@ class Failing(Writer):
 
 
 class Losing(Writer):
-    """Does what it is told, and loses the first answer: nobody knows whether it was done."""
+    """Does the work, and loses the first answer, so that the outcome is unknown."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -237,7 +237,7 @@ async def test_outcome_stays_unknown_where_the_turn_to_find_it_out_does_not_come
     open_database: Callable[..., Database], payer: Viewer, purse: int, till: int
 ) -> None:
     database, paid = open_database(lock_timeout_ms=50), with_claim(transfer(purse, till, "10"))
-    await move(database, payer, paid)  # whose answer is lost
+    await move(database, payer, paid)  # its answer is lost
     async with database.turn(turns(payer, paid)), database.turn(turns(payer, paid)):
         with pytest.raises(Unavailable) as caught:
             await settle(database, payer, SETTLED, paid, is_unknown=True)
@@ -345,7 +345,7 @@ async def test_deposit_by_anyone_but_an_administrator_is_not_found(
     assert (await move(database, ADMIN, movement)).replayed is False
 
 
-# ---------------------------------------------------------------- who sees what
+# ---------------------------------------------------------------- visibility
 
 
 async def test_transaction_is_seen_by_both_owners_and_administrators_alone(

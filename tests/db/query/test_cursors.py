@@ -1,4 +1,4 @@
-"""Cursors: what was given out comes back exactly, and everything else is refused with one message."""
+"""Cursors: a returned cursor decodes exactly, and every other text is refused with one message."""
 
 import base64
 import datetime
@@ -30,7 +30,7 @@ def term(name: str, kind: TermKind, key: Callable[[Any], Any] | None = None) -> 
 
 BIGINTS = st.integers(-cursors.BIGINT_MAX, cursors.BIGINT_MAX)
 INSTANTS = st.datetimes(timezones=st.just(datetime.UTC))
-# What a PostgreSQL text can hold: any character but NUL and the halves of surrogate pairs.
+# The texts that PostgreSQL can store: any character but NUL and the halves of surrogate pairs.
 TITLES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=TITLE_LENGTH_MAX)
 
 ID = term("id", TermKind.INTEGER)
@@ -44,7 +44,7 @@ def spelled(*parts: object) -> str:
 
 
 def answer(order: Order, cursor: str) -> tuple[object, ...] | str:
-    """Return the position, or the words of the refusal; every other exception is a fault."""
+    """Return the position, or the message of the refusal; every other exception is a fault."""
     try:
         return order.position(cursor)
     except CursorError as error:
@@ -56,7 +56,7 @@ def assert_refused(order: Order, cursor: str) -> None:
 
 
 def assert_refused_or_given_out(order: Order, cursor: str) -> None:
-    """Assert that a cursor that is taken is, letter by letter, the one that its position has."""
+    """Assert that an accepted cursor is exactly the cursor of its position."""
     position = answer(order, cursor)
     if isinstance(position, tuple):
         values = [one.kind.encode(value) for (one, _), value in zip(order.terms, position, strict=True)]

@@ -1,4 +1,4 @@
-"""Pages that bring along a page for each of their rows: the same rows as the two statements that they replace."""
+"""Pages that include a page for each of their rows have the same rows as the two statements that they replace."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ async def test_page_with_nested_pages_is_the_page_and_those_of_its_parents(
     given_filter: dict[str, Any],
     inner_filter: dict[str, Any],
 ) -> None:
-    # Posts, with posts of their authors: the same author stands there more than once.
+    # Posts, with posts of their authors: the same author occurs more than once.
     await keep(database, data.draw(posts_of(authors, max_size=30)))
     viewer = data.draw(st.sampled_from([ANONYMOUS, Viewer(user_id=authors[0]), ADMIN]))
     request = data.draw(requests(positions(outer), outer))
@@ -156,7 +156,7 @@ def test_a_list_by_two_columns_is_not_nested() -> None:
 
 
 class Explaining(Reader):
-    """A reader that keeps the plan of each statement, with how often each of its nodes ran."""
+    """A reader that stores the plan of each statement, with the number of runs of each of its nodes."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -198,10 +198,10 @@ async def test_nested_pages_are_ranges_of_an_index_and_planned_once(explaining: 
 async def test_nested_page_of_a_parent_that_stands_there_often_is_read_once(
     explaining: Explaining, superuser: Driver
 ) -> None:
-    # PostgreSQL may remember by itself what it has read for a parent, where it knows that there are few.
+    # PostgreSQL may memoize the rows of a parent, if it knows that there are few parents.
     await superuser.execute("SET enable_memoize = off")
     nested = Nested(POSTS, ("id", "title"), {}, PageRequest(NEWEST_FIRST, 10), "author_id")
     await POSTS.page(explaining, ADMIN, COLUMNS, {}, PageRequest(NEWEST_FIRST, 20), [nested])
-    # Twenty-one rows by three authors; eleven posts of each of them, where the others' look is never begun.
+    # Twenty-one rows by three authors; eleven posts of each author. The search for the other rows never starts.
     (scan,) = [line for line in explaining.plan if "ix_posts_author_id" in line]
     assert re.search(r"rows=11\.00 loops=3\)", scan)

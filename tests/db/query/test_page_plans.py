@@ -1,4 +1,4 @@
-"""A page at any depth is a range of an index: the plans that PostgreSQL makes of the statements."""
+"""A page at any depth is a range of an index, in the plans that PostgreSQL makes of the statements."""
 
 import datetime
 import re
@@ -29,7 +29,7 @@ from tests.db.support.rows import ADMIN, new_users
 
 
 class Explaining(Reader):
-    """A reader that keeps the plan of each statement that it runs, the values in it as question marks."""
+    """A reader that stores the plan of each statement, with question marks in the place of values."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -107,7 +107,7 @@ async def test_deep_page_of_published_posts_is_a_range_of_an_index_without_a_sor
 async def test_deep_pages_by_author_are_ranges_of_an_index_without_a_sort(
     database: Database, superuser: Driver
 ) -> None:
-    # So many authors that the index of an author's posts is worth more than that of all posts.
+    # So many authors that the index of an author's posts is worth more than the index of all posts.
     authors = await new_users(database, 21)
     await keep(database, some_posts(authors, 4000))
     await superuser.execute("ANALYZE posts")
@@ -142,7 +142,7 @@ async def test_deep_page_in_mixed_directions_begins_at_its_first_term_in_the_ind
 async def test_reads_are_not_planned_at_each_execution(
     explaining: Explaining, superuser: Driver, authors: list[int], viewer: Viewer
 ) -> None:
-    # Five times at first, to compare (PostgreSQL's documentation of PREPARE); then by the one plan that is kept.
+    # Five times at first, to compare (PostgreSQL's documentation of PREPARE); then with the one cached plan.
     repeating = Repeating(superuser)
     for request in (PageRequest(NEWEST_FIRST, 3), PageRequest(NEWEST_FIRST, 20, position=HALFWAY)):
         await POSTS.page(repeating, viewer, COLUMNS, {}, request)

@@ -51,7 +51,7 @@ async def test_page_at_any_position_is_a_slice_of_the_sorted_list(
 ) -> None:
     rows = data.draw(posts_of(authors))
     viewer = data.draw(viewers_of(authors))
-    # A position may be of no row: rows are deleted, and cursors made up.
+    # A position may belong to no row: rows are deleted, and clients invent cursors.
     made_up = st.fixed_dictionaries({"id": st.integers(0, 21), **{n: st.sampled_from(v) for n, v in VALUES.items()}})
     position = data.draw(st.sampled_from(rows) | made_up if rows else made_up)
     await keep(database, rows)
@@ -76,7 +76,7 @@ async def test_page_at_any_position_is_a_slice_of_the_sorted_list(
 
 async def test_page_that_did_not_look_ahead_cannot_say_what_is_there(database: Database, authors: list[int]) -> None:
     await keep(database, some_posts(authors, 9))
-    for limit in (3, 5):  # planned for more rows, and for just so many
+    for limit in (3, 5):  # planned for more rows, and for exactly this number
         request = PageRequest(NEWEST_FIRST, limit, looks_ahead=False)
         parts = [
             await POSTS.page(database, ADMIN, COLUMNS, {}, request),
@@ -221,7 +221,7 @@ async def test_no_parents_have_no_pages(database: Database) -> None:
     assert await POSTS.counts_by_parent(database, ADMIN, {}, []) == []
 
 
-# ---------------------------------------------------------------- who sees what
+# ---------------------------------------------------------------- visibility
 
 
 async def test_draft_is_listed_and_counted_for_its_author_and_administrators_alone(

@@ -1,4 +1,4 @@
-"""Searches of two hundred thousand posts: the indexes that PostgreSQL reads, and how many posts it looks at."""
+"""Searches of two hundred thousand posts: the indexes that PostgreSQL reads, and how many posts it reads."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +29,10 @@ FILL = """
 NEWEST = Order("posts", [(CREATED_AT, True), (ID, True)])
 BY_TITLE = Order("posts", [(TITLE, False), (ID, False)])
 BEST = Order("posts", [(RELEVANCE, True), (ID, True)])
-# What is found by the words is sorted; what many posts have is met soon in the order of the list.
+# The matches of rare words are sorted; matches of frequent words are found early in the order of the list.
 BY_WORDS, BY_ORDER = "Bitmap Heap Scan", "Index Scan"
 READ: Sequence[tuple[str, Order, str, int]] = [
-    # The search, the order, how the posts are found, and of how many at most.
+    # The search, the order, the scan that finds the posts, and the maximum number of posts that it reads.
     *(
         (search, order, BY_WORDS, 40)
         for search in ("once", "rare", "frequent rare")
@@ -49,7 +49,7 @@ READ: Sequence[tuple[str, Order, str, int]] = [
 
 
 class Measuring(Reader):
-    """A reader that keeps how the posts of its last statement were found, and how many were looked at."""
+    """A reader that stores the scan of its last statement and the number of posts that it read."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver

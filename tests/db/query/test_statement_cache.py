@@ -1,4 +1,4 @@
-"""What is kept of statements: so many bytes, of all functions together, and the identical one as long as it is kept."""
+"""The statement cache: bounded in bytes over all functions, and the same object is returned while it is cached."""
 
 import gc
 import inspect
@@ -21,7 +21,7 @@ from db.repositories.users import USERS
 from tests.db.query.test_nested_pages import NEWEST_USERS
 from tests.db.support.listed_posts import COLUMNS, NEWEST_FIRST
 
-# Lists of this module alone: what other tests of the process have asked for is not kept for them.
+# Lists of this module alone, because other tests of the process fill the cache of theirs.
 LISTED, OUTER = replace(POSTS), replace(USERS)
 NO_FILTER = frozenset[str]()
 USERS_PAGE = PageRequest(NEWEST_USERS, 20).kind.shape
@@ -35,7 +35,7 @@ def columns() -> Iterator[tuple[str, ...]]:
 
 
 def distinct(count: int, nested: int) -> list[tuple[NestedShape, ...]]:
-    """Return shapes of nested pages, no two of them alike."""
+    """Return shapes of nested pages, all different."""
     pages = [PageRequest(NEWEST_FIRST, 10, backward).kind.shape for backward in (False, True)]
     each = zip(columns(), itertools.cycle(pages), strict=False)
     shapes = (NestedShape(LISTED, names, frozenset(FILTERS[:2]), page, "id") for names, page in each)
@@ -46,8 +46,8 @@ def distinct(count: int, nested: int) -> list[tuple[NestedShape, ...]]:
 
 @pytest.fixture
 def traced() -> Iterator[Callable[[], int]]:
-    """How many bytes were allocated since the test began, and are held."""
-    # What SQLAlchemy keeps by its classes and columns, however many statements there are.
+    """The number of bytes that were allocated since the test began and are not freed."""
+    # The first statements create objects that SQLAlchemy keeps for its classes and columns.
     for nested in distinct(2, 3):
         page_with_nested(OUTER, ("id",), ANONYMOUS.access_level, NO_FILTER, USERS_PAGE, nested)
     gc.collect()
@@ -87,7 +87,7 @@ async def test_page_with_nested_pages_is_counted_as_what_it_takes(
         ]
         await OUTER.page(database, ANONYMOUS, ("id",), {}, request, asked)
     counted = statements.size_bytes - counted
-    await database.close()  # with what the driver keeps of its prepared statements
+    await database.close()  # and with it the prepared statements of the driver
     assert counted >= 0.8 * traced()
     assert traced() < len(requests) * (12_000 + 3_000 * nested)
 

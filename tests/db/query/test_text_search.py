@@ -1,4 +1,4 @@
-"""Searching text: what is folded, what words a text has, what a search asks for, and how both meet."""
+"""Text search: folding, the words of a text, the query of a search, and how both match."""
 
 import itertools
 import random
@@ -54,7 +54,7 @@ async def test_what_people_take_for_the_same_letters_is_folded_to_the_same(super
         ("soft\u00adhyphen", "softhyphen"),
     ]
     assert [(one, other) for one, other in same if folded(one) != folded(other)] == []
-    assert folded("が") != folded("か")  # the mark makes another letter of it, not an accent
+    assert folded("が") != folded("か")  # the mark makes it another letter; it is no accent
 
 
 ORDERED = [
@@ -175,7 +175,7 @@ async def test_every_text_of_letters_is_found_by_itself_and_by_each_word(superus
 
 
 async def test_the_largest_post_of_any_script_can_be_stored(superuser: Driver) -> None:
-    # A tsvector has at most 1 MiB. Pairs of different characters take most.
+    # A tsvector has at most 1 MiB. Pairs of different characters need the most space.
     drawn = random.Random(1)  # noqa: S311 - repeatable, not secret
     for first, last in ((0x4E00, 0x9FFF), (0x20000, 0x2A6DF), (0xAC00, 0xD7A3), (0x1200, 0x1248), (0x12000, 0x12399)):
         content = "".join(chr(drawn.randint(first, last)) for _ in range(100_000))

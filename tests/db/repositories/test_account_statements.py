@@ -1,4 +1,4 @@
-"""Statements of accounts, held against a ledger that is added up entry by entry, whatever the clock has done."""
+"""Account statements, compared with a ledger that is added up entry by entry, whatever the clock did."""
 
 import asyncio
 import datetime
@@ -32,7 +32,7 @@ def change(entry: Entry, account: int) -> int:
 
 
 def split(entries: Sequence[Entry], account: int, since: int, until: int) -> tuple[list[Entry], list[Entry]]:
-    """Return the entries of an account before a statement and in it, found one by one."""
+    """Return the entries of an account before a statement and in it, one by one."""
     own = [entry for entry in entries if account in (entry.from_id, entry.to_id)]
     ends = [
         next((index for index, entry in enumerate(own) if entry.created_at >= day(instant)), len(own))
@@ -56,7 +56,7 @@ def expected(entries: Sequence[Entry], account: int, since: int, until: int) -> 
 
 
 def told(statement: AccountStatement, entries: Sequence[Entry]) -> list[tuple[int, int, int]]:
-    """Return id, amount and balance after each of the entries of a statement, one after the other."""
+    """Return id, amount and balance after each of the entries of a statement, in order."""
     balance, rows = statement.opening, []
     for entry in entries:
         amount = change(entry, statement.account_id)
@@ -72,7 +72,7 @@ async def read(books: Books, since: int, until: int) -> list[AccountStatement]:
 
 
 def with_plain_ends(statement: AccountStatement) -> AccountStatement:
-    """Return the statement; one without entries ends just before it begins, wherever that is."""
+    """Return the statement; one without entries ends just before its beginning."""
     if statement.entry_count:
         return statement
     assert statement.last_id < statement.first_id
@@ -88,7 +88,7 @@ def rows_of(page: Page) -> list[tuple[int, int, int]]:
 async def walked(
     reader: Reader, statements: Sequence[AccountStatement], limit: int, *, backward: bool
 ) -> list[list[tuple[int, int, int]]]:
-    """Return the entries of each statement, read page by page; each page is told rightly whether others are around."""
+    """Return the entries of each statement, page by page; each page must know whether others precede or follow."""
     whole: list[list[tuple[int, int, int]]] = []
     for statement in statements:
         found: list[tuple[int, int, int]] = []
@@ -108,7 +108,7 @@ async def walked(
     return whole
 
 
-# The clock jumps as it likes: days are not in order, and many entries are of one instant.
+# The clock jumps at random: days are not in order, and many entries have the same instant.
 MOVEMENTS = st.lists(
     st.tuples(
         st.integers(0, ACCOUNTS), st.integers(0, ACCOUNTS), st.sampled_from([1, 7, 500, 10**15]), st.integers(0, 5)
@@ -159,7 +159,7 @@ async def test_neighbouring_statements_have_each_entry_once_and_hand_the_balance
 async def test_any_position_is_only_a_position(
     books: Books, movements: list[tuple[int, int, int, int]], ends: list[int], position: int, backward: bool
 ) -> None:
-    # A cursor of another account's or another time's statement, or one that was made up.
+    # A cursor of another account's or another time's statement, or an invented one.
     entries = await books.written(movements)
     at = (entries[0].id if entries else 1) + position
     statements = await read(books, *ends)
@@ -196,7 +196,7 @@ async def test_page_that_was_begun_goes_on_where_it_was_while_entries_arrive(dat
     assert newer is not None
     request = PageRequest(ENTRIES_ORDER, 5, position=(statement.last_id,))
     old, new = await entries_of_statements(database, COLUMNS, request, [statement, newer])
-    assert rows_of(old) == []  # what was read as a statement has the same entries for ever
+    assert rows_of(old) == []  # a statement that was read has the same entries for ever
     assert [row[1:] for row in rows_of(new)] == [(-100, 900)]
     assert (old.total, new.total) == (1, 2)
 
@@ -244,7 +244,7 @@ async def test_entry_brings_columns_of_its_transaction_along(database: Database,
 async def test_statement_shows_a_list_of_transfers_in_its_order_and_no_overdraft(database: Database) -> None:
     owner = await new_user(database)
     first, second, third = [await new_account(database, owner, holding=held) for held in ("1.00", "0", "0")]
-    # The same euro goes round: each transfer spends what the one before has brought.
+    # The same euro goes round: each transfer spends the money of the transfer before it.
     circle = [transfer(first, second, "1.00"), transfer(second, third, "1.00"), transfer(third, first, "1.00")] * 5
     transfers = [replace(one, key=uuid.uuid4()) for one in circle]
     outcomes = await settle_batch(database, owner, ("id",), transfers, is_one=True)
@@ -256,7 +256,7 @@ async def test_statement_shows_a_list_of_transfers_in_its_order_and_no_overdraft
 
 
 async def test_sums_that_no_bigint_holds_are_exact(books: Books) -> None:
-    # Ten thousand times there and back: what passed through is more than a bigint holds.
+    # Ten thousand times there and back: the sum of the amounts exceeds a bigint.
     once = [(0, 1, 10**15, 1), (1, 0, 10**15, 1)]
     await books.written(once * 10_000)
     statement = (await read(books, 0, 2))[0]
@@ -283,7 +283,7 @@ async def test_entries_read_later_are_those_of_the_statement_while_transfers_rac
             group.create_task(moved(source, target))
         counts = set()
         for _ in range(40):
-            # No snapshot: each is a transaction of its own, and others commit in between.
+            # No snapshot: each read is a separate transaction, and other clients commit in between.
             found = await statements_of_accounts(database, owner, *EVER, accounts)
             statements = [one for one in found if one is not None]
             for statement, rows in zip(

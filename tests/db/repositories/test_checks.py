@@ -31,7 +31,7 @@ def test_title_that_nobody_can_see_is_refused(title: str) -> None:
         "\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}",
         "\N{HEBREW LETTER ALEF}",
         "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{PERSONAL COMPUTER}",
-        "\U000e0fff\ue000",  # for private use: somebody's font shows something
+        "\U000e0fff\ue000",  # for private use: a font may show something
     ],
 )
 def test_title_with_something_to_see_is_taken(title: str) -> None:

@@ -1,4 +1,4 @@
-"""Changes of one post at once: each comes after the other, and an expected version is the one that is changed."""
+"""Concurrent changes of one post: they happen one after the other, and an expected version must match."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -51,7 +51,7 @@ def retitled(
 
 
 async def committed(superuser: Driver) -> None:
-    """Commit what the superuser has begun, when somebody waits for it."""
+    """Commit the superuser's change as soon as another client waits for it."""
     await waiting_backend(superuser)
     await superuser.execute("COMMIT")
     await superuser.execute("BEGIN")  # for the fixture, which ends a transaction

@@ -1,4 +1,4 @@
-"""Sessions: who is signed in, and what a refresh token is good for."""
+"""Sessions: which users are signed in, and which refresh tokens are valid."""
 
 import asyncio
 import hashlib
@@ -64,7 +64,7 @@ async def set_active(database: Database, viewer: Viewer, *, active: bool) -> Non
 
 
 async def is_alive(database: Database, session: OpenSession) -> bool:
-    """Say whether a request in this session would be let in, and that it is for whom it was opened."""
+    """Return whether a request in this session is accepted, and assert that it is for the right user."""
     session_id = session.viewer.session_id
     assert session_id is not None
     viewer = await viewer_of(database, session_id, id_of(session.viewer))

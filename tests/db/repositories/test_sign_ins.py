@@ -1,4 +1,4 @@
-"""Attempts to sign in: counted one by one, by login and place; who has to wait, for how long, and who has not."""
+"""Attempts to sign in: counted one by one, by login and place; which attempt must wait, and how long."""
 
 import asyncio
 
@@ -44,7 +44,7 @@ async def attempt(
 
 
 async def refused(database: Database, login: str = "ada", place: bytes = HERE) -> str:
-    """Return what is said to an attempt that comes too early."""
+    """Return the message of the refusal of an attempt during a wait."""
     with pytest.raises(Refusal) as caught:
         await attempt(database, login, place)
     assert (caught.value.code, caught.value.field) == ("TOO_MANY_ATTEMPTS", ("login",))
@@ -52,12 +52,12 @@ async def refused(database: Database, login: str = "ada", place: bytes = HERE) -
 
 
 async def let_time_pass(superuser: Driver) -> None:
-    """Let every wait be over."""
+    """End every wait."""
     await superuser.execute("UPDATE sign_in_attempts SET retry_at = clock_timestamp()")
 
 
 async def sign_in(database: Database, ada: int, place: bytes = HERE, login: str = "ada") -> int:
-    """Sign in with an attempt that succeeds; return how many have failed before."""
+    """Sign in with a successful attempt; return how many have failed before."""
     counted = await attempt(database, login, place)
     await database.write(lambda transaction: forget_attempts(transaction, login, counted))
     return await database.write(lambda transaction: signed_in_from(transaction, ada, place))

@@ -16,9 +16,9 @@ ENTRIES = 20_000
 
 @pytest.fixture
 async def vacuumed(books: Books) -> Books:
-    """Twenty thousand entries, an hour between two, that PostgreSQL knows to be seen by all."""
+    """Twenty thousand entries, one hour apart, which the visibility map marks as visible to all."""
     superuser = books.superuser
-    # Flushed, or VACUUM cannot know yet that the rows are committed.
+    # Flushed; otherwise VACUUM does not see yet that the rows are committed.
     await superuser.execute("SET synchronous_commit = on")
     await superuser.execute(
         """INSERT INTO transactions (from_id, to_id, amount, created_at)
@@ -33,7 +33,7 @@ async def vacuumed(books: Books) -> Books:
 
 
 def scans(explaining: Explaining) -> list[str]:
-    """Return how each scan of the ledger finds its entries: by which index, and by which columns of it."""
+    """Return how each scan of the ledger finds its entries: by which index, and by which of its columns."""
     plan = explaining.plan
     found = []
     for number, line in enumerate(plan):
@@ -59,7 +59,7 @@ async def test_statements_and_balances_of_deep_pages_are_read_from_indexes_alone
     [page] = await entries_of_statements(explaining, COLUMNS, request, [statement])
     assert page.size == 20
     within = [f"{BY_SENDER}, id, id, id", f"{BY_RECEIVER}, id, id, id"]
-    assert scans(explaining) == [*within, *reversed(within)]  # the page, and what passed ahead of it
+    assert scans(explaining) == [*within, *reversed(within)]  # the page, and the sums of the entries before it
     assert not any("Sort" in line and "Sort Key" not in line for line in explaining.plan)
 
 

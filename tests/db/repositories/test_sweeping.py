@@ -1,4 +1,4 @@
-"""What is over goes, in batches, whoever else sweeps; what still serves stays."""
+"""Old rows are deleted in batches, also with concurrent sweeps; rows that are still needed stay."""
 
 import asyncio
 import datetime
@@ -103,7 +103,7 @@ async def test_what_somebody_has_locked_is_left_for_the_next_time(
 
 
 async def test_sweep_reads_no_whole_table(database: Database, superuser: Driver, ada: Viewer) -> None:
-    """The rows that are over are found by an index, however many others there are."""
+    """An index finds the old rows, however many others there are."""
     for table in ("refresh_tokens", "sessions", "sign_in_attempts", "sign_in_places"):
         await superuser.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
     await superuser.execute(

@@ -1,4 +1,4 @@
-"""Lists of users leave out the system user, and are ranges of an index all the same: the plans of pages and counts."""
+"""Lists of users leave out the system user and still are ranges of an index: the plans of pages and counts."""
 
 import datetime
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ PEOPLE = 4000
 
 @pytest.fixture
 async def explaining(superuser: Driver) -> Explaining:
-    """A reader of four thousand users, one a minute, every tenth of whom is inactive."""
-    # Flushed, or VACUUM cannot know yet that the rows are committed, and a count has to look at the table.
+    """A reader of four thousand users, one a minute. Every tenth is inactive."""
+    # Flushed; otherwise VACUUM does not see yet that the rows are committed, and a count must read the table.
     await superuser.execute("SET synchronous_commit = on")
     await superuser.execute(
         """INSERT INTO users (email, username, hashed_password, is_active, created_at)

@@ -1,4 +1,4 @@
-"""The server's side of the pool: a table of two boxes, doors to it, and a superuser who locks and terminates."""
+"""The server's side of the pool: a table of two boxes, statements on it, and a superuser who locks and terminates."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +22,7 @@ POLL_S = 0.005
 
 BOXES = Statement(text("SELECT n FROM boxes ORDER BY id"))
 PUT = Statement(text("UPDATE boxes SET n = n + 1 WHERE id = :id"))
-# Waits for as long as a superuser holds the lock.
+# Waits while a superuser holds the lock.
 GATE = Statement(text("SELECT pg_advisory_xact_lock_shared(1)"))
 
 _BACKENDS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'folio%'"
@@ -39,18 +39,18 @@ async def connected_superuser(database_url: str) -> AsyncIterator[Driver]:
 
 
 async def make_boxes(superuser: Driver) -> None:
-    """Make two boxes with nothing in them."""
+    """Create two boxes with the content 0."""
     await superuser.execute("CREATE TABLE boxes (id int PRIMARY KEY, n int NOT NULL); GRANT ALL ON boxes TO folio")
     await superuser.execute("INSERT INTO boxes VALUES (1, 0), (2, 0)")
 
 
 async def put_into(transaction: OpenTransaction, box: int) -> None:
-    """Add one to what is in `box`."""
+    """Add one to the content of `box`."""
     await transaction.fetch(PUT, {"id": box})
 
 
 async def boxes(reader: Reader) -> list[int]:
-    """Return what is in the boxes."""
+    """Return the contents of the boxes."""
     return [row["n"] for row in await reader.fetch(BOXES, {})]
 
 
@@ -74,7 +74,7 @@ every_door = pytest.mark.parametrize("door", [fetch_door, read_door, write_door]
 
 
 async def fill(database: Database, connections: int) -> None:
-    """Make the pool open so many connections, and have them back."""
+    """Make the pool open this number of connections, and return them."""
     everybody_has_one = asyncio.Barrier(connections)
 
     async def read_one() -> None:
@@ -90,7 +90,7 @@ async def states(superuser: Driver) -> list[str]:
 
 
 async def assert_no_transaction_stays_open(superuser: Driver) -> None:
-    """Come back when no backend of the pool is in a transaction; one that is thrown away takes a moment to end."""
+    """Return when no backend of the pool is in a transaction; a closed one needs a moment to end."""
     for _ in range(POLLS_MAX):
         if "idle in transaction" not in await states(superuser):
             return
@@ -101,7 +101,7 @@ async def assert_no_transaction_stays_open(superuser: Driver) -> None:
 async def waiting_backend(superuser: Driver, *, but: int = 0) -> int:
     """Return the process id of the pool's backend that waits for a lock, as soon as there is one."""
     for _ in range(POLLS_MAX):
-        await superuser.execute("SELECT pg_stat_clear_snapshot()")  # which lasts as long as a transaction
+        await superuser.execute("SELECT pg_stat_clear_snapshot()")  # it would last as long as the transaction
         pid = await superuser.fetchval(f"SELECT pid {_BACKENDS} AND wait_event_type = 'Lock' AND pid <> $1", but)
         if pid is not None:
             return int(pid)
@@ -110,12 +110,12 @@ async def waiting_backend(superuser: Driver, *, but: int = 0) -> int:
 
 
 async def terminate(superuser: Driver, pid: int) -> None:
-    """Terminate one backend, and come back when it has ended."""
+    """Terminate one backend, and return when it has ended."""
     assert await superuser.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
 
 
 async def terminate_all(superuser: Driver) -> int:
-    """Terminate all backends of the pool, come back when they have ended, and say how many there were."""
+    """Terminate all backends of the pool, wait until they have ended, and return their number."""
     rows = await superuser.fetch(f"SELECT pg_terminate_backend(pid) {_BACKENDS}")
     for _ in range(POLLS_MAX):
         if not await states(superuser):
@@ -125,7 +125,7 @@ async def terminate_all(superuser: Driver) -> int:
 
 
 def terminate_all_unseen(database_url: str) -> int:
-    """As `terminate_all`, while the event loop of the caller stands still and cannot see it."""
+    """Do as `terminate_all` while the caller's event loop is blocked and cannot notice it."""
 
     async def from_elsewhere() -> int:
         async with connected_superuser(database_url) as superuser:

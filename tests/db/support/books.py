@@ -1,4 +1,4 @@
-"""Accounts whose entries a test writes as it likes, at any time: for statements, which add them up."""
+"""Accounts whose entries a test writes freely, at any time: for statements, which add them up."""
 
 import datetime
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Books:
     """An administrator's view of some accounts in euros; the last one is the system's, and below zero.
 
     Attributes:
-        superuser: who may write what has happened at other times, and forget it again.
+        superuser: may write entries of other times, and delete them again.
     """
 
     database: Database

@@ -1,4 +1,4 @@
-"""How the tests of the embedded PostgreSQL use a cluster: from here, and from other processes."""
+"""The use of a cluster by the tests of the embedded PostgreSQL: from this process and from others."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from db.embedded.server import embedded_postgres
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts with & ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes the processes that it starts with & ignore it
 with embedded_postgres(Path(sys.argv[1])) as server:
     print(server.url(), flush=True)
     sys.stdin.read()
@@ -34,7 +34,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make wh
 
 @contextmanager
 def reachable_directory() -> Iterator[Path]:
-    # pytest's own tmp_path can be entered by root alone where root runs the tests, and PostgreSQL never runs as root.
+    # If root runs the tests, only root can enter pytest's own tmp_path, and PostgreSQL never runs as root.
     with tempfile.TemporaryDirectory(prefix="folio-test-") as name:
         Path(name).chmod(0o755)
         yield Path(name).resolve()

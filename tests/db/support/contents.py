@@ -1,4 +1,4 @@
-"""Whole databases: what is in every table, and a database made empty again."""
+"""Whole databases: the content of every table, and a database that is emptied again."""
 
 from db.connections.leases import Driver
 from db.models import Model
@@ -7,7 +7,7 @@ TABLES = tuple(sorted(Model.metadata.tables))
 
 
 async def contents(superuser: Driver) -> dict[str, str]:
-    """Return a digest of what each table has in it, ids included."""
+    """Return a digest of the content of each table, ids included."""
     return {table: await _digest(superuser, table) for table in TABLES}
 
 
@@ -22,7 +22,7 @@ async def _digest(superuser: Driver, table: str) -> str:
 
 
 async def make_empty(superuser: Driver) -> None:
-    """Remove everything but the system user, and count ids as if there had never been anything else."""
+    """Remove everything but the system user, and reset the ids."""
     others = ", ".join(table for table in TABLES if table != "users")
     await superuser.execute(f"TRUNCATE {others} RESTART IDENTITY")
     await superuser.execute(

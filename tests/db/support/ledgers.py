@@ -1,4 +1,4 @@
-"""What the tests of the ledger ask: the balances, the rows, and whether they agree."""
+"""Queries of the ledger tests: the balances, the rows, and whether they agree."""
 
 from sqlalchemy import text
 
@@ -35,7 +35,7 @@ async def assert_balanced(database: Database) -> None:
 
 
 async def refused(database: Database, viewer: Viewer, movement: Movement) -> tuple[str, tuple[str, ...]]:
-    """Return with which code and field `movement` is refused, and assert that nothing but its key was written."""
+    """Return the code and field of the refusal of `movement`, and assert that nothing but its key was written."""
     before = await balances(database), await ledger(database)
     settlement = await move(database, viewer, movement)
     assert settlement.row is None

@@ -1,4 +1,4 @@
-"""Lines of JSON Lines: a user, a post, and every way for a line to be at fault, with what is said about it."""
+"""Lines of JSON Lines: a user, a post, and every kind of wrong line with its message."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ POST = {"type": "post", "author": "ada", "title": "A title", "content": "A text.
 
 
 def line(base: dict[str, Any], **changes: object) -> bytes:
-    """Return the line that `base` is with these changes."""
+    """Return the line of `base` with these changes."""
     return orjson.dumps({**base, **changes}) + b"\n"
 
 
 def without(base: dict[str, Any], name: str) -> bytes:
-    """Return the line that `base` is without one field."""
+    """Return the line of `base` without one field."""
     return orjson.dumps({key: value for key, value in base.items() if key != name}) + b"\n"
 
 
@@ -116,7 +116,7 @@ BAD_LINES = {
     "views a string": (line(POST, views="5"), "views", "should be a whole number, not a string"),
 }
 
-# Behind a line with the user ADA, in a database that has zoe.
+# After a line with the user ADA, in a database that contains zoe.
 BAD_IN_THE_DATABASE = {
     "username of an earlier line": (line(BEN, username="ADA"), "username", "is taken already, on line 1"),
     "email of an earlier line": (line(BEN, email="ADA@example.org"), "email", "is taken already, on line 1"),

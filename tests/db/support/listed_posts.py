@@ -1,4 +1,4 @@
-"""A plain model of the list of posts, and how rows for both the model and the table are drawn."""
+"""A plain model of the list of posts, and strategies that draw rows for the model and the table."""
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ VALUES: Mapping[str, Sequence[Any]] = {
     "views": [0, 1, 2],
     "title": ["aa", "É", "e\u0301", "9", "A", "é", "10", "E", "a"],
 }
-# Each title's place in the alphabet.
+# The sort key of each title.
 PLACES = {"10": 0, "9": 1, "A": 2, "a": 2, "aa": 3, "E": 4, "É": 4, "é": 4, "e\u0301": 4}
 NEWEST_FIRST = Order("posts", [(CREATED_AT, True), (ID, True)])
 
@@ -33,7 +33,7 @@ NEWEST_FIRST = Order("posts", [(CREATED_AT, True), (ID, True)])
 
 
 def rank(order: Order, values: Row) -> tuple[int, ...]:
-    """Return where `values` stand in `order`, as something that Python compares."""
+    """Return the position of `values` in `order` in a form that Python compares."""
     ranks = []
     for term, descending in order.terms:
         if term is TITLE:
@@ -78,7 +78,7 @@ def ids(rows: Sequence[Row] | Sequence[Record]) -> list[int]:
     return [row["id"] for row in rows]
 
 
-# ---------------------------------------------------------------- what is drawn
+# ---------------------------------------------------------------- strategies
 
 orders = st.builds(
     lambda terms, id_descending: Order("posts", [*terms, (ID, id_descending)]),
@@ -90,7 +90,7 @@ orders = st.builds(
 
 
 def positions(order: Order) -> st.SearchStrategy[tuple[Any, ...]]:
-    """Draw positions, most of which are of no row: rows are deleted, and cursors made up."""
+    """Draw positions, most of which belong to no row: rows are deleted, and clients invent cursors."""
     values = {name: st.sampled_from(values) for name, values in VALUES.items()}
     return st.fixed_dictionaries({"id": st.integers(0, 21), **values}).map(partial(position_of, order))
 
@@ -115,7 +115,7 @@ def posts_of(author_ids: Sequence[int], *, max_size: int = 20) -> st.SearchStrat
 
 
 async def keep(database: Database, rows: Sequence[Row]) -> None:
-    """Make `rows` all the posts there are."""
+    """Replace all posts by `rows`."""
 
     async def work(transaction: OpenTransaction) -> None:
         await transaction.driver.execute("DELETE FROM posts")

@@ -1,4 +1,4 @@
-"""A small ledger, and every kind of wrong row that somebody with all rights can put into it."""
+"""A small ledger, and every kind of wrong row that a superuser can write into it."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -8,8 +8,8 @@ from db.connections.leases import Driver
 from db.ledger.audit import Defect, Difference
 from db.money import BALANCE_MINOR_MAX
 
-KEYS = [uuid.UUID(int=number) for number in range(5)]  # those of the rows with these ids, but for the first
-KEY_ID, ROW_ID = 4, 3  # those of the next key and of the next transaction
+KEYS = [uuid.UUID(int=number) for number in range(5)]  # the keys of the rows with these ids, without the first
+KEY_ID, ROW_ID = 4, 3  # the ids of the next key and of the next transaction
 TOO_MUCH = BALANCE_MINOR_MAX + 1
 
 
@@ -18,7 +18,7 @@ class Ledger:
     """A deposit of 100.00 EUR into `purse`, transaction 1, and a transfer of 25.00 from there to `till`, transaction 2.
 
     A third movement was refused, so that there are three keys. `treasury` is the system account. The payer owns the
-    purse, the payee the till.
+    purse, the payee owns the till.
     """
 
     treasury: int
@@ -30,7 +30,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Planted:
-    """Something wrong: the statements that write it, and what an audit has to find, in this order."""
+    """A defect: the statements that write it, and the findings that an audit must return, in this order."""
 
     statements: str
     differences: list[Difference] = field(default_factory=list)
@@ -38,55 +38,55 @@ class Planted:
 
 
 async def plant(superuser: Driver, statements: str) -> None:
-    """Write what no constraint lets pass. No index is taken away but those of the constraints of single rows."""
+    """Write rows that constraints forbid. Of the indexes, only those of single-row constraints are dropped."""
     for table in ("accounts", "transactions"):
         checks = "SELECT conname FROM pg_constraint WHERE conrelid = $1::text::regclass AND contype = 'c'"
         for row in await superuser.fetch(checks, table):
             await superuser.execute(f"ALTER TABLE {table} DROP CONSTRAINT {row['conname']}")
-    await superuser.execute("SET session_replication_role = replica")  # no foreign key is looked at
+    await superuser.execute("SET session_replication_role = replica")  # no foreign key is checked
     await superuser.execute(statements)
 
 
 def change(table: str, number: int, what: str) -> str:
-    """Return what changes one row."""
+    """Return the statement that changes one row."""
     return f"UPDATE {table} SET {what} WHERE id = {number};"  # noqa: S608 - likewise
 
 
 def pay(source: int, target: int, amount: int) -> str:
-    """Return what moves money between two balances, without a row of the ledger."""
+    """Return the statement that moves money between two balances without a row of the ledger."""
     return change("accounts", source, f"balance = balance - {amount}") + change(
         "accounts", target, f"balance = balance + {amount}"
     )
 
 
 def row(source: int, target: int, amount: int, key: int | None = None) -> str:
-    """Return what writes a row of the ledger, and leaves the balances."""
+    """Return the statement that writes a row of the ledger without a change of the balances."""
     of_key = "NULL" if key is None else str(key)
     return insert("transactions (from_id, to_id, amount, key_id)", f"{source}, {target}, {amount}, {of_key}")
 
 
 def insert(columns: str, values: str) -> str:
-    """Return what writes one row; `columns` are those of a table, behind its name."""
+    """Return the statement that writes one row; `columns` names the table and its columns."""
     return f"INSERT INTO {columns} VALUES ({values});"  # noqa: S608 - made of the constants of these tests
 
 
 def balance(account: int, kept: int, ledger: int) -> Difference:
-    """Return a balance that is not what the ledger says."""
+    """Return the finding of a balance that differs from the ledger."""
     return Difference(Defect.BALANCE, account, "EUR", kept, ledger)
 
 
 def sum_of(currency_code: str, kept: int) -> Difference:
-    """Return a sum that is not zero."""
+    """Return the finding of a sum that is not zero."""
     return Difference(Defect.SUM, currency_code=currency_code, kept=kept)
 
 
 def of_row(defect: Defect, number: int, key_owner: int | None = None) -> Difference:
-    """Return what is wrong with a transaction."""
+    """Return the finding of a wrong transaction."""
     return Difference(defect, number, "EUR", key_owner=key_owner)
 
 
 def of_key(defect: Defect, number: int, owner: int) -> Difference:
-    """Return what is wrong with an idempotency key."""
+    """Return the finding of a wrong idempotency key."""
     return Difference(defect, number, key=str(KEYS[number]), key_owner=owner)
 
 

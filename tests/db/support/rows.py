@@ -1,4 +1,4 @@
-"""Rows to test with, made through the doors that the application uses."""
+"""Rows for tests, created through the functions that the application uses."""
 
 import itertools
 import uuid
@@ -25,13 +25,13 @@ async def new_users(database: Database, count: int = 1, *, role: str = "member")
 
 
 async def new_user(database: Database, *, role: str = "member") -> Viewer:
-    """Return a new user as the viewer that they are."""
+    """Return a new user as a viewer."""
     [user_id] = await new_users(database, role=role)
     return Viewer(user_id=user_id, is_admin=role == "admin")
 
 
 async def new_account(database: Database, owner: Viewer, currency_code: str = "EUR", *, holding: str = "0") -> int:
-    """Return the id of a new account of `owner` that `holding` was deposited into."""
+    """Return the id of a new account of `owner` with a deposit of `holding`."""
 
     async def work(transaction: OpenTransaction) -> int:
         row = await open_account(transaction, owner, ("id",), currency_code, accounts_max=1000)
