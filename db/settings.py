@@ -134,8 +134,7 @@ class Settings(BaseSettings):
         Field(description="`ordinary` leaves every operation to graphql-core's executor: slower, for comparison."),
     ] = "compiled"
     # 100,000 characters take 1.2 MB if a client writes each as two escapes (\ud83d\ude00). They take 1.4 MB if these
-    # are
-    # in the document and JSON escapes them once more.
+    # are in the document and JSON escapes them once more.
     body_bytes_max: Annotated[
         int,
         Field(

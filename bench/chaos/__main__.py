@@ -1,4 +1,4 @@
-"""`python -m bench.chaos --help`: hold the promises under fire, say what happened, and exit 1 with any violation."""
+"""`python -m bench.chaos --help`: checks the promises under faults, prints a summary, exits 1 with any violation."""
 
 import argparse
 import asyncio
@@ -26,8 +26,8 @@ from db.embedded.server import EmbeddedServer
 LOG = Path(__file__).parent.parent / ".work" / "chaos.log"
 PACE = Pace(pause_s=(0.2, 1.0), lasts_s=(0.3, 1.5))
 DEADLINE_S = 5
-QUIET_S = 6.0  # the server's own limits of time have ended by then whatever began under a fault
-# PostgreSQL as it comes, for what it acknowledges must be there after a crash; limits of time that end within seconds.
+QUIET_S = 6.0  # the server's own time limits have ended all operations from before by then
+# PostgreSQL has its default options, because acknowledged data must survive a crash. Time limits are a few seconds.
 PLAN = Plan(
     users=town.USERS,
     options={"max_connections": "100"},
@@ -41,24 +41,32 @@ PLAN = Plan(
         "FOLIO_POOL_TIMEOUT_S": "2",
         "FOLIO_ACCOUNTS_PER_USER_MAX": "10000",
     },
-    has_door=True,
+    has_front_proxy=True,
     answer_limit_s=DEADLINE_S + 5.0,
 )
 
 
 def main() -> None:
-    """Run it."""
-    parser = argparse.ArgumentParser(prog="python -m bench.chaos", description="The promises about money, under fire.")
-    parser.add_argument("--minutes", type=float, default=2, help="how long clients ask while faults happen")
-    parser.add_argument("--seed", type=int, default=None, help="decides what is asked and what goes wrong")
-    parser.add_argument(
-        "--faults", default="", metavar="KIND,...", help=f"only these, or none; of {'; '.join(ALL)}", type=_kinds
+    """Run the chaos test."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.chaos", description="Checks the promises about money under faults."
     )
-    parser.add_argument("--log", type=Path, default=LOG, help="where the server's log goes")
+    parser.add_argument("--minutes", type=float, default=2, help="how long clients send requests while faults happen")
+    parser.add_argument("--seed", type=int, default=None, help="determines the requests and the faults")
+    parser.add_argument(
+        "--faults",
+        default="",
+        metavar="KIND,...",
+        help=f"only these kinds, or none; kinds are {'; '.join(ALL)}",
+        type=_kinds,
+    )
+    parser.add_argument("--log", type=Path, default=LOG, help="the file of the server's log")
     given = parser.parse_args()
     seed: int = secrets.randbelow(10**6) if given.seed is None else given.seed
     oracle = Oracle()
-    logging.getLogger("db").addHandler(logging.NullHandler())  # the watches find no database while it is down
+    logging.getLogger("db").addHandler(
+        logging.NullHandler()
+    )  # the watches' errors while the database is down are expected
     sys.stderr.write(f"chaos: seed {seed}, {given.minutes:g} minutes, the server's log is {given.log}\n")
     with database_made(PLAN) as (postgres, cluster):
         line = asyncio.run(_held(postgres, cluster, oracle, seed, given))
@@ -68,7 +76,7 @@ def main() -> None:
 def _kinds(text: str) -> Mapping[str, Kind]:
     if text in {"", "none"}:
         return {} if text else ALL
-    # The names of some have a comma in them.
+    # Some names contain a comma.
     chosen = {kind: one for kind, one in ALL.items() if f",{kind}," in f",{text},"}
     if not chosen:
         raise argparse.ArgumentTypeError(f"there is no fault {text!r}")
@@ -78,18 +86,18 @@ def _kinds(text: str) -> Mapping[str, Kind]:
 async def _held(
     postgres: EmbeddedServer, cluster: Cluster, oracle: Oracle, seed: int, given: argparse.Namespace
 ) -> str:
-    """Run everything, and return the line that says what happened."""
+    """Run all steps, and return the summary."""
     begun = time.monotonic()
     async with world_made(PLAN, postgres, cluster, given.log) as world:
         journal = Journal()
         home = await town.founded(world, oracle, journal)
-        everybody = [Payer(home, home.payers[n % len(home.payers)], _rng(seed, n)) for n in range(CLIENTS)]
+        clients = [Payer(home, home.payers[n % len(home.payers)], _rng(seed, n)) for n in range(CLIENTS)]
         faults = Faults(world, oracle, _rng(seed, "faults"), given.faults, PACE) if given.faults else None
         deadlocks = watches.Deadlocks(world, oracle)
-        await _driven(home, everybody, faults, deadlocks, given.minutes * 60)
+        await _driven(home, clients, faults, deadlocks, given.minutes * 60)
         await asyncio.sleep(QUIET_S if faults else 1)
-        await _look_back(world, home, deadlocks)
-    return _told(oracle, journal, seed, time.monotonic() - begun)
+        await _check_after(world, home, deadlocks)
+    return _report(oracle, journal, seed, time.monotonic() - begun)
 
 
 def _rng(seed: int, what: object) -> random.Random:
@@ -97,12 +105,12 @@ def _rng(seed: int, what: object) -> random.Random:
 
 
 async def _driven(
-    home: Town, everybody: list[Payer], faults: Faults | None, deadlocks: watches.Deadlocks, seconds: float
+    home: Town, clients: list[Payer], faults: Faults | None, deadlocks: watches.Deadlocks, seconds: float
 ) -> None:
-    """Let all clients live, and faults happen, for so long."""
+    """Run all clients, watches and faults for `seconds`."""
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        for payer in everybody:
+        for payer in clients:
             group.create_task(payer.live(stopping))
         group.create_task(watches.watch_balances(home.world, home.oracle, stopping))
         group.create_task(statements.watch_statements(home, stopping))
@@ -113,8 +121,8 @@ async def _driven(
         stopping.set()
 
 
-async def _look_back(world: World, home: Town, deadlocks: watches.Deadlocks) -> None:
-    """Settle what is unknown, and check everything when all is quiet."""
+async def _check_after(world: World, home: Town, deadlocks: watches.Deadlocks) -> None:
+    """Settle unknown outcomes, and check everything after the faults have ended."""
     oracle, journal = home.oracle, home.journal
     owners = [payers.Payer(home, user, home.banker.rng).own for user in world.users]
     await ledger.settled([*owners, home.banker], journal, oracle)
@@ -135,8 +143,8 @@ async def _own_sum(home: Town) -> None:
     payer.own.close()
 
 
-def _told(oracle: Oracle, journal: Journal, seed: int, seconds: float) -> str:
-    """Return what happened, in lines."""
+def _report(oracle: Oracle, journal: Journal, seed: int, seconds: float) -> str:
+    """Return the summary, in lines."""
     counts = oracle.counts
     outcomes = [one.outcome for one in journal.movements]
     unknown = [one for one in journal.movements if one.was_unknown]

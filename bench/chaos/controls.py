@@ -1,15 +1,15 @@
-"""`python -m bench.chaos.controls --help`: planted bugs, each of which its check must catch.
+"""`python -m bench.chaos.controls --help`: planted bugs, each of which a check must catch.
 
-A check that cannot fail proves nothing. Each patch in `planted` puts one bug into a copy of the project, and names the
-promise that it breaks, the check that must catch it, and by which words. The checks pass on a copy without a bug. A
-patch that does not apply any more fails: it is to be planted anew where the code is now.
+A check that cannot fail proves nothing. Each patch in `planted` puts one bug into a copy of the project. It names the
+promise that the bug breaks, the check that must catch it, and the message of that check. The checks must pass on a copy
+without a bug. A patch that no longer applies is a failure: adapt it to the current code.
 
 A patch begins with lines of the form `Name: value`:
 
     Promise: the number of the promise in docs/MONEY.md
     Bug: what is wrong, in a few words
     Check: `pytest` with the id of a test, or `chaos` with its options
-    Caught by: kinds of violations with ` | ` between, each of which will do; or words that the failing test says
+    Caught by: kinds of violations, separated by ` | `, of which one must occur; or words in the failing test's output
 """
 
 import argparse
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 PLANTED = Path(__file__).parent / "planted"
 AT_ONCE = 2
 LIMIT_S = 180
-FAILED = 1  # a test, or a promise; pytest has other numbers for tests that it cannot run
+FAILED = 1  # a failed test or a broken promise; pytest uses other numbers for tests that it cannot run
 SHOWN_CHARACTERS = 3000
 CLEAN_MINUTES = "0.2"
 
@@ -47,7 +47,7 @@ class Bug:
 
     @property
     def is_test(self) -> bool:
-        """Whether a test catches it, and not a run of chaos."""
+        """Whether a test must catch it, not a chaos run."""
         return self.check[0] == "pytest"
 
 
@@ -63,16 +63,18 @@ def _read(path: Path) -> Bug:
         check = shlex.split(said["Check"])
         bug = Bug(path.stem, int(said["Promise"]), said["Bug"], check, said["Caught by"].split(" | "))
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} does not say what it is: {error!r}") from None
+        raise ValueError(f"{path} has an invalid header: {error!r}") from None
     if check[:1] not in (["pytest"], ["chaos"]) or not all(bug.caught_by):
-        raise ValueError(f"{path} names no check that there is")
+        raise ValueError(f"{path} names an unknown check")
     return bug
 
 
 def main() -> None:
-    """Plant each bug in turn, and exit 1 where one is not caught."""
+    """Plant each bug in turn, and exit 1 if one is not caught."""
     parser = argparse.ArgumentParser(prog="python -m bench.chaos.controls", description="Planted bugs must be caught.")
-    parser.add_argument("--only", default="", help="bugs whose name has this in it; without it the clean run, too")
+    parser.add_argument(
+        "--only", default="", help="bugs whose name contains this text; without the option also the run without a bug"
+    )
     given = parser.parse_args()
     begun = time.monotonic()
     chosen = [bug for bug in bugs() if given.only in bug.name]
@@ -89,7 +91,7 @@ def main() -> None:
 
 
 def _planted(bug: Bug) -> str | None:
-    """Plant a bug, run its check, and return why it was not caught; None where it was."""
+    """Plant a bug, run its check, and return why it was not caught, or None."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="folio-planted-") as name:
         copy = _copied(Path(name))
@@ -108,7 +110,7 @@ def _planted(bug: Bug) -> str | None:
 
 
 def _clean(chosen: Sequence[Bug]) -> str | None:
-    """Run all checks on a copy without a bug, and return what is wrong; None where they pass."""
+    """Run all checks on a copy without a bug, and return which one fails, or None."""
     tests = sorted({bug.check[1] for bug in chosen if bug.is_test})
     with tempfile.TemporaryDirectory(prefix="folio-planted-") as name:
         copy = _copied(Path(name))
@@ -121,10 +123,10 @@ def _clean(chosen: Sequence[Bug]) -> str | None:
 
 
 def _copied(directory: Path) -> Path:
-    """Copy what is, or would be, under version control."""
+    """Copy all files that are under version control, or are new and not ignored."""
     directory.chmod(0o755)
     git = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    listed = subprocess.run(git, cwd=ROOT, capture_output=True, check=True).stdout.decode()  # noqa: S603 - no input of anybody's
+    listed = subprocess.run(git, cwd=ROOT, capture_output=True, check=True).stdout.decode()  # noqa: S603 - constant arguments
     for name in filter(None, listed.split("\0")):
         source, target = ROOT / name, directory / name
         if source.is_file():
@@ -140,7 +142,7 @@ def _command(check: Sequence[str], copy: Path) -> list[str]:
 
 
 def _run(command: Sequence[str], copy: Path) -> tuple[int | None, str]:
-    """Run a command in the copy, and return its exit status, None where it took too long, and what it said."""
+    """Run a command in the copy; return its exit status, or None after a timeout, and its output."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("FOLIO_", "PG", "PYTEST_"))}
     variables |= {"PYTHONPATH": str(copy), "COLUMNS": "400", "PYTHONDONTWRITEBYTECODE": "1"}
     process = subprocess.Popen(  # noqa: S603 - this interpreter
@@ -149,7 +151,7 @@ def _run(command: Sequence[str], copy: Path) -> tuple[int | None, str]:
     try:
         said, _ = process.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)  # it ends what it has started
+        process.send_signal(signal.SIGINT)  # it stops the processes that it has started
         said, _ = process.communicate()
         return None, said
     return process.returncode, said

@@ -1,4 +1,4 @@
-"""What clients ask under fire. Each transfer is sent one to five times, some at once, some after a crash."""
+"""The actions of clients in the chaos test. Each transfer is sent one to five times, some of them concurrently."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from bench.soak.world import User
 CLIENTS = 32
 TIMES_MAX = 5
 AT_ONCE_SHARE = 0.3
-# A large one now and then, so that there are refusals too.
+# One amount is large, so that some transfers are refused.
 UNITS = (1, 3, 9, 27, 81, 2000)
 RUN_SIZE = 12
 RUN_AMOUNT = "10.00"
@@ -35,10 +35,10 @@ ACTIONS = {
 
 
 class Payer:
-    """One of the clients: a user's own connection, further ones to ask several things at once, and the banker's."""
+    """One client: a connection of the user, further ones for concurrent requests, and one of the administrator."""
 
     def __init__(self, town: Town, user: User, rng: random.Random) -> None:
-        """Connect when something is asked."""
+        """Connect at the first operation."""
         self.town, self.user, self.rng = town, user, rng
         self.own = self._client(user)
         self._twins = [self._client(user) for _ in range(TIMES_MAX - 1)]
@@ -48,7 +48,7 @@ class Payer:
         return Client(self.town.world, self.town.oracle, self.town.journal, user, self.rng)
 
     async def live(self, stopping: asyncio.Event) -> None:
-        """Do one thing after another until it is time to stop."""
+        """Run random actions, one after another, until `stopping` is set."""
         try:
             while not stopping.is_set():
                 action = self.rng.choices(list(ACTIONS), list(ACTIONS.values()))[0]
@@ -91,7 +91,7 @@ class Payer:
     # ------------------------------------------------------------ transfers
 
     async def _transfer(self, stopping: asyncio.Event) -> None:
-        """Send a transfer several times; often somebody sends the opposite one at the same time."""
+        """Send a transfer several times. Often another client sends the opposite transfer at the same time."""
         target = self.rng.choice([account for account in self.town.hot if account != self.user.accounts[0]])
         one = self._noted(Movement(self.user, self.user.accounts[0], target, self._amount(), "rent"))
         times = self.rng.randint(1, TIMES_MAX)
@@ -102,7 +102,7 @@ class Payer:
             await writes.attempt(self.own, one)
 
     async def _batch(self, stopping: asyncio.Event) -> None:
-        """Send a list of transfers, once or several times at once, until each of them is settled."""
+        """Send a list of transfers, once or twice concurrently, then each transfer until its outcome is known."""
         others = [account for account in self.town.hot if account != self.user.accounts[0]]
         batch = [
             self._noted(Movement(self.user, self.user.accounts[0], self.rng.choice(others), self._amount(), "wages"))
@@ -124,7 +124,7 @@ class Payer:
             await writes.transfer(self.own, one, stopping)
 
     async def _refused(self, stopping: asyncio.Event) -> None:
-        """Ask for more than there is, bring that much, and ask again with the same key: it stays refused."""
+        """Request more than the balance, deposit that much, and request it again with the same key: still refused."""
         source = self.user.accounts[1]
         one = self._noted(Movement(self.user, source, self.town.heir.accounts[1], "999999.99", "too much"))
         await writes.transfer(self.own, one, stopping)
@@ -135,7 +135,7 @@ class Payer:
         await writes.transfer(self.own, self._noted(emptying), stopping)
 
     async def _run(self, stopping: asyncio.Event) -> None:
-        """Empty a new account by many at once: one alone can have it."""
+        """Empty a new account by many concurrent transfers: only one can succeed."""
         spenders = [self._client(self.town.spender) for _ in range(RUN_SIZE)]
         try:
             source = await opened(spenders[0])
@@ -159,19 +159,19 @@ class Payer:
     # ------------------------------------------------------------ keys
 
     def _settled(self) -> Movement | None:
-        """Return one of the user's own transfers of late whose outcome is known, if there is one."""
+        """Return one of the user's recent transfers with a known outcome, or None."""
         lately = self.town.journal.movements[-LATELY:]
         mine = [one for one in lately if one.owner is self.user and one.outcome is not Outcome.UNKNOWN]
         return self.rng.choice(mine) if mine else None
 
     async def _replay(self) -> None:
-        """Send again what has been settled, be it a refusal: the answer is the same."""
+        """Send a settled transfer again, which may be a refused one: the result must be the same."""
         one = self._settled()
         if one is not None:
             await writes.attempt(self.own, one)
 
     async def _reuse(self) -> None:
-        """Ask for another movement under a key that has been settled: it is refused."""
+        """Request another movement with the key of a settled one: it must be refused."""
         one = self._settled()
         if one is None or one.from_id is None:
             return
@@ -191,7 +191,7 @@ class Payer:
             self.town.oracle.violation("a key was taken for two movements", movement=one, sent=given, answer=payload)
 
     async def _stranger(self) -> None:
-        """Ask for what became of somebody else's key, and use the same key for a transfer of one's own."""
+        """Query another user's key, and use the same key for an own transfer."""
         movements = self.town.journal.movements
         own = {one.key for one in movements if one.owner is self.user}
         others = [one for one in movements[-LATELY:] if one.key not in own]
@@ -199,7 +199,7 @@ class Payer:
             return
         other = self.rng.choice(others)
         target = self.rng.choice([account for account in self.town.hot if account != self.user.accounts[0]])
-        # Noted before anything is sent: other clients of the same user look for keys of strangers, too.
+        # Recorded before it is sent: other clients of the same user choose foreign keys, too.
         one = self._noted(Movement(self.user, self.user.accounts[0], target, "0.01", "the same key", key=other.key))
         text = "query Whose($key: UUID!) { transactionByIdempotencyKey(key: $key) { id } }"
         judged = await self.own.ask(text, "Whose", {"key": other.key})
@@ -209,7 +209,7 @@ class Payer:
 
 
 async def at_once(clients: Sequence[Client], movements: Sequence[Movement]) -> None:
-    """Send movements at one instant, each on a connection of its own."""
+    """Send movements concurrently, each on a separate connection."""
     for one in movements:
         one.may_be_made = one.may_be_made or movements.count(one) > 1
     await asyncio.gather(*map(writes.attempt, clients, movements))

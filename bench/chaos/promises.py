@@ -54,7 +54,7 @@ BROKEN_BY: Mapping[str, tuple[int, ...]] = MappingProxyType(
 
 
 def broken_by(kind: str) -> str:
-    """Return which promises a kind of violation breaks, for a report."""
+    """Return the promises that a kind of violation breaks, as text for a report."""
     numbers = BROKEN_BY.get(kind, ())
     return (
         "; ".join(f"promise {number}, {TITLES[number]}" for number in numbers) or "no promise, and wrong all the same"

@@ -1,4 +1,4 @@
-"""Statements of the hot accounts, read while money moves: each adds up, and neighbouring ones have each entry once."""
+"""Statements of the hot accounts, read during transfers: each adds up, and adjacent ones contain each entry once."""
 
 import asyncio
 import datetime
@@ -13,7 +13,7 @@ from bench.soak.clients import Client
 from bench.soak.oracle import Oracle
 
 LOOK_EVERY_S = 0.2
-# Where one statement ends and the next begins: among the entries of late, so that both change from read to read.
+# The boundary of two adjacent statements: among recent entries, so that both statements change between reads.
 CUT_AGO = datetime.timedelta(seconds=2)
 _SUMS = "openingBalance { amount } received { amount } sent { amount } closingBalance { amount }"
 _ENTRIES = "entries(last: 20) { nodes { amount { amount } balanceAfter { amount } } }"
@@ -27,7 +27,7 @@ TEXT = f"""query Statements($id: ID!, $cut: DateTime!) {{
 
 
 async def watch_statements(home: Town, stopping: asyncio.Event) -> None:
-    """Read two neighbouring statements of one hot account after the other, until it is time to stop."""
+    """Read two adjacent statements of each hot account in turn, until `stopping` is set."""
     reader = Client(home.world, home.oracle, home.journal, home.world.admin, random.Random(0))  # noqa: S311 - no secret
     try:
         for account in itertools.cycle(home.hot):
@@ -45,7 +45,7 @@ async def watch_statements(home: Town, stopping: asyncio.Event) -> None:
 
 
 def check_statements(account: Mapping[str, Any], oracle: Oracle) -> None:
-    """Check that the statements of an account lead from nothing to its balance, entry by entry."""
+    """Check that the statements of an account lead from zero to its balance, entry by entry."""
     ends = [account[name][end] for name in ("earlier", "later") for end in ("openingBalance", "closingBalance")]
     first, end, beginning, last = map(_amount, ends)
     adds_up = all(_adds_up(account[name]) for name in ("earlier", "later"))

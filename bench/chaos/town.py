@@ -1,6 +1,6 @@
-"""Who lives under fire: eight hot accounts between which all money moves, and the read that sees all of it.
+"""The accounts of the chaos test: eight hot accounts that exchange money, and the read that returns all of them.
 
-A transfer between hot accounts leaves their sum as it is; deposits go to cold ones, beside them.
+Transfers between hot accounts do not change their sum. Deposits go to other, cold accounts.
 """
 
 import random
@@ -22,13 +22,13 @@ USERS = HOT + 2
 
 @dataclass
 class Town:
-    """The accounts.
+    """The users and accounts.
 
     Attributes:
-        payers: users who own a hot account and a cold one each, in this order.
-        spender: whose accounts are emptied by many at once; `heir` has the account that they are emptied into.
-        runs: of each such run, the transfers of which one alone can be made.
-        banker: asks for what an administrator may.
+        payers: the users with a hot and a cold account each, in this order.
+        spender: the user whose accounts are emptied by concurrent transfers; `heir` receives the money.
+        runs: for each such run its transfers, of which only one can succeed.
+        banker: the client of the administrator.
     """
 
     world: World
@@ -39,17 +39,17 @@ class Town:
 
     @property
     def payers(self) -> list[User]:
-        """Users who own a hot account and a cold one."""
+        """The users with a hot and a cold account each."""
         return self.world.users[:HOT]
 
     @property
     def spender(self) -> User:
-        """Whose accounts are emptied by many at once."""
+        """The user whose accounts are emptied by concurrent transfers."""
         return self.world.users[HOT]
 
     @property
     def heir(self) -> User:
-        """Who has the account that they are emptied into."""
+        """The user who receives the money of the emptied accounts."""
         return self.world.users[HOT + 1]
 
     @property
@@ -58,7 +58,7 @@ class Town:
         return [user.accounts[0] for user in self.payers]
 
     def sum_read(self) -> tuple[str, str, Mapping[str, Any]]:
-        """Return a query of all hot accounts: half of them by their ids, half by their owners, in two statements."""
+        """Return a query of all hot accounts, in two statements: half by their ids, and half by their owners."""
         half = HOT // 2
         fields = [f"a{n}: account(id: $a{n}) {{ id balance {{ amount }} }}" for n in range(half)]
         own = "accounts(first: 1) { nodes { id balance { amount } } }"
@@ -69,7 +69,7 @@ class Town:
         return f"query Sum({declared}) {{ {' '.join(fields)} }}", "Sum", values
 
     async def read_sum(self, reader: Client) -> None:
-        """Read all hot accounts in one operation, and compare their sum with what it always is."""
+        """Read all hot accounts in one operation, and check their constant sum."""
         judged = await reader.ask(*self.sum_read(), may_abort=False)
         if judged is None or judged.data is None or judged.failed:
             return
@@ -78,7 +78,7 @@ class Town:
 
 
 def check_sum(data: Mapping[str, Any], hot: Sequence[str], oracle: Oracle) -> None:
-    """Check what a read of all hot accounts has found: each of them, none below zero, and their sum as ever."""
+    """Check the result of a read of all hot accounts: all are present, none is below zero, the sum is unchanged."""
     balances = {}
     for value in data.values():
         account = value if "balance" in value else value["accounts"]["nodes"][0]
@@ -106,7 +106,7 @@ async def founded(world: World, oracle: Oracle, journal: Journal) -> Town:
 
 
 async def opened(client: Client) -> str | None:
-    """Open an account of the client's own, and return its id; None where nobody knows whether it is open."""
+    """Open an account for the client's user, and return its id; None where the outcome is unknown."""
     judged = await client.ask(writes.OPEN, "Open", {"input": {"currencyCode": "EUR"}}, may_abort=False)
     account = _account(judged)
     if account is not None:

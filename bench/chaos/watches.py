@@ -1,4 +1,4 @@
-"""What is looked at from outside while clients ask, and when all is quiet: the balances, and PostgreSQL's deadlocks."""
+"""Checks from outside, during the load and after it: the balances, and PostgreSQL's deadlocks."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_dat
 
 
 async def watch_balances(world: World, oracle: Oracle, stopping: asyncio.Event) -> None:
-    """Audit the ledger again and again, past the proxy, until it is time to stop."""
+    """Audit the ledger repeatedly, without the proxy, until `stopping` is set."""
     database = Database(Settings(database_url=SecretStr(world.postgres.url()), pool_size=1, pool_max_overflow=0))
     try:
         while not stopping.is_set():
@@ -35,20 +35,20 @@ async def watch_balances(world: World, oracle: Oracle, stopping: asyncio.Event) 
 
 
 class Deadlocks:
-    """Counts PostgreSQL's deadlocks. The counter begins anew when PostgreSQL recovers from a crash."""
+    """Watches PostgreSQL's counter of deadlocks, which is reset when PostgreSQL recovers from a crash."""
 
     def __init__(self, world: World, oracle: Oracle) -> None:
-        """Begin with none seen."""
+        """Begin with a count of zero."""
         self._world, self._oracle, self._seen = world, oracle, 0
 
     async def watch(self, stopping: asyncio.Event) -> None:
-        """Look again and again, until it is time to stop."""
+        """Check repeatedly, until `stopping` is set."""
         while not stopping.is_set():
             await self.look()
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Look once."""
+        """Check once."""
         try:
             async with self._world.superuser() as connection:
                 count: int = await connection.fetchval(_DEADLOCKS)
@@ -60,7 +60,7 @@ class Deadlocks:
 
 
 def check_run(run: Sequence[Movement], oracle: Oracle) -> None:
-    """Check that of transfers which emptied an account at once one was made, and the others were refused."""
+    """Check that exactly one of the concurrent transfers that empty an account was made."""
     outcomes = [one.outcome for one in run]
     if outcomes.count(Outcome.MADE) != 1 and Outcome.UNKNOWN not in outcomes:
         oracle.violation("an account was overdrawn", run=run)

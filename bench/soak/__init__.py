@@ -1,14 +1,13 @@
-"""The soak: clients that check every answer of a real server while its network, database and workers fail.
+"""The soak test: clients check every response of a real server while its network, database and workers fail.
 
-- `world`: the database, the proxy before it, the server's processes, and who lives there.
+- `world`: the database, the proxy in front of it, the server's processes, and the users.
 - `wire`: one HTTP connection of a client.
-- `oracle`: what each answer may be; violations, and counts of everything.
-- `reads`, `writes`: what clients ask for, each with what its answer must be.
-- `clients`, `driving`: one client; all of them, and what they do next.
-- `journal`: what was asked to be written, noted before it is sent and after it is answered.
-- `faults`: what goes wrong, on a schedule drawn from the seed; `network_proxy`, `processes`: how.
-- `ledger`, `endgame`: what must hold when all is quiet again.
+- `oracle`: which responses are allowed; violations, and counts of all events.
+- `reads`, `writes`: the operations of clients, each with its expected response.
+- `clients`, `driving`: one client; all clients, and their actions.
+- `journal`: all requested writes, recorded before they are sent and after their responses.
+- `faults`: the faults, on a schedule drawn from the seed; `network_proxy`, `processes`: how they are made.
+- `ledger`, `endgame`: what must hold after the faults have ended.
 
-World, wire, oracle, journal, faults and what they stand on serve `bench.chaos` and the tests, too: there is one of
-each.
+`bench.chaos` and the tests use world, wire, oracle, journal, faults and their helpers, too.
 """

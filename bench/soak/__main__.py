@@ -1,4 +1,4 @@
-"""`python -m bench.soak --help`: run the soak, print one line, and exit 1 with any violation."""
+"""`python -m bench.soak --help`: runs the soak test, prints one line, and exits 1 with any violation."""
 
 import argparse
 import asyncio
@@ -22,14 +22,14 @@ LOG = Path(__file__).parent.parent / ".work" / "soak.log"
 
 
 def main() -> None:
-    """Run the soak."""
+    """Run the soak test."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.soak", description="Clients check every answer under faults."
     )
-    parser.add_argument("--minutes", type=float, default=2, help="how long clients ask while faults happen")
-    parser.add_argument("--seed", type=int, default=None, help="decides what is asked and what goes wrong")
-    parser.add_argument("--no-faults", action="store_true", help="nothing goes wrong")
-    parser.add_argument("--log", type=Path, default=LOG, help="where the server's log goes")
+    parser.add_argument("--minutes", type=float, default=2, help="how long clients send requests while faults happen")
+    parser.add_argument("--seed", type=int, default=None, help="determines the requests and the faults")
+    parser.add_argument("--no-faults", action="store_true", help="make no faults")
+    parser.add_argument("--log", type=Path, default=LOG, help="the file of the server's log")
     given = parser.parse_args()
     seed: int = secrets.randbelow(10**6) if given.seed is None else given.seed
     oracle = Oracle()
@@ -42,7 +42,7 @@ def main() -> None:
 async def _soaked(
     postgres: EmbeddedServer, cluster: Cluster, oracle: Oracle, seed: int, given: argparse.Namespace
 ) -> str:
-    """Run everything, and return the line that says what happened."""
+    """Run all steps, and return the summary line."""
     begun = time.monotonic()
     async with world_made(PLAN, postgres, cluster, given.log) as world:
         journal, memory = Journal(), endgame.Memory()

@@ -1,4 +1,4 @@
-"""One client: how it asks, and how it looks at what it is answered."""
+"""One client: how it sends operations and checks their responses."""
 
 import random
 import time
@@ -18,13 +18,13 @@ ABORTED_SHARE = 0.06
 
 
 class Client:
-    """A connection of one user. It has one post of its own, which nobody else changes."""
+    """A connection of one user. Each client owns one post, which no other client changes."""
 
     def __init__(self, world: World, oracle: Oracle, journal: Journal, user: User, rng: random.Random) -> None:
-        """Connect when something is asked."""
+        """Connect at the first operation."""
         self.oracle, self.journal, self.user, self.rng = oracle, journal, user, rng
         self.post: Post | None = None
-        self._wire = Wire(world.door, world.plan.answer_limit_s)
+        self._wire = Wire(world.client_port, world.plan.answer_limit_s)
         self._reader = Reader(user, world.users, journal, rng)
         self._world = world
 
@@ -41,7 +41,7 @@ class Client:
         *,
         may_abort: bool = True,
     ) -> Judged | None:
-        """Send an operation and return what is left to look at; None where its answer was lost, or went astray."""
+        """Send an operation, judge its response, and return what is left to check; None where no response arrived."""
         body = orjson.dumps({"query": text, "operationName": name, "variables": variables})
         aborts = may_abort and self.rng.random() < ABORTED_SHARE
         abort_after_s = self.rng.random() * ABORT_AFTER_MAX_S if aborts else None
@@ -59,7 +59,7 @@ class Client:
         return None
 
     async def read(self, *, is_fresh: bool, failing: bool) -> None:
-        """Read something, and compare it with what it should be."""
+        """Send a random query, and compare the response with the expected one."""
         reading = self._reader.drawn(is_fresh=is_fresh, failing=failing)
         judged = await self.ask(reading.text, reading.name, reading.variables, reading.expected_errors)
         if judged is None or judged.data is None:
@@ -72,11 +72,11 @@ class Client:
                 self.oracle.violation("a wrong answer", why=wrong, **detail)
 
     def drawn_movement(self) -> Movement:
-        """Note a new transfer that the user is about to ask for, and return it."""
+        """Record a new random transfer of the user in the journal, and return it."""
         others = [
             account for user in self._world.users for account in user.accounts if account not in self.user.accounts
         ]
-        # A large one now and then, so that there are refusals too.
+        # A large amount now and then, so that some transfers are refused.
         units = self.rng.choice((1, 3, 9, 27, 20_000))
         amount = f"{units}.{self.rng.randrange(1, 100):02}"
         one = Movement(self.user, self.rng.choice(self.user.accounts), self.rng.choice(others), amount, f"memo {units}")
@@ -84,6 +84,6 @@ class Client:
         return one
 
     def made_lately(self) -> Movement | None:
-        """Return one of the user's own movements that was made, if there is one."""
+        """Return one of the user's recent movements that was made, or None."""
         mine = [one for one in self.journal.movements[-300:] if one.owner is self.user and one.outcome is Outcome.MADE]
         return self.rng.choice(mine) if mine else None

@@ -1,4 +1,4 @@
-"""Clients in their world: what each has at the start, and what all of them do for as long as the soak takes."""
+"""All clients: what each one owns at the start, and their actions during the soak test."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ CLIENTS = 64
 ACCOUNTS_EACH = 2
 FIRST_DEPOSIT = "1000.00"
 PAUSE_MAX_S = 0.05
-# What a client does, with how often.
+# The actions of a client, with their relative frequencies.
 ACTIONS = {"read": 44, "fresh": 14, "failing": 6, "transfer": 16, "update": 12, "create": 4, "replay": 4}
 
 
@@ -23,7 +23,7 @@ async def settled_in(world: World, oracle: Oracle, journal: Journal, seed: int) 
     """Make accounts with money in them and a post for each client, over HTTP, and return the clients."""
     banker = Client(world, oracle, journal, world.admin, random.Random(0))  # noqa: S311 - no secret
     clients = [
-        Client(world, oracle, journal, world.users[n % len(world.users)], random.Random(f"{seed} {n}"))  # noqa: S311 - likewise
+        Client(world, oracle, journal, world.users[n % len(world.users)], random.Random(f"{seed} {n}"))  # noqa: S311 - no secret
         for n in range(CLIENTS)
     ]
     for client in clients[: len(world.users)]:
@@ -45,14 +45,14 @@ async def settled_in(world: World, oracle: Oracle, journal: Journal, seed: int) 
 
 def _required(judged: Judged | None) -> dict[str, dict[str, dict[str, str]]]:
     if judged is None or judged.data is None:
-        raise RuntimeError("the server does not answer before anything goes wrong; its log says why")
+        raise RuntimeError("the server does not respond before the first fault; its log says why")
     return dict(judged.data)
 
 
 async def driven(
     world: World, clients: Sequence[Client], faults: Faults | None, memory: endgame.Memory, seconds: float
 ) -> None:
-    """Let all clients live, and faults happen, for so long."""
+    """Run all clients and faults for `seconds`."""
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for client in clients:
@@ -66,7 +66,7 @@ async def driven(
 
 
 async def live(client: Client, stopping: asyncio.Event) -> None:
-    """Let a client do one thing after another until it is time to stop."""
+    """Run random actions of a client, one after another, until `stopping` is set."""
     try:
         while not stopping.is_set():
             action = client.rng.choices(list(ACTIONS), list(ACTIONS.values()))[0]

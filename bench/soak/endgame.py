@@ -1,4 +1,4 @@
-"""What must hold when all is quiet again: the pool, the memory, and that the server answers at once."""
+"""Checks after the faults have ended: the pool, the memory, and fast responses."""
 
 import asyncio
 import re
@@ -12,19 +12,19 @@ from bench.soak.world import POOL_OVERFLOW, POOL_SIZE, World, memory_mib, metric
 
 WARM_UP_S = 20
 MEMORY_GROWTH_MAX_MIB = 64
-QUIET_S = 20  # what a black hole has left behind ends by the server's own timeouts within 15 s
+QUIET_S = 20  # connections that a black hole has left behind end by the server's own timeouts within 15 s
 BURST_EACH, BURST_LIMIT_S = 5, 10.0  # on a busy machine, too; a connection that hangs takes longer
 
 
 @dataclass
 class Memory:
-    """The memory of each worker, from when it has warmed up."""
+    """The memory of each worker in MiB, from the end of its warm-up."""
 
     first_seen: dict[int, float] = field(default_factory=dict)
     warm: dict[int, float] = field(default_factory=dict)
 
     async def watch(self, world: World, stopping: asyncio.Event) -> None:
-        """Look once a second, until it is time to stop."""
+        """Measure once a second, until `stopping` is set."""
         while not stopping.is_set():
             now = time.monotonic()
             for pid in world.workers():
@@ -34,13 +34,13 @@ class Memory:
             await asyncio.sleep(1)
 
     def growth(self, world: World) -> dict[int, float]:
-        """Return by how many MiB each worker has grown that runs still and has warmed up."""
+        """Return the growth in MiB of each worker that still runs and has warmed up."""
         now = {pid: memory_mib(pid) for pid in world.workers()}
         return {pid: mib - self.warm[pid] for pid, mib in now.items() if mib is not None and pid in self.warm}
 
 
 async def burst(ask: Sequence[Callable[[], Awaitable[object]]], oracle: Oracle) -> None:
-    """Let all clients ask at once, each what it is given: every answer is right, and comes soon."""
+    """Let all clients send operations concurrently, and check that there are no errors and no slow responses."""
 
     async def some(one: Callable[[], Awaitable[object]]) -> float:
         slowest = 0.0
@@ -59,7 +59,7 @@ async def burst(ask: Sequence[Callable[[], Awaitable[object]]], oracle: Oracle) 
 
 
 async def check_workers(world: World, oracle: Oracle, memory: Memory) -> None:
-    """Check what the workers say of themselves, what PostgreSQL says of their connections, and their memory."""
+    """Check the workers' metrics, PostgreSQL's view of their connections, and their memory."""
     pages = await metrics(world)
     if set(pages) != set(world.workers()):
         oracle.violation("not all workers answer", answering=sorted(pages), running=world.workers())

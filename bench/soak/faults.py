@@ -1,7 +1,7 @@
-"""What goes wrong, on a schedule that the seed decides. Only what the world itself has started is ever touched.
+"""Faults, on a schedule that the seed determines. They affect only processes that the world has started.
 
-A fault is made by a function that takes the `Faults`, and comes back when the fault is over. `SOAK` and `ALL` name
-them, each with how often it comes among the others.
+A function that takes the `Faults` makes a fault, and returns when the fault is over. `SOAK` and `ALL` name the faults,
+each with its relative frequency.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutEr
 
 @dataclass(frozen=True)
 class Pace:
-    """How long the pause before a fault is, and how long one lasts: least and most, in seconds."""
+    """The pause before a fault and the duration of a fault: minimum and maximum in seconds."""
 
     pause_s: tuple[float, float] = (2.0, 6.0)
     lasts_s: tuple[float, float] = (1.0, 4.0)
@@ -47,15 +47,16 @@ class Faults:
     def __init__(
         self, world: World, oracle: Oracle, rng: random.Random, kinds: Mapping[str, "Kind"], pace: Pace
     ) -> None:
-        """Draw from `rng` which of `kinds` happens when."""
+        """Draw kinds and times of faults from `rng`."""
         self.world, self.oracle, self.rng = world, oracle, rng
         self._kinds, self._pace = kinds, pace
         self._deck: list[str] = []
 
     async def happen(self, stopping: asyncio.Event) -> None:
-        """Make faults until it is time to stop. Each is over before the next begins, the last before this returns.
+        """Make faults, one after another, until `stopping` is set. The last one is over when this returns.
 
-        Then nothing is half-open any more. PostgreSQL keeps the sessions of a dead server until their connections end.
+        At the end all half-open connections are reset: PostgreSQL keeps the sessions of a dead server until their
+        connections end.
         """
         while not await _within(stopping, self.rng.uniform(*self._pace.pause_s)):
             kind = self._drawn()
@@ -70,22 +71,22 @@ class Faults:
         self.world.end_half_open()
 
     def _drawn(self) -> str:
-        """Return the next kind: from a deck, so that each comes once before any comes once too often."""
+        """Return the next kind from a shuffled deck, so that all kinds occur with their frequencies."""
         if not self._deck:
             self._deck = [kind for kind, one in self._kinds.items() for _ in range(one.share)]
             self.rng.shuffle(self._deck)
         return self._deck.pop()
 
     def duration_s(self) -> float:
-        """Draw how long a fault lasts."""
+        """Draw the duration of a fault."""
         return self.rng.uniform(*self._pace.lasts_s)
 
     async def lasting(self) -> None:
-        """Let the fault last."""
+        """Wait for the duration of a fault."""
         await asyncio.sleep(self.duration_s())
 
     async def backends(self) -> list[int]:
-        """Return the process ids of PostgreSQL that serve the pools."""
+        """Return the process ids of the PostgreSQL backends that serve the pools."""
         try:
             async with self.world.superuser() as connection:
                 return [row[0] for row in await connection.fetch(BACKENDS)]
@@ -108,7 +109,7 @@ class Faults:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault: how often it comes among the others, and what makes it."""
+    """A kind of fault: its relative frequency, and the function that makes it."""
 
     share: int
     make: Callable[[Faults], Awaitable[None]]
@@ -148,12 +149,12 @@ async def _cut(faults: Faults, proxy: Proxy) -> None:
 
 
 async def _cut_midway(faults: Faults, proxy: Proxy) -> None:
-    """Cut connections, one after the other, after some bytes of what the server says."""
+    """Cut connections, one after another, after some bytes from the server."""
     await _again_and_again(faults, lambda: proxy.cut_after(_some_bytes(faults)))
 
 
 async def _cut_unheard(faults: Faults, proxy: Proxy) -> None:
-    """Cut connections, one after the other, after some bytes of what the clients say."""
+    """Cut connections, one after another, after some bytes from the clients."""
     await _again_and_again(faults, lambda: proxy.cut_after(to_server=_some_bytes(faults)))
 
 
@@ -183,7 +184,7 @@ async def _again_and_again(faults: Faults, arm: Callable[[], None]) -> None:
 async def _terminate(faults: Faults) -> None:
     async with faults.world.superuser() as connection:
         pids = [row[0] for row in await connection.fetch(BACKENDS)]
-        victims = pids if faults.rng.random() < 0.3 else pids[:1]  # noqa: PLR2004 - all of them now and then
+        victims = pids if faults.rng.random() < 0.3 else pids[:1]  # noqa: PLR2004 - sometimes all of them
         await connection.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", victims)
 
 
@@ -218,14 +219,14 @@ async def _freeze_cluster(faults: Faults) -> None:
 
 
 async def _lock_rows(faults: Faults) -> None:
-    """Hold the rows of some accounts, as an operator's forgotten session would."""
+    """Lock the rows of some accounts, like a forgotten session of an operator."""
     async with faults.world.superuser() as connection, connection.transaction():
         await connection.execute(LOCKED_ROWS)
         await faults.lasting()
 
 
 async def _kill_worker(faults: Faults) -> None:
-    """Kill a worker, and wait for the next."""
+    """Kill a worker, and wait for its replacement."""
     workers = faults.world.workers()
     if len(workers) < WORKERS:
         return
@@ -296,7 +297,7 @@ ALL: Mapping[str, Kind] = MappingProxyType(
 
 
 async def _within(stopping: asyncio.Event, seconds: float) -> bool:
-    """Wait, and say whether it is time to stop."""
+    """Wait for `seconds`, or until `stopping` is set; return whether it is set."""
     try:
         async with asyncio.timeout(seconds):
             await stopping.wait()

@@ -1,4 +1,4 @@
-"""What clients have asked to be written, noted before it is sent and after it is answered."""
+"""The journal: all writes that clients have requested, recorded before they are sent and after their responses."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from bench.soak.world import User
 
 
 class Outcome(Enum):
-    """What is known of something that was to be written."""
+    """What is known about a requested write."""
 
     UNKNOWN = "unknown"
     MADE = "made"
@@ -19,12 +19,12 @@ class Outcome(Enum):
 
 @dataclass
 class Post:
-    """A post that one client alone changes. Title and content of version 7 say that they are of version 7.
+    """A post that only one client changes. Title and content contain the version number.
 
     Attributes:
-        lowest: the newest version that an answer has told of.
-        highest: the newest version that may be there.
-        in_doubt: whether an update may be under way still whose answer was lost.
+        lowest: the newest version that a response has shown.
+        highest: the newest version that may exist.
+        in_doubt: whether an update with a lost response may still be running.
     """
 
     id: str
@@ -36,11 +36,11 @@ class Post:
     in_doubt: bool = False
 
     def texts(self, version: int) -> dict[str, str]:
-        """Return title and content of a version."""
+        """Return the title and the content of a version."""
         return {"title": f"{self.name} v{version}", "content": f"The text of {self.name} in version {version}."}
 
     def difference(self, value: Mapping[str, Any] | None, lowest: int) -> str | None:
-        """Say what is wrong with a post that was read, if anything; `lowest` is what it was before the request."""
+        """Return what is wrong with a post that was read, or None; `lowest` is its value before the request."""
         if value is None:
             return "the post is missing"
         version: int = value["version"]
@@ -53,7 +53,7 @@ class Post:
 
 @dataclass(eq=False)
 class Movement:
-    """A transfer or deposit: one row of the ledger at most, for its key."""
+    """A transfer or deposit. Its key has at most one row in the ledger."""
 
     owner: User
     from_id: str | None
@@ -64,29 +64,29 @@ class Movement:
     sent: int = 0
     outcome: Outcome = Outcome.UNKNOWN
     transaction_id: str | None = None
-    # Whether an attempt so far, or one that is under way, may have moved the money without saying so.
+    # Whether an earlier or running attempt may have moved the money without a response that says so.
     may_be_made: bool = False
-    # Whether an answer was lost, or left open what has happened, before another one told.
+    # Whether a response was lost, or left the outcome open, before another response reported it.
     was_unknown: bool = False
-    # All transfers of its list, itself among them, where all are made or none.
+    # All transfers of its list, including itself, where either all are made or none.
     together: "Sequence[Movement]" = field(default=(), repr=False)
 
     def tell(self, outcome: Outcome, transaction_id: str | None = None) -> bool:
-        """Note what an answer says of it; False where an earlier answer has said something else."""
+        """Record the outcome in a response; return False where it contradicts an earlier response."""
         if self.outcome is Outcome.UNKNOWN:
             self.outcome, self.transaction_id = outcome, transaction_id
         return (self.outcome, self.transaction_id) == (outcome, transaction_id)
 
     @property
     def shown(self) -> dict[str, Any]:
-        """The transaction as the API shows it."""
+        """The transaction in the form of the API."""
         ends = {"to": {"id": self.to_id}} | ({"from": {"id": self.from_id}} if self.from_id else {})
         return {"amount": {"amount": self.amount}, "memo": self.memo, **ends}
 
 
 @dataclass
 class Creation:
-    """A post that is asked for once, and never again."""
+    """A post whose creation is requested exactly once."""
 
     title: str
     outcome: Outcome = Outcome.UNKNOWN
@@ -94,7 +94,7 @@ class Creation:
 
 @dataclass
 class Journal:
-    """Everything that clients have asked to be written."""
+    """All writes that clients have requested."""
 
     posts: list[Post] = field(default_factory=list)
     movements: list[Movement] = field(default_factory=list)

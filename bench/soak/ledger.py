@@ -1,4 +1,4 @@
-"""The ledger held against the journal: what clients were told is there, once, and nothing else is."""
+"""Compares the ledger with the journal: acknowledged writes exist exactly once, and no other rows exist."""
 
 import time
 from collections import Counter
@@ -21,7 +21,7 @@ from db.settings import Settings
 SETTLE_LIMIT_S = 30
 CURRENCY = "EUR"
 
-# Every key with what became of it; and rows of the ledger without a key, of which there are none.
+# Every key with its outcome, and rows of the ledger without a key, which must not exist.
 _KEYS = """
 SELECT keys.owner_id, keys.key::text AS key, keys.refusal_code, transactions.*
   FROM idempotency_keys AS keys FULL JOIN transactions ON keys.id = transactions.key_id"""
@@ -30,7 +30,7 @@ Key = tuple[int, str]
 
 
 async def settled(clients: Sequence[Client], journal: Journal, oracle: Oracle) -> None:
-    """Send what nobody knows the outcome of until it is known; faults are over."""
+    """Send movements with unknown outcomes again until their outcomes are known. Call it after the faults."""
     by_owner = {client.user.username: client for client in clients}
     deadline = time.monotonic() + SETTLE_LIMIT_S
     for movement in journal.movements:
@@ -60,7 +60,7 @@ async def check_ledger(world: World, journal: Journal, oracle: Oracle) -> None:
 
 
 def check_movement(one: Movement, kept: Sequence[Mapping[str, Any]], oracle: Oracle) -> None:
-    """Compare the rows of a movement's key with what its clients were told."""
+    """Compare the rows of a movement's key with the responses that its clients received."""
     rows = [row for row in kept if row["id"] is not None]
     if len(kept) > 1:
         oracle.violation("a key has two rows", movement=one, rows=kept)
@@ -79,7 +79,7 @@ def check_movement(one: Movement, kept: Sequence[Mapping[str, Any]], oracle: Ora
 
 
 async def check_posts(world: World, journal: Journal, oracle: Oracle) -> None:
-    """Compare the posts that were asked for once with the journal."""
+    """Compare the posts of all creations with the journal."""
     async with world.superuser() as connection:
         rows = await connection.fetch("SELECT title FROM posts WHERE title LIKE 'extra %'")
     created = Counter(row[0] for row in rows)
@@ -90,7 +90,7 @@ async def check_posts(world: World, journal: Journal, oracle: Oracle) -> None:
 
 
 async def check_balances(database: Database, oracle: Oracle) -> None:
-    """Audit the ledger, which may be in use meanwhile.
+    """Audit the ledger, which may be in use at the same time.
 
     Raises:
         Unavailable: the database cannot be reached.

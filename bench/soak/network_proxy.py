@@ -1,7 +1,7 @@
-"""A TCP proxy that stands between a client and a server, and breaks the network between them.
+"""A TCP proxy between a client and a server that simulates faults of the network.
 
-The mode can be switched at any time, and holds for open connections and for new ones. The proxy owns a task for each
-connection; all of them have ended, and every connection is closed, when the block of `proxied` ends.
+The mode can be switched at any time, and applies to open and to new connections. The proxy owns one task for each
+connection. When the block of `proxied` ends, all tasks have ended and all connections are closed.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from urllib.parse import parse_qs, urlsplit
 
 _CHUNK_BYTES = 65_536
 _PIECES_PER_S = 10
-_RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: the kernel sends RST instead of FIN
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with zero seconds: the kernel sends RST instead of FIN
 
 
 class Mode(enum.Enum):
-    """What the proxy does with what arrives."""
+    """What the proxy does with bytes and connections that arrive."""
 
     PASS = "pass"  # noqa: S105 - no password
     DELAY = "delay"
@@ -32,7 +32,7 @@ class Mode(enum.Enum):
 
 @dataclass
 class Counts:
-    """What has happened at a proxy so far: numbers of connections, and bytes forwarded in each direction."""
+    """Counts of a proxy so far: connections, and bytes forwarded in each direction."""
 
     accepted: int = 0
     refused: int = 0
@@ -43,15 +43,15 @@ class Counts:
 
 @dataclass(eq=False)
 class Connection:
-    """A connection of a client, and the one to the server that belongs to it."""
+    """A connection of a client, with its connection to the server."""
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter | None = None
-    # A black hole has swallowed bytes of it. What comes after them makes no sense to either end, and is swallowed too.
+    # A black hole has dropped bytes of it. Later bytes would make no sense to either end, and are dropped too.
     is_lost: bool = False
-    # One end is gone, and the other does not know.
+    # One end is gone, and the other end has not been notified.
     is_half_open: bool = False
-    # The next words of the server are not passed on: the connection is cut instead.
+    # The next bytes of the server are not forwarded: the connection is cut instead.
     is_cut_at_answer: bool = False
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -72,34 +72,34 @@ class Proxy:
     """A proxy of one server; `proxied` makes one.
 
     Attributes:
-        port: The port on 127.0.0.1 where it listens.
-        counts: What has happened so far.
+        port: the port on 127.0.0.1 where it listens.
+        counts: the counts so far.
     """
 
     def __init__(self, host: str, port: int) -> None:
-        """Forward to `host` and `port`, once `start` was called."""
+        """Forward to `host` and `port` after `start` is called."""
         self.port = 0
         self.counts = Counts()
         self._target = (host, port)
         self._mode = Mode.PASS
         self._delay_s = 0.0
         self._bytes_per_s = 0
-        # How many more bytes flow to the server (False) or to clients (True) before a connection is cut.
+        # The bytes to the server (False) or to clients (True) that are left before a connection is cut.
         self._bytes_until_cut: dict[bool, int] = {}
         self._cut_at: tuple[bytes, bool] | None = None
-        self._flows = asyncio.Event()  # not set while nothing gets through: neither bytes nor the end of a connection
+        self._flows = asyncio.Event()  # cleared while nothing is forwarded: neither bytes nor the end of a connection
         self._flows.set()
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
 
     @property
     def mode(self) -> Mode:
-        """The mode that is in force."""
+        """The current mode."""
         return self._mode
 
     @property
     def open_connections(self) -> int:
-        """How many connections of clients are open."""
+        """The number of open client connections."""
         return len(self._connections)
 
     def url(self, database_url: str) -> str:
@@ -112,68 +112,67 @@ class Proxy:
     # ------------------------------------------------------------ modes
 
     def pass_on(self) -> None:
-        """Forward everything at once. What was held goes on; what a black hole has swallowed is lost."""
+        """Forward everything at once. Held bytes are forwarded; bytes that a black hole has dropped are lost."""
         self._switch(Mode.PASS)
 
     def delay(self, seconds: float) -> None:
-        """Forward every chunk of bytes after so many seconds, in both directions."""
+        """Forward every chunk of bytes after a delay of `seconds`, in both directions."""
         self._delay_s = seconds
         self._switch(Mode.DELAY)
 
     def slow(self, bytes_per_s: int) -> None:
-        """Forward so many bytes a second of each connection in each direction, in ten pieces a second."""
+        """Forward at most `bytes_per_s` for each connection and direction, in ten pieces per second."""
         self._bytes_per_s = bytes_per_s
         self._switch(Mode.SLOW)
 
     def hold(self) -> None:
-        """Forward nothing, and keep it: it goes on after the mode is switched, as over a network that comes back."""
+        """Hold all bytes, and forward them after the mode is switched, like a network that recovers."""
         self._switch(Mode.HOLD)
 
     def black_hole(self) -> None:
-        """Accept connections and bytes, and swallow them: nothing goes on in either direction, neither FIN nor RST.
+        """Accept connections and bytes, and drop them: nothing is forwarded in either direction, neither FIN nor RST.
 
-        A connection that has lost bytes stays dark in other modes too, until one of its ends closes it.
+        A connection that has lost bytes forwards nothing in other modes either, until one of its ends closes it.
         """
         self._switch(Mode.BLACK_HOLE)
 
     def refuse(self) -> None:
-        """Close new connections when they are accepted; open ones go on."""
+        """Close new connections when they are accepted. Open connections continue."""
         self._switch(Mode.REFUSE)
 
     def cut_after(self, to_client: int | None = None, *, to_server: int | None = None) -> None:
-        """Cut one connection by RST when so many more bytes have gone that way, of all connections together.
+        """Cut one connection by RST after this many more bytes in one direction, counted over all connections.
 
-        With 0 bytes to clients it is the connection on which the server says the next word, and its client hears
-        nothing of it; with 0 bytes to the server it is the one on which the next client says something. The mode does
-        not change.
+        With 0 bytes to clients, the connection on which the server sends next is cut, and its client receives nothing.
+        With 0 bytes to the server, the connection on which a client sends next is cut. The mode does not change.
         """
         given = {True: to_client, False: to_server}
         self._bytes_until_cut = {way: number for way, number in given.items() if number is not None}
 
     def cut_at(self, word: bytes, *, answer: bool) -> None:
-        """Cut the connection by RST on which a client next says `word` within one chunk of bytes.
+        """Cut the connection by RST on which a client next sends `word` within one chunk of bytes.
 
         Args:
-            word: what a client says, such as `COMMIT`.
-            answer: the server hears the word, and its answer is lost; else the server does not hear it.
+            word: bytes that a client sends, such as `COMMIT`.
+            answer: whether the server receives the word and only its response is lost; otherwise the word is lost.
         """
         self._cut_at = (word, answer)
 
     def mend(self) -> None:
-        """Forget what was to be cut, and forward everything at once."""
+        """Cancel all planned cuts, and forward everything at once."""
         self._bytes_until_cut, self._cut_at = {}, None
         self.pass_on()
 
     async def cut(self) -> None:
-        """Abort all open connections by RST, on both sides, and come back when they are gone."""
+        """Abort all open connections by RST on both sides, and return when they are closed."""
         victims = list(self._connections)
         self.counts.cut += len(victims)
         await self._reset(victims)
 
     async def half_open(self, *, clients_stay: bool) -> None:
-        """Reset all open connections on one side alone, as if a machine had crashed: the other side hears nothing.
+        """Reset all open connections on one side only, as if its machine had crashed: the other side gets no notice.
 
-        What that side says from then on is swallowed, until it closes the connection.
+        Bytes that the other side sends from then on are dropped, until it closes the connection.
         """
         victims = [one for one in self._connections if one.server is not None and not one.is_half_open]
         self.counts.cut += len(victims)
@@ -184,7 +183,7 @@ class Proxy:
                 _reset(gone)
 
     def end_half_open(self) -> None:
-        """Reset what is half-open on the side that stayed: TCP's keepalive would find it out, after two hours."""
+        """Reset half-open connections on the remaining side. TCP keepalive would do so only after two hours."""
         for one in self._connections:
             if one.is_half_open:
                 one.reset()
@@ -204,7 +203,7 @@ class Proxy:
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Stop listening, and reset what is open."""
+        """Stop listening, and reset all open connections."""
         assert self._listener is not None
         self._listener.close()
         await self._reset(list(self._connections))
@@ -240,7 +239,7 @@ class Proxy:
                 asyncio.create_task(self._pump(connection, from_server, connection.client, to_client=True)),
             ]
             try:
-                # The end of either is the end of both: neither PostgreSQL nor HTTP here has half-closed connections.
+                # When one direction ends, both end: neither PostgreSQL nor these HTTP clients half-close connections.
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
                 if connection.is_half_open:
                     await asyncio.wait(pumps)
@@ -249,7 +248,7 @@ class Proxy:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
         except OSError:
-            connection.reset()  # the server is not there
+            connection.reset()  # the server cannot be reached
         finally:
             self._connections.discard(connection)
             for writer in (connection.client, connection.server):
@@ -281,7 +280,7 @@ class Proxy:
     async def _forward(
         self, connection: Connection, writer: asyncio.StreamWriter, data: bytes, *, to_client: bool
     ) -> bool:
-        """Do with `data` what the mode says; say whether the connection goes on."""
+        """Handle `data` according to the mode; return whether the connection continues."""
         if self._mode is Mode.DELAY:
             await asyncio.sleep(self._delay_s)
         if self._mode is Mode.HOLD:
@@ -304,7 +303,7 @@ class Proxy:
         return True
 
     def _kept(self, connection: Connection, data: bytes, *, to_client: bool) -> tuple[bytes, bool]:
-        """Return what of `data` goes on, and whether the connection is cut after it."""
+        """Return the part of `data` to forward, and whether the connection is cut after it."""
         if to_client and connection.is_cut_at_answer:
             return b"", True
         if not to_client and self._cut_at is not None and self._cut_at[0] in data:
@@ -336,11 +335,11 @@ class Proxy:
 
 @asynccontextmanager
 async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
-    """Proxy a server for as long as the block runs.
+    """Proxy a server while the block runs.
 
     Args:
-        host: Its address; or the directory of its Unix socket, as PostgreSQL's clients take it.
-        port: Its port.
+        host: its address, or the directory of its Unix socket, as for PostgreSQL's clients.
+        port: its port.
     """
     proxy = Proxy(host, port)
     await proxy.start()
@@ -352,7 +351,7 @@ async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
 
 @asynccontextmanager
 async def proxied_database(database_url: str) -> AsyncIterator[Proxy]:
-    """Proxy the PostgreSQL server of `database_url`; `url` of the proxy is the way through it."""
+    """Proxy the PostgreSQL server of `database_url`. The proxy's `url` method returns the URL through the proxy."""
     parts = urlsplit(database_url)
     options = parse_qs(parts.query)
     host = options["host"][0] if "host" in options else parts.hostname or "127.0.0.1"

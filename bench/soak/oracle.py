@@ -1,4 +1,4 @@
-"""What an answer may be: right, or one of the worded errors that a fault explains. Everything else is a violation."""
+"""The oracle: a response must be right, or a documented error that a fault explains. All others are violations."""
 
 import sys
 import time
@@ -13,43 +13,43 @@ WORDED = frozenset({"DATABASE_UNAVAILABLE", "DATABASE_BUSY", "DATABASE_TIMEOUT",
 SHOWN_MAX = 20
 SHOWN_OF_KIND_MAX = 5
 DETAIL_MAX = 1200
-# How long after its end a fault may still be felt: by an operation that began in it and runs up to its deadline.
+# The time after its end in which a fault has effects: an operation that began during it may run up to its deadline.
 FELT_S = 20.0
-# How long before a request its idle connection may have been cut without anybody's notice, and how long after.
+# The time before a request in which its idle connection may have been cut unnoticed, and the time after the cut.
 KILL_FELT_S = 5.0
 OK, UNAVAILABLE = 200, 503
-# What the kinds of faults begin with that happen between clients and the server. They explain a lost answer.
+# The prefix of faults between clients and the server. They explain a lost response.
 OF_CLIENTS = "client: "
 
 
 @dataclass
 class FaultLog:
-    """When which fault was in force; times are those of `time.monotonic`."""
+    """The faults with their beginnings and ends, in seconds of `time.monotonic`."""
 
     spans: list[tuple[str, float, float]] = field(default_factory=list)
 
     def begin(self, kind: str) -> int:
-        """Note that a fault begins, and return its number."""
+        """Record the beginning of a fault, and return its number."""
         self.spans.append((kind, time.monotonic(), float("inf")))
         return len(self.spans) - 1
 
     def end(self, number: int) -> None:
-        """Note that it is over."""
+        """Record the end of a fault."""
         kind, begun, _ = self.spans[number]
         self.spans[number] = (kind, begun, time.monotonic())
 
     def explains(self, begun: float, *, felt_s: float, kinds: tuple[str, ...] = ("",)) -> bool:
-        """Say whether a fault was in force, or was felt still, at any time since `begun`.
+        """Return whether a fault was active, or still had effects, at any time since `begun`.
 
         Args:
-            begun: a time.
-            felt_s: how long after its end a fault is felt.
-            kinds: what the kind of the fault begins with.
+            begun: a time of `time.monotonic`.
+            felt_s: the seconds after its end in which a fault has effects.
+            kinds: prefixes of the kinds of faults to consider.
         """
         return any(end + felt_s >= begun for kind, _, end in self.spans if kind.startswith(kinds))
 
     def lately(self) -> str:
-        """Return the faults of late, each with how long ago it began and ended."""
+        """Return a text with the recent faults, and how long ago each one began and ended."""
         now = time.monotonic()
         spans = [one for one in self.spans if one[2] + FELT_S >= now]
         return ", ".join(f"{kind} {now - begun:.1f} to {max(0.0, now - end):.1f} s ago" for kind, begun, end in spans)
@@ -57,12 +57,12 @@ class FaultLog:
 
 @dataclass(frozen=True)
 class Judged:
-    """What is left to look at of an answer.
+    """The part of a response that is left to check.
 
     Attributes:
-        data: of the fields that did not fail; None where the whole operation failed.
+        data: the data of the fields that did not fail; None where the whole operation failed.
         failed: the names of the top-level fields that failed.
-        unknown: whether a write may have happened all the same.
+        unknown: whether a write may have happened despite an error.
     """
 
     data: Mapping[str, Any] | None
@@ -71,10 +71,10 @@ class Judged:
 
 
 class Oracle:
-    """Judges answers, and counts."""
+    """Judges responses, and counts violations and other events."""
 
     def __init__(self) -> None:
-        """Begin with nothing seen."""
+        """Begin without any events."""
         self._begun = time.monotonic()
         self.faults = FaultLog()
         self.counts: Counter[str] = Counter()
@@ -83,11 +83,11 @@ class Oracle:
 
     @property
     def violations(self) -> int:
-        """How many there were."""
+        """The number of violations."""
         return self.kinds.total()
 
     def violation(self, kind: str, **detail: object) -> None:
-        """Note that something is wrong; `kind` says what in few words, always the same."""
+        """Record a violation; `kind` names it in a few fixed words."""
         self.kinds[kind] += 1
         if len(self.shown) < SHOWN_MAX and self.kinds[kind] <= SHOWN_OF_KIND_MAX:
             detail["when"] = f"{time.monotonic() - self._begun:.1f} s; lately: {self.faults.lately()}"
@@ -95,9 +95,9 @@ class Oracle:
             self.shown.append(f"{kind}{told}")
 
     def conclude(self, line: str, told_of: Callable[[str], str] = lambda kind: kind) -> NoReturn:
-        """Write what was wrong, and last the `line` that says what happened; exit with 1 where anything was wrong.
+        """Write all violations, then the summary `line`; exit with 1 after any violation.
 
-        `told_of` returns what is written for a kind of violation.
+        `told_of` returns the text for a kind of violation.
         """
         for shown in self.shown:
             sys.stderr.write(f"violation: {shown}\n")
@@ -107,26 +107,26 @@ class Oracle:
         sys.exit(1 if self.violations else 0)
 
     def broken(self, begun: float, what: object, reason: object) -> None:
-        """Judge a connection that ended before the answer: a killed worker explains it, or the clients' own network."""
+        """Judge a connection that ended before its response: a killed worker or a fault of the clients' network may."""
         self.counts["broken connections"] += 1
         if not self.faults.explains(begun, felt_s=KILL_FELT_S, kinds=("kill worker", OF_CLIENTS)):
             self.violation("connection ended without an answer", request=what, reason=reason)
 
     def unanswered(self, begun: float, what: object) -> None:
-        """Judge a request that got no answer in time: only the network of the clients explains it."""
+        """Judge a request without a response in time: only faults of the clients' network explain it."""
         if not self.faults.explains(begun, felt_s=KILL_FELT_S, kinds=(OF_CLIENTS,)):
             self.violation("no answer in time", request=what, waited_s=time.monotonic() - begun)
 
     def judged(
         self, answer: Answer, begun: float, what: object, expected: Mapping[tuple[str | int, ...], str] | None = None
     ) -> Judged:
-        """Judge status and errors of an answer, and return what is left to look at.
+        """Judge status and errors of a response, and return what is left to check.
 
         Args:
-            answer: the answer.
-            begun: when its request was sent.
+            answer: the response.
+            begun: the time when its request was sent.
             what: the request, for the report.
-            expected: paths at which an error must stand, with its code, unless another error stands above it.
+            expected: the paths of required errors, with their codes; an error above such a path is allowed instead.
         """
         self.counts["answers"] += 1
         content, missing = answer.content, dict(expected or {})
@@ -143,7 +143,7 @@ class Oracle:
             if missing.get(path) == code:
                 del missing[path]
                 continue
-            # Below the field, an error comes after the write. One that is not worded promises nothing.
+            # An error below the field occurs after the write. An error without a documented code promises nothing.
             promises = code in WORDED and len(path) <= 1 and not error["extensions"].get("outcomeUnknown")
             unknown = unknown or not promises
             self._judge_error(code, begun, what, content)

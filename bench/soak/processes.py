@@ -1,6 +1,6 @@
-"""The processes of a PostgreSQL of one's own: stopped in their tracks, killed, and started again.
+"""The processes of an embedded PostgreSQL: frozen, killed, and started again.
 
-Only what the caller started is ever touched: a cluster is known by its data directory.
+Only processes that the caller started are affected: a cluster is identified by its data directory.
 """
 
 import contextlib
@@ -20,35 +20,35 @@ _POLL_S = 0.005
 
 @dataclass(frozen=True)
 class Cluster:
-    """The processes of the embedded PostgreSQL in `data_dir`; `options` are those that it is started with."""
+    """The processes of the embedded PostgreSQL in `data_dir`, which is started with `options`."""
 
     data_dir: Path
     options: Mapping[str, str] = field(default_factory=dict)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let all its processes stand still for as long as the block runs; the kernel still accepts connections."""
+        """Freeze all its processes while the block runs. The kernel still accepts connections."""
         parent = self.postmaster()
         try:
             _signal(children(parent), signal.SIGSTOP)
             os.kill(parent, signal.SIGSTOP)
-            _signal(children(parent), signal.SIGSTOP)  # those that it had started meanwhile
+            _signal(children(parent), signal.SIGSTOP)  # the ones that it has started in between
             yield
         finally:
             _signal([*children(parent), parent], signal.SIGCONT)
 
     def postmaster(self) -> int:
-        """Return the process id of the one that has started all others."""
+        """Return the process id of the postmaster, the parent of all others."""
         return int((self.data_dir / "pgdata" / "postmaster.pid").read_text(encoding="ascii").split()[0])
 
     def kill(self) -> None:
-        """Kill all its processes by SIGKILL, as when power fails, but for what the kernel has been given already.
+        """Kill all its processes by SIGKILL. It is like a power failure, except that the kernel keeps written data.
 
         Raises:
-            TimeoutError: they do not end.
+            TimeoutError: the processes do not end.
         """
         parent = self.postmaster()
-        _signal([parent], signal.SIGSTOP)  # so that it does not start others while they are being killed
+        _signal([parent], signal.SIGSTOP)  # so that it starts no further processes during the kill
         family = [*children(parent), parent]
         _signal(family, signal.SIGKILL)
         deadline = time.monotonic() + GONE_LIMIT_S
@@ -58,14 +58,14 @@ class Cluster:
             time.sleep(_POLL_S)
 
     def start(self) -> None:
-        """Start it again after `kill`, and wait until it has recovered. The owner of the first start stops it."""
+        """Start it again after `kill`, and wait until it has recovered. The code that started it first stops it."""
         with embedded_postgres(self.data_dir, options=self.options):
             pass
 
 
 @contextmanager
 def frozen_process(pid: int) -> Iterator[None]:
-    """Let one process stand still for as long as the block runs; it may have ended by then."""
+    """Freeze one process while the block runs. The process may have ended already."""
     try:
         _signal([pid], signal.SIGSTOP)
         yield
@@ -89,7 +89,7 @@ def _runs(pid: int) -> bool:
 
 
 def _parent_and_state(stat: Path) -> tuple[int | None, str | None]:
-    # See proc(5): the name of the program stands in brackets, and may have any characters; state and parent follow.
+    # See proc(5): the program's name is in parentheses, and may contain any characters; state and parent follow.
     try:
         state, parent = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:2]
         return int(parent), state

@@ -1,4 +1,4 @@
-"""What clients read: each field, with the answer that a given caller must get."""
+"""The queries of clients: each field, with the expected response for a given caller."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ POST = "{ id title content version published author { id username email } }"
 TRANSACTION = "{ id amount { amount } memo from { id } to { id } }"
 FIELDS_MAX = 3
 
-# Says what is wrong with a value, or None.
+# Returns what is wrong with a value, or None.
 Check = Callable[[Any], str | None]
 
 
@@ -22,10 +22,10 @@ class Field:
     """A top-level field.
 
     Attributes:
-        text: field, arguments and selection; variables are named as in `variables`.
-        variables: values, by name.
-        check: says what is wrong with the answer.
-        error: below the field: the path at which an error must stand, and its code.
+        text: field, arguments and selection, with the variables in `variables`.
+        variables: types and values of the variables, by name.
+        check: returns what is wrong with the value.
+        error: the path of a required error, below the field, and its code.
     """
 
     text: str
@@ -36,7 +36,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Reading:
-    """An operation of some fields."""
+    """A query with some fields."""
 
     text: str
     name: str
@@ -45,13 +45,13 @@ class Reading:
 
     @property
     def expected_errors(self) -> dict[tuple[str | int, ...], str]:
-        """The paths at which errors must stand."""
+        """The paths of required errors, with their codes."""
         return {(alias, *one.error[0]): one.error[1] for alias, one in self.fields.items() if one.error}
 
 
 @dataclass
 class Reader:
-    """Draws what one user reads."""
+    """Draws the queries of one user."""
 
     user: User
     users: Sequence[User]
@@ -60,7 +60,7 @@ class Reader:
     fresh: int = field(default=0)
 
     def drawn(self, *, is_fresh: bool, failing: bool) -> Reading:
-        """Return an operation: one that the server has seen by and by, or one that it has never seen."""
+        """Return a query: with `is_fresh` a document that the server has never seen, else one that repeats."""
         kinds = sorted(self.rng.sample(sorted(self._kinds), self.rng.randint(1, FIELDS_MAX)))
         suffix = f"_{self.rng.getrandbits(48):x}" if is_fresh else ""
         fields = {kind + suffix: self._kinds[kind](self) for kind in kinds}

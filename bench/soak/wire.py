@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection of a client, byte by byte: it must be able to end in the middle of a request."""
+"""One HTTP/1.1 connection of a client, at the level of bytes, because it must be able to end during a request."""
 
 import asyncio
 import time
@@ -12,49 +12,49 @@ IDLE_MAX_S = 3.0  # the server closes a connection that is idle for 5 s
 
 
 class BrokenError(Exception):
-    """The connection ended before the answer was whole."""
+    """The connection ended before the response was complete."""
 
 
 class UnansweredError(Exception):
-    """No whole answer came within the limit of the wire."""
+    """No complete response arrived within the time limit."""
 
 
 class AbortedError(Exception):
-    """The client closed the connection, as it was asked to, before the answer was whole."""
+    """The client closed the connection on purpose before the response was complete."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer: its status, and the JSON object in its body."""
+    """A response: its status, and the JSON object in its body."""
 
     status: int
     content: dict[str, Any]
 
 
 class Wire:
-    """A connection that is kept between requests, and opened anew where it has ended."""
+    """A connection that is kept between requests, and opened again after it has ended."""
 
     def __init__(self, port: int, limit_s: float = ANSWER_LIMIT_S) -> None:
-        """Connect to `port` of 127.0.0.1 when something is asked, and wait for an answer for so many seconds."""
+        """Connect to `port` of 127.0.0.1 at the first request; wait at most `limit_s` for a response."""
         self._port, self._limit_s = port, limit_s
         self._ends: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._used_at = 0.0
 
     async def ask(self, body: bytes, token: str | None, *, abort_after_s: float | None = None) -> Answer:
-        """Send one request and return its answer.
+        """Send one request, and return its response.
 
         Args:
             body: the JSON of the request.
-            token: the access token of who asks.
-            abort_after_s: when the client loses its patience, and closes the connection.
+            token: the caller's access token, or None.
+            abort_after_s: the time after which the client closes the connection on purpose.
 
         Raises:
-            BrokenError, UnansweredError, AbortedError: as they say. The connection is closed.
+            BrokenError, UnansweredError, AbortedError: see these classes. The connection is closed.
         """
         limit = self._limit_s if abort_after_s is None else abort_after_s
         try:
             async with asyncio.timeout(limit):
-                return await self._asked(body, token)
+                return await self._send(body, token)
         except TimeoutError:
             self.close()
             if abort_after_s is None:
@@ -64,7 +64,7 @@ class Wire:
             self.close()
             raise BrokenError(f"{type(error).__name__}: {error}") from error
 
-    async def _asked(self, body: bytes, token: str | None) -> Answer:
+    async def _send(self, body: bytes, token: str | None) -> Answer:
         if time.monotonic() - self._used_at > IDLE_MAX_S:
             self.close()
         if self._ends is None:
@@ -83,14 +83,14 @@ class Wire:
         return Answer(int(lines[0].split()[1]), content)
 
     def close(self) -> None:
-        """Close the connection at once, whatever is under way on it."""
+        """Close the connection at once, also during a request."""
         if self._ends is not None:
             self._ends[1].transport.abort()
             self._ends = None
 
 
 async def page(port: int, path: str) -> str:
-    """Return what a GET of `path` answers, on a connection of its own."""
+    """Return the response to a GET of `path`, on a new connection."""
     async with asyncio.timeout(ANSWER_LIMIT_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:

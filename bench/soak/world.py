@@ -1,4 +1,4 @@
-"""The world: PostgreSQL, the proxy before it, the server with its workers, a proxy before that, and some users."""
+"""The world: PostgreSQL and the proxy in front of it, the server with its workers and its proxy, and some users."""
 
 import asyncio
 import os
@@ -33,9 +33,10 @@ from graph.runtime.tokens import TokenSigner
 WORKERS = 2
 START_LIMIT_S = 120
 STOP_LIMIT_S = 45  # the server drains for 30 s
-SECRET_KEY = "of no value: signs the tokens of a soak, whose database is thrown away"  # noqa: S105 - as it says
+SECRET_KEY = "of no value: signs the tokens of a soak, whose database is thrown away"  # noqa: S105 - see its text
 TOKEN_TTL_S = 86_400
-# A crash of a backend loses what only memory holds, so commits are written; the machine itself does not crash.
+# A crashed backend loses data in its memory, so commits are written to the kernel. The machine itself does not crash,
+# so fsync is off.
 OPTIONS = {"fsync": "off", "full_page_writes": "off", "folio.throwaway": "on", "max_connections": "100"}
 POOL_SIZE, POOL_OVERFLOW = 8, 4
 SERVER_SETTINGS = {
@@ -53,26 +54,26 @@ SERVER_SETTINGS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How a world is made.
+    """The parameters of a world.
 
     Attributes:
-        users: how many there are beside the administrator.
-        options: what PostgreSQL is started with.
+        users: the number of users besides the administrator.
+        options: PostgreSQL's options.
         settings: variables of the server that differ from SERVER_SETTINGS.
-        has_door: whether a proxy stands between clients and the server, too.
-        answer_limit_s: how long a client waits for an answer, in seconds.
+        has_front_proxy: whether there is also a proxy between clients and the server.
+        answer_limit_s: the seconds that a client waits for a response.
     """
 
     users: int = 10
     options: Mapping[str, str] = field(default_factory=lambda: OPTIONS)
     settings: Mapping[str, str] = field(default_factory=dict)
-    has_door: bool = False
+    has_front_proxy: bool = False
     answer_limit_s: float = wire.ANSWER_LIMIT_S
 
 
 @dataclass
 class User:
-    """Somebody with a session, and what they own."""
+    """A user with a session, and the user's accounts."""
 
     number: int
     username: str
@@ -86,21 +87,21 @@ class User:
 
     @property
     def email(self) -> str:
-        """The address, which only the user themself may see."""
+        """The email address, which only the user may see."""
         return f"{self.username}@example.com"
 
 
 @dataclass
 class World:
-    """What runs.
+    """All running parts.
 
     Attributes:
         cluster: PostgreSQL's processes.
-        proxy: the one between the server and PostgreSQL.
-        front: the one between clients and the server, where there is one.
-        port: where the server listens.
-        supervisor: the process that keeps the workers.
-        admin: who brings money in.
+        proxy: the proxy between the server and PostgreSQL.
+        front: the proxy between clients and the server, or None.
+        port: the port of the server.
+        supervisor: the process that supervises the workers.
+        admin: the administrator, who makes deposits.
     """
 
     plan: Plan
@@ -114,7 +115,7 @@ class World:
     admin: User
 
     @property
-    def door(self) -> int:
+    def client_port(self) -> int:
         """The port that clients connect to."""
         return self.front.port if self.front else self.port
 
@@ -125,18 +126,18 @@ class World:
                 one.mend()
 
     def end_half_open(self) -> None:
-        """Let both ends of every connection know of each other again, or of the other's end."""
+        """Reset the remaining side of all half-open connections."""
         for one in (self.proxy, self.front):
             if one is not None:
                 one.end_half_open()
 
     def workers(self) -> list[int]:
-        """Return the process ids of the workers that run."""
+        """Return the process ids of the running workers."""
         return [pid for pid in _children(self.supervisor.pid) if b"spawn_main" in _command_line(pid)]
 
     @asynccontextmanager
     async def superuser(self) -> AsyncIterator[Any]:
-        """Connect to the database past the proxy, as a superuser."""
+        """Connect to the database as a superuser, without the proxy."""
         connection = await asyncpg.connect(self.postgres.url(role="postgres").replace("+asyncpg", ""), timeout=10)
         try:
             yield connection
@@ -145,7 +146,7 @@ class World:
 
 
 def memory_mib(pid: int) -> float | None:
-    """Return the resident memory of a process; None where it has ended."""
+    """Return the resident memory of a process in MiB; None where the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -183,13 +184,13 @@ def database_made(plan: Plan) -> Iterator[tuple[EmbeddedServer, Cluster]]:
 
 @asynccontextmanager
 async def world_made(plan: Plan, postgres: EmbeddedServer, cluster: Cluster, log: Path) -> AsyncIterator[World]:
-    """Make users, put the proxies in place, and start the server, whose log goes to the file `log`."""
+    """Make users, start the proxies and the server, and write the server's log to the file `log`."""
     admin, *users = await _people(postgres, plan.users)
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(proxied_database(postgres.url()))
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port: int = probe.getsockname()[1]
-        front = await stack.enter_async_context(proxied("127.0.0.1", port)) if plan.has_door else None
+        front = await stack.enter_async_context(proxied("127.0.0.1", port)) if plan.has_front_proxy else None
         process = _server(proxy.url(postgres.url().replace("+asyncpg", "")), port, log, plan.settings)
         world = World(plan, postgres, cluster, proxy, front, port, process, users, admin)
         try:
@@ -229,7 +230,7 @@ def _server(database_url: str, port: int, log: Path, settings: Mapping[str, str]
     program = [sys.executable, "-c", "from graph.cli import main; main()", "serve"]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        return subprocess.Popen(  # noqa: S603 - this interpreter and our own program
+        return subprocess.Popen(  # noqa: S603 - this interpreter and Folio's own command
             [*program, "--workers", str(WORKERS), "--port", str(port)], env=variables, stdout=output, stderr=output
         )
 
@@ -247,12 +248,12 @@ async def _up(world: World, log: Path) -> None:
 
 
 async def workers_seen(world: World) -> set[int]:
-    """Return the process ids of the workers that answer."""
+    """Return the process ids of the workers that respond."""
     return set(await metrics(world))
 
 
 async def metrics(world: World) -> dict[int, str]:
-    """Return the metrics of each worker that answers within fifty requests, by its process id."""
+    """Return the metrics of each worker that responds within fifty requests, by its process id."""
     pages: dict[int, str] = {}
     for _ in range(50):
         text = await wire.page(world.port, "/metrics")

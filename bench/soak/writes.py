@@ -1,6 +1,6 @@
-"""What clients write: journaled before it is sent and after it is answered, and never believed without proof.
+"""The writes of clients. The journal records them before they are sent and after their responses.
 
-An error that does not say `outcomeUnknown` promises that nothing was written; what shows later must agree.
+An error without `outcomeUnknown` promises that nothing was written; later responses and the ledger must agree.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ OPEN = """mutation Open($input: OpenAccountInput!) {
 
 
 async def transfer(client: Client, movement: Movement, stopping: asyncio.Event) -> None:
-    """Ask for a movement of money, with its key again and again, until its outcome is known or it is time to stop."""
+    """Request a movement of money, repeatedly with the same key, until its outcome is known or `stopping` is set."""
     while movement.outcome is Outcome.UNKNOWN:
         await attempt(client, movement)
         if movement.outcome is Outcome.UNKNOWN:
@@ -39,9 +39,9 @@ async def transfer(client: Client, movement: Movement, stopping: asyncio.Event) 
 
 
 async def attempt(client: Client, movement: Movement, *, may_abort: bool = True) -> None:
-    """Ask for a movement of money once, and note what is known of it afterwards.
+    """Request a movement of money once, and record its outcome.
 
-    One of a list of which all are made or none is asked for with the whole list, for its key means no less.
+    A transfer of an all-or-none list is requested with the whole list, because its key stands for the list.
     """
     if movement.together:
         await attempt_batch(client, movement.together, "ALL", may_abort=may_abort)
@@ -56,7 +56,7 @@ async def attempt(client: Client, movement: Movement, *, may_abort: bool = True)
 
 
 async def attempt_batch(client: Client, movements: Sequence[Movement], mode: str, *, may_abort: bool = True) -> None:
-    """Ask for transfers once, in one mutation, and note what is known of each afterwards."""
+    """Request transfers once, in one mutation, and record the outcome of each."""
     for one in movements:
         one.sent += 1
     given = {"transfers": [asked(one)[2]["input"] for one in movements], "mode": mode}
@@ -85,7 +85,7 @@ def _note_unanswered(movement: Movement, judged: Judged | None) -> None:
 
 
 def _judge(client: Client, movement: Movement, payload: dict[str, Any], codes: list[str]) -> None:
-    """Compare what was answered with what is known of a movement, and note what the answer says."""
+    """Compare a response with what is known about a movement, and record its outcome."""
     row = payload["transaction"]
     told = {"movement": movement, "answer": payload}
     if payload["replayed"] and not (movement.may_be_made or movement.outcome is not Outcome.UNKNOWN):
@@ -108,7 +108,7 @@ def _judge(client: Client, movement: Movement, payload: dict[str, Any], codes: l
 
 
 def asked(movement: Movement) -> tuple[str, str, dict[str, Any]]:
-    """Return text, name and variables of the mutation that asks for a movement."""
+    """Return document, name and variables of the mutation that requests a movement."""
     wanted = {"amount": movement.amount, "memo": movement.memo, "idempotencyKey": movement.key}
     if movement.from_id is None:
         return DEPOSIT, "Deposit", {"input": {**wanted, "accountId": movement.to_id}}
@@ -116,7 +116,7 @@ def asked(movement: Movement) -> tuple[str, str, dict[str, Any]]:
 
 
 async def replay(client: Client) -> None:
-    """Ask again for a movement that was made: the answer is the same row."""
+    """Request a movement again that was made: the response must be the same row."""
     movement = client.made_lately()
     if movement is None or movement.from_id is None:
         return
@@ -143,11 +143,11 @@ async def update(client: Client) -> None:
         post.in_doubt = doubted or judged is None or judged.unknown
         if not post.in_doubt:
             post.highest = before
-        await _look(client)
+        await _read_version(client)
         return
     codes = [one["code"] for one in payload["userErrors"]]
     if codes == ["VERSION_CONFLICT"] and doubted:
-        await _look(client)
+        await _read_version(client)
         return
     shown = payload["post"]
     wrong = str(codes) if codes else post.difference(shown, wanted)
@@ -157,8 +157,8 @@ async def update(client: Client) -> None:
         post.lowest, post.in_doubt = wanted, False
 
 
-async def _look(client: Client) -> None:
-    """Read which version the client's post has, if that can be read just now."""
+async def _read_version(client: Client) -> None:
+    """Read the version of the client's post, if the server can read it now."""
     post = client.post
     if post is None:
         return
@@ -171,12 +171,12 @@ async def _look(client: Client) -> None:
         client.oracle.violation("a wrong answer after an update", why=wrong, post=post, answer=shown)
         return
     if shown["version"] == post.highest:
-        post.in_doubt = False  # what was in doubt has happened; nothing newer was ever asked for
+        post.in_doubt = False  # the doubtful update has happened, and no newer one was requested
     post.lowest = shown["version"]
 
 
 async def create(client: Client) -> None:
-    """Ask for a new draft, once."""
+    """Request a new draft, once."""
     one = Creation(f"extra {uuid.uuid4()}")
     client.journal.creations.append(one)
     wanted = {"title": one.title, "content": "An extra one.", "published": False}
@@ -192,7 +192,7 @@ async def create(client: Client) -> None:
 
 
 def payload_of(judged: Judged | None, name: str) -> dict[str, Any] | None:
-    """Return the value of a field that was answered; None where it was not."""
+    """Return the value of a field; None where the field failed or there is no response."""
     if judged is None or judged.data is None or name in judged.failed:
         return None
     value: dict[str, Any] | None = judged.data[name]

@@ -20,7 +20,7 @@ Invariants:
 """
 
 import datetime
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import BinaryIO
 
@@ -29,7 +29,15 @@ import orjson
 from asyncpg import Record
 
 from db.bulk.line_batches import CREATE_IMPORTED_USERS, Batch, LineCounts
-from db.bulk.line_fields import LINE_BYTES_MAX, LineError, parse_line
+from db.bulk.line_fields import (
+    LINE_BYTES_MAX,
+    POST_FIELDS,
+    PROFILE_FIELDS,
+    USER_FIELDS,
+    LineError,
+    LineField,
+    parse_line,
+)
 from db.connections.database import Database, OpenTransaction
 from db.connections.leases import Driver
 from db.errors import Unavailable
@@ -45,16 +53,21 @@ _ALLOW_PAUSES = "SET LOCAL idle_in_transaction_session_timeout = '10min'"
 
 # ---------------------------------------------------------------- export
 
-_USERS = """
-SELECT username, email, is_active, role, created_at, updated_at,
+
+def _selected(fields: Mapping[str, LineField]) -> str:
+    return ", ".join(field.column for field in fields.values())
+
+
+_USERS = f"""
+SELECT {_selected(USER_FIELDS)},
     CASE WHEN $1 THEN hashed_password END AS hashed_password,
-    user_id IS NOT NULL AS has_profile, display_name, bio, website_url
+    user_id IS NOT NULL AS has_profile, {_selected(PROFILE_FIELDS)}
 FROM users LEFT JOIN profiles ON user_id = id WHERE role <> 'system' ORDER BY id
-"""
-_POSTS = """
-SELECT username, title, content, published, views, posts.created_at, posts.updated_at
-FROM posts JOIN users ON users.id = author_id ORDER BY posts.id
-"""
+"""  # noqa: S608 - names of columns
+_POSTS = f"""
+SELECT author, {_selected(POST_FIELDS)}
+FROM posts JOIN (SELECT id AS user_id, username AS author FROM users) AS authors ON user_id = author_id ORDER BY id
+"""  # noqa: S608 - likewise
 
 
 async def export_lines(
@@ -102,36 +115,18 @@ async def _pages(driver: Driver, sql: str, *arguments: object) -> AsyncIterator[
 
 
 def _user_line(row: Record) -> bytes:
-    profile = {"displayName": row["display_name"], "bio": row["bio"], "websiteUrl": row["website_url"]}
     hashed = {} if row["hashed_password"] is None else {"hashedPassword": row["hashed_password"]}
-    return _line(
-        {
-            "type": "user",
-            "username": row["username"],
-            "email": row["email"],
-            "isActive": row["is_active"],
-            "role": row["role"],
-            "createdAt": write_instant(row["created_at"]),
-            "updatedAt": write_instant(row["updated_at"]),
-            **hashed,
-            "profile": profile if row["has_profile"] else None,
-        }
-    )
+    profile = _exported(PROFILE_FIELDS, row) if row["has_profile"] else None
+    return _line({"type": "user", **_exported(USER_FIELDS, row), **hashed, "profile": profile})
 
 
 def _post_line(row: Record) -> bytes:
-    return _line(
-        {
-            "type": "post",
-            "author": row["username"],
-            "title": row["title"],
-            "content": row["content"],
-            "published": row["published"],
-            "views": row["views"],
-            "createdAt": write_instant(row["created_at"]),
-            "updatedAt": write_instant(row["updated_at"]),
-        }
-    )
+    return _line({"type": "post", "author": row["author"], **_exported(POST_FIELDS, row)})
+
+
+def _exported(fields: Mapping[str, LineField], row: Record) -> dict[str, object]:
+    values = ((name, row[field.column]) for name, field in fields.items())
+    return {name: write_instant(one) if isinstance(one, datetime.datetime) else one for name, one in values}
 
 
 def _line(value: dict[str, object]) -> bytes:

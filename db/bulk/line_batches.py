@@ -5,11 +5,20 @@ anything is written, and the caller writes the lines that it has before it repor
 """
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from db.bulk.line_fields import UNUSABLE_PASSWORD, LineError, PostLine, UserLine
 from db.connections.leases import Driver
+from db.models.base import stored_columns
+from db.models.posts import Post
+from db.models.users import Profile, User
+
+# Versions begin anew in each database, and so do the ids of posts.
+_USER_COLUMNS = stored_columns(User, but=("version",))
+_PROFILE_COLUMNS = stored_columns(Profile)
+_POST_COLUMNS = stored_columns(Post, but=("id", "version"))
 
 BATCH_LINES = 1000
 BATCH_BYTES = 8 * 1024 * 1024
@@ -60,7 +69,7 @@ class Batch:
     @property
     def counts(self) -> LineCounts:
         """How many lines there are."""
-        without_password = sum(user.hashed_password == UNUSABLE_PASSWORD for user in self.users)
+        without_password = sum(user.values["hashed_password"] == UNUSABLE_PASSWORD for user in self.users)
         return LineCounts(len(self.users), len(self.posts), without_password)
 
     async def write(self, driver: Driver, now: datetime.datetime) -> None:
@@ -75,16 +84,12 @@ class Batch:
         if taken is not None or unknown is not None:
             raise min((error for error in (taken, unknown) if error is not None), key=lambda error: error.number)
         authors |= await _insert_users(driver, self.users, now)
-        columns = ["author_id", "title", "content", "published", "views", "created_at", "updated_at"]
-        records = [
-            (authors[post.author.lower()], post.title, post.content, post.published, post.views, *_instants(post, now))
-            for post in self.posts
-        ]
-        await driver.copy_records_to_table("posts", columns=columns, records=records)
+        posts = [_dated(post.values, now) | {"author_id": authors[post.author.lower()]} for post in self.posts]
+        await _copy(driver, "posts", _POST_COLUMNS, posts)
 
     def _first_unknown_author(self, authors: Mapping[str, int]) -> LineError | None:
         # The first line of a name that is on several, so reversed.
-        lines = {user.username.lower(): user.number for user in reversed(self.users)}
+        lines = {user.values["username"].lower(): user.number for user in reversed(self.users)}
         for post in self.posts:
             author = post.author.lower()
             if author not in authors and lines.get(author, post.number) >= post.number:
@@ -92,22 +97,29 @@ class Batch:
         return None
 
 
-def _instants(line: UserLine | PostLine, now: datetime.datetime) -> tuple[datetime.datetime, datetime.datetime]:
-    created = line.created_at or now
-    return created, line.updated_at or created
+def _dated(values: Mapping[str, Any], now: datetime.datetime) -> dict[str, Any]:
+    created = values["created_at"] or now
+    return {**values, "created_at": created, "updated_at": values["updated_at"] or created}
+
+
+async def _copy(driver: Driver, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    records = [tuple(row[name] for name in columns) for row in rows]
+    await driver.copy_records_to_table(table, columns=columns, records=records)
 
 
 async def _first_taken(driver: Driver, users: Sequence[UserLine]) -> LineError | None:
     rows = await driver.fetch(
         "SELECT id, lower(username) AS username, lower(email) AS email FROM users "
         "WHERE lower(username) = any($1::text[]) OR lower(email) = any($2::text[])",
-        [user.username.lower() for user in users],
-        [user.email.lower() for user in users],
+        [user.values["username"].lower() for user in users],
+        [user.values["email"].lower() for user in users],
     )
     stored = [{row["username"]: row["id"] for row in rows}, {row["email"]: row["id"] for row in rows}]
     earlier: list[dict[str, int]] = [{}, {}]
     for user in users:
-        for index, (name, value) in enumerate((("username", user.username.lower()), ("email", user.email.lower()))):
+        for index, (name, value) in enumerate(
+            (("username", user.values["username"].lower()), ("email", user.values["email"].lower()))
+        ):
             line: int | None = earlier[index].setdefault(value, user.number)
             if value in stored[index]:
                 line = await driver.fetchval("SELECT line FROM imported_users WHERE user_id = $1", stored[index][value])
@@ -133,18 +145,10 @@ async def _insert_users(driver: Driver, users: Sequence[UserLine], now: datetime
     )
     # Drawn one after the other, so that ids rise with the lines.
     numbered = list(zip((row[0] for row in rows), users, strict=True))
-    columns = ["id", "username", "email", "is_active", "role", "hashed_password", "created_at", "updated_at"]
-    records = [
-        (
-            *(user_id, user.username, user.email, user.is_active, user.role, user.hashed_password),
-            *_instants(user, now),
-        )
-        for user_id, user in numbered
-    ]
-    await driver.copy_records_to_table("users", columns=columns, records=records)
-    columns = ["user_id", "display_name", "bio", "website_url"]
-    profiles = [(user_id, *user.profile) for user_id, user in numbered if user.profile is not None]
-    await driver.copy_records_to_table("profiles", columns=columns, records=profiles)
+    dated = [_dated(user.values, now) | {"id": user_id} for user_id, user in numbered]
+    await _copy(driver, "users", _USER_COLUMNS, dated)
+    profiles = [{"user_id": user_id, **user.profile} for user_id, user in numbered if user.profile is not None]
+    await _copy(driver, "profiles", _PROFILE_COLUMNS, profiles)
     lines = [(user_id, user.number) for user_id, user in numbered]
     await driver.copy_records_to_table("imported_users", columns=["user_id", "line"], records=lines)
-    return {user.username.lower(): user_id for user_id, user in numbered}
+    return {user.values["username"].lower(): user_id for user_id, user in numbered}

@@ -1,19 +1,22 @@
-"""What one line of `db.bulk.jsonlines` may say: the fields of users and posts, each with its check.
+"""What one line of `db.bulk.jsonlines` may say: the columns of users and posts, each with its check.
 
 Invariant: what passes here, the tables take, and the API would have taken: where `db.fields` or
 `db.repositories.checks` has a rule, it is asked. Whether names are taken and authors known is not a line's to say.
 """
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
+from sqlalchemy import TIMESTAMP, Boolean, Column, DefaultClause, TextClause
 
 from db.errors import Refusal
-from db.fields import CONTENT, HASHED_PASSWORD, TITLE, USERNAME, check_texts, fields_of
+from db.fields import HASHED_PASSWORD, STORED, USERNAME
 from db.instants import parse_instant
-from db.models.posts import VIEWS_MAX
+from db.models.base import Model, stored_columns
+from db.models.posts import VIEWS_MAX, Post
+from db.models.users import Profile, User
 from db.repositories import checks
 
 # The longest post fits, also where each of its characters is written as two escapes, of twelve bytes.
@@ -38,39 +41,20 @@ class LineError(Exception):
         self.message = message
 
 
-class ProfileFields(NamedTuple):
-    """The profile of a user, in the order of the table's columns."""
-
-    display_name: str | None
-    bio: str | None
-    website_url: str | None
-
-
 class UserLine(NamedTuple):
-    """A line that is a user. Instants are None where the line has none."""
+    """A line that is a user: values by the name of the column. Instants are None where the line has none."""
 
     number: int
-    username: str
-    email: str
-    is_active: bool
-    role: str
-    created_at: datetime.datetime | None
-    updated_at: datetime.datetime | None
-    hashed_password: str
-    profile: ProfileFields | None
+    values: dict[str, Any]
+    profile: dict[str, Any] | None
 
 
 class PostLine(NamedTuple):
-    """A line that is a post, its author by username. Instants are None where the line has none."""
+    """A line that is a post, its author by username: values by the name of the column, as for a user."""
 
     number: int
     author: str
-    title: str
-    content: str
-    published: bool
-    views: int
-    created_at: datetime.datetime | None
-    updated_at: datetime.datetime | None
+    values: dict[str, Any]
 
 
 def parse_line(number: int, line: bytes) -> UserLine | PostLine:
@@ -89,8 +73,10 @@ def parse_line(number: int, line: bytes) -> UserLine | PostLine:
         raise LineError(number, None, f"should be an object, not {_kind(given)}")
     try:
         if _value("type", _TYPE, given.pop("type", _ABSENT)) == "user":
-            return UserLine(number, *_values(_USER, given))
-        return PostLine(number, *_values(_POST, given))
+            values = _values(_USER, given)
+            return UserLine(number, values, values.pop("profile"))
+        values = _values(_POST, given)
+        return PostLine(number, values.pop("author"), values)
     except _FieldError as error:
         raise LineError(number, error.field, error.message) from None
 
@@ -108,20 +94,29 @@ _ABSENT = object()
 _Check = Callable[[object], Any]
 
 
-class _Field(NamedTuple):
+class LineField(NamedTuple):
+    """A field of a line.
+
+    Attributes:
+        column: the column that holds it; of what is no column, the name under which a line has it.
+        check: returns the value as the column holds it.
+        default: what a line without the field means; where there is none, a line must have it.
+    """
+
+    column: str
     check: _Check
-    default: object = _ABSENT  # which means that there must be a value
+    default: object = _ABSENT
 
 
-def _values(fields: Mapping[str, _Field], given: Mapping[str, object]) -> list[Any]:
-    """Return the checked values of all `fields`, in their order."""
+def _values(fields: Mapping[str, LineField], given: Mapping[str, object]) -> dict[str, Any]:
+    """Return the checked values of all `fields`, by their columns."""
     for name in given:
         if name not in fields:
             raise _FieldError(f"is not known here; known are {', '.join(fields)}", name)
-    return [_value(name, field, given.get(name, _ABSENT)) for name, field in fields.items()]
+    return {field.column: _value(name, field, given.get(name, _ABSENT)) for name, field in fields.items()}
 
 
-def _value(name: str, field: _Field, value: object) -> Any:
+def _value(name: str, field: LineField, value: object) -> Any:
     if value is _ABSENT and field.default is _ABSENT:
         raise _FieldError("is missing", name)
     try:
@@ -210,40 +205,70 @@ def _instant(value: object) -> datetime.datetime:
         raise _FieldError(str(error)) from None
 
 
-_PROFILE = {
-    "displayName": _Field(_nullable(_text), None),
-    "bio": _Field(_nullable(_text), None),
-    "websiteUrl": _Field(_nullable(_text), None),
+# ---------------------------------------------------------------- fields, as the tables have them
+
+# What the type of a column does not tell, by `table.column`.
+_CHECKS: Mapping[str, _Check] = {
+    "users.email": _email,
+    "users.role": _word("member", "admin"),
+    "posts.views": _views,
 }
 
 
-def _profile(value: object) -> ProfileFields:
+def _check_of(column: Column[Any]) -> _Check:
+    name = str(column)
+    if name in _CHECKS:
+        return _CHECKS[name]
+    if isinstance(column.type, Boolean):
+        return _boolean
+    if isinstance(column.type, TIMESTAMP):
+        return _instant
+    check = _checked(STORED[name].check)
+    return _nullable(check) if column.nullable else check
+
+
+def _default_of(column: Column[Any]) -> object:
+    """Return the value that the table gives where there is none; None for an instant, which is that of the import."""
+    if isinstance(column.server_default, DefaultClause):
+        default = column.server_default.arg
+        if isinstance(default, str):
+            return default
+        return orjson.loads(default.text) if isinstance(default, TextClause) else None
+    return None if column.nullable else _ABSENT
+
+
+def line_fields(model: type[Model], *, but: Collection[str] = ()) -> dict[str, LineField]:
+    """Return the fields of a line, by name, that are the columns of a table in its order.
+
+    Args:
+        model: the table.
+        but: columns that are of one database alone, as ids are, or stand in a line otherwise.
+    """
+    columns = model.metadata.tables[model.__tablename__].columns
+    return {
+        _in_json(name): LineField(name, _check_of(columns[name]), _default_of(columns[name]))
+        for name in stored_columns(model, but=but)
+    }
+
+
+def _in_json(column: str) -> str:
+    first, *others = column.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def _profile(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _FieldError(f"should be an object or null, not {_kind(value)}")
-    profile = ProfileFields(*_values(_PROFILE, value))
-    for fault in check_texts(fields_of("profiles"), profile._asdict()):
-        raise _FieldError(fault.message, ".".join(fault.field[1:]))
-    return profile
+    return _values(PROFILE_FIELDS, value)
 
 
-_TYPE = _Field(_word("user", "post"))
-# In the order of UserLine and PostLine.
+_TYPE = LineField("type", _word("user", "post"))
+USER_FIELDS = line_fields(User, but=("id", "hashed_password", "version"))
+POST_FIELDS = line_fields(Post, but=("id", "author_id", "version"))
+PROFILE_FIELDS = line_fields(Profile, but=("user_id",))
 _USER = {
-    "username": _Field(_checked(USERNAME.check)),
-    "email": _Field(_email),
-    "isActive": _Field(_boolean, default=True),
-    "role": _Field(_word("member", "admin"), "member"),
-    "createdAt": _Field(_instant, None),
-    "updatedAt": _Field(_instant, None),
-    "hashedPassword": _Field(_hashed_password, UNUSABLE_PASSWORD),
-    "profile": _Field(_nullable(_profile), None),
+    **USER_FIELDS,
+    "hashedPassword": LineField("hashed_password", _hashed_password, UNUSABLE_PASSWORD),
+    "profile": LineField("profile", _nullable(_profile), None),
 }
-_POST = {
-    "author": _Field(_checked(USERNAME.check)),
-    "title": _Field(_checked(TITLE.check)),
-    "content": _Field(_checked(CONTENT.check)),
-    "published": _Field(_boolean, default=False),
-    "views": _Field(_views, 0),
-    "createdAt": _Field(_instant, None),
-    "updatedAt": _Field(_instant, None),
-}
+_POST = {"author": LineField("author", _checked(USERNAME.check)), **POST_FIELDS}

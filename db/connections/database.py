@@ -365,7 +365,7 @@ class Database(Reader):
     ) -> DatabaseFault | None:
         refusal = translate_error(error, connection, self.counters, is_at_commit=is_at_commit)
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            self.leases.distrust()  # they lead to the same server, which may have handed the writes to another one
+            self.leases.retire_open()  # they lead to the same server, which may have handed the writes to another one
         return refusal
 
     async def _open_connection(self) -> PoolProxiedConnection:

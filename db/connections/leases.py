@@ -42,7 +42,7 @@ CLOSE_TIMEOUT_S = 2.0
 OVERFLOW_AFTER_S = 0.1
 RECOVER_S = 1.0
 CANCELLATIONS_MAX = 2
-DISTRUST_EVERY_S = 0.25
+RETIRE_EVERY_S = 0.25
 # The smallest statement. After a cancelled statement, asyncpg expects of an empty one a status that does not arrive.
 SMALLEST_STATEMENT = "SELECT"
 # How long a statement may take beyond the server's own limit, for the round trip.
@@ -67,7 +67,7 @@ class Leases:
         self._all: set[LeasedConnection] = set()  # the open connections: idle, lent or closing
         self._opening = 0
         self._closing = 0
-        self._trusted_from = float("-inf")
+        self._retired_before = float("-inf")
         self._overflow_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -149,15 +149,15 @@ class Leases:
         else:
             self._idle.append(connection)
 
-    def distrust(self) -> None:
+    def retire_open(self) -> None:
         """Close every connection that was opened before now: the server behind them may no longer be the primary.
 
-        It acts once in `DISTRUST_EVERY_S` at most, because reads go on meanwhile and need connections.
+        It acts once in `RETIRE_EVERY_S` at most, because reads go on meanwhile and need connections.
         """
         now = time.monotonic()
-        if now - self._trusted_from < DISTRUST_EVERY_S:
+        if now - self._retired_before < RETIRE_EVERY_S:
             return
-        self._trusted_from = now
+        self._retired_before = now
         while self._idle:
             self.give_back(self._idle.pop())
 
@@ -305,7 +305,8 @@ class Leases:
 
     def _is_old(self, connection: LeasedConnection) -> bool:
         return (
-            connection.opened_at < self._trusted_from or 0 <= self._age_max_s < time.monotonic() - connection.opened_at
+            connection.opened_at < self._retired_before
+            or 0 <= self._age_max_s < time.monotonic() - connection.opened_at
         )
 
     def _refusal(self) -> Exception:

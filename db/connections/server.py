@@ -20,8 +20,8 @@ async def takes_writes(reader: Reader) -> bool:
 
 
 # The values in a session of the pool, because a role or a database may have settings of its own. `local`,
-# `remote_write`
-# and similar values wait at least for the disk of this server. An operator may declare that the data has no value.
+# `remote_write` and similar values wait at least for the disk of this server. An operator may declare that the data has
+# no value.
 _DURABILITY = Statement(
     text(
         """

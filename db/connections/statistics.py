@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from asyncpg import Record
 
-if TYPE_CHECKING:  # the module beneath the connections; only its annotation names one
+if TYPE_CHECKING:  # this module is below the connections; only an annotation refers to one
     from db.connections.leased_connection import LeasedConnection
 
 T = TypeVar("T")

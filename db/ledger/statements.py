@@ -77,7 +77,7 @@ CLAIMED_KEY = Statement(select(*KEY_OUTCOME).where(*_KEY_OF_VIEWER))
 
 @statements
 def lock_accounts(access_level: AccessLevel) -> Statement:
-    """Lock both accounts in the order of their ids, unless the viewer may not use them, and return them."""
+    """Lock the accounts among `ids` that the viewer may use, in the order of their ids, and return them."""
     return Statement(_locked_accounts(access_level))
 
 

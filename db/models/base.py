@@ -6,6 +6,7 @@ never depends on what a database would choose by itself.
 
 import datetime
 import uuid
+from collections.abc import Collection
 
 from sqlalchemy import TIMESTAMP, BigInteger, Identity, MetaData, Text, Uuid, func, literal_column
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -47,3 +48,13 @@ def created_at_column() -> Mapped[datetime.datetime]:
     does not carry the instant at which its wait began.
     """
     return mapped_column(server_default=func.clock_timestamp())
+
+
+def stored_columns(model: type[Model], *, but: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the names of the columns that a COPY gives values, in the table's order.
+
+    Args:
+        model: the table.
+        but: columns to leave out, beside those that the database computes.
+    """
+    return tuple(one.name for one in model.__table__.columns if one.computed is None and one.name not in but)

@@ -46,8 +46,8 @@ class User(Model):
     )
 
     id: Mapped[int] = identity_column()
-    email: Mapped[str] = mapped_column(Text(collation="C"))
     username: Mapped[str] = mapped_column(Text(collation="C"))
+    email: Mapped[str] = mapped_column(Text(collation="C"))
     hashed_password: Mapped[str]
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
     role: Mapped[str] = mapped_column(server_default="member")

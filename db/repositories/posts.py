@@ -5,7 +5,7 @@ Invariant: only its author and administrators can see, count and change a draft.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from asyncpg import Record
@@ -16,7 +16,6 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     SQLColumnExpression,
-    Text,
     any_,
     bindparam,
     column,
@@ -33,7 +32,7 @@ from sqlalchemy.types import TypeEngine
 from db.access import AccessLevel, Viewer
 from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, Writer
 from db.errors import Refusal
-from db.models.base import FIRST_INSTANT, LAST_INSTANT
+from db.models.base import FIRST_INSTANT, LAST_INSTANT, stored_columns
 from db.models.posts import VIEWS_MAX, Post
 from db.models.users import User
 from db.query.cursors import Order, Term, TermKind
@@ -53,9 +52,9 @@ RELEVANCE = Term("relevance", relevance(Post.document), TermKind.INTEGER)
 """The relevance of a post for a search; only with the filter `search`."""
 ID = Term("id", Post.id, TermKind.INTEGER)
 
-_OWN = ("id", "title", "content", "published", "views", "author_id", "version", "created_at", "updated_at")
+_STORED = Post.metadata.tables[Post.__tablename__].columns
 _COLUMNS: Mapping[str, SQLColumnExpression[Any]] = {
-    **{name: getattr(Post, name) for name in _OWN},
+    **{name: getattr(Post, name) for name in stored_columns(Post)},
     **{term.name: term.expression for term in (TITLE, RELEVANCE)},
 }
 
@@ -167,13 +166,7 @@ class NewPost:
     published: bool
 
 
-_NEW_POST_TYPES: Mapping[str, TypeEngine[Any]] = {
-    "author_id": BigInteger(),
-    "title": Text(),
-    "content": Text(),
-    "published": Boolean(),
-}
-
+_NEW_POST_TYPES: Mapping[str, TypeEngine[Any]] = {one.name: _STORED[one.name].type for one in fields(NewPost)}
 
 _AUTHORS = Statement(select(User.id).where(User.id == any_(KEYS_ARRAY), User.role != "system"))
 

@@ -1,9 +1,11 @@
 """Profiles: reads, and the writes that `db.repositories.users` uses when it writes users."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Text,
     any_,
     bindparam,
@@ -18,18 +20,14 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.models.base import stored_columns
 from db.models.users import Profile
 from db.query.pages import Columns
 from db.query.statement_cache import statements
 
 # ---------------------------------------------------------------- reads
 
-_PROFILE = {
-    "user_id": Profile.user_id,
-    "display_name": Profile.display_name,
-    "bio": Profile.bio,
-    "website_url": Profile.website_url,
-}
+_PROFILE: Mapping[str, ColumnElement[Any]] = {name: getattr(Profile, name) for name in stored_columns(Profile)}
 
 
 def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -> RowsByKey:

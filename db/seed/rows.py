@@ -107,16 +107,8 @@ class FirstIds(NamedTuple):
     system_user: int
 
 
-Row = tuple[Any, ...]
-
-USER_COLUMNS = (
-    *("id", "email", "username", "hashed_password", "is_active", "role", "version"),
-    *("created_at", "updated_at"),
-)
-PROFILE_COLUMNS = ("user_id", "display_name", "bio", "website_url")
-POST_COLUMNS = ("id", "title", "content", "published", "views", "author_id", "version", "created_at", "updated_at")
-ACCOUNT_COLUMNS = ("id", "owner_id", "currency_code", "balance", "is_system", "created_at")
-TRANSACTION_COLUMNS = ("id", "from_id", "to_id", "amount", "memo", "created_at")
+Row = dict[str, Any]
+"""The values of a row by the names of its columns, of which it has all that are stored."""
 
 
 def _instant(microseconds: int) -> datetime.datetime:
@@ -179,7 +171,7 @@ class Crowd:
 
 
 def user_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds, hashed_password: str) -> Iterator[Row]:
-    """Yield the rows of `USER_COLUMNS`."""
+    """Yield the users."""
     random, people = plan.random("users"), People(plan.random("names"))
     for number, joined in enumerate(crowd.joined):
         founder = number < len(FOUNDERS)
@@ -189,8 +181,17 @@ def user_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds, hashed_password: str)
         role = "admin" if plan.admin and number == 0 else "member"
         changed = random.random() < _EVER_CHANGED
         updated = _later(random, joined, -joined) if changed else joined
-        stamps = (1 + changed, _instant(joined), _instant(updated))
-        yield ids.user + number, email, username, hashed_password, active, role, *stamps
+        yield {
+            "id": ids.user + number,
+            "username": username,
+            "email": email,
+            "hashed_password": hashed_password,
+            "is_active": active,
+            "role": role,
+            "version": 1 + changed,
+            "created_at": _instant(joined),
+            "updated_at": _instant(updated),
+        }
 
 
 def profile_numbers(plan: SeedPlan) -> list[int]:
@@ -200,18 +201,18 @@ def profile_numbers(plan: SeedPlan) -> list[int]:
 
 
 def profile_rows(plan: SeedPlan, numbers: Sequence[int], ids: FirstIds) -> Iterator[Row]:
-    """Yield the rows of `PROFILE_COLUMNS` of the users with these numbers."""
+    """Yield the profiles of the users with these numbers."""
     random, people = plan.random("bios"), People(plan.random("names"))
     writer = Author(random)
     for number in numbers:
         username, display_name = people.names(number)
         bio = writer.bio() if random.random() < _WITH_BIO or number < len(FOUNDERS) else None
         website = f"https://{username.replace('_', '-')}.example.com/" if random.random() < _WITH_WEBSITE else None
-        yield ids.user + number, display_name, bio, website
+        yield {"user_id": ids.user + number, "display_name": display_name, "bio": bio, "website_url": website}
 
 
 def post_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
-    """Yield the rows of `POST_COLUMNS`, oldest first."""
+    """Yield the posts, oldest first."""
     random = plan.random("posts")
     writer = Author(random)
     for number in range(plan.posts):
@@ -223,8 +224,17 @@ def post_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
         views = int(_VIEWS_SCALE * (random.paretovariate(_VIEWS_EXPONENT) - 1)) if published else 0
         edited = random.random() < _EDITED
         updated = _later(random, at, _EDITED_WITHIN) if edited else at
-        stamps = (1 + edited, _instant(at), _instant(updated))
-        yield ids.post + number, title, content, published, min(views, VIEWS_MAX), ids.user + author, *stamps
+        yield {
+            "id": ids.post + number,
+            "title": title,
+            "content": content,
+            "published": published,
+            "views": min(views, VIEWS_MAX),
+            "author_id": ids.user + author,
+            "version": 1 + edited,
+            "created_at": _instant(at),
+            "updated_at": _instant(updated),
+        }
 
 
 class _Account(NamedTuple):
@@ -252,18 +262,30 @@ class Ledger:
         self.transaction_count = sum(1 for _ in self._movements(self._balances))
 
     def account_rows(self, ids: FirstIds) -> Iterator[Row]:
-        """Yield the rows of `ACCOUNT_COLUMNS`, with the balances at the end; the system's accounts first."""
+        """Yield the accounts, with the balances at the end; the system's accounts first."""
         for number, (owner, currency, opened) in enumerate(self._accounts):
-            owner_id = ids.system_user if owner is None else ids.user + owner
-            balance = self._balances[number]
-            yield ids.account + number, owner_id, currency.code, balance, owner is None, _instant(opened)
+            yield {
+                "id": ids.account + number,
+                "owner_id": ids.system_user if owner is None else ids.user + owner,
+                "currency_code": currency.code,
+                "balance": self._balances[number],
+                "is_system": owner is None,
+                "created_at": _instant(opened),
+            }
 
     def transaction_rows(self, ids: FirstIds) -> Iterator[Row]:
-        """Yield the rows of `TRANSACTION_COLUMNS`, in the order in which they changed the balances."""
+        """Yield the transactions, in the order in which they changed the balances."""
         movements = self._movements(array("q", bytes(8 * len(self._accounts))))
         for number, (source, target, amount, memo, at) in enumerate(movements):
-            ends = (ids.account + source, ids.account + target)
-            yield ids.transaction + number, *ends, amount, memo, _instant(at)
+            yield {
+                "id": ids.transaction + number,
+                "from_id": ids.account + source,
+                "to_id": ids.account + target,
+                "amount": amount,
+                "memo": memo,
+                "key_id": None,
+                "created_at": _instant(at),
+            }
 
     def _movements(self, balances: "array[int]") -> Iterator[tuple[int, int, int, str | None, int]]:
         """Yield source, target, amount, memo and instant of each movement, and keep `balances` as it leaves them."""

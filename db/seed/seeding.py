@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import asyncpg
@@ -23,12 +24,9 @@ from db.connections.database import Database, OpenTransaction
 from db.connections.leases import Driver
 from db.connections.statements import Statement
 from db.errors import Unavailable
+from db.models import Account, Model, Post, Profile, Transaction, User
+from db.models.base import stored_columns
 from db.seed.rows import (
-    ACCOUNT_COLUMNS,
-    POST_COLUMNS,
-    PROFILE_COLUMNS,
-    TRANSACTION_COLUMNS,
-    USER_COLUMNS,
     Crowd,
     FirstIds,
     Ledger,
@@ -79,10 +77,13 @@ class SeedReport:
 
 @dataclass(frozen=True)
 class _Table:
-    name: str
-    columns: Sequence[str]
+    model: type[Model]
     count: int
     rows: Iterator[Row]
+
+    @property
+    def name(self) -> str:
+        return str(self.model.__tablename__)
 
 
 async def seed(database: Database, plan: SeedPlan, hashed_password: str, progress: Progress) -> SeedReport:
@@ -209,21 +210,21 @@ async def _first_ids(driver: Driver) -> FirstIds:
 def _tables(plan: SeedPlan, crowd: Crowd, ledger: Ledger, ids: FirstIds, hashed_password: str) -> list[_Table]:
     numbers = profile_numbers(plan)
     return [
-        _Table("users", USER_COLUMNS, plan.users, user_rows(plan, crowd, ids, hashed_password)),
-        _Table("profiles", PROFILE_COLUMNS, len(numbers), profile_rows(plan, numbers, ids)),
-        _Table("posts", POST_COLUMNS, plan.posts, post_rows(plan, crowd, ids)),
-        _Table("accounts", ACCOUNT_COLUMNS, ledger.account_count, ledger.account_rows(ids)),
-        _Table("transactions", TRANSACTION_COLUMNS, ledger.transaction_count, ledger.transaction_rows(ids)),
+        _Table(User, plan.users, user_rows(plan, crowd, ids, hashed_password)),
+        _Table(Profile, len(numbers), profile_rows(plan, numbers, ids)),
+        _Table(Post, plan.posts, post_rows(plan, crowd, ids)),
+        _Table(Account, ledger.account_count, ledger.account_rows(ids)),
+        _Table(Transaction, ledger.transaction_count, ledger.transaction_rows(ids)),
     ]
 
 
 async def _copy(driver: Driver, table: _Table, progress: Progress) -> None:
     progress(table.name, 0, table.count)
+    columns = stored_columns(table.model)
+    records = map(itemgetter(*columns), table.rows)
     for done in range(0, table.count, BATCH_ROWS):
         # COPY stores the ids that it is given, though the columns are GENERATED ALWAYS.
-        await driver.copy_records_to_table(
-            table.name, columns=list(table.columns), records=islice(table.rows, BATCH_ROWS)
-        )
+        await driver.copy_records_to_table(table.name, columns=columns, records=islice(records, BATCH_ROWS))
         progress(table.name, min(done + BATCH_ROWS, table.count), table.count)
 
 
@@ -251,7 +252,7 @@ async def _create_indexes(driver: Driver, definitions: Sequence[str], progress: 
 
 async def _continue_identities(driver: Driver, tables: Sequence[_Table]) -> None:
     for table in tables:
-        if "id" in table.columns and table.count:
+        if "id" in stored_columns(table.model) and table.count:
             await driver.execute(
                 f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), max(id)) FROM {table.name}"  # noqa: S608 - a name of ours
             )

@@ -1,4 +1,4 @@
-"""The `folio` command: every family of commands under one name."""
+"""The `folio` command: all commands and groups of commands under one name."""
 
 import signal
 import sys
@@ -17,13 +17,13 @@ app = typer.Typer(
     help="Folio serves users, posts, money accounts and their ledger over GraphQL.",
     no_args_is_help=True,
     add_completion=False,
-    # A traceback is for us, not for whoever typed a command; typer's own would print local variables, secrets too.
+    # Tracebacks are for developers, not for users of the command. Typer's own would print local variables and secrets.
     pretty_exceptions_enable=False,
 )
 
 
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         out.print(f"folio {metadata.version('folio')}")
         raise typer.Exit
 
@@ -31,7 +31,7 @@ def _print_version(is_asked: bool) -> None:
 @app.callback()
 def _folio(
     version: Annotated[
-        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     pass
@@ -39,15 +39,15 @@ def _folio(
 
 app.command()(dev.dev)
 app.command()(serve.serve)
-app.add_typer(migrate.commands, name="migrate", help="Bring the database's schema up to date, or back.")
+app.add_typer(migrate.commands, name="migrate", help="Upgrade or downgrade the database's schema.")
 app.command()(seed.seed)
 app.command("import")(import_.import_)
 app.command()(export.export)
 app.command()(audit.audit)
-app.add_typer(user.commands, name="user", help="Users, for whoever runs the server.")
+app.add_typer(user.commands, name="user", help="Manage users, as the operator of the server.")
 app.add_typer(schema.commands, name="schema", help="The GraphQL schema, for clients and reviews.")
 app.command()(cost.cost)
-app.add_typer(documents.commands, name="documents", help="Trusted documents: the operations an application has.")
+app.add_typer(documents.commands, name="documents", help="Trusted documents: the operations of an application.")
 app.command()(doctor.doctor)
 app.command()(settings.settings)
 
@@ -59,9 +59,9 @@ def main() -> None:
             try:
                 app()
             finally:
-                sys.stdout.flush()  # what cannot be written is to be said, not left to the interpreter's end
+                sys.stdout.flush()  # a write error must be reported here, not at the end of the interpreter
     except typer.Exit as end:
         sys.exit(end.exit_code)
     finally:
-        # All is done and said: what is left is Python's own tidying up.
+        # All work and output is done; only the interpreter's cleanup is left.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

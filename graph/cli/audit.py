@@ -1,4 +1,4 @@
-"""`folio audit`: the proof that every balance is what the ledger says."""
+"""`folio audit`: proves that every balance equals the sum of its ledger entries."""
 
 from typing import Annotated
 
@@ -14,23 +14,23 @@ from graph.cli.support.terminal import CommandError, out, run_with_database
 from graph.errors import BadInput
 from graph.schema.ids import NodeKind, global_id, parse
 
-# The batch with the most active account takes longest: some seconds for a million transactions of one account. What is
-# not through in an hour is stuck.
+# The batch with the most active account takes longest: some seconds for a million transactions of one account. A
+# statement that takes an hour is stuck.
 STATEMENT_TIMEOUT_MS = 3_600_000
 
 _WORDS = {
-    Defect.OVERDRAWN: "it is below zero, and no system account",
+    Defect.OVERDRAWN: "it is below zero, and not a system account",
     Defect.BEYOND_LIMITS: "it is beyond the limits of a balance",
-    Defect.NO_ACCOUNT: "an account that it names is not there",
+    Defect.NO_ACCOUNT: "one of its accounts does not exist",
     Defect.CURRENCIES: "its accounts hold different currencies",
     Defect.AMOUNT: "its amount is not above zero",
-    Defect.ONE_ACCOUNT: "it takes from the account that it gives to",
-    Defect.NO_KEY: "its idempotency key is not there",
-    Defect.DEPOSIT: "it is a deposit, and does not go from a system account to another one",
-    Defect.REQUEST: "it is not what was asked for under its key: accounts, amount, memo or key were changed",
-    Defect.NO_OUTCOME: "neither a transaction nor a refusal came of it",
-    Defect.TWO_OUTCOMES: "a transaction and a refusal came of it",
-    Defect.TWO_TRANSACTIONS: "more than one transaction came of it",
+    Defect.ONE_ACCOUNT: "it transfers from an account to the same account",
+    Defect.NO_KEY: "its idempotency key does not exist",
+    Defect.DEPOSIT: "it is a deposit, but not from a system account to another account",
+    Defect.REQUEST: "it differs from the request of its key: accounts, amount, memo or key were changed",
+    Defect.NO_OUTCOME: "it has neither a transaction nor a refusal",
+    Defect.TWO_OUTCOMES: "it has both a transaction and a refusal",
+    Defect.TWO_TRANSACTIONS: "it has more than one transaction",
 }
 
 
@@ -39,8 +39,8 @@ def audit(
         str | None,
         typer.Option(
             metavar="TRANSACTION_ID",
-            help="Check only the transactions from this one on, and all of the accounts that they touch. "
-            "The id as the API gives it, transaction_123, or the number of the row, 123.",
+            help="Check only this transaction and later ones, and the whole balances of their accounts. "
+            "An id of the API, transaction_123, or the number of the row, 123.",
             show_default=False,
         ),
     ] = None,
@@ -76,21 +76,21 @@ def _transaction_id(text: str) -> int:
     try:
         return parse(text, NodeKind.TRANSACTION, text)
     except BadInput as error:
-        # It says so where the id is that of something else.
-        said = str(error) if "asked for" in str(error) else f"{text} is no id of a transaction"
-        raise typer.BadParameter(f"{said}; give one as transaction_123 or 123", param_hint="--since") from None
+        # For an id of another kind, the message of `parse` names both kinds.
+        said = str(error) if "asked for" in str(error) else f"{text} is not the id of a transaction"
+        raise typer.BadParameter(f"{said}; write it as transaction_123 or 123", param_hint="--since") from None
 
 
 def _not_there(error: UnknownTransactionError) -> str:
-    asked = global_id(NodeKind.TRANSACTION, error.asked)
+    missing = global_id(NodeKind.TRANSACTION, error.asked)
     last = (
         f"the last one is {global_id(NodeKind.TRANSACTION, error.last)}" if error.last else "it has no transaction yet"
     )
-    return f"there is no {asked} in this ledger; {last}"
+    return f"there is no {missing} in this ledger; {last}"
 
 
 def _checked(report: AuditReport) -> list[str]:
-    """Return what was looked at, what is wrong, and where to go on."""
+    """Return the lines of the report: what was checked, what is wrong, and the next `--since`."""
     counts = f"{report.accounts} accounts, {report.transactions} transactions and {report.keys} idempotency keys"
     start = f" from {global_id(NodeKind.TRANSACTION, report.since)}" if report.since is not None else ""
     end = f" up to {global_id(NodeKind.TRANSACTION, report.last)}" if report.last is not None else ""
@@ -100,8 +100,8 @@ def _checked(report: AuditReport) -> list[str]:
         lines.append(f"… and {report.differences_count - len(report.differences)} more")
     if report.undecided:
         lines.append(
-            f"{report.undecided} transactions were made under keys of users who are no administrators now: "
-            "whether they were then is not known"
+            f"{report.undecided} transactions have keys of users who are not administrators now: "
+            "whether they were administrators then is unknown"
         )
     if report.clean and report.last is not None:
         lines.append(_next(report.next_since))
@@ -110,14 +110,14 @@ def _checked(report: AuditReport) -> list[str]:
 
 def _next(since: int | None) -> str:
     if since is None:
-        return "the next audit has to check all again: others write, and no transaction is an hour old"
+        return "the next audit must check everything: writes are in progress, and no transaction is an hour old"
     return f"the next audit can be: folio audit --since {global_id(NodeKind.TRANSACTION, since)}"
 
 
 def _worded(one: Difference) -> str:
-    """Return a difference in words."""
+    """Return the message of a difference."""
     if one.defect is Defect.SUM:
-        return f"{one.currency_code}: all balances add up to {_money(one.kept, one.currency_code)}, and not to zero"
+        return f"{one.currency_code}: all balances add up to {_money(one.kept, one.currency_code)}, not to zero"
     if one.defect is Defect.BALANCE:
         assert one.kept is not None
         assert one.ledger is not None
@@ -152,6 +152,6 @@ def _user(one: Difference) -> str:
 def _money(minor: int | None, currency_code: str | None) -> str:
     assert minor is not None
     assert currency_code is not None
-    if minor_unit_exponent(currency_code) is None:  # nobody can open such an account
+    if minor_unit_exponent(currency_code) is None:  # no client can open such an account
         return f"{minor} units of {currency_code}"
     return f"{from_minor(minor, currency_code)} {currency_code}"

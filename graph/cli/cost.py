@@ -1,4 +1,4 @@
-"""`folio cost`: what the operations of a file cost at most."""
+"""`folio cost`: the highest cost of each operation in a file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from graphql import GraphQLError, OperationDefinitionNode, parse
 
-from graph.analysis.pricing import LENGTH_MAX
+from graph.analysis.field_facts import LENGTH_MAX
 from graph.cli.support.files import read_text
 from graph.cli.support.terminal import CommandError, err, out
 from graph.operations.cache import Operation, Operations, RequestRefused
@@ -16,9 +16,9 @@ from graph.schema.root import graphql_schema
 def cost(
     documents: Annotated[list[Path], typer.Argument(help="Files of GraphQL operations.")],
 ) -> None:
-    """Print what each operation costs at most, by the weights in the schema. Exits 1 where one is over a limit.
+    """Print the highest cost of each operation, by the weights in the schema. Exits 1 where one exceeds a limit.
 
-    Variables without a default that say how long lists get are taken to be as large as they may be, and are named.
+    Variables without a default that set the length of lists count with their largest value, and are listed.
     """
     operations = Operations(graphql_schema, introspection=True, suggestions=True)
     too_large = False

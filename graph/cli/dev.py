@@ -1,4 +1,4 @@
-"""`folio dev`: the API with all that a developer needs around it."""
+"""`folio dev`: the API with everything that development needs."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,13 +17,14 @@ from graph.cli.support.server import WORKER, Host, Port, ensure_free, run_server
 from graph.cli.support.terminal import CommandError, configured, err, opened
 from graph.http.wire.open_connections import allow_open_files
 
-# What `dev --reload` looks at, and how long it lets running requests finish.
+# The directory that `dev --reload` watches.
 ROOT = Path(graph.__file__).parent.parent
 
 
 PACKAGES = ("db", "graph", "migrations")
 
 
+# The time that a reload leaves running requests to finish.
 RELOAD_DRAIN_S = 2
 
 
@@ -32,7 +33,7 @@ def dev(
     port: Port = 8000,
     reload: Annotated[bool, typer.Option("--reload", help="Restart the server when a Python file changes.")] = False,
 ) -> None:
-    """Start everything for development: database, migrations, demo data where it is empty, and the server."""
+    """Start everything for development: the database, migrations, demo data if it is empty, and the server."""
     with configured() as settings:
         if settings.env == "production":
             raise CommandError("`folio dev` fills the database with demo data; in production use `folio serve`")
@@ -58,10 +59,10 @@ async def _demo(settings: Settings) -> bool:
 
 
 def _run_reloading(options: dict[str, Any]) -> None:
-    """Serve from a process that ends and is started anew whenever a Python file of ours changes.
+    """Serve from a child process that is restarted whenever a Python file of Folio changes.
 
-    This process keeps the port and the embedded server meanwhile: nobody is refused, and the database stays up. Files
-    are looked at four times a second: there are some 150 of them, which needs no library beyond uvicorn.
+    This process keeps the port and the embedded server: no connection is refused during a restart, and the database
+    stays up. Files are checked four times a second: for some 150 files that needs no library besides uvicorn.
     """
     watched = [str(ROOT / package) for package in PACKAGES]
     options = {**options, "timeout_graceful_shutdown": RELOAD_DRAIN_S, "reload": True, "reload_dirs": watched}

@@ -1,4 +1,4 @@
-"""`folio doctor`: checks settings, database, migration, clock and pool, and says what to do. It changes nothing."""
+"""`folio doctor`: checks settings, database, migration, clock and pool, and advises. It changes nothing."""
 
 import datetime
 import time
@@ -27,7 +27,7 @@ CLOCK_SKEW_MAX_S = 2.0
 
 
 class Verdict(Enum):
-    """What became of one check."""
+    """The result of one check."""
 
     OK = "[green]ok[/]"
     WARNING = "[yellow]warning[/]"
@@ -36,7 +36,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check with its outcome, and what to do where it is not well."""
+    """One check with its result, and what to do after a warning or failure."""
 
     subject: str
     verdict: Verdict
@@ -45,7 +45,7 @@ class Finding:
 
 
 def doctor(
-    workers: Annotated[int, typer.Option(min=1, help="How many workers are going to run against this database.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="How many workers will use this database.")] = 1,
 ) -> None:
     """Check settings, database, migration, clock and pool. Exits 1 where anything fails."""
     chosen = load_settings()
@@ -69,11 +69,11 @@ def doctor(
 
 def _settings_finding(chosen: Settings) -> Finding:
     if chosen.env == "production":
-        return Finding("settings", Verdict.OK, "all allowed, for production")
+        return Finding("settings", Verdict.OK, "valid, for production")
     return Finding(
         "settings",
         Verdict.WARNING,
-        "all allowed, for development",
+        "valid, for development",
         f"set {PREFIX}ENV=production where others can reach the server",
     )
 
@@ -94,8 +94,8 @@ async def _examine(chosen: Settings, workers: int) -> list[Finding]:
     }
     try:
         return [
-            _finding("database", state.problem(chosen), f"PostgreSQL {state.version} answers"),
-            _finding("writes", state.read_only(chosen), "the database takes them"),
+            _finding("database", state.problem(chosen), f"PostgreSQL {state.version} responds"),
+            _finding("writes", state.read_only(chosen), "the database accepts them"),
             *[await _checked(subject, check, database) for subject, check in checks.items()],
         ]
     finally:
@@ -103,7 +103,7 @@ async def _examine(chosen: Settings, workers: int) -> list[Finding]:
 
 
 async def _checked(subject: str, check: Callable[[Database], Awaitable[Finding]], database: Database) -> Finding:
-    """Return what a check finds, or why it cannot look: the others still do."""
+    """Return the finding of a check, or a failure where it cannot run. The other checks still run."""
     try:
         with explained_problems(database.settings):
             return await check(database)
@@ -160,7 +160,7 @@ async def _clock_finding(database: Database) -> Finding:
 async def _role_finding(database: Database) -> Finding:
     name, superuser = (await database.fetch(_ROLE, {}))[0]
     if not superuser:
-        return Finding("role", Verdict.OK, f"{name} is no superuser")
+        return Finding("role", Verdict.OK, f"{name} is not a superuser")
     remedy = "connect as a role without SUPERUSER that owns the database: no privilege binds a superuser"
     return Finding("role", Verdict.WARNING, f"{name} is a superuser, who could change the ledger", remedy)
 
@@ -168,12 +168,12 @@ async def _role_finding(database: Database) -> Finding:
 async def _ledger_finding(database: Database) -> Finding:
     writable = (await database.fetch(_LEDGER, {}))[0]["writable"]
     if writable is None:
-        return Finding("ledger", Verdict.FAILURE, "there is none", "run `folio migrate upgrade`")
+        return Finding("ledger", Verdict.FAILURE, "its tables do not exist", "run `folio migrate upgrade`")
     if not writable:
         return Finding("ledger", Verdict.OK, "append-only for this role")
     remedy = (
-        "REVOKE UPDATE, DELETE, TRUNCATE ON transactions, idempotency_keys FROM PUBLIC and this role, who is to be no "
-        "superuser"
+        "REVOKE UPDATE, DELETE, TRUNCATE ON transactions, idempotency_keys FROM PUBLIC and this role, which must not "
+        "be a superuser"
     )
     return Finding("ledger", Verdict.WARNING, "this role could change rows", remedy)
 
@@ -181,12 +181,12 @@ async def _ledger_finding(database: Database) -> Finding:
 async def _durability_finding(database: Database) -> Finding:
     promised = await durability(database)
     if promised.problem is None:
-        return Finding("durability", Verdict.OK, "what is acknowledged survives a crash")
+        return Finding("durability", Verdict.OK, "acknowledged writes survive a crash")
     if promised.is_throwaway:
-        remedy = "keep nothing of value there: it says folio.throwaway of itself"
+        remedy = "store nothing of value there: the database is marked as folio.throwaway"
         return Finding("durability", Verdict.WARNING, promised.problem, remedy)
     remedy = (
-        "switch it on in postgresql.conf, and for role and database; where the data is of no value: "
+        "switch it on in postgresql.conf, and for role and database; if the data has no value: "
         "ALTER DATABASE … SET folio.throwaway = on"
     )
     return Finding("durability", Verdict.FAILURE, promised.problem, remedy)

@@ -1,4 +1,4 @@
-"""`folio documents`: the manifest of trusted documents, made of the operations that an application has."""
+"""`folio documents`: the manifest of trusted documents, made from the operations of an application."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,15 +25,15 @@ commands = typer.Typer(no_args_is_help=True)
 
 @commands.callback()
 def _family() -> None:
-    """Keep `build` a command of its own although it is the only one."""
+    """Keep `build` a subcommand although it is the only one: Typer would otherwise merge the two."""
 
 
 @commands.command()
 def build(
-    directory: Annotated[Path, typer.Argument(help="Where the .graphql files are, in folders below it too.")],
+    directory: Annotated[Path, typer.Argument(help="The directory of the .graphql files; subdirectories count too.")],
     output: Annotated[Path, typer.Option(help="The manifest to write.")] = Path("documents.json"),
 ) -> None:
-    """Write the manifest of every operation in a directory, each with the fragments that it uses."""
+    """Write the manifest of all operations in a directory, each with the fragments that it uses."""
     with refusals():
         texts = _documents(directory)
         draft = output.with_name(f".{output.name}.new")
@@ -60,12 +60,12 @@ def _documents(directory: Path) -> list[str]:
                     raise CommandError(f"{path}: the fragment {one.name.value} is defined twice")
                 fragments[one.name.value] = one
     if not operations:
-        raise CommandError(f"{directory} holds no operation in a .graphql file")
+        raise CommandError(f"{directory} contains no operation in a .graphql file")
     return [_whole(path, operation, fragments) for path, operation in operations]
 
 
 class _Spreads(Visitor):
-    """Collects the names of the fragments that are spread."""
+    """Collects the names of fragment spreads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def _whole(path: Path, operation: OperationDefinitionNode, fragments: dict[str, 
     """Return the operation with the fragments that it needs, checked against the schema."""
     parts: list[OperationDefinitionNode | FragmentDefinitionNode] = [operation]
     spread: set[str] = set()
-    for part in parts:  # which grows behind this one
+    for part in parts:  # the list grows during the loop
         found = _Spreads()
         visit(part, found)
         parts += [fragments[name] for name in sorted(found.names - spread) if name in fragments]

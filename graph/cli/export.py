@@ -1,4 +1,4 @@
-"""`folio export`: users, profiles and posts as JSON Lines, all of them or no file."""
+"""`folio export`: users, profiles and posts as JSON Lines. The file is complete or does not exist."""
 
 import os
 import sys
@@ -19,14 +19,16 @@ from graph.cli.support.terminal import CommandError, err, interruptible, refuse,
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="Where to; - is standard output.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace the file where there is one.")] = False,
+    file: Annotated[Path, typer.Argument(help="The file to write; - is standard output.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     with_password_hashes: Annotated[
         bool,
-        typer.Option("--with-password-hashes", help="Users keep their passwords where the file is imported."),
+        typer.Option(
+            "--with-password-hashes", help="Include password hashes: users keep their passwords after an import."
+        ),
     ] = False,
 ) -> None:
-    """Write users, profiles and posts as JSON Lines, as they are at one moment. The file has personal data in it."""
+    """Write users, profiles and posts as JSON Lines, from one snapshot. The file contains personal data."""
     _ensure_replaceable(file, force)
     started = time.perf_counter()
 
@@ -34,7 +36,7 @@ def export(
         with _writable(file) as write, watched() as progress:
             return await export_lines(database, write, progress, with_password_hashes=with_password_hashes)
 
-    left = "what was written is not all" if file == STANDARD_STREAM else f"{file} was not written"
+    left = "the output is not complete" if file == STANDARD_STREAM else f"{file} was not written"
     counts = run_with_database(work, undone=left)
     err.print(f"exported {counts.users} users and {counts.posts} posts in {time.perf_counter() - started:.1f} s")
 
@@ -43,14 +45,14 @@ def _ensure_replaceable(file: Path, force: bool) -> None:
     if file == STANDARD_STREAM or not file.exists():
         return
     if not file.is_file():
-        refuse(f"{file} is no ordinary file; write to - and redirect that")
+        refuse(f"{file} is not a regular file; write to - and redirect the output")
     if not force:
-        refuse(f"{file} is there already; --force replaces it")
+        refuse(f"{file} exists already; --force replaces it")
 
 
 @contextmanager
 def _writable(file: Path) -> Iterator[Callable[[bytes], object]]:
-    """Yield what takes the bytes of `file`, which is there as a whole once the block has ended well, and not before.
+    """Yield a function that writes bytes of `file`. The file appears, complete, when the block ends without an error.
 
     Raises:
         CommandError: the file cannot be written.
@@ -59,10 +61,10 @@ def _writable(file: Path) -> Iterator[Callable[[bytes], object]]:
         yield _write_out
         sys.stdout.buffer.flush()
         return
-    # Through a symbolic link, as writing in place would go.
+    # A symbolic link is followed, as if the file were written in place.
     target = file.resolve()
     with _worded(file):
-        # Readable by its owner alone, which mkstemp sees to: there are email addresses in it.
+        # mkstemp makes it readable only by its owner: it contains email addresses.
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     draft, sink = Path(name), os.fdopen(descriptor, "wb")
 
@@ -80,13 +82,13 @@ def _writable(file: Path) -> Iterator[Callable[[bytes], object]]:
         draft.unlink(missing_ok=True)
         raise
     finally:
-        # What it could not write has been reported by now; closing tries, and fails, once more.
+        # A write error has been reported already; closing tries to write once more, and fails again.
         with suppress(OSError):
             sink.close()
 
 
 def _write_out(data: bytes) -> None:
-    with interruptible():  # whoever reads a pipe may take their time
+    with interruptible():  # the reader of a pipe may be slow
         sys.stdout.buffer.write(data)
 
 

@@ -1,4 +1,4 @@
-"""`folio import`: users, profiles and posts from JSON Lines, all of them or none."""
+"""`folio import`: users, profiles and posts from JSON Lines, either all lines or none."""
 
 import os
 import sys
@@ -18,9 +18,9 @@ from graph.cli.support.terminal import CommandError, err, interruptible, run_wit
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="As `folio export` writes it; - is standard input.")],
+    file: Annotated[Path, typer.Argument(help="A file in the format of `folio export`; - is standard input.")],
 ) -> None:
-    """Add users, profiles and posts from JSON Lines: all of them, or none where a line is at fault."""
+    """Add users, profiles and posts from JSON Lines: all of them, or none if a line is invalid."""
     started = time.perf_counter()
 
     async def work(database: Database) -> LineCounts:
@@ -35,11 +35,11 @@ def import_(
         f"imported {counts.users} users and {counts.posts} posts in {time.perf_counter() - started:.1f} s",
     )
     if counts.without_password:
-        err.print(f"{counts.without_password} of the users have no password yet: they sign in once one has been set")
+        err.print(f"{counts.without_password} of the users have no password: they can sign in after one has been set")
 
 
 def _awaited(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the same lines; Ctrl-C ends the wait for the next one of a pipe."""
+    """Yield the same lines. Ctrl-C interrupts the wait for the next line of a pipe."""
     while True:
         with interruptible():
             line = next(lines, None)
@@ -62,7 +62,7 @@ def _readable(file: Path) -> Iterator[BinaryIO]:
 
 
 def _reading(source: BinaryIO, progress: Callable[[str, int, int | None], None]) -> Callable[[int], None]:
-    """Return what shows the progress of reading: by bytes in a file, by lines in a pipe, whose end nobody knows."""
+    """Return a function that shows the progress of reading: in bytes of a file, or in lines of a pipe."""
     if not source.seekable():
         return lambda lines: progress("lines", lines, None)
     start = source.tell()

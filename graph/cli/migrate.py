@@ -1,4 +1,4 @@
-"""`folio migrate`: Alembic's commands on the database of the settings, the embedded one where there is none."""
+"""`folio migrate`: Alembic's commands for the database of the settings, or for the embedded one where none is set."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,17 +19,17 @@ commands = typer.Typer(no_args_is_help=True)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One migration that was applied or taken back."""
+    """One migration that was applied or reverted."""
 
     revision: str
     what: str
 
 
 def upgrade_to(settings: Settings, revision: str = "head", *, sql: bool = False) -> list[Step]:
-    """Bring the schema of the database of `settings` up to `revision`, and return what was applied.
+    """Upgrade the schema of the database of `settings` to `revision`, and return the applied migrations.
 
     Raises:
-        CommandError: there is no such revision, or somebody else migrates the database.
+        CommandError: the revision does not exist, or another process migrates the database.
     """
     return _migrate(command.upgrade, settings, revision, sql=sql)
 
@@ -58,14 +58,14 @@ def upgrade(
     revision: Annotated[str, typer.Argument(help="A revision, `head`, or a step such as +1.")] = "head",
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL instead of running it.")] = False,
 ) -> None:
-    """Apply what is missing, and say what that was."""
+    """Apply missing migrations, and list them."""
     if sql:
         _run("upgrade", revision, sql=True)
         return
     with _interruptible(), connected(existing=False, writes=True) as settings:
         before = _applied(settings)
         steps = upgrade_to(settings, revision)
-        _tell("applied", steps, before, _applied(settings))
+        _report("applied", steps, before, _applied(settings))
 
 
 @commands.command(context_settings=_STEPS)
@@ -73,19 +73,19 @@ def downgrade(
     revision: Annotated[str, typer.Argument(help="A revision, `base`, or a step such as -1.")],
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL instead of running it.")] = False,
 ) -> None:
-    """Take migrations back, and say which. What is in a dropped table is gone."""
+    """Revert migrations, and list them. Data in dropped tables is lost."""
     if sql:
         _run("downgrade", revision, sql=True)
         return
     with _interruptible(), connected(writes=True) as settings:
         before = _applied(settings)
         steps = _migrate(command.downgrade, settings, revision, sql=False)
-        _tell("took back", steps, before, _applied(settings))
+        _report("reverted", steps, before, _applied(settings))
 
 
 @commands.command()
 def current() -> None:
-    """Say which revision the database is at."""
+    """Print the revision of the database."""
     with connected() as settings:
         out.print(_named(_applied(settings)))
 
@@ -98,7 +98,7 @@ def history() -> None:
 
 @commands.command()
 def check() -> None:
-    """Say whether the models and the database differ. Exits 1 where they do."""
+    """Compare the models with the database. Exits 1 where they differ."""
     _run_connected("check")
 
 
@@ -114,7 +114,7 @@ def revision(
 
 
 def _run(name: str, *arguments: str, **options: object) -> None:
-    """Run one of Alembic's commands that needs no database."""
+    """Run an Alembic command that needs no database."""
     with _alembic_refusals():
         getattr(command, name)(alembic_config(), *arguments, **options)
 
@@ -139,19 +139,19 @@ def _interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted(
-            "each migration is there as a whole or not at all; `folio migrate current` says where the database is"
+            "each migration is applied completely or not at all; `folio migrate current` prints the database's revision"
         ) from None
 
 
 def _applied(settings: Settings) -> Sequence[str]:
-    async def look() -> Sequence[str]:
+    async def query() -> Sequence[str]:
         async with opened(settings, migrated=False) as database:
             return await applied_revisions(database)
 
-    return uvloop.run(look())
+    return uvloop.run(query())
 
 
-def _tell(what: str, steps: Sequence[Step], before: Sequence[str], after: Sequence[str]) -> None:
+def _report(what: str, steps: Sequence[Step], before: Sequence[str], after: Sequence[str]) -> None:
     for step in steps:
         out.print(f"{what} {step.revision}: {step.what}", markup=False)
     if steps:

@@ -1,4 +1,4 @@
-"""`folio schema`: the schema that this version serves, and what has changed since an older one."""
+"""`folio schema`: prints the schema of this version, and compares it with an older one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ commands = typer.Typer(no_args_is_help=True)
 
 @commands.command("print")
 def print_() -> None:
-    """Print the schema that this version serves; schema.graphql is this."""
+    """Print the schema that this version serves. schema.graphql contains the same text."""
     out.file.write(schema_text())
 
 
@@ -41,7 +41,7 @@ def check(
 
 def _read(path: Path) -> GraphQLSchema:
     try:
-        # Older versions printed `= null` for what is optional; without it, what is left out means the same.
+        # Older versions printed `= null` for optional arguments and fields. It means the same as no default.
         return without_null_defaults(build_schema(read_text(path)))
     except (GraphQLError, TypeError) as error:
-        raise CommandError(f"{path} is no GraphQL schema: {error}") from None
+        raise CommandError(f"{path} is not a GraphQL schema: {error}") from None

@@ -1,4 +1,4 @@
-"""`folio seed`: demo data into an empty database, all of it or nothing."""
+"""`folio seed`: puts demo data into an empty database, either all of it or none."""
 
 import time
 from typing import Annotated
@@ -23,8 +23,8 @@ def seed(
     accounts: Annotated[
         int, typer.Option(min=0, max=seeding.ACCOUNTS_MAX, help="Money accounts, of all users together.")
     ] = 1000,
-    number: Annotated[int, typer.Option("--seed", help="Another number gives other data of the same kind.")] = 1,
-    password: Annotated[str, typer.Option(help="The password that all of them share.")] = DEMO_PASSWORD,
+    number: Annotated[int, typer.Option("--seed", help="Another number makes other data of the same kind.")] = 1,
+    password: Annotated[str, typer.Option(help="The password of all users.")] = DEMO_PASSWORD,
 ) -> None:
     """Fill an empty database with plausible data, the same each time. ada is an administrator."""
     plan = SeedPlan(users, posts, accounts, number, admin=True)
@@ -32,7 +32,7 @@ def seed(
 
     async def work(database: Database) -> SeedReport:
         if database.settings.env == "production" and password == DEMO_PASSWORD:
-            raise CommandError("in production say which --password the users get; everybody knows the usual one")
+            raise CommandError("in production choose the users' password with --password; the default one is public")
         for refusal in checks.check_password(password):
             raise CommandError(f"--password: {refusal.message}")
         hashed_password = await _hashed(database, password)

@@ -1,4 +1,4 @@
-"""`folio serve`: the API under uvicorn, in one process or several."""
+"""`folio serve`: serves the API with uvicorn, in one process or several."""
 
 import sys
 from contextlib import ExitStack
@@ -33,7 +33,7 @@ def serve(
             _warn_unless_migrated(completed_settings)
             run_server(completed_settings, options)
         return
-    # Each worker is a process of its own, loads the settings itself, and shares an embedded server with the others.
+    # Each worker process loads the settings itself. All workers share one embedded server.
     with configured() as completed_settings:
         _warn_unless_migrated(completed_settings)
         with ExitStack() as stack:
@@ -46,7 +46,7 @@ def serve(
 
 
 def _warn_unless_migrated(settings: Settings) -> None:
-    async def look() -> None:
+    async def check() -> None:
         database = Database(settings)
         try:
             await ensure_migrated(database)
@@ -54,7 +54,7 @@ def _warn_unless_migrated(settings: Settings) -> None:
             await database.close()
 
     try:
-        uvloop.run(look())
+        uvloop.run(check())
     except CommandError as error:
-        # A warning, for in a rolling deployment the new version may start before the migration has run.
+        # Only a warning: in a rolling deployment the new version may start before the migration has run.
         err.print(f"folio: not ready yet: {error}", markup=False)

@@ -1,4 +1,4 @@
-"""`folio settings`: every setting with its value, where it comes from and what it means. It changes nothing."""
+"""`folio settings`: lists every setting with its value, its origin and its meaning. It changes nothing."""
 
 from pydantic import SecretStr
 from rich.markup import escape
@@ -9,7 +9,7 @@ from graph.cli.support.terminal import out
 
 
 def settings() -> None:
-    """List every setting with its value, where it comes from and what it means."""
+    """List every setting with its value, its origin and its meaning."""
     chosen = load_settings()
     came_from = origins()
     table = Table("Variable", "Value", "From", "Meaning")
@@ -28,5 +28,5 @@ def _shown(chosen: Settings, name: str) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-# What development uses where nothing is set.
+# What development uses where these are not set.
 _UNSET = {"database_url": "(the embedded server)", "secret_key": "(generated at the first start)"}

@@ -1,7 +1,7 @@
-"""`folio user`: what only whoever runs the server may do, such as making the first administrator.
+"""`folio user`: actions that only the operator of the server may do, such as making the first administrator.
 
-A change goes through `db.repositories.users`, as that of a client who is an administrator: the system user is out of
-reach, and whoever knew an old password, or may not sign in any more, is signed out.
+Changes go through `db.repositories.users`, with the same rules as for an administrator's client: the system user cannot
+be changed, and a new password or a deactivation ends all sessions of the user.
 """
 
 import getpass
@@ -40,7 +40,7 @@ def create(
     email: Annotated[str, typer.Argument(help="The email address.")],
     admin: Annotated[bool, typer.Option("--admin", help="Make an administrator.")] = False,
 ) -> None:
-    """Create a user. The password is asked for, or comes from the variable NEW_USER_PASSWORD or standard input."""
+    """Create a user. The command prompts for the password, or reads it from NEW_USER_PASSWORD or standard input."""
     password = _new_password()
     role = "admin" if admin else "member"
 
@@ -58,7 +58,7 @@ def create(
 def list_(
     admins: Annotated[bool, typer.Option("--admins", help="Only administrators.")] = False,
 ) -> None:
-    """List users: id, username, role, whether they may sign in, email address; the oldest first."""
+    """List users, oldest first: id, username, role, whether they may sign in, email address."""
 
     async def work(database: Database) -> None:
         async for page in listed_users(database, only_admins=admins):
@@ -82,19 +82,19 @@ def demote(user: Login) -> None:
 
 @commands.command()
 def activate(user: Login) -> None:
-    """Let a user sign in again."""
+    """Allow a user to sign in again."""
     _change(user, {"is_active": True}, "may sign in")
 
 
 @commands.command()
 def deactivate(user: Login) -> None:
-    """Let a user sign in no more, and end all sessions of theirs. What they own stays."""
+    """Forbid a user to sign in, and end all their sessions. Their data stays."""
     _change(user, {"is_active": False}, "may not sign in any more, and is signed out everywhere")
 
 
 @commands.command("set-password")
 def set_password(user: Login) -> None:
-    """Give a user a new password, and end all sessions of theirs. It comes from where `create` takes it."""
+    """Set a new password for a user, and end all their sessions. The password is read as by `create`."""
     _change(user, {}, "has a new password, and is signed out everywhere", password=_new_password())
 
 
@@ -110,10 +110,10 @@ def _change(login: str, changes: Mapping[str, object], done: str, *, password: s
                 raise CommandError(f"no user has the username or email address {login!r}; `folio user list` shows them")
             if found["role"] == "system":
                 raise CommandError(
-                    f"{found['username']} is the system's own user, which is no person and stays as it is"
+                    f"{found['username']} is the system user, which is not a person and cannot be changed"
                 )
             if all(found.get(name) == value for name, value in given.items()):
-                return found["username"], False  # no new version, with which others would meet a conflict
+                return found["username"], False  # no new version, which would cause conflicts for clients
             await update_user(transaction, OPERATOR, ("id",), found["id"], given)
             if "hashed_password" in given or given.get("is_active") is False:
                 await end_sessions_of(transaction, found["id"])
@@ -138,7 +138,7 @@ def _new_password() -> str:
         return given
     if not sys.stdin.isatty():
         raise CommandError(
-            f"there is no password: set {PASSWORD_VARIABLE}, type it at a terminal, or send it on standard input"
+            f"no password was given: set {PASSWORD_VARIABLE}, type it at a terminal, or send it on standard input"
         )
     try:
         password = getpass.getpass("Password: ", sys.stderr)

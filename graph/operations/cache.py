@@ -17,25 +17,22 @@ import orjson
 from graphql import (
     DocumentNode,
     ExecutionResult,
-    FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLError,
     GraphQLSchema,
-    InlineFragmentNode,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     OperationType,
-    SelectionSetNode,
     StringValueNode,
     ValidationRule,
     specified_rules,
 )
 
 from db.access import Viewer
-from graph.analysis.deprecations import deprecated_coordinates
+from graph.analysis.field_facts import SchemaFacts
 from graph.analysis.limits import Price, check_written
 from graph.analysis.pricing import Pricing
+from graph.analysis.walk import analyse
 from graph.errors import in_graphql, null_named, secrets_written_in, without_literal, without_values
 from graph.execution import Lookup
 from graph.execution.traces import forget_trace
@@ -57,8 +54,6 @@ INTROSPECTED_ON_PROBATION_BYTES_MAX = 1_048_576
 TOKEN_BYTES = 550
 PREPARED_BYTES = 28_672
 ERROR_BYTES = 2_048
-
-_INTROSPECTION_FIELDS = frozenset({"__schema", "__type", "__typename"})
 
 
 class RequestRefused(Exception):  # noqa: N818 - as in db.errors
@@ -159,6 +154,7 @@ class Operations:
         self, schema: GraphQLSchema, *, introspection: bool, suggestions: bool, compiled_from: int = COMPILED_FROM
     ) -> None:
         self._schema = schema
+        self._facts = SchemaFacts(schema)
         self.engines = Engines(schema, compiled_from=compiled_from, hide_suggestions=not suggestions)
         self._hide_suggestions = not suggestions
         self._rules = [*specified_rules, NoNulRule, *([] if introspection else [NoSchemaIntrospectionCustomRule])]
@@ -257,16 +253,16 @@ class Operations:
 
     def _prepared(self, text: str, document: DocumentNode, definition: OperationDefinitionNode) -> Operation:
         fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
-        reads_schema_alone = _root_fields(definition.selection_set, fragments) <= _INTROSPECTION_FIELDS
-        execution = self.engines.execution(document, definition, fragments, reads_schema_alone=reads_schema_alone)
+        analysis = analyse(self._facts, definition, fragments)
+        execution = self.engines.execution(document, definition, analysis)
         execution.grown = partial(self._documents.grow, text)
         return Operation(
             definition,
             execution,
-            Pricing(self._schema, definition, fragments),
+            analysis.pricing,
             text_digest(text),
-            deprecated_coordinates(self._schema, document, definition.name.value if definition.name else None),
-            _introspection(definition, fragments),
+            analysis.deprecated,
+            _introspection(definition, fragments) if analysis.reads_schema_alone else None,
         )
 
     def introspected(self, operation: Operation) -> bytes | None:
@@ -349,26 +345,9 @@ def _size_bytes(text: str, known: Checked) -> int:
 def _introspection(definition: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> str | None:
     """Return the digest of an introspection: of what it selects, without its name, comments and white space."""
     root = definition.selection_set
-    if definition.variable_definitions or not _root_fields(root, fragments) <= _INTROSPECTION_FIELDS:
+    if definition.variable_definitions:
         return None
     return text_digest("\n".join([definition.operation.value, *map(written_tokens, (root, *fragments.values()))]))
-
-
-def _root_fields(root: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> set[str]:
-    """Return the names of an operation's root fields, also where fragments spread them."""
-    fields: set[str] = set()
-    spread: set[str] = set()
-    pending = [root]
-    while pending:
-        for one in pending.pop().selections:
-            if isinstance(one, FieldNode):
-                fields.add(one.name.value)
-            elif isinstance(one, InlineFragmentNode):
-                pending.append(one.selection_set)
-            elif isinstance(one, FragmentSpreadNode) and one.name.value not in spread:
-                spread.add(one.name.value)
-                pending.append(fragments[one.name.value].selection_set)
-    return fields
 
 
 def text_digest(text: str) -> str:

@@ -11,7 +11,7 @@ A query that reads money sees one state of the database over all its statements,
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,7 +19,6 @@ import orjson
 from graphql import (
     DocumentNode,
     ExecutionResult,
-    FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
@@ -31,6 +30,7 @@ from db.access import Viewer
 from db.connections.statements import Reader
 from db.repositories.row_tables import TABLE_OF
 from graph.analysis.selection import Selection
+from graph.analysis.walk import Analysis
 from graph.execution import Lookup, OrdinaryExecutor, Prepared, Unsupported
 from graph.runtime.context import Context, Services
 from graph.runtime.worker_thread import Stopwatch
@@ -75,7 +75,7 @@ class Execution:
 
     Attributes:
         selection: what it reads where nothing is joined.
-        joined: what it reads where the compiled engine runs it; None until it is compiled.
+        joined: what it reads where the compiled engine runs it.
         runs: how often it has run.
         grown: is told of the bytes that it takes more from when it is compiled on.
         reads_schema_alone: whether it is an introspection and nothing else.
@@ -85,9 +85,8 @@ class Execution:
 
     document: DocumentNode
     definition: OperationDefinitionNode
-    fragments: Mapping[str, FragmentDefinitionNode]
     selection: Selection
-    joined: Selection | None = None
+    joined: Selection
     prepared: Prepared | None = None
     runs: int = 0
     grown: Callable[[int], None] = field(default=_untold)
@@ -129,17 +128,15 @@ class Engines:
         """Return engines that compile nothing, for comparison."""
         return Engines(self._schema, compiled_from=0, hide_suggestions=self._hide_suggestions)
 
-    def execution(
-        self,
-        document: DocumentNode,
-        definition: OperationDefinitionNode,
-        fragments: Mapping[str, FragmentDefinitionNode],
-        *,
-        reads_schema_alone: bool = False,
-    ) -> Execution:
+    def execution(self, document: DocumentNode, definition: OperationDefinitionNode, analysis: Analysis) -> Execution:
         """Return how the operation `definition` of a valid document runs."""
-        selection = Selection(self._schema, definition, fragments)
-        return Execution(document, definition, fragments, selection, reads_schema_alone=reads_schema_alone)
+        return Execution(
+            document,
+            definition,
+            analysis.selection,
+            analysis.joined,
+            reads_schema_alone=analysis.reads_schema_alone,
+        )
 
     def run(
         self,
@@ -163,7 +160,6 @@ class Engines:
     ) -> Lookup | None:
         """Begin an operation that is a look-up, without a coroutine; None where `run` has to run it."""
         assert execution.prepared is not None
-        assert execution.joined is not None
         return execution.prepared.lookup(variables, Context(services, viewer, execution.joined))
 
     def _run_in_snapshot(
@@ -183,7 +179,6 @@ class Engines:
         try:
             if self._is_compiled(execution, values):
                 assert execution.prepared is not None
-                assert execution.joined is not None
                 context.selection = execution.joined
                 try:
                     result = await execution.prepared.run(variables, context, offload=offload, in_parts=size.in_parts)
@@ -216,12 +211,10 @@ class Engines:
             if not self.compiled_from or comes_first:
                 self.left["first sight" if self.compiled_from else "setting"] += 1
                 return False
-            definition = execution.definition
-            execution.joined = Selection(self._schema, definition, execution.fragments, joins=True)
             execution.prepared = Prepared(
                 self._schema,
                 execution.document,
-                definition,
+                execution.definition,
                 hide_suggestions=self._hide_suggestions,
                 text=_json,
                 grown=execution.grown,

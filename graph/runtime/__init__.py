@@ -1,1 +1,1 @@
-"""What resolvers have while an operation runs: context, loaders, tokens, passwords and the worker thread."""
+"""The runtime of operations: context, loaders, authentication, tokens, passwords and the worker thread."""

@@ -1,7 +1,7 @@
-"""Authentication: from the header `Authorization` to the viewer.
+"""Authentication: from the `Authorization` header to the viewer.
 
-A token's claims name a user and a session; whether the session is live, the database says at each request. The two
-steps are separate, so that a request can wait for its session without a task (`graph.http.inline_lookup`).
+The claims of a token name a user and a session. At each request the database is queried whether the session is live.
+The two steps are separate, so that a request can wait for its session without a task (`graph.http.inline_lookup`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,16 @@ class TokenClaims(NamedTuple):
     session_id: int
 
     def sessions(self, reader: Reader) -> RowsByKey:
-        """Return the session where it is live, and maybe others; give them to `viewer`."""
+        """Return the session if it is live, possibly among others; pass the result to `viewer`."""
         return live_sessions(reader, self.session_id)
 
     def viewer(self, sessions: Mapping[int, Record]) -> Viewer | None:
-        """Return the viewer whose session is among `sessions`, or None where it has ended."""
+        """Return the viewer of this session, or None where it is not among the live `sessions`."""
         return viewer_among(sessions, self.session_id, self.user_id)
 
 
 def token_claims(tokens: TokenSigner, authorizations: Sequence[str]) -> TokenClaims | None:
-    """Return the claims of the one bearer token in the values of `Authorization`; None where it is not valid."""
+    """Return the claims of the only bearer token in the `Authorization` values; None where it is not valid."""
     if len(authorizations) != 1:
         return None
     scheme, _, token = authorizations[0].partition(" ")

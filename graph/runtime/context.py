@@ -1,8 +1,8 @@
-"""What a resolver has at hand: the process's services, who asks, the loaders, and what the operation selects.
+"""The context of resolvers: the process's services, the viewer, the loaders, and the selected columns.
 
-The context carries the database, never a session or connection: root fields run concurrently, and so do the fields of
-a payload. The one exception is a query of money, whose snapshot lets its reads take turns. One context belongs to one
-operation and dies with it.
+The context holds the database, never a session or connection, because root fields run concurrently, and so do the
+fields of a payload. The one exception is a query of money: its snapshot runs one read after another. Each operation has
+its own context.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -32,16 +32,16 @@ from graph.runtime.worker_thread import WorkerThread
 T = TypeVar("T")
 
 caller_address: ContextVar[str] = ContextVar("caller_address", default="unknown")
-"""Where the mutation under way came from, as the budgets know it: of IPv6 the /64."""
+"""The client address of the current mutation, in the form of the budgets: for IPv6 the /64 network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What lives as long as the process.
+    """The services of the process.
 
     Attributes:
-        transfers: settles transfers, in groups where many come at once.
-        worker: the thread for what would hold the event loop for long.
+        transfers: settles transfers; it groups concurrent ones.
+        worker: the thread for work that would block the event loop for long.
     """
 
     settings: Settings
@@ -54,12 +54,12 @@ class Services:
 
 @dataclass(slots=True)
 class Context:
-    """What lives as long as one operation.
+    """The state of one operation.
 
     Attributes:
-        viewer: who asks. A sign-in changes it, so that the payload shows what the new viewer may see.
-        snapshot: the one state of the database that the operation sees; None where each statement sees the newest.
-        committing: whether a COMMIT was sent, so that an operation that ends early may have written.
+        viewer: the caller. A sign-in changes it, so that the payload shows what the new viewer may see.
+        snapshot: the single database state that the operation reads; None where each statement reads the newest state.
+        committing: whether a COMMIT was sent. If so, an operation that ends early may have written.
         running: the tasks that read for the operation.
     """
 
@@ -76,29 +76,29 @@ class Context:
 
     @property
     def reader(self) -> Reader:
-        """What queries read through: the snapshot where there is one, else the pool."""
+        """The reader of queries: the snapshot if the operation has one, else the pool."""
         return self.snapshot or self.services.database
 
     @property
     def database(self) -> Database:
-        """The pool; every fetch is on a connection of its own."""
+        """The pool. Each fetch uses a separate connection."""
         return self.services.database
 
     def switch_viewer(self, viewer: Viewer) -> None:
-        """Go on as `viewer`, with loaders that have seen nothing as anybody else."""
+        """Continue as `viewer`, with new loaders: nothing that was loaded for another viewer is reused."""
         self.viewer = viewer
         self.loaders = Loaders(self.reader, viewer, self.running)
 
     def turn(self, keys: Iterable[TurnKey]) -> AbstractAsyncContextManager[None]:
-        """Wait for the turn to write some rows, as `db.connections.statements.Writer` says."""
+        """Wait for the turn to write some rows; see `db.connections.statements.Writer`."""
         return self.database.turn(keys)
 
     async def write(self, work: Callable[[Reader], Awaitable[T]]) -> T:
-        """Run `work` as one transaction; whatever was loaded before is forgotten, for it may be outdated."""
+        """Run `work` as one transaction. All loaders are cleared, because loaded values may be outdated."""
         before = self.committing
 
         async def then_commit(transaction: Reader) -> T:
-            self.committing = before  # of a conflict at COMMIT nothing has happened
+            self.committing = before  # this is a retry: the conflict at COMMIT has left nothing behind
             result = await work(transaction)
             self.committing = True
             return result
@@ -112,7 +112,7 @@ class Context:
             self.loaders.clear()
 
     async def autocommit_write(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
-        """Try a write that is one statement, and so a transaction of its own; see `Writer`."""
+        """Try a write of one statement, which commits itself; see `Writer`."""
         before = self.committing
 
         def sending() -> None:
@@ -129,11 +129,11 @@ class Context:
         return rows
 
     async def transfer(self, columns: Columns, movement: Movement) -> Settlement:
-        """Make a transfer, together with those of others where many come at once (`db.ledger.group_commit`).
+        """Make a transfer, in one group with concurrent transfers (`db.ledger.group_commit`).
 
         Raises:
             Refusal: as `db.ledger.settlement.settle`.
-            Unavailable: likewise.
+            Unavailable: as `db.ledger.settlement.settle`.
         """
         before = self.committing
 
@@ -154,5 +154,5 @@ Info = strawberry.Info[Context, None]
 
 
 def columns_below(info: Info, row_type: str, *always: str) -> Columns:
-    """Return the columns of `row_type` that the selection below this field needs, with those that are `always` read."""
+    """Return the columns of `row_type` that the selection below this field needs, and the columns in `always`."""
     return info.context.selection.columns(str(info.path.typename), info.field_name, row_type, always)

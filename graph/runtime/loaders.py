@@ -1,9 +1,9 @@
-"""One loader per edge, and one statement for all keys of a level, whichever engine asks.
+"""Loaders: one per edge, with one statement for all keys of a level, on both engines.
 
-The compiled engine asks for a whole level; an ordinary resolver asks for one key, and aiodataloader makes the batch. A
-loader belongs to one operation. Its identity is the edge with everything the statement depends on but the key
-(columns, page, filter): the same edge at two places of an operation with the same arguments shares one loader and its
-cache. Batches are not limited in size, so that a level is one statement however wide; the width is limited by pages.
+The compiled engine loads a whole level by one call. An ordinary resolver loads one key, and aiodataloader makes the
+batches. A loader belongs to one operation. Its identity is the edge and everything else that the statement depends on,
+except the keys (columns, page, filter). So the same edge with the same arguments at two places of an operation shares
+one loader and its cache. Batches have no size limit, so that a level is always one statement; pages limit its width.
 """
 
 import asyncio
@@ -40,12 +40,12 @@ RowsBatch = Callable[[Sequence[int]], Awaitable[Mapping[int, Record]]]
 
 
 class EdgeLoader(Generic[K, T]):
-    """Loads values by their keys: a whole level at once, or one by one, and then aiodataloader makes the batches.
+    """Loads values by key: a whole level by one call, or single keys, which aiodataloader combines to batches.
 
-    What was loaded one way is known the other way. A loader belongs to one operation.
+    Both methods share one cache. A loader belongs to one operation.
 
     Attributes:
-        name: of the edge.
+        name: the name of the edge.
     """
 
     __slots__ = ("_batch", "_by_one", "_known", "_running", "name")
@@ -58,7 +58,7 @@ class EdgeLoader(Generic[K, T]):
         self._by_one: DataLoader[K, T] | None = None
 
     async def load_level(self, keys: Sequence[K]) -> list[T]:
-        """Return the value of each of `keys`, which are distinct; those that are not known yet are one batch."""
+        """Return the value of each of `keys`, which are distinct. Keys that are not cached are loaded as one batch."""
         known = self._known
         missing = [key for key in keys if key not in known] if known else keys
         if missing:
@@ -71,33 +71,33 @@ class EdgeLoader(Generic[K, T]):
         return list(map(known.__getitem__, keys))
 
     def _learn(self, keys: Sequence[K], values: Any) -> None:
-        """Keep what a batch has returned: a value for each key, in their order."""
+        """Cache the values of a batch: one for each key, in their order."""
         self._known.update(zip(keys, values, strict=True))
 
     def prime(self, values: Mapping[K, T]) -> None:
-        """Take the values of keys that another statement has brought along."""
+        """Cache values that another statement has loaded."""
         self._known.update(values)
 
     def load(self, key: K) -> Awaitable[T]:
-        """Return the value of one key, which joins the batch that goes out when nothing else can go on."""
+        """Return the value of one key. aiodataloader sends the batch when no other coroutine can run."""
         if self._by_one is None:
-            # A copy, which shares what is known: batches that refer back to this loader were a cycle.
-            self._by_one = DataLoader(copy(self)._load_batch)  # noqa: SLF001 - of its own class
+            # A copy, which shares the cache: a batch function that refers to this loader would form a cycle.
+            self._by_one = DataLoader(copy(self)._load_batch)  # noqa: SLF001 - the same class
         return _one_of_many(self._by_one.load(key))
 
     async def _load_batch(self, keys: list[K]) -> list[T]:
-        # aiodataloader runs each batch as a task of its own, which outlives the field that asked.
+        # aiodataloader runs each batch in a separate task, which can outlive the field that requested it.
         with self._running.current():
             return await self.load_level(keys)
 
 
 class RowLoader(EdgeLoader[int, Record | None]):
-    """Loads rows by their keys. A batch returns them by key, maybe with others', and has none for what is not there."""
+    """Loads rows by key. A batch maps keys to rows; it may contain further keys, and lacks keys without a row."""
 
     __slots__ = ()
 
     def pending_read(self, key: int) -> PendingRead | None:
-        """Return one row's statement, to be told of instead of awaited; None where the reader shares none."""
+        """Return the pending read of one row, for a callback; None where the reader does not coalesce reads."""
         reading = self._batch([key])
         if isinstance(reading, PendingRead):
             return reading
@@ -112,12 +112,12 @@ class RowLoader(EdgeLoader[int, Record | None]):
 
 
 class PageLoader(EdgeLoader[int, Page]):
-    """Loads the same page of the list of each of its keys.
+    """Loads, for each key, the same page of its list.
 
     Attributes:
-        identity: what the pages depend on beside their keys and the viewer.
-        nested: the same pages as part of their parents' statement, given the column of the key; None where they
-            cannot be.
+        identity: everything that the pages depend on, except their keys and the viewer.
+        nested: returns the same pages as a part of their parents' statement, given the key's column; None where the
+            list cannot be nested.
     """
 
     __slots__ = ("identity", "nested")
@@ -136,7 +136,7 @@ class PageLoader(EdgeLoader[int, Page]):
 
 
 class Running:
-    """The tasks that read for one operation. They end with it, before its connection serves anybody else."""
+    """The tasks that read for one operation. They end with it, before its connection serves another operation."""
 
     __slots__ = ("_is_over", "_tasks")
 
@@ -146,7 +146,7 @@ class Running:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Count the current task, which somebody else has started, while it reads.
+        """Register the current task, which other code has started, while it reads.
 
         Raises:
             asyncio.CancelledError: the operation is over.
@@ -160,10 +160,10 @@ class Running:
             yield
         finally:
             self._tasks.discard(task)
-            del task  # the trace of a cancellation holds this frame, and the task holds the cancellation
+            del task  # the traceback of a cancellation holds this frame, and the task holds the cancellation: a cycle
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start a task that reads.
+        """Start a reading task.
 
         Raises:
             asyncio.CancelledError: the operation is over.
@@ -177,12 +177,12 @@ class Running:
         return task
 
     def is_at_rest(self) -> bool:
-        """Begin no task any more, and say whether none is left that `end` has to end."""
+        """Refuse new tasks from now on, and return whether no task is left that `end` would cancel."""
         self._is_over = True
         return not self._tasks
 
     async def end(self) -> None:
-        """Cancel the tasks that are left, whose statements end with them, and wait until they have ended."""
+        """Cancel the remaining tasks and their statements, and wait until all have ended."""
         self._is_over = True
         while self._tasks:
             tasks = list(self._tasks)
@@ -192,9 +192,10 @@ class Running:
 
 
 class Loaders:
-    """All loaders of one operation, made when they are first asked for.
+    """All loaders of one operation, made at first use.
 
-    No batch refers back to what holds it: an operation is freed when it is over, not when the cycle collector comes.
+    No batch function refers to the object that holds it: reference counts free an operation when it ends, without the
+    cycle collector.
     """
 
     def __init__(self, reader: Reader, viewer: Viewer, running: Running) -> None:
@@ -205,7 +206,7 @@ class Loaders:
         self._counts: dict[Hashable, asyncio.Future[int]] = {}
 
     def clear(self) -> None:
-        """Forget everything that was loaded."""
+        """Drop all loaders and everything that they have cached."""
         self._made.clear()
         self._counts.clear()
 
@@ -235,7 +236,7 @@ class Loaders:
         return self._rows(("account_by_id", columns), lambda ids: accounts_by_ids(reader, viewer, columns, ids))
 
     def counterparty_by_id(self, columns: Columns) -> RowLoader:
-        """Load an account at either end of a transaction that the viewer may see."""
+        """Load the account at either end of a transaction that the viewer may see."""
         reader, viewer = self._reader, self._viewer
         return self._rows(
             ("counterparty_by_id", columns), lambda ids: counterparties_by_ids(reader, viewer, columns, ids)
@@ -270,7 +271,7 @@ class Loaders:
         )
 
     def behind_by_parent(self, of: KeysetList, given: Filter, request: PageRequest) -> EdgeLoader[int, bool]:
-        """Load whether the list of a parent has rows behind the page."""
+        """Load whether the list of a parent has rows after the page."""
         reader, viewer = self._reader, self._viewer
         return self._loader(
             (f"{of.edge}_behind", of, _key(given), request),
@@ -278,9 +279,9 @@ class Loaders:
         )
 
     def statement_by_account(self, since: datetime.datetime, until: datetime.datetime) -> EdgeLoader[int, Row | None]:
-        """Load what happened on an account within a span of time, as the column `statement` of a row.
+        """Load an account's statement for a span of time, as the column `statement` of a row.
 
-        It is None where the viewer may not see the account's balance.
+        The row is None where the viewer may not see the account's balance.
         """
         reader, viewer = self._reader, self._viewer
 
@@ -299,28 +300,28 @@ class Loaders:
         )
 
     def counted(self, of: KeysetList, given: Filter) -> asyncio.Future[int] | None:
-        """Return what is to be told how many rows a whole list has, or None where somebody counts them already."""
+        """Return the future that must receive the number of rows of a list; None where another field counts it."""
         key = (of, _key(given))
         if key in self._counts:
             return None
-        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._counts[key] = told
-        return told
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._counts[key] = future
+        return future
 
-    def count_instead(self, of: KeysetList, given: Filter, told: asyncio.Future[int]) -> None:
-        """Count a whole list for those who wait for `told`, which somebody else will not tell any more."""
+    def count_instead(self, of: KeysetList, given: Filter, future: asyncio.Future[int]) -> None:
+        """Count the rows of a list for `future`, after the field that should have counted them was cancelled."""
 
         async def count() -> None:
             try:
-                told.set_result(await of.count(self._reader, self._viewer, given))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs
-                told.set_exception(copy_of(error))
-                told.exception()  # seen: maybe nobody asks
+                future.set_result(await of.count(self._reader, self._viewer, given))
+            except Exception as error:  # noqa: BLE001 - any exception is the error of the waiting fields
+                future.set_exception(copy_of(error))
+                future.exception()  # marks it as retrieved: possibly no field awaits it
 
         self._running.start(count())
 
     def count(self, of: KeysetList, given: Filter) -> Awaitable[int]:
-        """Count a whole list, once however many fields ask."""
+        """Return the number of rows of a list. All fields of the operation share one count."""
         key = (of, _key(given))
         if key not in self._counts:
             self._counts[key] = self._running.start(of.count(self._reader, self._viewer, given))
@@ -344,22 +345,23 @@ def _key(given: Filter) -> Hashable:
 
 
 def _one_of_many(shared: asyncio.Future[T]) -> asyncio.Future[T]:
-    """Return what one field awaits of a future that others await, too: cancelling it leaves them theirs.
+    """Return a separate future for one field, so that cancelling it does not cancel the shared one.
 
-    As `asyncio.shield`, which would leave the trace of an error, with all rows in it, to a future in that very trace.
+    It works like `asyncio.shield`, but without its cycle: there the traceback of an error, with all rows, holds the
+    future that holds the error.
     """
     own: asyncio.Future[T] = shared.get_loop().create_future()
 
     def take(done: asyncio.Future[T]) -> None:
         if own.done():
             if not done.cancelled():
-                done.exception()  # seen
+                done.exception()  # marks it as retrieved
         elif done.cancelled():
             own.cancel()
         else:
             try:
-                own.set_result(done.result())  # the future gives the trace away with the error
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the field's
+                own.set_result(done.result())  # `result` removes the traceback from the shared future
+            except Exception as error:  # noqa: BLE001 - any exception is the field's error
                 own.set_exception(error)
 
     shared.add_done_callback(take)

@@ -1,8 +1,9 @@
 """Passwords: hashed with argon2id, in a bounded pool of threads and never on the event loop.
 
-The parameters follow RFC 9106 and OWASP's cheat sheet (19 MiB, two passes, one lane). A hash takes tens of
-milliseconds and its memory by design; the bound keeps a flood of sign-ins from taking all of both. Those that wait for
-a thread stand in a line of bounded length. One more is refused at once, so that nobody waits longer than some seconds.
+The parameters follow RFC 9106 and OWASP's cheat sheet (19 MiB, two passes, one lane). By design a hash takes tens of
+milliseconds and this memory; the pool keeps a flood of sign-ins from using up the processor and the memory. Sign-ins
+wait for a thread in a queue of bounded length. When the queue is full, further ones are refused at once, so that no
+client waits longer than some seconds.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import argon2
 from db.errors import Unavailable
 from db.settings import Settings
 
-# How many passwords wait for each thread, itself included: with the usual parameters for about a second.
+# The passwords per thread, waiting or being hashed: with the default parameters a wait of about a second.
 WAITING_PER_THREAD_MAX = 32
 
 R = TypeVar("R")
@@ -25,7 +26,7 @@ class PasswordHasher:
     """Hashes and verifies passwords off the event loop.
 
     Attributes:
-        waiting: how many passwords are being hashed, or wait for it.
+        waiting: the number of passwords that are being hashed or wait for a thread.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -40,24 +41,24 @@ class PasswordHasher:
         self._decoy = self._argon2.hash("no user has this password")
 
     def close(self) -> None:
-        """Let the threads go; what is being hashed is finished first."""
+        """Stop the threads after all queued hashes are finished."""
         self._threads.shutdown()
 
     async def hash(self, password: str) -> str:
         """Return the encoded hash of `password`, with its salt and parameters.
 
         Raises:
-            Unavailable: too many wait already.
+            Unavailable: the queue is full.
         """
         return await self._run(lambda: self._argon2.hash(password))
 
     async def verify(self, hashed_password: str | None, password: str) -> bool:
-        """Say whether `password` made `hashed_password`; for None the answer is no, after the same work.
+        """Return whether `password` matches `hashed_password`; False for None, after the same work.
 
-        The work is the same so that the time does not tell whether there is such a user.
+        The work is the same so that the time does not reveal whether the user exists.
 
         Raises:
-            Unavailable: too many wait already.
+            Unavailable: the queue is full.
         """
         return await self._run(lambda: self._verify(hashed_password, password))
 

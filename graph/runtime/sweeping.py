@@ -1,6 +1,6 @@
 """The task that deletes expired rows while the process serves (`db.repositories.sweeping`).
 
-Every worker does it, at times of its own; what one has deleted the others do not find.
+Every worker runs it, at different times; a row that one has deleted is not found by the others.
 """
 
 import asyncio
@@ -23,7 +23,14 @@ EVERY_S = 600.0
 async def swept(
     database: Database, token_ttl_s: int, *, first_after_s: float = FIRST_AFTER_S, every_s: float = EVERY_S
 ) -> AsyncIterator[None]:
-    """Sweep within the block, first after `first_after_s`, to which up to as much again is added by chance."""
+    """Sweep within the block.
+
+    Args:
+        database: the database.
+        token_ttl_s: the life of a refresh token in seconds.
+        first_after_s: the least time before the first sweep; a random delay of up to the same time is added.
+        every_s: the time between two sweeps.
+    """
     task = asyncio.create_task(_sweep(database, token_ttl_s, first_after_s, every_s), name="sweep")
     try:
         yield
@@ -39,10 +46,10 @@ async def _sweep(database: Database, token_ttl_s: int, first_after_s: float, eve
         try:
             gone = await sweep(database, token_ttl_s)
         except Unavailable as error:
-            logger.warning("what is over was not deleted: %s", error)
+            logger.warning("expired rows were not deleted: %s", error)
         except Exception:
-            logger.exception("what is over was not deleted")
+            logger.exception("expired rows were not deleted")
         else:
             if any(gone.values()):
-                logger.info("what was over is deleted", extra={"fields": dict(gone)})
+                logger.info("expired rows were deleted", extra={"fields": dict(gone)})
         await asyncio.sleep(every_s)

@@ -1,8 +1,7 @@
-"""Tokens that are signed (RFC 7519): access tokens, and those by which a device is known again.
+"""Signed tokens (RFC 7519): access tokens, and tokens that identify a device.
 
-Nothing in an access token is believed but the session that it points to: role and standing are read from the database
-at each request. A device's token opens nothing; it says on which device somebody knew the password
-(`graph.schema.sessions.sign_ins`).
+An access token only names a session: role and status of the user are read from the database at each request. A device
+token grants no access; it shows on which device a user has proved the password (`graph.schema.sessions.sign_ins`).
 """
 
 import datetime
@@ -21,21 +20,22 @@ from db.settings import Settings
 ALGORITHM = "HS256"
 ISSUER = "folio"
 
-DEVICE_AUDIENCE = "device"  # by which neither is ever taken for the other
+DEVICE_AUDIENCE = "device"  # so that one kind of token is never accepted as the other
 DEVICE_ID_BYTES = 16
 DEVICE_TOKEN_LENGTH_MAX = 1024
 
-# A client sends its token with each request, and to look at a signature takes as long as to read a row. What is kept is
-# what a good token says; whether its time has come and is not over is looked at each time, as its session is.
+# A client sends its token with each request, and verifying a signature takes as long as reading a row. So the claims of
+# valid tokens are cached; their times are checked at each request, as their sessions are.
 READ_KEPT_MAX = 4096
-# By so much the clock of the server that has signed a token may be ahead of this one's (RFC 7519, section 4.1.4: "some
-# small leeway"), or this one's be put back. A token from further ahead would be good for longer than tokens are.
+# The clock of the server that has signed a token may be ahead of this server's clock by this much (RFC 7519, section
+# 4.1.4: "some small leeway"), or this clock may be set back. A token from further ahead would be valid for longer than
+# tokens may be.
 AHEAD_MAX_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A signed token and when it stops working."""
+    """A signed token and its expiry."""
 
     text: str
     expires_at: datetime.datetime
@@ -46,8 +46,8 @@ class Device:
     """A device on which a user has signed in.
 
     Attributes:
-        id: random, and the same for as long as each token is followed by the next.
-        password_digest: of the hash of the password that was proved: a new password makes the device unknown.
+        id: random; it stays the same when a new token replaces an old one.
+        password_digest: a digest of the hash of the proved password: a new password makes the device unknown.
     """
 
     user_id: int
@@ -56,11 +56,11 @@ class Device:
 
     @classmethod
     def new(cls, user_id: int, hashed_password: str) -> Self:
-        """Return a device that nobody has seen before."""
+        """Return a new device."""
         return cls(user_id, secrets.token_urlsafe(DEVICE_ID_BYTES), _digest(hashed_password))
 
     def proved(self, user_id: int, hashed_password: str) -> bool:
-        """Say whether it was this user who has signed in on it, with the password that has this hash."""
+        """Return whether this user has signed in on the device, with the password that has this hash."""
         return self.user_id == user_id and self.password_digest == _digest(hashed_password)
 
 
@@ -69,7 +69,7 @@ def _digest(hashed_password: str) -> str:
 
 
 class _Read(NamedTuple):
-    """What a token says whose signature is good. The two times are in seconds since the epoch."""
+    """The claims of a token with a valid signature. Both times are in seconds since the epoch."""
 
     user_id: int
     session_id: int
@@ -82,20 +82,20 @@ class TokenSigner:
 
     def __init__(self, settings: Settings) -> None:
         if settings.secret_key is None:
-            raise ValueError("TokenSigner needs settings.secret_key; db.setup.development gives one where none is set")
+            raise ValueError("TokenSigner needs settings.secret_key; db.setup.development makes one where none is set")
         self._key = settings.secret_key.get_secret_value()
         self._ttl = datetime.timedelta(seconds=settings.access_token_ttl_s)
         self._read: LRUCache[str, _Read] = LRUCache(READ_KEPT_MAX)
 
     def sign(self, user_id: int, session_id: int) -> AccessToken:
-        """Return a token for a session of a user."""
+        """Return an access token for a session of a user."""
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         expires_at = now + self._ttl
         claims = {"iss": ISSUER, "sub": str(user_id), "sid": session_id, "iat": now, "exp": expires_at}
         return AccessToken(jwt.encode(claims, self._key, algorithm=ALGORITHM), expires_at)
 
     def read(self, token: str) -> tuple[int, int] | None:
-        """Return the user and session that `token` points to, or None where it is not ours or has expired."""
+        """Return the user's and the session's id in `token`; None where its signature is invalid or it has expired."""
         read = self._read.get(token)
         if read is None:
             read = self._verified(token)
@@ -107,7 +107,7 @@ class TokenSigner:
         return read.user_id, read.session_id
 
     def sign_device(self, device: Device, ttl_s: int) -> str:
-        """Return the token by which a device is known again, for so many seconds."""
+        """Return a token that identifies a device for `ttl_s` seconds."""
         expires_at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=ttl_s)
         claims = {
             "iss": ISSUER,
@@ -120,7 +120,7 @@ class TokenSigner:
         return jwt.encode(claims, self._key, algorithm=ALGORITHM)
 
     def read_device(self, token: str) -> Device | None:
-        """Return the device that `token` is for, or None where it is not ours or has expired."""
+        """Return the device that `token` identifies; None where its signature is invalid or it has expired."""
         if len(token) > DEVICE_TOKEN_LENGTH_MAX:
             return None
         try:
@@ -137,10 +137,10 @@ class TokenSigner:
             return None
 
     def _claims(self, token: str, required: Sequence[str], audience: str | None = None) -> dict[str, Any]:
-        """Return what a token of ours says that has not expired.
+        """Return the claims of a token that this server's secret has signed, and that has not expired.
 
         Raises:
-            jwt.InvalidTokenError: it is none, it is for another audience, or a required claim is missing.
+            jwt.InvalidTokenError: the token is invalid or expired, has another audience, or lacks a required claim.
         """
         claims: dict[str, Any] = jwt.decode(
             token,

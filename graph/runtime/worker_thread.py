@@ -1,8 +1,8 @@
-"""The thread for what would hold the event loop for long: large documents, large bodies, large answers.
+"""The thread for work that would block the event loop for long: large documents, large bodies, large responses.
 
-Python runs one thread at a time, and changes to another one that waits within milliseconds
-(`graph.cli.support.worker`). So the event loop goes on with other requests while a large one is read or written here.
-One thread is enough: two would have no more of the processor between them, and take it from the loop.
+Python runs one thread at a time, and switches to a waiting thread within milliseconds (`graph.cli.support.worker`). So
+the event loop continues with other requests while a large one is parsed or encoded here. One thread is enough: two
+would not get more of the processor together, and would take it from the loop.
 """
 
 import asyncio
@@ -17,30 +17,30 @@ R = TypeVar("R")
 
 
 class WorkerThread:
-    """Runs one function after the other, in the order in which they are given."""
+    """Runs functions one after another, in the order of the calls."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")
 
     def close(self) -> None:
-        """Let the thread go when it has done what it is doing; what waits is not done any more."""
+        """Stop the thread after the current function. Waiting functions are not run."""
         self._thread.shutdown(cancel_futures=True)
 
     async def run(self, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        """Return what `work` returns; it may still be at work when the caller has been cancelled.
+        """Run `work` in the thread, and return its result. It may still run after the caller was cancelled.
 
         Raises:
-            Exception: whatever `work` raises.
+            Exception: any exception of `work`.
         """
         context = contextvars.copy_context()
-        # No name for the future: the trace of an error holds this frame, and the future holds the error.
+        # The future has no name here: an error's traceback holds this frame, and the future holds the error: a cycle.
         return await asyncio.get_running_loop().run_in_executor(
             self._thread, lambda: context.run(work, *arguments, **named)
         )
 
 
 class Stopwatch:
-    """Measures the processor's time that work takes, in whichever thread it is done."""
+    """Measures the processor time of work, in any thread."""
 
     def __init__(self) -> None:
         self._done_s = 0.0
@@ -48,16 +48,16 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """How long the work has taken; of work that is under way in another thread, about."""
+        """The time of all work so far; for work still running in another thread, approximately."""
         return self._done_s + (0.0 if self._began is None else time.perf_counter() - self._began)
 
     def lap(self) -> float:
-        """Return how many seconds the work has taken since this was asked before."""
+        """Return the seconds of work since the last call of this method."""
         seconds, self._done_s = self.seconds, 0.0
         return seconds
 
     def timed(self, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        """Return what `work` returns, or raise what it raises."""
+        """Run `work`, measure its time, and return its result."""
         self._began = time.perf_counter()
         before = time.thread_time()
         try:

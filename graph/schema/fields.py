@@ -15,7 +15,7 @@ import strawberry
 from db.connections.statements import Row
 from db.query.pages import Columns
 from graph.analysis.cost import LONGEST_METADATA
-from graph.analysis.selection import AHEAD_METADATA, COLUMNS_METADATA, ORDER_METADATA
+from graph.analysis.field_facts import AHEAD_METADATA, COLUMNS_METADATA, ORDER_METADATA
 from graph.execution import DECLARATION, JOINS, BoundEdge, Column, Computed, Derived, Prefixed, RowEdge
 from graph.schema.ids import NodeKind, global_id
 

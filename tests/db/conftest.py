@@ -1,4 +1,4 @@
-"""What the tests of the database share: pools that lose no connection, and a superuser."""
+"""Fixtures that the database tests share: pools whose connections are counted at the end, and a superuser."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -19,14 +19,14 @@ from tests.db.support.rows import new_account, new_user, new_users
 
 @pytest.fixture
 async def database(database: Database) -> AsyncIterator[Database]:
-    """The pool on this test's database, which has every connection back at the end."""
+    """A pool on this test's database. At the end all its connections must be returned."""
     yield database
     assert database.leases.in_use == 0
 
 
 @pytest.fixture
 async def open_database(settings: Settings) -> AsyncIterator[Callable[..., Database]]:
-    """A function that opens a pool on this test's database with the settings given; likewise."""
+    """A function that opens a pool on this test's database with the given settings, checked like `database`."""
     opened = []
 
     def open_one(**changes: object) -> Database:
@@ -54,7 +54,7 @@ async def two_boxes(superuser: Driver) -> None:
 
 @pytest.fixture
 async def closed_gate(superuser: Driver) -> AsyncIterator[Driver]:
-    """The superuser, who holds the lock that `GATE` of `tests.db.support.backends` waits for."""
+    """The superuser, holding the lock that `GATE` of `tests.db.support.backends` waits for."""
     await superuser.execute("SELECT pg_advisory_lock(1)")
     yield superuser
     await superuser.execute("SELECT pg_advisory_unlock_all()")
@@ -80,7 +80,7 @@ async def purse(database: Database, payer: Viewer) -> int:
 
 @pytest.fixture
 async def payee(database: Database) -> Viewer:
-    """A user without."""
+    """A user without money."""
     return await new_user(database)
 
 
@@ -92,7 +92,7 @@ async def till(database: Database, payee: Viewer) -> int:
 
 @pytest.fixture
 async def books(database: Database, superuser: Driver) -> Books:
-    """Three accounts and the system's, without an entry."""
+    """Three accounts and the system account, without entries."""
     owner = await new_user(database)
     accounts = [await new_account(database, owner, holding="1.00") for _ in range(ACCOUNTS)]
     system = await superuser.fetchval("SELECT id FROM accounts WHERE is_system")
@@ -101,20 +101,20 @@ async def books(database: Database, superuser: Driver) -> Books:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A directory that PostgreSQL's account may enter."""
+    """A directory that the account of PostgreSQL can enter."""
     with reachable_directory() as path:
         yield path
 
 
 @pytest.fixture
 def data_dir(directory: Path) -> Path:
-    """Where a cluster is not yet."""
+    """A path where no cluster exists yet."""
     return directory / "data"
 
 
 @pytest.fixture(scope="module")
 def used_data_dir() -> Iterator[Path]:
-    """A cluster that the tests of a module share, for initdb takes most of the time."""
+    """A cluster that the tests of a module share, because initdb takes most of the time."""
     with reachable_directory() as path:
         with embedded_postgres(path / "data"):
             pass

@@ -119,7 +119,7 @@ async def test_doctor_reports_which_writes_a_database_may_lose_and_what_to_do(
     durable_settings: Settings, operator: Driver, tmp_path: Path
 ) -> None:
     status, said = await doctor(durable_settings, tmp_path)
-    assert (status, "what is acknowledged survives a crash" in said) == (0, True)
+    assert (status, "acknowledged writes survive a crash" in said) == (0, True)
     await operator.execute("ALTER DATABASE folio SET synchronous_commit = off")
     status, said = await doctor(durable_settings, tmp_path)
     assert (status, "synchronous_commit is off" in said, "switch it on" in said) == (1, True, True)

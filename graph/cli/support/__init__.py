@@ -1,1 +1,1 @@
-"""What the commands share: settings and database, output, errors, worker processes and demo data."""
+"""Shared parts of the commands: settings and database, output, errors, worker processes and demo data."""

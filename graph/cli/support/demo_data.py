@@ -1,4 +1,4 @@
-"""The demo data of `folio dev`: put into an empty database once, and found again at the next start."""
+"""The demo data of `folio dev`: inserted once into an empty database, and kept for later starts."""
 
 import time
 
@@ -11,19 +11,19 @@ from graph.cli.support.terminal import err
 from graph.runtime.passwords import PasswordHasher
 
 DEMO_USERNAME = "ada"
-DEMO_PASSWORD = "folio demo"  # noqa: S105 - of a demo user, on the developer's own machine
+DEMO_PASSWORD = "folio demo"  # noqa: S105 - the password of a demo user on the developer's machine
 DEMO_PLAN = SeedPlan(users=200, posts=2000, accounts=300, admin=True)
 
 
 async def prepare_demo(database: Database) -> bool:
-    """Seed the database where it holds nobody but the system user; say whether the demo sign-in works."""
+    """Seed the database if it has no users except the system user; return whether the demo sign-in works."""
     hasher = PasswordHasher(database.settings)
     try:
         if await USERS.count(database, ANONYMOUS, {}) <= 1:
             started = time.perf_counter()
             await seed(database, DEMO_PLAN, await hasher.hash(DEMO_PASSWORD), lambda *_: None)
             err.print(
-                f"put in demo data: {DEMO_PLAN.users} users, {DEMO_PLAN.posts} posts and {DEMO_PLAN.accounts} accounts "
+                f"added demo data: {DEMO_PLAN.users} users, {DEMO_PLAN.posts} posts and {DEMO_PLAN.accounts} accounts "
                 f"in {time.perf_counter() - started:.1f} s"
             )
         demo = await credentials_of(database, DEMO_USERNAME)

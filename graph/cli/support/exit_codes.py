@@ -1,4 +1,4 @@
-"""How a command exits. Nothing heavy is imported here: Ctrl-C is answered before the commands are there."""
+"""Exit codes. This module imports nothing slow, because Ctrl-C must work before the commands are imported."""
 
 from enum import IntEnum
 
@@ -10,10 +10,10 @@ class ExitCode(IntEnum):
 
     OK = 0
     FAILED = 1
-    """The command did not do what it was asked for, or found what it looks for; stderr says what in one line."""
+    """The command failed, or its check found something. One line on standard error says what."""
     USAGE = 2
-    """The command line itself is wrong. Typer uses this number by itself."""
+    """The command line is wrong. Typer defines this number."""
     INTERRUPTED = 130
-    """Ctrl-C: 128 and the number of SIGINT, as shells say it."""
+    """Ctrl-C: 128 plus the number of SIGINT, as shells report it."""
     OUTPUT_CLOSED = 141
-    """Nobody reads standard output any more, as behind `| head`: 128 and the number of SIGPIPE, without a word."""
+    """The reader of standard output is gone, as in `| head`: 128 plus the number of SIGPIPE, without a message."""

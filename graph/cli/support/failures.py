@@ -1,7 +1,7 @@
-"""The one place where what ends a command becomes a line on standard error and an exit code.
+"""The only place where an exception that ends a command becomes a line on standard error and an exit code.
 
-A refusal is one sentence that says what is wrong and what to do. Nothing shows a traceback; that of a fault of ours is
-shown where `FOLIO_LOG_LEVEL=debug` asks for it.
+A refusal is one sentence that says what is wrong and what to do. Tracebacks are not shown, except for bugs in Folio
+with `FOLIO_LOG_LEVEL=debug`.
 """
 
 import os
@@ -32,40 +32,40 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class CommandError(Exception):
-    """A command that cannot do what it was asked for; the message says why and what to do."""
+    """The command cannot do its work. The message says why, and what to do."""
 
 
-class Interrupted(Exception):  # noqa: N818 - whoever pressed Ctrl-C made no error
-    """Ctrl-C, where the command can say what has become of its work."""
+class Interrupted(Exception):  # noqa: N818 - Ctrl-C is not an error
+    """Ctrl-C ended the command. The message says what happened to its work."""
 
 
 _EXPECTED = (CommandError, DatabaseProblem, EmbeddedError, SettingsError, Unavailable, OutputError)
 
 
 class Commands(TyperGroup):
-    """The commands, each of which ends as this module says."""
+    """The group of all commands, with the exit codes and messages of this module."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command of this context; Ctrl-C ends it, however it is answered before and after."""
+        """Run the command of this context. Ctrl-C interrupts it, whatever handler is set before and after."""
         before = signal.getsignal(signal.SIGINT)
-        is_answered = before is not signal.SIG_IGN  # as in what a script starts in the background
-        if is_answered:
+        handles_sigint = before is not signal.SIG_IGN  # it is ignored in background jobs of scripts
+        if handles_sigint:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             with refusals():
                 return super().invoke(ctx)
         finally:
-            if is_answered:
+            if handles_sigint:
                 signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn whatever ends the block, but its end, into a line on standard error and an exit code."""
+    """Convert any exception of the block into a line on standard error and an exit code."""
     try:
         yield
     except (typer.Exit, typer.Abort, TyperException):
-        raise  # Typer's own: an end, or a command line that is wrong
+        raise  # Typer's own: a regular exit, or a wrong command line
     except KeyboardInterrupt:
         raise _end(ExitCode.INTERRUPTED, "interrupted") from None
     except Exception as error:  # noqa: BLE001 - no command ends in a traceback
@@ -94,16 +94,16 @@ def _outcome(error: Exception) -> tuple[ExitCode, str]:
     if os.environ.get(f"{PREFIX}LOG_LEVEL") == "debug":
         err.print("".join(traceback.format_exception(error)), markup=False, end="")
     return ExitCode.FAILED, (
-        f"a fault of Folio itself: {type(error).__name__} in {_where(error)}; "
-        f"set {PREFIX}LOG_LEVEL=debug to see more of it, and report it"
+        f"a bug in Folio: {type(error).__name__} in {_where(error)}; "
+        f"set {PREFIX}LOG_LEVEL=debug to see the traceback, and report it"
     )
 
 
 def _where(error: Exception) -> str:
-    """Return the last place in our own code that an error has come through."""
+    """Return the last position in Folio's code that an error has passed through."""
     ours = [
         f"{Path(frame.filename).relative_to(_ROOT)}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename).is_relative_to(_ROOT) and "site-packages" not in Path(frame.filename).parts[-6:]
     ]
-    return ours[-1] if ours else "code of others"
+    return ours[-1] if ours else "a library"

@@ -1,4 +1,4 @@
-"""Progress bars, on standard error, where somebody watches."""
+"""Progress bars on standard error, if it is a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ __all__ = ["watched"]
 
 @contextmanager
 def watched() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Yield what shows how much of something is done, of how much where that is known."""
+    """Yield a function that shows progress: the name of the work, the amount done, and the total or None."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}

@@ -1,4 +1,4 @@
-"""uvicorn as `folio serve` and `folio dev` run it: its options, and how a signal ends it."""
+"""uvicorn for `folio serve` and `folio dev`: its options, and how a signal ends it."""
 
 import ipaddress
 import os
@@ -16,11 +16,11 @@ from graph.cli.support.terminal import CommandError
 from graph.cli.support.worker import DRAIN_S, served_app, worker_app
 from graph.telemetry.logs import log_config
 
-# By name, so that a worker answers its supervisor before it imports what it serves.
+# By name, so that a worker can respond to its supervisor before it imports the application.
 WORKER = f"{worker_app.__module__}:{worker_app.__name__}"
 
 
-# uvicorn's own variable: who may say where a request comes from.
+# uvicorn's own variable: the proxies whose headers state the client's address.
 TRUSTED_PROXIES = "FORWARDED_ALLOW_IPS"
 
 
@@ -31,7 +31,7 @@ Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen o
 
 
 def ensure_free(host: str, port: int) -> None:
-    """Raise CommandError where the address cannot be listened on."""
+    """Raise CommandError where the server cannot listen on the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -52,41 +52,41 @@ def run_server(settings: Settings, options: dict[str, Any]) -> None:
 
 
 def exit_on_sigterm(stack: ExitStack) -> None:
-    """Leave by SystemExit when uvicorn raises SIGTERM again after draining: what was started is to be stopped too."""
+    """Exit by SystemExit when uvicorn raises SIGTERM again after draining, so that context managers stop services."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     stack.callback(signal.signal, signal.SIGTERM, before)
 
 
 def _trusted_proxies() -> list[str]:
-    """Return the addresses and networks of those whose X-Forwarded-For and X-Forwarded-Proto are believed.
+    """Return the addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.
 
-    uvicorn itself takes `*`, with which each client chooses its own address, and never says of a misspelt network that
-    nobody is in it.
+    uvicorn itself accepts `*`, with which each client could choose its address, and ignores a misspelt network
+    silently.
 
     Raises:
-        CommandError: one of them is no address and no network, or is everybody.
+        CommandError: an entry is neither an address nor a network, or contains all addresses.
     """
     trusted = []
-    remedy = f"name the proxies alone in {TRUSTED_PROXIES}, as 10.0.0.5 or 10.0.0.0/24"
+    remedy = f"name only the proxies in {TRUSTED_PROXIES}, for example 10.0.0.5 or 10.0.0.0/24"
     for one in filter(None, map(str.strip, os.environ.get(TRUSTED_PROXIES, "127.0.0.1,::1").split(","))):
         try:
             network = ipaddress.ip_network("0.0.0.0/0" if one == "*" else one)
         except ValueError as error:
             raise CommandError(f"{error}; {remedy}") from None
         if not network.prefixlen:
-            raise CommandError(f"{one} trusts everybody, so that each client could choose its address; {remedy}")
+            raise CommandError(f"{one} trusts all clients, so that each one could choose its address; {remedy}")
         trusted.append(one)
         if isinstance(network, ipaddress.IPv4Network):
-            # What it is called by a socket that listens on both families.
+            # The form of the address on a socket that listens on both address families.
             trusted.append(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
     return trusted
 
 
 def server_options(settings: Settings, host: str, port: int) -> dict[str, Any]:
-    """Return what uvicorn is told.
+    """Return uvicorn's options.
 
     Raises:
-        CommandError: it cannot be told that.
+        CommandError: FORWARDED_ALLOW_IPS is invalid.
     """
     return {
         "host": host,
@@ -94,7 +94,7 @@ def server_options(settings: Settings, host: str, port: int) -> dict[str, Any]:
         "loop": "uvloop",
         "http": "graph.http.direct:DirectHttpProtocol",
         "lifespan": "on",
-        "access_log": False,  # the endpoint writes its own line for each operation
+        "access_log": False,  # the endpoint logs a line for each operation
         "server_header": False,
         "forwarded_allow_ips": _trusted_proxies(),
         "timeout_graceful_shutdown": DRAIN_S,

@@ -1,7 +1,7 @@
-"""The standard streams of a command: what cannot be written to standard output has an error of its own.
+"""The standard streams of a command. Failed writes to standard output raise a separate exception, OutputError.
 
-Python's own streams raise the OSError of the system, which looks like that of any file, and raise it again when the
-interpreter ends. Messages on standard error are not worth a failure: what nobody can read is dropped.
+Python's own streams raise the system's OSError, which looks like the error of any file, and raise it again when the
+interpreter ends. A failed write to standard error must not fail the command: such messages are dropped.
 """
 
 import errno
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class OutputError(Exception):
-    """Standard output takes no more.
+    """Standard output cannot be written.
 
     Attributes:
-        is_closed: whether nobody reads it any more, as behind `| head`.
+        is_closed: whether its reader is gone, for example `| head`.
     """
 
     def __init__(self, error: OSError) -> None:
@@ -45,7 +45,7 @@ class _Messages(io.FileIO):
 
 
 def open_streams() -> None:
-    """Replace sys.stdout and sys.stderr, and give sys.stdin something to read, also where they are closed."""
+    """Replace sys.stdout and sys.stderr, and open sys.stdin. This works also where they are closed."""
     for descriptor in (0, 1, 2):
         _occupy(descriptor)
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - until the process ends
@@ -54,16 +54,16 @@ def open_streams() -> None:
 
 
 def give_up_output() -> None:
-    """Send what is still buffered nowhere: the interpreter flushes once more when it ends."""
+    """Redirect buffered output to /dev/null, because the interpreter flushes once more when it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
 
 
 def _occupy(descriptor: int) -> None:
-    """Open a standard descriptor that is closed, or the next file that is opened becomes a standard stream.
+    """Open a standard descriptor if it is closed; otherwise the next opened file would become a standard stream.
 
-    It is opened for the wrong direction, as glibc does it: whoever uses it learns that it is closed.
+    It is opened for the wrong direction, as in glibc, so that reads and writes fail as on a closed stream.
     """
     with suppress(OSError):
         os.fstat(descriptor)
@@ -73,7 +73,7 @@ def _occupy(descriptor: int) -> None:
 
 def _text(kind: Callable[..., io.FileIO], descriptor: int, before: TextIO | None) -> io.TextIOWrapper:
     raw = kind(descriptor, "w", closefd=False)
-    # What the terminal cannot show is spelled out: no letter of a message is worth a failure.
+    # Characters that the terminal cannot show are escaped: a message must not fail for a character.
     encoding = before.encoding if before else "utf-8"
     is_message = descriptor == 2  # noqa: PLR2004 - standard error
     return io.TextIOWrapper(

@@ -1,7 +1,7 @@
-"""The supervisor of several workers: uvicorn's, with a long limit for starting and a short one for answering.
+"""The supervisor of several workers: uvicorn's, with a long limit for the start and a short one for health checks.
 
-uvicorn has one limit for both. A worker that imports for longer than that is killed and started again, for ever, where
-several start on one busy processor; and with a limit that is long enough for this, a worker that hangs is noticed late.
+uvicorn has one limit for both. If it is short, workers that start on one busy processor are killed during their imports
+and started again, for ever. If it is long, a worker that hangs is detected late.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ HUNG_AFTER_S = 5
 
 
 class Supervisor(Multiprocess):
-    """Keeps workers: one that is starting has time, and one that has started answers soon or is replaced."""
+    """Keeps workers running. A starting worker has time; a started worker that does not respond soon is replaced."""
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
-        """Keep as many workers as `config` says, which share `sockets`."""
-        # All that uvicorn itself still waits for by this limit is the start of a worker that replaces another one.
+        """Keep the number of workers in `config`; they share `sockets`."""
+        # uvicorn itself uses this limit only for the start of a replacement worker.
         config.timeout_worker_healthcheck = START_LIMIT_S
         super().__init__(config, sockets)
         self._starting: dict[Process, _Start] = {}
@@ -33,11 +33,11 @@ class Supervisor(Multiprocess):
 
     @property
     def is_broken(self) -> bool:
-        """Whether it has ended because a worker could not start, as each after it could not."""
+        """Whether it has ended because a worker could not start; a replacement could not start either."""
         return any(one.exitcode == STARTUP_FAILURE for one in self.processes)
 
     def keep_subprocess_alive(self) -> None:
-        """Replace workers that have ended or hang. Those that are starting are asked, and not waited for."""
+        """Replace workers that have ended or hang. Starting workers are checked without waiting."""
         for place, worker in enumerate(self.processes):
             if self.should_exit.is_set():
                 return
@@ -47,10 +47,10 @@ class Supervisor(Multiprocess):
             worker.kill()
             worker.join()
             if worker.exitcode == STARTUP_FAILURE:
-                logger.error("worker [%s] cannot start, and no other could: the server ends", worker.pid)
+                logger.error("worker [%s] cannot start, and nor could a replacement: the server stops", worker.pid)
                 self.should_exit.set()
                 return
-            what = f"has not answered for {HUNG_AFTER_S} s" if hangs else _end(worker.exitcode)
+            what = f"has not responded for {HUNG_AFTER_S} s" if hangs else _end(worker.exitcode)
             logger.error("worker [%s] %s, and is replaced", worker.pid, what)
             self.processes[place] = Process(self.config, self.sockets)
             self.processes[place].start()
@@ -58,7 +58,7 @@ class Supervisor(Multiprocess):
         self._starting = {one: start for one, start in self._starting.items() if one in self.processes}
 
     def _is_starting(self, process: Process) -> bool:
-        """Say whether a worker still may take its time: it runs, has not started yet, and is within the limit."""
+        """Return whether a worker is still starting: it runs, does not serve yet, and is within the limit."""
         if process in self._started:
             return False
         start = self._starting.setdefault(process, _Start(process))
@@ -72,7 +72,7 @@ class _Start:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._is_asked = False
+        self._is_pinged = False
         self._late_at = time.monotonic() + START_LIMIT_S
 
     @property
@@ -80,20 +80,20 @@ class _Start:
         return time.monotonic() >= self._late_at
 
     def is_over(self) -> bool:
-        """Look whether the worker serves by now, without waiting for its answer."""
-        # One question at a time: an answer that nobody takes would later pass for the answer of a worker that hangs.
-        door, serves = self._process.parent_conn, False
-        with contextlib.suppress(OSError, EOFError):  # it has ended
-            if not self._is_asked:
-                door.send(b"ping")
-                self._is_asked = True
-            while door.poll():
-                serves, self._is_asked = bool(door.recv()), False
+        """Return whether the worker serves now, without waiting for its response."""
+        # One ping at a time: an unread response would later look like the response of a worker that hangs.
+        pipe, serves = self._process.parent_conn, False
+        with contextlib.suppress(OSError, EOFError):  # the worker has ended
+            if not self._is_pinged:
+                pipe.send(b"ping")
+                self._is_pinged = True
+            while pipe.poll():
+                serves, self._is_pinged = bool(pipe.recv()), False
         return serves
 
 
 def _end(exitcode: int | None) -> str:
-    """Say how a process has ended."""
+    """Return a message that says how a process has ended."""
     if exitcode is not None and exitcode < 0:
         return f"was ended by {signal.Signals(-exitcode).name}"
     return f"has ended with status {exitcode}"

@@ -1,7 +1,6 @@
-"""What every command shares: how it gets its settings and database, how it is interrupted, and where it prints.
+"""Shared parts of all commands: settings and database, interruption by Ctrl-C, and output.
 
-Results go to standard output, everything said about them to standard error; how commands fail is in
-`graph.cli.support.failures`.
+Results go to standard output, and messages about them to standard error. `graph.cli.support.failures` handles failures.
 """
 
 import logging
@@ -42,7 +41,7 @@ WIDTH_UNSEEN = 200
 
 T = TypeVar("T")
 
-# A table that nobody looks at, but something reads, is not folded at 80 columns.
+# A table that a program reads, not a person, must not be wrapped at 80 columns.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_UNSEEN)
 
 
@@ -53,11 +52,11 @@ def refuse(message: str) -> NoReturn:
 
 @contextmanager
 def configured() -> Iterator[Settings]:
-    """Load the settings and complete them for serving: what development lacks is made (`db.setup.development`).
+    """Load the settings, and make what development lacks (`db.setup.development`), for serving.
 
     Raises:
-        SettingsError: a setting cannot be used.
-        EmbeddedError: the embedded server cannot be started, or the secret cannot be kept.
+        SettingsError: a setting is invalid.
+        EmbeddedError: the embedded server cannot be started, or the secret cannot be stored.
         DatabaseProblem: the database cannot be used, or refused something within the block.
     """
     chosen = load_settings()
@@ -68,15 +67,15 @@ def configured() -> Iterator[Settings]:
 
 @contextmanager
 def connected(*, existing: bool = True, writes: bool = False) -> Iterator[Settings]:
-    """Load the settings for a command that works with the database, and make nothing that is not there.
+    """Load the settings for a command that uses the database. Nothing missing is made, except by `existing=False`.
 
     Args:
-        existing: do not make an embedded database that is not there yet either.
-        writes: the database is to be written to, and refused where it takes no writes.
+        existing: whether the embedded database must exist already; otherwise it is made.
+        writes: whether the command writes, so that a read-only database is refused.
 
     Raises:
-        SettingsError: a setting cannot be used.
-        EmbeddedError: the embedded server cannot be started, or is not there.
+        SettingsError: a setting is invalid.
+        EmbeddedError: the embedded server cannot be started, or does not exist.
         DatabaseProblem: the database cannot be used, or refused something within the block.
     """
     chosen = load_settings()
@@ -87,7 +86,7 @@ def connected(*, existing: bool = True, writes: bool = False) -> Iterator[Settin
 
 
 def _announce(settings: Settings) -> None:
-    """Say to whoever watches that a database is about to be made, which takes some seconds."""
+    """Print on a terminal that a database will be made, which takes some seconds."""
     if err.is_terminal and settings.database_url is None and not data_directory(settings).exists():
         err.print(f"making a database in {settings.data_dir}, once", markup=False)
 
@@ -104,7 +103,7 @@ async def opened(settings: Settings, *, migrated: bool = True) -> AsyncIterator[
     """Open the database of `settings`.
 
     Raises:
-        CommandError: `migrated` is asked for, and the schema is not the one that this code expects.
+        CommandError: `migrated` is true, and the schema version is not the expected one.
     """
     async with _opened(Database(settings), migrated=migrated) as database:
         yield database
@@ -121,19 +120,19 @@ async def _opened(database: Database, *, migrated: bool) -> AsyncIterator[Databa
 
 
 async def ensure_migrated(database: Database) -> None:
-    """Raise a CommandError that says what to do where the schema is not the one that this code expects."""
+    """Raise a CommandError with a remedy where the schema version is not the expected one."""
     applied = await applied_revisions(database)
     if not applied:
         raise CommandError("the database has no tables yet; run `folio migrate upgrade` first")
     if list(applied) != [expected_revision()]:
         raise CommandError(
             f"the database is at revision {', '.join(applied)} and this version of Folio expects "
-            f"{expected_revision()}; run `folio migrate upgrade`, or install the version that belongs to the database"
+            f"{expected_revision()}; run `folio migrate upgrade`, or install the version that matches the database"
         )
 
 
 class _CommandDatabase(Database):
-    """A database whose COMMIT waits for its answer whatever happens, so that a command knows what was kept."""
+    """A database whose COMMIT is not interrupted by Ctrl-C, so that a command knows whether its work was stored."""
 
     has_committed = False
 
@@ -145,7 +144,7 @@ class _CommandDatabase(Database):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the block, which waits for a file, at once: the event loop would only notice it afterwards."""
+    """Let Ctrl-C end the block at once. The block waits for a file; the event loop would react only afterwards."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         yield
@@ -159,7 +158,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def _interruption_deferred() -> Iterator[None]:
-    """Let Ctrl-C wait until the block has ended, which has a limit of time of its own."""
+    """Defer Ctrl-C until the block has ended. The block has its own time limit."""
     noted: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
     try:
@@ -180,13 +179,13 @@ def run_with_database(
     """Run `work` with the migrated database of the settings, and return what it returns.
 
     Args:
-        work: what to do.
-        writes: it writes to the database.
-        undone: what is said of it where Ctrl-C has ended it before its COMMIT.
-        statement_timeout_ms: how long a statement may take, where that of requests is not enough.
+        work: the work of the command.
+        writes: whether it writes to the database.
+        undone: the message where Ctrl-C has ended it before its COMMIT.
+        statement_timeout_ms: the time limit of a statement, where the limit of requests is too short.
 
     Raises:
-        Interrupted: by Ctrl-C.
+        Interrupted: Ctrl-C ended the work.
     """
     databases: list[_CommandDatabase] = []
     results: list[T] = []
@@ -202,7 +201,7 @@ def run_with_database(
         with connected(writes=writes) as settings, errors_told_once():
             uvloop.run(main(settings))
     except KeyboardInterrupt:
-        if not results:  # or it came too late
+        if not results:  # otherwise Ctrl-C came after the work
             kept = any(database.has_committed for database in databases)
             raise Interrupted("everything had been written already" if kept else undone) from None
     return results[0]
@@ -210,7 +209,7 @@ def run_with_database(
 
 @contextmanager
 def errors_told_once() -> Iterator[None]:
-    """Keep what carries statements from logging: it raises what it logs, and the command says that."""
+    """Silence the log of the database connections: they also raise what they log, and the command reports it."""
     logger = logging.getLogger("db.connections")
     before = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""What a process serves, and nothing that a command needs: each worker of `folio serve` imports this."""
+"""The application of a serving process. Each worker of `folio serve` imports this module and none of the commands."""
 
 import gc
 import logging
@@ -17,46 +17,47 @@ from graph.app import create_app
 
 logger = logging.getLogger(__name__)
 
-# How long running requests may take to finish when the process is to end.
+# The time that running requests have to finish when the process ends.
 DRAIN_S = 30
-# And after that, at the most, PostgreSQL to stop that was started for it.
+# The time limit for draining and for stopping the PostgreSQL server that was started for this process.
 END_LIMIT_S = 2 * DRAIN_S
 
-# Operations leave nothing to the cycle collector (tests/graph/runtime/test_garbage.py). So it seldom starts, and is
-# there for what others leave, as a closed connection. Measured with a full cache of operations, 380,000 objects that
-# are not frozen, on operations of one row, of lists and of failing fields, 16 and 64 at a time:
-#   (700, 10, 10), Python's own: a full collection each second, of 450 to 560 ms; lists take twice the time.
-#   (10_000, 10, 10): in 200 wide lists nine of the youngest, of 2 ms, and one of 8 ms; time as without any.
-#   (70_000, 10, 10): none at all; what nobody expects to be left stays seven times as long.
-# With each of them the process kept within 15 MiB of its 191. Under the floods of tests/graph/http/test_memory.py it
-# grows by 27 to 43 MiB. A full collection takes 390 ms, and needs a million new objects, as when the cache is filled
-# anew.
+# Operations leave nothing to the cycle collector (tests/graph/runtime/test_garbage.py). So it runs rarely, for garbage
+# of other code, such as a closed connection. Measured with a full cache of operations, 380,000 objects that are not
+# frozen, on operations of one row, of lists and of failing fields, 16 and 64 at a time:
+#   (700, 10, 10), Python's default: a full collection each second, of 450 to 560 ms; lists take twice the time.
+#   (10_000, 10, 10): in 200 wide lists nine collections of the youngest generation, of 2 ms, and one of 8 ms; the time
+#     is the same as without collections.
+#   (70_000, 10, 10): no collection at all; unexpected garbage stays seven times as long.
+# With each of them the process stayed within 15 MiB of its 191 MiB. Under the floods of
+# tests/graph/http/test_memory.py it grows by 27 to 43 MiB. A full collection takes 390 ms, and needs a million new
+# objects, for example when the cache is filled again.
 GC_THRESHOLDS = (10_000, 10, 10)
 
-# How long the event loop waits for the interpreter's lock while the worker thread (`graph.runtime.worker_thread`) holds
-# it. Python's own 5 ms would add up over the several waits of a request.
+# The time that the event loop waits for the interpreter's lock while the worker thread (`graph.runtime.worker_thread`)
+# holds it. Python's default of 5 ms would add up over the several waits of a request.
 SWITCH_S = 0.001
 
 
 def worker_app() -> FastAPI:
-    """Return the application of one of several workers, which ends when its supervisor is gone.
+    """Return the application of one of several workers. The worker ends when its supervisor is gone.
 
-    Where a setting cannot be used, it ends the process in the way that ends the supervisor, too: any other worker would
-    come to the same end, and be started again and again.
+    If a setting is invalid, the process exits with the status that also ends the supervisor: any other worker would
+    fail in the same way, and would be restarted for ever.
     """
     _end_after_supervisor()
     try:
         return served_app()
     except SettingsError as error:
-        logger.error("%s", error)  # noqa: TRY400 - the trace says nothing more
+        logger.error("%s", error)  # noqa: TRY400 - the traceback adds nothing
         sys.exit(STARTUP_FAILURE)
 
 
 def _end_after_supervisor() -> None:
-    """Let this process drain and end when its supervisor has died without a word, as by SIGKILL.
+    """Let this process drain and end when its supervisor has died without notice, for example by SIGKILL.
 
-    It would go on to serve, and hold the port, and nobody would replace it or tell it to stop. Nor would anybody kill
-    it where it hangs and does not drain: it does that itself.
+    Otherwise it would continue to serve and hold the port, and nothing would replace or stop it. If it hangs and does
+    not drain, it also kills itself after END_LIMIT_S.
     """
     supervisor = multiprocessing.parent_process()
     if supervisor is None:
@@ -72,14 +73,14 @@ def _end_after_supervisor() -> None:
 
 
 def served_app(settings: Settings | None = None) -> FastAPI:
-    """Return the application for a process that does nothing but serve it.
+    """Return the application for a process that only serves it, and tune the cycle collector.
 
-    Python's cycle collector looks at every object that is alive, again and again: at the schema and at the rows of all
-    operations under way. Here almost everything is freed by its reference count. So what is there before the first
-    request is left out, and the collector comes less often.
+    Python's cycle collector visits every live object repeatedly: the schema, and the rows of all running operations.
+    In this process reference counts free almost everything. So all objects that exist before the first request are
+    frozen, and the collector runs less often.
 
     Raises:
-        SettingsError: no settings are given, and one of the environment cannot be used.
+        SettingsError: `settings` is None, and a setting of the environment is invalid.
     """
     app = create_app(settings)
     gc.collect()

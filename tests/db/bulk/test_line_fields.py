@@ -17,7 +17,7 @@ def test_bad_line_is_named_by_number_and_field(bad: bytes, field: str | None, me
 
 
 def test_instant_of_a_line_is_read_as_the_api_reads_it() -> None:
-    read = {text: parse_line(1, line(BEN, createdAt=text)).created_at for text in INSTANTS}
+    read = {text: parse_line(1, line(BEN, createdAt=text)).values["created_at"] for text in INSTANTS}
     assert read == INSTANTS
     for texts, message in ((NO_INSTANTS, WANTED_INSTANT), (NO_SUCH_INSTANTS, NO_SUCH_INSTANT)):
         for text in texts:

@@ -1,6 +1,6 @@
 """Connections that break, and connections that are returned: no fault of one reaches the next caller.
 
-Every fault is a real one: backends that a superuser terminates, tasks that are cancelled at any moment.
+Every fault is real: a superuser terminates backends, and tasks are cancelled at any moment.
 """
 
 import asyncio

@@ -119,7 +119,7 @@ async def test_writer_whose_turn_is_too_late_is_refused_and_leaves_nothing() -> 
             async with turns.turn([("other", 1, 0), ("row", 1, 0)]):
                 pass
         assert len(turns) == 1
-        async with turns.turn([("row", 1, 7)]):  # another writer's own turn
+        async with turns.turn([("row", 1, 7)]):  # the separate turn of another user
             pass
     assert len(turns) == 0
 

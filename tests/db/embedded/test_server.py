@@ -29,13 +29,6 @@ from tests.db.support.clusters import (
     wait_until,
 )
 
-"""The embedded PostgreSQL: started once, shared, left by the last, and found in order after every kind of death.
-
-Real servers and real signals. Tests that need no new cluster share one, `used_data_dir`: initdb takes most of
-the time.
-"""
-
-
 # ---------------------------------------------------------------- the server
 
 

@@ -46,7 +46,7 @@ def found(report: AuditReport) -> tuple[list[Difference], int, int]:
     return report.differences, report.differences_count, report.undecided
 
 
-# ---------------------------------------------------------------- what can be wrong
+# ---------------------------------------------------------------- defects
 
 
 async def test_audit_of_a_ledger_that_is_right_finds_nothing(database: Database, ledger: Ledger) -> None:
@@ -265,7 +265,7 @@ async def test_statement_returns_no_more_rows_than_its_batch_has(
 
 
 async def temporary_files(superuser: Driver) -> int:
-    """Return how many temporary files the statements of this database have written so far."""
+    """Return the number of temporary files that statements of this database have written so far."""
     await superuser.execute("SELECT pg_stat_clear_snapshot()")
     files: int = await superuser.fetchval("SELECT temp_files FROM pg_stat_database WHERE datname = current_database()")
     return files

@@ -29,7 +29,7 @@ from tests.running.amounts import examples
 
 T = TypeVar("T")
 Asked = tuple[Movement, tuple[Movement, ...]]
-"""What a key was given to: a movement, and the others beside it in a batch of all or none."""
+"""The request of a key: a movement, and the other movements of its all-or-none list."""
 
 OTHER, REUSED = "OTHER_TRANSFER_REFUSED", "IDEMPOTENCY_KEY_REUSED"
 OWNERS = 3
@@ -206,7 +206,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert row["id"] == self.town.rows.setdefault((owner, movement.key), row["id"])
 
     def _expected(self, owner: int, movement: Movement, beside: tuple[Movement, ...] = ()) -> tuple[int | str, bool]:
-        """Return what the model says of a movement: its cents or a code; and whether it is settled only now."""
+        """Return the model's outcome of a movement, its cents or a code, and whether it is settled only now."""
         before = self.town.settled.get((owner, movement.key))
         if before is not None:
             asked, outcome = before

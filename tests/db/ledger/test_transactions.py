@@ -347,7 +347,7 @@ async def test_deposit_by_anyone_but_an_administrator_is_not_found(
     assert (await move(database, ADMIN, movement)).replayed is False
 
 
-# ---------------------------------------------------------------- who sees what
+# ---------------------------------------------------------------- visibility
 
 
 async def test_transaction_is_visible_only_to_both_owners_and_administrators(

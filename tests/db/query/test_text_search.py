@@ -178,7 +178,7 @@ async def test_every_text_of_letters_is_found_by_its_whole_and_by_each_word(
 
 
 async def test_the_largest_post_of_any_script_can_be_stored(superuser: Driver) -> None:
-    # A tsvector has at most 1 MiB. Pairs of different characters take most.
+    # A tsvector has at most 1 MiB. Pairs of different characters need the most space.
     drawn = random.Random(1)  # noqa: S311 - repeatable, not secret
     for first, last in ((0x4E00, 0x9FFF), (0x20000, 0x2A6DF), (0xAC00, 0xD7A3), (0x1200, 0x1248), (0x12000, 0x12399)):
         content = "".join(chr(drawn.randint(first, last)) for _ in range(100_000))

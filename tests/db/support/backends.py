@@ -45,12 +45,12 @@ async def make_boxes(superuser: Driver) -> None:
 
 
 async def put_into(transaction: OpenTransaction, box: int) -> None:
-    """Add one to what is in `box`."""
+    """Add one to the content of `box`."""
     await transaction.fetch(PUT, {"id": box})
 
 
 async def boxes(reader: Reader) -> list[int]:
-    """Return what is in the boxes."""
+    """Return the contents of the boxes."""
     return [row["n"] for row in await reader.fetch(BOXES, {})]
 
 

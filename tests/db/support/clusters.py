@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from db.embedded.server import embedded_postgres
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts with & ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes the processes that it starts with & ignore it
 with embedded_postgres(Path(sys.argv[1])) as server:
     print(server.url(), flush=True)
     sys.stdin.read()

@@ -78,7 +78,7 @@ def ids(rows: Sequence[Row] | Sequence[Record]) -> list[int]:
     return [row["id"] for row in rows]
 
 
-# ---------------------------------------------------------------- what is drawn
+# ---------------------------------------------------------------- strategies
 
 orders = st.builds(
     lambda terms, id_descending: Order("posts", [*terms, (ID, id_descending)]),

@@ -18,7 +18,7 @@ class Ledger:
     """A deposit of 100.00 EUR into `purse`, transaction 1, and a transfer of 25.00 from there to `till`, transaction 2.
 
     A third movement was refused, so that there are three keys. `treasury` is the system account. The payer owns the
-    purse, the payee the till.
+    purse, the payee owns the till.
     """
 
     treasury: int

@@ -1,12 +1,12 @@
 """Deprecated elements are found in a document once, and their use is counted at each run."""
 
-from graphql import GraphQLSchema, build_schema, parse
+from graphql import GraphQLSchema, build_schema
 
-from graph.analysis.deprecations import deprecated_coordinates
 from graph.operations.cache import Operations
 from graph.telemetry.current import Observation
 from graph.telemetry.metrics import Metrics
 from graph.telemetry.traces import trace_of
+from tests.graph.support.analysing import analysed
 
 SCHEMA = """
 directive @shout(loudly: Boolean @deprecated) on FIELD
@@ -23,7 +23,7 @@ def schema() -> GraphQLSchema:
 
 
 def found(text: str, name: str | None = None) -> tuple[str, ...]:
-    return deprecated_coordinates(schema(), parse(text), name)
+    return analysed(text, name, schema()).deprecated
 
 
 def test_elements_that_are_not_deprecated_are_not_found() -> None:

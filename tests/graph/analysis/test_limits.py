@@ -5,29 +5,25 @@ from typing import Any
 
 import pytest
 from graphql import (
-    FragmentDefinitionNode,
     GraphQLField,
     GraphQLNamedType,
     GraphQLObjectType,
-    OperationDefinitionNode,
     get_named_type,
     get_nullable_type,
     is_composite_type,
     is_list_type,
-    parse,
 )
 
 from db.access import Viewer
 from db.seed.seeding import SeedPlan, seed
 from graph.analysis.cost import PAGE, Cost, ListSize
-from graph.analysis.field_loads import declared
+from graph.analysis.field_facts import LENGTH_MAX, declared
 from graph.analysis.limits import Price
-from graph.analysis.pricing import LENGTH_MAX, Pricing
-from graph.analysis.selection import Selection
 from graph.operations.cache import Operations
 from graph.schema.connections import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 from graph.schema.ids import NodeKind
 from graph.schema.root import graphql_schema
+from tests.graph.support.analysing import analysed
 from tests.graph.support.callers import Client, SignUp
 from tests.graph.support.operation_maker import OperationMaker
 from tests.running.amounts import examples
@@ -273,28 +269,10 @@ async def test_client_that_requests_the_cost_receives_it(client: Client, sign_up
 # ---------------------------------------------------------------- bombs
 
 
-class Counted(dict[str, FragmentDefinitionNode]):
-    """Fragments that count how often they are looked up."""
-
-    looked_up = 0
-
-    def __getitem__(self, name: str) -> FragmentDefinitionNode:
-        self.looked_up += 1
-        return super().__getitem__(name)
-
-
 def test_fragment_bomb_is_walked_once() -> None:
     """95 fragments that each spread the next one twice: 2^95 fields, and an exact price."""
     chain = " ".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }}" for n in range(95))
-    definitions = parse(f"{{ ...F0 }} {chain} fragment F95 on Query {{ viewer {{ id }} }}").definitions
-    operation = definitions[0]
-    assert isinstance(operation, OperationDefinitionNode)
-    fragments = {one.name.value: one for one in definitions if isinstance(one, FragmentDefinitionNode)}
-    priced, selected = Counted(fragments), Counted(fragments)
-    bomb = Pricing(graphql_schema, operation, priced).price({})
-    Selection(graphql_schema, operation, selected)
-    # For the price each fragment is looked up once; for the columns, once for each place where it is spread.
-    assert (priced.looked_up, selected.looked_up) == (96, 1 + 2 * 95)
+    bomb = analysed(f"{{ ...F0 }} {chain} fragment F95 on Query {{ viewer {{ id }} }}").pricing.price({})
     assert (bomb.depth, bomb.root_fields, bomb.cost, bomb.values) == (2, 2**95, 2**95, 2 * 2**95)
     assert [error.message for error in bomb.violations()] == [
         "the operation's root fields: more than 10^12, and at most 20 allowed",

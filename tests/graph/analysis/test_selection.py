@@ -7,10 +7,8 @@ import tracemalloc
 from collections.abc import Mapping
 
 import pytest
-from graphql import OperationDefinitionNode, parse
 
-from graph.analysis.selection import Selection
-from graph.schema.root import graphql_schema
+from tests.graph.support.analysing import analysed
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.population import Population, populate
 from tests.graph.support.recording import columns_read, recorded
@@ -208,9 +206,7 @@ async def test_row_after_a_page_is_fetched_only_if_the_page_info_needs_it(
 
 
 def test_operation_keeps_a_bounded_number_of_selections_whatever_orders_are_requested() -> None:
-    [operation] = parse("{ posts { edges { cursor node { title } } } }").definitions
-    assert isinstance(operation, OperationDefinitionNode)
-    selection = Selection(graphql_schema, operation, {})
+    selection = analysed("{ posts { edges { cursor node { title } } } }").selection
     tracemalloc.start()
     for number in range(2000):
         order = (f"column_{number}", "id")

@@ -99,8 +99,8 @@ async def test_first_difference_is_described_and_all_are_listed(audit: Audit, su
     assert found.out == (
         f"{CHECKED}{first}\n"
         "account_5 (row 5 of accounts): the balance is 51 JPY, the ledger says 50 JPY, the difference is 1 JPY\n"
-        "EUR: all balances add up to 0.01 EUR, and not to zero\n"
-        "JPY: all balances add up to 1 JPY, and not to zero\n"
+        "EUR: all balances add up to 0.01 EUR, not to zero\n"
+        "JPY: all balances add up to 1 JPY, not to zero\n"
     )
 
 
@@ -117,7 +117,7 @@ WORDS = {
     ),
     "ALTER TABLE accounts DROP CONSTRAINT ck_accounts_balance_not_negative; UPDATE accounts SET is_system = false": (
         "2 differences, the first: account_1 (row 1 of accounts): the balance is -10.00 EUR: "
-        "it is below zero, and no system account"
+        "it is below zero, and not a system account"
     ),
     "UPDATE accounts SET currency_code = 'XXX' WHERE id IN (4, 5); UPDATE accounts SET balance = 7 WHERE id = 5": (
         "2 differences, the first: account_5 (row 5 of accounts): the balance is 7 units of XXX, "
@@ -125,11 +125,11 @@ WORDS = {
     ),
     "INSERT INTO idempotency_keys (owner_id, key, operation, request_hash) VALUES (2, '{key}', 'transfer', '')": (
         "1 difference: the idempotency key {key} of user_2 (row 1 of idempotency_keys): "
-        "neither a transaction nor a refusal came of it"
+        "it has neither a transaction nor a refusal"
     ),
     "INSERT INTO idempotency_keys (owner_id, key, operation, request_hash) VALUES (2, '{key}', 'transfer', {hash});"
     "UPDATE transactions SET key_id = 1, memo = 'rent' WHERE id = 2": (
-        "1 difference: transaction_2 (row 2 of transactions): it is not what was asked for under its key: "
+        "1 difference: transaction_2 (row 2 of transactions): it differs from the request of its key: "
         "accounts, amount, memo or key were changed"
     ),
     "INSERT INTO users (email, username, hashed_password, updated_at) VALUES ('e@x.org', 'eve', '!', '2026-01-01');"
@@ -161,7 +161,7 @@ async def test_undecided_right_is_printed_and_is_no_difference(audit: Audit, sup
     )
     found = await ended(audit())
     assert (found.code, found.err) == (0, "")
-    assert "1 transactions were made under keys of users who are no administrators now" in found.out
+    assert "1 transactions have keys of users who are not administrators now" in found.out
 
 
 async def test_number_of_listed_differences_is_bounded(audit: Audit, superuser: Driver) -> None:
@@ -183,7 +183,7 @@ async def test_number_of_listed_differences_is_bounded(audit: Audit, superuser: 
     [
         ("account_3", "account_3 is the id of an account, and a transaction is asked for"),
         *[
-            (text, f"{text} is no id of a transaction")
+            (text, f"{text} is not the id of a transaction")
             for text in (
                 "abc",
                 "0",
@@ -202,7 +202,7 @@ async def test_invalid_id_of_a_transaction_is_refused(audit: Audit, since: str, 
     found = await ended(audit(f"--since={since}"))
     assert (found.code, found.out) == (2, "")
     words = " ".join(found.err.replace("│", " ").split())
-    assert f"{said}; give one as transaction_123 or 123" in words
+    assert f"{said}; write it as transaction_123 or 123" in words
 
 
 @pytest.mark.parametrize("since", ["4", "transaction_4"])

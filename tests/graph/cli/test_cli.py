@@ -57,8 +57,8 @@ def test_schema_check_distinguishes_safe_dangerous_and_breaking(folio: Folio, tm
     ("content", "refusal"),
     [
         (None, "cannot be read: No such file or directory"),
-        (b"\xff", "is no text in UTF-8"),
-        (b"nonsense", "is no GraphQL schema"),
+        (b"\xff", "is not UTF-8 text"),
+        (b"nonsense", "is not a GraphQL schema"),
     ],
 )
 def test_schema_check_refuses_an_invalid_schema(

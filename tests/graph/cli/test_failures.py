@@ -131,7 +131,7 @@ def assert_one_line(ended: Ended, *said: str) -> None:
 
 def assert_no_traceback_or_password(ended: Ended) -> None:
     """Assert that the output of a command contains neither a traceback nor a password."""
-    for text in ("Traceback", "hunter2", "a fault of Folio", "Error", "None"):
+    for text in ("Traceback", "hunter2", "a bug in Folio", "Error", "None"):
         assert text not in ended.err
     assert "hunter2" not in ended.out
 

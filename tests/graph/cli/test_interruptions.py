@@ -29,7 +29,7 @@ INTERRUPTED = 130
 UNDONE = {
     "seed": "nothing was seeded",
     "import": "nothing was imported",
-    "export": "what was written is not all",
+    "export": "the output is not complete",
     "audit": "the audit is not complete",
     "user create": "no user was created",
     "user list": "the list is not complete",
@@ -38,7 +38,7 @@ UNDONE = {
     ),
     **dict.fromkeys(
         ("migrate upgrade", "migrate downgrade"),
-        "each migration is there as a whole or not at all; `folio migrate current` says where the database is",
+        "each migration is applied completely or not at all; `folio migrate current` prints the database's revision",
     ),
 }
 

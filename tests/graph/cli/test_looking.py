@@ -92,7 +92,7 @@ def test_migrate_reports_what_it_did_even_if_it_did_nothing(empty_database_url: 
     assert told == f"the database was at no revision (it has no tables yet), and is now at {newest} (the newest)"
     assert migrate("upgrade") == [f"nothing to do: the database is at {newest} (the newest)"]
     back, told = migrate("downgrade", "-1")
-    assert back == applied[-1].replace("applied", "took back")
+    assert back == applied[-1].replace("applied", "reverted")
     before = applied[-2].split()[1].rstrip(":")
     assert told == f"the database was at {newest} (the newest), and is now at {before}"
     assert migrate("upgrade", "+1")[0] == applied[-1]

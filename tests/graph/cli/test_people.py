@@ -171,7 +171,7 @@ async def test_password_is_prompted_for_twice_at_a_terminal(
     ("login", "said"),
     [
         ("nemo", "no user has the username or email address 'nemo'; `folio user list` shows them"),
-        ("treasury", "treasury is the system's own user, which is no person and stays as it is"),
+        ("treasury", "treasury is the system user, which is not a person and cannot be changed"),
     ],
 )
 async def test_unknown_user_and_system_user_are_refused(
@@ -188,7 +188,7 @@ async def test_unknown_user_and_system_user_are_refused(
     [
         ("short", "password: a password has 8 to 128 characters"),
         ("password1", "password: this password is one of the first that anybody tries; choose another one"),
-        ("", "there is no password: set NEW_USER_PASSWORD, type it at a terminal, or send it on standard input"),
+        ("", "no password was given: set NEW_USER_PASSWORD, type it at a terminal, or send it on standard input"),
     ],
 )
 async def test_invalid_password_is_refused(given: str, said: str, folio: Folio, ida: Person, superuser: Driver) -> None:

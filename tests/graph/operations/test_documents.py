@@ -387,8 +387,8 @@ async def test_built_manifest_holds_each_operation_with_the_fragments_it_uses(
             {"a": "fragment F on User { id } { __typename }", "b": "fragment F on User { username }"},
             "/b.graphql: the fragment F is defined twice",
         ),
-        ({"a": "fragment F on User { id }"}, " holds no operation in a .graphql file"),
-        ({}, " holds no operation in a .graphql file"),
+        ({"a": "fragment F on User { id }"}, " contains no operation in a .graphql file"),
+        ({}, " contains no operation in a .graphql file"),
     ],
 )
 def test_document_that_cannot_be_built_is_named_by_its_file(tmp_path: Path, texts: dict[str, str], reason: str) -> None:

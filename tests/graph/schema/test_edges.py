@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type
 
-from graph.analysis.selection import is_row_backed
+from graph.analysis.field_facts import is_row_backed
 from graph.schema.root import graphql_schema
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.population import Population, populate

@@ -223,9 +223,9 @@ async def test_configuration_in_the_readme_gives_each_client_of_nginx_its_budget
 @pytest.mark.parametrize(
     ("trusted", "wrong"),
     [
-        ("*", "* trusts everybody, so that each client could choose its address"),
-        ("10.0.0.5, 0.0.0.0/0", "0.0.0.0/0 trusts everybody, so that each client could choose its address"),
-        ("::/0", "::/0 trusts everybody, so that each client could choose its address"),
+        ("*", "* trusts all clients, so that each one could choose its address"),
+        ("10.0.0.5, 0.0.0.0/0", "0.0.0.0/0 trusts all clients, so that each one could choose its address"),
+        ("::/0", "::/0 trusts all clients, so that each one could choose its address"),
         ("10.0.0.1/8", "10.0.0.1/8 has host bits set"),
         ("127.0.0.1,proxy.internal", "'proxy.internal' does not appear to be an IPv4 or IPv6 network"),
     ],
@@ -239,5 +239,5 @@ def test_ambiguous_proxies_prevent_the_start(
     # On a port that is in use: a start that is not refused for the expected reason fails with that one.
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = CliRunner().invoke(app, [command, "--port", str(taken.getsockname()[1])])
-    remedy = "name the proxies alone in FORWARDED_ALLOW_IPS, as 10.0.0.5 or 10.0.0.0/24"
+    remedy = "name only the proxies in FORWARDED_ALLOW_IPS, for example 10.0.0.5 or 10.0.0.0/24"
     assert (result.exit_code, result.stderr) == (1, f"folio: {wrong}; {remedy}\n")
