@@ -3,6 +3,7 @@
     {"type":"user","username":"ada","email":"ada@example.com","isActive":true,"role":"member","createdAt":"…",
      "updatedAt":"…","hashedPassword":"…","profile":{"displayName":"Ada","bio":null,"websiteUrl":null}}
     {"type":"post","author":"ada","title":"…","content":"…","published":true,"views":7,"createdAt":"…","updatedAt":"…"}
+    {"type":"comment","author":"ben","body":"…","createdAt":"…","updatedAt":"…"}
 
 (Each on one line.) A user must have username and email, a post author, title and content; everything else may be left
 out, and is then what a new user or post has. Ids and versions belong to one database and are not in the file.
@@ -10,7 +11,7 @@ out, and is then what a new user or post has. Ids and versions belong to one dat
 Invariants:
 
 - What was exported and is imported into an empty database is exported to the same bytes again. Users come in the order
-  of their ids, then posts in that of theirs.
+  of their ids, then posts in that of theirs, each followed by its comments in the order of their ids.
 - References are by username, and point up: an author stands on an earlier line, or is in the database already.
 - The system user is neither exported nor imported.
 - Password hashes leave the database only where they are asked for. A user imported without one has an unusable
@@ -20,7 +21,7 @@ Invariants:
 """
 
 import datetime
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import BinaryIO
 
@@ -30,6 +31,7 @@ from asyncpg import Record
 
 from db.bulk.line_batches import CREATE_IMPORTED_USERS, Batch, LineCounts
 from db.bulk.line_fields import (
+    COMMENT_FIELDS,
     LINE_BYTES_MAX,
     POST_FIELDS,
     PROFILE_FIELDS,
@@ -65,9 +67,14 @@ SELECT {_selected(USER_FIELDS)},
 FROM users LEFT JOIN profiles ON user_id = id WHERE role <> 'system' ORDER BY id
 """  # noqa: S608 - names of columns
 _POSTS = f"""
-SELECT author, {_selected(POST_FIELDS)}
+SELECT id, author, {_selected(POST_FIELDS)}
 FROM posts JOIN (SELECT id AS user_id, username AS author FROM users) AS authors ON user_id = author_id ORDER BY id
-"""  # noqa: S608 - likewise
+"""  # noqa: S608 - names of columns
+_COMMENTS = f"""
+SELECT post_id, author, {_selected(COMMENT_FIELDS)}
+FROM comments JOIN (SELECT id AS user_id, username AS author FROM users) AS authors ON user_id = author_id
+WHERE post_id BETWEEN $1 AND $2 ORDER BY post_id, id
+"""  # noqa: S608 - names of columns
 
 
 async def export_lines(
@@ -92,17 +99,34 @@ async def export_lines(
         driver = snapshot.driver
         await driver.execute(_ALLOW_PAUSES)
         counts = await driver.fetchrow(
-            "SELECT (SELECT count(*) FROM users WHERE role <> 'system'), (SELECT count(*) FROM posts)"
+            "SELECT (SELECT count(*) FROM users WHERE role <> 'system'), (SELECT count(*) FROM posts), "
+            "(SELECT count(*) FROM comments)"
         )
         assert counts is not None
-        users, posts = counts
+        users, posts, comments = counts
         async for done, rows in _pages(driver, _USERS, with_password_hashes):
             write(b"".join(map(_user_line, rows)))
             progress("users", done, users)
         async for done, rows in _pages(driver, _POSTS):
-            write(b"".join(map(_post_line, rows)))
+            await _write_posts(driver, rows, write)
             progress("posts", done, posts)
-        return LineCounts(users, posts)
+        return LineCounts(users, posts, comments)
+
+
+async def _write_posts(driver: Driver, posts: Sequence[Record], write: Callable[[bytes], object]) -> None:
+    """Write the lines of posts, in the order of their ids, each followed by those of its comments."""
+    waiting = list(reversed(posts))
+
+    def lines_up_to(post_id: int) -> bytes:
+        lines = []
+        while waiting and waiting[-1]["id"] <= post_id:
+            lines.append(_line_of("post", POST_FIELDS, waiting.pop()))
+        return b"".join(lines)
+
+    async for _, comments in _pages(driver, _COMMENTS, posts[0]["id"], posts[-1]["id"]):
+        for row in comments:
+            write(lines_up_to(row["post_id"]) + _line_of("comment", COMMENT_FIELDS, row))
+    write(lines_up_to(posts[-1]["id"]))
 
 
 async def _pages(driver: Driver, sql: str, *arguments: object) -> AsyncIterator[tuple[int, list[Record]]]:
@@ -120,8 +144,8 @@ def _user_line(row: Record) -> bytes:
     return _line({"type": "user", **_exported(USER_FIELDS, row), **hashed, "profile": profile})
 
 
-def _post_line(row: Record) -> bytes:
-    return _line({"type": "post", "author": row["author"], **_exported(POST_FIELDS, row)})
+def _line_of(kind: str, fields: Mapping[str, LineField], row: Record) -> bytes:
+    return _line({"type": kind, "author": row["author"], **_exported(fields, row)})
 
 
 def _exported(fields: Mapping[str, LineField], row: Record) -> dict[str, object]:
@@ -187,7 +211,7 @@ async def _import(driver: Driver, lines: Iterable[bytes], progress: Callable[[in
             raise
         if batch.is_full:
             await batch.write(driver, now)
-            counts, batch = counts + batch.counts, Batch()
+            counts, batch = counts + batch.counts, Batch(last_post_id=batch.last_post_id)
             progress(number)
     await batch.write(driver, now)
     progress(number)

@@ -9,16 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from db.bulk.line_fields import UNUSABLE_PASSWORD, LineError, PostLine, UserLine
+from db.bulk.line_fields import UNUSABLE_PASSWORD, CommentLine, LineError, PostLine, UserLine
 from db.connections.leases import Driver
 from db.models.base import stored_columns
+from db.models.comments import Comment
 from db.models.posts import Post
 from db.models.users import Profile, User
 
-# Versions begin anew in each database, and so do the ids of posts.
+# Versions begin anew in each database, and so do the ids of comments.
 _USER_COLUMNS = stored_columns(User, but=("version",))
 _PROFILE_COLUMNS = stored_columns(Profile)
-_POST_COLUMNS = stored_columns(Post, but=("id", "version"))
+_POST_COLUMNS = stored_columns(Post, but=("version",))
+_COMMENT_COLUMNS = stored_columns(Comment, but=("id", "version"))
 
 BATCH_LINES = 1000
 BATCH_BYTES = 8 * 1024 * 1024
@@ -37,40 +39,59 @@ class LineCounts:
 
     users: int = 0
     posts: int = 0
+    comments: int = 0
     without_password: int = 0
 
     def __add__(self, more: "LineCounts") -> "LineCounts":
         return LineCounts(
-            self.users + more.users, self.posts + more.posts, self.without_password + more.without_password
+            self.users + more.users,
+            self.posts + more.posts,
+            self.comments + more.comments,
+            self.without_password + more.without_password,
         )
 
 
 @dataclass
 class Batch:
-    """Lines that are written together; `size` is their length in bytes."""
+    """Lines that are written together; `size` is their length in bytes.
+
+    Attributes:
+        comments: each with the index of its post in `posts`; -1 is the last post of earlier batches.
+        last_post_id: the id of the last post of earlier batches, and after `write` of this one.
+    """
 
     users: list[UserLine] = field(default_factory=list)
     posts: list[PostLine] = field(default_factory=list)
+    comments: list[tuple[int, CommentLine]] = field(default_factory=list)
+    last_post_id: int | None = None
     size: int = 0
 
-    def add(self, line: UserLine | PostLine, size: int) -> None:
-        """Take one more line, of `size` bytes."""
+    def add(self, line: UserLine | PostLine | CommentLine, size: int) -> None:
+        """Take one more line, of `size` bytes.
+
+        Raises:
+            LineError: a comment that stands before any post.
+        """
         if isinstance(line, UserLine):
             self.users.append(line)
-        else:
+        elif isinstance(line, PostLine):
             self.posts.append(line)
+        elif self.posts or self.last_post_id is not None:
+            self.comments.append((len(self.posts) - 1, line))
+        else:
+            raise LineError(line.number, None, "is a comment, and there is no post on an earlier line")
         self.size += size
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to write."""
-        return len(self.users) + len(self.posts) >= BATCH_LINES or self.size >= BATCH_BYTES
+        return len(self.users) + len(self.posts) + len(self.comments) >= BATCH_LINES or self.size >= BATCH_BYTES
 
     @property
     def counts(self) -> LineCounts:
         """How many lines there are."""
         without_password = sum(user.values["hashed_password"] == UNUSABLE_PASSWORD for user in self.users)
-        return LineCounts(len(self.users), len(self.posts), without_password)
+        return LineCounts(len(self.users), len(self.posts), len(self.comments), without_password)
 
     async def write(self, driver: Driver, now: datetime.datetime) -> None:
         """Insert the users and posts; `now` is when those without an instant were created.
@@ -79,21 +100,44 @@ class Batch:
             LineError: a user's name is taken, or there is no such author. Nothing of the batch is written.
         """
         taken = await _first_taken(driver, self.users)
-        authors = await _author_ids(driver, self.posts)
-        unknown = self._first_unknown_author(authors)
+        written: list[PostLine | CommentLine] = [*self.posts, *(comment for _, comment in self.comments)]
+        written.sort(key=lambda line: line.number)
+        authors = await _author_ids(driver, written)
+        unknown = self._first_unknown_author(authors, written)
         if taken is not None or unknown is not None:
             raise min((error for error in (taken, unknown) if error is not None), key=lambda error: error.number)
         authors |= await _insert_users(driver, self.users, now)
-        posts = [_dated(post.values, now) | {"author_id": authors[post.author.lower()]} for post in self.posts]
-        await _copy(driver, "posts", _POST_COLUMNS, posts)
+        ids = await _next_ids(driver, "posts", len(self.posts))
+        await _copy(
+            driver,
+            "posts",
+            _POST_COLUMNS,
+            [
+                _dated(post.values, now) | {"id": post_id, "author_id": authors[post.author.lower()]}
+                for post_id, post in zip(ids, self.posts, strict=True)
+            ],
+        )
+        await _copy(
+            driver,
+            "comments",
+            _COMMENT_COLUMNS,
+            [
+                _dated(comment.values, now)
+                | {"post_id": self.last_post_id if at < 0 else ids[at], "author_id": authors[comment.author.lower()]}
+                for at, comment in self.comments
+            ],
+        )
+        self.last_post_id = ids[-1] if ids else self.last_post_id
 
-    def _first_unknown_author(self, authors: Mapping[str, int]) -> LineError | None:
+    def _first_unknown_author(
+        self, authors: Mapping[str, int], written: Sequence[PostLine | CommentLine]
+    ) -> LineError | None:
         # The first line of a name that is on several, so reversed.
         lines = {user.values["username"].lower(): user.number for user in reversed(self.users)}
-        for post in self.posts:
-            author = post.author.lower()
-            if author not in authors and lines.get(author, post.number) >= post.number:
-                return LineError(post.number, "author", "is nobody in the database or on an earlier line")
+        for line in written:
+            author = line.author.lower()
+            if author not in authors and lines.get(author, line.number) >= line.number:
+                return LineError(line.number, "author", "is nobody in the database or on an earlier line")
         return None
 
 
@@ -129,7 +173,7 @@ async def _first_taken(driver: Driver, users: Sequence[UserLine]) -> LineError |
     return None
 
 
-async def _author_ids(driver: Driver, posts: Sequence[PostLine]) -> dict[str, int]:
+async def _author_ids(driver: Driver, posts: Sequence[PostLine | CommentLine]) -> dict[str, int]:
     rows = await driver.fetch(
         "SELECT lower(username) AS username, id FROM users "
         "WHERE lower(username) = any($1::text[]) AND role <> 'system'",
@@ -138,13 +182,17 @@ async def _author_ids(driver: Driver, posts: Sequence[PostLine]) -> dict[str, in
     return {row["username"]: row["id"] for row in rows}
 
 
+async def _next_ids(driver: Driver, table: str, count: int) -> list[int]:
+    """Return the next ids of a table, drawn one after the other, so that ids rise with the lines."""
+    rows = await driver.fetch(
+        "SELECT nextval(pg_get_serial_sequence($1, 'id')) FROM generate_series(1, $2)", table, count
+    )
+    return [row[0] for row in rows]
+
+
 async def _insert_users(driver: Driver, users: Sequence[UserLine], now: datetime.datetime) -> dict[str, int]:
     """Insert `users` with their profiles, and return their ids by username in lower case."""
-    rows = await driver.fetch(
-        "SELECT nextval(pg_get_serial_sequence('users', 'id')) FROM generate_series(1, $1)", len(users)
-    )
-    # Drawn one after the other, so that ids rise with the lines.
-    numbered = list(zip((row[0] for row in rows), users, strict=True))
+    numbered = list(zip(await _next_ids(driver, "users", len(users)), users, strict=True))
     dated = [_dated(user.values, now) | {"id": user_id} for user_id, user in numbered]
     await _copy(driver, "users", _USER_COLUMNS, dated)
     profiles = [{"user_id": user_id, **user.profile} for user_id, user in numbered if user.profile is not None]

@@ -15,6 +15,7 @@ from db.errors import Refusal
 from db.fields import HASHED_PASSWORD, STORED, USERNAME
 from db.instants import parse_instant
 from db.models.base import Model, stored_columns
+from db.models.comments import Comment
 from db.models.posts import VIEWS_MAX, Post
 from db.models.users import Profile, User
 from db.repositories import checks
@@ -57,7 +58,15 @@ class PostLine(NamedTuple):
     values: dict[str, Any]
 
 
-def parse_line(number: int, line: bytes) -> UserLine | PostLine:
+class CommentLine(NamedTuple):
+    """A line that is a comment on the post of the nearest earlier line, its author by username, as for a post."""
+
+    number: int
+    author: str
+    values: dict[str, Any]
+
+
+def parse_line(number: int, line: bytes) -> UserLine | PostLine | CommentLine:
     """Return what line `number` says.
 
     Raises:
@@ -72,11 +81,13 @@ def parse_line(number: int, line: bytes) -> UserLine | PostLine:
     if not isinstance(given, dict):
         raise LineError(number, None, f"should be an object, not {_kind(given)}")
     try:
-        if _value("type", _TYPE, given.pop("type", _ABSENT)) == "user":
+        kind = _value("type", _TYPE, given.pop("type", _ABSENT))
+        if kind == "user":
             values = _values(_USER, given)
             return UserLine(number, values, values.pop("profile"))
-        values = _values(_POST, given)
-        return PostLine(number, values.pop("author"), values)
+        values = _values(_POST if kind == "post" else _COMMENT, given)
+        made = PostLine if kind == "post" else CommentLine
+        return made(number, values.pop("author"), values)
     except _FieldError as error:
         raise LineError(number, error.field, error.message) from None
 
@@ -262,9 +273,10 @@ def _profile(value: object) -> dict[str, Any]:
     return _values(PROFILE_FIELDS, value)
 
 
-_TYPE = LineField("type", _word("user", "post"))
+_TYPE = LineField("type", _word("user", "post", "comment"))
 USER_FIELDS = line_fields(User, but=("id", "hashed_password", "version"))
 POST_FIELDS = line_fields(Post, but=("id", "author_id", "version"))
+COMMENT_FIELDS = line_fields(Comment, but=("id", "author_id", "post_id", "version"))
 PROFILE_FIELDS = line_fields(Profile, but=("user_id",))
 _USER = {
     **USER_FIELDS,
@@ -272,3 +284,4 @@ _USER = {
     "profile": LineField("profile", _nullable(_profile), None),
 }
 _POST = {"author": LineField("author", _checked(USERNAME.check)), **POST_FIELDS}
+_COMMENT = {"author": LineField("author", _checked(USERNAME.check)), **COMMENT_FIELDS}

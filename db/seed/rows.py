@@ -81,6 +81,7 @@ class SeedPlan:
         posts: how many, of all authors together.
         accounts: how many, the system's own not counted.
         seed: another number gives other data of the same kind.
+        comments: how many, on all posts together.
         transfers_per_account: about how many beside the first deposit; fewer where few accounts share a currency.
         admin: whether `ada` is an administrator.
     """
@@ -89,6 +90,7 @@ class SeedPlan:
     posts: int
     accounts: int
     seed: int = 1
+    comments: int = 0
     transfers_per_account: int = 3
     admin: bool = False
 
@@ -102,6 +104,7 @@ class FirstIds(NamedTuple):
 
     user: int
     post: int
+    comment: int
     account: int
     transaction: int
     system_user: int
@@ -234,6 +237,27 @@ def post_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
             "version": 1 + edited,
             "created_at": _instant(at),
             "updated_at": _instant(updated),
+        }
+
+
+def comment_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
+    """Yield the comments, oldest first, each on a post that is older."""
+    random = plan.random("comments")
+    writer = Author(random)
+    # The n-th of all posts is written in the n-th equal part of all that is done, so is a comment; the first comments
+    # are left out, for which there would be no post yet.
+    skipped = -(-plan.comments // max(plan.posts - 1, 1))
+    for number in range(skipped, plan.comments + skipped):
+        older = number * plan.posts // (plan.comments + skipped)
+        at = crowd.authors.instant(random, number, plan.comments + skipped)
+        yield {
+            "id": ids.comment + number - skipped,
+            "body": writer.comment(),
+            "author_id": ids.user + crowd.authors.one(random, at),
+            "post_id": ids.post + int(random.random() * older),
+            "version": 1,
+            "created_at": _instant(at),
+            "updated_at": _instant(at),
         }
 
 

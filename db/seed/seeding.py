@@ -24,7 +24,7 @@ from db.connections.database import Database, OpenTransaction
 from db.connections.leases import Driver
 from db.connections.statements import Statement
 from db.errors import Unavailable
-from db.models import Account, Model, Post, Profile, Transaction, User
+from db.models import Account, Comment, Model, Post, Profile, Transaction, User
 from db.models.base import stored_columns
 from db.seed.rows import (
     Crowd,
@@ -32,6 +32,7 @@ from db.seed.rows import (
     Ledger,
     Row,
     SeedPlan,
+    comment_rows,
     post_rows,
     profile_numbers,
     profile_rows,
@@ -54,7 +55,13 @@ ACCOUNTS_MAX = 2_000_000
 # Posts are held nowhere; these take hours.
 POSTS_MAX = 100_000_000
 
-_LIMITS = {"users": USERS_MAX, "posts": POSTS_MAX, "accounts": ACCOUNTS_MAX, "transfers_per_account": 1000}
+_LIMITS = {
+    "users": USERS_MAX,
+    "posts": POSTS_MAX,
+    "comments": POSTS_MAX,
+    "accounts": ACCOUNTS_MAX,
+    "transfers_per_account": 1000,
+}
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
@@ -73,6 +80,7 @@ class SeedReport:
     posts: int
     accounts: int
     transactions: int
+    comments: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,8 @@ def _ensure_possible(plan: SeedPlan) -> None:
             raise SeedError(f"{name} is {getattr(plan, name)}; ask for 0 or more")
         if getattr(plan, name) > limit:
             raise SeedError(f"{name} is {getattr(plan, name)}; ask for {limit} at most")
+    if plan.comments and not plan.posts:
+        raise SeedError("comments belong to posts; ask for at least 1 post, or for 0 comments")
     for name in ("posts", "accounts"):
         if getattr(plan, name) and not plan.users:
             raise SeedError(f"{name} belong to users; ask for at least 1 user, or for 0 {name}")
@@ -199,6 +209,7 @@ async def _first_ids(driver: Driver) -> FirstIds:
     row = await driver.fetchrow(
         "SELECT 1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('users', 'id')), 0), "
         "1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('posts', 'id')), 0), "
+        "1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('comments', 'id')), 0), "
         "1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('accounts', 'id')), 0), "
         "1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('transactions', 'id')), 0), "
         "(SELECT id FROM users WHERE role = 'system')"
@@ -213,6 +224,7 @@ def _tables(plan: SeedPlan, crowd: Crowd, ledger: Ledger, ids: FirstIds, hashed_
         _Table(User, plan.users, user_rows(plan, crowd, ids, hashed_password)),
         _Table(Profile, len(numbers), profile_rows(plan, numbers, ids)),
         _Table(Post, plan.posts, post_rows(plan, crowd, ids)),
+        _Table(Comment, plan.comments, comment_rows(plan, crowd, ids)),
         _Table(Account, ledger.account_count, ledger.account_rows(ids)),
         _Table(Transaction, ledger.transaction_count, ledger.transaction_rows(ids)),
     ]

@@ -87,6 +87,10 @@ class Author:
         paragraphs = range(0, count, _PARAGRAPH_SENTENCES)
         return title, "\n\n".join(" ".join(sentences[first : first + _PARAGRAPH_SENTENCES]) for first in paragraphs)
 
+    def comment(self) -> str:
+        """Return a comment of one sentence."""
+        return drawn(self._random, drawn(self._random, drawn(self._random, self._variants)))
+
     def bio(self) -> str:
         """Return what a user tells of themself, in a sentence or two."""
         words = drawn(self._random, self._words)

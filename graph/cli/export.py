@@ -1,4 +1,4 @@
-"""`folio export`: users, profiles and posts as JSON Lines. The file is complete or does not exist."""
+"""`folio export`: users, profiles, posts and comments as JSON Lines. The file is complete or does not exist."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ def export(
         ),
     ] = False,
 ) -> None:
-    """Write users, profiles and posts as JSON Lines, from one snapshot. The file contains personal data."""
+    """Write users, profiles, posts and comments as JSON Lines, from one snapshot. The file contains personal data."""
     _ensure_replaceable(file, force)
     started = time.perf_counter()
 
@@ -38,7 +38,8 @@ def export(
 
     left = "the output is not complete" if file == STANDARD_STREAM else f"{file} was not written"
     counts = run_with_database(work, undone=left)
-    err.print(f"exported {counts.users} users and {counts.posts} posts in {time.perf_counter() - started:.1f} s")
+    done = f"exported {counts.users} users, {counts.posts} posts and {counts.comments} comments"
+    err.print(f"{done} in {time.perf_counter() - started:.1f} s")
 
 
 def _ensure_replaceable(file: Path, force: bool) -> None:

@@ -1,4 +1,4 @@
-"""`folio import`: users, profiles and posts from JSON Lines, either all lines or none."""
+"""`folio import`: users, profiles, posts and comments from JSON Lines, either all lines or none."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from graph.cli.support.terminal import CommandError, err, interruptible, run_wit
 def import_(
     file: Annotated[Path, typer.Argument(help="A file in the format of `folio export`; - is standard input.")],
 ) -> None:
-    """Add users, profiles and posts from JSON Lines: all of them, or none if a line is invalid."""
+    """Add users, profiles, posts and comments from JSON Lines: all of them, or none if a line is invalid."""
     started = time.perf_counter()
 
     async def work(database: Database) -> LineCounts:
@@ -31,9 +31,8 @@ def import_(
             raise CommandError(f"{error}; nothing was imported") from None
 
     counts = run_with_database(work, writes=True, undone="nothing was imported")
-    err.print(
-        f"imported {counts.users} users and {counts.posts} posts in {time.perf_counter() - started:.1f} s",
-    )
+    done = f"imported {counts.users} users, {counts.posts} posts and {counts.comments} comments"
+    err.print(f"{done} in {time.perf_counter() - started:.1f} s")
     if counts.without_password:
         err.print(f"{counts.without_password} of the users have no password: they can sign in after one has been set")
 

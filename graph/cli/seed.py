@@ -20,6 +20,9 @@ def seed(
         int, typer.Option(min=0, max=seeding.USERS_MAX, help="Users, the first two being ada and ben.")
     ] = 1000,
     posts: Annotated[int, typer.Option(min=0, max=seeding.POSTS_MAX, help="Posts, of all users together.")] = 10_000,
+    comments: Annotated[
+        int, typer.Option(min=0, max=seeding.POSTS_MAX, help="Comments, on all posts together.")
+    ] = 20_000,
     accounts: Annotated[
         int, typer.Option(min=0, max=seeding.ACCOUNTS_MAX, help="Money accounts, of all users together.")
     ] = 1000,
@@ -27,7 +30,7 @@ def seed(
     password: Annotated[str, typer.Option(help="The password of all users.")] = DEMO_PASSWORD,
 ) -> None:
     """Fill an empty database with plausible data, the same each time. ada is an administrator."""
-    plan = SeedPlan(users, posts, accounts, number, admin=True)
+    plan = SeedPlan(users, posts, accounts, number, comments if posts else 0, admin=True)
     started = time.perf_counter()
 
     async def work(database: Database) -> SeedReport:
@@ -44,7 +47,8 @@ def seed(
 
     report = run_with_database(work, writes=True, undone="nothing was seeded")
     err.print(
-        f"seeded {report.users} users, {report.profiles} profiles, {report.posts} posts, {report.accounts} accounts "
+        f"seeded {report.users} users, {report.profiles} profiles, {report.posts} posts, "
+        f"{report.comments} comments, {report.accounts} accounts "
         f"and {report.transactions} transactions in {time.perf_counter() - started:.1f} s"
     )
     if report.users:

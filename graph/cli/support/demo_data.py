@@ -12,7 +12,7 @@ from graph.runtime.passwords import PasswordHasher
 
 DEMO_USERNAME = "ada"
 DEMO_PASSWORD = "folio demo"  # noqa: S105 - the password of a demo user on the developer's machine
-DEMO_PLAN = SeedPlan(users=200, posts=2000, accounts=300, admin=True)
+DEMO_PLAN = SeedPlan(users=200, posts=2000, accounts=300, comments=4000, admin=True)
 
 
 async def prepare_demo(database: Database) -> bool:

@@ -38,6 +38,14 @@ EXPORTED = (
     b'"createdAt":"2024-01-02T00:00:00.000000Z","updatedAt":"2024-01-02T00:00:00.000000Z"}\n'
     b'{"type":"post","author":"Ada_1","title":"A title","content":"\\u0001\\u001f","published":true,"views":2147483647,'
     b'"createdAt":"2024-01-01T00:00:00.000000Z","updatedAt":"2024-01-01T00:00:00.500000Z"}\n'
+    b'{"type":"comment","author":"ben","body":"Second\\nthoughts.",'
+    b'"createdAt":"2024-01-03T00:00:00.000000Z","updatedAt":"2024-01-03T00:00:00.250000Z"}\n'
+    b'{"type":"comment","author":"eve","body":"Third.",'
+    b'"createdAt":"2024-01-02T00:00:00.000000Z","updatedAt":"2024-01-02T00:00:00.000000Z"}\n'
+    b'{"type":"post","author":"eve","title":"The last","content":"","published":true,"views":1,'
+    b'"createdAt":"2024-01-04T00:00:00.000000Z","updatedAt":"2024-01-04T00:00:00.000000Z"}\n'
+    b'{"type":"comment","author":"Ada_1","body":"Yes.",'
+    b'"createdAt":"2024-01-05T00:00:00.000000Z","updatedAt":"2024-01-05T00:00:00.000000Z"}\n'
 )
 
 
@@ -60,7 +68,7 @@ async def test_export_of_an_empty_database_is_empty(database: Database) -> None:
 
 
 async def test_imported_lines_are_exported_as_the_same_bytes(database: Database) -> None:
-    assert await imported(database, EXPORTED) == LineCounts(users=3, posts=2, without_password=1)
+    assert await imported(database, EXPORTED) == LineCounts(users=3, posts=3, comments=3, without_password=1)
     assert await exported(database) == EXPORTED
 
 
@@ -255,3 +263,25 @@ async def test_import_that_deadlocks_is_not_tried_again_with_the_rest_of_the_lin
 async def test_ids_continue_after_the_imported_rows(database: Database) -> None:
     await imported(database, line(ADA) + line(BEN))
     assert await new_users(database) == [4]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+async def test_comments_belong_to_the_post_before_them_whatever_the_size_of_batches(
+    database: Database, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(line_batches, "BATCH_LINES", size)
+    await imported(database, EXPORTED)
+    assert await exported(database) == EXPORTED
+
+
+async def test_comment_before_any_post_is_named_by_its_line(database: Database) -> None:
+    comment = b'{"type":"comment","author":"ada","body":"First!"}\n'
+    with pytest.raises(LineError, match=r"^line 1: is a comment, and there is no post on an earlier line$"):
+        await imported(database, comment)
+
+
+async def test_author_of_a_comment_who_does_not_exist_is_named_by_its_line(database: Database) -> None:
+    lines = EXPORTED + b'{"type":"comment","author":"nobody","body":"First!"}\n'
+    with pytest.raises(LineError, match=r"^line 10: field .author.: is nobody in the database or on an earlier line$"):
+        await imported(database, lines)
+    assert await exported(database) == b""

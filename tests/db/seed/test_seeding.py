@@ -12,8 +12,8 @@ from db.seed.seeding import SeedError, SeedPlan, SeedReport, seed
 from tests.db.support.contents import contents, make_empty, rows, unwatched
 from tests.db.support.rows import new_account, new_user, new_users
 
-PLAN = SeedPlan(users=40, posts=60, accounts=25)
-WRITTEN = SeedReport(users=40, profiles=32, posts=60, accounts=30, transactions=62)
+PLAN = SeedPlan(users=40, posts=60, accounts=25, comments=50)
+WRITTEN = SeedReport(users=40, profiles=32, posts=60, accounts=30, transactions=62, comments=50)
 
 INDEXES = """
 SELECT pg_get_indexdef(indexrelid), indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
@@ -23,7 +23,7 @@ WHERE relnamespace = 'public'::regnamespace ORDER BY 1
 
 async def counts(superuser: Driver) -> SeedReport:
     """Return the number of rows of each table, without the system user."""
-    names = ("users WHERE role <> 'system'", "profiles", "posts", "accounts", "transactions")
+    names = ("users WHERE role <> 'system'", "profiles", "posts", "accounts", "transactions", "comments")
     return SeedReport(*[await superuser.fetchval(f"SELECT count(*) FROM {name}") for name in names])  # noqa: S608
 
 
@@ -42,10 +42,10 @@ async def test_another_seed_makes_other_contents_in_every_table(database: Databa
     await seed(database, PLAN, "a hash", unwatched)
     first = await contents(superuser)
     await make_empty(superuser)
-    await seed(database, SeedPlan(users=40, posts=60, accounts=25, seed=2), "a hash", unwatched)
+    await seed(database, SeedPlan(users=40, posts=60, accounts=25, seed=2, comments=50), "a hash", unwatched)
     second = await contents(superuser)
     filled = {table for table, digest in first.items() if not digest.startswith("0 rows")}
-    assert {"users", "profiles", "posts", "accounts", "transactions"} <= filled
+    assert {"users", "profiles", "posts", "accounts", "transactions", "comments"} <= filled
     assert [table for table in sorted(filled) if first[table] == second[table]] == []
 
 
@@ -64,9 +64,9 @@ async def test_more_posts_leave_people_and_money_as_they_are(database: Database,
     await seed(database, PLAN, "a hash", unwatched)
     first = await contents(superuser)
     await make_empty(superuser)
-    await seed(database, SeedPlan(users=40, posts=61, accounts=25), "a hash", unwatched)
+    await seed(database, SeedPlan(users=40, posts=61, accounts=25, comments=50), "a hash", unwatched)
     second = await contents(superuser)
-    assert [table for table in first if first[table] != second[table]] == ["posts"]
+    assert [table for table in first if first[table] != second[table]] == ["comments", "posts"]
 
 
 # ---------------------------------------------------------------- sizes
@@ -255,3 +255,13 @@ async def test_progress_reports_done_and_total_of_each_table(
         ("transactions", 0, 0),
     ]
     assert [news for news in progress if news[0] == "indexes"] == [("indexes", done, 9) for done in range(10)]
+
+
+async def test_comments_are_younger_than_their_posts_and_their_authors(database: Database, superuser: Driver) -> None:
+    await seed(database, SeedPlan(users=40, posts=60, accounts=0, comments=500), "a hash", unwatched)
+    too_old = """SELECT count(*) FROM comments
+        JOIN posts ON posts.id = post_id JOIN users ON users.id = comments.author_id
+        WHERE comments.created_at < posts.created_at OR comments.created_at < users.created_at"""
+    assert await superuser.fetchval(too_old) == 0
+    ids = await superuser.fetch("SELECT id FROM comments ORDER BY created_at, id")
+    assert [row[0] for row in ids] == list(range(1, 501))

@@ -240,7 +240,7 @@ async def test_commit_that_has_been_sent_is_not_interrupted(
         assert (ended.code, ended.err) == (INTERRUPTED, line)
     else:
         assert ended.code == 0
-        assert ended.err.startswith("imported 1 users and 1 posts")
+        assert ended.err.startswith("imported 1 users, 1 posts and 0 comments")
     assert await users(server, database_url) == (3 if command == "seed" else 1)
 
 
