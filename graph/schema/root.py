@@ -55,7 +55,8 @@ async def node(
 
 
 async def nodes(
-    info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="At most 100 ids of this API.")]
+    info: Info,
+    ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {NODES_MAX} ids of this API.")],
 ) -> Any:
     """Return the objects that ids name, in their order, and in the place of a malformed id its error.
 
