@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 import asyncpg
-from asyncpg.pgproto.pgproto import BufferError  # noqa: A004 - the driver's, which is not Python's
 
+from db.connections.asyncpg_adapter import DriverBufferError
 from db.errors import Unavailable
 
 BUSY = "DATABASE_BUSY"
@@ -27,7 +27,7 @@ DRIVER_ERRORS = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-    BufferError,
+    DriverBufferError,
     OSError,
 )
 """What the driver may raise, those of the network among it."""
@@ -214,7 +214,7 @@ BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
     (asyncpg.TargetServerAttributeNotMatched, UNREACHABLE),
     (asyncpg.InternalClientError, LOST),  # the driver has lost track of the conversation
     (asyncpg.FatalPostgresError, LOST),
-    (BufferError, LOST),  # likewise, from what reads the bytes
+    (DriverBufferError, LOST),  # likewise, from what reads the bytes
     (asyncpg.InterfaceWarning, OURS),
     (asyncpg.InterfaceError, OURS),  # of a closed connection: LOST, see fault_of
     (asyncpg.PostgresError, OURS),

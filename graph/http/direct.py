@@ -17,9 +17,6 @@ from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import Any
 
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from graph.http.call import Call
 from graph.http.endpoint import UNKNOWN_ADDRESS, GraphQLEndpoint
 from graph.http.inline_lookup import InlineLookups
@@ -28,6 +25,7 @@ from graph.http.responses.response import EncodedResponse, Response, header_line
 from graph.http.wire.extensions import extensions, told_left
 from graph.http.wire.head_template import HeadTemplate
 from graph.http.wire.protocol import BoundedHttpProtocol
+from graph.http.wire.uvicorn_adapter import STATUS_LINE, innermost
 from graph.telemetry.traces import random_hex
 
 # A connection whose heads differ each time, a proxy's for instance, is not looked at for ever.
@@ -153,9 +151,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
 
     def _door_of(self, app: Any) -> DirectDoor | None:
         """Return the short way, where nobody has put anything before the application that would be passed by."""
-        if isinstance(app, ProxyHeadersMiddleware):
-            app = app.app
-        door = getattr(app, "direct", None)
+        door = getattr(innermost(app), "direct", None)
         plain = not self.root_path and self.limit_concurrency is None and not self.config.access_log
         return door if plain and isinstance(door, DirectDoor) else None
 

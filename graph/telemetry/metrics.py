@@ -10,8 +10,8 @@ workers up, but writes each observation to files, needs its directory named and 
 read the pool or the cache at the time of the scrape.)
 
 Labels are bounded: an operation's name becomes one only if a valid operation bore it. After `NAMES_MAX` of them, or
-where it is long, it is `other`. A client that may send any document can use the names up; they can be trusted only where
-documents are (`FOLIO_TRUSTED_DOCUMENTS=only`). Loaders, codes and coordinates are the code's own.
+where it is long, it is `other`. A client that may send any document can use the names up; they can be trusted only
+where documents are (`FOLIO_TRUSTED_DOCUMENTS=only`). Loaders, codes and coordinates are the code's own.
 """
 
 import os

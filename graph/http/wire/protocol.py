@@ -24,9 +24,6 @@ from functools import partial
 from typing import Any, cast
 
 import orjson
-from uvicorn._types import ASGI3Application
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from graph.http.admission import time_limits
 from graph.http.parsing.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
@@ -35,6 +32,7 @@ from graph.http.wire.hosts import wrong_host
 from graph.http.wire.open_connections import OpenConnections
 from graph.http.wire.parser import RequestParser
 from graph.http.wire.unread import unread_bytes
+from graph.http.wire.uvicorn_adapter import STATUS_LINE, RequestResponseCycle, UvicornProtocol, innermost
 
 # What the door itself allows, which it refuses with a better word, and as much again for what stands between.
 HEAD_BYTES_MAX = 2 * (HEADER_BYTES_MAX + QUERY_STRING_BYTES_MAX)
@@ -64,7 +62,7 @@ class HostError(Exception):
     """The header Host of a request is wrong. The message says what is."""
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
+class BoundedHttpProtocol(UvicornProtocol):
     """Reads heads of a bounded size, and lets no connection stay for longer than its clocks allow."""
 
     parser: RequestParser
@@ -90,8 +88,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._wrong_host: str | None = None
         # What is being answered, or has been; requests behind it may have been read already.
         self._started: RequestResponseCycle | None = None
-        app = self.app.app if isinstance(self.app, ProxyHeadersMiddleware) else self.app
-        self._others: OpenConnections | None = getattr(app, "connections", None)
+        self._others: OpenConnections | None = getattr(innermost(self.app), "connections", None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take one of the places for connections, or refuse this one where there is none."""
@@ -115,7 +112,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._leaving_clock.cancel()
         self._stop_clock()
         self._stop_write_clock()
-        self._unset_keepalive_if_required()
+        self.stop_keep_alive()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -176,7 +173,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_refused = True
         self._farewell = farewell
         self._stop_clock()
-        self._unset_keepalive_if_required()
+        self.stop_keep_alive()
 
     def _set_clock(self) -> None:
         """Start the clock that what came calls for, unless it runs already."""
@@ -282,7 +279,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         """Close the connection as soon as all is written, for which a client has no more time than for any answer."""
         self._stop_clock()
-        self._unset_keepalive_if_required()
+        self.stop_keep_alive()
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self._watch_write()
@@ -291,9 +288,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Expect the head of the current request once more, whose time goes on."""
         self._begins_again = True
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def on_started(self, cycle: RequestResponseCycle) -> None:
+        """Remember what is being answered."""
         self._started = cycle
-        super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -370,7 +367,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._is_refused = True
         self._stop_clock()
-        self._unset_keepalive_if_required()
+        self.stop_keep_alive()
         if not self.is_answering:
             self.transport.write(_refusal(status, code, message))
         self._clock = self.loop.call_later(LINGER_S, self._close)
