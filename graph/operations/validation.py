@@ -4,7 +4,7 @@ It leaves the tokens of a document, which know each other both ways, and all vis
 document. A flood of documents that come once would stay until the collector comes.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from graphql import (
     DocumentNode,
@@ -121,11 +121,23 @@ def validated(
 class _Context(ValidationContext):
     """graphql-core's, but that the visitors are taken apart by which it looks for variables."""
 
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        document: DocumentNode,
+        types: TypeInfo,
+        on_error: Callable[[GraphQLError], None],
+        hide_suggestions: bool,
+    ) -> None:
+        super().__init__(schema, document, types, on_error, hide_suggestions)
+        self._types = types
+        self._usages: dict[OperationDefinitionNode | FragmentDefinitionNode, list[VariableUsage]] = {}
+
     def get_variable_usages(self, node: OperationDefinitionNode | FragmentDefinitionNode) -> list[VariableUsage]:
         """Return where variables stand in an operation or a fragment, without the fragments that it spreads."""
-        usages = self._variable_usages.get(node)
+        usages = self._usages.get(node)
         if usages is None:
-            finder = VariableUsageVisitor(self._type_info, node if isinstance(node, FragmentDefinitionNode) else None)
-            visit_once(node, TypeInfoVisitor(self._type_info, finder), finder)
-            usages = self._variable_usages[node] = finder.usages
+            finder = VariableUsageVisitor(self._types, node if isinstance(node, FragmentDefinitionNode) else None)
+            visit_once(node, TypeInfoVisitor(self._types, finder), finder)
+            usages = self._usages[node] = finder.usages
         return usages

@@ -19,6 +19,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from graph.analysis.cost import ListSize
 from graph.errors import BadInput
+from graph.execution.strawberry_adapter import core_schema
 from graph.runtime.context import Info
 from graph.schema.ids import NodeKind, parse_any
 from graph.schema.money.mutations import MoneyMutations
@@ -156,9 +157,7 @@ def _drop_null_defaults(inputs: Iterable[GraphQLArgument | GraphQLInputField]) -
 
 schema = strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
 
-graphql_schema: GraphQLSchema = without_null_defaults(
-    schema._schema  # noqa: SLF001 - Strawberry offers no public way to its graphql-core schema
-)
+graphql_schema = without_null_defaults(core_schema(schema))
 """What graphql-core validates and executes against."""
 
 graphql_schema.description = SCHEMA  # which Strawberry has no words for
