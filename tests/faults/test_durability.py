@@ -126,6 +126,7 @@ async def test_doctor_says_what_a_database_may_forget_and_what_to_do(
     assert (status, "synchronous_commit is off" in said, "warning" in said) == (0, True, True)
 
 
+@pytest.mark.long("a cluster is killed")
 async def test_every_transfer_that_was_acknowledged_is_there_after_the_whole_cluster_was_killed(
     durable_settings: Settings, durable: tuple[EmbeddedServer, Cluster]
 ) -> None:

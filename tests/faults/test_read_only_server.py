@@ -111,6 +111,7 @@ async def doctor(settings: Settings, database_url: str, cwd: Path) -> tuple[int 
     return process.returncode, said.decode()
 
 
+@pytest.mark.long("a storm")
 async def test_storm_of_writes_over_a_switch_has_no_unnamed_error(settings: Settings, database_url: str) -> None:
     async with served(settings) as client, connected_superuser(database_url) as superuser:
         town, over = await settle(client), asyncio.Event()

@@ -244,6 +244,7 @@ def test_leftovers_that_name_a_living_stranger_are_not_believed(used_data_dir: P
             stranger.kill()
 
 
+@pytest.mark.long("initdb, again and again")
 def test_killed_initdb_is_begun_again(data_dir: Path) -> None:
     with user(data_dir) as other:
         wait_until((data_dir / "pgdata.new/global/pg_control").exists)
