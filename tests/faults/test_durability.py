@@ -113,6 +113,7 @@ async def test_database_that_is_said_to_be_of_no_value_may_forget(durable_settin
         assert (await client.http.get("/readyz")).status_code == 503
 
 
+@pytest.mark.long("many processes")
 async def test_doctor_says_what_a_database_may_forget_and_what_to_do(
     durable_settings: Settings, operator: Driver, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ async def test_readiness_says_that_the_database_takes_no_writes(settings: Settin
         assert (await client.http.get("/readyz")).json() == {"status": "ok"}
 
 
+@pytest.mark.long("many processes")
 async def test_doctor_reports_a_database_that_takes_no_writes(
     settings: Settings, database_url: str, tmp_path: Path
 ) -> None:
