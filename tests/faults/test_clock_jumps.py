@@ -30,6 +30,8 @@ from tests.faults.storms import storm, through
 from tests.graph.support.bank import TRANSFER, transfer_input
 from tests.graph.support.callers import PASSWORD
 
+pytestmark = pytest.mark.long("servers with clocks of their own")
+
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "folio.throwaway": "on"}
 TIMES = {"operation_deadline_ms": 5000, "statement_timeout_ms": 2000, "lock_timeout_ms": 1000}
 DELAY_S = 0.2

@@ -154,6 +154,7 @@ def changes(before: tuple[object, ...], after: tuple[object, ...]) -> list[int]:
     return [int(str(new)) - int(str(old)) for old, new in zip(before, after, strict=True)]
 
 
+@pytest.mark.long("a storm")
 @engines
 async def test_connections_that_die_under_load_cost_no_query_its_answer(
     settings: Settings, database_url: str, engine: str

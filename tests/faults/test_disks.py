@@ -31,6 +31,8 @@ from tests.faults.recovery import Health
 from tests.faults.served import Town, codes, error_counts, served, served_by_process, settle
 from tests.faults.storms import Storm, storm, through
 
+pytestmark = pytest.mark.long("servers on disks of their own")
+
 OPTIONS = {"min_wal_size": "32MB", "max_wal_size": "64MB", "wal_recycle": "off", "recovery_init_sync_method": "syncfs"}
 TIMES = {"operation_deadline_ms": 10_000, "statement_timeout_ms": 2000, "pool_size": 5, "pool_max_overflow": 3}
 REFUSED = 24

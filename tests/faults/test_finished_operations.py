@@ -69,6 +69,7 @@ async def attack(
     return answers
 
 
+@pytest.mark.long("a storm")
 @engines
 async def test_operation_that_failed_early_touches_no_connection_of_others(settings: Settings, engine: str) -> None:
     async with served(settings) as client, served_by_process(client, engine=engine) as process:

@@ -29,6 +29,8 @@ from tests.faults.operations import Body
 from tests.faults.served import OURS, Town, backends, codes, error_counts, served, served_by_process, settle, url_of
 from tests.graph.support.edge import waiting
 
+pytestmark = pytest.mark.long("frozen servers are waited for")
+
 DEADLINE_S = 3.0
 ANSWERED_S = DEADLINE_S + 5.0
 WELL_AGAIN_S = 10.0

@@ -18,6 +18,8 @@ from tests.faults import operations
 from tests.faults.operations import Body
 from tests.faults.served import CREATE_POST, Town, error_counts, served, settle
 
+pytestmark = pytest.mark.long("a storm")
+
 CONNECTIONS = 16
 
 ADDED = ["ALTER TABLE {table} ADD COLUMN later int", "ALTER TABLE {table} DROP COLUMN later"]

@@ -85,6 +85,7 @@ async def test_readiness_reports_a_read_only_database(settings: Settings, databa
         assert (await client.http.get("/readyz")).json() == {"status": "ok"}
 
 
+@pytest.mark.long("many processes")
 async def test_doctor_reports_a_read_only_database(settings: Settings, database_url: str, tmp_path: Path) -> None:
     async with connected_superuser(database_url) as superuser:
         assert (await doctor(settings, database_url, tmp_path))[0] == 0
@@ -109,6 +110,7 @@ async def doctor(settings: Settings, database_url: str, cwd: Path) -> tuple[int 
     return process.returncode, said.decode()
 
 
+@pytest.mark.long("a storm")
 async def test_storm_of_writes_over_a_switch_has_no_unnamed_error(settings: Settings, database_url: str) -> None:
     async with served(settings) as client, connected_superuser(database_url) as superuser:
         town, over = await settle(client), asyncio.Event()

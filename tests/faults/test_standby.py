@@ -24,6 +24,8 @@ from tests.faults import operations
 from tests.faults.served import error_counts, served, settle
 from tests.graph.support.edge import until
 
+pytestmark = pytest.mark.long("a primary and its standby")
+
 FAST = {"fsync": "off", "synchronous_commit": "off", "folio.throwaway": "on"}
 WRITES = [*operations.SINGLE_STATEMENTS, *operations.TRANSACTIONS]
 

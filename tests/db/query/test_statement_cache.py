@@ -62,6 +62,7 @@ def traced() -> Iterator[Callable[[], int]]:
     tracemalloc.stop()
 
 
+@pytest.mark.long("a flood of statements")
 def test_flood_of_nested_pages_takes_no_more_memory_than_the_bound(traced: Callable[[], int]) -> None:
     bytes_max = 500_000
     cache = StatementCache(bytes_max)
@@ -73,7 +74,7 @@ def test_flood_of_nested_pages_takes_no_more_memory_than_the_bound(traced: Calla
     assert traced() < 1.25 * bytes_max
 
 
-@pytest.mark.parametrize("nested", [1, 5, 20])
+@pytest.mark.parametrize("nested", [1, 5, pytest.param(20, marks=pytest.mark.long("many statements"))])
 async def test_page_with_nested_pages_is_counted_with_its_real_size(
     database: Database, traced: Callable[[], int], nested: int
 ) -> None:
