@@ -1,4 +1,4 @@
-"""Folio beside its peers, on one database, in one run of alternating rounds: `python -m bench --help`."""
+"""Compares Folio with its peers, on one database, in alternating rounds of one run: `python -m bench --help`."""
 
 import argparse
 import asyncio
@@ -28,7 +28,7 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True)
 class Bench:
-    """What a measurement needs to know."""
+    """The parameters of a measurement, and its results."""
 
     place: Place
     stock: Stock
@@ -40,7 +40,7 @@ class Bench:
 
 
 def main() -> None:
-    """Set up, compare the answers, measure, report."""
+    """Set up, compare the responses, measure, report."""
     given = _arguments()
     peers = [available()[name] for name in given.peers]
     load.ensure_wrk()
@@ -115,7 +115,7 @@ def _measure(bench: Bench, case: Case, servers: Sequence[Server]) -> None:
         load.run(server, bench.place.postmaster, files[name], max(bench.connections), WARM_UP_S)
     for connections in bench.connections:
         for number in range(bench.rounds):
-            # Each takes its turn at being the first.
+            # Each server begins a round in turn.
             turn = number % len(taking_part)
             for server in (*taking_part[turn:], *taking_part[:turn]):
                 name = server.peer.name
@@ -141,7 +141,7 @@ def _round(bench: Bench, case: Case, server: Server, file: Path, connections: in
 
 
 def _compared(case: Case, servers: Sequence[Server], asked: Sequence[Asked]) -> dict[str, int]:
-    """Demand that all answer the same, and return the size of the smallest answer of each."""
+    """Check that all servers return the same data, and return the size of each server's smallest response."""
     sizes: dict[str, int] = {}
     expected: list[object] = []
     for server in servers:
@@ -167,7 +167,7 @@ def _statements(bench: Bench, case: Case, server: Server, asked: Sequence[Asked]
         for token, body in bodies(case, server.peer.dialect, chosen):
             _asked(server, token, body)
 
-    work()  # what is prepared once for each connection is prepared by now
+    work()  # afterwards each connection has prepared its statements
     return asyncio.run(counted(bench.place, server.peer.role, work)) / COUNTED
 
 
