@@ -25,7 +25,7 @@ PAIR = 2
 
 
 @dataclass(frozen=True)
-class Asked:
+class CaseRequest:
     """One request: the variables and the caller's token. Ids are numbers here; each dialect formats them."""
 
     variables: Variables
@@ -45,15 +45,15 @@ class Case:
     name: str
     title: str
     texts: dict[str, str]
-    draw: Callable[[Stock, random.Random], Sequence[Asked]]
+    draw: Callable[[Stock, random.Random], Sequence[CaseRequest]]
     writes: bool = False
 
 
-def bodies(case: Case, dialect: str, asked: Sequence[Asked]) -> list[tuple[str, bytes]]:
+def bodies(case: Case, dialect: str, requests: Sequence[CaseRequest]) -> list[tuple[str, bytes]]:
     """Return the token and the body of each request of `case` in `dialect`."""
     text = case.texts.get(dialect)
     head: dict[str, Any] = {"operationName": case.name} if text is None else {"query": text}
-    return [(one.token, orjson.dumps({**head, "variables": _worded(one.variables, dialect)})) for one in asked]
+    return [(one.token, orjson.dumps({**head, "variables": _worded(one.variables, dialect)})) for one in requests]
 
 
 _KINDS = {"id": "post", "fromAccountId": "account", "toAccountId": "account"}
@@ -76,43 +76,43 @@ def _worded(variables: Variables, dialect: str) -> Variables:
 # ---------------------------------------------------------------- random requests
 
 
-def _always(**variables: Any) -> Callable[[Stock, random.Random], Sequence[Asked]]:
-    return lambda _stock, _chance: [Asked(variables)]
+def _always(**variables: Any) -> Callable[[Stock, random.Random], Sequence[CaseRequest]]:
+    return lambda _stock, _chance: [CaseRequest(variables)]
 
 
-def _any_size(**bounds: tuple[int, int]) -> Callable[[Stock, random.Random], Sequence[Asked]]:
-    def drawn(_stock: Stock, chance: random.Random) -> Sequence[Asked]:
-        return [Asked({name: chance.randint(*bound) for name, bound in bounds.items()}) for _ in range(BODIES)]
+def _any_size(**bounds: tuple[int, int]) -> Callable[[Stock, random.Random], Sequence[CaseRequest]]:
+    def drawn(_stock: Stock, chance: random.Random) -> Sequence[CaseRequest]:
+        return [CaseRequest({name: chance.randint(*bound) for name, bound in bounds.items()}) for _ in range(BODIES)]
 
     return drawn
 
 
-def _any_post(stock: Stock, chance: random.Random) -> Sequence[Asked]:
-    return [Asked({"id": post}) for post in chance.choices(stock.published, k=BODIES)]
+def _any_post(stock: Stock, chance: random.Random) -> Sequence[CaseRequest]:
+    return [CaseRequest({"id": post}) for post in chance.choices(stock.published, k=BODIES)]
 
 
-def _any_threshold(stock: Stock, chance: random.Random) -> Sequence[Asked]:
-    return [Asked({"views": views}) for views in chance.choices(stock.thresholds, k=BODIES)]
+def _any_threshold(stock: Stock, chance: random.Random) -> Sequence[CaseRequest]:
+    return [CaseRequest({"views": views}) for views in chance.choices(stock.thresholds, k=BODIES)]
 
 
-def _any_change(stock: Stock, chance: random.Random) -> Sequence[Asked]:
+def _any_change(stock: Stock, chance: random.Random) -> Sequence[CaseRequest]:
     # Each request has a new title: a title that the post already has would change nothing.
     changed = chance.choices(stock.owned, k=BODIES)
-    return [Asked({"input": {"id": post, "title": f"Revised as {KEY}"}}, token) for post, token in changed]
+    return [CaseRequest({"input": {"id": post, "title": f"Revised as {KEY}"}}, token) for post, token in changed]
 
 
-def _any_transfer(accounts: int) -> Callable[[Stock, random.Random], Sequence[Asked]]:
-    def drawn(stock: Stock, chance: random.Random) -> Sequence[Asked]:
+def _any_transfer(accounts: int) -> Callable[[Stock, random.Random], Sequence[CaseRequest]]:
+    def drawn(stock: Stock, chance: random.Random) -> Sequence[CaseRequest]:
         return [_transfer(stock, chance, accounts) for _ in range(BODIES)]
 
     return drawn
 
 
-def _transfer(stock: Stock, chance: random.Random, accounts: int) -> Asked:
+def _transfer(stock: Stock, chance: random.Random, accounts: int) -> CaseRequest:
     usable = stock.accounts[:accounts] if accounts > PAIR else stock.pair
     source = chance.choice(usable)
     target = chance.choice([one for one in usable if one.currency == source.currency and one.id != source.id])
-    return Asked(
+    return CaseRequest(
         {
             "input": {
                 "fromAccountId": source.id,

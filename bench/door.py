@@ -74,7 +74,7 @@ async def _measure(chosen: argparse.Namespace) -> None:
 
 async def _compare(app: Application, chosen: argparse.Namespace) -> None:
     body = orjson.dumps({"query": chosen.query})
-    answer = await _asked(app, body)
+    answer = await _call(app, body)
     sys.stdout.write(f"{answer.decode()}\n")
 
     async def bare(scope: Message, receive: Receive, send: Send) -> None:
@@ -104,11 +104,11 @@ async def _spent_us(app: Application, body: bytes, requests: int) -> float:
     loop = asyncio.get_running_loop()
     started = time.process_time()
     for _ in range(requests):
-        await loop.create_task(_asked(app, body))
+        await loop.create_task(_call(app, body))
     return (time.process_time() - started) / requests * 1e6
 
 
-async def _asked(app: Application, body: bytes) -> bytes:
+async def _call(app: Application, body: bytes) -> bytes:
     scope: Message = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

@@ -21,7 +21,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench import load
-from bench.cases import CASES, Asked, Case, bodies
+from bench.cases import CASES, Case, CaseRequest, bodies
 from bench.report import terminal
 from bench.servers import PEERS, Server, ask, started
 from bench.stock import NOBODY, Place, Size, Stock, drawn_from, stocked
@@ -169,18 +169,18 @@ def _sized(posts: int) -> Size:
     return Size(users=posts // POSTS_OF_USER, posts=posts)
 
 
-def _asked(case: Case, stock: Stock) -> Sequence[Asked]:
+def _requests(case: Case, stock: Stock) -> Sequence[CaseRequest]:
     return case.draw(stock, random.Random(case.name))  # noqa: S311 - the same requests in each run
 
 
 def _file(given: argparse.Namespace, case: Case, stock: Stock, title: str) -> Path:
     name = f"growth.{case.name}.{title.replace(' ', '-')}"
-    return load.write_bodies(given.work / name, bodies(case, FOLIO.dialect, _asked(case, stock)))
+    return load.write_bodies(given.work / name, bodies(case, FOLIO.dialect, _requests(case, stock)))
 
 
 def _mixed(given: argparse.Namespace, stock: Stock) -> Path:
     chance = random.Random("mixed")  # noqa: S311 - the same requests in each run
-    drawn = {name: bodies(case, FOLIO.dialect, _asked(case, stock)) for name, case in CASES.items()}
+    drawn = {name: bodies(case, FOLIO.dialect, _requests(case, stock)) for name, case in CASES.items()}
     names = chance.choices(list(drawn), k=MIXED)
     return load.write_bodies(given.work / "growth.mixed", [chance.choice(drawn[name]) for name in names])
 

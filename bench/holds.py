@@ -104,7 +104,7 @@ class Sight:
     turn_s: float
 
 
-def asked(turns: MeasuringSelector, port: int, body: bytes) -> Sight:
+def measured(turns: MeasuringSelector, port: int, body: bytes) -> Sight:
     """Send a request, and measure it."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     turns.longest, began = 0.0, time.perf_counter()
@@ -122,7 +122,7 @@ def report(turns: MeasuringSelector, port: int) -> None:
         "operation", "response", "total", *("first time", "second", "third"), title="longest iteration of the loop"
     )
     for name, body in operations():
-        sights = [asked(turns, port, body) for _ in range(SIGHTS)]
+        sights = [measured(turns, port, body) for _ in range(SIGHTS)]
         last = sights[-1]
         longest = [f"{sight.turn_s * 1000:.0f} ms" for sight in sights]
         table.add_row(name, f"{last.status}, {last.size:,} bytes", f"{last.elapsed_s * 1000:.0f} ms", *longest)

@@ -224,9 +224,9 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     while message.get("more_body"):
         message = await receive()
         body += message["body"]
-    asked = orjson.loads(body)
+    request = orjson.loads(body)
     token = next((value for name, value in scope["headers"] if name == b"authorization"), b"")[7:].decode()
-    answer = orjson.dumps({"data": await ANSWERS[asked["operationName"]](asked["variables"], token)})
+    answer = orjson.dumps({"data": await ANSWERS[request["operationName"]](request["variables"], token)})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
