@@ -53,7 +53,7 @@ LINGER_S = 1.0
 def loop_was_blocked(timer: asyncio.TimerHandle, now: float) -> bool:
     """Return whether the loop was blocked, so that `timer` fired long after its time.
 
-    Such a timer fires before the loop reads bytes that have arrived meanwhile, and before a client on the same blocked
+    Such a timer fires before the loop reads bytes that have arrived, and before a client on the same blocked
     machine could run. The client is not responsible for that time.
     """
     return now - timer.when() > BLOCKED_S
