@@ -62,7 +62,7 @@ def requests(town: Town, storm: Storm, rng: Random) -> Sequence[bytes]:
 
 
 async def aborted(town: Town, request: bytes, rng: Random) -> None:
-    """Send a request or a part of it, then disconnect: at once, later, or amid the response; by FIN or by RST."""
+    """Send a request or a part of it, then disconnect: at once, later, or during the response; by FIN or by RST."""
     url = town.client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     when = rng.randrange(4)

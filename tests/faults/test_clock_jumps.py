@@ -177,14 +177,14 @@ async def test_request_whose_answer_is_lost_before_the_clock_jumps_reports_corre
         assert error_counts([await operations.transfer(town)]) == {}  # the next transfer is then a single statement
         proxy.delay(DELAY_S)
         proxy.cut_at(key.bytes, answer=True)
-        asking = asyncio.create_task(town.client.run(TRANSFER, by=town.ida, input=given))
+        sending = asyncio.create_task(town.client.run(TRANSFER, by=town.ida, input=given))
         while not proxy.counts.cut:
-            assert not asking.done()
+            assert not sending.done()
             await asyncio.sleep(0.001)
         timed.clock.jump(offset_s)  # before the request is retried, which is after DELAY_S
         assert await superuser.fetchval("SELECT count(*) FROM idempotency_keys WHERE key = $1", key) == 1
         proxy.mend()
-        body = await asking
+        body = await sending
         assert error_counts([body]) == {}
         assert body["data"]["transfer"]["replayed"] is is_replay
 

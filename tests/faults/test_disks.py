@@ -226,16 +226,16 @@ async def test_unreadable_table_is_a_named_error_and_operations_without_it_are_s
         await superuser.execute("CHECKPOINT")
     for damage in (overwrite, Path.unlink, forbid):
         with damaged(bank.disks.cluster, path, damage):
-            for ask in needing * 2:
-                body = await ask(bank.town)
+            for send in needing * 2:
+                body = await send(bank.town)
                 assert codes(body) == ["DATABASE_UNAVAILABLE"]
                 [error] = body["errors"]
                 assert (error["message"], "outcomeUnknown" in error["extensions"]) == (BROKEN, False)
-            assert error_counts([await ask(bank.town) for ask in others]) == {}
+            assert error_counts([await send(bank.town) for send in others]) == {}
             assert await bank.readiness() == (503, BROKEN)
     async with connected_superuser(bank.url) as superuser:
         assert await superuser.fetch("SELECT id, balance FROM accounts ORDER BY id") == before
-    assert error_counts([await ask(bank.town) for ask in [*needing, *others]]) == {}
+    assert error_counts([await send(bank.town) for send in [*needing, *others]]) == {}
 
 
 @contextmanager

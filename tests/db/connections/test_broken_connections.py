@@ -279,5 +279,5 @@ async def test_tasks_cancelled_at_any_moment_write_all_or_nothing(open_database:
     committed = sum(await asyncio.gather(*(cancel_at_some_moment() for _ in range(150))))
     one, other = await boxes(database)
     assert one == other
-    # A write that was cancelled while COMMIT was under way may have happened.
+    # A write that was cancelled during its COMMIT may have happened.
     assert committed <= one

@@ -218,7 +218,7 @@ async def test_standard_output_that_accepts_no_bytes(
     ],
 )
 def test_interpreter_adds_nothing_at_its_end(redirection: str, code: int, said: str) -> None:
-    # `sleep` gives the reader of the pipe time to exit.
+    # `sleep` leaves the reader of the pipe time to exit.
     call = 'sleep 0.2; "$0" -c "from graph.cli import main; main()" --help'
     shell = ["bash", "-c", f"{{ {call}; }} {redirection}; exit ${{PIPESTATUS[0]}}", sys.executable]
     ended = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - constants

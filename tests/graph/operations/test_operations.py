@@ -265,7 +265,7 @@ def test_operation_on_the_schema_alone_is_an_introspection(
 
 
 def introspections(operations: Operations, number: int) -> list[Operation]:
-    """Return operations that ask for different things."""
+    """Return operations with different selections."""
     return [operations.find(f"{{ a{one}: __typename }}", None) for one in range(number)]
 
 
