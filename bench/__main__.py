@@ -1,4 +1,4 @@
-"""Folio beside its peers, on one database, in one run of alternating rounds: `python -m bench --help`."""
+"""Compares Folio with its peers, on one database, in alternating rounds of one run: `python -m bench --help`."""
 
 import argparse
 import asyncio
@@ -13,7 +13,7 @@ import orjson
 from rich.console import Console
 
 from bench import drawing, load, report
-from bench.cases import CASES, KEY, Asked, Case, bodies, plain
+from bench.cases import CASES, KEY, Case, CaseRequest, bodies, plain
 from bench.report import Results
 from bench.servers import NODE, Server, ask, available, started
 from bench.stock import Place, Size, Stock, changes, counted, drawn_from, ensure_right_balances, stocked
@@ -28,7 +28,7 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True)
 class Bench:
-    """What a measurement needs to know."""
+    """The parameters of a measurement, and its results."""
 
     place: Place
     stock: Stock
@@ -40,7 +40,7 @@ class Bench:
 
 
 def main() -> None:
-    """Set up, compare the answers, measure, report."""
+    """Set up, compare the responses, measure, report."""
     given = _arguments()
     peers = [available()[name] for name in given.peers]
     load.ensure_wrk()
@@ -105,17 +105,17 @@ def _ensure_node_peers() -> None:
 
 def _measure(bench: Bench, case: Case, servers: Sequence[Server]) -> None:
     taking_part = [server for server in servers if server.peer.writes or not case.writes]
-    asked = case.draw(bench.stock, random.Random(case.name))  # noqa: S311 - the same requests in each run
-    sizes = _compared(case, taking_part, asked)
+    requests = case.draw(bench.stock, random.Random(case.name))  # noqa: S311 - the same requests in each run
+    sizes = _compared(case, taking_part, requests)
     files = {}
     for server in taking_part:
         name = server.peer.name
-        files[name] = load.write_bodies(bench.work / f"{case.name}.{name}", bodies(case, server.peer.dialect, asked))
-        bench.results.statements[case.name, name] = _statements(bench, case, server, asked)
+        files[name] = load.write_bodies(bench.work / f"{case.name}.{name}", bodies(case, server.peer.dialect, requests))
+        bench.results.statements[case.name, name] = _statements(bench, case, server, requests)
         load.run(server, bench.place.postmaster, files[name], max(bench.connections), WARM_UP_S)
     for connections in bench.connections:
         for number in range(bench.rounds):
-            # Each takes its turn at being the first.
+            # Each server begins a round in turn.
             turn = number % len(taking_part)
             for server in (*taking_part[turn:], *taking_part[:turn]):
                 name = server.peer.name
@@ -140,12 +140,12 @@ def _round(bench: Bench, case: Case, server: Server, file: Path, connections: in
     return measured
 
 
-def _compared(case: Case, servers: Sequence[Server], asked: Sequence[Asked]) -> dict[str, int]:
-    """Demand that all answer the same, and return the size of the smallest answer of each."""
+def _compared(case: Case, servers: Sequence[Server], requests: Sequence[CaseRequest]) -> dict[str, int]:
+    """Check that all servers return the same data, and return the size of each server's smallest response."""
     sizes: dict[str, int] = {}
     expected: list[object] = []
     for server in servers:
-        answers = [_asked(server, *one) for one in bodies(case, server.peer.dialect, asked[:COMPARED])]
+        answers = [_send(server, *one) for one in bodies(case, server.peer.dialect, requests[:COMPARED])]
         found = [plain(orjson.loads(answer)) for answer in answers]
         expected = expected or found
         if found != expected or any("errors" in answer for answer in found):
@@ -156,18 +156,18 @@ def _compared(case: Case, servers: Sequence[Server], asked: Sequence[Asked]) -> 
     return sizes
 
 
-def _asked(server: Server, token: str, body: bytes) -> bytes:
+def _send(server: Server, token: str, body: bytes) -> bytes:
     return ask(server, body.replace(KEY.encode(), str(uuid.uuid4()).encode()), token)
 
 
-def _statements(bench: Bench, case: Case, server: Server, asked: Sequence[Asked]) -> float:
-    chosen = [asked[number % len(asked)] for number in range(COUNTED)]
+def _statements(bench: Bench, case: Case, server: Server, requests: Sequence[CaseRequest]) -> float:
+    chosen = [requests[number % len(requests)] for number in range(COUNTED)]
 
     def work() -> None:
         for token, body in bodies(case, server.peer.dialect, chosen):
-            _asked(server, token, body)
+            _send(server, token, body)
 
-    work()  # what is prepared once for each connection is prepared by now
+    work()  # afterwards each connection has prepared its statements
     return asyncio.run(counted(bench.place, server.peer.role, work)) / COUNTED
 
 

@@ -1,11 +1,11 @@
-"""What an audit of a large ledger takes: `python -m bench.audit --help`.
+"""Measures the cost of an audit of a large ledger: `python -m bench.audit --help`.
 
-First `folio audit` itself, as a process: all of the ledger, and since a transaction. Then three ways to compare all
-balances with the ledger, in one snapshot each:
+First it runs `folio audit` as a process: on the whole ledger, and since a transaction. Then it compares all balances
+with the ledger in three ways, each in one snapshot:
 
-- index: what `db.ledger.audit_statements` does: accounts in batches by id, each account's sums by index;
-- passes: accounts in slices by id, for each of which the whole ledger is read and summed in a hash table;
-- whole: one statement that sums the whole ledger.
+- index: as `db.ledger.audit_statements` does: accounts in batches by id, the sums of each account by index;
+- passes: accounts in slices by id; for each slice the whole ledger is read and summed in a hash table;
+- whole: one statement sums the whole ledger.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from db.ledger.audit_statements import ACCOUNTS, BY_INDEX
 
 WORK = Path(__file__).parent / ".work"
 SLICE = 50_000
-SINCE = 100_000  # transactions of an audit since one
-LOOK_EVERY_S = 0.05
-REPORT_S = 1.5  # until a backend has reported its temporary files
+SINCE = 100_000  # the number of transactions that the audit with --since checks
+SAMPLE_EVERY_S = 0.05
+REPORT_S = 1.5  # the time until a backend has reported its temporary files
 
-# The planner would loop over the accounts for each group.
+# Without these settings, the planner would loop over the accounts for each group.
 _BY_HASH = """
 SET LOCAL enable_nestloop = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off;
 SET LOCAL enable_sort = off; SET LOCAL plan_cache_mode = force_custom_plan
@@ -63,15 +63,15 @@ SELECT accounts.id FROM accounts
 
 @dataclass
 class Cost:
-    """What something took.
+    """The cost of one run.
 
     Attributes:
-        seconds: of the clock on the wall.
-        cpu_seconds: of the processor, of the backends and of the process, where it was not this one.
-        process_mib: the most that the process had resident; 0 where it was this one.
-        backends_mib: the most that all backends of the database together had of their own, shared buffers aside.
-        temporary_mib: what they wrote into temporary files.
-        load: the average number of processes that were ready to run, of all on this machine.
+        seconds: the wall-clock time.
+        cpu_seconds: the processor time of the backends, and of the process if it is a separate one.
+        process_mib: the peak resident memory of the process; 0 if it is this one.
+        backends_mib: the peak private memory of all backends together, without shared buffers.
+        temporary_mib: the size of the temporary files that they wrote.
+        load: the average number of processes on this machine that were ready to run.
     """
 
     seconds: float = 0
@@ -116,7 +116,7 @@ def _audit(server: EmbeddedServer, arguments: list[str]) -> Cost:
     """Run `folio audit` as a process.
 
     Raises:
-        RuntimeError: it did not find the ledger to be right.
+        RuntimeError: the audit found differences.
     """
     environment = {**os.environ, "FOLIO_DATABASE_URL": server.url().replace("+asyncpg", "")}
     program = [sys.executable, "-c", "from graph.cli import main; main()", "audit", *arguments]
@@ -134,7 +134,7 @@ async def _balances(server: EmbeddedServer, way: str, accounts: int) -> Cost:
     """Compare all balances with the ledger.
 
     Raises:
-        RuntimeError: one of them is not right.
+        RuntimeError: a balance is wrong.
     """
     settings, sql, rows = {
         "index": (BY_INDEX, ACCOUNTS.wrong_rows.sql, BATCH_ROWS),
@@ -156,7 +156,7 @@ async def _balances(server: EmbeddedServer, way: str, accounts: int) -> Cost:
 
 @contextmanager
 def _measured(server: EmbeddedServer) -> Iterator[Cost]:
-    """Measure what the block takes, of the database too."""
+    """Measure the cost of the block, including the database."""
     cost, over = Cost(), threading.Event()
     watching = threading.Thread(target=_watch, args=(server, cost, over))
     before = _elsewhere(_temporary_bytes(server))
@@ -173,10 +173,10 @@ def _measured(server: EmbeddedServer) -> Iterator[Cost]:
 
 
 def _watch(server: EmbeddedServer, cost: Cost, over: threading.Event) -> None:
-    """Note the most that the backends have, and what they have computed, until it is over."""
+    """Sample the peak memory and the processor time of the backends, until `over` is set."""
     loads: list[int] = []
     ticks: dict[str, int] = {}
-    while not over.wait(LOOK_EVERY_S):
+    while not over.wait(SAMPLE_EVERY_S):
         backends = dict(_backends(server))
         cost.backends_mib = max(cost.backends_mib, sum(one.kib for one in backends.values()) / 1024)
         ticks |= {process: one.ticks for process, one in backends.items()}
@@ -187,14 +187,14 @@ def _watch(server: EmbeddedServer, cost: Cost, over: threading.Event) -> None:
 
 @dataclass(frozen=True)
 class Backend:
-    """What a backend has of memory of its own, in KiB, and what it has computed, in ticks."""
+    """A backend's private memory in KiB, and its processor time in ticks."""
 
     kib: int
     ticks: int
 
 
 def _backends(server: EmbeddedServer) -> Iterator[tuple[str, Backend]]:
-    """Yield the backends of clients, and their parallel workers, by their process ids."""
+    """Yield the backends of clients and their parallel workers, each with its process id."""
     postmaster = int((server.socket_dir / "postmaster.pid").read_text(encoding="utf-8").split()[0])
     for process in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text(encoding="ascii").split():
         try:
@@ -218,7 +218,7 @@ async def _temporary_bytes(server: EmbeddedServer) -> int:
 
 
 def _elsewhere(work: Coroutine[Any, Any, int]) -> int:
-    """Run a coroutine in another thread: this one may have an event loop of its own."""
+    """Run a coroutine in another thread, because this thread may already run an event loop."""
     with ThreadPoolExecutor(1) as other:
         return other.submit(asyncio.run, work).result()
 

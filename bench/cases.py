@@ -1,8 +1,8 @@
-"""What is asked: each case with its text in every dialect, and the variables that its requests carry.
+"""The cases: each with its document in every dialect, and the variables of its requests.
 
-Three dialects ask for the same rows: `folio`, whose lists are Relay connections; `lists`, the schema that somebody
-writes by hand for Strawberry and Mercurius; `postgraphile`, which derives its own from the tables. The hand-written
-limit is sent the name of the case and the variables alone.
+Three dialects request the same rows: `folio`, whose lists are Relay connections; `lists`, a schema as one writes it by
+hand for Strawberry and Mercurius; `postgraphile`, whose schema is derived from the tables. The hand-written limit gets
+only the name of the case and the variables.
 """
 
 import random
@@ -16,17 +16,17 @@ import orjson
 from bench.stock import NOBODY, Stock
 
 Variables = dict[str, Any]
-BODIES = 2000  # different requests of a case; the generator goes round
+BODIES = 2000  # the different requests of a case; the generator sends them in a cycle
 
-# Replaced by a UUID of its own in each request that is sent.
+# Replaced by a new UUID in each request.
 KEY = "@KEY@"
 _DRAWN = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 PAIR = 2
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request: who asks, and with which variables. Ids are numbers here; a dialect words them."""
+class CaseRequest:
+    """One request: the variables and the caller's token. Ids are numbers here; each dialect formats them."""
 
     variables: Variables
     token: str = NOBODY
@@ -34,26 +34,26 @@ class Asked:
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to ask for.
+    """One case of the benchmark.
 
     Attributes:
-        texts: the operation in each dialect that has it.
-        draw: makes the requests out of what is stored.
+        texts: the operation in each dialect that supports it.
+        draw: makes random requests from the stored rows.
         writes: whether it changes rows; then only some peers take part.
     """
 
     name: str
     title: str
     texts: dict[str, str]
-    draw: Callable[[Stock, random.Random], Sequence[Asked]]
+    draw: Callable[[Stock, random.Random], Sequence[CaseRequest]]
     writes: bool = False
 
 
-def bodies(case: Case, dialect: str, asked: Sequence[Asked]) -> list[tuple[str, bytes]]:
-    """Return token and body of each request of `case`, as `dialect` words it."""
+def bodies(case: Case, dialect: str, requests: Sequence[CaseRequest]) -> list[tuple[str, bytes]]:
+    """Return the token and the body of each request of `case` in `dialect`."""
     text = case.texts.get(dialect)
     head: dict[str, Any] = {"operationName": case.name} if text is None else {"query": text}
-    return [(one.token, orjson.dumps({**head, "variables": _worded(one.variables, dialect)})) for one in asked]
+    return [(one.token, orjson.dumps({**head, "variables": _worded(one.variables, dialect)})) for one in requests]
 
 
 _KINDS = {"id": "post", "fromAccountId": "account", "toAccountId": "account"}
@@ -73,51 +73,51 @@ def _worded(variables: Variables, dialect: str) -> Variables:
     return worded
 
 
-# ---------------------------------------------------------------- what is drawn
+# ---------------------------------------------------------------- random requests
 
 
-def _always(**variables: Any) -> Callable[[Stock, random.Random], Sequence[Asked]]:
-    return lambda _stock, _chance: [Asked(variables)]
+def _always(**variables: Any) -> Callable[[Stock, random.Random], Sequence[CaseRequest]]:
+    return lambda _stock, _chance: [CaseRequest(variables)]
 
 
-def _any_size(**bounds: tuple[int, int]) -> Callable[[Stock, random.Random], Sequence[Asked]]:
-    def drawn(_stock: Stock, chance: random.Random) -> Sequence[Asked]:
-        return [Asked({name: chance.randint(*bound) for name, bound in bounds.items()}) for _ in range(BODIES)]
+def _any_size(**bounds: tuple[int, int]) -> Callable[[Stock, random.Random], Sequence[CaseRequest]]:
+    def drawn(_stock: Stock, chance: random.Random) -> Sequence[CaseRequest]:
+        return [CaseRequest({name: chance.randint(*bound) for name, bound in bounds.items()}) for _ in range(BODIES)]
 
     return drawn
 
 
-def _any_post(stock: Stock, chance: random.Random) -> Sequence[Asked]:
-    return [Asked({"id": post}) for post in chance.choices(stock.published, k=BODIES)]
+def _any_post(stock: Stock, chance: random.Random) -> Sequence[CaseRequest]:
+    return [CaseRequest({"id": post}) for post in chance.choices(stock.published, k=BODIES)]
 
 
-def _any_threshold(stock: Stock, chance: random.Random) -> Sequence[Asked]:
-    return [Asked({"views": views}) for views in chance.choices(stock.thresholds, k=BODIES)]
+def _any_threshold(stock: Stock, chance: random.Random) -> Sequence[CaseRequest]:
+    return [CaseRequest({"views": views}) for views in chance.choices(stock.thresholds, k=BODIES)]
 
 
-def _any_change(stock: Stock, chance: random.Random) -> Sequence[Asked]:
-    # Each request has a title of its own: one that the post has already would change nothing.
+def _any_change(stock: Stock, chance: random.Random) -> Sequence[CaseRequest]:
+    # Each request has a new title: a title that the post already has would change nothing.
     changed = chance.choices(stock.owned, k=BODIES)
-    return [Asked({"input": {"id": post, "title": f"Revised as {KEY}"}}, token) for post, token in changed]
+    return [CaseRequest({"input": {"id": post, "title": f"Revised as {KEY}"}}, token) for post, token in changed]
 
 
-def _any_transfer(accounts: int) -> Callable[[Stock, random.Random], Sequence[Asked]]:
-    def drawn(stock: Stock, chance: random.Random) -> Sequence[Asked]:
+def _any_transfer(accounts: int) -> Callable[[Stock, random.Random], Sequence[CaseRequest]]:
+    def drawn(stock: Stock, chance: random.Random) -> Sequence[CaseRequest]:
         return [_transfer(stock, chance, accounts) for _ in range(BODIES)]
 
     return drawn
 
 
-def _transfer(stock: Stock, chance: random.Random, accounts: int) -> Asked:
+def _transfer(stock: Stock, chance: random.Random, accounts: int) -> CaseRequest:
     usable = stock.accounts[:accounts] if accounts > PAIR else stock.pair
     source = chance.choice(usable)
     target = chance.choice([one for one in usable if one.currency == source.currency and one.id != source.id])
-    return Asked(
+    return CaseRequest(
         {
             "input": {
                 "fromAccountId": source.id,
                 "toAccountId": target.id,
-                "amount": source.least,  # so that no account runs dry
+                "amount": source.least,  # so that no account becomes empty
                 "idempotencyKey": KEY,
             }
         },
@@ -250,14 +250,14 @@ CASES = {
 }
 
 
-# ---------------------------------------------------------------- answers
+# ---------------------------------------------------------------- comparison of responses
 
 
 def plain(answer: Any) -> Any:
-    """Return an answer without what the dialects word differently, for comparison.
+    """Return a response without the differences between dialects, for comparison.
 
-    Ids become numbers, a connection of nodes alone becomes its list, the id of a new ledger row becomes 0, and a key
-    that was drawn for a request becomes KEY again.
+    Ids become numbers, a connection with only nodes becomes its list, the id of a new ledger row becomes 0, and the
+    random key of a request becomes KEY again.
     """
     if isinstance(answer, list):
         return [plain(item) for item in answer]

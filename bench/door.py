@@ -1,12 +1,12 @@
-"""What the door costs: the processor time of one request, but for the socket, the execution and the database.
+"""Measures the HTTP endpoint: the processor time of one request, without socket, execution and database.
 
     python bench/door.py [--rounds 15] [--requests 2000] [--query '{ __typename }'] [--profile]
 
-It calls the application in this process as an ASGI server would, and beside it a bare ASGI application that reads the
-body and sends as many bytes back. Both are asked in turn, round after round. It prints the median of the microseconds
-that a request took, by the process's own clock of processor time, so that others on the machine hardly count. The data
-of `{ __typename }` is known after the first time, so that nothing is executed; another query may be given, as far as it
-needs no database. Everything that observes is on, and the log goes to /dev/null.
+It calls the application in this process like an ASGI server, and for comparison a bare ASGI application that reads the
+body and returns as many bytes. Both are called in alternating rounds. It prints the median microseconds per request, in
+processor time of the process, so that other processes on the machine hardly matter. The data of `{ __typename }` is
+cached after the first request, so that nothing is executed. Another query is possible if it needs no database. Logs,
+metrics and traces are on, and the log goes to /dev/null.
 """
 
 import argparse
@@ -35,7 +35,7 @@ Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
-# As a browser's fetch() or a Python client sends them through a proxy, about.
+# Approximately the headers of a browser's fetch() or of a Python client behind a proxy.
 HEADERS = [
     (b"host", b"api.example.org"),
     (b"accept", b"*/*"),
@@ -48,8 +48,8 @@ PROFILED_REQUESTS = 20_000
 
 
 def main() -> None:
-    """Measure, and print."""
-    parser = argparse.ArgumentParser(description="What the door costs.")
+    """Measure, and print the results."""
+    parser = argparse.ArgumentParser(description="Measures the HTTP endpoint.")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--query", default="{ __typename }")
@@ -74,7 +74,7 @@ async def _measure(chosen: argparse.Namespace) -> None:
 
 async def _compare(app: Application, chosen: argparse.Namespace) -> None:
     body = orjson.dumps({"query": chosen.query})
-    answer = await _asked(app, body)
+    answer = await _call(app, body)
     sys.stdout.write(f"{answer.decode()}\n")
 
     async def bare(scope: Message, receive: Receive, send: Send) -> None:
@@ -100,15 +100,15 @@ async def _compare(app: Application, chosen: argparse.Namespace) -> None:
 
 
 async def _spent_us(app: Application, body: bytes, requests: int) -> float:
-    """Return the processor time of one request, each in a task of its own as under an ASGI server."""
+    """Return the processor time of one request in microseconds; each runs in a task, as under an ASGI server."""
     loop = asyncio.get_running_loop()
     started = time.process_time()
     for _ in range(requests):
-        await loop.create_task(_asked(app, body))
+        await loop.create_task(_call(app, body))
     return (time.process_time() - started) / requests * 1e6
 
 
-async def _asked(app: Application, body: bytes) -> bytes:
+async def _call(app: Application, body: bytes) -> bytes:
     scope: Message = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

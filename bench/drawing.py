@@ -1,11 +1,11 @@
-"""What was measured, as one SVG: a bar for each peer, its rate, and how often as many Folio answers."""
+"""The results as one SVG: for each peer a bar, its rate, and Folio's rate as a multiple of it."""
 
 import statistics
 from html import escape
 
 from bench.report import Results, section_title
 
-# The reads, of which the plot tells; the tables have all cases.
+# The cases in the plot: reads only. The tables contain all cases.
 DRAWN = ("users_posts", "post_author", "posts_authors", "three_levels", "users_posts_each", "posts_authors_each")
 WIDTH, LABEL, BAR, HEIGHT, GAP = 860, 190, 430, 18, 34
 COLOURS = {"folio": "#c2410c", "ordinary": "#f59e0b", "limit": "#57534e"}
@@ -13,9 +13,9 @@ OTHERS = "#94a3b8"
 
 
 def svg(results: Results) -> str:
-    """Return the drawing: one group of bars for each number of connections of the cases that are drawn.
+    """Return the drawing: one group of bars for each case in DRAWN and number of connections.
 
-    Where none of those was measured, it is all that was.
+    If none of these cases was measured, all measured cases are drawn.
     """
     parts: list[str] = []
     y = 20

@@ -1,9 +1,9 @@
-"""What grows with size and time, and what does not: `python -m bench.growth --help`.
+"""Measures how the server scales with size and time: `python -m bench.growth --help`.
 
-- pages: the first page of 20 posts beside page 10,000, which a client reaches by cursors.
-- rows: the same requests over 10 thousand posts and over 2 million.
-- workers: one process beside two.
-- endurance: a million requests of all kinds, changes among them, and the memory of the server meanwhile.
+- pages: the first page of 20 posts, compared with page 10,000, which a client reaches by cursors.
+- rows: the same requests on 10 thousand posts and on 2 million.
+- workers: one process, compared with two.
+- endurance: a million requests of all kinds, including writes, and the memory of the server during them.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench import load
-from bench.cases import CASES, Asked, Case, bodies
+from bench.cases import CASES, Case, CaseRequest, bodies
 from bench.report import terminal
 from bench.servers import PEERS, Server, ask, started
 from bench.stock import NOBODY, Place, Size, Stock, drawn_from, stocked
@@ -31,10 +31,10 @@ FOLIO = PEERS["folio"]
 CONNECTIONS = 8
 CONNECTIONS_MANY = 64
 PAGE = 20
-STEP = 100  # posts of a page on the way to the deep one
+STEP = 100  # the posts per page on the way to the deep page
 READS = ("users_posts", "post_author", "posts_authors", "three_levels", "filtered_page")
-POSTS_OF_USER = 20  # as in the default size, so that pages are as full with few rows as with many
-MIXED = 5000  # different requests of the endurance run
+POSTS_OF_USER = 20  # as in the default size, so that pages are equally full with few rows and with many
+MIXED = 5000  # the different requests of the endurance run
 SLICE_S = 10
 SAMPLES = 12
 
@@ -48,7 +48,7 @@ console = terminal()
 
 @dataclass(frozen=True)
 class Contender:
-    """One side of a comparison: a server, and the file of what it is asked."""
+    """One side of a comparison: a server, and the file with its requests."""
 
     server: Server
     postmaster: int
@@ -57,7 +57,7 @@ class Contender:
 
 def main() -> None:
     """Run the chosen parts."""
-    parser = argparse.ArgumentParser(prog="python -m bench.growth", description="What grows with size and time.")
+    parser = argparse.ArgumentParser(prog="python -m bench.growth", description="Measures scaling with size and time.")
     parser.add_argument("--parts", default="pages,rows,workers,endurance", help="comma-separated")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of one round")
@@ -97,7 +97,7 @@ def _cursor_before(server: Server, page: int) -> str | None:
         answer = orjson.loads(ask(server, orjson.dumps({"query": _PAGE_TEXT, "variables": variables}), NOBODY))
         cursor = answer["data"]["posts"]["pageInfo"]["endCursor"]
         if cursor is None:
-            raise SystemExit(f"there are not enough published posts for page {page:,}; ask for a lower --page")
+            raise SystemExit(f"there are not enough published posts for page {page:,}; choose a lower --page")
     return cursor
 
 
@@ -133,7 +133,7 @@ def workers(given: argparse.Namespace) -> None:
 
 
 def endurance(given: argparse.Namespace) -> None:
-    """Ask for everything for long, and look at the memory."""
+    """Send requests of all kinds for a long time, and measure the memory."""
     with _folio(given, Size()) as (place, stock, server):
         file = _mixed(given, stock)
         samples = [(0.0, 0, server.memory_mib("VmRSS"))]
@@ -151,12 +151,12 @@ def endurance(given: argparse.Namespace) -> None:
     for seconds, count, memory in shown:
         table.add_row(f"{seconds / 60:.1f}", f"{count:,}", f"{memory:.1f}")
     console.print(table)
-    settled = samples[len(samples) // 2 :]  # caches are full by then
+    settled = samples[len(samples) // 2 :]  # the caches are full in the second half
     grown = settled[-1][2] - settled[0][2]
     console.print(f"memory in the second half: {grown:+.1f} MiB over {settled[-1][1] - settled[0][1]:,} requests")
 
 
-# ---------------------------------------------------------------- what they share
+# ---------------------------------------------------------------- shared parts
 
 
 @contextmanager
@@ -169,18 +169,18 @@ def _sized(posts: int) -> Size:
     return Size(users=posts // POSTS_OF_USER, posts=posts)
 
 
-def _asked(case: Case, stock: Stock) -> Sequence[Asked]:
+def _requests(case: Case, stock: Stock) -> Sequence[CaseRequest]:
     return case.draw(stock, random.Random(case.name))  # noqa: S311 - the same requests in each run
 
 
 def _file(given: argparse.Namespace, case: Case, stock: Stock, title: str) -> Path:
     name = f"growth.{case.name}.{title.replace(' ', '-')}"
-    return load.write_bodies(given.work / name, bodies(case, FOLIO.dialect, _asked(case, stock)))
+    return load.write_bodies(given.work / name, bodies(case, FOLIO.dialect, _requests(case, stock)))
 
 
 def _mixed(given: argparse.Namespace, stock: Stock) -> Path:
-    chance = random.Random("mixed")  # noqa: S311 - likewise
-    drawn = {name: bodies(case, FOLIO.dialect, _asked(case, stock)) for name, case in CASES.items()}
+    chance = random.Random("mixed")  # noqa: S311 - the same requests in each run
+    drawn = {name: bodies(case, FOLIO.dialect, _requests(case, stock)) for name, case in CASES.items()}
     names = chance.choices(list(drawn), k=MIXED)
     return load.write_bodies(given.work / "growth.mixed", [chance.choice(drawn[name]) for name in names])
 
@@ -191,7 +191,7 @@ def _compare(
     rounds: dict[str, list[load.Round]] = {name: [] for name in contenders}
     for number in range(given.rounds + 1):
         for name, one in contenders.items():
-            seconds = given.seconds if number else 1  # the first is to warm up
+            seconds = given.seconds if number else 1  # the first round is the warm-up
             measured = load.run(one.server, one.postmaster, one.file, connections, seconds)
             if number:
                 rounds[name].append(measured)

@@ -1,9 +1,9 @@
-"""How long one operation holds the event loop, while which nobody else is served: `python -m bench.holds`.
+"""Measures how long one operation blocks the event loop, so that no other client is served: `python -m bench.holds`.
 
-Each operation is within the limits, or just above one, and as hard as its kind can be. It is sent three times: at first
-sight, compiled for the first time, and known. What is measured is the longest turn of the event loop meanwhile, by the
-processor time of its thread, so that others on the machine hardly count. The loop is asyncio's own, whose turns can be
-measured; the work within a turn is the same on uvloop.
+Each operation is within the limits, or just above one, and the hardest of its kind. It is sent three times: as a new
+document, as one that is compiled, and as a cached one. The result is the longest iteration of the event loop in these
+times, in processor time of its thread, so that other processes on the machine hardly matter. The loop is asyncio's own,
+whose iterations can be measured; the work within an iteration is the same on uvloop.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def _of_users(selection: str) -> str:
 
 
 def _documents() -> Iterator[tuple[str, str]]:
-    """Give the name and the selection of each case."""
+    """Yield the name and the selection of each case."""
     yield "100 posts of 100 users", _of_users(LEAVES)
     yield "the same, 40 aliases", _of_users(f"{LEAVES} {_aliases(40, 'title')}")
     yield "posts, author, posts", _posts(f"id author {{ id username {_posts(LEAVES)} }}")
@@ -67,7 +67,7 @@ def _documents() -> Iterator[tuple[str, str]]:
 
 
 def operations() -> Iterator[tuple[str, bytes]]:
-    """Give the name of each case and the body of its request."""
+    """Yield the name of each case and the body of its request."""
     for name, selection in _documents():
         yield name, orjson.dumps({"query": f"{{ {selection} }}"})
     yield "introspection", orjson.dumps({"query": get_introspection_query()})
@@ -80,13 +80,13 @@ def operations() -> Iterator[tuple[str, bytes]]:
 
 
 class MeasuringSelector(selectors.DefaultSelector):
-    """What an event loop waits with between two turns; it keeps the longest turn, in seconds of processor time."""
+    """The selector of an event loop, which measures the longest iteration between two waits, in processor seconds."""
 
     longest = 0.0
     _began: float | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """End a turn, wait, and begin the next one."""
+        """End an iteration, wait, and begin the next one."""
         if self._began is not None:
             self.longest = max(self.longest, time.thread_time() - self._began)
         found = super().select(timeout)
@@ -96,7 +96,7 @@ class MeasuringSelector(selectors.DefaultSelector):
 
 @dataclass
 class Sight:
-    """One answer: its status and size, how long it took, and the longest turn of the loop meanwhile."""
+    """One response: its status and size in bytes, its time, and the longest iteration of the loop, in seconds."""
 
     status: int
     size: int
@@ -104,25 +104,25 @@ class Sight:
     turn_s: float
 
 
-def asked(turns: MeasuringSelector, port: int, body: bytes) -> Sight:
-    """Send a request, and measure."""
+def measured(turns: MeasuringSelector, port: int, body: bytes) -> Sight:
+    """Send a request, and measure it."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     turns.longest, began = 0.0, time.perf_counter()
     connection.request("POST", "/graphql", body, {"content-type": "application/json"})
     answer = connection.getresponse()
     size, elapsed_s = len(answer.read()), time.perf_counter() - began
     connection.close()
-    time.sleep(0.05)  # what is done after the answer counts as well
+    time.sleep(0.05)  # work after the response counts as well
     return Sight(answer.status, size, elapsed_s, turns.longest)
 
 
 def report(turns: MeasuringSelector, port: int) -> None:
-    """Ask for everything, and print the table."""
+    """Send all operations, and print the table."""
     table = Table(
-        "operation", "answer", "in all", *("first sight", "second", "third"), title="longest turn of the loop"
+        "operation", "response", "total", *("first time", "second", "third"), title="longest iteration of the loop"
     )
     for name, body in operations():
-        sights = [asked(turns, port, body) for _ in range(SIGHTS)]
+        sights = [measured(turns, port, body) for _ in range(SIGHTS)]
         last = sights[-1]
         longest = [f"{sight.turn_s * 1000:.0f} ms" for sight in sights]
         table.add_row(name, f"{last.status}, {last.size:,} bytes", f"{last.elapsed_s * 1000:.0f} ms", *longest)
@@ -137,10 +137,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folio = str(Path(sys.executable).with_name("folio"))
         environment = {**os.environ, "FOLIO_DATA_DIR": work}
-        # Both are this project's own command.
-        subprocess.run([folio, "migrate", "upgrade"], env=environment, check=True)  # noqa: S603 - as said
+        # Both run this project's own command.
+        subprocess.run([folio, "migrate", "upgrade"], env=environment, check=True)  # noqa: S603 - see above
         size = ["--users", "200", "--posts", str(given.posts), "--accounts", "10"]
-        subprocess.run([folio, "seed", *size], env=environment, check=True)  # noqa: S603 - as said
+        subprocess.run([folio, "seed", *size], env=environment, check=True)  # noqa: S603 - see above
         settings = Settings(data_dir=Path(work), cost_per_minute_max=0, cost_per_minute_per_address_max=0)
         turns = MeasuringSelector()
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:

@@ -1,8 +1,8 @@
-"""A large ledger to audit: a PostgreSQL of its own, whose rows are written by SQL and not by requests.
+"""A large ledger for audits: a separate PostgreSQL, whose rows are written by SQL and not by requests.
 
-Each transaction has its key. The first tenth of the transactions are deposits, as many for each account, so that one
-account, the system's, has a tenth of all rows of the ledger. The others are transfers between two accounts that are
-drawn at random. The balances are computed from the rows.
+Each transaction has a key. The first tenth of the transactions are deposits, equally many for each account, so that one
+account, the system's, takes part in a tenth of all rows. The others are transfers between two random accounts. The
+balances are computed from the rows.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ ALTER TABLE idempotency_keys DROP CONSTRAINT uq_idempotency_keys_owner_id_key;
 ALTER TABLE transactions DROP CONSTRAINT uq_transactions_key_id;
 DROP INDEX ix_transactions_from_id_id_covering, ix_transactions_to_id_id_covering;
 """
-# The system's user has the id 1, its account too, and the one administrator the id 2.
+# The system's user and its account have the id 1; the only administrator has the id 2.
 _USERS = """
 INSERT INTO users (id, email, username, hashed_password, role, created_at, updated_at) OVERRIDING SYSTEM VALUE
 SELECT 1 + n, 'user' || n || '@example.org', 'user' || n, '!', CASE n WHEN 1 THEN 'admin' ELSE 'member' END,
@@ -75,13 +75,13 @@ ALTER TABLE transactions ADD CONSTRAINT uq_transactions_key_id UNIQUE (key_id);
 
 @contextmanager
 def ledger_of(directory: Path, accounts: int, transactions: int, *, covering: bool) -> Iterator[EmbeddedServer]:
-    """Start PostgreSQL in `directory` with a ledger of so many rows, which is written where there is none yet.
+    """Start PostgreSQL in `directory` with a large ledger, which is written at the first start.
 
     Args:
-        directory: where the clusters are.
-        accounts: how many there are beside the system's.
-        transactions: how many rows the ledger has.
-        covering: whether the indexes by account hold the amounts, too.
+        directory: the directory of the clusters.
+        accounts: the number of accounts besides the system's.
+        transactions: the number of rows in the ledger.
+        covering: whether the indexes by account also contain the amounts.
     """
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o755)  # root's PostgreSQL runs as another account
@@ -112,7 +112,7 @@ async def _filled(server: EmbeddedServer, accounts: int, transactions: int, cove
 
 
 async def _index(connection: "asyncpg.Connection[asyncpg.Record]", column: str, *, covering: bool) -> None:
-    """Make the index by `column` as it is to be, where it is not."""
+    """Make the index by `column`, with or without amounts, unless it exists; drop the other one."""
     plain = f"ix_transactions_{column}_id"
     name, other = (f"{plain}_covering", plain) if covering else (plain, f"{plain}_covering")
     include = "INCLUDE (amount, created_at)" if covering else ""

@@ -1,5 +1,5 @@
--- The requests of one round: the lines of a file in turn, each an Authorization header (or "-"), a tab and a body.
--- Each @KEY@ in a body becomes a UUID that no other has.
+-- The requests of one round: the lines of a file in a cycle. Each line is a token (or "-"), a tab and a body.
+-- Each @KEY@ in a body becomes a new UUID.
 local requests, templates, position, count, seed, drawn = {}, {}, 0, 0, 0, 0
 
 function init(args)

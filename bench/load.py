@@ -1,4 +1,4 @@
-"""One round of load: wrk sends a file of requests, and what server and database have used meanwhile is read."""
+"""One round of load: wrk sends a file of requests, and the round measures what server and database use."""
 
 import json
 import random
@@ -18,7 +18,7 @@ SETTLE_MAX_S = 10.0
 
 @dataclass(frozen=True)
 class Round:
-    """What one round came to. Latencies are in microseconds, processor times in microseconds for each request."""
+    """The result of one round. Latencies are in microseconds, processor times in microseconds per request."""
 
     requests: int
     rate: float
@@ -32,32 +32,32 @@ class Round:
 
 
 def ensure_wrk() -> None:
-    """End the program, saying what to do, where there is no wrk."""
+    """Exit with advice if wrk is not installed."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed: apt-get install wrk, or see https://github.com/wg/wrk")
 
 
 def load_generator() -> str:
-    """Return wrk's name and version; it says both together with its usage, and ends with a failure."""
+    """Return wrk's name and version. wrk prints both with its usage, and exits with a failure."""
     said = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S607 - from the PATH
     return said.partition(" Copyright")[0]
 
 
 def write_bodies(file: Path, requests: Sequence[tuple[str, bytes]]) -> Path:
-    """Write the requests of a case as `load.lua` reads them."""
+    """Write the requests of a case in the format of `load.lua`."""
     file.write_bytes(b"".join(token.encode() + b"\t" + body + b"\n" for token, body in requests))
     return file
 
 
 def run(server: Server, postmaster: int, file: Path, connections: int, seconds: float) -> Round:
-    """Ask `server` over so many connections for so long."""
+    """Send the requests in `file` to `server`, over this number of connections, for `seconds`."""
     server.forget_peak()
     server_before, database_before = server.cpu_us(), database_cpu_us(postmaster)
     result = _wrk(server.url, file, connections, seconds)
     memory_mib = server.memory_mib()
     _settle(server)
     server_us, database_us = server.cpu_us() - server_before, database_cpu_us(postmaster) - database_before
-    # What every connection still waited for at the end was worked on too, though nobody counted the answers.
+    # At the end each connection waits for one more response, which took work too, but was not counted.
     worked_on = result["requests"] + connections
     count = max(result["requests"], 1)
     return Round(
@@ -74,7 +74,7 @@ def run(server: Server, postmaster: int, file: Path, connections: int, seconds: 
 
 
 def _settle(server: Server) -> None:
-    """Wait until a server has dealt with what wrk left unanswered, so that it does not disturb the next one."""
+    """Wait until a server has finished the requests that wrk abandoned, so that they do not disturb the next round."""
     deadline, last = time.monotonic() + SETTLE_MAX_S, -1.0
     while time.monotonic() < deadline and (now := server.cpu_us()) > last:
         last = now
@@ -86,7 +86,7 @@ def _wrk(url: str, file: Path, connections: int, seconds: float) -> dict[str, in
     length = max(1, round(seconds))
     program = ["wrk", "-t1", f"-c{connections}", f"-d{length}s", "--timeout", "30s", "-s", str(SCRIPT), url, "--"]
     seed = random.SystemRandom().randrange(2**31)
-    ended = subprocess.run(  # noqa: S603 - wrk, with arguments of ours
+    ended = subprocess.run(  # noqa: S603 - wrk, with our own arguments
         [*program, str(file), str(seed)], capture_output=True, text=True, check=False, timeout=length + 90
     )
     for line in ended.stdout.splitlines():

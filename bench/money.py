@@ -1,15 +1,15 @@
-"""How many transfers a second: Folio over HTTP beside pgbench, which sends the same statement to the same database.
+"""Measures transfers per second: Folio over HTTP, compared with pgbench, which sends the same statement.
 
     python -m bench.money [--rounds 3] [--seconds 8] [--connections 1,8,64] [--workers 1,2]
 
-They run in turn, round after round, on a PostgreSQL of the benchmark's own with its own defaults for durability: a
-transfer is on disk before it is answered. pgbench runs the very statement that Folio sends for a transfer, prepared,
-with an idempotency key of its own each time; accounts are drawn from the same thousand, or from the same two. What it
-leaves out is HTTP, GraphQL, the check of the access token, and the digest of what was asked.
+Both run in alternating rounds, on a separate PostgreSQL with default durability: a transfer is on disk before its
+response is sent. pgbench runs the same prepared statement that Folio sends for a transfer, each time with a new
+idempotency key. Both draw from the same thousand accounts, or from the same two. pgbench leaves out HTTP, GraphQL, the
+check of the access token, and the digest of the request.
 
-Then batches of 1,000 transfers are sent by the mutation `transfers`: each from one account to all the others, so that
-batches wait for each other's rows; and each within a quarter of the accounts, so that those of one moment do not meet.
-The audit ends it: every balance is what the ledger says.
+Then the mutation `transfers` sends batches of 1,000 transfers: first each batch from one account to all others, so that
+batches wait for each other's rows; then each batch within a quarter of the accounts, so that concurrent batches use
+different rows. At the end an audit compares every balance with the ledger.
 """
 
 import argparse
@@ -48,12 +48,12 @@ WARM_UP_S = 2
 FILLING_MINOR = 10**10
 CENT = "0.01"
 
-# SQL, or a variable of pgbench's script, for each parameter of Folio's statement.
+# For each parameter of Folio's statement its SQL, or a variable of pgbench's script.
 GIVEN = {
     "ids": "ARRAY[:source, :target]",
     "from_id": ":source",
     "to_id": ":target",
-    "units": "100",  # of the finest currency, which has four digits: a cent
+    "units": "100",  # in units of the finest currency, which has four digits: a cent
     "step": "100",
     "memo": "NULL",
     "viewer_id": ":owner",
@@ -76,7 +76,7 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True)
 class Payers:
-    """A thousand accounts of as many users; both have ids without a gap, in the same order."""
+    """A thousand accounts of a thousand users. Both have consecutive ids in the same order."""
 
     owners: Sequence[int]
     accounts: Sequence[int]
@@ -85,32 +85,32 @@ class Payers:
 
 @dataclass
 class Rates:
-    """What rounds came to: transfers a second, and the microseconds of processor time that each took."""
+    """The results of rounds: transfers per second, and microseconds of processor time per transfer."""
 
     rates: list[float] = field(default_factory=list)
     server_us: list[float] = field(default_factory=list)
     database_us: list[float] = field(default_factory=list)
 
     def add(self, rate: float, server_us: float, database_us: float) -> None:
-        """Add a round."""
+        """Add the results of a round."""
         self.rates.append(rate)
         self.server_us.append(server_us)
         self.database_us.append(database_us)
 
     @property
     def rate(self) -> float:
-        """The median."""
+        """The median rate."""
         return statistics.median(self.rates)
 
     def cells(self) -> list[str]:
-        """Return what a table shows of it."""
+        """Return the cells of a table row."""
         spread = f"{min(self.rates):,.0f}-{max(self.rates):,.0f}"
         cpu = [f"{statistics.median(one):.0f}" for one in (self.server_us, self.database_us)]
         return [f"{self.rate:,.0f}", spread, *cpu]
 
 
 def main() -> None:
-    """Set up, measure in turns, report."""
+    """Set up, measure in alternating rounds, report."""
     given = _arguments()
     load.ensure_wrk()
     table = Table("accounts", "connections", "who", "transfers/s", "spread", "server µs", "database µs", "of pgbench")
@@ -143,7 +143,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-# ---------------------------------------------------------------- what is stored
+# ---------------------------------------------------------------- stored rows
 
 
 async def _payers(place: Place) -> Payers:
@@ -159,7 +159,7 @@ async def _payers(place: Place) -> Payers:
         await connection.close()
     for ids in (owners, accounts):
         if ids != list(range(ids[0], ids[0] + ACCOUNTS)):
-            raise RuntimeError("pgbench needs ids without a gap; remove the work directory, and begin anew")
+            raise RuntimeError("pgbench needs consecutive ids; remove the work directory, and start again")
     return Payers(owners, accounts, [tokens[owner] for owner in owners])
 
 
@@ -210,7 +210,7 @@ class _Bench:
         return "Folio" if self.workers == 1 else f"Folio, {self.workers} workers"
 
     def singles(self, table: Table, accounts: int, connections: int) -> None:
-        """Measure transfers one by one, in turn with pgbench."""
+        """Measure single transfers, in alternation with pgbench."""
         file = load.write_bodies(self.given.work / "money.singles", self._transfers(accounts))
         script = self.given.work / "money.pgbench"
         script.write_text(self._script(accounts), encoding="utf-8")
@@ -227,7 +227,7 @@ class _Bench:
         console.print(f"{self.who}, {accounts} accounts x{connections}: {folio.rate:,.0f} of {pgbench.rate:,.0f}")
 
     def batches(self, table: Table, connections: int, accounts: int) -> None:
-        """Measure batches of transfers, each within so many accounts."""
+        """Measure batches of transfers, each within this number of accounts."""
         file = load.write_bodies(self.given.work / "money.batches", self._batches(accounts))
         rates = Rates()
         self._folio(file, connections, WARM_UP_S, each=BATCH)
@@ -259,7 +259,7 @@ class _Bench:
         used = database_cpu_us(place.postmaster) - before
         rates.add(float(found[2]), 0, used / int(found[1]))
 
-    # ------------------------------------------------------------ what is sent
+    # ------------------------------------------------------------ requests
 
     def _script(self, accounts: int) -> str:
         statement = transfer(("id",), AccessLevel.MEMBER)

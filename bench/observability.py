@@ -1,15 +1,15 @@
-"""What observing costs: one worker with everything off, with the defaults, and with tracing.
+"""Measures the cost of telemetry: one worker with everything off, with the defaults, and with tracing.
 
     python bench/observability.py [--rounds 20] [--seconds 0.5]
 
-It starts an embedded PostgreSQL of its own and one server for each variant, and asks them in turn, round after round.
-It prints the median of requests per second, and the processor time that a request took in the server's process
-(its exporter's thread included), each with its ratio to `off`. Generator, database and server share the cores, so that
-the ratios count; where others use the machine too, only the processor time's does. It needs Linux, for /proc.
+It starts an embedded PostgreSQL and one server for each variant, and measures them in alternating rounds. It prints the
+median requests per second, and the processor time of a request in the server's process (including its exporter's
+thread), each with its ratio to `off`. Generator, database and server share the cores, so only the ratios are
+meaningful; if other processes use the machine too, only the ratio of processor times is. It needs Linux, for /proc.
 
 - off: no metrics, and only errors are logged.
-- defaults: the line of JSON for each operation (to /dev/null), the query_statistics, the metrics.
-- tracing: the defaults, and spans to a collector that is not there, the worst case for the exporter's queue.
+- defaults: a line of JSON for each operation (to /dev/null), query statistics, metrics.
+- tracing: the defaults, and spans to a collector that does not exist, the worst case for the exporter's queue.
 """
 
 import argparse
@@ -48,7 +48,7 @@ VARIANTS = {
 
 def main() -> None:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(description="What observing costs.")
+    parser = argparse.ArgumentParser(description="Measures the cost of telemetry.")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=0.5)
     chosen = parser.parse_args()
@@ -75,21 +75,21 @@ async def _fill(url: str) -> None:
 
 @dataclass(frozen=True)
 class Server:
-    """One variant, listening."""
+    """The running server of one variant."""
 
     port: int
     pid: int
 
     @property
     def cpu_us(self) -> float:
-        """The processor time that its process has used so far."""
+        """The processor time of its process so far, in microseconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") * 1e6
 
 
 @dataclass
 class Result:
-    """What one variant did."""
+    """The results of one variant."""
 
     rates: list[float] = field(default_factory=list)
     requests: int = 0
@@ -97,12 +97,12 @@ class Result:
 
     @property
     def rate(self) -> float:
-        """The median of requests per second."""
+        """The median requests per second."""
         return statistics.median(self.rates)
 
     @property
     def cost_us(self) -> float:
-        """The processor time of one request."""
+        """The processor time of one request, in microseconds."""
         return self.cpu_us / self.requests
 
 
@@ -113,7 +113,7 @@ def _served(url: str, extra: dict[str, str]) -> Iterator[Server]:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("FOLIO_")}
     variables |= {"FOLIO_DATABASE_URL": url, "FOLIO_COST_PER_MINUTE_MAX": "0", **extra}
     program = [sys.executable, "-c", "from graph.cli import main; main()", "serve", "--port", str(port)]
-    process = subprocess.Popen(program, env=variables, stderr=subprocess.DEVNULL)  # noqa: S603 - ourselves
+    process = subprocess.Popen(program, env=variables, stderr=subprocess.DEVNULL)  # noqa: S603 - this project's own command
     try:
         _await_port(port)
         yield Server(port, process.pid)

@@ -1,4 +1,4 @@
-"""What was measured, as tables: on the terminal, and as Markdown."""
+"""The results as tables: on the terminal, and as Markdown."""
 
 import asyncio
 import datetime
@@ -46,38 +46,38 @@ class Results:
     statements: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def add(self, case: str, connections: int, peer: str, measured: Round) -> None:
-        """Keep one round."""
+        """Add the result of one round."""
         self.rounds.setdefault((case, connections, peer), []).append(measured)
 
     def sections(self) -> list[tuple[str, int]]:
-        """Return each case and number of connections, in the order in which they were measured."""
+        """Return each case and number of connections, in the order of measurement."""
         return list(dict.fromkeys((case, connections) for case, connections, _ in self.rounds))
 
     def rate(self, case: str, connections: int, peer: str) -> float | None:
-        """Return the median of requests per second."""
+        """Return the median requests per second."""
         rounds = self.rounds.get((case, connections, peer))
         return statistics.median(one.rate for one in rounds) if rounds else None
 
     def ratios(self, case: str, connections: int, peer: str) -> list[float]:
-        """Return how often as many requests as `peer` Folio answers, one number for each round."""
+        """Return Folio's rate as a multiple of the rate of `peer`, one number for each round."""
         own, other = (self.rounds.get((case, connections, name), []) for name in ("folio", peer))
         return [mine.rate / theirs.rate for mine, theirs in zip(own, other, strict=False) if theirs.rate]
 
     def line(self, case: str, connections: int) -> str:
-        """Return one line for whoever watches."""
+        """Return one line about the progress."""
         rates = {peer.name: self.rate(case, connections, peer.name) for peer in self.peers}
         return f"{case} x{connections}: " + "  ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items() if rate)
 
 
 def _python() -> str:
-    """Return version and build of the interpreter: how it was built decides about a fifth of what Python peers do."""
+    """Return version and build of the interpreter. The build changes the speed of Python peers by about a fifth."""
     is_shared = "libpython" in Path("/proc/self/maps").read_text(encoding="utf-8")
     linked = "in a shared library" if is_shared else "linked statically"
     return f"{platform.python_version()} ({platform.python_compiler()}, {linked})"
 
 
 def described(place: Place, size: Size, rounds: int, seconds: float) -> list[tuple[str, str]]:
-    """Return machine, versions and sizes."""
+    """Return the description of the run: machine, versions and sizes."""
     packages = ("strawberry-graphql", "sqlalchemy", "asyncpg", "fastapi", "uvicorn", "uvloop", "httptools", "orjson")
     lines = [
         ("date", datetime.datetime.now(datetime.UTC).date().isoformat()),
@@ -131,7 +131,7 @@ def _memory_gib() -> float:
 
 
 def rows_of(results: Results, case: str, connections: int) -> list[Sequence[str]]:
-    """Return the rows of one table, a peer each."""
+    """Return the rows of one table, one for each peer."""
     rows: list[Sequence[str]] = []
     for peer in results.peers:
         rounds = results.rounds.get((case, connections, peer.name))
@@ -164,7 +164,7 @@ def _times(ratios: Sequence[float]) -> str:
 
 
 def ratio_rows(results: Results) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return headings and rows of the table that counts: Folio's rate over each peer's."""
+    """Return headings and rows of the most important table: Folio's rate divided by each peer's."""
     others = [peer for peer in results.peers if peer.name != "folio"]
     headings = ["Folio's rate over that of", *(peer.title for peer in others)]
     rows = [
@@ -175,12 +175,12 @@ def ratio_rows(results: Results) -> tuple[list[str], list[tuple[str, ...]]]:
 
 
 def section_title(case: str, connections: int) -> str:
-    """Return what is asked, and over how many connections."""
+    """Return the title of a section: the case, and the number of connections."""
     return f"{CASES[case].title}, {connections} connection{'s' if connections > 1 else ''}"
 
 
 def terminal() -> Console:
-    """Return where tables are printed, wide where no terminal says how wide it is."""
+    """Return the console for tables. It is wide if the output is not a terminal."""
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
@@ -206,10 +206,10 @@ def _print(console: Console, title: str, headings: Sequence[str], rows: Sequence
 
 
 def markdown(results: Results) -> str:
-    """Return all as one Markdown document."""
+    """Return all results as one Markdown document."""
     parts = [
         "# Folio beside its peers",
-        "What each figure means, and by which rules: [README.md](README.md).",
+        "[README.md](README.md) explains the figures and the rules.",
         "![](plot.svg)",
     ]
     parts.append("\n".join(f"- {name}: {text}" for name, text in results.description))

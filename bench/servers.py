@@ -1,4 +1,4 @@
-"""The peers: how each is started, what it takes part in, and what its processes have used."""
+"""The peers: how each one is started, its cases, and the resources that its processes use."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ START_TIMEOUT_S = 60
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 FOLIO = (sys.executable, "-c", "from graph.cli import main; main()", "serve")
-# Settings that are not their defaults, each named with its reason in bench/README.md.
+# Settings that differ from the defaults. bench/README.md gives the reason for each.
 FOLIO_SETTINGS = {
     "FOLIO_POOL_SIZE": "8",
     "FOLIO_POOL_MAX_OVERFLOW": "0",
@@ -36,14 +36,14 @@ FOLIO_SETTINGS = {
 
 @dataclass(frozen=True)
 class Peer:
-    """One of those who are compared.
+    """One of the compared servers.
 
     Attributes:
-        program: what is run; Folio's is told its port by an option, the others by BENCH_PORT.
-        dialect: how it is asked, see `bench.cases`.
-        path: where it listens for requests.
+        program: the command. Folio's gets its port by an option, the others by BENCH_PORT.
+        dialect: the dialect of its requests, see `bench.cases`.
+        path: the URL path of its endpoint.
         writes: whether it takes part in the cases that change rows.
-        role: the database role that it connects as.
+        role: its database role.
     """
 
     name: str
@@ -92,13 +92,13 @@ PEERS = {
 
 
 def available() -> dict[str, Peer]:
-    """Return the peers that this version can run: the ordinary engine only where there is a choice of engines."""
+    """Return the peers that this version can run: the ordinary engine only if the version has the setting."""
     return {name: peer for name, peer in PEERS.items() if name != "ordinary" or "engine" in Settings.model_fields}
 
 
 @dataclass(frozen=True)
 class Server:
-    """A peer that runs."""
+    """A running peer."""
 
     peer: Peer
     port: int
@@ -106,26 +106,26 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it is asked."""
+        """The URL of its endpoint."""
         return f"http://127.0.0.1:{self.port}{self.peer.path}"
 
     def cpu_us(self) -> float:
-        """Return the processor time of its processes so far."""
+        """Return the processor time of its processes so far, in microseconds."""
         return sum(map(_cpu_us, _family(self.pid)))
 
     def forget_peak(self) -> None:
-        """Begin to look for the peak of its memory anew, where the system allows that."""
+        """Reset the peak of its memory, if the system allows it."""
         for pid in _family(self.pid):
             with contextlib.suppress(OSError):
                 Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
     def memory_mib(self, name: str = "VmHWM") -> float:
-        """Return its peak memory (VmHWM), or its present one (VmRSS)."""
+        """Return its peak memory (VmHWM) or its current memory (VmRSS), in MiB."""
         return sum(_memory_kib(pid, name) for pid in _family(self.pid)) / 1024
 
 
 def database_cpu_us(postmaster: int) -> float:
-    """Return the processor time of PostgreSQL so far, that of ended children included."""
+    """Return the processor time of PostgreSQL so far in microseconds, including ended children."""
     fields = _stat(postmaster)
     ended = int(fields[13]) + int(fields[14])
     return sum(map(_cpu_us, _family(postmaster))) + ended / TICKS_PER_S * 1e6
@@ -134,7 +134,7 @@ def database_cpu_us(postmaster: int) -> float:
 def _family(pid: int) -> list[int]:
     found = [pid]
     for one in found:
-        with contextlib.suppress(OSError):  # one that ends while it is looked at
+        with contextlib.suppress(OSError):  # the process has ended
             for task in Path(f"/proc/{one}/task").glob("*/children"):
                 found.extend(map(int, task.read_text(encoding="ascii").split()))
     return found
@@ -143,7 +143,7 @@ def _family(pid: int) -> list[int]:
 def _stat(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:  # ended meanwhile
+    except OSError:  # the process has ended
         return ["0"] * 50
 
 
@@ -162,7 +162,7 @@ def _memory_kib(pid: int, name: str) -> int:
 
 @contextmanager
 def started(peer: Peer, place: Place, log: Path, *options: str) -> Iterator[Server]:
-    """Run `peer` until the block ends; what it logs goes to the file `log`."""
+    """Run `peer` until the block ends, with its output in the file `log`."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     own = peer.program is FOLIO
@@ -180,7 +180,7 @@ def started(peer: Peer, place: Place, log: Path, *options: str) -> Iterator[Serv
             "GRAPHILE_ENV": "production",
         }
     with log.open("wb") as output:
-        process = subprocess.Popen(program, env=variables, stdout=output, stderr=output)  # noqa: S603 - ours and named
+        process = subprocess.Popen(program, env=variables, stdout=output, stderr=output)  # noqa: S603 - the commands in PEERS
     server = Server(peer, port, process.pid)
     try:
         _await(server, process, log)
@@ -214,15 +214,15 @@ def _await(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> Non
 
 
 def ask(server: Server, body: bytes, token: str, *, expect: bool = True) -> bytes:
-    """Send one request and return the body of its answer.
+    """Send one request, and return the body of its response.
 
     Raises:
-        RuntimeError: the answer is no 200, and `expect` says that it should be.
+        RuntimeError: the status is not 200, and `expect` is true.
     """
     headers = {"Content-Type": "application/json"} | ({} if token == NOBODY else {"Authorization": f"Bearer {token}"})
-    request = urllib.request.Request(server.url, body, headers)  # noqa: S310 - an address of ours
+    request = urllib.request.Request(server.url, body, headers)  # noqa: S310 - a local address
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - likewise
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - a local address
             answer: bytes = response.read()
             return answer
     except urllib.error.HTTPError as error:

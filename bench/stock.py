@@ -1,8 +1,8 @@
-"""What is stored: a PostgreSQL of the benchmark's own, seeded, and what the requests need to know of it.
+"""The stored rows: a separate, seeded PostgreSQL, and the ids and values that requests use.
 
-The rows are those of `folio seed`, with one change: posts are dealt out evenly among active users, so that "10 posts of
-each of 20 users" are 200 posts, and not as many as a few busy authors happen to have. PostgreSQL runs with its own
-defaults for durability: a commit is on disk before it is answered.
+The rows are those of `folio seed`, with one change: posts are distributed evenly among active users, so that "10 posts
+of each of 20 users" are 200 posts, independent of a few busy authors. PostgreSQL runs with its default durability: a
+commit is on disk before it is acknowledged.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ from graph.runtime.tokens import TokenSigner
 
 TOKEN_TTL_S = 86_400
 READER = "bench_reader"  # PostGraphile's role, which may only read
-NOBODY = "-"  # stands where a token would
-RELOAD_S = 0.3  # until every connection has read the configuration again
+NOBODY = "-"  # in place of a token
+RELOAD_S = 0.3  # the time until every connection has read the configuration again
 
-# Loaded for the counting of statements, which is switched on for that alone and off while time is taken.
+# pg_stat_statements is loaded to count statements. It is switched off while times are measured.
 OPTIONS = {
     "shared_preload_libraries": "pg_stat_statements",
     "max_connections": "200",
@@ -41,7 +41,7 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Size:
-    """How many rows of each kind."""
+    """The number of rows of each kind."""
 
     users: int = 2000
     posts: int = 40_000
@@ -50,7 +50,7 @@ class Size:
 
 @dataclass(frozen=True)
 class OwnAccount:
-    """An account, with the token of its owner and the least amount that its currency has."""
+    """An account, with the token of its owner and the smallest amount of its currency."""
 
     id: int
     currency: str
@@ -60,14 +60,14 @@ class OwnAccount:
 
 @dataclass(frozen=True)
 class Stock:
-    """What requests are drawn from.
+    """The values that random requests use.
 
     Attributes:
-        published: ids of published posts.
-        thresholds: numbers of views which between 170 and 1,700 posts have, or more.
-        owned: posts, each with the token of its author.
-        accounts: the thousand fullest.
-        pair: two of one currency.
+        published: the ids of published posts.
+        thresholds: numbers of views; between 170 and 1,700 posts have at least as many.
+        owned: the ids of posts, each with the token of its author.
+        accounts: the thousand accounts with the highest balances.
+        pair: two accounts with the same currency.
     """
 
     published: list[int]
@@ -79,20 +79,20 @@ class Stock:
 
 @dataclass(frozen=True)
 class Place:
-    """The running database, and the secret that Folio signs tokens with."""
+    """The running database, and the secret for Folio's tokens."""
 
     server: EmbeddedServer
     secret_key: str
     postmaster: int
 
     def dsn(self, role: str = "folio") -> str:
-        """Return a URL as libpq and asyncpg read it."""
+        """Return the URL for libpq and asyncpg."""
         return self.server.url(role=role).replace("+asyncpg", "")
 
 
 @contextmanager
 def stocked(directory: Path, size: Size) -> Iterator[Place]:
-    """Start PostgreSQL in `directory`; where it is new, create and fill the tables."""
+    """Start PostgreSQL in `directory`. At the first start, create and fill the tables."""
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o755)  # root's PostgreSQL runs as another account
     with embedded_postgres(
@@ -114,8 +114,8 @@ async def _filled(server: EmbeddedServer, size: Size) -> int:
         await connection.execute(_PREPARED)
         await connection.execute("ALTER SYSTEM SET pg_stat_statements.track = 'none'")
         await connection.execute("SELECT pg_reload_conf()")
-        # Of a table that was empty when it was analysed PostgreSQL expects nothing: it would plan the checks of foreign
-        # keys to it as scans of the whole table, and each connection keep them until it is analysed again.
+        # PostgreSQL expects no rows in a table that was empty when it was analysed. It would plan foreign key checks on
+        # it as scans of the whole table, and each connection would keep these plans until the next analysis.
         exists = "SELECT EXISTS (SELECT FROM {})"
         filled = [name for name in _TABLES if await connection.fetchval(exists.format(name))]
         await connection.execute(f"VACUUM (ANALYZE) {', '.join(filled)}")
@@ -134,14 +134,14 @@ async def _seed(server: EmbeddedServer, size: Size) -> None:
     database = Database(Settings(database_url=SecretStr(server.url())))
     try:
         plan = SeedPlan(size.users, size.posts, size.accounts)
-        await seed(database, plan, "!", lambda _table, _done, _count: None)  # nobody signs in by password
+        await seed(database, plan, "!", lambda _table, _done, _count: None)  # no password is used
     finally:
         await database.close()
 
 
 _TABLES = ("users", "posts", "accounts", "transactions", "idempotency_keys", "sessions")
 _FIRST_USER = "SELECT 1 + pg_sequence_last_value(pg_get_serial_sequence('users', 'id'))"
-# While posts are copied: to change millions of them afterwards, in all their indexes, takes longer than to seed them.
+# A trigger during the copy: changing millions of posts afterwards, with all their indexes, takes longer than seeding.
 _DEAL_OUT = """
 CREATE OR REPLACE FUNCTION deal_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     NEW.author_id := {first} + NEW.id % {users};
@@ -165,7 +165,7 @@ GRANT SELECT ON users, posts TO {READER};
 """
 
 
-# By rank, so that as many rows are counted where there are millions.
+# By rank, so that the number of counted rows does not depend on the size.
 _THRESHOLDS = """
 SELECT array_agg(views) FROM (
     SELECT views, row_number() OVER (ORDER BY views DESC, id DESC) AS rank FROM posts WHERE published
@@ -175,7 +175,7 @@ SELECT array_agg(views) FROM (
 
 
 async def drawn_from(place: Place) -> Stock:
-    """Look up what requests can ask for, and open a session for each user who will change something."""
+    """Read the values for random requests, and open a session for each user who will write."""
     connection = await asyncpg.connect(place.dsn())
     try:
         published = [row[0] for row in await connection.fetch("SELECT id FROM posts WHERE published ORDER BY id")]
@@ -213,7 +213,7 @@ async def signed_in(
 
 
 async def counted(place: Place, role: str, work: Callable[[], None]) -> int:
-    """Return how many statements `role` sends while `work` runs, BEGIN and COMMIT among them."""
+    """Return the number of statements that `role` sends while `work` runs, including BEGIN and COMMIT."""
     connection = await asyncpg.connect(place.dsn("postgres"))
     try:
         await _track(connection, "top")
@@ -237,24 +237,24 @@ async def _track(connection: "asyncpg.Connection[asyncpg.Record]", what: str) ->
 
 
 async def ensure_right_balances(place: Place) -> None:
-    """Compare every balance with the ledger, after all that was moved.
+    """Compare every balance with the ledger, after all transfers.
 
     Raises:
-        RuntimeError: one of those who moved money did it wrong.
+        RuntimeError: a balance is wrong, because a peer has moved money wrongly.
     """
     database = Database(Settings(database_url=SecretStr(place.server.url())))
     try:
         found = await audit(database)
     finally:
         await database.close()
-    # The peers keep digests of their own with their keys. What is wrong with accounts comes before that.
+    # The peers store other request digests with their keys. Differences of accounts come first in the report.
     wrong = [one for one in found.differences if one.defect is not Defect.REQUEST]
     if wrong:
         raise RuntimeError(f"the ledger does not balance: {wrong}")
 
 
 async def changes(place: Place) -> int:
-    """Return a number that grows by one with each transfer and each change of a post."""
+    """Return a number that grows by one with each transfer and each update of a post."""
     connection = await asyncpg.connect(place.dsn())
     try:
         total: int = await connection.fetchval(

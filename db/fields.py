@@ -10,7 +10,7 @@ A new text is a new constant here; its model has the constraint by `checks_of`.
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import AnyHttpUrl, TypeAdapter, ValidationError
@@ -47,6 +47,7 @@ class TextField:
         pattern: of the whole text, in the syntax that Python and PostgreSQL share; of ASCII alone.
         accepts: what else must hold, with the same message.
         fault: returns a message of its own for what is wrong with a text within the limits, or None.
+        name: of the column; of a text that is stored otherwise, of the input field.
     """
 
     noun: str
@@ -63,11 +64,12 @@ class TextField:
     pattern: str = ""
     accepts: Callable[[str], bool] | None = None
     fault: Callable[[str], str | None] | None = None
+    name: str = field(init=False)
+    _shape: re.Pattern[str] = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """The name of the column; of a text that is not stored as it is, the name in Python."""
-        return self.column.rpartition(".")[2] or self.path[-1]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.column.rpartition(".")[2] or self.path[-1])
+        object.__setattr__(self, "_shape", re.compile(self.pattern or ".*", re.ASCII | re.DOTALL))
 
     @property
     def length(self) -> str:
@@ -101,17 +103,13 @@ class TextField:
             return (
                 [] if self.is_nullable else [self._refused(f"{self.path[-1]} cannot be null; leave it out to keep it")]
             )
-        if not self._fits(value):
+        fits = self.length_min <= len(value) <= self.length_max
+        if not fits or (self.pattern and not self._shape.fullmatch(value)):
+            return [self.refusal]
+        if self.accepts is not None and not self.accepts(value):
             return [self.refusal]
         fault = None if self.fault is None else self.fault(value)
         return [] if fault is None else [self._refused(fault)]
-
-    def _fits(self, value: str) -> bool:
-        if not self.length_min <= len(value) <= self.length_max:
-            return False
-        if self.pattern and not re.fullmatch(self.pattern, value, re.ASCII):
-            return False
-        return self.accepts is None or self.accepts(value)
 
     def _refused(self, message: str) -> Refusal:
         return Refusal(self.code, self.path, message)

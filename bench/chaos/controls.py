@@ -98,7 +98,7 @@ def _planted(bug: Bug) -> str | None:
         patch = str(PLANTED / f"{bug.name}.patch")
         applied = subprocess.run(["git", "apply", patch], cwd=copy, capture_output=True, text=True, check=False)  # noqa: S603, S607 - our own
         if applied.returncode:
-            return f"{bug.name}: the patch does not apply any more; plant the bug anew:\n{applied.stderr}"
+            return f"{bug.name}: the patch no longer applies; adapt it to the current code:\n{applied.stderr}"
         status, said = _run(_command(bug.check, copy), copy)
     words = bug.caught_by if bug.is_test else [f" x {kind} (" for kind in bug.caught_by]
     is_named = not bug.is_test or f"FAILED {bug.check[1]}" in said

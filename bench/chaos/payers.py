@@ -175,7 +175,7 @@ class Payer:
         one = self._settled()
         if one is None or one.from_id is None:
             return
-        text, name, variables = writes.asked(one)
+        text, name, variables = writes.request_of(one)
         others = {
             "amount": str(Decimal(one.amount) + Decimal("0.01")),
             "memo": f"{one.memo}!",
@@ -204,7 +204,7 @@ class Payer:
         text = "query Whose($key: UUID!) { transactionByIdempotencyKey(key: $key) { id } }"
         judged = await self.own.ask(text, "Whose", {"key": other.key})
         if judged is not None and judged.data and judged.data.get("transactionByIdempotencyKey"):
-            self.town.oracle.violation("a key tells something to a stranger", movement=other, answer=judged.data)
+            self.town.oracle.violation("a key reveals something to another user", movement=other, answer=judged.data)
         await writes.attempt(self.own, one)
 
 

@@ -22,17 +22,17 @@ TITLES: Mapping[int, str] = MappingProxyType(
 )
 BROKEN_BY: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
-        "the sum of a read is another": (1,),
+        "a read has a wrong sum": (1,),
         "the audit finds differences": (1, 2, 12),
-        "a part of all or none was made": (2,),
+        "a part of an all-or-none list was made": (2,),
         "an account was overdrawn": (3,),
         "two answers to one key differ": (4,),
         "a replay is another transfer": (4,),
         "a key has two rows": (4,),
-        "a key is spent and nothing came of it": (4,),
+        "a key is used without an outcome": (4,),
         "a key was taken for two movements": (5,),
-        "a key tells something to a stranger": (5,),
-        "a refusal is none any more": (6,),
+        "a key reveals something to another user": (5,),
+        "a refusal became a transfer": (6,),
         "a refused movement is in the ledger": (6,),
         "an acknowledged refusal is not kept": (6, 7, 8),
         "an acknowledged movement is not in the ledger": (7, 8),
@@ -47,7 +47,7 @@ BROKEN_BY: Mapping[str, tuple[int, ...]] = MappingProxyType(
         "the database's connections are not as they should be": (10,),
         "a wrong answer to a transfer": (11,),
         "a row of the ledger differs from the journal": (11, 12),
-        "rows that nobody asked for": (12,),
+        "rows without a request": (12,),
         "a statement does not add up": (1, 13),
     }
 )

@@ -84,7 +84,7 @@ def check_sum(data: Mapping[str, Any], hot: Sequence[str], oracle: Oracle) -> No
         account = value if "balance" in value else value["accounts"]["nodes"][0]
         balances[account["id"]] = Decimal(account["balance"]["amount"])
     if set(balances) != set(hot) or sum(balances.values()) != HOT * Decimal(FIRST_DEPOSIT):
-        oracle.violation("the sum of a read is another", balances=balances)
+        oracle.violation("a read has a wrong sum", balances=balances)
     if min(balances.values()) < 0:
         oracle.violation("an account was overdrawn", balances=balances)
 

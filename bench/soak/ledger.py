@@ -51,7 +51,7 @@ async def check_ledger(world: World, journal: Journal, oracle: Oracle) -> None:
         check_movement(one, found.pop((one.owner.number, one.key), []), oracle)
     strange = [key for key, kept in found.items() if any(row["id"] for row in kept)]
     if strange:
-        oracle.violation("rows that nobody asked for", keys=strange)
+        oracle.violation("rows without a request", keys=strange)
     database = Database(Settings(database_url=SecretStr(world.postgres.url())))
     try:
         await check_balances(database, oracle)
@@ -72,9 +72,9 @@ def check_movement(one: Movement, kept: Sequence[Mapping[str, Any]], oracle: Ora
         oracle.violation("an acknowledged refusal is not kept", movement=one, kept=kept)
     for row in rows:
         ends = (f"account_{row['from_id']}" if one.from_id else None, f"account_{row['to_id']}")
-        told = one.transaction_id or f"transaction_{row['id']}"
-        asked = (to_minor(Decimal(one.amount), CURRENCY), one.memo, one.from_id, one.to_id, told)
-        if (row["amount"], row["memo"], *ends, f"transaction_{row['id']}") != asked:
+        transaction_id = one.transaction_id or f"transaction_{row['id']}"
+        expected = (to_minor(Decimal(one.amount), CURRENCY), one.memo, one.from_id, one.to_id, transaction_id)
+        if (row["amount"], row["memo"], *ends, f"transaction_{row['id']}") != expected:
             oracle.violation("a row of the ledger differs from the journal", movement=one, row=row)
 
 

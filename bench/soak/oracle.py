@@ -91,8 +91,8 @@ class Oracle:
         self.kinds[kind] += 1
         if len(self.shown) < SHOWN_MAX and self.kinds[kind] <= SHOWN_OF_KIND_MAX:
             detail["when"] = f"{time.monotonic() - self._begun:.1f} s; lately: {self.faults.lately()}"
-            told = "".join(f"\n    {name}: {str(value)[:DETAIL_MAX]}" for name, value in detail.items())
-            self.shown.append(f"{kind}{told}")
+            text = "".join(f"\n    {name}: {str(value)[:DETAIL_MAX]}" for name, value in detail.items())
+            self.shown.append(f"{kind}{text}")
 
     def conclude(self, line: str, told_of: Callable[[str], str] = lambda kind: kind) -> NoReturn:
         """Write all violations, then the summary `line`; exit with 1 after any violation.

@@ -47,7 +47,7 @@ async def attempt(client: Client, movement: Movement, *, may_abort: bool = True)
         await attempt_batch(client, movement.together, "ALL", may_abort=may_abort)
         return
     movement.sent += 1
-    judged = await client.ask(*asked(movement), may_abort=may_abort)
+    judged = await client.ask(*request_of(movement), may_abort=may_abort)
     payload = payload_of(judged, "transfer" if movement.from_id else "deposit")
     if payload is None:
         _note_unanswered(movement, judged)
@@ -59,7 +59,7 @@ async def attempt_batch(client: Client, movements: Sequence[Movement], mode: str
     """Request transfers once, in one mutation, and record the outcome of each."""
     for one in movements:
         one.sent += 1
-    given = {"transfers": [asked(one)[2]["input"] for one in movements], "mode": mode}
+    given = {"transfers": [request_of(one)[2]["input"] for one in movements], "mode": mode}
     judged = await client.ask(TRANSFERS, "Transfers", {"input": given}, may_abort=may_abort)
     payload = payload_of(judged, "transfers")
     if payload is None:
@@ -75,7 +75,7 @@ async def attempt_batch(client: Client, movements: Sequence[Movement], mode: str
     for one, result, own in zip(movements, payload["results"], codes, strict=True):
         _judge(client, one, result, own)
     if mode == "ALL" and len({one.outcome for one in movements}) > 1:
-        client.oracle.violation("a part of all or none was made", movements=movements, answer=payload)
+        client.oracle.violation("a part of an all-or-none list was made", movements=movements, answer=payload)
 
 
 def _note_unanswered(movement: Movement, judged: Judged | None) -> None:
@@ -87,12 +87,12 @@ def _note_unanswered(movement: Movement, judged: Judged | None) -> None:
 def _judge(client: Client, movement: Movement, payload: dict[str, Any], codes: list[str]) -> None:
     """Compare a response with what is known about a movement, and record its outcome."""
     row = payload["transaction"]
-    told = {"movement": movement, "answer": payload}
+    detail = {"movement": movement, "answer": payload}
     if payload["replayed"] and not (movement.may_be_made or movement.outcome is not Outcome.UNKNOWN):
-        client.oracle.violation("a transfer had happened, although its error did not say so", **told)
+        client.oracle.violation("a transfer had happened, although its error did not say so", **detail)
     if row is None and not codes:
         movement.tell(Outcome.NOT_MADE)
-        client.oracle.violation("a key is spent and nothing came of it", **told)
+        client.oracle.violation("a key is used without an outcome", **detail)
         return
     if row is None and codes in (["INSUFFICIENT_FUNDS"], ["OTHER_TRANSFER_REFUSED"][: len(movement.together)]):
         agrees = movement.tell(Outcome.NOT_MADE)
@@ -100,14 +100,14 @@ def _judge(client: Client, movement: Movement, payload: dict[str, Any], codes: l
         agrees = movement.tell(Outcome.MADE, row["id"])
     else:
         agrees = movement.tell(Outcome.NOT_MADE)
-        client.oracle.violation("a wrong answer to a transfer", codes=codes, **told)
+        client.oracle.violation("a wrong answer to a transfer", codes=codes, **detail)
     if not agrees and movement.outcome is Outcome.NOT_MADE:
-        client.oracle.violation("a refusal is none any more", **told)
+        client.oracle.violation("a refusal became a transfer", **detail)
     elif not agrees:
-        client.oracle.violation("two answers to one key differ", **told)
+        client.oracle.violation("two answers to one key differ", **detail)
 
 
-def asked(movement: Movement) -> tuple[str, str, dict[str, Any]]:
+def request_of(movement: Movement) -> tuple[str, str, dict[str, Any]]:
     """Return document, name and variables of the mutation that requests a movement."""
     wanted = {"amount": movement.amount, "memo": movement.memo, "idempotencyKey": movement.key}
     if movement.from_id is None:
@@ -120,7 +120,7 @@ async def replay(client: Client) -> None:
     movement = client.made_lately()
     if movement is None or movement.from_id is None:
         return
-    payload = payload_of(await client.ask(*asked(movement)), "transfer")
+    payload = payload_of(await client.ask(*request_of(movement)), "transfer")
     if payload is None:
         return
     row = payload["transaction"]

@@ -234,6 +234,11 @@ def _check_of(column: Column[Any]) -> _Check:
         return _boolean
     if isinstance(column.type, TIMESTAMP):
         return _instant
+    if name not in STORED:
+        raise LookupError(
+            f"say how a line writes {name}: by a TextField of db/fields.py where it is a text, else in _CHECKS of "
+            "db/bulk/line_fields.py, or leave it out by line_fields(…, but=…)"
+        )
     check = _checked(STORED[name].check)
     return _nullable(check) if column.nullable else check
 
@@ -254,6 +259,9 @@ def line_fields(model: type[Model], *, but: Collection[str] = ()) -> dict[str, L
     Args:
         model: the table.
         but: columns that are of one database alone, as ids are, or stand in a line otherwise.
+
+    Raises:
+        LookupError: nothing says what may be in a column.
     """
     columns = model.metadata.tables[model.__tablename__].columns
     return {

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 from asyncpg import Record
+from asyncpg.pgproto.pgproto import BufferError as DriverBufferError
+
+__all__ = ["BoundedConnection", "Driver", "DriverBufferError", "socket_of"]
 
 if TYPE_CHECKING:
     Driver: TypeAlias = asyncpg.Connection[Record]  # generic to the type checker alone

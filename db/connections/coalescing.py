@@ -93,7 +93,7 @@ class _Batch:
         return [one for one in self.waiting if not one.done()]
 
     def notify(self, answer: Any, error: Exception | None) -> None:
-        """Notify all subscribers and remove them from the batch, so that a late notification cannot reach them."""
+        """Notify all subscribers and remove them from the batch: they refer to it, which would be a reference cycle."""
         subscribers, self.subscribers = self.subscribers, []
         for one in subscribers:
             try:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 import asyncpg
-from asyncpg.pgproto.pgproto import BufferError  # noqa: A004 - the driver's, which is not Python's
 
+from db.connections.asyncpg_adapter import DriverBufferError
 from db.errors import Unavailable
 
 BUSY = "DATABASE_BUSY"
@@ -27,7 +27,7 @@ DRIVER_ERRORS = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-    BufferError,
+    DriverBufferError,
     OSError,
 )
 """What the driver may raise, including errors of the network."""
@@ -218,7 +218,7 @@ BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
     (asyncpg.TargetServerAttributeNotMatched, UNREACHABLE),
     (asyncpg.InternalClientError, LOST),  # the driver has lost track of the protocol
     (asyncpg.FatalPostgresError, LOST),
-    (BufferError, LOST),  # the same, raised by the code that reads the bytes
+    (DriverBufferError, LOST),  # the same, raised by the code that reads the bytes
     (asyncpg.InterfaceWarning, OURS),
     (asyncpg.InterfaceError, OURS),  # on a closed connection: LOST, see `fault_of`
     (asyncpg.PostgresError, OURS),

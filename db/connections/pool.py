@@ -77,11 +77,11 @@ def create_engine(settings: Settings) -> AsyncEngine:
         # The most recently used connection first, so that surplus connections grow old and are recycled.
         pool_use_lifo=True,
         connect_args={
-            "timeout": settings.connect_timeout_s,
             "connection_class": BoundedConnection,
             "statement_cache_size": PREPARED_MAX,
             "max_cacheable_statement_size": PREPARED_LENGTH_MAX,
             "max_cached_statement_lifetime": 0,  # for ever: what is in use would be prepared anew, too
+            "timeout": settings.connect_timeout_s,
             "server_settings": {
                 "application_name": "folio",
                 "timezone": "UTC",

@@ -128,7 +128,8 @@ class Snapshot(OpenTransaction):
         if failure is not None:
             self.fault = failure.copy()
         elif isinstance(error, asyncpg.PostgresError):
-            # PostgreSQL runs no further statement in this transaction, also not for other fields of the operation.
+            # PostgreSQL runs no further statement in this transaction. Other fields of the operation are not at fault,
+            # so they receive this error instead.
             self.failure = Unavailable(
                 UNAVAILABLE, "an earlier statement of this operation failed; send the operation again without it"
             )

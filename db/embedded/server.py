@@ -301,8 +301,7 @@ def _start(cluster: Cluster, options: Mapping[str, str], server_lock: int) -> No
         "listen_addresses": "",
         "port": str(PORT),
         # `.` is pgdata. If its directory was deleted while it ran, a server removes its socket by this name when it
-        # ends.
-        # With the full path it would remove the socket of the server that has replaced it.
+        # ends. With the full path it would remove the socket of the server that has replaced it.
         "unix_socket_directories": str(sockets),
         "unix_socket_permissions": "0700",
     }

@@ -102,10 +102,6 @@ class Formula:
         self._positions: dict[tuple[str, str], int] = {}
         self._steps: list[_Step] = []
 
-    def __len__(self) -> int:
-        """Return the number of steps."""
-        return len(self._steps)
-
     def read(self, variable: str, what: str, reading: Reading) -> int:
         """Return the position of what is read of a variable, among all that the formula reads."""
         self.readings[variable, what] = reading

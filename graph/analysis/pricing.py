@@ -33,11 +33,7 @@ class Measured:
 
 
 class Pricing:
-    """The price of one operation.
-
-    Attributes:
-        steps: how many steps its formula has; 0 where variables do not change the price.
-    """
+    """The price of one operation."""
 
     def __init__(self, operation: OperationDefinitionNode, measured: Measured, formula: Formula) -> None:
         self._defaults = {
@@ -53,7 +49,6 @@ class Pricing:
         self._known: LRUCache[tuple[int | None, ...], Price] = LRUCache(PRICES_KEPT_MAX)
         self._fitting: dict[tuple[int | None, ...], Price] = {}
         self._fixed: Price | None = None
-        self.steps = len(formula)
 
     def fitting(self, variables: Mapping[str, Any]) -> Price | None:
         """Return the price where it is known already, and known to be within the limits."""

@@ -1,7 +1,7 @@
-"""Walks over a document by graphql-core's visitors, which are taken apart afterwards.
+"""Visits a document with visitors of graphql-core, and breaks their reference cycles afterwards.
 
-Each of them keeps its own methods, and so itself, with all that it has seen of the document: a flood of documents that
-come once would stay until the cycle collector comes.
+A visitor caches its own bound methods, so it refers to itself and to whatever it has seen of the document. Documents of
+a flood, each of which comes once, would stay in memory until the cycle collector runs.
 """
 
 from graphql import Node, Visitor, visit
@@ -9,7 +9,7 @@ from graphql.language.visitor import VisitorKeyMap
 
 
 def visit_once(root: Node, visitor: Visitor, *inner: Visitor, keys: VisitorKeyMap | None = None) -> None:
-    """Let `visitor` walk over `root` and what is below it. `inner` are those that it calls."""
+    """Visit `root` and all nodes below it with `visitor`; `inner` are the visitors that it calls."""
     try:
         visit(root, visitor, keys)
     finally:

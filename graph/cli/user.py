@@ -89,7 +89,7 @@ def activate(user: Login) -> None:
 @commands.command()
 def deactivate(user: Login) -> None:
     """Forbid a user to sign in, and end all their sessions. Their data stays."""
-    _change(user, {"is_active": False}, "may not sign in any more, and is signed out everywhere")
+    _change(user, {"is_active": False}, "may no longer sign in, and is signed out everywhere")
 
 
 @commands.command("set-password")

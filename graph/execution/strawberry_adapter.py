@@ -4,6 +4,9 @@ Strawberry wraps every resolver in argument conversion, field extensions, permis
 executor calls the plain function of a field with the parameters that it declares. Where the field has extensions
 (permissions are one), the call goes through them. Fields with exception handlers, or with extensions that change
 arguments, are called through Strawberry's wrapper.
+
+No other module uses private names of Strawberry. If Strawberry has changed one of them,
+`tests/graph/execution/test_strawberry_adapter.py` fails and names what is missing.
 """
 
 from collections.abc import Callable
@@ -11,13 +14,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from graphql import GraphQLField, GraphQLResolveInfo, default_field_resolver
+import strawberry
+from graphql import GraphQLField, GraphQLResolveInfo, GraphQLSchema, default_field_resolver
 from strawberry.extensions.field_extension import FieldExtension, build_field_extension_resolvers
 from strawberry.types.field import StrawberryField
 
 from graph.execution.declarations import PrefetchableEdge
 
 INFO = "info"  # the only name that Strawberry removes from the keyword arguments of extensions
+
+
+def core_schema(schema: strawberry.Schema) -> GraphQLSchema:
+    """Return the schema of graphql-core that Strawberry has made."""
+    return schema._schema  # noqa: SLF001 - Strawberry offers no public way to it
+
+
+def converter_of(schema: GraphQLSchema) -> Any:
+    """Return Strawberry's converter of a schema of graphql-core; None of one that Strawberry has not made."""
+    return getattr(getattr(schema, "_strawberry_schema", None), "schema_converter", None)
 
 
 class PrefetchInfo(GraphQLResolveInfo[Any]):

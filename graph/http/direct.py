@@ -17,9 +17,6 @@ from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import Any
 
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from graph.http.call import Call
 from graph.http.endpoint import UNKNOWN_ADDRESS, GraphQLEndpoint
 from graph.http.inline_lookup import InlineLookups
@@ -28,6 +25,7 @@ from graph.http.responses.response import EncodedResponse, Response, header_line
 from graph.http.wire.extensions import extensions, wait_for_disconnect
 from graph.http.wire.head_template import HeadTemplate
 from graph.http.wire.protocol import BoundedHttpProtocol
+from graph.http.wire.uvicorn_adapter import STATUS_LINE, innermost
 from graph.telemetry.traces import random_hex
 
 # The number of head templates that one connection may make: on a proxy's connection, for example, all heads differ.
@@ -153,9 +151,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
 
     def _direct_of(self, app: Any) -> DirectEndpoint | None:
         """Return the direct endpoint of `app`; None where middleware or options exist that it would bypass."""
-        if isinstance(app, ProxyHeadersMiddleware):
-            app = app.app
-        direct = getattr(app, "direct", None)
+        direct = getattr(innermost(app), "direct", None)
         plain = not self.root_path and self.limit_concurrency is None and not self.config.access_log
         return direct if plain and isinstance(direct, DirectEndpoint) else None
 

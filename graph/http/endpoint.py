@@ -40,9 +40,9 @@ from graph.http.responses.encoder import Encoder
 from graph.http.responses.response import Response, codes_of
 from graph.http.responses.writing import AnswerTooLargeError, encode_bounded
 from graph.http.wire.extensions import began_at, disconnect_receiver
-from graph.operations.cache import Operation, Operations, RequestRefused, ensure_ran, text_digest
+from graph.operations.cache import Operation, Operations, RequestRefused, ensure_ran
 from graph.operations.dispatch import Size
-from graph.operations.documents import Documents
+from graph.operations.documents import Documents, text_digest
 from graph.runtime.authentication import TokenClaims, token_claims
 from graph.runtime.context import Services, caller_address
 from graph.telemetry.current import Observation

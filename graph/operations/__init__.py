@@ -1,4 +1,4 @@
 """Operations: parsed, validated and cached, persisted documents, and the dispatch to an engine.
 
-It takes the text of a document and gives what can be run. It knows no noun and nothing of HTTP.
+It takes the text of a document and returns an operation that can be run. It knows neither nouns nor HTTP.
 """

@@ -6,7 +6,6 @@ that repeats a broken query costs a look-up.
 """
 
 import asyncio
-import hashlib
 import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -37,16 +36,16 @@ from graph.errors import in_graphql, null_named, secrets_written_in, without_lit
 from graph.execution import Lookup
 from graph.execution.traces import forget_trace
 from graph.operations.dispatch import COMPILED_FROM, SMALL, Engines, Execution, Size
+from graph.operations.documents import text_digest
+from graph.operations.introspections import Introspections, introspection_digest
 from graph.operations.segmented_cache import SegmentedCache
-from graph.operations.validation import parsed, validated, written_tokens
+from graph.operations.validation import parsed, validated
 from graph.runtime.context import Services
 from graph.runtime.worker_thread import Stopwatch, WorkerThread
 
 OPERATIONS_CACHED_BYTES_MAX = 50_331_648
 OPERATIONS_ON_PROBATION_BYTES_MAX = 8_388_608
 OPERATION_CACHED_LENGTH_MAX = 50_000
-INTROSPECTED_BYTES_MAX = 3_145_728
-INTROSPECTED_ON_PROBATION_BYTES_MAX = 1_048_576
 
 # What a parsed document takes in memory follows its tokens, not its characters: a node, its place and a token, 260 to
 # 550 bytes measured. What is known of an operation beside its document took 15 to 23 KB, and all prices 7 more; plans
@@ -161,9 +160,7 @@ class Operations:
         self._documents: SegmentedCache[str, Checked] = SegmentedCache(
             protected_bytes_max=OPERATIONS_CACHED_BYTES_MAX, probation_bytes_max=OPERATIONS_ON_PROBATION_BYTES_MAX
         )
-        self._introspected: SegmentedCache[str, bytes] = SegmentedCache(
-            protected_bytes_max=INTROSPECTED_BYTES_MAX, probation_bytes_max=INTROSPECTED_ON_PROBATION_BYTES_MAX
-        )
+        self._introspections = Introspections()
         self._checking = asyncio.Lock()
         self.hits = 0
         self.misses = 0
@@ -185,21 +182,21 @@ class Operations:
         return self._documents.size_bytes
 
     def kept(self, text: str, operation_name: str | None) -> Operation | None:
-        """Return the operation where it is there, prepared."""
+        """Return the operation where it is there, prepared, and count a hit."""
         operation = self.known(text, operation_name)
         if operation is not None:
             self.hits += 1
         return operation
 
     def known(self, text: str, operation_name: str | None) -> Operation | None:
-        """As `kept`, for who only looks."""
+        """Return the operation where it is there, prepared, without counting a hit."""
         document = self._documents.get(text)
         return document.operations.get(operation_name) if isinstance(document, _Document) else None
 
     async def checked(self, text: str, worker: WorkerThread, watch: Stopwatch) -> Checked:
-        """Return what `find` is to know of a document, checked in another thread where it is not known yet.
+        """Return what is known of a document, for `find`. A new document is checked in another thread.
 
-        One is checked at a time, so that one that comes several times at once is checked once.
+        Documents are checked one at a time, so that one that comes several times at once is checked once.
         """
         known = self._documents.get(text)
         if known is None:
@@ -211,7 +208,7 @@ class Operations:
         """Return the operation of a document that is to run; `checked` is what is known of the document, if anything.
 
         Raises:
-            RequestRefused: the document is no valid one of this schema, or does not say which operation is meant.
+            RequestRefused: the document is not valid for this schema, or it is not clear which operation is meant.
         """
         operation = self.kept(text, operation_name)
         if operation is None:
@@ -262,19 +259,17 @@ class Operations:
             analysis.pricing,
             text_digest(text),
             analysis.deprecated,
-            _introspection(definition, fragments) if analysis.reads_schema_alone else None,
+            introspection_digest(definition, fragments) if analysis.reads_schema_alone else None,
         )
 
     def introspected(self, operation: Operation) -> bytes | None:
         """Return the data, as JSON, of an introspection that has been answered before, also where comments differ."""
-        return None if operation.introspection is None else self._introspected.get(operation.introspection)
+        return None if operation.introspection is None else self._introspections.get(operation.introspection)
 
     def keep_introspected(self, operation: Operation, data: bytes) -> None:
-        """Keep the data of an introspection, as JSON: the objects would take many times as much."""
+        """Keep the data, as JSON, of an introspection that has been answered."""
         if operation.introspection is not None:
-            kept = bytes(memoryview(data))  # what orjson gives holds a buffer of 4 KiB at the least
-            size = sys.getsizeof(kept) + sys.getsizeof(operation.introspection)
-            self._introspected.put(operation.introspection, kept, size)
+            self._introspections.keep(operation.introspection, data)
 
     def run(
         self,
@@ -284,21 +279,21 @@ class Operations:
         viewer: Viewer,
         size: Size = SMALL,
     ) -> Coroutine[Any, Any, ExecutionResult]:
-        """Execute `operation` as `viewer`. Whether it ran at all, `ensure_ran` says."""
+        """Execute `operation` as `viewer`. `ensure_ran` raises where it did not run at all."""
         return self.engines.run(operation.execution, variables, services, viewer, size)
 
     def lookup(
         self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
     ) -> Lookup | None:
-        """Begin a query that is one row by its key (`Operation.is_lookup`), as `Engines.lookup` says."""
+        """Begin a query for one row by its key (`Operation.is_lookup`); None where `run` has to run it."""
         return self.engines.lookup(operation.execution, variables, services, viewer)
 
     def introspected_again(self) -> None:
-        """Count an introspection that is answered by what `introspected` has returned, found by `known`."""
+        """Count an introspection that `known` has found and that is answered by what `introspected` returned."""
         self.hits += 1
 
     def looked_up(self) -> None:
-        """Count an operation that `lookup` has begun, found by `known`, and that goes on so."""
+        """Count an operation that `known` has found and that `lookup` runs to its end."""
         self.hits += 1
         self.engines.compiled += 1
 
@@ -311,7 +306,7 @@ def ensure_ran(result: ExecutionResult) -> None:
 
 
 def _chosen(document: DocumentNode, operation_name: str | None) -> OperationDefinitionNode:
-    """Return the operation of a document that is meant."""
+    """Return the operation of a document that a request means by `operation_name`."""
     definitions = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
     named = {one.name.value: one for one in definitions if one.name}
     if operation_name is not None:
@@ -340,19 +335,6 @@ def _size_bytes(text: str, known: Checked) -> int:
     operations = sum(isinstance(one, OperationDefinitionNode) for one in known.parsed.definitions)
     # Tokens and nodes hold once more what is written in strings, names and comments.
     return 2 * held + TOKEN_BYTES * known.tokens + PREPARED_BYTES * operations
-
-
-def _introspection(definition: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> str | None:
-    """Return the digest of an introspection: of what it selects, without its name, comments and white space."""
-    root = definition.selection_set
-    if definition.variable_definitions:
-        return None
-    return text_digest("\n".join([definition.operation.value, *map(written_tokens, (root, *fragments.values()))]))
-
-
-def text_digest(text: str) -> str:
-    """Return the first half of the SHA-256 of a document's text, in hexadecimal."""
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def _coded(error: GraphQLError, code: str) -> GraphQLError:

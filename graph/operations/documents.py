@@ -1,8 +1,9 @@
 """Stored documents: operations that a client names by a hash instead of sending their text.
 
-Two kinds. *Automatic persisted queries* (Apollo's protocol) are learned: a client sends the hash alone, is told that it
-is unknown, sends text and hash once, and from then on the hash does. *Trusted documents* are given: a manifest made at
-build time, from the project's own operations, and where the settings say `only`, nothing else runs.
+There are two kinds. *Automatic persisted queries* (Apollo's protocol) are learned: a client sends the hash alone, gets
+the error that it is unknown, sends text and hash once, and from then on only the hash. *Trusted documents* are listed
+in a manifest, which is made at build time from the project's own operations. Where the settings say `only`, nothing
+else runs.
 """
 
 import hashlib
@@ -32,10 +33,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def document_id(written: str) -> str:
-    """Return the id of a document, however it is written: the one rule for manifests and for what clients send.
+    """Return the id of a document in one form, for manifests and for requests.
 
-    A hash may name its algorithm before a colon, and have capitals: `sha256:9F86…` and `9f86…` are one id. An
-    application's own ids mean what they say, to the letter.
+    A hash may name its algorithm before a colon and may have capitals: `sha256:9F86…` and `9f86…` are the same id. Any
+    other id is taken literally.
     """
     found = _HASH.fullmatch(written)
     return found[1].lower() if found else written
@@ -60,7 +61,7 @@ class Documents:
         """Return the text of the document that a request means.
 
         Raises:
-            GraphQLError: the hash is unknown or not the text's, or the document is not a trusted one.
+            GraphQLError: the hash is unknown or does not belong to the text, or the document is not trusted.
         """
         if not extensions:
             return self._allowed(query or "")
@@ -104,6 +105,11 @@ class Documents:
         return query
 
 
+def text_digest(text: str) -> str:
+    """Return the first half of the SHA-256 of a text, in hexadecimal: it stands for the text where that must not."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
 def _refusal(message: str, code: str = "BAD_USER_INPUT") -> GraphQLError:
     return GraphQLError(message, extensions={"code": code})
 
@@ -112,7 +118,7 @@ def read_manifest(path: Path) -> dict[str, str]:
     """Read a manifest: `{hash: text}`, as Folio, Relay and graphql-codegen write it, or Apollo's format.
 
     Raises:
-        SettingsError: it cannot be read, or is no such manifest.
+        SettingsError: the file cannot be read, or has neither format.
     """
     try:
         parsed = orjson.loads(path.read_bytes())
@@ -131,7 +137,7 @@ def read_manifest(path: Path) -> dict[str, str]:
 
 
 def _listed(parsed: object) -> list[tuple[Any, Any]] | None:
-    """Return ids and documents as they stand in a manifest, or None where it is of no known form."""
+    """Return the ids and documents of a manifest, or None where its format is unknown."""
     if not isinstance(parsed, dict):
         return None
     if parsed.get("format") != APOLLO_FORMAT:

@@ -1,11 +1,11 @@
 """A bounded cache that a flood of new keys cannot empty: a segmented LRU, as for disk blocks.
 
-What is new stands on probation, in a small segment of its own, and moves to the protected one when it is asked for
-again. A flood of keys that come once therefore only pushes out each other. (Karedla, Love and Wherry: Caching
+A new entry is on probation, in a small segment, and moves to the protected segment when it is asked for again. So keys
+of a flood that come only once push out nothing but each other. (Karedla, Love and Wherry: Caching
 Strategies to Improve Disk System Performance, IEEE Computer 27(3), 1994.)
 
-Both segments are bounded by the bytes that whoever puts a value in says it takes, not by how many there are: one value
-may take a thousand times what another does. What grows later is counted as it grows.
+Both segments are bounded in bytes, not in entries, since one value may be a thousand times as large as another. The
+caller of `put` says how many bytes a value takes, and reports with `grow` what it takes later.
 """
 
 from collections.abc import Hashable
@@ -32,8 +32,8 @@ class SegmentedCache(Generic[K, V]):
     """Two least-recently-used segments, each bounded in bytes."""
 
     def __init__(self, *, protected_bytes_max: int, probation_bytes_max: int) -> None:
-        # Each entry knows the key that it came with: whoever asks for it again has an equal one, and a value that holds
-        # the first would then keep both.
+        # An entry holds the key that it was put with. A later request has an equal key, but another object. If that
+        # were stored as the key while the value holds the first, both would stay in memory.
         self._protected: LRUCache[K, _Entry[K, V]] = LRUCache(protected_bytes_max, getsizeof=_size)
         self._probation: LRUCache[K, _Entry[K, V]] = LRUCache(probation_bytes_max, getsizeof=_size)
 
@@ -47,7 +47,7 @@ class SegmentedCache(Generic[K, V]):
         return int(self._protected.currsize + self._probation.currsize)
 
     def get(self, key: K) -> V | None:
-        """Return the value, or None; whatever is found is protected from then on."""
+        """Return the value, or None. A value that is found is protected from then on."""
         try:
             return self._protected[key].value
         except KeyError:
@@ -58,12 +58,12 @@ class SegmentedCache(Generic[K, V]):
         return entry.value
 
     def put(self, key: K, value: V, size_bytes: int) -> None:
-        """Keep a value that takes so many bytes, on probation; one that no segment could hold is not kept."""
+        """Keep a value of `size_bytes` on probation. A value that is larger than a segment is not kept."""
         self._protected.pop(key, None)
         self._keep(self._probation, _Entry(key, value, size_bytes + ENTRY_BYTES))
 
     def grow(self, key: K, by: int) -> None:
-        """Count a value as so many bytes larger, if it is kept. Others make place, or it is not kept any more."""
+        """Count a kept value as `by` bytes larger. Others are dropped to make room, or the value itself is."""
         for segment in (self._protected, self._probation):
             entry = segment.pop(key, None)
             if entry is not None:

@@ -1,10 +1,11 @@
-"""Parsing and validation of documents as graphql-core does both, without what it leaves to the cycle collector.
+"""Parsing and validation of documents by graphql-core, with its reference cycles broken afterwards.
 
-It leaves the tokens of a document, which know each other both ways, and all visitors, which know themselves and the
-document. A flood of documents that come once would stay until the collector comes.
+graphql-core leaves two kinds of cycles: the tokens of a document refer to each other in both directions, and visitors
+refer to themselves and to the document. Documents of a flood, each of which comes once, would stay in memory until the
+cycle collector runs.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from graphql import (
     DocumentNode,
@@ -40,10 +41,10 @@ VALIDATION_ERRORS_MAX = 20
 
 
 def parsed(text: str) -> tuple[DocumentNode, int]:
-    """Return the document that is written in `text`, and how many tokens it has.
+    """Parse `text`, and return the document and the number of its tokens.
 
     Raises:
-        GraphQLError: it is none, or has more than TOKENS_MAX.
+        GraphQLError: the text is not a GraphQL document, or has more than TOKENS_MAX tokens.
     """
     lexer = Lexer(Source(text))
     first = lexer.token
@@ -61,7 +62,7 @@ def parsed(text: str) -> tuple[DocumentNode, int]:
 
 
 def written_tokens(node: Node) -> str:
-    """Return the tokens of a node of a parsed document as they are written, without comments and white space."""
+    """Return the source text of a parsed node, token by token, without comments and white space."""
     assert node.loc is not None
     lexer = Lexer(Source(node.loc.source.body[node.loc.start : node.loc.end]))
     first, written = lexer.token, list[str]()
@@ -87,9 +88,9 @@ def validated(
     *,
     hide_suggestions: bool,
 ) -> list[GraphQLError]:
-    """Return what is wrong with a document: up to VALIDATION_ERRORS_MAX errors, and one more where there are others.
+    """Validate a document, and return up to VALIDATION_ERRORS_MAX errors, and one more where there are others.
 
-    This is `graphql.validate`, but that the visitors are taken apart.
+    It does what `graphql.validate` does, and then breaks the cycles of the visitors.
     """
     errors: list[GraphQLError] = []
 
@@ -119,13 +120,25 @@ def validated(
 
 
 class _Context(ValidationContext):
-    """graphql-core's, but that the visitors are taken apart by which it looks for variables."""
+    """The validation context of graphql-core, with the cycles of its visitors for variables broken."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        document: DocumentNode,
+        types: TypeInfo,
+        on_error: Callable[[GraphQLError], None],
+        hide_suggestions: bool,
+    ) -> None:
+        super().__init__(schema, document, types, on_error, hide_suggestions)
+        self._types = types
+        self._usages: dict[OperationDefinitionNode | FragmentDefinitionNode, list[VariableUsage]] = {}
 
     def get_variable_usages(self, node: OperationDefinitionNode | FragmentDefinitionNode) -> list[VariableUsage]:
-        """Return where variables stand in an operation or a fragment, without the fragments that it spreads."""
-        usages = self._variable_usages.get(node)
+        """Return the uses of variables in an operation or a fragment, without those in fragments that it spreads."""
+        usages = self._usages.get(node)
         if usages is None:
-            finder = VariableUsageVisitor(self._type_info, node if isinstance(node, FragmentDefinitionNode) else None)
-            visit_once(node, TypeInfoVisitor(self._type_info, finder), finder)
-            usages = self._variable_usages[node] = finder.usages
+            finder = VariableUsageVisitor(self._types, node if isinstance(node, FragmentDefinitionNode) else None)
+            visit_once(node, TypeInfoVisitor(self._types, finder), finder)
+            usages = self._usages[node] = finder.usages
         return usages

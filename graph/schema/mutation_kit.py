@@ -121,8 +121,8 @@ def changes_of(input_: object, *, never_null: Collection[str] = ()) -> dict[str,
     Raises:
         BadInput: one of `never_null` is null. Texts are not named there: their specification refuses null.
     """
-    given = {name: getattr(input_, name) for name in _CHANGEABLE[type(input_)]}
-    changes = {name: value for name, value in given.items() if value is not strawberry.UNSET}
+    names = _CHANGEABLE[type(input_)]
+    changes = {name: value for name in names if (value := getattr(input_, name)) is not strawberry.UNSET}
     for name in never_null:
         if changes.get(name, name) is None:
             raise BadInput(f"input.{_in_graphql(name)} cannot be null; leave it out to keep it")

@@ -19,6 +19,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from graph.analysis.cost import ListSize
 from graph.errors import BadInput
+from graph.execution.strawberry_adapter import core_schema
 from graph.runtime.context import Info
 from graph.schema.comments.mutations import CommentMutations
 from graph.schema.comments.types import CommentQueries, comment_of_id
@@ -58,7 +59,8 @@ async def node(
 
 
 async def nodes(
-    info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="At most 100 ids of this API.")]
+    info: Info,
+    ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {NODES_MAX} ids of this API.")],
 ) -> Any:
     """Return the objects that ids name, in their order, and in the place of a malformed id its error.
 
@@ -158,9 +160,7 @@ def _drop_null_defaults(inputs: Iterable[GraphQLArgument | GraphQLInputField]) -
 
 schema = strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
 
-graphql_schema: GraphQLSchema = without_null_defaults(
-    schema._schema  # noqa: SLF001 - Strawberry offers no public way to its graphql-core schema
-)
+graphql_schema = without_null_defaults(core_schema(schema))
 """What graphql-core validates and executes against."""
 
 graphql_schema.description = SCHEMA  # which Strawberry has no words for

@@ -105,7 +105,8 @@ SCALARS: dict[object, Any] = {
         name="Decimal",
         description=(
             'A finite base-10 number, always a JSON string, for example "12.50". '
-            "Never a float; no exponent, sign of plus, NaN or Infinity. At most 40 characters."
+            "Never a float; no exponent, sign of plus, NaN or Infinity. "
+            f"At most {DECIMAL_LENGTH_MAX} characters."
         ),
         serialize=serialize_decimal,
         parse_value=parse_decimal,

@@ -121,8 +121,8 @@ def summed(*amounts: str) -> dict[str, Any]:
     ("amounts", "kinds"),
     [
         (["1000.00"] * 8, set()),
-        (["1000.00"] * 7 + ["1000.01"], {"the sum of a read is another"}),
-        (["1000.00"] * 6 + ["2000.00"], {"the sum of a read is another"}),
+        (["1000.00"] * 7 + ["1000.01"], {"a read has a wrong sum"}),
+        (["1000.00"] * 6 + ["2000.00"], {"a read has a wrong sum"}),
         (["-1.00", "2001.00"] + ["1000.00"] * 6, {"an account was overdrawn"}),
     ],
 )

@@ -41,7 +41,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-async def test_frozen_process_goes_on_when_the_block_ends() -> None:
+async def test_frozen_process_continues_when_the_block_ends() -> None:
     process = await asyncio.create_subprocess_exec("sleep", "0.05")
     with frozen_process(process.pid):
         with pytest.raises(TimeoutError):

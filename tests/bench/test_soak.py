@@ -69,7 +69,9 @@ def test_a_missing_required_error_is_a_violation(oracle: Oracle) -> None:
     assert dict(oracle.kinds) == {"an error is missing": 1}
 
 
-def test_an_error_promises_that_nothing_was_written_unless_it_says_otherwise_or_came_later(faulty: Oracle) -> None:
+def test_an_error_promises_that_nothing_was_written_unless_its_outcome_is_unknown_or_its_path_later(
+    faulty: Oracle,
+) -> None:
     promising = error("DATABASE_UNAVAILABLE", "transfer")
     honest = error("DATABASE_UNAVAILABLE", "transfer", outcomeUnknown=True)
     later = error("DATABASE_UNAVAILABLE", "transfer", "transaction", "from")

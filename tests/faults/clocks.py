@@ -38,7 +38,7 @@ class Clock:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The environment variables that give a process this clock."""
+        """The environment variables that connect a process to this clock."""
         return {
             "LD_PRELOAD": str(self.library),
             "FAKETIME_TIMESTAMP_FILE": str(self.file),

@@ -88,12 +88,12 @@ class Stopped:
         lock: SQL with which a superuser takes it in a transaction; `{post}`, `{user}` and `{account}` are row ids.
     """
 
-    ask: Callable[[Town], Coroutine[Any, Any, Body]]
+    send: Callable[[Town], Coroutine[Any, Any, Body]]
     lock: str
 
     @property
     def name(self) -> str:
-        return self.ask.__name__
+        return self.send.__name__
 
     def statement(self, town: Town) -> str:
         """Return the SQL that takes the lock for this operation."""

@@ -91,6 +91,6 @@ async def statements_of_some(town: Town) -> float:
     before = await metrics(town)
     for number in range(SAMPLE):
         kind = KINDS[number % len(KINDS)]
-        body = await kind.ask(town)
+        body = await kind.send(town)
         assert error_counts([body]) == {}, f"{kind.name}, request {number}"
     return (await metrics(town))["folio_statements_total"] - before["folio_statements_total"]

@@ -147,7 +147,7 @@ class Storm:
         kept = [row for row in found if row["key"] in mine]
         rows = {row["key"]: f"transaction_{row['row']}" for row in kept}
         assert len(kept) == len(rows), "a key has two rows"
-        assert all(row["row"] is not None for row in kept), "a key is spent and nothing came of it"
+        assert all(row["row"] is not None for row in kept), "a key is used without an outcome"
         for key, one in mine.items():
             if one.row is not None:
                 assert rows.get(key) == one.row, "an acknowledged payment is not in the ledger"

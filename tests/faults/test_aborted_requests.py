@@ -1,12 +1,13 @@
 """Requests whose clients disconnect, at any byte and moment: they leave nothing behind, and keys show the outcome."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import orjson
+import pytest
 
 from db.settings import Settings
 from tests.db.support.backends import POLL_S, POLLS_MAX, connected_superuser
@@ -17,10 +18,10 @@ from tests.faults.storms import PAY, Payment, Storm, through
 from tests.graph.support.bank import new_key
 from tests.graph.support.callers import PASSWORD, Person
 from tests.graph.support.edge import reset
+from tests.running.repeating import Cases
 
 REQUESTS = 500
 AT_ONCE = 25
-SEED = 24
 POOL = {"pool_size": 5, "pool_max_overflow": 3}
 CONNECTIONS_MAX = 8
 LEAVES_AFTER_S = 0.03
@@ -38,7 +39,7 @@ def raw(query: str, by: Person | None = None, **variables: Any) -> bytes:
     return f"{head}{authorization}\r\n".encode() + body
 
 
-def requests(town: Town, storm: Storm, rng: random.Random) -> Sequence[bytes]:
+def requests(town: Town, storm: Storm, rng: Random) -> Sequence[bytes]:
     """Return requests of all kinds; the storm records the transfers among them."""
     made = []
     for number in range(REQUESTS):
@@ -60,8 +61,8 @@ def requests(town: Town, storm: Storm, rng: random.Random) -> Sequence[bytes]:
     return made
 
 
-async def aborted(town: Town, request: bytes, rng: random.Random) -> None:
-    """Send a request or a part of it, then disconnect: at once, later, or amid the response; by FIN or by RST."""
+async def aborted(town: Town, request: bytes, rng: Random) -> None:
+    """Send a request or a part of it, then disconnect: at once, later, or during the response; by FIN or by RST."""
     url = town.client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     when = rng.randrange(4)
@@ -77,7 +78,7 @@ async def aborted(town: Town, request: bytes, rng: random.Random) -> None:
     writer.close()
 
 
-async def hold_up(url: str, rng: random.Random) -> None:
+async def hold_up(url: str, rng: Random) -> None:
     """Lock a table briefly again and again, so that many requests are in the middle of a statement."""
     async with connected_superuser(url) as superuser:
         while True:
@@ -87,7 +88,7 @@ async def hold_up(url: str, rng: random.Random) -> None:
             await asyncio.sleep(LEAVES_AFTER_S)
 
 
-async def abort_all(town: Town, url: str, storm: Storm, rng: random.Random) -> None:
+async def abort_all(town: Town, url: str, storm: Storm, rng: Random) -> None:
     """Send all requests, some concurrently, and read no response to its end."""
     waiting = list(requests(town, storm, rng))
     holding = asyncio.create_task(hold_up(url, rng))
@@ -116,10 +117,11 @@ async def healthy(town: Town, url: str) -> AsyncIterator[Storm]:
         await storm.settle(superuser)
 
 
+@pytest.mark.long("a storm")
 async def test_aborted_requests_leave_no_connection_lease_lock_or_file_behind(
-    settings: Settings, database_url: str
+    settings: Settings, database_url: str, cases: Cases
 ) -> None:
-    rng = random.Random(SEED)  # noqa: S311 - no secret
+    rng = cases.random()
     async with served(settings) as client:
         town = await settle(client)
     async with served_by_process(town.client, **POOL) as apart:
@@ -130,8 +132,10 @@ async def test_aborted_requests_leave_no_connection_lease_lock_or_file_behind(
         assert (await metrics(town))["process_open_fds"] <= files + CONNECTIONS_MAX
 
 
-async def test_aborted_requests_leave_no_task_turn_or_share_behind(settings: Settings, database_url: str) -> None:
-    rng = random.Random(SEED + 1)  # noqa: S311 - no secret
+async def test_aborted_requests_leave_no_task_turn_or_share_behind(
+    settings: Settings, database_url: str, cases: Cases
+) -> None:
+    rng = cases.random()
     async with served(settings, **POOL) as client:
         town = await settle(client)
 

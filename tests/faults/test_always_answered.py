@@ -112,10 +112,10 @@ async def test_unexpected_cancellation_is_answered_with_an_internal_error(
             return len(fields()) > 1
 
         async with locked(database_url, "posts"):
-            asking = asyncio.create_task(client.post("{ a: posts { totalCount } b: posts { totalCount } }"))
+            sending = asyncio.create_task(client.post("{ a: posts { totalCount } b: posts { totalCount } }"))
             await until(is_awaiting, "the wait for fields")
             fields()[0].cancel()
-            response = await asking
+            response = await sending
         assert response.status_code == 500
         assert [error["extensions"]["code"] for error in response.json()["errors"]] == ["INTERNAL_SERVER_ERROR"]
         assert "errors" not in await client.run(COUNT)

@@ -30,6 +30,8 @@ from tests.faults.storms import storm, through
 from tests.graph.support.bank import TRANSFER, transfer_input
 from tests.graph.support.callers import PASSWORD
 
+pytestmark = pytest.mark.long("servers with clocks of their own")
+
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "folio.throwaway": "on"}
 TIMES = {"operation_deadline_ms": 5000, "statement_timeout_ms": 2000, "lock_timeout_ms": 1000}
 DELAY_S = 0.2
@@ -175,14 +177,14 @@ async def test_request_whose_answer_is_lost_before_the_clock_jumps_reports_corre
         assert error_counts([await operations.transfer(town)]) == {}  # the next transfer is then a single statement
         proxy.delay(DELAY_S)
         proxy.cut_at(key.bytes, answer=True)
-        asking = asyncio.create_task(town.client.run(TRANSFER, by=town.ida, input=given))
+        sending = asyncio.create_task(town.client.run(TRANSFER, by=town.ida, input=given))
         while not proxy.counts.cut:
-            assert not asking.done()
+            assert not sending.done()
             await asyncio.sleep(0.001)
         timed.clock.jump(offset_s)  # before the request is retried, which is after DELAY_S
         assert await superuser.fetchval("SELECT count(*) FROM idempotency_keys WHERE key = $1", key) == 1
         proxy.mend()
-        body = await asking
+        body = await sending
         assert error_counts([body]) == {}
         assert body["data"]["transfer"]["replayed"] is is_replay
 

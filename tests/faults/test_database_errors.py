@@ -58,24 +58,24 @@ async def test_wait_for_a_lock_that_is_too_long_is_busy(
 ) -> None:
     async with served(settings, engine=engine, lock_timeout_ms=150) as client:
         town = await settle(client)
-        assert error_counts([await kind.ask(town)]) == {}
+        assert error_counts([await kind.send(town)]) == {}
         before = await counted(town)
         async with stopped(database_url, kind, town):
-            assert codes(await kind.ask(town)) == ["DATABASE_BUSY"]
+            assert codes(await kind.send(town)) == ["DATABASE_BUSY"]
         assert await counted(town) == before
-        assert error_counts([await kind.ask(town)]) == {}
+        assert error_counts([await kind.send(town)]) == {}
 
 
 @kinds(operations.EVERY_KIND)
 async def test_statement_that_takes_too_long_is_a_timeout(settings: Settings, database_url: str, kind: Stopped) -> None:
     async with served(settings, statement_timeout_ms=250) as client:
         town = await settle(client)
-        assert error_counts([await kind.ask(town)]) == {}
+        assert error_counts([await kind.send(town)]) == {}
         before = await counted(town)
         async with stopped(database_url, kind, town):
-            assert codes(await kind.ask(town)) == ["DATABASE_TIMEOUT"]
+            assert codes(await kind.send(town)) == ["DATABASE_TIMEOUT"]
         assert await counted(town) == before
-        assert error_counts([await kind.ask(town)]) == {}
+        assert error_counts([await kind.send(town)]) == {}
 
 
 async def test_token_that_cannot_be_looked_up_in_time_is_busy(settings: Settings, database_url: str) -> None:
@@ -91,9 +91,9 @@ async def test_token_that_cannot_be_looked_up_in_time_is_busy(settings: Settings
 async def response_despite_a_broken_connection(database_url: str, kind: Stopped, town: Town) -> Body:
     """Send a request, terminate the backend while a statement of it waits there, and return the response."""
     async with stopped(database_url, kind, town) as watcher:
-        asking = asyncio.create_task(kind.ask(town))
+        sending = asyncio.create_task(kind.send(town))
         await terminate(watcher, await waiting_backend(watcher))
-    return await asking
+    return await sending
 
 
 @engines
@@ -104,7 +104,7 @@ async def test_query_that_loses_its_connection_is_answered(
     async with served(settings, engine=engine) as client:
         town = await settle(client)
         for _ in range(3):  # not compiled at first, then compiled
-            expected = await kind.ask(town)
+            expected = await kind.send(town)
             assert await response_despite_a_broken_connection(database_url, kind, town) == expected
             assert "errors" not in expected
 
@@ -128,7 +128,7 @@ async def test_change_of_one_statement_that_loses_its_connection_while_it_waits_
 ) -> None:
     async with served(settings) as client:
         town = await settle(client)
-        assert error_counts([await operations.CHANGE.ask(town)]) == {}
+        assert error_counts([await operations.CHANGE.send(town)]) == {}
         before = await counted(town)
         body = await response_despite_a_broken_connection(database_url, operations.CHANGE, town)
         (error,) = body["errors"]
@@ -139,9 +139,9 @@ async def test_change_of_one_statement_that_loses_its_connection_while_it_waits_
 async def ensure_one_write(settings: Settings, database_url: str, kind: Stopped) -> None:
     async with served(settings) as client:
         town = await settle(client)
-        assert error_counts([await kind.ask(town)]) == {}
+        assert error_counts([await kind.send(town)]) == {}
         start = await counted(town)
-        assert error_counts([await kind.ask(town)]) == {}
+        assert error_counts([await kind.send(town)]) == {}
         usual = await counted(town)
         assert usual != start
         assert error_counts([await response_despite_a_broken_connection(database_url, kind, town)]) == {}
@@ -154,6 +154,7 @@ def changes(before: tuple[object, ...], after: tuple[object, ...]) -> list[int]:
     return [int(str(new)) - int(str(old)) for old, new in zip(before, after, strict=True)]
 
 
+@pytest.mark.long("a storm")
 @engines
 async def test_connections_that_die_under_load_cost_no_query_its_answer(
     settings: Settings, database_url: str, engine: str
@@ -162,9 +163,9 @@ async def test_connections_that_die_under_load_cost_no_query_its_answer(
         town, over = await settle(client), asyncio.Event()
         answers: list[Body] = []
 
-        async def ask(kind: Stopped) -> None:
+        async def send(kind: Stopped) -> None:
             while not over.is_set():
-                answers.append(await kind.ask(town))
+                answers.append(await kind.send(town))
 
         async def kill() -> None:
             for _ in range(KILLS):
@@ -173,7 +174,7 @@ async def test_connections_that_die_under_load_cost_no_query_its_answer(
             over.set()
 
         kinds_asked = [*operations.READS, *operations.SNAPSHOTS]
-        await asyncio.gather(kill(), *map(ask, kinds_asked))
+        await asyncio.gather(kill(), *map(send, kinds_asked))
         assert error_counts(answers) == {}
         assert len(answers) > 10 * len(kinds_asked)
 
@@ -186,8 +187,8 @@ async def test_snapshot_waits_for_no_table_that_it_does_not_read(
         town = await settle(client)
         [money] = [kind for kind in operations.SNAPSHOTS if kind.lock.startswith("LOCK TABLE transactions")]
         for _ in range(2):
-            expected = await money.ask(town)
+            expected = await money.send(town)
             assert error_counts([expected]) == {}
             async with superuser.transaction():
                 await superuser.execute("LOCK TABLE posts IN ACCESS EXCLUSIVE MODE")
-                assert await asyncio.wait_for(money.ask(town), 4) == expected
+                assert await asyncio.wait_for(money.send(town), 4) == expected

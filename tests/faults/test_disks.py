@@ -31,6 +31,8 @@ from tests.faults.recovery import Health
 from tests.faults.served import Town, codes, error_counts, served, served_by_process, settle
 from tests.faults.storms import Storm, storm, through
 
+pytestmark = pytest.mark.long("servers on disks of their own")
+
 OPTIONS = {"min_wal_size": "32MB", "max_wal_size": "64MB", "wal_recycle": "off", "recovery_init_sync_method": "syncfs"}
 TIMES = {"operation_deadline_ms": 10_000, "statement_timeout_ms": 2000, "pool_size": 5, "pool_max_overflow": 3}
 REFUSED = 24
@@ -224,16 +226,16 @@ async def test_unreadable_table_is_a_named_error_and_operations_without_it_are_s
         await superuser.execute("CHECKPOINT")
     for damage in (overwrite, Path.unlink, forbid):
         with damaged(bank.disks.cluster, path, damage):
-            for ask in needing * 2:
-                body = await ask(bank.town)
+            for send in needing * 2:
+                body = await send(bank.town)
                 assert codes(body) == ["DATABASE_UNAVAILABLE"]
                 [error] = body["errors"]
                 assert (error["message"], "outcomeUnknown" in error["extensions"]) == (BROKEN, False)
-            assert error_counts([await ask(bank.town) for ask in others]) == {}
+            assert error_counts([await send(bank.town) for send in others]) == {}
             assert await bank.readiness() == (503, BROKEN)
     async with connected_superuser(bank.url) as superuser:
         assert await superuser.fetch("SELECT id, balance FROM accounts ORDER BY id") == before
-    assert error_counts([await ask(bank.town) for ask in [*needing, *others]]) == {}
+    assert error_counts([await send(bank.town) for send in [*needing, *others]]) == {}
 
 
 @contextmanager

@@ -115,6 +115,7 @@ async def test_database_that_is_declared_disposable_may_lose_writes(
         assert (await client.http.get("/readyz")).status_code == 503
 
 
+@pytest.mark.long("many processes")
 async def test_doctor_reports_which_writes_a_database_may_lose_and_what_to_do(
     durable_settings: Settings, operator: Driver, tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ async def test_doctor_reports_which_writes_a_database_may_lose_and_what_to_do(
     assert (status, "synchronous_commit is off" in said, "warning" in said) == (0, True, True)
 
 
+@pytest.mark.long("a cluster is killed")
 async def test_every_acknowledged_transfer_survives_a_kill_of_the_whole_cluster(
     durable_settings: Settings, durable: tuple[EmbeddedServer, Cluster]
 ) -> None:

@@ -45,18 +45,18 @@ class Bystanders:
         self.client = client
         self.answers: list[dict[str, Any]] = []
 
-    async def ask(self, query: str, by: Person, **variables: Any) -> None:
+    async def send(self, query: str, by: Person, **variables: Any) -> None:
         self.answers.append(await self.client.run(query, by=by, **variables))
 
     async def read(self) -> None:
         for _ in range(READS):
-            await self.ask(MONEY, self.town.ida, id=self.town.purse)
-            await self.ask(FEED, self.town.eve)
+            await self.send(MONEY, self.town.ida, id=self.town.purse)
+            await self.send(FEED, self.town.eve)
 
     async def pay(self) -> None:
         town = self.town
         for _ in range(TRANSFERS):
-            await self.ask(TRANSFER, town.ida, input=transfer_input(town.purse, town.till, "0.01"))
+            await self.send(TRANSFER, town.ida, input=transfer_input(town.purse, town.till, "0.01"))
 
 
 async def attack(
@@ -69,6 +69,7 @@ async def attack(
     return answers
 
 
+@pytest.mark.long("a storm")
 @engines
 async def test_operation_that_failed_early_touches_no_connection_of_others(settings: Settings, engine: str) -> None:
     async with served(settings) as client, served_by_process(client, engine=engine) as process:

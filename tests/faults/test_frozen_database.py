@@ -29,6 +29,8 @@ from tests.faults.operations import Body
 from tests.faults.served import OURS, Town, backends, codes, error_counts, served, served_by_process, settle, url_of
 from tests.graph.support.edge import waiting
 
+pytestmark = pytest.mark.long("frozen servers are waited for")
+
 DEADLINE_S = 3.0
 ANSWERED_S = DEADLINE_S + 5.0
 WELL_AGAIN_S = 10.0
@@ -72,7 +74,7 @@ async def own_settings(settings: Settings, own_server: tuple[EmbeddedServer, Clu
 
 async def everything(town: Town) -> list[Body]:
     """Send two requests of each kind, all at once."""
-    return await asyncio.gather(*(kind.ask(town) for kind in operations.EVERY_KIND * 2))
+    return await asyncio.gather(*(kind.send(town) for kind in operations.EVERY_KIND * 2))
 
 
 async def soon(condition: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -147,11 +149,11 @@ async def test_sigterm_ends_a_server_whose_database_is_frozen(own_settings: Sett
         apart = Town(served_apart.client, town.bank, town.ida, town.eve, town.purse, town.till, town.posts)
         assert error_counts(await everything(apart)) == {}
         with cluster.frozen():
-            asking = [asyncio.create_task(kind.ask(apart)) for kind in operations.EVERY_KIND]
+            sending = [asyncio.create_task(kind.send(apart)) for kind in operations.EVERY_KIND]
             await asyncio.sleep(0.5)
             served_apart.process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(served_apart.process.wait(), ENDED_S) == 0
-            answers = await asyncio.gather(*asking, return_exceptions=True)
+            answers = await asyncio.gather(*sending, return_exceptions=True)
         assert [answer for answer in answers if isinstance(answer, BaseException)] == []
 
 
@@ -172,13 +174,13 @@ async def idle_connections(own_settings: Settings) -> AsyncIterator[tuple[Town, 
             await holder.execute("LOCK TABLE posts, users IN ACCESS EXCLUSIVE MODE")
             # Of different kinds, because requests of one kind may share a statement or take turns.
             pages = [f"{{ {name}(first: {n}) {{ nodes {{ id }} }} }}" for name in ("posts", "users") for n in (1, 2)]
-            asking = asyncio.gather(operations.lookup(town), *map(client.run, pages))
+            sending = asyncio.gather(operations.lookup(town), *map(client.run, pages))
 
             async def most_wait() -> bool:
                 return await waiting(superuser) >= POOL_SIZE - 1  # one may be reserved
 
             await soon(most_wait, "statements do not wait on many connections")
-        assert error_counts(await asking) == {}
+        assert error_counts(await sending) == {}
         yield town, superuser
 
 
@@ -190,21 +192,21 @@ async def newest(superuser: Driver) -> int:
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "send",
     [operations.lookup, operations.page, operations.balance, operations.money, operations.update_post],
-    ids=lambda ask: ask.__name__,
+    ids=lambda send: send.__name__,
 )
 async def test_one_frozen_backend_of_several_costs_one_client_one_answer(
-    idle_connections: tuple[Town, Driver], ask: Callable[[Town], Awaitable[Body]]
+    idle_connections: tuple[Town, Driver], send: Callable[[Town], Awaitable[Body]]
 ) -> None:
     town, superuser = idle_connections
     for _ in range(3):
-        assert error_counts([await ask(town)]) == {}
+        assert error_counts([await send(town)]) == {}
     suffered = 0
     with frozen_process(await newest(superuser)):
         for _ in range(30):
             started = time.monotonic()
-            answer = await asyncio.wait_for(ask(town), ANSWERED_S)
+            answer = await asyncio.wait_for(send(town), ANSWERED_S)
             suffered += "errors" in answer or time.monotonic() - started > SLOW_S
             assert suffered <= 1
-    assert error_counts([await ask(town)]) == {}
+    assert error_counts([await send(town)]) == {}

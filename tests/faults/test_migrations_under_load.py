@@ -18,6 +18,8 @@ from tests.faults import operations
 from tests.faults.operations import Body
 from tests.faults.served import CREATE_POST, Town, error_counts, served, settle
 
+pytestmark = pytest.mark.long("a storm")
+
 CONNECTIONS = 16
 
 ADDED = ["ALTER TABLE {table} ADD COLUMN later int", "ALTER TABLE {table} DROP COLUMN later"]
@@ -113,13 +115,13 @@ class Load:
         self._over = False
 
     async def client(self, first: int) -> None:
-        for ask in itertools.islice(itertools.cycle(ASKED), first, None):
+        for send in itertools.islice(itertools.cycle(ASKED), first, None):
             if self._over:
                 return
-            body = await ask(self.town)
+            body = await send(self.town)
             self.answers += 1
             if "errors" in body:
-                self.errors.append((self.under_way, ask.__name__, list(error_counts([body]))))
+                self.errors.append((self.under_way, send.__name__, list(error_counts([body]))))
 
     async def answered(self, count: int) -> None:
         """Wait until `count` further operations have been answered."""

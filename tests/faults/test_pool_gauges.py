@@ -43,15 +43,15 @@ async def held(database_url: str) -> AsyncIterator[Driver]:
 async def burst(town: Town, database_url: str) -> int:
     """Make the pool open all its connections; return how many were waiting at once."""
     async with held(database_url) as watcher:
-        asked = [town.client.run(f"{{ posts(first: {n}) {{ nodes {{ id }} }} }}") for n in range(1, 8)]
-        asking = asyncio.gather(*asked)
+        requested = [town.client.run(f"{{ posts(first: {n}) {{ nodes {{ id }} }} }}") for n in range(1, 8)]
+        sending = asyncio.gather(*requested)
 
         async def overflowed() -> bool:
             return await waiting(watcher) > POOL_SIZE
 
         await until(overflowed, "an overflow")
         most = await waiting(watcher)
-    assert error_counts(await asking) == {}
+    assert error_counts(await sending) == {}
     return most
 
 
@@ -72,7 +72,7 @@ async def test_gauges_show_the_connections_that_postgresql_has(
             await until(is_true, "a gauge that is true")
             assert 1 <= await backends(superuser) <= POOL_SIZE
         await kill_all(superuser)
-        assert error_counts([await kind.ask(town) for kind in operations.EVERY_KIND]) == {}
+        assert error_counts([await kind.send(town) for kind in operations.EVERY_KIND]) == {}
         await until(is_true, "a gauge that is true after connections broke")
 
 
@@ -96,9 +96,9 @@ async def test_wait_for_a_free_connection_is_not_counted_as_database_time(
 ) -> None:
     async with served(settings, pool_size=1, pool_max_overflow=0) as client:
         town = await settle(client)
-        asked = anonymous(town)
+        requested = anonymous(town)
         for _ in range(sights - 1):
-            assert error_counts([await client.run(query) for query in asked.values()]) == {}
+            assert error_counts([await client.run(query) for query in requested.values()]) == {}
         with overheard() as log:
             async with held(database_url) as watcher:
                 page = asyncio.create_task(operations.page(town))
@@ -107,10 +107,10 @@ async def test_wait_for_a_free_connection_is_not_counted_as_database_time(
                     return await waiting(watcher) == 1
 
                 await until(holds_the_connection, "a wait on the only connection")
-                asking = asyncio.gather(*map(client.run, asked.values()))
+                sending = asyncio.gather(*map(client.run, requested.values()))
                 await asyncio.sleep(HELD_S)
-            assert error_counts([await page, *await asking]) == {}
-        spent = {line["operation"]: line for line in log.operations if line["operation"] in asked}
-        assert set(spent) == set(asked)
+            assert error_counts([await page, *await sending]) == {}
+        spent = {line["operation"]: line for line in log.operations if line["operation"] in requested}
+        assert set(spent) == set(requested)
         assert min(line["total_us"] for line in spent.values()) > HELD_S * 0.8e6
         assert {name: line["database_us"] for name, line in spent.items() if line["database_us"] > HELD_S * 0.4e6} == {}

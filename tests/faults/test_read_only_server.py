@@ -52,15 +52,15 @@ async def test_write_to_a_read_only_database_is_refused_and_succeeds_afterwards(
         town = await settle(client)
         async with read_only(superuser):
             for _ in range(3):
-                ensure_refused(await kind.ask(town))
-        assert error_counts([await kind.ask(town)]) == {}
+                ensure_refused(await kind.send(town))
+        assert error_counts([await kind.send(town)]) == {}
 
 
 async def test_reads_of_a_read_only_database_are_served(settings: Settings, database_url: str) -> None:
     async with served(settings) as client, connected_superuser(database_url) as superuser:
         town = await settle(client)
         async with read_only(superuser):
-            answers = [await kind.ask(town) for kind in [*operations.READS, *operations.SNAPSHOTS] * 3]
+            answers = [await kind.send(town) for kind in [*operations.READS, *operations.SNAPSHOTS] * 3]
         assert error_counts(answers) == {}
 
 
@@ -85,6 +85,7 @@ async def test_readiness_reports_a_read_only_database(settings: Settings, databa
         assert (await client.http.get("/readyz")).json() == {"status": "ok"}
 
 
+@pytest.mark.long("many processes")
 async def test_doctor_reports_a_read_only_database(settings: Settings, database_url: str, tmp_path: Path) -> None:
     async with connected_superuser(database_url) as superuser:
         assert (await doctor(settings, database_url, tmp_path))[0] == 0
@@ -109,14 +110,15 @@ async def doctor(settings: Settings, database_url: str, cwd: Path) -> tuple[int 
     return process.returncode, said.decode()
 
 
+@pytest.mark.long("a storm")
 async def test_storm_of_writes_over_a_switch_has_no_unnamed_error(settings: Settings, database_url: str) -> None:
     async with served(settings) as client, connected_superuser(database_url) as superuser:
         town, over = await settle(client), asyncio.Event()
         answers: list[Body] = []
 
-        async def ask(kind: Stopped) -> None:
+        async def send(kind: Stopped) -> None:
             while not over.is_set():
-                answers.append(await kind.ask(town))
+                answers.append(await kind.send(town))
 
         async def fail_over() -> None:
             for writes in [False, True] * 3:
@@ -126,6 +128,6 @@ async def test_storm_of_writes_over_a_switch_has_no_unnamed_error(settings: Sett
             over.set()
 
         kinds = [operations.SINGLE_STATEMENTS[1], operations.SINGLE_STATEMENTS[2], operations.TRANSACTIONS[0]]
-        await asyncio.gather(fail_over(), *map(ask, kinds))
+        await asyncio.gather(fail_over(), *map(send, kinds))
         assert {message.partition(":")[0] for message in error_counts(answers)} <= {"DATABASE_UNAVAILABLE"}
-        assert error_counts([await kind.ask(town) for kind in kinds]) == {}
+        assert error_counts([await kind.send(town) for kind in kinds]) == {}

@@ -23,6 +23,8 @@ from tests.faults.recovery import Health
 from tests.faults.served import OURS, kill_all, served, served_by_process, settle, url_of
 from tests.faults.storms import ensure_ready, storm, through
 
+pytestmark = pytest.mark.long("each fault lasts for seconds")
+
 # Acknowledged writes are then in the kernel's buffers, which survive the death of every process.
 OPTIONS = {"fsync": "off", "folio.throwaway": "on"}
 POOL_SIZE, OVERFLOW = 5, 3

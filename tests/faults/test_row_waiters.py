@@ -54,8 +54,8 @@ async def held(database_url: str, table: str, id_: str) -> AsyncIterator[HeldRow
 
 async def look_up(town: Town, times: int) -> list[Body]:
     """Request rows that are not locked."""
-    asked = [operations.lookup, operations.page, operations.balance, operations.nested]
-    return [await asked[number % len(asked)](town) for number in range(times)]
+    requested = [operations.lookup, operations.page, operations.balance, operations.nested]
+    return [await requested[number % len(requested)](town) for number in range(times)]
 
 
 async def ensure_room_for_others(

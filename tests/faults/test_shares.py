@@ -62,12 +62,12 @@ async def test_caller_whose_lookups_all_wait_leaves_connections_to_others(
             for text in different(town):
                 assert error_counts([await client.run(text)]) == {}
         async with locked_posts(database_url) as watcher:
-            asking = [asyncio.create_task(client.run(text)) for text in different(town)]
+            sending = [asyncio.create_task(client.run(text)) for text in different(town)]
             assert 1 < await waiters(watcher) <= shares.of_caller_max
             answers = await asyncio.wait_for(asyncio.gather(*(user(town, by=town.ida) for _ in range(50))), 20)
             assert error_counts(answers) == {}
-            assert not any(task.done() for task in asking)
-        assert error_counts(await asyncio.gather(*asking)) == {}
+            assert not any(task.done() for task in sending)
+        assert error_counts(await asyncio.gather(*sending)) == {}
         assert len(shares) == 0
 
 
@@ -82,10 +82,10 @@ async def test_operation_whose_fields_all_wait_leaves_connections_to_others(
             for number in range(1, 21)
         )
         async with locked_posts(database_url) as watcher:
-            asking = asyncio.create_task(client.run(f"{{ {fields} }}"))
+            sending = asyncio.create_task(client.run(f"{{ {fields} }}"))
             assert 1 < await waiters(watcher) <= shares.of_operation_max
             # Another operation of the same caller is answered.
             assert error_counts(await asyncio.gather(*(user(town) for _ in range(20)))) == {}
-            assert not asking.done()
-        assert error_counts([await asking]) == {}
+            assert not sending.done()
+        assert error_counts([await sending]) == {}
         assert len(shares) == 0

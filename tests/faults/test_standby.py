@@ -24,6 +24,8 @@ from tests.faults import operations
 from tests.faults.served import error_counts, served, settle
 from tests.graph.support.edge import until
 
+pytestmark = pytest.mark.long("a primary and its standby")
+
 FAST = {"fsync": "off", "synchronous_commit": "off", "folio.throwaway": "on"}
 WRITES = [*operations.SINGLE_STATEMENTS, *operations.TRANSACTIONS]
 
@@ -86,16 +88,16 @@ async def test_standby_refuses_writes_with_a_named_error_and_accepts_them_after_
             await until(level, "replication")
             there = replace(town, client=second)
             for kind in [*operations.READS, *operations.SNAPSHOTS] * 2:
-                assert await kind.ask(there) == await kind.ask(town)
+                assert await kind.send(there) == await kind.send(town)
             for kind in WRITES:
-                [error] = (await kind.ask(there))["errors"]
+                [error] = (await kind.send(there))["errors"]
                 assert error["extensions"]["code"] == "DATABASE_UNAVAILABLE"
                 assert "no writes" in error["message"]
             ready = await second.http.get("/readyz")
             assert (ready.status_code, "no writes" in ready.json()["reason"]) == (503, True)
 
             assert await behind.fetchval("SELECT pg_promote()")
-            assert error_counts([await kind.ask(there) for kind in WRITES]) == {}
+            assert error_counts([await kind.send(there) for kind in WRITES]) == {}
             assert (await second.http.get("/readyz")).json() == {"status": "ok"}
 
 

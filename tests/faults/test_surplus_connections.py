@@ -83,7 +83,7 @@ async def test_connection_that_goes_dark_while_it_is_closed_changes_no_answer(
                 begun = asyncio.Event()
                 locking = asyncio.create_task(lock_until_connections_overflow(database_url, begun))
                 await begun.wait()
-                answers += await asyncio.gather(*(ask(town) for ask in OPERATIONS))
+                answers += await asyncio.gather(*(send(town) for send in OPERATIONS))
                 await locking
             proxy.breaks = False  # the other connections close normally
             assert error_counts(answers) == {}

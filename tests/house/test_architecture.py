@@ -1,6 +1,6 @@
-"""The house's own rules: imports point one way, files fit in a head, and names say what things are.
+"""The rules of the project: imports point one way, files and functions are short, and names describe things.
 
-Where a rule has exceptions, they stand in one place, each with its reason; one that is no exception any more fails too.
+Where a rule has exceptions, one list has them, each with its reason; an entry that is no exception any more fails, too.
 """
 
 import ast
@@ -31,15 +31,15 @@ USERS_OF_SQLALCHEMY: Mapping[str, str] = {
 
 @cache
 def python_files() -> Mapping[str, str]:
-    """Return the text of every Python file of the rooms, by its path."""
+    """Return the text of every Python file of ROOMS, by its path."""
     paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
 
 
 def kept_files() -> Iterator[tuple[str, str]]:
-    """Give the text of every file that is, or would be, under version control, by its path."""
+    """Yield the path and the text of every file that is, or would be, under version control."""
     git = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    listed = subprocess.run(git, cwd=ROOT, capture_output=True, check=True).stdout.decode()  # noqa: S603 - no input of anybody's
+    listed = subprocess.run(git, cwd=ROOT, capture_output=True, check=True).stdout.decode()  # noqa: S603 - constants
     for name in filter(None, listed.split("\0")):
         path = ROOT / name
         if path.is_file():
@@ -49,10 +49,10 @@ def kept_files() -> Iterator[tuple[str, str]]:
 # ---------------------------------------------------------------- variables of the environment
 
 
-def test_every_variable_with_the_prefix_of_the_settings_is_one() -> None:
-    """Folio refuses others: whoever exports one that an example reads cannot start the server in the same shell."""
+def test_every_variable_with_the_prefix_of_the_settings_is_a_setting() -> None:
+    """Folio refuses others: a user who exports one that an example reads cannot start the server in the same shell."""
     settings = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    # Tests name wrong ones on purpose, and the benchmark has a constant of such a name.
+    # Tests name wrong ones on purpose, and the benchmark has a constant with such a name.
     named = {
         (name, variable)
         for name, text in kept_files()
@@ -63,18 +63,18 @@ def test_every_variable_with_the_prefix_of_the_settings_is_one() -> None:
     assert {one for one in named if one[1] not in settings} == set()
 
 
-# ---------------------------------------------------------------- who imports whom
+# ---------------------------------------------------------------- imports between modules
 
 
 def test_imports_point_one_way() -> None:
-    # In a process of its own: import-linter configures logging, and leaves every logger disabled that there is.
+    # In a separate process: import-linter configures logging, and disables all existing loggers.
     code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
     linted = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)  # noqa: S603
     assert linted.returncode == 0, linted.stdout.decode()
 
 
 def dependencies(name: str, text: str) -> set[str]:
-    """Return the modules of this project that the module `name` imports, wherever in it, but for annotations alone."""
+    """Return the modules of this project that the module `name` imports anywhere, except for annotations only."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
@@ -100,13 +100,13 @@ def modules() -> Mapping[str, str]:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    # A package is imported with each module in it; what its `__init__` imports of itself is no circle.
+    # A package is imported with each of its modules; what its `__init__` imports from the package is no circle.
     sorter = TopologicalSorter({name: dependencies(name, text) for name, text in modules().items()})
     sorter.prepare()
 
 
 def imported_by(text: str) -> set[str]:
-    """Return the top-level packages that a module imports, wherever in it."""
+    """Return the top-level packages that a module imports anywhere."""
     found = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -153,7 +153,7 @@ def test_a_function_fits_on_a_screen() -> None:
     assert long == [], f"give the parts of what has more than {FUNCTION_LINES_MAX} lines their own names"
 
 
-def test_every_module_says_what_it_owns() -> None:
+def test_every_module_has_a_docstring() -> None:
     silent = [
         name
         for name, text in python_files().items()
@@ -181,7 +181,7 @@ def test_a_noun_has_the_same_name_on_every_side(noun: str) -> None:
     assert {f"db/models/{noun}.py", f"graph/schema/{noun}/mutations.py"} <= python_files().keys()
 
 
-def test_every_test_says_in_its_name_what_is_so() -> None:
+def test_every_test_has_a_fact_as_its_name() -> None:
     tests = [
         f"{name}: {node.name}"
         for name, text in python_files().items()
@@ -192,10 +192,10 @@ def test_every_test_says_in_its_name_what_is_so() -> None:
     assert [name for name in tests if name.rpartition(": ")[2].count("_") < 3] == []
 
 
-# ---------------------------------------------------------------- what the repository does not know
+# ---------------------------------------------------------------- what the repository must not contain
 
 
-def test_nothing_names_a_path_of_somebodys_machine_or_where_packages_come_from() -> None:
+def test_no_file_names_a_path_of_a_machine_or_a_package_registry() -> None:
     # Written so that this file does not find itself.
     words = [
         "/wor" + "k/",
@@ -211,7 +211,7 @@ def test_nothing_names_a_path_of_somebodys_machine_or_where_packages_come_from()
     assert found == {}
 
 
-def test_nothing_is_imported_from_a_path_of_its_own() -> None:
+def test_no_module_changes_the_import_path() -> None:
     patched = [name for name, text in python_files().items() if "sys.pa" + "th" in text]
     assert patched == []
 

@@ -25,5 +25,5 @@ def test_smaller_lock_is_part_of_the_larger(smaller: str, larger: str) -> None:
     assert {name: one for name, one in held.items() if holding.get(name) != one} == {}, "write the locks by `make lock`"
 
 
-def test_what_runs_installs_nothing_that_only_tests_need() -> None:
+def test_production_lock_has_no_package_that_only_tests_need() -> None:
     assert not locked("requirements-run.lock").keys() & {"pytest", "mypy", "ruff", "hypothesis", "schemathesis"}

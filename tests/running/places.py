@@ -16,12 +16,13 @@ MEMORY_BYTES_MIN = 4 * 2**30
 LOCK = "run.lock"
 
 
-def make_run_directory() -> Path:
-    """Make the directory that all workers of a run use, and hold its lock until this process ends.
+def make_run_directory(parent: Path | None = None) -> Path:
+    """Make the directory that all workers of a run use in `parent`, and hold its lock until this process ends.
 
-    It is not below pytest's own, which is closed to other accounts: root's PostgreSQL runs as another.
+    What killed runs have left there goes. The directory is not below pytest's own, which is closed to other accounts:
+    root's PostgreSQL runs as another.
     """
-    parent = _parent()
+    parent = parent or roomy_directory()
     for left in parent.glob(f"{PREFIX}*"):
         _remove_if_abandoned(left)
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
@@ -31,7 +32,8 @@ def make_run_directory() -> Path:
     return directory
 
 
-def _parent() -> Path:
+def roomy_directory() -> Path:
+    """Return where a run keeps its data."""
     enough = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN
     return MEMORY if enough else Path(tempfile.gettempdir())
 

@@ -1,15 +1,15 @@
-"""The hand-written limit: what remains when nothing general is left.
+"""The hand-written limit: the same cases without any general-purpose code.
 
-No GraphQL, no framework, no ORM: a bare ASGI application that knows each case by its name in the body, runs one
-prepared statement on one of eight held connections, and writes the answer. It is of Folio's own ground, Python with
-asyncpg on uvicorn, uvloop and httptools, so that what it does not reach no Python of this kind does.
+It has no GraphQL, no framework and no ORM. It is a bare ASGI application that finds each case by its name in the body,
+runs one prepared statement on one of eight connections, and writes the response. It has the same basis as Folio, Python
+with asyncpg on uvicorn, uvloop and httptools, so it shows the highest rate that such a Python server can reach.
 
-How long a page is stands in its statement as a number: with a parameter there, PostgreSQL plans it at each execution. A
-statement gives columns as arrays where the rows of a parent belong together: a record with two arrays costs less than
-ten records. Letting the database write the JSON was tried: what it takes from this process it adds to PostgreSQL.
+The length of a page is a number in the statement's text: with a parameter, PostgreSQL plans the statement at each
+execution. Where the rows of a parent belong together, a statement returns columns as arrays: a record with two arrays
+costs less than ten records. Writing the JSON in the database was tried: it only moves the work to PostgreSQL.
 
-Whoever changes something is checked as Folio checks them: signature of the token, live session, right to the row. All
-of that and the change itself is one round trip: an UPDATE, or a function of the database for money.
+Callers that change rows are checked as in Folio: signature of the token, live session, right to the row. All checks and
+the change are one round trip: an UPDATE, or a database function for money.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ STATEMENTS = {
 }
 
 # The same promises as Folio's: the key is claimed first, rows are locked in the order of their ids, balances and
-# ledger row are of one transaction, a repeated key moves nothing. $3 is in minor units.
+# ledger row are written in one transaction, and a repeated key moves nothing. $3 is in minor units.
 MOVE = """
 CREATE FUNCTION pg_temp.move(
     source bigint, target bigint, units bigint, given uuid, hash bytea, session bigint, viewer bigint
@@ -110,7 +110,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 @dataclass
 class Held:
-    """A connection, and what it has prepared: by the name of the case, and the lengths of its pages."""
+    """A connection, and its prepared statements, by the name of the case and the lengths of its pages."""
 
     connection: Any
     prepared: dict[tuple[object, ...], Any] = field(default_factory=dict)
@@ -215,7 +215,7 @@ ANSWERS = {
 
 
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Answer one request."""
+    """Handle one request."""
     if scope["type"] == "lifespan":
         await _live(receive, send)
         return
@@ -224,9 +224,9 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     while message.get("more_body"):
         message = await receive()
         body += message["body"]
-    asked = orjson.loads(body)
+    request = orjson.loads(body)
     token = next((value for name, value in scope["headers"] if name == b"authorization"), b"")[7:].decode()
-    answer = orjson.dumps({"data": await ANSWERS[asked["operationName"]](asked["variables"], token)})
+    answer = orjson.dumps({"data": await ANSWERS[request["operationName"]](request["variables"], token)})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer})

@@ -1,9 +1,9 @@
-// Mercurius with its JIT, loaders, and SQL written by hand: the fast way of Node.
+// Mercurius with its JIT, loaders, and hand-written SQL: a fast GraphQL server on Node.
 //
-// Why it is fair: operations are compiled at their first use (`jit: 1`), each edge is loaded once for all parents by
-// Mercurius' own loaders, `pg` prepares each statement once for each of its eight connections, because it is named, and
-// only the columns that the cases ask for are selected. It logs nothing, limits nothing and keeps no metrics. Its
-// mutations keep Folio's promises, with the statements that Folio sends.
+// Why it is fair: operations are compiled at their first use (`jit: 1`). Mercurius' own loaders load each edge once for
+// all parents. Statements are named, so that `pg` prepares each one once per connection, of which there are eight. Only
+// the columns that the cases need are selected. It has no log, no limits and no metrics. Its mutations keep Folio's
+// promises, with the statements that Folio sends.
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import Fastify from 'fastify'
 import mercurius from 'mercurius'
@@ -44,8 +44,8 @@ const schema = `
 `
 
 const NEWEST = 'created_at DESC, id DESC'
-// Behind a subquery, and lengths of pages (which GraphQL has checked to be integers) as numbers in the text: with either
-// as a plain parameter PostgreSQL plans the statement anew at each execution.
+// Keys are in a subquery, and lengths of pages (which GraphQL has checked to be integers) are numbers in the text: with
+// either as a plain parameter, PostgreSQL plans the statement at each execution.
 const KEYS = '(SELECT $1::bigint[])::bigint[]'
 
 const resolvers = {
@@ -135,7 +135,7 @@ async function caller (client, { token }) {
 }
 
 // The same promises as Folio's: the key is claimed first, rows are locked in the order of their ids, balances and
-// ledger row are of one transaction, a repeated key moves nothing.
+// ledger row are written in one transaction, and a repeated key moves nothing.
 async function moved (client, input, context) {
   const { fromAccountId: source, toAccountId: target, amount, idempotencyKey: key } = input
   const viewer = await caller(client, context)

@@ -1,11 +1,11 @@
-"""Strawberry as its documentation shows it: ORM rows, its DataLoader, FastAPI's GraphQLRouter.
+"""Strawberry as in its documentation: ORM rows, its DataLoader, FastAPI's GraphQLRouter.
 
-https://strawberry.rocks/docs/guides/dataloaders and /docs/integrations/fastapi: types with resolvers, one DataLoader an
-edge made for each request by the context getter, SQLAlchemy's async sessions beneath, a pool of eight.
+https://strawberry.rocks/docs/guides/dataloaders and /docs/integrations/fastapi: types with resolvers, one DataLoader
+per edge, made for each request by the context getter, SQLAlchemy's async sessions, and a pool of eight connections.
 
-Why it is fair: nothing is made slow on purpose, and two things are better than what most would write. The models have
-only the columns that the cases need, and the first n posts of all authors come by one statement. It limits nothing,
-logs nothing and keeps no metrics.
+Why it is fair: nothing is slow on purpose, and two things are better than in most applications. The models have only
+the columns that the cases need, and one statement reads the first n posts of all authors. It has no limits, no log and
+no metrics.
 """
 
 import datetime
@@ -36,7 +36,7 @@ session_maker = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit
 
 
 class Base(DeclarativeBase):
-    """The tables as they are."""
+    """The base class of the tables."""
 
     type_annotation_map = {int: BigInteger, datetime.datetime: TIMESTAMP(timezone=True)}  # noqa: RUF012 - as documented
 
@@ -68,7 +68,7 @@ _NEWEST = (PostRow.created_at.desc(), PostRow.id.desc())
 
 
 async def load_users(keys: list[int]) -> list[UserRow]:
-    """The users of these ids."""
+    """Return the users with these ids."""
     async with session_maker() as session:
         rows = await session.scalars(select(UserRow).where(UserRow.id.in_(keys)))
         by_id = {row.id: row for row in rows}
@@ -76,7 +76,7 @@ async def load_users(keys: list[int]) -> list[UserRow]:
 
 
 async def load_posts(keys: list[tuple[int, int]]) -> list[list[PostRow]]:
-    """For each author and number, that many of the author's newest posts."""
+    """Return, for each author and number, that many of the author's newest posts."""
     place = func.row_number().over(partition_by=PostRow.author_id, order_by=_NEWEST).label("place")
     authors = {author for author, _ in keys}
     ranked = select(PostRow, place).where(PostRow.author_id.in_(authors), PostRow.published).subquery()
@@ -90,7 +90,7 @@ async def load_posts(keys: list[tuple[int, int]]) -> list[list[PostRow]]:
 
 
 async def get_context() -> dict[str, Any]:
-    """Give each request loaders of its own."""
+    """Return new loaders for each request."""
     return {"users": DataLoader(load_fn=load_users), "posts": DataLoader(load_fn=load_posts)}
 
 
@@ -121,7 +121,7 @@ class Post:
 
     @strawberry.field
     async def author(self, info: Info) -> User:
-        """Who wrote it."""
+        """The author."""
         return to_user(await info.context["users"].load(self.author_id))
 
 
@@ -134,12 +134,12 @@ class PostPage:
 
 
 def to_user(row: UserRow) -> User:
-    """Make a type of a row."""
+    """Make a GraphQL object from a row."""
     return User(id=strawberry.ID(str(row.id)), username=row.username)
 
 
 def to_post(row: PostRow) -> Post:
-    """Make a type of a row."""
+    """Make a GraphQL object from a row."""
     return Post(id=strawberry.ID(str(row.id)), title=row.title, views=row.views, author_id=row.author_id)
 
 
@@ -170,7 +170,7 @@ class Query:
 
     @strawberry.field
     async def popular_posts(self, first: int, views_min: int) -> PostPage:
-        """The most viewed posts, and how many have as many views."""
+        """The most viewed posts, and the number of posts with at least `views_min` views."""
         wanted = (PostRow.published, PostRow.views >= views_min)
         statement = select(PostRow).where(*wanted).order_by(PostRow.views.desc(), PostRow.id.desc()).limit(first)
         async with session_maker() as session:

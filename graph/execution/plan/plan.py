@@ -41,7 +41,7 @@ from graph.execution.declarations import (
 )
 from graph.execution.plan.arguments import ArgumentPlanner, Arguments
 from graph.execution.plan.collecting import Collected, Collector, Conditions, Fragments
-from graph.execution.strawberry_adapter import Resolver, attribute_of, info_maker, resolver_of
+from graph.execution.strawberry_adapter import Resolver, attribute_of, converter_of, info_maker, resolver_of
 
 
 class FieldKind(Enum):
@@ -223,8 +223,7 @@ class Planner:
         self._planned_level = planned
         self._schema = schema
         self._operation = operation
-        strawberry = getattr(schema, "_strawberry_schema", None)
-        self._converter: Any = getattr(strawberry, "schema_converter", None)
+        self._converter = converter_of(schema)
         self._collector = Collector(schema, fragments, conditions)
         self._arguments = ArgumentPlanner(operation, self._converter, hide_suggestions=hide_suggestions)
         # Places hold levels and this planner. The weak references here prevent a reference cycle.

@@ -9,8 +9,9 @@ half of them that has spent least is forgotten, and of equals who came last. So 
 has spent much: 8192 others would have to spend as much in the same minute, which is more than a worker answers. Who is
 forgotten gets back no more than most of the others have spent, and would get as much by calling from a new address.
 
-Libraries for this (`limits`, `pyrate-limiter`) bound neither keys nor their number, and take longer to ask than most
-operations do at the door.
+To take from a budget costs 0.3 us, twice for each request. The library `limits` takes 5.2 us for the same window, and
+bounds neither the length nor the number of its keys. GCRA takes 0.3 us as well, and allows as much in the worst minute,
+twice the budget; its budget grows all the time, so that what is left is another number a moment later.
 """
 
 import functools

@@ -25,9 +25,6 @@ from functools import partial
 from typing import Any, cast
 
 import orjson
-from uvicorn._types import ASGI3Application
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from graph.http.admission import time_limits
 from graph.http.parsing.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
@@ -36,6 +33,7 @@ from graph.http.wire.hosts import wrong_host
 from graph.http.wire.open_connections import OpenConnections
 from graph.http.wire.parser import RequestParser
 from graph.http.wire.unread import unread_bytes
+from graph.http.wire.uvicorn_adapter import STATUS_LINE, RequestResponseCycle, UvicornProtocol, innermost
 
 # Twice the endpoint's own limits: the endpoint refuses with better messages, and the names take space too.
 HEAD_BYTES_MAX = 2 * (HEADER_BYTES_MAX + QUERY_STRING_BYTES_MAX)
@@ -55,7 +53,7 @@ LINGER_S = 1.0
 def loop_was_blocked(timer: asyncio.TimerHandle, now: float) -> bool:
     """Return whether the loop was blocked, so that `timer` fired long after its time.
 
-    Such a timer fires before the loop reads bytes that have arrived meanwhile, and before a client on the same blocked
+    Such a timer fires before the loop reads bytes that have arrived, and before a client on the same blocked
     machine could run. The client is not responsible for that time.
     """
     return now - timer.when() > BLOCKED_S
@@ -65,7 +63,7 @@ class HostError(Exception):
     """The Host header of a request is invalid. The message says why."""
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
+class BoundedHttpProtocol(UvicornProtocol):
     """Reads heads of a bounded size, and closes connections whose timers expire."""
 
     parser: RequestParser
@@ -91,8 +89,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._wrong_host: str | None = None
         # The current or last request that was started; later requests may have been read already.
         self._started: RequestResponseCycle | None = None
-        app = self.app.app if isinstance(self.app, ProxyHeadersMiddleware) else self.app
-        self._connections: OpenConnections | None = getattr(app, "connections", None)
+        self._connections: OpenConnections | None = getattr(innermost(self.app), "connections", None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take one of the places for connections, or refuse this connection."""
@@ -116,7 +113,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._leaving_clock.cancel()
         self._stop_clock()
         self._stop_write_clock()
-        self._unset_keepalive_if_required()
+        self.stop_keep_alive()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -177,7 +174,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_refused = True
         self._last_response = last_response
         self._stop_clock()
-        self._unset_keepalive_if_required()
+        self.stop_keep_alive()
 
     def _set_clock(self) -> None:
         """Start the timer for the current state, unless it runs already."""
@@ -283,7 +280,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         """Close the connection after all bytes are written. The client must read them as fast as any response."""
         self._stop_clock()
-        self._unset_keepalive_if_required()
+        self.stop_keep_alive()
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self._watch_write()
@@ -292,9 +289,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Expect the head of the current request again. Its time of arrival stays."""
         self._begins_again = True
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def on_started(self, cycle: RequestResponseCycle) -> None:
+        """Remember what is being answered."""
         self._started = cycle
-        super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -371,7 +368,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._is_refused = True
         self._stop_clock()
-        self._unset_keepalive_if_required()
+        self.stop_keep_alive()
         if not self.is_answering:
             self.transport.write(_refusal(status, code, message))
         self._clock = self.loop.call_later(LINGER_S, self._close)

@@ -36,7 +36,7 @@ class TransfersInput:
     """Transfers in the order in which they are made, and what a refusal of one of them means."""
 
     transfers: list[TransferInput] = strawberry.field(
-        description="1 to 1,000 transfers, each with an idempotency key of its own."
+        description=f"1 to {BATCH_MAX:,} transfers, each with an idempotency key of its own."
     )
     mode: TransferMode = strawberry.field(
         description=(

@@ -60,7 +60,7 @@ class CreatePostPayload:
 class CreatePostsInput:
     """All posts or none. At most 100."""
 
-    posts: list[CreatePostInput] = strawberry.field(description="1 to 100 posts.")
+    posts: list[CreatePostInput] = strawberry.field(description=f"1 to {BULK_MAX} posts.")
 
 
 @payload(right=OWNER_OR_ADMIN, errors_as=CreatePostPayload)
@@ -142,7 +142,7 @@ async def _create(info: Info, inputs: Sequence[CreatePostInput], items: Items) -
     refusals = [
         refusal.below(*items.path(index))
         for index, one in enumerate(inputs)
-        for refusal in check_texts(TEXTS, {"title": one.title, "content": one.content})
+        for refusal in TITLE.check(one.title) + CONTENT.check(one.content)
     ]
     posts = [
         NewPost(_author(one, viewer_id, items.where(index)), one.title, one.content, one.published)

@@ -130,6 +130,6 @@ class PostQueries:
     )
     posts_page: PaginatedPosts = strawberry.field(
         resolver=posts_page,
-        description="As `posts`, in numbered pages; not deeper than 100,000 posts.",
+        description=f"As `posts`, in numbered pages; not deeper than {OFFSET_MAX:,} posts.",
         directives=[NUMBERED_PAGE],
     )

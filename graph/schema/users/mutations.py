@@ -63,7 +63,7 @@ class CreateUserPayload:
 class CreateUsersInput:
     """All users or none. Administrators only. At most 100."""
 
-    users: list[CreateUserInput] = strawberry.field(description="1 to 100 users.")
+    users: list[CreateUserInput] = strawberry.field(description=f"1 to {BULK_MAX} users.")
 
 
 @payload(right=admins_alone("create users in bulk"), errors_as=CreateUserPayload)

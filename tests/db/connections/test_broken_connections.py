@@ -4,7 +4,6 @@ Every fault is real: a superuser terminates backends, and tasks are cancelled at
 """
 
 import asyncio
-import random
 from contextlib import suppress
 
 import pytest
@@ -33,6 +32,7 @@ from tests.db.support.backends import (
     terminate_all_unseen,
     waiting_backend,
 )
+from tests.running.repeating import Cases
 
 LIMIT_S = 10
 
@@ -257,9 +257,9 @@ async def test_task_cancelled_again_while_it_rolls_back_returns_its_connection_o
         assert await states(closed_gate) == ["idle"]
 
 
-async def test_tasks_cancelled_at_any_moment_write_all_or_nothing(open_database: OpenDatabase) -> None:
+async def test_tasks_cancelled_at_any_moment_write_all_or_nothing(open_database: OpenDatabase, cases: Cases) -> None:
     database = open_database(pool_size=3, pool_max_overflow=0)
-    moments = random.Random(20261122)  # noqa: S311 - a repeatable mixture, not a secret
+    moments = cases.random()
 
     async def work(transaction: OpenTransaction) -> None:
         await put_into(transaction, 1)
@@ -279,5 +279,5 @@ async def test_tasks_cancelled_at_any_moment_write_all_or_nothing(open_database:
     committed = sum(await asyncio.gather(*(cancel_at_some_moment() for _ in range(150))))
     one, other = await boxes(database)
     assert one == other
-    # A write that was cancelled while COMMIT was under way may have happened.
+    # A write that was cancelled during its COMMIT may have happened.
     assert committed <= one

@@ -69,18 +69,18 @@ async def test_connections_go_to_the_caller_that_has_waited_longest(open_databas
     connection = await database.leases.take()
     served: list[int] = []
 
-    async def ask(number: int) -> None:
+    async def acquire(number: int) -> None:
         taken = await database.leases.take()
         served.append(number)
         assert taken is connection
         database.leases.give_back(taken)
 
-    asked = [asyncio.create_task(ask(number)) for number in range(5)]
+    acquired = [asyncio.create_task(acquire(number)) for number in range(5)]
     await asyncio.sleep(0)
-    asked[2].cancel()
+    acquired[2].cancel()
     await asyncio.sleep(0)
     database.leases.give_back(connection)
-    await asyncio.gather(*asked, return_exceptions=True)
+    await asyncio.gather(*acquired, return_exceptions=True)
     assert served == [0, 1, 3, 4]
     assert (database.leases.idle, database.leases.in_use) == (1, 0)
 

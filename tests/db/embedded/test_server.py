@@ -237,6 +237,7 @@ def test_stale_files_that_name_an_unrelated_living_process_are_ignored(used_data
             stranger.kill()
 
 
+@pytest.mark.long("initdb, again and again")
 def test_killed_initdb_is_started_again(data_dir: Path) -> None:
     with user(data_dir) as other:
         wait_until((data_dir / "pgdata.new/global/pg_control").exists)

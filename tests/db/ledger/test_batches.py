@@ -38,7 +38,7 @@ def shown(settlements: Sequence[Settlement]) -> list[list[object] | None]:
 async def test_each_transfer_sees_the_balances_that_the_previous_ones_leave(
     database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
-    asked = [
+    requested = [
         transfer(purse, till, "60", memo="first"),
         transfer(purse, till, "60"),
         transfer(purse, till, "40", memo="third"),
@@ -47,7 +47,7 @@ async def test_each_transfer_sees_the_balances_that_the_previous_ones_leave(
         transfer(till, purse, "1"),
         transfer(purse, till, "0.01"),
     ]
-    settlements = await batch(database, payer, asked)
+    settlements = await batch(database, payer, requested)
     assert codes(settlements) == [
         None,
         "INSUFFICIENT_FUNDS",
@@ -65,13 +65,13 @@ async def test_each_transfer_sees_the_balances_that_the_previous_ones_leave(
     assert rows[0]["id"] < rows[1]["id"]
     assert (await balances(database))[purse] == 0
     await assert_balanced(database)
-    again = await batch(database, payer, asked)
+    again = await batch(database, payer, requested)
     assert codes(again) == codes(settlements)
     assert shown(again) == shown(settlements)
     assert all(one.replayed for one in again)
     # A refused transfer stays refused under its key, even when it is sent alone and the funds have arrived.
     await move(database, ADMIN, deposit(purse, "500"))
-    alone = await move(database, payer, asked[1])
+    alone = await move(database, payer, requested[1])
     assert alone.refusal is not None
     assert (alone.refusal.code, alone.replayed) == ("INSUFFICIENT_FUNDS", True)
 
@@ -80,8 +80,8 @@ async def test_money_that_arrives_in_a_batch_can_be_spent_later_in_it(
     database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     own = await new_account(database, payer)
-    asked = [transfer(own, till, "1"), transfer(purse, own, "100"), transfer(own, till, "100")]
-    assert codes(await batch(database, payer, asked)) == ["INSUFFICIENT_FUNDS", None, None]
+    requested = [transfer(own, till, "1"), transfer(purse, own, "100"), transfer(own, till, "100")]
+    assert codes(await batch(database, payer, requested)) == ["INSUFFICIENT_FUNDS", None, None]
     after = await balances(database)
     assert (after[purse], after[own], after[till]) == (0, 0, 10_000)
 
@@ -90,13 +90,13 @@ async def test_all_or_none_batch_makes_all_transfers_or_none(
     database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     before = await balances(database), await ledger(database)
-    asked = [transfer(purse, till, "60"), transfer(purse, till, "60"), transfer(purse, till, "1")]
-    refused = await batch(database, payer, asked, is_one=True)
+    requested = [transfer(purse, till, "60"), transfer(purse, till, "60"), transfer(purse, till, "1")]
+    refused = await batch(database, payer, requested, is_one=True)
     assert codes(refused) == [OTHER, "INSUFFICIENT_FUNDS", OTHER]
     assert (await balances(database), await ledger(database)) == before
     # The refusal stays when the funds have arrived; all keys of the batch are spent.
     await move(database, ADMIN, deposit(purse, "500"))
-    again = await batch(database, payer, asked, is_one=True)
+    again = await batch(database, payer, requested, is_one=True)
     assert codes(again) == codes(refused)
     assert [one.replayed for one in (*refused, *again)] == [False] * 3 + [True] * 3
     made = [transfer(purse, till, "60"), transfer(purse, till, "60"), transfer(purse, till, "1")]
@@ -109,15 +109,15 @@ async def test_all_or_none_batch_makes_all_transfers_or_none(
 async def test_key_of_all_or_none_stands_for_its_transfer_within_this_batch(
     database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
-    asked = [transfer(purse, till, "1"), transfer(purse, till, "2")]
-    assert codes(await batch(database, payer, asked, is_one=True)) == [None, None]
+    requested = [transfer(purse, till, "1"), transfer(purse, till, "2")]
+    assert codes(await batch(database, payer, requested, is_one=True)) == [None, None]
     after = await balances(database)
-    for others in ([asked[0]], asked[::-1], [*asked, transfer(purse, till, "3")]):
+    for others in ([requested[0]], requested[::-1], [*requested, transfer(purse, till, "3")]):
         settled = await batch(database, payer, others, is_one=True)
         assert {code for code in codes(settled) if code != OTHER} == {"IDEMPOTENCY_KEY_REUSED"}
-    assert codes(await batch(database, payer, asked)) == ["IDEMPOTENCY_KEY_REUSED"] * 2
+    assert codes(await batch(database, payer, requested)) == ["IDEMPOTENCY_KEY_REUSED"] * 2
     with pytest.raises(Refusal, match="IDEMPOTENCY_KEY_REUSED"):
-        await move(database, payer, asked[0])
+        await move(database, payer, requested[0])
     assert await balances(database) == after
 
 
@@ -171,16 +171,16 @@ async def test_concurrent_batches_with_the_same_keys_make_each_transfer_once(
     open_database: OpenDatabase, database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     pools = [open_database(pool_size=5, pool_max_overflow=0, pool_timeout_s=30) for _ in range(2)]
-    asked = [transfer(purse, till, "1") for _ in range(10)]
-    orders = [asked[n:] + asked[:n] for n in range(10)]
+    requested = [transfer(purse, till, "1") for _ in range(10)]
+    orders = [requested[n:] + requested[:n] for n in range(10)]
     settled = await asyncio.gather(*(batch(pools[n % 2], payer, order) for n, order in enumerate(orders)))
-    rows: dict[uuid.UUID, set[int]] = {one.key: set() for one in asked}
+    rows: dict[uuid.UUID, set[int]] = {one.key: set() for one in requested}
     for order, settlements in zip(orders, settled, strict=True):
         for movement, settlement in zip(order, settlements, strict=True):
             assert settlement.row is not None
             rows[movement.key].add(settlement.row["id"])
     assert {len(ids) for ids in rows.values()} == {1}
-    assert sum(not one.replayed for settlements in settled for one in settlements) == len(asked)
+    assert sum(not one.replayed for settlements in settled for one in settlements) == len(requested)
     assert (await balances(database))[till] == 1_000
 
 
@@ -211,8 +211,8 @@ async def test_opposite_batches_and_transfers_meet_no_deadlock(
             order = pairs[number * 7 + turn :] + pairs[: number * 7 + turn]
             if number % 2 == turn % 2:
                 order = order[::-1]
-            asked = [transfer(source, target, "0.01") for source, target in order]
-            assert codes(await batch(pool, owner, asked, is_one=turn % 2 == 0)) == [None] * len(asked)
+            requested = [transfer(source, target, "0.01") for source, target in order]
+            assert codes(await batch(pool, owner, requested, is_one=turn % 2 == 0)) == [None] * len(requested)
             assert (await move(pool, owner, transfer(*order[0], "0.01"))).refusal is None
 
     await asyncio.gather(*(storm(number) for number in range(4)))
@@ -255,9 +255,9 @@ async def test_batch_takes_as_many_statements_as_it_has_steps(
 ) -> None:
     taken = []
     for count in (2, BATCH_MAX):
-        asked = [transfer(purse, till, "0.01") for _ in range(count)]
+        requested = [transfer(purse, till, "0.01") for _ in range(count)]
         before = database.counters.statements
-        assert codes(await batch(database, payer, asked)) == [None] * count
+        assert codes(await batch(database, payer, requested)) == [None] * count
         taken.append(database.counters.statements - before)
     assert taken == [3, 3]  # the accounts, the keys, the rows
     assert (await balances(database))[till] == 2 + BATCH_MAX

@@ -85,7 +85,7 @@ async def test_refusals_in_a_group_are_those_of_separate_transfers(
     dollars = await new_account(database, payer, "USD")
     before = transfer(purse, till, "1")
     await move(database, payer, before)
-    asked: list[tuple[Viewer, Movement, str]] = [
+    requested: list[tuple[Viewer, Movement, str]] = [
         (payer, transfer(purse, till, "50"), "made"),
         (payer, transfer(purse, till, "1000"), "INSUFFICIENT_FUNDS"),
         (payer, transfer(purse, purse, "1"), "SAME_ACCOUNT"),
@@ -101,10 +101,10 @@ async def test_refusals_in_a_group_are_those_of_separate_transfers(
     ]
     fillers = [transfer(purse, till, "0.01") for _ in range(5)]  # the others are not first in their group
     asking = asyncio.gather(all_at_once(groups, database, payer, fillers))
-    found = await asyncio.gather(*(settled(groups, database, viewer, movement) for viewer, movement, _ in asked))
+    found = await asyncio.gather(*(settled(groups, database, viewer, movement) for viewer, movement, _ in requested))
     await asking
-    assert outcomes(found) == [expected for *_, expected in asked]
-    again = [await settled(groups, database, viewer, movement) for viewer, movement, _ in asked]
+    assert outcomes(found) == [expected for *_, expected in requested]
+    again = [await settled(groups, database, viewer, movement) for viewer, movement, _ in requested]
     assert outcomes(again) == outcomes(found)
     await assert_balanced(database)
 

@@ -28,7 +28,7 @@ from tests.faults.served import kill_all
 from tests.running.amounts import examples
 
 T = TypeVar("T")
-Asked = tuple[Movement, tuple[Movement, ...]]
+Requested = tuple[Movement, tuple[Movement, ...]]
 """The request of a key: a movement, and the other movements of its all-or-none list."""
 
 OTHER, REUSED = "OTHER_TRANSFER_REFUSED", "IDEMPOTENCY_KEY_REUSED"
@@ -59,7 +59,7 @@ class Town:
     accounts: list[int]
     keys: list[uuid.UUID] = field(default_factory=lambda: [uuid.UUID(int=number) for number in range(1, KEYS + 1)])
     held: list[int] = field(default_factory=lambda: [0] * OWNERS)
-    settled: dict[tuple[int, uuid.UUID], tuple[Asked, int | str]] = field(default_factory=dict)
+    settled: dict[tuple[int, uuid.UUID], tuple[Requested, int | str]] = field(default_factory=dict)
     rows: dict[tuple[int, uuid.UUID], int] = field(default_factory=dict)
 
 
@@ -128,7 +128,7 @@ class LedgerMachine(RuleBasedStateMachine):
         movement = replace(self._movement(by, to, cents, "crash"), key=self.town.keys[key])
         expected, _ = self._expected(by, movement)
 
-        async def asked() -> list[Settlement | BaseException]:
+        async def requested() -> list[Settlement | BaseException]:
             viewer = self.town.viewers[by]
             async with connected_superuser(self.url) as superuser:
                 asking = asyncio.gather(
@@ -137,7 +137,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 await kill_all(superuser)
                 return await asking
 
-        answers = self.run(asked)
+        answers = self.run(requested)
         # A transfer that got no answer is settled by its key, whatever the outcome was.
         assert {cents_or_code(one) for one in answers if not isinstance(one, Unavailable)} <= {expected}
         again = self.run(lambda: cents_or_code_of_move(self.database, self.town.viewers[by], movement))
@@ -155,7 +155,7 @@ class LedgerMachine(RuleBasedStateMachine):
         ]
         viewer = self.town.viewers[by]
 
-        async def asked() -> list[Settlement] | BaseException:
+        async def requested() -> list[Settlement] | BaseException:
             asking = settle_batch(self.database, viewer, SETTLED, transfers, is_one=is_one)
             if not crash:
                 return await asking
@@ -171,7 +171,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for one in transfers:
                 is_same = first.setdefault(one.key, one) == one
                 expected.append(self._expected(by, one)[0] if is_same else REUSED)
-        answers = self.run(asked)
+        answers = self.run(requested)
         if isinstance(answers, Unavailable):
             answers = self.run(lambda: settle_batch(self.database, viewer, SETTLED, transfers, is_one=is_one))
         assert not isinstance(answers, BaseException), answers
@@ -194,11 +194,11 @@ class LedgerMachine(RuleBasedStateMachine):
         owner = -1 if viewer is self.town.banker else self.town.viewers.index(viewer)
         expected, is_new = self._expected(owner, movement)
 
-        async def asked() -> list[Settlement | BaseException]:
+        async def requested() -> list[Settlement | BaseException]:
             asking = (move(self.database, viewer, movement) for _ in range(times))
             return await asyncio.gather(*asking, return_exceptions=True)
 
-        answers = self.run(asked)
+        answers = self.run(requested)
         assert [cents_or_code(answer) for answer in answers] == [expected] * times
         made = [answer for answer in answers if isinstance(answer, Settlement)]
         assert [answer.replayed for answer in made].count(False) == int(is_new)
@@ -209,8 +209,8 @@ class LedgerMachine(RuleBasedStateMachine):
         """Return the model's outcome of a movement, its cents or a code, and whether it is settled only now."""
         before = self.town.settled.get((owner, movement.key))
         if before is not None:
-            asked, outcome = before
-            return (outcome, False) if asked == (movement, beside) else (REUSED, False)
+            requested, outcome = before
+            return (outcome, False) if requested == (movement, beside) else (REUSED, False)
         outcome = self._decided(owner, movement)
         self.town.settled[owner, movement.key] = (movement, beside), outcome
         return outcome, True

@@ -1,7 +1,6 @@
 """Concurrent movements: the outcomes are those of some sequential order."""
 
 import asyncio
-import random
 import uuid
 from collections import Counter
 
@@ -18,6 +17,7 @@ from tests.db.support.ledgers import (
     ledger,
 )
 from tests.db.support.rows import ADMIN, deposit, move, new_account, transfer
+from tests.running.repeating import Cases
 
 
 @pytest.fixture
@@ -85,9 +85,9 @@ async def test_account_that_many_transfers_empty_at_once_never_goes_below_zero(
 
 @pytest.mark.parametrize("accounts", [2, 10])
 async def test_two_hundred_simultaneous_transfers_leave_the_balances_that_the_ledger_adds_up_to(
-    database: Database, crowd: Database, payer: Viewer, accounts: int
+    database: Database, crowd: Database, payer: Viewer, cases: Cases, accounts: int
 ) -> None:
-    chances = random.Random(20261122)  # noqa: S311 - a repeatable mixture, not a secret
+    chances = cases.random()
     ids = [await new_account(database, payer, holding="20.00") for _ in range(accounts)]
     movements = []
     for _ in range(200):

@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 
-from db.bulk.line_fields import POST_FIELDS, PROFILE_FIELDS, USER_FIELDS, LineField
+import pytest
+
+from db.bulk.line_fields import POST_FIELDS, PROFILE_FIELDS, USER_FIELDS, LineField, line_fields
 from db.connections.leases import Driver
 from db.models import Model, Post, Profile, User
 from db.models.base import stored_columns
@@ -25,6 +27,11 @@ def test_a_line_has_every_column_but_those_of_one_database() -> None:
     assert columns(USER_FIELDS) == set(stored_columns(User)) - left_out[User] - {"hashed_password"}
     assert columns(POST_FIELDS) == set(stored_columns(Post)) - left_out[Post] - {"author_id"}
     assert columns(PROFILE_FIELDS) == set(stored_columns(Profile)) - {"user_id"}
+
+
+def test_column_of_which_nothing_says_what_it_may_hold_is_asked_for() -> None:
+    with pytest.raises(LookupError, match=r"^say how a line writes posts\.author_id: by a TextField of db/fields\.py"):
+        line_fields(Post, but=("id",))
 
 
 def columns(fields: dict[str, LineField]) -> set[str]:

@@ -64,17 +64,17 @@ async def test_page_with_nested_pages_equals_the_page_and_the_pages_by_parent(
     await keep(database, data.draw(posts_of(authors, max_size=30)))
     viewer = data.draw(st.sampled_from([ANONYMOUS, Viewer(user_id=authors[0]), ADMIN]))
     request = data.draw(requests(positions(outer), outer))
-    asked = data.draw(requests(positions(inner), inner))
-    nested = Nested(POSTS, ("id", "title"), inner_filter, asked, "author_id")
+    requested = data.draw(requests(positions(inner), inner))
+    nested = Nested(POSTS, ("id", "title"), inner_filter, requested, "author_id")
 
     page = await POSTS.page(database, viewer, COLUMNS, given_filter, request, [nested])
     alone = await POSTS.page(database, viewer, COLUMNS, given_filter, request)
     parents = list(dict.fromkeys(alone.columns["author_id"]))
-    of_each = await POSTS.pages_by_parent(database, viewer, ("id", "title"), inner_filter, asked, parents)
+    of_each = await POSTS.pages_by_parent(database, viewer, ("id", "title"), inner_filter, requested, parents)
     assert shown(page, looks_ahead=request.looks_ahead) == shown(alone, looks_ahead=request.looks_ahead)
     (brought,) = page.nested
-    assert {parent: shown(one, looks_ahead=asked.looks_ahead) for parent, one in brought.items()} == {
-        parent: shown(one, looks_ahead=asked.looks_ahead) for parent, one in zip(parents, of_each, strict=True)
+    assert {parent: shown(one, looks_ahead=requested.looks_ahead) for parent, one in brought.items()} == {
+        parent: shown(one, looks_ahead=requested.looks_ahead) for parent, one in zip(parents, of_each, strict=True)
     }
 
 

@@ -227,7 +227,7 @@ async def test_no_parents_have_no_pages(database: Database) -> None:
 # ---------------------------------------------------------------- visibility
 
 
-async def test_draft_is_listed_and_counted_for_its_author_and_administrators_alone(
+async def test_draft_is_listed_and_counted_only_for_its_author_and_administrators(
     database: Database, authors: list[int]
 ) -> None:
     mine, others, third = authors
@@ -256,7 +256,7 @@ async def test_draft_is_listed_and_counted_for_its_author_and_administrators_alo
         assert behind == (viewer is ADMIN)
 
 
-async def test_transactions_of_an_account_are_listed_for_its_owner_and_administrators_alone(
+async def test_transactions_of_an_account_are_listed_only_for_its_owner_and_administrators(
     database: Database,
 ) -> None:
     owner, other = await new_user(database), await new_user(database)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pytest
 from asyncpg import Record
 
 from db.access import ANONYMOUS
@@ -73,6 +74,7 @@ def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _nodes(child)
 
 
+@pytest.mark.long("200,000 posts")
 async def test_searches_read_indexes_and_few_posts(superuser: Driver, database: Database) -> None:
     await new_user(database)
     await superuser.execute(FILL)

@@ -62,6 +62,7 @@ def traced() -> Iterator[Callable[[], int]]:
     tracemalloc.stop()
 
 
+@pytest.mark.long("a flood of statements")
 def test_flood_of_nested_pages_takes_no_more_memory_than_the_bound(traced: Callable[[], int]) -> None:
     bytes_max = 500_000
     cache = StatementCache(bytes_max)
@@ -73,7 +74,7 @@ def test_flood_of_nested_pages_takes_no_more_memory_than_the_bound(traced: Calla
     assert traced() < 1.25 * bytes_max
 
 
-@pytest.mark.parametrize("nested", [1, 5, 20])
+@pytest.mark.parametrize("nested", [1, 5, pytest.param(20, marks=pytest.mark.long("many statements"))])
 async def test_page_with_nested_pages_is_counted_with_its_real_size(
     database: Database, traced: Callable[[], int], nested: int
 ) -> None:
@@ -82,10 +83,10 @@ async def test_page_with_nested_pages_is_counted_with_its_real_size(
     counted = statements.size_bytes
     for request, shapes in zip(requests, pages, strict=True):
         given = dict.fromkeys(FILTERS[:2], 1)
-        asked = [
+        requested = [
             Nested(LISTED, one.columns, given, PageRequest(NEWEST_FIRST, 10, one.page.backward), "id") for one in shapes
         ]
-        await OUTER.page(database, ANONYMOUS, ("id",), {}, request, asked)
+        await OUTER.page(database, ANONYMOUS, ("id",), {}, request, requested)
     counted = statements.size_bytes - counted
     await database.close()  # the driver's cache of prepared statements is closed with it
     assert counted >= 0.8 * traced()
@@ -114,9 +115,9 @@ def test_all_statements_of_lists_are_kept_in_one_cache() -> None:
         lambda: list_statements.behind_by_parent(LISTED, ANONYMOUS.access_level, NO_FILTER, shape),
         lambda: page_with_nested(LISTED, COLUMNS, ANONYMOUS.access_level, NO_FILTER, shape, nested),
     ]
-    first = [ask() for ask in every]
+    first = [request() for request in every]
     assert len(statements) == before + len(every)
-    assert all(ask() is statement for ask, statement in zip(every, first, strict=True))
+    assert all(request() is statement for request, statement in zip(every, first, strict=True))
     assert len(statements) == before + len(every)
 
 

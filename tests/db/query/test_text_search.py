@@ -1,7 +1,6 @@
 """Text search: how text is folded, which words a text has, what a search means, and which texts it finds."""
 
 import itertools
-import random
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from db.connections.leases import Driver
 from db.query.text_search import SearchError, folded, search_query
 from tests.running.amounts import examples
+from tests.running.repeating import Cases
 
 CHARACTERS = [chr(code) for code in range(1, sys.maxunicode + 1) if unicodedata.category(chr(code)) not in ("Cn", "Cs")]
 STORABLE = st.text(st.characters(exclude_categories=["Cs", "Cn"], exclude_characters="\0"))
@@ -177,9 +177,9 @@ async def test_every_text_of_letters_is_found_by_its_whole_and_by_each_word(
     assert [row[0] for row in rows] == [True] * len(rows)
 
 
-async def test_the_largest_post_of_any_script_can_be_stored(superuser: Driver) -> None:
+async def test_the_largest_post_of_any_script_can_be_stored(superuser: Driver, cases: Cases) -> None:
     # A tsvector has at most 1 MiB. Pairs of different characters need the most space.
-    drawn = random.Random(1)  # noqa: S311 - repeatable, not secret
+    drawn = cases.random()
     for first, last in ((0x4E00, 0x9FFF), (0x20000, 0x2A6DF), (0xAC00, 0xD7A3), (0x1200, 0x1248), (0x12000, 0x12399)):
         content = "".join(chr(drawn.randint(first, last)) for _ in range(100_000))
         words = " ".join(content[place : place + 2] for place in range(0, 66_666, 2))

@@ -121,7 +121,7 @@ DAY = st.integers(-1, 7)
 
 @settings(max_examples=examples(150))
 @given(movements=MOVEMENTS, ends=st.tuples(DAY, DAY).map(sorted), limit=st.integers(1, 13), backward=st.booleans())
-async def test_statement_is_what_the_entries_add_up_to_whatever_the_clock_did(
+async def test_statement_is_the_sum_of_its_entries_whatever_the_clock_did(
     books: Books, movements: list[tuple[int, int, int, int]], ends: list[int], limit: int, backward: bool
 ) -> None:
     entries = await books.written(movements)

@@ -23,7 +23,7 @@ async def test_first_users_are_ada_the_administrator_and_ben(database: Database,
     ]
 
 
-async def test_nobody_is_an_administrator_unless_the_plan_says_so(database: Database, superuser: Driver) -> None:
+async def test_no_user_is_an_administrator_unless_the_plan_has_one(database: Database, superuser: Driver) -> None:
     await seed(database, PLAN, "a hash", unwatched)
     assert await rows(superuser, "SELECT role, count(*) FROM users GROUP BY role ORDER BY role") == [
         ("member", 40),
@@ -85,7 +85,7 @@ async def test_texts_have_the_lengths_of_posts(database: Database, superuser: Dr
     assert await rows(superuser, "SELECT id FROM posts WHERE views > 0 AND NOT published") == []
 
 
-async def test_nobody_acts_before_joining_and_ids_rise_with_time(database: Database, superuser: Driver) -> None:
+async def test_no_user_acts_before_joining_and_ids_rise_with_time(database: Database, superuser: Driver) -> None:
     await seed(database, PLAN, "a hash", unwatched)
     too_early = await rows(
         superuser,

@@ -75,11 +75,11 @@ every_runner = pytest.mark.parametrize("runner", [run_in_autocommit, run_in_snap
 
 async def fill(database: Database, connections: int) -> None:
     """Make the pool open `connections` connections, all of which are returned."""
-    everybody_has_one = asyncio.Barrier(connections)
+    all_connected = asyncio.Barrier(connections)
 
     async def read_one() -> None:
         async with database.read():
-            await everybody_has_one.wait()
+            await all_connected.wait()
 
     await asyncio.gather(*(read_one() for _ in range(connections)))
 

@@ -16,6 +16,7 @@ from tests.db.support.clusters import needs_root
 from tests.graph.cli.conftest import IDA, put_in
 from tests.graph.cli.test_serving import ROOT, free_port
 from tests.graph.support.commands import CALLS, Ended, Needs, Output, called, every_command, start
+from tests.running.amounts import sample
 
 
 def test_every_command_is_driven() -> None:
@@ -99,7 +100,7 @@ ACCESSES = {
 
 
 @pytest.mark.parametrize("failure", ACCESSES)
-@pytest.mark.parametrize("command", CALLS)
+@pytest.mark.parametrize("command", sample(CALLS, every=3))
 def test_database_that_cannot_be_used(command: str, failure: str, refusing: EmbeddedServer, files: Path) -> None:
     access, needs, port = ACCESSES[failure], CALLS[command][1], free_port()
     if access.needs is Needs.WRITES and command in UNTROUBLED:
@@ -149,20 +150,20 @@ def full_disk(files: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)  # noqa: S603, S607
 
 
-@pytest.mark.parametrize("command", CALLS)
+@pytest.mark.parametrize("command", sample(CALLS, every=3))
 def test_data_directory_that_cannot_be_made(command: str, files: Path) -> None:
     refused = "there is no database in /proc/folio yet", "the data directory /proc/folio"
     check_data_directory(command, files, Path("/proc/folio"), *refused)
 
 
-@pytest.mark.parametrize("command", CALLS)
+@pytest.mark.parametrize("command", sample(CALLS, every=3))
 def test_data_directory_that_is_a_file(command: str, files: Path) -> None:
     refused = "cannot be used: a file exists where a directory is needed"
     check_data_directory(command, files, files / "lines.jsonl", refused, refused)
 
 
 @needs_root
-@pytest.mark.parametrize("command", CALLS)
+@pytest.mark.parametrize("command", sample(CALLS, every=3))
 def test_data_directory_on_a_full_disk(command: str, files: Path, full_disk: Path) -> None:
     directory = full_disk / "data"
     check_data_directory(command, files, directory, f"there is no database in {directory} yet", "No space left")
@@ -190,7 +191,7 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("command", [name for name in CALLS if name not in UNTROUBLED])
+@pytest.mark.parametrize("command", sample([name for name in CALLS if name not in UNTROUBLED], every=3))
 async def test_standard_output_that_accepts_no_bytes(
     command: str, output: Output, database_url: str, server: EmbeddedServer, files: Path
 ) -> None:
@@ -217,7 +218,7 @@ async def test_standard_output_that_accepts_no_bytes(
     ],
 )
 def test_interpreter_adds_nothing_at_its_end(redirection: str, code: int, said: str) -> None:
-    # `sleep` gives the reader of the pipe time to exit.
+    # `sleep` leaves the reader of the pipe time to exit.
     call = 'sleep 0.2; "$0" -c "from graph.cli import main; main()" --help'
     shell = ["bash", "-c", f"{{ {call}; }} {redirection}; exit ${{PIPESTATUS[0]}}", sys.executable]
     ended = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - constants

@@ -22,6 +22,7 @@ from tests.conftest import superuser_dsn
 from tests.graph.cli.conftest import IDA, put_in
 from tests.graph.cli.test_serving import ROOT, free_port
 from tests.graph.support.commands import CALLS, LIMIT_S, LINES, Needs, Running, called, start
+from tests.running.amounts import sample
 
 INTERRUPTED = 130
 
@@ -46,7 +47,7 @@ UNDONE = {
 # ---------------------------------------------------------------- the first second
 
 
-@pytest.mark.parametrize("delay_ms", range(0, 1500, 125))
+@pytest.mark.parametrize("delay_ms", sample(range(0, 1500, 125), every=4))
 def test_interruption_while_python_imports_shows_no_traceback_of_folio(delay_ms: int) -> None:
     script = "import re; from graph.cli import main; main()"  # the entry point that pip writes
     command = [sys.executable, "-c", script, "schema", "print"]
@@ -259,7 +260,7 @@ async def committing(server: EmbeddedServer, database_url: str) -> None:
 # ---------------------------------------------------------------- while the embedded server starts
 
 
-@pytest.mark.parametrize("delay_ms", range(100, 2500, 600))
+@pytest.mark.parametrize("delay_ms", sample(range(100, 2500, 600), every=4))
 def test_embedded_server_that_is_being_made(delay_ms: int, files: Path) -> None:
     running = start(["migrate", "upgrade"], files / "work", FOLIO_DATA_DIR=str(files / "data"))
     time.sleep(delay_ms / 1000)

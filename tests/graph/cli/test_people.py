@@ -110,7 +110,7 @@ async def test_deactivated_user_is_signed_out_and_stays_out_until_activated(
     folio: Folio, client: Client, ida: Person, superuser: Driver
 ) -> None:
     ended = await folio("deactivate", "ida")
-    assert (ended.code, ended.out) == (0, "ida may not sign in any more, and is signed out everywhere\n")
+    assert (ended.code, ended.out) == (0, "ida may no longer sign in, and is signed out everywhere\n")
     assert not await is_signed_in(client, ida)
     assert not await may_sign_in(client, PASSWORD)
     assert (await folio("activate", "ida")).out == "ida may sign in\n"

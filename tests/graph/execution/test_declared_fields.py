@@ -54,7 +54,7 @@ async def test_columns_prefixes_and_functions_of_the_row_are_read_without_a_load
             ]
         }
     }
-    assert shelf.authors.asked == []
+    assert shelf.authors.requested == []
 
 
 async def test_null_has_no_prefix() -> None:
@@ -131,7 +131,7 @@ async def test_edges_load_distinct_keys_once_per_level() -> None:
         {"editor": None},
         {"editor": {"id": "author_3", "mentor": None}},
     ]
-    assert shelf.authors.asked == [[1, 3], [9]]
+    assert shelf.authors.requested == [[1, 3], [9]]
 
 
 async def test_edges_with_equal_arguments_share_a_call_and_others_do_not() -> None:
@@ -146,7 +146,7 @@ async def test_edges_with_equal_arguments_share_a_call_and_others_do_not() -> No
         "b": [{"title": "Book 2"}],
         "books": [{"id": "book_1"}, {"id": "book_2"}],
     }
-    assert {pages: loader.asked for pages, loader in shelf.books.items()} == {150: [[1, 2, 3]], 0: [[1, 2, 3]]}
+    assert {pages: loader.requested for pages, loader in shelf.books.items()} == {150: [[1, 2, 3]], 0: [[1, 2, 3]]}
 
 
 async def test_missing_variable_means_the_default_of_an_edge() -> None:
@@ -201,7 +201,7 @@ async def test_invalid_key_is_an_error_of_its_place() -> None:
         "author_3",
     ]
     assert result["errors"] == [error("unhashable type: 'list'", 11, "books", 1, "keeper")]
-    assert shelf.authors.asked == [[1, 2, 3]]
+    assert shelf.authors.requested == [[1, 2, 3]]
 
 
 async def test_loader_that_returns_too_few_values_is_an_error_of_all_its_places() -> None:
@@ -222,7 +222,7 @@ async def test_edge_wraps_the_loaded_rows() -> None:
     assert result["data"]["authors"][1] == {
         "bookPage": {"of": 2, "count": 1, "nodes": [{"title": "Book 3", "author": {"id": "author_2"}}]}
     }
-    assert shelf.authors.asked == []  # the author is joined to the book's row
+    assert shelf.authors.requested == []  # the author is joined to the book's row
 
 
 async def test_wrap_that_raises_is_an_error_of_its_place() -> None:
@@ -264,14 +264,14 @@ async def test_rows_without_selected_columns_keep_their_number() -> None:
 async def test_joined_row_is_read_without_its_loader() -> None:
     result, shelf = await answered("{ books { author { __typename id penName } } }")
     assert result["data"]["books"][2] == {"author": {"__typename": "Author", "id": "author_2", "penName": "Grace"}}
-    assert shelf.authors.asked == []
+    assert shelf.authors.requested == []
 
 
 async def test_joined_row_is_not_used_if_one_of_its_fields_needs_the_object() -> None:
     result, shelf = await answered("{ books { author { born later } } }")
     assert result["data"] is None
     assert [one["message"] for one in result["errors"]] == ["nobody knows"]
-    assert shelf.authors.asked == [[1, 2, 3]]
+    assert shelf.authors.requested == [[1, 2, 3]]
 
 
 async def test_nullable_edge_is_loaded_even_where_its_row_is_joined() -> None:
@@ -305,13 +305,13 @@ async def test_row_by_the_key_of_an_argument_is_read_and_answered() -> None:
     assert result == {
         "data": {"kind": "Query", "book": {"id": "book_2", "__typename": "Book", "author": {"name": "Ada"}}}
     }
-    assert (shelf.numbered.asked, shelf.authors.asked) == ([[2]], [])
+    assert (shelf.numbered.requested, shelf.authors.requested) == ([[2]], [])
 
 
 async def test_rows_by_the_keys_of_arguments_are_one_call_and_are_read_below() -> None:
     result, shelf = await answered("{ a: book(number: 1) { title } b: book(number: 3) { title } }")
     assert result == {"data": {"a": {"title": "Book 1"}, "b": {"title": "Book 3"}}}
-    assert shelf.numbered.asked == [[1, 3]]
+    assert shelf.numbered.requested == [[1, 3]]
     result, shelf = await answered("{ book(number: 3) { shout author { books { title } } } }")
     assert result == {"data": {"book": {"shout": "BOOK 3", "author": {"books": [{"title": "Book 3"}]}}}}
 

@@ -340,7 +340,7 @@ async def test_root_fields_of_a_mutation_run_one_after_the_other() -> None:
     assert logs == [["1 begins", "1 ends", "read", "2 begins", "2 ends", "read"]] * 2
 
 
-async def test_failed_nullable_root_field_lets_the_next_run() -> None:
+async def test_next_root_field_runs_after_a_failed_nullable_one() -> None:
     result, logs = await mutate("mutation { a: add(by: -1) { now } b: add(by: 2) { now } }")
     assert result == {"data": {"a": None, "b": {"now": 2}}, "errors": [error("never less", 12, "a")]}
     assert logs == [["-1 begins", "2 begins", "2 ends", "read"]] * 2

@@ -193,7 +193,7 @@ async def test_arguments_of_an_edge_are_applied_once_and_each_loader_is_listed_o
     assert result.errors is None
     assert recorder.edges == [[("id", 1), ("id", 0)]]
     assert recorder.applied == 3  # once for each of the three fields
-    assert [loader.asked for loader in recorder.notes.values()] == [[[1, 2]], [[1, 2]]]
+    assert [loader.requested for loader in recorder.notes.values()] == [[[1, 2]], [[1, 2]]]
 
 
 @pytest.mark.parametrize(

@@ -36,18 +36,18 @@ class Desk:
     Attributes:
         books: the value of the root field: the same table for all operations that share it.
         identified: whether the loaders of notes have an identity, which is made of their arguments.
-        asked: the keys that the loaders received.
+        requested: the keys that the loaders received.
         others: the books of further shelves.
     """
 
     books: Table
     identified: bool = True
-    asked: list[list[Any]] = field(default_factory=list)
+    requested: list[list[Any]] = field(default_factory=list)
     paths: list[object] = field(default_factory=list)
     others: Sequence[Table | None] = ()
 
     def loader(self, start: int) -> Loader:
-        return Loader(notes_of(start), asked=self.asked)
+        return Loader(notes_of(start), requested=self.requested)
 
     def identity(self, start: int) -> Hashable:
         return ("notes", start) if self.identified else None
@@ -191,7 +191,7 @@ def texts(start: int = 0) -> list[Any]:
 async def test_rows_that_a_table_includes_are_read_once(books: Table, as_text: bool) -> None:
     operation, desk = prepared("{ books { notes { nodes { text } } } }", as_text=as_text), Desk(books)
     assert [await ran(operation, desk) for _ in range(RUNS)] == [{"data": {"books": texts()}}] * RUNS
-    assert desk.asked == [[1, 2]]
+    assert desk.requested == [[1, 2]]
 
 
 async def test_joined_rows_find_the_rows_that_the_table_includes(books: Table) -> None:
@@ -199,7 +199,7 @@ async def test_joined_rows_find_the_rows_that_the_table_includes(books: Table) -
     notes = [{"name": name, **one} for name, one in zip(["Ada", "Grace"], texts()[::-1], strict=True)]
     expected = {"data": {"books": [{"writer": one} for one in notes]}}
     assert [await ran(operation, desk) for _ in range(RUNS)] == [expected] * RUNS
-    assert desk.asked == [[2, 1]]
+    assert desk.requested == [[2, 1]]
 
 
 async def test_second_operation_renders_the_text_that_the_others_reuse(books: Table) -> None:
@@ -220,7 +220,7 @@ async def test_other_arguments_have_separate_output(books: Table) -> None:
         pairs = zip(texts(start), texts(other), strict=True)
         expected = [{"a": one["notes"], "b": two["notes"]} for one, two in pairs]
         assert await ran(operation, desk, a=start, b=other) == {"data": {"books": expected}}
-    assert len(desk.asked) == 8  # two loaders for each of the four
+    assert len(desk.requested) == 8  # two loaders for each of the four
 
 
 async def test_other_selections_have_separate_output(books: Table) -> None:
@@ -264,7 +264,7 @@ async def test_output_that_depends_on_more_than_the_table_is_not_shared(
 ) -> None:
     operation, desk = prepared(text), Desk(books, identified)
     found = [await ran(operation, desk, start=start) for _ in range(RUNS)]
-    assert len(desk.asked) == RUNS * text.count("notes(")
+    assert len(desk.requested) == RUNS * text.count("notes(")
     assert found == [found[0]] * RUNS
     assert len(desk.paths) == RUNS * 2 * ("place" in text)
 
@@ -290,7 +290,7 @@ async def test_error_below_is_reported_to_each_operation_and_no_output_is_kept(
 ) -> None:
     broken = notes_of(0)
     broken[2].columns["text"][0] = None
-    monkeypatch.setattr(Desk, "loader", lambda desk, _: Loader(broken, asked=desk.asked))
+    monkeypatch.setattr(Desk, "loader", lambda desk, _: Loader(broken, requested=desk.requested))
     operation, desk = prepared("{ books { notes { nodes { text } } } }"), Desk(books)
     expected = {
         "data": None,
@@ -302,7 +302,7 @@ async def test_error_below_is_reported_to_each_operation_and_no_output_is_kept(
         ],
     }
     assert [await ran(operation, desk) for _ in range(RUNS)] == [expected] * RUNS
-    assert len(desk.asked) == RUNS
+    assert len(desk.requested) == RUNS
 
 
 async def test_table_that_is_empty_is_shared_too() -> None:
@@ -322,7 +322,7 @@ async def test_tables_with_and_without_identity_can_be_mixed(books: Table) -> No
     desk.others = [known, new]
     expected = {"data": {"shelves": [first, {"books": texts()[1:]}]}}
     assert [await ran(operation, desk) for _ in range(RUNS)] == [expected] * RUNS
-    assert len(desk.asked) == 2
+    assert len(desk.requested) == 2
 
 
 async def test_unreadable_table_is_an_error_next_to_shared_tables(books: Table) -> None:

@@ -1,4 +1,4 @@
-"""The two endpoints for POST, direct and through ASGI: both give the same response to every request, byte by byte."""
+"""The two endpoints for POST, direct and through ASGI: their responses to every request are equal, byte by byte."""
 
 import asyncio
 import gzip

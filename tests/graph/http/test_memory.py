@@ -14,6 +14,8 @@ from tests.graph.cli.test_serving import free_port, started
 from tests.graph.operations.test_plan_sizes import conditional, vectors
 from tests.graph.support.callers import http_client
 
+pytestmark = pytest.mark.long("floods of a process")
+
 STATUS = Path("/proc/self/status")
 GROWTH_MIB_MAX = 300
 AT_ONCE = 4

@@ -14,7 +14,6 @@ from graphql import execute_sync, get_introspection_query, parse
 from graph.analysis.limits import WRITTEN_VALUES_MAX
 from graph.operations.cache import (
     ERROR_BYTES,
-    INTROSPECTED_ON_PROBATION_BYTES_MAX,
     OPERATION_CACHED_LENGTH_MAX,
     OPERATIONS_CACHED_BYTES_MAX,
     OPERATIONS_ON_PROBATION_BYTES_MAX,
@@ -23,6 +22,7 @@ from graph.operations.cache import (
     Operations,
     RequestRefused,
 )
+from graph.operations.introspections import INTROSPECTED_ON_PROBATION_BYTES_MAX
 from graph.operations.segmented_cache import ENTRY_BYTES
 from graph.operations.validation import VALIDATION_ERRORS_MAX
 from graph.schema.root import graphql_schema
@@ -265,7 +265,7 @@ def test_operation_on_the_schema_alone_is_an_introspection(
 
 
 def introspections(operations: Operations, number: int) -> list[Operation]:
-    """Return operations that ask for different things."""
+    """Return operations with different selections."""
     return [operations.find(f"{{ a{one}: __typename }}", None) for one in range(number)]
 
 

@@ -141,6 +141,7 @@ async def test_further_vectors_of_conditions_are_left_to_the_ordinary_engine(
     assert operations.runs_by_engine["compiled", "none"] == PLANS_MAX + 1
 
 
+@pytest.mark.long("a flood of plans")
 async def test_a_flood_of_operations_with_conditions_takes_no_more_than_is_counted(
     operations: Operations, services: Services
 ) -> None:

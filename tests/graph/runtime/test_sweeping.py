@@ -48,7 +48,7 @@ async def test_server_sweeps_for_as_long_as_it_serves(settings: Settings) -> Non
     assert sweepers() == 0
 
 
-async def test_sweeper_goes_on_after_a_failure(
+async def test_sweeper_continues_after_a_failure(
     client: Client, ida: Person, superuser: Driver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "graph.runtime.sweeping")

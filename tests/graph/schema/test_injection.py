@@ -95,7 +95,7 @@ async def test_sql_in_any_string_of_a_mutation_is_a_string(stage: Stage) -> None
     assert await is_alive(stage.client)
 
 
-# Everybody may pay into any account, so that the existence of accounts is no secret.
+# Every user may pay into any account, so that the existence of accounts is no secret.
 ID_PLACES = [place for place in places(graphql_schema, "ID") if place.path[-1] != "toAccountId"]
 # Objects that belong only to Ida or Ada, and objects that do not exist.
 SECRETS = {"post_2": "post_999", "account_1": "account_999", "transaction_1": "transaction_999"}

@@ -124,7 +124,7 @@ def but(table: str | None, everything: Dump) -> Dump:
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_caller_changes_what_the_table_says_and_nothing_else(stage: Stage, caller: str) -> None:
+async def test_caller_makes_the_changes_of_the_table_and_no_others(stage: Stage, caller: str) -> None:
     refresh_token = (await signed_in(stage.client, ADA))["refreshToken"]
     for name, change in CHANGES.items():
         await stage.superuser.execute(IGNORING_FOREIGN_KEYS + change.first)
@@ -222,7 +222,7 @@ def test_no_input_has_a_role() -> None:
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_caller_reads_what_the_table_says(stage: Stage, caller: str) -> None:
+async def test_caller_reads_the_data_of_the_table(stage: Stage, caller: str) -> None:
     before = await stage.dump()
     for name, read in READS.items():
         assert (name, await stage.run(read.query, caller)) == (name, {"data": read.answer_to(caller)})

@@ -16,24 +16,24 @@ _TABLE = re.compile(r"FROM (users|profiles|posts|accounts|transactions)\b(?! AS)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RecordedStatement:
     """One statement, with its arguments in the order of its parameters."""
 
     query: str
     args: tuple[Any, ...]
 
 
-_recordings: list[list[Asked]] = []
+_recordings: list[list[RecordedStatement]] = []
 
 
 @contextmanager
-def recorded() -> Iterator[list[Asked]]:
+def recorded() -> Iterator[list[RecordedStatement]]:
     """Yield a list that receives every statement until the block ends, without BEGIN, COMMIT and ROLLBACK."""
-    queries: list[Asked] = []
+    queries: list[RecordedStatement] = []
     fetch = LeasedConnection.fetch
 
     async def recording(connection: LeasedConnection, sql: str, arguments: Sequence[object]) -> Sequence[Record]:
-        queries.append(Asked(sql, tuple(arguments)))
+        queries.append(RecordedStatement(sql, tuple(arguments)))
         return await fetch(connection, sql, arguments)
 
     _recordings.append(queries)
@@ -56,7 +56,7 @@ def unrecorded() -> Iterator[None]:
             del queries[length:]
 
 
-def columns_read(queries: list[Asked]) -> list[str]:
+def columns_read(queries: list[RecordedStatement]) -> list[str]:
     """Return the columns that each statement with labelled columns reads, as `table: column column …`, sorted.
 
     Concurrent statements have no order among them, and a statement may read several tables.
@@ -64,7 +64,7 @@ def columns_read(queries: list[Asked]) -> list[str]:
     return sorted(read for query in queries for read in _columns_read(query))
 
 
-def _columns_read(query: Asked) -> Iterator[str]:
+def _columns_read(query: RecordedStatement) -> Iterator[str]:
     for part in query.query.split("LATERAL"):  # a page, and the lists that it includes
         # A page of two index ranges names its columns once for each.
         labels, tables = dict.fromkeys(_LABEL.findall(part)), _TABLE.findall(part)

@@ -54,10 +54,10 @@ class Loader:
 
     values: Mapping[Any, Any]
     broken: Exception | None = None
-    asked: list[list[Any]] = field(default_factory=list)
+    requested: list[list[Any]] = field(default_factory=list)
 
     async def load_level(self, keys: list[Any]) -> Sequence[Any]:
-        self.asked.append(list(keys))
+        self.requested.append(list(keys))
         if self.broken is not None:
             raise self.broken
         return [self.values.get(key) for key in keys]

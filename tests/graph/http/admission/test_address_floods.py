@@ -13,6 +13,8 @@ from tests.graph.cli.test_serving import free_port, started
 from tests.graph.http.test_memory import STATUS, resident_mib
 from tests.graph.support.raw import query_body, request
 
+pytestmark = pytest.mark.long("a flood of a process")
+
 GROWTH_MIB_MAX = 64
 CONNECTIONS, AT_ONCE = 4, 50
 

@@ -71,7 +71,7 @@ async def crowded(database_url: str, superuser: Driver, ida: Person, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ATTACKS)
-async def test_another_client_is_served_meanwhile(crowded: str, kind: str) -> None:
+async def test_another_client_is_served_at_the_same_time(crowded: str, kind: str) -> None:
     usual = {"query": "{ users(first: 1) { nodes { username } } }"}
     waits: list[float] = []
     async with httpx.AsyncClient(base_url=crowded, timeout=60, headers={"content-type": JSON}) as http:

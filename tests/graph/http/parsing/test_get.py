@@ -61,9 +61,15 @@ async def test_browser_that_navigates_with_an_operation_gets_the_page_and_nothin
     before = client.database.counters.statements
     for headers in NAVIGATIONS:
         # Each is a name or a value that contains `query`.
-        for asked in ("query={users{totalCount}}", "q=query{users{totalCount}}", "extensions={}", "myquery=1", "query"):
-            answer = await client.http.get(f"/graphql?{asked}", headers=headers)
-            assert (asked, answer.status_code, answer.content) == (asked, 200, page.content)
+        for requested in (
+            "query={users{totalCount}}",
+            "q=query{users{totalCount}}",
+            "extensions={}",
+            "myquery=1",
+            "query",
+        ):
+            answer = await client.http.get(f"/graphql?{requested}", headers=headers)
+            assert (requested, answer.status_code, answer.content) == (requested, 200, page.content)
     assert client.database.counters.statements == before
 
 

@@ -61,8 +61,8 @@ CLIENT_HEADERS = (
 )
 
 
-async def preflight(client: Client, origin: str, **asked: str) -> Any:
-    return await client.http.options("/graphql", headers={"origin": origin, **PREFLIGHT, **asked})
+async def preflight(client: Client, origin: str, **requested: str) -> Any:
+    return await client.http.options("/graphql", headers={"origin": origin, **PREFLIGHT, **requested})
 
 
 async def call(client: Client, origin: str) -> Any:
@@ -115,11 +115,11 @@ async def test_origins_that_are_named_are_the_only_ones_in_development_too(setti
 
 
 async def test_page_may_send_every_header_that_its_client_sends(settings: Settings) -> None:
-    asked = {"access-control-request-headers": CLIENT_HEADERS}
+    requested = {"access-control-request-headers": CLIENT_HEADERS}
     async with served(settings, cors_origins=APP) as client:
-        answer = await preflight(client, APP, **asked)
-        foreign = await preflight(client, "https://evil.example", **asked)
-        private = await preflight(client, APP, **asked, **{"access-control-request-private-network": "true"})
+        answer = await preflight(client, APP, **requested)
+        foreign = await preflight(client, "https://evil.example", **requested)
+        private = await preflight(client, APP, **requested, **{"access-control-request-private-network": "true"})
     assert (answer.status_code, answer.headers["access-control-allow-headers"]) == (200, CLIENT_HEADERS)
     assert (private.status_code, private.headers["access-control-allow-private-network"]) == (200, "true")
     assert (foreign.status_code, "access-control-allow-origin" in foreign.headers) == (400, False)

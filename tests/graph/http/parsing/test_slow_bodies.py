@@ -49,7 +49,7 @@ async def test_bodies_that_do_not_arrive_take_no_slot(settings: Settings) -> Non
     assert [one.status_code for one in [*answers, by_get]] == [200] * 6
 
 
-async def test_body_that_arrives_in_pieces_is_answered_beside_them(settings: Settings) -> None:
+async def test_body_that_arrives_in_pieces_is_answered_while_others_wait(settings: Settings) -> None:
     async with served(settings, operations_in_flight_max=1) as client, AsyncExitStack() as stack:
         for _ in range(10):
             await stack.enter_async_context(sent(client, SLOW))

@@ -71,7 +71,7 @@ def too_large(answer: dict[str, Any]) -> tuple[Any, str, int, int]:
 
 
 @pytest.mark.usefixtures("long_posts")
-async def test_answer_of_more_bytes_than_allowed_is_an_error_that_says_how_many(app: FastAPI, client: Client) -> None:
+async def test_answer_of_more_bytes_than_allowed_is_an_error_with_their_number(app: FastAPI, client: Client) -> None:
     vars(app.state.operations.engines).pop("run")  # comparing the engines would write 1.2 GB
     for _ in range(2):  # first uncompiled, then compiled
         answer = await client.post(f"{{ posts(first: 100) {{ nodes {{ {ALIASES} }} }} }}")

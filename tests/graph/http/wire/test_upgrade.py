@@ -65,7 +65,7 @@ def fine(*names: str) -> list[tuple[bytes, object]]:
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("kind", OFFERS)
-async def test_post_that_offers_an_upgrade_is_answered_and_so_is_what_follows(
+async def test_post_that_offers_an_upgrade_and_the_next_request_are_answered(
     client: Client, kind: str, body: str, endpoint: str
 ) -> None:
     first, plain = offering("a", OFFERS[kind], body, endpoint), offering("b", (), body, endpoint)

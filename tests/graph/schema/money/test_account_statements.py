@@ -164,7 +164,7 @@ async def test_statement_without_entries_closes_with_its_opening_balance(
     }
 
 
-# ---------------------------------------------------------------- what is refused, and to whom
+# ---------------------------------------------------------------- refusals
 
 
 async def test_statement_that_ends_before_it_begins_is_refused(client: Client, bank: Bank, ida: Person) -> None:

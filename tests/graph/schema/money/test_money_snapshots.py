@@ -95,7 +95,7 @@ async def test_sum_of_balances_is_constant_while_transfers_run(
 
 
 @pytest.mark.parametrize("engine", ["compiled", "ordinary"])
-async def test_statement_ends_with_the_balance_beside_it_while_transfers_run(
+async def test_statement_ends_with_the_balance_of_the_same_query_while_transfers_run(
     settings: Settings, bank: Bank, ends: Ends, engine: str
 ) -> None:
     async with read_by(settings, engine) as reader, transfers_running(bank, ends):

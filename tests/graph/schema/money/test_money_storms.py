@@ -9,6 +9,7 @@ import pytest
 
 from db.connections.leases import Driver
 from db.ledger.audit import AuditReport, Defect, Difference, audit
+from db.settings import Settings
 from tests.graph.support.bank import Bank, Body, new_key, refused
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.running.repeating import Cases
@@ -62,6 +63,13 @@ def transaction_of(body: Body) -> Body:
 async def ring_of(bank: Bank, sign_up: SignUp, size: int) -> Ring:
     people = [await sign_up(f"user{number}") for number in range(size)]
     return Ring(bank, {await bank.account(person, holding="100"): person for person in people})
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Settings with time for everybody in line, however busy the machine is: a refusal is for want of money."""
+    patient = {"lock_timeout_ms": 100_000, "statement_timeout_ms": 100_000, "pool_timeout_s": 100.0}
+    return settings.model_copy(update={**patient, "operation_deadline_ms": 200_000})
 
 
 @pytest.fixture

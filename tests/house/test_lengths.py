@@ -1,0 +1,64 @@
+"""No test is lost: each runs in `make test` or in `make test-long`, and what is long is listed in tests/README.md."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LISTED = re.compile(r"`(tests/[\w/]+\.py)`")
+
+
+def commands(target: str) -> list[list[str]]:
+    """Return the command lines with which a target of the Makefile runs pytest, from its options on."""
+    make = ["make", "--dry-run", "--always-make", target]
+    said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own
+    return [line.partition(" -m pytest ")[2].split() for line in said.splitlines() if " -m pytest " in line]
+
+
+def collected(options: list[str]) -> set[str]:
+    """Return the ids of what pytest runs with these options, without parameters."""
+    ran = subprocess.run(  # noqa: S603 - this interpreter
+        [sys.executable, "-m", "pytest", *options, "-n0", "--collect-only", "-q"],
+        cwd=ROOT,
+        # Without what makes it a part of this run.
+        env={name: value for name, value in os.environ.items() if not name.startswith(("TESTS_", "PYTEST_"))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return {line.partition("[")[0] for line in ran.stdout.splitlines() if "::" in line}
+
+
+def texts() -> dict[str, str]:
+    """Return the text of every Python file below tests/, by its path."""
+    return {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")}
+
+
+def written() -> set[str]:
+    """Return the id of every test that is written anywhere below tests/."""
+    return {
+        f"{name}::{node.name}"
+        for name, text in texts().items()
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    }
+
+
+def test_every_test_is_run_by_one_of_the_commands_that_must_pass() -> None:
+    ci = (ROOT / ".ci/run").read_text("utf-8").splitlines()
+    assert {"make test", "make test-long"} <= set(ci)
+    short, long = commands("test"), commands("test-long")
+    # All of it: no path, no expression. What `make test` leaves out it leaves out for being marked.
+    assert (short[0], long[0]) == (["-n", "3", "--dist", "worksteal"], ["-n", "3", "--dist", "worksteal", "--long"])
+    assert collected(long[0]) == written()
+
+
+def test_what_is_long_stands_in_the_readme_of_the_tests() -> None:
+    own = "tests/running/", "tests/house/test_lengths.py", "tests/house/test_repeating.py"
+    needle = re.compile(r"\bmark\.long\(|(?<![.\w])sample\(")
+    long = {name for name, text in texts().items() if needle.search(text) and not name.startswith(own)}
+    assert set(LISTED.findall((ROOT / "tests/README.md").read_text("utf-8"))) - {"tests/running/amounts.py"} == long
