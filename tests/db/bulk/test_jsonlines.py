@@ -97,8 +97,8 @@ async def test_export_counts_and_reports_its_progress(database: Database) -> Non
     await imported(database, EXPORTED)
     progress: list[tuple[str, int, int]] = []
     counts = await export_lines(database, unwatched, lambda *news: progress.append(news))
-    assert counts == LineCounts(users=3, posts=2)
-    assert progress == [("users", 3, 3), ("posts", 2, 2)]
+    assert counts == LineCounts(users=3, posts=3, comments=3)
+    assert progress == [("users", 3, 3), ("posts", 3, 3)]
 
 
 async def test_longest_post_that_the_table_takes_fits_into_a_line(database: Database) -> None:

@@ -251,6 +251,7 @@ async def test_progress_reports_done_and_total_of_each_table(
         ("posts", 0, 3),
         ("posts", 2, 3),
         ("posts", 3, 3),
+        ("comments", 0, 0),
         ("accounts", 0, 0),
         ("transactions", 0, 0),
     ]

@@ -35,8 +35,8 @@ BAD_LINES = {
     "null": (b"null\n", None, "should be an object, not null"),
     "too long": (line(ADA, bio="x" * LINE_BYTES_MAX), None, "is longer than 1572864 bytes"),
     "no type": (without(BEN, "type"), "type", "is missing"),
-    "unknown type": (line(BEN, type="comment"), "type", 'should be "user" or "post"'),
-    "type no string": (line(BEN, type=["user"]), "type", 'should be "user" or "post"'),
+    "unknown type": (line(BEN, type="note"), "type", 'should be "user" or "post" or "comment"'),
+    "type no string": (line(BEN, type=["user"]), "type", 'should be "user" or "post" or "comment"'),
     "unknown field": (
         line(POST, id=5),
         "id",
