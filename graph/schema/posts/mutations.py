@@ -5,14 +5,13 @@ from collections.abc import Sequence
 import strawberry
 
 from db.errors import Refusal
-from db.fields import CONTENT, TITLE, check_texts
+from db.fields import CONTENT, TITLE
 from db.repositories import posts as repository
 from db.repositories.posts import NewPost
-from db.repositories.versioned_rows import delete_row, update_row
 from graph.analysis.cost import WRITE, ListSize
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import Edge
-from graph.schema.ids import NodeKind, global_id, parse
+from graph.schema.ids import NodeKind, parse
 from graph.schema.mutation_kit import (
     ALONE,
     BULK_MAX,
@@ -20,9 +19,6 @@ from graph.schema.mutation_kit import (
     Refused,
     answer,
     bulk_size_checked,
-    change,
-    changes_of,
-    expected_version,
     mutation,
     mutation_input,
     payload,
@@ -30,6 +26,7 @@ from graph.schema.mutation_kit import (
 from graph.schema.permissions import OWNER_OR_ADMIN, SIGNED_IN, signed_in
 from graph.schema.posts.filters import NEWEST_FIRST
 from graph.schema.posts.types import Post
+from graph.schema.row_mutations import row_deletion, row_update
 
 CREATED_POSTS = ListSize(assumed_size=BULK_MAX, sized_fields=["posts"])
 POSTS = Items("posts")
@@ -68,42 +65,6 @@ class CreatePostsPayload:
     """All the new posts, or why there is none of them."""
 
     posts: list[Post] | None = answer("The new posts, in the order of the input; null where there are none.")
-
-
-@mutation_input
-class UpdatePostInput:
-    """Absent fields stay as they are. Where no value differs, version and updatedAt stay as they are, too."""
-
-    id: strawberry.ID = strawberry.field(description="Which post.")
-    expected_version: int | None = expected_version("post")
-    title: str | None = change("A new title; never null.")
-    content: str | None = change("New content; never null.")
-    published: bool | None = change("Publishes the post or makes it a draft again; never null.")
-
-
-@payload(
-    right=OWNER_OR_ADMIN,
-    refused="Why a change was refused.",
-    codes=("NOT_FOUND", "VERSION_CONFLICT", TITLE.code, CONTENT.code),
-)
-class UpdatePostPayload:
-    """The changed post, or why nothing changed."""
-
-    post: Post | None = answer("The post as it is now.")
-
-
-@mutation_input
-class DeletePostInput:
-    """A post to delete."""
-
-    id: strawberry.ID = strawberry.field(description="Which post.")
-
-
-@payload(right=OWNER_OR_ADMIN, refused="Why a deletion was refused.", codes=("NOT_FOUND",))
-class DeletePostPayload:
-    """The id that is gone, or why it is not."""
-
-    deleted_post_id: strawberry.ID | None = answer("The id that is gone.")
 
 
 @mutation_input
@@ -167,32 +128,6 @@ def _author(one: CreatePostInput, viewer_id: int, where: str) -> int:
     return viewer_id if one.author_id is None else parse(one.author_id, NodeKind.USER, f"{where}.authorId")
 
 
-async def update_post(info: Info, input_: UpdatePostInput) -> UpdatePostPayload:
-    """Change one post."""
-    context, columns = info.context, columns_below(info, "Post", "id")
-    post_id = parse(input_.id, NodeKind.POST, "input.id")
-    changes = changes_of(input_, never_null=("published",))
-    if refusals := check_texts(TEXTS, changes):
-        raise Refused(refusals)
-    row = await update_row(
-        repository.POST_ROWS,
-        context,
-        context.viewer,
-        columns,
-        post_id,
-        changes,
-        expected_version=input_.expected_version,
-    )
-    return UpdatePostPayload(post=Post(row=row))
-
-
-async def delete_post(info: Info, input_: DeletePostInput) -> DeletePostPayload:
-    """Delete one post."""
-    post_id = parse(input_.id, NodeKind.POST, "input.id")
-    await delete_row(repository.POST_ROWS, info.context, info.context.viewer, post_id)
-    return DeletePostPayload(deleted_post_id=global_id(NodeKind.POST, post_id))
-
-
 async def record_post_view(info: Info, input_: RecordPostViewInput) -> RecordPostViewPayload:
     """Add one to a post's views."""
     context, columns = info.context, columns_below(info, "Post", "id")
@@ -210,12 +145,17 @@ class PostMutations:
     create_posts: CreatePostsPayload = mutation(
         create_posts, "Creates posts in bulk.", WRITE, CREATED_POSTS, takes="The posts."
     )
-    update_post: UpdatePostPayload = mutation(
-        update_post, "Changes a post; its author or an administrator may.", takes="The changes."
+    update_post = row_update(
+        repository.POST_ROWS,
+        NodeKind.POST,
+        Post,
+        {
+            "title": (str, "A new title; never null."),
+            "content": (str, "New content; never null."),
+            "published": (bool, "Publishes the post or makes it a draft again; never null."),
+        },
+        TEXTS,
+        never_null=("published",),
     )
-    delete_post: DeletePostPayload = mutation(
-        delete_post, "Deletes a post; its author or an administrator may.", takes="The post."
-    )
-    record_post_view: RecordPostViewPayload = mutation(
-        record_post_view, "Counts one view of a post.", takes="The post."
-    )
+    delete_post = row_deletion(repository.POST_ROWS, NodeKind.POST)
+    record_post_view = mutation(record_post_view, "Counts one view of a post.", takes="The post.")

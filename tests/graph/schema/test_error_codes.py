@@ -44,8 +44,6 @@ VIOLATED: Mapping[str, set[str]] = {
 NEVER: Mapping[str, Mapping[str, str]] = {
     "signIn": {"INVALID_PASSWORD": "of the password's specification only the greatest length is asked"},
     "deleteUser": {"VERSION_CONFLICT": "no version is expected"},
-    "deleteComment": {"VERSION_CONFLICT": "no version is expected"},
-    "deletePost": {"VERSION_CONFLICT": "no version is expected"},
     "deposit": {
         "SAME_ACCOUNT": "the other account is the system's, into which nothing is deposited",
         "CURRENCY_MISMATCH": "the system's account is the one of the receiving account's currency",

@@ -1,0 +1,121 @@
+"""Update and delete, as every noun with versioned rows has them: one call declares the whole mutation.
+
+For the noun `comment` the calls make `UpdateCommentInput`, `UpdateCommentPayload`, `DeleteCommentInput`,
+`DeleteCommentPayload` and what belongs to them (`graph.schema.mutation_kit`), with the same words for every noun.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import strawberry
+
+from db.connections.statements import Row
+from db.fields import TextField, check_texts
+from db.repositories.versioned_rows import VersionedRows, delete_row, update_row
+from graph.runtime.context import Info, columns_below
+from graph.schema.ids import NodeKind, global_id, parse
+from graph.schema.mutation_kit import (
+    Refused,
+    answer,
+    change,
+    changes_of,
+    expected_version,
+    mutation,
+    mutation_input,
+    payload,
+)
+from graph.schema.nodes import OBJECT_OF
+from graph.schema.permissions import OWNER_OR_ADMIN
+
+
+def row_update(
+    rows: VersionedRows,
+    kind: NodeKind,
+    row_type: type,
+    changes: Mapping[str, tuple[type, str]],
+    texts: Sequence[TextField],
+    never_null: Collection[str] = (),
+) -> Any:
+    """Declare the mutation that changes one row; its owner or an administrator may.
+
+    Args:
+        rows: the rows of the noun.
+        kind: of its ids.
+        row_type: the GraphQL type of a row.
+        changes: for each column that may change, the type of its value and the description of the input field.
+        texts: the specifications of the texts among them.
+        never_null: the columns that are no texts and cannot be null.
+    """
+    noun = rows.noun
+    fields: dict[str, tuple[Any, Any]] = {"id": (strawberry.ID, strawberry.field(description=f"Which {noun}."))}
+    fields["expected_version"] = (int | None, expected_version(noun))
+    fields |= {name: (type_ | None, change(text)) for name, (type_, text) in changes.items()}
+    input_type = mutation_input(
+        _class(
+            f"Update{noun.capitalize()}Input",
+            "Absent fields stay as they are. Where no value differs, version and updatedAt stay as they are, too.",
+            fields,
+        )
+    )
+    codes = ("NOT_FOUND", "VERSION_CONFLICT", *(one.code for one in texts))
+    payload_type = payload(right=OWNER_OR_ADMIN, refused="Why a change was refused.", codes=codes)(
+        _class(
+            f"Update{noun.capitalize()}Payload",
+            f"The changed {noun}, or why nothing changed.",
+            {noun: (row_type | None, answer(f"The {noun} as it is now."))},
+        )
+    )
+
+    async def resolve(info: Info, input_: Any) -> Any:
+        context, columns = info.context, columns_below(info, row_type.__name__, "id")
+        row_id = parse(input_.id, kind, "input.id")
+        given = changes_of(input_, never_null=never_null)
+        if refusals := check_texts(texts, given):
+            raise Refused(refusals)
+        row: Row = await update_row(
+            rows, context, context.viewer, columns, row_id, given, expected_version=input_.expected_version
+        )
+        return payload_type(**{noun: OBJECT_OF[row_type.__name__](row)})
+
+    _take_types(resolve, row_update.__name__, input_type, payload_type)
+    description = f"Changes a {noun}; its author or an administrator may."
+    return mutation(resolve, description, takes="The changes.")
+
+
+def row_deletion(rows: VersionedRows, kind: NodeKind) -> Any:
+    """Declare the mutation that deletes one row; its owner or an administrator may."""
+    noun, deleted_id = rows.noun, f"deleted_{rows.noun}_id"
+    input_type = mutation_input(
+        _class(
+            f"Delete{noun.capitalize()}Input",
+            f"A {noun} to delete.",
+            {"id": (strawberry.ID, strawberry.field(description=f"Which {noun}."))},
+        )
+    )
+    payload_type = payload(right=OWNER_OR_ADMIN, refused="Why a deletion was refused.", codes=("NOT_FOUND",))(
+        _class(
+            f"Delete{noun.capitalize()}Payload",
+            "The id that is gone, or why it is not.",
+            {deleted_id: (strawberry.ID | None, answer("The id that is gone."))},
+        )
+    )
+
+    async def resolve(info: Info, input_: Any) -> Any:
+        row_id = parse(input_.id, kind, "input.id")
+        await delete_row(rows, info.context, info.context.viewer, row_id)
+        return payload_type(**{deleted_id: global_id(kind, row_id)})
+
+    _take_types(resolve, row_deletion.__name__, input_type, payload_type)
+    description = f"Deletes a {noun}; its author or an administrator may."
+    return mutation(resolve, description, takes=f"The {noun}.")
+
+
+def _class(name: str, description: str, fields: Mapping[str, tuple[Any, Any]]) -> Any:
+    annotations = {field: type_ for field, (type_, _) in fields.items()}
+    values = {field: value for field, (_, value) in fields.items()}
+    return type(name, (), {"__doc__": description, "__annotations__": annotations, "__module__": __name__, **values})
+
+
+def _take_types(resolve: Any, name: str, input_type: Any, payload_type: Any) -> None:
+    resolve.__name__ = name
+    resolve.__annotations__ = {"info": Info, "input_": input_type, "return": payload_type}
