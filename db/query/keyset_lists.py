@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from asyncpg import Record
 
 from db.access import AccessLevel, Viewer
-from db.connections.statements import Reader, Statement
+from db.connections.statements import Reader, RowsByKey, Statement
 from db.query import list_statements
 from db.query.list_statements import ListSource
 from db.query.nested_pages import Nested, NestedKind, nested_mapped_rows, nested_parameters, page_with_nested
@@ -117,6 +117,11 @@ class KeysetList(ListSource):
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         pages = await reader.mapped_rows(statement, values, map_rows, parent_ids)
         return list(map(pages.__getitem__, parent_ids))
+
+    def by_ids(self, reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+        """Return those of the rows `ids` that the viewer sees, by id. `columns` includes `id`."""
+        statement = list_statements.by_ids(self, columns, viewer.access_level)
+        return reader.keyed(statement, {"viewer_id": viewer.user_id}, ids, "id")
 
     async def count(self, reader: Reader, viewer: Viewer, given: Filter) -> int:
         """Return how many rows the list has."""

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Select,
     SQLColumnExpression,
     and_,
+    any_,
     bindparam,
     column,
     exists,
@@ -128,6 +129,14 @@ def pages_by_parent(
     # LATERAL limits every parent's page separately. One LIMIT over the batch would give the first parent all the rows.
     each = as_arrays(merge(parts, shape) if merges else parts[0], columns).lateral("page")
     return Statement(select(parents.c.id.label("parent_id"), each).select_from(parents.join(each, true())))
+
+
+@statements
+def by_ids(of: ListSource, columns: Columns, access_level: AccessLevel) -> Statement:
+    """Return the statement that reads the visible rows of a list whose ids are in the parameter `ids`."""
+    (row_id,) = of.project(("id",), access_level)
+    rows = rows_of(of, columns, access_level, frozenset())
+    return Statement(rows.where(getattr(row_id, "element", row_id) == any_(KEYS_ARRAY)))
 
 
 @statements

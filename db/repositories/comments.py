@@ -10,12 +10,10 @@ from typing import Any
 
 from asyncpg import Record
 from sqlalchemy import (
-    TIMESTAMP,
     BigInteger,
     ColumnElement,
     SQLColumnExpression,
     Text,
-    any_,
     bindparam,
     exists,
     insert,
@@ -23,9 +21,8 @@ from sqlalchemy import (
 )
 
 from db.access import AccessLevel, Viewer
-from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.connections.statements import Reader, Statement
 from db.constraints import violation_of
-from db.models.base import FIRST_INSTANT, LAST_INSTANT
 from db.models.comments import Comment
 from db.models.posts import Post
 from db.models.users import User
@@ -35,6 +32,7 @@ from db.query.pages import Columns
 from db.query.statement_cache import statements
 from db.query.text_search import SEARCH, matches
 from db.repositories.posts import visible_posts
+from db.repositories.ranges import created_bounds, created_conditions
 from db.repositories.users import VIEWER_ID
 from db.repositories.versioned_rows import VersionedRows
 
@@ -64,27 +62,12 @@ COMMENTS_OF_POST = KeysetList(
     visible=_visible,
     conditions={
         SEARCH: matches(Comment.document),
-        "created_at_gte": Comment.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
-        "created_at_lt": Comment.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
+        **created_conditions(Comment.created_at),
     },
-    opposite_bounds={
-        "created_at_gte": Comment.created_at <= LAST_INSTANT,
-        "created_at_lt": Comment.created_at >= FIRST_INSTANT,
-    },
+    opposite_bounds={**created_bounds(Comment.created_at)},
     parent_columns=(Comment.post_id,),
 )
 COMMENTS_OF_AUTHOR = replace(COMMENTS_OF_POST, edge="comments_by_author", parent_columns=(Comment.author_id,))
-
-
-def comments_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the comments `ids` that are visible, by id. `columns` includes `id`."""
-    return reader.keyed(_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
-
-
-@statements
-def _by_ids(columns: Columns, access_level: AccessLevel) -> Statement:
-    visible = _visible(access_level)
-    return Statement(select(*_project(columns, access_level)).where(Comment.id == any_(KEYS_ARRAY), *visible))
 
 
 # ---------------------------------------------------------------- writes

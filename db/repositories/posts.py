@@ -10,7 +10,6 @@ from typing import Any
 
 from asyncpg import Record
 from sqlalchemy import (
-    TIMESTAMP,
     BigInteger,
     Boolean,
     ColumnElement,
@@ -30,9 +29,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
 from db.access import AccessLevel, Viewer
-from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, Writer
+from db.connections.statements import KEYS_ARRAY, Reader, Statement, Writer
 from db.errors import Refusal
-from db.models.base import FIRST_INSTANT, LAST_INSTANT, stored_columns
+from db.models.base import stored_columns
 from db.models.posts import VIEWS_MAX, Post
 from db.models.users import User
 from db.query.cursors import Order, Term, TermKind
@@ -40,6 +39,7 @@ from db.query.keyset_lists import KeysetList
 from db.query.pages import Columns
 from db.query.statement_cache import statements
 from db.query.text_search import SEARCH, matches, relevance
+from db.repositories.ranges import created_bounds, created_conditions
 from db.repositories.users import VIEWER_ID, project_users
 from db.repositories.versioned_rows import VersionedRows, write_row
 
@@ -96,30 +96,15 @@ POSTS = KeysetList(
         SEARCH: matches(Post.document),
         "views_gte": Post.views >= bindparam("views_gte", type_=BigInteger),
         "views_lte": Post.views <= bindparam("views_lte", type_=BigInteger),
-        "created_at_gte": Post.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
-        "created_at_lt": Post.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
+        **created_conditions(Post.created_at),
     },
     opposite_bounds={
         "views_gte": Post.views <= literal_column(str(VIEWS_MAX)),
         "views_lte": Post.views >= literal_column("0"),
-        "created_at_gte": Post.created_at <= LAST_INSTANT,
-        "created_at_lt": Post.created_at >= FIRST_INSTANT,
+        **created_bounds(Post.created_at),
     },
     parent_columns=(Post.author_id,),
 )
-
-
-def posts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the visible posts among `ids`, by id. `columns` must include `id`."""
-    return reader.keyed(_posts_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
-
-
-@statements
-def _posts_by_ids(columns: Columns, access_level: AccessLevel) -> Statement:
-    ids = any_(KEYS_ARRAY)
-    return Statement(
-        select(*_project(columns, access_level)).where(Post.id == ids, *_joined(columns), *visible_posts(access_level))
-    )
 
 
 async def numbered_page(

@@ -13,7 +13,6 @@ from typing import Any
 
 from asyncpg import Record
 from sqlalchemy import (
-    TIMESTAMP,
     BigInteger,
     Boolean,
     ColumnElement,
@@ -40,13 +39,13 @@ from sqlalchemy.types import TypeEngine
 from db.access import AccessLevel, Viewer
 from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.errors import Refusal
-from db.models.base import FIRST_INSTANT, LAST_INSTANT
 from db.models.users import IS_PERSON, User
 from db.query.cursors import Term, TermKind
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Columns
 from db.query.statement_cache import statements
 from db.repositories.profiles import change_profile, create_profiles
+from db.repositories.ranges import created_bounds, created_conditions
 
 VIEWER_ID = bindparam("viewer_id", type_=BigInteger)
 
@@ -92,13 +91,9 @@ USERS = KeysetList(
         "username_prefix": func.lower(User.username).between(
             _lower("username_prefix"), _lower("username_prefix").concat("{")
         ),
-        "created_at_gte": User.created_at >= bindparam("created_at_gte", type_=TIMESTAMP(timezone=True)),
-        "created_at_lt": User.created_at < bindparam("created_at_lt", type_=TIMESTAMP(timezone=True)),
+        **created_conditions(User.created_at),
     },
-    opposite_bounds={
-        "created_at_gte": User.created_at <= LAST_INSTANT,
-        "created_at_lt": User.created_at >= FIRST_INSTANT,
-    },
+    opposite_bounds={**created_bounds(User.created_at)},
 )
 
 

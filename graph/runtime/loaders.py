@@ -26,8 +26,8 @@ from db.query.nested_pages import Nested
 from db.query.pages import Columns, Filter, Page, PageRequest
 from db.repositories.account_statements import AccountStatement, entries_of_statements, statements_of_accounts
 from db.repositories.accounts import accounts_by_ids, counterparties_by_ids
-from db.repositories.comments import comments_by_ids
-from db.repositories.posts import posts_by_ids
+from db.repositories.comments import COMMENTS_OF_POST
+from db.repositories.posts import POSTS
 from db.repositories.profiles import profiles_by_user_ids
 from db.repositories.transactions import transactions_by_ids
 from db.repositories.users import users_by_ids
@@ -223,12 +223,12 @@ class Loaders:
     def post_by_id(self, columns: Columns) -> RowLoader:
         """Load a post that the viewer may see."""
         reader, viewer = self._reader, self._viewer
-        return self._rows(("post_by_id", columns), lambda ids: posts_by_ids(reader, viewer, columns, ids))
+        return self._rows(("post_by_id", columns), lambda ids: POSTS.by_ids(reader, viewer, columns, ids))
 
     def comment_by_id(self, columns: Columns) -> RowLoader:
         """Load a comment that the viewer may see."""
         reader, viewer = self._reader, self._viewer
-        return self._rows(("comment_by_id", columns), lambda ids: comments_by_ids(reader, viewer, columns, ids))
+        return self._rows(("comment_by_id", columns), lambda ids: COMMENTS_OF_POST.by_ids(reader, viewer, columns, ids))
 
     def account_by_id(self, columns: Columns) -> RowLoader:
         """Load an account that the viewer may see."""

@@ -8,7 +8,7 @@ field names the columns it reads and says where its value comes from, and that d
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 import strawberry
 
@@ -17,7 +17,11 @@ from db.query.pages import Columns
 from graph.analysis.cost import LONGEST_METADATA
 from graph.analysis.field_facts import AHEAD_METADATA, COLUMNS_METADATA, ORDER_METADATA
 from graph.execution import DECLARATION, JOINS, BoundEdge, Column, Computed, Derived, Prefixed, RowEdge
-from graph.schema.ids import NodeKind, global_id
+from graph.runtime.context import Info, columns_below
+from graph.schema.ids import NodeKind, global_id, parse
+from graph.schema.nodes import OBJECT_OF
+
+T = TypeVar("T")
 
 
 class RowBacked(Protocol):
@@ -104,6 +108,31 @@ def lookup_field(loading: Callable[..., BoundEdge], description: str, made: Call
 
     _take_signature(resolve, loading, ())
     return _declared(resolve, RowEdge(None, loading), None, description, joins=True)
+
+
+def node_lookup(kind: NodeKind, row_type: str, description: str = "") -> Any:
+    """Declare the query for one node of a kind by its id, which the loader `<kind>_by_id` reads."""
+    noun = kind.value
+
+    def loading(
+        info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description=f"The {noun}'s id.")]
+    ) -> BoundEdge:
+        return BoundEdge(loader_by_id(info, kind, row_type), key=parse(id_, kind, "id"))
+
+    description = description or f"The {noun} with this id; null where the viewer can see none."
+    return lookup_field(loading, description, OBJECT_OF[row_type])
+
+
+def loader_by_id(info: Info, kind: NodeKind, row_type: str) -> Any:
+    """Return the loader of rows of a kind by their ids, with the columns that the selection below needs."""
+    return getattr(info.context.loaders, f"{kind.value}_by_id")(columns_below(info, row_type, "id"))
+
+
+async def find_node(info: Info, kind: NodeKind, node_type: type[T], row_id: int) -> T | None:
+    """Return the node of a row, or None if the viewer sees none."""
+    row = await loader_by_id(info, kind, node_type.__name__).load(row_id)
+    found: T | None = None if row is None else OBJECT_OF[node_type.__name__](row)
+    return found
 
 
 def derived(

@@ -1,7 +1,7 @@
 """The schema put together: each noun's queries and mutations, and the two queries that find any node."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import strawberry
@@ -22,32 +22,36 @@ from graph.errors import BadInput
 from graph.execution.strawberry_adapter import core_schema
 from graph.runtime.context import Info
 from graph.schema.comments.mutations import CommentMutations
-from graph.schema.comments.types import CommentQueries, comment_of_id
+from graph.schema.comments.types import Comment, CommentQueries
+from graph.schema.fields import find_node
 from graph.schema.ids import NodeKind, parse_any
 from graph.schema.money.mutations import MoneyMutations
-from graph.schema.money.queries import MoneyQueries, account_of_id, transaction_of_id
+from graph.schema.money.queries import MoneyQueries
 from graph.schema.money.transfers import TransferMutations
+from graph.schema.money.types import Account, Transaction
 from graph.schema.nodes import Node
 from graph.schema.posts.mutations import PostMutations
-from graph.schema.posts.queries import PostQueries, post_of_id
+from graph.schema.posts.queries import PostQueries
+from graph.schema.posts.types import Post
 from graph.schema.scalars import SCALARS
 from graph.schema.sessions.mutations import SessionMutations
 from graph.schema.users.mutations import UserMutations
-from graph.schema.users.queries import UserQueries, user_of_id
+from graph.schema.users.queries import UserQueries
+from graph.schema.users.types import User
 
 NODES_MAX = 100
 
-FIND_NODE: dict[NodeKind, Callable[[Info, int], Awaitable[Node | None]]] = {
-    NodeKind.USER: user_of_id,
-    NodeKind.POST: post_of_id,
-    NodeKind.COMMENT: comment_of_id,
-    NodeKind.ACCOUNT: account_of_id,
-    NodeKind.TRANSACTION: transaction_of_id,
+NODE_TYPES: dict[NodeKind, type[Node]] = {
+    NodeKind.USER: User,
+    NodeKind.POST: Post,
+    NodeKind.COMMENT: Comment,
+    NodeKind.ACCOUNT: Account,
+    NodeKind.TRANSACTION: Transaction,
 }
 
 for _kind in NodeKind:
-    if _kind not in FIND_NODE:
-        raise LookupError(f"say in FIND_NODE of graph/schema/root.py how {_kind.name} is found by its id")
+    if _kind not in NODE_TYPES:
+        raise LookupError(f"say in NODE_TYPES of graph/schema/root.py which type the ids of {_kind.name} are of")
 
 
 async def node(
@@ -55,7 +59,7 @@ async def node(
 ) -> Node | None:
     """Return the object of any kind that an id names."""
     kind, number = parse_any(id_, "id")
-    return await FIND_NODE[kind](info, number)
+    return await find_node(info, kind, NODE_TYPES[kind], number)
 
 
 async def nodes(
@@ -77,7 +81,7 @@ async def _node_or_fault(info: Info, id_: str, where: str) -> Node | BadInput | 
         kind, number = parse_any(id_, where)
     except BadInput as fault:
         return fault.with_traceback(None)  # which would keep this frame for as long as the error
-    return await FIND_NODE[kind](info, number)
+    return await find_node(info, kind, NODE_TYPES[kind], number)
 
 
 @strawberry.type

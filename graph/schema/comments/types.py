@@ -1,7 +1,6 @@
 """Comments: their type, and the query that reads one."""
 
 import datetime
-from typing import Annotated
 
 import strawberry
 from graphql import GraphQLError
@@ -11,8 +10,8 @@ from db.fields import BODY
 from graph.analysis.cost import LONG_TEXT
 from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
-from graph.schema.fields import column, edge, identity, lookup_field
-from graph.schema.ids import NodeKind, parse
+from graph.schema.fields import column, edge, identity, node_lookup
+from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.posts.types import STALE, Post
 from graph.schema.users.types import User
@@ -49,23 +48,8 @@ class Comment(Node):
     version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")
 
 
-def _comment(
-    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The comment's id.")]
-) -> BoundEdge:
-    loader = info.context.loaders.comment_by_id(columns_below(info, "Comment", "id"))
-    return BoundEdge(loader, key=parse(id_, NodeKind.COMMENT, "id"))
-
-
-async def comment_of_id(info: Info, comment_id: int) -> Comment | None:
-    """Return the comment with this row id where the viewer may see it."""
-    row = await info.context.loaders.comment_by_id(columns_below(info, "Comment", "id")).load(comment_id)
-    return None if row is None else Comment(row=row)
-
-
 @strawberry.type
 class CommentQueries:
     """The queries that read comments."""
 
-    comment: Comment | None = lookup_field(
-        _comment, "The comment with this id; null where the viewer can see none.", lambda row: Comment(row=row)
-    )
+    comment: Comment | None = node_lookup(NodeKind.COMMENT, "Comment")

@@ -9,7 +9,7 @@ from db.repositories import posts as repository
 from db.repositories.posts import POSTS
 from graph.analysis.cost import COUNT, PAGE, ListSize
 from graph.errors import BadInput
-from graph.execution import JOINS, BoundEdge
+from graph.execution import JOINS
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import (
     PAGE_SIZE_MAX,
@@ -21,8 +21,8 @@ from graph.schema.connections import (
     PageArguments,
     whole_list,
 )
-from graph.schema.fields import lookup_field
-from graph.schema.ids import NodeKind, parse
+from graph.schema.fields import node_lookup
+from graph.schema.ids import NodeKind
 from graph.schema.posts.filters import Filtered, Ordered, post_conditions, post_order
 from graph.schema.posts.types import Post
 
@@ -30,19 +30,6 @@ OFFSET_MAX = 100_000
 NUMBERED_PAGE = ListSize(
     assumed_size=10, slicing_arguments=["pageSize"], sized_fields=["posts"], require_one_slicing_argument=False
 )
-
-
-async def post_of_id(info: Info, post_id: int) -> Post | None:
-    """Return the post with this row id where the viewer may see it, with the columns that the selection needs."""
-    row = await info.context.loaders.post_by_id(columns_below(info, "Post", "id")).load(post_id)
-    return None if row is None else Post(row=row)
-
-
-def _post(
-    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The post's id.")]
-) -> BoundEdge:
-    loader = info.context.loaders.post_by_id(columns_below(info, "Post", "id"))
-    return BoundEdge(loader, key=parse(id_, NodeKind.POST, "id"))
 
 
 async def posts(
@@ -119,9 +106,7 @@ async def posts_page(
 class PostQueries:
     """The queries that read posts."""
 
-    post: Post | None = lookup_field(
-        _post, "The post with this id; null where the viewer can see none.", lambda row: Post(row=row)
-    )
+    post: Post | None = node_lookup(NodeKind.POST, "Post")
     posts: Connection[Post] = strawberry.field(
         resolver=posts,
         description="All posts that the viewer may see: published ones, and their own drafts.",

@@ -14,10 +14,11 @@ from db.repositories.sign_ins import PLACE_KEPT_S, Attempt, forget_attempts, sig
 from graph.analysis.cost import PASSWORD as COST_OF_PASSWORD
 from graph.runtime.context import Context, Info
 from graph.runtime.tokens import Device
+from graph.schema.fields import find_node
+from graph.schema.ids import NodeKind
 from graph.schema.mutation_kit import answer, mutation, mutation_input, payload
 from graph.schema.permissions import SIGNED_IN, public
 from graph.schema.sessions.sign_ins import attempted, known_device, log_failure, place_of
-from graph.schema.users.queries import user_of_id
 from graph.schema.users.types import User
 
 
@@ -148,7 +149,7 @@ async def _viewer(info: Info, session: OpenSession) -> User | None:
     """Go on as the user of `session`, who is shown to themself."""
     info.context.switch_viewer(session.viewer)
     assert session.viewer.user_id is not None
-    return await user_of_id(info, session.viewer.user_id)
+    return await find_node(info, NodeKind.USER, User, session.viewer.user_id)
 
 
 async def refresh_session(info: Info, input_: RefreshSessionInput) -> RefreshSessionPayload:

@@ -18,30 +18,14 @@ from graph.schema.connections import (
     PageArguments,
     whole_list,
 )
-from graph.schema.fields import lookup_field
-from graph.schema.ids import NodeKind, parse
+from graph.schema.fields import loader_by_id, lookup_field, node_lookup
+from graph.schema.ids import NodeKind
 from graph.schema.users.filters import UserFilter, UserOrder, user_conditions, user_order
 from graph.schema.users.types import User
 
 
 def _viewer(info: Info) -> BoundEdge:
-    return _of_id(info, info.context.viewer.user_id)
-
-
-def _user(
-    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The user's id.")]
-) -> BoundEdge:
-    return _of_id(info, parse(id_, NodeKind.USER, "id"))
-
-
-def _of_id(info: Info, user_id: int | None) -> BoundEdge:
-    return BoundEdge(info.context.loaders.user_by_id(columns_below(info, "User", "id")), key=user_id)
-
-
-async def user_of_id(info: Info, user_id: int) -> User | None:
-    """Return the user with this row id, with the columns that the selection needs."""
-    row = await info.context.loaders.user_by_id(columns_below(info, "User", "id")).load(user_id)
-    return None if row is None else User(row=row)
+    return BoundEdge(loader_by_id(info, NodeKind.USER, "User"), key=info.context.viewer.user_id)
 
 
 async def user_by_username(
@@ -80,9 +64,7 @@ class UserQueries:
     viewer: User | None = lookup_field(
         _viewer, "The signed-in user; null for an anonymous request.", lambda row: User(row=row)
     )
-    user: User | None = lookup_field(
-        _user, "The user with this id; null where there is none.", lambda row: User(row=row)
-    )
+    user: User | None = node_lookup(NodeKind.USER, "User", "The user with this id; null where there is none.")
     user_by_username: User | None = strawberry.field(
         resolver=user_by_username,
         description="The user of this name, the system's own user too; null where there is none.",

@@ -14,7 +14,7 @@ from db.connections.leases import Driver
 from db.connections.statements import Reader, Statement
 from db.query.cursors import Order
 from db.query.pages import PageRequest
-from db.repositories.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS, posts_by_ids
+from db.repositories.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS
 from db.repositories.users import users_by_ids
 from tests.db.support.listed_posts import (
     COLUMNS,
@@ -148,7 +148,7 @@ async def test_reads_are_not_planned_at_each_execution(
         await POSTS.page(repeating, viewer, COLUMNS, {}, request)
         await POSTS.page(repeating, viewer, COLUMNS, {"views_gte": 3}, request, counted=True)
         await POSTS.pages_by_parent(repeating, viewer, COLUMNS, {}, request, authors[:1])
-    await posts_by_ids(repeating, viewer, COLUMNS, [1])
+    await POSTS.by_ids(repeating, viewer, COLUMNS, [1])
     await users_by_ids(repeating, viewer, ("id", "username"), authors[:1])
     assert len(repeating.planned) == 8
     assert max(repeating.planned) <= 5
