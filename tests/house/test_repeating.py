@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.running.amounts import sample
+
 ROOT = Path(__file__).parents[2]
 MADE_UP = """
 import os
@@ -70,12 +72,9 @@ def run(example: Path, *arguments: str, **environment: str) -> tuple[str, list[s
 
 
 def test_same_seed_makes_up_the_same_however_many_workers_run_and_another_seed_something_else(example: Path) -> None:
-    said, first = run(example, "--seed=5")
-    assert "\nseed: 5\n" in said
-    assert run(example, "--seed=5", "-n2")[1] == first
-    assert run(example, "--seed=5", "-k", "own", "-p", "no:randomly")[1] == [one for one in first if "own" in one]
-    other_said, other = run(example, "-n2")
-    seed = other_said.partition("\nseed: ")[2].partition("\n")[0]
+    _, first = run(example, "--seed=5")
+    said, other = run(example, "-n2")
+    seed = said.partition("\nseed: ")[2].partition("\n")[0]
     assert other != first
     assert run(example, f"--seed={seed}")[1] == other
 
@@ -99,16 +98,17 @@ def test_failure_says_how_to_run_it_again_and_a_made_up_case_alone(example: Path
     assert run(example, *parameter[3:], FAILS="1")[1] == ["one's own [id]"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "kept"),
-    [
-        (["-k", "kind or parameter"], ["one's own [id]"]),
-        (["-k", "kind or parameter", "-n2"], ["one's own [id]"]),
-        (["-k", "kind or parameter", "--long"], ["another", "long", "one's own [id]"]),
-        (["test_example.py::test_of_the_long_kind"], ["long"]),
-        (["test_example.py::test_with_a_parameter[another]"], ["another"]),
-        (["test_example.py::test_with_a_parameter"], ["another", "one's own [id]"]),
-    ],
-)
-def test_long_test_runs_where_it_is_asked_for(example: Path, arguments: list[str], kept: list[str]) -> None:
+LONG = [
+    (["-k", "kind or parameter", "-n2"], ["one's own [id]"]),
+    (["-k", "kind or parameter"], ["one's own [id]"]),
+    (["test_example.py::test_with_a_parameter[another]"], ["another"]),
+    (["-k", "kind or parameter", "--long"], ["another", "long", "one's own [id]"]),
+    (["test_example.py::test_of_the_long_kind"], ["long"]),
+    (["test_example.py::test_with_a_parameter"], ["another", "one's own [id]"]),
+]
+
+
+@pytest.mark.parametrize("case", sample(LONG, every=3))
+def test_long_test_runs_where_it_is_asked_for(example: Path, case: tuple[list[str], list[str]]) -> None:
+    arguments, kept = case
     assert run(example, *arguments)[1] == kept
