@@ -107,7 +107,7 @@ class Oracle:
         sys.exit(1 if self.violations else 0)
 
     def broken(self, begun: float, what: object, reason: object) -> None:
-        """Judge a connection that ended before its response: a killed worker or a fault of the clients' network may."""
+        """Judge a connection that ended before its response: a killed worker or the clients' network explains it."""
         self.counts["broken connections"] += 1
         if not self.faults.explains(begun, felt_s=KILL_FELT_S, kinds=("kill worker", OF_CLIENTS)):
             self.violation("connection ended without an answer", request=what, reason=reason)

@@ -1,8 +1,7 @@
 """GraphQL over HTTP: the only entry point for operations, as a pure ASGI application with a faster path beside ASGI.
 
 - `parsing/`: headers, read once (`head`), and bodies and query strings as GraphQL requests (`requests`).
-- `admission/`: limits on concurrent requests, on their time (`time_limits`), and on the cost of each caller
-(`budgets`).
+- `admission/`: limits on concurrent requests, on their time (`time_limits`), and on each caller's cost (`budgets`).
 - `endpoint.py`: handles one request. `inline_lookup.py` handles simple ones without a task.
 - `responses/`: media types and statuses (`response`), the size limit (`writing`), compression and sending (`encoder`).
 - `wire/`: extends uvicorn: bounds on its reading (`protocol`), on connections (`open_connections`), and on unread

@@ -180,8 +180,8 @@ class AdmissionControl:
         invented users of one attacker add up.
 
         Raises:
-            HttpRefused: 429: a budget is too small now; the headers say how long to wait (RateLimit fields, IETF
-            draft).
+            HttpRefused: 429: a budget is too small now; the headers say how long to wait (RateLimit fields, an
+                IETF draft).
         """
         caller, address = _spenders(user_id, address)
         taken, now = max(cost, 1), time.time()
