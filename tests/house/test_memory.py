@@ -19,4 +19,4 @@ def test_every_cache_is_listed_with_its_bound() -> None:
     }
     listed = set(re.findall(r"`(\w[\w/]+\.py)` `(\w+)`", (ROOT / "MEMORY.md").read_text(encoding="utf-8")))
     assert made - listed == set(), "say in MEMORY.md what bounds it"
-    assert listed - made == set(), "MEMORY.md lists what is no cache any more"
+    assert listed - made == set(), "MEMORY.md lists caches that no longer exist"

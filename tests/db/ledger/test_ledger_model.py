@@ -28,7 +28,7 @@ from tests.faults.served import kill_all
 
 T = TypeVar("T")
 Requested = tuple[Movement, tuple[Movement, ...]]
-"""What a key was given to: a movement, and the others beside it in a batch of all or none."""
+"""The request of a key: a movement, and the other movements of its all-or-none batch."""
 
 OTHER, REUSED = "OTHER_TRANSFER_REFUSED", "IDEMPOTENCY_KEY_REUSED"
 OWNERS = 3

@@ -18,7 +18,9 @@ HEADS = 100_000  # of 3 or 15 kB each
 CONNECTIONS = 4
 LONG_ANSWER = "{ __schema { types { name description } } }"  # compressed for the clients that accept it
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells a process's memory so")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="only Linux shows a process's memory like this"
+)
 
 
 @pytest.mark.parametrize("flood", FLOODS)
