@@ -27,7 +27,7 @@ def defines(path: str, test: str) -> bool:
 def test_planted_bug_applies_to_the_current_code(bug: Bug) -> None:
     git = ["git", "apply", "--check", str(PLANTED / f"{bug.name}.patch")]
     applied = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-    assert applied.returncode == 0, f"plant the bug anew where the code is now: {applied.stderr}"
+    assert applied.returncode == 0, f"plant the bug again in the current code: {applied.stderr}"
 
 
 @each_bug

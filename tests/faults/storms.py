@@ -152,7 +152,9 @@ class Storm:
             if one.row is not None:
                 assert rows.get(key) == one.row, "an acknowledged payment is not in the ledger"
             elif not one.is_unknown:
-                assert key not in rows, f"a payment had happened, although its error did not say so: {one.response}"
+                assert key not in rows, (
+                    f"a payment had happened, although its error did not allow for it: {one.response}"
+                )
         assert {row[0] for row in await superuser.fetch(_SUMS)} == {0}
         assert await superuser.fetch(_WRONG) == []
         return rows

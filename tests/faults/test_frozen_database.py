@@ -101,7 +101,7 @@ async def ensure_answers(town: Town, superuser: Driver, dark: AbstractContextMan
         return await backends(superuser) <= POOL_SIZE + OVERFLOW
 
     await soon(all_served, "something is not served again")
-    await soon(connections_gone, "connections that nobody uses stay open")
+    await soon(connections_gone, "unused connections stay open")
 
 
 @pytest.mark.parametrize("engine", ["compiled", "ordinary"])

@@ -74,7 +74,7 @@ async def ensure_room_for_others(
     read = [answer for answers in await reading for answer in answers]
     written = await asyncio.gather(*writing)
     assert (error_counts(read), len(read), still_waiting) == ({}, LOOKUPS, WRITERS)
-    assert done, "reads waited for those who wait for the row"
+    assert done, "reads waited for the writes that wait for the row"
     assert most <= HOLDERS_MAX
     return list(written)
 

@@ -2,7 +2,7 @@
 import { auditServer } from 'graphql-http';
 
 const results = await auditServer({ url: process.argv[2], fetchFn: fetch });
-const told = await Promise.all(
+const audits = await Promise.all(
   results.map(async ({ name, status, reason, response }) => ({
     name,
     status,
@@ -10,4 +10,4 @@ const told = await Promise.all(
     answer: status === 'ok' ? null : await response?.text().catch(() => null),
   })),
 );
-console.log(JSON.stringify(told));
+console.log(JSON.stringify(audits));

@@ -25,7 +25,7 @@ FUNCTION_LINES_MAX = 50
 
 LONG_FILES: Mapping[str, str] = {}
 USERS_OF_SQLALCHEMY: Mapping[str, str] = {
-    "graph/cli/doctor.py": "`folio doctor` asks the database about itself",
+    "graph/cli/doctor.py": "`folio doctor` queries the catalogue of the database",
 }
 
 
@@ -138,7 +138,7 @@ def test_graphql_and_http_stay_out_of_db() -> None:
 
 def test_a_file_fits_in_a_head() -> None:
     long = {name for name, text in python_files().items() if len(text.splitlines()) > FILE_LINES_MAX}
-    assert long == set(LONG_FILES), f"split what has more than {FILE_LINES_MAX} lines by what it is about"
+    assert long == set(LONG_FILES), f"split files with more than {FILE_LINES_MAX} lines by topic"
 
 
 def test_a_function_fits_on_a_screen() -> None:
@@ -150,7 +150,7 @@ def test_a_function_fits_on_a_screen() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES_MAX
     ]
-    assert long == [], f"give the parts of what has more than {FUNCTION_LINES_MAX} lines their own names"
+    assert long == [], f"split functions with more than {FUNCTION_LINES_MAX} lines"
 
 
 def test_every_module_has_a_docstring() -> None:

@@ -207,7 +207,7 @@ async def test_next_audit_begins_after_the_last_transaction_when_there_is_no_wri
     async def begins_there() -> bool:  # other databases of this server have writers, too
         return (await audit(database)).next_since == 2
 
-    await until(begins_there, "a moment in which nobody writes")
+    await until(begins_there, "a moment without a writer")
 
 
 # ---------------------------------------------------------------- bounds

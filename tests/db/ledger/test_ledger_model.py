@@ -29,7 +29,7 @@ from tests.running.amounts import examples
 
 T = TypeVar("T")
 Requested = tuple[Movement, tuple[Movement, ...]]
-"""The request of a key: a movement, and the other movements of its all-or-none list."""
+"""The request of a key: a movement, and the other movements of its all-or-none batch."""
 
 OTHER, REUSED = "OTHER_TRANSFER_REFUSED", "IDEMPOTENCY_KEY_REUSED"
 OWNERS = 3

@@ -106,7 +106,7 @@ async def waiting_backend(superuser: Driver, *, but: int = 0) -> int:
         if pid is not None:
             return int(pid)
         await asyncio.sleep(POLL_S)
-    raise AssertionError("nobody waits for a lock")
+    raise AssertionError("no backend waits for a lock")
 
 
 async def terminate(superuser: Driver, pid: int) -> None:

@@ -73,7 +73,7 @@ async def test_transaction_for_the_next_audit_is_accepted_by_it(audit: Audit) ->
     async def told() -> bool:  # others write to other databases of this server
         return "the next audit can be: folio audit --since transaction_3\n" in (await ended(audit())).out
 
-    await until(told, "a moment in which nobody writes")
+    await until(told, "a moment without a writer")
     found = await ended(audit("--since", "transaction_3"))
     assert (found.code, found.err) == (0, "")
     assert found.out.startswith(

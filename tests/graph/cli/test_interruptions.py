@@ -97,7 +97,7 @@ async def locked(server: EmbeddedServer, database_url: str, table: str) -> Async
             if await watcher.fetchval(WAITING, name):
                 return
             await asyncio.sleep(0.02)
-        raise AssertionError("nobody waits")
+        raise AssertionError("no statement waits")
 
     try:
         yield awaited

@@ -22,7 +22,7 @@ OPERATIONS = int(os.environ.get(EXAMPLES_VARIABLE, "1400"))
 """How many operations are compared in one run of this file."""
 
 REWORKS = 15
-"""Each operation of hypothesis-graphql is run in so many forms, each with a seed of its own: they come dear."""
+"""The number of forms in which each operation of hypothesis-graphql runs, each with its seed: generating is slow."""
 
 WITH_RESOLVE_TYPE, WITH_IS_TYPE_OF = nasty_schema(default_typing=False), nasty_schema(default_typing=True)
 SCALARS = {"Odd": st.sampled_from([nodes.String("fine"), nodes.Int(1)])}

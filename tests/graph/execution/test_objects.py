@@ -197,10 +197,10 @@ def _is_type_of(name: str, when: Callable[[Any], Callable[[Any], Any]]) -> Any:
 
 
 SCHEMAS = {
-    "told": schema_with_resolve_type(kind_of),
-    "told later": schema_with_resolve_type(kind_of_later),
-    "asked": schema_with_is_type_of(now),
-    "asked later": schema_with_is_type_of(later),
+    "resolve_type": schema_with_resolve_type(kind_of),
+    "resolve_type later": schema_with_resolve_type(kind_of_later),
+    "is_type_of": schema_with_is_type_of(now),
+    "is_type_of later": schema_with_is_type_of(later),
 }
 
 
@@ -228,7 +228,7 @@ async def test_typename_of_a_mapping_determines_its_type() -> None:
     assert result == {"data": {"pet": {"__typename": "Dog", "name": "Rex"}, "cat": {"name": "Tom"}}}
 
 
-@pytest.mark.parametrize("schema", ["told", "told later"])
+@pytest.mark.parametrize("schema", ["resolve_type", "resolve_type later"])
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
@@ -255,7 +255,7 @@ async def test_impossible_type_is_an_error_of_its_place(schema: str, kind: Any, 
     }
 
 
-@pytest.mark.parametrize("schema", ["asked", "asked later"])
+@pytest.mark.parametrize("schema", ["is_type_of", "is_type_of later"])
 async def test_object_that_its_type_rejects_is_an_error_of_its_place(schema: str) -> None:
     root = {"cats": [TOM, {"is": "Dog"}, {"is": ValueError("who knows")}]}
     assert await both(SCHEMAS[schema], "{ cats { name } }", root=lambda: root) == {

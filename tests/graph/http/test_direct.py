@@ -59,13 +59,13 @@ REQUESTS = {
     "a page": request(query_body(PAGE)),
     "the newer media type": request(query_body("{ __typename }"), "accept: application/graphql-response+json"),
     "a mistake in the document": request(query_body("{ nonsense }")),
-    "one that the newer type tells by its status": request(
+    "an error with a status in the newer media type": request(
         query_body("{ nonsense }"), "accept: application/graphql-response+json"
     ),
     "no type that there is": request(query_body("{ __typename }"), "accept: text/csv"),
     "no JSON": request(b"nonsense"),
     "another type": request(b"{}", content_type="text/plain"),
-    "a token that is none": request(query_body("{ __typename }"), "authorization: Bearer nonsense"),
+    "an invalid token": request(query_body("{ __typename }"), "authorization: Bearer nonsense"),
     "a connection that ends": request(query_body("{ __typename }"), "connection: close"),
     "an older protocol": request(query_body("{ __typename }"), version="1.0"),
     "too large a body": request(b" " * 2_000_000),

@@ -63,7 +63,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"id": "post_1", "c": True},
     ),
     "a user": ("query ($id: ID!) { user(id: $id) { username profile { bio } } }", {"id": "user_1"}),
-    "a private field of somebody": ("query ($id: ID!) { user(id: $id) { username email } }", {"id": "user_1"}),
+    "a private field of another user": ("query ($id: ID!) { user(id: $id) { username email } }", {"id": "user_1"}),
     "an account": ("query ($id: ID!) { account(id: $id) { currency } }", {"id": "account_1"}),
     "another kind of id": (POST, {"id": "user_1"}),
     "no id": (POST, {"id": "post_01"}),
@@ -372,7 +372,7 @@ async def test_task_of_a_request_does_not_inherit_the_context_of_the_request_tha
             async def has_joined() -> bool:
                 return len(begun) > before
 
-            await until(has_joined, "the look-up")
+            await until(has_joined, "the lookup")
         refused = await request
     assert (refused.status_code, begun[before:], found) == (401, [True], [None])
 

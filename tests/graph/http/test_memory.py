@@ -68,7 +68,7 @@ def plans() -> Iterator[Request]:
             yield {"query": conditional(18, f"Q{number}"), "variables": variables}
 
 
-@pytest.mark.skipif(not STATUS.exists(), reason="only Linux tells the memory of another process so")
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux shows the memory of another process like this")
 @pytest.mark.parametrize("flood", [failing, nodes, plans], ids=["failing", "nodes", "plans"])
 async def test_a_flood_leaves_a_served_process_within_its_memory(
     served: tuple[httpx.AsyncClient, Path], flood: Any

@@ -20,7 +20,7 @@ LONG_ANSWER = "{ __schema { types { name description } } }"  # compressed for th
 
 pytestmark = [
     pytest.mark.long("floods of 100,000 requests"),
-    pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells a process's memory so"),
+    pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux shows a process's memory like this"),
 ]
 
 

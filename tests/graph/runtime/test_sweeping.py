@@ -30,10 +30,10 @@ async def test_expired_sessions_are_deleted_while_requests_are_served(
         return bool(sum(record.__dict__["fields"]["sessions"] for record in caplog.records) == 100)
 
     async with swept(client.database, 1000, first_after_s=0, every_s=0.01):
-        await until(is_clean, "the sessions that are over to go")
+        await until(is_clean, "the expired sessions to be deleted")
         await superuser.execute(OVER, ida.number, datetime.timedelta(hours=3))
         await until(is_clean, "those that came later to go")
-        await until(is_logged, "the log to say so")
+        await until(is_logged, "the line in the log")
     first, *_ = [record.__dict__["fields"] for record in caplog.records]
     assert first == {"refresh_tokens": 0, "sessions": 50, "sign_in_attempts": 0, "sign_in_places": 0}
 

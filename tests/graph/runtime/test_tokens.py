@@ -64,7 +64,7 @@ FORGERIES: dict[str, Forgery] = {
     "with other claims under the signature": raised,
     "with another signature": resigned,
     "expired": lambda claims: signed(claims | {"exp": int(time.time())}),
-    "issued by somebody else": lambda claims: signed(claims | {"iss": "somebody"}),
+    "issued by another server": lambda claims: signed(claims | {"iss": "somebody"}),
     "issued in the future": lambda claims: signed(claims | {"iat": int(time.time()) + 600}),
     "that never expires": lambda claims: signed(without(claims, "exp")),
     "of no session": lambda claims: signed(without(claims, "sid")),

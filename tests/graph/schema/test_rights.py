@@ -294,5 +294,5 @@ def test_every_readable_field_is_in_the_table() -> None:
     assert missing == [], (
         f"select {', '.join(missing)} in a Read of READS in tests/graph/support/rights_to_read.py, "
         "as name: Read(query, "
-        "answer to nobody, answers by caller)"
+        "answer to anonymous, answers by caller)"
     )

@@ -43,7 +43,7 @@ BOUNDED_LISTS: Mapping[str, str] = {
     "UserError.field": "a path into the arguments, which are as deep as the schema",
 }
 # Payloads without `userErrors`, each with the reason why the mutation cannot be refused.
-NEVER_REFUSED: Mapping[str, str] = {"SignOutPayload": "a session that has ended already is as good as ended"}
+NEVER_REFUSED: Mapping[str, str] = {"SignOutPayload": "signing out of an ended session has the same result"}
 
 
 def named_types(schema: GraphQLSchema) -> Iterator[GraphQLNamedType]:
@@ -97,7 +97,7 @@ def mutations() -> dict[str, GraphQLField]:
 
 def test_the_schema_in_the_repository_is_the_served_one() -> None:
     kept = (ROOT / "schema.graphql").read_text(encoding="utf-8")
-    assert kept == schema_text(), "write schema.graphql anew by `make schema`, and review what changed in it"
+    assert kept == schema_text(), "write schema.graphql with `make schema`, and review the change"
 
 
 def test_the_schema_in_the_repository_is_one_that_other_tools_can_read() -> None:
@@ -230,7 +230,7 @@ def test_every_mutation_needs_a_signed_in_caller_or_has_a_reason() -> None:
 def test_every_mutation_has_one_input_and_a_payload_of_its_own() -> None:
     payloads = [str(field.type) for field in mutations().values()]
     wanted = [f"{name[0].upper()}{name[1:]}Payload!" for name in mutations()]
-    assert payloads == wanted, "a mutation `createThing` answers `CreateThingPayload!`, a type of its own"
+    assert payloads == wanted, "a mutation `createThing` returns `CreateThingPayload!`, a separate type"
     inputs = {
         name: {arg: str(argument.type) for arg, argument in field.args.items()} for name, field in mutations().items()
     }

@@ -109,7 +109,7 @@ class Output(enum.Enum):
 
     FILE = "a file"
     FULL = "a full device"
-    UNREAD = "a pipe that nobody reads"
+    UNREAD = "a pipe without a reader"
     CLOSED = "closed"
 
 

@@ -330,7 +330,7 @@ MONEY_READS = {
         {"account": None},
         to((IDA, ANNA), {"account": {"statement": IDAS_STATEMENT}}),
     ),
-    "the accounts of the owner at the far end": Read(
+    "the accounts of the counterparty's owner": Read(
         '{ transaction(id: "transaction_2") { from { owner { accounts(first: 5) { totalCount } } } } }',
         {"transaction": None},
         to((IDA, ANNA), {"transaction": {"from": {"owner": {"accounts": {"totalCount": 1}}}}})

@@ -50,7 +50,7 @@ async def flood(port: int, forwarded: Iterator[str]) -> int:
     return answered
 
 
-@pytest.mark.skipif(not STATUS.exists(), reason="only Linux tells the memory of another process so")
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux shows the memory of another process like this")
 async def test_flood_from_many_addresses_leaves_memory_and_budgets_as_they_are(
     database_url: str, tmp_path: Path
 ) -> None:

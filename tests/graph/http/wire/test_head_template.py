@@ -194,7 +194,7 @@ OTHERS: dict[str, tuple[list[bytes], int]] = {
     "another version": ([ALIVE.replace(b"HTTP/1.1", b"HTTP/1.0")], 1),
     "one that ends the connection": ([ALIVE.replace(b"host: ", b"connection: close\r\nhost: ")], 1),
     "no HTTP": ([b"nonsense\r\n\r\n"], 1),
-    "a length that is none": ([re.sub(rb"(length: )\d+", rb"\1+5", ALIVE)], 1),
+    "an invalid length": ([re.sub(rb"(length: )\d+", rb"\1+5", ALIVE)], 1),
     "two requests at once": ([ALIVE + LONGER], 2),
     "a request and half of one": ([ALIVE + LONGER[:60], LONGER[60:]], 2),
     "half of a head": ([LONGER[:60], LONGER[60:]], 1),
