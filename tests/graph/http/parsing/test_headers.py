@@ -257,6 +257,6 @@ async def test_operation_of_a_batch_that_takes_too_long_does_not_affect_the_othe
     changes = {"batch_operations_max": 2, "operation_deadline_ms": 200}
     async with served(settings, **changes) as client, locked(database_url, "posts"):
         answer = await client.http.post("/graphql", json=[posts, {"query": "{ __typename }"}])
-    message = "the operation took longer than 0.2 s; request for less"
+    message = "the operation took longer than 0.2 s; ask for less"
     late = {"errors": [{"message": message, "extensions": {"code": "DEADLINE_EXCEEDED"}}]}
     assert (answer.status_code, answer.json()) == (200, [late, ALIVE])
