@@ -205,19 +205,20 @@ async def test_standard_output_that_accepts_no_bytes(
     assert "folio:" not in ended.err.removesuffix(line)
 
 
-@pytest.mark.parametrize(
-    ("redirection", "code", "said"),
-    [
-        ("> /dev/full", 1, "folio: standard output cannot be written: No space left on device\n"),
-        (">&-", 1, "folio: standard output cannot be written: Bad file descriptor\n"),
-        ("| true", 141, ""),
-        ("> /dev/null 2> /dev/full", 0, ""),
-        ("> /dev/null 2>&-", 0, ""),
-        ("> /dev/full 2> /dev/full", 1, ""),
-        ("> /dev/null <&-", 0, ""),
-    ],
-)
-def test_interpreter_adds_nothing_at_its_end(redirection: str, code: int, said: str) -> None:
+AT_THE_END = [
+    ("> /dev/full", 1, "folio: standard output cannot be written: No space left on device\n"),
+    (">&-", 1, "folio: standard output cannot be written: Bad file descriptor\n"),
+    ("| true", 141, ""),
+    ("> /dev/null 2> /dev/full", 0, ""),
+    ("> /dev/null 2>&-", 0, ""),
+    ("> /dev/full 2> /dev/full", 1, ""),
+    ("> /dev/null <&-", 0, ""),
+]
+
+
+@pytest.mark.parametrize("case", sample(AT_THE_END, every=3))
+def test_interpreter_adds_nothing_at_its_end(case: tuple[str, int, str]) -> None:
+    redirection, code, said = case
     # `sleep` leaves the reader of the pipe time to exit.
     call = 'sleep 0.2; "$0" -c "from graph.cli import main; main()" --help'
     shell = ["bash", "-c", f"{{ {call}; }} {redirection}; exit ${{PIPESTATUS[0]}}", sys.executable]

@@ -94,6 +94,7 @@ GREEDY = "1 " * (WRITTEN_VALUES_MAX - 1)
 GREEDY_BYTES = WRITTEN_VALUES_MAX * TOKEN_BYTES
 
 
+@pytest.mark.long("a flood of documents")
 def test_flood_of_different_texts_does_not_make_the_cache_grow(operations: Operations) -> None:
     sizes = set()
     for number in range(40):
@@ -103,6 +104,7 @@ def test_flood_of_different_texts_does_not_make_the_cache_grow(operations: Opera
     assert operations.size_bytes <= OPERATIONS_ON_PROBATION_BYTES_MAX
 
 
+@pytest.mark.long("a flood of documents")
 def test_flood_of_repeated_texts_does_not_make_the_cache_grow(operations: Operations) -> None:
     for number in range(100):
         text = f"query Q{number} {{ nodes(ids: [{GREEDY}]) {{ id }} }}"
