@@ -145,7 +145,7 @@ async def test_killed_supervisor_leaves_no_database_running_and_the_data_is_used
 async def test_dev_reloads_changed_code_and_keeps_its_database_up(home: Path) -> None:
     for package in ("db", "graph", "migrations"):
         shutil.copytree(ROOT / package, home / package, ignore=shutil.ignore_patterns("__pycache__"))
-    changing, log, port = home / "graph" / "http" / "front_page.py", home / "log", free_port()
+    changing, log, port = home / "graph" / "http" / "graphiql" / "front_page.py", home / "log", free_port()
     source = changing.read_text()
     postmaster = home / ".folio" / "postgres" / "pgdata" / "postmaster.pid"
     async with started("dev", "--reload", cwd=home, port=port, log=log, PYTHONPATH=str(home)) as process:
