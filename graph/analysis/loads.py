@@ -108,7 +108,7 @@ class Formula:
         return self._positions.setdefault((variable, what), len(self._positions))
 
     def add(self, total: Amount, part: Amount, length: Length) -> None:
-        """Add `part` to `total` as often as `length` says."""
+        """Add `part` to `total` `length` times."""
         if isinstance(length, int):
             total.add(part, length)
         else:
