@@ -1,6 +1,6 @@
-"""What is known of an operation before it runs: its price, limits, selected columns and deprecated fields.
+"""The analysis of an operation before it runs: its price, limits, selected columns and deprecated fields.
 
-One walk over the operation finds all of it (`walk`). The walk reads documents and the schema. It runs nothing and knows
-no request. What has to be counted before validation, which takes the more time the larger a document is, is counted by
-`limits.check_written`.
+One walk over the operation finds all of it (`walk`). The walk reads the document and the schema. It runs nothing, and
+does not depend on a request. `limits.check_written` counts selections and values before validation, because the time of
+validation grows with the size of the document.
 """

@@ -1,8 +1,8 @@
-"""What an operation costs, said in the schema, so that anyone can compute it offline.
+"""The cost directives of the schema, from which any client can compute the cost of an operation offline.
 
 The directives are those of IBM's GraphQL Cost Directive Specification (draft, https://ibm.github.io/graphql-specs/):
-`@cost` gives a weight, `@listSize` says how long a list gets. What is not weighted costs 1 where it leads to an object
-and 0 where it is a scalar or an enum. `graph.analysis.limits` adds it up.
+`@cost` declares a weight, and `@listSize` declares how long a list can be. A field without a weight costs 1 if it leads
+to an object, and 0 if it is a scalar or an enum. The walk (`graph.analysis.walk`) adds up the costs.
 """
 
 import strawberry
@@ -29,7 +29,7 @@ class ListSize:
 
     Attributes:
         assumed_size: the length where no slicing argument is given.
-        slicing_arguments: the arguments that say the length; the largest one counts.
+        slicing_arguments: the arguments that set the length; the largest one counts.
         sized_fields: the fields below, such as a connection's edges and nodes, whose lists have this length.
         require_one_slicing_argument: whether exactly one slicing argument must be given.
     """
@@ -40,20 +40,20 @@ class ListSize:
     require_one_slicing_argument: bool = strawberry.directive_field(name="requireOneSlicingArgument", default=True)
 
 
-# By it the metadata of a field tell how many characters its text has at most, where they may be many.
+# The key in a field's metadata for the maximum number of characters of its text. Only long texts have it.
 LONGEST_METADATA = "longest"
 
-# The directives of this schema's fields, each named for why it stands there.
+# The directives of this schema's fields, each named for the reason of its cost.
 PAGE = ListSize(
     assumed_size=20,
     slicing_arguments=["first", "last"],
     sized_fields=["edges", "nodes"],
     require_one_slicing_argument=False,
 )
-COUNT = Cost(weight="10")  # every row of the list is looked at
-STATEMENT = Cost(weight="30")  # every entry of the account up to its end is looked at, two or three times
+COUNT = Cost(weight="10")  # reads every row of the list
+STATEMENT = Cost(weight="30")  # reads every entry of the account up to its end, two or three times
 WRITE = Cost(weight="10")  # a transaction: locks, a commit
 PASSWORD = Cost(weight="100")  # a password is hashed
-SEARCH = Cost(weight="50")  # every post that has the words may be looked at
-LONG_TEXT = Cost(weight="10")  # it may be as long as hundreds of other values
-FREE = Cost(weight="0")  # says what is known already
+SEARCH = Cost(weight="50")  # may read every post that contains the words
+LONG_TEXT = Cost(weight="10")  # may be as long as hundreds of other values
+FREE = Cost(weight="0")  # its value is known already

@@ -1,4 +1,4 @@
-"""What the schema says of each field, as far as the analysis of operations needs it.
+"""The facts that the schema declares for each field, as far as the analysis of operations needs them.
 
 The directives and metadata of a field are read once for each schema, when the first operation selects the field.
 """
@@ -28,29 +28,29 @@ from db.query.pages import Columns
 from graph.analysis.cost import LONGEST_METADATA, Cost, ListSize
 from graph.execution.declarations import RowEdge, declaration_of, joins_of, strawberry_field
 
-# By these keys the metadata of a field say which columns it reads, that it reads the columns of the list's order, and
-# that it needs to know whether there is more behind the page.
+# The keys in a field's metadata for: the columns that it reads, whether it reads the columns of the list's order, and
+# whether it needs to know if more rows follow the page.
 COLUMNS_METADATA = "columns"
 ORDER_METADATA = "reads-order"
 AHEAD_METADATA = "looks-ahead"
 
-# Each attempt at one of these costs a password hash, or gives one more guess.
+# Each attempt at one of these fields costs a password hash, or is one more guess at a password.
 SENSITIVE_ROOT_FIELDS = frozenset({"signIn", "refreshSession", "createUser", "createUsers", "updateUser"})
 INTROSPECTION_FIELDS = frozenset({"__schema", "__type", "__typename"})
 
 # A character of JSON takes at most six bytes: a control character is written \u001f.
 CHARACTER_BYTES_MAX = 6
-# Of a text whose length nobody declares: a title, a name, a cursor, a message.
+# The size of a text without a declared length: a title, a name, a cursor, a message.
 TEXT_BYTES = 1_500
-# Of everything else that stands in an answer: numbers, ids, instants, enum values.
+# The size of any other leaf value in a response: a number, an id, an instant, an enum value.
 LEAF_BYTES = 64
-# A key's quotes, its colon and a comma, and the braces of an object.
+# The size of a key's quotes, its colon and a comma, and of the braces of an object.
 PUNCTUATION_BYTES = 6
 TEXTS = frozenset({"String"})
 
 # The most items that a page has.
 LENGTH_MAX = 100
-# How many items the lists of an introspection have, about. They read no row and cost nothing; their values count.
+# The approximate number of items of an introspection list. Such lists read no row and cost nothing; their values count.
 INTROSPECTED = {
     "types": 120,
     "fields": 10,
@@ -68,11 +68,11 @@ D = TypeVar("D")
 
 
 class Slicing(NamedTuple):
-    """How the arguments of a field say how long a list is (the directive `@listSize`).
+    """How the arguments of a field set the length of a list (the directive `@listSize`).
 
     Attributes:
         paths: the arguments, each as a path: an argument, or a list within an input object.
-        assumed: the length where no argument says it.
+        assumed: the length where no argument sets it.
         sized: the names of the lists below the field that have this length; none where the field itself is the list.
     """
 
@@ -83,26 +83,26 @@ class Slicing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FieldFacts:
-    """What the schema says of one field of one type.
+    """The facts that the schema declares for one field of one type.
 
     Attributes:
         coordinate: its schema coordinate, such as `Post.body`.
         target: the type of its objects; None where it is a leaf.
         cost: its own weight.
-        bytes: how long one value is in the answer, without its key and without what is below it.
-        slicing: how its arguments say how long a list is, if they do.
+        bytes: the size of one value in the response, without its key and without the fields below it.
+        slicing: how its arguments set the length of a list; None where they do not.
         is_sliced: whether the field is itself the list of that length.
         is_open: whether it is a list whose length the field above it decides.
-        times: how many values it has, where neither arguments nor the field above it say so.
+        times: how many values it has, where neither arguments nor the field above it decide this.
         is_sensitive: whether it is a root field that checks a password.
         is_data: whether its value depends on more than the schema.
         columns: the columns that it reads, by row-backed type.
         reads_order: whether it reads the columns by which the list that leads to it is ordered.
-        looks_ahead: whether it needs to know if there is more behind the page.
-        reads_rows: whether it leads from a root or a row to other rows, which need columns of their own.
+        looks_ahead: whether it needs to know if more rows follow the page.
+        reads_rows: whether it leads from a root or a row to other rows, whose columns are collected separately.
         reads_one_row: whether it leads to one row-backed object.
         joins: whether its statement joins the rows that edges below it lead to.
-        join_prefix: the prefix of the columns of its row where a statement joins that row; None where none does.
+        join_prefix: the prefix of the columns of its row where a statement joins that row; None where none joins it.
     """
 
     coordinate: str
@@ -203,7 +203,7 @@ def declared_columns(field: GraphQLField) -> Columns | None:
 
 
 def is_row_backed(type_: Composite) -> bool:
-    """Say whether the objects of a type stand for rows: some field of it reads a column."""
+    """Return whether the objects of a type represent rows, which means that some field of the type reads a column."""
     if isinstance(type_, GraphQLUnionType):
         return False
     return any(declared_columns(field) is not None for field in type_.fields.values())

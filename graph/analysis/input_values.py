@@ -1,7 +1,7 @@
-"""What stands in arguments: the weights of input fields, such as that of a search, and what is deprecated.
+"""The values of arguments: the weights of input fields, such as that of a search, and the deprecated parts in use.
 
-A variable counts by its value, which the formula of the price reads at each run. Deprecated parts in the values of
-variables are not looked for: each run would have to.
+A variable counts with its value, which the formula of the price reads at each run. Deprecated parts in the values of
+variables are not searched for, because each run would have to repeat the search.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ from graph.analysis.loads import Amount, Formula, Reading, VariableLength
 
 
 class InputValues:
-    """Collects what the arguments of an operation cost, and which deprecated parts of the schema they use."""
+    """Adds up the cost of an operation's arguments, and collects the deprecated parts of the schema that they use."""
 
     def __init__(self, schema: GraphQLSchema, formula: Formula, deprecated: set[str]) -> None:
         self._schema = schema
@@ -44,7 +44,7 @@ class InputValues:
     def arguments(
         self, nodes: Sequence[ArgumentNode], definitions: Mapping[str, GraphQLArgument], coordinate: str
     ) -> Amount:
-        """Return what the arguments of a field or a directive cost; `coordinate` is that of the field or directive."""
+        """Return the cost of the arguments of the field or directive with the schema coordinate `coordinate`."""
         total = Amount()
         for node in nodes:
             definition = definitions.get(node.name.value)
@@ -61,14 +61,14 @@ class InputValues:
         return total
 
     def directives(self, nodes: Sequence[DirectiveNode]) -> None:
-        """Look for deprecated arguments of directives, and for what is deprecated in their values."""
+        """Collect deprecated arguments of directives, and deprecated parts in their values."""
         for node in nodes:
             directive = self._schema.get_directive(node.name.value)
             if directive is not None and node.arguments:
                 self.arguments(node.arguments, directive.args, f"@{directive.name}")
 
     def variable(self, node: VariableDefinitionNode) -> None:
-        """Look for what is deprecated in the default of a variable and in its directives."""
+        """Collect deprecated parts in the default of a variable and in its directives."""
         self.directives(node.directives or ())
         if node.default_value is not None:
             written = node.type
@@ -78,7 +78,7 @@ class InputValues:
             self._value(self._schema.get_type(written.name.value), node.default_value)
 
     def _value(self, type_: GraphQLNamedType | None, node: ValueNode) -> int:
-        """Return what a value costs that stands in the document; a variable within it counts as given."""
+        """Return the cost of a value in the document. A variable within it counts as given."""
         if isinstance(type_, GraphQLEnumType):
             self._enum_values(type_, node)
         elif isinstance(type_, GraphQLInputObjectType):
@@ -111,14 +111,14 @@ class InputValues:
 
 @cache
 def weights(type_: GraphQLInputObjectType) -> Mapping[str, int]:
-    """Return the weight of each field of an input type that has one. There are as many types as in the schema."""
+    """Return the weight of each weighted field of an input type. The cache has at most one entry per type."""
     found = {name: declared(field, Cost) for name, field in type_.fields.items()}
     return {name: int(cost.weight) for name, cost in found.items() if cost is not None}
 
 
 @cache
 def _weight_reading(type_: GraphQLInputObjectType) -> Reading:
-    """Return the reading of what a variable of this type costs."""
+    """Return the reading of the cost of a variable of this type."""
     return Reading(partial(_weight_of, type_), dict.fromkeys(weights(type_), ""))
 
 

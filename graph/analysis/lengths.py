@@ -1,4 +1,4 @@
-"""How long a list gets: what the document or a variable gives for the arguments that say it."""
+"""The length of a list, from the values of its slicing arguments in the document or in variables."""
 
 from collections.abc import Sequence
 from functools import cache, partial
@@ -19,9 +19,9 @@ from graph.analysis.loads import Formula, Length, Reading, VariableLength
 
 
 def length_of(slicing: Slicing, arguments: Sequence[ArgumentNode], formula: Formula) -> Length:
-    """Return how long a list gets: the largest length that its arguments give, else what is assumed.
+    """Return the length of a list: the largest length that its arguments set, or else the assumed length.
 
-    What depends on variables is added to the readings of `formula`.
+    A length that depends on variables is added to the readings of `formula`.
     """
     given: list[int] = []
     readings: list[int] = []
@@ -48,7 +48,7 @@ def length_of(slicing: Slicing, arguments: Sequence[ArgumentNode], formula: Form
 
 
 def _value_at(path: tuple[str, ...], value: ValueNode | None) -> tuple[ValueNode | None, tuple[str, ...]]:
-    """Return the value at a path within an input object, and what of the path lies within a variable."""
+    """Return the value at a path within an input object, and the part of the path that lies within a variable."""
     while path and isinstance(value, ObjectValueNode):
         value = next((one.value for one in value.fields if one.name.value == path[0]), None)
         path = path[1:]
@@ -64,17 +64,17 @@ def _length_written(value: ValueNode | None, *, is_list: bool) -> int | None:
 
 
 def integer_of(value: object) -> int | None:
-    """Return the length that a value of a slicing argument gives its list, or None where it is null.
+    """Return the length that the value of a slicing argument sets, or None if the value is null.
 
-    The value is coerced as the executor coerces it: GraphQL takes 100.0 and 1e2 for the Int 100. A value that is no
-    Int, or is out of range, is refused by the field itself, with a better message; until then the list is as long as
-    lists get.
+    The value is coerced as the executor coerces it: GraphQL accepts 100.0 and 1e2 as the Int 100. The field itself
+    refuses a value that is not an Int or is out of range, with a better message; here such a value counts as the
+    maximum length.
     """
     if value is None:
         return None
     try:
         length = value if type(value) is int else GraphQLInt.coerce_input_value(value)
-    except Exception:  # noqa: BLE001 - whatever it is, it is no length
+    except Exception:  # noqa: BLE001 - a value of any other kind is no length
         return LENGTH_MAX
     return min(max(length, 0), LENGTH_MAX)
 
@@ -84,7 +84,7 @@ INTEGER = Reading(integer_of, LENGTH_MAX)
 
 @cache
 def _items_at(path: tuple[str, ...], most: int) -> Reading:
-    """Return the reading of how many items the list at a path within a variable has; `most` is how many it may have."""
+    """Return the reading of the number of items, at most `most`, of the list at a path within a variable."""
     dearest: Any = [None] * most
     for name in reversed(path):
         dearest = {name: dearest}

@@ -1,4 +1,4 @@
-"""Limits of an operation, each with a name. What is held against them is measured by `graph.analysis.pricing`."""
+"""The named limits of an operation. `graph.analysis.pricing` measures the values that are compared with them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ SELECTIONS_MAX = 500
 WRITTEN_VALUES_MAX = 2_000
 VALUES_MAX = 1_000_000
 
-# Reading, checking and refusing what has no price of its own is charged by the processor's time that it takes: by about
-# as much as an operation costs that takes as long. A refusal costs something in any case.
+# Some work has no price: reading, checking and refusing requests. It is charged by its processor time, at about the
+# cost of an operation that takes as long. A refusal always costs something.
 COST_PER_MS = 100
 REFUSED_COST = 10
 
@@ -35,9 +35,9 @@ class Price:
     """An operation's measured values, against which the limits are held.
 
     Attributes:
-        values: how many objects and leaves the answer has at most; it tells how long the answer takes to make.
-        answer_bytes: how long the answer is at most, as JSON. It is no limit: nearly all answers are far shorter.
-            Where it is above what an answer may have, it is measured while it is written
+        values: the maximum number of objects and leaves in the response; the time to make the response depends on it.
+        answer_bytes: the maximum size of the response as JSON. It is not held against a limit, because nearly all
+            responses are far shorter. If it exceeds the allowed size, the response is measured while it is written
             (`graph.http.responses.writing`).
     """
 
@@ -51,7 +51,7 @@ class Price:
     answer_bytes: int
 
     def told(self) -> dict[str, int]:
-        """Return what a client is told that asks for the cost: the price and how much it may be."""
+        """Return the price and its maximum, for the response to a client that requests the cost."""
         return {"requested": self.cost, "maximum": COST_MAX}
 
     def violations(self) -> list[GraphQLError]:
@@ -69,21 +69,20 @@ class Price:
 
 
 def check_written(document: DocumentNode) -> None:
-    """Count the selections and values that stand in the document, before it is validated.
+    """Count the selections and values in the document, before it is validated.
 
-    Validation compares fields that meet under one name with each other: its time grows with the square of the document.
+    Validation compares the fields of each response name with each other. So its time grows with the square of them.
     600 times `users { nodes { id } }` took seconds. Values are coerced one by one when the operation is compiled, on
     the event loop; those of variables take a tenth of that time.
 
     Raises:
-        GraphQLError: there are more than SELECTIONS_MAX or WRITTEN_VALUES_MAX, or there is nothing where something
-            should be selected.
+        GraphQLError: there are more than SELECTIONS_MAX or WRITTEN_VALUES_MAX, or a selection set is empty.
     """
     selections = values = 0
     pending = [one.selection_set for one in document.definitions if isinstance(one, ExecutableDefinitionNode)]
     while pending:
         selection_set = pending.pop()
-        if not selection_set.selections:  # graphql-core's parser lets them pass, and the specification does not
+        if not selection_set.selections:  # graphql-core's parser accepts an empty one, the specification does not
             message = "Syntax Error: Expected a field or a fragment, found '}'."
             raise GraphQLError(message, selection_set, extensions={"code": "GRAPHQL_PARSE_FAILED"})
         selections += len(selection_set.selections)
@@ -99,7 +98,7 @@ def check_written(document: DocumentNode) -> None:
 
 
 def _values(written: Iterable[ValueNode]) -> int:
-    """Count values that are written in arguments, those within lists and objects too."""
+    """Return the number of values written in arguments, including those within lists and objects."""
     count, pending = 0, list(written)
     while pending:
         one = pending.pop()
@@ -112,7 +111,7 @@ def _values(written: Iterable[ValueNode]) -> int:
 
 
 def _violation(name: str, value: int, maximum: int, advice: str = "") -> GraphQLError:
-    # A fragment bomb's numbers have hundreds of digits; nobody needs them.
+    # The numbers of a fragment bomb have hundreds of digits, which are of no use to a client.
     shown = value if value < 10**12 else "more than 10^12"
     extensions = {"code": "OPERATION_TOO_LARGE", "limit": name, "maximum": maximum, "measured": str(shown)}
     message = f"the operation's {name}: {shown}, and at most {maximum} allowed{advice}"

@@ -1,8 +1,8 @@
 """How much work and output a part of an operation is: a load, and the formula that computes it from variables.
 
-The walk (`graph.analysis.walk`) adds up loads. Most are numbers. Where a variable decides how long a list gets, or what
-a filter costs, the load becomes a step of the operation's `Formula`; a price for other values of the variables is then
-computed without the document.
+The walk (`graph.analysis.walk`) adds up loads. Most are numbers. Where a variable decides the length of a list or the
+cost of a filter, the load becomes a step of the operation's `Formula`. A price for other values of the variables is
+then computed without the document.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ class Load(NamedTuple):
     """The load of a part of an operation.
 
     Attributes:
-        cost: what it costs by the weights in the schema.
-        values: how many objects and leaves it has in the answer.
-        bytes: how long it is in the answer, as JSON.
+        cost: its cost by the weights in the schema.
+        values: the number of its objects and leaves in the response.
+        bytes: its size in the response, as JSON.
     """
 
     cost: int = 0
@@ -24,10 +24,10 @@ class Load(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a price reads of a variable.
+    """A number that a price reads from a variable.
 
     Attributes:
-        of: returns it, given the value of the variable.
+        of: returns the number, given the value of the variable.
         dearest: a value of the variable that makes the price as high as any other value does; empty or 0 where the
             value makes no difference.
     """
@@ -37,7 +37,7 @@ class Reading(NamedTuple):
 
 
 class VariableLength(NamedTuple):
-    """The length of a list that variables decide: the largest length given, or what is assumed where none is given.
+    """The length of a list that variables decide: the largest given length, or the assumed one where none is given.
 
     Attributes:
         given: the largest length that the document itself gives, or None.
@@ -58,12 +58,12 @@ class VariableLength(NamedTuple):
 
 
 Length: TypeAlias = int | VariableLength
-# How often a step of the formula counts, and which one.
+# The factor by which a step of the formula counts, and the number of the step.
 Term: TypeAlias = tuple[int, int]
 
 
 class Amount:
-    """A load that is being added up: a fixed part, and the steps of a formula that count beside it."""
+    """A load that is being added up: a fixed part, and the steps of a formula that count in addition to it."""
 
     __slots__ = ("bytes", "cost", "terms", "values")
 
@@ -91,10 +91,10 @@ class _Step(NamedTuple):
 
 
 class Formula:
-    """The steps that compute the load of an operation from what is read of its variables.
+    """The steps that compute the load of an operation from the readings of its variables.
 
-    A step refers to steps before it, and each is computed once, however often it counts. So a formula is no longer than
-    its document, and takes no longer to compute, however the fragments of the document nest.
+    A step refers to earlier steps, and each step is computed once, however often it counts. So the length of a formula
+    and the time to compute it are linear in the size of the document, however deep its fragments nest.
     """
 
     def __init__(self) -> None:
@@ -103,19 +103,19 @@ class Formula:
         self._steps: list[_Step] = []
 
     def read(self, variable: str, what: str, reading: Reading) -> int:
-        """Return the position of what is read of a variable, among all that the formula reads."""
+        """Return the position of the reading `what` of a variable among all readings of the formula."""
         self.readings[variable, what] = reading
         return self._positions.setdefault((variable, what), len(self._positions))
 
     def add(self, total: Amount, part: Amount, length: Length) -> None:
-        """Add `part` to `total` as often as `length` says."""
+        """Add `part` to `total` `length` times."""
         if isinstance(length, int):
             total.add(part, length)
         else:
             total.terms.append((1, self._step(part, length)))
 
     def fold(self, amount: Amount) -> None:
-        """Make one step of all steps of `amount`, so that whatever it is added to grows by one at most."""
+        """Combine all steps of `amount` into one, so that an amount to which it is added grows by at most one step."""
         if len(amount.terms) > 1:
             step = self._step(amount, None)
             amount.cost = amount.values = amount.bytes = 0
@@ -126,7 +126,7 @@ class Formula:
         return len(self._steps) - 1
 
     def load(self, amount: Amount, values: Sequence[int | None]) -> Load:
-        """Return the load that `amount` stands for, given the value of each reading, in the order of `readings`."""
+        """Return the load that `amount` represents, given the value of each reading, in the order of `readings`."""
         loads: list[Load] = []
         for step in self._steps:
             times = 1 if step.length is None else step.length.of(values)

@@ -1,10 +1,10 @@
-"""The price of one operation, for whatever values its variables have.
+"""The price of one operation, for any values of its variables.
 
-The walk (`graph.analysis.walk`) measures the operation once. Few variables decide how long a list gets or what a filter
-costs; for each combination of what is read of them the formula is computed once, without the document.
+The walk (`graph.analysis.walk`) measures the operation once. Few variables decide the length of a list or the cost of a
+filter. For each combination of their readings the formula is computed once, without the document.
 
-Everything errs upwards. Fields behind @skip and @include count, the alternatives of an interface are added up, the same
-field twice counts twice, and a page is as long as it may get: the price is never below what execution can cost.
+All parts of a price are upper bounds. Fields with @skip and @include count, the alternatives of an interface are added
+up, the same field twice counts twice, and a page has its maximum length. So the price is never below the actual cost.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ PRICES_KEPT_MAX = 16
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the walk counts in an operation, with fragments counted wherever they are spread."""
+    """The counts of the walk over an operation. A fragment counts at each place where it is spread."""
 
     depth: int
     aliases: int
@@ -51,7 +51,7 @@ class Pricing:
         self._fixed: Price | None = None
 
     def fitting(self, variables: Mapping[str, Any]) -> Price | None:
-        """Return the price where it is known already, and known to be within the limits."""
+        """Return the price if it is already known to be within the limits; else None."""
         if self._fixed is not None or not self._fitting:
             return self._fixed
         return self._fitting.get(self._key(variables))
@@ -84,10 +84,10 @@ class Pricing:
         return price
 
     def dearest(self) -> tuple[Price, tuple[str, ...]]:
-        """Return the highest price that any client can make of it without overriding defaults, and what decides it.
+        """Return the highest price of the operation for any variables, without overriding defaults.
 
-        Returned beside the price are the names of the variables that decide it: lists have the most items where these
-        say how many.
+        The second value has the names of the variables that decide the price: where they set the length of a list, the
+        list has the maximum length.
         """
         deciding: dict[str, Any] = {}
         for (name, _), reading in sorted(self._formula.readings.items(), key=lambda one: one[0]):

@@ -1,18 +1,19 @@
-"""Which columns an operation needs, added up by the walk over its document (`graph.analysis.walk`).
+"""The columns that an operation needs, collected by the walk over its document (`graph.analysis.walk`).
 
-Every field of a row-backed type declares the columns that it reads (`graph.schema.fields`). They are added up for each
-*coordinate*, a field of a root or row-backed type that leads to rows, such as `Query.posts` or `Post.author`. All
-places where a coordinate occurs share one answer, so that the loader behind it keeps one cache: a user that an
-operation asks for at two places is read once, with the columns of both.
+Every field of a row-backed type declares the columns that it reads (`graph.schema.fields`). They are collected for
+each *coordinate*, a field of a root or row-backed type that leads to rows, such as `Query.posts` or `Post.author`. All
+places where a coordinate occurs share one set of columns, so that its loader keeps one cache: a user that an operation
+selects at two places is read once, with the columns of both.
 
-Where a statement can join the row that a to-one edge leads to (`joins`), the columns of that row are asked for with a
-prefix (`author.username`), beside the edge's own. An edge below a statement that joins nothing keeps its loader.
+Where a statement can join the row that a to-one edge leads to (`joins`), it reads the columns of that row with a prefix
+(`author.username`), in addition to the columns that the edge itself needs. An edge below a statement that joins nothing
+keeps its loader.
 
-The columns by which a list is ordered are asked for only where a cursor is selected, and the row behind the end of a
-page only where a field needs it.
+The columns by which a list is ordered are read only where a cursor is selected, and the row after the end of a page
+only where a field needs it.
 
-Fields behind @skip and @include count, whatever their variables say: a column too many is cheap, one too few is a
-fault.
+Fields with @skip and @include count, whatever the values of their variables: a column too many is cheap, a missing
+column is a fault.
 """
 
 from collections.abc import Mapping
@@ -21,20 +22,20 @@ from typing import TypeAlias
 from db.query.pages import Columns
 from graph.analysis.field_facts import FieldFacts
 
-# One for each coordinate and order asked for. An operation has few coordinates, but a variable may hold any order.
+# One for each coordinate and order in use. An operation has few coordinates, but a variable may hold any order.
 ANSWERS_KEPT_MAX = 64
 
 Coordinate: TypeAlias = tuple[str, str]
 
 
 class Needs:
-    """What is needed of the rows that one coordinate leads to, or what a selection set adds to that.
+    """The needs of the rows that one coordinate leads to, or the part of them that a selection set adds.
 
     Attributes:
         columns: the columns by row-backed type.
-        joined: the columns needed beside them where the statement joins what edges lead to.
+        joined: the additional columns where the statement joins the rows that edges lead to.
         order: whether the columns of the list's order are needed, for cursors.
-        ahead: whether it is needed to know if there is more behind the page.
+        ahead: whether a field needs to know if more rows follow the page.
     """
 
     __slots__ = ("ahead", "columns", "joined", "order")
@@ -46,7 +47,7 @@ class Needs:
         self.ahead = False
 
     def add(self, other: "Needs", *, joined: bool = True) -> None:
-        """Add what `other` needs; without `joined`, as by a statement that joins nothing."""
+        """Add the needs of `other`; without its `joined` columns where `joined` is False."""
         _merge(self.columns, other.columns)
         if joined:
             _merge(self.joined, other.joined)
@@ -54,7 +55,7 @@ class Needs:
         self.ahead |= other.ahead
 
     def add_field(self, facts: FieldFacts) -> None:
-        """Add what a field needs of the row, or the list, to which it belongs."""
+        """Add the needs of a field with regard to the row, or the list, to which it belongs."""
         for row_type, columns in facts.columns:
             known = self.columns.get(row_type)
             if known is None:
@@ -65,7 +66,7 @@ class Needs:
         self.ahead |= facts.looks_ahead
 
     def of_both(self) -> Mapping[str, set[str]]:
-        """Return the columns by row-backed type, together with those that are needed where edges are joined."""
+        """Return the columns by row-backed type, including those that are needed where edges are joined."""
         if not self.joined:
             return self.columns
         both = {name: set(columns) for name, columns in self.columns.items()}
@@ -109,13 +110,13 @@ class Selection:
         return answer
 
     def page_columns(self, parent_type: str, field: str, row_type: str, order: Columns) -> Columns:
-        """Return what a page reads: what is selected, and the columns of its order where there are cursors to make."""
+        """Return the columns that a page reads: the selected ones, and those of its order if cursors are selected."""
         needs = self._needs.get((parent_type, field))
         if needs is not None and needs.order:
             return self.columns(parent_type, field, row_type, order)
         return self.columns(parent_type, field, row_type) or ("id",)
 
     def looks_ahead(self, parent_type: str, field: str) -> bool:
-        """Say whether it is asked of a page below `parent_type.field` if there is more behind it."""
+        """Return whether a selected field needs to know if more rows follow the page below `parent_type.field`."""
         needs = self._needs.get((parent_type, field))
         return needs is not None and needs.ahead

@@ -1,4 +1,4 @@
-"""The one walk over an operation before it runs: it gives the price, the limits, the columns and the deprecations.
+"""The one walk over an operation before it runs. It collects the price, the limits, the columns and the deprecations.
 
 A field is visited once for each selection set in which it is written. A fragment is analysed once, at its first spread,
 and its summary is added wherever else it is spread. So the walk is linear in the size of the document however its
@@ -6,9 +6,9 @@ fragments nest: 95 fragments that each spread the next one twice take as long as
 2^95. (Validation has refused circular ones.) A fragment on an interface is analysed once for each type of the objects
 on which it is spread, since the fields of these types declare different things.
 
-The load of a fragment can depend on where it is spread: below a connection, `edges` and `nodes` have the length that
-the connection was asked for. A summary therefore keeps the load of one item of each such list (`open`), and the field
-above the spread gives the lengths.
+The load of a fragment can depend on where it is spread: below a connection, the arguments of the connection set the
+length of `edges` and `nodes`. A summary therefore keeps the load of one item of each such list (`open`), and the field
+above the spread adds the lengths.
 """
 
 from collections.abc import Mapping
@@ -34,11 +34,11 @@ from graph.analysis.selection import Coordinate, Needs, Selection
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What is known of an operation before it runs.
+    """The results of the walk over an operation, before it runs.
 
     Attributes:
         selection: the columns that it reads where nothing is joined.
-        joined: the columns that it reads where statements join what edges lead to.
+        joined: the columns that it reads where statements join the rows that edges lead to.
         deprecated: the coordinates of the deprecated parts of the schema that it uses, sorted.
         reads_schema_alone: whether it is an introspection and nothing else.
     """
@@ -60,7 +60,7 @@ def analyse(
 
 
 class _Summary:
-    """What is counted and collected in a selection set, and what of it the fields above have to finish.
+    """The counts and columns of a selection set, including the parts that the fields above it complete.
 
     Attributes:
         fields: how many fields it has at its own level.
@@ -225,18 +225,18 @@ class _Walk:
         self._add_load(node, facts, item, open_loads, total)
 
     def _unreachable(self, written_on: Composite, node: FieldNode) -> None:
-        """Look for what is deprecated in a field that cannot run where its fragment is spread.
+        """Collect the deprecated parts of a field that cannot run where its fragment is spread.
 
-        Such is a field of a post in a fragment on any node that is spread on a user. Nothing else of it counts here, so
-        it is visited by a walk of its own, of which all such fields share one: each fragment is visited by it once.
+        An example is a field of a post in a fragment on any node that is spread on a user. Nothing else of such a field
+        counts here. So a separate walk visits it. All such fields share this walk, which visits each fragment once.
         """
         walk = self if self._aside is None else self._aside
         walk._field(written_on, written_on, node, _Summary())  # noqa: SLF001 - the same class
 
     def _add_needs(self, parent: Composite, name: str, facts: FieldFacts, below: Needs, needs: Needs) -> None:
-        """Add what is needed below a field.
+        """Add the needs of the selection set below a field.
 
-        Connections, edges, pages and payloads only wrap rows: what is below them belongs to the field that leads there.
+        Connections, edges, pages and payloads only wrap rows: their needs belong to the field that leads to the rows.
         """
         if facts.join_prefix is not None and facts.target is not None:
             columns = below.columns.get(facts.target.name, ())
@@ -263,7 +263,7 @@ class _Walk:
 
 
 def _may_give_password(node: FieldNode) -> bool:
-    """Say whether an updateUser may set a password: where its input is a variable, the document does not tell."""
+    """Return whether an updateUser may set a password. It is True if the input is a variable: its value is unknown."""
     inputs = [one.value for one in node.arguments or ()]
     return any(
         not isinstance(one, ObjectValueNode) or any(given.name.value == "password" for given in one.fields)

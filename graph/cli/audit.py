@@ -90,7 +90,7 @@ def _not_there(error: UnknownTransactionError) -> str:
 
 
 def _checked(report: AuditReport) -> list[str]:
-    """Return the lines of the report: what was checked, what is wrong, and the next `--since`."""
+    """Return the lines of the report: the checked range, the differences, and the next `--since`."""
     counts = f"{report.accounts} accounts, {report.transactions} transactions and {report.keys} idempotency keys"
     start = f" from {global_id(NodeKind.TRANSACTION, report.since)}" if report.since is not None else ""
     end = f" up to {global_id(NodeKind.TRANSACTION, report.last)}" if report.last is not None else ""

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: the only entry point for operations, as a pure ASGI application with a faster path beside ASGI.
+"""GraphQL over HTTP: the only entry point for operations, as a pure ASGI application, and a faster path without ASGI.
 
 - `parsing/`: headers, read once (`head`), and bodies and query strings as GraphQL requests (`requests`).
 - `admission/`: limits on concurrent requests, on their time (`time_limits`), and on each caller's cost (`budgets`).

@@ -141,7 +141,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         self._asgi_headers = SERVER_HEADERS if self._direct is None else self._direct.asgi_headers
         self._needs_asgi = False
         self._wait_for_disconnect = partial(wait_for_disconnect, self.left)
-        # The parts of the body, while a request is held back until it is complete.
+        # The parts of the body, while a request is kept until it is complete.
         self._held: list[bytes] | None = None
         # Whether the received bytes end with a complete request, and the head and body of the last one.
         self._is_between_requests = True
@@ -204,7 +204,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Hold the request back if it may take the direct path.
+        """Keep the request until it is complete, if it may take the direct path.
 
         Raises:
             HostError: the request's Host header is invalid.

@@ -1,4 +1,4 @@
 """Operations: parsed, validated and cached, persisted documents, and the dispatch to an engine.
 
-It takes the text of a document and returns an operation that can be run. It knows neither nouns nor HTTP.
+It takes the text of a document and returns an operation that can be run. It depends neither on nouns nor on HTTP.
 """

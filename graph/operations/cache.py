@@ -1,8 +1,8 @@
 """The operation cache: each text is parsed, validated and priced once, then run by an engine (`dispatch`).
 
-Strawberry's own `Schema.execute` parses and validates at every request and runs its extension machinery around both;
-nothing here needs that. The cache is bounded by the memory that it takes, and holds documents that failed too: a client
-that repeats a broken query costs a look-up.
+Strawberry's `Schema.execute` parses and validates at every request and runs its extension machinery around both; Folio
+does not need that. The cache is bounded by the memory that it takes. It also holds invalid documents: a client that
+repeats an invalid query costs one lookup.
 """
 
 import asyncio
@@ -47,9 +47,9 @@ OPERATIONS_CACHED_BYTES_MAX = 50_331_648
 OPERATIONS_ON_PROBATION_BYTES_MAX = 8_388_608
 OPERATION_CACHED_LENGTH_MAX = 50_000
 
-# What a parsed document takes in memory follows its tokens, not its characters: a node, its place and a token, 260 to
-# 550 bytes measured. What is known of an operation beside its document took 15 to 23 KB, and all prices 7 more; plans
-# are counted as they are made. A kept error took up to 1.9 KB.
+# The memory of a parsed document depends on the number of its tokens, not of its characters: a node, its location and a
+# token took 260 to 550 bytes. The other data of an operation took 15 to 23 KB, and all prices 7 KB more. Plans are
+# counted when they are made. A kept error took up to 1.9 KB.
 TOKEN_BYTES = 550
 PREPARED_BYTES = 28_672
 ERROR_BYTES = 2_048
@@ -59,7 +59,7 @@ class RequestRefused(Exception):  # noqa: N818 - as in db.errors
     """A request whose operation never ran.
 
     Attributes:
-        errors: what is wrong with it.
+        errors: the errors of the request.
     """
 
     def __init__(self, *errors: GraphQLError) -> None:
@@ -69,15 +69,15 @@ class RequestRefused(Exception):  # noqa: N818 - as in db.errors
 
 @dataclass(slots=True)
 class Operation:
-    """One operation of a valid document, with what is known of it before it runs.
+    """One operation of a valid document, with the results of its analysis.
 
     Attributes:
-        digest: of the document's text, to know it by where the text itself must not stand.
+        digest: the digest of the document's text; it identifies the document where the text must not occur, as in logs.
         kind: `query` or `mutation`.
         deprecated: the schema coordinates that it uses although they are deprecated.
         is_query: whether it only reads.
-        introspection: a digest of what it selects where the schema alone decides its data, which is the same then for
-            all operations of this digest; else None.
+        introspection: a digest of its selection, if the schema alone decides its data; else None. All operations with
+            this digest have the same data.
     """
 
     definition: OperationDefinitionNode
@@ -99,7 +99,7 @@ class Operation:
 
     @property
     def is_lookup(self) -> bool:
-        """Whether it is a query for one row by its key, as far as that is known by now (`Operations.lookup`)."""
+        """Whether it is a query for one row by its key (`Operations.lookup`). Known only after it is compiled."""
         prepared = self.execution.prepared
         return self.is_query and prepared is not None and prepared.is_lookup and not self.execution.in_snapshot
 
@@ -121,7 +121,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """A valid document, with those of its operations that have been asked for."""
+    """A valid document, with those of its operations that were requested."""
 
     parsed: DocumentNode
     tokens: int
@@ -129,24 +129,24 @@ class _Document:
 
 
 Checked = _Document | RequestRefused
-"""What is known of a document: that it is valid, or why it is refused."""
+"""The result of checking a document: the valid document, or its refusal."""
 
 
 class NoNulRule(ValidationRule):
     """Refuses the character U+0000 in a string: PostgreSQL's text holds every character but this one."""
 
     def enter_string_value(self, node: StringValueNode, *_: object) -> None:
-        """Report the string that holds it."""
+        """Report the string that contains it."""
         if "\x00" in node.value:
             self.report_error(GraphQLError("a string holds the character U+0000, which no text may have", node))
 
 
 class Operations:
-    """The bounded cache of operations, and the one way to run them.
+    """The bounded cache of operations, and the only entry point to run them.
 
     Attributes:
-        hits: how often the operation was there, prepared.
-        misses: how often it was not.
+        hits: how often a prepared operation was found.
+        misses: how often none was found.
     """
 
     def __init__(
@@ -172,31 +172,31 @@ class Operations:
 
     @property
     def runs_by_engine(self) -> Mapping[tuple[str, str], int]:
-        """How often operations ran, by engine and, for the ordinary one, by why it was not the compiled one."""
+        """The number of runs by engine and, for the ordinary engine, by the reason why it was not the compiled one."""
         left = {("ordinary", reason): count for reason, count in self.engines.left.items()}
         return {("compiled", "none"): self.engines.compiled, **left}
 
     @property
     def size_bytes(self) -> int:
-        """About how many bytes they take."""
+        """The approximate number of bytes of the kept documents."""
         return self._documents.size_bytes
 
     def kept(self, text: str, operation_name: str | None) -> Operation | None:
-        """Return the operation where it is there, prepared, and count a hit."""
+        """Return the operation and count a hit if it is prepared; else return None."""
         operation = self.known(text, operation_name)
         if operation is not None:
             self.hits += 1
         return operation
 
     def known(self, text: str, operation_name: str | None) -> Operation | None:
-        """Return the operation where it is there, prepared, without counting a hit."""
+        """Return the operation if it is prepared, else None, without counting a hit."""
         document = self._documents.get(text)
         return document.operations.get(operation_name) if isinstance(document, _Document) else None
 
     async def checked(self, text: str, worker: WorkerThread, watch: Stopwatch) -> Checked:
-        """Return what is known of a document, for `find`. A new document is checked in another thread.
+        """Return the check result of a document, for `find`. A new document is checked in another thread.
 
-        Documents are checked one at a time, so that one that comes several times at once is checked once.
+        Documents are checked one at a time, so that a document in several simultaneous requests is checked once.
         """
         known = self._documents.get(text)
         if known is None:
@@ -205,7 +205,7 @@ class Operations:
         return known
 
     def find(self, text: str, operation_name: str | None, checked: Checked | None = None) -> Operation:
-        """Return the operation of a document that is to run; `checked` is what is known of the document, if anything.
+        """Return the requested operation of a document. `checked` is the check result of the document, if there is one.
 
         Raises:
             RequestRefused: the document is not valid for this schema, or it is not clear which operation is meant.
@@ -217,7 +217,7 @@ class Operations:
             definition = _chosen(document.parsed, operation_name)
             prepared = [one for one in document.operations.values() if one.definition is definition]
             operation = prepared[0] if prepared else self._prepared(text, document.parsed, definition)
-            # By the name that the document holds already: the client's is another text, as long as it likes.
+            # The key is the name from the document: the client's name is another object, of any length.
             document.operations[None if operation_name is None else operation.name] = operation
         return operation
 
@@ -263,11 +263,11 @@ class Operations:
         )
 
     def introspected(self, operation: Operation) -> bytes | None:
-        """Return the data, as JSON, of an introspection that has been answered before, also where comments differ."""
+        """Return the data, as JSON, of an equal introspection that ran before; its comments may differ."""
         return None if operation.introspection is None else self._introspections.get(operation.introspection)
 
     def keep_introspected(self, operation: Operation, data: bytes) -> None:
-        """Keep the data, as JSON, of an introspection that has been answered."""
+        """Keep the data, as JSON, of an introspection that has run."""
         if operation.introspection is not None:
             self._introspections.keep(operation.introspection, data)
 
@@ -279,34 +279,34 @@ class Operations:
         viewer: Viewer,
         size: Size = SMALL,
     ) -> Coroutine[Any, Any, ExecutionResult]:
-        """Execute `operation` as `viewer`. `ensure_ran` raises where it did not run at all."""
+        """Execute `operation` as `viewer`. `ensure_ran` raises if the operation did not run at all."""
         return self.engines.run(operation.execution, variables, services, viewer, size)
 
     def lookup(
         self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
     ) -> Lookup | None:
-        """Begin a query for one row by its key (`Operation.is_lookup`); None where `run` has to run it."""
+        """Begin a query for one row by its key (`Operation.is_lookup`); return None where `run` must run it."""
         return self.engines.lookup(operation.execution, variables, services, viewer)
 
     def introspected_again(self) -> None:
-        """Count an introspection that `known` has found and that is answered by what `introspected` returned."""
+        """Count an introspection that `known` has found and whose response is the return value of `introspected`."""
         self.hits += 1
 
     def looked_up(self) -> None:
-        """Count an operation that `known` has found and that `lookup` runs to its end."""
+        """Count an operation that `known` has found and that `lookup` completes."""
         self.hits += 1
         self.engines.compiled += 1
 
 
 def ensure_ran(result: ExecutionResult) -> None:
-    """Raise RequestRefused where the variables did not fit the operation, so that it never ran."""
-    # Errors of fields have a path; what was wrong before the first field ran has none.
+    """Raise RequestRefused if the operation did not run because its variables are invalid."""
+    # Errors of fields have a path; errors before the first field ran have none.
     if result.data is None and result.errors and all(error.path is None for error in result.errors):
         raise RequestRefused(*(_coded(error, "BAD_USER_INPUT") for error in result.errors))
 
 
 def _chosen(document: DocumentNode, operation_name: str | None) -> OperationDefinitionNode:
-    """Return the operation of a document that a request means by `operation_name`."""
+    """Return the operation of a document that `operation_name` selects."""
     definitions = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
     named = {one.name.value: one for one in definitions if one.name}
     if operation_name is not None:
@@ -325,15 +325,15 @@ def _chosen(document: DocumentNode, operation_name: str | None) -> OperationDefi
 
 
 def _size_bytes(text: str, known: Checked) -> int:
-    """Return about how many bytes of memory it takes to keep what is known of a document.
+    """Return the approximate number of bytes that a document and its check result take in memory.
 
-    A document may name many operations, which are prepared as they are asked for; all of them are counted at once.
+    A document may have many operations, which are prepared when they are requested; all of them are counted at once.
     """
     held = sys.getsizeof(text)
     if isinstance(known, RequestRefused):
         return held + sum(ERROR_BYTES + sys.getsizeof(error.message) for error in known.errors)
     operations = sum(isinstance(one, OperationDefinitionNode) for one in known.parsed.definitions)
-    # Tokens and nodes hold once more what is written in strings, names and comments.
+    # Tokens and nodes contain a second copy of the text of strings, names and comments.
     return 2 * held + TOKEN_BYTES * known.tokens + PREPARED_BYTES * operations
 
 
@@ -346,7 +346,7 @@ def _coded(error: GraphQLError, code: str) -> GraphQLError:
 
 
 def _kept(error: GraphQLError, code: str) -> GraphQLError:
-    """Return `error` as it may be kept: its nodes and its traceback would keep the whole parsed document alive."""
+    """Return a copy of `error` to keep. Its nodes and its traceback would keep the whole parsed document alive."""
     extensions = error.extensions or {"code": code}
     message = null_named(without_values(error.message))
     return GraphQLError(message, source=error.source, positions=error.positions, extensions=extensions)

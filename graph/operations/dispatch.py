@@ -1,12 +1,13 @@
-"""Which engine runs an operation: the compiled one, or graphql-core's, which every operation can be left to.
+"""The choice of an engine for an operation: the compiled one, or the ordinary one (graphql-core), which can run all.
 
-An operation is compiled from its second sight on, so that a flood of texts that come once pays for no plan; one whose
-answer may be large at first sight, since the ordinary engine takes twenty times as long for it. What the compiled
-engine does not do it leaves, whole and before anything has run, to the ordinary one; the reasons are counted. That
-engine takes no large operations: it would hold the event loop for seconds. Both read through the same declarations and
-loaders (`graph.schema.fields`), and give the same data and the same errors.
+An operation is compiled at its second execution, so that no plan is made for texts that are sent only once. An
+operation with a possibly large response is compiled at its first execution, since the ordinary engine takes twenty
+times as long for it. If the compiled engine does not support an operation, it rejects the operation before anything has
+run, and the ordinary engine runs all of it; the reasons are counted. The ordinary engine runs no large operations: they
+would block the event loop for seconds. Both engines read through the same declarations and loaders
+(`graph.schema.fields`), and return the same data and errors.
 
-A query that reads money sees one state of the database over all its statements, whichever engine runs it.
+A query that reads money sees one state of the database in all its statements, on either engine.
 """
 
 import asyncio
@@ -37,14 +38,15 @@ from graph.runtime.worker_thread import Stopwatch
 
 MONEY_TYPES = frozenset({"Account", "Transaction"})
 COMPILED_FROM = 2
-# The most values of an answer for which an operation is left to the ordinary engine at first sight: it takes about 8 µs
-# for each, and to make a plan takes as long as for some hundreds.
+# The maximum number of response values for which the ordinary engine runs an operation at its first execution. It takes
+# about 8 µs for each value; making a plan takes as long as some hundreds of values.
 FIRST_SIGHT_VALUES_MAX = 300
-# And for which it is left to it at all, but where nothing is compiled: for about 40 ms.
+# The maximum number of response values for which the ordinary engine runs an operation at all, unless compiling is
+# switched off. They take it about 40 ms.
 ORDINARY_VALUES_MAX = 5_000
-# The most values of an answer that is written without a look at whether another thread should.
+# The maximum number of response values for which no other thread is considered to complete the response.
 SMALL_VALUES_MAX = 20_000
-# The argument of a cancellation that came too late to say that nothing was written.
+# The argument of a cancellation that came so late that a write may have been committed.
 OUTCOME_UNKNOWN = "a COMMIT was under way, or had happened"
 
 
@@ -52,9 +54,9 @@ class Size(NamedTuple):
     """How large an operation is.
 
     Attributes:
-        values: how many its answer has at most.
-        watch: gives what measures the time of an operation that has no price.
-        in_parts: whether its answer may have more bytes than allowed, so that it is measured while it is written.
+        values: the maximum number of values of its response.
+        watch: returns a stopwatch for the time of an operation that has no price.
+        in_parts: whether its response may have more bytes than allowed, so that it is measured while it is written.
     """
 
     values: int
@@ -66,21 +68,21 @@ SMALL = Size(0, Stopwatch)
 
 
 def _untold(grown_by: int) -> None:
-    """Do without being told."""
+    """Ignore the growth."""
 
 
 @dataclass(slots=True)
 class Execution:
-    """How one operation runs.
+    """The state of one operation with regard to its engine.
 
     Attributes:
-        selection: what it reads where nothing is joined.
-        joined: what it reads where the compiled engine runs it.
+        selection: the columns that it reads on the ordinary engine, where nothing is joined.
+        joined: the columns that it reads on the compiled engine.
         runs: how often it has run.
-        grown: is told of the bytes that it takes more from when it is compiled on.
+        grown: is called with the number of additional bytes whenever its plan grows, from its compilation on.
         reads_schema_alone: whether it is an introspection and nothing else.
-        in_snapshot: whether all its statements have to see one state of the database.
-        tables: those that it may read.
+        in_snapshot: whether all its statements must see one state of the database.
+        tables: the tables that it may read.
     """
 
     document: DocumentNode
@@ -104,7 +106,7 @@ class Execution:
 
 
 def _json(answers: list[Any]) -> orjson.Fragment:
-    """Return finished answers as JSON, which stands for them in a result's data."""
+    """Return completed objects as JSON, which replaces them in the data of a result."""
     return orjson.Fragment(orjson.dumps(answers))
 
 
@@ -112,9 +114,9 @@ class Engines:
     """Runs operations.
 
     Attributes:
-        compiled_from: the sight of an operation from which on it is compiled; 0 for never.
-        left: how many runs were left to the ordinary engine, by reason.
-        compiled: how many were not.
+        compiled_from: the number of the execution from which on an operation is compiled; 0 for never.
+        left: the number of runs on the ordinary engine, by reason.
+        compiled: the number of runs on the compiled engine.
     """
 
     def __init__(self, schema: GraphQLSchema, *, compiled_from: int, hide_suggestions: bool) -> None:
@@ -146,7 +148,7 @@ class Engines:
         viewer: Viewer,
         size: Size = SMALL,
     ) -> Coroutine[Any, Any, ExecutionResult]:
-        """Run an operation as `viewer`, with variables as they came.
+        """Run an operation as `viewer`, with variables as the client sent them.
 
         Raises:
             asyncio.CancelledError: with the argument OUTCOME_UNKNOWN where a write may have happened.
@@ -158,7 +160,7 @@ class Engines:
     def lookup(
         self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer
     ) -> Lookup | None:
-        """Begin an operation that is a look-up, without a coroutine; None where `run` has to run it."""
+        """Begin an operation that is a lookup, without a coroutine; return None where `run` must run it."""
         assert execution.prepared is not None
         return execution.prepared.lookup(variables, Context(services, viewer, execution.joined))
 
@@ -200,7 +202,7 @@ class Engines:
                 raise asyncio.CancelledError(OUTCOME_UNKNOWN) from cancelled
             raise
         finally:
-            # Batches that nobody waits for any more end here: what they read through is about to serve others.
+            # Batches without a waiting field end here: their connection is about to serve other operations.
             if not context.running.is_at_rest():
                 await context.running.end()
 
@@ -222,7 +224,7 @@ class Engines:
         return True
 
     def _introspected(self, execution: Execution, variables: dict[str, Any]) -> ExecutionResult:
-        """Run an operation that reads nothing but the schema, and so waits for nothing."""
+        """Run an operation that reads only the schema, and therefore waits for nothing."""
         result = self._execute(execution, variables, None)
         assert isinstance(result, ExecutionResult)
         return result
@@ -247,7 +249,7 @@ class Engines:
 
 
 def _too_large(reason: str, values: int) -> GraphQLError:
-    """Return the refusal of an operation that cannot be compiled, and is too large to run otherwise."""
+    """Return the refusal of an operation that is not compiled, and too large for the ordinary engine."""
     way_out = "ask for less"
     if reason == "introspection":
         way_out = "ask for __schema and __type in an operation of their own"

@@ -58,7 +58,7 @@ class Documents:
         )
 
     def text(self, query: str | None, extensions: Mapping[str, Any]) -> str:
-        """Return the text of the document that a request means.
+        """Return the text of the document that a request sends or names.
 
         Raises:
             GraphQLError: the hash is unknown or does not belong to the text, or the document is not trusted.
@@ -106,7 +106,7 @@ class Documents:
 
 
 def text_digest(text: str) -> str:
-    """Return the first half of the SHA-256 of a text, in hexadecimal: it stands for the text where that must not."""
+    """Return the first half of the SHA-256 of a text, in hexadecimal; it identifies a text that must not be shown."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 

@@ -1,4 +1,4 @@
-"""The answers of introspections, which the schema alone decides: kept as JSON, and shared by equal introspections."""
+"""The data of introspections, which depends only on the schema: kept as JSON, and shared by equal introspections."""
 
 import sys
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ INTROSPECTED_ON_PROBATION_BYTES_MAX = 1_048_576
 def introspection_digest(
     definition: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
 ) -> str | None:
-    """Return a digest of what an introspection selects, without its name, comments and white space.
+    """Return a digest of the selection of an introspection, without its name, comments and white space.
 
-    None is returned where its variables decide the answer, too.
+    It is None if the data also depends on variables.
     """
     if definition.variable_definitions:
         return None
@@ -27,7 +27,7 @@ def introspection_digest(
 
 
 class Introspections:
-    """The bounded cache of answers, by digest."""
+    """The bounded cache of introspection data, by digest."""
 
     def __init__(self) -> None:
         self._answers: SegmentedCache[str, bytes] = SegmentedCache(
@@ -40,5 +40,5 @@ class Introspections:
 
     def keep(self, digest: str, data: bytes) -> None:
         """Keep the data of an introspection, as JSON: the objects would take many times as much."""
-        kept = bytes(memoryview(data))  # what orjson gives holds a buffer of 4 KiB at the least
+        kept = bytes(memoryview(data))  # a copy: the bytes from orjson hold a buffer of at least 4 KiB
         self._answers.put(digest, kept, sys.getsizeof(kept) + sys.getsizeof(digest))

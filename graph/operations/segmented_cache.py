@@ -1,11 +1,11 @@
 """A bounded cache that a flood of new keys cannot empty: a segmented LRU, as for disk blocks.
 
-A new entry is on probation, in a small segment, and moves to the protected segment when it is asked for again. So keys
-of a flood that come only once push out nothing but each other. (Karedla, Love and Wherry: Caching
-Strategies to Improve Disk System Performance, IEEE Computer 27(3), 1994.)
+A new entry is on probation, in a small segment, and moves to the protected segment when it is read again. So the
+keys of a flood, which are used only once, displace only each other. (Karedla, Love and Wherry: Caching Strategies to
+Improve Disk System Performance, IEEE Computer 27(3), 1994.)
 
 Both segments are bounded in bytes, not in entries, since one value may be a thousand times as large as another. The
-caller of `put` says how many bytes a value takes, and reports with `grow` what it takes later.
+caller of `put` passes the size of a value in bytes, and reports later growth with `grow`.
 """
 
 from collections.abc import Hashable
@@ -13,7 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
-# What one entry takes beside its value: a tuple, two dictionaries' and an ordered dictionary's places for the key.
+# The bytes of one entry in addition to its value: a tuple, and the slots for the key in two dictionaries and an ordered
+# dictionary.
 ENTRY_BYTES = 600
 
 K = TypeVar("K", bound=Hashable)
@@ -21,7 +22,7 @@ V = TypeVar("V")
 
 
 class _Entry(NamedTuple, Generic[K, V]):
-    """A value, with the key that it came with and how many bytes it takes."""
+    """A value, with the key that was passed with it and its size in bytes."""
 
     key: K
     value: V
@@ -38,12 +39,12 @@ class SegmentedCache(Generic[K, V]):
         self._probation: LRUCache[K, _Entry[K, V]] = LRUCache(probation_bytes_max, getsizeof=_size)
 
     def __len__(self) -> int:
-        """Return how many values are kept."""
+        """Return the number of kept values."""
         return len(self._protected) + len(self._probation)
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes the values take that are kept."""
+        """The total size of the kept values, in bytes."""
         return int(self._protected.currsize + self._probation.currsize)
 
     def get(self, key: K) -> V | None:

@@ -149,7 +149,7 @@ class Running:
         """Register the current task, which other code has started, while it reads.
 
         Raises:
-            asyncio.CancelledError: the operation is over.
+            asyncio.CancelledError: the operation has ended.
         """
         if self._is_over:
             raise asyncio.CancelledError
@@ -166,7 +166,7 @@ class Running:
         """Start a reading task.
 
         Raises:
-            asyncio.CancelledError: the operation is over.
+            asyncio.CancelledError: the operation has ended.
         """
         if self._is_over:
             work.close()

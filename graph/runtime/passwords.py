@@ -1,7 +1,7 @@
 """Passwords: hashed with argon2id, in a bounded pool of threads and never on the event loop.
 
-The parameters follow RFC 9106 and OWASP's cheat sheet (19 MiB, two passes, one lane). By design a hash takes tens of
-milliseconds and this memory; the pool keeps a flood of sign-ins from using up the processor and the memory. Sign-ins
+The parameters follow RFC 9106 and OWASP's cheat sheet (19 MiB, two passes, parallelism 1). By design a hash takes tens
+of milliseconds and this memory; the pool keeps a flood of sign-ins from using up the processor and the memory. Sign-ins
 wait for a thread in a queue of bounded length. When the queue is full, further ones are refused at once, so that no
 client waits longer than some seconds.
 """

@@ -1,5 +1,5 @@
 """The GraphQL schema: types, queries and mutations, one package for each noun, put together in `root`.
 
-The modules beside the nouns are what all of them share: scalars, ids, connections, field declarations and the
-mutation kit. It reads and writes through `db.repositories` and `db.ledger`.
+The modules next to these packages are shared by all nouns: scalars, ids, connections, field declarations and the
+mutation kit. The schema reads and writes through `db.repositories` and `db.ledger`.
 """

@@ -1,7 +1,7 @@
 """Connections, after the Relay cursor connections specification: arguments in, a page with its cursors out.
 
-`Connection[Post]` is the GraphQL type `PostConnection`. It holds the page that was fetched, and what was asked for: so
-it finds out, only where somebody wants to know, how many there are in all and whether there are any behind the page.
+`Connection[Post]` is the GraphQL type `PostConnection`. It holds the fetched page and its request. So it can find out
+how many rows the list has in all, and whether rows lie outside the page, but only where a client selects this.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from graph.schema.nodes import OBJECT_OF
 
 PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
-# Lists that one statement brings along for each row of another; further ones are read as ever.
+# The maximum number of lists that one statement reads with each row of another list. Separate statements read the rest.
 NESTED_MAX = 3
 TOTAL = "totalCount"
 
@@ -45,7 +45,7 @@ class OrderDirection(Enum):
 
 
 class PageArguments(NamedTuple):
-    """The four arguments of every connection field, as they were given."""
+    """The four arguments of every connection field, as the client sent them."""
 
     first: int | None
     after: str | None
@@ -53,10 +53,10 @@ class PageArguments(NamedTuple):
     before: str | None
 
     def request(self, info: Info, order: Order) -> PageRequest:
-        """Return the page of a list in `order` that the arguments of the field of `info` ask for.
+        """Return the request of these arguments, those of the field of `info`, for a page of a list in `order`.
 
         Raises:
-            BadInput: they contradict each other, are out of range, or hold no cursor of this list in this order.
+            BadInput: they contradict each other, are out of range, or contain an invalid cursor for the list and order.
         """
         if self.first is not None and self.last is not None:
             raise BadInput("first and last contradict each other; give one of them")
@@ -79,18 +79,18 @@ class PageArguments(NamedTuple):
 
 @lru_cache
 def order_of(list_name: str, terms: tuple[tuple[Term, bool], ...], tie_breaker: Term) -> Order:
-    """Return the order by `terms` (each with whether it descends), ties broken in the direction of the last one.
+    """Return the order by `terms`, each with True where it descends. Ties are broken in the direction of the last term.
 
-    The same terms give the same object, for compiled statements are kept by it.
+    The same terms return the same object, because it is the key of compiled statements.
     """
     return Order(list_name, [*terms, (tie_breaker, terms[-1][1])])
 
 
 def chosen_order(list_name: str, given: list[tuple[Term, OrderDirection]], tie_breaker: Term) -> Order:
-    """Return the order that an `orderBy` asks for, which is not empty.
+    """Return the order of the argument `orderBy`, which is not empty.
 
     Raises:
-        BadInput: a field stands in it twice.
+        BadInput: a field occurs in it twice.
     """
     names = [term.name for term, _ in given]
     if len(set(names)) != len(names):
@@ -101,10 +101,10 @@ def chosen_order(list_name: str, given: list[tuple[Term, OrderDirection]], tie_b
 
 
 class Asked(NamedTuple):
-    """What one field asks of a list, the same for all parents of a level.
+    """The request of one field for a page of a list. It is the same for all parents of a level.
 
     Attributes:
-        of: the list; None where its pages know how many rows there are in all, and whether any lie behind.
+        of: the list; None where its pages contain the total number of rows, and whether rows lie behind.
         wrap: makes the GraphQL object of a row.
     """
 
@@ -116,7 +116,7 @@ class Asked(NamedTuple):
 
 
 def _has_behind(connection: "Connection[Any]") -> bool | Awaitable[bool]:
-    """Say whether there is more against the direction of paging. Without a cursor the page began at the end."""
+    """Return whether rows lie behind the page, against the direction of paging. Without a cursor there are none."""
     context, of, given, request, _ = connection.asked
     if request.position is None:
         return False
@@ -198,10 +198,10 @@ def _count(connection: "Connection[Any]") -> int | Awaitable[int]:
 
 @strawberry.type(description="A page of a list; the list itself may be longer.")
 class Connection(Generic[T]):
-    """A fetched page of a list, with everything that may be asked about it.
+    """A fetched page of a list, with everything that a client can select of it.
 
     Attributes:
-        parent_id: whose list it is; None where it is nobody's.
+        parent_id: the id of the row to which the list belongs; None where it belongs to no row.
     """
 
     asked: strawberry.Private[Asked]
@@ -226,12 +226,12 @@ class Connection(Generic[T]):
 
 
 def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
-    """Return what a page reads: what is selected, and what its cursors are made of where there are any."""
+    """Return the columns that a page reads: the selected ones, and those of its order if cursors are selected."""
     return info.context.selection.page_columns(str(info.path.typename), info.field_name, row_type, order.columns)
 
 
 def _nested(info: Info) -> list[tuple[Nested, PageLoader]]:
-    """Return the pages that the statement of a page brings along, each with the loader that would read it later."""
+    """Return the pages that the statement of a page includes, each with the loader that would read it later."""
     found = []
     for loading, key in prefetchable_edges(info):
         loader = loading.loader
@@ -243,20 +243,20 @@ def _nested(info: Info) -> list[tuple[Nested, PageLoader]]:
 async def _counted_page(
     context: Context, of: KeysetList, columns: Columns, given: Filter, request: PageRequest
 ) -> Page:
-    """Return a page whose statement counts the list too, unless another field has it counted."""
+    """Return a page. Its statement counts the list too, unless another field of the operation has it counted."""
     told = context.loaders.counted(of, given)
     if told is None:
         return await of.page(context.reader, context.viewer, columns, given, request)
     try:
         page = await of.page(context.reader, context.viewer, columns, given, request, counted=True)
     except asyncio.CancelledError:
-        # This field is not wanted any more; others may wait for the number.
+        # This field was cancelled, but other fields may wait for the number.
         context.loaders.count_instead(of, given, told)
         raise
     except Exception as error:
         if not told.done():
             told.set_exception(copy_of(error))
-            told.exception()  # seen: maybe nobody else asks
+            told.exception()  # marks it as retrieved: possibly no other field awaits it
         raise
     if not told.done():
         told.set_result(page.total or 0)
@@ -270,7 +270,7 @@ async def whole_list(
     given: Filter,
     request: PageRequest,
 ) -> Connection[Any]:
-    """Return one page of a list that belongs to nobody, with the columns that the selection needs of `row_type`."""
+    """Return one page of a list without a parent, with the columns that the selection needs of `row_type`."""
     context, columns = info.context, _page_columns(info, row_type, request.order)
     nested = _nested(info)
     if not nested and TOTAL in selected_of(info):
@@ -290,7 +290,7 @@ def list_of_parent(
     given: Filter,
     request: PageRequest,
 ) -> BoundEdge:
-    """Say how one page of a parent's list is loaded; the parents of a level are answered by one statement."""
+    """Return the edge to one page of a parent's list. One statement reads the pages of all parents of a level."""
     context, columns = info.context, _page_columns(info, row_type, request.order)
     asked = Asked(context, of, given, request, OBJECT_OF[row_type])
 
@@ -307,10 +307,10 @@ def list_of_entries(
     row_type: str,
     request: PageRequest,
 ) -> BoundEdge:
-    """Say how one page of a list is loaded by the key that the loader of `loaded` takes.
+    """Return the edge to one page of a list, by the key that the loader returned by `loaded` takes.
 
-    Its pages know how many rows there are in the whole list, and whether any lie behind them: no further statement
-    finds that out.
+    The pages contain the number of rows of the whole list, and whether rows lie behind the page, so that this needs no
+    further statement.
     """
     asked = Asked(info.context, None, {}, request, OBJECT_OF[row_type])
 

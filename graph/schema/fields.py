@@ -1,9 +1,9 @@
-"""How a row-backed type declares its fields: a column, something computed from columns, or an edge.
+"""Declarations of the fields of row-backed types: a column, a value computed from columns, or an edge.
 
-A row-backed object holds one asyncpg record (`row`), with the columns that the operation needs and no others. Each
-field names the columns it reads and says where its value comes from, and that declaration is the one source:
-`graph.execution` reads whole levels by it, Strawberry's ordinary resolver is built from it here, and
-`graph.analysis.selection` finds out from it what to read.
+A row-backed object holds one asyncpg record (`row`), with the columns that the operation needs and no others. A field
+declares the columns that it reads and the source of its value. This declaration is the only one: `graph.execution`
+reads whole levels by it, this module makes Strawberry's ordinary resolver from it, and `graph.analysis.selection`
+collects the columns to read from it.
 """
 
 import inspect
@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 
 class RowBacked(Protocol):
-    """An object that stands for one row."""
+    """An object that represents one row."""
 
     row: strawberry.Private[Row]
 
 
 def column(name: str, description: str, *, longest: int | None = None, directives: Sequence[object] = ()) -> Any:
-    """Declare a field that is the column `name`; one of long texts, of how many characters at most."""
+    """Declare a field for the column `name`; `longest` is the maximum number of characters where these may be many."""
 
     def resolve(root: RowBacked) -> Any:
         return root.row[name]
@@ -73,11 +73,12 @@ def edge(
     """Declare a field that leads to other rows, which a loader finds by the column `key`.
 
     Attributes:
-        loading: takes the info and the field's arguments, and says whom to ask; its signature is the field's.
-        made: makes the object of a loaded row, where what is loaded is a row of a row-backed type.
-        missing: makes the error of a row that is not there; without it the field is null.
+        loading: takes the info and the field's arguments, and returns the edge bound to its loader. Its signature is
+            also that of the field.
+        made: makes the object of a loaded row, where the loader returns rows of a row-backed type.
+        missing: makes the error for a missing row; without it the field is null.
         joined: the prefix of the other row's columns where a statement has joined them.
-        joins: the statement that reads the other rows joins what their edges may lead to.
+        joins: whether the statement that reads the other rows joins the rows that their edges may lead to.
     """
 
     async def resolve(root: RowBacked, info: strawberry.Info[Any, None], **arguments: Any) -> Any:
@@ -99,7 +100,7 @@ def edge(
 
 
 def lookup_field(loading: Callable[..., BoundEdge], description: str, made: Callable[[Row], Any]) -> Any:
-    """Declare a query for one row by a key that `loading` makes of the arguments; null where there is none."""
+    """Declare a query for one row by a key that `loading` makes from the arguments; null where there is no such row."""
 
     async def resolve(info: strawberry.Info[Any, None], **arguments: Any) -> Any:
         applied = loading(info, **arguments)
@@ -111,7 +112,7 @@ def lookup_field(loading: Callable[..., BoundEdge], description: str, made: Call
 
 
 def node_lookup(kind: NodeKind, row_type: str, description: str = "") -> Any:
-    """Declare the query for one node of a kind by its id, which the loader `<kind>_by_id` reads."""
+    """Declare the query for one node of a kind by its id; the loader `<kind>_by_id` reads the node."""
     noun = kind.value
 
     def loading(
@@ -129,7 +130,7 @@ def loader_by_id(info: Info, kind: NodeKind, row_type: str) -> Any:
 
 
 async def find_node(info: Info, kind: NodeKind, node_type: type[T], row_id: int) -> T | None:
-    """Return the node of a row, or None if the viewer sees none."""
+    """Return the node of a row, or None if there is none that the viewer may see."""
     row = await loader_by_id(info, kind, node_type.__name__).load(row_id)
     found: T | None = None if row is None else OBJECT_OF[node_type.__name__](row)
     return found
@@ -143,10 +144,10 @@ def derived(
     reads_order: bool = False,
     looks_ahead: bool = False,
 ) -> Any:
-    """Declare a field that is a function of an object that is no row; what it returns may be awaitable.
+    """Declare a field that is a function of an object that represents no row; the function may return an awaitable.
 
-    With `reads_order` it reads the columns by which the list that led here is ordered: it is a cursor. With
-    `looks_ahead` it wants to know whether there is more behind the page.
+    With `reads_order` the field reads the columns by which the list above it is ordered: it is a cursor. With
+    `looks_ahead` it needs to know whether more rows follow the page.
     """
 
     def resolve(root: Any) -> Any:
@@ -157,7 +158,7 @@ def derived(
 
 
 def derived_rows(of: Callable[[Any], Any], made: Callable[[Any], Any], description: str) -> Any:
-    """Declare a field whose value is bare rows, by `of`; `made` makes the objects where those are wanted."""
+    """Declare a field whose value is a list of rows, which `of` returns; `made` makes the objects where needed."""
 
     def resolve(root: Any) -> Any:
         return made(root)
@@ -166,7 +167,7 @@ def derived_rows(of: Callable[[Any], Any], made: Callable[[Any], Any], descripti
 
 
 def derived_table(of: Callable[[Any], Any], made: Callable[[Any], Any], description: str) -> Any:
-    """As `derived_rows`, for rows that come column by column, such as a `db.query.pages.Page`."""
+    """Declare a field as `derived_rows` does, for rows stored by column, such as a `db.query.pages.Page`."""
 
     def resolve(root: Any) -> Any:
         return made(root)
@@ -196,7 +197,7 @@ def _declared(
 
 
 def _take_signature(resolve: Any, loading: Callable[..., BoundEdge], before: Sequence[inspect.Parameter]) -> None:
-    """Give the resolver the arguments of `loading`, with the annotations that Strawberry reads, in its module."""
+    """Set the resolver's signature to that of `loading`, with the module in which Strawberry reads its annotations."""
     signature = inspect.signature(loading)
     parameters = [*before, *signature.parameters.values()]
     resolve.__signature__ = signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)

@@ -13,7 +13,7 @@ from graph.errors import BadInput
 
 
 class NodeKind(Enum):
-    """The kinds of node; the value heads their ids."""
+    """The kinds of nodes; their ids begin with the value."""
 
     USER = "user"
     POST = "post"
@@ -38,7 +38,7 @@ def parse_any(text: str, where: str) -> tuple[NodeKind, int]:
     """Return the kind and row that a global id names.
 
     Raises:
-        BadInput: it is no global id; `where` says which argument held it.
+        BadInput: it is no global id; `where` names the argument in the message.
     """
     match = _PATTERN.fullmatch(text)
     number = int(match[2]) if match else 0

@@ -1,6 +1,6 @@
-"""What every mutation shares: how it is declared, and how a refusal becomes an entry of `userErrors`.
+"""The shared parts of all mutations: their declarations, and the conversion of refusals to entries of `userErrors`.
 
-A mutation is four declarations, each said once:
+A mutation has four declarations:
 
     @mutation_input
     class UpdatePostInput:
@@ -19,9 +19,9 @@ A mutation is four declarations, each said once:
 
     update_post: UpdatePostPayload = mutation(update_post, "Changes a post.", takes="The changes.")
 
-The docstrings are the descriptions in the schema. Of the payload's name and codes are made `UpdatePostErrorCode`,
-`UpdatePostUserError` and the field `userErrors`. The resolver raises a `Refusal`, or `Refused` where there are several,
-and returns a payload without errors.
+The docstrings are the descriptions in the schema. `UpdatePostErrorCode`, `UpdatePostUserError` and the field
+`userErrors` are made from the payload's name and codes. The resolver raises a `Refusal`, or `Refused` for several
+refusals, or returns a payload without errors.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 BULK_MAX = 100
 
-# One meaning for a code, whichever mutation answers it.
+# The description of each code, the same for all mutations.
 CODES = {
     "EMAIL_TAKEN": "Another user has this email address.",
     "USERNAME_TAKEN": "Another user has this username.",
@@ -80,7 +80,7 @@ CODES = {
 
 
 class Refused(Exception):  # noqa: N818 - as Refusal
-    """A write that was refused for several reasons. Nothing of it was done."""
+    """A write was refused for several reasons, and nothing was written."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
         super().__init__("; ".join(map(str, refusals)))
@@ -90,7 +90,7 @@ class Refused(Exception):  # noqa: N818 - as Refusal
 # ---------------------------------------------------------------- inputs
 
 
-# The fields declared by `change`, of each input.
+# The names of the fields of each input that `change` has declared.
 _CHANGEABLE: dict[type, tuple[str, ...]] = {}
 
 
@@ -116,10 +116,10 @@ def expected_version(noun: str) -> Any:
 
 
 def changes_of(input_: object, *, never_null: Collection[str] = ()) -> dict[str, Any]:
-    """Return the fields declared by `change` that are given, null ones too, by their names in Python.
+    """Return the values of all given fields that `change` has declared, including nulls, by their names in Python.
 
     Raises:
-        BadInput: one of `never_null` is null. Texts are not named there: their specification refuses null.
+        BadInput: one of the fields `never_null` is null. It has no texts: their specification refuses null.
     """
     names = _CHANGEABLE[type(input_)]
     changes = {name: value for name in names if (value := getattr(input_, name)) is not strawberry.UNSET}
@@ -136,7 +136,7 @@ def _in_graphql(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Where the items of an input stand: in the list `name`, or, as the input itself, in none."""
+    """The place of an input's items: the list `name`; without a name the input itself is the only item."""
 
     name: str | None = None
 
@@ -145,11 +145,11 @@ class Items:
         return () if self.name is None else (self.name, str(index))
 
     def where(self, index: int) -> str:
-        """Return the place of an item as an error of a malformed argument says it."""
+        """Return the place of an item, for the message about a malformed argument."""
         return "input" if self.name is None else f"input.{self.name}[{index}]"
 
     def refusal_of_any(self, refusal: Refusal, count: int) -> Refusal:
-        """Return the refusal of a statement that wrote all: of `count` items it does not say which one it is about."""
+        """Return the refusal of one statement for all `count` items. It does not name the refused item."""
         if count == 1:
             return refusal.below(*self.path(0))
         return Refusal(refusal.code, () if self.name is None else (self.name,), refusal.message)
@@ -169,7 +169,7 @@ def bulk_size_checked(items: list[Any], where: str, maximum: int = BULK_MAX) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """What was declared with a payload. Without codes there is neither an error type nor the enum of its codes."""
+    """The declarations of a payload. Without codes it has no error type and no enum of codes."""
 
     right: Right
     error_type: Any = None
@@ -180,7 +180,7 @@ _DECLARED: dict[Any, _Declared] = {}
 
 
 def answer(description: str, *, default: Any = None, directives: Sequence[object] = ()) -> Any:
-    """Declare a field of a payload; `default` is what it holds where the mutation was refused."""
+    """Declare a field of a payload; `default` is its value if the mutation is refused."""
     if isinstance(default, list):
         return strawberry.field(default_factory=list, description=description, directives=directives)
     return strawberry.field(default=default, description=description, directives=directives)
@@ -200,12 +200,12 @@ def payload(
     Args:
         right: who may run the mutation.
         refused: the description of the error type and of the enum.
-        codes: what the mutation can be refused with; none where it never is.
+        codes: the error codes of the mutation; empty if it is never refused.
         errors_as: another payload, whose error type this one shares.
         errors: the description of the field `userErrors`.
 
     Raises:
-        LookupError: no right is stated, or a code has no description.
+        LookupError: the right is missing, or a code has no description.
     """
 
     def declare(cls: type[T]) -> type[T]:
@@ -264,7 +264,7 @@ def with_errors(answered: T, refusals: Sequence[Refusal]) -> T:
     """Return a payload with an entry of `userErrors` for each of `refusals`.
 
     Raises:
-        KeyError: a code that the mutation's enum does not have, a fault of ours.
+        KeyError: the mutation's enum does not have the code of a refusal: a bug in Folio.
     """
     declared, changed = _DECLARED[type(answered)], answered
     errors = [
@@ -279,7 +279,7 @@ def with_errors(answered: T, refusals: Sequence[Refusal]) -> T:
 
 
 class MutationGuard(FieldExtension):
-    """Refuses callers without the right before the resolver runs, and answers its refusals as data."""
+    """Refuses callers without the right before the resolver runs, and returns its refusals as data."""
 
     def __init__(self, answer_type: Callable[[], Any], right: Right) -> None:
         self._answer_type = answer_type
@@ -297,7 +297,7 @@ class MutationGuard(FieldExtension):
         self.right.ensure(info.context.viewer)
         try:
             return await next_(source, info, **kwargs)
-        # Answered here, and kept nowhere: a variable of this frame would be held by the traceback that holds the frame.
+        # No variable keeps the refusal: its traceback holds this frame, and a variable would close the cycle.
         except Refusal as refusal:
             return with_errors(self._answer_type(), [refusal])
         except Refused as refused:

@@ -1,4 +1,4 @@
-"""What every noun shares in the schema: the `Node` interface, `UserError`, and the filters by range."""
+"""Types that all nouns share: the interface `Node`, `UserError`, and the filters by range."""
 
 import datetime
 from collections.abc import Callable
@@ -16,7 +16,7 @@ OBJECT_OF: dict[str, Callable[[Row], Any]] = {}
 
 
 def row_backed(cls: type[T]) -> type[T]:
-    """Register a type whose objects each stand for one row, in their attribute `row`, so that lists can be of it."""
+    """Register a type whose objects represent one row each, in the attribute `row`, so that lists can contain it."""
     make: Callable[..., T] = cls
     OBJECT_OF[cls.__name__] = lambda row: make(row=row)
     return cls
@@ -68,10 +68,10 @@ class IntRange:
 
 
 def path_of(refusal: Refusal) -> list[str] | None:
-    """Return the path of a refusal's field into the arguments, or None where no one field is to blame."""
+    """Return the path of a refusal's field into the arguments, or None where it has no single field."""
     return ["input", *refusal.field] if refusal.field else None
 
 
 def given(**conditions: Any) -> dict[str, Any]:
-    """Return the conditions that are not None, which is what an absent or null part of a filter means."""
+    """Return the conditions that are not None. A part of a filter is None where it is absent or null."""
     return {name: value for name, value in conditions.items() if value is not None}

@@ -1,7 +1,7 @@
-"""Who may run which mutation at all. Who may see or change which row is decided where rows are, in `db`.
+"""The rights to run mutations. `db` decides about single rows: which viewer may see or change them.
 
-Each mutation states its right with its payload (`graph.schema.mutation_kit.payload`), and cannot be declared without
-one. What a right can decide by the caller alone is decided before the resolver runs.
+Each mutation declares its right with its payload (`graph.schema.mutation_kit.payload`), and cannot be declared without
+one. Where the caller alone decides, the right is checked before the resolver runs.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ from graph.errors import Unauthenticated
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """Who may run a mutation.
+    """The right to run a mutation.
 
     Attributes:
-        who: in words, and why where it is not a signed-in user.
+        who: a description of the users with the right, with the reason if they need not be signed in.
         is_public: whether the caller need not be signed in.
-        admins_alone: what administrators alone do, for the message to everybody else; empty where the row decides.
+        admins_alone: the action that only administrators may do, for the message to other users; empty if the row
+            decides.
     """
 
     who: str
@@ -27,26 +28,26 @@ class Right:
     admins_alone: str = ""
 
     def ensure(self, viewer: Viewer) -> None:
-        """Raise Unauthenticated, or an error with the code FORBIDDEN, where the caller may not even try."""
+        """Raise Unauthenticated, or an error with the code FORBIDDEN, if the caller may not run the mutation at all."""
         if viewer.user_id is None and not self.is_public:
             raise Unauthenticated
         if self.admins_alone and not viewer.is_admin:
             raise GraphQLError(f"only administrators {self.admins_alone}", extensions={"code": "FORBIDDEN"})
 
 
-SIGNED_IN = Right("whoever is signed in, and what it writes is their own")
-OWNER = Right("whom the row belongs to; the statement decides")
-OWNER_OR_ADMIN = Right("whom the row belongs to, or an administrator; the statement decides")
-ADMIN_BY_ROW = Right("an administrator; to everybody else the row does not exist, which the write decides")
+SIGNED_IN = Right("a signed-in user, who owns what the mutation writes")
+OWNER = Right("the owner of the row; the statement decides")
+OWNER_OR_ADMIN = Right("the owner of the row, or an administrator; the statement decides")
+ADMIN_BY_ROW = Right("an administrator; for other users the row does not exist, which the write decides")
 
 
 def public(reason: str) -> Right:
-    """Return the right of a mutation that needs no sign-in, which has its reason."""
-    return Right(f"anyone: {reason}", is_public=True)
+    """Return the right of a mutation that needs no sign-in, for the given reason."""
+    return Right(f"any caller: {reason}", is_public=True)
 
 
 def admins_alone(does: str) -> Right:
-    """Return the right of administrators to do what the words say, as in "create users in bulk"."""
+    """Return the right of administrators to an action, for example "create users in bulk"."""
     return Right("an administrator", admins_alone=does)
 
 

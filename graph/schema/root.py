@@ -1,4 +1,4 @@
-"""The schema put together: each noun's queries and mutations, and the two queries that find any node."""
+"""The complete schema: the queries and mutations of each noun, and the two queries that find any node."""
 
 import asyncio
 from collections.abc import Iterable
@@ -57,7 +57,7 @@ for _kind in NodeKind:
 async def node(
     info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="Any id of this API.")]
 ) -> Node | None:
-    """Return the object of any kind that an id names."""
+    """Return the object of any kind with the given id."""
     kind, number = parse_any(id_, "id")
     return await find_node(info, kind, NODE_TYPES[kind], number)
 
@@ -66,13 +66,13 @@ async def nodes(
     info: Info,
     ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {NODES_MAX} ids of this API.")],
 ) -> Any:
-    """Return the objects that ids name, in their order, and in the place of a malformed id its error.
+    """Return the objects with the given ids, in their order, and in the place of a malformed id its error.
 
-    An error in the place of an item fails that item alone: the objects that the other ids name are answered.
+    An error in the place of an item fails only that item: the objects of the other ids are returned.
     """
     if len(ids) > NODES_MAX:
         raise BadInput(f"ids has at most {NODES_MAX} ids, not {len(ids)}")
-    # Started together, so that each kind is one batch.
+    # All reads start together, so that each kind is one batch.
     return await asyncio.gather(*(_node_or_fault(info, id_, f"ids[{index}]") for index, id_ in enumerate(ids)))
 
 
@@ -80,7 +80,7 @@ async def _node_or_fault(info: Info, id_: str, where: str) -> Node | BadInput | 
     try:
         kind, number = parse_any(id_, where)
     except BadInput as fault:
-        return fault.with_traceback(None)  # which would keep this frame for as long as the error
+        return fault.with_traceback(None)  # the traceback would keep this frame alive as long as the error
     return await find_node(info, kind, NODE_TYPES[kind], number)
 
 
@@ -140,10 +140,10 @@ class Mutation(SessionMutations, UserMutations, PostMutations, CommentMutations,
 
 
 def without_null_defaults(of: GraphQLSchema) -> GraphQLSchema:
-    """Take the default null from all arguments and input fields of a schema, and return the schema.
+    """Remove the default null from all arguments and input fields of a schema, and return the schema.
 
-    Strawberry prints `= null` for what is None in Python where it is not given. A resolver gets the same None then, for
-    it is the default of its own parameter; clients are told of a default only where there is one.
+    Strawberry prints `= null` for each parameter with the default None. A resolver gets None without this too, because
+    None is the default of its parameter. The schema shows a default only where clients need to know it.
     """
     for type_ in of.type_map.values():
         if isinstance(type_, GraphQLInputObjectType):
@@ -159,7 +159,7 @@ def _drop_null_defaults(inputs: Iterable[GraphQLArgument | GraphQLInputField]) -
         if one.default_value is None:
             one.default_value = Undefined
         if one.default is not None and isinstance(one.default.literal, NullValueNode):
-            one.default = None  # of a schema that was read from its text
+            one.default = None  # as in a schema that was parsed from text
 
 
 schema = strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
@@ -167,7 +167,7 @@ schema = strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConf
 graphql_schema = without_null_defaults(core_schema(schema))
 """What graphql-core validates and executes against."""
 
-graphql_schema.description = SCHEMA  # which Strawberry has no words for
+graphql_schema.description = SCHEMA  # which Strawberry has no argument for
 
 
 def schema_text() -> str:

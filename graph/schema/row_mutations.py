@@ -1,7 +1,7 @@
-"""Update and delete, as every noun with versioned rows has them: one call declares the whole mutation.
+"""Update and delete mutations for nouns with versioned rows: one call declares the whole mutation.
 
 For the noun `comment` the calls make `UpdateCommentInput`, `UpdateCommentPayload`, `DeleteCommentInput`,
-`DeleteCommentPayload` and what belongs to them (`graph.schema.mutation_kit`), with the same words for every noun.
+`DeleteCommentPayload` and their error types (`graph.schema.mutation_kit`), with the same descriptions for every noun.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -40,11 +40,11 @@ def row_update(
 
     Args:
         rows: the rows of the noun.
-        kind: of its ids.
+        kind: the kind of the ids.
         row_type: the GraphQL type of a row.
         changes: for each column that may change, the type of its value and the description of the input field.
         texts: the specifications of the texts among them.
-        never_null: the columns that are no texts and cannot be null.
+        never_null: the other columns that cannot be null.
     """
     noun = rows.noun
     fields: dict[str, tuple[Any, Any]] = {"id": (strawberry.ID, strawberry.field(description=f"Which {noun}."))}

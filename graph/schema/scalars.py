@@ -1,9 +1,9 @@
-"""The custom scalars of the contract: what their standard allows is read, and one form of it is written.
+"""The custom scalars of the contract. They read every form that their standard allows, and write one form.
 
-DateTime takes every form of RFC 3339 and UUID both cases of RFC 9562. ISO 4217 knows capital letters alone. Decimal has
-no standard: the contract excludes exponents and signs of plus, and what remains is what libraries for decimal numbers
-write. Strawberry's own scalars would take NaN, Infinity, exponents and full-width digits for a Decimal, and any instant
-without a time zone for a DateTime.
+DateTime accepts every form of RFC 3339, and UUID both cases of RFC 9562. ISO 4217 has only capital letters. Decimal has
+no standard: the contract excludes exponents and plus signs, so that the form is the one that libraries for decimal
+numbers write. Strawberry's scalars would accept NaN, Infinity, exponents and full-width digits for a Decimal, and
+instants without a time zone for a DateTime.
 """
 
 import datetime
@@ -33,7 +33,7 @@ def _text(value: object, wanted: str) -> str:
 
 
 def parse_date_time(value: object) -> datetime.datetime:
-    """Parse an RFC 3339 instant; it may carry any offset and comes out in UTC."""
+    """Parse an RFC 3339 instant with any offset, and return it in UTC."""
     try:
         return parse_instant(_text(value, INSTANT_WANTED))
     except ValueError as error:
@@ -53,7 +53,7 @@ def parse_decimal(value: object) -> Decimal:
 
 
 def serialize_decimal(value: Decimal) -> str:
-    """Write a number in its plain notation, with the fraction digits that it has."""
+    """Return the plain notation of a number, with all of its fraction digits."""
     return format(value, "f")
 
 
@@ -67,7 +67,7 @@ def parse_uuid(value: object) -> uuid.UUID:
 
 
 def parse_currency_code(value: object) -> str:
-    """Parse the shape of an ISO 4217 code. Whether there is such a currency is the operation's to say."""
+    """Parse the shape of an ISO 4217 code. The operation checks whether the currency exists."""
     wanted = "should be an ISO 4217 code of three capital letters, for example EUR"
     text = _text(value, wanted)
     if not _CURRENCY_CODE.fullmatch(text):
@@ -81,7 +81,7 @@ def _string_literal(parse: Any) -> Any:
         try:
             return parse(node.value if isinstance(node, StringValueNode) else None)
         except GraphQLError as error:
-            raise GraphQLError(error.message, node) from None  # now it says where in the text
+            raise GraphQLError(error.message, node) from None  # with the position in the text
 
     return parse_literal
 

@@ -7,10 +7,10 @@ SEARCH_LENGTH_MAX = 500
 
 
 def searched(text: str | None) -> str | None:
-    """Return the query of `filter.search`, or None where it has no word, and so is no filter.
+    """Return the query of `filter.search`, or None where it has no word and therefore filters nothing.
 
     Raises:
-        BadInput: it is too long, or only says what must not occur.
+        BadInput: it is too long, or has only excluded words.
     """
     if text is None:
         return None

@@ -1,10 +1,11 @@
-"""What an operator sees of a running process: log lines, metrics, traces. Nothing here changes what a client gets.
+"""Logs, metrics and traces of a running process, for its operator. They change no response to a client.
 
-`observer` opens an `Observation` for each operation and, when it is over, hands it to whatever is switched on: `logs`
-(one line), `metrics` (Prometheus; `gauges` are read at the scrape) and `tracing` (OpenTelemetry, imported only where it
-is asked for). `current` is the observation that is under way, for those that add to it from below; `traces` reads and
-writes W3C trace context; `looplag` measures how late the event loop is.
+`observer` opens an `Observation` for each operation. When the operation has ended, the observer passes the observation
+to the outputs that are switched on: `logs` (one line), `metrics` (Prometheus; `gauges` are read at the scrape) and
+`tracing` (OpenTelemetry, imported only if it is switched on). `current` returns the observation of the running
+operation to the layers below that add to it. `traces` reads and writes W3C trace context; `looplag` measures the delay
+of the event loop.
 
-No variable, header, document or row ever gets here, so that no password and no token can get out: an operation is
-known by its name and the hash of its document.
+This package receives no variable, header, document or row, so that it cannot reveal a password or token. An operation
+is identified by its name and the hash of its document.
 """

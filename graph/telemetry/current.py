@@ -1,4 +1,4 @@
-"""The observation of the operation that is under way, and how a loader's batch adds to it."""
+"""The observation of the running operation, to which the batches of loaders are added."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from db.connections.statistics import QueryStatistics, query_statistics
 from graph.telemetry.traces import Trace
 
-if TYPE_CHECKING:  # an extra, and imported only where it is asked for
+if TYPE_CHECKING:  # an optional dependency, imported only if tracing is switched on
     from graph.telemetry.tracing import OperationSpan
 
 BatchCounter = Callable[[str, int], None]
@@ -16,23 +16,23 @@ BatchSpan = Callable[[str, int], AbstractContextManager[object]]
 
 
 class Observation(QueryStatistics):
-    """What is known of one operation, or of a request that never got as far as one, beside what it asks for.
+    """The record of one operation, or of a request without a valid operation, but not the request itself.
 
-    One is made for each request: what is not known yet is its class's.
+    One is made for each request. Class attributes hold the initial values, so that making one is cheap.
 
     Attributes:
         operation: its name; None where it has none, or where no valid operation was found.
         kind: query or mutation; None where no valid operation was found.
-        document: the hash of its document; None where no document came.
-        deprecated: the schema coordinates that it uses although they are deprecated.
-        status: of the HTTP answer.
-        codes: `extensions.code` of each error in the answer.
-        ran: whether it was executed, with errors or without, and not refused before.
-        total_ns: from the operation's start to its answer.
-        on_batch: is told of each batch of a loader.
-        batch_span: is entered around each batch of a loader.
-        span: the operation's, where it is traced.
-        token: puts back what was observed in this context before.
+        document: the hash of its document; None where the request has no document.
+        deprecated: the deprecated schema coordinates that it uses.
+        status: the status of the HTTP response.
+        codes: `extensions.code` of each error in the response.
+        ran: whether it was executed, with or without errors, and not refused before.
+        total_ns: the time from its start to its response, in nanoseconds.
+        on_batch: is called with each batch of a loader.
+        batch_span: returns the context in which a batch of a loader runs.
+        span: the span of the operation, where it is traced.
+        token: restores the previous observation of this context.
     """
 
     operation: str | None = None
@@ -56,26 +56,27 @@ class Observation(QueryStatistics):
         self.user_id = user_id
 
     def enter(self) -> None:
-        """Take from here on what is observed in this context."""
+        """Record from now on what runs in this context."""
         self.token = query_statistics.set(self)
 
     def batch(self, loader: str, size: int) -> AbstractContextManager[object] | None:
-        """Take note of a batch, as `batch_observed` says."""
+        """Record a batch, and return its span if it is traced, as `batch_observed` does."""
         if self.on_batch is not None:
             self.on_batch(loader, size)
         return None if self.batch_span is None else self.batch_span(loader, size)
 
 
 def observed() -> Observation | None:
-    """Return the observation that is under way."""
+    """Return the observation of the running operation; None where none is observed."""
     seen = query_statistics.get()
     return seen if isinstance(seen, Observation) else None
 
 
 def batch_observed(loader: str, size: int) -> AbstractContextManager[object] | None:
-    """Tell whoever observes the operation that `loader` loads a batch of `size` keys.
+    """Add a batch of `size` keys of `loader` to the observation of the running operation.
 
-    Where the batch is traced it is to be loaded within what is returned.
+    Returns:
+        The context in which to load the batch, if it is traced; else None.
     """
     seen = query_statistics.get()
     return seen.batch(loader, size) if isinstance(seen, Observation) else None

@@ -1,6 +1,6 @@
-"""What is read at the time of the scrape: the pool, the cache of operations, and how much is running.
+"""Metrics that are read at the scrape: the pool, the operation cache, and the number of running requests.
 
-These cost nothing while operations run.
+They cost nothing while operations run.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,27 +14,27 @@ from db.connections.database import Database
 
 
 class Cache(Protocol):
-    """What the cache of operations tells about itself."""
+    """The numbers that the operation cache provides."""
 
     @property
     def hits(self) -> int:
-        """How often the operation was there."""
+        """How often a prepared operation was found."""
 
     @property
     def misses(self) -> int:
-        """How often it was not."""
+        """How often none was found."""
 
     @property
     def size(self) -> int:
-        """How many operations are there."""
+        """The number of documents in the cache."""
 
     @property
     def runs_by_engine(self) -> Mapping[tuple[str, str], int]:
-        """How often operations ran, by engine and, for the ordinary one, by why it was not the compiled one."""
+        """The number of runs by engine and, for the ordinary engine, by the reason why it was not the compiled one."""
 
 
 class Gauges(Collector):
-    """The collector of what is read at the scrape. Before the database is there, it says nothing of it."""
+    """The collector of these metrics. It omits those of the database until the database is available."""
 
     def __init__(self, cache: Cache, in_flight: Callable[[], int]) -> None:
         self._cache = cache
@@ -42,11 +42,11 @@ class Gauges(Collector):
         self.database: Database | None = None
 
     def describe(self) -> Iterable[Metric]:
-        """Say nothing in advance: the names clash with none."""
+        """Describe no metrics in advance: their names conflict with no others."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Read everything."""
+        """Return all metrics with their current values."""
         cache = self._cache
         yield GaugeMetricFamily("folio_requests_in_flight", "Requests being answered.", value=self._in_flight())
         yield CounterMetricFamily("folio_operation_cache_hits", "Operations found prepared.", value=cache.hits)
@@ -63,7 +63,7 @@ class Gauges(Collector):
 
 
 def _pool(database: Database) -> Iterable[Metric]:
-    leases = database.leases  # SQLAlchemy's pool takes all that they hold for used
+    leases = database.leases  # SQLAlchemy's pool counts all of their connections as used
     connections = GaugeMetricFamily(
         "folio_pool_connections",
         "Connections by what becomes of them; closing: tested after an interruption, or closed.",

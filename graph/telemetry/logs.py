@@ -1,16 +1,16 @@
-"""Log messages as one JSON object or one readable line each, on stderr; uvicorn's own have the same form.
+"""Log messages as one JSON object or one readable line each, on stderr. Those of uvicorn have the same form.
 
-The fields of a message stand in `extra={"fields": {…}}`. A message without them, as any library writes it, has its
-text, and where it belongs to an operation, that operation's request and trace.
+The fields of a message are in `extra={"fields": {…}}`. A message without fields, as libraries write it, has its text
+and, if it belongs to an operation, the ids of that operation's request and trace.
 
-The line of an operation goes a shorter way, `write`, where nobody listens but the handler below: it makes no record and
-looks at no frame. Lines are collected for up to `FLUSH_AFTER_S`, then formatted and written together: each write is a
-system call, and formatting many lines in a row takes less than formatting each between other work. A warning, any other
-message and the end of the process write what is collected first; only a process that is killed loses the lines of its
-last moment. Where anything else listens, logging does everything as it always does.
+`write` logs the line of an operation without logging's overhead if the handler below is the only one: it makes no
+record and inspects no frame. Lines are collected for up to `FLUSH_AFTER_S`, then formatted and written together: each
+write is a system call, and formatting many lines in a row takes less time than formatting each between other work. A
+warning, any other message and the end of the process write the collected lines first; only a process that is killed
+loses the lines of its last moment. If there are other handlers or filters, `write` calls logging as usual.
 
-A line takes 3 us this way. structlog takes 21 us through logging, and 8 us where it writes to the stream itself; then
-other handlers hear nothing, lines may overtake those of libraries, and two formats are to be kept alike.
+A line takes 3 us with `write`. structlog takes 21 us through logging, and 8 us if it writes to the stream itself; but
+then other handlers receive nothing, lines may overtake those of libraries, and two formats must be kept equal.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from graph.telemetry.current import observed
 Fields = Callable[[], Mapping[str, object]]
 """Returns the fields of a message. It is called once, when the line is formatted, a moment after it was logged."""
 
-# No request is answered while lines are formatted: fifty take a tenth of a millisecond.
+# Formatting blocks the event loop; fifty lines take a tenth of a millisecond.
 FLUSH_AFTER_S = 0.02
 COLLECTED_MAX = 50
 
 
 def log_config(level: str, *, json: bool) -> dict[str, Any]:
-    """Return the configuration for `logging.config.dictConfig`, which uvicorn applies to itself too."""
+    """Return the configuration for `logging.config.dictConfig`. uvicorn also uses it for its messages."""
     formatter = JsonFormatter if json else LineFormatter
     return {
         "version": 1,
@@ -47,7 +47,7 @@ def log_config(level: str, *, json: bool) -> dict[str, Any]:
 
 
 class JsonFormatter(logging.Formatter):
-    """Each message as one JSON object on one line."""
+    """Formats each message as one JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -66,11 +66,11 @@ class JsonFormatter(logging.Formatter):
 
 
 class LineFormatter(logging.Formatter):
-    """Each message as one line of `key=value`, what is null left out; an exception's trace follows it."""
+    """Formats each message as one line of `key=value` without nulls. The traceback of an exception follows it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        # A client has a say in some messages: a line break of its own must not look like a message of ours.
+        # Some messages contain text from a client. Its line breaks must not make it look like a message of Folio.
         message = "".join(one if one.isprintable() else repr(one)[1:-1] for one in record.getMessage())
         parts = [_instant(record.created), record.levelname.lower(), record.name, message]
         parts += [f"{name}={_shown(value)}" for name, value in _fields(record).items() if value not in (None, [])]
@@ -83,7 +83,7 @@ class LineFormatter(logging.Formatter):
 
 
 class LineHandler(logging.StreamHandler[Any]):
-    """Writes to stderr. What `collect` is given it writes a moment later, together with what came meanwhile."""
+    """Writes to stderr. It writes messages from `collect` with a short delay, several together."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class LineHandler(logging.StreamHandler[Any]):
         self._timer: asyncio.TimerHandle | None = None
 
     def collect(self, level: int, logger: str, message: str, fields: Fields) -> None:
-        """Take a message, which is written within FLUSH_AFTER_S, and before anything else is."""
+        """Keep a message, and write it within FLUSH_AFTER_S and before any message of another kind."""
         collected = self._collected
         collected.append((time.time(), level, logger, message, fields))
         if len(collected) >= COLLECTED_MAX:
@@ -100,20 +100,20 @@ class LineHandler(logging.StreamHandler[Any]):
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write what is collected, and then the message."""
+        """Write the collected messages, and then this message."""
         if self._collected:
             self.flush()
         super().emit(record)
 
     def flush(self) -> None:
-        """Write what is collected."""
+        """Write the collected messages."""
         collected, self._collected = self._collected, []
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.acquire()
         try:
-            # As for any message: that nobody reads the log any more, or that it is closed, stops no operation.
+            # A log whose reader has ended, or that is closed, must not stop an operation; logging does the same.
             with contextlib.suppress(OSError, ValueError):
                 if collected:
                     lines = [_json_line(*one) for one in collected]
@@ -124,13 +124,13 @@ class LineHandler(logging.StreamHandler[Any]):
 
 
 def flush() -> None:
-    """Write what the root logger's handlers have collected."""
+    """Write the messages that the handlers of the root logger have collected."""
     for handler in logging.getLogger().handlers:
         handler.flush()
 
 
 def write(logger: logging.Logger, level: int, message: str, fields: Fields) -> None:
-    """Log a message whose level is enabled, by the shortest way that reaches every handler."""
+    """Log a message whose level is enabled: with `collect` if possible, else through logging, for all handlers."""
     handler = _only_listener(logger) if level < logging.WARNING else None
     if handler is None:
         logger.log(level, message, extra={"fields": fields()})
@@ -155,7 +155,7 @@ def _level(level: int) -> str:
 
 
 def _only_listener(logger: logging.Logger) -> LineHandler | None:
-    """Return the handler of `log_config` where it writes JSON, and nothing else would see a message of `logger`."""
+    """Return the handler of `log_config`, if it writes JSON and nothing else receives messages of `logger`."""
     root = logger.parent
     if not isinstance(root, logging.RootLogger) or len(root.handlers) != 1:
         return None

@@ -1,4 +1,4 @@
-"""How late the event loop is: what blocks it delays every request of the process."""
+"""The delay of the event loop. Code that blocks the loop delays every request of the process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,7 +9,7 @@ INTERVAL_S = 0.5
 
 @asynccontextmanager
 async def loop_lag_watched(tell: Callable[[float], None]) -> AsyncIterator[None]:
-    """Tell, twice a second, by how many seconds a timer came late."""
+    """Call `tell` twice a second with the delay of a timer, in seconds."""
     watcher = asyncio.create_task(_watch(tell))
     try:
         yield

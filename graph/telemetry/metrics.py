@@ -1,17 +1,17 @@
-"""What Prometheus scrapes at `/metrics`, of one process.
+"""The metrics of one process, which Prometheus scrapes at `/metrics`.
 
-The counters and histograms are prometheus-client's own. An operation takes 3.4 us of them; plain numbers that are put
-into Prometheus's form at the scrape took 0.7 us, and a module of their own.
+The counters and histograms are those of prometheus-client, which take 3.4 us per operation. Plain numbers, converted to
+Prometheus's format at the scrape, took 0.7 us, but needed an additional module.
 
-Several workers share a port, and a scrape reaches any one of them. Every sample therefore carries the label `worker`,
-the process's id: each worker has its own series, which are right, but each is seen only now and then. Where exact sums
-matter, run one worker for each port, as under a container orchestrator. (prometheus-client's multiprocess mode adds the
-workers up, but writes each observation to files, needs its directory named and emptied before Python starts, and cannot
-read the pool or the cache at the time of the scrape.)
+Several workers share a port, and a scrape reaches any one of them. So every sample has the label `worker`, the process
+id: the series of each worker are correct, but a scrape returns them only now and then. If exact sums matter, run one
+worker for each port, as under a container orchestrator. (prometheus-client's multiprocess mode adds up the workers, but
+it writes each observation to files, needs a directory that is set and emptied before Python starts, and cannot read the
+pool or the cache at the scrape.)
 
-Labels are bounded: an operation's name becomes one only if a valid operation bore it. After `NAMES_MAX` of them, or
-where it is long, it is `other`. A client that may send any document can use the names up; they can be trusted only
-where documents are (`FOLIO_TRUSTED_DOCUMENTS=only`). Loaders, codes and coordinates are the code's own.
+Labels are bounded: only names of valid operations become labels. After `NAMES_MAX` names, or if a name is long, the
+label is `other`. A client that may send any document can use up the names; they can be trusted only if the documents
+are trusted (`FOLIO_TRUSTED_DOCUMENTS=only`). The names of loaders, codes and coordinates come from the code.
 """
 
 import os
@@ -55,17 +55,17 @@ class Metrics:
         self._errors = self._counter("folio_errors", "Errors in answers, RATE_LIMITED among them.", "code")
         self._deprecated = self._counter("folio_deprecated_uses", "Runs that used what is deprecated.", "coordinate")
         self._lag = self._histogram("folio_event_loop_lag_seconds", "How late the event loop was.", _LAG_SECONDS)
-        # The series of labels that were seen before: to find them by `labels` takes longer than to add to them.
+        # The series of known labels: finding one with `labels` takes longer than adding to it.
         self._endings: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._loaders: dict[str, Histogram] = {}
         self._names: set[str] = set()
 
     def page(self) -> bytes:
-        """Return everything in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
     def finished(self, seen: Observation) -> None:
-        """Count an operation that is over, or a request that never got as far as one."""
+        """Count an operation that has ended, or a request that was refused before it had one."""
         labels = self._label(seen.operation, seen.kind), seen.kind or UNKNOWN, _ended(seen)
         ending = self._endings.get(labels)
         if ending is None:
@@ -82,14 +82,14 @@ class Metrics:
             self._deprecated.labels(coordinate).inc()
 
     def batch(self, loader: str, size: int) -> None:
-        """Note how many keys a batch of a loader had."""
+        """Record the number of keys of a batch of a loader."""
         keys = self._loaders.get(loader)
         if keys is None:
             keys = self._loaders[loader] = self._batch_keys.labels(loader)
         keys.observe(size)
 
     def lag(self, seconds: float) -> None:
-        """Note by how much the event loop was late."""
+        """Record a delay of the event loop, in seconds."""
         self._lag.observe(seconds)
 
     def _label(self, name: str | None, kind: str | None) -> str:
@@ -119,14 +119,14 @@ def _ended(seen: Observation) -> str:
 
 
 class _LabelledRegistry(CollectorRegistry):
-    """A registry that puts the same labels on every sample."""
+    """A registry that adds the same labels to every sample."""
 
     def __init__(self, labels: dict[str, str]) -> None:
         super().__init__(auto_describe=True)
         self._labels = labels
 
     def collect(self) -> Iterable[Metric]:
-        """Return what is collected, with the labels."""
+        """Return the collected metrics with the labels."""
         for metric in super().collect():
             metric.samples = [self._labelled(sample) for sample in metric.samples]
             yield metric

@@ -1,7 +1,7 @@
-"""The one who watches: opens an observation for each operation, and tells log, metrics and trace of its end.
+"""The observer opens an observation for each operation, and passes it to log, metrics and trace when it ends.
 
-What is switched off costs nothing: a log level above `info` drops the lines of operations that ended well, and where
-nothing listens at all, statements are not tallied either.
+An output that is switched off costs nothing. A log level above `info` drops the lines of successful operations. Where
+all outputs are switched off, there are no query statistics either.
 """
 
 import logging
@@ -23,7 +23,7 @@ from graph.telemetry.looplag import loop_lag_watched
 from graph.telemetry.metrics import Metrics
 from graph.telemetry.traces import trace_of
 
-if TYPE_CHECKING:  # an extra, and imported only where it is asked for
+if TYPE_CHECKING:  # an optional dependency, imported only if tracing is switched on
     from graph.telemetry.tracing import Tracing
 
 logger = logging.getLogger("folio.operation")
@@ -32,7 +32,7 @@ _SERVER_ERROR = 500
 
 
 class Observer:
-    """Everything that observes one process."""
+    """Log, metrics and traces of one process."""
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics() if settings.shows("metrics") else None
@@ -41,7 +41,7 @@ class Observer:
 
     @asynccontextmanager
     async def watching(self, gauges: Gauges, database: Database) -> AsyncIterator[None]:
-        """Do, while the process serves, what is done beside operations."""
+        """While the process serves, collect what does not belong to an operation: gauges and the event loop's delay."""
         async with AsyncExitStack() as stack:
             if self.metrics is not None:
                 gauges.database = database
@@ -54,14 +54,14 @@ class Observer:
                 await run_in_threadpool(self.tracing.close)
 
     def begin(self, request_id: str, traceparents: Sequence[str], user_id: int | None = None) -> Observation:
-        """Start to observe an operation, as what this context does. Each `begin` has its `end` in the same task."""
+        """Start to observe an operation that runs in this context. Call `end` in the same task."""
         seen = self.opened(request_id, traceparents, user_id)
         if self._on_batch is not None or seen.span is not None or logger.isEnabledFor(logging.INFO):
             seen.enter()
         return seen
 
     def opened(self, request_id: str, traceparents: Sequence[str], user_id: int | None = None) -> Observation:
-        """Start to observe an operation that no context stands for; what it does is told to the observation itself."""
+        """Start to observe an operation without a context: its caller adds statistics to the returned observation."""
         seen = Observation(request_id, trace_of(traceparents), user_id)
         if self.tracing is not None:
             seen.span = self.tracing.operation(seen.trace)
@@ -73,7 +73,7 @@ class Observer:
         return seen
 
     def end(self, seen: Observation, status: int) -> None:
-        """Tell everybody that the operation is over, answered with this HTTP status."""
+        """Report the end of an operation to all outputs; `status` is the HTTP status of its response."""
         seen.status = status
         seen.total_ns = time.perf_counter_ns() - seen.started_ns
         if seen.token is not None:
@@ -90,7 +90,7 @@ class Observer:
 
 def _tracing(endpoint: str) -> "Tracing":
     try:
-        from graph.telemetry.tracing import exported_to  # noqa: PLC0415 - an extra, and slow to import
+        from graph.telemetry.tracing import exported_to  # noqa: PLC0415 - optional, and slow to import
     except ImportError:
         raise SettingsError("FOLIO_OTLP_ENDPOINT needs the extra: pip install 'folio[telemetry]'") from None
     return exported_to(endpoint)

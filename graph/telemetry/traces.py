@@ -1,7 +1,7 @@
-"""W3C Trace Context: which trace a request belongs to, and the place that it has there.
+"""W3C Trace Context: the trace to which a request belongs, and the place of the request within it.
 
-A `traceparent` that is not exactly of the form that the recommendation demands is ignored, and a new trace begins
-(section 3.2.2.3 and 4.3); `tracestate` is not read, for nothing is called from here that it could be handed on to.
+A `traceparent` that does not have exactly the form required by the recommendation is ignored, and a new trace begins
+(section 3.2.2.3 and 4.3). `tracestate` is not read, because Folio calls no other service to pass it to.
 """
 
 import os
@@ -16,7 +16,7 @@ _BLOCK_BYTES = 4096
 
 
 class _Digits:
-    """Random hexadecimal digits, of which the system is asked for many at once: each question takes a system call."""
+    """Random hexadecimal digits. Many are read from the system at once, because each read is a system call."""
 
     def __init__(self) -> None:
         self._block = ""
@@ -35,7 +35,7 @@ class _Digits:
 
 _digits = _Digits()
 random_hex = _digits.take
-os.register_at_fork(after_in_child=_digits.forget)  # two processes are to give no id twice
+os.register_at_fork(after_in_child=_digits.forget)  # two processes must not use the same id
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Trace:
     """A place in a trace.
 
     Attributes:
-        parent_id: the caller's span, where the caller said.
+        parent_id: the caller's span, if the request has one.
         sampled: whether the caller records its part; without a caller, False.
     """
 

@@ -1,9 +1,9 @@
 """OpenTelemetry spans: one for each operation, each batch of a loader within it, and each statement within that.
 
-Import this only where tracing is wanted: the packages are the extra `telemetry`. The provider is not made the global
-one, so that an embedding program keeps its own. A span of a statement is written after the fact, with the time that the
-statistics took. Its text is the one that was sent, in which a placeholder stands for every value. Names follow
-OpenTelemetry's semantic conventions (1.33).
+Import this module only if tracing is switched on: its packages are in the optional dependency group `telemetry`. The
+provider does not become the global one, so that an embedding program keeps its provider. The span of a statement is
+written after the statement has run, with the time from the query statistics. Its text is the statement as sent, with
+placeholders instead of values. Names follow OpenTelemetry's semantic conventions (1.33).
 """
 
 import time
@@ -37,13 +37,13 @@ _SERVER_ERROR = 500
 
 
 def exported_to(endpoint: str) -> "Tracing":
-    """Return the tracing whose spans go to the collector at `endpoint`, in batches and from a thread of its own."""
+    """Return the tracing whose spans go to the collector at `endpoint`, in batches and from a separate thread."""
     exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S)
     return Tracing(BatchSpanProcessor(exporter))
 
 
 class OperationSpan:
-    """The span of an operation that is under way; what begins in this context is below it."""
+    """The span of a running operation. It is the parent of all spans that begin in this context."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
@@ -56,7 +56,7 @@ class OperationSpan:
         return Trace(format_trace_id(place.trace_id), format_span_id(place.span_id), sampled=place.trace_flags.sampled)
 
     def end(self, seen: Observation) -> None:
-        """Write down what came of the operation."""
+        """End the span, with the outcome of the operation as its attributes."""
         span = self._span
         if seen.kind is not None:
             span.update_name(f"{seen.kind} {seen.operation}" if seen.operation else seen.kind)
@@ -89,17 +89,17 @@ class Tracing:
         self._tracer = self._provider.get_tracer("folio")
 
     def operation(self, trace: Trace) -> OperationSpan:
-        """Begin the span of an operation, below the caller's span where the caller named one."""
-        # An embedding program's own span is no parent: the caller is whoever sent the request.
+        """Begin the span of an operation, below the caller's span if the request has one."""
+        # A span of an embedding program is not used as the parent: the caller is the client that sent the request.
         parent = otel_context.Context() if trace.parent_id is None else set_span_in_context(_remote(trace))
-        # The name of one whose document is not known, by the conventions; it gets a better one at its end.
+        # The conventions' name for an operation whose document is not known. `end` sets a better one.
         return OperationSpan(self._tracer.start_span("GraphQL Operation", parent, kind=SpanKind.SERVER))
 
     @contextmanager
     def batch(self, loader: str, size: int) -> Iterator[None]:
-        """Span a batch of a loader."""
+        """Open the span of a batch of a loader around the block."""
         attributes: dict[str, str | int] = {"folio.loader": loader, "folio.batch.size": size}
-        # Without the exception itself: its text may quote what a row holds.
+        # The exception itself is not recorded: its text may quote values of a row.
         with self._tracer.start_as_current_span(
             f"batch {loader}", attributes=attributes, record_exception=False, set_status_on_exception=False
         ) as span:
@@ -124,7 +124,7 @@ class Tracing:
         span.end(ended_ns)
 
     def close(self) -> None:
-        """Send what is left, and stop. It waits for the collector."""
+        """Send the remaining spans, and stop. It waits for the collector."""
         self._provider.shutdown()
 
 

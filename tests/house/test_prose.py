@@ -31,7 +31,6 @@ NOT_YET = (
     "bench/",
     "db/",
     "examples/",
-    "graph/",
     "migrations/",
     "tests/conftest.py",
     "tests/db/conftest.py",

@@ -1,6 +1,6 @@
 """The only place where an exception that ends a command becomes a line on standard error and an exit code.
 
-A refusal is one sentence that says what is wrong and what to do. Tracebacks are not shown, except for bugs in Folio
+A refusal is one sentence: it names the error and the remedy. Tracebacks are not shown, except for bugs in Folio
 with `FOLIO_LOG_LEVEL=debug`.
 """
 

@@ -50,7 +50,7 @@ def of_row(level: Level, plan: FieldPlan, root: Any, row: Any) -> dict[str, Any]
         level: the root level.
         plan: its only kept field.
         root: the root value.
-        row: the row, or what stands in its place.
+        row: the row, or the value in its place.
 
     Returns:
         None where there is no row, or where a field has an error.

@@ -1,17 +1,18 @@
-"""Budgets a minute, by whoever spends them: sliding windows of two counters, of a bounded number of spenders.
+"""Budgets per minute and spender: sliding windows of two counters each, for a bounded number of spenders.
 
-What was spent in the minute before counts by the share of it that lies within the last 60 s, as if it had been spent
-evenly (Cloudflare, "How we built rate limiting capable of scaling to millions of domains", 2017). Nothing is kept of a
-spender for longer than two minutes.
+The amount of the previous minute counts in proportion to the part of that minute that lies within the last 60 s, as if
+it had been spent evenly (Cloudflare, "How we built rate limiting capable of scaling to millions of domains", 2017).
+Amounts are kept for at most two minutes.
 
-The number of spenders is bounded, or clients with many addresses would fill the memory. Where there are too many, the
-half of them that has spent least is forgotten, and of equals who came last. So a flood of new spenders frees nobody who
-has spent much: 8192 others would have to spend as much in the same minute, which is more than a worker answers. Who is
-forgotten gets back no more than most of the others have spent, and would get as much by calling from a new address.
+The number of spenders is bounded, because clients with many addresses would fill the memory otherwise. When there are
+too many, the half that has spent least is removed; of spenders with equal amounts, the newest are removed. So a flood
+of new spenders does not remove a spender that has spent much: 8192 others would have to spend as much in the same
+minute, which is more than a worker answers. A removed spender regains no more than most of the others have spent. It
+would gain as much with a new address.
 
-To take from a budget costs 0.3 us, twice for each request. The library `limits` takes 5.2 us for the same window, and
-bounds neither the length nor the number of its keys. GCRA takes 0.3 us as well, and allows as much in the worst minute,
-twice the budget; its budget grows all the time, so that what is left is another number a moment later.
+Taking from a budget costs 0.3 us, twice per request. The library `limits` takes 5.2 us for the same window, and bounds
+neither the length nor the number of its keys. GCRA also takes 0.3 us, and also allows at most twice the budget in one
+minute; but its budget grows continuously, so that the remaining amount changes every moment.
 """
 
 import functools
@@ -23,31 +24,31 @@ from operator import itemgetter
 WINDOW_S = 60
 SPENDERS_MAX = 16_384
 IPV6_PREFIX_BITS = 64
-# The longest address: of IPv6 with an IPv4 address in it, and the name of an interface behind it.
+# The length of the longest address: IPv6 that contains an IPv4 address, followed by the name of an interface.
 ADDRESS_CHARS_MAX = 64
 
 
 class Budget:
-    """A budget of the same size for every spender; of 0, one without end.
+    """A budget of the same size for every spender; unlimited where the size is 0.
 
-    A spender has a name of bounded length. `now` is always the time of `time.time()`.
+    The name of a spender has a bounded length. `now` is always the value of `time.time()`.
     """
 
     def __init__(self, per_minute: int) -> None:
         self.per_minute = per_minute
-        # What each has spent in this minute, and in the one before.
+        # The amounts of all spenders in the current minute, and in the previous one.
         self._spent: dict[str, int] = {}
         self._spent_before: dict[str, int] = {}
         self._turns_at = 0.0
 
     def take(self, spender: str, cost: int, now: float) -> bool:
-        """Take `cost` from a budget; False, and nothing is taken, where it does not reach."""
+        """Take `cost` from a budget and return True; where less is left, take nothing and return False."""
         if not self.per_minute:
             return True
         if not self._turns_at - WINDOW_S <= now < self._turns_at:
             self._turn(now)
         total = self._spent.get(spender, 0) + cost
-        # Only who comes near the end of a budget needs the exact share of what was spent before.
+        # The exact share of the previous minute is needed only near the end of a budget.
         at_most = total + self._spent_before.get(spender, 0)
         if at_most > self.per_minute and total + self._within_window(spender, now) > self.per_minute:
             return False
@@ -57,41 +58,41 @@ class Budget:
         return True
 
     def give_back(self, spender: str, cost: int) -> None:
-        """Take back what was taken just now."""
+        """Undo a `take` of the current minute."""
         if self.per_minute:
             self._spent[spender] -= cost
 
     def spend(self, spender: str, cost: int, now: float) -> None:
-        """Take `cost`, or where there is less, all that there is."""
+        """Take `cost`; where less is left, take all of it."""
         if self.per_minute:
             self.take(spender, min(cost, self.left(spender, now)), now)
 
     def has(self, spender: str, cost: int, now: float) -> bool:
-        """Say whether the budget reaches for `cost`."""
+        """Return whether at least `cost` is left."""
         return not self.per_minute or self.left(spender, now) >= cost
 
     def left(self, spender: str, now: float) -> int:
-        """Return what is left of a budget that has an end."""
+        """Return the remaining amount of a limited budget."""
         if not self._turns_at - WINDOW_S <= now < self._turns_at:
             self._turn(now)
         return max(self.per_minute - self._spent.get(spender, 0) - self._within_window(spender, now), 0)
 
     def wait_s(self, spender: str, cost: int, now: float) -> int:
-        """Return in how many seconds the budget reaches for `cost`, if nothing is spent until then."""
+        """Return the number of seconds until `cost` is left, if nothing is spent until then."""
         before, spent = self._spent_before.get(spender, 0), self._spent.get(spender, 0)
-        # What was spent before leaves the window by the end of this minute, the rest by the end of the next one. Only
-        # whole units count: a part of one is not in the way.
+        # The amount of the previous minute leaves the window by the end of this minute, the current amount by the end
+        # of the next one. Only whole units count: a fraction of a unit prevents nothing.
         room = self.per_minute - cost + 1
         is_soon = before > 0 and spent < room
         share_gone = 1 - (room - spent) / before if is_soon else 2 - max(room, 0) / max(spent, 1)
         return max(1, math.floor(share_gone * WINDOW_S - now % WINDOW_S) + 1)
 
     def _within_window(self, spender: str, now: float) -> int:
-        """Return what counts of what was spent in the minute before."""
+        """Return the part of the previous minute's amount that counts now."""
         return int(self._spent_before.get(spender, 0) * (self._turns_at - now) / WINDOW_S)
 
     def _turn(self, now: float) -> None:
-        """Begin another minute: mostly the next one; but nobody may have asked for long, or a clock is put back."""
+        """Begin another minute: mostly the next one, but any other after an idle time or a change of the clock."""
         self._spent_before = self._spent if now < self._turns_at + WINDOW_S else {}
         self._spent = {}
         self._turns_at = (now // WINDOW_S + 1) * WINDOW_S
@@ -102,9 +103,9 @@ class Budget:
 
 
 def spending_address(address: str) -> str:
-    """Return by what a client's address is known to the budgets: of IPv6 by its /64, which is one customer's.
+    """Return the name of a client's address as a spender: of an IPv6 address its /64, which belongs to one customer.
 
-    A trusted proxy may hand on any text. One that is longer than an address is known by its hash.
+    A trusted proxy may pass on any text. A text that is longer than an address is replaced with its hash.
     """
     if len(address) > ADDRESS_CHARS_MAX:
         return hashlib.blake2b(address.encode(errors="surrogatepass"), digest_size=16).hexdigest()

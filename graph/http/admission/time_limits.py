@@ -78,7 +78,7 @@ class TimeLimit:
             raise TimeoutError from error
 
     def on_timeout(self) -> None:
-        """Handle the expiry of the timers' interval: the time is over."""
+        """Handle the expiry of the timers' interval: cancel the task."""
         self._end()
 
     def _end(self) -> None:

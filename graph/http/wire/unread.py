@@ -65,8 +65,8 @@ class UnreadAnswers:
 def unread_bytes(transport: asyncio.Transport) -> int:
     """Return how many written bytes the client's machine has not acknowledged, in the process and in the kernel.
 
-    The kernel takes more bytes from the process only when a third of its own buffer of megabytes is free. So the bytes
-    in the process alone do not show whether a client reads.
+    The kernel takes more bytes from the process only when a third of the kernel's buffer, of megabytes, is free. So the
+    bytes in the process alone do not show whether a client reads.
     """
     left = transport.get_write_buffer_size()
     with contextlib.suppress(OSError):  # not all systems provide this number

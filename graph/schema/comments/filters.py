@@ -1,4 +1,4 @@
-"""Which comments a list has, in which order, and the edges from posts and users to their lists."""
+"""Filters and orders of lists of comments, and the edges from posts and users to such lists."""
 
 from collections.abc import Callable
 from enum import Enum

@@ -1,4 +1,4 @@
-"""Comments: what creates, changes and deletes them."""
+"""The mutations that create, change and delete comments."""
 
 import strawberry
 

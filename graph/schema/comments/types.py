@@ -18,7 +18,7 @@ from graph.schema.users.types import User
 
 
 def _gone() -> GraphQLError:
-    # Deleted between two statements, and the comment with it.
+    # The row was deleted between two statements, with the comment.
     return GraphQLError("the comment was deleted a moment ago; ask again", extensions=STALE)
 
 

@@ -1,4 +1,4 @@
-"""What opens accounts and moves money, in the schema: inputs, payloads and resolvers."""
+"""The mutations that open accounts and move money: inputs, payloads and resolvers."""
 
 import uuid
 from collections.abc import Callable
@@ -105,7 +105,7 @@ class TransferPayload:
 
 
 async def open_account(info: Info, input_: OpenAccountInput) -> OpenAccountPayload:
-    """Open an empty account of the viewer's own."""
+    """Open an empty account that belongs to the viewer."""
     context, columns = info.context, columns_below(info, "Account", "id")
     accounts_max = context.services.settings.accounts_per_user_max
     owner = context.viewer.user_id or 0
@@ -119,7 +119,7 @@ async def open_account(info: Info, input_: OpenAccountInput) -> OpenAccountPaylo
 
 
 async def deposit(info: Info, input_: DepositInput) -> DepositPayload:
-    """Bring money in from outside."""
+    """Deposit money from outside."""
     movement = Movement(
         from_id=None,
         to_id=parse(input_.account_id, NodeKind.ACCOUNT, "input.accountId"),
@@ -138,7 +138,7 @@ async def transfer(info: Info, input_: TransferInput) -> TransferPayload:
 
 
 def movement_of(one: TransferInput, where: str) -> Movement:
-    """Return what a transfer asks for; `where` it stands, for an error of a malformed id."""
+    """Return the movement of a transfer input. `where` is the input's place, for the error of a malformed id."""
     return Movement(
         from_id=parse(one.from_account_id, NodeKind.ACCOUNT, f"{where}.fromAccountId"),
         to_id=parse(one.to_account_id, NodeKind.ACCOUNT, f"{where}.toAccountId"),
@@ -151,7 +151,7 @@ def movement_of(one: TransferInput, where: str) -> Movement:
 def _answered(answer_type: Callable[..., P], settlement: Settlement) -> P:
     if settlement.row is not None:
         return answer_type(transaction=Transaction(row=settlement.row), replayed=settlement.replayed)
-    # Without a row there is a refusal: either the one or the other became of the movement.
+    # A settlement without a row has a refusal.
     refusals = [settlement.refusal] if settlement.refusal else []
     return with_errors(answer_type(replayed=settlement.replayed), refusals)
 

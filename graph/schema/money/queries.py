@@ -15,7 +15,7 @@ from graph.schema.money.types import Account, Transaction
 async def transaction_by_idempotency_key(
     info: Info, key: Annotated[uuid.UUID, strawberry.argument(description="A key that the viewer has used.")]
 ) -> Transaction | None:
-    """Return what was made under a key of the viewer's own."""
+    """Return the transaction that the viewer made with an idempotency key."""
     context = info.context
     if context.viewer.user_id is None:
         return None

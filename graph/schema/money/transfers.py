@@ -1,4 +1,4 @@
-"""Many transfers in one mutation, in the schema: inputs, payloads and the resolver."""
+"""The mutation of many transfers: inputs, payloads and the resolver."""
 
 from enum import Enum
 
@@ -19,13 +19,14 @@ RESULTS = ListSize(
     sized_fields=["results", "userErrors"],
     require_one_slicing_argument=False,
 )
-# Each locks and writes rows of its own; what there is but once, as the commit, they share.
+# The cost of one transfer: it locks and writes separate rows. All transfers share the work that is done once, such as
+# the commit.
 ROWS = Cost(weight="4")
 
 
 @strawberry.enum(description="What a refusal of one transfer means to the others of its list.")
 class TransferMode(Enum):
-    """How the transfers of a list hang together."""
+    """How the transfers of a list depend on each other."""
 
     EACH = strawberry.enum_value("EACH", description="Nothing: each transfer is made or refused on its own.")
     ALL = strawberry.enum_value("ALL", description="None is made: all of them are, or none.")

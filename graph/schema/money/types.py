@@ -35,14 +35,14 @@ from graph.schema.users.types import User
 
 @strawberry.type(description="An amount of money of one currency.")
 class Money:
-    """A decimal amount, in the currency's own number of fraction digits."""
+    """A decimal amount, with the number of fraction digits of its currency."""
 
     amount: Decimal = strawberry.field(description="In major units, with the currency's fraction digits.")
     currency_code: CurrencyCode = strawberry.field(description="The currency.")
 
     @classmethod
     def of_minor(cls, minor: int, currency_code: str) -> "Money":
-        """Make the money that so many minor units are."""
+        """Return the money for a number of minor units."""
         return cls(amount=from_minor(minor, currency_code), currency_code=CurrencyCode(currency_code))
 
 
@@ -185,7 +185,7 @@ def _entries(
     "with, even if the server's clock was put back in between."
 )
 class AccountStatement:
-    """An account over a span of time, as `db.repositories.account_statements` has it, in the one column `statement`."""
+    """An account statement for a span of time, in the column `statement` (`db.repositories.account_statements`)."""
 
     row: strawberry.Private[Row]
 
@@ -213,7 +213,7 @@ class AccountStatement:
 
 
 def _transaction_of_entry(info: Info) -> BoundEdge:
-    # Never missing: a viewer who sees the statement sees its transactions, and none is ever deleted.
+    # Never missing: a viewer who may see a statement may see its transactions, and transactions are never deleted.
     return BoundEdge(info.context.loaders.transaction_by_id(columns_below(info, "Transaction", "id")))
 
 

@@ -1,4 +1,4 @@
-"""Which posts a list has, and in which order: filters and orders as clients write them."""
+"""Filters and orders of lists of posts, as clients write them."""
 
 from enum import Enum
 from functools import lru_cache
@@ -71,9 +71,9 @@ NEWEST_FIRST = order_of("posts", ((repository.CREATED_AT, True),), repository.ID
 
 
 def post_order(order_by: list[PostOrder] | None, conditions: Filter) -> Order:
-    """Return the order that `orderBy` asks for, newest first by default.
+    """Return the order of the argument `orderBy`; by default newest first.
 
-    Without a search among the `conditions` all posts are as relevant, and the other terms order them.
+    Without a search among the `conditions` all posts are equally relevant, and only the other terms order them.
     """
     if not order_by:
         return NEWEST_FIRST
@@ -89,15 +89,15 @@ def post_order(order_by: list[PostOrder] | None, conditions: Filter) -> Order:
 
 @lru_cache
 def _bound(order: Order, search: str) -> Order:
-    # The same search gives the same object: fields of one operation that ask for the same page share it.
+    # The same search must return the same object, so that equal fields of one operation share one page.
     return order.bound_to(search)
 
 
 def post_conditions(filter_: PostFilter | None) -> Filter:
-    """Return the conditions that a filter stands for.
+    """Return the conditions of a filter.
 
     Raises:
-        BadInput: the author's id is none, or the search is too long or only says what must not occur.
+        BadInput: the author's id is invalid, or the search is too long or has only excluded words.
     """
     if filter_ is None:
         return {}

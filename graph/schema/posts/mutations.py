@@ -1,4 +1,4 @@
-"""What changes posts, in the schema: inputs, payloads and resolvers of create, update, delete and views."""
+"""The mutations that create, change, delete and view posts: inputs, payloads and resolvers."""
 
 from collections.abc import Sequence
 
@@ -119,7 +119,7 @@ async def _create(info: Info, inputs: Sequence[CreatePostInput], items: Items) -
         rows = await context.write(
             lambda transaction: repository.create_posts(transaction, context.viewer, columns, posts)
         )
-    except Refusal as refusal:  # the author of one of them went meanwhile
+    except Refusal as refusal:  # an author was deleted meanwhile
         raise items.refusal_of_any(refusal, len(posts)) from None
     return [Post(row=row) for row in rows]
 

@@ -31,7 +31,7 @@ def _author(info: Info) -> BoundEdge:
 
 
 def _author_gone() -> GraphQLError:
-    # Deleted between the two statements, and its posts with it. The contract has no null here, so an error it is.
+    # The author was deleted between the two statements, with all posts. The field must not be null, so it is an error.
     return GraphQLError("the author was deleted a moment ago, and this post too; ask again", extensions=STALE)
 
 

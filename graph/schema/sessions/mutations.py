@@ -1,4 +1,4 @@
-"""Sessions in the schema: sign in, refresh, sign out."""
+"""The mutations of sessions: sign in, refresh, sign out."""
 
 import datetime
 
@@ -61,7 +61,7 @@ class SignInPayload:
 
 @mutation_input
 class RefreshSessionInput:
-    """Which session goes on."""
+    """The session to refresh."""
 
     refresh_token: str = strawberry.field(description="The newest refresh token of the session.")
 
@@ -72,7 +72,7 @@ class RefreshSessionInput:
     codes=("INVALID_REFRESH_TOKEN",),
 )
 class RefreshSessionPayload:
-    """The session with new tokens, or why it does not go on."""
+    """The session with new tokens, or why it was not refreshed."""
 
     access_token: str | None = answer("Bearer token for the Authorization header.")
     refresh_token: str | None = answer("Replaces the one that was given, which is spent now.")
@@ -91,13 +91,13 @@ class SignOutPayload:
 
 
 async def sign_in(info: Info, input_: SignInInput) -> SignInPayload:
-    """Open a session. Unknown user and wrong password take the same steps, the same time and the same answer."""
+    """Open a session. An unknown user and a wrong password lead to the same steps, time and response."""
     context = info.context
     login = input_.login.strip()
     device = await known_device(context, login, input_.device_token)
     attempt = await attempted(context, login, device)
     found = await repository.credentials_of(context.database, login)
-    # Longer passwords cannot have been set; hashing megabytes of them would be a gift to whoever sends them.
+    # Longer passwords cannot have been set, and an attacker could make the server hash megabytes.
     password = input_.password[: PASSWORD.length_max + 1]
     verified = await context.services.passwords.verify(found.hashed_password if found else None, password)
     opened = None
@@ -119,7 +119,7 @@ async def sign_in(info: Info, input_: SignInInput) -> SignInPayload:
 
 
 async def _opened(context: Context, found: Credentials, login: str, attempt: Attempt) -> tuple[OpenSession, int] | None:
-    """Open a session; return it with how many attempts have failed before, or None where the credentials are old."""
+    """Open a session. Return it with the number of failed attempts before, or None if the credentials are outdated."""
     settings = context.services.settings
 
     async def work(transaction: Reader) -> tuple[OpenSession, int] | None:
@@ -146,7 +146,7 @@ def _device_token(context: Context, found: Credentials, known: Device | None) ->
 
 
 async def _viewer(info: Info, session: OpenSession) -> User | None:
-    """Go on as the user of `session`, who is shown to themself."""
+    """Make the user of `session` the viewer, and return this user."""
     info.context.switch_viewer(session.viewer)
     assert session.viewer.user_id is not None
     return await find_node(info, NodeKind.USER, User, session.viewer.user_id)
@@ -193,6 +193,6 @@ class SessionMutations:
     refresh_session: RefreshSessionPayload = mutation(
         refresh_session,
         "Exchanges a refresh token for new tokens; send it without the expired access token.",
-        takes="Which session goes on.",
+        takes="The session to refresh.",
     )
     sign_out: SignOutPayload = mutation(sign_out, "Ends the session that carries this request, at once.")

@@ -1,4 +1,4 @@
-"""Whoever proves to know a password: from where, after how many attempts, and what is logged of it."""
+"""Attempts to prove a password: their origin, their number, and the log message of a failure."""
 
 import hashlib
 import hmac
@@ -16,9 +16,10 @@ logger = logging.getLogger("folio.sign_in")
 
 
 def place_of(settings: Settings, device: Device | None = None) -> bytes:
-    """Return what stands for the caller's address, or for a known device.
+    """Return the key of the caller's address or, if one is given, of a known device.
 
-    It is a digest with the secret, so that the table holds no addresses. No address begins with a space.
+    The key is a digest with the secret, so that the table contains no addresses. A device begins with a space, because
+    no address does.
     """
     assert settings.secret_key is not None
     key = settings.secret_key.get_secret_value().encode()
@@ -27,9 +28,9 @@ def place_of(settings: Settings, device: Device | None = None) -> bytes:
 
 
 async def known_device(context: Context, login: str, token: str | None) -> Device | None:
-    """Return the device that a token is for, where the user of `login` has signed in on it with their password.
+    """Return the device of a token, if the user of `login` has signed in on it with the current password.
 
-    Whatever else a token says is not told: it then helps nothing, and hurts nothing.
+    Any other token is ignored without a message: it neither helps nor harms the caller.
     """
     device = None if token is None else context.services.tokens.read_device(token)
     if device is None:
@@ -39,7 +40,9 @@ async def known_device(context: Context, login: str, token: str | None) -> Devic
 
 
 async def attempted(context: Context, login: str, device: Device | None = None) -> Attempt:
-    """Count an attempt to prove a password, which may then be looked at; by the device where that is known.
+    """Count an attempt to prove a password, before the password is verified.
+
+    A known device has a separate count, so that attempts from elsewhere do not use it up.
 
     Raises:
         Refusal: TOO_MANY_ATTEMPTS.
@@ -56,9 +59,9 @@ async def attempted(context: Context, login: str, device: Device | None = None) 
 
 
 def log_failure(attempt: Attempt) -> None:
-    """Log a failed attempt after which the next one has to wait, where it was for a user. The login is not logged.
+    """Log a failed attempt after which the next one must wait, if the login is that of a user.
 
-    People type passwords into the wrong box.
+    The login itself is not logged: people type passwords into the wrong box.
     """
     if attempt.wait_s and attempt.user_id is not None:
         fields = {"user_id": attempt.user_id, "wait_s": attempt.wait_s, "known_place": attempt.is_known}

@@ -1,4 +1,4 @@
-"""What changes a user, in the schema: input, payload and resolver of `updateUser`."""
+"""The mutation `updateUser`: its input, payload and resolver."""
 
 import asyncio
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ PROFILE_TEXTS = tuple(fields_of("profiles"))
 
 @mutation_input
 class ProfileInput:
-    """What a user tells of themself. Absent fields stay as they are; null clears one."""
+    """A user's description of themself. Absent fields stay as they are; null clears one."""
 
     display_name: str | None = change(DISPLAY_NAME.description)
     bio: str | None = change(BIO.description)
@@ -93,7 +93,7 @@ class UpdateUserPayload:
 
 
 async def update_user(info: Info, input_: UpdateUserInput) -> UpdateUserPayload:
-    """Change one user, and the profile with it."""
+    """Change one user and the user's profile."""
     context, columns = info.context, columns_below(info, "User", "id")
     user_id = parse(input_.id, NodeKind.USER, "input.id")
     given = changes_of(input_, never_null=("is_active",))
@@ -108,9 +108,10 @@ async def update_user(info: Info, input_: UpdateUserInput) -> UpdateUserPayload:
 
 
 async def _standing(context: Context, user_id: int, given: Mapping[str, Any]) -> Standing | None:
-    """Return what the change is checked against, where something has to be, and where the viewer may change the user.
+    """Return the current values that the change is checked against.
 
-    The list of known passwords is loaded with it, in a thread.
+    It is None if no value needs such a check, or if the viewer may not change the user. For a new password the list of
+    known passwords is also loaded, in a thread.
     """
     username, password = given.get("username"), given.get("password")
     if password is not None:
@@ -131,14 +132,15 @@ async def _changed(
     given: Mapping[str, Any],
     standing: Standing | None,
 ) -> Record:
-    """Return the row of the user as they are after the change."""
+    """Change the user, and return the row of the user after the change."""
     changes = {name: value for name, value in given.items() if name not in {"password", "profile"}}
     if "email" in changes:
         changes["email"] = checks.normal_email(changes["email"])
     if standing is not None and changes.get("email") == standing.email:
         del changes["email"]
     password = given.get("password")
-    # Administrators set anybody's, their own too: to ask them would protect nothing.
+    # Administrators can set the password of any user, including themselves. To require the current password of them
+    # would protect nothing.
     proves = standing is not None and not context.viewer.is_admin and (password is not None or "email" in changes)
     if proves and standing is not None:
         await _prove(context, user_id, input_.current_password, standing)
@@ -156,7 +158,7 @@ async def _changed(
         )
         is_out = updated.was_active and changes.get("is_active") is False
         if is_out or not changes.keys().isdisjoint({"hashed_password", "email"}):
-            # Sessions end that the old password or mailbox could have opened. The session that makes the change stays.
+            # End the sessions that the old password or mailbox could have opened, but not the session of this request.
             await end_sessions_of(transaction, user_id, but=context.viewer.session_id)
         return updated.row
 
@@ -170,14 +172,14 @@ def _not_the_password() -> Refusal:
 
 
 async def _prove(context: Context, user_id: int, current: str | None, standing: Standing) -> None:
-    """Look at the current password. A session alone, which may be stolen, must not become more than a session.
+    """Verify the current password. A session may be stolen; it must not be enough to take over the account.
 
     Raises:
-        Refusal: INVALID_CURRENT_PASSWORD; TOO_MANY_ATTEMPTS, for a stolen session must not be a way to guess either.
+        Refusal: INVALID_CURRENT_PASSWORD; or TOO_MANY_ATTEMPTS, so that a stolen session is no way to guess passwords.
     """
     if current is None:
         raise _not_the_password()
-    # No login begins with a space.
+    # The space separates these attempts from those of sign-ins: no login begins with one.
     login = f" user {user_id}"
     try:
         attempt = await attempted(context, login)
@@ -194,9 +196,10 @@ async def _still_proved(transaction: Reader, user_id: int, standing: Standing) -
 
 
 async def _worded(context: Context, user_id: int, input_: UpdateUserInput, refusal: Refusal) -> Refusal:
-    """Return the refusal as it is told: that an email is taken is not told with a username that is taken, too.
+    """Return the refusal for the client. If email and username are both taken, only the username is reported.
 
-    Else the two together would ask for an email without a change that anybody notices.
+    Otherwise a caller could find out whether an email address is in use, with an input that never changes anything and
+    that no user notices.
     """
     if refusal.code != "EMAIL_TAKEN" or context.viewer.is_admin or not isinstance(input_.username, str):
         return refusal
@@ -214,7 +217,7 @@ def _faults(given: Mapping[str, Any], standing: Standing | None) -> list[Refusal
         refusals += checks.check_email(email)
     if username is not None:
         refusals += USERNAME.check(username)
-        if standing is None or standing.username.lower() != username.lower():  # who has one keeps it
+        if standing is None or standing.username.lower() != username.lower():  # the user may keep a reserved name
             refusals += checks.check_reserved(username)
     if password is not None:
         names = [] if standing is None else [standing.username, standing.email]

@@ -1,4 +1,4 @@
-"""Which users a list has, and in which order: filters and orders as clients write them."""
+"""Filters and orders of lists of users, as clients write them."""
 
 from enum import Enum
 
@@ -49,7 +49,7 @@ _NEWEST_FIRST = order_of("users", ((repository.CREATED_AT, True),), repository.I
 
 
 def user_order(order_by: list[UserOrder] | None) -> Order:
-    """Return the order that `orderBy` asks for, newest first by default."""
+    """Return the order of the argument `orderBy`; by default newest first."""
     if not order_by:
         return _NEWEST_FIRST
     terms = [(_TERMS[one.field], one.direction) for one in order_by]
@@ -57,7 +57,7 @@ def user_order(order_by: list[UserOrder] | None) -> Order:
 
 
 def user_conditions(filter_: UserFilter | None) -> Filter:
-    """Return the conditions that a filter stands for."""
+    """Return the conditions of a filter."""
     if filter_ is None:
         return {}
     created_at = filter_.created_at or DateTimeRange()

@@ -1,4 +1,4 @@
-"""What changes users, in the schema: inputs, payloads and resolvers of create, update and delete."""
+"""The mutations that create, change and delete users: inputs, payloads and resolvers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class CreateUserInput:
     email: str = strawberry.field(description="An email address, unique without regard to case.")
     username: str = strawberry.field(description=USERNAME.description)
     password: str = strawberry.field(description=PASSWORD.description)
-    profile: ProfileInput | None = strawberry.field(default=None, description="What the user tells of themself.")
+    profile: ProfileInput | None = strawberry.field(default=None, description="The user's description of themself.")
 
 
 @payload(
@@ -91,7 +91,7 @@ class DeleteUserPayload:
 
 
 async def create_user(info: Info, input_: CreateUserInput) -> CreateUserPayload:
-    """Create one user with the profile."""
+    """Create one user, with a profile if one is given."""
     [created] = await _create(info, [input_], ALONE)
     return CreateUserPayload(user=created)
 
@@ -142,7 +142,7 @@ def _one_spelling(email: str) -> str:
     try:
         return checks.normal_email(email)
     except Refusal:
-        return email  # refused already; the same fault twice is a repetition, too
+        return email  # refused already; the same invalid email twice is also a repetition
 
 
 async def _new_user(context: Context, one: CreateUserInput) -> NewUser:
@@ -155,10 +155,11 @@ async def _new_user(context: Context, one: CreateUserInput) -> NewUser:
 
 
 async def _taken(context: Context, users: Sequence[NewUser], items: Items) -> list[Refusal]:
-    """Return a refusal for each name that is taken. A constraint has decided already; this tells all of them.
+    """Return a refusal for each name that is taken. A constraint has reported only one of them.
 
-    But who may not see emails is not told of one beside a username that is taken: else anybody could ask for emails,
-    and nobody would notice. Who gets everything else right makes a user where the email is free.
+    If a username is taken, emails are reported only to viewers who may see emails. Otherwise any caller could find out
+    whether an email address is in use, without a trace. An input that is otherwise valid leaves a trace: it creates a
+    user if the email is free.
     """
     emails, usernames = await repository.taken_names(context.database, users)
     if not context.viewer.is_admin and any(user.username.lower() in usernames for user in users):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @row_backed
-@strawberry.type(description="What a user tells of themself.")
+@strawberry.type(description="A user's description of themself.")
 class Profile:
     """A row of `profiles`."""
 
@@ -95,7 +95,7 @@ class User(Node):
     profile: Profile | None = edge(
         "id",
         _profile,
-        "What the user tells of themself; null where nothing yet.",
+        "The user's description of themself; null where there is none yet.",
         made=lambda row: Profile(row=row),
     )
     posts: Connection[Annotated["Post", strawberry.lazy("graph.schema.posts.types")]] = edge(
