@@ -23,8 +23,8 @@ async def prepare_demo(database: Database) -> bool:
             started = time.perf_counter()
             await seed(database, DEMO_PLAN, await hasher.hash(DEMO_PASSWORD), lambda *_: None)
             err.print(
-                f"added demo data: {DEMO_PLAN.users} users, {DEMO_PLAN.posts} posts and {DEMO_PLAN.accounts} accounts "
-                f"in {time.perf_counter() - started:.1f} s"
+                f"added demo data: {DEMO_PLAN.users} users, {DEMO_PLAN.posts} posts, {DEMO_PLAN.comments} comments and "
+                f"{DEMO_PLAN.accounts} accounts in {time.perf_counter() - started:.1f} s"
             )
         demo = await credentials_of(database, DEMO_USERNAME)
         return await hasher.verify(demo.hashed_password if demo else None, DEMO_PASSWORD)
