@@ -254,14 +254,14 @@ def _default_of(column: Column[Any]) -> object:
 
 
 def line_fields(model: type[Model], *, but: Collection[str] = ()) -> dict[str, LineField]:
-    """Return the fields of a line, by name, that are the columns of a table in its order.
+    """Return the fields of a line for the columns of a table, by the name of the field and in the table's order.
 
     Args:
         model: the table.
-        but: columns that are of one database alone, as ids are, or stand in a line otherwise.
+        but: columns to leave out: those that belong to one database, such as ids, or have another form in a line.
 
     Raises:
-        LookupError: nothing says what may be in a column.
+        LookupError: a column has no check.
     """
     columns = model.metadata.tables[model.__tablename__].columns
     return {

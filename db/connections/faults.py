@@ -4,7 +4,7 @@ A line of the table is found by the error's SQLSTATE, else by the class of that 
 PostgreSQL documentation, appendix A), else by the type of the exception. A test walks the exceptions of asyncpg and
 fails on one that has no line.
 
-A line says three things: the code and message for the client (none if the fault is in this program: it is masked and
+A line has three parts: the code and message for the client (none if the fault is in this program: it is masked and
 logged), whether the unit of work may run again at once because nothing of it has happened, and whether the connection
 is still usable. If the answer to a COMMIT is lost, it is unknown whether the COMMIT has happened:
 `Fault.is_unknown_at_commit`.
