@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Folio beside its peers.")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Folio compared with its peers.")
     peers = available()
     parser.add_argument("--cases", type=_names(CASES), default=list(CASES), help=", ".join(CASES))
     parser.add_argument("--peers", type=_names(peers), default=list(peers), help=", ".join(peers))

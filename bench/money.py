@@ -134,7 +134,7 @@ def _arguments() -> argparse.Namespace:
     def numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
 
-    parser = argparse.ArgumentParser(prog="python -m bench.money", description="Transfers beside pgbench.")
+    parser = argparse.ArgumentParser(prog="python -m bench.money", description="Transfers compared with pgbench.")
     parser.add_argument("--connections", type=numbers, default=[1, 8, 64])
     parser.add_argument("--workers", type=numbers, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)

@@ -208,7 +208,7 @@ def _print(console: Console, title: str, headings: Sequence[str], rows: Sequence
 def markdown(results: Results) -> str:
     """Return all results as one Markdown document."""
     parts = [
-        "# Folio beside its peers",
+        "# Folio compared with its peers",
         "[README.md](README.md) explains the figures and the rules.",
         "![](plot.svg)",
     ]

@@ -22,7 +22,7 @@ START_TIMEOUT_S = 60
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 FOLIO = (sys.executable, "-c", "from graph.cli import main; main()", "serve")
-# Settings that differ from the defaults. bench/README.md gives the reason for each.
+# Settings that differ from the defaults. The reasons are in bench/README.md.
 FOLIO_SETTINGS = {
     "FOLIO_POOL_SIZE": "8",
     "FOLIO_POOL_MAX_OVERFLOW": "0",

@@ -10,7 +10,7 @@ class AccessLevel(Enum):
     A statement is compiled once for each, so that an anonymous read has no condition on an owner.
     """
 
-    __hash__ = object.__hash__  # Enum's own is written in Python and slow, and every look-up of a statement uses it
+    __hash__ = object.__hash__  # Enum's own is written in Python and slow, and every lookup of a statement uses it
 
     PUBLIC = "public"
     MEMBER = "member"

@@ -1,9 +1,8 @@
 """What each violated constraint means to a client.
 
-Constraints decide, not a SELECT before the INSERT: between the two, somebody else may have inserted. The name of
-the violated constraint is looked up in `CONSTRAINTS`, which gives the refusal's code and the input field to
-blame. Those of texts follow from their specification. A test walks the metadata and fails on a constraint without an
-entry.
+Constraints decide, not a SELECT before the INSERT: another client may insert between the two. `CONSTRAINTS` maps the
+name of a violated constraint to the refusal's code and the invalid input field. The entries for texts follow from
+their specification. A test walks the metadata and fails on a constraint without an entry.
 """
 
 from collections.abc import Mapping
@@ -13,8 +12,8 @@ import asyncpg
 from db.errors import Refusal
 from db.fields import STORED
 
-# Constraints that only a fault of ours can violate: input is checked before, or a row lock rules it out. Their
-# violation is masked as an internal error, and logged.
+# Constraints that only a bug of Folio can violate: the input is checked before, or a row lock prevents it. A violation
+# is logged and masked as an internal error.
 INTERNAL = frozenset(
     {
         "pk_users",
@@ -65,7 +64,7 @@ CONSTRAINTS: Mapping[str, Refusal] = {
     "fk_posts_author_id_users": Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user"),
     "fk_comments_author_id_users": Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user"),
     "fk_comments_post_id_posts": Refusal("NOT_FOUND", ("postId",), "no such post"),
-    # Violated by deleting the owner alone: opening an account locks the owner first.
+    # Only deleting the owner can violate this: opening an account locks the owner first.
     "fk_accounts_owner_id_users": Refusal(
         "USER_OWNS_ACCOUNTS",
         ("id",),
@@ -75,15 +74,15 @@ CONSTRAINTS: Mapping[str, Refusal] = {
 
 
 def violation_of(constraint: str) -> Refusal:
-    """Return the refusal that violating the constraint is, so that what is found before reads the same.
+    """Return the refusal for a violation of the constraint, so that a check before the write refuses in the same words.
 
     Raises:
-        KeyError: only a fault of ours can violate the constraint.
+        KeyError: only a bug of Folio can violate the constraint.
     """
-    return CONSTRAINTS[constraint].below()  # a new one: raised twice, one would keep the frames of both
+    return CONSTRAINTS[constraint].below()  # a copy: an exception that is raised twice keeps the frames of both
 
 
 def refusal_for(error: asyncpg.IntegrityConstraintViolationError) -> Refusal | None:
-    """Return what `error` means to a client, or None where it can only be a fault of ours."""
+    """Return the refusal for `error`, or None if only a bug of Folio can cause it."""
     name = error.constraint_name or ""
     return violation_of(name) if name in CONSTRAINTS else None

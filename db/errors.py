@@ -9,7 +9,7 @@ class Refusal(Exception):  # noqa: N818 - an expected answer, not an error
     Attributes:
         code: one of the codes of the mutation's own enum in the public schema.
         field: the input field to blame, as a path below the mutation's `input`; empty if there is none.
-        message: what is wrong and what is allowed, for people.
+        message: the reason and the allowed values, for people.
     """
 
     def __init__(self, code: str, field: tuple[str, ...], message: str) -> None:
@@ -24,7 +24,7 @@ class Refusal(Exception):  # noqa: N818 - an expected answer, not an error
 
 
 class SignedOut(Exception):  # noqa: N818 - an expected answer, not an error
-    """The caller's user was deleted or deactivated while the request was under way. Nothing was written."""
+    """The caller's user was deleted or deactivated while the request was running. Nothing was written."""
 
 
 class Unavailable(Exception):  # noqa: N818 - an expected answer, not an error

@@ -1,10 +1,11 @@
-"""What is true of each text that somebody writes, said once: its limits, how a violation is refused, and in what words.
+"""The specification of each text that users write: its limits, and the code, field and message of its refusal.
 
-From a `TextField` follow the CHECK constraint of the column, the check before writing, what a violated constraint means
-(`db.constraints`), the sentence in the API's descriptions, and the check of an imported line. A text that needs more
-than itself to be judged (is the name taken? is the password the username?) is looked at in `db.repositories.checks`.
+A `TextField` is the one source of the column's CHECK constraint, the check before a write, the meaning of a violated
+constraint (`db.constraints`), the sentence in the API's descriptions, and the check of an imported line. Checks that
+need more than the text and its limits (is the email address valid? is the password the username?) are in
+`db.repositories.checks`.
 
-A new text is a new constant here; its model has the constraint by `checks_of`.
+To add a text, add a constant here. Its model gets the constraint from `checks_of`.
 """
 
 import re
@@ -18,13 +19,13 @@ from sqlalchemy import CheckConstraint
 
 from db.errors import Refusal
 
-# What shows nothing by itself: controls, formats such as the zero-width space, separators, marks without a letter. And
-# the letters and the symbol that Unicode counts among the visible although they are drawn empty.
+# Characters that are invisible alone: controls, formats such as the zero-width space, separators, marks without a
+# letter. And the letters and the symbol that Unicode counts as visible although they are drawn empty.
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs", "Mn", "Me"})
 _DRAWN_EMPTY = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 _HTTP_URL = TypeAdapter(AnyHttpUrl)
-# The parser is lenient as browsers are, and takes "https:x" and "http:\\x" for addresses. What others read is refused.
+# The parser is as lenient as browsers, and accepts "https:x" and "http:\\x". Other programs reject such addresses.
 _SCHEME_AND_HOST = re.compile(r"https?://([^\W_]|\[)", re.IGNORECASE)
 
 
@@ -33,21 +34,21 @@ class TextField:
     """One text that is written by a mutation, an import or the command line.
 
     Attributes:
-        noun: how messages begin, with its article: "a title".
-        code: of the refusal, in the enums of the schema.
-        path: the input field to blame, below the mutation's `input`.
-        length_max: in characters, as PostgreSQL's `char_length` counts them.
-        length_min: likewise.
-        column: `table.column`, where it is stored as it is written; otherwise empty.
-        is_nullable: whether null is a value, which clears it.
-        about: what the description says before the limit.
-        detail: what the description says behind the limit.
-        characters: what is counted, for the description.
-        message_detail: what the message says behind the limit.
-        pattern: of the whole text, in the syntax that Python and PostgreSQL share; of ASCII alone.
-        accepts: what else must hold, with the same message.
-        fault: returns a message of its own for what is wrong with a text within the limits, or None.
-        name: of the column; of a text that is stored otherwise, of the input field.
+        noun: the beginning of messages, with an article: "a title".
+        code: the code of the refusal, in the enums of the schema.
+        path: the path of the input field, below the mutation's `input`.
+        length_max: the maximum length in characters, as PostgreSQL's `char_length` counts them.
+        length_min: the minimum length in the same characters.
+        column: `table.column`, if the text is stored as it is written; otherwise empty.
+        is_nullable: whether null is allowed. It clears the value.
+        about: the part of the description before the limit.
+        detail: the part of the description behind the limit.
+        characters: the kind of characters that are counted, for the description.
+        message_detail: the part of the message behind the limit.
+        pattern: a regular expression for the whole text, in the syntax that Python and PostgreSQL share; ASCII only.
+        accepts: a further condition; the refusal has the same message.
+        fault: returns another message for an invalid text within the limits, or None.
+        name: the name of the column, or of the input field if the text is not stored as it is written.
     """
 
     noun: str
@@ -89,16 +90,16 @@ class TextField:
 
     @property
     def message(self) -> str:
-        """What a refusal says."""
+        """The message of a refusal."""
         return f"{self.noun} has {_range(self.length_min, str(self.length_max))} characters{self.message_detail}"
 
     @property
     def refusal(self) -> Refusal:
-        """What is raised or answered where the limit is not kept."""
+        """The refusal of a text that violates the limits."""
         return Refusal(self.code, self.path, self.message)
 
     def check(self, value: str | None) -> list[Refusal]:
-        """Return what is wrong with a value: nothing, or one refusal."""
+        """Return the refusal of an invalid value in a list, or an empty list."""
         if value is None:
             return (
                 [] if self.is_nullable else [self._refused(f"{self.path[-1]} cannot be null; leave it out to keep it")]
@@ -141,7 +142,7 @@ def _range(least: int, most: str) -> str:
 
 
 def is_visible(text: str) -> bool:
-    """Say whether a text has a character that shows something."""
+    """Return whether a text has a visible character."""
     return any(
         character not in _DRAWN_EMPTY and unicodedata.category(character) not in _INVISIBLE_CATEGORIES
         for character in text
@@ -155,7 +156,7 @@ def _url_fault(text: str) -> str | None:
 
 
 def _is_http_url(text: str) -> bool:
-    # Whoever shows the profile will make a link of it: "javascript:" must not get in, nor white space around it.
+    # Applications make links of it, so "javascript:" must be refused, and so must white space around the address.
     if any(character.isspace() or character == "\\" or not character.isprintable() for character in text):
         return False
     if not _SCHEME_AND_HOST.match(text):
@@ -191,7 +192,7 @@ USERNAME = TextField(
     message_detail=": letters a to z, digits and _, beginning with a letter",
 )
 PASSWORD = TextField(noun="a password", code="INVALID_PASSWORD", path=("password",), length_min=8, length_max=128)
-HASHED_PASSWORD = TextField(  # of an import alone; nobody else hands one in
+HASHED_PASSWORD = TextField(  # only an import contains hashes
     noun="a hash of a password", code="INVALID_PASSWORD", path=("hashedPassword",), length_min=1, length_max=500
 )
 DISPLAY_NAME = TextField(
@@ -262,15 +263,15 @@ STORED: Mapping[str, TextField] = {
 
 
 def fields_of(table: str) -> list[TextField]:
-    """Return the texts that the columns of a table hold."""
+    """Return the specifications of the texts in a table's columns."""
     return [one for column, one in STORED.items() if column.partition(".")[0] == table]
 
 
 def checks_of(table: str) -> list[CheckConstraint]:
-    """Return the CHECK constraints of the texts of a table."""
+    """Return the CHECK constraints of the texts in a table's columns."""
     return [one.check_constraint() for one in fields_of(table)]
 
 
 def check_texts(fields: Iterable[TextField], values: Mapping[str, Any]) -> list[Refusal]:
-    """Return what is wrong with those of `values` (by the name of the column) that are texts of `fields`."""
+    """Return the refusals of the invalid texts in `values`, which maps the names of `fields` to texts."""
     return [refusal for one in fields if one.name in values for refusal in one.check(values[one.name])]

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
 
     env: Annotated[
         Literal["development", "production"],
-        Field(description="`production` demands a database URL and a secret, and hides GraphiQL and introspection."),
+        Field(description="`production` requires a database URL and a secret, and hides GraphiQL and introspection."),
     ] = "development"
     database_url: Annotated[
         SecretStr | None,

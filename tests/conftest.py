@@ -1,7 +1,7 @@
 """The database of a test: its own clone of one migrated template, on a PostgreSQL that the test run starts itself.
 
 Code under test commits as in production, and no test sees another's rows. All pytest-xdist workers share the server:
-whoever comes first starts it, the last one out stops it.
+the first worker starts it, the last one stops it.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ TEMPLATE = "folio_template"
 SECRET_KEY = "a secret of the tests, long enough to sign with: 0123456789"
 SHARED_DIR_VARIABLE = "TESTS_SHARED_DIR"
 
-# What survives a crash is not what these tests are about.
+# These tests do not test durability.
 FAST = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    "folio.throwaway": "on",  # or no server would be ready on it
+    "folio.throwaway": "on",  # otherwise no server would be ready on it
     "max_connections": "300",
 }
 
@@ -43,24 +43,24 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make a directory that all workers share. They inherit the variable, and find it set."""
+    """Make a directory that all workers share. Workers inherit the variable, and do not make another one."""
     if SHARED_DIR_VARIABLE not in os.environ:
         os.environ[SHARED_DIR_VARIABLE] = str(make_run_directory())
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        # A shell starts what is to run in the background so, and tests of Ctrl-C would hand that down.
+        # A shell starts background processes with SIGINT ignored. Processes in tests of Ctrl-C would inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("FOLIO_")]:
-        del os.environ[name]  # a developer's own settings are not what is tested
+        del os.environ[name]  # the tests must not depend on a developer's settings
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the shared directory once every worker is gone."""
+    """Remove the shared directory after all workers have ended."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         shutil.rmtree(os.environ.pop(SHARED_DIR_VARIABLE))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the tests run on the ordinary engine alone; without this, queries run on both and mutations compiled."""
+    """Add `--engine ordinary`. Without it, queries run on both engines, and mutations on the compiled one."""
     parser.addoption("--engine", choices=["compiled", "ordinary"], default="compiled", help="the engine under test")
 
 
@@ -112,7 +112,7 @@ def template(server: EmbeddedServer, shared_dir: Path) -> str:
 
 @pytest.fixture
 async def database_url(server: EmbeddedServer, template: str) -> AsyncIterator[str]:
-    """The URL of a migrated database that this test has to itself."""
+    """The URL of a migrated database that only this test uses."""
     name = f"t_{os.getpid()}_{next(_numbers)}"
     await superuser_execute(server, f"CREATE DATABASE {name} TEMPLATE {template} OWNER folio STRATEGY FILE_COPY")
     yield server.url(name)
@@ -130,12 +130,12 @@ async def empty_database_url(server: EmbeddedServer) -> AsyncIterator[str]:
 
 @pytest.fixture
 def settings(database_url: str, request: pytest.FixtureRequest) -> Settings:
-    """Settings as a developer has them, but for passwords that cost next to nothing to hash, and come without end."""
+    """The defaults of development, except that hashing a password is cheap and the number of sign-ins has no limit."""
     return Settings(
         engine=request.config.getoption("--engine"),
         database_url=SecretStr(async_url(database_url)),
         secret_key=SecretStr(SECRET_KEY),
-        passwords_per_minute_per_address_max=0,  # all tests come from one address
+        passwords_per_minute_per_address_max=0,  # all tests send from one address
         password_hash_memory_kib=8,
         password_hash_iterations=1,
     )

@@ -7,7 +7,7 @@ without a bug. A patch that no longer applies is a failure: adapt it to the curr
 A patch begins with lines of the form `Name: value`:
 
     Promise: the number of the promise in docs/MONEY.md
-    Bug: what is wrong, in a few words
+    Bug: a short description of the bug
     Check: `pytest` with the id of a test, or `chaos` with its options
     Caught by: kinds of violations, separated by ` | `, of which one must occur; or words in the failing test's output
 """

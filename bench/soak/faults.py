@@ -1,7 +1,7 @@
 """Faults, on a schedule that the seed determines. They affect only processes that the world has started.
 
-A function that takes the `Faults` makes a fault, and returns when the fault is over. `SOAK` and `ALL` name the faults,
-each with its relative frequency.
+A function that takes the `Faults` makes a fault, and returns when the fault has ended. `SOAK` and `ALL` name the
+faults, each with its relative frequency.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class Faults:
         self._deck: list[str] = []
 
     async def happen(self, stopping: asyncio.Event) -> None:
-        """Make faults, one after another, until `stopping` is set. The last one is over when this returns.
+        """Make faults, one after another, until `stopping` is set. The last one has ended when this returns.
 
         At the end all half-open connections are reset: PostgreSQL keeps the sessions of a dead server until their
         connections end.

@@ -40,7 +40,7 @@ class Post:
         return {"title": f"{self.name} v{version}", "content": f"The text of {self.name} in version {version}."}
 
     def difference(self, value: Mapping[str, Any] | None, lowest: int) -> str | None:
-        """Return what is wrong with a post that was read, or None; `lowest` is its value before the request."""
+        """Return the error in a post that was read, or None; `lowest` is its value before the request."""
         if value is None:
             return "the post is missing"
         version: int = value["version"]
@@ -64,7 +64,7 @@ class Movement:
     sent: int = 0
     outcome: Outcome = Outcome.UNKNOWN
     transaction_id: str | None = None
-    # Whether an earlier or running attempt may have moved the money without a response that says so.
+    # Whether an earlier or running attempt may have moved the money without a response that reports it.
     may_be_made: bool = False
     # Whether a response was lost, or left the outcome open, before another response reported it.
     was_unknown: bool = False

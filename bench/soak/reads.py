@@ -13,7 +13,7 @@ POST = "{ id title content version published author { id username email } }"
 TRANSACTION = "{ id amount { amount } memo from { id } to { id } }"
 FIELDS_MAX = 3
 
-# Returns what is wrong with a value, or None.
+# Returns the error in a value, or None.
 Check = Callable[[Any], str | None]
 
 
@@ -24,7 +24,7 @@ class Field:
     Attributes:
         text: field, arguments and selection, with the variables in `variables`.
         variables: types and values of the variables, by name.
-        check: returns what is wrong with the value.
+        check: returns the error in the value, or None.
         error: the path of a required error, below the field, and its code.
     """
 

@@ -1,23 +1,25 @@
-"""Users with their profiles, and posts, as JSON Lines: one object a line, UTF-8, out of a database and into one.
+"""Exports and imports users with their profiles, posts and comments as JSON Lines: UTF-8, one object per line.
 
     {"type":"user","username":"ada","email":"ada@example.com","isActive":true,"role":"member","createdAt":"…",
      "updatedAt":"…","hashedPassword":"…","profile":{"displayName":"Ada","bio":null,"websiteUrl":null}}
     {"type":"post","author":"ada","title":"…","content":"…","published":true,"views":7,"createdAt":"…","updatedAt":"…"}
     {"type":"comment","author":"ben","body":"…","createdAt":"…","updatedAt":"…"}
 
-(Each on one line.) A user must have username and email, a post author, title and content; everything else may be left
-out, and is then what a new user or post has. Ids and versions belong to one database and are not in the file.
+(Each on one line.) A user must have username and email, a post author, title and content, a comment author and body. A
+missing field has the value that it has for a new user, post or comment. Ids and versions belong to one database and are
+not in the file.
 
 Invariants:
 
-- What was exported and is imported into an empty database is exported to the same bytes again. Users come in the order
-  of their ids, then posts in that of theirs, each followed by its comments in the order of their ids.
-- References are by username, and point up: an author stands on an earlier line, or is in the database already.
+- An export that is imported into an empty database is exported to the same bytes again. Users are in the order of their
+  ids, then posts in the order of theirs, each followed by its comments in the order of their ids.
+- Users are referred to by username. An author must be on an earlier line or in the database already. A comment belongs
+  to the nearest earlier post.
 - The system user is neither exported nor imported.
-- Password hashes leave the database only where they are asked for. A user imported without one has an unusable
-  password, which no sign-in matches, until a password is set.
-- Both ways it is all or nothing, one snapshot or one transaction, and memory does not grow with the file: the database
-  itself remembers which line a user came from.
+- Password hashes are exported only if the caller requests them. A user imported without one has an unusable password,
+  which no sign-in matches, until a password is set.
+- An export is one snapshot, an import one transaction: all or nothing. Memory does not grow with the file, because the
+  database stores which line each user is from.
 """
 
 import datetime
@@ -84,13 +86,14 @@ async def export_lines(
     *,
     with_password_hashes: bool = False,
 ) -> LineCounts:
-    """Write all users, then all posts, as they are at one moment.
+    """Export all users, then all posts with their comments, as of one moment.
 
     Args:
-        database: what to export.
-        write: takes some whole lines at a time.
-        progress: is told a table's name, how many of its rows are written, and how many there are.
-        with_password_hashes: whether whoever has the file may try passwords on it, and move users without new ones.
+        database: the database to export.
+        write: receives one or more whole lines per call.
+        progress: receives a table's name, the number of its rows that are written, and the number of all its rows.
+        with_password_hashes: whether lines of users include the hashes. Users can then keep their passwords in another
+            database, but a reader of the file can try passwords on the hashes.
 
     Raises:
         Unavailable: the database does not answer, or not in time.
@@ -114,7 +117,7 @@ async def export_lines(
 
 
 async def _write_posts(driver: Driver, posts: Sequence[Record], write: Callable[[bytes], object]) -> None:
-    """Write the lines of posts, in the order of their ids, each followed by those of its comments."""
+    """Write the lines of posts in the order of their ids, each followed by the lines of its comments."""
     waiting = list(reversed(posts))
 
     def lines_up_to(post_id: int) -> bytes:
@@ -130,7 +133,7 @@ async def _write_posts(driver: Driver, posts: Sequence[Record], write: Callable[
 
 
 async def _pages(driver: Driver, sql: str, *arguments: object) -> AsyncIterator[tuple[int, list[Record]]]:
-    """Yield the rows in pages from a cursor of the server's, each with how many there were by then."""
+    """Yield pages of rows from a server-side cursor, each with the number of rows up to its end."""
     cursor = await driver.cursor(sql, *arguments)
     done = 0
     while rows := await cursor.fetch(FETCH_ROWS):
@@ -161,21 +164,21 @@ def _line(value: dict[str, object]) -> bytes:
 
 
 def read_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of `file`, of a line that is too long only as much as shows that."""
+    """Yield the lines of `file`. A line that is too long is cut just behind the limit."""
     return iter(partial(file.readline, LINE_BYTES_MAX + 2), b"")
 
 
 async def import_lines(database: Database, lines: Iterable[bytes], progress: Callable[[int], None]) -> LineCounts:
-    """Add the users and posts of `lines` to a database.
+    """Add the users, posts and comments of `lines` to a database.
 
     Args:
-        database: where to; it may have users already.
-        lines: as `read_lines` gives them.
-        progress: is told how many lines are done.
+        database: the target; it may have users already.
+        lines: lines as `read_lines` yields them.
+        progress: receives the number of lines that are done.
 
     Raises:
-        LineError: the first line that cannot be imported. None was.
-        Refusal: while the file was read, somebody else took one of its names. Nothing was imported.
+        LineError: the first line that cannot be imported. Nothing was imported.
+        Refusal: another client took one of the usernames or emails during the import. Nothing was imported.
         Unavailable: the database does not answer, or not in time. Nothing was imported.
     """
     is_begun = False
@@ -183,8 +186,8 @@ async def import_lines(database: Database, lines: Iterable[bytes], progress: Cal
     async def work(transaction: OpenTransaction) -> LineCounts:
         nonlocal is_begun
         if is_begun:
-            # Not to be run again as other writes are, here after a lost connection: the lines have been read, and a
-            # pipe gives them once.
+            # After a lost connection, other writes are run again. This one cannot be: its lines have been consumed, and
+            # a pipe yields them only once.
             raise Unavailable("DATABASE_UNAVAILABLE", "the transaction broke off; nothing was imported, try again")
         is_begun = True
         try:
@@ -206,7 +209,8 @@ async def _import(driver: Driver, lines: Iterable[bytes], progress: Callable[[in
         try:
             batch.add(parse_line(number, line.removesuffix(b"\n")), len(line))
         except LineError:
-            # An earlier line may be at fault for what only the database knows: the first one is to be named.
+            # The error must name the first invalid line. An earlier line may be invalid for a reason that only the
+            # database can find, such as a taken name.
             await batch.write(driver, now)
             raise
         if batch.is_full:

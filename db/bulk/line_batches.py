@@ -1,7 +1,8 @@
 """A batch of the lines that `db.bulk.jsonlines` imports: checked against each other and the database, then written.
 
-Invariant: of all lines that are at fault the first is named, whatever the fault. So both kinds are looked for before
-anything is written, and the caller writes the lines that it has before it reports one that cannot be parsed.
+Invariant: the error names the first invalid line, whatever makes it invalid. Taken names and unknown authors are
+therefore both checked before anything is written. If a line cannot be parsed, the caller writes the lines before it
+first, and only then reports it.
 """
 
 import datetime
@@ -16,7 +17,7 @@ from db.models.comments import Comment
 from db.models.posts import Post
 from db.models.users import Profile, User
 
-# Versions begin anew in each database, and so do the ids of comments.
+# Each database assigns its own versions, and its own ids of comments.
 _USER_COLUMNS = stored_columns(User, but=("version",))
 _PROFILE_COLUMNS = stored_columns(Profile)
 _POST_COLUMNS = stored_columns(Post, but=("version",))
@@ -25,16 +26,16 @@ _COMMENT_COLUMNS = stored_columns(Comment, but=("id", "version"))
 BATCH_LINES = 1000
 BATCH_BYTES = 8 * 1024 * 1024
 
-# Which line each user came from, kept by the server, because the client's memory does not grow with the file.
+# The line of each user. The server stores it, so that the client's memory does not grow with the file.
 CREATE_IMPORTED_USERS = "CREATE TEMP TABLE imported_users (user_id bigint, line bigint) ON COMMIT DROP"
 
 
 @dataclass(frozen=True)
 class LineCounts:
-    """How many lines there were of each type.
+    """The number of lines of each type.
 
     Attributes:
-        without_password: how many of the imported users cannot sign in before they are given a password.
+        without_password: the number of imported users who cannot sign in until a password is set.
     """
 
     users: int = 0
@@ -67,10 +68,10 @@ class Batch:
     size: int = 0
 
     def add(self, line: UserLine | PostLine | CommentLine, size: int) -> None:
-        """Take one more line, of `size` bytes.
+        """Add a line of `size` bytes.
 
         Raises:
-            LineError: a comment that stands before any post.
+            LineError: a comment before any post.
         """
         if isinstance(line, UserLine):
             self.users.append(line)
@@ -84,20 +85,20 @@ class Batch:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to write."""
+        """Whether the batch has reached its limit of lines or bytes, and must be written."""
         return len(self.users) + len(self.posts) + len(self.comments) >= BATCH_LINES or self.size >= BATCH_BYTES
 
     @property
     def counts(self) -> LineCounts:
-        """How many lines there are."""
+        """The number of lines of each type."""
         without_password = sum(user.values["hashed_password"] == UNUSABLE_PASSWORD for user in self.users)
         return LineCounts(len(self.users), len(self.posts), len(self.comments), without_password)
 
     async def write(self, driver: Driver, now: datetime.datetime) -> None:
-        """Insert the users and posts; `now` is when those without an instant were created.
+        """Insert the users, posts and comments. Those without a creation time get `now`.
 
         Raises:
-            LineError: a user's name is taken, or there is no such author. Nothing of the batch is written.
+            LineError: a username or email is taken, or an author does not exist. Nothing of the batch is written.
         """
         taken = await _first_taken(driver, self.users)
         written: list[PostLine | CommentLine] = [*self.posts, *(comment for _, comment in self.comments)]
@@ -132,7 +133,7 @@ class Batch:
     def _first_unknown_author(
         self, authors: Mapping[str, int], written: Sequence[PostLine | CommentLine]
     ) -> LineError | None:
-        # The first line of a name that is on several, so reversed.
+        # Reversed, so that of several lines with one username the first is kept.
         lines = {user.values["username"].lower(): user.number for user in reversed(self.users)}
         for line in written:
             author = line.author.lower()
@@ -183,7 +184,7 @@ async def _author_ids(driver: Driver, posts: Sequence[PostLine | CommentLine]) -
 
 
 async def _next_ids(driver: Driver, table: str, count: int) -> list[int]:
-    """Return the next ids of a table, drawn one after the other, so that ids rise with the lines."""
+    """Return the next ids of a table in ascending order, so that ids rise with the lines."""
     rows = await driver.fetch(
         "SELECT nextval(pg_get_serial_sequence($1, 'id')) FROM generate_series(1, $2)", table, count
     )

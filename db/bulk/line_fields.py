@@ -1,7 +1,7 @@
-"""What one line of `db.bulk.jsonlines` may say: the columns of users and posts, each with its check.
+"""The fields of a line of `db.bulk.jsonlines`: columns of users, profiles, posts and comments, each with its check.
 
-Invariant: what passes here, the tables take, and the API would have taken: where `db.fields` or
-`db.repositories.checks` has a rule, it is asked. Whether names are taken and authors known is not a line's to say.
+Invariant: a value that passes these checks is accepted by the tables, and by the API. Rules of `db.fields` and
+`db.repositories.checks` are applied, not written again. `db.bulk.line_batches` checks taken names and unknown authors.
 """
 
 import datetime
@@ -20,19 +20,19 @@ from db.models.posts import VIEWS_MAX, Post
 from db.models.users import Profile, User
 from db.repositories import checks
 
-# The longest post fits, also where each of its characters is written as two escapes, of twelve bytes.
+# The longest post fits even if each of its characters is written as two escapes, which are twelve bytes.
 LINE_BYTES_MAX = 1_572_864
-# No hash of anything: its user signs in only once a password has been set.
+# The hash of no password: the user can sign in only after a password is set.
 UNUSABLE_PASSWORD = "!"  # noqa: S105 - that is its point
 
 
 class LineError(Exception):
-    """A line that cannot be imported. Nothing of the file was.
+    """A line that cannot be imported. Nothing of the file was imported.
 
     Attributes:
-        number: of the line, from 1.
-        field: the field to blame, `profile.bio` for one within the profile, or None for the line as a whole.
-        message: what would be right.
+        number: the number of the line, from 1.
+        field: the invalid field, as `profile.bio` within the profile; None if the whole line is invalid.
+        message: the requirement that the line does not meet.
     """
 
     def __init__(self, number: int, field: str | None, message: str) -> None:
@@ -43,7 +43,7 @@ class LineError(Exception):
 
 
 class UserLine(NamedTuple):
-    """A line that is a user: values by the name of the column. Instants are None where the line has none."""
+    """A line with a user: values by the name of the column. Missing instants are None."""
 
     number: int
     values: dict[str, Any]
@@ -51,7 +51,7 @@ class UserLine(NamedTuple):
 
 
 class PostLine(NamedTuple):
-    """A line that is a post, its author by username: values by the name of the column, as for a user."""
+    """A line with a post and its author's username: values by the name of the column, as for a user."""
 
     number: int
     author: str
@@ -59,7 +59,7 @@ class PostLine(NamedTuple):
 
 
 class CommentLine(NamedTuple):
-    """A line that is a comment on the post of the nearest earlier line, its author by username, as for a post."""
+    """A line with a comment on the nearest earlier post, and its author's username: values as for a post."""
 
     number: int
     author: str
@@ -67,10 +67,10 @@ class CommentLine(NamedTuple):
 
 
 def parse_line(number: int, line: bytes) -> UserLine | PostLine | CommentLine:
-    """Return what line `number` says.
+    """Return the user, post or comment on line `number`.
 
     Raises:
-        LineError: it is too long, no JSON object, of no known type, or one of its fields is not as it should be.
+        LineError: the line is too long, not a JSON object, of an unknown type, or has an invalid field.
     """
     if len(line) > LINE_BYTES_MAX:
         raise LineError(number, None, f"is longer than {LINE_BYTES_MAX} bytes")
@@ -109,9 +109,9 @@ class LineField(NamedTuple):
     """A field of a line.
 
     Attributes:
-        column: the column that holds it; of what is no column, the name under which a line has it.
-        check: returns the value as the column holds it.
-        default: what a line without the field means; where there is none, a line must have it.
+        column: the column that stores it; if there is none, the field's name in a line.
+        check: returns the value as the column stores it.
+        default: the value for a line without the field; if there is none, every line must have the field.
     """
 
     column: str
@@ -137,7 +137,7 @@ def _value(name: str, field: LineField, value: object) -> Any:
 
 
 def _kind(value: object) -> str:
-    # bool before int, which it is to Python.
+    # bool is listed as well, because in Python it is a subclass of int.
     kinds = {
         bool: "a boolean",
         int: "a number",
@@ -187,7 +187,7 @@ def _boolean(value: object) -> bool:
 
 
 def _views(value: object) -> int:
-    # A number of more than 64 bits has become a float on the way.
+    # orjson parses an integer of more than 64 bits as a float.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _FieldError(f"should be a whole number, not {_kind(value)}")
     if isinstance(value, float) or not 0 <= value <= VIEWS_MAX:
@@ -218,7 +218,7 @@ def _instant(value: object) -> datetime.datetime:
 
 # ---------------------------------------------------------------- fields, as the tables have them
 
-# What the type of a column does not tell, by `table.column`.
+# Checks that do not follow from the type of a column, by `table.column`.
 _CHECKS: Mapping[str, _Check] = {
     "users.email": _email,
     "users.role": _word("member", "admin"),
@@ -244,7 +244,7 @@ def _check_of(column: Column[Any]) -> _Check:
 
 
 def _default_of(column: Column[Any]) -> object:
-    """Return the value that the table gives where there is none; None for an instant, which is that of the import."""
+    """Return the column's default; None for an instant, whose default is the time of the import."""
     if isinstance(column.server_default, DefaultClause):
         default = column.server_default.arg
         if isinstance(default, str):
@@ -254,14 +254,14 @@ def _default_of(column: Column[Any]) -> object:
 
 
 def line_fields(model: type[Model], *, but: Collection[str] = ()) -> dict[str, LineField]:
-    """Return the fields of a line, by name, that are the columns of a table in its order.
+    """Return the fields of a line for the columns of a table, by the name of the field and in the table's order.
 
     Args:
         model: the table.
-        but: columns that are of one database alone, as ids are, or stand in a line otherwise.
+        but: columns to leave out: those that belong to one database, such as ids, or have another form in a line.
 
     Raises:
-        LookupError: nothing says what may be in a column.
+        LookupError: a column has no check.
     """
     columns = model.metadata.tables[model.__tablename__].columns
     return {

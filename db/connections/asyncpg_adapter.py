@@ -1,6 +1,6 @@
-"""What Folio uses of asyncpg beyond its public API. No other module of `db` uses private names of it.
+"""The private names of asyncpg that Folio uses. No other module of `db` uses one.
 
-`tests/db/connections/test_asyncpg_adapter.py` fails, and says what is missing, where asyncpg has changed one of them.
+`tests/db/connections/test_asyncpg_adapter.py` fails if asyncpg has changed one of them, and names it.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ DEALLOCATION_LIMIT_S = 5.0
 
 
 class BoundedConnection(Driver):
-    """asyncpg's connection, with a limit of time on all that it asks the server.
+    """asyncpg's connection, with a time limit on every request that it sends to the server.
 
-    asyncpg deallocates statements that its cache drops while it prepares another one, and waits for that without a
-    limit: on a frozen server for ever.
+    asyncpg deallocates the statements that its cache has dropped while it prepares another one. It waits for that
+    without a limit: on a frozen server for ever.
     """
 
     __slots__ = ()

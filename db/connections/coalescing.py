@@ -9,13 +9,13 @@ row or two by key spend most of their time on that. Two kinds of calls are there
 - Calls that do not differ at all, such as those for the first page of a popular list, become one call.
 
 Callers either await the answer (`mapped_rows`) or register a callback (`subscribe`). One of the awaiting callers, the
-*leader*, runs the statement as part of its own work and passes the rows to the others, because a task for each
-statement would add a good part of what the statement costs. If the leader is cancelled, another caller becomes the
-leader and runs the statement anew for those that remain. A task runs the statement only if all callers of the batch use
+*leader*, runs the statement as part of its work and passes the rows to the others, because a task for each statement
+would add a good part of what the statement costs. If the leader is cancelled, another caller becomes the leader and
+runs the statement again for those that remain. A task runs the statement only if all callers of the batch use
 callbacks.
 
 A call can join a batch only until the statement is sent. No caller receives rows that were read before its call, so
-that every client sees its own writes. While `IN_FLIGHT_MAX` statements of a kind are under way, further calls of that
+that every client sees its own writes. While `IN_FLIGHT_MAX` statements of a kind are running, further calls of that
 kind wait until one of them ends, but at most `HELD_BACK_MAX_S`.
 """
 
@@ -72,7 +72,7 @@ class _Batch:
         waiting: the calls that await the answer, without the leader.
         subscribers: the callbacks to notify.
         is_led: whether a leader was chosen, now or before.
-        is_sent: whether the statement is under way.
+        is_sent: whether the statement was sent.
         task: the task that runs the statement if no call leads.
         caller: the caller whose share counts the connection of `task`.
     """

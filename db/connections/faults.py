@@ -4,7 +4,7 @@ A line of the table is found by the error's SQLSTATE, else by the class of that 
 PostgreSQL documentation, appendix A), else by the type of the exception. A test walks the exceptions of asyncpg and
 fails on one that has no line.
 
-A line says three things: the code and message for the client (none if the fault is in this program: it is masked and
+A line has three parts: the code and message for the client (none if the fault is in this program: it is masked and
 logged), whether the unit of work may run again at once because nothing of it has happened, and whether the connection
 is still usable. If the answer to a COMMIT is lost, it is unknown whether the COMMIT has happened:
 `Fault.is_unknown_at_commit`.
@@ -144,7 +144,7 @@ BY_SQLSTATE = {
     "25P04": LOST,  # transaction_timeout
     "26000": OUTDATED,  # invalid_sql_statement_name: another client has deallocated a prepared statement
     # A table, column, type or function that this program names. The migrations create all of them. If one is missing,
-    # a migration is under way or the migrations have not run.
+    # a migration is running or the migrations have not run.
     "42P01": MIGRATING,
     "42703": MIGRATING,
     "42704": MIGRATING,
@@ -207,7 +207,7 @@ BY_CLASS = {
 
 # PostgreSQL uses one SQLSTATE both for a missing privilege of a role and for a file that the operating system does not
 # let it open or write, for example on a read-only file system (EACCES, EPERM, EROFS). The source file of PostgreSQL
-# that reports the error tells them apart.
+# that reports the error distinguishes them.
 FILE_ACCESS = frozenset({"buffile.c", "fd.c", "md.c", "relmapper.c", "slru.c", "xlog.c"})
 
 # The most specific type first.
@@ -237,7 +237,7 @@ def lookup_fault(kind: type[BaseException], sqlstate: str | None = None) -> Faul
 
 
 def fault_of(error: BaseException, *, is_closed: bool = False) -> Fault:
-    """Return what `error` means; `is_closed` says whether its connection is closed.
+    """Return what `error` means; `is_closed` is whether its connection is closed.
 
     An error without a line is a fault of this program, as are the errors that Python itself raises.
     """

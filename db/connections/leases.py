@@ -152,7 +152,7 @@ class Leases:
     def retire_open(self) -> None:
         """Close every connection that was opened before now: the server behind them may no longer be the primary.
 
-        It acts once in `RETIRE_EVERY_S` at most, because reads go on meanwhile and need connections.
+        It acts once in `RETIRE_EVERY_S` at most, because reads continue meanwhile and need connections.
         """
         now = time.monotonic()
         if now - self._retired_before < RETIRE_EVERY_S:
@@ -283,7 +283,7 @@ class Leases:
         self._grow()
 
     async def _is_answering(self, connection: LeasedConnection) -> bool:
-        """Return whether a connection answers. If it does not, it is given back."""
+        """Return whether a connection answers. If it does not, it is returned to the pool."""
         try:
             await connection.execute(SMALLEST_STATEMENT, RECOVER_S)
         except DRIVER_ERRORS:

@@ -14,8 +14,9 @@ from db.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# What asyncpg keeps prepared on a connection: so many statements, and none of more characters. It keeps twice as much
-# beside a text: 4.7 MiB at the most. A text with a nested page has 1,100 characters, one with twelve 7,000.
+# asyncpg keeps at most this number of prepared statements on a connection, and none with more characters than this. In
+# addition to each text it keeps twice as much memory: 4.7 MiB at most. A text with a nested page has 1,100 characters,
+# one with twelve 7,000.
 PREPARED_MAX = 200
 PREPARED_LENGTH_MAX = 8_192
 
@@ -80,7 +81,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
             "connection_class": BoundedConnection,
             "statement_cache_size": PREPARED_MAX,
             "max_cacheable_statement_size": PREPARED_LENGTH_MAX,
-            "max_cached_statement_lifetime": 0,  # for ever: what is in use would be prepared anew, too
+            "max_cached_statement_lifetime": 0,  # for ever: a limit would also drop statements in use
             "timeout": settings.connect_timeout_s,
             "server_settings": {
                 "application_name": "folio",

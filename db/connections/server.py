@@ -11,7 +11,7 @@ _TAKES_WRITES = Statement(text("SELECT NOT pg_is_in_recovery() AND current_setti
 
 
 async def takes_writes(reader: Reader) -> bool:
-    """Return whether the database accepts writes, asked over a connection that `reader` chooses.
+    """Return whether the database accepts writes, queried over a connection that `reader` chooses.
 
     Raises:
         Unavailable: the database does not answer.
@@ -19,7 +19,7 @@ async def takes_writes(reader: Reader) -> bool:
     return bool((await reader.fetch(_TAKES_WRITES, {}))[0][0])
 
 
-# The values in a session of the pool, because a role or a database may have settings of its own. `local`,
+# The values in a session of the pool, because a role or a database may have other settings. `local`,
 # `remote_write` and similar values wait at least for the disk of this server. An operator may declare that the data has
 # no value.
 _DURABILITY = Statement(
@@ -47,7 +47,7 @@ class Durability:
 
     @property
     def problem(self) -> str | None:
-        """Return a sentence that says what is wrong, or None if all settings are on."""
+        """Return a sentence that names the settings that are off, or None if all are on."""
         if not self.off:
             return None
         names = " and ".join(filter(None, (", ".join(self.off[:-1]), self.off[-1])))

@@ -17,7 +17,7 @@ from db.settings import Settings
 
 @dataclass(slots=True)
 class _Caller:
-    """The bound of one caller, and the number of its operations under way."""
+    """The bound of one caller, and the number of its running operations."""
 
     bound: Bound
     operations: int = 0
@@ -85,7 +85,7 @@ class Shares:
         self._callers: dict[str, _Caller] = {}
 
     def __len__(self) -> int:
-        """Return how many callers have an operation under way."""
+        """Return how many callers have a running operation."""
         return len(self._callers)
 
     @contextmanager

@@ -40,7 +40,7 @@ def bigint_array(name: str) -> ColumnElement[Any]:
 
     It is a subquery, whose value the planner cannot see. If the planner sees the array, it expects as many rows as the
     array has items, and finds that a plan for these few rows costs less than a generic plan. With plan_cache_mode auto
-    it then plans the statement anew at every execution, which takes longer than the execution. The plan is the same in
+    it then plans the statement again at every execution, which takes longer than the execution. The plan is the same in
     both cases.
     """
     return cast(select(bindparam(name, type_=ARRAY(BigInteger))).scalar_subquery(), ARRAY(BigInteger))

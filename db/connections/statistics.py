@@ -2,7 +2,7 @@
 
 To measure work, set `query_statistics` to a new `QueryStatistics`; every statement within adds to it. Tasks copy the
 context when they are created, and the copies refer to the same object. A loader's batch runs as a separate task, so it
-adds to the statistics of the operation that requested it first. If nothing is set, a statement pays for one look-up
+adds to the statistics of the operation that requested it first. If nothing is set, a statement pays for one lookup
 only.
 """
 

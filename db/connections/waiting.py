@@ -21,8 +21,8 @@ would reveal to other users that the row exists.
 class Line(Generic[T]):
     """Callers that wait for one object each, in the order of their arrival.
 
-    If an object is handed to a caller that leaves in the same turn of the event loop, the object is given back and not
-    lost.
+    If an object is handed to a caller that leaves in the same turn of the event loop, the object is not lost:
+    `wait` returns it through `give_back`.
     """
 
     def __init__(self) -> None:

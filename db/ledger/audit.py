@@ -57,13 +57,13 @@ class UnknownTransactionError(LookupError):
     """The transaction from which the audit should start is not in the ledger.
 
     Attributes:
-        asked: the requested id.
+        requested: the requested id.
         last: the id of the last transaction in the ledger; None if it is empty.
     """
 
-    def __init__(self, asked: int, last: int | None) -> None:
-        super().__init__(f"there is no transaction {asked}")
-        self.asked = asked
+    def __init__(self, requested: int, last: int | None) -> None:
+        super().__init__(f"there is no transaction {requested}")
+        self.requested = requested
         self.last = last
 
 

@@ -72,9 +72,9 @@ async def settle_batch(
         viewer: the client.
         columns: the columns of the returned ledger rows.
         transfers: 1 to BATCH_MAX transfers, no deposits.
-        is_one: whether all are made or none. If one is refused, each transfer without a refusal of its own is refused
-            as OTHER_TRANSFER_REFUSED, and that refusal is stored under its key. If a memo is too long, or two different
-            transfers of the batch have one key, no key is changed.
+        is_one: whether all are made or none. If one is refused, each transfer that would not be refused alone is
+            refused as OTHER_TRANSFER_REFUSED, and that refusal is stored under its key. If a memo is too long, or two
+            different transfers of the batch have one key, no key is changed.
 
     Raises:
         Unavailable: nothing was written, unless it says that the outcome is unknown.

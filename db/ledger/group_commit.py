@@ -1,7 +1,7 @@
 """Group commit: concurrent transfers share a transaction (DeWitt et al., SIGMOD 1984).
 
-A single transfer is one statement, and most of its cost is the commit. While several are under way, further ones wait
-in a line. One task takes the whole line, settles it as a batch (`db.ledger.batches`), and then takes the transfers that
+A single transfer is one statement, and most of its cost is the commit. While several are running, further ones wait in
+a line. One task takes the whole line, settles it as a batch (`db.ledger.batches`), and then takes the transfers that
 have arrived since. It never waits for more to arrive: a group is as large as the load makes it.
 
 Invariants:

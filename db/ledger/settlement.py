@@ -96,8 +96,8 @@ class Settlement:
 def with_claim(movement: Movement, claim_id: uuid.UUID | None = None) -> Movement:
     """Return `movement` with a claim for all attempts of one request: a new claim, or the claim of its whole list.
 
-    By the claim, a request recognises what its own lost attempt has made, which is no replay. Times cannot tell it,
-    because clocks jump.
+    By the claim, a request recognises what its own lost attempt has made, which is no replay. Times do not show
+    this, because clocks jump.
     """
     one = movement
     return Movement(one.from_id, one.to_id, one.amount, one.memo, one.key, claim_id or uuid.uuid4())

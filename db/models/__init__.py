@@ -1,6 +1,6 @@
 """Tables: columns, constraints, indexes and relationships, and nothing else.
 
-Migrations and diagrams need this package alone. It knows no repository and no statement.
+Migrations and diagrams need only this package. It refers to no repository and no statement.
 """
 
 from db.models.base import Model

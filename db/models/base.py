@@ -1,7 +1,7 @@
 """The declarative base: one metadata, one naming convention, one Python type for each column type.
 
 Constraint names are part of the interface: `db.constraints` maps each to the refusal that a client sees, so a name
-never depends on what a database would choose by itself.
+never depends on what a database would choose.
 """
 
 import datetime
@@ -19,7 +19,7 @@ NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
 }
 
-# Between them lies every instant that PostgreSQL keeps, these two among them.
+# The bounds of all instants that PostgreSQL stores; both are instants themselves.
 FIRST_INSTANT = literal_column("'-infinity'::timestamptz", TIMESTAMP(timezone=True))
 LAST_INSTANT = literal_column("'infinity'::timestamptz", TIMESTAMP(timezone=True))
 
@@ -37,7 +37,7 @@ class Model(DeclarativeBase):
 
 
 def identity_column() -> Mapped[int]:
-    """Return the primary key that every noun has: a bigint that the database alone assigns."""
+    """Return the primary key of every noun: a bigint that only the database assigns."""
     return mapped_column(Identity(always=True), primary_key=True)
 
 
@@ -55,6 +55,6 @@ def stored_columns(model: type[Model], *, but: Collection[str] = ()) -> tuple[st
 
     Args:
         model: the table.
-        but: columns to leave out, beside those that the database computes.
+        but: columns to leave out, in addition to those that the database computes.
     """
     return tuple(one.name for one in model.__table__.columns if one.computed is None and one.name not in but)

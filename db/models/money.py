@@ -1,7 +1,7 @@
 """The tables of money: accounts, the ledger of transactions, and the idempotency keys of both.
 
-A transaction takes `amount` from one account and gives it to another, so the ledger balances by construction. Nobody
-changes or deletes a row of the ledger: the role of the application has no right to.
+A transaction takes `amount` from one account and gives it to another, so the ledger balances by construction. The
+role of the application has no right to change or delete a row of the ledger.
 """
 
 import datetime
@@ -25,7 +25,7 @@ from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN
 
 
 class Account(Model):
-    """Money of one currency that belongs to one user. `balance` is in minor units and never set but by transactions."""
+    """Money of one currency that belongs to one user. Only transactions change `balance`, which is in minor units."""
 
     __tablename__ = "accounts"
     __table_args__ = (
@@ -49,9 +49,9 @@ class Account(Model):
 
 
 class IdempotencyKey(Model):
-    """A key that one user has given to one intended movement of money, with what was asked and what came of it.
+    """A key that one user has chosen for one intended movement of money, with a digest of the request and its outcome.
 
-    It outlives its owner, so that there is no foreign key: a key is spent for ever, and ids are never given again.
+    It outlives its owner, so that there is no foreign key: a key stays used for ever, and ids are never assigned again.
     """
 
     __tablename__ = "idempotency_keys"
@@ -65,14 +65,15 @@ class IdempotencyKey(Model):
     key: Mapped[uuid.UUID]
     operation: Mapped[str]
     request_hash: Mapped[bytes] = mapped_column(LargeBinary)
-    # Of all transfers of a list of which all are made or none: then the key stands for its transfer within this list.
+    # A digest of the whole list, if all of its transfers are made or none. The key then stands for its transfer within
+    # this list. Otherwise null.
     list_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
-    # All three null where the movement was made: its transaction refers to this row.
+    # All three are null if the movement was made. Its transaction refers to this row.
     refusal_code: Mapped[str | None]
     refusal_field: Mapped[str | None]
     refusal_message: Mapped[str | None]
-    # Random, of the request that has claimed it, which knows its own claim by it when the answer is lost. Null where it
-    # was claimed before there was this column.
+    # A random id of the request that has claimed the key, by which that request recognises its own claim after a lost
+    # answer. Null if the key was claimed before this column existed.
     claim_id: Mapped[uuid.UUID | None]
     created_at: Mapped[datetime.datetime] = created_at_column()
 
@@ -82,7 +83,7 @@ class Transaction(Model):
 
     __tablename__ = "transactions"
     __table_args__ = (
-        # What an account's statement adds up stands in the index: a sum over years reads no row.
+        # The index includes the columns that an account's statement adds up: a sum over years reads no row.
         Index("ix_transactions_from_id_id_covering", "from_id", "id", postgresql_include=["amount", "created_at"]),
         Index("ix_transactions_to_id_id_covering", "to_id", "id", postgresql_include=["amount", "created_at"]),
         UniqueConstraint("key_id"),

@@ -29,7 +29,7 @@ class Session(Model):
 
 
 class RefreshToken(Model):
-    """One refresh token of a session, as the SHA-256 of its 256 random bits: nothing to guess, so no slow hash."""
+    """One refresh token of a session, as the SHA-256 of 256 random bits. They need no slow hash."""
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (
@@ -46,10 +46,11 @@ class RefreshToken(Model):
 
 
 class SignInAttempts(Model):
-    """How often a login was tried lately without success: from one place, or from all unknown ones together.
+    """The recent failed attempts at a login: from one place, or from all unknown places together.
 
-    By the login as typed, not by the user: counted by user, exhausting the username's attempts and then trying an
-    email would tell whose email it is. Kept as a hash, for people type passwords into the wrong box.
+    They are counted for the login as it was entered, not for the user. Otherwise an attacker could use up the attempts
+    of a username, then try an email, and learn whether it belongs to the same user. The login is stored as a hash,
+    because people enter passwords in the wrong field.
     """
 
     __tablename__ = "sign_in_attempts"
@@ -73,7 +74,7 @@ class SignInPlace(Model):
 
 
 class FailedSignIns(Model):
-    """How many attempts to sign in as a user there were since the last one that succeeded."""
+    """The number of attempts to sign in as a user since the last successful one."""
 
     __tablename__ = "failed_sign_ins"
 

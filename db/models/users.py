@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from db.models.money import Account
     from db.models.posts import Post
 
-# Named once, for indexes and lists must agree. In a list it is no parameter, or PostgreSQL could not prove that the
-# rows are those of the index.
+# A constant, because indexes and lists must have the same condition. In a list it is not a parameter: otherwise
+# PostgreSQL could not prove that the index has all rows of the list.
 IS_PERSON = "role <> 'system'"
 
 
@@ -29,12 +29,12 @@ class User(Model):
 
     __tablename__ = "users"
     __table_args__ = (
-        # Case does not make another person. Both columns are ASCII and collated "C", so that lower() means the
-        # same everywhere and a prefix search is a range of the index.
+        # Names that differ only in case belong to one person. Both columns are ASCII and have the collation "C":
+        # lower() is the same everywhere, and a prefix search is a range of the index.
         Index("uq_users_email_lower", text("lower(email)"), unique=True),
         Index("uq_users_username_lower", text("lower(username)"), unique=True),
         Index("uq_users_system", "role", unique=True, postgresql_where=text("role = 'system'")),
-        # Lists are of people: without the system user, for the count of a list needs to look at the index alone.
+        # The lists exclude the system user, and so does the index: a list is then counted by the index alone.
         Index("ix_users_people_created_at_id", "created_at", "id", postgresql_where=text(IS_PERSON)),
         Index(
             "ix_users_people_is_active_created_at_id", "is_active", "created_at", "id", postgresql_where=text(IS_PERSON)
@@ -61,7 +61,7 @@ class User(Model):
 
 
 class Profile(Model):
-    """What a user tells of themself; a user has none or one."""
+    """The description of a user, written by that user. A user has at most one."""
 
     __tablename__ = "profiles"
     __table_args__ = tuple(checks_of("profiles"))

@@ -126,7 +126,7 @@ def pages_by_parent(
     merges = len(of.parent_columns) > 1
     read = tuple(dict.fromkeys((*columns, *shape.order.columns))) if merges else columns
     parts = [cut(rows, shape) for rows in rows_by_parent(of, read, access_level, filters)]
-    # LATERAL limits every parent's page separately. One LIMIT over the batch would give the first parent all the rows.
+    # LATERAL limits every parent's page separately. One LIMIT over the batch would take all rows from the first parent.
     each = as_arrays(merge(parts, shape) if merges else parts[0], columns).lateral("page")
     return Statement(select(parents.c.id.label("parent_id"), each).select_from(parents.join(each, true())))
 
@@ -149,7 +149,7 @@ def _count_select(of: ListSource, access_level: AccessLevel, filters: frozenset[
     """Return the count of a list, in a form that PostgreSQL plans only once.
 
     For `views >= $1` alone PostgreSQL expects to count a third of the table. It finds that a plan for the actual value
-    costs less, and plans anew each time, which takes longer than to count a thousand rows. With bounds at both ends it
+    costs less, and plans again each time, which takes longer than to count a thousand rows. With bounds at both ends it
     expects half a percent, and if it cannot see the value, it expects that each time: it counts the range of the index.
     The disadvantage: if nearly all of the table is counted and VACUUM has not run on it yet, the scan of the whole
     table would be faster, 0.2 s instead of 1.0 s for a million rows. Several filters are left to PostgreSQL, because
@@ -188,7 +188,7 @@ def counts_by_parent(of: ListSource, access_level: AccessLevel, filters: frozens
 
 @statements
 def behind(of: ListSource, access_level: AccessLevel, filters: frozenset[str], shape: PageShape) -> Statement:
-    """Return the statement that says whether rows lie at a position, or on the other side of it than the page."""
+    """Return the statement that checks whether rows are at a position, or on the other side of it than the page."""
     beyond = _beyond(shape.directed(opposite=True), inclusive=True)
     return Statement(select(exists(rows_of(of, ("id",), access_level, filters).where(beyond))))
 

@@ -3,8 +3,8 @@
 One statement replaces two, so that no second statement waits for the answer of the first. A record holds the columns of
 a row, followed by the arrays of its nested pages.
 
-With few concurrent operations this gives a sixth more operations a second. With very many, each for another page, it
-loses an eighth: fewer of them share a nested page (`db.connections.coalescing`) than would share the pages of many
+With few concurrent operations this is a sixth more operations a second. With very many, each for another page, it is
+an eighth less: fewer of them share a nested page (`db.connections.coalescing`) than would share the pages of many
 parents, read by their ids.
 """
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from db.query.cursors import Order, Term
 
 # The numbers of rows for which a page's statement is planned: the usual page lengths, and one row more than each. The
-# number is written in the SQL text. If it were a parameter alone, PostgreSQL would plan the statement anew at each
+# number is written in the SQL text. If it were a parameter alone, PostgreSQL would plan the statement again at each
 # execution (see `db.connections.statements.KEYS_ARRAY`), or plan it for a tenth of the table. Each number is one more
 # text to prepare. A page of another length uses the plan of the next larger number. In it a second LIMIT, which is a
 # parameter, ends the page in time.
@@ -140,7 +140,7 @@ class Page:
 
     @property
     def rows(self) -> list[Mapping[str, Any]]:
-        """The rows as mappings, created on demand."""
+        """The rows as mappings, created at each access."""
         return [dict(zip(self.columns, values, strict=True)) for values in zip(*self.columns.values(), strict=True)]
 
     def row(self, index: int) -> Mapping[str, Any]:

@@ -1,8 +1,8 @@
-"""What needs more than its own limits to be judged: an email address, a reserved name, an easily guessed password.
+"""Checks that need more than a limit: email addresses, reserved usernames, passwords that are easily guessed.
 
-The limits themselves are in `db.fields`. Both are asked before the database is: its constraints have the last word, but
-these checks find all faults of an input at once, and in a bulk input the item that has them. What only the database can
-know (is the name taken?) is not checked here.
+The limits are in `db.fields`. Both kinds of checks run before the write. The constraints of the database decide, but
+these checks find all faults of an input at once, and in a bulk input the items that have them. Conditions that only the
+database can check (is the name taken?) are not here.
 """
 
 from email_validator import EmailNotValidError, validate_email
@@ -11,7 +11,7 @@ from db.errors import Refusal
 from db.fields import EMAIL, PASSWORD, USERNAME, is_visible
 from db.repositories.known_passwords import is_known
 
-# A user with such a name could pass for somebody who runs the service. `folio user create` accepts these names.
+# A user with such a name could pretend to run the service. `folio user create` accepts these names.
 _RESERVED = """
     abuse account accounts admin administrator administrators admins anonymous api audit auth billing bot contact
     everyone folio graphql guest help helpdesk hostmaster info legal login mail mailer me moderator moderators mod
@@ -26,7 +26,7 @@ def normal_email(email: str) -> str:
     """Return the one spelling of an email address: ASCII, the domain in lower case and IDNA-encoded.
 
     Raises:
-        Refusal: INVALID_EMAIL, with what is wrong.
+        Refusal: INVALID_EMAIL, with the reason.
     """
     try:
         valid = validate_email(email, check_deliverability=False, allow_smtputf8=False)
@@ -38,7 +38,7 @@ def normal_email(email: str) -> str:
 
 
 def check_email(email: str | None) -> list[Refusal]:
-    """Return what is wrong with an email address."""
+    """Return the refusal of an invalid email address in a list, or an empty list."""
     if email is None:
         return EMAIL.check(email)
     try:
@@ -49,20 +49,20 @@ def check_email(email: str | None) -> list[Refusal]:
 
 
 def check_reserved(username: str) -> list[Refusal]:
-    """Return a refusal where a username is kept for those who run the service, with `_` in it or without."""
+    """Return the refusal of a username that is reserved for operators of the service, with or without `_` in it."""
     if username.lower().replace("_", "") not in RESERVED_USERNAMES:
         return []
     return [Refusal(USERNAME.code, USERNAME.path, "this username is reserved; choose another one")]
 
 
 def check_password(password: str, *names: str) -> list[Refusal]:
-    """Return what is wrong with a new password: its length, or that it is easily guessed (NIST SP 800-63B).
+    """Return the refusals of a new password with a wrong length, or that is easily guessed (NIST SP 800-63B).
 
-    Not on the event loop before `known_passwords` has been called once.
+    Do not call it on the event loop before `known_passwords` was called once.
 
     Args:
         password: the new password.
-        names: the user's name and email address, which are tried first, too.
+        names: the user's name and email address, which attackers try first, too.
     """
     if refusals := PASSWORD.check(password):
         return refusals

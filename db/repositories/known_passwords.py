@@ -1,31 +1,31 @@
-"""Passwords that everybody knows. Attackers try them first (NIST SP 800-63B, section 5.1.1.2).
+"""Well-known passwords. Attackers try them first (NIST SP 800-63B, section 5.1.1.2).
 
-Of `zxcvbn` only the list is used, the 30,000 most frequent passwords of its sources. Its estimate is not: 24 characters
-that are chosen for it keep a processor busy for a second. The list costs a tenth of a second and 15 MB to import, so it
-is imported when the first password is chosen; most processes never see one.
+Only the list of `zxcvbn` is used: the 30,000 most frequent passwords of its sources. Its estimate is not used, because
+an attacker can choose 24 characters that keep a processor busy for a second. To import the list takes a tenth of a
+second and 15 MB, so it is imported when the first password is chosen. Most processes never need it.
 """
 
 from functools import cache
 from itertools import pairwise
 
-# "sunshine1!" is as well known as "sunshine"; more characters behind a word are a part that has to be guessed.
+# "sunshine1!" is as well known as "sunshine". More characters behind a word have to be guessed.
 SUFFIX_LENGTH_MAX = 4
 
 
 @cache
 def known_passwords() -> frozenset[str]:
     """Return the list, in lower case. The first call takes a tenth of a second: not on an event loop."""
-    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415 - as said
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415 - it takes a tenth of a second
 
     return frozenset(FREQUENCY_LISTS["passwords"])
 
 
 def is_known(password: str, length_min: int) -> bool:
-    """Say whether everybody knows a password: as it is, as a repetition or sequence, or with little behind it.
+    """Return whether a password is well known, a repetition, a sequence, or a well-known one with a short suffix.
 
     Args:
-        password: in any case.
-        length_min: what is repeated must be as long as a password has to be.
+        password: the password, in upper or lower case.
+        length_min: the minimum length of a password, which also the repeated part of a repetition must have.
     """
     repeated = _repeated(password.lower())
     if len(repeated) < min(length_min, len(password)):

@@ -157,9 +157,9 @@ _AUTHORS = Statement(select(User.id).where(User.id == any_(KEYS_ARRAY), User.rol
 
 
 async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence[NewPost]) -> list[int]:
-    """Return the indexes of `posts` whose author does not exist, or as whom the viewer may not write.
+    """Return the indexes at which `posts` has an author that does not exist, or for which the viewer may not write.
 
-    Only for an administrator is the database read. The foreign key decides finally.
+    The database is read only for an administrator. The foreign key decides finally.
     """
     foreign = {post.author_id for post in posts} - {viewer.user_id}
     known = {viewer.user_id}

@@ -149,7 +149,7 @@ async def count_attempt(
 ) -> Attempt:
     """Count one more attempt to sign in as `login` from `place`. Its password may then be checked.
 
-    Unless `is_known` is true, the database is asked whether the user has signed in from `place` before.
+    Unless `is_known` is true, the database is queried whether the user has signed in from `place` before.
 
     Raises:
         Refusal: TOO_MANY_ATTEMPTS; the caller must not commit the transaction.

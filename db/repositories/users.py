@@ -199,7 +199,7 @@ class UpdatedUser:
 
 
 class Keep(Enum):
-    """Says that a profile stays as it is; None would remove it."""
+    """The value for a profile that stays as it is; None would remove the profile."""
 
     KEEP = "keep"
 

@@ -1,7 +1,7 @@
-"""Rows with an owner and a version: how each noun of this kind is changed and deleted by one statement.
+"""Updates and deletes rows with an owner and a version, for each noun of this kind by one statement.
 
-Invariants: a row that the viewer may not change is neither locked nor waited for; a version rises, and `updated_at`
-moves, only where a value differs; what was refused is explained by a second statement, after the lock.
+Invariants: a row that the viewer may not change is neither locked nor waited for. The version and `updated_at` change
+only if a value changes. If the statement changes nothing, a second one locks the row and finds the reason.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ class VersionedRows:
     Attributes:
         noun: its name, in messages and for the turns of writers.
         model: its table.
-        project: what an access level sees of columns, as for a list.
+        project: returns what an access level sees of the columns, as for a list.
         changeable: the columns that an update may set.
         mine: the conditions under which an access level may change a row; they may use the parameter `viewer_id`.
     """
@@ -62,10 +62,11 @@ async def update_row(
     *,
     expected_version: int | None = None,
 ) -> Record:
-    """Set the columns in `changes`, raise the version where one differs, and return the row.
+    """Set the columns in `changes`, increase the version if one differs, and return the row.
 
     Raises:
-        Refusal: NOT_FOUND where the viewer may not, or there is no such row; VERSION_CONFLICT.
+        Refusal: NOT_FOUND: the row does not exist, or the viewer may not change it.
+        Refusal: VERSION_CONFLICT: the row has another version than `expected_version`.
     """
     is_expected = expected_version is not None
     statement = _update_of(of, columns, viewer.access_level, frozenset(changes), is_expected)
@@ -74,7 +75,7 @@ async def update_row(
     async def by_steps(transaction: Reader) -> Sequence[Record]:
         rows = await transaction.fetch(statement, values)
         if not rows:
-            # Explain why, unless it was only that another change has led to the expected version since.
+            # Raise the reason, unless another change has led to the expected version meanwhile.
             await _lock(of, transaction, viewer, row_id, expected_version)
             rows = await transaction.fetch(statement, values)
         return rows
@@ -88,7 +89,7 @@ async def delete_row(of: VersionedRows, writer: Writer, viewer: Viewer, row_id: 
     """Delete a row.
 
     Raises:
-        Refusal: NOT_FOUND where the viewer may not, or there is no such row.
+        Refusal: NOT_FOUND: the row does not exist, or the viewer may not delete it.
     """
     if not await write_row(of, writer, viewer, row_id, _delete_of(of, viewer.access_level)):
         raise _not_found(of)
@@ -97,7 +98,7 @@ async def delete_row(of: VersionedRows, writer: Writer, viewer: Viewer, row_id: 
 async def write_row(
     of: VersionedRows, writer: Writer, viewer: Viewer, row_id: int, statement: Statement
 ) -> Sequence[Record]:
-    """Execute a write that is one statement on one row, in a transaction where it needs one; return its rows."""
+    """Execute a write of one statement on one row, in a transaction if it needs one, and return its rows."""
     values = {"id": row_id, "viewer_id": viewer.user_id}
     async with writer.turn([(of.noun, row_id, viewer.user_id or 0)]):
         return await writer.autocommit_write(statement, values) or await writer.write(
@@ -108,7 +109,7 @@ async def write_row(
 async def _lock(
     of: VersionedRows, transaction: Reader, viewer: Viewer, row_id: int, expected_version: int | None
 ) -> None:
-    # A wait for the row of another user would tell that it exists.
+    # A wait for the row of another user would reveal that it exists.
     values = {"id": row_id, "viewer_id": viewer.user_id}
     rows = await transaction.fetch(_lock_of(of, viewer.access_level), values)
     if not rows:

@@ -1,14 +1,14 @@
-"""The rows of seeded data, made one after the other from a `SeedPlan` and nothing else: no database, no clock.
+"""The rows of seeded data, generated one after the other from a `SeedPlan` alone: without a database or a clock.
 
 Invariants:
 
-- The same plan gives the same rows to the byte. Each table draws from random numbers of its own, and instants count
-  back from `REFERENCE`.
-- What is held in memory grows with the users and accounts, never with the posts or transactions.
-- Nobody acts before they have joined, ids rise with time, and no account is ever overdrawn.
+- The same plan makes the same rows to the byte. Each table has separate random numbers, and instants count back from
+  `REFERENCE`.
+- Memory grows with the users and accounts, never with the posts, comments or transactions.
+- No user acts before they have joined, ids rise with time, and no account is ever overdrawn.
 
-Authors, owners and views are skewed as they are in life: a few write much and are read much, most write little. It does
-not matter when they joined: lists begin with the newest users, who are as active as the others.
+Authors, owners and views have realistic, skewed distributions: a few users write much and are read much, most write
+little. Activity does not depend on when a user joined, because lists begin with the newest users.
 """
 
 import datetime
@@ -24,15 +24,15 @@ from db.models.posts import VIEWS_MAX
 from db.seed.texts import Author, People, drawn
 from db.seed.words import FOUNDERS, MEMOS
 
-# The end of all that is seeded. Fixed, so that a seed gives the same instants next year.
+# The instant at which seeded data ends. It is fixed, so that a seed makes the same instants next year.
 REFERENCE = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 
-# Instants are counted in microseconds from REFERENCE, and negative.
+# Instants are negative numbers of microseconds from REFERENCE.
 _HOUR = 60 * 60 * 1_000_000
 _DAY = 24 * _HOUR
 _YEAR = 365 * _DAY
 _JOINING_SINCE = -4 * _YEAR
-_JOINING_UNTIL = -_YEAR // 2  # so that what the newest do is not crowded into the last days
+_JOINING_UNTIL = -_YEAR // 2  # so that the newest users have half a year for their posts
 _POSTING_SINCE = _BANKING_SINCE = -3 * _YEAR
 _EDITED_WITHIN = 60 * _DAY
 
@@ -40,7 +40,7 @@ _EDITED_WITHIN = 60 * _DAY
 _ACTIVE, _EVER_CHANGED, _WITH_PROFILE, _WITH_BIO, _WITH_WEBSITE = 0.97, 0.3, 0.8, 0.7, 0.3
 _PUBLISHED, _EDITED, _WITH_MEMO = 0.85, 0.25, 0.6
 
-# Exponents of Pareto's distribution. Near 1 the sizes follow Zipf's law: the n-th has one n-th of what the first has.
+# Exponents of Pareto distributions. Near 1 the sizes follow Zipf's law: the n-th is one n-th of the first.
 _AUTHORS_EXPONENT, _OWNERS_EXPONENT, _VIEWS_EXPONENT = 1.3, 1.2, 1.1
 _AUTHOR_WEIGHT_MAX, _OWNER_WEIGHT_MAX = 1000.0, 20.0
 _VIEWS_SCALE = 30
@@ -55,7 +55,7 @@ _TRANSFER_SHARE_MAX = 0.4
 
 
 class Currency(NamedTuple):
-    """A currency to hold: its share of the accounts, and about one euro's worth of it in minor units."""
+    """A currency of accounts: its share of the accounts, and about the value of one euro in its minor units."""
 
     code: str
     share: float
@@ -77,12 +77,13 @@ class SeedPlan:
     """What to seed.
 
     Attributes:
-        users: how many, the first two being `ada` and `ben`.
-        posts: how many, of all authors together.
-        accounts: how many, the system's own not counted.
-        seed: another number gives other data of the same kind.
-        comments: how many, on all posts together.
-        transfers_per_account: about how many beside the first deposit; fewer where few accounts share a currency.
+        users: the number of users. The first two are `ada` and `ben`.
+        posts: the number of posts of all authors.
+        accounts: the number of accounts, without those of the system user.
+        seed: the seed of the random numbers. Another seed makes other data of the same kind.
+        comments: the number of comments on all posts.
+        transfers_per_account: the approximate number of transfers after the first deposit. It is smaller if few
+            accounts have the same currency.
         admin: whether `ada` is an administrator.
     """
 
@@ -95,12 +96,12 @@ class SeedPlan:
     admin: bool = False
 
     def random(self, purpose: str) -> Random:
-        """Return random numbers for one purpose, which do not change with what is drawn for another."""
-        return Random(f"{self.seed}/{purpose}")  # noqa: S311 - these are to be foreseen
+        """Return the random numbers for one purpose. They do not depend on the numbers for other purposes."""
+        return Random(f"{self.seed}/{purpose}")  # noqa: S311 - these must be predictable
 
 
 class FirstIds(NamedTuple):
-    """The ids that the first seeded rows get, and the user who owns the accounts that money enters through."""
+    """The ids of the first seeded rows, and the user who owns the accounts through which money enters."""
 
     user: int
     post: int
@@ -123,40 +124,40 @@ def _later(random: Random, since: int, within: int) -> int:
 
 
 class Activity:
-    """Who does one kind of thing, and when: each as much as their weight says, evenly from when they began until now.
+    """Which users do one kind of action, and when: in proportion to a weight, evenly from their start until the end.
 
-    So what all do together grows with their number, and who came last has done as much as the others.
+    The activity of all users therefore grows with their number. A user who joined late does as much as the others.
     """
 
     def __init__(self, joined: Sequence[int], weights: Iterable[float], since: int) -> None:
-        """Begin with whoever has `joined` first, whose weight is not 0; before the instant `since` nobody did it."""
+        """Start each user at their instant in `joined`, but not before `since`. The first weight must not be 0."""
         self._begun = array("q", (max(at, since) for at in joined))
-        # Running totals: what those up to each user do in a microsecond, and what all had done when that user began.
+        # Running totals: the actions per microsecond of the users up to each one, and all actions until its start.
         self._rates = array("d", accumulate(weight / -at for weight, at in zip(weights, self._begun, strict=True)))
         spans = zip(self._rates, pairwise([*self._begun, 0]), strict=True)
         self._done = array("d", accumulate((rate * (to - at) for rate, (at, to) in spans), initial=0.0))
 
     def instant(self, random: Random, number: int, count: int) -> int:
-        """Return an instant within the `number`-th of `count` equal parts of all that is ever done."""
+        """Return an instant within the `number`-th of `count` equal parts of all actions."""
         done = (number + random.random()) / count * self._done[-1]
         last = bisect_right(self._done, done, 0, len(self._begun)) - 1
         at = self._begun[last] + int((done - self._done[last]) / self._rates[last])
         return min(at, self._begun[last + 1] if last + 1 < len(self._begun) else -1)
 
     def one(self, random: Random, at: int) -> int:
-        """Return the number of a user who does it at the instant `at`, the busy ones more often."""
+        """Return the number of a user who acts at the instant `at`. Users with larger weights are more likely."""
         last = bisect_right(self._begun, at) - 1
-        # Whom a number drawn below the last total falls to is found by bisection.
+        # Bisection finds the user in whose part of the total a random number falls.
         return bisect_right(self._rates, random.random() * self._rates[last], 0, last)
 
 
 class Crowd:
-    """Who joined when, and how much of the writing and of the accounts is each one's.
+    """The users: when they join, and their shares of the posts and of the accounts.
 
     Attributes:
-        joined: the instant of each user.
-        authors: of posts.
-        owners: of accounts.
+        joined: the instant at which each user joins.
+        authors: the activity of writing posts.
+        owners: the activity of opening accounts.
     """
 
     def __init__(self, plan: SeedPlan) -> None:
@@ -241,11 +242,11 @@ def post_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
 
 
 def comment_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
-    """Yield the comments, oldest first, each on a post that is older."""
+    """Yield the comments, oldest first, each on an older post."""
     random = plan.random("comments")
     writer = Author(random)
-    # The n-th of all posts is written in the n-th equal part of all that is done, so is a comment; the first comments
-    # are left out, for which there would be no post yet.
+    # Posts and comments are both in equal parts of all actions. The first comments are left out, because there would be
+    # no post for them yet.
     skipped = -(-plan.comments // max(plan.posts - 1, 1))
     for number in range(skipped, plan.comments + skipped):
         older = number * plan.posts // (plan.comments + skipped)
@@ -268,10 +269,10 @@ class _Account(NamedTuple):
 
 
 class Ledger:
-    """The accounts of a plan and what moves between them.
+    """The accounts of a plan and the movements between them.
 
-    A balance is stored with its account, and an account must be there before its transactions. So the movements are
-    made twice: here, to add them up, and again when they are written. That costs less memory than to keep them.
+    A balance is stored with its account, and an account must exist before its transactions. So the movements are
+    generated twice: here, to add them up, and again when they are written. That needs less memory than to store them.
     """
 
     def __init__(self, plan: SeedPlan, crowd: Crowd) -> None:
@@ -312,7 +313,7 @@ class Ledger:
             }
 
     def _movements(self, balances: "array[int]") -> Iterator[tuple[int, int, int, str | None, int]]:
-        """Yield source, target, amount, memo and instant of each movement, and keep `balances` as it leaves them."""
+        """Yield source, target, amount, memo and instant of each movement, and update `balances`."""
         random = self._plan.random("ledger")
         transfers = self._plan.transfers_per_account
         opened: dict[Currency, list[int]] = {currency: [] for currency in self._system}
@@ -324,7 +325,8 @@ class Ledger:
             yield self._moved(balances, self._system[currency], number, amount, _DEPOSIT_MEMO, at)
             until = self._accounts[number + 1].opened if number + 1 < len(self._accounts) else 0
             for turn in range(transfers):
-                # Each new account makes one of them: later ones leave the newest with its deposit alone.
+                # The first of these transfers is from the new account. Otherwise the newest accounts would have only
+                # their deposits.
                 source = first + int(random.random() * (number + 1 - first)) if turn else number
                 peers = opened[self._accounts[source].currency]
                 target = drawn(random, peers)

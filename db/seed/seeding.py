@@ -1,9 +1,11 @@
-"""Seeding: writes what `db.seed.rows` makes into an empty database, by COPY.
+"""Seeding: writes the rows of `db.seed.rows` into an empty database, by COPY.
 
-Invariants: all or nothing, in one transaction that refuses to begin where anything is stored already; nothing is made
-before the database was found empty; rows are made while they are copied, so that memory grows with users and accounts
-alone, which have a limit; afterwards the tables have the indexes that they had, the identity columns continue behind
-the seeded rows, and the planner knows the tables.
+Invariants:
+
+- All rows are written in one transaction, or none. A database with rows is refused before any row is generated.
+- Rows are generated while they are copied, so that memory grows only with users and accounts, which have a limit.
+- Afterwards the tables have the same indexes as before, the identity columns continue behind the seeded rows, and the
+  planner has statistics of the tables.
 """
 
 import asyncio
@@ -43,16 +45,16 @@ __all__ = ["Progress", "SeedError", "SeedPlan", "SeedReport", "seed"]
 
 logger = logging.getLogger(__name__)
 
-# One COPY: until its end the server remembers each row whose foreign key it has to check.
+# The rows of one COPY. Until its end, the server stores each row whose foreign key it has to check.
 BATCH_ROWS = 2000
 
-# For the words and the indexes of millions of posts. An ordinary statement has seconds.
+# For the words and the indexes of millions of posts. Other statements have seconds.
 STATEMENT_TIMEOUT = "30min"
 
-# Of each user and account some numbers are held in memory: with as many of both, about a gigabyte in all.
+# Some numbers of each user and account are in memory: with the maximum of both, about a gigabyte in all.
 USERS_MAX = 2_000_000
 ACCOUNTS_MAX = 2_000_000
-# Posts are held nowhere; these take hours.
+# Posts take no memory. The maximum takes hours.
 POSTS_MAX = 100_000_000
 
 _LIMITS = {
@@ -68,12 +70,12 @@ Progress = Callable[[str, int, int], None]
 
 
 class SeedError(Exception):
-    """Data that cannot be seeded as asked for. Nothing was written; the message says why and what to do."""
+    """The plan cannot be carried out. Nothing was written. The message contains the reason and what to do."""
 
 
 @dataclass(frozen=True)
 class SeedReport:
-    """How many rows each table was given. The system's own accounts count among the accounts."""
+    """The number of rows that were written to each table. The accounts include those of the system user."""
 
     users: int
     profiles: int
@@ -95,20 +97,20 @@ class _Table:
 
 
 async def seed(database: Database, plan: SeedPlan, hashed_password: str, progress: Progress) -> SeedReport:
-    """Fill an empty, migrated database as `plan` says.
+    """Fill an empty, migrated database according to `plan`.
 
     Args:
-        database: holds no user but the system's own.
-        plan: what to seed.
+        database: a database without users except the system user.
+        plan: the numbers of rows, and the seed.
         hashed_password: the hash of the one password that all seeded users share.
-        progress: is told a table's name, how many of its rows are written, and how many there will be.
+        progress: receives a table's name, the number of its rows that are written, and the number of all its rows.
 
     Raises:
         SeedError: the database is not empty, its role does not own the tables, or the plan cannot be carried out.
         Unavailable: the database does not answer, or not in time.
     """
     _ensure_possible(plan)
-    # Before anything is made; the transaction looks once more, where nobody can come in between.
+    # A first check, before any row is generated. The transaction checks again, under a lock.
     _refuse_filled(await database.fetch(_FILLED, {}))
     crowd, ledger = await _in_background(lambda: _made(plan))
 
@@ -139,15 +141,15 @@ def _made(plan: SeedPlan) -> tuple[Crowd, Ledger]:
 
 
 async def _in_background(work: Callable[[], T]) -> T:
-    """Run what computes for long, up to a minute here, beside the event loop; a cancellation does not wait for it.
+    """Run a long computation, here up to a minute, in a daemon thread. A cancellation does not wait for it.
 
-    The thread of an executor would be waited for at the end of the loop.
+    The event loop would wait at its end for the thread of an executor.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
     def run() -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: no caller waits any more
             try:
                 result = work()
             except Exception as error:  # noqa: BLE001 - raised again where it is awaited
@@ -182,7 +184,7 @@ def _ensure_possible(plan: SeedPlan) -> None:
 
 
 async def _ensure_empty(driver: Driver) -> None:
-    # Until the end nobody signs up, and without a user nobody writes a post or opens an account.
+    # The lock prevents sign-ups until the end. Without users there are no posts and no accounts.
     await driver.execute("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
     _refuse_filled(await driver.fetch(_FILLED.sql))
 
@@ -205,7 +207,7 @@ def _refuse_filled(filled: Sequence[Record]) -> None:
 
 
 async def _first_ids(driver: Driver) -> FirstIds:
-    # Behind all that were ever given out, be their rows deleted: an id never comes to mean something else.
+    # Higher than all ids that were ever assigned, even if their rows are deleted: an id is never assigned again.
     row = await driver.fetchrow(
         "SELECT 1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('users', 'id')), 0), "
         "1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('posts', 'id')), 0), "
@@ -235,16 +237,16 @@ async def _copy(driver: Driver, table: _Table, progress: Progress) -> None:
     columns = stored_columns(table.model)
     records = map(itemgetter(*columns), table.rows)
     for done in range(0, table.count, BATCH_ROWS):
-        # COPY stores the ids that it is given, though the columns are GENERATED ALWAYS.
+        # COPY stores the ids that it receives, although the columns are GENERATED ALWAYS.
         await driver.copy_records_to_table(table.name, columns=columns, records=islice(records, BATCH_ROWS))
         progress(table.name, min(done + BATCH_ROWS, table.count), table.count)
 
 
 async def _drop_indexes_of_posts(driver: Driver) -> list[str]:
-    """Drop the indexes of posts but the primary key, and return the statements that make them again.
+    """Drop the indexes of posts except the primary key, and return the statements that create them again.
 
-    200,000 posts with their indexes take 47 s to copy. Without them it is 36 s, nearly all of it for the words of each
-    post, and 5 s more to build the indexes afterwards: a sorted build touches each page once.
+    To copy 200,000 posts with their indexes takes 47 s. Without indexes it takes 36 s, nearly all of it for the words
+    of each post, and 5 s more to build the indexes afterwards, because a sorted build writes each page once.
     """
     rows = await driver.fetch(
         "SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition "
@@ -266,26 +268,26 @@ async def _continue_identities(driver: Driver, tables: Sequence[_Table]) -> None
     for table in tables:
         if "id" in stored_columns(table.model) and table.count:
             await driver.execute(
-                f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), max(id)) FROM {table.name}"  # noqa: S608 - a name of ours
+                f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), max(id)) FROM {table.name}"  # noqa: S608 - a constant
             )
 
 
 async def _analyze(database: Database, tables: Sequence[str]) -> None:
-    """Tell the planner what is in `tables`, none of which is empty.
+    """Collect the planner's statistics of `tables`, none of which is empty.
 
-    Of a table that was empty then, PostgreSQL expects nothing: it would plan to read all of it for each row, where it
-    knows nothing it looks into the index, and connections keep their plans until autovacuum comes by.
+    For a table that was empty at the last ANALYZE, PostgreSQL expects no rows. It would plan to read the whole table
+    for each row. Without statistics it uses the index. Connections keep their plans until autovacuum runs.
     """
     if not tables:
         return
 
     async def work(transaction: OpenTransaction) -> None:
-        # 30,000 posts are sampled with all their words.
+        # ANALYZE samples 30,000 posts with all their words.
         await transaction.driver.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
         await transaction.driver.execute(f"ANALYZE {', '.join(tables)}")
 
     try:
         await database.write(work)
     except Unavailable as error:
-        # What was asked for is done, and autovacuum will come by within minutes.
+        # The rows are written, and autovacuum will run within minutes.
         logger.warning("seeded, but the statistics are not gathered yet: %s", error)

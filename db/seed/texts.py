@@ -1,8 +1,8 @@
-"""The texts of seeded data, put together from `db.seed.words`: titles, posts, bios and people's names.
+"""The texts of seeded data, made from `db.seed.words`: titles, posts, comments, bios and people's names.
 
-Invariants: the same random numbers give the same text on every machine; whatever is drawn, a text fits its column,
-because the sentences that posts are made of were measured before. A post keeps to one topic, so that a search for its
-words finds texts about it; names, places and years are rarer and narrow a search further.
+Invariants: the same random numbers make the same text on every machine, and every text fits into its column, because
+the lengths of the sentences are bounded. Each post has one topic, so that a search for words of the topic finds texts
+about it. Names, places and years are rarer, and narrow a search further.
 """
 
 import unicodedata
@@ -24,7 +24,7 @@ from db.seed.words import (
     Topic,
 )
 
-# The fewest of the shortest make 243 characters; the most of the longest, with what stands between, 2,965.
+# The smallest number of the shortest sentences has 243 characters, the largest of the longest 2,965, with separators.
 SENTENCE_LENGTH_MIN, SENTENCE_LENGTH_MAX = 60, 140
 SENTENCES_MIN, SENTENCES_MAX = 4, 21
 _SENTENCES_SURPLUS_MEAN = 5.0
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Words(dict[str, str]):
-    """The places in a template, each filled with a word that is drawn when it is asked for."""
+    """The values of the placeholders in a template. Each is drawn when the template uses it."""
 
     def __init__(self, topic: Topic, random: Random) -> None:
         super().__init__()
@@ -53,13 +53,13 @@ class Words(dict[str, str]):
         return drawn(self._random, self._lists[place])
 
     def fill(self, template: str) -> str:
-        """Return the template with its places filled and a capital first letter."""
+        """Return the template with its placeholders filled and a capital first letter."""
         sentence = template.format_map(self)
         return sentence[0].upper() + sentence[1:]
 
 
 class Author:
-    """Writes about any topic, drawing from one source of random numbers."""
+    """Writes posts, comments and bios about any topic, with one source of random numbers."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -67,8 +67,8 @@ class Author:
 
     @cached_property
     def _variants(self) -> list[list[list[str]]]:
-        # For each topic, for each template. Filling a template anew for each sentence of each post would take
-        # several times as long as everything else about a post.
+        # For each topic, for each template. To fill a template again for each sentence of each post would take several
+        # times as long as the rest of a post.
         return [[_variants(words, template) for template in SENTENCES] for words in self._words]
 
     def post(self) -> tuple[str, str]:
@@ -92,7 +92,7 @@ class Author:
         return drawn(self._random, drawn(self._random, drawn(self._random, self._variants)))
 
     def bio(self) -> str:
-        """Return what a user tells of themself, in a sentence or two."""
+        """Return a user's description of themself, in one or two sentences."""
         words = drawn(self._random, self._words)
         count = 1 + int(self._random.random() * 2)
         first = int(self._random.random() * len(BIOS))
@@ -114,7 +114,7 @@ class People:
     def __init__(self, random: Random) -> None:
         self._pairs = len(FIRST_NAMES) * len(LAST_NAMES)
         self._start = int(random.random() * self._pairs)
-        # A step without a divisor in common visits every pair before the first comes again.
+        # A step that is coprime to the number of pairs visits every pair before it repeats the first.
         self._step = next(step for step in range(self._pairs * 5 // 8, self._pairs) if gcd(step, self._pairs) == 1)
 
     def names(self, number: int) -> tuple[str, str]:
@@ -128,9 +128,9 @@ class People:
 
 
 def drawn(random: Random, choices: Sequence[T]) -> T:
-    """Return one of `choices`, each as likely as the others.
+    """Return one of `choices`, all with the same probability.
 
-    By `random()`, which is twice as fast as `choice()`, and gives the same numbers in every version of Python.
+    It uses `random()`, which is twice as fast as `choice()`, and returns the same numbers in every version of Python.
     """
     return choices[int(random.random() * len(choices))]
 

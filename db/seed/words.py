@@ -1,7 +1,7 @@
-"""The words that seeded data is made of: names, places, and what there is to say about each topic.
+"""The words of seeded data: names, places, and the vocabulary of each topic.
 
-Material only: `db.seed.texts` puts it together. Nothing here is taken from a person or a publication. Changing a word
-changes what a seed gives.
+It has words only: `db.seed.texts` makes texts of them. Nothing here is taken from a person or a publication. If a word
+changes, the rows of a seed change.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ def _words(text: str, separator: str = " ") -> list[str]:
 
 @dataclass(frozen=True)
 class Topic:
-    """What a post is about, as the words that fit into sentences about it.
+    """The topic of a post, as the words that fit into sentences about it.
 
     Attributes:
         subject: a mass noun.
         nouns: countable things, in the singular.
         plurals: things in the plural.
-        doings: what one does there, as gerunds.
+        doings: activities, as gerunds.
         qualities: adjectives that fit any of the things.
     """
 
@@ -32,14 +32,14 @@ class Topic:
 
     @classmethod
     def of(cls, subject: str, nouns: str, plurals: str, doings: str, qualities: str) -> "Topic":
-        """Make a topic from words that stand between commas."""
+        """Return a topic from words that are separated by commas."""
         return cls(subject, *(_words(part, ", ") for part in (nouns, plurals, doings, qualities)))
 
 
-# The first users always: whoever tries Folio out signs in as one of them.
+# Always the first users. People who try Folio sign in as one of them.
 FOUNDERS = (("ada", "Ada Marsh"), ("ben", "Ben Okafor"))
 
-# No name contains a digit or an underscore, so that usernames made of different names are different.
+# No name contains a digit or an underscore, so that different names make different usernames.
 FIRST_NAMES = _words(
     "Aaron Abena Adele Agnes Aisha Alba Alejandro Amara Amir Anaïs Andrej Anouk Antonio Aoife Arjun Astrid Bao "
     "Beatriz Björn Bruno Camille Carmen Cécile Chiara Chidi Clara Daan Dalia Damien Daniela Dario Deepa Elena Elias "
@@ -64,7 +64,7 @@ LAST_NAMES = _words(
     "Zimmermann"
 )
 
-# What fits into a sentence about anything.
+# Words that fit into a sentence about any topic.
 ANYWHERE: dict[str, Sequence[str]] = {
     "place": _words(
         "Aarhus, Bergen, Bologna, Bristol, Brno, Cork, Dakar, Dresden, Edinburgh, Galway, Genoa, Ghent, Gdańsk, Graz, "

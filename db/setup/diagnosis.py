@@ -1,4 +1,4 @@
-"""Says why a command cannot use its database: where it is, what is wrong, and what the user of the command can do.
+"""Reports why a command cannot use its database: its address, the cause, and what the user of the command can do.
 
 Clients receive less (`db.connections.faults`): they need no host, no role and no cause.
 """
@@ -28,7 +28,7 @@ _URL = f"{PREFIX}DATABASE_URL"
 _PRIMARY = f"point {_URL} at the primary, or end the read-only mode (a full disk, for instance)"
 _RIGHTS = "connect as the role that owns the database and its tables, or GRANT this one what it needs"
 
-# What to do, by SQLSTATE or by its class. The server's own message says what is wrong.
+# What to do, by SQLSTATE or by its class. The message of the server names the cause.
 _REMEDIES = {
     "08": f"check that a PostgreSQL listens there, or correct {_URL}",
     "25006": _PRIMARY,
@@ -46,7 +46,7 @@ _REMEDIES = {
 }
 _LOOK = "read the log of the server"
 _START = f"start PostgreSQL, or correct {_URL}"
-# What is wrong, if the message of the system does not help, and what to do. The most specific type first.
+# The cause, if the message of the system does not help, and what to do. The most specific type first.
 _NETWORK: tuple[tuple[type[OSError], str, str], ...] = (
     (socket.gaierror, "the name of the host is not known", f"correct the host in {_URL}, or repair the name service"),
     (ssl.SSLError, "", f"correct sslmode in {_URL}, or the certificate of the server"),
@@ -60,7 +60,7 @@ class DatabaseProblem(Exception):  # noqa: N818 - `folio doctor` also returns it
     """A database that cannot be used.
 
     Attributes:
-        what: where the database is and what is wrong.
+        what: where the database is, and the cause.
         remedy: what to do.
     """
 
@@ -124,7 +124,7 @@ async def examine(settings: Settings) -> ServerState:
 
 
 async def ensure_usable(settings: Settings, *, writes: bool = False) -> None:
-    """Raise a DatabaseProblem if the database cannot be used; `writes` says whether it must accept writes."""
+    """Raise a DatabaseProblem if the database cannot be used; `writes` is whether it must accept writes."""
     state = await examine(settings)
     problem = state.problem(settings) or (state.read_only(settings) if writes else None)
     if problem is not None:
@@ -193,7 +193,7 @@ def _of_connecting(error: BaseException, settings: Settings) -> tuple[str, str]:
 
 
 def _first_line(error: BaseException) -> str:
-    # The first line says what is wrong. Details and hints are for developers, and may quote rows.
+    # The first line names the cause. Details and hints are for developers, and may quote rows.
     text = str(error.args[0] if error.args else "") or type(error).__name__
     return one_line(text.partition("\n")[0])
 

@@ -82,7 +82,7 @@ def _transaction_id(text: str) -> int:
 
 
 def _not_there(error: UnknownTransactionError) -> str:
-    missing = global_id(NodeKind.TRANSACTION, error.asked)
+    missing = global_id(NodeKind.TRANSACTION, error.requested)
     last = (
         f"the last one is {global_id(NodeKind.TRANSACTION, error.last)}" if error.last else "it has no transaction yet"
     )

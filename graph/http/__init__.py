@@ -9,7 +9,7 @@
 - `direct.py`: passes a complete POST to the endpoint without ASGI.
 - `graphiql/`: GraphiQL and the front page. `origins.py`: CORS.
 
-`bench/door.py` measures what the endpoint costs as an ASGI application.
+`bench/endpoint.py` measures what the endpoint costs as an ASGI application.
 """
 
 from graph.http.endpoint import GraphQLEndpoint

@@ -1,6 +1,6 @@
 """Lists of users leave out the system user: their indexes contain people only.
 
-Builds two indexes of `users` anew, concurrently, and drops the two that they replace. No client waits for it: reads and
+Builds two new indexes of `users` concurrently, and drops the two that they replace. No client waits for it: reads and
 writes continue. The migration itself waits until all older transactions have ended. Servers of the previous version
 sort their lists of users until they are restarted.
 

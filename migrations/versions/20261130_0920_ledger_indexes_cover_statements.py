@@ -1,6 +1,6 @@
 """The ledger's indexes by account include the columns that account statements add up.
 
-Builds two indexes of `transactions` concurrently, which include the amount and the time of each entry beside its key.
+Builds two indexes of `transactions` concurrently, which include the amount and the time of each entry besides its key.
 Then drops the two that they replace, which are used until then. No client waits for it: reads and writes continue. The
 migration itself waits until all older transactions have ended.
 

@@ -1,6 +1,6 @@
 """Comments on posts.
 
-The foreign keys take a SHARE ROW EXCLUSIVE lock on users and posts, for a moment: the new table is empty.
+The foreign keys take a SHARE ROW EXCLUSIVE lock on users and posts. It is short, because the new table is empty.
 
 Revision: a6c68552da68
 Revises: 9a1f0c3e5b0b

@@ -79,7 +79,7 @@ def test_every_text_column_that_somebody_writes_has_a_specification() -> None:
         for column in table.columns
         if isinstance(column.type, Text) and column.computed is None
     }
-    # What nobody writes: set by the system, or one of a few words.
+    # Texts that users do not write: set by the system, or one of a few words.
     others = {"users.hashed_password", "users.role", "accounts.currency_code", "idempotency_keys.operation"}
     refusals = {f"idempotency_keys.refusal_{part}" for part in ("code", "field", "message")}
     assert sorted(texts - STORED.keys() - others - refusals) == [], (

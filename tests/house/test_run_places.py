@@ -1,4 +1,4 @@
-"""The data of a test run: nobody else takes it away, and a killed run does not leave it for ever."""
+"""The data of a test run: no other run removes it while it runs, and the next run removes it if it was killed."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ sys.stdin.read()
 def test_directory_of_a_killed_run_goes_and_that_of_another_stays(tmp_path: Path) -> None:
     command = [sys.executable, "-c", RUN, str(tmp_path)]
     foreign = tmp_path / f"{PREFIX}foreign"
-    foreign.mkdir()  # without a lock it is nothing of ours
+    foreign.mkdir()  # without a lock it is not the data of a test run
     with subprocess.Popen(  # noqa: S603 - this interpreter
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
@@ -32,4 +32,4 @@ def test_directory_of_a_killed_run_goes_and_that_of_another_stays(tmp_path: Path
         other.kill()
     third = make_run_directory(tmp_path)
     assert {own, foreign, third} == set(tmp_path.iterdir())
-    assert third.stat().st_mode & 0o777 == 0o755  # PostgreSQL's account enters it
+    assert third.stat().st_mode & 0o777 == 0o755  # PostgreSQL's account must enter it

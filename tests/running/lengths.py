@@ -1,7 +1,7 @@
-"""What a run leaves out unless it is a long one: tests that are marked so, and most of the made-up examples.
+"""Leaves out long tests and most of the generated examples, unless a run has the option `--long`.
 
-`make test` is to take minutes. Nothing is lost by that: `make test-long` runs every test with all its examples.
-A long test that is named by its own id runs as well.
+`make test` should take minutes. `make test-long` runs every test with all its examples. A long test that is named by
+its id also runs without the option.
 """
 
 import pytest
@@ -17,13 +17,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settle how many examples there are, before any test is imported."""
+    """Set the number of examples before any test is imported."""
     amounts.everything = config.option.long
     config.addinivalue_line("markers", "long(reason): takes long, and runs with --long (`make test-long`) alone")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say what is left out."""
+    """Return the line that reports the length of the run."""
     return "length: every test, all examples" if config.option.long else "length: short (--long: everything)"
 
 
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_named(node_id: str, argument: str) -> bool:
-    """Say whether an argument of the command line names a test, with or without its parameters."""
+    """Return whether an argument of the command line names a test, with or without its parameters."""
     path, _, name = argument.partition(NAMED)
     own_path, _, own_name = node_id.partition(NAMED)
     return own_path.endswith(path.removeprefix("./")) and name in {own_name, own_name.partition("[")[0]}

@@ -1,8 +1,8 @@
-"""What a test run leaves to chance is decided by its seed, and whatever fails says how to run it again, alone.
+"""The seed of a test run determines all random values, and each failure prints how to run it again, alone.
 
-The seed is drawn anew for each run, printed, and taken again by `--seed`. Everything that is made up hangs on it alone,
-and not on what ran before: Hypothesis's examples, and the cases of our own generators, which `Cases` gives their random
-numbers. So one failed case can be made again without those before it, by `--case`.
+Each run draws a new seed and prints it. `--seed` sets it. All generated values depend on the seed alone, and not on
+earlier tests: the examples of Hypothesis, and the cases of our own generators, whose random numbers are from `Cases`.
+So `--case` can generate one failed case again without those before it.
 """
 
 import random
@@ -19,8 +19,8 @@ import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, reproduce_failure, settings
 
 SEED, SEED_BITS = "seed", 31
-# No deadline: an example that waits for the other core is no slower for it. A test's own database lives through all
-# of its examples, which clean up after themselves.
+# No deadline: an example may wait for a processor. The database of a test is the same for all its examples, which
+# remove their rows.
 settings.register_profile(
     "folio",
     deadline=None,
@@ -35,7 +35,7 @@ _BLOB = re.compile(r"@reproduce_failure\('[^']+', b'([^']+)'\)")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what makes a run go as another went."""
+    """Add the options that repeat a run."""
     group = parser.getgroup("repeating", "running a test again")
     group.addoption("--seed", type=int, metavar="N", help="decides what is made up; the header of each run says which")
     group.addoption(
@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Settle the seed before Hypothesis's own plugin looks for one. Workers are told that of the run."""
+    """Set the seed before Hypothesis's plugin reads it. Workers receive the seed of the run."""
     told: dict[str, int] = getattr(config, "workerinput", {})
     if config.option.seed is None:
         config.option.seed = told.get(SEED) or random.SystemRandom().getrandbits(SEED_BITS)
@@ -54,18 +54,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker the seed of the run."""
+    """Pass the seed of the run to a worker."""
     node.workerinput[SEED] = node.config.option.seed
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say what the seed is."""
+    """Return the line that reports the seed."""
     return f"seed: {config.option.seed}"
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let Hypothesis make one example alone where it is named."""
+    """Restrict Hypothesis to one example if `--case` names it."""
     case = config.option.case
     if case is None:
         return
@@ -80,11 +80,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class Cases:
-    """The made-up cases of one test. Each has random numbers of its own, by the run's seed and the case's number.
+    """The generated cases of one test. Each has separate random numbers, from the run's seed and the case's number.
 
     Attributes:
-        seed: of the run.
-        is_one: whether one case alone is run, of which nothing can be said that is true of many.
+        seed: the seed of the run.
+        is_one: whether only one case is run. Assertions about many cases do not apply then.
     """
 
     def __init__(self, item: pytest.Item) -> None:
@@ -94,20 +94,20 @@ class Cases:
 
     def random(self) -> Random:
         """Return random numbers for a test that is one case."""
-        return Random(self.seed)  # noqa: S311 - to be made again, not to be secret
+        return Random(self.seed)  # noqa: S311 - must be repeatable, not secret
 
     def numbered(self, count: int) -> Iterator[tuple[int, Random]]:
         """Yield the number and the random numbers of each of `count` cases, or of the one that `--case` names."""
         only = self._item.config.option.case
         for number in range(count) if only is None else [int(only)]:
             self._item.stash[_case] = str(number)
-            yield number, Random(f"{self.seed} {number}")  # noqa: S311 - likewise
+            yield number, Random(f"{self.seed} {number}")  # noqa: S311 - must be repeatable, not secret
         del self._item.stash[_case]
 
 
 @pytest.fixture
 def cases(request: pytest.FixtureRequest) -> Cases:
-    """What is made up for this test by a generator of our own."""
+    """The cases that our own generators make for this test."""
     assert isinstance(request.node, pytest.Item)
     return Cases(request.node)
 
@@ -119,7 +119,7 @@ def cases(request: pytest.FixtureRequest) -> Cases:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Write down how to run again what has failed."""
+    """Add the command line that runs a failed test again to its report."""
     report = yield
     if report.failed:
         blob = _BLOB.search(report.longreprtext) if is_hypothesis_test(getattr(item, "obj", None)) else None
@@ -129,7 +129,7 @@ def pytest_runtest_makereport(
 
 
 def _command(item: pytest.Item, case: str | None) -> str:
-    """Return the command line that runs a test again, as it is pasted into a shell in the project's directory."""
+    """Return the command line that runs a test again, for a shell in the project's directory."""
     option = item.config.option
     words = [_python(), "-m", "pytest", f"--seed={option.seed}"]
     words += [f"--case={case}"] if case is not None else []
@@ -144,7 +144,7 @@ def _python() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how to run again what has failed."""
+    """Print the command lines that run the failed tests again."""
     reports = [one for kind in ("failed", "error") for one in terminalreporter.getreports(kind)]
     commands = [value for one in reports for name, value in getattr(one, "user_properties", ()) if name == "again"]
     if commands:

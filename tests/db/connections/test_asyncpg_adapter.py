@@ -1,4 +1,4 @@
-"""What Folio uses of asyncpg's inside is there, and does what it is used for."""
+"""The private parts of asyncpg that Folio uses exist, and have the expected effect."""
 
 import asyncio
 import gc
@@ -38,7 +38,7 @@ async def test_transport_of_a_connection_leads_to_its_socket(driver: Any) -> Non
 
 async def test_cache_of_a_connection_has_our_bounds_and_forgets_nothing_by_the_clock(driver: Any) -> None:
     assert type(driver) is BoundedConnection
-    cache: Any = vars(asyncpg.Connection)["_stmt_cache"].__get__(driver)  # nothing else tells what the options became
+    cache: Any = vars(asyncpg.Connection)["_stmt_cache"].__get__(driver)  # no public attribute has the options
     assert (cache.get_max_size(), cache.get_max_lifetime()) == (PREPARED_MAX, 0)
 
 
@@ -46,7 +46,7 @@ async def test_statement_is_not_deallocated_for_longer_than_the_limit_on_a_froze
     driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asyncpg_adapter, "DEALLOCATION_LIMIT_S", 0.1)
-    await driver.prepare("SELECT 1")  # nobody holds it any more: it is deallocated as the next one is prepared
+    await driver.prepare("SELECT 1")  # no longer referenced: it is deallocated when the next one is prepared
     gc.collect()
     with frozen_process(driver.get_server_pid()):
         cleaning = asyncio.create_task(driver._cleanup_stmts())  # noqa: SLF001 - what asyncpg calls

@@ -1,4 +1,4 @@
-"""Databases that refuse: by role, by password, by what they are; and a directory with what the commands read."""
+"""Databases that refuse by role, by password or by their properties; and a directory with files for the commands."""
 
 import asyncio
 import fcntl
@@ -13,7 +13,7 @@ from tests.conftest import superuser_dsn, superuser_execute
 from tests.db.support.clusters import reachable_directory
 from tests.graph.support.commands import write_files
 
-# `locked` is asked for a password, `stranger` has no rights, `reader` owns what folio owns, and is read only.
+# `locked` needs a password, `stranger` has no rights, `reader` has the rights of folio, but is read only.
 ROLES = (
     "CREATE ROLE locked LOGIN PASSWORD 'the right one'",
     "CREATE ROLE stranger LOGIN",
@@ -25,7 +25,7 @@ LATIN = "CREATE DATABASE latin OWNER folio TEMPLATE template0 ENCODING 'LATIN1' 
 
 @pytest.fixture(scope="session")
 def refusing(server: EmbeddedServer, template: str, shared_dir: Path) -> EmbeddedServer:
-    """The server, with roles and databases that cannot be used. `whole` is migrated, and has the user ida."""
+    """The server, with roles and databases that cannot be used. `whole` is migrated and has the user ida."""
     with (shared_dir / "refusing.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared_dir / "refusing.done").exists():
@@ -56,7 +56,7 @@ async def put_in(server: EmbeddedServer, database_url: str, statement: str) -> N
 
 @pytest.fixture
 def files() -> Iterator[Path]:
-    """A directory with what the commands read, that PostgreSQL's account may enter."""
+    """A directory with files for the commands, which PostgreSQL's account may enter."""
     with reachable_directory() as directory:
         write_files(directory)
         (directory / "work").mkdir()

@@ -1,4 +1,4 @@
-"""How a mutation is declared: one declaration gives its types and its right, and what is left out is asked for."""
+"""One declaration of a mutation makes its types and states its right. A missing part is an error that names it."""
 
 from typing import Any
 
@@ -78,7 +78,7 @@ def test_one_declaration_makes_enum_error_and_payload() -> None:
 
 def test_a_mutation_without_a_right_cannot_be_declared() -> None:
     class NoRightPayload:
-        """Of a mutation that says nothing of who may run it."""
+        """The payload of a mutation that states no right."""
 
     with pytest.raises(
         LookupError, match=r"^say who may run the mutation of NoRightPayload: @payload\(right=…\), with a"

@@ -1,4 +1,4 @@
-"""Analyses the operations of a document, without validation, and counts how often it is gone through."""
+"""Analyses the operations of a document without validation, and counts how often each part is visited."""
 
 from collections.abc import Iterator, Mapping
 
@@ -19,7 +19,7 @@ from graph.schema.root import graphql_schema
 
 
 def analysed(text: str | DocumentNode, name: str | None = None, schema: GraphQLSchema = graphql_schema) -> Analysis:
-    """Return what is known of the operation `name` of a document."""
+    """Return the analysis of the operation `name` of a document."""
     definitions = (parse(text) if isinstance(text, str) else text).definitions
     fragments = {one.name.value: one for one in definitions if isinstance(one, FragmentDefinitionNode)}
     [operation] = [
@@ -31,7 +31,7 @@ def analysed(text: str | DocumentNode, name: str | None = None, schema: GraphQLS
 
 
 class _Selections(list[SelectionNode]):
-    """The selections of a selection set, which count how often somebody goes through them."""
+    """The selections of a selection set, which count how often they are iterated."""
 
     def __init__(self, selections: tuple[SelectionNode, ...]) -> None:
         super().__init__(selections)
@@ -43,7 +43,7 @@ class _Selections(list[SelectionNode]):
 
 
 class Visits:
-    """Counts how often each selection set of a document is gone through from now on."""
+    """Counts how often each selection set of a document is visited from now on."""
 
     def __init__(self, document: DocumentNode) -> None:
         self._counted: list[tuple[str, _Selections]] = []
@@ -69,5 +69,5 @@ class Visits:
         return found
 
     def counts(self) -> set[int]:
-        """Return how often selection sets were gone through: one number for each count that there is."""
+        """Return the distinct numbers of visits of all selection sets."""
         return {counted.visits for _, counted in self._counted}

@@ -25,12 +25,12 @@ PASSWORD = "correct horse battery"
 KEEP_ALIVE_S = 60
 TICK_S = 0.1  # of uvicorn: ten are a second
 POLL_S = 0.001
-# Each of httpx's clients reads the system's certificates, for 20 ms, unless it is given something that knows of none.
+# Each client of httpx reads the system's certificates, which takes 20 ms, unless it gets a context without any.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, but for the tenths of a second that it lets pass at its end, whether or not it has to."""
+    """uvicorn's server, without the tenths of a second that it always waits at its end."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -42,7 +42,7 @@ class _Server(uvicorn.Server):
         yield
 
     async def main_loop(self) -> None:
-        """Tick until the server is to stop."""
+        """Tick until the server must stop."""
         for tick in itertools.count():
             await self.on_tick(tick)
             with contextlib.suppress(TimeoutError):
@@ -50,7 +50,7 @@ class _Server(uvicorn.Server):
                 return
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close what is open, wait for what runs, end the application."""
+        """Close all sockets, wait for running requests, end the application."""
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):

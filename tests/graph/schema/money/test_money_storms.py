@@ -67,7 +67,7 @@ async def ring_of(bank: Bank, sign_up: SignUp, size: int) -> Ring:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Settings with time for everybody in line, however busy the machine is: a refusal is for want of money."""
+    """Settings with enough time for all waiting transfers on a busy machine: only a lack of money causes refusals."""
     patient = {"lock_timeout_ms": 100_000, "statement_timeout_ms": 100_000, "pool_timeout_s": 100.0}
     return settings.model_copy(update={**patient, "operation_deadline_ms": 200_000})
 

@@ -1,6 +1,6 @@
 """Measures the HTTP endpoint: the processor time of one request, without socket, execution and database.
 
-    python bench/door.py [--rounds 15] [--requests 2000] [--query '{ __typename }'] [--profile]
+    python bench/endpoint.py [--rounds 15] [--requests 2000] [--query '{ __typename }'] [--profile]
 
 It calls the application in this process like an ASGI server, and for comparison a bare ASGI application that reads the
 body and returns as many bytes. Both are called in alternating rounds. It prints the median microseconds per request, in
