@@ -47,16 +47,7 @@ def row_update(
         never_null: the other columns that cannot be null.
     """
     noun = rows.noun
-    fields: dict[str, tuple[Any, Any]] = {"id": (strawberry.ID, strawberry.field(description=f"Which {noun}."))}
-    fields["expected_version"] = (int | None, expected_version(noun))
-    fields |= {name: (type_ | None, change(text)) for name, (type_, text) in changes.items()}
-    input_type = mutation_input(
-        _class(
-            f"Update{noun.capitalize()}Input",
-            "Absent fields stay as they are. Where no value differs, version and updatedAt stay as they are, too.",
-            fields,
-        )
-    )
+    input_type = _update_input(noun, changes)
     codes = ("NOT_FOUND", "VERSION_CONFLICT", *(one.code for one in texts))
     payload_type = payload(right=OWNER_OR_ADMIN, refused="Why a change was refused.", codes=codes)(
         _class(
@@ -80,6 +71,14 @@ def row_update(
     _take_types(resolve, row_update.__name__, input_type, payload_type)
     description = f"Changes a {noun}; its author or an administrator may."
     return mutation(resolve, description, takes="The changes.")
+
+
+def _update_input(noun: str, changes: Mapping[str, tuple[type, str]]) -> Any:
+    fields: dict[str, tuple[Any, Any]] = {"id": (strawberry.ID, strawberry.field(description=f"Which {noun}."))}
+    fields["expected_version"] = (int | None, expected_version(noun))
+    fields |= {name: (type_ | None, change(text)) for name, (type_, text) in changes.items()}
+    description = "Absent fields stay as they are. Where no value differs, version and updatedAt stay as they are, too."
+    return mutation_input(_class(f"Update{noun.capitalize()}Input", description, fields))
 
 
 def row_deletion(rows: VersionedRows, kind: NodeKind) -> Any:
