@@ -1,16 +1,9 @@
 """`make test ONLY=…` hands on to pytest what is named: paths, the id of a test, or an expression for -k."""
 
-import os
-import shlex
-import shutil
-import subprocess
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
-MAKE = shutil.which("make") or "make"
-SET_BY_AN_OUTER_MAKE = {"MAKEFLAGS", "MAKEOVERRIDES", "SEED", "ONLY", "WORKERS"}
+from tests.running.makefile import pytest_commands
+
 PARALLEL = ["-n", "3", "--dist", "worksteal"]
 
 
@@ -28,12 +21,4 @@ PARALLEL = ["-n", "3", "--dist", "worksteal"]
     ],
 )
 def test_what_is_named_reaches_pytest(only: str, arguments: list[str]) -> None:
-    written = subprocess.run(  # noqa: S603 - our own
-        [MAKE, "--dry-run", "test", f"ONLY={only}"],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name not in SET_BY_AN_OUTER_MAKE},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert shlex.split(written.partition(" -m pytest ")[2]) == arguments
+    assert pytest_commands("test", f"ONLY={only}") == [arguments]
