@@ -6,8 +6,11 @@ PORT ?= 8000
 # print it.
 MINUTES ?= 2
 SEED ?=
-# What of the tests `make test` runs: a file, a directory, the id of a test, or words of names as pytest's -k takes them.
+# What of the tests `make test` runs: files, directories, the id of a test, or words of names as pytest's -k takes them.
 ONLY ?=
+# Each path is an argument; an id with spaces is one, as is an expression for -k.
+PATHS := tests tests/%
+SELECTED = $(if $(filter-out $(PATHS),$(ONLY)),$(if $(filter $(PATHS),$(ONLY)),,-k )'$(ONLY)',$(patsubst %,'%',$(ONLY)))
 # Who waits for the database leaves the processor to another.
 WORKERS ?= 3
 VENV := .venv
@@ -23,7 +26,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --gen
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(if $(SEED),--seed $(SEED))
 PYTEST_ALL = $(PYTEST) -n $(WORKERS) --dist worksteal
 # Queries of the tests run on both engines as it is; what writes runs once on each.
-MUTATING := tests/graph/schema/money tests/graph/schema/posts tests/graph/schema/users tests/graph/schema/sessions/test_sessions.py \
+MUTATING := tests/graph/schema/comments tests/graph/schema/money tests/graph/schema/posts tests/graph/schema/users tests/graph/schema/sessions/test_sessions.py \
 	tests/graph/schema/test_equal_changes.py
 # What counts statements, which the engines need in different numbers, is left out.
 READING := $(addprefix tests/graph/schema/test_,absent_arguments.py cursors.py filters.py generated_on_both_engines.py ids.py \
@@ -46,7 +49,7 @@ ifeq ($(ONLY),)
 	$(PYTEST_ALL)
 	$(PYTEST_ALL) --engine ordinary $(MUTATING)
 else
-	$(PYTEST) $(if $(filter tests%,$(ONLY)),'$(ONLY)',-k '$(ONLY)')
+	$(if $(word 2,$(ONLY)),$(PYTEST_ALL),$(PYTEST)) $(SELECTED)
 endif
 
 lint: $(VENV)/.installed  ## lint and types alone

@@ -191,7 +191,7 @@ async def _not_ready(database: Database) -> str | None:
     if database.counters.storage.problem is not None:
         return database.counters.storage.problem
     if not writes:
-        return "the database takes no writes: it is a replica, or set to read only"
+        return "the database accepts no writes: it is a replica, or set to read only"
     if promised.problem is not None and not promised.is_throwaway:
         return promised.problem
     if applied != [expected]:

@@ -1,9 +1,9 @@
 """The table of each kind of row that the API reads."""
 
-from db.models import Account, Comment, Post, Profile, Transaction, User
+from db.models import Model, Transaction
 from db.repositories.account_statements import AccountStatement
 
-TABLE_OF = {one.__name__: one.__tablename__ for one in (User, Profile, Post, Comment, Account, Transaction)} | {
+TABLE_OF = {mapper.class_.__name__: mapper.class_.__tablename__ for mapper in Model.registry.mappers} | {
     AccountStatement.__name__: Transaction.__tablename__
 }
-"""The name of the table of each kind of row."""
+"""The name of the table of each kind of row. A type of the schema has the name of its model."""

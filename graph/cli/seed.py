@@ -21,8 +21,8 @@ def seed(
     ] = 1000,
     posts: Annotated[int, typer.Option(min=0, max=seeding.POSTS_MAX, help="Posts, of all users together.")] = 10_000,
     comments: Annotated[
-        int, typer.Option(min=0, max=seeding.POSTS_MAX, help="Comments, on all posts together.")
-    ] = 20_000,
+        int | None, typer.Option(min=0, max=seeding.POSTS_MAX, help="Comments, on all posts together; else two a post.")
+    ] = None,
     accounts: Annotated[
         int, typer.Option(min=0, max=seeding.ACCOUNTS_MAX, help="Money accounts, of all users together.")
     ] = 1000,
@@ -30,7 +30,7 @@ def seed(
     password: Annotated[str, typer.Option(help="The password of all users.")] = DEMO_PASSWORD,
 ) -> None:
     """Fill an empty database with plausible data, the same each time. ada is an administrator."""
-    plan = SeedPlan(users, posts, accounts, number, comments if posts else 0, admin=True)
+    plan = SeedPlan(users, posts, accounts, number, 2 * posts if comments is None else comments, admin=True)
     started = time.perf_counter()
 
     async def work(database: Database) -> SeedReport:

@@ -99,6 +99,33 @@ def edge(
     return _declared(resolve, declaration, (key,), description, name=name, directives=directives, joins=joins)
 
 
+def node_edge(
+    key: str,
+    kind: NodeKind,
+    node_type: type[T],
+    description: str,
+    *,
+    missing: Callable[[], Exception] | None = None,
+    joined: str | None = None,
+) -> Any:
+    """Declare an edge to one node, whose id is in the column `key`; the loader `<kind>_by_id` reads it.
+
+    Args:
+        key: the column of the foreign key.
+        kind: the kind of the node.
+        node_type: the type of the node, decorated with `row_backed`.
+        description: of the field.
+        missing: as of `edge`.
+        joined: as of `edge`.
+    """
+    row_type, loader = node_type.__name__, f"{kind.value}_by_id"
+
+    def loading(info: Info) -> BoundEdge:
+        return BoundEdge(getattr(info.context.loaders, loader)(columns_below(info, row_type, "id")))
+
+    return edge(key, loading, description, made=OBJECT_OF[row_type], missing=missing, joined=joined)
+
+
 def lookup_field(loading: Callable[..., BoundEdge], description: str, made: Callable[[Row], Any]) -> Any:
     """Declare a query for one row by a key that `loading` makes from the arguments; null where there is no such row."""
 

@@ -29,7 +29,10 @@ def test_every_constraint_has_a_meaning_or_is_internal() -> None:
 
 def test_every_meaning_belongs_to_an_existing_constraint() -> None:
     gone = sorted((CONSTRAINTS.keys() | INTERNAL) - names_in_metadata())
-    assert gone == [], f"in db/constraints.py, take {gone} out of CONSTRAINTS or INTERNAL: no table has them"
+    assert gone == [], (
+        f"no table has {gone}: export the model in db/models/__init__.py, with *checks_of(table) for its texts; or "
+        "take them out of db/fields.py, or of CONSTRAINTS or INTERNAL in db/constraints.py"
+    )
 
 
 def test_no_constraint_is_both_a_refusal_and_internal() -> None:
@@ -44,7 +47,9 @@ async def test_database_has_the_constraints_of_the_models(superuser: Driver) -> 
         " UNION SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
         " WHERE indisunique AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version_pkc'"
     )
-    assert {row[0] for row in rows} == names_in_metadata()
+    assert {row[0] for row in rows} == names_in_metadata(), (
+        "the models and the migrations have different constraints: write a migration by `folio migrate revision`"
+    )
 
 
 @pytest.mark.parametrize("name", CONSTRAINTS)

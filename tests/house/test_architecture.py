@@ -70,7 +70,10 @@ def test_imports_point_one_way() -> None:
     # In a separate process: import-linter configures logging, and disables all existing loggers.
     code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
     linted = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)  # noqa: S603
-    assert linted.returncode == 0, linted.stdout.decode()
+    assert linted.returncode == 0, (
+        f"{linted.stdout.decode()}\nThe rules are the contracts of [tool.importlinter] in pyproject.toml; a new folder "
+        "is added to the layer of its neighbours there."
+    )
 
 
 def dependencies(name: str, text: str) -> set[str]:

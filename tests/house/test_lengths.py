@@ -7,15 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.running.makefile import pytest_commands
+
 ROOT = Path(__file__).parents[2]
 LISTED = re.compile(r"`(tests/[\w/]+\.py)`")
-
-
-def commands(target: str) -> list[list[str]]:
-    """Return the command lines with which a target of the Makefile runs pytest, from its options on."""
-    make = ["make", "--dry-run", "--always-make", target]
-    said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own
-    return [line.partition(" -m pytest ")[2].split() for line in said.splitlines() if " -m pytest " in line]
 
 
 def collected(options: list[str]) -> set[str]:
@@ -51,7 +46,7 @@ def written() -> set[str]:
 def test_every_test_is_run_by_one_of_the_commands_that_must_pass() -> None:
     ci = (ROOT / ".ci/run").read_text("utf-8").splitlines()
     assert {"make test", "make test-long"} <= set(ci)
-    short, long = commands("test"), commands("test-long")
+    short, long = pytest_commands("test"), pytest_commands("test-long")
     # All of it: no path, no expression. What `make test` leaves out it leaves out for being marked.
     assert (short[0], long[0]) == (["-n", "3", "--dist", "worksteal"], ["-n", "3", "--dist", "worksteal", "--long"])
     assert collected(long[0]) == written()

@@ -8,9 +8,7 @@ from graphql import GraphQLError
 from db.connections.statements import Row
 from db.fields import BODY
 from graph.analysis.cost import LONG_TEXT
-from graph.execution import BoundEdge
-from graph.runtime.context import Info, columns_below
-from graph.schema.fields import column, edge, identity, node_lookup
+from graph.schema.fields import column, identity, node_edge, node_lookup
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.posts.types import STALE, Post
@@ -20,14 +18,6 @@ from graph.schema.users.types import User
 def _gone() -> GraphQLError:
     # The row was deleted between two statements, with the comment.
     return GraphQLError("the comment was deleted a moment ago; ask again", extensions=STALE)
-
-
-def _author(info: Info) -> BoundEdge:
-    return BoundEdge(info.context.loaders.user_by_id(columns_below(info, "User", "id")))
-
-
-def _post(info: Info) -> BoundEdge:
-    return BoundEdge(info.context.loaders.post_by_id(columns_below(info, "Post", "id")))
 
 
 @row_backed
@@ -41,8 +31,8 @@ class Comment(Node):
         NodeKind.COMMENT, "Globally unique and opaque; the same object always has the same id."
     )
     body: str = column("body", f"{BODY.limit}.", longest=BODY.length_max, directives=[LONG_TEXT])
-    author: User = edge("author_id", _author, "Who wrote it.", made=lambda row: User(row=row), missing=_gone)
-    post: Post = edge("post_id", _post, "What it is about.", made=lambda row: Post(row=row), missing=_gone)
+    author: User = node_edge("author_id", NodeKind.USER, User, "Who wrote it.", missing=_gone)
+    post: Post = node_edge("post_id", NodeKind.POST, Post, "What it is about.", missing=_gone)
     created_at: datetime.datetime = column("created_at", "When it was created.")
     updated_at: datetime.datetime = column("updated_at", "When it was last changed.")
     version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")

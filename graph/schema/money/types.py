@@ -26,7 +26,7 @@ from graph.schema.connections import (
     list_of_entries,
     list_of_parent,
 )
-from graph.schema.fields import column, computed, edge, identity
+from graph.schema.fields import column, computed, edge, identity, node_edge
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.scalars import CurrencyCode
@@ -44,11 +44,6 @@ class Money:
     def of_minor(cls, minor: int, currency_code: str) -> "Money":
         """Return the money for a number of minor units."""
         return cls(amount=from_minor(minor, currency_code), currency_code=CurrencyCode(currency_code))
-
-
-def _owner(info: Info) -> BoundEdge:
-    # Never missing: a user who owns an account is not deleted.
-    return BoundEdge(info.context.loaders.user_by_id(columns_below(info, "User", "id")))
 
 
 def _balance(row: Row) -> Money | None:
@@ -92,7 +87,8 @@ class Account(Node):
     id: strawberry.ID = identity(
         NodeKind.ACCOUNT, "Globally unique and opaque; the same object always has the same id."
     )
-    owner: User = edge("owner_id", _owner, "Whose it is.", made=lambda row: User(row=row))
+    # Never missing: a user who owns an account is not deleted.
+    owner: User = node_edge("owner_id", NodeKind.USER, User, "Whose it is.")
     currency_code: CurrencyCode = column("currency_code", "The one currency that it holds.")
     balance: Money | None = computed(
         _balance,

@@ -11,11 +11,9 @@ from db.fields import CONTENT, TITLE
 from db.repositories import posts as repository
 from db.repositories.comments import COMMENTS_OF_POST
 from graph.analysis.cost import LONG_TEXT, PAGE
-from graph.execution import BoundEdge
-from graph.runtime.context import Info, columns_below
 from graph.schema.comments.filters import comments_of
 from graph.schema.connections import Connection
-from graph.schema.fields import column, edge, identity
+from graph.schema.fields import column, edge, identity, node_edge
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.users.types import User
@@ -24,10 +22,6 @@ if TYPE_CHECKING:
     from graph.schema.comments.types import Comment
 
 STALE = {"code": "CONCURRENT_CHANGE"}
-
-
-def _author(info: Info) -> BoundEdge:
-    return BoundEdge(info.context.loaders.user_by_id(columns_below(info, "User", "id")))
 
 
 def _author_gone() -> GraphQLError:
@@ -47,13 +41,8 @@ class Post(Node):
     content: str = column("content", CONTENT.description, longest=CONTENT.length_max, directives=[LONG_TEXT])
     published: bool = column("published", "Whether everyone may read it; a draft is its author's alone.")
     views: int = column("views", "How often a view was recorded.")
-    author: User = edge(
-        "author_id",
-        _author,
-        "Who wrote it.",
-        made=lambda row: User(row=row),
-        missing=_author_gone,
-        joined=repository.AUTHOR,
+    author: User = node_edge(
+        "author_id", NodeKind.USER, User, "Who wrote it.", missing=_author_gone, joined=repository.AUTHOR
     )
     comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
         "id", comments_of(COMMENTS_OF_POST), "What users say about it, oldest first.", directives=[PAGE]

@@ -19,7 +19,9 @@ async def test_stored_columns_are_those_of_the_database_that_it_does_not_compute
     ):
         found[table].add(column)
     models = {mapper.local_table.description: mapper.class_ for mapper in Model.registry.mappers}
-    assert {table: set(stored_columns(model)) for table, model in models.items()} == found
+    assert {table: set(stored_columns(model)) for table, model in models.items()} == found, (
+        "the models and the migrations have different columns: write a migration by `folio migrate revision`"
+    )
 
 
 def test_a_line_has_every_column_but_those_of_one_database() -> None:

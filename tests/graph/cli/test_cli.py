@@ -109,10 +109,10 @@ def test_audit_is_clean_after_a_seed_and_a_second_seed_is_refused(folio: Folio) 
 
 
 def test_export_is_imported_into_an_empty_database_and_never_overwrites(folio: Folio, tmp_path: Path) -> None:
-    assert folio("seed", "--users", "5", "--posts", "9", "--accounts", "0").exit_code == 0
+    assert folio("seed", "--users", "5", "--posts", "9", "--comments", "4", "--accounts", "0").exit_code == 0
     target = tmp_path / "out.jsonl"
     assert folio("export", str(target)).exit_code == 0
-    assert len(target.read_bytes().splitlines()) == 14
+    assert len(target.read_bytes().splitlines()) == 18
     refused = folio("export", str(target))
     assert refused.exit_code == 1
     assert "--force" in refused.stderr

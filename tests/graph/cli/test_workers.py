@@ -142,7 +142,7 @@ async def test_workers_end_when_their_supervisor_is_killed(database_url: str, tm
 async def test_worker_that_hangs_ends_with_its_supervisor(tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text(
         "import multiprocessing, os, signal, time\n"
-        "from graph.cli import worker\n"
+        "from graph.cli.support import worker\n"
         "def hang():\n"
         "    worker.END_LIMIT_S = 0.1\n"
         "    worker._end_after_supervisor()\n"

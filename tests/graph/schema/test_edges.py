@@ -160,7 +160,7 @@ def test_every_edge_of_the_schema_has_its_statements_counted() -> None:
     missing, gone = sorted(set(edges_of_the_schema()) - set(EDGES)), sorted(set(EDGES) - set(edges_of_the_schema()))
     assert missing == [], (
         f"add {', '.join(missing)} to EDGES in tests/graph/schema/test_edges.py, "
-        "each as edge: {{selection: statements}}"
+        "each as edge: {selection: statements}"
     )
     assert gone == [], (
         f"take {', '.join(gone)} out of EDGES in tests/graph/schema/test_edges.py: the schema has no such edge"

@@ -26,6 +26,8 @@ from graphql import (
 )
 from typer.testing import CliRunner
 
+from db.repositories.row_tables import TABLE_OF
+from graph.analysis.field_facts import is_row_backed
 from graph.cli.app import app
 from graph.schema.mutation_kit import MutationGuard
 from graph.schema.root import graphql_schema, schema_text
@@ -90,6 +92,17 @@ def enum_values() -> Iterator[tuple[str, str | None]]:
 def mutations() -> dict[str, GraphQLField]:
     assert graphql_schema.mutation_type is not None
     return dict(graphql_schema.mutation_type.fields)
+
+
+def test_the_table_of_every_row_backed_type_is_known() -> None:
+    """Snapshots lock these tables against migrations."""
+    types = [one for one in graphql_schema.type_map.values() if isinstance(one, GraphQLObjectType)]
+    within_others = {"StatementEntry": "the statement it belongs to names the table"}
+    unknown = [one.name for one in types if is_row_backed(one) and one.name not in TABLE_OF.keys() | within_others]
+    assert unknown == [], (
+        f"name {unknown} as their models in db/models are named, or say in TABLE_OF of db/repositories/row_tables.py "
+        "which table their rows come from"
+    )
 
 
 # ---------------------------------------------------------------- the artefact
