@@ -57,3 +57,11 @@ def test_what_is_long_stands_in_the_readme_of_the_tests() -> None:
     needle = re.compile(r"\bmark\.long\(|(?<![.\w])sample\(")
     long = {name for name, text in texts().items() if needle.search(text) and not name.startswith(own)}
     assert set(LISTED.findall((ROOT / "tests/README.md").read_text("utf-8"))) - {"tests/running/amounts.py"} == long
+
+
+def test_the_tests_of_every_noun_run_on_the_ordinary_engine_too() -> None:
+    nouns = {path.relative_to(ROOT).parent.as_posix() for path in (ROOT / "tests/graph/schema").glob("*/test_*.py")}
+    _, ordinary = pytest_commands("test")
+    assert ordinary[:6] == ["-n", "3", "--dist", "worksteal", "--engine", "ordinary"]
+    missing = sorted(noun for noun in nouns if not any(f"{path}/".startswith(f"{noun}/") for path in ordinary[6:]))
+    assert missing == [], "add these folders to MUTATING of the Makefile"

@@ -176,9 +176,8 @@ async def test_every_mutation_is_in_the_table() -> None:
     assert graphql_schema.mutation_type is not None
     missing = sorted(set(graphql_schema.mutation_type.fields) - {mutation_of(name) for name in CHANGES})
     assert missing == [], (
-        f"add {missing} to CHANGES in tests/graph/support/rights_to_change.py, "
-        "as name: Change(input, selection, answers of "
-        "those who may, answer to the others)"
+        f"add {missing} to CHANGES in tests/graph/support/rights_to_change.py, or those of a new noun to a file "
+        "rights_of_….py next to it, as name: Change(input, selection, answers by caller, others=answer to all others)"
     )
 
 
@@ -292,7 +291,7 @@ def test_every_readable_field_is_in_the_table() -> None:
     queries = [*(read.query for read in READS.values()), *CURSOR_READS]
     missing = sorted(readable() - set().union(*map(selected, queries)))
     assert missing == [], (
-        f"select {', '.join(missing)} in a Read of READS in tests/graph/support/rights_to_read.py, "
-        "as name: Read(query, "
-        "answer to anonymous, answers by caller)"
+        f"select {', '.join(missing)} in a Read of READS in tests/graph/support/rights_to_read.py, or those of a new "
+        "noun in a file rights_of_….py next to it, as name: Read(query, answer to all others, answers by caller); "
+        "cursors in CURSOR_READS"
     )
