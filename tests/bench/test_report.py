@@ -56,7 +56,7 @@ def test_the_table_of_ratios_has_a_line_for_each_measurement_and_a_column_for_ea
 def test_the_markdown_has_every_table() -> None:
     lines = report.markdown(_results()).splitlines()
     assert [line for line in lines if line.startswith("#")] == [
-        "# Folio beside its peers",
+        "# Folio compared with its peers",
         "## Ratios",
         "## one post with its author, 8 connections",
     ]
