@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     ColumnElement,
+    FromClause,
     Integer,
     Select,
     SQLColumnExpression,
@@ -49,6 +50,8 @@ class ListSource:
 
     Attributes:
         edge: the name of the edge from a parent to its list, such as `posts_by_author`; empty if there is none.
+        table: the table that holds the rows. It is read even if no selected column belongs to it: an email that the
+            caller may not see is selected as NULL.
         project: returns the select's columns for column names and an access level, each labelled with its name; none is
             an array.
         joined: returns the conditions that join other tables, for columns of these tables; every row has its match
@@ -62,6 +65,7 @@ class ListSource:
     """
 
     edge: str
+    table: FromClause
     project: Callable[[Columns, AccessLevel], Sequence[ColumnElement[Any]]]
     visible: Callable[[AccessLevel], Sequence[SQLColumnExpression[bool]]]
     conditions: Mapping[str, ColumnElement[bool]]
@@ -79,7 +83,8 @@ class ListSource:
 def rows_of(of: ListSource, columns: Columns, access_level: AccessLevel, filters: frozenset[str]) -> Select[Any]:
     """Return the select of a list's rows that an access level sees, with these filters."""
     conditions = [of.conditions[name] for name in sorted(filters)]
-    return select(*of.project(columns, access_level)).where(*of.joined(columns), *of.visible(access_level), *conditions)
+    rows = select(*of.project(columns, access_level)).select_from(of.table)
+    return rows.where(*of.joined(columns), *of.visible(access_level), *conditions)
 
 
 # A literal name, not the alias's column: SQLAlchemy would add the alias to the FROM of every subquery that uses it.

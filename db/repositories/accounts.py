@@ -67,6 +67,7 @@ def balance_visible(access_level: AccessLevel) -> Sequence[ColumnElement[bool]]:
 
 ACCOUNTS = KeysetList(
     edge="accounts_by_owner",
+    table=Account.__table__,
     project=_project,
     visible=balance_visible,
     conditions={},

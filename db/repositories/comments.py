@@ -58,6 +58,7 @@ def _mine(access_level: AccessLevel) -> Sequence[SQLColumnExpression[bool]]:
 
 COMMENTS_OF_POST = KeysetList(
     edge="comments_by_post",
+    table=Comment.__table__,
     project=_project,
     visible=_visible,
     conditions={

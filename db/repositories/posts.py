@@ -87,6 +87,7 @@ def visible_posts(access_level: AccessLevel, of: FromClause = Post.__table__) ->
 
 POSTS = KeysetList(
     edge="posts_by_author",
+    table=Post.__table__,
     project=_project,
     joined=_joined,
     visible=visible_posts,

@@ -70,6 +70,7 @@ def _visible(access_level: AccessLevel) -> Sequence[ColumnElement[bool]]:
 
 TRANSACTIONS = KeysetList(
     edge="transactions_by_account",
+    table=Transaction.__table__,
     project=project,
     visible=lambda _: (),
     conditions={},

@@ -82,6 +82,7 @@ def _lower(parameter: str) -> ColumnElement[str]:
 
 USERS = KeysetList(
     edge="",
+    table=User.__table__,
     project=_project,
     visible=lambda _: (literal_column(IS_PERSON, Boolean),),
     conditions={

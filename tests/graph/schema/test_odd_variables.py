@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import orjson
 import pytest
 from fastapi import FastAPI
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
 from db.seed.seeding import SeedPlan, seed
+from db.settings import Settings
 from tests.graph.support.bodies import JSON
 from tests.graph.support.callers import Client
 from tests.running.amounts import examples
@@ -99,6 +101,12 @@ def documents(draw: st.DrawFn) -> Made:
 
 
 @pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Without budgets: a hundred generated queries may cost more than a minute's."""
+    return settings.model_copy(update={"cost_per_minute_max": 0, "cost_per_minute_per_address_max": 0})
+
+
+@pytest.fixture
 async def seeded(client: Client) -> Client:
     await seed(client.database, PLAN, "!", lambda *_: None)
     return client
@@ -115,7 +123,7 @@ def resolved(value: object, name: str = "") -> tuple[int, int]:
     return (10 if name.startswith("total") and value is not None else 0), 1
 
 
-@settings(max_examples=examples(150), suppress_health_check=list(HealthCheck), deadline=None)
+@with_settings(max_examples=examples(150), suppress_health_check=list(HealthCheck), deadline=None)
 @given(made=documents())
 async def test_price_is_never_below_the_cost_of_the_response_for_odd_variables(
     app: FastAPI, seeded: Client, made: Made
