@@ -33,9 +33,8 @@ from graph.analysis.limits import Price, check_written
 from graph.analysis.pricing import Pricing
 from graph.analysis.walk import analyse
 from graph.errors import in_graphql, null_named, secrets_written_in, without_literal, without_values
-from graph.execution import Lookup
 from graph.execution.traces import forget_trace
-from graph.operations.dispatch import COMPILED_FROM, SMALL, Engines, Execution, Size
+from graph.operations.dispatch import COMPILED_FROM, SMALL, Engines, Execution, SingleRead, Size
 from graph.operations.documents import text_digest
 from graph.operations.introspections import Introspections, introspection_digest
 from graph.operations.segmented_cache import SegmentedCache
@@ -282,20 +281,16 @@ class Operations:
         """Execute `operation` as `viewer`. `ensure_ran` raises if the operation did not run at all."""
         return self.engines.run(operation.execution, variables, services, viewer, size)
 
-    def lookup(
+    def single_read(
         self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
-    ) -> Lookup | None:
-        """Begin a query for one row by its key (`Operation.is_lookup`); return None where `run` must run it."""
-        return self.engines.lookup(operation.execution, variables, services, viewer)
-
-    def introspected_again(self) -> None:
-        """Count an introspection that `known` has found and whose response is the return value of `introspected`."""
-        self.hits += 1
-
-    def looked_up(self) -> None:
-        """Count an operation that `known` has found and that `lookup` completes."""
-        self.hits += 1
-        self.engines.compiled += 1
+    ) -> SingleRead | None:
+        """Begin a query that needs one read; return None where `run` must run the operation."""
+        if not operation.is_lookup:
+            return None
+        single = self.engines.lookup(operation.execution, variables, services, viewer)
+        if single is not None:
+            self.engines.compiled += 1
+        return single
 
 
 def ensure_ran(result: ExecutionResult) -> None:
