@@ -59,7 +59,8 @@ def serve(answer: Answer, prepare: str = "") -> None:
             connection = await asyncpg.connect(
                 os.environ["BENCH_DATABASE_URL"], server_settings={"jit": "off", "timezone": "UTC"}
             )
-            await connection.execute(prepare)
+            if prepare:  # an empty statement would block the connection
+                await connection.execute(prepare)
             _idle.put_nowait(Held(connection))
         await send({"type": "lifespan.startup.complete"})
         await receive()
