@@ -33,7 +33,7 @@ _ID = bindparam("id", type_=BigInteger)
 _EXPECTED = bindparam("expected_version", type_=BigInteger)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class VersionedRows:
     """The rows of one noun, with the columns `id`, `version` and `updated_at`.
 
