@@ -73,8 +73,8 @@ class Batch:
     def counts(self) -> LineCounts:
         """The number of lines of each table."""
         without_password = sum(user.values["hashed_password"] == UNUSABLE_PASSWORD for user in self.users)
-        rows = Counter(line.kind.table for line in self.rows)
-        return rows + Counter(users=len(self.users), without_password=without_password)
+        others = LineCounts(line.kind.table for line in self.rows)
+        return others + LineCounts(users=len(self.users), without_password=without_password)
 
     async def write(self, driver: Driver, now: datetime.datetime) -> None:
         """Insert the users and the rows. Those without a creation time get `now`.
@@ -88,9 +88,9 @@ class Batch:
         if taken is not None or unknown is not None:
             raise min((error for error in (taken, unknown) if error is not None), key=lambda error: error.number)
         authors |= await _insert_users(driver, self.users, now)
-        counts = Counter(line.kind for line in self.rows)
-        ids = {kind: iter(await _next_ids(driver, kind.table, count)) for kind, count in counts.items()}
-        rows: dict[RowKind, list[dict[str, Any]]] = {kind: [] for kind in counts}
+        kinds = [line.kind for line in self.rows]
+        ids = {kind: iter(await _next_ids(driver, kind.table, kinds.count(kind))) for kind in ROW_KINDS}
+        rows: dict[RowKind, list[dict[str, Any]]] = {kind: [] for kind in ROW_KINDS}
         for _, kind, author, values in self.rows:
             row = _dated(values, now) | {"id": next(ids[kind])}
             if author is not None:
@@ -100,7 +100,7 @@ class Batch:
             self.last_ids[kind] = row["id"]
             rows[kind].append(row)
         for kind in ROW_KINDS:
-            await _copy(driver, kind.table, kind.columns, rows.get(kind, ()))
+            await _copy(driver, kind.table, kind.columns, rows[kind])
 
     def _first_unknown_author(self, authors: Mapping[str, int]) -> LineError | None:
         # Reversed, so that of several lines with one username the first is kept.

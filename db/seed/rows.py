@@ -242,7 +242,7 @@ def post_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
 
 
 @dataclass(frozen=True)
-class ChildRows:
+class PostedRows:
     """A table whose rows users write on posts.
 
     Attributes:
@@ -281,7 +281,7 @@ class ChildRows:
             }
 
 
-CHILDREN = (ChildRows(Comment, {"body": Author.comment}, per_post=2),)
+CHILDREN = (PostedRows(Comment, {"body": Author.comment}, per_post=2),)
 """The tables of what users write on posts."""
 
 

@@ -74,7 +74,7 @@ async def test_more_posts_leave_people_and_money_as_they_are(database: Database,
 
 
 def test_every_table_that_is_exported_is_seeded() -> None:
-    assert sorted(set(TABLES) - PLAN.counts.keys()) == [], "add a ChildRows to CHILDREN in db/seed/rows.py"
+    assert sorted(set(TABLES) - PLAN.counts.keys()) == [], "add a PostedRows to CHILDREN in db/seed/rows.py"
 
 
 # ---------------------------------------------------------------- sizes
