@@ -32,7 +32,7 @@ from graph.http.parsing.requests import GraphQLRequest, HttpRefused, RequestBatc
 from graph.http.responses.response import Response
 from graph.operations.cache import Operation
 from graph.runtime.authentication import TokenClaims
-from graph.runtime.loaders import RowLoader
+from graph.runtime.edge_loaders import RowLoader
 from graph.telemetry.current import Observation
 
 logger = logging.getLogger(__name__)
