@@ -325,7 +325,7 @@ class PendingRead:
         self._keys = keys
         self._map_rows = map_rows
 
-    def __await__(self) -> Generator[Any, Any, Mapping[int, Record]]:
+    def __await__(self) -> Generator[Any, Any, Any]:
         return self._shared.mapped_rows(self.statement, self._values, self._keys, self._map_rows).__await__()
 
     def subscribe(self, subscriber: Subscriber, caller: str | None = None) -> None:

@@ -133,6 +133,16 @@ class Database(Reader):
         """See `Reader`. Concurrent equal calls share one statement (`db.connections.coalescing`)."""
         return self._shared.mapped_rows(statement, values, keys, map_rows)
 
+    def pending(
+        self,
+        statement: Statement,
+        values: Mapping[str, object],
+        map_rows: Callable[[Sequence[Record]], T],
+        keys: Sequence[int] = (),
+    ) -> PendingRead:
+        """See `Reader`. `PendingRead.subscribe` takes a callback instead of an `await`."""
+        return PendingRead(self._shared, statement, values, keys, map_rows)
+
     def keyed(
         self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
     ) -> PendingRead:

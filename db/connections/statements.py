@@ -136,6 +136,16 @@ class Reader(Protocol):
         """
         return map_rows(await self.fetch(statement, {**values, KEYS: keys}))
 
+    def pending(
+        self,
+        statement: Statement,
+        values: Mapping[str, object],
+        map_rows: Callable[[Sequence[Record]], T],
+        keys: Sequence[int] = (),
+    ) -> Awaitable[T]:
+        """Do as `mapped_rows`. The pool returns a read to which a callback can subscribe, too."""
+        return self.mapped_rows(statement, values, map_rows, keys)
+
     def keyed(self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str) -> RowsByKey:
         """Run `statement` with `values` and `keys`, and return its rows by `column`, mapped as by `mapped_rows`."""
         return self.mapped_rows(statement, values, by_column(column), keys)

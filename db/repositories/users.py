@@ -39,7 +39,8 @@ from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.errors import Refusal
 from db.models.users import IS_PERSON, User
 from db.query.cursors import Term, TermKind
-from db.query.keyset_lists import KeysetList
+from db.query.keyset_lists import KeysetList, Read
+from db.query.nested_pages import NOTHING_NESTED, NestedKind, NestedPages, rows_with_pages, with_nested
 from db.query.pages import Columns
 from db.query.statement_cache import statements
 from db.repositories.given_rows import given_rows
@@ -98,15 +99,21 @@ USERS = KeysetList(
 )
 
 
-def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the users `ids`, by id. `columns` must include `id`."""
-    return reader.keyed(_users_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
+def users_by_ids(
+    reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int], nested: NestedPages = NOTHING_NESTED
+) -> RowsByKey:
+    """Return the users `ids`, by id, with `nested` pages as `KeysetList.by_ids`. `columns` must include `id`."""
+    statement, map_rows = _users_by_ids(columns, viewer.access_level, nested.kinds)
+    return reader.pending(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, ids)
 
 
 @statements
-def _users_by_ids(columns: Columns, access_level: AccessLevel) -> Statement:
-    ids = any_(KEYS_ARRAY)
-    return Statement(select(*_project(columns, access_level)).where(User.id == ids))
+def _users_by_ids(
+    columns: Columns, access_level: AccessLevel, nested: tuple[NestedKind, ...]
+) -> Read[Mapping[int, Record]]:
+    # From the table itself: an email that the viewer may not see is NULL, and names no table.
+    rows = select(*_project(columns, access_level)).select_from(User.__table__).where(User.id == any_(KEYS_ARRAY))
+    return Read(Statement(with_nested(rows, columns, access_level, nested)), rows_with_pages(columns, nested))
 
 
 async def user_by_username(reader: Reader, viewer: Viewer, columns: Columns, username: str) -> Record | None:

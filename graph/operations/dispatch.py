@@ -35,7 +35,7 @@ from graph.analysis.selection import Selection
 from graph.analysis.walk import Analysis
 from graph.execution import Lookup, OrdinaryExecutor, Prepared, Unsupported
 from graph.runtime.context import Context, Services
-from graph.runtime.loaders import RowLoader
+from graph.runtime.edge_loaders import RowLoader
 from graph.runtime.worker_thread import Stopwatch
 
 MONEY_TYPES = frozenset({"Account", "Transaction"})

@@ -17,20 +17,17 @@ from db.connections.statements import Row
 from db.errors import copy_of
 from db.query.cursors import CursorError, Order, Term
 from db.query.keyset_lists import KeysetList
-from db.query.nested_pages import Nested
 from db.query.pages import Columns, Filter, Page, PageRequest
 from graph.analysis.cost import COUNT
 from graph.errors import BadInput
-from graph.execution import BoundEdge, LevelLoader, prefetchable_edges, selected_of
+from graph.execution import BoundEdge, LevelLoader, selected_of
 from graph.runtime.context import Context, Info
-from graph.runtime.loaders import PageLoader
 from graph.schema.fields import derived, derived_rows, derived_table
 from graph.schema.nodes import OBJECT_OF
+from graph.schema.prefetching import nested_below
 
 PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
-# The maximum number of lists that one statement reads with each row of another list. Separate statements read the rest.
-NESTED_MAX = 3
 TOTAL = "totalCount"
 
 T = TypeVar("T")
@@ -230,16 +227,6 @@ def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
     return info.context.selection.page_columns(str(info.path.typename), info.field_name, row_type, order.columns)
 
 
-def _nested(info: Info) -> list[tuple[Nested, PageLoader]]:
-    """Return the pages that the statement of a page includes, each with the loader that would read it later."""
-    found = []
-    for loading, key in prefetchable_edges(info):
-        loader = loading.loader
-        if isinstance(loader, PageLoader) and loader.nested is not None:
-            found.append((loader.nested(key), loader))
-    return found[:NESTED_MAX]
-
-
 async def _counted_page(
     context: Context, of: KeysetList, columns: Columns, given: Filter, request: PageRequest
 ) -> Page:
@@ -272,7 +259,7 @@ async def whole_list(
 ) -> Connection[Any]:
     """Return one page of a list without a parent, with the columns that the selection needs of `row_type`."""
     context, columns = info.context, _page_columns(info, row_type, request.order)
-    nested = _nested(info)
+    nested = nested_below(info)
     if not nested and TOTAL in selected_of(info):
         page = await _counted_page(context, of, columns, given, request)
     else:

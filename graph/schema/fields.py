@@ -21,6 +21,7 @@ from graph.execution import DECLARATION, JOINS, BoundEdge, Column, Computed, Der
 from graph.runtime.context import Info, columns_below
 from graph.schema.ids import NodeKind, global_id, parse
 from graph.schema.nodes import ID, OBJECT_OF
+from graph.schema.prefetching import nested_below
 
 T = TypeVar("T")
 
@@ -158,8 +159,9 @@ def node_lookup(kind: NodeKind, row_type: str, description: str = "") -> Any:
 
 
 def loader_by_id(info: Info, kind: NodeKind, row_type: str) -> Any:
-    """Return the loader of rows of a kind by their ids, with the columns that the selection below needs."""
-    return getattr(info.context.loaders, f"{kind.value}_by_id")(columns_below(info, row_type, "id"))
+    """Return the loader of rows of a kind by their ids, with the columns and pages that the selection below needs."""
+    loader = getattr(info.context.loaders, f"{kind.value}_by_id")
+    return loader(columns_below(info, row_type, "id"), nested_below(info))
 
 
 async def find_node(info: Info, kind: NodeKind, node_type: type[T], row_id: int) -> T | None:

@@ -298,7 +298,8 @@ class Planner:
             plan.table_edges = _table_edges(place.only) or ()
         plan.leads_to_rows = isinstance(declared, RowEdge) and bare and not plan.lists and not place.needs_paths
         plan.leads_to_leaves = plan.leads_to_rows and place.only is not None and not place.only.kept
-        if declared is None and joins_of(definition) and place.only is not None:
+        reads = declared is None or (isinstance(declared, RowEdge) and declared.key is None)
+        if reads and joins_of(definition) and place.only is not None:
             plan.prefetchable = list(_prefetchable_edges(place))
             plan.selected = frozenset(one.name for one in place.only.fields)
         return plan
@@ -343,8 +344,7 @@ def _prefetchable_edges(place: Place) -> Iterator[tuple[FieldPlan, str]]:
             assert isinstance(declared, RowEdge)
             if declared.key is not None:
                 yield plan, level.rows.prefix + declared.key
-        elif plan.kind is FieldKind.JOINED or (isinstance(declared, Derived) and declared.bare):
-            assert plan.place is not None
+        elif plan.place is not None and (plan.kind is FieldKind.JOINED or isinstance(declared, Derived)):
             yield from _prefetchable_edges(plan.place)
 
 

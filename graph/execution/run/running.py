@@ -6,20 +6,19 @@ that share a loader share one call with distinct keys. So the number of waves is
 operation, and each wave calls a loader once, for any number of objects and places.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter, itemgetter
 from typing import Any
 
 from graphql import FragmentDefinitionNode, GraphQLResolveInfo, GraphQLSchema, OperationDefinitionNode
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, is_awaitable
 
-from graph.execution.declarations import BoundEdge, Column, Computed, Derived, LevelLoader, PrefetchableEdge, RowEdge
+from graph.execution.declarations import BoundEdge, LevelLoader, PrefetchableEdge, RowEdge
 from graph.execution.plan.plan import FieldKind, FieldPlan, Level
 from graph.execution.plan.scalar_output import FieldError
-from graph.execution.run.answers import all_loaded, hashable, keys_of, loaded
+from graph.execution.run.answers import all_loaded, hashable, keys_of, loaded, simple_values
 from graph.execution.run.frames import Below, Frame, Linker, Where, all_present
 from graph.execution.run.shared_output import Offload, SharedOutput, shared_outputs
 from graph.execution.run.values import INFO_HELPERS, any_awaitable, awaited, gathered, realized
@@ -107,7 +106,7 @@ class Run:
             frame.values[plan.slot], frame.below[plan.slot] = range(len(frame.rows)), Below([joined])
             ready.append(joined)
             return
-        values = self._opaque_values(frame, plan) if kind is FieldKind.OPAQUE else _simple_values(frame, plan)
+        values = self._opaque_values(frame, plan) if kind is FieldKind.OPAQUE else simple_values(frame, plan)
         if plan.ends_in_tables:
             frame.values[plan.slot] = values
             return
@@ -329,17 +328,20 @@ class Run:
     # ------------------------------------------------------------ info
 
     def _resolver_info(self, frame: Frame, plan: FieldPlan, index: int) -> GraphQLResolveInfo[Any]:
-        info = self._info(plan, frame.field_path(index, plan))
+        return self._prefetch_info(plan, self._info(plan, frame.field_path(index, plan)))
+
+    def _edge_info(self, plan: FieldPlan) -> Any:
+        """Return the info of a field for its whole level. Its path is only the field's place, without list indexes."""
+        info = self._prefetch_info(plan, self._info(plan, plan.path))
+        return info if plan.info is None else plan.info(info)
+
+    def _prefetch_info(self, plan: FieldPlan, info: GraphQLResolveInfo[Any]) -> GraphQLResolveInfo[Any]:
+        """Return the info, with the edges below the field's rows if its statement may load their results."""
         if plan.selected is None:
             return info
         prefetch_info = PrefetchInfo(*info)
         prefetch_info.bind_prefetchable, prefetch_info.selected = partial(self._bind_prefetchable, plan), plan.selected
         return prefetch_info
-
-    def _edge_info(self, plan: FieldPlan) -> Any:
-        """Return the info of a field for its whole level. Its path is only the field's place, without list indexes."""
-        info = self._info(plan, plan.path)
-        return info if plan.info is None else plan.info(info)
 
     def _info(self, plan: FieldPlan, path: Path) -> GraphQLResolveInfo[Any]:
         return GraphQLResolveInfo(
@@ -367,30 +369,6 @@ def _frame_of_rows(frame: Frame, plan: FieldPlan, rows: list[Any]) -> Frame:
     found = Frame.of(plan.place.only, rows)
     frame.values[plan.slot], frame.below[plan.slot] = range(len(rows)), Below([found])
     return found
-
-
-def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
-    """Return the values of a field that is a function of each object or row, an attribute, or a column."""
-    declared = plan.declaration
-    of: Callable[[Any], Any]
-    sources: Sequence[Any]
-    if isinstance(declared, Computed):
-        of, sources = declared.of, frame.rows
-    elif isinstance(declared, Derived):
-        of, sources = declared.of, frame.objects
-    elif isinstance(declared, Column):  # a column that holds an object, for example JSON
-        of, sources = itemgetter(frame.level.rows.prefix + declared.name), frame.rows
-    else:
-        of, sources = attrgetter(plan.attribute), frame.objects
-    values: list[Any] = []
-    pending = iter(sources)
-    while True:
-        try:
-            values.extend(map(of, pending))  # values before an error stay
-        except Exception as error:  # noqa: BLE001 - any exception of the function is the field's error
-            values.append(FieldError(caught(error)))
-        else:
-            return values
 
 
 def _as_range(links: Sequence[Any], count: int) -> Sequence[Any]:

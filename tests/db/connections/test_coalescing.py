@@ -41,7 +41,8 @@ def numbers(rows: Sequence[Record]) -> list[int]:
 async def keyed(
     database: Database, keys: Sequence[int], statement: Statement = BY_ID, **values: object
 ) -> Mapping[int, Record]:
-    return await database.keyed(statement, values, keys, "id")
+    rows: Mapping[int, Record] = await database.keyed(statement, values, keys, "id")
+    return rows
 
 
 async def test_concurrent_calls_are_one_statement_with_each_key_once(database: Database) -> None:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from db.query.pages import Page
 from graph.operations.cache import Operations
-from graph.runtime.loaders import PageLoader
+from graph.runtime.edge_loaders import PageLoader
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.garbage import left_behind
 from tests.graph.support.recording import recorded
