@@ -10,10 +10,9 @@ from db.connections.leases import Driver
 from db.connections.statistics import QueryStatistics, query_statistics
 from db.repositories.sessions import live_sessions
 from db.settings import Settings
-from graph.http.call import Call
 from graph.http.drivers import CallbackDriver
 from graph.http.pipeline import Pipeline
-from graph.http.steps import Steps, Work
+from graph.http.steps import Work
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.edge import locked, sent, served, served_knowing, until, waiting
 from tests.graph.support.garbage import left_behind
@@ -33,15 +32,16 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     ways: list[bool] = []
     start = CallbackDriver.start
 
-    def noted(driver: CallbackDriver, steps: Steps, call: Call, on_response: Any, on_work: Any) -> None:
-        begun = True
+    def noted(driver: CallbackDriver) -> None:
+        begun, on_work = True, driver.on_work
 
         def on_work_noted(work: Work) -> None:
             nonlocal begun
             begun = False
             on_work(work)
 
-        start(driver, steps, call, on_response, on_work_noted)
+        driver.on_work = on_work_noted
+        start(driver)
         ways.append(begun)
 
     monkeypatch.setattr(CallbackDriver, "start", noted)
@@ -341,9 +341,9 @@ async def test_task_of_a_request_does_not_inherit_the_context_of_the_request_tha
     found: list[QueryStatistics | None] = []
     executed = vars(Pipeline)["_executed"]
 
-    async def noted(*arguments: Any) -> Any:
+    async def noted(*arguments: Any, **named: Any) -> Any:
         found.append(query_statistics.get())
-        return await executed(*arguments)
+        return await executed(*arguments, **named)
 
     async def led() -> None:
         query_statistics.set(QueryStatistics())
