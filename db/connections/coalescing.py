@@ -71,7 +71,7 @@ class _Batch:
 
     Attributes:
         share: the share of the caller that opened the batch, which counts its connection.
-        turn: is done as soon as the statement may be sent; None if the batch has not to wait.
+        turn: is done as soon as the statement may be sent; None if it need not wait.
         is_sent: whether the statement was sent.
     """
 

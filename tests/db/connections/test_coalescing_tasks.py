@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 import db
+from db.connections import coalescing
 from db.connections.database import Database
 from db.connections.leases import Driver
 from db.connections.statements import Statement
@@ -83,6 +84,40 @@ async def test_statement_is_sent_once_also_if_the_caller_that_opened_it_leaves(
         async with asyncio.timeout(5):
             assert await asyncio.gather(*staying) == [{1, 2}] * 2
     assert (opening.cancelled(), len(queries)) == (True, 1)
+
+
+async def test_calls_during_a_statement_share_the_next_one_which_is_sent_when_it_ends(
+    database: Database, closed_gate: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coalescing, "HELD_BACK_MAX_S", 60)
+    with recorded() as queries:
+        running = Subscriber(database, 1, GATED)
+        await waiting_backend(closed_gate)
+        later = []
+        for _ in range(3):
+            later.append(Subscriber(database, 2, GATED))
+            await asyncio.sleep(0.01)
+        assert len(queries) == 1
+        await closed_gate.execute("SELECT pg_advisory_unlock_all()")
+        async with asyncio.timeout(5):
+            for one in (running, *later):
+                await one.called.wait()
+    assert [query.args for query in queries] == [([1],), ([2],)]
+
+
+async def test_full_statement_is_sent_while_another_one_of_its_kind_runs(
+    database: Database, closed_gate: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coalescing, "HELD_BACK_MAX_S", 60)
+    await fill(database, 2)
+    running = Subscriber(database, 1, GATED)
+    first = await waiting_backend(closed_gate)
+    later = [Subscriber(database, key, GATED) for key in range(coalescing.KEYS_MAX)]
+    assert await waiting_backend(closed_gate, but=first) != first
+    await closed_gate.execute("SELECT pg_advisory_unlock_all()")
+    async with asyncio.timeout(5):
+        for one in (running, *later):
+            await one.called.wait()
 
 
 async def test_close_answers_every_call_and_leaves_no_task(open_database: OpenDatabase, closed_gate: Driver) -> None:
