@@ -205,7 +205,7 @@ async def test_query_that_takes_too_long_ends_and_so_does_its_statement(
         assert b"the operation took longer than 0.4 s" in inline[1]
         assert [line["errors"] for line in log.operations] == [["DEADLINE_EXCEEDED"]] * 2
         assert await answered(client, raw) == fast
-        assert vars(vars(client.database)["_shared"])["_queues"] == {}
+        assert vars(client.database)["_shared"].queues == {}
 
 
 async def test_statement_of_a_client_that_disconnects_is_cancelled(
