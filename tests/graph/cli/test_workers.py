@@ -82,6 +82,7 @@ async def answering(port: int) -> set[int]:
 
 
 @needs_proc
+@pytest.mark.long("four workers on a busy processor")
 async def test_supervisor_waits_for_workers_that_start_slowly_on_a_busy_processor(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -110,6 +111,7 @@ async def test_supervisor_waits_for_workers_that_start_slowly_on_a_busy_processo
 
 
 @needs_proc
+@pytest.mark.long("a process that hangs is waited for")
 async def test_worker_that_hangs_is_replaced(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     async with started("serve", "--workers", "2", cwd=tmp_path, port=port, FOLIO_DATABASE_URL=database_url) as process:

@@ -149,6 +149,7 @@ async def test_connection_of_a_client_that_never_reads_is_closed(client: Client,
     one.close()
 
 
+@pytest.mark.long("seconds of a blocked process")
 async def test_connection_of_a_client_that_never_reads_is_closed_by_a_server_that_is_always_late(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
