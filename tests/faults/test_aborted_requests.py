@@ -18,9 +18,10 @@ from tests.faults.storms import PAY, Payment, Storm, through
 from tests.graph.support.bank import new_key
 from tests.graph.support.callers import PASSWORD, Person
 from tests.graph.support.edge import reset
+from tests.running.amounts import examples
 from tests.running.repeating import Cases
 
-REQUESTS = 500
+REQUESTS = examples(500)
 AT_ONCE = 25
 POOL = {"pool_size": 5, "pool_max_overflow": 3}
 CONNECTIONS_MAX = 8

@@ -273,7 +273,7 @@ async def under_way() -> bool:
 
 async def test_server_that_stops_waits_for_running_operations(settings: Settings, database_url: str) -> None:
     async with locked(database_url, "posts"):
-        async with served(settings) as client:
+        async with served(settings, lock_timeout_ms=500) as client:
             url = client.http.base_url
             reader, writer = await asyncio.open_connection(url.host, url.port)
             writer.write(posted("{ posts { nodes { id } } }"))
@@ -292,7 +292,11 @@ async def test_server_that_stops_waits_for_a_mutation_whose_client_disconnected(
     ada = await sign_up("ada")
     change = 'mutation { createPost(input: {title: "t", content: "c"}) { userErrors { code } } }'
     with overheard() as log:
-        async with locked(database_url, "posts"), served(settings) as client, sent(client, posted(change, by=ada)):
+        async with (
+            locked(database_url, "posts"),
+            served(settings, lock_timeout_ms=500) as client,
+            sent(client, posted(change, by=ada)),
+        ):
             await until(under_way, "the change")
         # The client has disconnected and the server has stopped: the running operation has ended.
         assert [line["errors"] for line in log.operations if line["kind"] == "mutation"] == [["DATABASE_BUSY"]]

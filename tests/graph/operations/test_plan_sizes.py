@@ -24,6 +24,7 @@ from graph.runtime.context import Services
 from graph.schema.root import graphql_schema
 from tests.graph.support.garbage import left_behind
 from tests.graph.support.operation_maker import OperationMaker
+from tests.running.amounts import share
 
 SEED = 20261122
 CONDITIONS = tuple(f"c{number}" for number in range(6))
@@ -85,7 +86,7 @@ def planned(operation: Operation, variables: dict[str, Any], grown: list[int]) -
 
 def texts() -> Sequence[tuple[str, dict[str, Any]]]:
     maker = OperationMaker(Random(SEED), graphql_schema, ["user_1", "post_1", "account_1", "transaction_1"])  # noqa: S311 - no secret
-    made: list[tuple[str, dict[str, Any]]] = [(maker.query(), {}) for _ in range(12)]
+    made: Sequence[tuple[str, dict[str, Any]]] = share([(maker.query(), {}) for _ in range(12)], every=4)
     orders = "orderBy: [{ field: VIEWS, direction: DESC }], filter: { published: true }"
     some = next(vectors())
     return [

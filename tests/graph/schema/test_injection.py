@@ -1,5 +1,6 @@
 """Strings with a meaning in SQL, and ids of other users' objects, at every place that accepts one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,21 +12,25 @@ from tests.graph.support.argument_walk import fresh_key, operation, places
 from tests.graph.support.callers import Client, SignUp
 from tests.graph.support.edge import is_alive
 from tests.graph.support.stage import ANNA, OTTO, Stage, set_stage
+from tests.running.amounts import share
 
-STRINGS = (
-    "' OR 1=1 --",
-    '"; DROP TABLE users; --',
-    "'; DELETE FROM posts; SELECT '",
-    "%",
-    "_",
-    "\\",
-    "\\' OR ''='",
-    "$1",
-    ":id",
-    "{}",
-    "%(id)s",
-    "user_1 OR 1=1",
-    "\u2019 OR 1=1",
+STRINGS: Sequence[str] = share(
+    (
+        "' OR 1=1 --",
+        '"; DROP TABLE users; --',
+        "'; DELETE FROM posts; SELECT '",
+        "%",
+        "_",
+        "\\",
+        "\\' OR ''='",
+        "$1",
+        ":id",
+        "{}",
+        "%(id)s",
+        "user_1 OR 1=1",
+        "\u2019 OR 1=1",
+    ),
+    every=3,
 )
 
 
