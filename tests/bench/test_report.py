@@ -8,7 +8,6 @@ from bench.load import Round
 from bench.report import Results
 from bench.servers import PEERS
 
-
 _CASES = ("post_author_each", "users_posts_equal")
 
 
@@ -114,8 +113,7 @@ def test_the_plot_has_a_bar_for_each_peer_that_took_part() -> None:
     assert [bar.get("width") for bar in bars] == ["430", "430"]
     texts = ["".join(text.itertext()) for text in root.findall("{http://www.w3.org/2000/svg}text")]
     assert texts == [
-        "a post with its author, each time another post, 8 connections: "
-        "requests/s, 99th percentile, processor time of the server",
+        f"{report.section_title('post_author_each', 8)}: requests/s, 99th percentile, processor time of the server",
         "Folio",
         "200  2.5 ms  120 us",
         "hand-written limit",
