@@ -54,7 +54,7 @@ class Watch:
 
 @contextmanager
 def watching_server() -> Iterator[Watch]:
-    """Serve HTTP in a thread. Each response is held back for a random time, so that they overtake each other."""
+    """Serve HTTP in a thread. Each response waits for a random time, so that they overtake each other."""
     watch, ready, stop = Watch(), threading.Event(), threading.Event()
     chance = random.Random(1)  # noqa: S311 - repeatable
 

@@ -109,7 +109,7 @@ class Post:
 
 
 def published(_: strawberry.Info) -> Select[PostRow]:
-    """Return the statement of the posts that anybody may see."""
+    """Return the statement of the posts that any caller may see."""
     return select(PostRow).where(PostRow.published)
 
 
