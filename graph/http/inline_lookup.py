@@ -24,7 +24,7 @@ from graphql import GraphQLError
 from db.access import ANONYMOUS, Viewer
 from db.connections.coalescing import PendingRead
 from graph.analysis.limits import Price
-from graph.execution import Lookup
+from graph.execution import SingleRead
 from graph.http.admission.control import Deadline
 from graph.http.call import Call
 from graph.http.endpoint import SMALL_BODY_BYTES_MAX, GraphQLEndpoint
@@ -32,7 +32,6 @@ from graph.http.parsing.requests import GraphQLRequest, HttpRefused, RequestBatc
 from graph.http.responses.response import Response
 from graph.operations.cache import Operation
 from graph.runtime.authentication import TokenClaims
-from graph.runtime.edge_loaders import RowLoader
 from graph.telemetry.current import Observation
 
 logger = logging.getLogger(__name__)
@@ -104,7 +103,11 @@ class InlineLookups:
         except (HttpRefused, GraphQLError):
             return None
         operation = endpoint.operations.known(text, parsed.operation_name)
-        return operation if operation is not None and (operation.is_lookup or operation.is_introspection) else None
+        if operation is None or not (operation.is_lookup or operation.is_introspection):
+            return None
+        # Before the session is read: the task path would read it again.
+        price = operation.pricing.fitting(parsed.variables)
+        return None if price is None or price.answer_bytes > endpoint.answer_bytes_max else operation
 
     def continue_as(self, call: Call, operation: Operation, viewer: Viewer, on_response: OnResponse) -> bool:
         """Begin the operation with the rights of `viewer`. Returns False as `begin` does."""
@@ -117,16 +120,15 @@ class InlineLookups:
             return self._introspect(call, operation, price, viewer, on_response)
         if price.answer_bytes > endpoint.answer_bytes_max:
             return False
-        lookup = endpoint.operations.lookup(operation, parsed.variables, endpoint.services, viewer)
-        if lookup is None or not isinstance(lookup.loader, RowLoader):
-            return False
-        reading = lookup.loader.pending_read(lookup.key)
-        if reading is None or not self._admit(call, price, viewer):
+        lookup = endpoint.operations.lookup(operation, parsed.variables, endpoint.services, viewer, price.values)
+        reading = None if lookup is None else lookup.reading
+        if lookup is None or reading is None or not self._admit(call, price, viewer):
             return False
         try:
             endpoint.operations.looked_up()
             seen = endpoint.observed(call, operation, price, viewer)
-            seen.batch(lookup.loader.name, 1)
+            if lookup.name is not None:
+                seen.batch(lookup.name, 1)
             pending = self.admission.deadline_of(_PendingLookup, call.started, call.receive)
             pending.start(endpoint, call, operation, price, seen, lookup, reading, on_response)
         except Exception as fault:  # noqa: BLE001 - as in the endpoint; already charged, so it must respond here
@@ -249,7 +251,7 @@ class _PendingLookup(Deadline):
         operation: Operation,
         price: Price,
         seen: Observation,
-        lookup: Lookup,
+        lookup: SingleRead,
         reading: PendingRead,
         on_response: OnResponse,
     ) -> None:
@@ -272,13 +274,12 @@ class _PendingLookup(Deadline):
         self.stop()
         self._is_over = True
         try:
-            row = None if error is not None else answer.get(self._lookup.key)
-            rows = int(row is not None) if error is None else None
+            rows = self._lookup.rows(answer) if error is None else None
             self._seen.add(self._reading.statement.sql, rows, elapsed_ns, error)
-            data = self._lookup.answer(row) if row is not None else None
+            data = self._lookup.answer(answer) if error is None else None
             if data is None:
                 # An empty context: the current one may belong to another request.
-                work = self._completed(row if error is None else error)
+                work = self._completed(answer if error is None else error)
                 self._rest = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
                 return
             done = self._written({"data": data})

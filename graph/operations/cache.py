@@ -33,7 +33,7 @@ from graph.analysis.limits import Price, check_written
 from graph.analysis.pricing import Pricing
 from graph.analysis.walk import analyse
 from graph.errors import in_graphql, null_named, secrets_written_in, without_literal, without_values
-from graph.execution import Lookup
+from graph.execution import SingleRead
 from graph.execution.traces import forget_trace
 from graph.operations.dispatch import COMPILED_FROM, SMALL, Engines, Execution, Size
 from graph.operations.documents import text_digest
@@ -99,7 +99,7 @@ class Operation:
 
     @property
     def is_lookup(self) -> bool:
-        """Whether it is a query for one row by its key (`Operations.lookup`). Known only after it is compiled."""
+        """Whether one read may answer it all (`Operations.lookup`). Known only after it is compiled."""
         prepared = self.execution.prepared
         return self.is_query and prepared is not None and prepared.is_lookup and not self.execution.in_snapshot
 
@@ -283,10 +283,13 @@ class Operations:
         return self.engines.run(operation.execution, variables, services, viewer, size)
 
     def lookup(
-        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
-    ) -> Lookup | None:
-        """Begin a query for one row by its key (`Operation.is_lookup`); return None where `run` must run it."""
-        return self.engines.lookup(operation.execution, variables, services, viewer)
+        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
+    ) -> SingleRead | None:
+        """Begin a query that one read answers (`Operation.is_lookup`); return None where `run` must run it.
+
+        `values` is the maximum number of values of its response (`Price.values`).
+        """
+        return self.engines.lookup(operation.execution, variables, services, viewer, values)
 
     def introspected_again(self) -> None:
         """Count an introspection that `known` has found and whose response is the return value of `introspected`."""

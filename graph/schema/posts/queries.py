@@ -9,7 +9,7 @@ from db.repositories import posts as repository
 from db.repositories.posts import POSTS
 from graph.analysis.cost import COUNT, PAGE, ListSize
 from graph.errors import BadInput
-from graph.execution import JOINS
+from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import (
     PAGE_SIZE_MAX,
@@ -21,7 +21,7 @@ from graph.schema.connections import (
     PageArguments,
     whole_list,
 )
-from graph.schema.fields import node_lookup
+from graph.schema.fields import lookup_field, node_lookup
 from graph.schema.ids import NodeKind
 from graph.schema.posts.filters import Filtered, Ordered, post_conditions, post_order
 from graph.schema.posts.types import Post
@@ -32,7 +32,7 @@ NUMBERED_PAGE = ListSize(
 )
 
 
-async def posts(
+def _posts(
     info: Info,
     first: First = None,
     after: After = None,
@@ -40,11 +40,10 @@ async def posts(
     before: Before = None,
     filter_: Filtered = None,
     order_by: Ordered = None,
-) -> Connection[Post]:
-    """Return a page of all posts that the viewer may see."""
+) -> BoundEdge:
     conditions = post_conditions(filter_)
     request = PageArguments(first, after, last, before).request(info, post_order(order_by, conditions))
-    return await whole_list(info, POSTS, "Post", conditions, request)
+    return whole_list(info, POSTS, "Post", conditions, request)
 
 
 async def _total(root: "PaginatedPosts", info: Info) -> int:
@@ -107,11 +106,8 @@ class PostQueries:
     """The queries that read posts."""
 
     post: Post | None = node_lookup(NodeKind.POST, "Post")
-    posts: Connection[Post] = strawberry.field(
-        resolver=posts,
-        description="All posts that the viewer may see: published ones, and their own drafts.",
-        directives=[PAGE],
-        metadata={JOINS: True},
+    posts: Connection[Post] = lookup_field(
+        _posts, "All posts that the viewer may see: published ones, and their own drafts.", directives=[PAGE]
     )
     posts_page: PaginatedPosts = strawberry.field(
         resolver=posts_page,

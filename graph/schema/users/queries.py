@@ -7,7 +7,7 @@ import strawberry
 from db.repositories import users as repository
 from db.repositories.users import USERS
 from graph.analysis.cost import PAGE
-from graph.execution import JOINS, BoundEdge
+from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import (
     After,
@@ -38,7 +38,7 @@ async def user_by_username(
     return None if row is None else User(row=row)
 
 
-async def users(
+def _users(
     info: Info,
     first: First = None,
     after: After = None,
@@ -51,10 +51,9 @@ async def users(
         list[UserOrder] | None,
         strawberry.argument(description="First by the first, then by the next; newest first by default."),
     ] = None,
-) -> Connection[User]:
-    """Return a page of all users."""
+) -> BoundEdge:
     request = PageArguments(first, after, last, before).request(info, user_order(order_by))
-    return await whole_list(info, USERS, "User", user_conditions(filter_), request)
+    return whole_list(info, USERS, "User", user_conditions(filter_), request)
 
 
 @strawberry.type
@@ -69,9 +68,6 @@ class UserQueries:
         resolver=user_by_username,
         description="The user of this name, the system's own user too; null where there is none.",
     )
-    users: Connection[User] = strawberry.field(
-        resolver=users,
-        description="All users but the system's own, `treasury`, who is no person.",
-        directives=[PAGE],
-        metadata={JOINS: True},
+    users: Connection[User] = lookup_field(
+        _users, "All users but the system's own, `treasury`, who is no person.", directives=[PAGE]
     )
