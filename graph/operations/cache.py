@@ -282,23 +282,19 @@ class Operations:
         """Execute `operation` as `viewer`. `ensure_ran` raises if the operation did not run at all."""
         return self.engines.run(operation.execution, variables, services, viewer, size)
 
-    def lookup(
+    def single_read(
         self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
     ) -> SingleRead | None:
-        """Begin a query that one read answers (`Operation.is_lookup`); return None where `run` must run it.
+        """Begin a query that needs one read; return None where `run` must run the operation.
 
         `values` is the maximum number of values of its response (`Price.values`).
         """
-        return self.engines.lookup(operation.execution, variables, services, viewer, values)
-
-    def introspected_again(self) -> None:
-        """Count an introspection that `known` has found and whose response is the return value of `introspected`."""
-        self.hits += 1
-
-    def looked_up(self) -> None:
-        """Count an operation that `known` has found and that `lookup` completes."""
-        self.hits += 1
-        self.engines.compiled += 1
+        if not operation.is_lookup:
+            return None
+        single = self.engines.lookup(operation.execution, variables, services, viewer, values)
+        if single is not None:
+            self.engines.compiled += 1
+        return single
 
 
 def ensure_ran(result: ExecutionResult) -> None:

@@ -167,7 +167,8 @@ class Engines:
         assert execution.prepared is not None
         if values > SMALL_VALUES_MAX:
             return None
-        return execution.prepared.lookup(variables, Context(services, viewer, execution.joined))
+        single = execution.prepared.lookup(variables, Context(services, viewer, execution.joined))
+        return None if single is None or single.reading is None else single
 
     def _run_in_snapshot(
         self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, size: Size

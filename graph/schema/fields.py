@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol, TypeVar
 
 import strawberry
+from graphql import GraphQLError
 
 from db.connections.statements import Row
 from db.query.pages import Columns
@@ -19,7 +20,7 @@ from graph.analysis.field_facts import AHEAD_METADATA, COLUMNS_METADATA, ORDER_M
 from graph.execution import DECLARATION, JOINS, BoundEdge, Column, Computed, Derived, Prefixed, RowEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.ids import NodeKind, global_id, parse
-from graph.schema.nodes import OBJECT_OF
+from graph.schema.nodes import ID, OBJECT_OF
 from graph.schema.prefetching import nested_below
 
 T = TypeVar("T")
@@ -41,13 +42,13 @@ def column(name: str, description: str, *, longest: int | None = None, directive
     return _declared(resolve, Column(name), (name,), description, directives=directives, wants=wants)
 
 
-def identity(kind: NodeKind, description: str) -> Any:
+def identity(kind: NodeKind) -> Any:
     """Declare the `id` of a node."""
 
     def resolve(root: RowBacked) -> strawberry.ID:
         return global_id(kind, root.row["id"])
 
-    return _declared(resolve, Prefixed(f"{kind.value}_", "id"), ("id",), description)
+    return _declared(resolve, Prefixed(f"{kind.value}_", "id"), ("id",), ID)
 
 
 def computed(of: Callable[[Row], Any], columns: Columns, description: str) -> Any:
@@ -106,7 +107,7 @@ def node_edge(
     node_type: type[T],
     description: str,
     *,
-    missing: Callable[[], Exception] | None = None,
+    missing: str = "",
     joined: str | None = None,
 ) -> Any:
     """Declare an edge to one node, whose id is in the column `key`; the loader `<kind>_by_id` reads it.
@@ -116,7 +117,8 @@ def node_edge(
         kind: the kind of the node.
         node_type: the type of the node, decorated with `row_backed`.
         description: of the field.
-        missing: as of `edge`.
+        missing: the message of the error if the node was deleted, together with this row, between the two statements
+            that read them. It is needed if a node with such a key can be deleted, because the field must not be null.
         joined: as of `edge`.
     """
     row_type, loader = node_type.__name__, f"{kind.value}_by_id"
@@ -124,7 +126,11 @@ def node_edge(
     def loading(info: Info) -> BoundEdge:
         return BoundEdge(getattr(info.context.loaders, loader)(columns_below(info, row_type, "id")))
 
-    return edge(key, loading, description, made=OBJECT_OF[row_type], missing=missing, joined=joined)
+    def stale() -> GraphQLError:
+        return GraphQLError(missing, extensions={"code": "CONCURRENT_CHANGE"})
+
+    made = OBJECT_OF[row_type]
+    return edge(key, loading, description, made=made, missing=stale if missing else None, joined=joined)
 
 
 def lookup_field(

@@ -22,6 +22,9 @@ def row_backed(cls: type[T]) -> type[T]:
     return cls
 
 
+ID = "Globally unique and opaque; the same object always has the same id."
+
+
 def _own_id(root: "Node") -> strawberry.ID:
     raise NotImplementedError("every kind of node declares its own id")
 
@@ -30,9 +33,7 @@ def _own_id(root: "Node") -> strawberry.ID:
 class Node:
     """The Relay object identification interface."""
 
-    id: strawberry.ID = strawberry.field(
-        resolver=_own_id, description="Globally unique and opaque; the same object always has the same id."
-    )
+    id: strawberry.ID = strawberry.field(resolver=_own_id, description=ID)
 
 
 @strawberry.interface(

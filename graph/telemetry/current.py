@@ -1,7 +1,7 @@
 """The observation of the running operation, to which the batches of loaders are added."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Token
 from typing import TYPE_CHECKING
 
@@ -55,9 +55,45 @@ class Observation(QueryStatistics):
         self.trace = trace
         self.user_id = user_id
 
+    def found(self, name: str | None, kind: str, document: str, deprecated: tuple[str, ...]) -> None:
+        """Record the operation, when it is known."""
+        self.operation = name
+        self.kind = kind
+        self.document = document
+        self.deprecated = deprecated
+
     def enter(self) -> None:
         """Record from now on what runs in this context."""
         self.token = query_statistics.set(self)
+        if self.span is not None:
+            self.span.enter()
+
+    def leave(self) -> None:
+        """Stop to record what runs in this context, if `enter` was called."""
+        if self.token is not None:
+            query_statistics.reset(self.token)
+            self.token = None
+            if self.span is not None:
+                self.span.leave()
+
+    def add_read(
+        self, loader: str | None, sql: str, rows: int | None, elapsed_ns: int, error: Exception | None
+    ) -> None:
+        """Record a read that no task waited for, after it has ended: the batch of a loader, if one is named.
+
+        The arguments are those of `add`.
+        """
+        if self.span is None:
+            if loader is not None and self.on_batch is not None:
+                self.on_batch(loader, 1)
+            self.add(sql, rows, elapsed_ns, error)
+            return
+        self.enter()
+        try:
+            with (self.batch(loader, 1) if loader is not None else None) or nullcontext():
+                self.add(sql, rows, elapsed_ns, error)
+        finally:
+            self.leave()
 
     def batch(self, loader: str, size: int) -> AbstractContextManager[object] | None:
         """Record a batch, and return its span if it is traced, as `batch_observed` does."""

@@ -25,18 +25,18 @@ def _round(rate: float) -> Round:
 def _results() -> Results:
     results = Results([("date", "2026-11-22")], [PEERS["folio"], PEERS["strawberry"], PEERS["limit"]])
     for folio, limit in ((100, 200), (300, 400), (200, 200)):
-        results.add("post_author", 8, "folio", _round(folio))
-        results.add("post_author", 8, "limit", _round(limit))
-    results.statements = {("post_author", "folio"): 2.0, ("post_author", "limit"): 1.0}
+        results.add("post_author_each", 8, "folio", _round(folio))
+        results.add("post_author_each", 8, "limit", _round(limit))
+    results.statements = {("post_author_each", "folio"): 2.0, ("post_author_each", "limit"): 1.0}
     return results
 
 
 def test_each_ratio_is_of_two_rounds_of_the_same_turn() -> None:
-    assert _results().ratios("post_author", 8, "limit") == [0.5, 0.75, 1.0]
+    assert _results().ratios("post_author_each", 8, "limit") == [0.5, 0.75, 1.0]
 
 
 def test_a_table_has_medians_and_the_least_and_the_most() -> None:
-    assert report.rows_of(_results(), "post_author", 8) == [
+    assert report.rows_of(_results(), "post_author_each", 8) == [
         ("Folio", "200", "100-300", "1.00", "2.50", "120", "40", "2.0", "100", ""),
         ("Strawberry", "takes no part", "", "", "", "", "", "", "", ""),
         ("hand-written limit", "200", "200-400", "1.00", "2.50", "120", "40", "1.0", "100", "0.75 x (0.50-1.00)"),
@@ -49,7 +49,7 @@ def test_the_table_of_ratios_has_a_line_for_each_measurement_and_a_column_for_ea
     results.add("transfer_2", 1, "limit", _round(400))
     assert report.ratio_rows(results) == (
         ["Folio's rate over that of", "Strawberry", "hand-written limit"],
-        [("post_author x8", "", "0.75 x (0.50-1.00)"), ("transfer_2 x1", "", "0.75 x (0.75-0.75)")],
+        [("post_author_each x8", "", "0.75 x (0.50-1.00)"), ("transfer_2 x1", "", "0.75 x (0.75-0.75)")],
     )
 
 
@@ -58,7 +58,7 @@ def test_the_markdown_has_every_table() -> None:
     assert [line for line in lines if line.startswith("#")] == [
         "# Folio compared with its peers",
         "## Ratios",
-        "## one post with its author, 8 connections",
+        "## a post with its author, each time another post, 8 connections",
     ]
 
 
@@ -73,7 +73,7 @@ def test_the_plot_has_a_bar_for_each_peer_that_took_part() -> None:
     assert [bar.get("width") for bar in bars] == ["430", "430"]
     texts = ["".join(text.itertext()) for text in root.findall("{http://www.w3.org/2000/svg}text")]
     assert texts == [
-        "one post with its author, 8 connections, requests/s",
+        "a post with its author, each time another post, 8 connections, requests/s",
         "Folio",
         "200",
         "hand-written limit",

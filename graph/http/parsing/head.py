@@ -22,6 +22,7 @@ _READ = frozenset(
         b"content-length",
         b"content-type",
         b"if-none-match",
+        b"origin",
         b"sec-fetch-mode",
         b"traceparent",
         *(name.encode() for name in PROGRAM_HEADERS),

@@ -3,7 +3,6 @@
 import datetime
 
 import strawberry
-from graphql import GraphQLError
 
 from db.connections.statements import Row
 from db.fields import BODY
@@ -11,13 +10,10 @@ from graph.analysis.cost import LONG_TEXT
 from graph.schema.fields import column, identity, node_edge, node_lookup
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
-from graph.schema.posts.types import STALE, Post
+from graph.schema.posts.types import Post
 from graph.schema.users.types import User
 
-
-def _gone() -> GraphQLError:
-    # The row was deleted between two statements, with the comment.
-    return GraphQLError("the comment was deleted a moment ago; ask again", extensions=STALE)
+_GONE = "the comment was deleted a moment ago; ask again"
 
 
 @row_backed
@@ -27,12 +23,10 @@ class Comment(Node):
 
     row: strawberry.Private[Row]
 
-    id: strawberry.ID = identity(
-        NodeKind.COMMENT, "Globally unique and opaque; the same object always has the same id."
-    )
+    id: strawberry.ID = identity(NodeKind.COMMENT)
     body: str = column("body", f"{BODY.limit}.", longest=BODY.length_max, directives=[LONG_TEXT])
-    author: User = node_edge("author_id", NodeKind.USER, User, "Who wrote it.", missing=_gone)
-    post: Post = node_edge("post_id", NodeKind.POST, Post, "What it is about.", missing=_gone)
+    author: User = node_edge("author_id", NodeKind.USER, User, "Who wrote it.", missing=_GONE)
+    post: Post = node_edge("post_id", NodeKind.POST, Post, "What it is about.", missing=_GONE)
     created_at: datetime.datetime = column("created_at", "When it was created.")
     updated_at: datetime.datetime = column("updated_at", "When it was last changed.")
     version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")

@@ -26,20 +26,17 @@ from graph.schema.mutation_kit import (
 from graph.schema.permissions import OWNER_OR_ADMIN, SIGNED_IN, signed_in
 from graph.schema.posts.filters import NEWEST_FIRST
 from graph.schema.posts.types import Post
-from graph.schema.row_mutations import row_deletion, row_update
+from graph.schema.row_mutations import author_field, row_deletion, row_update
 
 CREATED_POSTS = ListSize(assumed_size=BULK_MAX, sized_fields=["posts"])
 POSTS = Items("posts")
-TEXTS = (TITLE, CONTENT)
 
 
 @mutation_input
 class CreatePostInput:
     """A post to create."""
 
-    author_id: strawberry.ID | None = strawberry.field(
-        default=None, description="Defaults to the viewer; another author only for administrators."
-    )
+    author_id: strawberry.ID | None = author_field()
     title: str = strawberry.field(description=TITLE.description)
     content: str = strawberry.field(description=CONTENT.description)
     published: bool = strawberry.field(default=False, description="Whether everyone may read it from now on.")
@@ -147,15 +144,12 @@ class PostMutations:
     )
     update_post = row_update(
         repository.POST_ROWS,
-        NodeKind.POST,
         Post,
         {
-            "title": (str, "A new title; never null."),
-            "content": (str, "New content; never null."),
-            "published": (bool, "Publishes the post or makes it a draft again; never null."),
+            "title": "A new title; never null.",
+            "content": "New content; never null.",
+            "published": "Publishes the post or makes it a draft again; never null.",
         },
-        TEXTS,
-        never_null=("published",),
     )
-    delete_post = row_deletion(repository.POST_ROWS, NodeKind.POST)
+    delete_post = row_deletion(repository.POST_ROWS)
     record_post_view = mutation(record_post_view, "Counts one view of a post.", takes="The post.")

@@ -1,6 +1,6 @@
 """Posts: the queries that read them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -9,41 +9,18 @@ from db.repositories import posts as repository
 from db.repositories.posts import POSTS
 from graph.analysis.cost import COUNT, PAGE, ListSize
 from graph.errors import BadInput
-from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
-from graph.schema.connections import (
-    PAGE_SIZE_MAX,
-    After,
-    Before,
-    Connection,
-    First,
-    Last,
-    PageArguments,
-    whole_list,
-)
+from graph.schema.connections import PAGE_SIZE_MAX, Connection
 from graph.schema.fields import lookup_field, node_lookup
 from graph.schema.ids import NodeKind
-from graph.schema.posts.filters import Filtered, Ordered, post_conditions, post_order
+from graph.schema.posts.filters import POSTS as LISTS
 from graph.schema.posts.types import Post
+from graph.schema.row_lists import conditions_of
 
 OFFSET_MAX = 100_000
 NUMBERED_PAGE = ListSize(
     assumed_size=10, slicing_arguments=["pageSize"], sized_fields=["posts"], require_one_slicing_argument=False
 )
-
-
-def _posts(
-    info: Info,
-    first: First = None,
-    after: After = None,
-    last: Last = None,
-    before: Before = None,
-    filter_: Filtered = None,
-    order_by: Ordered = None,
-) -> BoundEdge:
-    conditions = post_conditions(filter_)
-    request = PageArguments(first, after, last, before).request(info, post_order(order_by, conditions))
-    return whole_list(info, POSTS, "Post", conditions, request)
 
 
 async def _total(root: "PaginatedPosts", info: Info) -> int:
@@ -73,12 +50,15 @@ class PaginatedPosts:
     )
 
 
+@LISTS.with_arguments
 async def posts_page(
     info: Info,
     page: Annotated[int, strawberry.argument(description="The number of the page; the first is 1.")] = 1,
-    page_size: Annotated[int, strawberry.argument(description="How many posts a page has: 1 to 100.")] = 10,
-    filter_: Filtered = None,
-    order_by: Ordered = None,
+    page_size: Annotated[
+        int, strawberry.argument(description=f"How many posts a page has: 1 to {PAGE_SIZE_MAX}.")
+    ] = 10,
+    filter_: Any = None,
+    order_by: Any = None,
 ) -> PaginatedPosts:
     """Return a numbered page of posts."""
     if page < 1:
@@ -88,13 +68,13 @@ async def posts_page(
     offset = (page - 1) * page_size
     if offset > OFFSET_MAX:
         raise BadInput(f"page {page} begins behind post {OFFSET_MAX}; use the connection `posts` to go that deep")
-    context, conditions = info.context, post_conditions(filter_)
+    context, conditions = info.context, conditions_of(filter_)
     rows = await repository.numbered_page(
         context.reader,
         context.viewer,
         columns_below(info, "Post", "id"),
         conditions,
-        post_order(order_by, conditions),
+        LISTS.orders.chosen(order_by, conditions),
         limit=page_size,
         offset=offset,
     )
@@ -107,7 +87,9 @@ class PostQueries:
 
     post: Post | None = node_lookup(NodeKind.POST, "Post")
     posts: Connection[Post] = lookup_field(
-        _posts, "All posts that the viewer may see: published ones, and their own drafts.", directives=[PAGE]
+        LISTS.whole(POSTS),
+        "All posts that the viewer may see: published ones, and their own drafts.",
+        directives=[PAGE],
     )
     posts_page: PaginatedPosts = strawberry.field(
         resolver=posts_page,

@@ -4,14 +4,13 @@ import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
-from graphql import GraphQLError
 
 from db.connections.statements import Row
 from db.fields import CONTENT, TITLE
 from db.repositories import posts as repository
 from db.repositories.comments import COMMENTS_OF_POST
 from graph.analysis.cost import LONG_TEXT, PAGE
-from graph.schema.comments.filters import comments_of
+from graph.schema.comments.filters import COMMENTS as LISTS_OF_COMMENTS
 from graph.schema.connections import Connection
 from graph.schema.fields import column, edge, identity, node_edge
 from graph.schema.ids import NodeKind
@@ -21,13 +20,6 @@ from graph.schema.users.types import User
 if TYPE_CHECKING:
     from graph.schema.comments.types import Comment
 
-STALE = {"code": "CONCURRENT_CHANGE"}
-
-
-def _author_gone() -> GraphQLError:
-    # The author was deleted between the two statements, with all posts. The field must not be null, so it is an error.
-    return GraphQLError("the author was deleted a moment ago, and this post too; ask again", extensions=STALE)
-
 
 @row_backed
 @strawberry.type(description="A text by one user: a draft until it is published.")
@@ -36,16 +28,21 @@ class Post(Node):
 
     row: strawberry.Private[Row]
 
-    id: strawberry.ID = identity(NodeKind.POST, "Globally unique and opaque; the same object always has the same id.")
+    id: strawberry.ID = identity(NodeKind.POST)
     title: str = column("title", f"{TITLE.limit}.")
     content: str = column("content", CONTENT.description, longest=CONTENT.length_max, directives=[LONG_TEXT])
     published: bool = column("published", "Whether everyone may read it; a draft is its author's alone.")
     views: int = column("views", "How often a view was recorded.")
     author: User = node_edge(
-        "author_id", NodeKind.USER, User, "Who wrote it.", missing=_author_gone, joined=repository.AUTHOR
+        "author_id",
+        NodeKind.USER,
+        User,
+        "Who wrote it.",
+        missing="the author was deleted a moment ago, and this post too; ask again",
+        joined=repository.AUTHOR,
     )
     comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
-        "id", comments_of(COMMENTS_OF_POST), "What users say about it, oldest first.", directives=[PAGE]
+        "id", LISTS_OF_COMMENTS.of_parent(COMMENTS_OF_POST), "What users say about it, oldest first.", directives=[PAGE]
     )
     created_at: datetime.datetime = column("created_at", "When it was created, as a draft or published.")
     updated_at: datetime.datetime = column("updated_at", "When it was last changed; a view changes nothing.")

@@ -9,18 +9,10 @@ from db.repositories.users import USERS
 from graph.analysis.cost import PAGE
 from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
-from graph.schema.connections import (
-    After,
-    Before,
-    Connection,
-    First,
-    Last,
-    PageArguments,
-    whole_list,
-)
+from graph.schema.connections import Connection
 from graph.schema.fields import loader_by_id, lookup_field, node_lookup
 from graph.schema.ids import NodeKind
-from graph.schema.users.filters import UserFilter, UserOrder, user_conditions, user_order
+from graph.schema.users.filters import USERS as LISTS
 from graph.schema.users.types import User
 
 
@@ -38,24 +30,6 @@ async def user_by_username(
     return None if row is None else User(row=row)
 
 
-def _users(
-    info: Info,
-    first: First = None,
-    after: After = None,
-    last: Last = None,
-    before: Before = None,
-    filter_: Annotated[
-        UserFilter | None, strawberry.argument(name="filter", description="Only users that meet all of this.")
-    ] = None,
-    order_by: Annotated[
-        list[UserOrder] | None,
-        strawberry.argument(description="First by the first, then by the next; newest first by default."),
-    ] = None,
-) -> BoundEdge:
-    request = PageArguments(first, after, last, before).request(info, user_order(order_by))
-    return whole_list(info, USERS, "User", user_conditions(filter_), request)
-
-
 @strawberry.type
 class UserQueries:
     """The queries that read users."""
@@ -69,5 +43,5 @@ class UserQueries:
         description="The user of this name, the system's own user too; null where there is none.",
     )
     users: Connection[User] = lookup_field(
-        _users, "All users but the system's own, `treasury`, who is no person.", directives=[PAGE]
+        LISTS.whole(USERS), "All users but the system's own, `treasury`, who is no person.", directives=[PAGE]
     )

@@ -1,4 +1,4 @@
-"""Inline lookups, queries that run without a task: in every case they have the response of the ordinary pipeline."""
+"""Requests that start without a task: in every case they have the response of a request in a task."""
 
 import asyncio
 from typing import Any
@@ -10,8 +10,10 @@ from db.connections.leases import Driver
 from db.connections.statistics import QueryStatistics, query_statistics
 from db.repositories.sessions import live_sessions
 from db.settings import Settings
-from graph.http.endpoint import GraphQLEndpoint
-from graph.http.inline_lookup import InlineLookups
+from graph.http.call import Call
+from graph.http.drivers import CallbackDriver
+from graph.http.pipeline import Pipeline
+from graph.http.steps import Steps, Work
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.edge import locked, sent, served, served_knowing, until, waiting
 from tests.graph.support.garbage import left_behind
@@ -30,13 +32,20 @@ PUBLISH = "mutation ($id: ID!) { updatePost(input: {id: $id, published: true}) {
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """A list that records for each request whether it was started without a task."""
     ways: list[bool] = []
-    begin = InlineLookups.begin
+    start = CallbackDriver.start
 
-    def noted(*arguments: Any) -> bool:
-        ways.append(begin(*arguments))
-        return ways[-1]
+    def noted(driver: CallbackDriver, steps: Steps, call: Call, on_response: Any, on_work: Any) -> None:
+        begun = True
 
-    monkeypatch.setattr(InlineLookups, "begin", noted)
+        def on_work_noted(work: Work) -> None:
+            nonlocal begun
+            begun = False
+            on_work(work)
+
+        start(driver, steps, call, on_response, on_work_noted)
+        ways.append(begun)
+
+    monkeypatch.setattr(CallbackDriver, "start", noted)
     return ways
 
 
@@ -76,7 +85,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("what", CASES)
 @pytest.mark.parametrize("extensions", [{}, {"cost": True}])
-async def test_inline_lookups_and_the_asgi_endpoint_send_the_same_response(
+async def test_requests_without_a_task_have_the_response_of_the_asgi_endpoint(
     client: Client, ida: Person, eve: Person, what: str, extensions: dict[str, Any]
 ) -> None:
     await written(client, ida, "One")
@@ -116,8 +125,7 @@ async def test_only_single_reads_and_introspections_start_without_a_task(
             await client.run(query, by=ida, **variables)
         begun.clear()
         await client.run(query, by=ida, **variables)
-        # An invalid query is found only after the session.
-        assert begun == [is_lookup or query in {POST, SOME_POSTS}], query
+        assert begun == [True], query  # it waits for the session first
         begun.clear()
         await client.run(query, **variables)
         assert begun == [is_lookup], query
@@ -231,7 +239,7 @@ async def test_statement_of_a_client_that_disconnects_is_cancelled(
         assert await answered(client, raw) == fast
 
 
-async def test_failed_statement_has_the_response_of_the_ordinary_pipeline(
+async def test_failed_statement_has_the_response_of_a_request_in_a_task(
     settings: Settings, database_url: str, begun: list[bool]
 ) -> None:
     async with served(settings, lock_timeout_ms=100) as client:
@@ -245,7 +253,7 @@ async def test_failed_statement_has_the_response_of_the_ordinary_pipeline(
         assert b"DATABASE_BUSY" in inline[1]
 
 
-async def test_inline_lookups_count_towards_budget_and_concurrency(
+async def test_requests_without_a_task_count_towards_budget_and_concurrency(
     settings: Settings, database_url: str, begun: list[bool]
 ) -> None:
     raw = request(query_body(POST, variables={"id": "post_1"}))
@@ -257,7 +265,7 @@ async def test_inline_lookups_count_towards_budget_and_concurrency(
             assert ("HTTP/1.1 503 Service Unavailable" in lines, b"OVERLOADED" in body) == (True, True)
         for _ in range(3):
             assert "HTTP/1.1 200 OK" in (await answered(client, raw))[0]
-        assert begun == [False, True, False, True, True, True]
+        assert begun == [False, True, True, True, True, True]  # the refused one needs no task either
     async with served_knowing([POST], settings, cost_per_minute_max=5) as client:
         ends = [(await answered(client, raw))[0] for _ in range(6)]
         refused = [any(line.startswith("retry-after") for line in lines) for lines in ends]
@@ -332,41 +340,23 @@ async def test_bug_is_an_internal_error_of_one_request_only(
     assert (await client.data(POST, id=posts[1]))["post"]["id"] == posts[1]
 
 
-async def test_error_before_the_start_leaves_the_request_to_the_ordinary_pipeline(
-    client: Client, ida: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    post = await written(client, ida, "One")
-    for by in (None, ida):
-        expected = await client.data(POST, by=by, id=post)
-
-        def failing(*_: object) -> None:
-            raise ZeroDivisionError("on purpose")
-
-        monkeypatch.setattr("graph.operations.cache.Operations.lookup", failing)
-        with overheard() as log:
-            assert await client.data(POST, by=by, id=post) == expected
-        monkeypatch.undo()
-        assert log.text.count("a query was not begun") == 1
-
-
 async def test_task_of_a_request_does_not_inherit_the_context_of_the_request_that_read_its_session(
     client: Client, ida: Person, database_url: str, begun: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post = await written(client, ida, "One")
     await client.data(POST, by=ida, id=post)
-    await client.data("mutation { signOut { __typename } }", by=ida)
     found: list[QueryStatistics | None] = []
-    answered = GraphQLEndpoint.respond
+    executed = vars(Pipeline)["_executed"]
 
     async def noted(*arguments: Any) -> Any:
         found.append(query_statistics.get())
-        return await answered(*arguments)
+        return await executed(*arguments)
 
     async def led() -> None:
         query_statistics.set(QueryStatistics())
         await live_sessions(client.database, 999)
 
-    monkeypatch.setattr(GraphQLEndpoint, "respond", noted)
+    monkeypatch.setattr(Pipeline, "_executed", noted)
     monkeypatch.setattr("db.connections.coalescing.HELD_BACK_MAX_S", 60)
     before = len(begun)
     async with asyncio.TaskGroup() as group:
@@ -375,14 +365,16 @@ async def test_task_of_a_request_does_not_inherit_the_context_of_the_request_tha
             await asyncio.sleep(0.05)
             group.create_task(led())  # runs the next statement
             await asyncio.sleep(0)
-            request = group.create_task(client.post(POST, by=ida, id=post))
+            request = group.create_task(
+                client.post("{ posts { nodes { id author { posts { nodes { id } } } } } }", by=ida)
+            )
 
             async def has_joined() -> bool:
                 return len(begun) > before
 
             await until(has_joined, "the lookup")
-        refused = await request
-    assert (refused.status_code, begun[before:], found) == (401, [True], [None])
+        answer = await request
+    assert (answer.status_code, begun[before:], found) == (200, [True], [None])
 
 
 async def test_nothing_is_left_to_the_cycle_collector(client: Client, ida: Person, begun: list[bool]) -> None:
@@ -396,5 +388,5 @@ async def test_nothing_is_left_to_the_cycle_collector(client: Client, ida: Perso
             await client.data(POST, by=ida, id=post)
     assert begun[-10:] == [True] * 10
     assert left.isdisjoint(
-        {"Record", "_PendingLookup", "_PendingSession", "Lookup", "Run", "Loaders", "Context", "Call", "_Batch"}
+        {"Record", "CallbackDriver", "SingleRead", "generator", "Lookup", "Run", "Loaders", "Context", "Call", "_Batch"}
     )
