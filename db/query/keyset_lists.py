@@ -4,7 +4,7 @@ Each can be read for the list as a whole, or with one statement for the lists of
 for each of its rows (`db.query.nested_pages`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from asyncpg import Record
@@ -93,7 +93,7 @@ def _rows_read(
 class KeysetList(ListSource):
     """A list that can be read."""
 
-    async def page(
+    def page(
         self,
         reader: Reader,
         viewer: Viewer,
@@ -103,8 +103,10 @@ class KeysetList(ListSource):
         nested: Sequence[Nested] = (),
         *,
         counted: bool = False,
-    ) -> Page:
-        """Return one page of the whole list. `columns` must not be empty, and must hold the keys of `nested`.
+    ) -> Awaitable[Page]:
+        """Read one page of the whole list, as `Reader.pending` does.
+
+        `columns` must not be empty, and must hold the keys of `nested`.
 
         If `counted` is true and `nested` is empty, the page includes the number of rows of the list.
         """
@@ -118,7 +120,7 @@ class KeysetList(ListSource):
             statement, map_rows = _counted_page_read(self, columns, viewer.access_level, filters, kind)
         else:
             statement, map_rows = _page_read(self, columns, viewer.access_level, filters, kind)
-        return await reader.mapped_rows(statement, values, map_rows)
+        return reader.pending(statement, values, map_rows)
 
     async def pages_by_parent(
         self,

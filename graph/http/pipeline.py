@@ -1,9 +1,8 @@
 """The pipeline of every request to `/graphql`: from its head to its response, top to bottom.
 
 A request is a generator. It does no input or output: it yields what it waits for (`graph.http.steps`), and a driver
-(`graph.http.drivers`) waits. So the same code serves a query that needs no task, a mutation, a batch and a GET, on
-every engine and over every transport. Each decision is made here once: negotiation, the caller, admission, price,
-observation, and how errors are reported.
+(`graph.http.drivers`) waits. So the same code serves a query that needs no task, a mutation, a batch and a GET, over
+every transport. Each decision is made here once: negotiation, caller, admission, price, observation, form of errors.
 
 An invalid bearer token is refused (401) and never handled as an anonymous request: a client whose session has ended
 must get an error, not less data.
@@ -276,9 +275,10 @@ class Pipeline:
         seen: Observation,
     ) -> Generator[Read | Work, Any, dict[str, Any]]:
         """Run an operation, by one read if it needs no more and otherwise in a task, and return its content."""
-        single = self.operations.single_read(operation, request.variables, self.services, call.viewer)
+        values, services = price.values, self.services
+        single = self.operations.single_read(operation, request.variables, services, call.viewer, values)
         if single is None:
-            work = self._execution(call, request, operation, Size(price.values, call.stopwatch), seen)
+            work = self._execution(call, request, operation, Size(values, call.stopwatch), seen)
         else:
             found: Arrived = yield Read(single.reading, call.spenders.caller)
             rows = single.rows(found.answer) if found.error is None else None

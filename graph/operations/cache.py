@@ -33,8 +33,9 @@ from graph.analysis.limits import Price, check_written
 from graph.analysis.pricing import Pricing
 from graph.analysis.walk import analyse
 from graph.errors import in_graphql, null_named, secrets_written_in, without_literal, without_values
+from graph.execution import SingleRead
 from graph.execution.traces import forget_trace
-from graph.operations.dispatch import COMPILED_FROM, SMALL, Engines, Execution, SingleRead, Size
+from graph.operations.dispatch import COMPILED_FROM, SMALL, Engines, Execution, Size
 from graph.operations.documents import text_digest
 from graph.operations.introspections import Introspections, introspection_digest
 from graph.operations.segmented_cache import SegmentedCache
@@ -98,7 +99,7 @@ class Operation:
 
     @property
     def is_lookup(self) -> bool:
-        """Whether it is a query for one row by its key (`Operations.lookup`). Known only after it is compiled."""
+        """Whether one read may answer it all (`Operations.lookup`). Known only after it is compiled."""
         prepared = self.execution.prepared
         return self.is_query and prepared is not None and prepared.is_lookup and not self.execution.in_snapshot
 
@@ -278,12 +279,15 @@ class Operations:
         return self.engines.run(operation.execution, variables, services, viewer, size)
 
     def single_read(
-        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
+        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
     ) -> SingleRead | None:
-        """Begin a query that needs one read; return None where `run` must run the operation."""
+        """Begin a query that needs one read; return None where `run` must run the operation.
+
+        `values` is the maximum number of values of its response (`Price.values`).
+        """
         if not operation.is_lookup:
             return None
-        single = self.engines.lookup(operation.execution, variables, services, viewer)
+        single = self.engines.lookup(operation.execution, variables, services, viewer, values)
         if single is not None:
             self.engines.compiled += 1
         return single

@@ -28,14 +28,12 @@ from graphql import (
 )
 
 from db.access import Viewer
-from db.connections.coalescing import PendingRead
 from db.connections.statements import Reader
 from db.repositories.row_tables import TABLE_OF
 from graph.analysis.selection import Selection
 from graph.analysis.walk import Analysis
-from graph.execution import Lookup, OrdinaryExecutor, Prepared, Unsupported
+from graph.execution import OrdinaryExecutor, Prepared, SingleRead, Unsupported
 from graph.runtime.context import Context, Services
-from graph.runtime.edge_loaders import RowLoader
 from graph.runtime.worker_thread import Stopwatch
 
 MONEY_TYPES = frozenset({"Account", "Transaction"})
@@ -112,27 +110,6 @@ def _json(answers: list[Any]) -> orjson.Fragment:
     return orjson.Fragment(orjson.dumps(answers))
 
 
-class SingleRead(NamedTuple):
-    """A query that has begun and that waits for one read."""
-
-    name: str
-    reading: PendingRead
-    lookup: Lookup
-
-    def rows(self, answer: Any) -> int:
-        """Return how many rows of the answer are this query's."""
-        return int(self.lookup.key in answer)
-
-    def answer(self, answer: Any) -> dict[str, Any] | None:
-        """Return the response data; None where a row is missing or a field has an error."""
-        row = answer.get(self.lookup.key)
-        return None if row is None else self.lookup.answer(row)
-
-    def completed(self, found: Any) -> Coroutine[Any, Any, ExecutionResult]:
-        """Return the result, with its errors, for the answer or the error in its place."""
-        return self.lookup.completed(found if isinstance(found, Exception) else found.get(self.lookup.key))
-
-
 class Engines:
     """Runs operations.
 
@@ -181,15 +158,17 @@ class Engines:
         return self._run_in_snapshot(execution, variables, services, viewer, size)
 
     def lookup(
-        self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer
+        self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
     ) -> SingleRead | None:
-        """Begin an operation that is a lookup, without a coroutine; return None where `run` must run it."""
+        """Begin an operation that is a lookup, without a coroutine; return None where `run` must run it.
+
+        `values` is the maximum number of values of its response.
+        """
         assert execution.prepared is not None
-        lookup = execution.prepared.lookup(variables, Context(services, viewer, execution.joined))
-        if lookup is None or not isinstance(lookup.loader, RowLoader):
+        if values > SMALL_VALUES_MAX:
             return None
-        reading = lookup.loader.pending_read(lookup.key)
-        return None if reading is None else SingleRead(lookup.loader.name, reading, lookup)
+        single = execution.prepared.lookup(variables, Context(services, viewer, execution.joined))
+        return None if single is None or single.reading is None else single
 
     def _run_in_snapshot(
         self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, size: Size

@@ -55,6 +55,14 @@ class EdgeLoader(Generic[K, T]):
         """Cache the values of a batch: one for each key, in their order."""
         self._known.update(zip(keys, values, strict=True))
 
+    def held(self, keys: Sequence[K]) -> list[T]:
+        """Return the values of `keys`, which are loaded already.
+
+        Raises:
+            KeyError: one of them is not.
+        """
+        return list(map(self._known.__getitem__, keys))
+
     def prime(self, values: Mapping[K, T]) -> None:
         """Cache values that another statement has loaded."""
         self._known.update(values)
@@ -76,13 +84,17 @@ class RowLoader(EdgeLoader[int, Record | None]):
     """Loads rows by key. A batch maps keys to rows; it may contain further keys, and lacks keys without a row.
 
     Where the statement of the rows includes `nested` pages, their loaders then have these pages.
+
+    Attributes:
+        brings: these loaders.
     """
 
-    __slots__ = ("_nested",)
+    __slots__ = ("_nested", "brings")
 
     def __init__(self, name: str, batch: RowsBatch, running: "Running", nested: "Sequence[NestedPageLoader]") -> None:
         super().__init__(name, batch, running)
         self._nested = nested
+        self.brings = [one.loader for one in nested]
 
     def pending_read(self, key: int) -> PendingRead | None:
         """Return the pending read of one row, for a callback; None where the reader does not coalesce reads."""
@@ -92,6 +104,15 @@ class RowLoader(EdgeLoader[int, Record | None]):
         if isinstance(reading, Coroutine):
             reading.close()
         return None
+
+    def rows(self, answer: Mapping[int, Record], key: int) -> int:
+        """Return how many rows an answer, which other operations may share, has for `key`."""
+        return int(key in answer)
+
+    def take(self, answer: Mapping[int, Record], key: int) -> Record | None:
+        """Return the row of `key` in an answer to `pending_read`. The loaders of nested pages receive its pages."""
+        self._learn((key,), answer)
+        return self._known[key]
 
     def _learn(self, keys: Sequence[int], values: Mapping[int, Record]) -> None:
         known = self._known

@@ -133,16 +133,31 @@ def node_edge(
     return edge(key, loading, description, made=made, missing=stale if missing else None, joined=joined)
 
 
-def lookup_field(loading: Callable[..., BoundEdge], description: str, made: Callable[[Row], Any]) -> Any:
-    """Declare a query for one row by a key that `loading` makes from the arguments; null where there is no such row."""
+def lookup_field(
+    loading: Callable[..., BoundEdge],
+    description: str,
+    made: Callable[[Row], Any] | None = None,
+    *,
+    directives: Sequence[object] = (),
+) -> Any:
+    """Declare a query whose loader and key `loading` makes from the arguments; null where nothing has this key.
+
+    Args:
+        loading: takes the info and the field's arguments, and returns the edge bound to its loader and key.
+        description: of the field.
+        made: makes the object of a loaded row, where the loader returns rows of a row-backed type.
+        directives: of the field.
+    """
 
     async def resolve(info: strawberry.Info[Any, None], **arguments: Any) -> Any:
         applied = loading(info, **arguments)
-        row = None if applied.key is None else await applied.loader.load(applied.key)
-        return None if row is None else made(row)
+        value = None if applied.key is None else await applied.loader.load(applied.key)
+        if value is None or made is not None:
+            return None if value is None or made is None else made(value)
+        return value if applied.wrap is None else applied.wrap(value, applied.key)
 
     _take_signature(resolve, loading, ())
-    return _declared(resolve, RowEdge(None, loading), None, description, joins=True)
+    return _declared(resolve, RowEdge(None, loading), None, description, joins=True, directives=directives)
 
 
 def node_lookup(kind: NodeKind, row_type: str, description: str = "") -> Any:
@@ -178,18 +193,21 @@ def derived(
     directives: Sequence[object] = (),
     reads_order: bool = False,
     looks_ahead: bool = False,
+    ready: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Declare a field that is a function of an object that represents no row; the function may return an awaitable.
+    """Declare a field that is a function of an object that represents no row.
 
-    With `reads_order` the field reads the columns by which the list above it is ordered: it is a cursor. With
-    `looks_ahead` it needs to know whether more rows follow the page.
+    The function may return an awaitable only if `ready` is given, which raises `Waits` in its place. With `reads_order`
+    the field reads the columns by which the list above it is ordered: it is a cursor. With `looks_ahead` it needs to
+    know whether more rows follow the page.
     """
 
     def resolve(root: Any) -> Any:
         return of(root)
 
     wants: dict[object, object] = {ORDER_METADATA: reads_order, AHEAD_METADATA: looks_ahead}
-    return _declared(resolve, Derived(of), None, description, directives=directives, wants=wants)
+    declaration = Derived(of, ready=of if ready is None else ready)
+    return _declared(resolve, declaration, None, description, directives=directives, wants=wants)
 
 
 def derived_rows(of: Callable[[Any], Any], made: Callable[[Any], Any], description: str) -> Any:
@@ -198,7 +216,7 @@ def derived_rows(of: Callable[[Any], Any], made: Callable[[Any], Any], descripti
     def resolve(root: Any) -> Any:
         return made(root)
 
-    return _declared(resolve, Derived(of, bare=True), None, description)
+    return _declared(resolve, Derived(of, bare=True, ready=of), None, description)
 
 
 def derived_table(of: Callable[[Any], Any], made: Callable[[Any], Any], description: str) -> Any:

@@ -3,7 +3,7 @@
 For the noun `comment` the calls make `CommentFilter`, `CommentOrderField`, `CommentOrder` and the resolvers of lists.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -22,7 +22,6 @@ from graph.runtime.context import Info
 from graph.schema.connections import (
     After,
     Before,
-    Connection,
     First,
     Last,
     OrderDirection,
@@ -195,10 +194,10 @@ class RowLists:
     filter_type: type
     orders: RowOrders
 
-    def whole(self, of: KeysetList) -> Callable[..., Awaitable[Connection[Any]]]:
+    def whole(self, of: KeysetList) -> Callable[..., BoundEdge]:
         """Return the resolver of a list without a parent."""
 
-        async def resolve(
+        def resolve(
             info: Info,
             first: First = None,
             after: After = None,
@@ -206,11 +205,11 @@ class RowLists:
             before: Before = None,
             filter_: Any = None,
             order_by: Any = None,
-        ) -> Connection[Any]:
+        ) -> BoundEdge:
             conditions = conditions_of(filter_)
             order = self.orders.chosen(order_by, conditions)
             request = PageArguments(first, after, last, before).request(info, order)
-            return await whole_list(info, of, self.row_type, conditions, request)
+            return whole_list(info, of, self.row_type, conditions, request)
 
         return self.with_arguments(resolve)
 

@@ -6,7 +6,7 @@ from operator import attrgetter, itemgetter
 from typing import Any
 
 from graph.execution.declarations import BoundEdge, Column, Computed, Derived, RowEdge
-from graph.execution.plan.plan import FieldPlan
+from graph.execution.plan.levels import FieldPlan
 from graph.execution.plan.scalar_output import FieldError
 from graph.execution.run.frames import Frame, all_present
 from graph.execution.run.tables import Table

@@ -16,11 +16,11 @@ from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, is_awaitable
 
 from graph.execution.declarations import BoundEdge, LevelLoader, PrefetchableEdge, RowEdge
-from graph.execution.plan.plan import FieldKind, FieldPlan, Level
+from graph.execution.plan.levels import FieldKind, FieldPlan, Level
 from graph.execution.plan.scalar_output import FieldError
 from graph.execution.run.answers import all_loaded, hashable, keys_of, loaded, simple_values
 from graph.execution.run.frames import Below, Frame, Linker, Where, all_present
-from graph.execution.run.shared_output import Offload, SharedOutput, shared_outputs
+from graph.execution.run.shared_output import Offload, SharedOutput, Text, shared_outputs
 from graph.execution.run.values import INFO_HELPERS, any_awaitable, awaited, gathered, realized
 from graph.execution.strawberry_adapter import PrefetchInfo
 from graph.execution.traces import caught
@@ -53,6 +53,7 @@ class Run:
     Attributes:
         variables: coerced, in graphql-core's form.
         offload: runs a function in another thread; None where the response is always small.
+        text: encodes a list of completed objects; its return value may stand in place of the list.
         bound_edges: the edges that are bound already, by the id of their plan.
     """
 
@@ -63,6 +64,7 @@ class Run:
     context: Any
     root_value: Any
     offload: Offload | None = None
+    text: Text | None = None
     bound_edges: dict[int, BoundEdge] = field(default_factory=dict)
 
     async def resolve(self, level: Level, followed: FollowedEdge | None = None) -> Frame:
@@ -70,7 +72,6 @@ class Run:
 
         `followed` is the outcome of the root's only edge, if it was followed already.
         """
-        self.bound_edges.clear()  # a mutation's next field may have the same plan, and must see what was written before
         root = Frame.of(level, [self.root_value])
         ready = [root] if followed is None else await self._take_followed(root, followed)
         while ready:
@@ -110,7 +111,7 @@ class Run:
         if plan.ends_in_tables:
             frame.values[plan.slot] = values
             return
-        places = self._shared_outputs(plan, values) if plan.table_edges else None
+        places = self.shared_outputs(plan, values) if plan.table_edges else None
         if places and all(one.is_written for one in places):
             frame.values[plan.slot] = places
             return
@@ -121,11 +122,11 @@ class Run:
         if places and below is not None:
             below.shared_outputs = places
 
-    def _shared_outputs(self, plan: FieldPlan, tables: Sequence[Any]) -> list[SharedOutput] | None:
+    def shared_outputs(self, plan: FieldPlan, tables: Sequence[Any]) -> list[SharedOutput] | None:
         """Return where the response data of a field's tables is shared, or None where it cannot be shared."""
         assert plan.place is not None
         try:
-            identities = [self._bound_edge(edge).identity for edge in plan.table_edges]
+            identities = [self.bound_edge(edge).identity for edge in plan.table_edges]
         except Exception:  # noqa: BLE001 - invalid arguments: that field reports its error when it is started
             return None
         return shared_outputs(tables, plan.place.only, identities)
@@ -140,7 +141,7 @@ class Run:
             frame.below[plan.slot] = Below([], [])
             return
         try:
-            bound = self._bound_edge(plan)
+            bound = self.bound_edge(plan)
         except Exception as error:  # noqa: BLE001 - any exception of the arguments is the field's error
             frame.values[plan.slot] = [FieldError(caught(error))] * len(frame.sources)
             frame.below[plan.slot] = Below([], [])
@@ -164,7 +165,7 @@ class Run:
         one.errors |= errors
         one.edges.append((frame, plan, bound, keys))
 
-    def _bound_edge(self, plan: FieldPlan) -> BoundEdge:
+    def bound_edge(self, plan: FieldPlan) -> BoundEdge:
         """Return the edge with its arguments applied. Each edge is bound once per run."""
         bound = self.bound_edges.get(id(plan))
         if bound is None:
@@ -178,7 +179,7 @@ class Run:
         found: dict[int, PrefetchableEdge] = {}
         for edge, key in plan.prefetchable:
             try:
-                bound = self._bound_edge(edge)
+                bound = self.bound_edge(edge)
             except Exception:  # noqa: BLE001, S112 - that field reports its error when it is started
                 continue
             found[id(bound.loader)] = PrefetchableEdge(bound, key)
@@ -187,24 +188,12 @@ class Run:
     async def follow_root_edge(self, plan: FieldPlan) -> FollowedEdge:
         """Load the row of the root's only edge, whose arguments contain the key. Most operations begin like this."""
         try:
-            bound = self.bind_root_edge(plan)
+            bound = self.bound_edge(plan)
             key = bound.key
             answer = None if key is None else (await bound.loader.load_level([key]))[0]
         except Exception as error:  # noqa: BLE001 - any exception of arguments or loader is the field's error
             return None, None, FieldError(caught(error))
         return bound, key, answer
-
-    def bind_root_edge(self, plan: FieldPlan) -> BoundEdge:
-        """Return the root's only edge with its arguments applied.
-
-        Raises:
-            Exception: the arguments are invalid.
-        """
-        declared = plan.declaration
-        assert isinstance(declared, RowEdge)
-        assert plan.arguments is not None
-        info = self._edge_info(plan)
-        return declared.bind(info, **plan.arguments(self.variables, info))
 
     async def _take_followed(self, root: Frame, followed: FollowedEdge) -> list[Frame]:
         plan, (bound, key, answer), ready = root.level.kept[0], followed, list[Frame]()

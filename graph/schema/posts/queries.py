@@ -9,10 +9,9 @@ from db.repositories import posts as repository
 from db.repositories.posts import POSTS
 from graph.analysis.cost import COUNT, PAGE, ListSize
 from graph.errors import BadInput
-from graph.execution import JOINS
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import PAGE_SIZE_MAX, Connection
-from graph.schema.fields import node_lookup
+from graph.schema.fields import lookup_field, node_lookup
 from graph.schema.ids import NodeKind
 from graph.schema.posts.filters import POSTS as LISTS
 from graph.schema.posts.types import Post
@@ -87,11 +86,10 @@ class PostQueries:
     """The queries that read posts."""
 
     post: Post | None = node_lookup(NodeKind.POST, "Post")
-    posts: Connection[Post] = strawberry.field(
-        resolver=LISTS.whole(POSTS),
-        description="All posts that the viewer may see: published ones, and their own drafts.",
+    posts: Connection[Post] = lookup_field(
+        LISTS.whole(POSTS),
+        "All posts that the viewer may see: published ones, and their own drafts.",
         directives=[PAGE],
-        metadata={JOINS: True},
     )
     posts_page: PaginatedPosts = strawberry.field(
         resolver=posts_page,

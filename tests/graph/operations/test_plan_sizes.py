@@ -17,7 +17,7 @@ from graph.app import services_for
 from graph.execution import Prepared
 from graph.execution.engine import PLANS_MAX
 from graph.execution.output.generation import completer
-from graph.execution.plan.plan import Level
+from graph.execution.plan.levels import Level
 from graph.operations.cache import OPERATIONS_CACHED_BYTES_MAX, Operation, Operations, RequestRefused
 from graph.operations.segmented_cache import ENTRY_BYTES, SegmentedCache
 from graph.runtime.context import Services

@@ -49,8 +49,9 @@ async def test_one_statement_reads_rows_with_the_pages_below_them(client: Client
     for operation in OPERATIONS:
         variables = {name: value for name, value in values.items() if f"${name}:" in operation}
         first = await client.data(operation, by=by, **variables)  # by the ordinary engine
+        for _ in range(2):  # the first attempt finds out whether one read answers it
+            assert await client.data(operation, by=by, **variables) == first
         counted[operation] = await client.statements(operation, by=by, **variables) - session
-        assert await client.data(operation, by=by, **variables) == first
     assert counted == OPERATIONS
 
 

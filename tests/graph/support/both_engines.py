@@ -16,12 +16,13 @@ from fastapi import FastAPI
 from graphql import ExecutionResult, OperationType
 
 from db.access import Viewer
+from graph.execution import SingleRead
 from graph.http.call import Call
 from graph.http.pipeline import OK, Pipeline
 from graph.http.responses.response import Response
 from graph.http.steps import Steps, Work
 from graph.operations.cache import Operation, Operations
-from graph.operations.dispatch import SMALL, Engines, Execution, SingleRead, Size
+from graph.operations.dispatch import SMALL, Engines, Execution, Size
 from graph.runtime.context import Services
 from tests.graph.support.recording import unrecorded
 
@@ -124,9 +125,9 @@ class _Comparing:
         vars(self._pipeline)["respond"] = self._compared
 
     def _noted(
-        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
+        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
     ) -> SingleRead | None:
-        single = self._single_read(operation, variables, services, viewer)
+        single = self._single_read(operation, variables, services, viewer, values)
         if single is not None:
             self._begun = operation, variables, viewer
         return single
