@@ -19,6 +19,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from graph.analysis.cost import ListSize
 from graph.errors import BadInput
+from graph.execution import DECLARATION
 from graph.execution.strawberry_adapter import core_schema
 from graph.runtime.context import Info
 from graph.schema.comments.mutations import CommentMutations
@@ -33,7 +34,7 @@ from graph.schema.nodes import Node
 from graph.schema.posts.mutations import PostMutations
 from graph.schema.posts.queries import PostQueries
 from graph.schema.posts.types import Post
-from graph.schema.scalars import SCALARS
+from graph.schema.scalars import DATE_TIME_OUTPUT, SCALARS
 from graph.schema.sessions.mutations import SessionMutations
 from graph.schema.users.mutations import UserMutations
 from graph.schema.users.queries import UserQueries
@@ -168,6 +169,7 @@ graphql_schema = without_null_defaults(core_schema(schema))
 """What graphql-core validates and executes against."""
 
 graphql_schema.description = SCHEMA  # which Strawberry has no argument for
+graphql_schema.type_map["DateTime"].extensions[DECLARATION] = DATE_TIME_OUTPUT
 
 
 def schema_text() -> str:

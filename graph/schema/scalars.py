@@ -16,6 +16,7 @@ import strawberry
 from graphql import GraphQLError, StringValueNode, ValueNode
 
 from db.instants import INSTANT_WANTED, parse_instant, write_instant
+from graph.execution import InlineOutput
 
 DECIMAL_LENGTH_MAX = 40
 
@@ -41,6 +42,14 @@ def parse_date_time(value: object) -> datetime.datetime:
 
 
 serialize_date_time = write_instant
+
+
+DATE_TIME_OUTPUT = InlineOutput(
+    "type({v}) is datetime and {v}.tzinfo is UTC",
+    "{v}.isoformat(timespec='microseconds')[:26] + 'Z'",
+    {"datetime": datetime.datetime, "UTC": datetime.UTC},
+)
+"""`serialize_date_time` for the values that PostgreSQL's driver returns, but for infinities: they are in UTC."""
 
 
 def parse_decimal(value: object) -> Decimal:
