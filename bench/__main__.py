@@ -15,7 +15,7 @@ from rich.console import Console
 from bench import drawing, load, report
 from bench.cases import CASES, KEY, Case, CaseRequest, bodies, plain
 from bench.report import Results
-from bench.servers import NODE, Server, ask, available, started
+from bench.servers import NODE, Server, available, send_request, started
 from bench.stock import Place, Size, Stock, changes, counted, drawn_from, ensure_right_balances, stocked
 
 BENCH_DIR = Path(__file__).parent
@@ -157,7 +157,7 @@ def _compared(case: Case, servers: Sequence[Server], requests: Sequence[CaseRequ
 
 
 def _send(server: Server, token: str, body: bytes) -> bytes:
-    return ask(server, body.replace(KEY.encode(), str(uuid.uuid4()).encode()), token)
+    return send_request(server, body.replace(KEY.encode(), str(uuid.uuid4()).encode()), token)
 
 
 def _statements(bench: Bench, case: Case, server: Server, requests: Sequence[CaseRequest]) -> float:

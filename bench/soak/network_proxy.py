@@ -158,7 +158,7 @@ class Proxy:
         """
         self._cut_at = (word, answer)
 
-    def mend(self) -> None:
+    def pass_through(self) -> None:
         """Cancel all planned cuts, and forward everything at once."""
         self._bytes_until_cut, self._cut_at = {}, None
         self.pass_on()

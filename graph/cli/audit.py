@@ -77,8 +77,8 @@ def _transaction_id(text: str) -> int:
         return parse(text, NodeKind.TRANSACTION, text)
     except BadInput as error:
         # For an id of another kind, the message of `parse` names both kinds.
-        said = str(error) if "asked for" in str(error) else f"{text} is not the id of a transaction"
-        raise typer.BadParameter(f"{said}; write it as transaction_123 or 123", param_hint="--since") from None
+        reason = str(error) if "asked for" in str(error) else f"{text} is not the id of a transaction"
+        raise typer.BadParameter(f"{reason}; write it as transaction_123 or 123", param_hint="--since") from None
 
 
 def _not_there(error: UnknownTransactionError) -> str:

@@ -21,7 +21,7 @@ from db.settings import PREFIX, Settings, load_settings
 from db.setup.development import with_database
 from db.setup.diagnosis import DatabaseProblem, examine, explained_problems
 from db.setup.schema_version import applied_revisions, expected_revision
-from graph.cli.support.terminal import CommandError, errors_told_once, out
+from graph.cli.support.terminal import CommandError, errors_reported_once, out
 
 CLOCK_SKEW_MAX_S = 2.0
 
@@ -51,7 +51,7 @@ def doctor(
     chosen = load_settings()
     findings = [_settings_finding(chosen)]
     try:
-        with with_database(chosen, existing=True) as ready, errors_told_once():
+        with with_database(chosen, existing=True) as ready, errors_reported_once():
             findings += uvloop.run(_examine(ready, workers))
     except EmbeddedError as error:
         findings.append(Finding("database", Verdict.FAILURE, str(error)))

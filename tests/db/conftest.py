@@ -11,7 +11,7 @@ from db.connections.database import Database
 from db.connections.leases import Driver
 from db.embedded.server import embedded_postgres
 from db.settings import Settings
-from tests.db.support.backends import connected_superuser, make_boxes
+from tests.db.support.backends import connected_superuser, create_boxes
 from tests.db.support.books import ACCOUNTS, Books
 from tests.db.support.clusters import reachable_directory
 from tests.db.support.rows import new_account, new_user, new_users
@@ -47,9 +47,9 @@ async def superuser(database_url: str) -> AsyncIterator[Driver]:
 
 
 @pytest.fixture
-async def two_boxes(superuser: Driver) -> None:
+async def boxes_table(superuser: Driver) -> None:
     """The table `boxes` of `tests.db.support.backends`."""
-    await make_boxes(superuser)
+    await create_boxes(superuser)
 
 
 @pytest.fixture

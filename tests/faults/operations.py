@@ -81,7 +81,7 @@ async def sign_in(town: Town) -> Body:
 
 
 @dataclass(frozen=True)
-class Stopped:
+class BlockedOperation:
     """An operation, and the lock that makes one of its statements wait.
 
     Attributes:
@@ -105,16 +105,22 @@ def _table(name: str) -> str:
     return f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"
 
 
-READS = [Stopped(lookup, _table("users")), Stopped(page, _table("posts")), Stopped(nested, _table("posts"))]
+READS = [
+    BlockedOperation(lookup, _table("users")),
+    BlockedOperation(page, _table("posts")),
+    BlockedOperation(nested, _table("posts")),
+]
 # Both wait at their second statement, or at the only one.
-SNAPSHOTS = [Stopped(balance, _table("accounts")), Stopped(money, _table("transactions"))]
-CREATION = Stopped(create_post, "SELECT FROM users WHERE id = {user} FOR UPDATE")  # the foreign key locks the author
-CHANGE = Stopped(update_post, "SELECT FROM posts WHERE id = {post} FOR UPDATE")
-MOVEMENT = Stopped(transfer, "SELECT FROM accounts WHERE id = {account} FOR UPDATE")
+SNAPSHOTS = [BlockedOperation(balance, _table("accounts")), BlockedOperation(money, _table("transactions"))]
+CREATION = BlockedOperation(
+    create_post, "SELECT FROM users WHERE id = {user} FOR UPDATE"
+)  # the foreign key locks the author
+CHANGE = BlockedOperation(update_post, "SELECT FROM posts WHERE id = {post} FOR UPDATE")
+MOVEMENT = BlockedOperation(transfer, "SELECT FROM accounts WHERE id = {account} FOR UPDATE")
 SINGLE_STATEMENTS = [CREATION, CHANGE, MOVEMENT]
 TRANSACTIONS = [
-    Stopped(update_profile, _table("profiles")),
-    Stopped(open_account, _table("accounts")),
-    Stopped(sign_in, _table("refresh_tokens")),  # the last statement of its last transaction
+    BlockedOperation(update_profile, _table("profiles")),
+    BlockedOperation(open_account, _table("accounts")),
+    BlockedOperation(sign_in, _table("refresh_tokens")),  # the last statement of its last transaction
 ]
 EVERY_KIND = [*READS, *SNAPSHOTS, *SINGLE_STATEMENTS, *TRANSACTIONS]

@@ -29,7 +29,7 @@ from tests.faults import operations
 from tests.faults.disks import Disk, disk_for
 from tests.faults.recovery import Health
 from tests.faults.served import Town, codes, error_counts, served, served_by_process, settle
-from tests.faults.storms import Storm, storm, through
+from tests.faults.storms import Storm, storm, with_client
 
 pytestmark = pytest.mark.long("servers on disks of their own")
 
@@ -126,7 +126,7 @@ async def bank(settings: Settings, on_disks: OnDisks) -> AsyncIterator[Bank]:
     async with served(settings.model_copy(update={"database_url": SecretStr(url)})) as client:
         town = await settle(client)
     async with served_by_process(town.client, **TIMES) as apart:
-        yield Bank(through(apart.client, town), on_disks, url)
+        yield Bank(with_client(apart.client, town), on_disks, url)
 
 
 # ---------------------------------------------------------------- full

@@ -37,7 +37,7 @@ def failing_document(town: Town, name: str) -> str:
     return f"query {name} {{ bad: posts(first: 101) {{ nodes {{ id }} }} {account} {users} }}"
 
 
-class Bystanders:
+class OtherClients:
     """Clients that read and pay at the same time, and their responses."""
 
     def __init__(self, town: Town, client: Client) -> None:
@@ -74,7 +74,7 @@ async def attack(
 async def test_operation_that_failed_early_touches_no_connection_of_others(settings: Settings, engine: str) -> None:
     async with served(settings) as client, served_by_process(client, engine=engine) as process:
         town = await settle(client)
-        innocents, numbers, over = Bystanders(town, process.client), itertools.count(), asyncio.Event()
+        innocents, numbers, over = OtherClients(town, process.client), itertools.count(), asyncio.Event()
         attackers = [asyncio.create_task(attack(town, process.client, numbers, over)) for _ in range(ATTACKERS)]
         work = [innocents.read() for _ in range(3)] + [innocents.pay() for _ in range(2)]
         await asyncio.gather(*work)

@@ -33,7 +33,7 @@ def texts() -> dict[str, str]:
     return {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")}
 
 
-def written() -> set[str]:
+def all_tests() -> set[str]:
     """Return the id of every test that is written anywhere below tests/."""
     return {
         f"{name}::{node.name}"
@@ -49,7 +49,7 @@ def test_every_test_is_run_by_one_of_the_commands_that_must_pass() -> None:
     short, long = pytest_commands("test"), pytest_commands("test-long")
     # All of it: no path, no expression. What `make test` leaves out it leaves out for being marked.
     assert (short[0], long[0]) == (["-n", "3", "--dist", "worksteal"], ["-n", "3", "--dist", "worksteal", "--long"])
-    assert collected(long[0]) == written()
+    assert collected(long[0]) == all_tests()
 
 
 def test_what_is_long_stands_in_the_readme_of_the_tests() -> None:

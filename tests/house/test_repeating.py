@@ -73,15 +73,15 @@ def run(example: Path, *arguments: str, **environment: str) -> tuple[str, list[s
 
 def test_same_seed_makes_up_the_same_however_many_workers_run_and_another_seed_something_else(example: Path) -> None:
     _, first = run(example, "--seed=5")
-    said, other = run(example, "-n2")
-    seed = said.partition("\nseed: ")[2].partition("\n")[0]
+    output, other = run(example, "-n2")
+    seed = output.partition("\nseed: ")[2].partition("\n")[0]
     assert other != first
     assert run(example, f"--seed={seed}")[1] == other
 
 
 def test_failure_says_how_to_run_it_again_and_a_made_up_case_alone(example: Path) -> None:
-    said, kept = run(example, "--seed=5", "-n2", FAILS="1")
-    commands = said.partition("run again what has failed")[2].partition("short test summary")[0].splitlines()[1:]
+    output, kept = run(example, "--seed=5", "-n2", FAILS="1")
+    commands = output.partition("run again what has failed")[2].partition("short test summary")[0].splitlines()[1:]
     own, made_up, parameter = sorted(
         (shlex.split(line) for line in commands if "-m pytest" in line), key=lambda w: w[-1]
     )

@@ -46,9 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Set the seed before Hypothesis's plugin reads it. Workers receive the seed of the run."""
-    told: dict[str, int] = getattr(config, "workerinput", {})
+    worker_input: dict[str, int] = getattr(config, "workerinput", {})
     if config.option.seed is None:
-        config.option.seed = told.get(SEED) or random.SystemRandom().getrandbits(SEED_BITS)
+        config.option.seed = worker_input.get(SEED) or random.SystemRandom().getrandbits(SEED_BITS)
     config.option.hypothesis_seed = str(config.option.seed)
 
 

@@ -28,7 +28,7 @@ __all__ = [
     "connected",
     "ensure_migrated",
     "err",
-    "errors_told_once",
+    "errors_reported_once",
     "interruptible",
     "opened",
     "out",
@@ -198,7 +198,7 @@ def run_with_database(
             results.append(await work(database))
 
     try:
-        with connected(writes=writes) as settings, errors_told_once():
+        with connected(writes=writes) as settings, errors_reported_once():
             uvloop.run(main(settings))
     except KeyboardInterrupt:
         if not results:  # otherwise Ctrl-C came after the work
@@ -208,7 +208,7 @@ def run_with_database(
 
 
 @contextmanager
-def errors_told_once() -> Iterator[None]:
+def errors_reported_once() -> Iterator[None]:
     """Silence the log of the database connections: they also raise what they log, and the command reports it."""
     logger = logging.getLogger("db.connections")
     before = logger.level

@@ -15,7 +15,7 @@ from db.connections.statements import Statement
 from db.errors import Unavailable
 from tests.db.support.backends import BOXES, OpenDatabase, boxes, states
 
-pytestmark = pytest.mark.usefixtures("two_boxes")
+pytestmark = pytest.mark.usefixtures("boxes_table")
 
 ALL = Statement(text("SELECT * FROM boxes ORDER BY id"))
 

@@ -26,15 +26,15 @@ from tests.db.support.planted_rows import (
     sum_of,
 )
 from tests.db.support.rows import ADMIN, deposit, move, new_account, new_user, transfer
-from tests.graph.support.edge import until
+from tests.graph.support.served_app import until
 
 
 @pytest.fixture
 async def ledger(database: Database, superuser: Driver, payer: Viewer, purse: int, payee: Viewer, till: int) -> Ledger:
     """A correct ledger, before the test changes it."""
-    made = await move(database, payer, transfer(purse, till, "25.00", key=KEYS[2]))
+    settled = await move(database, payer, transfer(purse, till, "25.00", key=KEYS[2]))
     refused = await move(database, payer, transfer(purse, till, "75.01", key=KEYS[3]))
-    assert (made.row is None, refused.row is None) == (False, True)
+    assert (settled.row is None, refused.row is None) == (False, True)
     await superuser.execute("UPDATE users SET updated_at = updated_at - interval '2 hours'")
     treasury = await superuser.fetchval("SELECT id FROM accounts WHERE is_system")
     assert payer.user_id is not None
@@ -204,10 +204,10 @@ async def test_next_audit_begins_before_uncommitted_transactions(
 async def test_next_audit_begins_after_the_last_transaction_when_there_is_no_writer(
     database: Database, ledger: Ledger
 ) -> None:
-    async def begins_there() -> bool:  # other databases of this server have writers, too
+    async def begins_at_two() -> bool:  # other databases of this server have writers, too
         return (await audit(database)).next_since == 2
 
-    await until(begins_there, "a moment without a writer")
+    await until(begins_at_two, "a moment without a writer")
 
 
 # ---------------------------------------------------------------- bounds
@@ -272,9 +272,9 @@ async def temporary_files(superuser: Driver) -> int:
 
 
 async def test_progress_reports_how_much_of_each_table_is_done(database: Database, ledger: Ledger) -> None:
-    said: list[tuple[str, int, int | None]] = []
-    await audit(database, None, lambda *one: said.append(one), batch_rows=2)
-    assert said == [
+    progress: list[tuple[str, int, int | None]] = []
+    await audit(database, None, lambda *one: progress.append(one), batch_rows=2)
+    assert progress == [
         *[("accounts", done, 3) for done in (0, 2, 3)],
         *[("transactions", done, 2) for done in (0, 2)],
         *[("idempotency_keys", done, 3) for done in (0, 2, 3)],
@@ -287,18 +287,18 @@ async def test_progress_reports_how_much_of_each_table_is_done(database: Databas
 async def test_all_statements_see_the_moment_at_which_the_audit_began(
     database: Database, superuser: Driver, ledger: Ledger
 ) -> None:
-    begun, changed = asyncio.Event(), []
+    started, changed = asyncio.Event(), []
 
-    def meanwhile(table: str, done: int, total: int | None) -> None:
-        begun.set()
+    def on_progress(table: str, done: int, total: int | None) -> None:
+        started.set()
 
-    async def spoil() -> None:
-        await begun.wait()
+    async def write_defects() -> None:
+        await started.wait()
         await superuser.execute("UPDATE accounts SET balance = balance + 1")
         changed.append(True)
 
-    spoiling = asyncio.create_task(spoil())
-    report = await audit(database, None, meanwhile, batch_rows=1)
+    spoiling = asyncio.create_task(write_defects())
+    report = await audit(database, None, on_progress, batch_rows=1)
     await spoiling
     assert (report.clean, changed) == (True, [True])
     assert not (await audit(database)).clean
@@ -307,10 +307,10 @@ async def test_all_statements_see_the_moment_at_which_the_audit_began(
 async def test_audit_that_loses_its_connection_reports_it(
     database: Database, superuser: Driver, ledger: Ledger
 ) -> None:
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def kill() -> None:
-        await begun.wait()
+        await started.wait()
         await superuser.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = 'folio'"
@@ -323,5 +323,5 @@ async def test_audit_that_loses_its_connection_reports_it(
         "INSERT INTO accounts (owner_id, currency_code) SELECT id, 'EUR' FROM users, generate_series(1, 5000)"
     )
     with pytest.raises(Unavailable, match="connection to the database was lost"):
-        await audit(database, None, lambda *_: begun.set(), batch_rows=1)
+        await audit(database, None, lambda *_: started.set(), batch_rows=1)
     await killing

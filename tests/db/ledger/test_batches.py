@@ -99,10 +99,10 @@ async def test_all_or_none_batch_makes_all_transfers_or_none(
     again = await batch(database, payer, requested, is_one=True)
     assert codes(again) == codes(refused)
     assert [one.replayed for one in (*refused, *again)] == [False] * 3 + [True] * 3
-    made = [transfer(purse, till, "60"), transfer(purse, till, "60"), transfer(purse, till, "1")]
-    settled = await batch(database, payer, made, is_one=True)
+    movements = [transfer(purse, till, "60"), transfer(purse, till, "60"), transfer(purse, till, "1")]
+    settled = await batch(database, payer, movements, is_one=True)
     assert codes(settled) == [None] * 3
-    assert shown(await batch(database, payer, made, is_one=True)) == shown(settled)
+    assert shown(await batch(database, payer, movements, is_one=True)) == shown(settled)
     await assert_balanced(database)
 
 
@@ -188,14 +188,14 @@ DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_data
 
 
 @pytest.fixture
-async def as_if_tables_were_large(superuser: Driver) -> None:
+async def plans_of_large_tables(superuser: Driver) -> None:
     """Make the planner of every new connection look rows up one by one, in the order of the argument."""
     name = await superuser.fetchval("SELECT current_database()")
     for off in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"):
         await superuser.execute(f'ALTER DATABASE "{name}" SET {off} = off')
 
 
-@pytest.mark.usefixtures("as_if_tables_were_large")
+@pytest.mark.usefixtures("plans_of_large_tables")
 async def test_opposite_batches_and_transfers_meet_no_deadlock(
     open_database: OpenDatabase, database: Database, superuser: Driver
 ) -> None:

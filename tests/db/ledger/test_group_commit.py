@@ -27,9 +27,9 @@ MANY = 50
 @pytest.fixture
 async def groups(database: Database) -> AsyncIterator[TransferGroups]:
     """The transfer groups of a process."""
-    made = TransferGroups(database)
-    async with made.running():
-        yield made
+    transfer_groups = TransferGroups(database)
+    async with transfer_groups.running():
+        yield transfer_groups
 
 
 def ignore(may_be_made: bool) -> None:
@@ -100,9 +100,9 @@ async def test_refusals_in_a_group_are_those_of_separate_transfers(
         (payee, transfer(till, purse, "0.5", key=before.key), "made"),
     ]
     fillers = [transfer(purse, till, "0.01") for _ in range(5)]  # the others are not first in their group
-    asking = asyncio.gather(all_at_once(groups, database, payer, fillers))
+    settling = asyncio.gather(all_at_once(groups, database, payer, fillers))
     found = await asyncio.gather(*(settled(groups, database, viewer, movement) for viewer, movement, _ in requested))
-    await asking
+    await settling
     assert outcomes(found) == [expected for *_, expected in requested]
     again = [await settled(groups, database, viewer, movement) for viewer, movement, _ in requested]
     assert outcomes(again) == outcomes(found)
@@ -142,10 +142,10 @@ async def test_group_whose_backend_is_killed_is_settled_one_by_one(
     own = await new_account(database, payer, holding="100")
     movements = [transfer(own, till, "1") for _ in range(MANY)]
     async with held_rows(superuser, own):
-        asking = asyncio.gather(all_at_once(groups, database, payer, movements))
+        settling = asyncio.gather(all_at_once(groups, database, payer, movements))
         for _ in range(3):
             await terminate(superuser, await waiting_backend(superuser))
-    [settlements] = await asking
+    [settlements] = await settling
     assert outcomes(settlements) == ["made"] * MANY
     assert (await balances(database))[till] == 100 * MANY
     await assert_balanced(database)
@@ -197,8 +197,8 @@ async def test_caller_whose_key_cannot_be_looked_up_learns_that_the_money_may_ha
     async with groups.running():
         monkeypatch.setattr(database, "write", losing)
         monkeypatch.setattr(database, "turn", busy)
-        asking = (groups.settle(database, payer, SETTLED, one, ignore) for one in movements)
-        answers = await asyncio.gather(*asking, return_exceptions=True)
+        settling = (groups.settle(database, payer, SETTLED, one, ignore) for one in movements)
+        answers = await asyncio.gather(*settling, return_exceptions=True)
         monkeypatch.undo()
     known = [isinstance(one, Unavailable) and not one.outcome_unknown for one in answers]
     assert known.count(True) == group_commit.UNGROUPED_MAX  # these were in no group, and were not made
@@ -252,14 +252,14 @@ async def test_shutdown_leaves_no_caller_in_the_queue(
     async with held_rows(superuser, own):
         async with groups.running():
             movements = [transfer(own, till, "1") for _ in range(10)]
-            asking = asyncio.gather(all_at_once(groups, database, payer, movements))
+            settling = asyncio.gather(all_at_once(groups, database, payer, movements))
             await waiting_backend(superuser)
             later = asyncio.gather(all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(5)]))
             for _ in range(5):
                 await asyncio.sleep(0)
         assert [task.get_name() for task in asyncio.all_tasks()].count("transfer groups") == 0
     async with asyncio.timeout(30):
-        assert outcomes((await asking)[0]) == ["made"] * 10
+        assert outcomes((await settling)[0]) == ["made"] * 10
         assert outcomes((await later)[0]) == ["made"] * 5
     assert (await balances(database))[till] == 1_500
 
@@ -268,12 +268,12 @@ async def test_transfers_run_alone_when_the_task_of_the_groups_has_ended(
     groups: TransferGroups, database: Database, payer: Viewer, purse: int, till: int
 ) -> None:
     [task] = [one for one in asyncio.all_tasks() if one.get_name() == "transfer groups"]
-    asking = asyncio.gather(all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(10)]))
+    settling = asyncio.gather(all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(10)]))
     for _ in range(5):
         await asyncio.sleep(0)
     task.cancel()
     async with asyncio.timeout(30):
-        assert outcomes((await asking)[0]) == ["made"] * 10
+        assert outcomes((await settling)[0]) == ["made"] * 10
         later = await all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(10)])
     assert outcomes(later) == ["made"] * 10
     assert (await balances(database))[till] == 2_000

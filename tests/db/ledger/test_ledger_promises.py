@@ -24,7 +24,7 @@ from db.settings import Settings
 from tests.db.support.backends import OpenDatabase
 from tests.db.support.ledgers import assert_balanced, balances, ledger
 from tests.db.support.rows import ADMIN, deposit, move, new_account, transfer
-from tests.graph.support.edge import until, waiting
+from tests.graph.support.served_app import until, waiting
 from tests.running.amounts import examples
 
 RUN = 50
@@ -50,11 +50,11 @@ async def test_exactly_one_of_fifty_simultaneous_transfers_of_the_whole_balance_
     pools = [open_database(pool_size=CONNECTIONS, pool_max_overflow=0, pool_timeout_s=30) for _ in range(processes)]
     for number in range(1, ROUNDS + 1):
         async with held_rows(superuser, purse):
-            asking = asyncio.gather(
+            settling = asyncio.gather(
                 *(move(pools[n % processes], payer, transfer(purse, till, "100.00")) for n in range(RUN))
             )
             await until_waiting(superuser, processes)
-        settlements = await asking
+        settlements = await settling
         codes = Counter(settlement.refusal and settlement.refusal.code for settlement in settlements)
         assert codes == {None: 1, "INSUFFICIENT_FUNDS": RUN - 1}
         after = await balances(database)
@@ -131,7 +131,7 @@ async def test_key_is_refused_for_a_change_of_any_field_and_is_unused_for_anothe
     }
     name = data.draw(st.sampled_from(sorted(other_fields)))
     changed = dataclasses.replace(first, **{name: data.draw(other_fields[name])})
-    made = await move(database, payer, first)
+    settled = await move(database, payer, first)
     before = await balances(database), await ledger(database)
     with pytest.raises(Refusal) as caught:
         await move(database, payer, changed)
@@ -141,7 +141,7 @@ async def test_key_is_refused_for_a_change_of_any_field_and_is_unused_for_anothe
     back = await move(database, payee, dataclasses.replace(first, from_id=till, to_id=purse))
     assert (back.refusal, back.replayed) == (None, False)
     again = await move(database, payer, first)
-    assert (again.row, again.replayed) == (made.row, True)
+    assert (again.row, again.replayed) == (settled.row, True)
 
 
 # ---------------------------------------------------------------- deadlocks
@@ -166,10 +166,10 @@ async def test_storms_of_opposite_transfers_from_two_processes_meet_no_deadlock(
         async with held_rows(superuser, purse, till):
             there = [move(pools[0], payer, transfer(purse, till, "0.01")) for _ in range(STORM)]
             back = [move(pools[1], payee, transfer(till, purse, "0.01")) for _ in range(STORM)]
-            asking = asyncio.gather(*there, *back, return_exceptions=True)
+            settling = asyncio.gather(*there, *back, return_exceptions=True)
             # One transfer of each process: locked in the order of the transfer, they would wait for different rows.
             await until_waiting(superuser, 2)
-        settlements += await asking
+        settlements += await settling
     for pool in pools:
         await pool.close()  # a backend reports its counts at its end at the latest
     await superuser.execute("SELECT pg_stat_clear_snapshot()")

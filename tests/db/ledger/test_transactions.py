@@ -182,7 +182,7 @@ async def test_refusal_under_a_key_stays_when_the_funds_arrive(
     assert await transaction_by_key(database, payer, ("id",), movement.key) is None
 
 
-class Failing(Writer):
+class FailingDatabase(Writer):
     """Does the whole work, and fails before the commit."""
 
     def __init__(self, database: Database) -> None:
@@ -199,7 +199,7 @@ class Failing(Writer):
         return ()
 
 
-class Losing(Writer):
+class AnswerLosingDatabase(Writer):
     """Does the work, and loses the first answer: the caller does not learn whether it was done."""
 
     def __init__(self, database: Database) -> None:
@@ -227,10 +227,10 @@ async def test_movement_whose_answer_was_lost_is_settled_by_its_key_and_is_no_re
 ) -> None:
     paid, brought, refused_ = transfer(purse, till, "10"), deposit(purse, "5"), transfer(purse, till, "1000")
     for viewer, movement in ((payer, paid), (ADMIN, brought), (payer, refused_)):
-        settlement = await settle(Losing(database), viewer, SETTLED, movement)
+        settlement = await settle(AnswerLosingDatabase(database), viewer, SETTLED, movement)
         assert ((settlement.row is None), settlement.replayed) == (movement is refused_, False)
     for viewer, movement in ((payer, paid), (ADMIN, brought), (payer, refused_)):
-        settlement = await settle(Losing(database), viewer, SETTLED, movement)
+        settlement = await settle(AnswerLosingDatabase(database), viewer, SETTLED, movement)
         assert ((settlement.row is None), settlement.replayed) == (movement is refused_, True)
     assert (await balances(database))[till] == 1000
 
@@ -254,7 +254,7 @@ async def test_key_of_a_write_that_failed_is_free_again(
 ) -> None:
     movement = transfer(purse, till, "10")
     with pytest.raises(LookupError):
-        await settle(Failing(database), payer, SETTLED, movement)
+        await settle(FailingDatabase(database), payer, SETTLED, movement)
     settlement = await move(database, payer, movement)
     assert (settlement.refusal, settlement.replayed) == (None, False)
     assert (await balances(database))[till] == 1000

@@ -7,8 +7,8 @@ import pytest
 from db.connections.leases import Driver
 from db.settings import Settings
 from tests.graph.support.callers import Client, SignUp
-from tests.graph.support.edge import served
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
+from tests.graph.support.served_app import served
 
 NEWER = {"accept": "application/graphql-response+json"}
 CREATE_USER = (

@@ -16,7 +16,7 @@ from graph.cli.app import app as command_line
 from graph.operations.documents import LEARNED_LENGTH_MAX, LEARNED_ON_PROBATION_BYTES_MAX, Documents
 from graph.operations.segmented_cache import ENTRY_BYTES
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import ALIVE, served
+from tests.graph.support.served_app import ALIVE, served
 
 TYPENAME = "{ __typename }"
 NEWER = "application/graphql-response+json"

@@ -24,7 +24,7 @@ from graph.errors import presented
 from tests.conftest import superuser_execute
 from tests.db.support.backends import connected_superuser, terminate_all, waiting_backend
 from tests.graph.support.callers import PASSWORD, Client, SignUp
-from tests.graph.support.edge import served
+from tests.graph.support.served_app import served
 
 CREATE_USER = """mutation($username: String!) {
     createUser(input: {email: "private@example.com", username: $username, password: "correct horse battery"}) {

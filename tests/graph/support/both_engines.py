@@ -30,7 +30,7 @@ class DisagreementError(AssertionError):
     """The engines have different results for one query."""
 
 
-def told(result: ExecutionResult) -> tuple[Any, list[Any]]:
+def comparable(result: ExecutionResult) -> tuple[Any, list[Any]]:
     """Return a result in a comparable form: the order of errors is unspecified.
 
     Parts of the data may already be text, where operations share their rows; they are compared as they are sent.
@@ -47,9 +47,9 @@ def agree(one: ExecutionResult, other: ExecutionResult) -> bool:
     common.
     """
     if one.data is None and other.data is None:
-        ours, theirs = (set(map(repr, told(answer)[1])) for answer in (one, other))
+        ours, theirs = (set(map(repr, comparable(answer)[1])) for answer in (one, other))
         return not ours.isdisjoint(theirs)
-    return told(one) == told(other)
+    return comparable(one) == comparable(other)
 
 
 def is_too_large(result: ExecutionResult) -> bool:
@@ -78,8 +78,8 @@ def compare_engines(engines: Engines) -> None:
             before = counters.statements
             # In an empty context, which logs, counts and traces nothing.
             with unrecorded():
-                asked = ordinary.run(execution, dict(variables), services, viewer)
-                expected = await get_running_loop().create_task(asked, context=Variables())
+                coroutine = ordinary.run(execution, dict(variables), services, viewer)
+                expected = await get_running_loop().create_task(coroutine, context=Variables())
                 compared = (
                     result
                     if not attempt
@@ -90,7 +90,7 @@ def compare_engines(engines: Engines) -> None:
             counters.statements = before
             if agree(compared, expected):
                 return result
-        raise DisagreementError(f"{told(result)} is not {told(expected)}")
+        raise DisagreementError(f"{comparable(result)} is not {comparable(expected)}")
 
     vars(engines)["run"] = run_both
 
@@ -109,11 +109,11 @@ def compare_inline_lookups(app: FastAPI) -> None:
         async def compare(answer: Response) -> None:
             assert isinstance(call.parsed, GraphQLRequest)
             services, variables = app.state.services, call.parsed.variables
-            said, before = orjson.loads(answer.body), services.database.counters.statements
+            body, before = orjson.loads(answer.body), services.database.counters.statements
             with unrecorded():
                 expected = await ordinary.run(operation.execution, dict(variables), services, viewer)
                 found = orjson.loads(orjson.dumps(expected.data))
-                if (said["data"], len(said.get("errors", ()))) != (found, len(expected.errors or ())):
+                if (body["data"], len(body.get("errors", ()))) != (found, len(expected.errors or ())):
                     # Other writers may have changed data; then both engines agree on the current state.
                     try:
                         await engines.run(operation.execution, dict(variables), services, viewer)
@@ -122,7 +122,7 @@ def compare_inline_lookups(app: FastAPI) -> None:
             services.database.counters.statements = before
             answered(answer)
 
-        def told(answer: Response) -> None:
+        def compare_later(answer: Response) -> None:
             if answer.status != 200:
                 answered(answer)
                 return
@@ -130,6 +130,6 @@ def compare_inline_lookups(app: FastAPI) -> None:
             comparing.add(task)
             task.add_done_callback(comparing.discard)
 
-        return continue_as(call, operation, viewer, told)
+        return continue_as(call, operation, viewer, compare_later)
 
     vars(inline_lookups)["continue_as"] = continue_with_both

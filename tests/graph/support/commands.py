@@ -163,13 +163,13 @@ def start(
 ) -> Running:
     """Start `folio` with `arguments`; its standard streams are files in `directory`, its working directory."""
     process = context().Process(
-        target=_be_folio, args=(list(arguments), directory, output, stdin or Path(os.devnull), environment)
+        target=_run_folio, args=(list(arguments), directory, output, stdin or Path(os.devnull), environment)
     )
     process.start()
     return Running(process, directory)
 
 
-def _be_folio(
+def _run_folio(
     arguments: list[str], directory: Path, output: Output, stdin: Path, environment: Mapping[str, str]
 ) -> None:
     for name in [name for name in os.environ if name.startswith("FOLIO_")]:

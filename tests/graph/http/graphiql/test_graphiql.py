@@ -105,9 +105,9 @@ async def test_page_itself_is_never_cached(client: Client) -> None:
 
 
 def test_vendored_files_are_identical_to_their_packages() -> None:
-    told = re.findall(r"\| `([^`]+)` \| .* \| `([0-9a-f]{64})` \|", (VENDORED / "README.md").read_text())
+    listed = re.findall(r"\| `([^`]+)` \| .* \| `([0-9a-f]{64})` \|", (VENDORED / "README.md").read_text())
     scripts = sorted(path for path in VENDORED.iterdir() if path.suffix in {".js", ".css"})
-    assert sorted(told) == [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in scripts]
+    assert sorted(listed) == [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in scripts]
 
 
 # ---------------------------------------------------------------- the first tabs

@@ -17,7 +17,7 @@ from tests.graph.support.bank import (
     transfer_input,
 )
 from tests.graph.support.callers import Client, Person
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 ACCOUNTS_MAX = 20
 TOO_MANY = {"field": None, "code": "TOO_MANY_ACCOUNTS", "message": "a user opens at most 20 accounts"}

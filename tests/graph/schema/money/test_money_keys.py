@@ -24,7 +24,7 @@ from tests.graph.support.bank import (
     transfer_input,
 )
 from tests.graph.support.callers import Person
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 REUSED = "this key was used for another movement; make a new key for each intended movement"
 TOO_LITTLE = ("transfer", "INSUFFICIENT_FUNDS", "amount", "the account holds less than this amount")

@@ -36,7 +36,7 @@ async def test_currency_of_another_users_account_is_not_revealed(
         assert (account, await bank.transfer(ida, purse, account, "0.01")) == (account, NO_SUCH)
     # The owner of the account and administrators may learn it.
     yen = await bank.account(ida, "JPY")
-    told = refused("transfer", "CURRENCY_MISMATCH", "toAccountId", "one account is in EUR, the other in JPY")
-    assert await bank.transfer(ida, purse, yen, "0.01") == told
-    assert await bank.transfer(bank.admin, purse, yen, "0.01") == told
+    refusal = refused("transfer", "CURRENCY_MISMATCH", "toAccountId", "one account is in EUR, the other in JPY")
+    assert await bank.transfer(ida, purse, yen, "0.01") == refusal
+    assert await bank.transfer(bank.admin, purse, yen, "0.01") == refusal
     assert await bank.balance(purse) == "1.00"

@@ -85,23 +85,27 @@ async def test_simultaneous_transfers_move_exactly_the_amounts_of_their_answers(
     bank: Bank, sign_up: SignUp, cases: Cases, size: int
 ) -> None:
     ring, choice = await ring_of(bank, sign_up, size), cases.random()
-    made = await asyncio.gather(*(ring.transfer(*ring.chosen(choice)) for _ in range(150)))
+    outcomes = await asyncio.gather(*(ring.transfer(*ring.chosen(choice)) for _ in range(150)))
     held = await ring.held()
     assert held == ring.expected
     assert (sum(held.values()), min(held.values()) >= 0) == (100 * size, True)
     report = await audit(bank.client.database)
     # One deposit for each account, and the system account that they came from. Each key has a transaction or a refusal.
     assert report.clean
-    assert (report.accounts, report.transactions, report.keys) == (size + 1, size + made.count(True), size + len(made))
-    assert False in made  # so that there was a race for the last cent
+    assert (report.accounts, report.transactions, report.keys) == (
+        size + 1,
+        size + outcomes.count(True),
+        size + len(outcomes),
+    )
+    assert False in outcomes  # so that there was a race for the last cent
     assert bank.client.database.counters.retries == 0  # rows are locked in one order: there was no deadlock
 
 
 async def test_account_is_emptied_by_as_many_transfers_as_it_can_pay(bank: Bank, sign_up: SignUp) -> None:
     ring = await ring_of(bank, sign_up, 2)
     purse, till = ring.owners
-    made = await asyncio.gather(*(ring.transfer(purse, till, Decimal("7.00")) for _ in range(40)))
-    assert made.count(True) == 14
+    outcomes = await asyncio.gather(*(ring.transfer(purse, till, Decimal("7.00")) for _ in range(40)))
+    assert outcomes.count(True) == 14
     assert await ring.held() == {purse: Decimal("2.00"), till: Decimal("198.00")}
 
 
@@ -165,18 +169,18 @@ async def test_lost_connections_in_a_storm_of_transfers_lose_and_duplicate_nothi
     ring, choice = await ring_of(bank, sign_up, 4), cases.random()
     over = asyncio.Event()
     acknowledged: dict[str, str] = {}
-    asked: dict[str, tuple[str, str]] = {}
+    movements: dict[str, tuple[str, str]] = {}
     failures: Counter[str] = Counter()
 
-    async def ask(key: str) -> Body:
-        source, target = asked[key]
+    async def send(key: str) -> Body:
+        source, target = movements[key]
         return await bank.transfer(ring.owners[source], source, target, "0.01", idempotencyKey=key)
 
     async def pay() -> None:
         while not over.is_set():
             key = new_key()
-            asked[key] = ring.chosen(choice)[:2]
-            body = await ask(key)
+            movements[key] = ring.chosen(choice)[:2]
+            body = await send(key)
             if "errors" in body:
                 failures.update(error["extensions"]["code"] for error in body["errors"])
             else:
@@ -194,11 +198,11 @@ async def test_lost_connections_in_a_storm_of_transfers_lose_and_duplicate_nothi
     }  # the key settles an outcome that was lost at COMMIT, if it can be read
     assert (await audit(bank.client.database)).clean
 
-    for key in asked:
-        body = await ask(key)
+    for key in movements:
+        body = await send(key)
         expected = acknowledged.setdefault(key, transaction_of(body)["id"])
         assert transaction_of(body)["id"] == expected
-    assert len(set(acknowledged.values())) == len(asked)
+    assert len(set(acknowledged.values())) == len(movements)
     report = await audit(bank.client.database)
-    assert (report.clean, report.accounts, report.transactions) == (True, 5, 4 + len(asked))
+    assert (report.clean, report.accounts, report.transactions) == (True, 5, 4 + len(movements))
     assert sum((await ring.held()).values()) == 400

@@ -11,7 +11,7 @@ from graph.operations.cache import Operations
 from graph.schema.root import graphql_schema
 from tests.graph.support.bank import Bank, Body, new_key, transfer_input
 from tests.graph.support.callers import Client, Person
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 OPERATIONS = Operations(graphql_schema, introspection=True, suggestions=True)
 TRANSFERS = """
@@ -197,6 +197,6 @@ def test_price_is_that_of_as_many_transfers_as_are_sent(count: int) -> None:
 async def test_client_receives_the_price(client: Client, ida: Person, purse: str, till: str) -> None:
     given = {"transfers": [transfer_input(purse, till, "1") for _ in range(3)], "mode": "EACH"}
     text = f"mutation ($input: TransfersInput!) {LEAST}"
-    asked = {"query": text, "variables": {"input": given}, "extensions": {"cost": True}}
-    answer = await client.http.post("/graphql", json=asked, headers={"authorization": f"Bearer {ida.token}"})
+    request = {"query": text, "variables": {"input": given}, "extensions": {"cost": True}}
+    answer = await client.http.post("/graphql", json=request, headers={"authorization": f"Bearer {ida.token}"})
     assert answer.json()["extensions"]["cost"]["requested"] == 25

@@ -7,7 +7,7 @@ import pytest
 
 from db.connections.leases import Driver
 from tests.graph.support.callers import Client, Person, SignUp, http_client
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 CREATE_POSTS = """
 mutation { createPosts(input: {posts: [{title: "One", content: "", published: true}, {title: "Two", content: ""}]})

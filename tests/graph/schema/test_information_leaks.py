@@ -28,7 +28,7 @@ OWN: list[dict[str, Any]] = [{"username": "ida"}, {"username": "IDA"}, {"passwor
 TWO_FAULTS = [{**one, **other} for one, other in itertools.pairwise(FAULTS[::3])]
 
 
-def shortly(fault: dict[str, Any]) -> str:
+def case_id(fault: dict[str, Any]) -> str:
     """Return the name of a case."""
     return ", ".join(f"{name} {str(value)[:20]!r}" for name, value in fault.items() if value != PASSWORD)
 
@@ -44,7 +44,7 @@ async def payload_and_statements(
     return payload, client.database.counters.statements - before
 
 
-@pytest.mark.parametrize("fault", [*FAULTS, *TWO_FAULTS], ids=shortly)
+@pytest.mark.parametrize("fault", [*FAULTS, *TWO_FAULTS], ids=case_id)
 async def test_create_user_reveals_nothing_about_an_email_if_another_field_is_wrong(
     client: Client, ida: Person, fault: dict[str, Any]
 ) -> None:
@@ -64,7 +64,7 @@ async def test_create_user_reveals_nothing_about_an_email_if_another_field_is_wr
         *({**one, "currentPassword": PASSWORD} for one in FAULTS if one not in OWN),
         *({**one, "currentPassword": PASSWORD} for one in ({"expectedVersion": 9}, {"username": "eve"})),
     ],
-    ids=shortly,
+    ids=case_id,
 )
 async def test_update_user_reveals_nothing_about_an_email_if_another_field_is_wrong(
     client: Client, ida: Person, eve: Person, fault: dict[str, Any]
