@@ -36,12 +36,12 @@ TOTAL = "totalCount"
 T = TypeVar("T")
 
 
-@strawberry.enum(description="Which way an order runs.")
+@strawberry.enum(description="The direction of a sort.")
 class OrderDirection(Enum):
     """Ascending or descending."""
 
-    ASC = strawberry.enum_value("ASC", description="Smallest, earliest or first in the alphabet first.")
-    DESC = strawberry.enum_value("DESC", description="Largest, latest or last in the alphabet first.")
+    ASC = strawberry.enum_value("ASC", description="The smallest, earliest or alphabetically first value first.")
+    DESC = strawberry.enum_value("DESC", description="The largest, latest or alphabetically last value first.")
 
 
 class PageArguments(NamedTuple):
@@ -104,7 +104,7 @@ class Asked(NamedTuple):
     """The request of one field for a page of a list. It is the same for all parents of a level.
 
     Attributes:
-        of: the list; None where its pages contain the total number of rows, and whether rows lie behind.
+        of: the list; None if its pages contain the total number of rows, and whether rows lie behind.
         wrap: makes the GraphQL object of a row.
     """
 
@@ -142,29 +142,29 @@ def _cursor_at(info: "PageInfo", index: int) -> str | None:
     return info.connection.asked.request.order.cursor(page.row(index)) if page else None
 
 
-@strawberry.type(description="Where a page lies in its list, after the Relay cursor connections specification.")
+@strawberry.type(
+    description="The position of a page in its list, as the Relay cursor connections specification defines it."
+)
 class PageInfo:
     """The ends of one page."""
 
     connection: strawberry.Private["Connection[Any]"]
 
-    has_next_page: bool = derived(_has_next_page, "Whether the list goes on after this page.", looks_ahead=True)
-    has_previous_page: bool = derived(
-        _has_previous_page, "Whether the list has anything before this page.", looks_ahead=True
-    )
+    has_next_page: bool = derived(_has_next_page, "Whether items follow this page.", looks_ahead=True)
+    has_previous_page: bool = derived(_has_previous_page, "Whether items precede this page.", looks_ahead=True)
     start_cursor: str | None = derived(
         lambda info: _cursor_at(info, 0),
-        "The cursor of the first edge; null where the page is empty.",
+        "The cursor of the first edge. Null if the page is empty.",
         reads_order=True,
     )
     end_cursor: str | None = derived(
         lambda info: _cursor_at(info, -1),
-        "The cursor of the last edge; null where the page is empty.",
+        "The cursor of the last edge. Null if the page is empty.",
         reads_order=True,
     )
 
 
-@strawberry.type(description="One place in a list.")
+@strawberry.type(description="One item of a page, with its cursor.")
 class Edge(Generic[T]):
     """One row at its place in an order."""
 
@@ -174,10 +174,13 @@ class Edge(Generic[T]):
 
     cursor: str = derived(
         lambda edge: edge.order.cursor(edge.row),
-        "Opaque; good for `after` and `before` of the same list in the same order.",
+        (
+            "The position of the item in the list. Opaque. Use it as `after` or `before` in the same list "
+            "with the same order."
+        ),
         reads_order=True,
     )
-    node: T = derived_rows(lambda edge: edge.row, lambda edge: edge.wrap(edge.row), "What stands there.")
+    node: T = derived_rows(lambda edge: edge.row, lambda edge: edge.wrap(edge.row), "The item.")
 
 
 def _edges(connection: "Connection[T]") -> list[Edge[T]]:
@@ -196,30 +199,30 @@ def _count(connection: "Connection[Any]") -> int | Awaitable[int]:
     return context.loaders.count_by_parent(of, given).load(connection.parent_id)
 
 
-@strawberry.type(description="A page of a list; the list itself may be longer.")
+@strawberry.type(description="One page of a list. The list may be longer.")
 class Connection(Generic[T]):
     """A fetched page of a list, with everything that a client can select of it.
 
     Attributes:
-        parent_id: the id of the row to which the list belongs; None where it belongs to no row.
+        parent_id: the id of the row to which the list belongs; None if it belongs to no row.
     """
 
     asked: strawberry.Private[Asked]
     page: strawberry.Private[Page]
     parent_id: strawberry.Private[int | None]
 
-    edges: list[Edge[T]] = derived(_edges, "The page with the cursor of each place.")
+    edges: list[Edge[T]] = derived(_edges, "The items of the page, each with its cursor.")
     nodes: list[T] = derived_table(
         attrgetter("page"),
         lambda connection: list(map(connection.asked.wrap, connection.page.rows)),
-        "The page without cursors.",
+        "The items of the page, without cursors.",
     )
     page_info: PageInfo = derived(
-        lambda connection: PageInfo(connection=connection), "Where the page lies in the list."
+        lambda connection: PageInfo(connection=connection), "The position of the page in the list."
     )
     total_count: int = derived(
         _count,
-        "How many there are in the whole list; counted only where it is selected.",
+        "The number of items in the whole list. It is counted only if it is selected.",
         directives=[COUNT],
         looks_ahead=True,
     )
@@ -321,10 +324,24 @@ def list_of_entries(
 
 
 First = Annotated[
-    int | None, strawberry.argument(description="At most this many from the start or after `after`: 1 to 100, else 20.")
+    int | None,
+    strawberry.argument(
+        description=(
+            "The maximum number of items from the start of the list, or after `after`: 1 to 100. The default is 20."
+        )
+    ),
 ]
-After = Annotated[str | None, strawberry.argument(description="Go on behind this cursor; goes with `first`.")]
+After = Annotated[
+    str | None, strawberry.argument(description="Return the items after this cursor. Use it with `first`.")
+]
 Last = Annotated[
-    int | None, strawberry.argument(description="At most this many from the end or before `before`: 1 to 100, else 20.")
+    int | None,
+    strawberry.argument(
+        description=(
+            "The maximum number of items from the end of the list, or before `before`: 1 to 100. The default is 20."
+        )
+    ),
 ]
-Before = Annotated[str | None, strawberry.argument(description="Go on ahead of this cursor; goes with `last`.")]
+Before = Annotated[
+    str | None, strawberry.argument(description="Return the items before this cursor. Use it with `last`.")
+]

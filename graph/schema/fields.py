@@ -127,7 +127,7 @@ def node_edge(
 
 
 def lookup_field(loading: Callable[..., BoundEdge], description: str, made: Callable[[Row], Any]) -> Any:
-    """Declare a query for one row by a key that `loading` makes from the arguments; null where there is no such row."""
+    """Declare a query for one row by a key that `loading` makes from the arguments; null if there is no such row."""
 
     async def resolve(info: strawberry.Info[Any, None], **arguments: Any) -> Any:
         applied = loading(info, **arguments)
@@ -143,11 +143,11 @@ def node_lookup(kind: NodeKind, row_type: str, description: str = "") -> Any:
     noun = kind.value
 
     def loading(
-        info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description=f"The {noun}'s id.")]
+        info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description=f"The id of the {noun}.")]
     ) -> BoundEdge:
         return BoundEdge(loader_by_id(info, kind, row_type), key=parse(id_, kind, "id"))
 
-    description = description or f"The {noun} with this id; null where the viewer can see none."
+    description = description or f"The {noun} with this id. Null if there is none that the viewer can see."
     return lookup_field(loading, description, OBJECT_OF[row_type])
 
 

@@ -26,18 +26,18 @@ def _own_id(root: "Node") -> strawberry.ID:
     raise NotImplementedError("every kind of node declares its own id")
 
 
-@strawberry.interface(description="An object that can be asked for again by its id.")
+@strawberry.interface(description="An object that `node` returns for its id.")
 class Node:
     """The Relay object identification interface."""
 
     id: strawberry.ID = strawberry.field(
-        resolver=_own_id, description="Globally unique and opaque; the same object always has the same id."
+        resolver=_own_id, description="Globally unique and opaque. The same object always has the same id."
     )
 
 
 @strawberry.interface(
     description=(
-        "A refusal that a client can show or act on. Each mutation has its own implementation, with its own code enum."
+        "A refusal that a client can show or handle. Each mutation has an implementation with its own enum of codes."
     )
 )
 class UserError:
@@ -45,33 +45,35 @@ class UserError:
 
     field: list[str] | None = strawberry.field(
         description=(
-            'Path into the mutation\'s arguments, for example ["input", "email"]; null where no one field is to blame.'
+            'The path of the refused argument, for example ["input", "email"]. Null if no single field is the cause.'
         )
     )
-    message: str = strawberry.field(description="What is wrong and what would be right, for people.")
+    message: str = strawberry.field(
+        description="The reason of the refusal, and what is accepted instead, as a text for users."
+    )
 
 
 @strawberry.input(description="A half-open range of instants.")
 class DateTimeRange:
     """From `gte` on, up to but without `lt`."""
 
-    gte: datetime.datetime | None = strawberry.field(default=None, description="At this instant or later.")
-    lt: datetime.datetime | None = strawberry.field(default=None, description="Before this instant.")
+    gte: datetime.datetime | None = strawberry.field(default=None, description="The start of the range, inclusive.")
+    lt: datetime.datetime | None = strawberry.field(default=None, description="The end of the range, exclusive.")
 
 
 @strawberry.input(description="A closed range of integers.")
 class IntRange:
     """From `gte` to `lte`."""
 
-    gte: int | None = strawberry.field(default=None, description="This or more.")
-    lte: int | None = strawberry.field(default=None, description="This or less.")
+    gte: int | None = strawberry.field(default=None, description="The minimum, inclusive.")
+    lte: int | None = strawberry.field(default=None, description="The maximum, inclusive.")
 
 
 def path_of(refusal: Refusal) -> list[str] | None:
-    """Return the path of a refusal's field into the arguments, or None where it has no single field."""
+    """Return the path of a refusal's field into the arguments, or None if it has no single field."""
     return ["input", *refusal.field] if refusal.field else None
 
 
 def given(**conditions: Any) -> dict[str, Any]:
-    """Return the conditions that are not None. A part of a filter is None where it is absent or null."""
+    """Return the conditions that are not None. A part of a filter is None if it is absent or null."""
     return {name: value for name, value in conditions.items() if value is not None}

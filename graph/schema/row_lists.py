@@ -73,17 +73,15 @@ def row_orders(noun: str, terms: Mapping[str, tuple[Term, str]], tie_breaker: Te
     make: Callable[..., Any] = Enum
     values = {name: strawberry.enum_value(name, description=text) for name, (_, text) in terms.items()}
     enum: Any = make(f"{type_name}OrderField", values, module=__name__)
-    enum = strawberry.enum(enum, description=f"What {plural} can be ordered by.")
+    enum = strawberry.enum(enum, description=f"The fields by which {plural} can be sorted.")
     members = {
         "__module__": __name__,
         "__doc__": "A field and a direction.",
         "__annotations__": {"field": enum, "direction": OrderDirection},
-        "field": strawberry.field(description="What to order by."),
-        "direction": strawberry.field(description="Which way."),
+        "field": strawberry.field(description="The field to sort by."),
+        "direction": strawberry.field(description="The direction of the sort."),
     }
-    input_type = strawberry.input(
-        type(f"{type_name}Order", (), members), description=f"One term of an order of {plural}."
-    )
+    input_type = strawberry.input(type(f"{type_name}Order", (), members), description=f"One sort key of {plural}.")
     by_name = {name: term for name, (term, _) in terms.items()}
     oldest_first = order_of(plural, ((by_name["CREATED_AT"], False),), tie_breaker)
     return RowOrders(plural, input_type, by_name, tie_breaker, oldest_first)
@@ -122,8 +120,12 @@ def rows_of_parent(
 
 def _arguments(filter_type: Any, orders: RowOrders) -> dict[str, Any]:
     annotated: Any = Annotated
-    only = strawberry.argument(name="filter", description=f"Only {orders.list_name} that meet all of this.")
-    order = strawberry.argument(description="The order; oldest first by default.")
+    only = strawberry.argument(
+        name="filter", description=f"Return only the {orders.list_name} that meet these conditions."
+    )
+    order = strawberry.argument(
+        description="The sort keys, the most significant one first. The default is oldest first."
+    )
     return {
         "filter_": annotated[filter_type | None, only],
         "order_by": annotated[GenericAlias(list, (orders.input_type,)) | None, order],

@@ -61,22 +61,26 @@ def row_update(
         return payload_type(**{noun: OBJECT_OF[row_type.__name__](row)})
 
     _take_types(resolve, row_update.__name__, input_type, payload_type)
-    description = f"Changes a {noun}; its author or an administrator may."
+    description = f"Changes a {noun}. Only its author and administrators may do this."
     return mutation(resolve, description, takes="The changes.")
 
 
 def _update_input(noun: str, changes: Mapping[str, tuple[type, str]]) -> Any:
-    fields: dict[str, tuple[Any, Any]] = {"id": (strawberry.ID, strawberry.field(description=f"Which {noun}."))}
+    fields: dict[str, tuple[Any, Any]] = {"id": (strawberry.ID, strawberry.field(description=f"The id of the {noun}."))}
     fields["expected_version"] = (int | None, expected_version(noun))
     fields |= {name: (type_ | None, change(text)) for name, (type_, text) in changes.items()}
-    description = "Absent fields stay as they are. Where no value differs, version and updatedAt stay as they are, too."
+    description = (
+        "The changes. An absent field keeps its value. If no value differs, `version` and `updatedAt` do not change."
+    )
     return mutation_input(_class(f"Update{noun.capitalize()}Input", description, fields))
 
 
 def _update_payload(noun: str, row_type: type, texts: Sequence[TextField]) -> Any:
     codes = ("NOT_FOUND", "VERSION_CONFLICT", *(one.code for one in texts))
-    fields = {noun: (row_type | None, answer(f"The {noun} as it is now."))}
-    declared = _class(f"Update{noun.capitalize()}Payload", f"The changed {noun}, or why nothing changed.", fields)
+    fields = {noun: (row_type | None, answer(f"The {noun} after the change."))}
+    declared = _class(
+        f"Update{noun.capitalize()}Payload", f"The changed {noun}, or the reasons why the change was refused.", fields
+    )
     return payload(right=OWNER_OR_ADMIN, refused="Why a change was refused.", codes=codes)(declared)
 
 
@@ -87,14 +91,14 @@ def row_deletion(rows: VersionedRows, kind: NodeKind) -> Any:
         _class(
             f"Delete{noun.capitalize()}Input",
             f"A {noun} to delete.",
-            {"id": (strawberry.ID, strawberry.field(description=f"Which {noun}."))},
+            {"id": (strawberry.ID, strawberry.field(description=f"The id of the {noun}."))},
         )
     )
     payload_type = payload(right=OWNER_OR_ADMIN, refused="Why a deletion was refused.", codes=("NOT_FOUND",))(
         _class(
             f"Delete{noun.capitalize()}Payload",
-            "The id that is gone, or why it is not.",
-            {deleted_id: (strawberry.ID | None, answer("The id that is gone."))},
+            f"The id of the deleted {noun}, or the reasons why the deletion was refused.",
+            {deleted_id: (strawberry.ID | None, answer(f"The id of the deleted {noun}."))},
         )
     )
 
@@ -104,7 +108,7 @@ def row_deletion(rows: VersionedRows, kind: NodeKind) -> Any:
         return payload_type(**{deleted_id: global_id(kind, row_id)})
 
     _take_types(resolve, row_deletion.__name__, input_type, payload_type)
-    description = f"Deletes a {noun}; its author or an administrator may."
+    description = f"Deletes a {noun}. Only its author and administrators may do this."
     return mutation(resolve, description, takes=f"The {noun}.")
 
 

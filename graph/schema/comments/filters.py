@@ -10,13 +10,18 @@ from graph.schema.row_lists import row_orders, rows_of_parent
 from graph.schema.searches import searched
 
 
-@strawberry.input(description="Which comments; all parts given must hold, and a null part is as good as none.")
+@strawberry.input(
+    description=(
+        "Conditions on comments. A comment must meet all conditions that are given. A condition that is "
+        "null is ignored."
+    )
+)
 class CommentFilter:
     """Conditions on comments."""
 
     search: str | None = strawberry.field(
         default=None,
-        description="Full-text search over the body, as in `PostFilter.search`.",
+        description="Full-text search in the body, with the syntax of `PostFilter.search`.",
         directives=[COST_OF_SEARCH],
     )
     created_at: DateTimeRange | None = strawberry.field(default=None, description="When the comment was created.")

@@ -22,16 +22,16 @@ from graph.schema.row_mutations import row_deletion, row_update
 class CreateCommentInput:
     """A comment to create."""
 
-    post_id: strawberry.ID = strawberry.field(description="A post that the viewer may see.")
+    post_id: strawberry.ID = strawberry.field(description="The id of the post. The viewer must be able to see it.")
     author_id: strawberry.ID | None = strawberry.field(
-        default=None, description="Defaults to the viewer; another author only for administrators."
+        default=None, description="The author. The default is the viewer. Only administrators may name another user."
     )
     body: str = strawberry.field(description=BODY.description)
 
 
 @payload(right=OWNER_OR_ADMIN, refused="Why a comment was refused.", codes=("NOT_FOUND", "AUTHOR_NOT_FOUND", BODY.code))
 class CreateCommentPayload:
-    """The new comment, or why there is none."""
+    """The new comment, or the reasons why it was refused."""
 
     comment: Comment | None = answer("The new comment.")
 
@@ -57,9 +57,11 @@ class CommentMutations:
     """The mutations of comments."""
 
     create_comment: CreateCommentPayload = mutation(
-        create_comment, "Comments on a post as the viewer; administrators, as anyone.", takes="The comment."
+        create_comment,
+        "Creates a comment by the viewer. Administrators may create comments by any user.",
+        takes="The comment.",
     )
     update_comment = row_update(
-        repository.COMMENT_ROWS, NodeKind.COMMENT, Comment, {"body": (str, "A new text; never null.")}, [BODY]
+        repository.COMMENT_ROWS, NodeKind.COMMENT, Comment, {"body": (str, "The new text. It cannot be null.")}, [BODY]
     )
     delete_comment = row_deletion(repository.COMMENT_ROWS, NodeKind.COMMENT)

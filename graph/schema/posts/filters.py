@@ -21,44 +21,54 @@ from graph.schema.nodes import DateTimeRange, IntRange, given
 from graph.schema.searches import searched
 
 
-@strawberry.input(description="Which posts; all parts given must hold, and a null part is as good as none.")
+@strawberry.input(
+    description=(
+        "Conditions on posts. A post must meet all conditions that are given. A condition that is null is ignored."
+    )
+)
 class PostFilter:
     """Conditions on posts."""
 
-    published: bool | None = strawberry.field(default=None, description="Published posts, or drafts.")
-    author_id: strawberry.ID | None = strawberry.field(default=None, description="Posts by this user.")
+    published: bool | None = strawberry.field(default=None, description="True for published posts, false for drafts.")
+    author_id: strawberry.ID | None = strawberry.field(default=None, description="The id of the author.")
     search: str | None = strawberry.field(
         default=None,
-        description='Full-text search over title and content, in web-search syntax: all words, "a phrase", `or`, '
-        "-without beside another word. Case, accents and word endings make no difference. Without any word it is no "
-        "filter.",
+        description=(
+            'Full-text search in title and content, with the syntax of web searches: all words, "a phrase", '
+            "`or`, and -without together with another word. Case, accents and word endings make no "
+            "difference. A search without a word is ignored."
+        ),
         directives=[COST_OF_SEARCH],
     )
-    views: IntRange | None = strawberry.field(default=None, description="How often a view was recorded.")
+    views: IntRange | None = strawberry.field(default=None, description="The number of recorded views.")
     created_at: DateTimeRange | None = strawberry.field(default=None, description="When the post was created.")
 
 
-@strawberry.enum(description="What posts can be ordered by.")
+@strawberry.enum(description="The fields by which posts can be sorted.")
 class PostOrderField(Enum):
     """The order terms of posts."""
 
     CREATED_AT = strawberry.enum_value("CREATED_AT", description="When the post was created.")
-    VIEWS = strawberry.enum_value("VIEWS", description="How often a view was recorded.")
+    VIEWS = strawberry.enum_value("VIEWS", description="The number of recorded views.")
     TITLE = strawberry.enum_value(
-        "TITLE", description="The title in the alphabet, whatever its case and accents; digits stand before letters."
+        "TITLE",
+        description="The title in alphabetical order, without regard to case and accents. Digits come before letters.",
     )
     RELEVANCE = strawberry.enum_value(
         "RELEVANCE",
-        description="How well a post matches `filter.search`, best first with DESC; without a search all match alike.",
+        description=(
+            "How well a post matches `filter.search`. With DESC the best match is first. Without a search all "
+            "posts match equally."
+        ),
     )
 
 
-@strawberry.input(description="One term of an order of posts.")
+@strawberry.input(description="One sort key of posts.")
 class PostOrder:
     """A field and a direction."""
 
-    field: PostOrderField = strawberry.field(description="What to order by.")
-    direction: OrderDirection = strawberry.field(description="Which way.")
+    field: PostOrderField = strawberry.field(description="The field to sort by.")
+    direction: OrderDirection = strawberry.field(description="The direction of the sort.")
 
 
 _TERMS = {
@@ -115,9 +125,10 @@ def post_conditions(filter_: PostFilter | None) -> Filter:
 
 
 Filtered = Annotated[
-    PostFilter | None, strawberry.argument(name="filter", description="Only posts that meet all of this.")
+    PostFilter | None,
+    strawberry.argument(name="filter", description="Return only the posts that meet these conditions."),
 ]
 Ordered = Annotated[
     list[PostOrder] | None,
-    strawberry.argument(description="First by the first, then by the next; newest first by default."),
+    strawberry.argument(description="The sort keys, the most significant one first. The default is newest first."),
 ]

@@ -56,28 +56,26 @@ async def _total_pages(root: "PaginatedPosts", info: Info) -> int:
 
 
 @strawberry.type(
-    description="A numbered page, for interfaces that show page numbers. Everything else should use a connection."
+    description="A numbered page, for user interfaces with page numbers. All other clients should use a connection."
 )
 class PaginatedPosts:
     """One numbered page."""
 
     conditions: strawberry.Private[Filter]
 
-    posts: list[Post] = strawberry.field(description="The posts on this page; none behind the last page.")
-    page: int = strawberry.field(description="The number of this page; the first is 1.")
-    page_size: int = strawberry.field(description="How many posts a full page has.")
-    total: int = strawberry.field(
-        resolver=_total, description="How many posts there are on all pages.", directives=[COUNT]
-    )
+    posts: list[Post] = strawberry.field(description="The posts on this page. Empty after the last page.")
+    page: int = strawberry.field(description="The number of this page. The first page is 1.")
+    page_size: int = strawberry.field(description="The number of posts on a full page.")
+    total: int = strawberry.field(resolver=_total, description="The number of posts on all pages.", directives=[COUNT])
     total_pages: int = strawberry.field(
-        resolver=_total_pages, description="How many pages there are; 0 without posts.", directives=[COUNT]
+        resolver=_total_pages, description="The number of pages. 0 if there are no posts.", directives=[COUNT]
     )
 
 
 async def posts_page(
     info: Info,
-    page: Annotated[int, strawberry.argument(description="The number of the page; the first is 1.")] = 1,
-    page_size: Annotated[int, strawberry.argument(description="How many posts a page has: 1 to 100.")] = 10,
+    page: Annotated[int, strawberry.argument(description="The number of the page. The first page is 1.")] = 1,
+    page_size: Annotated[int, strawberry.argument(description="The number of posts on a page: 1 to 100.")] = 10,
     filter_: Filtered = None,
     order_by: Ordered = None,
 ) -> PaginatedPosts:
@@ -109,12 +107,14 @@ class PostQueries:
     post: Post | None = node_lookup(NodeKind.POST, "Post")
     posts: Connection[Post] = strawberry.field(
         resolver=posts,
-        description="All posts that the viewer may see: published ones, and their own drafts.",
+        description=(
+            "All posts that the viewer may see: published posts and the viewer's drafts. Administrators see all drafts."
+        ),
         directives=[PAGE],
         metadata={JOINS: True},
     )
     posts_page: PaginatedPosts = strawberry.field(
         resolver=posts_page,
-        description=f"As `posts`, in numbered pages; not deeper than {OFFSET_MAX:,} posts.",
+        description=f"Like `posts`, in numbered pages. At most {OFFSET_MAX:,} posts can precede a page.",
         directives=[NUMBERED_PAGE],
     )

@@ -36,17 +36,21 @@ class Post(Node):
 
     row: strawberry.Private[Row]
 
-    id: strawberry.ID = identity(NodeKind.POST, "Globally unique and opaque; the same object always has the same id.")
+    id: strawberry.ID = identity(NodeKind.POST, "Globally unique and opaque. The same object always has the same id.")
     title: str = column("title", f"{TITLE.limit}.")
     content: str = column("content", CONTENT.description, longest=CONTENT.length_max, directives=[LONG_TEXT])
-    published: bool = column("published", "Whether everyone may read it; a draft is its author's alone.")
-    views: int = column("views", "How often a view was recorded.")
+    published: bool = column(
+        "published", "Whether the post is published. A draft is visible only to its author and to administrators."
+    )
+    views: int = column("views", "The number of recorded views.")
     author: User = node_edge(
-        "author_id", NodeKind.USER, User, "Who wrote it.", missing=_author_gone, joined=repository.AUTHOR
+        "author_id", NodeKind.USER, User, "The author.", missing=_author_gone, joined=repository.AUTHOR
     )
     comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
-        "id", comments_of(COMMENTS_OF_POST), "What users say about it, oldest first.", directives=[PAGE]
+        "id", comments_of(COMMENTS_OF_POST), "The comments on the post, oldest first.", directives=[PAGE]
     )
-    created_at: datetime.datetime = column("created_at", "When it was created, as a draft or published.")
-    updated_at: datetime.datetime = column("updated_at", "When it was last changed; a view changes nothing.")
-    version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")
+    created_at: datetime.datetime = column("created_at", "When the post was created, as a draft or published.")
+    updated_at: datetime.datetime = column("updated_at", "When the post was last changed. A view is not a change.")
+    version: int = column(
+        "version", "Increases with every change. Send it as `expectedVersion` to detect a concurrent change."
+    )

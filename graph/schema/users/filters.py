@@ -15,33 +15,41 @@ from graph.schema.connections import (
 from graph.schema.nodes import DateTimeRange, given
 
 
-@strawberry.input(description="Which users; all parts given must hold, and a null part is as good as none.")
+@strawberry.input(
+    description=(
+        "Conditions on users. A user must meet all conditions that are given. A condition that is null is ignored."
+    )
+)
 class UserFilter:
     """Conditions on users."""
 
-    is_active: bool | None = strawberry.field(default=None, description="Users who may, or may not, sign in.")
+    is_active: bool | None = strawberry.field(
+        default=None, description="True for users who may sign in, false for users who may not."
+    )
     username_prefix: str | None = strawberry.field(
         default=None,
-        description="Usernames that begin like this, whatever the case. "
-        "White space around it does not count; an empty one is no filter.",
+        description=(
+            "The beginning of the username, without regard to case. White space around it is ignored. An "
+            "empty prefix is ignored, too."
+        ),
     )
     created_at: DateTimeRange | None = strawberry.field(default=None, description="When the user was created.")
 
 
-@strawberry.enum(description="What users can be ordered by.")
+@strawberry.enum(description="The fields by which users can be sorted.")
 class UserOrderField(Enum):
     """The order terms of users."""
 
     CREATED_AT = strawberry.enum_value("CREATED_AT", description="When the user was created.")
-    USERNAME = strawberry.enum_value("USERNAME", description="The username, whatever its case.")
+    USERNAME = strawberry.enum_value("USERNAME", description="The username, without regard to case.")
 
 
-@strawberry.input(description="One term of an order of users.")
+@strawberry.input(description="One sort key of users.")
 class UserOrder:
     """A field and a direction."""
 
-    field: UserOrderField = strawberry.field(description="What to order by.")
-    direction: OrderDirection = strawberry.field(description="Which way.")
+    field: UserOrderField = strawberry.field(description="The field to sort by.")
+    direction: OrderDirection = strawberry.field(description="The direction of the sort.")
 
 
 _TERMS = {UserOrderField.CREATED_AT: repository.CREATED_AT, UserOrderField.USERNAME: repository.USERNAME}

@@ -29,7 +29,7 @@ def _viewer(info: Info) -> BoundEdge:
 
 
 async def user_by_username(
-    info: Info, username: Annotated[str, strawberry.argument(description="The username, whatever its case.")]
+    info: Info, username: Annotated[str, strawberry.argument(description="The username, without regard to case.")]
 ) -> User | None:
     """Return the user of this name."""
     context = info.context
@@ -45,11 +45,12 @@ async def users(
     last: Last = None,
     before: Before = None,
     filter_: Annotated[
-        UserFilter | None, strawberry.argument(name="filter", description="Only users that meet all of this.")
+        UserFilter | None,
+        strawberry.argument(name="filter", description="Return only the users that meet these conditions."),
     ] = None,
     order_by: Annotated[
         list[UserOrder] | None,
-        strawberry.argument(description="First by the first, then by the next; newest first by default."),
+        strawberry.argument(description="The sort keys, the most significant one first. The default is newest first."),
     ] = None,
 ) -> Connection[User]:
     """Return a page of all users."""
@@ -62,16 +63,16 @@ class UserQueries:
     """The queries that read users."""
 
     viewer: User | None = lookup_field(
-        _viewer, "The signed-in user; null for an anonymous request.", lambda row: User(row=row)
+        _viewer, "The signed-in user. Null for an anonymous request.", lambda row: User(row=row)
     )
-    user: User | None = node_lookup(NodeKind.USER, "User", "The user with this id; null where there is none.")
+    user: User | None = node_lookup(NodeKind.USER, "User", "The user with this id. Null if there is none.")
     user_by_username: User | None = strawberry.field(
         resolver=user_by_username,
-        description="The user of this name, the system's own user too; null where there is none.",
+        description="The user with this username, who may be the system's user `treasury`. Null if there is none.",
     )
     users: Connection[User] = strawberry.field(
         resolver=users,
-        description="All users but the system's own, `treasury`, who is no person.",
+        description="All users except the system's user `treasury`, who is not a person.",
         directives=[PAGE],
         metadata={JOINS: True},
     )
