@@ -106,7 +106,7 @@ async def create_town(world: World, oracle: Oracle, journal: Journal) -> Town:
 
 
 async def opened(client: Client) -> str | None:
-    """Open an account for the client's user, and return its id; None where the outcome is unknown."""
+    """Open an account for the client's user, and return its id; None if the outcome is unknown."""
     judged = await client.request(writes.OPEN, "Open", {"input": {"currencyCode": "EUR"}}, may_abort=False)
     account = _account(judged)
     if account is not None:

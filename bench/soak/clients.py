@@ -41,7 +41,7 @@ class Client:
         *,
         may_abort: bool = True,
     ) -> Judged | None:
-        """Send an operation, judge its response, and return what is left to check; None where no response arrived."""
+        """Send an operation, judge its response, and return what is left to check; None if no response arrived."""
         body = orjson.dumps({"query": text, "operationName": name, "variables": variables})
         aborts = may_abort and self.rng.random() < ABORTED_SHARE
         abort_after_s = self.rng.random() * ABORT_AFTER_MAX_S if aborts else None

@@ -72,7 +72,7 @@ class Movement:
     together: "Sequence[Movement]" = field(default=(), repr=False)
 
     def record_outcome(self, outcome: Outcome, transaction_id: str | None = None) -> bool:
-        """Record the outcome in a response; return False where it contradicts an earlier response."""
+        """Record the outcome in a response; return False if it contradicts an earlier response."""
         if self.outcome is Outcome.UNKNOWN:
             self.outcome, self.transaction_id = outcome, transaction_id
         return (self.outcome, self.transaction_id) == (outcome, transaction_id)

@@ -72,7 +72,7 @@ class Proxy:
     """A proxy of one server; `proxied` makes one.
 
     Attributes:
-        port: the port on 127.0.0.1 where it listens.
+        port: the port on 127.0.0.1 if it listens.
         counts: the counts so far.
     """
 

@@ -62,7 +62,7 @@ class Judged:
     """The part of a response that is left to check.
 
     Attributes:
-        data: the data of the fields that did not fail; None where the whole operation failed.
+        data: the data of the fields that did not fail; None if the whole operation failed.
         failed: the names of the top-level fields that failed.
         unknown: whether a write may have happened despite an error.
     """

@@ -146,7 +146,7 @@ class World:
 
 
 def memory_mib(pid: int) -> float | None:
-    """Return the resident memory of a process in MiB; None where the process has ended."""
+    """Return the resident memory of a process in MiB; None if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -192,7 +192,7 @@ async def create(client: Client) -> None:
 
 
 def payload_of(judged: Judged | None, name: str) -> dict[str, Any] | None:
-    """Return the value of a field; None where the field failed or there is no response."""
+    """Return the value of a field; None if the field failed or there is no response."""
     if judged is None or judged.data is None or name in judged.failed:
         return None
     value: dict[str, Any] | None = judged.data[name]

@@ -16,7 +16,7 @@ from db.connections.statements import Statement
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, currencies_by_exponent
 
 # The planner considers a single execution. It prefers to hash all accounts for a batch of some thousand transactions,
-# once for each batch. Only the plan by index is good for all sizes, with any statistics or without any.
+# once for each batch. Only the plan by index is fast for all sizes, with any statistics or without any.
 BY_INDEX = """
 SET LOCAL enable_seqscan = off;
 SET LOCAL enable_hashjoin = off;

@@ -45,7 +45,7 @@ def audit(
         ),
     ] = None,
 ) -> None:
-    """Check every balance against the ledger, in one snapshot, while the system runs. Exits 1 with any difference."""
+    """Check every balance against the ledger, in one snapshot, while the system runs. Exits with 1 if one differs."""
     since_id = None if since is None else _transaction_id(since)
 
     async def work(database: Database) -> AuditReport:

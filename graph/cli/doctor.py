@@ -47,7 +47,7 @@ class Finding:
 def doctor(
     workers: Annotated[int, typer.Option(min=1, help="How many workers will use this database.")] = 1,
 ) -> None:
-    """Check settings, database, migration, clock and pool. Exits 1 where anything fails."""
+    """Check settings, database, migration, clock and pool. Exits with 1 if a check fails."""
     chosen = load_settings()
     findings = [_settings_finding(chosen)]
     try:

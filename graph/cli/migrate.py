@@ -98,7 +98,7 @@ def history() -> None:
 
 @commands.command()
 def check() -> None:
-    """Compare the models with the database. Exits 1 where they differ."""
+    """Compare the models with the database. Exits with 1 if they differ."""
     _run_connected("check")
 
 

@@ -17,16 +17,25 @@ from graph.runtime.passwords import PasswordHasher
 
 def seed(
     users: Annotated[
-        int, typer.Option(min=0, max=seeding.USERS_MAX, help="Users, the first two being ada and ben.")
+        int, typer.Option(min=0, max=seeding.USERS_MAX, help="The number of users. The first two are ada and ben.")
     ] = 1000,
-    posts: Annotated[int, typer.Option(min=0, max=seeding.POSTS_MAX, help="Posts, of all users together.")] = 10_000,
+    posts: Annotated[
+        int, typer.Option(min=0, max=seeding.POSTS_MAX, help="The number of posts of all users together.")
+    ] = 10_000,
     comments: Annotated[
-        int | None, typer.Option(min=0, max=seeding.POSTS_MAX, help="Comments, on all posts together; else two a post.")
+        int | None,
+        typer.Option(
+            min=0,
+            max=seeding.POSTS_MAX,
+            help="The number of comments on all posts together. The default is two for each post.",
+        ),
     ] = None,
     accounts: Annotated[
-        int, typer.Option(min=0, max=seeding.ACCOUNTS_MAX, help="Money accounts, of all users together.")
+        int, typer.Option(min=0, max=seeding.ACCOUNTS_MAX, help="The number of money accounts of all users together.")
     ] = 1000,
-    number: Annotated[int, typer.Option("--seed", help="Another number makes other data of the same kind.")] = 1,
+    number: Annotated[
+        int, typer.Option("--seed", help="The seed of the random data: the same number makes the same data.")
+    ] = 1,
     password: Annotated[str, typer.Option(help="The password of all users.")] = DEMO_PASSWORD,
 ) -> None:
     """Fill an empty database with plausible data, the same each time. ada is an administrator."""

@@ -285,7 +285,7 @@ class Operations:
     def lookup(
         self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
     ) -> Lookup | None:
-        """Begin a query for one row by its key (`Operation.is_lookup`); return None where `run` must run it."""
+        """Begin a query for one row by its key (`Operation.is_lookup`); return None if `run` must run it."""
         return self.engines.lookup(operation.execution, variables, services, viewer)
 
     def introspected_again(self) -> None:

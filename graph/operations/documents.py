@@ -137,7 +137,7 @@ def read_manifest(path: Path) -> dict[str, str]:
 
 
 def _listed(parsed: object) -> list[tuple[Any, Any]] | None:
-    """Return the ids and documents of a manifest, or None where its format is unknown."""
+    """Return the ids and documents of a manifest, or None if its format is unknown."""
     if not isinstance(parsed, dict):
         return None
     if parsed.get("format") != APOLLO_FORMAT:

@@ -1,7 +1,7 @@
 """The supervisor of several workers: uvicorn's, with a long limit for the start and a short one for health checks.
 
 uvicorn has one limit for both. If it is short, workers that start on one busy processor are killed during their imports
-and started again, for ever. If it is long, a worker that hangs is detected late.
+and started again, without end. If it is long, a worker that hangs is detected late.
 """
 
 import contextlib

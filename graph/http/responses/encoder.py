@@ -25,7 +25,7 @@ class Encoder:
             await _sent(call, plain, send)
 
     def encoded(self, call: Call, answer: Response) -> EncodedResponse | None:
-        """Return the encoded response to a POST; None where it must be compressed, which `compressed` does."""
+        """Return the encoded response to a POST; None if it must be compressed, which `compressed` does."""
         plain = self._plain(call, answer)
         return None if plain is None else response.encoded(plain, call.request_id, call.trace)
 
@@ -44,7 +44,7 @@ class Encoder:
         )
 
     def _plain(self, call: Call, answer: Response) -> Response | None:
-        """Return the response for a client that gets it uncompressed, or None where it must be compressed."""
+        """Return the response for a client that gets it uncompressed, or None if it must be compressed."""
         if not 0 < self._compress_min <= len(answer.body):
             return answer
         return None if takes_gzip(call.head.raw(ACCEPT_ENCODING)) else response.varied_by_encoding(answer)
