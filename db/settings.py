@@ -273,14 +273,16 @@ class Settings(BaseSettings):
     def _origins_only(cls, value: str) -> str:
         for origin in filter(None, (part.strip() for part in value.split(","))):
             if not re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", origin):
-                raise ValueError(f"should be origins such as https://app.example.org; {origin!r} is none")
+                raise ValueError(f"should be origins such as https://app.example.org; {origin!r} is not one")
         return value
 
     @field_validator("otlp_endpoint")
     @classmethod
     def _collector_only(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[a-zA-Z0-9.-]+(:[0-9]{1,5})?(/[a-zA-Z0-9._/-]*)?", value):
-            raise ValueError(f"should be the address of a collector such as http://127.0.0.1:4318; {value!r} is none")
+            raise ValueError(
+                f"should be the address of a collector such as http://127.0.0.1:4318; {value!r} is not one"
+            )
         return value
 
     @model_validator(mode="after")

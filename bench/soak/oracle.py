@@ -108,22 +108,22 @@ class Oracle:
         sys.stdout.write(f"{line}\n")
         sys.exit(1 if self.violations else 0)
 
-    def broken(self, started_at: float, what: object, reason: object) -> None:
+    def broken(self, started_at: float, request: object, reason: object) -> None:
         """Judge a connection that ended before its response: a killed worker or the clients' network explains it."""
         self.counts["broken connections"] += 1
         if not self.faults.explains(started_at, felt_s=KILL_FELT_S, kinds=("kill worker", OF_CLIENTS)):
-            self.violation("connection ended without an answer", request=what, reason=reason)
+            self.violation("connection ended without an answer", request=request, reason=reason)
 
-    def unanswered(self, started_at: float, what: object) -> None:
+    def unanswered(self, started_at: float, request: object) -> None:
         """Judge a request without a response in time: only faults of the clients' network explain it."""
         if not self.faults.explains(started_at, felt_s=KILL_FELT_S, kinds=(OF_CLIENTS,)):
-            self.violation("no answer in time", request=what, waited_s=time.monotonic() - started_at)
+            self.violation("no answer in time", request=request, waited_s=time.monotonic() - started_at)
 
     def judged(
         self,
         answer: Answer,
         started_at: float,
-        what: object,
+        request: object,
         expected: Mapping[tuple[str | int, ...], str] | None = None,
     ) -> Judged:
         """Judge status and errors of a response, and return what is left to check.
@@ -131,16 +131,16 @@ class Oracle:
         Args:
             answer: the response.
             started_at: the time when its request was sent.
-            what: the request, for the report.
+            request: the request, for the report.
             expected: the paths of required errors, with their codes; an error above such a path is allowed instead.
         """
         self.counts["answers"] += 1
         content, missing = answer.content, dict(expected or {})
         errors: list[dict[str, Any]] = content.get("errors") or []
         if answer.status not in {OK, UNAVAILABLE} or (answer.status == UNAVAILABLE and not errors):
-            self.violation(f"status {answer.status}", request=what, answer=content)
+            self.violation(f"status {answer.status}", request=request, answer=content)
         if (not errors and content.get("data") is None) or (answer.status == UNAVAILABLE and content.get("data")):
-            self.violation("data and errors contradict each other", request=what, answer=content)
+            self.violation("data and errors contradict each other", request=request, answer=content)
         failed: set[str | int] = set()
         unknown = False
         for error in errors:
@@ -152,18 +152,18 @@ class Oracle:
             # An error below the field occurs after the write. An error without a documented code promises nothing.
             promises = code in WORDED and len(path) <= 1 and not error["extensions"].get("outcomeUnknown")
             unknown = unknown or not promises
-            self._judge_error(code, started_at, what, content)
+            self._judge_error(code, started_at, request, content)
         data: dict[str, Any] | None = content.get("data")
         for path in missing:
             if data is not None and path[0] not in failed:
-                self.violation("an error is missing", request=what, answer=content, path=path)
+                self.violation("an error is missing", request=request, answer=content, path=path)
         return Judged(data, frozenset(map(str, failed)), unknown)
 
-    def _judge_error(self, code: str | None, started_at: float, what: object, content: object) -> None:
+    def _judge_error(self, code: str | None, started_at: float, request: object, content: object) -> None:
         self.counts["worded errors"] += code in WORDED
         if code not in WORDED:
-            self.violation(f"error {code}", request=what, answer=content)
+            self.violation(f"error {code}", request=request, answer=content)
         elif not self.faults.explains(started_at, felt_s=FELT_S):
-            self.violation(f"{code} without a fault", request=what, answer=content)
+            self.violation(f"{code} without a fault", request=request, answer=content)
         else:
             self.counts[code or ""] += 1

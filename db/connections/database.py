@@ -30,7 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from db.connections.coalescing import CoalescedReads, PendingRead, Timed
-from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE, Again, DatabaseFault
+from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE, DatabaseFault, Retry
 from db.connections.leases import RECOVER_S, LeasedConnection, Leases
 from db.connections.pool import PoolCounters, count_pool_events, create_engine
 from db.connections.retries import run_again
@@ -103,15 +103,15 @@ class Database(Reader):
         try:
             return await self._read_once(statement, values, run)
         except DatabaseFault as fault:
-            if fault.again is Again.NEVER:
+            if fault.retry is Retry.NEVER:
                 raise
             first = fault.copy()
         logger.warning("a read is sent again: %s", first.reason)
         return await run_again(partial(self._read_once, statement, values, run), first, self._attempts_max)
 
     async def _read_once(self, statement: Statement, values: Mapping[str, object], run: Run) -> Sequence[Record]:
-        own = share.get()
-        connection = await self._acquire(own)
+        operation_share = share.get()
+        connection = await self._acquire(operation_share)
         try:
             self.counters.statements += 1
             return await run(connection, statement.sql, statement.arguments(values))
@@ -120,7 +120,7 @@ class Database(Reader):
             if refusal is None:
                 raise
         finally:
-            self._release(connection, own)
+            self._release(connection, operation_share)
         raise refusal.copy()
 
     def mapped_rows(
@@ -175,14 +175,14 @@ class Database(Reader):
         async def attempt() -> T:
             async with self.read(tables) as snapshot:
                 results[:] = [await work(snapshot)]
-            if snapshot.fault is not None and snapshot.fault.again is not Again.NEVER:
+            if snapshot.fault is not None and snapshot.fault.retry is not Retry.NEVER:
                 raise snapshot.fault.copy()
             return results[0]
 
         try:
             return await attempt()
         except DatabaseFault as fault:
-            if fault.again is Again.NEVER:
+            if fault.retry is Retry.NEVER:
                 raise
             first = fault.copy()
         logger.warning("a snapshot is read again: %s", first.reason)
@@ -216,7 +216,7 @@ class Database(Reader):
             try:
                 return await self._write_once(work)  # nearly always enough
             except DatabaseFault as fault:
-                if fault.again is Again.NEVER:
+                if fault.retry is Retry.NEVER:
                     raise
                 first = fault.copy()
             return await run_again(partial(self._write_once, work), first, self._attempts_max, self._count_retry)
@@ -234,11 +234,11 @@ class Database(Reader):
         Raises:
             Unavailable: as for `write`.
         """
-        own, writes = share.get(), self.shares.writes
+        operation_share, writes = share.get(), self.shares.writes
         if not writes.enter_at_once():
             await writes.enter()
         try:
-            connection = await self._acquire(own)
+            connection = await self._acquire(operation_share)
             try:
                 if not connection.is_trusted:
                     return ()
@@ -256,10 +256,10 @@ class Database(Reader):
                 if refusal is None:
                     raise
             finally:
-                self._release(connection, own)
+                self._release(connection, operation_share)
         finally:
             writes.leave()
-        if refusal.again is Again.NEVER:
+        if refusal.retry is Retry.NEVER:
             raise refusal.copy()
         self._count_retry()
         return ()
@@ -301,27 +301,27 @@ class Database(Reader):
 
     # ------------------------------------------------------------ connections
 
-    async def _acquire(self, own: Share | None) -> LeasedConnection:
-        """Lease a connection that counts for the share `own`, until `_release`."""
-        if own is not None and not own.enter_at_once():
-            await own.enter()
+    async def _acquire(self, operation_share: Share | None) -> LeasedConnection:
+        """Lease a connection that counts for `operation_share`, until `_release`."""
+        if operation_share is not None and not operation_share.enter_at_once():
+            await operation_share.enter()
         try:
             return self.leases.take_idle() or await self.leases.take()
         except BaseException:
-            if own is not None:
-                own.leave()
+            if operation_share is not None:
+                operation_share.leave()
             raise
 
-    def _release(self, connection: LeasedConnection, own: Share | None) -> None:
+    def _release(self, connection: LeasedConnection, operation_share: Share | None) -> None:
         self.leases.give_back(connection)
-        if own is not None:
-            own.leave()
+        if operation_share is not None:
+            operation_share.leave()
 
     @asynccontextmanager
     async def _leased(self, begin: str) -> AsyncIterator[LeasedConnection]:
         """Lease a connection on which a transaction has begun."""
-        own = share.get()
-        connection = await self._begin(begin, own)
+        operation_share = share.get()
+        connection = await self._begin(begin, operation_share)
         try:
             yield connection
         except DRIVER_ERRORS as error:
@@ -334,24 +334,24 @@ class Database(Reader):
         else:
             return
         finally:
-            self._release(connection, own)
+            self._release(connection, operation_share)
         raise refusal.copy()
 
-    async def _begin(self, begin: str, own: Share | None) -> LeasedConnection:
+    async def _begin(self, begin: str, operation_share: Share | None) -> LeasedConnection:
         # After a restart of the server the pool is full of closed connections. asyncpg has noticed most of them
         # already, so that dropping them costs no round trip. The loop ends after one attempt more than connections.
         for _ in range(self.settings.pool_size + self.settings.pool_max_overflow + 1):
-            connection = await self._acquire(own)
+            connection = await self._acquire(operation_share)
             try:
                 await await_counted(connection.execute(begin))
             except Exception as error:
                 refusal = self._translate(error, connection)
                 connection.is_interrupted = True  # it is unknown whether BEGIN has happened
-                self._release(connection, own)
+                self._release(connection, operation_share)
                 if refusal is None:
                     raise
             except BaseException:
-                self._release(connection, own)
+                self._release(connection, operation_share)
                 raise
             else:
                 return connection

@@ -26,10 +26,10 @@ class _Caller:
 class Share:
     """The limit of one operation, within the limit of its caller."""
 
-    __slots__ = ("_of_caller", "_own")
+    __slots__ = ("_of_caller", "_operation_bound")
 
-    def __init__(self, own: Bound, of_caller: Bound) -> None:
-        self._own = own
+    def __init__(self, operation_bound: Bound, of_caller: Bound) -> None:
+        self._operation_bound = operation_bound
         self._of_caller = of_caller
 
     async def enter(self) -> None:
@@ -38,26 +38,26 @@ class Share:
         Raises:
             Unavailable: DATABASE_BUSY if the wait took too long.
         """
-        await self._own.enter()
+        await self._operation_bound.enter()
         try:
             await self._of_caller.enter()
         except BaseException:
-            self._own.leave()
+            self._operation_bound.leave()
             raise
 
     def enter_at_once(self) -> bool:
         """Count one more connection and return True, or return False if that would need a wait."""
-        if not self._own.enter_at_once():
+        if not self._operation_bound.enter_at_once():
             return False
         if self._of_caller.enter_at_once():
             return True
-        self._own.leave()
+        self._operation_bound.leave()
         return False
 
     def leave(self) -> None:
         """Count one connection less."""
         self._of_caller.leave()
-        self._own.leave()
+        self._operation_bound.leave()
 
 
 share: ContextVar[Share | None] = ContextVar("share", default=None)
@@ -107,8 +107,8 @@ class Shares:
             bound = Bound(self.of_caller_max, self._within_s, self._caller_refusal)
             known = self._callers[caller] = _Caller(bound)
         known.operations += 1
-        own = Bound(self.of_operation_max, self._within_operation_s, self._operation_refusal)
-        return Share(own, known.bound)
+        operation_bound = Bound(self.of_operation_max, self._within_operation_s, self._operation_refusal)
+        return Share(operation_bound, known.bound)
 
     def _end(self, caller: str) -> None:
         known = self._callers[caller]
@@ -117,8 +117,8 @@ class Shares:
             del self._callers[caller]
 
 
-def _refusal(limit: int, whose: str) -> Callable[[], Exception]:
+def _refusal(limit: int, holder: str) -> Callable[[], Exception]:
     def refusal() -> Exception:
-        return Unavailable("DATABASE_BUSY", f"{limit} connections are in use by {whose}; try again shortly")
+        return Unavailable("DATABASE_BUSY", f"{limit} connections are in use by {holder}; try again shortly")
 
     return refusal

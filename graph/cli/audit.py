@@ -77,7 +77,7 @@ def _transaction_id(text: str) -> int:
         return parse(text, NodeKind.TRANSACTION, text)
     except BadInput as error:
         # For an id of another kind, the message of `parse` names both kinds.
-        reason = str(error) if "asked for" in str(error) else f"{text} is not the id of a transaction"
+        reason = str(error) if "is expected" in str(error) else f"{text} is not the id of a transaction"
         raise typer.BadParameter(f"{reason}; write it as transaction_123 or 123", param_hint="--since") from None
 
 
@@ -117,21 +117,21 @@ def _next(since: int | None) -> str:
 def _worded(one: Difference) -> str:
     """Return the message of a difference."""
     if one.defect is Defect.SUM:
-        return f"{one.currency_code}: all balances add up to {_money(one.kept, one.currency_code)}, not to zero"
+        return f"{one.currency_code}: all balances add up to {_money(one.stored, one.currency_code)}, not to zero"
     if one.defect is Defect.BALANCE:
-        assert one.kept is not None
+        assert one.stored is not None
         assert one.ledger is not None
         what = (
-            f"the balance is {_money(one.kept, one.currency_code)}, "
+            f"the balance is {_money(one.stored, one.currency_code)}, "
             f"the ledger says {_money(one.ledger, one.currency_code)}, "
-            f"the difference is {_money(one.kept - one.ledger, one.currency_code)}"
+            f"the difference is {_money(one.stored - one.ledger, one.currency_code)}"
         )
     elif one.defect is Defect.FOREIGN_KEY:
         what = f"its key belongs to {_user(one)}, who is neither the owner of its source account nor an administrator"
     else:
         what = _WORDS[one.defect]
-        if one.kept is not None:
-            what = f"the balance is {_money(one.kept, one.currency_code)}: {what}"
+        if one.stored is not None:
+            what = f"the balance is {_money(one.stored, one.currency_code)}: {what}"
     return f"{_named(one)}: {what}"
 
 
@@ -139,7 +139,7 @@ def _named(one: Difference) -> str:
     assert one.id is not None
     if one.key is not None:
         return f"the idempotency key {one.key} of {_user(one)} (row {one.id} of idempotency_keys)"
-    if one.kept is not None:
+    if one.stored is not None:
         return f"{global_id(NodeKind.ACCOUNT, one.id)} (row {one.id} of accounts)"
     return f"{global_id(NodeKind.TRANSACTION, one.id)} (row {one.id} of transactions)"
 

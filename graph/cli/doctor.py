@@ -40,7 +40,7 @@ class Finding:
 
     subject: str
     verdict: Verdict
-    what: str
+    reason: str
     remedy: str = ""
 
 
@@ -57,14 +57,14 @@ def doctor(
         findings.append(Finding("database", Verdict.FAILURE, str(error)))
     table = Table("Check", "", "Found", "What to do")
     for finding in findings:
-        table.add_row(finding.subject, finding.verdict.value, escape(finding.what), escape(finding.remedy))
+        table.add_row(finding.subject, finding.verdict.value, escape(finding.reason), escape(finding.remedy))
     out.print(table)
     failures = [finding for finding in findings if finding.verdict is Verdict.FAILURE]
     if failures:
         first = failures[0]
         others = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
         remedy = f"; {first.remedy}" if first.remedy else ""
-        raise CommandError(f"{first.subject}: {first.what}{remedy}{others}")
+        raise CommandError(f"{first.subject}: {first.reason}{remedy}{others}")
 
 
 def _settings_finding(chosen: Settings) -> Finding:
@@ -82,7 +82,7 @@ async def _examine(chosen: Settings, workers: int) -> list[Finding]:
     try:
         state = await examine(chosen)
     except DatabaseProblem as problem:
-        return [Finding("database", Verdict.FAILURE, problem.what, problem.remedy)]
+        return [Finding("database", Verdict.FAILURE, problem.reason, problem.remedy)]
     database = Database(chosen)
     checks: dict[str, Callable[[Database], Awaitable[Finding]]] = {
         "migration": _migration_finding,
@@ -108,13 +108,13 @@ async def _checked(subject: str, check: Callable[[Database], Awaitable[Finding]]
         with explained_problems(database.settings):
             return await check(database)
     except DatabaseProblem as problem:
-        return Finding(subject, Verdict.FAILURE, problem.what, problem.remedy)
+        return Finding(subject, Verdict.FAILURE, problem.reason, problem.remedy)
 
 
 def _finding(subject: str, problem: DatabaseProblem | None, ok: str) -> Finding:
     if problem is None:
         return Finding(subject, Verdict.OK, ok)
-    return Finding(subject, Verdict.FAILURE, problem.what, problem.remedy)
+    return Finding(subject, Verdict.FAILURE, problem.reason, problem.remedy)
 
 
 _CLOCK = Statement(text("SELECT clock_timestamp()"))

@@ -34,7 +34,9 @@ def import_(
     done = f"imported {counts.users} users, {counts.posts} posts and {counts.comments} comments"
     err.print(f"{done} in {time.perf_counter() - started:.1f} s")
     if counts.without_password:
-        err.print(f"{counts.without_password} of the users have no password: they can sign in after one has been set")
+        err.print(
+            f"{counts.without_password} of the users have no password: they can sign in after a password has been set"
+        )
 
 
 def _awaited(lines: Iterator[bytes]) -> Iterator[bytes]:

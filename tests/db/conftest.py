@@ -73,7 +73,7 @@ async def payer(database: Database) -> Viewer:
 
 
 @pytest.fixture
-async def purse(database: Database, payer: Viewer) -> int:
+async def payer_account(database: Database, payer: Viewer) -> int:
     """An account of the payer with 100.00 EUR."""
     return await new_account(database, payer, holding="100.00")
 
@@ -85,7 +85,7 @@ async def payee(database: Database) -> Viewer:
 
 
 @pytest.fixture
-async def till(database: Database, payee: Viewer) -> int:
+async def payee_account(database: Database, payee: Viewer) -> int:
     """An empty account of the payee, in EUR."""
     return await new_account(database, payee)
 

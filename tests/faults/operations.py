@@ -46,11 +46,11 @@ async def nested(town: Town) -> Body:
 
 
 async def balance(town: Town) -> Body:
-    return await town.client.run(BALANCE, by=town.ida, id=town.purse)
+    return await town.client.run(BALANCE, by=town.ida, id=town.payer_account)
 
 
 async def money(town: Town) -> Body:
-    return await town.client.run(MONEY, by=town.ida, id=town.purse)
+    return await town.client.run(MONEY, by=town.ida, id=town.payer_account)
 
 
 async def create_post(town: Town) -> Body:
@@ -69,7 +69,9 @@ async def update_profile(town: Town) -> Body:
 
 
 async def transfer(town: Town) -> Body:
-    return await town.client.run(TRANSFER, by=town.ida, input=transfer_input(town.purse, town.till, "0.01"))
+    return await town.client.run(
+        TRANSFER, by=town.ida, input=transfer_input(town.payer_account, town.payee_account, "0.01")
+    )
 
 
 async def open_account(town: Town) -> Body:
@@ -97,7 +99,7 @@ class BlockedOperation:
 
     def statement(self, town: Town) -> str:
         """Return the SQL that takes the lock for this operation."""
-        post, account = (id_.partition("_")[2] for id_ in (town.posts[0], town.purse))
+        post, account = (id_.partition("_")[2] for id_ in (town.posts[0], town.payer_account))
         return self.lock.format(post=post, user=town.ida.number, account=account)
 
 

@@ -86,7 +86,9 @@ class Storm:
 
     def input_of(self, one: Payment) -> dict[str, object]:
         """Return the mutation input of a payment."""
-        return transfer_input(self.town.purse, self.town.till, "0.01", memo=MEMO, idempotencyKey=one.key)
+        return transfer_input(
+            self.town.payer_account, self.town.payee_account, "0.01", memo=MEMO, idempotencyKey=one.key
+        )
 
     async def send(self, one: Payment) -> bool:
         """Send a payment, always under the same key; return whether it is made."""

@@ -53,7 +53,7 @@ def requests(town: Town, storm: Storm, rng: Random) -> Sequence[bytes]:
                 [
                     raw(operations.NESTED),
                     raw(operations.PAGE, town.eve),
-                    raw(operations.MONEY, town.ida, id=town.purse),
+                    raw(operations.MONEY, town.ida, id=town.payer_account),
                     raw(operations.SIGN_IN, input={"login": "ida", "password": PASSWORD}),
                     raw(CREATE_POST, town.ida, title=f"Post {number}"),
                 ][kind - 2]
@@ -124,8 +124,8 @@ async def test_aborted_requests_leave_no_connection_lease_lock_or_file_behind(
     rng = cases.random()
     async with served(settings) as client:
         town = await settle(client)
-    async with served_by_process(town.client, **POOL) as apart:
-        town = with_client(apart.client, town)
+    async with served_by_process(town.client, **POOL) as other_process:
+        town = with_client(other_process.client, town)
         async with healthy(town, database_url) as storm:
             files = (await metrics(town))["process_open_fds"]
             await abort_all(town, database_url, storm, rng)

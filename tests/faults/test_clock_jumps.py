@@ -94,8 +94,8 @@ async def town_in(own_database: Settings, clock: Clock | None = None, **changes:
     async with served(own_database) as client:
         town = await settle(client)
     variables = {} if clock is None else clock.environment
-    async with served_by_process(town.client, variables, **{**TIMES, **changes}) as apart:
-        yield with_client(apart.client, town)
+    async with served_by_process(town.client, variables, **{**TIMES, **changes}) as other_process:
+        yield with_client(other_process.client, town)
 
 
 # ---------------------------------------------------------------- money
@@ -124,7 +124,7 @@ async def transactions(town: Town) -> list[str]:
     found: list[str] = []
     cursor: str | None = None
     while True:
-        data = await town.client.data(LEDGER, by=town.ida, id=town.purse, after=cursor)
+        data = await town.client.data(LEDGER, by=town.ida, id=town.payer_account, after=cursor)
         page = data["account"]["transactions"]
         found += [row["id"] for row in page["nodes"]]
         cursor = page["pageInfo"]["endCursor"]
@@ -147,7 +147,7 @@ async def test_statements_of_consecutive_periods_have_each_entry_once_whatever_t
         found: list[str] = []
         held, balance, sizes = "", Decimal(0), []
         for since, until in itertools.pairwise(cuts):
-            data = await town.client.data(STATEMENT, by=town.eve, id=town.till, since=since, until=until)
+            data = await town.client.data(STATEMENT, by=town.eve, id=town.payee_account, since=since, until=until)
             held, statement = data["account"]["balance"]["amount"], data["account"]["statement"]
             assert Decimal(statement["openingBalance"]["amount"]) == balance
             balance = Decimal(statement["closingBalance"]["amount"])
@@ -170,7 +170,7 @@ async def test_request_whose_answer_is_lost_before_the_clock_jumps_reports_corre
         connected_superuser(url) as superuser,
         town_in(own_database, database_url=proxy.url(url)) as town,
     ):
-        given = transfer_input(town.purse, town.till, "0.01")
+        given = transfer_input(town.payer_account, town.payee_account, "0.01")
         key = uuid.UUID(str(given["idempotencyKey"]))
         if is_replay:
             assert error_counts([await town.client.run(TRANSFER, by=town.ida, input=given)]) == {}

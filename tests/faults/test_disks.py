@@ -125,8 +125,8 @@ async def bank(settings: Settings, on_disks: OnDisks) -> AsyncIterator[Bank]:
     url = on_disks.server.url(name)
     async with served(settings.model_copy(update={"database_url": SecretStr(url)})) as client:
         town = await settle(client)
-    async with served_by_process(town.client, **TIMES) as apart:
-        yield Bank(with_client(apart.client, town), on_disks, url)
+    async with served_by_process(town.client, **TIMES) as other_process:
+        yield Bank(with_client(other_process.client, town), on_disks, url)
 
 
 # ---------------------------------------------------------------- full

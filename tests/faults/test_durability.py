@@ -140,7 +140,7 @@ async def test_every_acknowledged_transfer_survives_a_kill_of_the_whole_cluster(
 
         async def pay() -> None:
             while not over.is_set():
-                given = transfer_input(town.purse, town.till, "0.01")
+                given = transfer_input(town.payer_account, town.payee_account, "0.01")
                 body = await town.client.run(TRANSFER, by=town.ida, input=given)
                 if "errors" not in body:
                     acknowledged[str(given["idempotencyKey"])] = body["data"]["transfer"]["transaction"]["id"]

@@ -146,10 +146,12 @@ async def test_sigterm_ends_a_server_whose_database_is_frozen(own_settings: Sett
         served_by_process(client, **TIMES) as served_apart,
     ):
         town = await settle(client)
-        apart = Town(served_apart.client, town.bank, town.ida, town.eve, town.purse, town.till, town.posts)
-        assert error_counts(await everything(apart)) == {}
+        other_process = Town(
+            served_apart.client, town.bank, town.ida, town.eve, town.payer_account, town.payee_account, town.posts
+        )
+        assert error_counts(await everything(other_process)) == {}
         with cluster.frozen():
-            sending = [asyncio.create_task(kind.send(apart)) for kind in operations.EVERY_KIND]
+            sending = [asyncio.create_task(kind.send(other_process)) for kind in operations.EVERY_KIND]
             await asyncio.sleep(0.5)
             served_apart.process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(served_apart.process.wait(), ENDED_S) == 0

@@ -80,7 +80,7 @@ STATEMENT = """query ($id: ID!) {
 
 
 async def statement(town: Town) -> Body:
-    body = await town.client.run(STATEMENT, by=town.ida, id=town.purse)
+    body = await town.client.run(STATEMENT, by=town.ida, id=town.payer_account)
     if "errors" not in body:
         account = body["data"]["account"]
         after = account["statement"]["entries"]["nodes"][-1]["balanceAfter"]

@@ -81,7 +81,9 @@ SIGN_IN = f'mutation SignIn {{ signIn(input: {{login: "ida", password: "{PASSWOR
 
 def anonymous(town: Town) -> dict[str, str]:
     """Return operations by name: one with a single statement, one with several, one in a snapshot, and a write."""
-    account = f'account(id: "{town.purse}") {{ balance {{ amount }} transactions(first: 1) {{ nodes {{ id }} }} }}'
+    account = (
+        f'account(id: "{town.payer_account}") {{ balance {{ amount }} transactions(first: 1) {{ nodes {{ id }} }} }}'
+    )
     return {
         "LookUp": f'query LookUp {{ user(id: "{town.ida.id}") {{ username }} }}',
         "Page": "query Page { users(first: 3) { totalCount nodes { username profile { bio } } } }",

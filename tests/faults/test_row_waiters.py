@@ -87,14 +87,14 @@ async def test_transfers_that_wait_for_one_account_leave_connections_to_others(
         town = await settle(client)
 
         async def pay(number: int) -> Body:
-            given = transfer_input(town.purse, town.till, "0.01")
+            given = transfer_input(town.payer_account, town.payee_account, "0.01")
             return await client.run(TRANSFER, by=town.ida, input=given)
 
-        async with held(database_url, "accounts", town.purse) as row:
+        async with held(database_url, "accounts", town.payer_account) as row:
             written = await ensure_room_for_others(town, row, pay)
         ledger = {body["data"]["transfer"]["transaction"]["id"] for body in written}
         assert (error_counts(written), len(ledger)) == ({}, WRITERS)
-        assert await town.bank.balance(town.till) == f"{WRITERS / 100:.2f}"
+        assert await town.bank.balance(town.payee_account) == f"{WRITERS / 100:.2f}"
         assert (await audit(client.database)).clean
 
 

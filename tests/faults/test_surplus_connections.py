@@ -90,4 +90,4 @@ async def test_connection_that_goes_dark_while_it_is_closed_changes_no_answer(
             proxy.breaks = False  # the other connections close normally
             assert error_counts(answers) == {}
             assert proxy.counts.accepted > 1
-            assert await town.bank.balance(town.till) == f"{2 * ROUNDS / 100:.2f}"
+            assert await town.bank.balance(town.payee_account) == f"{2 * ROUNDS / 100:.2f}"

@@ -47,7 +47,7 @@ class Supervisor(Multiprocess):
             worker.kill()
             worker.join()
             if worker.exitcode == STARTUP_FAILURE:
-                logger.error("worker [%s] cannot start, and nor could a replacement: the server stops", worker.pid)
+                logger.error("worker [%s] cannot start, and neither can a replacement; the server stops", worker.pid)
                 self.should_exit.set()
                 return
             what = f"has not responded for {HUNG_AFTER_S} s" if hangs else _end(worker.exitcode)

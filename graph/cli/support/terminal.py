@@ -88,7 +88,7 @@ def connected(*, existing: bool = True, writes: bool = False) -> Iterator[Settin
 def _announce(settings: Settings) -> None:
     """Print on a terminal that a database will be made, which takes some seconds."""
     if err.is_terminal and settings.database_url is None and not data_directory(settings).exists():
-        err.print(f"making a database in {settings.data_dir}, once", markup=False)
+        err.print(f"creating a database in {settings.data_dir}", markup=False)
 
 
 @contextmanager

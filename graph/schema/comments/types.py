@@ -17,7 +17,7 @@ from graph.schema.users.types import User
 
 def _gone() -> GraphQLError:
     # The row was deleted between two statements, with the comment.
-    return GraphQLError("the comment was deleted a moment ago; ask again", extensions=STALE)
+    return GraphQLError("the comment was deleted a moment ago; send the query again", extensions=STALE)
 
 
 @row_backed

@@ -86,7 +86,7 @@ async def posts_page(
         raise BadInput(f"pageSize should be from 1 to {PAGE_SIZE_MAX}, not {page_size}")
     offset = (page - 1) * page_size
     if offset > OFFSET_MAX:
-        raise BadInput(f"page {page} begins behind post {OFFSET_MAX}; use the connection `posts` to go that deep")
+        raise BadInput(f"page {page} begins after post {OFFSET_MAX}; use the connection `posts` for these posts")
     context, conditions = info.context, post_conditions(filter_)
     rows = await repository.numbered_page(
         context.reader,

@@ -26,7 +26,9 @@ STALE = {"code": "CONCURRENT_CHANGE"}
 
 def _author_gone() -> GraphQLError:
     # The author was deleted between the two statements, with all posts. The field must not be null, so it is an error.
-    return GraphQLError("the author was deleted a moment ago, and this post too; ask again", extensions=STALE)
+    return GraphQLError(
+        "the author was deleted a moment ago, and this post too; send the query again", extensions=STALE
+    )
 
 
 @row_backed

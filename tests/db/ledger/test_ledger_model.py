@@ -207,14 +207,14 @@ class LedgerMachine(RuleBasedStateMachine):
         for row in (answer.row for answer in settlements if answer.row is not None):
             assert row["id"] == self.town.rows.setdefault((owner, movement.key), row["id"])
 
-    def _expected(self, owner: int, movement: Movement, beside: tuple[Movement, ...] = ()) -> tuple[int | str, bool]:
+    def _expected(self, owner: int, movement: Movement, earlier: tuple[Movement, ...] = ()) -> tuple[int | str, bool]:
         """Return the model's outcome of a movement, its cents or a code, and whether it is settled only now."""
         before = self.town.settled.get((owner, movement.key))
         if before is not None:
             requested, outcome = before
-            return (outcome, False) if requested == (movement, beside) else (REUSED, False)
+            return (outcome, False) if requested == (movement, earlier) else (REUSED, False)
         outcome = self._decided(owner, movement)
-        self.town.settled[owner, movement.key] = (movement, beside), outcome
+        self.town.settled[owner, movement.key] = (movement, earlier), outcome
         return outcome, True
 
     def _expected_of_all(self, owner: int, transfers: Sequence[Movement]) -> list[int | str]:
@@ -224,14 +224,14 @@ class LedgerMachine(RuleBasedStateMachine):
             first.setdefault(one.key, one)
         if any(first[one.key] != one for one in transfers):
             return [OTHER if first[one.key] == one else REUSED for one in transfers]
-        held, beside = list(self.town.held), tuple(transfers)
-        expected_by_key = {one.key: self._expected(owner, one, beside) for one in first.values()}
+        held, earlier = list(self.town.held), tuple(transfers)
+        expected_by_key = {one.key: self._expected(owner, one, earlier) for one in first.values()}
         if any(isinstance(outcome, str) for outcome, _ in expected_by_key.values()):
             self.town.held = held
             for key, (outcome, is_new) in expected_by_key.items():
                 if is_new and not isinstance(outcome, str):
                     expected_by_key[key] = OTHER, True
-                    self.town.settled[owner, key] = (first[key], beside), OTHER
+                    self.town.settled[owner, key] = (first[key], earlier), OTHER
         return [expected_by_key[one.key][0] for one in transfers]
 
     def _decided(self, owner: int, movement: Movement) -> int | str:

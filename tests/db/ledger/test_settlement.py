@@ -99,7 +99,7 @@ async def assert_same(database: Database, viewer: Viewer, from_id: int, to_id: i
 
 
 async def test_single_statement_and_steps_agree_between_any_two_accounts(
-    database: Database, payer: Viewer, payee: Viewer, purse: int, till: int
+    database: Database, payer: Viewer, payee: Viewer, payer_account: int, payee_account: int
 ) -> None:
     full = await new_account(database, payee)
     await hold(database, full, BALANCE_MINOR_MAX - 50)
@@ -107,7 +107,7 @@ async def test_single_statement_and_steps_agree_between_any_two_accounts(
     system = [row["id"] for row in await database.fetch(SYSTEM, {})]
     for account_id in system:
         await hold(database, account_id, SYSTEM_BALANCE_MINOR_MIN + 50)
-    accounts = [purse, till, full, *yen, *system, 10**6]
+    accounts = [payer_account, payee_account, full, *yen, *system, 10**6]
     made = [
         await assert_same(database, viewer, from_id, to_id, amount)
         for from_id, to_id, viewer, amount in itertools.product(accounts, accounts, [payer, payee, ADMIN], SMALL)

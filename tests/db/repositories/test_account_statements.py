@@ -224,9 +224,11 @@ async def test_statements_of_any_number_of_accounts_are_one_statement_and_their_
         assert counters.statements == before + 2
 
 
-async def test_entry_includes_columns_of_its_transaction(database: Database, purse: int, till: int) -> None:
-    assert (await move(database, ADMIN, transfer(purse, till, "2.00", memo="Lunch"))).refusal is None
-    [statement] = await statements_of_accounts(database, ADMIN, *EVER, [till])
+async def test_entry_includes_columns_of_its_transaction(
+    database: Database, payer_account: int, payee_account: int
+) -> None:
+    assert (await move(database, ADMIN, transfer(payer_account, payee_account, "2.00", memo="Lunch"))).refusal is None
+    [statement] = await statements_of_accounts(database, ADMIN, *EVER, [payee_account])
     assert statement is not None
     columns = ("amount", "transaction.memo", "transaction.amount", "transaction.currency_code", "transaction.from_id")
     [page] = await entries_of_statements(database, columns, PageRequest(ENTRIES_ORDER, 5), [statement])
@@ -236,7 +238,7 @@ async def test_entry_includes_columns_of_its_transaction(database: Database, pur
             "transaction.memo": "Lunch",
             "transaction.amount": 200,
             "transaction.currency_code": "EUR",
-            "transaction.from_id": purse,
+            "transaction.from_id": payer_account,
         }
     ]
     assert "balance_after" not in page.columns

@@ -181,7 +181,7 @@ async def test_number_of_listed_differences_is_bounded(audit: Audit, superuser: 
 @pytest.mark.parametrize(
     ("since", "message"),
     [
-        ("account_3", "account_3 is the id of an account, and a transaction is asked for"),
+        ("account_3", "account_3 is the id of an account, but the id of a transaction is expected"),
         *[
             (text, f"{text} is not the id of a transaction")
             for text in (

@@ -141,7 +141,7 @@ async def test_fragments_that_spread_each_other_in_a_circle_are_refused(client: 
 
 async def test_string_that_holds_a_nul_is_refused_however_it_is_written(client: Client, superuser: Driver) -> None:
     before = await dump(superuser)
-    message = "a string holds the character U+0000, which no text may have"
+    message = "a string contains the character U+0000, which is not allowed in text"
     for literal in ('"a\0b"', '"a\\u0000b"', '"a\\u{0}b"', '"""a\0b"""'):
         document = NUL_WITHIN.replace("LITERAL", literal)
         assert await run(client, document) == invalid((message, 3, 5))

@@ -286,8 +286,8 @@ async def test_manifest_of_every_known_tool_is_read(settings: Settings, tmp_path
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"{", "is no JSON: .+"),
-        (b"\xff", "is no JSON: .+"),
+        (b"{", "is not JSON: .+"),
+        (b"\xff", "is not JSON: .+"),
         (b"[]", "should be an object from hash to document"),
         (b"null", "should be an object from hash to document"),
         (b'{"a": 5}', "should be an object from hash to document"),

@@ -79,7 +79,9 @@ def test_every_row_has_one_id(kind: NodeKind, number: int) -> None:
     assert parse_any(id_, "id") == (kind, number)
     assert parse(id_, kind, "id") == number
     for other in set(NodeKind) - {kind}:
-        with pytest.raises(GraphQLError, match=f"^id is the id of {ANY[kind]}, and {ANY[other]} is asked for$"):
+        with pytest.raises(
+            GraphQLError, match=f"^id is the id of {ANY[kind]}, but the id of {ANY[other]} is expected$"
+        ):
             parse(id_, other, "id")
 
 
@@ -137,7 +139,7 @@ async def test_the_id_of_another_kind_is_refused_where_one_kind_is_required(clie
         for given_kind in NodeKind:
             body = await client.run(f'{{ {wanted_kind.value}(id: "{given_kind.value}_999") {{ id }} }}')
             answers[wanted_kind, given_kind] = unlocated(body)
-            message = f"id is the id of {ANY[given_kind]}, and {ANY[wanted_kind]} is asked for"
+            message = f"id is the id of {ANY[given_kind]}, but the id of {ANY[wanted_kind]} is expected"
             refused = bad_input(message, [wanted_kind.value], nullable=True)
             expected[wanted_kind, given_kind] = (
                 {"data": {wanted_kind.value: None}} if wanted_kind is given_kind else refused

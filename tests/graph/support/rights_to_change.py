@@ -319,7 +319,7 @@ CHANGES: dict[str, Change] = {
             refused(
                 "USER_OWNS_ACCOUNTS",
                 "id",
-                "the user owns accounts, and the ledger is never cut; deactivate the user instead",
+                "the user owns accounts, which are never deleted; deactivate the user instead",
                 deletedUserId=None,
             ),
         ),

@@ -121,9 +121,9 @@ async def test_autocommit_write_that_takes_too_long_reports_that_it_may_have_hap
 ) -> None:
     ada = await sign_up("ada")
     await client.data(CREATE_POST, by=ada)
-    async with served(settings, operation_deadline_ms=500) as hasty, locked(database_url, "posts"):
-        answer = await hasty.post(UPDATE_POST % "id", by=ada)
-        await until(lambda: idle(hasty, superuser), "the cancelling of the statement")
+    async with served(settings, operation_deadline_ms=500) as impatient, locked(database_url, "posts"):
+        answer = await impatient.post(UPDATE_POST % "id", by=ada)
+        await until(lambda: idle(impatient, superuser), "the cancelling of the statement")
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (
         503,
         {"code": "DEADLINE_EXCEEDED", "outcomeUnknown": True},
@@ -136,9 +136,9 @@ async def test_autocommit_write_before_a_field_that_takes_too_long_reports_that_
 ) -> None:
     ada = await sign_up("ada")
     await client.data(CREATE_POST, by=ada)
-    async with served(settings, operation_deadline_ms=500) as hasty, locked(database_url, "profiles"):
-        answer = await hasty.post(UPDATE_POST % "author { profile { bio } }", by=ada)
-        await until(lambda: idle(hasty, superuser), "the cancelling of the statement")
+    async with served(settings, operation_deadline_ms=500) as impatient, locked(database_url, "profiles"):
+        answer = await impatient.post(UPDATE_POST % "author { profile { bio } }", by=ada)
+        await until(lambda: idle(impatient, superuser), "the cancelling of the statement")
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (
         503,
         {"code": "DEADLINE_EXCEEDED", "outcomeUnknown": True},
@@ -153,9 +153,9 @@ async def test_refused_write_before_a_field_that_takes_too_long_is_not_reported_
     await client.data(CREATE_POST, by=ada)
     second = f'waits: updateUser(input: {{id: "{eve.id}", profile: {{bio: ""}}}}) {{ user {{ id }} }}'
     both = (UPDATE_POST % "id").removesuffix("}") + second + "}"
-    async with served(settings, operation_deadline_ms=500) as hasty, locked(database_url, "profiles"):
-        answer = await hasty.post(both, by=eve)
-        await until(lambda: idle(hasty, superuser), "the cancelling of the statement")
+    async with served(settings, operation_deadline_ms=500) as impatient, locked(database_url, "profiles"):
+        answer = await impatient.post(both, by=eve)
+        await until(lambda: idle(impatient, superuser), "the cancelling of the statement")
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (503, {"code": "DEADLINE_EXCEEDED"})
 
 

@@ -19,7 +19,7 @@ KILLS = 6
 KILL_EVERY_S = 0.15
 ATTEMPTS_MAX = 50
 
-TOO_LITTLE = refused("transfer", "INSUFFICIENT_FUNDS", "amount", "the account holds less than this amount")
+TOO_LITTLE = refused("transfer", "INSUFFICIENT_FUNDS", "amount", "the balance of the account is less than this amount")
 KILL_ALL = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
     " WHERE datname = current_database() AND application_name = 'folio'"
@@ -103,10 +103,10 @@ async def test_simultaneous_transfers_move_exactly_the_amounts_of_their_answers(
 
 async def test_account_is_emptied_by_as_many_transfers_as_it_can_pay(bank: Bank, sign_up: SignUp) -> None:
     ring = await ring_of(bank, sign_up, 2)
-    purse, till = ring.owners
-    outcomes = await asyncio.gather(*(ring.transfer(purse, till, Decimal("7.00")) for _ in range(40)))
+    payer_account, payee_account = ring.owners
+    outcomes = await asyncio.gather(*(ring.transfer(payer_account, payee_account, Decimal("7.00")) for _ in range(40)))
     assert outcomes.count(True) == 14
-    assert await ring.held() == {purse: Decimal("2.00"), till: Decimal("198.00")}
+    assert await ring.held() == {payer_account: Decimal("2.00"), payee_account: Decimal("198.00")}
 
 
 # ---------------------------------------------------------------- the audit
@@ -122,7 +122,7 @@ async def test_audit_finds_a_balance_that_was_changed_by_hand(bank: Bank, sign_u
     assert (await audit(bank.client.database)).differences == [
         Difference(Defect.BALANCE, numbers[0], "EUR", 10_001, 10_000),
         Difference(Defect.BALANCE, numbers[2], "EUR", 0, 10_000),
-        Difference(Defect.SUM, currency_code="EUR", kept=-9_999),
+        Difference(Defect.SUM, currency_code="EUR", stored=-9_999),
     ]
     await superuser.execute(change, numbers[0], -1)
     await superuser.execute(change, numbers[2], 10_000)

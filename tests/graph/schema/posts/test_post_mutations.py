@@ -267,7 +267,7 @@ async def test_one_faulty_post_refuses_all_posts(
 async def test_malformed_author_id_among_many_posts_is_named_by_its_place(client: Client, ada: Person) -> None:
     inputs = [{"title": "One", "content": ""}, {"title": "Two", "content": "", "authorId": "post_1"}]
     body = await client.run(CREATE_POSTS, by=ada, input={"posts": inputs})
-    message = "input.posts[1].authorId is the id of a post, and a user is asked for"
+    message = "input.posts[1].authorId is the id of a post, but the id of a user is expected"
     assert body == bad_input("createPosts", message)
 
 

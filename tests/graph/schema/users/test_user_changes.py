@@ -31,7 +31,7 @@ NO_SUCH_USER = {"field": ["input", "id"], "code": "NOT_FOUND", "message": "no su
 OWNS_ACCOUNTS = {
     "field": ["input", "id"],
     "code": "USER_OWNS_ACCOUNTS",
-    "message": "the user owns accounts, and the ledger is never cut; deactivate the user instead",
+    "message": "the user owns accounts, which are never deleted; deactivate the user instead",
 }
 
 
@@ -308,7 +308,7 @@ async def test_treasury_cannot_be_changed(client: Client, sign_up: SignUp, super
     before = await dump(superuser)
     changes: list[dict[str, Any]] = [
         {},
-        {"username": "purse"},
+        {"username": "payer_account"},
         {"password": "a new and better one"},
         {"isActive": True},
         {"profile": {"bio": "Rich."}},
