@@ -80,7 +80,7 @@ async def test_statement_that_takes_too_long_is_a_timeout(
         assert error_counts([await kind.send(town)]) == {}
 
 
-async def test_token_that_cannot_be_looked_up_in_time_is_busy(settings: Settings, database_url: str) -> None:
+async def test_token_lookup_that_takes_too_long_is_busy(settings: Settings, database_url: str) -> None:
     async with served(settings, lock_timeout_ms=150) as client:
         town = await settle(client)
         async with stopped(database_url, BlockedOperation(operations.page, "LOCK TABLE sessions"), town):

@@ -64,9 +64,7 @@ async def test_reads_of_a_read_only_database_are_served(settings: Settings, data
         assert error_counts(answers) == {}
 
 
-async def test_connection_from_the_read_only_period_does_not_refuse_writes_for_ever(
-    settings: Settings, database_url: str
-) -> None:
+async def test_connection_from_the_read_only_period_accepts_writes_again(settings: Settings, database_url: str) -> None:
     async with served(settings, pool_size=2) as client, connected_superuser(database_url) as superuser:
         town = await settle(client)
         await switch(superuser, writes=False)

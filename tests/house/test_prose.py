@@ -1,6 +1,6 @@
 """All prose is plain technical English: no phrase of PHRASES occurs in it.
 
-Prose is comments, docstrings, Markdown, the descriptions in the public schema, and the help of commands and settings.
+Prose is comments, docstrings, Markdown, the descriptions in the public schema, and the help of commands and of make.
 
 Each phrase is a habit that makes readers translate a sentence back: a relative clause without a noun, a verb of speech
 for a program, a private word for a thing that has a name. The failure names what to write instead.
@@ -23,6 +23,7 @@ from graphql import Lexer, Source, TokenKind
 ROOT = Path(__file__).parents[2]
 ROOMS = ("bench", "db", "graph", "migrations", "tests")
 SCHEMA = "schema.graphql"
+CONFIGURATION = ("Makefile", "pyproject.toml")
 # Not ours: the texts of other projects.
 FOREIGN = ("graph/http/graphiql/static/vendored/",)
 
@@ -170,6 +171,12 @@ def helps(text: str) -> Iterator[Prose]:
                 yield Prose(constant.lineno, words)
 
 
+def hash_comments(text: str) -> Iterator[Prose]:
+    """Yield the comments of a Makefile or a TOML file, each line separately."""
+    for match in re.finditer(r"^# .*|\s##? .*", text, re.MULTILINE):
+        yield Prose(text.count("\n", 0, match.start()) + 1, match[0].strip())
+
+
 def schema_descriptions(text: str) -> Iterator[Prose]:
     """Yield the descriptions of a schema in GraphQL's definition language."""
     lexer = Lexer(Source(text))
@@ -184,6 +191,8 @@ def prose_of(file: str, text: str) -> Iterator[Prose]:
         yield Prose(1, text)
     elif file.endswith(".graphql"):
         yield from schema_descriptions(text)
+    elif file in CONFIGURATION:
+        yield from hash_comments(text)
     else:
         yield from comments(text)
         yield from docstrings(text)
@@ -212,7 +221,9 @@ def findings() -> list[Finding]:
     files = [
         name
         for name in filter(None, listed.split("\0"))
-        if name == SCHEMA or name.endswith(".md") or (name.endswith(".py") and name.split("/")[0] in ROOMS)
+        if name in {SCHEMA, *CONFIGURATION}
+        or name.endswith(".md")
+        or (name.endswith(".py") and name.split("/")[0] in ROOMS)
         if not name.startswith(FOREIGN) and name != Path(__file__).relative_to(ROOT).as_posix()
     ]
     return [
@@ -255,6 +266,7 @@ def test_strings_names_and_parts_of_words_are_no_prose() -> None:
     ("file", "text"),
     [
         ("schema.graphql", 'type A {\n  """\n  Null where\n  there is none.\n  """\n  a: Int\n}\n'),
+        ("Makefile", "a:\n\ttrue\nb: c  ## null where absent\n"),
         ("db/example.py", 'x = 1\ny = 2\noption = Option(help="Exits 1 where it fails.")\n'),
         ("db/example.py", 'x = 1\ny = 2\nfield = Field(\n    description="null where absent")\n'),
     ],

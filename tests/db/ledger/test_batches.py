@@ -118,7 +118,7 @@ async def test_all_or_none_batch_makes_all_transfers_or_none(
     await assert_balanced(database)
 
 
-async def test_key_of_all_or_none_stands_for_its_transfer_within_this_batch(
+async def test_key_of_an_all_or_none_batch_belongs_to_its_transfer_in_this_batch(
     database: Database, payer: Viewer, payer_account: int, payee_account: int
 ) -> None:
     requested = [transfer(payer_account, payee_account, "1"), transfer(payer_account, payee_account, "2")]

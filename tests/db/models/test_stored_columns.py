@@ -31,7 +31,7 @@ def test_a_line_has_every_column_but_those_of_one_database() -> None:
     assert columns(PROFILE_FIELDS) == set(stored_columns(Profile)) - {"user_id"}
 
 
-def test_column_of_which_nothing_says_what_it_may_hold_is_asked_for() -> None:
+def test_column_without_a_specification_is_reported() -> None:
     with pytest.raises(LookupError, match=r"^say how a line writes posts\.author_id: by a TextField of db/fields\.py"):
         line_fields(Post, but=("id",))
 
@@ -40,7 +40,7 @@ def columns(fields: dict[str, LineField]) -> set[str]:
     return {field.column for field in fields.values()}
 
 
-def test_what_a_line_may_leave_out_is_what_the_table_has_a_value_for() -> None:
+def test_field_of_a_line_is_optional_if_its_column_has_a_default() -> None:
     defaults = {name: field.default for name, field in {**USER_FIELDS, **POST_FIELDS, **PROFILE_FIELDS}.items()}
     given = {name: value for name, value in defaults.items() if name not in {"username", "email", "title", "content"}}
     assert given == {

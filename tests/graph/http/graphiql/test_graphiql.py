@@ -46,7 +46,7 @@ async def test_page_loads_only_from_this_server(client: Client) -> None:
     assert "<script>" not in response.text
 
 
-async def test_all_files_of_the_page_are_served_with_their_type_and_cached_for_ever(client: Client) -> None:
+async def test_all_files_of_the_page_are_served_with_their_type_and_cached_without_expiry(client: Client) -> None:
     served = []
     for reference in await references(client.http):
         response = await client.http.get(f"/{reference}")

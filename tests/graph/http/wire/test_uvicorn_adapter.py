@@ -78,7 +78,7 @@ def test_attributes_that_ours_sets_for_uvicorn_are_those_that_uvicorn_reads() ->
     assert missing == [], f"uvicorn's HttpToolsProtocol has no {', '.join(missing)} any more: {SEE}"
 
 
-def test_cycle_of_uvicorn_says_whether_its_response_is_complete() -> None:
+def test_request_cycle_of_uvicorn_shows_whether_its_response_is_complete() -> None:
     missing = sorted(OF_A_CYCLE - known_to(RequestResponseCycle))
     assert missing == [], f"uvicorn's RequestResponseCycle has no {', '.join(missing)} any more: {SEE}"
 

@@ -264,7 +264,7 @@ async def test_sign_out_ends_the_session_at_once_and_no_other(client: Client, ad
     assert await is_accepted(client, ada.token)
 
 
-async def test_deactivation_ends_every_session_for_good(client: Client, ada: Person, admin: Person) -> None:
+async def test_deactivation_ends_every_session_permanently(client: Client, ada: Person, admin: Person) -> None:
     session = await sign_in(client, "ada")
     await change(client, admin, ada, isActive=False)
     for token in (ada.token, session["accessToken"]):
