@@ -33,7 +33,7 @@ READING := $(addprefix tests/graph/schema/test_,absent_arguments.py cursors.py f
 	information_leaks.py injection.py longest_post.py numbered_pages.py odd_variables.py paging.py rights.py scalars.py \
 	schema.py search.py search_prices.py wording.py)
 
-.PHONY: run test lint format schema lock soak chaos chaos-controls test-long bench bench-growth bench-wrk bench-observability clean help
+.PHONY: run test lint format schema lock soak chaos chaos-controls test-long bench bench-peers bench-growth bench-wrk bench-observability clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -86,11 +86,18 @@ test-long: $(VENV)/.installed  ## every test with all its examples, on both engi
 	$(PYTEST_ALL) --long --engine ordinary $(MUTATING) $(READING)
 	$(BIN)/python -m bench.chaos --minutes 1 $(if $(SEED),--seed $(SEED))
 
-bench: $(VENV)/.installed bench-wrk bench/peers/node_modules/.installed  ## compare Folio with its peers; writes bench/results.md and plot.svg
-	$(BIN)/python -m bench --write bench
+bench: $(VENV)/.installed bench-wrk bench-peers  ## compare Folio with its peers; writes bench/results.md and plot.svg
+	$(BIN)/python -m bench --write bench --readme README.md
 
 bench-growth: $(VENV)/.installed bench-wrk  ## measure deep pages, many rows, two workers and an hour of requests
 	$(BIN)/python -m bench.growth
+
+bench-peers: bench/peers/node_modules/.installed bench/peers/site-packages/.installed  ## the packages of Folio's peers
+
+bench/peers/site-packages/.installed: bench/peers/strawchemy/requirements.txt $(VENV)/.installed
+	rm -rf bench/peers/site-packages
+	$(INSTALL) --quiet --require-hashes --no-deps --target bench/peers/site-packages --requirement $<
+	@touch $@
 
 bench/peers/node_modules/.installed: bench/peers/package-lock.json
 	npm ci --prefix bench/peers --no-audit --no-fund

@@ -3,23 +3,22 @@
 import argparse
 import asyncio
 import random
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 from rich.console import Console
 
-from bench import drawing, load, report
-from bench.cases import CASES, KEY, Case, CaseRequest, bodies, plain
+from bench import drawing, load, readme, report
+from bench.cases import CASES, Case, bodies, positions, takes_part
+from bench.checks import Sent, compared, ensure_different, send
+from bench.cursors import cursors_of
 from bench.report import Results
-from bench.servers import NODE, Server, available, send_request, started
+from bench.servers import Server, available, ensure_installed, started
 from bench.stock import Place, Size, Stock, changes, counted, drawn_from, ensure_right_balances, stocked
 
 BENCH_DIR = Path(__file__).parent
-COMPARED = 5  # requests of each case whose answers are compared
 COUNTED = 20  # requests over which statements are counted
 WARM_UP_S = 1
 
@@ -44,8 +43,7 @@ def main() -> None:
     given = _arguments()
     peers = [available()[name] for name in given.peers]
     load.ensure_wrk()
-    if any(peer.program[0] == str(NODE) for peer in peers):
-        _ensure_node_peers()
+    ensure_installed(peers)
     with ExitStack() as stack:
         size = Size(given.users, given.posts, given.accounts)
         place = stack.enter_context(stocked(given.work, size))
@@ -59,6 +57,8 @@ def main() -> None:
             _measure(bench, CASES[name], servers)
         asyncio.run(ensure_right_balances(place))
     report.to_terminal(results, report.terminal())
+    if given.readme:
+        readme.write_table(results, given.readme)
     if given.write:
         given.write.mkdir(parents=True, exist_ok=True)
         (given.write / "results.md").write_text(report.markdown(results), encoding="utf-8")
@@ -71,7 +71,7 @@ def _arguments() -> argparse.Namespace:
     peers = available()
     parser.add_argument("--cases", type=_names(CASES), default=list(CASES), help=", ".join(CASES))
     parser.add_argument("--peers", type=_names(peers), default=list(peers), help=", ".join(peers))
-    parser.add_argument("--connections", type=lambda text: [int(part) for part in text.split(",")], default=[1, 8, 64])
+    parser.add_argument("--connections", type=lambda text: [int(part) for part in text.split(",")], default=[8, 64])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of one round")
     parser.add_argument("--users", type=int, default=Size.users)
@@ -79,6 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--accounts", type=int, default=Size.accounts)
     parser.add_argument("--work", type=Path, default=BENCH_DIR / ".work", help="where database and logs are kept")
     parser.add_argument("--write", type=Path, help="the directory to write results.md and plot.svg to")
+    parser.add_argument("--readme", type=Path, help="the file in which to replace the table")
     return parser.parse_args()
 
 
@@ -93,25 +94,24 @@ def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
     return parsed
 
 
-def _ensure_node_peers() -> None:
-    if not NODE.exists():
-        raise SystemExit(
-            f"the Node peers are not installed: npm ci --prefix {NODE.parents[3]}; or leave them out by --peers"
-        )
-
-
 # ---------------------------------------------------------------- one case
 
 
 def _measure(bench: Bench, case: Case, servers: Sequence[Server]) -> None:
-    taking_part = [server for server in servers if server.peer.writes or not case.writes]
+    taking_part = [one for one in servers if takes_part(case, one.peer.dialect, writes=one.peer.writes)]
     requests = case.draw(bench.stock, random.Random(case.name))  # noqa: S311 - the same requests in each run
-    sizes = _compared(case, taking_part, requests)
+    sent = {
+        server.peer.name: bodies(case, server.peer.dialect, requests, cursors_of(server, positions(requests)))
+        for server in taking_part
+    }
+    for own in sent.values():
+        ensure_different(case, own, max(bench.connections))
+    sizes = compared(case, taking_part, sent)
     files = {}
     for server in taking_part:
         name = server.peer.name
-        files[name] = load.write_bodies(bench.work / f"{case.name}.{name}", bodies(case, server.peer.dialect, requests))
-        bench.results.statements[case.name, name] = _statements(bench, case, server, requests)
+        files[name] = load.write_bodies(bench.work / f"{case.name}.{name}", sent[name])
+        bench.results.statements[case.name, name] = _statements(bench, server, sent[name])
         load.run(server, bench.place.postmaster, files[name], max(bench.connections), WARM_UP_S)
     for connections in bench.connections:
         for number in range(bench.rounds):
@@ -140,32 +140,12 @@ def _round(bench: Bench, case: Case, server: Server, file: Path, connections: in
     return measured
 
 
-def _compared(case: Case, servers: Sequence[Server], requests: Sequence[CaseRequest]) -> dict[str, int]:
-    """Check that all servers return the same data, and return the size of each server's smallest response."""
-    sizes: dict[str, int] = {}
-    expected: list[object] = []
-    for server in servers:
-        answers = [_send(server, *one) for one in bodies(case, server.peer.dialect, requests[:COMPARED])]
-        found = [plain(orjson.loads(answer)) for answer in answers]
-        expected = expected or found
-        if found != expected or any("errors" in answer for answer in found):
-            raise RuntimeError(
-                f"{case.name}: {server.peer.title} answers\n{found}\nand {servers[0].peer.title}\n{expected}"
-            )
-        sizes[server.peer.name] = min(map(len, answers))
-    return sizes
-
-
-def _send(server: Server, token: str, body: bytes) -> bytes:
-    return send_request(server, body.replace(KEY.encode(), str(uuid.uuid4()).encode()), token)
-
-
-def _statements(bench: Bench, case: Case, server: Server, requests: Sequence[CaseRequest]) -> float:
-    chosen = [requests[number % len(requests)] for number in range(COUNTED)]
+def _statements(bench: Bench, server: Server, sent: Sequence[Sent]) -> float:
+    chosen = [sent[number % len(sent)] for number in range(COUNTED)]
 
     def work() -> None:
-        for token, body in bodies(case, server.peer.dialect, chosen):
-            _send(server, token, body)
+        for token, body in chosen:
+            send(server, token, body)
 
     work()  # afterwards each connection has prepared its statements
     return asyncio.run(counted(bench.place, server.peer.role, work)) / COUNTED

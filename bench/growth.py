@@ -21,7 +21,9 @@ from rich.progress import track
 from rich.table import Table
 
 from bench import load
-from bench.cases import CASES, Case, CaseRequest, bodies
+from bench.cases import CASES, Case, bodies, positions
+from bench.checks import Sent
+from bench.cursors import cursors_of
 from bench.report import terminal
 from bench.servers import PEERS, Server, send_request, started
 from bench.stock import NOBODY, Place, Size, Stock, drawn_from, stocked
@@ -32,7 +34,14 @@ CONNECTIONS = 8
 CONNECTIONS_MANY = 64
 PAGE = 20
 STEP = 100  # the posts per page on the way to the deep page
-READS = ("users_posts", "post_author", "posts_authors", "three_levels", "filtered_page")
+READS = (
+    "user_posts_each",
+    "post_author_posts_each",
+    "feed_each",
+    "search_each",
+    "users_posts_each",
+    "filtered_page_each",
+)
 POSTS_OF_USER = 20  # as in the default size, so that pages are equally full with few rows and with many
 MIXED = 5000  # the different requests of the endurance run
 SLICE_S = 10
@@ -109,7 +118,7 @@ def rows(given: argparse.Namespace) -> None:
         }
         for name in READS:
             contenders = {
-                title: Contender(server, place.postmaster, _file(given, CASES[name], stock, title))
+                title: Contender(server, place.postmaster, _file(given, server, CASES[name], stock, title))
                 for title, (place, stock, server) in sides.items()
             }
             _compare(CASES[name].title, contenders, given)
@@ -127,7 +136,7 @@ def workers(given: argparse.Namespace) -> None:
             for count in (1, 2)
         }
         for name in (*READS, "transfer_1000"):
-            file = _file(given, CASES[name], stock, "workers")
+            file = _file(given, servers["1 worker"], CASES[name], stock, "workers")
             contenders = {title: Contender(server, place.postmaster, file) for title, server in servers.items()}
             _compare(CASES[name].title, contenders, given, CONNECTIONS_MANY)
 
@@ -135,7 +144,7 @@ def workers(given: argparse.Namespace) -> None:
 def run_long(given: argparse.Namespace) -> None:
     """Send requests of all kinds for a long time, and measure the memory."""
     with _folio(given, Size()) as (place, stock, server):
-        file = _mixed(given, stock)
+        file = _mixed(given, server, stock)
         samples = [(0.0, 0, server.memory_mib("VmRSS"))]
         done = failed = 0
         started_at = time.monotonic()
@@ -169,18 +178,19 @@ def _sized(posts: int) -> Size:
     return Size(users=posts // POSTS_OF_USER, posts=posts)
 
 
-def _requests(case: Case, stock: Stock) -> Sequence[CaseRequest]:
-    return case.draw(stock, random.Random(case.name))  # noqa: S311 - the same requests in each run
+def _sent(server: Server, case: Case, stock: Stock) -> Sequence[Sent]:
+    requests = case.draw(stock, random.Random(case.name))  # noqa: S311 - the same requests in each run
+    return bodies(case, FOLIO.dialect, requests, cursors_of(server, positions(requests)))
 
 
-def _file(given: argparse.Namespace, case: Case, stock: Stock, title: str) -> Path:
+def _file(given: argparse.Namespace, server: Server, case: Case, stock: Stock, title: str) -> Path:
     name = f"growth.{case.name}.{title.replace(' ', '-')}"
-    return load.write_bodies(given.work / name, bodies(case, FOLIO.dialect, _requests(case, stock)))
+    return load.write_bodies(given.work / name, _sent(server, case, stock))
 
 
-def _mixed(given: argparse.Namespace, stock: Stock) -> Path:
+def _mixed(given: argparse.Namespace, server: Server, stock: Stock) -> Path:
     chance = random.Random("mixed")  # noqa: S311 - the same requests in each run
-    drawn = {name: bodies(case, FOLIO.dialect, _requests(case, stock)) for name, case in CASES.items()}
+    drawn = {name: _sent(server, case, stock) for name, case in CASES.items()}
     names = chance.choices(list(drawn), k=MIXED)
     return load.write_bodies(given.work / "growth.mixed", [chance.choice(drawn[name]) for name in names])
 

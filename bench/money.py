@@ -31,7 +31,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import load
-from bench.cases import CASES, KEY, PAIR
+from bench.cases import KEY, PAIR
+from bench.documents import DOCUMENTS
 from bench.report import terminal
 from bench.servers import PEERS, Server, database_cpu_us, started
 from bench.stock import Place, Size, ensure_right_balances, signed_in, stocked
@@ -276,7 +277,7 @@ class _Bench:
 
     def _transfers(self, accounts: int) -> list[tuple[str, bytes]]:
         chance = random.Random(accounts)  # noqa: S311 - the same requests in each run
-        text = CASES["transfer_1000"].texts["folio"]
+        text = DOCUMENTS["folio"]["transfer_1000"]
         sent = []
         for _ in range(BODIES):
             source, target = chance.sample(range(accounts), 2)

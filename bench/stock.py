@@ -43,8 +43,8 @@ OPTIONS = {
 class Size:
     """The number of rows of each kind."""
 
-    users: int = 2000
-    posts: int = 40_000
+    users: int = 10_000
+    posts: int = 200_000
     accounts: int = 2000
 
 
@@ -59,18 +59,33 @@ class OwnAccount:
 
 
 @dataclass(frozen=True)
+class Position:
+    """The place of a row in its list, newest first. Each dialect has its own cursor for it."""
+
+    list_name: str
+    id: int
+    created_at: datetime.datetime
+
+
+@dataclass(frozen=True)
 class Stock:
     """The values that random requests use.
 
     Attributes:
+        users: the ids of all persons.
         published: the ids of published posts.
-        thresholds: numbers of views; between 170 and 1,700 posts have at least as many.
+        positions: positions in the lists `users` and `posts`, from the whole table; at least 100 rows follow each.
+        periods: begin and end of periods from the whole table, each with 300 published posts.
+        thresholds: different numbers of views; between 170 and 1,700 posts have at least as many.
         owned: the ids of posts, each with the token of its author.
         accounts: the thousand accounts with the highest balances.
         pair: two accounts with the same currency.
     """
 
+    users: list[int]
     published: list[int]
+    positions: dict[str, list[Position]]
+    periods: list[tuple[datetime.datetime, datetime.datetime]]
     thresholds: list[int]
     owned: list[tuple[int, str]]
     accounts: list[OwnAccount]
@@ -162,24 +177,57 @@ CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
 DO $$ BEGIN CREATE ROLE {READER} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 GRANT USAGE ON SCHEMA public TO {READER};
 GRANT SELECT ON users, posts TO {READER};
+-- Folio's own index is for its condition on the role. Peers that list users without this condition would sort them all.
+CREATE INDEX IF NOT EXISTS bench_users_created_at_id ON users (created_at, id);
 """
 
 
 # By rank, so that the number of counted rows does not depend on the size.
 _THRESHOLDS = """
-SELECT array_agg(views) FROM (
+SELECT DISTINCT views FROM (
     SELECT views, row_number() OVER (ORDER BY views DESC, id DESC) AS rank FROM posts WHERE published
     ORDER BY views DESC, id DESC LIMIT 1700
-) ranked WHERE rank >= 170 AND rank % 38 = 0
+) ranked WHERE rank >= 170 ORDER BY views
 """
+# A repeatable choice of rows from the whole table.
+_POSITIONS = """
+SELECT id, created_at FROM (
+    SELECT id, created_at, row_number() OVER (ORDER BY created_at, id) AS place FROM {table} WHERE {listed}
+) placed WHERE place > {follow} ORDER BY md5(id::text) LIMIT {limit}
+"""
+_PERIODS = """
+SELECT since, until FROM (
+    SELECT id, created_at AS since, lead(created_at, {posts}) OVER (ORDER BY created_at, id) AS until
+    FROM posts WHERE published
+) period WHERE until IS NOT NULL ORDER BY md5(id::text) LIMIT {limit}
+"""
+_PERSONS = "role <> 'system'"
+_USERS = f"SELECT id FROM users WHERE {_PERSONS} ORDER BY id"  # noqa: S608 - a constant
+_DRAWN_MAX = 5000
+_FOLLOW = 100
+_POSTS_OF_PERIOD = 300
 
 
 async def drawn_from(place: Place) -> Stock:
     """Read the values for random requests, and open a session for each user who will write."""
     connection = await asyncpg.connect(place.dsn())
     try:
+        users = [row[0] for row in await connection.fetch(_USERS)]
         published = [row[0] for row in await connection.fetch("SELECT id FROM posts WHERE published ORDER BY id")]
-        thresholds = await connection.fetchval(_THRESHOLDS)
+        positions = {
+            table: [
+                Position(table, row["id"], row["created_at"])
+                for row in await connection.fetch(
+                    _POSITIONS.format(table=table, listed=listed, follow=_FOLLOW, limit=_DRAWN_MAX)
+                )
+            ]
+            for table, listed in (("users", _PERSONS), ("posts", "published"))
+        }
+        periods = [
+            (row["since"], row["until"])
+            for row in await connection.fetch(_PERIODS.format(posts=_POSTS_OF_PERIOD, limit=_DRAWN_MAX))
+        ]
+        thresholds = [row[0] for row in await connection.fetch(_THRESHOLDS)]
         posts = await connection.fetch("SELECT id, author_id FROM posts WHERE id % 20 = 0 ORDER BY id LIMIT 1000")
         accounts = await connection.fetch(
             "SELECT id, owner_id, currency_code FROM accounts WHERE NOT is_system ORDER BY balance DESC LIMIT 1000"
@@ -194,7 +242,7 @@ async def drawn_from(place: Place) -> Stock:
     ]
     pair = [account for account in usable if account.currency == usable[0].currency][:2]
     owned = [(row["id"], tokens[row["author_id"]]) for row in posts]
-    return Stock(published, list(thresholds), owned, usable, pair)
+    return Stock(users, published, positions, periods, thresholds, owned, usable, pair)
 
 
 async def signed_in(

@@ -25,11 +25,11 @@ from db.errors import Unavailable
 from db.ledger.group_commit import TransferGroups
 from db.settings import Settings, load_settings
 from db.setup.development import completed
-from graph.http import GraphQLEndpoint
+from graph.http import GraphQLEndpoint, Pipeline
 from graph.http.direct import DirectEndpoint
 from graph.http.graphiql.front_page import front_routes
 from graph.http.graphiql.page import asset_route
-from graph.http.origins import Cors, allows_any
+from graph.http.origins import Cors, Preflights, allows_any
 from graph.http.responses.codings import Gzip
 from graph.http.wire.open_connections import OpenConnections
 from graph.operations.cache import Operations
@@ -104,8 +104,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         compiled_from=COMPILED_FROM if chosen.engine == "compiled" else 0,
     )
     observer = Observer(chosen)
-    endpoint = GraphQLEndpoint(operations, Documents(chosen), chosen, observer)
-    gauges = Gauges(operations, lambda: endpoint.admission.in_flight)
+    pipeline = Pipeline(operations, Documents(chosen), chosen, observer)
+    endpoint = GraphQLEndpoint(pipeline)
+    gauges = Gauges(operations, lambda: pipeline.admission.in_flight)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -114,8 +115,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             observer.watching(gauges, services.database),
             swept(services.database, chosen.refresh_token_ttl_s),
         ):
-            app.state.services = endpoint.services = services
-            endpoint.admission.parked = lambda: services.passwords.waiting
+            app.state.services = pipeline.services = services
+            pipeline.admission.parked = lambda: services.passwords.waiting
             yield
 
     app = Application(title="Folio", lifespan=lifespan, **DISABLED)
@@ -128,20 +129,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.router.routes.append(_metrics_route(observer.metrics))
     _add_middleware(app, chosen)
     app.connections = OpenConnections(chosen)
-    app.graphql = Cors(endpoint, chosen) if allows_any(chosen) else endpoint
-    app.direct = DirectEndpoint(endpoint, GRAPHQL_PATH, [b"origin"] if allows_any(chosen) else [])
-    _add_probes(app, endpoint)
+    app.graphql = Preflights(endpoint, chosen) if allows_any(chosen) else endpoint
+    app.direct = DirectEndpoint(pipeline, GRAPHQL_PATH)
+    _add_probes(app, pipeline)
     return app
 
 
-def _add_probes(app: FastAPI, endpoint: GraphQLEndpoint) -> None:
+def _add_probes(app: FastAPI, pipeline: Pipeline) -> None:
     @app.get("/livez")
     async def livez() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
-        problem = await _not_ready(endpoint.services.database)
+        problem = await _not_ready(pipeline.services.database)
         if problem is None:
             return JSONResponse({"status": "ok"})
         return JSONResponse({"status": "unavailable", "reason": problem}, status_code=503, headers={"retry-after": "1"})

@@ -33,13 +33,14 @@ from asyncpg import Record
 
 from db.bulk.line_batches import CREATE_IMPORTED_USERS, Batch, LineCounts
 from db.bulk.line_fields import (
-    COMMENT_FIELDS,
     LINE_BYTES_MAX,
-    POST_FIELDS,
     PROFILE_FIELDS,
+    ROW_KINDS,
+    TABLES,
     USER_FIELDS,
     LineError,
     LineField,
+    RowKind,
     parse_line,
 )
 from db.connections.database import Database, OpenTransaction
@@ -47,7 +48,7 @@ from db.connections.leases import Driver
 from db.errors import Unavailable
 from db.instants import write_instant
 
-__all__ = ["LineCounts", "LineError", "export_lines", "import_lines", "read_lines"]
+__all__ = ["TABLES", "LineCounts", "LineError", "export_lines", "import_lines", "read_lines"]
 
 FETCH_ROWS = 200
 
@@ -68,15 +69,17 @@ SELECT {_selected(USER_FIELDS)},
     user_id IS NOT NULL AS has_profile, {_selected(PROFILE_FIELDS)}
 FROM users LEFT JOIN profiles ON user_id = id WHERE role <> 'system' ORDER BY id
 """  # noqa: S608 - names of columns
-_POSTS = f"""
-SELECT id, author, {_selected(POST_FIELDS)}
-FROM posts JOIN (SELECT id AS user_id, username AS author FROM users) AS authors ON user_id = author_id ORDER BY id
-"""  # noqa: S608 - names of columns
-_COMMENTS = f"""
-SELECT post_id, author, {_selected(COMMENT_FIELDS)}
-FROM comments JOIN (SELECT id AS user_id, username AS author FROM users) AS authors ON user_id = author_id
-WHERE post_id BETWEEN $1 AND $2 ORDER BY post_id, id
-"""  # noqa: S608 - names of columns
+
+
+def _rows_of(kind: RowKind) -> str:
+    """Return the statement for all rows of a kind, or for the rows of the parents with ids from $1 to $2, in order."""
+    authors = "JOIN (SELECT id AS user_id, username AS author FROM users) AS authors ON user_id = author_id"
+    key = kind.parent_key
+    return (
+        f"SELECT id, {key or 'NULL'} AS parent_id, {_selected(kind.fields)} FROM {kind.table} "  # noqa: S608 - names
+        f"{authors if 'author' in kind.fields else ''} "
+        f"{f'WHERE {key} BETWEEN $1 AND $2 ORDER BY {key}, id' if key else 'ORDER BY id'}"
+    )
 
 
 async def export_lines(
@@ -86,7 +89,7 @@ async def export_lines(
     *,
     with_password_hashes: bool = False,
 ) -> LineCounts:
-    """Export all users, then all posts with their comments, as of one moment.
+    """Export all users, then the rows of the other tables, each followed by the rows that belong to it.
 
     Args:
         database: the database to export.
@@ -101,35 +104,54 @@ async def export_lines(
     async with database.read() as snapshot:
         driver = snapshot.driver
         await driver.execute(_ALLOW_PAUSES)
-        counts = await driver.fetchrow(
-            "SELECT (SELECT count(*) FROM users WHERE role <> 'system'), (SELECT count(*) FROM posts), "
-            "(SELECT count(*) FROM comments)"
-        )
+        counts = await driver.fetchrow("SELECT " + ", ".join(map(_count_of, TABLES)))
         assert counts is not None
-        users, posts, comments = counts
+        total = LineCounts(dict(counts))
         async for done, rows in _pages(driver, _USERS, with_password_hashes):
             write(b"".join(map(_user_line, rows)))
-            progress("users", done, users)
-        async for done, rows in _pages(driver, _POSTS):
-            await _write_posts(driver, rows, write)
-            progress("posts", done, posts)
-        return LineCounts(users, posts, comments)
+            progress("users", done, total["users"])
+        for kind in ROW_KINDS:
+            if kind.parent is None:
+                async for done, rows in _pages(driver, _rows_of(kind)):
+                    await _write_rows(driver, kind, rows, write)
+                    progress(kind.table, done, total[kind.table])
+        return total
 
 
-async def _write_posts(driver: Driver, posts: Sequence[Record], write: Callable[[bytes], object]) -> None:
-    """Write the lines of posts in the order of their ids, each followed by the lines of its comments."""
-    waiting = list(reversed(posts))
+def _count_of(table: str) -> str:
+    people = "WHERE role <> 'system'" if table == "users" else ""
+    return f"(SELECT count(*) FROM {table} {people}) AS {table}"  # noqa: S608 - names
 
-    def lines_up_to(post_id: int) -> bytes:
-        lines = []
-        while waiting and waiting[-1]["id"] <= post_id:
-            lines.append(_line_of("post", POST_FIELDS, waiting.pop()))
-        return b"".join(lines)
 
-    async for _, comments in _pages(driver, _COMMENTS, posts[0]["id"], posts[-1]["id"]):
-        for row in comments:
-            write(lines_up_to(row["post_id"]) + _line_of("comment", COMMENT_FIELDS, row))
-    write(lines_up_to(posts[-1]["id"]))
+async def _write_rows(driver: Driver, kind: RowKind, rows: Sequence[Record], write: Callable[[bytes], object]) -> None:
+    """Write the lines of rows, each followed by the lines of the rows that belong to it."""
+    first, last = rows[0]["id"], rows[-1]["id"]
+    children = [_Children(driver, one, first, last) for one in ROW_KINDS if one.parent is kind]
+    for row in rows:
+        write(_row_line(kind, row))
+        for child in children:
+            async for line in child.lines_of(row["id"]):
+                write(line)
+
+
+class _Children:
+    """The lines of one kind of a range of parents. Its rows are read when they are needed, in pages."""
+
+    def __init__(self, driver: Driver, kind: RowKind, first: int, last: int) -> None:
+        self._kind = kind
+        self._pages = _pages(driver, _rows_of(kind), first, last)
+        self._rows: list[Record] = []
+
+    async def lines_of(self, parent_id: int) -> AsyncIterator[bytes]:
+        """Yield the lines of one parent. The parents must be given in the order of their ids."""
+        while True:
+            if not self._rows:
+                async for _, rows in self._pages:
+                    self._rows = rows[::-1]
+                    break
+            if not self._rows or self._rows[-1]["parent_id"] != parent_id:
+                return
+            yield _row_line(self._kind, self._rows.pop())
 
 
 async def _pages(driver: Driver, sql: str, *arguments: object) -> AsyncIterator[tuple[int, list[Record]]]:
@@ -147,8 +169,8 @@ def _user_line(row: Record) -> bytes:
     return _line({"type": "user", **_exported(USER_FIELDS, row), **hashed, "profile": profile})
 
 
-def _line_of(kind: str, fields: Mapping[str, LineField], row: Record) -> bytes:
-    return _line({"type": kind, "author": row["author"], **_exported(fields, row)})
+def _row_line(kind: RowKind, row: Record) -> bytes:
+    return _line({"type": kind.noun, **_exported(kind.fields, row)})
 
 
 def _exported(fields: Mapping[str, LineField], row: Record) -> dict[str, object]:
@@ -169,7 +191,7 @@ def read_lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 async def import_lines(database: Database, lines: Iterable[bytes], progress: Callable[[int], None]) -> LineCounts:
-    """Add the users, posts and comments of `lines` to a database.
+    """Add the users and the rows of `lines` to a database.
 
     Args:
         database: the target; it may have users already.
@@ -215,7 +237,7 @@ async def _import(driver: Driver, lines: Iterable[bytes], progress: Callable[[in
             raise
         if batch.is_full:
             await batch.write(driver, now)
-            counts, batch = counts + batch.counts, Batch(last_post_id=batch.last_post_id)
+            counts, batch = counts + batch.counts, Batch(last_ids=batch.last_ids)
             progress(number)
     await batch.write(driver, now)
     progress(number)

@@ -6,22 +6,18 @@ first, and only then reports it.
 """
 
 import datetime
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from db.bulk.line_fields import UNUSABLE_PASSWORD, CommentLine, LineError, PostLine, UserLine
+from db.bulk.line_fields import ROW_KINDS, UNUSABLE_PASSWORD, LineError, RowKind, RowLine, UserLine
 from db.connections.leases import Driver
 from db.models.base import stored_columns
-from db.models.comments import Comment
-from db.models.posts import Post
 from db.models.users import Profile, User
 
-# Each database assigns its own versions, and its own ids of comments.
-_USER_COLUMNS = stored_columns(User, but=("version",))
+_USER_COLUMNS = stored_columns(User, but=("version",))  # each database assigns its own versions
 _PROFILE_COLUMNS = stored_columns(Profile)
-_POST_COLUMNS = stored_columns(Post, but=("version",))
-_COMMENT_COLUMNS = stored_columns(Comment, but=("id", "version"))
 
 BATCH_LINES = 1000
 BATCH_BYTES = 8 * 1024 * 1024
@@ -30,26 +26,11 @@ BATCH_BYTES = 8 * 1024 * 1024
 CREATE_IMPORTED_USERS = "CREATE TEMP TABLE imported_users (user_id bigint, line bigint) ON COMMIT DROP"
 
 
-@dataclass(frozen=True)
-class LineCounts:
-    """The number of lines of each type.
+LineCounts = Counter[str]
+"""The number of lines by the name of the table, and `without_password`.
 
-    Attributes:
-        without_password: the number of imported users who cannot sign in until a password is set.
-    """
-
-    users: int = 0
-    posts: int = 0
-    comments: int = 0
-    without_password: int = 0
-
-    def __add__(self, more: "LineCounts") -> "LineCounts":
-        return LineCounts(
-            self.users + more.users,
-            self.posts + more.posts,
-            self.comments + more.comments,
-            self.without_password + more.without_password,
-        )
+The latter is the number of imported users who cannot sign in until a password is set.
+"""
 
 
 @dataclass
@@ -57,87 +38,76 @@ class Batch:
     """Lines that are written together; `size` is their length in bytes.
 
     Attributes:
-        comments: each with the index of its post in `posts`; -1 is the last post of earlier batches.
-        last_post_id: the id of the last post of earlier batches, and after `write` of this one.
+        rows: the lines of all tables but users, in the order of their numbers.
+        last_ids: the id of the last row of each kind in earlier batches, and after `write` in this one. It is 0 for a
+            kind whose first rows are in this batch.
     """
 
     users: list[UserLine] = field(default_factory=list)
-    posts: list[PostLine] = field(default_factory=list)
-    comments: list[tuple[int, CommentLine]] = field(default_factory=list)
-    last_post_id: int | None = None
+    rows: list[RowLine] = field(default_factory=list)
+    last_ids: dict[RowKind, int] = field(default_factory=dict)
     size: int = 0
 
-    def add(self, line: UserLine | PostLine | CommentLine, size: int) -> None:
+    def add(self, line: UserLine | RowLine, size: int) -> None:
         """Add a line of `size` bytes.
 
         Raises:
-            LineError: a comment before any post.
+            LineError: a row before any row of its parent.
         """
         if isinstance(line, UserLine):
             self.users.append(line)
-        elif isinstance(line, PostLine):
-            self.posts.append(line)
-        elif self.posts or self.last_post_id is not None:
-            self.comments.append((len(self.posts) - 1, line))
         else:
-            raise LineError(line.number, None, "is a comment, and there is no post on an earlier line")
+            noun, parent = line.kind.noun, line.kind.parent
+            if parent is not None and parent not in self.last_ids:
+                raise LineError(line.number, None, f"is a {noun}, and there is no {parent.noun} on an earlier line")
+            self.last_ids.setdefault(line.kind, 0)
+            self.rows.append(line)
         self.size += size
 
     @property
     def is_full(self) -> bool:
         """Whether the batch has reached its limit of lines or bytes, and must be written."""
-        return len(self.users) + len(self.posts) + len(self.comments) >= BATCH_LINES or self.size >= BATCH_BYTES
+        return len(self.users) + len(self.rows) >= BATCH_LINES or self.size >= BATCH_BYTES
 
     @property
     def counts(self) -> LineCounts:
-        """The number of lines of each type."""
+        """The number of lines of each table."""
         without_password = sum(user.values["hashed_password"] == UNUSABLE_PASSWORD for user in self.users)
-        return LineCounts(len(self.users), len(self.posts), len(self.comments), without_password)
+        others = LineCounts(line.kind.table for line in self.rows)
+        return others + LineCounts(users=len(self.users), without_password=without_password)
 
     async def write(self, driver: Driver, now: datetime.datetime) -> None:
-        """Insert the users, posts and comments. Those without a creation time get `now`.
+        """Insert the users and the rows. Those without a creation time get `now`.
 
         Raises:
             LineError: a username or email is taken, or an author does not exist. Nothing of the batch is written.
         """
         taken = await _first_taken(driver, self.users)
-        written: list[PostLine | CommentLine] = [*self.posts, *(comment for _, comment in self.comments)]
-        written.sort(key=lambda line: line.number)
-        authors = await _author_ids(driver, written)
-        unknown = self._first_unknown_author(authors, written)
+        authors = await _author_ids(driver, self.rows)
+        unknown = self._first_unknown_author(authors)
         if taken is not None or unknown is not None:
             raise min((error for error in (taken, unknown) if error is not None), key=lambda error: error.number)
         authors |= await _insert_users(driver, self.users, now)
-        ids = await _next_ids(driver, "posts", len(self.posts))
-        await _copy(
-            driver,
-            "posts",
-            _POST_COLUMNS,
-            [
-                _dated(post.values, now) | {"id": post_id, "author_id": authors[post.author.lower()]}
-                for post_id, post in zip(ids, self.posts, strict=True)
-            ],
-        )
-        await _copy(
-            driver,
-            "comments",
-            _COMMENT_COLUMNS,
-            [
-                _dated(comment.values, now)
-                | {"post_id": self.last_post_id if at < 0 else ids[at], "author_id": authors[comment.author.lower()]}
-                for at, comment in self.comments
-            ],
-        )
-        self.last_post_id = ids[-1] if ids else self.last_post_id
+        kinds = [line.kind for line in self.rows]
+        ids = {kind: iter(await _next_ids(driver, kind.table, kinds.count(kind))) for kind in ROW_KINDS}
+        rows: dict[RowKind, list[dict[str, Any]]] = {kind: [] for kind in ROW_KINDS}
+        for _, kind, author, values in self.rows:
+            row = _dated(values, now) | {"id": next(ids[kind])}
+            if author is not None:
+                row["author_id"] = authors[author.lower()]
+            if kind.parent is not None:
+                row[f"{kind.parent_key}"] = self.last_ids[kind.parent]
+            self.last_ids[kind] = row["id"]
+            rows[kind].append(row)
+        for kind in ROW_KINDS:
+            await _copy(driver, kind.table, kind.columns, rows[kind])
 
-    def _first_unknown_author(
-        self, authors: Mapping[str, int], written: Sequence[PostLine | CommentLine]
-    ) -> LineError | None:
+    def _first_unknown_author(self, authors: Mapping[str, int]) -> LineError | None:
         # Reversed, so that of several lines with one username the first is kept.
         lines = {user.values["username"].lower(): user.number for user in reversed(self.users)}
-        for line in written:
-            author = line.author.lower()
-            if author not in authors and lines.get(author, line.number) >= line.number:
+        for line in self.rows:
+            author = (line.author or "").lower()
+            if author and author not in authors and lines.get(author, line.number) >= line.number:
                 return LineError(line.number, "author", "is nobody in the database or on an earlier line")
         return None
 
@@ -174,11 +144,11 @@ async def _first_taken(driver: Driver, users: Sequence[UserLine]) -> LineError |
     return None
 
 
-async def _author_ids(driver: Driver, posts: Sequence[PostLine | CommentLine]) -> dict[str, int]:
+async def _author_ids(driver: Driver, lines: Sequence[RowLine]) -> dict[str, int]:
     rows = await driver.fetch(
         "SELECT lower(username) AS username, id FROM users "
         "WHERE lower(username) = any($1::text[]) AND role <> 'system'",
-        list({post.author.lower() for post in posts}),
+        list({line.author.lower() for line in lines if line.author is not None}),
     )
     return {row["username"]: row["id"] for row in rows}
 

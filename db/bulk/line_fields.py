@@ -1,7 +1,9 @@
-"""The fields of a line of `db.bulk.jsonlines`: columns of users, profiles, posts and comments, each with its check.
+"""The lines of `db.bulk.jsonlines`: which tables have them, and the fields of a line, each with its check.
 
 Invariant: a value that passes these checks is accepted by the tables, and by the API. Rules of `db.fields` and
 `db.repositories.checks` are applied, not written again. `db.bulk.line_batches` checks taken names and unknown authors.
+
+To export and import another table, add a `RowKind` to `ROW_KINDS`. The rest follows from its columns.
 """
 
 import datetime
@@ -50,24 +52,20 @@ class UserLine(NamedTuple):
     profile: dict[str, Any] | None
 
 
-class PostLine(NamedTuple):
-    """A line with a post and its author's username: values by the name of the column, as for a user."""
+class RowLine(NamedTuple):
+    """A line with a row of another table, and its author's username: values by the name of the column, as for a user.
+
+    It belongs to the nearest earlier row of its kind's parent. The author is None if the table has none.
+    """
 
     number: int
-    author: str
+    kind: "RowKind"
+    author: str | None
     values: dict[str, Any]
 
 
-class CommentLine(NamedTuple):
-    """A line with a comment on the nearest earlier post, and its author's username: values as for a post."""
-
-    number: int
-    author: str
-    values: dict[str, Any]
-
-
-def parse_line(number: int, line: bytes) -> UserLine | PostLine | CommentLine:
-    """Return the user, post or comment on line `number`.
+def parse_line(number: int, line: bytes) -> UserLine | RowLine:
+    """Return the user, or the row of another table, on line `number`.
 
     Raises:
         LineError: the line is too long, not a JSON object, of an unknown type, or has an invalid field.
@@ -81,13 +79,12 @@ def parse_line(number: int, line: bytes) -> UserLine | PostLine | CommentLine:
     if not isinstance(given, dict):
         raise LineError(number, None, f"should be an object, not {_kind(given)}")
     try:
-        kind = _value("type", _TYPE, given.pop("type", _ABSENT))
-        if kind == "user":
+        kind = _KINDS.get(_value("type", _TYPE, given.pop("type", _ABSENT)))
+        if kind is None:
             values = _values(_USER, given)
             return UserLine(number, values, values.pop("profile"))
-        values = _values(_POST if kind == "post" else _COMMENT, given)
-        made = PostLine if kind == "post" else CommentLine
-        return made(number, values.pop("author"), values)
+        values = _values(kind.fields, given)
+        return RowLine(number, kind, values.pop("author", None), values)
     except _FieldError as error:
         raise LineError(number, error.field, error.message) from None
 
@@ -281,15 +278,45 @@ def _profile(value: object) -> dict[str, Any]:
     return _values(PROFILE_FIELDS, value)
 
 
-_TYPE = LineField("type", _word("user", "post", "comment"))
 USER_FIELDS = line_fields(User, but=("id", "hashed_password", "version"))
-POST_FIELDS = line_fields(Post, but=("id", "author_id", "version"))
-COMMENT_FIELDS = line_fields(Comment, but=("id", "author_id", "post_id", "version"))
 PROFILE_FIELDS = line_fields(Profile, but=("user_id",))
 _USER = {
     **USER_FIELDS,
     "hashedPassword": LineField("hashed_password", _hashed_password, UNUSABLE_PASSWORD),
     "profile": LineField("profile", _nullable(_profile), None),
 }
-_POST = {"author": LineField("author", _checked(USERNAME.check)), **POST_FIELDS}
-_COMMENT = {"author": LineField("author", _checked(USERNAME.check)), **COMMENT_FIELDS}
+_AUTHOR = {"author": LineField("author", _checked(USERNAME.check))}
+
+
+# ---------------------------------------------------------------- the tables
+
+
+class RowKind:
+    """A table with one line for each row; everything follows from its columns.
+
+    Attributes:
+        noun: the value of the field `type`.
+        table: the name of the table.
+        parent: the kind to whose rows these rows belong, or None. A parent has no parent itself.
+        parent_key: the column with the id of the parent, or None.
+        columns: the columns that an import writes. Each database assigns its own versions.
+        fields: the fields of a line. The author is one of them if the table has `author_id`.
+    """
+
+    def __init__(self, model: type[Model], parent: "RowKind | None" = None) -> None:
+        self.noun, self.table, self.parent = model.__name__.lower(), str(model.__tablename__), parent
+        self.parent_key = None if parent is None else f"{parent.noun}_id"
+        self.columns = stored_columns(model, but=("version",))
+        author = _AUTHOR if "author_id" in self.columns else {}
+        self.fields = {**author, **line_fields(model, but=("id", "version", "author_id", self.parent_key or ""))}
+
+
+_POSTS = RowKind(Post)
+ROW_KINDS = (_POSTS, RowKind(Comment, parent=_POSTS))
+"""The tables with lines, except that of users. Each is behind its parent."""
+
+TABLES = (User.__tablename__, *(kind.table for kind in ROW_KINDS))
+"""The tables whose lines are counted."""
+
+_KINDS = {kind.noun: kind for kind in ROW_KINDS}
+_TYPE = LineField("type", _word("user", *_KINDS))

@@ -4,7 +4,7 @@ Each can be read for the list as a whole, or with one statement for the lists of
 for each of its rows (`db.query.nested_pages`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from asyncpg import Record
@@ -13,7 +13,16 @@ from db.access import AccessLevel, Viewer
 from db.connections.statements import Reader, RowsByKey, Statement
 from db.query import list_statements
 from db.query.list_statements import ListSource
-from db.query.nested_pages import Nested, NestedKind, nested_mapped_rows, nested_parameters, page_with_nested
+from db.query.nested_pages import (
+    NOTHING_NESTED,
+    Nested,
+    NestedKind,
+    NestedPages,
+    nested_mapped_rows,
+    page_with_nested,
+    rows_with_pages,
+    with_nested,
+)
 from db.query.pages import Columns, Filter, Page, PageKind, PageRequest, page_of
 from db.query.statement_cache import statements
 
@@ -73,10 +82,18 @@ def _pages_read(
     return Read(list_statements.pages_by_parent(of, columns, access_level, filters, kind.shape), mapped_rows)
 
 
+@statements
+def _rows_read(
+    of: ListSource, columns: Columns, access_level: AccessLevel, nested: tuple[NestedKind, ...]
+) -> Read[Mapping[int, Record]]:
+    rows = list_statements.by_ids(of, columns, access_level)
+    return Read(Statement(with_nested(rows, columns, access_level, nested)), rows_with_pages(columns, nested))
+
+
 class KeysetList(ListSource):
     """A list that can be read."""
 
-    async def page(
+    def page(
         self,
         reader: Reader,
         viewer: Viewer,
@@ -86,22 +103,24 @@ class KeysetList(ListSource):
         nested: Sequence[Nested] = (),
         *,
         counted: bool = False,
-    ) -> Page:
-        """Return one page of the whole list. `columns` must not be empty, and must hold the keys of `nested`.
+    ) -> Awaitable[Page]:
+        """Read one page of the whole list, as `Reader.pending` does.
+
+        `columns` must not be empty, and must hold the keys of `nested`.
 
         If `counted` is true and `nested` is empty, the page includes the number of rows of the list.
         """
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         filters, kind = frozenset(given), request.kind
         if nested:
-            kinds = tuple([one.kind for one in nested])
-            statement, map_rows = _nested_read(self, columns, viewer.access_level, filters, kind, kinds)
-            values |= nested_parameters(nested)
+            pages = NestedPages(nested)
+            statement, map_rows = _nested_read(self, columns, viewer.access_level, filters, kind, pages.kinds)
+            values |= pages.parameters
         elif counted:
             statement, map_rows = _counted_page_read(self, columns, viewer.access_level, filters, kind)
         else:
             statement, map_rows = _page_read(self, columns, viewer.access_level, filters, kind)
-        return await reader.mapped_rows(statement, values, map_rows)
+        return reader.pending(statement, values, map_rows)
 
     async def pages_by_parent(
         self,
@@ -118,10 +137,20 @@ class KeysetList(ListSource):
         pages = await reader.mapped_rows(statement, values, map_rows, parent_ids)
         return list(map(pages.__getitem__, parent_ids))
 
-    def by_ids(self, reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-        """Return those of the rows `ids` that the viewer sees, by id. `columns` includes `id`."""
-        statement = list_statements.by_ids(self, columns, viewer.access_level)
-        return reader.keyed(statement, {"viewer_id": viewer.user_id}, ids, "id")
+    def by_ids(
+        self,
+        reader: Reader,
+        viewer: Viewer,
+        columns: Columns,
+        ids: Sequence[int],
+        nested: NestedPages = NOTHING_NESTED,
+    ) -> RowsByKey:
+        """Return those of the rows `ids` that the viewer sees, by id, with the `nested` pages of each.
+
+        `columns` includes `id` and the keys of `nested`. With nested pages, the answer is a `RowsWithPages`.
+        """
+        statement, map_rows = _rows_read(self, columns, viewer.access_level, nested.kinds)
+        return reader.pending(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, ids)
 
     async def count(self, reader: Reader, viewer: Viewer, given: Filter) -> int:
         """Return how many rows the list has."""

@@ -136,12 +136,11 @@ def pages_by_parent(
     return Statement(select(parents.c.id.label("parent_id"), each).select_from(parents.join(each, true())))
 
 
-@statements
-def by_ids(of: ListSource, columns: Columns, access_level: AccessLevel) -> Statement:
-    """Return the statement that reads the visible rows of a list whose ids are in the parameter `ids`."""
+def by_ids(of: ListSource, columns: Columns, access_level: AccessLevel) -> Select[Any]:
+    """Return the select of the visible rows of a list whose ids are in the parameter `ids`."""
     (row_id,) = of.project(("id",), access_level)
     rows = rows_of(of, columns, access_level, frozenset())
-    return Statement(rows.where(getattr(row_id, "element", row_id) == any_(KEYS_ARRAY)))
+    return rows.where(getattr(row_id, "element", row_id) == any_(KEYS_ARRAY))
 
 
 @statements

@@ -1,7 +1,8 @@
-"""Pages that include, for each of their rows, a page of a list that belongs to it: twenty users, ten posts of each.
+"""Rows that include, each, a page of a list that belongs to it: twenty users, ten posts of each; or one user by id.
 
 One statement replaces two, so that no second statement waits for the answer of the first. A record holds the columns of
-a row, followed by the arrays of its nested pages.
+a row, followed by the arrays of its nested pages. The rows are a page (`page_with_nested`) or are read by their ids
+(`with_nested`).
 
 With few concurrent operations this is a sixth more operations a second. With very many, each for another page, it is
 an eighth less: fewer of them share a nested page (`db.connections.coalescing`) than would share the pages of many
@@ -14,10 +15,11 @@ from typing import Any, NamedTuple
 from asyncpg import Record
 from sqlalchemy import BigInteger, BindParameter, ColumnElement, FromClause, Select, bindparam, func, select, true
 from sqlalchemy import literal_column as by_name
+from sqlalchemy.sql.selectable import Subquery
 from sqlalchemy.sql.visitors import replacement_traverse
 
 from db.access import AccessLevel
-from db.connections.statements import Statement
+from db.connections.statements import Statement, by_column
 from db.query.list_statements import ListSource, as_arrays, cut, rows_by_parent, rows_of
 from db.query.pages import Columns, Filter, Page, PageKind, PageRequest, PageShape, page_of
 from db.query.statement_cache import statements
@@ -71,13 +73,26 @@ class Nested(NamedTuple):
         return NestedKind(self.of, self.columns, frozenset(self.given), self.request.kind, self.key)
 
 
-def nested_parameters(nested: Sequence[Nested]) -> dict[str, object]:
-    """Return the values of the parameters of `nested`, by their names in the whole statement."""
-    return {
-        _name(index, name): value
-        for index, one in enumerate(nested)
-        for name, value in {**one.given, **one.request.parameters()}.items()
-    }
+class NestedPages:
+    """All nested lists of one statement.
+
+    Attributes:
+        kinds: what they share with others that differ in values alone.
+        parameters: the values of their parameters, by their names in the whole statement.
+    """
+
+    __slots__ = ("kinds", "parameters")
+
+    def __init__(self, nested: Sequence[Nested]) -> None:
+        self.kinds = tuple([one.kind for one in nested])
+        self.parameters = {
+            _name(index, name): value
+            for index, one in enumerate(nested)
+            for name, value in {**one.given, **one.request.parameters()}.items()
+        }
+
+
+NOTHING_NESTED = NestedPages(())
 
 
 @statements
@@ -103,17 +118,42 @@ def page_with_nested(
         for key in dict.fromkeys(one.key for one in nested if one.key != OWN_ID)
     ]
     parents = select(page, *numbered).subquery("parents")
+    order = [(parents.c[name].desc() if descending else parents.c[name].asc()) for name, _, descending in terms]
+    return Statement(_joined(parents, columns, access_level, nested, repeats=True).order_by(*order))
+
+
+def with_nested(
+    rows: Select[Any], columns: Columns, access_level: AccessLevel, nested: tuple[NestedKind, ...]
+) -> Select[Any]:
+    """Return the select of `rows`, which have the columns `columns`, with the `nested` pages of each of them.
+
+    If several rows have the same parent, the parent's page is read for each: the rows are few, read by their ids.
+    """
+    if not nested:
+        return rows
+    shapes = tuple([one.shape for one in nested])
+    return _joined(rows.subquery("parents"), columns, access_level, shapes)
+
+
+def _joined(
+    parents: Subquery,
+    columns: Columns,
+    access_level: AccessLevel,
+    nested: tuple[NestedShape, ...],
+    *,
+    repeats: bool = False,
+) -> Select[Any]:
+    """Return the select of `parents` with their nested pages; with `repeats`, a page only for the first of a parent."""
     source: FromClause = parents
     selected: list[ColumnElement[Any]] = [parents.c[name] for name in columns]
     for index, one in enumerate(nested):
         (rows,) = rows_by_parent(one.of, one.columns, access_level, one.filters, _of_parent(one.key))
-        if one.key != OWN_ID:
+        if repeats and one.key != OWN_ID:
             rows = rows.where(_of_parent(_nth(one.key)) == by_name("1"))
         each = _with_unique_names(as_arrays(cut(rows, one.page), one.columns), index).lateral(f"nested_{index}")
         source = source.join(each, true())
         selected += [each.c[name].label(_name(index, name)) for name in one.columns]
-    order = [(parents.c[name].desc() if descending else parents.c[name].asc()) for name, _, descending in terms]
-    return Statement(select(*selected).select_from(source).order_by(*order))
+    return select(*selected).select_from(source)
 
 
 def _of_parent(column: str) -> ColumnElement[int]:
@@ -174,3 +214,39 @@ def _pages(one: NestedKind, parent_ids: list[int], values: list[list[Any]]) -> M
         if parent_id not in pages:  # the first row of the parent, which holds the arrays
             pages[parent_id] = page_of(columns, kind, arrays)
     return pages
+
+
+class RowsWithPages(dict[int, Record]):
+    """Rows by their ids, with the nested pages of each. Several operations may share it.
+
+    Attributes:
+        nested: for each nested list, the page of each parent by the parent's id.
+    """
+
+    __slots__ = ("nested",)
+
+    def __init__(self, rows: Mapping[int, Record], nested: Sequence[Mapping[int, Page]]) -> None:
+        super().__init__(rows)
+        self.nested = nested
+
+
+def rows_with_pages(
+    columns: Columns, nested: tuple[NestedKind, ...]
+) -> Callable[[Sequence[Record]], Mapping[int, Record]]:
+    """Return the function that maps the records of `with_nested` by id."""
+    if not nested:
+        return by_column(OWN_ID)
+
+    def mapped_rows(records: Sequence[Record]) -> RowsWithPages:
+        start, by_parent = len(columns), []
+        for one in nested:
+            stop, pages = start + len(one.columns), dict[int, Page]()
+            for record in records:
+                parent_id = record[one.key]
+                if parent_id not in pages:
+                    pages[parent_id] = page_of(one.columns, one.page, list(record[start:stop]))
+            by_parent.append(pages)
+            start = stop
+        return RowsWithPages({record[OWN_ID]: record for record in records}, by_parent)
+
+    return mapped_rows

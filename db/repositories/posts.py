@@ -17,7 +17,6 @@ from sqlalchemy import (
     SQLColumnExpression,
     any_,
     bindparam,
-    column,
     func,
     insert,
     literal_column,
@@ -25,8 +24,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import TypeEngine
 
 from db.access import AccessLevel, Viewer
 from db.connections.statements import KEYS_ARRAY, Reader, Statement, Writer
@@ -39,6 +36,7 @@ from db.query.keyset_lists import KeysetList
 from db.query.pages import Columns
 from db.query.statement_cache import statements
 from db.query.text_search import SEARCH, matches, relevance
+from db.repositories.given_rows import POSITION, given_rows
 from db.repositories.ranges import created_bounds, created_conditions
 from db.repositories.users import VIEWER_ID, project_users
 from db.repositories.versioned_rows import VersionedRows, write_row
@@ -52,7 +50,6 @@ RELEVANCE = Term("relevance", relevance(Post.document), TermKind.INTEGER)
 """The relevance of a post for a search; only with the filter `search`."""
 ID = Term("id", Post.id, TermKind.INTEGER)
 
-_STORED = Post.metadata.tables[Post.__tablename__].columns
 _COLUMNS: Mapping[str, SQLColumnExpression[Any]] = {
     **{name: getattr(Post, name) for name in stored_columns(Post)},
     **{term.name: term.expression for term in (TITLE, RELEVANCE)},
@@ -152,7 +149,7 @@ class NewPost:
     published: bool
 
 
-_NEW_POST_TYPES: Mapping[str, TypeEngine[Any]] = {one.name: _STORED[one.name].type for one in fields(NewPost)}
+_NEW_POST_COLUMNS = [one.name for one in fields(NewPost)]
 
 _AUTHORS = Statement(select(User.id).where(User.id == any_(KEYS_ARRAY), User.role != "system"))
 
@@ -181,7 +178,7 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
     if not viewer.is_admin and any(post.author_id != viewer.user_id for post in posts):
         raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
     columns = tuple(dict.fromkeys(("id", *columns)))
-    values = {name: [getattr(post, name) for post in posts] for name in _NEW_POST_TYPES}
+    values = {name: [getattr(post, name) for post in posts] for name in _NEW_POST_COLUMNS}
     rows = await transaction.fetch(_insert_posts(columns, viewer.access_level), values)
     if len(rows) < len(posts):
         raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
@@ -191,28 +188,26 @@ async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, po
 
 @statements
 def _insert_posts(columns: Columns, access_level: AccessLevel) -> Statement:
-    arrays = [bindparam(name, type_=ARRAY(type_)) for name, type_ in _NEW_POST_TYPES.items()]
-    types = [column(name, type_) for name, type_ in _NEW_POST_TYPES.items()]
-    new_rows = func.unnest(*arrays).table_valued(*types, with_ordinality="position", name="new_rows").render_derived()
+    new_rows = given_rows(Post, _NEW_POST_COLUMNS)
     system_users = select(User.id).where(User.role == "system")
     rows = (
-        select(*(new_rows.c[name] for name in _NEW_POST_TYPES))
+        select(*(new_rows.c[name] for name in _NEW_POST_COLUMNS))
         .where(new_rows.c.author_id.not_in(system_users))
-        .order_by(new_rows.c.position)
+        .order_by(new_rows.c[POSITION])
     )
-    inserted = insert(Post).from_select(list(_NEW_POST_TYPES), rows)
+    inserted = insert(Post).from_select(_NEW_POST_COLUMNS, rows)
     return Statement(inserted.returning(*_project(columns, access_level)))
 
 
 _ID_GIVEN = Post.id == bindparam("id", type_=BigInteger)
 
 
-def _mine(access_level: AccessLevel) -> Sequence[SQLColumnExpression[bool]]:
-    """Return the condition under which an access level may change a post."""
-    return () if access_level is AccessLevel.ADMIN else (Post.author_id == VIEWER_ID,)
+def own_posts(access_level: AccessLevel, of: FromClause = Post.__table__) -> Sequence[ColumnElement[bool]]:
+    """Return the conditions under which an access level may change a post: a row of the table or of an alias."""
+    return () if access_level is AccessLevel.ADMIN else (of.c.author_id == VIEWER_ID,)
 
 
-POST_ROWS = VersionedRows("post", Post, _project, ("title", "content", "published"), _mine)
+POST_ROWS = VersionedRows("post", Post, _project, ("title", "content", "published"), own_posts)
 """Updates and deletes posts."""
 
 

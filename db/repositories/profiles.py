@@ -9,14 +9,11 @@ from sqlalchemy import (
     Text,
     any_,
     bindparam,
-    column,
     delete,
-    func,
     insert,
     or_,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
@@ -24,6 +21,7 @@ from db.models.base import stored_columns
 from db.models.users import Profile
 from db.query.pages import Columns
 from db.query.statement_cache import statements
+from db.repositories.given_rows import given_rows
 
 # ---------------------------------------------------------------- reads
 
@@ -49,11 +47,10 @@ async def create_profiles(transaction: Reader, profiles: Sequence[Mapping[str, o
     await transaction.fetch(_INSERT_PROFILES, {name: [one.get(name) for one in profiles] for name in _PROFILE})
 
 
-_TYPES = {name: BigInteger if name == "user_id" else Text for name in _PROFILE}
-_GIVEN = func.unnest(*(bindparam(name, type_=ARRAY(type_)) for name, type_ in _TYPES.items())).table_valued(
-    *(column(name, type_) for name, type_ in _TYPES.items()), name="given"
+_GIVEN = given_rows(Profile, _PROFILE)
+_INSERT_PROFILES = Statement(
+    insert(Profile).from_select(list(_PROFILE), select(*(_GIVEN.c[name] for name in _PROFILE)))
 )
-_INSERT_PROFILES = Statement(insert(Profile).from_select(list(_PROFILE), select(_GIVEN.render_derived())))
 
 
 async def change_profile(transaction: Reader, user_id: int, changes: Mapping[str, str | None] | None) -> bool:

@@ -6,7 +6,7 @@ cannot be changed or deleted, and is in no list: it is found by its id, by its n
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +22,6 @@ from sqlalchemy import (
     bindparam,
     case,
     collate,
-    column,
     delete,
     false,
     func,
@@ -34,18 +33,20 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import TypeEngine
 
 from db.access import AccessLevel, Viewer
 from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.errors import Refusal
 from db.models.users import IS_PERSON, User
 from db.query.cursors import Term, TermKind
-from db.query.keyset_lists import KeysetList
+from db.query.keyset_lists import KeysetList, Read
+from db.query.nested_pages import NOTHING_NESTED, NestedKind, NestedPages, rows_with_pages, with_nested
 from db.query.pages import Columns
 from db.query.statement_cache import statements
+from db.repositories.given_rows import given_rows
 from db.repositories.profiles import change_profile, create_profiles
 from db.repositories.ranges import created_bounds, created_conditions
+from db.repositories.versioned_rows import ensure_version
 
 VIEWER_ID = bindparam("viewer_id", type_=BigInteger)
 
@@ -98,15 +99,21 @@ USERS = KeysetList(
 )
 
 
-def users_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the users `ids`, by id. `columns` must include `id`."""
-    return reader.keyed(_users_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
+def users_by_ids(
+    reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int], nested: NestedPages = NOTHING_NESTED
+) -> RowsByKey:
+    """Return the users `ids`, by id, with `nested` pages as `KeysetList.by_ids`. `columns` must include `id`."""
+    statement, map_rows = _users_by_ids(columns, viewer.access_level, nested.kinds)
+    return reader.pending(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, ids)
 
 
 @statements
-def _users_by_ids(columns: Columns, access_level: AccessLevel) -> Statement:
-    ids = any_(KEYS_ARRAY)
-    return Statement(select(*_project(columns, access_level)).where(User.id == ids))
+def _users_by_ids(
+    columns: Columns, access_level: AccessLevel, nested: tuple[NestedKind, ...]
+) -> Read[Mapping[int, Record]]:
+    # From the table itself: an email that the viewer may not see is NULL, and names no table.
+    rows = select(*_project(columns, access_level)).select_from(User.__table__).where(User.id == any_(KEYS_ARRAY))
+    return Read(Statement(with_nested(rows, columns, access_level, nested)), rows_with_pages(columns, nested))
 
 
 async def user_by_username(reader: Reader, viewer: Viewer, columns: Columns, username: str) -> Record | None:
@@ -135,16 +142,15 @@ class NewUser:
     role: str = "member"
 
 
-_NEW_USER_COLUMNS = ("email", "username", "hashed_password", "role")
+_NEW_USER_COLUMNS = [one.name for one in fields(NewUser) if one.name in User.__table__.columns]
 
 
 @statements
 def _insert_users(columns: Columns, access_level: AccessLevel) -> Statement:
-    arrays = [bindparam(name, type_=ARRAY(Text)) for name in _NEW_USER_COLUMNS]
-    types = [column(name, Text) for name in _NEW_USER_COLUMNS]
-    new_rows = select(func.unnest(*arrays).table_valued(*types, name="given").render_derived())
-    rows = insert(User).from_select(list(_NEW_USER_COLUMNS), new_rows)
-    return Statement(rows.returning(*_project(columns, access_level)))
+    new_rows = given_rows(User, _NEW_USER_COLUMNS)
+    rows = select(*(new_rows.c[name] for name in _NEW_USER_COLUMNS))
+    inserted = insert(User).from_select(_NEW_USER_COLUMNS, rows)
+    return Statement(inserted.returning(*_project(columns, access_level)))
 
 
 async def create_users(transaction: Reader, viewer: Viewer, columns: Columns, users: Sequence[NewUser]) -> list[Record]:
@@ -215,7 +221,7 @@ async def update_user(
     *,
     expected_version: int | None = None,
 ) -> UpdatedUser:
-    """Set the columns in `changes` (those of `_CHANGEABLE`), and the given columns of the profile.
+    """Set the columns in `changes` , and the given columns of the profile.
 
     The version rises and `updated_at` changes only if a value differs, in the profile too. A new hash differs even if
     the password is the same.
@@ -256,26 +262,12 @@ async def _lock_user(
     rows = await transaction.fetch(_lock_of(frozenset(changes)), {**changes, "id": user_id}) if mine else ()
     if not rows:
         raise Refusal("NOT_FOUND", ("id",), "no such user")
-    if expected_version is not None and rows[0]["version"] != expected_version:
-        raise Refusal(
-            "VERSION_CONFLICT",
-            ("expectedVersion",),
-            f"the user has changed since: its version is {rows[0]['version']}, not {expected_version}",
-        )
+    ensure_version("user", rows[0]["version"], expected_version)
     return rows[0]
 
 
-_CHANGEABLE: Mapping[str, TypeEngine[Any]] = {
-    "email": Text(),
-    "username": Text(),
-    "hashed_password": Text(),
-    "is_active": Boolean(),
-    "role": Text(),
-}
-
-
 def _parameters(changed: frozenset[str]) -> dict[str, ColumnElement[Any]]:
-    return {name: bindparam(name, type_=_CHANGEABLE[name]) for name in sorted(changed)}
+    return {name: bindparam(name, type_=User.__table__.c[name].type) for name in sorted(changed)}
 
 
 @statements

@@ -33,7 +33,7 @@ _ID = bindparam("id", type_=BigInteger)
 _EXPECTED = bindparam("expected_version", type_=BigInteger)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class VersionedRows:
     """The rows of one noun, with the columns `id`, `version` and `updated_at`.
 
@@ -114,13 +114,14 @@ async def _lock(
     rows = await transaction.fetch(_lock_of(of, viewer.access_level), values)
     if not rows:
         raise _not_found(of)
-    version = rows[0]["version"]
-    if expected_version is not None and version != expected_version:
-        raise Refusal(
-            "VERSION_CONFLICT",
-            ("expectedVersion",),
-            f"the {of.noun} has changed since: its version is {version}, not {expected_version}",
-        )
+    ensure_version(of.noun, rows[0]["version"], expected_version)
+
+
+def ensure_version(noun: str, version: int, expected: int | None) -> None:
+    """Raise the refusal VERSION_CONFLICT if the version of a locked row is not `expected`, which may be None."""
+    if expected is not None and version != expected:
+        message = f"the {noun} has changed since: its version is {version}, not {expected}"
+        raise Refusal("VERSION_CONFLICT", ("expectedVersion",), message)
 
 
 def _not_found(of: VersionedRows) -> Refusal:

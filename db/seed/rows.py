@@ -14,12 +14,14 @@ little. Activity does not depend on when a user joined, because lists begin with
 import datetime
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from random import Random
 from typing import Any, NamedTuple
 
+from db.models.base import Model
+from db.models.comments import Comment
 from db.models.posts import VIEWS_MAX
 from db.seed.texts import Author, People, drawn
 from db.seed.words import FOUNDERS, MEMOS
@@ -81,7 +83,7 @@ class SeedPlan:
         posts: the number of posts of all authors.
         accounts: the number of accounts, without those of the system user.
         seed: the seed of the random numbers. Another seed makes other data of the same kind.
-        comments: the number of comments on all posts.
+        children: the number of rows of each table in `CHILDREN`; a missing number is 0.
         transfers_per_account: the approximate number of transfers after the first deposit. It is smaller if few
             accounts have the same currency.
         admin: whether `ada` is an administrator.
@@ -91,25 +93,23 @@ class SeedPlan:
     posts: int
     accounts: int
     seed: int = 1
-    comments: int = 0
+    children: Mapping[str, int] = field(default_factory=dict)
     transfers_per_account: int = 3
     admin: bool = False
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of rows by the name of the table."""
+        children = {child.table: self.children.get(child.table, 0) for child in CHILDREN}
+        return {"users": self.users, "posts": self.posts, **children, "accounts": self.accounts}
 
     def random(self, purpose: str) -> Random:
         """Return the random numbers for one purpose. They do not depend on the numbers for other purposes."""
         return Random(f"{self.seed}/{purpose}")  # noqa: S311 - these must be predictable
 
 
-class FirstIds(NamedTuple):
-    """The ids of the first seeded rows, and the user who owns the accounts through which money enters."""
-
-    user: int
-    post: int
-    comment: int
-    account: int
-    transaction: int
-    system_user: int
-
+FirstIds = Mapping[str, int]
+"""The ids of the first seeded rows by the name of the table. `system` is the user through whom money enters."""
 
 Row = dict[str, Any]
 """The values of a row by the names of its columns, of which it has all that are stored."""
@@ -186,7 +186,7 @@ def user_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds, hashed_password: str)
         changed = random.random() < _EVER_CHANGED
         updated = _later(random, joined, -joined) if changed else joined
         yield {
-            "id": ids.user + number,
+            "id": ids["users"] + number,
             "username": username,
             "email": email,
             "hashed_password": hashed_password,
@@ -212,7 +212,7 @@ def profile_rows(plan: SeedPlan, numbers: Sequence[int], ids: FirstIds) -> Itera
         username, display_name = people.names(number)
         bio = writer.bio() if random.random() < _WITH_BIO or number < len(FOUNDERS) else None
         website = f"https://{username.replace('_', '-')}.example.com/" if random.random() < _WITH_WEBSITE else None
-        yield {"user_id": ids.user + number, "display_name": display_name, "bio": bio, "website_url": website}
+        yield {"user_id": ids["users"] + number, "display_name": display_name, "bio": bio, "website_url": website}
 
 
 def post_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
@@ -229,37 +229,65 @@ def post_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
         edited = random.random() < _EDITED
         updated = _later(random, at, _EDITED_WITHIN) if edited else at
         yield {
-            "id": ids.post + number,
+            "id": ids["posts"] + number,
             "title": title,
             "content": content,
             "published": published,
             "views": min(views, VIEWS_MAX),
-            "author_id": ids.user + author,
+            "author_id": ids["users"] + author,
             "version": 1 + edited,
             "created_at": _instant(at),
             "updated_at": _instant(updated),
         }
 
 
-def comment_rows(plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
-    """Yield the comments, oldest first, each on an older post."""
-    random = plan.random("comments")
-    writer = Author(random)
-    # Posts and comments are both in equal parts of all actions. The first comments are left out, because there would be
-    # no post for them yet.
-    skipped = -(-plan.comments // max(plan.posts - 1, 1))
-    for number in range(skipped, plan.comments + skipped):
-        older = number * plan.posts // (plan.comments + skipped)
-        at = crowd.authors.instant(random, number, plan.comments + skipped)
-        yield {
-            "id": ids.comment + number - skipped,
-            "body": writer.comment(),
-            "author_id": ids.user + crowd.authors.one(random, at),
-            "post_id": ids.post + int(random.random() * older),
-            "version": 1,
-            "created_at": _instant(at),
-            "updated_at": _instant(at),
-        }
+@dataclass(frozen=True)
+class PostedRows:
+    """A table whose rows users write on posts.
+
+    Attributes:
+        model: the table; a column that no row has here is an error.
+        texts: the columns of texts, each with the function that writes it.
+        per_post: how many rows a post has, unless a plan says otherwise.
+    """
+
+    model: type[Model]
+    texts: Mapping[str, Callable[[Author], str]]
+    per_post: int
+
+    @property
+    def table(self) -> str:
+        """The name of the table."""
+        return str(self.model.__tablename__)
+
+    def rows(self, plan: SeedPlan, crowd: Crowd, ids: FirstIds) -> Iterator[Row]:
+        """Yield the rows, oldest first, each on an older post."""
+        random, count = plan.random(self.table), plan.counts[self.table]
+        writer = Author(random)
+        # Posts and these rows are both in equal parts of all actions. The first rows are left out, because there would
+        # be no post for them yet.
+        skipped = -(-count // max(plan.posts - 1, 1))
+        for number in range(skipped, count + skipped):
+            older = number * plan.posts // (count + skipped)
+            at = crowd.authors.instant(random, number, count + skipped)
+            yield {
+                "id": ids[self.table] + number - skipped,
+                **{column: write(writer) for column, write in self.texts.items()},
+                "author_id": ids["users"] + crowd.authors.one(random, at),
+                "post_id": ids["posts"] + int(random.random() * older),
+                "version": 1,
+                "created_at": _instant(at),
+                "updated_at": _instant(at),
+            }
+
+
+CHILDREN = (PostedRows(Comment, {"body": Author.comment}, per_post=2),)
+"""The tables of what users write on posts."""
+
+
+def typical_children(posts: int) -> dict[str, int]:
+    """Return how many rows each table of `CHILDREN` has with this number of posts."""
+    return {child.table: child.per_post * posts for child in CHILDREN}
 
 
 class _Account(NamedTuple):
@@ -290,8 +318,8 @@ class Ledger:
         """Yield the accounts, with the balances at the end; the system's accounts first."""
         for number, (owner, currency, opened) in enumerate(self._accounts):
             yield {
-                "id": ids.account + number,
-                "owner_id": ids.system_user if owner is None else ids.user + owner,
+                "id": ids["accounts"] + number,
+                "owner_id": ids["system"] if owner is None else ids["users"] + owner,
                 "currency_code": currency.code,
                 "balance": self._balances[number],
                 "is_system": owner is None,
@@ -303,9 +331,9 @@ class Ledger:
         movements = self._movements(array("q", bytes(8 * len(self._accounts))))
         for number, (source, target, amount, memo, at) in enumerate(movements):
             yield {
-                "id": ids.transaction + number,
-                "from_id": ids.account + source,
-                "to_id": ids.account + target,
+                "id": ids["transactions"] + number,
+                "from_id": ids["accounts"] + source,
+                "to_id": ids["accounts"] + target,
                 "amount": amount,
                 "memo": memo,
                 "key_id": None,

@@ -11,9 +11,9 @@ Invariants:
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -26,15 +26,15 @@ from db.connections.database import Database, OpenTransaction
 from db.connections.leases import Driver
 from db.connections.statements import Statement
 from db.errors import Unavailable
-from db.models import Account, Comment, Model, Post, Profile, Transaction, User
+from db.models import Account, Model, Post, Profile, Transaction, User
 from db.models.base import stored_columns
 from db.seed.rows import (
+    CHILDREN,
     Crowd,
     FirstIds,
     Ledger,
     Row,
     SeedPlan,
-    comment_rows,
     post_rows,
     profile_numbers,
     profile_rows,
@@ -60,29 +60,19 @@ POSTS_MAX = 100_000_000
 _LIMITS = {
     "users": USERS_MAX,
     "posts": POSTS_MAX,
-    "comments": POSTS_MAX,
+    **{child.table: POSTS_MAX for child in CHILDREN},
     "accounts": ACCOUNTS_MAX,
     "transfers_per_account": 1000,
 }
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
+SeedReport = Mapping[str, int]
+"""The number of rows that were written to each table. The accounts include those of the system user."""
 
 
 class SeedError(Exception):
     """The plan cannot be carried out. Nothing was written. The message contains the reason and what to do."""
-
-
-@dataclass(frozen=True)
-class SeedReport:
-    """The number of rows that were written to each table. The accounts include those of the system user."""
-
-    users: int
-    profiles: int
-    posts: int
-    accounts: int
-    transactions: int
-    comments: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,13 +115,13 @@ async def seed(database: Database, plan: SeedPlan, hashed_password: str, progres
             await _copy(driver, table, progress)
         await _create_indexes(driver, indexes, progress)
         await _continue_identities(driver, tables)
-        return SeedReport(**{table.name: table.count for table in tables})
+        return {table.name: table.count for table in tables}
 
     try:
         report = await database.write(work)
     except asyncpg.InsufficientPrivilegeError as error:
         raise SeedError(f"{error}; seed with a FOLIO_DATABASE_URL whose role owns the tables") from error
-    await _analyze(database, [name for name, count in asdict(report).items() if count])
+    await _analyze(database, [name for name, count in report.items() if count])
     return report
 
 
@@ -171,16 +161,16 @@ def _settle(future: "asyncio.Future[Any]", result: object, error: Exception | No
 
 
 def _ensure_possible(plan: SeedPlan) -> None:
-    for name, limit in _LIMITS.items():
-        if getattr(plan, name) < 0:
-            raise SeedError(f"{name} is {getattr(plan, name)}; ask for 0 or more")
-        if getattr(plan, name) > limit:
-            raise SeedError(f"{name} is {getattr(plan, name)}; ask for {limit} at most")
-    if plan.comments and not plan.posts:
-        raise SeedError("comments belong to posts; ask for at least 1 post, or for 0 comments")
-    for name in ("posts", "accounts"):
-        if getattr(plan, name) and not plan.users:
-            raise SeedError(f"{name} belong to users; ask for at least 1 user, or for 0 {name}")
+    given = {**plan.counts, "transfers_per_account": plan.transfers_per_account}
+    for name, number in given.items():
+        if number < 0:
+            raise SeedError(f"{name} is {number}; ask for 0 or more")
+        if number > _LIMITS[name]:
+            raise SeedError(f"{name} is {number}; ask for {_LIMITS[name]} at most")
+    parents = {**{child.table: "post" for child in CHILDREN}, "posts": "user", "accounts": "user"}
+    for name, parent in parents.items():
+        if given[name] and not given[f"{parent}s"]:
+            raise SeedError(f"{name} belong to {parent}s; ask for at least 1 {parent}, or for 0 {name}")
 
 
 async def _ensure_empty(driver: Driver) -> None:
@@ -208,16 +198,14 @@ def _refuse_filled(filled: Sequence[Record]) -> None:
 
 async def _first_ids(driver: Driver) -> FirstIds:
     # Higher than all ids that were ever assigned, even if their rows are deleted: an id is never assigned again.
-    row = await driver.fetchrow(
-        "SELECT 1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('users', 'id')), 0), "
-        "1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('posts', 'id')), 0), "
-        "1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('comments', 'id')), 0), "
-        "1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('accounts', 'id')), 0), "
-        "1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('transactions', 'id')), 0), "
-        "(SELECT id FROM users WHERE role = 'system')"
-    )
+    tables = ("users", "posts", *(child.table for child in CHILDREN), "accounts", "transactions")
+    following = [
+        f"1 + coalesce(pg_sequence_last_value(pg_get_serial_sequence('{name}', 'id')), 0) AS {name}" for name in tables
+    ]
+    system = "(SELECT id FROM users WHERE role = 'system') AS system"
+    row = await driver.fetchrow(f"SELECT {', '.join(following)}, {system}")
     assert row is not None
-    return FirstIds(*row)
+    return dict(row)
 
 
 def _tables(plan: SeedPlan, crowd: Crowd, ledger: Ledger, ids: FirstIds, hashed_password: str) -> list[_Table]:
@@ -226,7 +214,7 @@ def _tables(plan: SeedPlan, crowd: Crowd, ledger: Ledger, ids: FirstIds, hashed_
         _Table(User, plan.users, user_rows(plan, crowd, ids, hashed_password)),
         _Table(Profile, len(numbers), profile_rows(plan, numbers, ids)),
         _Table(Post, plan.posts, post_rows(plan, crowd, ids)),
-        _Table(Comment, plan.comments, comment_rows(plan, crowd, ids)),
+        *(_Table(child.model, plan.counts[child.table], child.rows(plan, crowd, ids)) for child in CHILDREN),
         _Table(Account, ledger.account_count, ledger.account_rows(ids)),
         _Table(Transaction, ledger.transaction_count, ledger.transaction_rows(ids)),
     ]

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from db.bulk.jsonlines import LineCounts, export_lines
+from db.bulk.jsonlines import TABLES, LineCounts, export_lines
 from db.connections.database import Database
 from graph.cli.support.files import STANDARD_STREAM
-from graph.cli.support.progress import watched
+from graph.cli.support.progress import counted, watched
 from graph.cli.support.terminal import CommandError, err, interruptible, refuse, run_with_database
 
 
@@ -38,8 +38,8 @@ def export(
 
     left = "the output is not complete" if file == STANDARD_STREAM else f"{file} was not written"
     counts = run_with_database(work, undone=left)
-    done = f"exported {counts.users} users, {counts.posts} posts and {counts.comments} comments"
-    err.print(f"{done} in {time.perf_counter() - started:.1f} s")
+    done = counted({table: counts[table] for table in TABLES})
+    err.print(f"exported {done} in {time.perf_counter() - started:.1f} s")
 
 
 def _ensure_replaceable(file: Path, force: bool) -> None:

@@ -10,10 +10,10 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from db.bulk.jsonlines import LineCounts, LineError, import_lines, read_lines
+from db.bulk.jsonlines import TABLES, LineCounts, LineError, import_lines, read_lines
 from db.connections.database import Database
 from graph.cli.support.files import STANDARD_STREAM
-from graph.cli.support.progress import watched
+from graph.cli.support.progress import counted, watched
 from graph.cli.support.terminal import CommandError, err, interruptible, run_with_database
 
 
@@ -31,12 +31,10 @@ def import_(
             raise CommandError(f"{error}; nothing was imported") from None
 
     counts = run_with_database(work, writes=True, undone="nothing was imported")
-    done = f"imported {counts.users} users, {counts.posts} posts and {counts.comments} comments"
-    err.print(f"{done} in {time.perf_counter() - started:.1f} s")
-    if counts.without_password:
-        err.print(
-            f"{counts.without_password} of the users have no password: they can sign in after a password has been set"
-        )
+    done = counted({table: counts[table] for table in TABLES})
+    err.print(f"imported {done} in {time.perf_counter() - started:.1f} s")
+    if without := counts["without_password"]:
+        err.print(f"{without} of the users have no password: they can sign in after a password has been set")
 
 
 def _awaited(lines: Iterator[bytes]) -> Iterator[bytes]:

@@ -10,12 +10,13 @@ from graph.execution.declarations import (
     LevelLoader,
     Prefixed,
     RowEdge,
+    Waits,
     declaration_of,
 )
 from graph.execution.engine import Prepared
-from graph.execution.lookup import Lookup
 from graph.execution.ordinary import OrdinaryExecutor
 from graph.execution.plan.collecting import Unsupported
+from graph.execution.single_read import SingleRead
 from graph.execution.strawberry_adapter import prefetchable_edges, selected_of
 
 __all__ = [
@@ -26,12 +27,13 @@ __all__ = [
     "Computed",
     "Derived",
     "LevelLoader",
-    "Lookup",
     "OrdinaryExecutor",
     "Prefixed",
     "Prepared",
     "RowEdge",
+    "SingleRead",
     "Unsupported",
+    "Waits",
     "declaration_of",
     "prefetchable_edges",
     "selected_of",

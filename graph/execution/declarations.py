@@ -40,6 +40,46 @@ class LevelLoader(Protocol):
         ...
 
 
+class SingleLoader(LevelLoader, Protocol):
+    """A loader whose read for one key can begin without a coroutine. Operations may share the answer of such a read.
+
+    Attributes:
+        name: the name of the edge; None where its reads are not counted as batches.
+        brings: the loaders whose results for the read rows come with the answer.
+    """
+
+    name: str | None
+    brings: Sequence[LevelLoader]
+
+    def pending_read(self, key: Any) -> Any:
+        """Return a read that is not sent yet; None where the database does not coalesce it."""
+        ...
+
+    def rows(self, answer: Any, key: Any) -> int:
+        """Return how many rows of an answer belong to the read for `key`."""
+        ...
+
+    def take(self, answer: Any, key: Any) -> Any:
+        """Return the value of `key` in an answer; the loaders in `brings` receive their results."""
+        ...
+
+
+class HoldingLoader(LevelLoader, Protocol):
+    """A loader that another loader's answer may fill (`SingleLoader.brings`)."""
+
+    def held(self, keys: Sequence[Any]) -> list[Any]:
+        """Return the values of `keys`, which are loaded already.
+
+        Raises:
+            KeyError: a value is not loaded. No value is null or an exception.
+        """
+        ...
+
+
+class Waits(Exception):  # noqa: N818 - not an error
+    """A value cannot be returned without waiting (`Derived.ready`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """The field is the column `name` of the row."""
@@ -70,11 +110,14 @@ class Derived:
         bare: the function returns bare rows (or lists of them) of a row-backed type.
         table: the function returns the list of rows column by column (`tables.Columns`), never an awaitable, and
             never null.
+        ready: does as `of`, but never returns an awaitable: it raises `Waits` instead. An object that it returns is
+            not null, nor is an item of a list of objects. None where the values must be inspected. A table is ready.
     """
 
     of: Callable[[Any], Any]
     bare: bool = False
     table: bool = False
+    ready: Callable[[Any], Any] | None = None
 
 
 @dataclass(slots=True, eq=False)  # each edge of each operation makes one: a frozen class takes three times as long
@@ -87,12 +130,14 @@ class BoundEdge:
         identity: what the results depend on besides the keys. Equal loaders of several operations have equal
             identities. A table lists the identities whose results came with its rows (`tables.Columns.brought`). None
             where no table brings them.
+        waits: whether fields below it, which no loader reads, may need further reads.
     """
 
     loader: LevelLoader
     wrap: Callable[[Any, Any], Any] | None = None
     key: Any = None
     identity: Hashable = None
+    waits: bool = False
 
 
 class PrefetchableEdge(NamedTuple):

@@ -19,15 +19,16 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
-from graph.execution.lookup import Lookup
-from graph.execution.output.completion import of_row
+from graph.execution.output.folding import folded, folds
 from graph.execution.output.results import resolved
 from graph.execution.plan.collecting import Unsupported, condition_variables, fragments_of, refusal
-from graph.execution.plan.plan import Level, Plan, Planner
+from graph.execution.plan.levels import Level
+from graph.execution.plan.plan import Plan, Planner
 from graph.execution.plan.sizes import PLAN_BYTES, level_bytes
 from graph.execution.plan.variables import Coercion
 from graph.execution.run.running import Run
 from graph.execution.run.shared_output import Offload, Text
+from graph.execution.single_read import SingleRead, single_read
 
 # Each vector of conditions needs a separate plan. It takes more memory than the operation, and milliseconds to make.
 PLANS_MAX = 4
@@ -121,36 +122,29 @@ class Prepared:
                 return _refused(found)
             variables = found
         plan = self.plan(variables, replaces=offload is not None)
-        run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, offload)
         text = None if in_parts else self._text
-        if len(plan.roots) == 1:
-            return _answered(run, plan.roots[0], text)
-        return _answered_serially(run, plan, text)
+        run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, offload, text)
+        return _answered(run, plan.roots[0]) if len(plan.roots) == 1 else _answered_serially(run, plan)
 
     @property
     def is_lookup(self) -> bool:
-        """Whether the whole operation reads one row by its key. False before the first run, which makes the plan."""
+        """Whether one read may answer the whole operation. False before the first run, which makes the plan."""
         plan = self._sole
-        if plan is None or len(plan.roots) != 1:
-            return False
-        single_root_edge = plan.roots[0].single_root_edge
-        return single_root_edge is not None and single_root_edge.leads_to_leaves
+        return plan is not None and len(plan.roots) == 1 and folds(plan.roots[0])
 
-    def lookup(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> Lookup | None:
-        """Begin a lookup. Return None where its variables or arguments are invalid; `run` then reports the errors."""
+    def lookup(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> SingleRead | None:
+        """Begin an operation that is a lookup. Return None where `run` must run it: one read does not answer it.
+
+        Where variables or arguments are invalid, `run` reports the errors.
+        """
         assert self._sole is not None
         (level,) = self._sole.roots
-        single_root_edge = level.single_root_edge
-        assert single_root_edge is not None
+        assert level.single_root_edge is not None
         variables = self._coercion.coerced(inputs)
         if variables is None:
             return None
-        run = Run(self._schema, self._operation, self._fragments, variables, context, root_value)
-        try:
-            bound = run.bind_root_edge(single_root_edge)
-        except Exception:  # noqa: BLE001 - `run` meets the same exception, and reports it as a field error
-            return None
-        return None if bound.key is None or bound.wrap is not None else Lookup(run, level, single_root_edge, bound)
+        run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, text=self._text)
+        return single_read(run, level, level.single_root_edge)
 
     def plan(self, variables: VariableValues, *, replaces: bool = False) -> Plan:
         """Return the plan for these variables.
@@ -217,23 +211,24 @@ async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
     return ExecutionResult(None, errors)
 
 
-async def _answered(run: Run, level: Level, text: Text | None) -> ExecutionResult:
-    single_root_edge = level.single_root_edge
-    followed = None if single_root_edge is None else await run.follow_root_edge(single_root_edge)
-    if single_root_edge is not None and single_root_edge.leads_to_leaves and followed is not None:
-        bound, _, row = followed
-        data = None if bound is None or bound.wrap is not None else of_row(level, single_root_edge, run.root_value, row)
+async def _answered(run: Run, level: Level) -> ExecutionResult:
+    edge = level.single_root_edge
+    followed = None if edge is None else await run.follow_root_edge(edge)
+    if edge is not None and followed is not None and run.offload is None and folds(level):
+        bound, _, value = followed
+        data = None if bound is None else folded(run, level, edge, bound, value)
         if data is not None:
             return ExecutionResult(data, None)
-    return await resolved(run, level, followed, text)
+    return await resolved(run, level, followed)
 
 
-async def _answered_serially(run: Run, plan: Plan, text: Text | None) -> ExecutionResult:
+async def _answered_serially(run: Run, plan: Plan) -> ExecutionResult:
     """Run the root fields one after another. A null that propagates to the root ends the operation."""
     data: dict[str, Any] = {}
     errors: list[GraphQLError] = []
     for level in plan.roots:
-        result = await _answered(run, level, text)
+        run.bound_edges.clear()  # the next field may have the same plan, and must see what was written before
+        result = await _answered(run, level)
         errors += result.errors or ()
         if result.data is None:
             return ExecutionResult(None, errors)

@@ -2,16 +2,18 @@
 
 - `parsing/`: headers, read once (`head`), and bodies and query strings as GraphQL requests (`requests`).
 - `admission/`: limits on concurrent requests, on their time (`time_limits`), and on each caller's cost (`budgets`).
-- `endpoint.py`: handles one request. `inline_lookup.py` handles simple ones without a task.
-- `responses/`: media types and statuses (`response`), the size limit (`writing`), compression and sending (`encoder`).
+- `pipeline.py`: every request, as a generator that yields what it waits for (`steps.py`). The two drivers of
+  `drivers.py` wait: by callback, or in a task.
+- `responses/`: media types and statuses (`response`), contents (`content`), the size limit (`writing`).
 - `wire/`: extends uvicorn: bounds on its reading (`protocol`), on connections (`open_connections`), and on unread
   responses (`unread`).
-- `direct.py`: passes a complete POST to the endpoint without ASGI.
-- `graphiql/`: GraphiQL and the front page. `origins.py`: CORS.
+- `endpoint.py`: passes requests to the pipeline through ASGI; `direct.py`: passes a complete POST without ASGI.
+- `graphiql/`: GraphiQL and the front page. `origins.py`: CORS. `compression.py`: compressed responses.
 
 `bench/endpoint.py` measures what the endpoint costs as an ASGI application.
 """
 
 from graph.http.endpoint import GraphQLEndpoint
+from graph.http.pipeline import Pipeline
 
-__all__ = ["GraphQLEndpoint"]
+__all__ = ["GraphQLEndpoint", "Pipeline"]

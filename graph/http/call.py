@@ -1,13 +1,16 @@
-"""The state of one HTTP request while the endpoint handles it."""
+"""The state of one HTTP request in the pipeline."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.types import Receive
 
+from db.access import ANONYMOUS, Viewer
+from graph.http.admission.control import Spenders
 from graph.http.parsing.head import Head
-from graph.http.parsing.requests import GraphQLRequest, RequestBatch
 from graph.runtime.worker_thread import Stopwatch
 from graph.telemetry.current import Observation
+
+UNKNOWN_ADDRESS = "unknown"
 
 
 @dataclass(slots=True)
@@ -22,8 +25,9 @@ class Call:
         query_string: the URL after the question mark.
         body: the body, if it has arrived.
         arriving: receives the body, if it has not arrived.
-        parsed: the body's operations, if it has been parsed.
         seen: the observation of the current operation.
+        viewer: the caller, once the access token is checked.
+        spenders: whose budgets it spends.
         trace: the value of the response's `traceresponse` header, for the last operation.
         watch: the time spent on parsing and checking that has not been charged yet.
     """
@@ -37,10 +41,11 @@ class Call:
     query_string: bytes = b""
     body: bytes | None = None
     arriving: Receive | None = None
-    parsed: GraphQLRequest | RequestBatch | None = None
     seen: Observation | None = None
     trace: str | None = None
     watch: Stopwatch | None = None
+    viewer: Viewer = ANONYMOUS
+    spenders: Spenders = field(init=False)
 
     def stopwatch(self) -> Stopwatch:
         """Return the stopwatch of this request. The first call starts it."""

@@ -7,21 +7,23 @@ its body is complete, and its response is one piece too. If the connection has s
 does not even need the parser (`graph.http.wire.head_template`).
 
 All other requests take the ASGI path: other URL paths and methods, bodies that have not arrived, pipelined requests,
-and requests with headers that a middleware uses (proxy headers, CORS). The endpoint runs the same code on both paths.
-Simple operations need no task either (`graph.http.inline_lookup`).
+and requests with headers that uvicorn's middleware uses (proxy headers). Both paths lead through the same pipeline
+(`graph.http.pipeline`). Simple operations need no task either (`graph.http.drivers`).
 """
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from graph.http.call import Call
-from graph.http.endpoint import UNKNOWN_ADDRESS, GraphQLEndpoint
-from graph.http.inline_lookup import InlineLookups
+from graph.http.call import UNKNOWN_ADDRESS, Call
+from graph.http.drivers import CallbackDriver, in_task
 from graph.http.parsing.head import Head
-from graph.http.responses.response import EncodedResponse, Response, header_lines
+from graph.http.pipeline import Pipeline
+from graph.http.responses import response
+from graph.http.responses.response import Response, header_lines
+from graph.http.steps import Steps, Work
 from graph.http.wire.extensions import extensions, wait_for_disconnect
 from graph.http.wire.head_template import HeadTemplate
 from graph.http.wire.protocol import BoundedHttpProtocol
@@ -36,18 +38,15 @@ SERVER_HEADERS = frozenset({b"expect", b"x-forwarded-for", b"x-forwarded-proto"}
 
 
 class DirectEndpoint:
-    """The endpoint for direct requests; all connections of one application share it.
+    """The pipeline for direct requests; all connections of one application share it.
 
     Attributes:
         target: the request target of the endpoint.
-        asgi_headers: the names of headers that need the ASGI path.
     """
 
-    def __init__(self, endpoint: GraphQLEndpoint, path: str, asgi_headers: Iterable[bytes] = ()) -> None:
-        self.endpoint = endpoint
-        self.inline_lookups = InlineLookups(endpoint)
+    def __init__(self, pipeline: Pipeline, path: str) -> None:
+        self.pipeline = pipeline
         self.target = path.encode()
-        self.asgi_headers = SERVER_HEADERS.union(asgi_headers)
         self._common: list[tuple[bytes, bytes]] = []
         self._common_lines = b""
 
@@ -78,45 +77,43 @@ class RequestCycle:
         self.response_complete = False
         self.task: asyncio.Task[None] | None = None
 
-    async def run(
-        self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, answer: Response | None = None
-    ) -> None:
-        """Handle the request, unless `answer` is its response already, and write the response."""
-        endpoint = direct.endpoint
+    def finish(self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, answer: Response) -> None:
+        """Write the response. Where writing must wait, a task does it."""
         try:
-            if answer is None:
-                answer = await endpoint.respond(call)
-            encoder = endpoint.encoder
-            encoded = encoder.encoded(call, answer) or await encoder.compressed(call, answer)
             if protocol.flow.write_paused and not self.disconnected:
-                await protocol.flow.drain()
-            if not self.disconnected:
-                self._write(direct, protocol, encoded)
+                protocol.start_task(self, self._finish_later(direct, protocol, call, answer))
+            elif not self.disconnected:
+                self._write(direct, protocol, call, answer)
+        except Exception:
+            protocol.logger.exception("a request was not answered")
+            protocol.transport.close()
+
+    async def run(
+        self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, steps: Steps, work: Work
+    ) -> None:
+        """Continue the request in the current task with `work`, and write the response."""
+        try:
+            answer = await in_task(direct.pipeline.admission, call, steps, work)
+            await self._finish_later(direct, protocol, call, answer)
         except asyncio.CancelledError:
             protocol.transport.close()  # the process stops: the outcome is unknown, so no response is written
             raise
-        except Exception:  # the endpoint handles its own errors, so this is a bug in this module
+        except Exception:  # the pipeline handles its own errors, so this is a bug in this module
             protocol.logger.exception("a request was not answered")
             protocol.transport.close()
         finally:
             protocol.tasks.discard(self.task)
 
-    def finish(self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, answer: Response) -> None:
-        """Write the response to a request without a task. Where writing must wait, a task does the rest."""
-        try:
-            encoded = None if protocol.flow.write_paused else direct.endpoint.encoder.encoded(call, answer)
-            if self.disconnected:
-                return
-            if encoded is None:
-                # An empty context: the current one may belong to another request of the shared read.
-                protocol.start_task(self, self.run(direct, protocol, call, answer), contextvars.Context())
-            else:
-                self._write(direct, protocol, encoded)
-        except Exception:
-            protocol.logger.exception("a request was not answered")
-            protocol.transport.close()
+    async def _finish_later(
+        self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, answer: Response
+    ) -> None:
+        if protocol.flow.write_paused and not self.disconnected:
+            await protocol.flow.drain()
+        if not self.disconnected:
+            self._write(direct, protocol, call, answer)
 
-    def _write(self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", encoded: EncodedResponse) -> None:
+    def _write(self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, answer: Response) -> None:
+        encoded = response.encoded(answer, call.request_id, call.trace)
         keeps = self.keep_alive and not encoded.closes
         end = b"\r\n" if keeps else b"connection: close\r\n\r\n"
         common = direct.common_lines(protocol.server_state.default_headers)
@@ -138,7 +135,6 @@ class DirectHttpProtocol(BoundedHttpProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._direct = self._direct_of(self.app)
-        self._asgi_headers = SERVER_HEADERS if self._direct is None else self._direct.asgi_headers
         self._needs_asgi = False
         self._wait_for_disconnect = partial(wait_for_disconnect, self.left)
         # The parts of the body, while a request is kept until it is complete.
@@ -197,7 +193,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         name = name.lower()
         if not self._is_reading_head:
             pass  # a trailer: ignored, as in BoundedHttpProtocol
-        elif name in self._asgi_headers:
+        elif name in SERVER_HEADERS:
             self._needs_asgi = True
             super().on_header(name, value)
         else:
@@ -258,18 +254,17 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         self.cycle = cycle = RequestCycle(self.left, keep_alive=keep_alive)
         address = client[0] if client else UNKNOWN_ADDRESS
         call = Call("POST", head, self._wait_for_disconnect, random_hex(16), began, address, b"", body)
-        fall_back = partial(self._run, cycle, direct, call)
-        if not direct.inline_lookups.begin(call, partial(cycle.finish, direct, self, call), fall_back):
-            fall_back()
+        steps = direct.pipeline.respond(call)
+        on_response = partial(cycle.finish, direct, self, call)
+        on_work = partial(self._run, cycle, direct, call, steps)
+        CallbackDriver(direct.pipeline.admission, steps, call, on_response, on_work).start()
 
-    def _run(self, cycle: RequestCycle, direct: DirectEndpoint, call: Call) -> None:
-        self.start_task(cycle, cycle.run(direct, self, call))
+    def _run(self, cycle: RequestCycle, direct: DirectEndpoint, call: Call, steps: Steps, work: Work) -> None:
+        self.start_task(cycle, cycle.run(direct, self, call, steps, work))
 
-    def start_task(
-        self, cycle: RequestCycle, work: Coroutine[Any, Any, None], context: contextvars.Context | None = None
-    ) -> None:
-        """Run the work of a cycle in a task, in a copy of the current context or in `context`."""
-        cycle.task = task = self.loop.create_task(work, context=context)
+    def start_task(self, cycle: RequestCycle, work: Coroutine[Any, Any, None]) -> None:
+        """Run the work of a cycle in a task. Its context is empty: the current one may belong to another request."""
+        cycle.task = task = self.loop.create_task(work, context=contextvars.Context())
         self.tasks.add(task)
 
     def response_written(self) -> None:

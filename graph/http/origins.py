@@ -4,10 +4,12 @@ A page of an allowed origin may send any header: client libraries add custom hea
 Folio uses no cookies, so that no page can act for a user without that user's access token.
 """
 
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.settings import Settings
+from graph.http.responses.response import VARY, Response
 
 # Pages on the developer's own machine, on any port: front-end tools choose it.
 LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
@@ -54,14 +56,42 @@ class Cors(CORSMiddleware):
             expose_headers=EXPOSED_HEADERS,
         )
 
+
+class Preflights(Cors):
+    """Answers preflights, and passes all other requests on: the pipeline adds the headers of their responses."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request. Add the headers that let pages of allowed origins read the response."""
-        if (
-            scope["type"] == "http"
-            and scope["method"] == "POST"
-            and all(name != b"origin" for name, _ in scope["headers"])
-        ):
-            # No cache stores responses to POST, so `vary: origin` is not needed: the response equals the direct one.
-            await self.app(scope, receive, send)
-        else:
+        """Handle a request."""
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
             await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+class Origins:
+    """Adds the headers that let pages of allowed origins read a response."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._cors = Cors(_nothing, settings) if allows_any(settings) else None
+
+    def shared(self, answer: Response, origin: bytes | None) -> Response:
+        """Return the response with those headers, as to a page of `origin`; None where no page is known to call.
+
+        A response to POST without an origin needs no call: no cache stores it, so that it needs no `vary: origin`.
+        """
+        cors = self._cors
+        if cors is None:
+            return answer
+        headers = MutableHeaders({"vary": VARY, **answer.headers})
+        name = (origin or b"").decode("latin-1")
+        if origin is not None:
+            headers.update(cors.simple_headers)
+        if origin is not None and not cors.allow_all_origins and cors.is_allowed_origin(name):
+            cors.allow_explicit_origin(headers, name)
+        else:
+            headers["vary"] = f"{headers['vary']}, Origin"
+        return Response(answer.status, answer.body, answer.media_type, dict(headers))
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stand for the application of a middleware that is used only for its rules."""

@@ -33,7 +33,7 @@ from graph.analysis.limits import Price, check_written
 from graph.analysis.pricing import Pricing
 from graph.analysis.walk import analyse
 from graph.errors import in_graphql, null_named, secrets_written_in, without_literal, without_values
-from graph.execution import Lookup
+from graph.execution import SingleRead
 from graph.execution.traces import forget_trace
 from graph.operations.dispatch import COMPILED_FROM, SMALL, Engines, Execution, Size
 from graph.operations.documents import text_digest
@@ -99,7 +99,7 @@ class Operation:
 
     @property
     def is_lookup(self) -> bool:
-        """Whether it is a query for one row by its key (`Operations.lookup`). Known only after it is compiled."""
+        """Whether one read may answer it all (`Operations.lookup`). Known only after it is compiled."""
         prepared = self.execution.prepared
         return self.is_query and prepared is not None and prepared.is_lookup and not self.execution.in_snapshot
 
@@ -185,15 +185,11 @@ class Operations:
 
     def kept(self, text: str, operation_name: str | None) -> Operation | None:
         """Return the operation and count a hit if it is prepared; else return None."""
-        operation = self.known(text, operation_name)
+        document = self._documents.get(text)
+        operation = document.operations.get(operation_name) if isinstance(document, _Document) else None
         if operation is not None:
             self.hits += 1
         return operation
-
-    def known(self, text: str, operation_name: str | None) -> Operation | None:
-        """Return the operation if it is prepared, else None, without counting a hit."""
-        document = self._documents.get(text)
-        return document.operations.get(operation_name) if isinstance(document, _Document) else None
 
     async def checked(self, text: str, worker: WorkerThread, watch: Stopwatch) -> Checked:
         """Return the check result of a document, for `find`. A new document is checked in another thread.
@@ -284,20 +280,19 @@ class Operations:
         """Execute `operation` as `viewer`. `ensure_ran` raises if the operation did not run at all."""
         return self.engines.run(operation.execution, variables, services, viewer, size)
 
-    def lookup(
-        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer
-    ) -> Lookup | None:
-        """Begin a query for one row by its key (`Operation.is_lookup`); return None if `run` must run it."""
-        return self.engines.lookup(operation.execution, variables, services, viewer)
+    def single_read(
+        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
+    ) -> SingleRead | None:
+        """Begin a query that needs one read; return None where `run` must run the operation.
 
-    def introspected_again(self) -> None:
-        """Count an introspection that `known` has found and whose response is the return value of `introspected`."""
-        self.hits += 1
-
-    def looked_up(self) -> None:
-        """Count an operation that `known` has found and that `lookup` completes."""
-        self.hits += 1
-        self.engines.compiled += 1
+        `values` is the maximum number of values of its response (`Price.values`).
+        """
+        if not operation.is_lookup:
+            return None
+        single = self.engines.lookup(operation.execution, variables, services, viewer, values)
+        if single is not None:
+            self.engines.compiled += 1
+        return single
 
 
 def ensure_ran(result: ExecutionResult) -> None:

@@ -64,7 +64,7 @@ class Documents:
             GraphQLError: the hash is unknown or does not belong to the text, or the document is not trusted.
         """
         if not extensions:
-            return self._allowed(query or "")
+            return self._allowed(query or "") if self._only else query or ""
         name = extensions.get("documentId")
         persisted = extensions.get("persistedQuery")
         if name is None and isinstance(persisted, dict):

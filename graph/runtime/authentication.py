@@ -1,7 +1,7 @@
 """Authentication: from the `Authorization` header to the viewer.
 
 The claims of a token name a user and a session. At each request the database is queried whether the session is live.
-The two steps are separate, so that a request can wait for its session without a task (`graph.http.inline_lookup`).
+The two steps are separate, so that a request can wait for its session without a task (`graph.http.drivers`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -24,7 +24,8 @@ from db.ledger.settlement import Movement, Settlement
 from db.query.pages import Columns
 from db.settings import Settings
 from graph.analysis.selection import Selection
-from graph.runtime.loaders import Loaders, Running
+from graph.runtime.edge_loaders import Running
+from graph.runtime.loaders import Loaders
 from graph.runtime.passwords import PasswordHasher
 from graph.runtime.tokens import TokenSigner
 from graph.runtime.worker_thread import WorkerThread

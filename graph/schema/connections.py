@@ -4,7 +4,6 @@
 how many rows the list has in all, and whether rows lie outside the page, but only where a client selects this.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from functools import lru_cache
@@ -14,23 +13,20 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 import strawberry
 
 from db.connections.statements import Row
-from db.errors import copy_of
 from db.query.cursors import CursorError, Order, Term
 from db.query.keyset_lists import KeysetList
-from db.query.nested_pages import Nested
 from db.query.pages import Columns, Filter, Page, PageRequest
 from graph.analysis.cost import COUNT
 from graph.errors import BadInput
-from graph.execution import BoundEdge, LevelLoader, prefetchable_edges, selected_of
+from graph.execution import BoundEdge, LevelLoader, Waits, selected_of
 from graph.runtime.context import Context, Info
-from graph.runtime.loaders import PageLoader
+from graph.runtime.list_loader import ONLY_KEY, ListLoader
 from graph.schema.fields import derived, derived_rows, derived_table
 from graph.schema.nodes import OBJECT_OF
+from graph.schema.prefetching import nested_below
 
 PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
-# The maximum number of lists that one statement reads with each row of another list. Separate statements read the rest.
-NESTED_MAX = 3
 TOTAL = "totalCount"
 
 T = TypeVar("T")
@@ -104,7 +100,7 @@ class Asked(NamedTuple):
     """The request of one field for a page of a list. It is the same for all parents of a level.
 
     Attributes:
-        of: the list; None if its pages contain the total number of rows, and whether rows lie behind.
+        of: the list; None where its pages contain the total number of rows, and whether rows lie behind.
         wrap: makes the GraphQL object of a row.
     """
 
@@ -137,6 +133,26 @@ def _has_previous_page(info: "PageInfo") -> bool | Awaitable[bool]:
     return connection.page.has_more if connection.asked.request.backward else _has_behind(connection)
 
 
+def _at_once(of: Callable[[T], Any], waits: Callable[[T], bool]) -> Callable[[T], Any]:
+    """Return a function that does as `of`, but raises `Waits` where `of` would return an awaitable."""
+
+    def ready(source: T) -> Any:
+        if waits(source):
+            raise Waits
+        return of(source)
+
+    return ready
+
+
+def _behind_is_unknown(connection: "Connection[Any]") -> bool:
+    return connection.asked.of is not None and connection.asked.request.position is not None
+
+
+def _total_is_unknown(connection: "Connection[Any]") -> bool:
+    page, (_, of, _, request, _) = connection.page, connection.asked
+    return page.total is None and of is not None and (request.position is not None or page.has_more)
+
+
 def _cursor_at(info: "PageInfo", index: int) -> str | None:
     page = info.connection.page
     return info.connection.asked.request.order.cursor(page.row(index)) if page else None
@@ -150,8 +166,23 @@ class PageInfo:
 
     connection: strawberry.Private["Connection[Any]"]
 
-    has_next_page: bool = derived(_has_next_page, "Whether items follow this page.", looks_ahead=True)
-    has_previous_page: bool = derived(_has_previous_page, "Whether items precede this page.", looks_ahead=True)
+    has_next_page: bool = derived(
+        _has_next_page,
+        "Whether items follow this page.",
+        looks_ahead=True,
+        ready=_at_once(
+            _has_next_page, lambda info: info.connection.asked.request.backward and _behind_is_unknown(info.connection)
+        ),
+    )
+    has_previous_page: bool = derived(
+        _has_previous_page,
+        "Whether items precede this page.",
+        looks_ahead=True,
+        ready=_at_once(
+            _has_previous_page,
+            lambda info: not info.connection.asked.request.backward and _behind_is_unknown(info.connection),
+        ),
+    )
     start_cursor: str | None = derived(
         lambda info: _cursor_at(info, 0),
         "The cursor of the first edge. Null if the page is empty.",
@@ -204,7 +235,7 @@ class Connection(Generic[T]):
     """A fetched page of a list, with everything that a client can select of it.
 
     Attributes:
-        parent_id: the id of the row to which the list belongs; None if it belongs to no row.
+        parent_id: the id of the row to which the list belongs; None where it belongs to no row.
     """
 
     asked: strawberry.Private[Asked]
@@ -225,6 +256,7 @@ class Connection(Generic[T]):
         "The number of items in the whole list. It is counted only if it is selected.",
         directives=[COUNT],
         looks_ahead=True,
+        ready=_at_once(_count, _total_is_unknown),
     )
 
 
@@ -233,57 +265,30 @@ def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
     return info.context.selection.page_columns(str(info.path.typename), info.field_name, row_type, order.columns)
 
 
-def _nested(info: Info) -> list[tuple[Nested, PageLoader]]:
-    """Return the pages that the statement of a page includes, each with the loader that would read it later."""
-    found = []
-    for loading, key in prefetchable_edges(info):
-        loader = loading.loader
-        if isinstance(loader, PageLoader) and loader.nested is not None:
-            found.append((loader.nested(key), loader))
-    return found[:NESTED_MAX]
+def _waits(info: Info, request: PageRequest, *, counted: bool) -> bool:
+    """Return whether a page needs more statements: for rows behind it, or for the length of the list."""
+    selected = selected_of(info)
+    if TOTAL in selected and not counted:
+        return True
+    behind = "hasNextPage" if request.backward else "hasPreviousPage"
+    return request.position is not None and f"pageInfo.{behind}" in selected
 
 
-async def _counted_page(
-    context: Context, of: KeysetList, columns: Columns, given: Filter, request: PageRequest
-) -> Page:
-    """Return a page. Its statement counts the list too, unless another field of the operation has it counted."""
-    told = context.loaders.counted(of, given)
-    if told is None:
-        return await of.page(context.reader, context.viewer, columns, given, request)
-    try:
-        page = await of.page(context.reader, context.viewer, columns, given, request, counted=True)
-    except asyncio.CancelledError:
-        # This field was cancelled, but other fields may wait for the number.
-        context.loaders.count_instead(of, given, told)
-        raise
-    except Exception as error:
-        if not told.done():
-            told.set_exception(copy_of(error))
-            told.exception()  # marks it as retrieved: possibly no other field awaits it
-        raise
-    if not told.done():
-        told.set_result(page.total or 0)
-    return page
+def whole_list(info: Info, of: KeysetList, row_type: str, given: Filter, request: PageRequest) -> BoundEdge:
+    """Return the edge to one page of a list without a parent, with the columns that the selection of `row_type` needs.
 
+    If `totalCount` is selected, its statement counts the list too, unless it includes pages below the rows.
+    """
+    context, columns, nested = info.context, _page_columns(info, row_type, request.order), nested_below(info)
+    counted = not nested and TOTAL in selected_of(info)
+    asked = Asked(context, of, given, request, OBJECT_OF[row_type])
 
-async def whole_list(
-    info: Info,
-    of: KeysetList,
-    row_type: str,
-    given: Filter,
-    request: PageRequest,
-) -> Connection[Any]:
-    """Return one page of a list without a parent, with the columns that the selection needs of `row_type`."""
-    context, columns = info.context, _page_columns(info, row_type, request.order)
-    nested = _nested(info)
-    if not nested and TOTAL in selected_of(info):
-        page = await _counted_page(context, of, columns, given, request)
-    else:
-        page = await of.page(context.reader, context.viewer, columns, given, request, [one for one, _ in nested])
-        for (_, loader), pages in zip(nested, page.nested, strict=True):
-            loader.prime(pages)
-        page.brought = tuple([loader.identity for _, loader in nested])
-    return Connection(asked=Asked(context, of, given, request, OBJECT_OF[row_type]), page=page, parent_id=None)
+    def connection(page: Page, _: object) -> Connection[Any]:
+        return Connection(asked=asked, page=page, parent_id=None)
+
+    requested = (of, columns, given, request)
+    loader = ListLoader(context.loaders, context.reader, context.viewer, requested, nested, counted=counted)
+    return BoundEdge(loader, connection, ONLY_KEY, waits=_waits(info, request, counted=counted))
 
 
 def list_of_parent(
@@ -301,7 +306,7 @@ def list_of_parent(
         return Connection(asked=asked, page=page, parent_id=parent_id)
 
     loader = context.loaders.page_by_parent(of, columns, given, request)
-    return BoundEdge(loader, connection, identity=loader.identity)
+    return BoundEdge(loader, connection, identity=loader.identity, waits=_waits(info, request, counted=False))
 
 
 def list_of_entries(

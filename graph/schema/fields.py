@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol, TypeVar
 
 import strawberry
+from graphql import GraphQLError
 
 from db.connections.statements import Row
 from db.query.pages import Columns
@@ -19,7 +20,8 @@ from graph.analysis.field_facts import AHEAD_METADATA, COLUMNS_METADATA, ORDER_M
 from graph.execution import DECLARATION, JOINS, BoundEdge, Column, Computed, Derived, Prefixed, RowEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.ids import NodeKind, global_id, parse
-from graph.schema.nodes import OBJECT_OF
+from graph.schema.nodes import ID, OBJECT_OF
+from graph.schema.prefetching import nested_below
 
 T = TypeVar("T")
 
@@ -40,13 +42,13 @@ def column(name: str, description: str, *, longest: int | None = None, directive
     return _declared(resolve, Column(name), (name,), description, directives=directives, wants=wants)
 
 
-def identity(kind: NodeKind, description: str) -> Any:
+def identity(kind: NodeKind) -> Any:
     """Declare the `id` of a node."""
 
     def resolve(root: RowBacked) -> strawberry.ID:
         return global_id(kind, root.row["id"])
 
-    return _declared(resolve, Prefixed(f"{kind.value}_", "id"), ("id",), description)
+    return _declared(resolve, Prefixed(f"{kind.value}_", "id"), ("id",), ID)
 
 
 def computed(of: Callable[[Row], Any], columns: Columns, description: str) -> Any:
@@ -105,7 +107,7 @@ def node_edge(
     node_type: type[T],
     description: str,
     *,
-    missing: Callable[[], Exception] | None = None,
+    missing: str = "",
     joined: str | None = None,
 ) -> Any:
     """Declare an edge to one node, whose id is in the column `key`; the loader `<kind>_by_id` reads it.
@@ -115,7 +117,8 @@ def node_edge(
         kind: the kind of the node.
         node_type: the type of the node, decorated with `row_backed`.
         description: of the field.
-        missing: as of `edge`.
+        missing: the message of the error if the node was deleted, together with this row, between the two statements
+            that read them. It is needed if a node with such a key can be deleted, because the field must not be null.
         joined: as of `edge`.
     """
     row_type, loader = node_type.__name__, f"{kind.value}_by_id"
@@ -123,19 +126,38 @@ def node_edge(
     def loading(info: Info) -> BoundEdge:
         return BoundEdge(getattr(info.context.loaders, loader)(columns_below(info, row_type, "id")))
 
-    return edge(key, loading, description, made=OBJECT_OF[row_type], missing=missing, joined=joined)
+    def stale() -> GraphQLError:
+        return GraphQLError(missing, extensions={"code": "CONCURRENT_CHANGE"})
+
+    made = OBJECT_OF[row_type]
+    return edge(key, loading, description, made=made, missing=stale if missing else None, joined=joined)
 
 
-def lookup_field(loading: Callable[..., BoundEdge], description: str, made: Callable[[Row], Any]) -> Any:
-    """Declare a query for one row by a key that `loading` makes from the arguments; null if there is no such row."""
+def lookup_field(
+    loading: Callable[..., BoundEdge],
+    description: str,
+    made: Callable[[Row], Any] | None = None,
+    *,
+    directives: Sequence[object] = (),
+) -> Any:
+    """Declare a query whose loader and key `loading` makes from the arguments; null if no row has this key.
+
+    Args:
+        loading: takes the info and the field's arguments, and returns the edge bound to its loader and key.
+        description: of the field.
+        made: makes the object of a loaded row, where the loader returns rows of a row-backed type.
+        directives: of the field.
+    """
 
     async def resolve(info: strawberry.Info[Any, None], **arguments: Any) -> Any:
         applied = loading(info, **arguments)
-        row = None if applied.key is None else await applied.loader.load(applied.key)
-        return None if row is None else made(row)
+        value = None if applied.key is None else await applied.loader.load(applied.key)
+        if value is None or made is not None:
+            return None if value is None or made is None else made(value)
+        return value if applied.wrap is None else applied.wrap(value, applied.key)
 
     _take_signature(resolve, loading, ())
-    return _declared(resolve, RowEdge(None, loading), None, description, joins=True)
+    return _declared(resolve, RowEdge(None, loading), None, description, joins=True, directives=directives)
 
 
 def node_lookup(kind: NodeKind, row_type: str, description: str = "") -> Any:
@@ -152,8 +174,9 @@ def node_lookup(kind: NodeKind, row_type: str, description: str = "") -> Any:
 
 
 def loader_by_id(info: Info, kind: NodeKind, row_type: str) -> Any:
-    """Return the loader of rows of a kind by their ids, with the columns that the selection below needs."""
-    return getattr(info.context.loaders, f"{kind.value}_by_id")(columns_below(info, row_type, "id"))
+    """Return the loader of rows of a kind by their ids, with the columns and pages that the selection below needs."""
+    loader = getattr(info.context.loaders, f"{kind.value}_by_id")
+    return loader(columns_below(info, row_type, "id"), nested_below(info))
 
 
 async def find_node(info: Info, kind: NodeKind, node_type: type[T], row_id: int) -> T | None:
@@ -170,18 +193,21 @@ def derived(
     directives: Sequence[object] = (),
     reads_order: bool = False,
     looks_ahead: bool = False,
+    ready: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Declare a field that is a function of an object that represents no row; the function may return an awaitable.
+    """Declare a field that is a function of an object that represents no row.
 
-    With `reads_order` the field reads the columns by which the list above it is ordered: it is a cursor. With
-    `looks_ahead` it needs to know whether more rows follow the page.
+    The function may return an awaitable only if `ready` is given, which raises `Waits` in its place. With `reads_order`
+    the field reads the columns by which the list above it is ordered: it is a cursor. With `looks_ahead` it needs to
+    know whether more rows follow the page.
     """
 
     def resolve(root: Any) -> Any:
         return of(root)
 
     wants: dict[object, object] = {ORDER_METADATA: reads_order, AHEAD_METADATA: looks_ahead}
-    return _declared(resolve, Derived(of), None, description, directives=directives, wants=wants)
+    declaration = Derived(of, ready=of if ready is None else ready)
+    return _declared(resolve, declaration, None, description, directives=directives, wants=wants)
 
 
 def derived_rows(of: Callable[[Any], Any], made: Callable[[Any], Any], description: str) -> Any:
@@ -190,7 +216,7 @@ def derived_rows(of: Callable[[Any], Any], made: Callable[[Any], Any], descripti
     def resolve(root: Any) -> Any:
         return made(root)
 
-    return _declared(resolve, Derived(of, bare=True), None, description)
+    return _declared(resolve, Derived(of, bare=True, ready=of), None, description)
 
 
 def derived_table(of: Callable[[Any], Any], made: Callable[[Any], Any], description: str) -> Any:

@@ -22,6 +22,9 @@ def row_backed(cls: type[T]) -> type[T]:
     return cls
 
 
+ID = "Globally unique and opaque. The same object always has the same id."
+
+
 def _own_id(root: "Node") -> strawberry.ID:
     raise NotImplementedError("every kind of node declares its own id")
 
@@ -30,9 +33,7 @@ def _own_id(root: "Node") -> strawberry.ID:
 class Node:
     """The Relay object identification interface."""
 
-    id: strawberry.ID = strawberry.field(
-        resolver=_own_id, description="Globally unique and opaque. The same object always has the same id."
-    )
+    id: strawberry.ID = strawberry.field(resolver=_own_id, description=ID)
 
 
 @strawberry.interface(
@@ -70,10 +71,10 @@ class IntRange:
 
 
 def path_of(refusal: Refusal) -> list[str] | None:
-    """Return the path of a refusal's field into the arguments, or None if it has no single field."""
+    """Return the path of a refusal's field into the arguments, or None where it has no single field."""
     return ["input", *refusal.field] if refusal.field else None
 
 
 def given(**conditions: Any) -> dict[str, Any]:
-    """Return the conditions that are not None. A part of a filter is None if it is absent or null."""
+    """Return the conditions that are not None. A part of a filter is None where it is absent or null."""
     return {name: value for name, value in conditions.items() if value is not None}

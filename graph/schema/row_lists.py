@@ -1,20 +1,22 @@
-"""The list of a parent's rows, as every noun has it: one call declares its orders, another its resolver.
+"""Lists of rows with filters and orders: declared once for each noun, with the same words for every noun.
 
-For the noun `comment` the calls make `CommentOrderField`, `CommentOrder` and the arguments of the edges, with the same
-words for every noun.
+For the noun `comment` the calls make `CommentFilter`, `CommentOrderField`, `CommentOrder` and the resolvers of lists.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from types import GenericAlias
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import strawberry
 
 from db.query.cursors import Order, Term
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Filter
+from db.query.text_search import SEARCH
+from graph.analysis.cost import SEARCH as COST_OF_SEARCH
 from graph.execution import BoundEdge
 from graph.runtime.context import Info
 from graph.schema.connections import (
@@ -27,7 +29,76 @@ from graph.schema.connections import (
     chosen_order,
     list_of_parent,
     order_of,
+    whole_list,
 )
+from graph.schema.nodes import DateTimeRange, IntRange
+from graph.schema.searches import searched
+
+T = TypeVar("T")
+Part = Callable[[Any], Filter]
+
+
+# ---------------------------------------------------------------- filters
+
+# Of each filter, the names of its parts, each with the function that returns the conditions of its value.
+_PARTS: dict[type, list[tuple[str, Part]]] = {}
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(strawberry.field,))
+def row_filter(plural: str, **read: Callable[[Any], Any]) -> Callable[[type[T]], type[T]]:
+    """Declare the filter of a list. A range has a condition for each end, another part one with its name.
+
+    Args:
+        plural: the noun, for the description.
+        read: for parts that a client writes in another form, the function that returns the value of the condition; or
+            None for a value that filters nothing.
+    """
+
+    def declare(cls: type[T]) -> type[T]:
+        description = (
+            f"Conditions on {plural}. All conditions that are given must be met. A condition that is null is ignored."
+        )
+        made = strawberry.input(cls, description=description)
+        readers = {SEARCH: searched, **read}
+        parts = {name: _part(name, type_, readers.get(name)) for name, type_ in cls.__annotations__.items()}
+        _PARTS[made] = list(parts.items())
+        return made
+
+    return declare
+
+
+def _part(name: str, type_: Any, read: Callable[[Any], Any] | None) -> Part:
+    for range_type, ends in ((DateTimeRange, ("gte", "lt")), (IntRange, ("gte", "lte"))):
+        if type_ == range_type | None:
+            names = [(end, f"{name}_{end}") for end in ends]
+            return lambda value: {
+                condition: bound for end, condition in names if (bound := getattr(value, end)) is not None
+            }
+    if read is None:
+        return lambda value: {name: value}
+    return lambda value: {} if (found := read(value)) is None else {name: found}
+
+
+def search(description: str) -> Any:
+    """Declare the part `search` of a filter."""
+    return strawberry.field(default=None, description=description, directives=[COST_OF_SEARCH])
+
+
+def conditions_of(filter_: object) -> Filter:
+    """Return the conditions of a filter, which may be None.
+
+    Raises:
+        BadInput: a part is malformed.
+    """
+    conditions: dict[str, Any] = {}
+    for name, part in () if filter_ is None else _PARTS[type(filter_)]:
+        value = getattr(filter_, name)
+        if value is not None:
+            conditions |= part(value)
+    return conditions
+
+
+# ---------------------------------------------------------------- orders
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +108,10 @@ class RowOrders:
     Attributes:
         list_name: the name of the list, a plural.
         input_type: the type of one term of `orderBy`.
-        terms: the terms by the names of their enum values.
+        terms: the terms by the names of their enum values. `RELEVANCE` needs the condition `search`.
         tie_breaker: the term that no two rows have in common.
         default: the order of a list without `orderBy`.
+        newest_first: whether that begins with the newest rows.
     """
 
     list_name: str
@@ -47,27 +119,45 @@ class RowOrders:
     terms: Mapping[str, Term]
     tie_breaker: Term
     default: Order
+    newest_first: bool
 
-    def chosen(self, given: list[Any] | None) -> Order:
+    def chosen(self, given: list[Any] | None, conditions: Filter) -> Order:
         """Return the order that an `orderBy` selects.
+
+        Without a search among the `conditions` all rows are equally relevant, and only the other terms order them.
 
         Raises:
             BadInput: a field occurs in it twice.
         """
         if not given:
             return self.default
-        return chosen_order(
-            self.list_name, [(self.terms[one.field.name], one.direction) for one in given], self.tie_breaker
-        )
+        terms = [(self.terms[one.field.name], one.direction) for one in given]
+        order = chosen_order(self.list_name, terms, self.tie_breaker)
+        relevance = self.terms.get("RELEVANCE")
+        if relevance is None or relevance.name not in order.columns:
+            return order
+        if SEARCH in conditions:
+            return _bound(order, str(conditions[SEARCH]))
+        others = [term for term in terms if term[0] is not relevance]
+        return chosen_order(self.list_name, others, self.tie_breaker) if others else self.default
 
 
-def row_orders(noun: str, terms: Mapping[str, tuple[Term, str]], tie_breaker: Term) -> RowOrders:
+@lru_cache
+def _bound(order: Order, search_: str) -> Order:
+    # The same search must return the same object, so that equal fields of one operation share one page.
+    return order.bound_to(search_)
+
+
+def row_orders(
+    noun: str, terms: Mapping[str, tuple[Term, str]], tie_breaker: Term, *, newest_first: bool = False
+) -> RowOrders:
     """Declare the orders of the lists of a noun.
 
     Args:
         noun: the noun, in the singular; its type has the same name with a capital.
         terms: for each value of the enum its term and its description; `CREATED_AT` is one of them.
         tie_breaker: the term that no two rows have in common, the id.
+        newest_first: whether a list without `orderBy` begins with the newest rows.
     """
     plural, type_name = f"{noun}s", noun.capitalize()
     make: Callable[..., Any] = Enum
@@ -83,23 +173,30 @@ def row_orders(noun: str, terms: Mapping[str, tuple[Term, str]], tie_breaker: Te
     }
     input_type = strawberry.input(type(f"{type_name}Order", (), members), description=f"One sort key of {plural}.")
     by_name = {name: term for name, (term, _) in terms.items()}
-    oldest_first = order_of(plural, ((by_name["CREATED_AT"], False),), tie_breaker)
-    return RowOrders(plural, input_type, by_name, tie_breaker, oldest_first)
+    default = order_of(plural, ((by_name["CREATED_AT"], newest_first),), tie_breaker)
+    return RowOrders(plural, input_type, by_name, tie_breaker, default, newest_first)
 
 
-def rows_of_parent(
-    row_type: str, filter_type: type, conditions: Callable[[Any], Filter], orders: RowOrders
-) -> Callable[[KeysetList], Callable[..., BoundEdge]]:
-    """Return a function that makes, for a list, the resolver of the edges that lead to it.
+# ---------------------------------------------------------------- resolvers
 
-    Args:
+
+@dataclass(frozen=True, eq=False)
+class RowLists:
+    """The lists of one noun.
+
+    Attributes:
         row_type: the name of the type of the rows.
         filter_type: the input of the argument `filter`.
-        conditions: returns the conditions of a filter, which may be None.
-        orders: the orders of the list.
+        orders: the orders.
     """
 
-    def resolver_of(of: KeysetList) -> Callable[..., BoundEdge]:
+    row_type: str
+    filter_type: type
+    orders: RowOrders
+
+    def whole(self, of: KeysetList) -> Callable[..., BoundEdge]:
+        """Return the resolver of a list without a parent."""
+
         def resolve(
             info: Info,
             first: First = None,
@@ -109,24 +206,54 @@ def rows_of_parent(
             filter_: Any = None,
             order_by: Any = None,
         ) -> BoundEdge:
-            request = PageArguments(first, after, last, before).request(info, orders.chosen(order_by))
-            return list_of_parent(info, of, row_type, conditions(filter_), request)
+            conditions = conditions_of(filter_)
+            order = self.orders.chosen(order_by, conditions)
+            request = PageArguments(first, after, last, before).request(info, order)
+            return whole_list(info, of, self.row_type, conditions, request)
 
-        resolve.__annotations__ |= _arguments(filter_type, orders)
+        return self.with_arguments(resolve)
+
+    def of_parent(self, of: KeysetList) -> Callable[..., BoundEdge]:
+        """Return the resolver of the edges that lead from a parent to its list."""
+
+        def resolve(
+            info: Info,
+            first: First = None,
+            after: After = None,
+            last: Last = None,
+            before: Before = None,
+            filter_: Any = None,
+            order_by: Any = None,
+        ) -> BoundEdge:
+            conditions = conditions_of(filter_)
+            order = self.orders.chosen(order_by, conditions)
+            request = PageArguments(first, after, last, before).request(info, order)
+            return list_of_parent(info, of, self.row_type, conditions, request)
+
+        return self.with_arguments(resolve)
+
+    def with_arguments(self, resolve: T) -> T:
+        """Set types and descriptions of the parameters `filter_` and `order_by`, and return the resolver."""
+        annotated: Any = Annotated
+        only = strawberry.argument(
+            name="filter", description=f"Return only the {self.orders.list_name} that meet these conditions."
+        )
+        first = "newest" if self.orders.newest_first else "oldest"
+        description = f"The sort keys, the most significant one first. The default is {first} first."
+        order = strawberry.argument(description=description)
+        resolve.__annotations__ |= {
+            "filter_": annotated[self.filter_type | None, only],
+            "order_by": annotated[GenericAlias(list, (self.orders.input_type,)) | None, order],
+        }
         return resolve
 
-    return resolver_of
 
+def plain_list(of: KeysetList, row_type: str, order: Order) -> Callable[..., BoundEdge]:
+    """Return the resolver of the edges that lead from a parent to a list without filters, in one order."""
 
-def _arguments(filter_type: Any, orders: RowOrders) -> dict[str, Any]:
-    annotated: Any = Annotated
-    only = strawberry.argument(
-        name="filter", description=f"Return only the {orders.list_name} that meet these conditions."
-    )
-    order = strawberry.argument(
-        description="The sort keys, the most significant one first. The default is oldest first."
-    )
-    return {
-        "filter_": annotated[filter_type | None, only],
-        "order_by": annotated[GenericAlias(list, (orders.input_type,)) | None, order],
-    }
+    def resolve(
+        info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> BoundEdge:
+        return list_of_parent(info, of, row_type, {}, PageArguments(first, after, last, before).request(info, order))
+
+    return resolve

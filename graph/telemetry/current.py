@@ -1,7 +1,7 @@
 """The observation of the running operation, to which the batches of loaders are added."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Token
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,6 @@ from graph.telemetry.traces import Trace
 if TYPE_CHECKING:  # an optional dependency, imported only if tracing is switched on
     from graph.telemetry.tracing import OperationSpan
 
-BatchCounter = Callable[[str, int], None]
 BatchSpan = Callable[[str, int], AbstractContextManager[object]]
 
 
@@ -29,7 +28,7 @@ class Observation(QueryStatistics):
         codes: `extensions.code` of each error in the response.
         ran: whether it was executed, with or without errors, and not refused before.
         total_ns: the time from its start to its response, in nanoseconds.
-        on_batch: is called with each batch of a loader.
+        batches: the loader and the number of keys of each batch.
         batch_span: returns the context in which a batch of a loader runs.
         span: the span of the operation, where it is traced.
         token: restores the previous observation of this context.
@@ -45,7 +44,7 @@ class Observation(QueryStatistics):
     ran: bool = False
     started_ns: int = 0
     total_ns: int = 0
-    on_batch: BatchCounter | None = None
+    batches: Sequence[tuple[str, int]] = ()
     batch_span: BatchSpan | None = None
     span: "OperationSpan | None" = None
     token: "Token[QueryStatistics | None] | None" = None
@@ -58,11 +57,39 @@ class Observation(QueryStatistics):
     def enter(self) -> None:
         """Record from now on what runs in this context."""
         self.token = query_statistics.set(self)
+        if self.span is not None:
+            self.span.enter()
+
+    def leave(self) -> None:
+        """Stop to record what runs in this context; `enter` was called."""
+        assert self.token is not None
+        query_statistics.reset(self.token)
+        self.token = None
+        if self.span is not None:
+            self.span.leave()
+
+    def add_read(
+        self, loader: str | None, sql: str, rows: int | None, elapsed_ns: int, error: Exception | None
+    ) -> None:
+        """Record a read that no task waited for, after it has ended: the batch of a loader, if one is named.
+
+        The arguments are those of `add`.
+        """
+        if self.span is None:
+            if loader is not None:
+                self.batches = (*self.batches, (loader, 1))
+            self.add(sql, rows, elapsed_ns, error)
+            return
+        self.enter()
+        try:
+            with (self.batch(loader, 1) if loader is not None else None) or nullcontext():
+                self.add(sql, rows, elapsed_ns, error)
+        finally:
+            self.leave()
 
     def batch(self, loader: str, size: int) -> AbstractContextManager[object] | None:
         """Record a batch, and return its span if it is traced, as `batch_observed` does."""
-        if self.on_batch is not None:
-            self.on_batch(loader, size)
+        self.batches = (*self.batches, (loader, size))
         return None if self.batch_span is None else self.batch_span(loader, size)
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 
 from db.connections.database import Database
-from db.connections.statistics import query_statistics
 from db.settings import Settings, SettingsError
 from graph.telemetry.current import Observation
 from graph.telemetry.gauges import Gauges
@@ -36,7 +35,6 @@ class Observer:
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics() if settings.shows("metrics") else None
-        self._on_batch = self.metrics.batch if self.metrics is not None else None
         self.tracing = _tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
 
     @asynccontextmanager
@@ -53,32 +51,27 @@ class Observer:
             if self.tracing is not None:
                 await run_in_threadpool(self.tracing.close)
 
-    def begin(self, request_id: str, traceparents: Sequence[str], user_id: int | None = None) -> Observation:
-        """Start to observe an operation that runs in this context. Call `end` in the same task."""
-        seen = self.opened(request_id, traceparents, user_id)
-        if self._on_batch is not None or seen.span is not None or logger.isEnabledFor(logging.INFO):
-            seen.enter()
-        return seen
-
-    def opened(self, request_id: str, traceparents: Sequence[str], user_id: int | None = None) -> Observation:
-        """Start to observe an operation without a context: its caller adds statistics to the returned observation."""
+    def begin(self, request_id: str, traceparents: Sequence[str], user_id: int | None) -> Observation:
+        """Start to observe an operation. What runs in a task is recorded from `enter` on."""
         seen = Observation(request_id, trace_of(traceparents), user_id)
         if self.tracing is not None:
             seen.span = self.tracing.operation(seen.trace)
             seen.trace = seen.span.trace
             seen.on_statement, seen.batch_span = self.tracing.statement, self.tracing.batch
-        if self._on_batch is not None:
-            seen.on_batch = self._on_batch
         seen.started_ns = time.perf_counter_ns()
         return seen
+
+    def enter(self, seen: Observation) -> None:
+        """Record from now on what runs in the current task. `end` must be called in the same task."""
+        if self.metrics is not None or seen.span is not None or logger.isEnabledFor(logging.INFO):
+            seen.enter()
 
     def end(self, seen: Observation, status: int) -> None:
         """Report the end of an operation to all outputs; `status` is the HTTP status of its response."""
         seen.status = status
         seen.total_ns = time.perf_counter_ns() - seen.started_ns
         if seen.token is not None:
-            query_statistics.reset(seen.token)
-            seen.token = None
+            seen.leave()
         if seen.span is not None:
             seen.span.end(seen)
         if self.metrics is not None:

@@ -43,11 +43,18 @@ def exported_to(endpoint: str) -> "Tracing":
 
 
 class OperationSpan:
-    """The span of a running operation. It is the parent of all spans that begin in this context."""
+    """The span of a running operation."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
-        self._token = otel_context.attach(set_span_in_context(span))
+
+    def enter(self) -> None:
+        """Make it the parent of all spans that begin in this context, until `leave`."""
+        self._token = otel_context.attach(set_span_in_context(self._span))
+
+    def leave(self) -> None:
+        """Restore the previous parent of spans in this context."""
+        otel_context.detach(self._token)
 
     @property
     def trace(self) -> Trace:
@@ -76,7 +83,6 @@ class OperationSpan:
         span.set_attribute("http.response.status_code", seen.status)
         if seen.status >= _SERVER_ERROR or any(map(_is_ours, seen.codes)):
             span.set_status(Status(StatusCode.ERROR))
-        otel_context.detach(self._token)
         span.end()
 
 

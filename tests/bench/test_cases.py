@@ -1,13 +1,18 @@
+import datetime
 import random
 from typing import Any
 
 import orjson
 
 from bench.cases import CASES, bodies, plain
-from bench.stock import OwnAccount, Stock
+from bench.stock import OwnAccount, Position, Stock
 
+NOON = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
 STOCK = Stock(
+    users=[3],
     published=[7],
+    positions={"posts": [Position("posts", 7, NOON)], "users": [Position("users", 3, NOON)]},
+    periods=[(NOON, NOON + datetime.timedelta(days=1))],
     thresholds=[100],
     owned=[(7, "token of ada")],
     accounts=[OwnAccount(1, "EUR", "0.01", "token of ada"), OwnAccount(2, "EUR", "0.01", "token of ben")],
@@ -22,10 +27,10 @@ def _first(name: str, dialect: str) -> tuple[str, Any]:
 
 
 def test_ids_have_the_format_of_each_dialect() -> None:
-    assert _first("post_author", "folio") == ("-", {"id": "post_7"})
-    assert _first("post_author", "lists") == ("-", {"id": "7"})
-    assert _first("post_author", "postgraphile") == ("-", {"id": "7"})
-    assert _first("post_author", "limit") == ("-", {"id": 7})
+    assert _first("post_author_each", "folio") == ("-", {"id": "post_7"})
+    assert _first("post_author_each", "lists") == ("-", {"id": "7"})
+    assert _first("post_author_each", "postgraphile") == ("-", {"id": "7"})
+    assert _first("post_author_each", "limit") == ("-", {"id": 7})
 
 
 def test_a_transfer_is_requested_by_the_owner_of_its_source() -> None:

@@ -18,6 +18,7 @@ from tests.db.support.backends import connected_superuser
 from tests.faults import operations
 from tests.faults.served import error_counts, served, settle
 from tests.graph.support.served_app import waiting
+from tests.running.amounts import sample
 
 ROUNDS = 3
 POLLS_MAX = 300
@@ -70,7 +71,7 @@ async def lock_until_connections_overflow(database_url: str, started: asyncio.Ev
             await asyncio.sleep(POLL_S)
 
 
-@pytest.mark.parametrize("engine", ["compiled", "ordinary"])
+@pytest.mark.parametrize("engine", sample(["compiled", "ordinary"], every=2))
 async def test_connection_that_goes_dark_while_it_is_closed_changes_no_answer(
     settings: Settings, database_url: str, engine: str
 ) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.running.makefile import pytest_commands
 
 ROOT = Path(__file__).parents[2]
@@ -43,17 +45,21 @@ def all_tests() -> set[str]:
     }
 
 
-def test_every_test_is_run_by_one_of_the_commands_that_must_pass() -> None:
+def test_commands_that_must_pass_run_all_tests() -> None:
     ci = (ROOT / ".ci/run").read_text("utf-8").splitlines()
     assert {"make test", "make test-long"} <= set(ci)
     short, long = pytest_commands("test"), pytest_commands("test-long")
     # All of it: no path, no expression. What `make test` leaves out it leaves out for being marked.
     assert (short[0], long[0]) == (["-n", "3", "--dist", "worksteal"], ["-n", "3", "--dist", "worksteal", "--long"])
-    assert collected(long[0]) == all_tests()
+
+
+@pytest.mark.long("all tests are collected")
+def test_every_test_is_collected_by_the_command_for_long_tests() -> None:
+    assert collected(pytest_commands("test-long")[0]) == all_tests()
 
 
 def test_readme_of_the_tests_lists_the_long_tests() -> None:
-    own = "tests/running/", "tests/house/test_lengths.py", "tests/house/test_repeating.py"
+    own = "tests/running/", "tests/house/test_repeating.py"
     needle = re.compile(r"\bmark\.long\(|(?<![.\w])sample\(")
     long = {name for name, text in texts().items() if needle.search(text) and not name.startswith(own)}
     assert set(LISTED.findall((ROOT / "tests/README.md").read_text("utf-8"))) - {"tests/running/amounts.py"} == long

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import orjson
+import pytest
 from typer.main import get_group
 
 from db.embedded.server import EmbeddedServer
@@ -43,6 +44,7 @@ async def test_tour_answers_as_printed(settings: Settings) -> None:
         assert again["transfer"]["replayed"] is True
 
 
+@pytest.mark.long("five starts of the command")
 async def test_role_database_and_commands_for_a_server_of_ones_own_work_as_printed(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:

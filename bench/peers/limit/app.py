@@ -4,27 +4,25 @@ It has no GraphQL, no framework and no ORM. It is a bare ASGI application that f
 runs one prepared statement on one of eight connections, and writes the response. It has the same basis as Folio, Python
 with asyncpg on uvicorn, uvloop and httptools, so it shows the highest rate that such a Python server can reach.
 
-The length of a page is a number in the statement's text: with a parameter, PostgreSQL plans the statement at each
-execution. Where the rows of a parent belong together, a statement returns columns as arrays: a record with two arrays
-costs less than ten records. Writing the JSON in the database was tried: it only moves the work to PostgreSQL.
+The length of a page is a number in the statement's text, and bounds are in subqueries: with plain parameters,
+PostgreSQL plans the statement at each execution. Where the rows of a parent belong together, a statement returns
+columns as arrays: a record with two arrays costs less than ten records. In `database_json.py` PostgreSQL makes the
+JSON.
 
 Callers that change rows are checked as in Folio: signature of the token, live session, right to the row. All checks and
 the change are one round trip: an UPDATE, or a database function for money.
 """
 
-import asyncio
+import datetime
 import hashlib
 import os
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-import asyncpg
 import jwt
 import orjson
-import uvicorn
 
-POOL_SIZE = 8
+from bench.peers.limit.serving import fetch, position, serve
+
 SECRET = os.environ["BENCH_SECRET_KEY"]
 
 _POSTS_OF_USER = """(
@@ -33,40 +31,88 @@ _POSTS_OF_USER = """(
         ORDER BY created_at DESC, id DESC LIMIT {each:d}
     ) p
 )"""
+_AFTER = "(created_at, id) < ((SELECT $1::timestamptz), (SELECT $2::bigint))"
 _NEWEST = (
     "SELECT id, title, author_id, created_at FROM posts WHERE published "
     "ORDER BY created_at DESC, id DESC LIMIT {first:d}"
 )
+_NEWEST_AFTER = _NEWEST.replace("ORDER BY", f"AND {_AFTER} ORDER BY")
+_USERS = "SELECT id, username, created_at FROM users ORDER BY created_at DESC, id DESC LIMIT {first:d}"
+_USERS_AFTER = _USERS.replace("ORDER BY", f"WHERE {_AFTER} ORDER BY")
+
+
+def _users_posts(users: str) -> str:
+    return f"""
+        SELECT u.id, u.username, p.ids, p.titles FROM ({users}) u
+        CROSS JOIN LATERAL {_POSTS_OF_USER} p ORDER BY u.created_at DESC, u.id DESC"""
+
+
+def _posts_authors(posts: str) -> str:
+    return f"""
+        SELECT array_agg(j.id), array_agg(j.title), array_agg(j.author_id), array_agg(j.username) FROM (
+            SELECT p.id, p.title, p.author_id, u.username FROM ({posts}) p JOIN users u ON u.id = p.author_id
+            ORDER BY p.created_at DESC, p.id DESC
+        ) j"""
+
+
+def _three_levels(posts: str) -> str:
+    return f"""
+        SELECT n.id, n.title, u.id, u.username, p.ids, p.titles FROM ({posts}) n JOIN users u ON u.id = n.author_id
+        CROSS JOIN LATERAL {_POSTS_OF_USER} p ORDER BY n.created_at DESC, n.id DESC"""
+
+
+_POST_AUTHOR = """
+    SELECT p.id, p.title, u.id, u.username FROM posts p JOIN users u ON u.id = p.author_id
+    WHERE p.id = $1 AND p.published"""
+_FILTERED_PAGE = """
+    SELECT (SELECT count(*) FROM posts WHERE published AND views >= (SELECT $1::bigint)),
+           array_agg(id), array_agg(title), array_agg(views)
+    FROM (SELECT id, title, views FROM posts WHERE published AND views >= (SELECT $1::bigint)
+          ORDER BY views DESC, id DESC LIMIT 20) p"""
+_TRANSFER = "SELECT * FROM pg_temp.move($1, $2, $3, $4, $5, $6, $7)"
 
 STATEMENTS = {
-    "users_posts": f"""
-        SELECT u.id, u.username, p.ids, p.titles
-        FROM (SELECT id, username, created_at FROM users ORDER BY created_at DESC, id DESC LIMIT {{first:d}}) u
-        CROSS JOIN LATERAL {_POSTS_OF_USER} p ORDER BY u.created_at DESC, u.id DESC""",
-    "post_author": """
-        SELECT p.id, p.title, u.id, u.username FROM posts p JOIN users u ON u.id = p.author_id
-        WHERE p.id = $1 AND p.published""",
-    "posts_authors": f"""
-        SELECT array_agg(j.id), array_agg(j.title), array_agg(j.author_id), array_agg(j.username) FROM (
-            SELECT p.id, p.title, p.author_id, u.username FROM ({_NEWEST}) p JOIN users u ON u.id = p.author_id
+    "user_posts_each": """
+        SELECT u.username, u.created_at, p.titles, p.views, p.instants FROM users u CROSS JOIN LATERAL (
+            SELECT array_agg(title) AS titles, array_agg(views) AS views, array_agg(created_at) AS instants FROM (
+                SELECT title, views, created_at FROM posts WHERE author_id = u.id AND published
+                ORDER BY created_at DESC, id DESC LIMIT 15
+            ) newest
+        ) p WHERE u.id = $1""",
+    "post_author_posts_each": """
+        SELECT p.title, p.content, u.username, ARRAY(
+            SELECT title FROM posts WHERE author_id = u.id AND published ORDER BY created_at DESC, id DESC LIMIT 5
+        ) FROM posts p JOIN users u ON u.id = p.author_id WHERE p.id = $1 AND p.published""",
+    "feed_each": f"""
+        SELECT array_agg(j.title), array_agg(j.username) FROM (
+            SELECT p.title, u.username FROM ({_NEWEST_AFTER.format(first=20)}) p JOIN users u ON u.id = p.author_id
             ORDER BY p.created_at DESC, p.id DESC
         ) j""",
-    "three_levels": f"""
-        SELECT n.id, n.title, u.id, u.username, p.ids, p.titles
-        FROM ({_NEWEST}) n JOIN users u ON u.id = n.author_id
-        CROSS JOIN LATERAL {_POSTS_OF_USER} p ORDER BY n.created_at DESC, n.id DESC""",
-    "filtered_page": """
-        SELECT (SELECT count(*) FROM posts WHERE published AND views >= $1),
-               array_agg(id), array_agg(title), array_agg(views)
-        FROM (SELECT id, title, views FROM posts WHERE published AND views >= $1
-              ORDER BY views DESC, id DESC LIMIT 20) p""",
+    "search_each": """
+        SELECT array_agg(j.title), array_agg(j.views), array_agg(j.username) FROM (
+            SELECT p.title, p.views, u.username FROM (
+                SELECT id, title, views, author_id FROM posts WHERE published
+                AND created_at >= (SELECT $1::timestamptz) AND created_at < (SELECT $2::timestamptz)
+                ORDER BY views DESC, id DESC LIMIT 20
+            ) p JOIN users u ON u.id = p.author_id ORDER BY p.views DESC, p.id DESC
+        ) j""",
+    "post_author_each": _POST_AUTHOR,
+    "users_posts_each": _users_posts(_USERS_AFTER),
+    "posts_authors_each": _posts_authors(_NEWEST_AFTER),
+    "three_levels_each": _three_levels(_NEWEST_AFTER),
+    "filtered_page_each": _FILTERED_PAGE,
+    "users_posts_equal": _users_posts(_USERS),
+    "posts_authors_equal": _posts_authors(_NEWEST),
+    "three_levels_equal": _three_levels(_NEWEST),
+    "filtered_page_equal": _FILTERED_PAGE,
     "update_post": """
         UPDATE posts SET title = $2, version = version + 1, updated_at = clock_timestamp()
         WHERE id = $1 AND author_id = (
             SELECT s.user_id FROM sessions s JOIN users u ON u.id = s.user_id
             WHERE s.id = $3 AND u.id = $4 AND s.ended_at IS NULL AND s.expires_at > clock_timestamp() AND u.is_active
         ) RETURNING id, title""",
-    "transfer": "SELECT * FROM pg_temp.move($1, $2, $3, $4, $5, $6, $7)",
+    "transfer_1000": _TRANSFER,
+    "transfer_2": _TRANSFER,
 }
 
 # The same promises as Folio's: the key is claimed first, rows are locked in the order of their ids, balances and
@@ -104,63 +150,79 @@ BEGIN
 END $$
 """
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+async def _rows(name: str, *values: object, **lengths: int) -> list[Any]:
+    return await fetch(name, STATEMENTS[name], *values, **lengths)
 
 
-@dataclass
-class Held:
-    """A connection, and its prepared statements, by the name of the case and the lengths of its pages."""
-
-    connection: Any
-    prepared: dict[tuple[object, ...], Any] = field(default_factory=dict)
-
-
-_idle: "asyncio.LifoQueue[Held]" = asyncio.LifoQueue()
-
-
-async def _fetch(name: str, *values: object, **lengths: int) -> list[Any]:
-    held = await _idle.get()
-    try:
-        key = (name, *lengths.values())
-        statement = held.prepared.get(key)
-        if statement is None:
-            statement = held.prepared[key] = await held.connection.prepare(STATEMENTS[name].format(**lengths))
-        rows: list[Any] = await statement.fetch(*values)
-        return rows
-    finally:
-        _idle.put_nowait(held)
+def _after(values: Any) -> tuple[object, ...]:
+    return position(values["after"]) if "after" in values else ()
 
 
 def _titled(ids: list[int] | None, titles: list[str]) -> list[dict[str, Any]]:
     return [{"id": id_, "title": title} for id_, title in zip(ids or (), titles or (), strict=True)]
 
 
-async def users_posts(values: Any, token: str) -> Any:
-    rows = await _fetch("users_posts", first=values["users"], each=values["posts"])
+async def user_posts(name: str, values: Any, token: str) -> Any:
+    rows = await _rows(name, values["id"])
+    if not rows:
+        return {"user": None}
+    username, created_at, *columns = rows[0]
+    posts = [
+        {"title": title, "views": views, "createdAt": instant}
+        for title, views, instant in zip(*(column or () for column in columns), strict=True)
+    ]
+    return {"user": {"username": username, "createdAt": created_at, "posts": posts}}
+
+
+async def post_author_posts(name: str, values: Any, token: str) -> Any:
+    rows = await _rows(name, values["id"])
+    if not rows:
+        return {"post": None}
+    title, content, username, titles = rows[0]
+    author = {"username": username, "posts": [{"title": one} for one in titles]}
+    return {"post": {"title": title, "content": content, "author": author}}
+
+
+async def feed(name: str, values: Any, token: str) -> Any:
+    titles, usernames = (await _rows(name, *position(values["after"])))[0]
+    columns = zip(titles or (), usernames or (), strict=True)
+    return {"posts": [{"title": title, "author": {"username": username}} for title, username in columns]}
+
+
+async def search(name: str, values: Any, token: str) -> Any:
+    bounds = (datetime.datetime.fromisoformat(values[bound]) for bound in ("since", "until"))
+    columns = zip(*(column or () for column in (await _rows(name, *bounds))[0]), strict=True)
+    return {
+        "posts": [{"title": title, "views": views, "author": {"username": author}} for title, views, author in columns]
+    }
+
+
+async def users_posts(name: str, values: Any, token: str) -> Any:
+    rows = await _rows(name, *_after(values), first=values["users"], each=values["posts"])
     return {"users": [{"id": i, "username": name, "posts": _titled(ids, titles)} for i, name, ids, titles in rows]}
 
 
-async def post_author(values: Any, token: str) -> Any:
-    rows = await _fetch("post_author", values["id"])
+async def post_author(name: str, values: Any, token: str) -> Any:
+    rows = await _rows(name, values["id"])
     if not rows:
         return {"post": None}
-    post, title, author, name = rows[0]
-    return {"post": {"id": post, "title": title, "author": {"id": author, "username": name}}}
+    post, title, author, username = rows[0]
+    return {"post": {"id": post, "title": title, "author": {"id": author, "username": username}}}
 
 
-async def posts_authors(values: Any, token: str) -> Any:
-    columns = (await _fetch("posts_authors", first=values["posts"]))[0]
+async def posts_authors(name: str, values: Any, token: str) -> Any:
+    columns = (await _rows(name, *_after(values), first=values["posts"]))[0]
     return {
         "posts": [
-            {"id": post, "title": title, "author": {"id": author, "username": name}}
-            for post, title, author, name in zip(*columns, strict=True)
+            {"id": post, "title": title, "author": {"id": author, "username": username}}
+            for post, title, author, username in zip(*(column or () for column in columns), strict=True)
         ]
     }
 
 
-async def three_levels(values: Any, token: str) -> Any:
-    rows = await _fetch("three_levels", first=values["posts"], each=values["each"])
+async def three_levels(name: str, values: Any, token: str) -> Any:
+    rows = await _rows(name, *_after(values), first=values["posts"], each=values["each"])
     return {
         "posts": [
             {"id": post, "title": title, "author": {"id": author, "username": name, "posts": _titled(ids, titles)}}
@@ -169,13 +231,13 @@ async def three_levels(values: Any, token: str) -> Any:
     }
 
 
-async def filtered_page(values: Any, token: str) -> Any:
-    count, ids, titles, views = (await _fetch("filtered_page", values["views"]))[0]
+async def filtered_page(name: str, values: Any, token: str) -> Any:
+    count, ids, titles, views = (await _rows(name, values["views"]))[0]
     columns = zip(ids or (), titles or (), views or (), strict=True)
     return {"posts": {"totalCount": count, "nodes": [{"id": i, "title": t, "views": v} for i, t, v in columns]}}
 
 
-async def typename(values: Any, token: str) -> Any:
+async def typename(name: str, values: Any, token: str) -> Any:
     return {"__typename": "Query"}
 
 
@@ -184,29 +246,35 @@ def _caller(token: str) -> tuple[int, int]:
     return claims["sid"], int(claims["sub"])
 
 
-async def update_post(values: Any, token: str) -> Any:
+async def update_post(name: str, values: Any, token: str) -> Any:
     given = values["input"]
-    rows = await _fetch("update_post", given["id"], given["title"], *_caller(token))
+    rows = await _rows(name, given["id"], given["title"], *_caller(token))
     return {"updatePost": {"post": {"id": rows[0][0], "title": rows[0][1]}, "userErrors": []}}
 
 
-async def transfer(values: Any, token: str) -> Any:
+async def transfer(name: str, values: Any, token: str) -> Any:
     given = values["input"]
     source, target, amount = given["fromAccountId"], given["toAccountId"], given["amount"]
     units = int(amount.replace(".", ""))  # the clients of the benchmark write all digits of the currency
     digest = hashlib.sha256(f"{source} {target} {amount}".encode()).digest()
-    rows = await _fetch("transfer", source, target, units, given["idempotencyKey"], digest, *_caller(token))
+    rows = await _rows(name, source, target, units, given["idempotencyKey"], digest, *_caller(token))
     return {"transfer": {"replayed": rows[0][1], "transaction": {"id": rows[0][0]}, "userErrors": []}}
 
 
 ANSWERS = {
-    "users_posts": users_posts,
-    "post_author": post_author,
-    "posts_authors": posts_authors,
-    "three_levels": three_levels,
+    "user_posts_each": user_posts,
+    "post_author_posts_each": post_author_posts,
+    "feed_each": feed,
+    "search_each": search,
+    "post_author_each": post_author,
     "users_posts_each": users_posts,
     "posts_authors_each": posts_authors,
-    "filtered_page": filtered_page,
+    "three_levels_each": three_levels,
+    "filtered_page_each": filtered_page,
+    "users_posts_equal": users_posts,
+    "posts_authors_equal": posts_authors,
+    "three_levels_equal": three_levels,
+    "filtered_page_equal": filtered_page,
     "typename": typename,
     "update_post": update_post,
     "transfer_1000": transfer,
@@ -214,42 +282,10 @@ ANSWERS = {
 }
 
 
-async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Handle one request."""
-    if scope["type"] == "lifespan":
-        await _live(receive, send)
-        return
-    message = await receive()
-    body = message["body"]
-    while message.get("more_body"):
-        message = await receive()
-        body += message["body"]
-    request = orjson.loads(body)
-    token = next((value for name, value in scope["headers"] if name == b"authorization"), b"")[7:].decode()
-    answer = orjson.dumps({"data": await ANSWERS[request["operationName"]](request["variables"], token)})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": answer})
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    await receive()
-    for _ in range(POOL_SIZE):
-        connection = await asyncpg.connect(os.environ["BENCH_DATABASE_URL"], server_settings={"jit": "off"})
-        await connection.execute(MOVE)
-        _idle.put_nowait(Held(connection))
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await send({"type": "lifespan.shutdown.complete"})
+async def answered(name: str, values: Any, token: str) -> bytes:
+    """Return the body of a response."""
+    return orjson.dumps({"data": await ANSWERS[name](name, values, token)})
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        port=int(os.environ["BENCH_PORT"]),
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        server_header=False,
-        log_level="warning",
-    )
+    serve(answered, MOVE)

@@ -1,9 +1,10 @@
 // Mercurius with its JIT, loaders, and hand-written SQL: a fast GraphQL server on Node.
 //
 // Why it is fair: operations are compiled at their first use (`jit: 1`). Mercurius' own loaders load each edge once for
-// all parents. Statements are named, so that `pg` prepares each one once per connection, of which there are eight. Only
-// the columns that the cases need are selected. It has no log, no limits and no metrics. Its mutations keep Folio's
-// promises, with the statements that Folio sends.
+// all parents, and do not compute keys for a cache that no request would use. Statements are named, so that `pg` prepares
+// each one once per connection, of which there are eight. They select the columns that an operation selects. Instants
+// are passed on as PostgreSQL's text. It has no log, no limits and no metrics. Its mutations keep Folio's promises, with
+// the statements that Folio sends.
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import Fastify from 'fastify'
 import mercurius from 'mercurius'
@@ -17,18 +18,28 @@ const pool = new pg.Pool({
   user: url.username,
   database: url.pathname.slice(1),
   max: 8,
-  options: '-c jit=off'
+  options: '-c jit=off -c TimeZone=UTC'
 })
-const run = async (client, name, text, values) => (await client.query({ name, text, values })).rows
+// Instants as in RFC 3339; the session's time zone is UTC. A Date would lose the microseconds, and cost more.
+pg.types.setTypeParser(pg.types.builtins.TIMESTAMPTZ, (text) => text.replace(' ', 'T') + ':00')
+// Statements are prepared: each text has a name.
+const names = new Map()
+async function run (client, text, values) {
+  let name = names.get(text)
+  if (!name) names.set(text, name = `s${names.size}`)
+  return (await client.query({ name, text, values })).rows
+}
 
 const schema = `
-  type User { id: ID! username: String! posts(first: Int!): [Post!]! }
-  type Post { id: ID! title: String! views: Int! author: User! }
+  type User { id: ID! username: String! createdAt: String! posts(first: Int!): [Post!]! }
+  type Post { id: ID! title: String! content: String! views: Int! createdAt: String! author: User! }
   type PostPage { totalCount: Int! nodes: [Post!]! }
   type Query {
-    users(first: Int!): [User!]!
+    user(id: ID!): User
+    users(first: Int!, after: String): [User!]!
     post(id: ID!): Post
-    posts(first: Int!): [Post!]!
+    posts(first: Int!, after: String): [Post!]!
+    postsOfPeriod(first: Int!, since: String!, until: String!): [Post!]!
     popularPosts(first: Int!, viewsMin: Int!): PostPage!
   }
   type UserError { code: String! }
@@ -44,25 +55,57 @@ const schema = `
 `
 
 const NEWEST = 'created_at DESC, id DESC'
-// Keys are in a subquery, and lengths of pages (which GraphQL has checked to be integers) are numbers in the text: with
-// either as a plain parameter, PostgreSQL plans the statement at each execution.
+// Keys and bounds are in subqueries, and lengths of pages (which GraphQL has checked to be integers) are numbers in the
+// text: with either as a plain parameter, PostgreSQL plans the statement at each execution.
 const KEYS = '(SELECT $1::bigint[])::bigint[]'
+const AFTER = '(created_at, id) < ((SELECT $1::timestamptz), (SELECT $2::bigint))'
+const position = (after) => [after.slice(0, after.indexOf(',')), after.slice(after.indexOf(',') + 1)]
+
+// The columns of the fields that an operation selects. A compiled operation always passes the same nodes.
+const COLUMNS = {
+  id: 'id', username: 'username', title: 'title', content: 'content', views: 'views', createdAt: 'created_at AS "createdAt"',
+  author: 'author_id'
+}
+const known = new WeakMap()
+function columns (info, always = 'id') {
+  const node = info.fieldNodes[0]
+  let found = known.get(node)
+  if (!found) {
+    const nodes = node.selectionSet.selections.find(({ name }) => name.value === 'nodes')
+    const fields = (nodes ?? node).selectionSet.selections.map(({ name }) => COLUMNS[name.value]).filter(Boolean)
+    known.set(node, found = [...new Set([always, ...fields])].join(', '))
+  }
+  return found
+}
+
+// A page of a list, newest first, after a cursor or from the start.
+function page (table, condition, { first, after }, info) {
+  const where = [condition, after && AFTER].filter(Boolean).join(' AND ')
+  const text = `SELECT ${columns(info)} FROM ${table} ${where && 'WHERE ' + where} ORDER BY ${NEWEST} LIMIT ${first}`
+  return run(pool, text, after ? position(after) : [])
+}
+const one = async (table, condition, id, info) => {
+  const text = `SELECT ${columns(info)} FROM ${table} WHERE id = $1 ${condition}`
+  return (await run(pool, text, [id]))[0]
+}
 
 const resolvers = {
   Query: {
-    users: (_, { first }) =>
-      run(pool, `users ${first}`, `SELECT id, username FROM users ORDER BY ${NEWEST} LIMIT ${first}`, []),
-    post: async (_, { id }) =>
-      (await run(pool, 'post', 'SELECT id, title, author_id FROM posts WHERE id = $1 AND published', [id]))[0],
-    posts: (_, { first }) =>
-      run(pool, `posts ${first}`,
-        `SELECT id, title, author_id FROM posts WHERE published ORDER BY ${NEWEST} LIMIT ${first}`, []),
-    popularPosts: async (_, { first, viewsMin }) => {
+    user: (_, { id }, context, info) => one('users', '', id, info),
+    users: (_, args, context, info) => page('users', '', args, info),
+    post: (_, { id }, context, info) => one('posts', 'AND published', id, info),
+    posts: (_, args, context, info) => page('posts', 'published', args, info),
+    postsOfPeriod: (_, { first, since, until }, context, info) => {
+      const text = `SELECT ${columns(info)} FROM posts WHERE published AND created_at >= (SELECT $1::timestamptz) ` +
+        `AND created_at < (SELECT $2::timestamptz) ORDER BY views DESC, id DESC LIMIT ${first}`
+      return run(pool, text, [since, until])
+    },
+    popularPosts: async (_, { first, viewsMin }, context, info) => {
+      const seen = 'published AND views >= (SELECT $1::bigint)'
+      const text = `SELECT ${columns(info)} FROM posts WHERE ${seen} ORDER BY views DESC, id DESC LIMIT ${first}`
       const [nodes, counted] = await Promise.all([
-        run(pool, `popular ${first}`,
-          `SELECT id, title, views FROM posts WHERE published AND views >= $1 ORDER BY views DESC, id DESC LIMIT ${first}`,
-          [viewsMin]),
-        run(pool, 'counted', 'SELECT count(*) AS n FROM posts WHERE published AND views >= $1', [viewsMin])
+        run(pool, text, [viewsMin]),
+        run(pool, `SELECT count(*) AS n FROM posts WHERE ${seen}`, [viewsMin])
       ])
       return { nodes, totalCount: counted[0].n }
     }
@@ -70,10 +113,10 @@ const resolvers = {
   Mutation: {
     updatePost: (_, { input }, context) => written(async (client) => {
       const viewer = await caller(client, context)
-      const locked = await run(client, 'lock_post',
+      const locked = await run(client,
         'SELECT version FROM posts WHERE id = $1 AND author_id = $2 FOR NO KEY UPDATE', [input.id, viewer])
       if (!locked.length) return { post: null, userErrors: [{ code: 'NOT_FOUND' }] }
-      const rows = await run(client, 'update_post',
+      const rows = await run(client,
         'UPDATE posts SET title = $2, version = version + 1, updated_at = clock_timestamp() WHERE id = $1 ' +
         'RETURNING id, title', [input.id, input.title])
       return { post: rows[0], userErrors: [] }
@@ -84,24 +127,33 @@ const resolvers = {
 
 const loaders = {
   Post: {
-    author: async (queries) => {
-      const ids = [...new Set(queries.map(({ obj }) => obj.author_id))]
-      const rows = await run(pool, 'authors', `SELECT id, username FROM users WHERE id = ANY(${KEYS})`, [ids])
-      const byId = new Map(rows.map((row) => [row.id, row]))
-      return queries.map(({ obj }) => byId.get(obj.author_id))
+    author: {
+      async loader (queries) {
+        const ids = [...new Set(queries.map(({ obj }) => obj.author_id))]
+        const text = `SELECT ${columns(queries[0].info)} FROM users WHERE id = ANY(${KEYS})`
+        const rows = await run(pool, text, [ids])
+        const byId = new Map(rows.map((row) => [row.id, row]))
+        return queries.map(({ obj }) => byId.get(obj.author_id))
+      },
+      opts: { cache: false }
     }
   },
   User: {
-    posts: async (queries) => {
-      const ids = [...new Set(queries.map(({ obj }) => obj.id))]
-      const first = Math.max(...queries.map(({ params }) => params.first))
-      const rows = await run(pool, `posts_of ${first}`, `
-        SELECT p.id, p.title, p.author_id FROM unnest(${KEYS}) AS a (id) CROSS JOIN LATERAL (
-          SELECT id, title, author_id FROM posts WHERE author_id = a.id AND published ORDER BY ${NEWEST} LIMIT ${first}
-        ) p`, [ids])
-      const byAuthor = new Map(ids.map((id) => [id, []]))
-      for (const row of rows) byAuthor.get(row.author_id).push(row)
-      return queries.map(({ obj, params }) => byAuthor.get(obj.id).slice(0, params.first))
+    posts: {
+      async loader (queries) {
+        const ids = [...new Set(queries.map(({ obj }) => obj.id))]
+        const first = Math.max(...queries.map(({ params }) => params.first))
+        const selected = columns(queries[0].info, 'author_id')
+        const text = `
+          SELECT p.* FROM unnest(${KEYS}) AS a (id) CROSS JOIN LATERAL (
+            SELECT ${selected} FROM posts WHERE author_id = a.id AND published ORDER BY ${NEWEST} LIMIT ${first}
+          ) p`
+        const rows = await run(pool, text, [ids])
+        const byAuthor = new Map(ids.map((id) => [id, []]))
+        for (const row of rows) byAuthor.get(row.author_id).push(row)
+        return queries.map(({ obj, params }) => byAuthor.get(obj.id).slice(0, params.first))
+      },
+      opts: { cache: false }
     }
   }
 }
@@ -127,7 +179,7 @@ async function caller (client, { token }) {
   if (!timingSafeEqual(right, Buffer.from(signature, 'base64url'))) throw new Error('bad token')
   const { sub, sid, exp } = JSON.parse(Buffer.from(claims, 'base64url'))
   if (exp < Date.now() / 1000) throw new Error('expired')
-  const rows = await run(client, 'session',
+  const rows = await run(client,
     'SELECT u.id FROM users u JOIN sessions s ON s.user_id = u.id WHERE s.id = $1 AND u.id = $2 ' +
     'AND s.ended_at IS NULL AND s.expires_at > clock_timestamp() AND u.is_active', [sid, sub])
   if (!rows.length) throw new Error('no session')
@@ -141,17 +193,17 @@ async function moved (client, input, context) {
   const viewer = await caller(client, context)
   const hash = createHash('sha256').update(`${source} ${target} ${amount}`).digest()
   const refused = (code) => { throw new Error(code) }
-  const claimed = await run(client, 'claim',
+  const claimed = await run(client,
     'INSERT INTO idempotency_keys (owner_id, key, operation, request_hash) VALUES ($1, $2, \'transfer\', $3) ' +
     'ON CONFLICT (owner_id, key) DO NOTHING RETURNING id', [viewer, key, hash])
   if (!claimed.length) {
-    const [spent] = await run(client, 'spent',
+    const [spent] = await run(client,
       'SELECT t.id, k.request_hash FROM idempotency_keys k LEFT JOIN transactions t ON t.key_id = k.id ' +
       'WHERE k.owner_id = $1 AND k.key = $2', [viewer, key])
     if (!spent.request_hash.equals(hash)) refused('IDEMPOTENCY_KEY_REUSED')
     return { replayed: true, transaction: { id: spent.id }, userErrors: [] }
   }
-  const locked = await run(client, 'lock_accounts',
+  const locked = await run(client,
     'SELECT id, owner_id, currency_code, balance FROM accounts WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE',
     [[source, target]])
   const from = locked.find((row) => row.id === source)
@@ -160,7 +212,7 @@ async function moved (client, input, context) {
   if (!from || !to || from.owner_id !== viewer) refused('ACCOUNT_NOT_FOUND')
   if (from.currency_code !== to.currency_code) refused('CURRENCY_MISMATCH')
   if (BigInt(from.balance) < units) refused('INSUFFICIENT_FUNDS')
-  const [transaction] = await run(client, 'post_to_ledger', `
+  const [transaction] = await run(client, `
     WITH moved AS (
       UPDATE accounts SET balance = balance + CASE WHEN id = $1 THEN -$3::bigint ELSE $3::bigint END
       WHERE id IN ($1, $2)

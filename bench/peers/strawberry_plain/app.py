@@ -16,9 +16,9 @@ from typing import Annotated, Any, TypeAlias
 import strawberry
 import uvicorn
 from fastapi import FastAPI
-from sqlalchemy import BigInteger, ForeignKey, func, select
+from sqlalchemy import BigInteger, ForeignKey, Select, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, undefer
 from sqlalchemy.types import TIMESTAMP
 from strawberry.dataloader import DataLoader
 from strawberry.fastapi import GraphQLRouter
@@ -58,6 +58,7 @@ class PostRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str]
+    content: Mapped[str] = mapped_column(deferred=True)
     published: Mapped[bool]
     views: Mapped[int]
     author_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
@@ -65,6 +66,15 @@ class PostRow(Base):
 
 
 _NEWEST = (PostRow.created_at.desc(), PostRow.id.desc())
+
+
+def newest(statement: Select[Any], row: type[UserRow] | type[PostRow], first: int, after: str | None) -> Select[Any]:
+    """Return the statement of a page, newest first, after a cursor or from the start."""
+    if after is not None:
+        when, _, id_ = after.partition(",")
+        position = (datetime.datetime.fromisoformat(when), int(id_))
+        statement = statement.where(tuple_(row.created_at, row.id) < position)
+    return statement.order_by(row.created_at.desc(), row.id.desc()).limit(first)
 
 
 async def load_users(keys: list[int]) -> list[UserRow]:
@@ -103,6 +113,7 @@ class User:
 
     id: strawberry.ID
     username: str
+    created_at: datetime.datetime
 
     @strawberry.field
     async def posts(self, info: Info, first: int) -> "list[Post]":
@@ -116,7 +127,9 @@ class Post:
 
     id: strawberry.ID
     title: str
+    content: str | None
     views: int
+    created_at: datetime.datetime
     author_id: strawberry.Private[int]
 
     @strawberry.field
@@ -135,12 +148,19 @@ class PostPage:
 
 def to_user(row: UserRow) -> User:
     """Make a GraphQL object from a row."""
-    return User(id=strawberry.ID(str(row.id)), username=row.username)
+    return User(id=strawberry.ID(str(row.id)), username=row.username, created_at=row.created_at)
 
 
-def to_post(row: PostRow) -> Post:
-    """Make a GraphQL object from a row."""
-    return Post(id=strawberry.ID(str(row.id)), title=row.title, views=row.views, author_id=row.author_id)
+def to_post(row: PostRow, content: str | None = None) -> Post:
+    """Make a GraphQL object from a row. Lists do not load the content."""
+    return Post(
+        id=strawberry.ID(str(row.id)),
+        title=row.title,
+        content=content,
+        views=row.views,
+        created_at=row.created_at,
+        author_id=row.author_id,
+    )
 
 
 @strawberry.type
@@ -148,25 +168,42 @@ class Query:
     """The reads."""
 
     @strawberry.field
-    async def users(self, first: int) -> list[User]:
-        """The newest users."""
-        statement = select(UserRow).order_by(UserRow.created_at.desc(), UserRow.id.desc()).limit(first)
+    async def user(self, id: Annotated[strawberry.ID, strawberry.argument(name="id")]) -> User | None:  # noqa: A002
+        """One user."""
         async with session_maker() as session:
-            return [to_user(row) for row in await session.scalars(statement)]
+            row = await session.get(UserRow, int(id))
+        return to_user(row) if row else None
+
+    @strawberry.field
+    async def users(self, first: int, after: str | None = None) -> list[User]:
+        """The newest users."""
+        async with session_maker() as session:
+            rows = await session.scalars(newest(select(UserRow), UserRow, first, after))
+            return [to_user(row) for row in rows]
 
     @strawberry.field
     async def post(self, id: Annotated[strawberry.ID, strawberry.argument(name="id")]) -> Post | None:  # noqa: A002
         """One post."""
+        statement = select(PostRow).where(PostRow.id == int(id), PostRow.published).options(undefer(PostRow.content))
         async with session_maker() as session:
-            row = await session.scalar(select(PostRow).where(PostRow.id == int(id), PostRow.published))
-        return to_post(row) if row else None
+            row = await session.scalar(statement)
+        return to_post(row, row.content) if row else None
 
     @strawberry.field
-    async def posts(self, first: int) -> list[Post]:
+    async def posts(self, first: int, after: str | None = None) -> list[Post]:
         """The newest posts."""
         async with session_maker() as session:
-            rows = await session.scalars(select(PostRow).where(PostRow.published).order_by(*_NEWEST).limit(first))
+            rows = await session.scalars(newest(select(PostRow).where(PostRow.published), PostRow, first, after))
             return [to_post(row) for row in rows]
+
+    @strawberry.field
+    async def posts_of_period(self, first: int, since: str, until: str) -> list[Post]:
+        """The most viewed posts of a period."""
+        begin, end = map(datetime.datetime.fromisoformat, (since, until))
+        wanted = (PostRow.published, PostRow.created_at >= begin, PostRow.created_at < end)
+        statement = select(PostRow).where(*wanted).order_by(PostRow.views.desc(), PostRow.id.desc()).limit(first)
+        async with session_maker() as session:
+            return [to_post(row) for row in await session.scalars(statement)]
 
     @strawberry.field
     async def popular_posts(self, first: int, views_min: int) -> PostPage:

@@ -6,13 +6,15 @@ from db.access import ANONYMOUS
 from db.connections.database import Database
 from db.repositories.sessions import credentials_of
 from db.repositories.users import USERS
+from db.seed.rows import typical_children
 from db.seed.seeding import SeedPlan, seed
+from graph.cli.support.progress import counted
 from graph.cli.support.terminal import err
 from graph.runtime.passwords import PasswordHasher
 
 DEMO_USERNAME = "ada"
 DEMO_PASSWORD = "folio demo"  # noqa: S105 - the password of a demo user on the developer's machine
-DEMO_PLAN = SeedPlan(users=200, posts=2000, accounts=300, comments=4000, admin=True)
+DEMO_PLAN = SeedPlan(users=200, posts=2000, accounts=300, children=typical_children(2000), admin=True)
 
 
 async def prepare_demo(database: Database) -> bool:
@@ -22,10 +24,7 @@ async def prepare_demo(database: Database) -> bool:
         if await USERS.count(database, ANONYMOUS, {}) <= 1:
             started = time.perf_counter()
             await seed(database, DEMO_PLAN, await hasher.hash(DEMO_PASSWORD), lambda *_: None)
-            err.print(
-                f"added demo data: {DEMO_PLAN.users} users, {DEMO_PLAN.posts} posts, {DEMO_PLAN.comments} comments and "
-                f"{DEMO_PLAN.accounts} accounts in {time.perf_counter() - started:.1f} s"
-            )
+            err.print(f"added demo data: {counted(DEMO_PLAN.counts)} in {time.perf_counter() - started:.1f} s")
         demo = await credentials_of(database, DEMO_USERNAME)
         return await hasher.verify(demo.hashed_password if demo else None, DEMO_PASSWORD)
     finally:

@@ -1,13 +1,13 @@
-"""Progress bars on standard error, if it is a terminal."""
+"""Progress bars on standard error, if it is a terminal, and the numbers of rows in messages."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from graph.cli.support.terminal import err
 
-__all__ = ["watched"]
+__all__ = ["counted", "watched"]
 
 
 @contextmanager
@@ -23,3 +23,9 @@ def watched() -> Iterator[Callable[[str, int, int | None], None]]:
             bars.update(tasks[name], completed=done, total=total)
 
         yield show
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return the number of rows by the name of their table: "2 users, 0 posts and 1 comments"."""
+    *others, last = [f"{count} {name}" for name, count in counts.items()]
+    return f"{', '.join(others)} and {last}" if others else last

@@ -13,9 +13,9 @@ from graphql.pyutils import Path, is_iterable
 
 from graph.execution.declarations import Column, Computed, Prefixed
 from graph.execution.output.generation import completer
-from graph.execution.plan.plan import FieldKind, FieldPlan, Level
+from graph.execution.plan.levels import FieldKind, FieldPlan, Level
 from graph.execution.plan.scalar_output import Broken, FieldError, NeedsErrorPath, coerced
-from graph.execution.run.frames import ABSENT, Below, Frame
+from graph.execution.run.frames import Below, Frame
 from graph.execution.run.shared_output import SharedOutput, Text
 from graph.execution.run.tables import Columns, Table
 
@@ -43,38 +43,13 @@ def completed(frame: Frame, text: Text | None = None) -> list[Any]:
     return complete(sources, *[_kept(frame, plan, text) for plan in kept])
 
 
-def of_row(level: Level, plan: FieldPlan, root: Any, row: Any) -> dict[str, Any] | None:
-    """Return the response data of a root level whose only kept field leads to one row without kept fields.
-
-    Args:
-        level: the root level.
-        plan: its only kept field.
-        root: the root value.
-        row: the row, or the value in its place.
-
-    Returns:
-        None where there is no row, or where a field has an error.
-    """
-    assert plan.place is not None
-    assert plan.place.only is not None
-    below = plan.place.only
-    if isinstance(row, ABSENT):
-        return None
-    try:
-        answers = (below.complete or completer(below))([row])
-        data: dict[str, Any] = (level.complete or completer(level))([root], answers)[0]
-    except Exception:  # noqa: BLE001 - the slow path meets the same error, and reports it with its path
-        return None
-    return data
-
-
 def _kept(frame: Frame, plan: FieldPlan, text: Text | None) -> Sequence[Any]:
     values: Sequence[Any] = frame.values[plan.slot]
     if plan.place is None:
         return values
     if plan.ends_in_tables:
         assert plan.place.only is not None
-        return [_table(plan.place.only, one, text) for one in values]
+        return [table_output(plan.place.only, one, text) for one in values]
     below = frame.below[plan.slot]
     if below is None:
         return [one.answers(text) for one in values]
@@ -90,7 +65,7 @@ def _kept(frame: Frame, plan: FieldPlan, text: Text | None) -> Sequence[Any]:
     return done
 
 
-def _table(level: Level, table: Columns | FieldError, text: Text | None) -> Any:
+def table_output(level: Level, table: Columns | FieldError, text: Text | None) -> Any:
     """Return the response data of a table's rows. Operations that share the table complete its rows only once.
 
     The first operation stores the completed rows. The second one encodes them, and later ones reuse the encoded text.

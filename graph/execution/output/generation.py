@@ -30,7 +30,7 @@ from typing import Any
 from graphql import get_named_type, is_leaf_type, is_non_null_type
 
 from graph.execution.declarations import Column, Computed, Prefixed
-from graph.execution.plan.plan import FieldKind, FieldPlan, Level
+from graph.execution.plan.levels import FieldKind, FieldPlan, Level
 from graph.execution.plan.scalar_output import UNCHANGED, NeedsErrorPath, writer
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from graphql import ExecutionResult, GraphQLError
 
 from graph.execution.output.completion import Completion, completed
-from graph.execution.plan.plan import Level
+from graph.execution.plan.levels import Level
 from graph.execution.plan.scalar_output import Broken, FieldError
 from graph.execution.run.frames import Below, Frame
 from graph.execution.run.running import FollowedEdge, Run
@@ -17,15 +17,13 @@ from graph.execution.traces import forget_trace
 VALUES_MAX = 20_000
 
 
-async def resolved(
-    run: Run, level: Level, followed: FollowedEdge | None = None, text: Text | None = None
-) -> ExecutionResult:
+async def resolved(run: Run, level: Level, followed: FollowedEdge | None = None) -> ExecutionResult:
     """Resolve and complete a root `level`. `followed` is the outcome of its only edge, if it was followed already."""
     frame = await run.resolve(level, followed)
     if run.offload is not None and frame.values_below() > VALUES_MAX:
-        result: ExecutionResult = await run.offload(_result, frame, text)
+        result: ExecutionResult = await run.offload(_result, frame, run.text)
         return result
-    return _result(frame, text)
+    return _result(frame, run.text)
 
 
 def _result(frame: Frame, text: Text | None) -> ExecutionResult:

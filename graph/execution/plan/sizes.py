@@ -6,7 +6,7 @@ with all levels below abstract types and all generated functions takes 0.8 to 1.
 
 from graphql import ListValueNode, ObjectValueNode, ValueNode
 
-from graph.execution.plan.plan import Level
+from graph.execution.plan.levels import Level
 
 PLAN_BYTES = 3_500
 LEVEL_BYTES = 1_750

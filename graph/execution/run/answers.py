@@ -1,13 +1,14 @@
-"""Edges of a whole level: the keys of its rows, and the field values that result from the loaded values."""
+"""The values of a level's fields: the keys of its edges, what the loaded values become, and what needs no loader."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from operator import attrgetter, itemgetter
 from typing import Any
 
-from graph.execution.declarations import BoundEdge, RowEdge
-from graph.execution.plan.plan import FieldPlan
+from graph.execution.declarations import BoundEdge, Column, Computed, Derived, RowEdge
+from graph.execution.plan.levels import FieldPlan
 from graph.execution.plan.scalar_output import FieldError
-from graph.execution.run.frames import all_present
+from graph.execution.run.frames import Frame, all_present
 from graph.execution.run.tables import Table
 from graph.execution.traces import caught
 
@@ -70,3 +71,27 @@ def loaded(plan: FieldPlan, bound: BoundEdge, value: Any, key: Any) -> Any:
         return value if bound.wrap is None else bound.wrap(value, key)
     except Exception as error:  # noqa: BLE001 - any exception of `wrap` or `missing` is the field's error
         return FieldError(caught(error))
+
+
+def simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
+    """Return the values of a field that is a function of each object or row, an attribute, or a column."""
+    declared = plan.declaration
+    of: Callable[[Any], Any]
+    sources: Sequence[Any]
+    if isinstance(declared, Computed):
+        of, sources = declared.of, frame.rows
+    elif isinstance(declared, Derived):
+        of, sources = declared.of, frame.objects
+    elif isinstance(declared, Column):  # a column that holds an object, for example JSON
+        of, sources = itemgetter(frame.level.rows.prefix + declared.name), frame.rows
+    else:
+        of, sources = attrgetter(plan.attribute), frame.objects
+    values: list[Any] = []
+    pending = iter(sources)
+    while True:
+        try:
+            values.extend(map(of, pending))  # values before an error stay
+        except Exception as error:  # noqa: BLE001 - any exception of the function is the field's error
+            values.append(FieldError(caught(error)))
+        else:
+            return values

@@ -16,7 +16,7 @@ from graphql import GraphQLError, GraphQLObjectType, GraphQLSchema, Undefined, d
 from graphql.pyutils import Path, inspect, is_awaitable
 
 from graph.execution.declarations import class_of, row_of
-from graph.execution.plan.plan import FieldPlan, Level
+from graph.execution.plan.levels import FieldPlan, Level
 from graph.execution.plan.scalar_output import Broken, FieldError
 from graph.execution.run.shared_output import SharedOutput
 from graph.execution.run.tables import Columns, Table

@@ -6,22 +6,21 @@ that share a loader share one call with distinct keys. So the number of waves is
 operation, and each wave calls a loader once, for any number of objects and places.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter, itemgetter
 from typing import Any
 
 from graphql import FragmentDefinitionNode, GraphQLResolveInfo, GraphQLSchema, OperationDefinitionNode
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path, is_awaitable
 
-from graph.execution.declarations import BoundEdge, Column, Computed, Derived, LevelLoader, PrefetchableEdge, RowEdge
-from graph.execution.plan.plan import FieldKind, FieldPlan, Level
+from graph.execution.declarations import BoundEdge, LevelLoader, PrefetchableEdge, RowEdge
+from graph.execution.plan.levels import FieldKind, FieldPlan, Level
 from graph.execution.plan.scalar_output import FieldError
-from graph.execution.run.answers import all_loaded, hashable, keys_of, loaded
+from graph.execution.run.answers import all_loaded, hashable, keys_of, loaded, simple_values
 from graph.execution.run.frames import Below, Frame, Linker, Where, all_present
-from graph.execution.run.shared_output import Offload, SharedOutput, shared_outputs
+from graph.execution.run.shared_output import Offload, SharedOutput, Text, shared_outputs
 from graph.execution.run.values import INFO_HELPERS, any_awaitable, awaited, gathered, realized
 from graph.execution.strawberry_adapter import PrefetchInfo
 from graph.execution.traces import caught
@@ -54,6 +53,7 @@ class Run:
     Attributes:
         variables: coerced, in graphql-core's form.
         offload: runs a function in another thread; None where the response is always small.
+        text: encodes a list of completed objects; its return value may stand in place of the list.
         bound_edges: the edges that are bound already, by the id of their plan.
     """
 
@@ -64,6 +64,7 @@ class Run:
     context: Any
     root_value: Any
     offload: Offload | None = None
+    text: Text | None = None
     bound_edges: dict[int, BoundEdge] = field(default_factory=dict)
 
     async def resolve(self, level: Level, followed: FollowedEdge | None = None) -> Frame:
@@ -71,7 +72,6 @@ class Run:
 
         `followed` is the outcome of the root's only edge, if it was followed already.
         """
-        self.bound_edges.clear()  # a mutation's next field may have the same plan, and must see what was written before
         root = Frame.of(level, [self.root_value])
         ready = [root] if followed is None else await self._take_followed(root, followed)
         while ready:
@@ -107,11 +107,11 @@ class Run:
             frame.values[plan.slot], frame.below[plan.slot] = range(len(frame.rows)), Below([joined])
             ready.append(joined)
             return
-        values = self._opaque_values(frame, plan) if kind is FieldKind.OPAQUE else _simple_values(frame, plan)
+        values = self._opaque_values(frame, plan) if kind is FieldKind.OPAQUE else simple_values(frame, plan)
         if plan.ends_in_tables:
             frame.values[plan.slot] = values
             return
-        places = self._shared_outputs(plan, values) if plan.table_edges else None
+        places = self.shared_outputs(plan, values) if plan.table_edges else None
         if places and all(one.is_written for one in places):
             frame.values[plan.slot] = places
             return
@@ -122,11 +122,11 @@ class Run:
         if places and below is not None:
             below.shared_outputs = places
 
-    def _shared_outputs(self, plan: FieldPlan, tables: Sequence[Any]) -> list[SharedOutput] | None:
+    def shared_outputs(self, plan: FieldPlan, tables: Sequence[Any]) -> list[SharedOutput] | None:
         """Return where the response data of a field's tables is shared, or None where it cannot be shared."""
         assert plan.place is not None
         try:
-            identities = [self._bound_edge(edge).identity for edge in plan.table_edges]
+            identities = [self.bound_edge(edge).identity for edge in plan.table_edges]
         except Exception:  # noqa: BLE001 - invalid arguments: that field reports its error when it is started
             return None
         return shared_outputs(tables, plan.place.only, identities)
@@ -141,7 +141,7 @@ class Run:
             frame.below[plan.slot] = Below([], [])
             return
         try:
-            bound = self._bound_edge(plan)
+            bound = self.bound_edge(plan)
         except Exception as error:  # noqa: BLE001 - any exception of the arguments is the field's error
             frame.values[plan.slot] = [FieldError(caught(error))] * len(frame.sources)
             frame.below[plan.slot] = Below([], [])
@@ -165,7 +165,7 @@ class Run:
         one.errors |= errors
         one.edges.append((frame, plan, bound, keys))
 
-    def _bound_edge(self, plan: FieldPlan) -> BoundEdge:
+    def bound_edge(self, plan: FieldPlan) -> BoundEdge:
         """Return the edge with its arguments applied. Each edge is bound once per run."""
         bound = self.bound_edges.get(id(plan))
         if bound is None:
@@ -179,7 +179,7 @@ class Run:
         found: dict[int, PrefetchableEdge] = {}
         for edge, key in plan.prefetchable:
             try:
-                bound = self._bound_edge(edge)
+                bound = self.bound_edge(edge)
             except Exception:  # noqa: BLE001, S112 - that field reports its error when it is started
                 continue
             found[id(bound.loader)] = PrefetchableEdge(bound, key)
@@ -188,24 +188,12 @@ class Run:
     async def follow_root_edge(self, plan: FieldPlan) -> FollowedEdge:
         """Load the row of the root's only edge, whose arguments contain the key. Most operations begin like this."""
         try:
-            bound = self.bind_root_edge(plan)
+            bound = self.bound_edge(plan)
             key = bound.key
             answer = None if key is None else (await bound.loader.load_level([key]))[0]
         except Exception as error:  # noqa: BLE001 - any exception of arguments or loader is the field's error
             return None, None, FieldError(caught(error))
         return bound, key, answer
-
-    def bind_root_edge(self, plan: FieldPlan) -> BoundEdge:
-        """Return the root's only edge with its arguments applied.
-
-        Raises:
-            Exception: the arguments are invalid.
-        """
-        declared = plan.declaration
-        assert isinstance(declared, RowEdge)
-        assert plan.arguments is not None
-        info = self._edge_info(plan)
-        return declared.bind(info, **plan.arguments(self.variables, info))
 
     async def _take_followed(self, root: Frame, followed: FollowedEdge) -> list[Frame]:
         plan, (bound, key, answer), ready = root.level.kept[0], followed, list[Frame]()
@@ -329,17 +317,20 @@ class Run:
     # ------------------------------------------------------------ info
 
     def _resolver_info(self, frame: Frame, plan: FieldPlan, index: int) -> GraphQLResolveInfo[Any]:
-        info = self._info(plan, frame.field_path(index, plan))
+        return self._prefetch_info(plan, self._info(plan, frame.field_path(index, plan)))
+
+    def _edge_info(self, plan: FieldPlan) -> Any:
+        """Return the info of a field for its whole level. Its path is only the field's place, without list indexes."""
+        info = self._prefetch_info(plan, self._info(plan, plan.path))
+        return info if plan.info is None else plan.info(info)
+
+    def _prefetch_info(self, plan: FieldPlan, info: GraphQLResolveInfo[Any]) -> GraphQLResolveInfo[Any]:
+        """Return the info, with the edges below the field's rows if its statement may load their results."""
         if plan.selected is None:
             return info
         prefetch_info = PrefetchInfo(*info)
         prefetch_info.bind_prefetchable, prefetch_info.selected = partial(self._bind_prefetchable, plan), plan.selected
         return prefetch_info
-
-    def _edge_info(self, plan: FieldPlan) -> Any:
-        """Return the info of a field for its whole level. Its path is only the field's place, without list indexes."""
-        info = self._info(plan, plan.path)
-        return info if plan.info is None else plan.info(info)
 
     def _info(self, plan: FieldPlan, path: Path) -> GraphQLResolveInfo[Any]:
         return GraphQLResolveInfo(
@@ -367,30 +358,6 @@ def _frame_of_rows(frame: Frame, plan: FieldPlan, rows: list[Any]) -> Frame:
     found = Frame.of(plan.place.only, rows)
     frame.values[plan.slot], frame.below[plan.slot] = range(len(rows)), Below([found])
     return found
-
-
-def _simple_values(frame: Frame, plan: FieldPlan) -> list[Any]:
-    """Return the values of a field that is a function of each object or row, an attribute, or a column."""
-    declared = plan.declaration
-    of: Callable[[Any], Any]
-    sources: Sequence[Any]
-    if isinstance(declared, Computed):
-        of, sources = declared.of, frame.rows
-    elif isinstance(declared, Derived):
-        of, sources = declared.of, frame.objects
-    elif isinstance(declared, Column):  # a column that holds an object, for example JSON
-        of, sources = itemgetter(frame.level.rows.prefix + declared.name), frame.rows
-    else:
-        of, sources = attrgetter(plan.attribute), frame.objects
-    values: list[Any] = []
-    pending = iter(sources)
-    while True:
-        try:
-            values.extend(map(of, pending))  # values before an error stay
-        except Exception as error:  # noqa: BLE001 - any exception of the function is the field's error
-            values.append(FieldError(caught(error)))
-        else:
-            return values
 
 
 def _as_range(links: Sequence[Any], count: int) -> Sequence[Any]:

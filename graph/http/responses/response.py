@@ -111,8 +111,10 @@ def cacheable(answer: Response, *, private: bool, if_none_match: str | None) -> 
     return Response(answer.status, answer.body, answer.media_type, headers)
 
 
-_FIXED = {"cache-control": "no-store", "vary": "accept, authorization", **SECURITY_HEADERS}
-_VARIED = {"vary": "accept, authorization, Accept-Encoding"}
+VARY = "accept, authorization"
+"""What every response depends on."""
+_FIXED = {"cache-control": "no-store", "vary": VARY, **SECURITY_HEADERS}
+_VARIED = {"vary": f"{VARY}, Accept-Encoding"}
 
 
 def varied_by_encoding(answer: Response) -> Response:

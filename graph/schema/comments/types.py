@@ -3,7 +3,6 @@
 import datetime
 
 import strawberry
-from graphql import GraphQLError
 
 from db.connections.statements import Row
 from db.fields import BODY
@@ -11,13 +10,10 @@ from graph.analysis.cost import LONG_TEXT
 from graph.schema.fields import column, identity, node_edge, node_lookup
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
-from graph.schema.posts.types import STALE, Post
+from graph.schema.posts.types import Post
 from graph.schema.users.types import User
 
-
-def _gone() -> GraphQLError:
-    # The row was deleted between two statements, with the comment.
-    return GraphQLError("the comment was deleted a moment ago; send the query again", extensions=STALE)
+_GONE = "the comment was deleted a moment ago; send the query again"
 
 
 @row_backed
@@ -27,16 +23,14 @@ class Comment(Node):
 
     row: strawberry.Private[Row]
 
-    id: strawberry.ID = identity(
-        NodeKind.COMMENT, "Globally unique and opaque. The same object always has the same id."
-    )
+    id: strawberry.ID = identity(NodeKind.COMMENT)
     body: str = column("body", f"{BODY.limit}.", longest=BODY.length_max, directives=[LONG_TEXT])
-    author: User = node_edge("author_id", NodeKind.USER, User, "The author.", missing=_gone)
-    post: Post = node_edge("post_id", NodeKind.POST, Post, "The post that the comment is on.", missing=_gone)
+    author: User = node_edge("author_id", NodeKind.USER, User, "The author.", missing=_GONE)
+    post: Post = node_edge("post_id", NodeKind.POST, Post, "The post that the comment is on.", missing=_GONE)
     created_at: datetime.datetime = column("created_at", "When the comment was created.")
     updated_at: datetime.datetime = column("updated_at", "When the comment was last changed.")
     version: int = column(
-        "version", "Increases with every change. Send it as `expectedVersion` to detect a concurrent change."
+        "version", ("Increases with every change. Send it as `expectedVersion` to detect a concurrent change.")
     )
 
 

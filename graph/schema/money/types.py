@@ -24,11 +24,11 @@ from graph.schema.connections import (
     Last,
     PageArguments,
     list_of_entries,
-    list_of_parent,
 )
 from graph.schema.fields import column, computed, edge, identity, node_edge
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
+from graph.schema.row_lists import plain_list
 from graph.schema.scalars import CurrencyCode
 from graph.schema.users.types import User
 
@@ -38,7 +38,7 @@ class Money:
     """A decimal amount, with the number of fraction digits of its currency."""
 
     amount: Decimal = strawberry.field(
-        description="The amount in the major unit of the currency, with all of its fraction digits."
+        description=("The amount in the major unit of the currency, with all of its fraction digits.")
     )
     currency_code: CurrencyCode = strawberry.field(description="The currency.")
 
@@ -51,13 +51,6 @@ class Money:
 def _balance(row: Row) -> Money | None:
     balance = row["balance"]
     return None if balance is None else Money.of_minor(balance, row["currency_code"])
-
-
-def _transactions(
-    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-) -> BoundEdge:
-    request = PageArguments(first, after, last, before).request(info, TRANSACTIONS_ORDER)
-    return list_of_parent(info, TRANSACTIONS, "Transaction", {}, request)
 
 
 def _statement(
@@ -85,9 +78,7 @@ class Account(Node):
 
     row: strawberry.Private[Row]
 
-    id: strawberry.ID = identity(
-        NodeKind.ACCOUNT, "Globally unique and opaque. The same object always has the same id."
-    )
+    id: strawberry.ID = identity(NodeKind.ACCOUNT)
     # Never missing: a user who owns an account is not deleted.
     owner: User = node_edge("owner_id", NodeKind.USER, User, "The user who owns the account.")
     currency_code: CurrencyCode = column("currency_code", "The currency of the account.")
@@ -103,7 +94,7 @@ class Account(Node):
     created_at: datetime.datetime = column("created_at", "When the account was opened.")
     transactions: Connection["Transaction"] = edge(
         "id",
-        _transactions,
+        plain_list(TRANSACTIONS, "Transaction", TRANSACTIONS_ORDER),
         "Transactions from or to this account, newest first. Empty unless the viewer may see the balance.",
         directives=[PAGE],
     )
@@ -140,9 +131,7 @@ class Transaction(Node):
 
     row: strawberry.Private[Row]
 
-    id: strawberry.ID = identity(
-        NodeKind.TRANSACTION, "Globally unique and opaque. The same object always has the same id."
-    )
+    id: strawberry.ID = identity(NodeKind.TRANSACTION)
     from_: Account = edge(
         "from_id",
         _counterparty,
@@ -205,7 +194,7 @@ class AccountStatement:
     received: Money = computed(
         _of_statement(lambda one: one.received),
         ("statement",),
-        "The sum of the incoming amounts. Zero if there are none.",
+        ("The sum of the incoming amounts. Zero if there are none."),
     )
     sent: Money = computed(
         _of_statement(lambda one: one.sent),

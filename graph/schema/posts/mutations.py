@@ -26,20 +26,17 @@ from graph.schema.mutation_kit import (
 from graph.schema.permissions import OWNER_OR_ADMIN, SIGNED_IN, signed_in
 from graph.schema.posts.filters import NEWEST_FIRST
 from graph.schema.posts.types import Post
-from graph.schema.row_mutations import row_deletion, row_update
+from graph.schema.row_mutations import author_field, row_deletion, row_update
 
 CREATED_POSTS = ListSize(assumed_size=BULK_MAX, sized_fields=["posts"])
 POSTS = Items("posts")
-TEXTS = (TITLE, CONTENT)
 
 
 @mutation_input
 class CreatePostInput:
     """A post to create."""
 
-    author_id: strawberry.ID | None = strawberry.field(
-        default=None, description="The author. The default is the viewer. Only administrators may name another user."
-    )
+    author_id: strawberry.ID | None = author_field()
     title: str = strawberry.field(description=TITLE.description)
     content: str = strawberry.field(description=CONTENT.description)
     published: bool = strawberry.field(default=False, description="True publishes the post, false keeps it as a draft.")
@@ -147,15 +144,12 @@ class PostMutations:
     )
     update_post = row_update(
         repository.POST_ROWS,
-        NodeKind.POST,
         Post,
         {
-            "title": (str, "The new title. It cannot be null."),
-            "content": (str, "The new content. It cannot be null."),
-            "published": (bool, "True publishes the post, false makes it a draft. It cannot be null."),
+            "title": "The new title. It cannot be null.",
+            "content": "The new content. It cannot be null.",
+            "published": "True publishes the post, false makes it a draft. It cannot be null.",
         },
-        TEXTS,
-        never_null=("published",),
     )
-    delete_post = row_deletion(repository.POST_ROWS, NodeKind.POST)
+    delete_post = row_deletion(repository.POST_ROWS)
     record_post_view = mutation(record_post_view, "Counts one view of a post.", takes="The post.")

@@ -1,6 +1,6 @@
 """Posts: the queries that read them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -9,42 +9,18 @@ from db.repositories import posts as repository
 from db.repositories.posts import POSTS
 from graph.analysis.cost import COUNT, PAGE, ListSize
 from graph.errors import BadInput
-from graph.execution import JOINS
 from graph.runtime.context import Info, columns_below
-from graph.schema.connections import (
-    PAGE_SIZE_MAX,
-    After,
-    Before,
-    Connection,
-    First,
-    Last,
-    PageArguments,
-    whole_list,
-)
-from graph.schema.fields import node_lookup
+from graph.schema.connections import PAGE_SIZE_MAX, Connection
+from graph.schema.fields import lookup_field, node_lookup
 from graph.schema.ids import NodeKind
-from graph.schema.posts.filters import Filtered, Ordered, post_conditions, post_order
+from graph.schema.posts.filters import POSTS as LISTS
 from graph.schema.posts.types import Post
+from graph.schema.row_lists import conditions_of
 
 OFFSET_MAX = 100_000
 NUMBERED_PAGE = ListSize(
     assumed_size=10, slicing_arguments=["pageSize"], sized_fields=["posts"], require_one_slicing_argument=False
 )
-
-
-async def posts(
-    info: Info,
-    first: First = None,
-    after: After = None,
-    last: Last = None,
-    before: Before = None,
-    filter_: Filtered = None,
-    order_by: Ordered = None,
-) -> Connection[Post]:
-    """Return a page of all posts that the viewer may see."""
-    conditions = post_conditions(filter_)
-    request = PageArguments(first, after, last, before).request(info, post_order(order_by, conditions))
-    return await whole_list(info, POSTS, "Post", conditions, request)
 
 
 async def _total(root: "PaginatedPosts", info: Info) -> int:
@@ -56,7 +32,7 @@ async def _total_pages(root: "PaginatedPosts", info: Info) -> int:
 
 
 @strawberry.type(
-    description="A numbered page, for user interfaces with page numbers. All other clients should use a connection."
+    description=("A numbered page, for user interfaces with page numbers. All other clients should use a connection.")
 )
 class PaginatedPosts:
     """One numbered page."""
@@ -72,12 +48,15 @@ class PaginatedPosts:
     )
 
 
+@LISTS.with_arguments
 async def posts_page(
     info: Info,
     page: Annotated[int, strawberry.argument(description="The number of the page. The first page is 1.")] = 1,
-    page_size: Annotated[int, strawberry.argument(description="The number of posts on a page: 1 to 100.")] = 10,
-    filter_: Filtered = None,
-    order_by: Ordered = None,
+    page_size: Annotated[
+        int, strawberry.argument(description=f"The number of posts on a page: 1 to {PAGE_SIZE_MAX}.")
+    ] = 10,
+    filter_: Any = None,
+    order_by: Any = None,
 ) -> PaginatedPosts:
     """Return a numbered page of posts."""
     if page < 1:
@@ -87,13 +66,13 @@ async def posts_page(
     offset = (page - 1) * page_size
     if offset > OFFSET_MAX:
         raise BadInput(f"page {page} begins after post {OFFSET_MAX}; use the connection `posts` for these posts")
-    context, conditions = info.context, post_conditions(filter_)
+    context, conditions = info.context, conditions_of(filter_)
     rows = await repository.numbered_page(
         context.reader,
         context.viewer,
         columns_below(info, "Post", "id"),
         conditions,
-        post_order(order_by, conditions),
+        LISTS.orders.chosen(order_by, conditions),
         limit=page_size,
         offset=offset,
     )
@@ -105,13 +84,10 @@ class PostQueries:
     """The queries that read posts."""
 
     post: Post | None = node_lookup(NodeKind.POST, "Post")
-    posts: Connection[Post] = strawberry.field(
-        resolver=posts,
-        description=(
-            "All posts that the viewer may see: published posts and the viewer's drafts. Administrators see all drafts."
-        ),
+    posts: Connection[Post] = lookup_field(
+        LISTS.whole(POSTS),
+        ("All posts that the viewer may see: published posts and the viewer's drafts. Administrators see all drafts."),
         directives=[PAGE],
-        metadata={JOINS: True},
     )
     posts_page: PaginatedPosts = strawberry.field(
         resolver=posts_page,

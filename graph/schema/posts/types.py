@@ -4,14 +4,13 @@ import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
-from graphql import GraphQLError
 
 from db.connections.statements import Row
 from db.fields import CONTENT, TITLE
 from db.repositories import posts as repository
 from db.repositories.comments import COMMENTS_OF_POST
 from graph.analysis.cost import LONG_TEXT, PAGE
-from graph.schema.comments.filters import comments_of
+from graph.schema.comments.filters import COMMENTS as LISTS_OF_COMMENTS
 from graph.schema.connections import Connection
 from graph.schema.fields import column, edge, identity, node_edge
 from graph.schema.ids import NodeKind
@@ -21,15 +20,6 @@ from graph.schema.users.types import User
 if TYPE_CHECKING:
     from graph.schema.comments.types import Comment
 
-STALE = {"code": "CONCURRENT_CHANGE"}
-
-
-def _author_gone() -> GraphQLError:
-    # The author was deleted between the two statements, with all posts. The field must not be null, so it is an error.
-    return GraphQLError(
-        "the author was deleted a moment ago, and this post too; send the query again", extensions=STALE
-    )
-
 
 @row_backed
 @strawberry.type(description="A text by one user: a draft until it is published.")
@@ -38,21 +28,29 @@ class Post(Node):
 
     row: strawberry.Private[Row]
 
-    id: strawberry.ID = identity(NodeKind.POST, "Globally unique and opaque. The same object always has the same id.")
+    id: strawberry.ID = identity(NodeKind.POST)
     title: str = column("title", f"{TITLE.limit}.")
     content: str = column("content", CONTENT.description, longest=CONTENT.length_max, directives=[LONG_TEXT])
     published: bool = column(
-        "published", "Whether the post is published. A draft is visible only to its author and to administrators."
+        "published", ("Whether the post is published. A draft is visible only to its author and to administrators.")
     )
     views: int = column("views", "The number of recorded views.")
     author: User = node_edge(
-        "author_id", NodeKind.USER, User, "The author.", missing=_author_gone, joined=repository.AUTHOR
+        "author_id",
+        NodeKind.USER,
+        User,
+        "The author.",
+        missing="the author was deleted a moment ago, and this post too; send the query again",
+        joined=repository.AUTHOR,
     )
     comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
-        "id", comments_of(COMMENTS_OF_POST), "The comments on the post, oldest first.", directives=[PAGE]
+        "id",
+        LISTS_OF_COMMENTS.of_parent(COMMENTS_OF_POST),
+        ("The comments on the post, oldest first."),
+        directives=[PAGE],
     )
     created_at: datetime.datetime = column("created_at", "When the post was created, as a draft or published.")
     updated_at: datetime.datetime = column("updated_at", "When the post was last changed. A view is not a change.")
     version: int = column(
-        "version", "Increases with every change. Send it as `expectedVersion` to detect a concurrent change."
+        "version", ("Increases with every change. Send it as `expectedVersion` to detect a concurrent change.")
     )

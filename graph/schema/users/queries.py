@@ -7,20 +7,12 @@ import strawberry
 from db.repositories import users as repository
 from db.repositories.users import USERS
 from graph.analysis.cost import PAGE
-from graph.execution import JOINS, BoundEdge
+from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
-from graph.schema.connections import (
-    After,
-    Before,
-    Connection,
-    First,
-    Last,
-    PageArguments,
-    whole_list,
-)
+from graph.schema.connections import Connection
 from graph.schema.fields import loader_by_id, lookup_field, node_lookup
 from graph.schema.ids import NodeKind
-from graph.schema.users.filters import UserFilter, UserOrder, user_conditions, user_order
+from graph.schema.users.filters import USERS as LISTS
 from graph.schema.users.types import User
 
 
@@ -38,26 +30,6 @@ async def user_by_username(
     return None if row is None else User(row=row)
 
 
-async def users(
-    info: Info,
-    first: First = None,
-    after: After = None,
-    last: Last = None,
-    before: Before = None,
-    filter_: Annotated[
-        UserFilter | None,
-        strawberry.argument(name="filter", description="Return only the users that meet these conditions."),
-    ] = None,
-    order_by: Annotated[
-        list[UserOrder] | None,
-        strawberry.argument(description="The sort keys, the most significant one first. The default is newest first."),
-    ] = None,
-) -> Connection[User]:
-    """Return a page of all users."""
-    request = PageArguments(first, after, last, before).request(info, user_order(order_by))
-    return await whole_list(info, USERS, "User", user_conditions(filter_), request)
-
-
 @strawberry.type
 class UserQueries:
     """The queries that read users."""
@@ -70,9 +42,6 @@ class UserQueries:
         resolver=user_by_username,
         description="The user with this username, who may be the system's user `treasury`. Null if there is none.",
     )
-    users: Connection[User] = strawberry.field(
-        resolver=users,
-        description="All users except the system's user `treasury`, who is not a person.",
-        directives=[PAGE],
-        metadata={JOINS: True},
+    users: Connection[User] = lookup_field(
+        LISTS.whole(USERS), "All users except the system's user `treasury`, who is not a person.", directives=[PAGE]
     )

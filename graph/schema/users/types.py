@@ -13,20 +13,13 @@ from db.repositories.posts import POSTS
 from graph.analysis.cost import PAGE
 from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
-from graph.schema.comments.filters import comments_of
-from graph.schema.connections import (
-    After,
-    Before,
-    Connection,
-    First,
-    Last,
-    PageArguments,
-    list_of_parent,
-)
+from graph.schema.comments.filters import COMMENTS as LISTS_OF_COMMENTS
+from graph.schema.connections import Connection
 from graph.schema.fields import column, edge, identity
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
-from graph.schema.posts.filters import Filtered, Ordered, post_conditions, post_order
+from graph.schema.posts.filters import POSTS as LISTS_OF_POSTS
+from graph.schema.row_lists import plain_list
 
 if TYPE_CHECKING:
     from graph.schema.comments.types import Comment
@@ -50,27 +43,6 @@ def _profile(info: Info) -> BoundEdge:
     return BoundEdge(info.context.loaders.profile_by_user(columns_below(info, "Profile", "user_id")))
 
 
-def _posts(
-    info: Info,
-    first: First = None,
-    after: After = None,
-    last: Last = None,
-    before: Before = None,
-    filter_: Filtered = None,
-    order_by: Ordered = None,
-) -> BoundEdge:
-    conditions = post_conditions(filter_)
-    request = PageArguments(first, after, last, before).request(info, post_order(order_by, conditions))
-    return list_of_parent(info, POSTS, "Post", conditions, request)
-
-
-def _accounts(
-    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-) -> BoundEdge:
-    request = PageArguments(first, after, last, before).request(info, ACCOUNTS_ORDER)
-    return list_of_parent(info, ACCOUNTS, "Account", {}, request)
-
-
 @row_backed
 @strawberry.type(
     description=(
@@ -84,7 +56,7 @@ class User(Node):
 
     row: strawberry.Private[Row]
 
-    id: strawberry.ID = identity(NodeKind.USER, "Globally unique and opaque. The same object always has the same id.")
+    id: strawberry.ID = identity(NodeKind.USER)
     username: str = column("username", f"Unique without regard to case: {USERNAME.length} letters, digits and _.")
     email: str | None = column("email", "Null unless the viewer is this user or an administrator.")
     is_active: bool = column("is_active", "Whether the user may sign in.")
@@ -105,20 +77,20 @@ class User(Node):
     )
     posts: Connection[Annotated["Post", strawberry.lazy("graph.schema.posts.types")]] = edge(
         "id",
-        _posts,
+        LISTS_OF_POSTS.of_parent(POSTS),
         "The published posts of the user. Drafts are included if the viewer is this user or an administrator.",
         joins=True,
         directives=[PAGE],
     )
     comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
         "id",
-        comments_of(COMMENTS_OF_AUTHOR),
+        LISTS_OF_COMMENTS.of_parent(COMMENTS_OF_AUTHOR),
         "The comments of the user on posts that the viewer may see, oldest first.",
         directives=[PAGE],
     )
     accounts: Connection[Annotated["Account", strawberry.lazy("graph.schema.money.types")]] = edge(
         "id",
-        _accounts,
+        plain_list(ACCOUNTS, "Account", ACCOUNTS_ORDER),
         "The accounts of the user, oldest first. Empty unless the viewer is this user or an administrator.",
         directives=[PAGE],
     )

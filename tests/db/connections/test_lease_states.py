@@ -137,7 +137,8 @@ class Pool(RuleBasedStateMachine):
             statement.cancel()
             await asyncio.wait([statement])
 
-        if connection.is_fit:
+        is_usable = not (connection.is_interrupted or connection.driver.is_closed())
+        if is_usable:
             self.run(interrupted())
             assert connection.is_interrupted
             self.held.remove(connection)

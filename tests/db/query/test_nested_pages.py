@@ -1,5 +1,6 @@
 """Pages with a nested page for each row: the same rows as the two statements that they replace."""
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,13 +15,13 @@ from db.connections.database import Database
 from db.connections.leases import Driver
 from db.connections.statements import Reader, Statement
 from db.query.cursors import Order
-from db.query.nested_pages import Nested
+from db.query.nested_pages import Nested, NestedPages, RowsWithPages
 from db.query.pages import Page, PageRequest
 from db.repositories.accounts import ACCOUNTS, ACCOUNTS_ORDER
 from db.repositories.posts import ID as POST_ID
 from db.repositories.posts import POSTS, VIEWS
 from db.repositories.transactions import TRANSACTIONS
-from db.repositories.users import CREATED_AT, ID, USERNAME, USERS
+from db.repositories.users import CREATED_AT, ID, USERNAME, USERS, users_by_ids
 from tests.db.support.listed_posts import (
     COLUMNS,
     NEWEST_FIRST,
@@ -32,7 +33,7 @@ from tests.db.support.listed_posts import (
     posts_of,
     some_posts,
 )
-from tests.db.support.rows import ADMIN, new_account, new_user
+from tests.db.support.rows import ADMIN, new_account, new_user, new_users
 from tests.running.amounts import examples
 
 NEWEST_USERS = Order("users", [(CREATED_AT, True), (ID, True)])
@@ -208,3 +209,77 @@ async def test_nested_page_of_a_parent_that_occurs_often_is_read_once(
     # Twenty-one rows by three authors: eleven posts for each author; repeated authors start no further scan.
     (scan,) = [line for line in explaining.plan if "ix_posts_author_id" in line]
     assert re.search(r"rows=11\.00 loops=3\)", scan)
+
+
+# ---------------------------------------------------------------- below rows by their ids
+
+
+@settings(max_examples=examples(40))
+@given(data=st.data(), inner=orders, inner_filter=filters)
+async def test_rows_by_ids_include_the_pages_that_their_parents_have(
+    database: Database, authors: list[int], data: st.DataObject, inner: Order, inner_filter: dict[str, Any]
+) -> None:
+    rows = data.draw(posts_of(authors, max_size=20))
+    await keep(database, rows)
+    viewer = data.draw(st.sampled_from([ANONYMOUS, Viewer(user_id=authors[0]), ADMIN]))
+    requested = data.draw(requests(positions(inner), inner))
+    pages = NestedPages(
+        [
+            Nested(POSTS, ("id", "title"), inner_filter, requested, "author_id"),
+            Nested(POSTS, ("id",), {}, PageRequest(NEWEST_FIRST, 2), "author_id"),
+        ]
+    )
+    wanted = [*(row["id"] for row in rows), 999_999]
+    alone = await POSTS.by_ids(database, viewer, ("id", "author_id"), wanted)
+    found = await POSTS.by_ids(database, viewer, ("id", "author_id"), wanted, pages)
+    assert isinstance(found, RowsWithPages)
+    assert {key: (row["id"], row["author_id"]) for key, row in found.items()} == {
+        key: tuple(row) for key, row in alone.items()
+    }
+    parents = list({row["author_id"] for row in alone.values()})
+    for index, (columns, given_filter, request) in enumerate(
+        [(("id", "title"), inner_filter, requested), (("id",), {}, PageRequest(NEWEST_FIRST, 2))]
+    ):
+        of_each = await POSTS.pages_by_parent(database, viewer, columns, given_filter, request, parents)
+        assert {parent: shown(one, looks_ahead=request.looks_ahead) for parent, one in found.nested[index].items()} == {
+            parent: shown(one, looks_ahead=request.looks_ahead) for parent, one in zip(parents, of_each, strict=True)
+        }
+
+
+@pytest.mark.parametrize("viewer", [ANONYMOUS, Viewer(7), ADMIN])
+async def test_pages_below_rows_by_ids_are_ranges_of_an_index_and_planned_once(
+    database: Database, superuser: Driver, viewer: Viewer
+) -> None:
+    # So many authors that the index by author is cheaper than the index of all posts.
+    authors = await new_users(database, 21)
+    rows = some_posts(authors, 4000)
+    await keep(database, rows)
+    await superuser.execute("ANALYZE posts")
+    await superuser.execute("ANALYZE users")
+    explaining = ExplainingReader(superuser)
+    nested = NestedPages([Nested(POSTS, ("title",), {}, PageRequest(NEWEST_FIRST, 5), "author.id")])
+    await POSTS.by_ids(explaining, viewer, ("author.id", "author.username", "id"), [rows[0]["id"]], nested)
+    scans = [line for line in explaining.plan if "Scan" in line and "on posts" in line]
+    assert len(scans) == 2, explaining.plan
+    assert all(re.search(r"Index Scan (Backward )?using (pk|ix)_posts", line) for line in scans), explaining.plan
+    assert any("ix_posts_author_id" in line for line in scans), explaining.plan
+    assert not any("Sort" in line for line in explaining.plan), explaining.plan
+    assert explaining.custom_plans <= 5
+    nested = NestedPages([Nested(POSTS, ("title",), {}, PageRequest(NEWEST_FIRST, 15), "id")])
+    await users_by_ids(explaining, viewer, ("id", "username"), authors[:1], nested)
+    (scan,) = [line for line in explaining.plan if "Scan" in line and "on posts" in line]
+    assert "Index Scan Backward using ix_posts_author_id" in scan, explaining.plan
+    assert explaining.custom_plans <= 5
+
+
+async def test_pages_of_concurrent_reads_by_ids_share_one_statement(database: Database, authors: list[int]) -> None:
+    await keep(database, some_posts(authors, 40))
+    nested = NestedPages([Nested(POSTS, ("id",), {}, PageRequest(NEWEST_FIRST, 2), "id")])
+    before = database.counters.statements
+
+    async def read(author: int) -> Any:
+        return await users_by_ids(database, ADMIN, ("id",), [author], nested)
+
+    found = await asyncio.gather(*map(read, authors))
+    assert database.counters.statements == before + 1
+    assert [len(one.nested[0][author]) for one, author in zip(found, authors, strict=True)] == [2, 2, 2]

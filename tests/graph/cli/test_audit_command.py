@@ -221,6 +221,7 @@ async def test_ledger_without_transactions_refuses_since(database_url: str, file
 # ---------------------------------------------------------------- time, Ctrl-C, faults
 
 
+@pytest.mark.long("slow statements are waited for")
 async def test_statement_may_take_longer_than_those_of_requests(audit: Audit, superuser: Driver) -> None:
     # The server's limit would end it after 0.5 s, the client's limit after 2.5 s.
     await superuser.execute(SLOW.format(seconds=0.7))

@@ -18,6 +18,7 @@ import pytest
 
 from db.embedded.server import EmbeddedServer
 from tests.conftest import superuser_dsn
+from tests.running.amounts import sample
 
 FOLIO = [sys.executable, "-c", "from graph.cli import main; main()"]
 ROOT = Path(__file__).parents[3]
@@ -68,7 +69,7 @@ async def started(
             await process.wait()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", sample(["2", "1"], every=2))
 async def test_sigterm_lets_a_running_request_finish(
     database_url: str, server: EmbeddedServer, tmp_path: Path, workers: str
 ) -> None:
@@ -118,6 +119,7 @@ async def test_dev_recovers_from_a_kill_keeps_its_data_and_stops_what_it_started
     assert not list(home.glob(".folio/postgres/pgdata/postmaster.pid"))
 
 
+@pytest.mark.long("three starts of a server")
 async def test_killed_supervisor_leaves_no_database_running_and_the_data_is_used_again(home: Path) -> None:
     port, postmaster = free_port(), home / ".folio" / "postgres" / "pgdata" / "postmaster.pid"
     url = f"http://127.0.0.1:{port}/graphql"
@@ -142,6 +144,7 @@ async def test_killed_supervisor_leaves_no_database_running_and_the_data_is_used
             assert await asyncio.wait_for(process.wait(), LIMIT_S) == 0
 
 
+@pytest.mark.long("four starts of a server")
 async def test_dev_reloads_changed_code_and_keeps_its_database_up(home: Path) -> None:
     for package in ("db", "graph", "migrations"):
         shutil.copytree(ROOT / package, home / package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -9,11 +9,12 @@ from typing import Any
 
 import orjson
 import pytest
+from graphql import get_introspection_query
 
 from db.settings import Settings
 from graph.http.direct import DirectHttpProtocol
+from graph.http.drivers import CallbackDriver
 from graph.http.endpoint import GraphQLEndpoint
-from graph.http.responses.encoder import Encoder
 from tests.graph.support.callers import Client, SignUp
 from tests.graph.support.raw import answered, query_body, request, via_asgi
 from tests.graph.support.recorded_log import recorded_log
@@ -39,17 +40,17 @@ class EndpointCounts:
 def endpoint_counts(monkeypatch: pytest.MonkeyPatch) -> EndpointCounts:
     """Count the requests of each endpoint."""
     counted = EndpointCounts()
-    encoded, called = Encoder.encoded, GraphQLEndpoint.__call__
+    finish, called = CallbackDriver.start, GraphQLEndpoint.__call__
 
-    def direct(*arguments: Any) -> object:
+    def direct(*arguments: Any) -> None:
         counted.direct += 1
-        return encoded(*arguments)
+        finish(*arguments)
 
     async def asgi(*arguments: Any) -> None:
         counted.asgi += 1
         await called(*arguments)
 
-    monkeypatch.setattr(Encoder, "encoded", direct)
+    monkeypatch.setattr(CallbackDriver, "start", direct)
     monkeypatch.setattr(GraphQLEndpoint, "__call__", asgi)
     return counted
 
@@ -125,15 +126,20 @@ async def test_large_answers_are_compressed_by_both_endpoints(settings: Settings
     assert orjson.loads(body)["data"]["__schema"]["types"]
 
 
-async def test_requests_of_other_origins_take_the_asgi_endpoint(
-    settings: Settings, endpoint_counts: EndpointCounts
+@pytest.mark.parametrize("origin", ["https://app.example", "https://evil.example", ""])
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+async def test_both_endpoints_share_responses_with_pages_of_allowed_origins_alone(
+    settings: Settings, endpoint_counts: EndpointCounts, origin: str, encoding: str
 ) -> None:
-    async with served(settings, cors_origins="https://app.example") as client:
-        lines, _, _ = await answered(client, request(query_body("{ __typename }"), "origin: https://app.example"))
-        assert "access-control-allow-origin: https://app.example" in lines
-        assert endpoint_counts.since() == (0, 1)
-        await answered(client, request(query_body("{ __typename }")))
-        assert endpoint_counts.since() == (1, 0)
+    async with served(settings, cors_origins="https://app.example", compress_bytes_min=100) as client:
+        for query in ("{ __typename }", get_introspection_query()):
+            raw = request(query_body(query), *([f"origin: {origin}"] if origin else []), f"accept-encoding: {encoding}")
+            direct = await answered(client, raw)
+            assert endpoint_counts.since() == (1, 0)
+            assert direct == await answered(client, via_asgi(raw))
+            allowed = [line for line in direct[0] if line.startswith("access-control-allow-origin")]
+            assert allowed == (["access-control-allow-origin: https://app.example"] if "app" in origin else [])
+            endpoint_counts.since()
 
 
 async def test_both_endpoints_recognize_a_signed_in_user(client: Client, sign_up: SignUp) -> None:
@@ -252,7 +258,7 @@ async def test_bug_ends_the_connection_and_is_logged(client: Client, monkeypatch
     def failing(*_: object) -> None:
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr(Encoder, "encoded", failing)
+    monkeypatch.setattr("graph.http.responses.response.encoded", failing)
     with recorded_log() as log:
         async with sent(client, posted("{ __typename }")) as reader, asyncio.timeout(10):
             assert await reader.read() == b""
@@ -267,7 +273,7 @@ async def is_running() -> bool:
 
 async def test_server_that_stops_waits_for_running_operations(settings: Settings, database_url: str) -> None:
     async with locked(database_url, "posts"):
-        async with served(settings) as client:
+        async with served(settings, lock_timeout_ms=500) as client:
             url = client.http.base_url
             reader, writer = await asyncio.open_connection(url.host, url.port)
             writer.write(posted("{ posts { nodes { id } } }"))
@@ -286,7 +292,11 @@ async def test_server_that_stops_waits_for_a_mutation_whose_client_disconnected(
     ada = await sign_up("ada")
     change = 'mutation { createPost(input: {title: "t", content: "c"}) { userErrors { code } } }'
     with recorded_log() as log:
-        async with locked(database_url, "posts"), served(settings) as client, sent(client, posted(change, by=ada)):
+        async with (
+            locked(database_url, "posts"),
+            served(settings, lock_timeout_ms=500) as client,
+            sent(client, posted(change, by=ada)),
+        ):
             await until(is_running, "the change")
         # The client has disconnected and the server has stopped: the running operation has ended.
         assert [line["errors"] for line in log.operations if line["kind"] == "mutation"] == [["DATABASE_BUSY"]]

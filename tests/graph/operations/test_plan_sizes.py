@@ -17,13 +17,14 @@ from graph.app import services_for
 from graph.execution import Prepared
 from graph.execution.engine import PLANS_MAX
 from graph.execution.output.generation import completer
-from graph.execution.plan.plan import Level
+from graph.execution.plan.levels import Level
 from graph.operations.cache import OPERATIONS_CACHED_BYTES_MAX, Operation, Operations, RequestRefused
 from graph.operations.segmented_cache import ENTRY_BYTES, SegmentedCache
 from graph.runtime.context import Services
 from graph.schema.root import graphql_schema
 from tests.graph.support.garbage import collected_types
 from tests.graph.support.operation_maker import OperationMaker
+from tests.running.amounts import share
 
 SEED = 20261122
 CONDITIONS = tuple(f"c{number}" for number in range(6))
@@ -49,8 +50,8 @@ def vectors() -> Iterator[dict[str, bool]]:
 @pytest.fixture
 async def services(settings: Settings) -> AsyncIterator[Services]:
     """The dependencies of resolvers, for this test's database."""
-    async with services_for(settings) as opened:
-        yield opened
+    async with services_for(settings) as generated:
+        yield generated
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def planned(operation: Operation, variables: dict[str, Any], grown: list[int]) -
 
 def texts() -> Sequence[tuple[str, dict[str, Any]]]:
     maker = OperationMaker(Random(SEED), graphql_schema, ["user_1", "post_1", "account_1", "transaction_1"])  # noqa: S311 - no secret
-    generated: list[tuple[str, dict[str, Any]]] = [(maker.query(), {}) for _ in range(12)]
+    generated: Sequence[tuple[str, dict[str, Any]]] = share([(maker.query(), {}) for _ in range(12)], every=4)
     orders = "orderBy: [{ field: VIEWS, direction: DESC }], filter: { published: true }"
     some = next(vectors())
     return [

@@ -1,5 +1,6 @@
 """Strings with a meaning in SQL, and ids of other users' objects, at every place that accepts one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,27 +12,31 @@ from tests.graph.support.argument_walk import fresh_key, operation, places
 from tests.graph.support.callers import Client, SignUp
 from tests.graph.support.rights_data import ANNA, OTTO, RightsData, create_rights_data
 from tests.graph.support.served_app import is_alive
+from tests.running.amounts import share
 
-STRINGS = (
-    "' OR 1=1 --",
-    '"; DROP TABLE users; --',
-    "'; DELETE FROM posts; SELECT '",
-    "%",
-    "_",
-    "\\",
-    "\\' OR ''='",
-    "$1",
-    ":id",
-    "{}",
-    "%(id)s",
-    "user_1 OR 1=1",
-    "\u2019 OR 1=1",
+STRINGS: Sequence[str] = share(
+    (
+        "' OR 1=1 --",
+        '"; DROP TABLE users; --',
+        "'; DELETE FROM posts; SELECT '",
+        "%",
+        "_",
+        "\\",
+        "\\' OR ''='",
+        "$1",
+        ":id",
+        "{}",
+        "%(id)s",
+        "user_1 OR 1=1",
+        "\u2019 OR 1=1",
+    ),
+    every=3,
 )
 
 
 @pytest.fixture
 async def rights_data(client: Client, sign_up: SignUp, superuser: Driver) -> RightsData:
-    """The data of the tests of rights."""
+    """The stage of the tests of rights."""
     return await create_rights_data(client, sign_up, superuser)
 
 

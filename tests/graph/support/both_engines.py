@@ -5,8 +5,10 @@ ordinary engine runs it, too, for the same viewer; if data or errors differ, the
 data between the two runs, so that a difference counts only if it persists.
 """
 
-from asyncio import Task, get_running_loop
+from asyncio import get_running_loop
+from collections.abc import Callable
 from contextvars import Context as Variables
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,11 +16,12 @@ from fastapi import FastAPI
 from graphql import ExecutionResult, OperationType
 
 from db.access import Viewer
+from graph.execution import SingleRead
 from graph.http.call import Call
-from graph.http.inline_lookup import InlineLookups, OnResponse
-from graph.http.parsing.requests import GraphQLRequest
+from graph.http.pipeline import OK, Pipeline
 from graph.http.responses.response import Response
-from graph.operations.cache import Operation
+from graph.http.steps import Steps, Work
+from graph.operations.cache import Operation, Operations
 from graph.operations.dispatch import SMALL, Engines, Execution, Size
 from graph.runtime.context import Services
 from tests.graph.support.recording import unrecorded
@@ -95,41 +98,84 @@ def compare_engines(engines: Engines) -> None:
     vars(engines)["run"] = run_both
 
 
-def compare_inline_lookups(app: FastAPI) -> None:
-    """Make the inline lookups of `app` compare their responses with those of the ordinary engine."""
-    inline_lookups: InlineLookups = vars(app)["direct"].inline_lookups
-    engines: Engines = app.state.operations.engines
-    if not engines.compiled_from:
-        return
-    continue_as = inline_lookups.continue_as
-    ordinary = engines.ordinary()
-    comparing: set[Task[None]] = set()
+def compare_single_reads(app: FastAPI) -> None:
+    """Make `app` compare the responses of queries that need one read with those of the ordinary engine."""
+    operations: Operations = app.state.operations
+    if operations.engines.compiled_from:
+        _Comparing(app, operations).install()
 
-    def continue_with_both(call: Call, operation: Operation, viewer: Viewer, answered: OnResponse) -> bool:
-        async def compare(answer: Response) -> None:
-            assert isinstance(call.parsed, GraphQLRequest)
-            services, variables = app.state.services, call.parsed.variables
-            body, before = orjson.loads(answer.body), services.database.counters.statements
-            with unrecorded():
-                expected = await ordinary.run(operation.execution, dict(variables), services, viewer)
-                found = orjson.loads(orjson.dumps(expected.data))
-                if (body["data"], len(body.get("errors", ()))) != (found, len(expected.errors or ())):
-                    # Other writers may have changed data; then both engines agree on the current state.
-                    try:
-                        await engines.run(operation.execution, dict(variables), services, viewer)
-                    except DisagreementError as error:
-                        answer = Response(500, orjson.dumps({"errors": [{"message": str(error)}]}), answer.media_type)
-            services.database.counters.statements = before
-            answered(answer)
 
-        def compare_later(answer: Response) -> None:
-            if answer.status != 200:
-                answered(answer)
-                return
-            task = get_running_loop().create_task(compare(answer), context=Variables())
-            comparing.add(task)
-            task.add_done_callback(comparing.discard)
+_Begun = tuple[Operation, dict[str, Any], Viewer]
 
-        return continue_as(call, operation, viewer, compare_later)
 
-    vars(inline_lookups)["continue_as"] = continue_with_both
+class _Comparing:
+    """Compares the responses of one application."""
+
+    def __init__(self, app: FastAPI, operations: Operations) -> None:
+        self._state = app.state
+        self._engines = operations.engines
+        self._ordinary = operations.engines.ordinary()
+        self._pipeline: Pipeline = vars(app)["direct"].pipeline
+        self._respond, self._single_read = self._pipeline.respond, operations.single_read
+        self._begun: _Begun | None = None
+
+    def install(self) -> None:
+        """Take the place of what it compares."""
+        vars(self._pipeline.operations)["single_read"] = self._noted
+        vars(self._pipeline)["respond"] = self._compared
+
+    def _noted(
+        self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
+    ) -> SingleRead | None:
+        single = self._single_read(operation, variables, services, viewer, values)
+        if single is not None:
+            self._begun = operation, variables, viewer
+        return single
+
+    def _latest(self) -> _Begun | None:
+        return self._begun
+
+    def _compared(self, call: Call) -> Steps:
+        steps = self._respond(call)
+        own: _Begun | None = None
+        step: Callable[[], Any] = partial(steps.send, None)
+        while True:
+            self._begun = None  # nothing else runs until the next yield
+            try:
+                wait, step = step(), _nothing
+            except StopIteration as done:
+                step = _nothing  # an error's traceback holds this frame
+                answer: Response = done.value
+                if own is not None and answer.status == OK and answer.body.startswith(b"{"):
+                    answer = yield Work(partial(self._in_empty_context, answer, *own), is_limited=False)
+                return answer
+            own = self._latest() or own
+            try:
+                step = partial(steps.send, (yield wait))
+            except BaseException as error:  # noqa: BLE001 - the pipeline decides what it means
+                step = partial(steps.throw, error)
+
+    async def _in_empty_context(self, *compared: Any) -> Response:
+        """Compare where nothing is logged, counted or traced."""
+        return await get_running_loop().create_task(self._compare(*compared), context=Variables())
+
+    async def _compare(
+        self, answer: Response, operation: Operation, variables: dict[str, Any], viewer: Viewer
+    ) -> Response:
+        services: Services = self._state.services
+        said, before = orjson.loads(answer.body), services.database.counters.statements
+        with unrecorded():
+            expected = await self._ordinary.run(operation.execution, dict(variables), services, viewer)
+            found = orjson.loads(orjson.dumps(expected.data))
+            if (said["data"], len(said.get("errors", ()))) != (found, len(expected.errors or ())):
+                # Other writers may have changed data; then both engines agree on the current state.
+                try:
+                    await self._engines.run(operation.execution, dict(variables), services, viewer)
+                except DisagreementError as error:
+                    answer = Response(500, orjson.dumps({"errors": [{"message": str(error)}]}), answer.media_type)
+        services.database.counters.statements = before
+        return answer
+
+
+def _nothing() -> None:
+    """Take the place of a step that has run."""

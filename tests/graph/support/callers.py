@@ -19,7 +19,7 @@ from db.settings import Settings
 from graph.app import create_app
 from graph.http.direct import DirectHttpProtocol
 from graph.runtime.context import Services
-from tests.graph.support.both_engines import compare_engines, compare_inline_lookups
+from tests.graph.support.both_engines import compare_engines, compare_single_reads
 
 PASSWORD = "correct horse battery"
 KEEP_ALIVE_S = 60
@@ -66,7 +66,7 @@ class _Server(uvicorn.Server):
 async def serving(app: FastAPI) -> AsyncIterator[str]:
     """Serve `app` on a free port of the loopback interface, and yield its address. The test compares both engines."""
     compare_engines(app.state.operations.engines)
-    compare_inline_lookups(app)
+    compare_single_reads(app)
     # Explicitly TCP: otherwise asyncio leaves Nagle's algorithm on, and responses wait 40 ms for an acknowledgement.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))

@@ -18,7 +18,7 @@ from graph.operations.cache import RequestRefused
 from tests.db.support.backends import POLL_S, POLLS_MAX, connected_superuser
 from tests.graph.support.callers import Client, Person, http_client, serving
 
-SPARE_S = 10
+SPARE_S = 5
 ALIVE = {"data": {"__typename": "Query"}}
 
 

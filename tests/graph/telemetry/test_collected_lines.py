@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 
 from graph.telemetry.logs import FLUSH_AFTER_S, JsonFormatter, LineHandler, write
-from tests.graph.cli.test_serving import FOLIO, ROOT, free_port
+from tests.graph.cli.test_serving import free_port
+from tests.graph.support.callers import http_client
+from tests.graph.support.forked import forked
 
 logger = logging.getLogger("folio.operation")
 
@@ -82,30 +83,16 @@ async def test_each_worker_answers_and_loses_no_line_when_it_is_stopped(
     database_url: str, tmp_path: Path, workers: str
 ) -> None:
     port, log = free_port(), tmp_path / "log"
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "FOLIO_DATABASE_URL": database_url}
-    with log.open("wb") as stderr:
-        process = await asyncio.create_subprocess_exec(
-            *(*FOLIO, "serve", "--workers", workers, "--port", str(port)),
-            cwd=tmp_path,
-            env={**environment, "FOLIO_LOG_FORMAT": "json"},
-            stderr=stderr,
-        )
-    url = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient(timeout=30) as http:
-        for _ in range(300):
-            try:
-                if (await http.get(f"{url}/readyz")).status_code == 200:
-                    break
-            except httpx.TransportError:
-                await asyncio.sleep(0.1)
+    variables = {"FOLIO_DATABASE_URL": database_url, "FOLIO_LOG_FORMAT": "json"}
     seen = set()
-    for _ in range(40):
-        async with httpx.AsyncClient() as http:  # a new connection, which any worker may accept
-            answer = await http.post(f"{url}/graphql", json={"query": "{ __typename }"})
-        assert answer.json() == {"data": {"__typename": "Query"}}
-        seen.add(answer.headers["x-request-id"])
-    process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 20) == 0
+    async with forked("serve", "--workers", workers, cwd=tmp_path, port=port, log=log, **variables) as process:
+        for _ in range(40):
+            async with http_client(f"http://127.0.0.1:{port}") as http:  # on a new connection, which any may accept
+                answer = await http.post("/graphql", json={"query": "{ __typename }"})
+            assert answer.json() == {"data": {"__typename": "Query"}}
+            seen.add(answer.headers["x-request-id"])
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
     written = [orjson.loads(line) for line in log.read_bytes().splitlines() if line.startswith(b"{")]
     operations = [line["request_id"] for line in written if line["logger"] == "folio.operation"]
     assert (len(operations), set(operations)) == (40, seen)

@@ -10,9 +10,11 @@ import orjson
 import pytest
 
 from db.connections.leases import Driver
-from tests.graph.cli.test_serving import free_port, started
+from tests.graph.cli.test_serving import free_port
 from tests.graph.support.bodies import JSON
 from tests.graph.support.callers import Person
+from tests.graph.support.forked import forked
+from tests.running.amounts import sample
 
 # A request takes a millisecond; the bound allows for a machine with other tests. Without limits it took 2 to 18 s.
 PATIENCE_S = 1.5
@@ -66,11 +68,11 @@ async def loaded_server(database_url: str, superuser: Driver, ida: Person, tmp_p
     )
     port = free_port()
     unbounded = {"FOLIO_COST_PER_MINUTE_MAX": "0", "FOLIO_COST_PER_MINUTE_PER_ADDRESS_MAX": "0"}
-    async with started("serve", cwd=tmp_path, port=port, FOLIO_DATABASE_URL=database_url, **unbounded):
+    async with forked("serve", cwd=tmp_path, port=port, FOLIO_DATABASE_URL=database_url, **unbounded):
         yield f"http://127.0.0.1:{port}"
 
 
-@pytest.mark.parametrize("kind", ATTACKS)
+@pytest.mark.parametrize("kind", sample(ATTACKS, every=4))
 async def test_another_client_is_served_at_the_same_time(loaded_server: str, kind: str) -> None:
     usual = {"query": "{ users(first: 1) { nodes { username } } }"}
     waits: list[float] = []

@@ -15,9 +15,9 @@ from db.connections.leases import Driver
 from db.settings import Settings
 from graph.analysis.limits import COST_PER_MS, REFUSED_COST, WRITTEN_VALUES_MAX
 from graph.execution.output import results
-from graph.http import endpoint
-from graph.http.endpoint import SMALL_BODY_BYTES_MAX, SMALL_DOCUMENT_LENGTH_MAX, GraphQLEndpoint
+from graph.http import pipeline
 from graph.http.parsing.requests import JSON_VALUES_MAX
+from graph.http.pipeline import SMALL_BODY_BYTES_MAX, SMALL_DOCUMENT_LENGTH_MAX, Pipeline
 from graph.http.responses import response
 from graph.http.responses.writing import AnswerTooLargeError, encode_bounded
 from graph.operations import dispatch as engines
@@ -198,9 +198,9 @@ def work_counts(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, bool]]:
         monkeypatch.setattr(owner, name, watched)
 
     watch(Operations, "_check")
-    watch(GraphQLEndpoint, "parsed")
+    watch(Pipeline, "_parsed")
     watch(results, "_result")
-    watch(endpoint, "encode_bounded")
+    watch(pipeline, "encode_bounded")
     watch(response, "cacheable")
     return counts
 
@@ -229,16 +229,16 @@ async def test_document_that_arrives_many_times_at_once_is_checked_once(
 
 async def test_large_bodies_are_read_in_another_thread(client: Client, work_counts: Counter[tuple[str, bool]]) -> None:
     await client.post("{ __typename }")
-    assert work_counts["parsed", True] == 0
+    assert work_counts["_parsed", True] == 0
     for body in (
         b'{"query": "{ __typename }", "extensions": {"x": ["%s"]}}' % (b"x" * SMALL_BODY_BYTES_MAX),
         b"[" * 9_000,
     ):
         for headers in ({}, {"content-encoding": "gzip"}):
             sent = gzip.compress(body) if headers else body
-            before = work_counts["parsed", True]
+            before = work_counts["_parsed", True]
             await client.http.post("/graphql", content=sent, headers={"content-type": "application/json", **headers})
-            assert work_counts["parsed", True] - before == (1 if len(sent) > SMALL_BODY_BYTES_MAX else 0)
+            assert work_counts["_parsed", True] - before == (1 if len(sent) > SMALL_BODY_BYTES_MAX else 0)
 
 
 @pytest.mark.usefixtures("many_posts")

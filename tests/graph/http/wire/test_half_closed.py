@@ -11,9 +11,10 @@ import pytest
 from db.connections.leases import Driver
 from db.settings import Settings
 from graph.http.admission import time_limits
-from tests.graph.cli.test_serving import free_port, started
+from tests.graph.cli.test_serving import free_port
 from tests.graph.http.wire.test_upgrade import answers, fine
 from tests.graph.support.callers import Client, SignUp
+from tests.graph.support.forked import forked
 from tests.graph.support.raw import via_asgi
 from tests.graph.support.served_app import half_closed, is_alive, locked, opened, posted, sent, served, until, waiting
 
@@ -220,7 +221,7 @@ async def test_real_server_answers_half_closed_connections(
     # On the server's own event loop, whose streams have other classes.
     port, log = free_port(), tmp_path / "log"
     raw = ALIVE + posted(POSTS) + via_asgi(posted(POSTS)) + ALIVE
-    async with started("serve", cwd=tmp_path, port=port, log=log, FOLIO_DATABASE_URL=database_url):
+    async with forked("serve", cwd=tmp_path, port=port, log=log, FOLIO_DATABASE_URL=database_url):
         connections = []
         async with locked(database_url, "posts"):
             for _ in range(10):

@@ -12,8 +12,9 @@ import pytest
 from db.connections.leases import Driver
 from graph.http.direct import DirectHttpProtocol
 from graph.http.wire import protocol
-from tests.graph.cli.test_serving import free_port, started
+from tests.graph.cli.test_serving import free_port
 from tests.graph.support.callers import Client
+from tests.graph.support.forked import forked
 from tests.graph.support.raw import query_body, request, via_asgi
 from tests.graph.support.served_app import is_alive, locked, posted, reset, until, waiting
 
@@ -149,6 +150,7 @@ async def test_connection_of_a_client_that_never_reads_is_closed(client: Client,
     one.close()
 
 
+@pytest.mark.long("seconds of a blocked process")
 async def test_connection_of_a_client_that_never_reads_is_closed_by_a_server_that_is_always_late(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +192,7 @@ async def test_client_that_resets_its_connection_leaves_no_traceback(database_ur
     # On the server's own event loop: asyncio's silently ignores a write to a lost connection.
     port, log = free_port(), tmp_path / "log"
     raw = request(query_body(INTROSPECTION)) * 200
-    async with started("serve", cwd=tmp_path, port=port, log=log, FOLIO_DATABASE_URL=database_url):
+    async with forked("serve", cwd=tmp_path, port=port, log=log, FOLIO_DATABASE_URL=database_url):
         for _ in range(20):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(raw)
@@ -213,7 +215,7 @@ async def test_pipelined_requests_whose_client_resets_the_connection_leave_no_tr
 
     port, log = free_port(), tmp_path / "log"
     query = posted("{ posts { nodes { id } } }")
-    async with started("serve", cwd=tmp_path, port=port, log=log, FOLIO_DATABASE_URL=database_url):
+    async with forked("serve", cwd=tmp_path, port=port, log=log, FOLIO_DATABASE_URL=database_url):
         for raw in (via_asgi(query) * 20, query * 20, (query + via_asgi(query)) * 10):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             async with locked(database_url, "posts"):

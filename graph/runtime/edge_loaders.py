@@ -1,0 +1,235 @@
+"""The loaders of edges, and the tasks in which they read. One operation makes them (`graph.runtime.loaders`)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from aiodataloader import DataLoader
+from asyncpg import Record
+
+from db.connections.coalescing import PendingRead
+from db.query.nested_pages import Nested, RowsWithPages
+from db.query.pages import Page
+from graph.telemetry.current import batch_observed
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+LoadBatch = Callable[[Sequence[K]], Awaitable[Sequence[T]]]
+RowsBatch = Callable[[Sequence[int]], Awaitable[Mapping[int, Record]]]
+
+
+class EdgeLoader(Generic[K, T]):
+    """Loads values by key: a whole level by one call, or single keys, which aiodataloader combines to batches.
+
+    Both methods share one cache. A loader belongs to one operation.
+
+    Attributes:
+        name: the name of the edge.
+    """
+
+    __slots__ = ("_batch", "_by_one", "_known", "_running", "name")
+
+    def __init__(self, name: str, batch: Callable[[Sequence[K]], Awaitable[Any]], running: "Running") -> None:
+        self.name = name
+        self._batch = batch
+        self._running = running
+        self._known: dict[K, T] = {}
+        self._by_one: DataLoader[K, T] | None = None
+
+    async def load_level(self, keys: Sequence[K]) -> list[T]:
+        """Return the value of each of `keys`, which are distinct. Keys that are not cached are loaded as one batch."""
+        known = self._known
+        missing = [key for key in keys if key not in known] if known else keys
+        if missing:
+            span = batch_observed(self.name, len(missing))
+            if span is None:
+                self._learn(missing, await self._batch(missing))
+            else:
+                with span:
+                    self._learn(missing, await self._batch(missing))
+        return list(map(known.__getitem__, keys))
+
+    def _learn(self, keys: Sequence[K], values: Any) -> None:
+        """Cache the values of a batch: one for each key, in their order."""
+        self._known.update(zip(keys, values, strict=True))
+
+    def held(self, keys: Sequence[K]) -> list[T]:
+        """Return the values of `keys`, which are loaded already.
+
+        Raises:
+            KeyError: one of them is not.
+        """
+        return list(map(self._known.__getitem__, keys))
+
+    def prime(self, values: Mapping[K, T]) -> None:
+        """Cache values that another statement has loaded."""
+        self._known.update(values)
+
+    def load(self, key: K) -> Awaitable[T]:
+        """Return the value of one key. aiodataloader sends the batch when no other coroutine can run."""
+        if self._by_one is None:
+            # A copy, which shares the cache: a batch function that refers to this loader would form a cycle.
+            self._by_one = DataLoader(copy(self)._load_batch)  # noqa: SLF001 - the same class
+        return _one_of_many(self._by_one.load(key))
+
+    async def _load_batch(self, keys: list[K]) -> list[T]:
+        # aiodataloader runs each batch in a separate task, which can outlive the field that requested it.
+        with self._running.current():
+            return await self.load_level(keys)
+
+
+class RowLoader(EdgeLoader[int, Record | None]):
+    """Loads rows by key. A batch maps keys to rows; it may contain further keys, and lacks keys without a row.
+
+    Where the statement of the rows includes `nested` pages, their loaders then have these pages.
+
+    Attributes:
+        brings: these loaders.
+    """
+
+    __slots__ = ("_nested", "brings")
+
+    def __init__(self, name: str, batch: RowsBatch, running: "Running", nested: "Sequence[NestedPageLoader]") -> None:
+        super().__init__(name, batch, running)
+        self._nested = nested
+        self.brings = [one.loader for one in nested]
+
+    def pending_read(self, key: int) -> PendingRead | None:
+        """Return the pending read of one row, for a callback; None where the reader does not coalesce reads."""
+        reading = self._batch([key])
+        if isinstance(reading, PendingRead):
+            return reading
+        if isinstance(reading, Coroutine):
+            reading.close()
+        return None
+
+    def rows(self, answer: Mapping[int, Record], key: int) -> int:
+        """Return how many rows an answer, which other operations may share, has for `key`."""
+        return int(key in answer)
+
+    def take(self, answer: Mapping[int, Record], key: int) -> Record | None:
+        """Return the row of `key` in an answer to `pending_read`. The loaders of nested pages receive its pages."""
+        self._learn((key,), answer)
+        return self._known[key]
+
+    def _learn(self, keys: Sequence[int], values: Mapping[int, Record]) -> None:
+        known = self._known
+        for key in keys:
+            known[key] = values.get(key)
+        if self._nested and isinstance(values, RowsWithPages):
+            for (nested, loader), pages in zip(self._nested, values.nested, strict=True):
+                parents = [values[key][nested.key] for key in keys if key in values]
+                loader.prime({parent: pages[parent] for parent in parents})
+
+
+class PageLoader(EdgeLoader[int, Page]):
+    """Loads, for each key, the same page of its list.
+
+    Attributes:
+        identity: everything that the pages depend on, except their keys and the viewer.
+        nested: returns the same pages as a part of their parents' statement, given the key's column; None where the
+            list cannot be nested.
+    """
+
+    __slots__ = ("identity", "nested")
+
+    def __init__(
+        self,
+        name: str,
+        batch: LoadBatch[int, Page],
+        running: "Running",
+        identity: Hashable,
+        nested: Callable[[str], Nested] | None,
+    ) -> None:
+        super().__init__(name, batch, running)
+        self.identity = identity
+        self.nested = nested
+
+
+class NestedPageLoader(NamedTuple):
+    """Pages that a statement includes for each of its rows, and the loader that would read them later."""
+
+    nested: Nested
+    loader: PageLoader
+
+
+class Running:
+    """The tasks that read for one operation. They end with it, before its connection serves another operation."""
+
+    __slots__ = ("_is_over", "_tasks")
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_over = False
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Register the current task, which other code has started, while it reads.
+
+        Raises:
+            asyncio.CancelledError: the operation has ended.
+        """
+        if self._is_over:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            yield
+        finally:
+            self._tasks.discard(task)
+            del task  # the traceback of a cancellation holds this frame, and the task holds the cancellation: a cycle
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a reading task.
+
+        Raises:
+            asyncio.CancelledError: the operation has ended.
+        """
+        if self._is_over:
+            work.close()
+            raise asyncio.CancelledError
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def is_at_rest(self) -> bool:
+        """Refuse new tasks from now on, and return whether no task is left that `end` would cancel."""
+        self._is_over = True
+        return not self._tasks
+
+    async def end(self) -> None:
+        """Cancel the remaining tasks and their statements, and wait until all have ended."""
+        self._is_over = True
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+def _one_of_many(shared: asyncio.Future[T]) -> asyncio.Future[T]:
+    """Return a separate future for one field, so that cancelling it does not cancel the shared one.
+
+    It works like `asyncio.shield`, but without its cycle: there the traceback of an error, with all rows, holds the
+    future that holds the error.
+    """
+    own: asyncio.Future[T] = shared.get_loop().create_future()
+
+    def take(done: asyncio.Future[T]) -> None:
+        if own.done():
+            if not done.cancelled():
+                done.exception()  # marks it as retrieved
+        elif done.cancelled():
+            own.cancel()
+        else:
+            try:
+                own.set_result(done.result())  # `result` removes the traceback from the shared future
+            except Exception as error:  # noqa: BLE001 - any exception is the field's error
+                own.set_exception(error)
+
+    shared.add_done_callback(take)
+    return own

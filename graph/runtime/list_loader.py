@@ -1,0 +1,103 @@
+"""The loader of one page of a list without a parent."""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Sequence
+
+from db.access import Viewer
+from db.connections.coalescing import PendingRead
+from db.connections.statements import Reader
+from db.errors import copy_of
+from db.query.keyset_lists import KeysetList
+from db.query.pages import Columns, Filter, Page, PageRequest
+from graph.runtime.edge_loaders import NestedPageLoader
+from graph.runtime.loaders import Loaders
+
+ONLY_KEY = 0
+"""The key of the page: its loader reads no other."""
+
+
+class ListLoader:
+    """Reads one page of a list, with `nested` pages below its rows.
+
+    With `counted`, its statement counts the list, unless another field of the operation has it counted.
+
+    Attributes:
+        name: None: it reads by no key, so that there are no batches.
+        brings: the loaders that have the nested pages afterwards.
+    """
+
+    __slots__ = ("_counted", "_list", "_loaders", "_nested", "_reader", "_viewer", "brings", "name")
+
+    def __init__(
+        self,
+        loaders: Loaders,
+        reader: Reader,
+        viewer: Viewer,
+        requested: tuple[KeysetList, Columns, Filter, PageRequest],
+        nested: Sequence[NestedPageLoader],
+        *,
+        counted: bool,
+    ) -> None:
+        self._loaders = loaders
+        self._reader = reader
+        self._viewer = viewer
+        self._list = requested
+        self._nested = nested
+        self._counted = counted
+        self.name = None
+        self.brings = [one.loader for one in nested]
+
+    def pending_read(self, _: int) -> PendingRead | None:
+        """Return the pending read of the page, for a callback; None where the reader does not coalesce reads."""
+        reading = self._page(counted=self._counted)
+        if isinstance(reading, PendingRead):
+            return reading
+        if isinstance(reading, Coroutine):
+            reading.close()
+        return None
+
+    def rows(self, answer: Page, _: int) -> int:
+        """Return how many rows the page has."""
+        return answer.size
+
+    def take(self, answer: Page, _: int) -> Page:
+        """Return the page. The loaders of nested pages receive their pages."""
+        for one, pages in zip(self._nested, answer.nested, strict=True):
+            one.loader.prime(pages)
+        answer.brought = tuple([one.loader.identity for one in self._nested])
+        return answer
+
+    async def load_level(self, keys: Sequence[int]) -> list[Page]:
+        """Return the page, for the only key."""
+        return [await self.load(keys[0])]
+
+    async def load(self, _: int) -> Page:
+        """Return the page."""
+        page = await (self._counted_page() if self._counted else self._page(counted=False))
+        return self.take(page, ONLY_KEY)
+
+    def _page(self, *, counted: bool) -> Awaitable[Page]:
+        of, columns, given, request = self._list
+        nested = [one.nested for one in self._nested]
+        return of.page(self._reader, self._viewer, columns, given, request, nested, counted=counted)
+
+    async def _counted_page(self) -> Page:
+        """Return a page. Its statement counts the list too, unless another field of the operation has it counted."""
+        of, _, given, _ = self._list
+        told = self._loaders.counted(of, given)
+        if told is None:
+            return await self._page(counted=False)
+        try:
+            page = await self._page(counted=True)
+        except asyncio.CancelledError:
+            # This field was cancelled, but other fields may wait for the number.
+            self._loaders.count_instead(of, given, told)
+            raise
+        except Exception as error:
+            if not told.done():
+                told.set_exception(copy_of(error))
+                told.exception()  # marks it as retrieved: possibly no other field awaits it
+            raise
+        if not told.done():
+            told.set_result(page.total or 0)
+        return page
