@@ -39,8 +39,8 @@ def ensure_wrk() -> None:
 
 def load_generator() -> str:
     """Return wrk's name and version. wrk prints both with its usage, and exits with a failure."""
-    said = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S607 - from the PATH
-    return said.partition(" Copyright")[0]
+    output = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S607 - from the PATH
+    return output.partition(" Copyright")[0]
 
 
 def write_bodies(file: Path, requests: Sequence[tuple[str, bytes]]) -> Path:

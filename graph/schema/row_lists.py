@@ -55,7 +55,9 @@ def row_filter(plural: str, **read: Callable[[Any], Any]) -> Callable[[type[T]],
     """
 
     def declare(cls: type[T]) -> type[T]:
-        description = f"Which {plural}; all parts given must hold, and a null part is as good as none."
+        description = (
+            f"Conditions on {plural}. All conditions that are given must be met. A condition that is null is ignored."
+        )
         made = strawberry.input(cls, description=description)
         readers = {SEARCH: searched, **read}
         parts = {name: _part(name, type_, readers.get(name)) for name, type_ in cls.__annotations__.items()}
@@ -161,17 +163,15 @@ def row_orders(
     make: Callable[..., Any] = Enum
     values = {name: strawberry.enum_value(name, description=text) for name, (_, text) in terms.items()}
     enum: Any = make(f"{type_name}OrderField", values, module=__name__)
-    enum = strawberry.enum(enum, description=f"What {plural} can be ordered by.")
+    enum = strawberry.enum(enum, description=f"The fields by which {plural} can be sorted.")
     members = {
         "__module__": __name__,
         "__doc__": "A field and a direction.",
         "__annotations__": {"field": enum, "direction": OrderDirection},
-        "field": strawberry.field(description="What to order by."),
-        "direction": strawberry.field(description="Which way."),
+        "field": strawberry.field(description="The field to sort by."),
+        "direction": strawberry.field(description="The direction of the sort."),
     }
-    input_type = strawberry.input(
-        type(f"{type_name}Order", (), members), description=f"One term of an order of {plural}."
-    )
+    input_type = strawberry.input(type(f"{type_name}Order", (), members), description=f"One sort key of {plural}.")
     by_name = {name: term for name, (term, _) in terms.items()}
     default = order_of(plural, ((by_name["CREATED_AT"], newest_first),), tie_breaker)
     return RowOrders(plural, input_type, by_name, tie_breaker, default, newest_first)
@@ -235,9 +235,12 @@ class RowLists:
     def with_arguments(self, resolve: T) -> T:
         """Set types and descriptions of the parameters `filter_` and `order_by`, and return the resolver."""
         annotated: Any = Annotated
-        only = strawberry.argument(name="filter", description=f"Only {self.orders.list_name} that meet all of this.")
-        text = "First by the first, then by the next; newest" if self.orders.newest_first else "The order; oldest"
-        order = strawberry.argument(description=f"{text} first by default.")
+        only = strawberry.argument(
+            name="filter", description=f"Return only the {self.orders.list_name} that meet these conditions."
+        )
+        first = "newest" if self.orders.newest_first else "oldest"
+        description = f"The sort keys, the most significant one first. The default is {first} first."
+        order = strawberry.argument(description=description)
         resolve.__annotations__ |= {
             "filter_": annotated[self.filter_type | None, only],
             "order_by": annotated[GenericAlias(list, (self.orders.input_type,)) | None, order],

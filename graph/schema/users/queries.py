@@ -21,7 +21,7 @@ def _viewer(info: Info) -> BoundEdge:
 
 
 async def user_by_username(
-    info: Info, username: Annotated[str, strawberry.argument(description="The username, whatever its case.")]
+    info: Info, username: Annotated[str, strawberry.argument(description="The username, without regard to case.")]
 ) -> User | None:
     """Return the user of this name."""
     context = info.context
@@ -35,13 +35,13 @@ class UserQueries:
     """The queries that read users."""
 
     viewer: User | None = lookup_field(
-        _viewer, "The signed-in user; null for an anonymous request.", lambda row: User(row=row)
+        _viewer, "The signed-in user. Null for an anonymous request.", lambda row: User(row=row)
     )
-    user: User | None = node_lookup(NodeKind.USER, "User", "The user with this id; null where there is none.")
+    user: User | None = node_lookup(NodeKind.USER, "User", "The user with this id. Null if there is none.")
     user_by_username: User | None = strawberry.field(
         resolver=user_by_username,
-        description="The user of this name, the system's own user too; null where there is none.",
+        description="The user with this username, who may be the system's user `treasury`. Null if there is none.",
     )
     users: Connection[User] = lookup_field(
-        LISTS.whole(USERS), "All users but the system's own, `treasury`, who is no person.", directives=[PAGE]
+        LISTS.whole(USERS), "All users except the system's user `treasury`, who is not a person.", directives=[PAGE]
     )

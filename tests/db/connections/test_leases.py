@@ -8,14 +8,14 @@ from sqlalchemy import text
 
 from db.connections.asyncpg_adapter import Driver
 from db.connections.database import Database
-from db.connections.faults import Again
+from db.connections.faults import Retry
 from db.connections.leased_connection import LeasedConnection
 from db.connections.leases import OVERFLOW_AFTER_S
 from db.connections.statements import Statement
 from db.errors import Unavailable
 from tests.db.support.backends import BOXES, OpenDatabase, boxes, states
 
-pytestmark = pytest.mark.usefixtures("two_boxes")
+pytestmark = pytest.mark.usefixtures("boxes_table")
 
 ALL = Statement(text("SELECT * FROM boxes ORDER BY id"))
 
@@ -167,7 +167,7 @@ async def test_prepared_statement_invalidated_in_a_transaction_requires_a_retry_
         with pytest.raises(Unavailable):
             await snapshot.fetch(ALL, {})
         assert snapshot.fault is not None
-        assert snapshot.fault.again is Again.SOON
+        assert snapshot.fault.retry is Retry.SOON
     async with database.read() as snapshot:
         assert [tuple(row) for row in await snapshot.fetch(ALL, {})] == [(1, 0, None), (2, 0, None)]
 

@@ -44,7 +44,7 @@ def test_every_table_of_texts_is_exported_and_imported() -> None:
     )
 
 
-def test_column_of_which_nothing_says_what_it_may_hold_is_asked_for() -> None:
+def test_column_without_a_specification_is_reported() -> None:
     with pytest.raises(LookupError, match=r"^say how a line writes posts\.author_id: by a TextField of db/fields\.py"):
         line_fields(Post, but=("id",))
 
@@ -53,7 +53,7 @@ def columns(fields: Mapping[str, LineField]) -> set[str]:
     return {field.column for field in fields.values()}
 
 
-def test_what_a_line_may_leave_out_is_what_the_table_has_a_value_for() -> None:
+def test_field_of_a_line_is_optional_if_its_column_has_a_default() -> None:
     post_fields = ROW_KINDS[0].fields
     defaults = {name: field.default for name, field in {**USER_FIELDS, **post_fields, **PROFILE_FIELDS}.items()}
     required = {"username", "email", "author", "title", "content"}

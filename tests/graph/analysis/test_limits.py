@@ -259,11 +259,11 @@ async def test_client_that_requests_the_cost_receives_it(client: Client, sign_up
     query = "{ users(first: 1) { nodes { posts(first: 10) { nodes { id } } } } }"
     nothing: dict[str, Any] = {"data": {"users": {"nodes": [{"posts": {"nodes": []}}]}}}
     answers = [
-        (await client.http.post("/graphql", json={"query": query, "extensions": {"cost": asked}})).json()
-        for asked in (True, False, None, 1, "yes")
+        (await client.http.post("/graphql", json={"query": query, "extensions": {"cost": wanted}})).json()
+        for wanted in (True, False, None, 1, "yes")
     ]
-    told = {**nothing, "extensions": {"cost": {"requested": 13, "maximum": 25_000}}}
-    assert answers == [told, nothing, nothing, nothing, nothing]
+    with_cost = {**nothing, "extensions": {"cost": {"requested": 13, "maximum": 25_000}}}
+    assert answers == [with_cost, nothing, nothing, nothing, nothing]
 
 
 # ---------------------------------------------------------------- bombs

@@ -64,13 +64,13 @@ class Mutation:
 def test_one_declaration_makes_enum_error_and_payload() -> None:
     text = strawberry.Schema(query=Query, mutation=Mutation).as_str()
     for part in (
-        '"""Why it was not painted."""\nenum PaintErrorCode {\n  """There is no such object, or the viewer may not ',
+        '"""Why it was not painted."""\nenum PaintErrorCode {\n  """The object does not exist, or the viewer may not ',
         '"""Why it was not painted."""\ntype PaintUserError implements UserError {',
         "  code: PaintErrorCode!\n",
         '"""What to paint. And how."""\ninput PaintInput {',
         '  """The colour."""\n  colour: String\n',
         "  coats: [Int!]!\n",
-        '  """Why it was refused."""\n  userErrors: [PaintUserError!]!',
+        '  """The reasons why the mutation was refused. Empty if it was not."""\n  userErrors: [PaintUserError!]!',
         '    """The paint."""\n    input: PaintInput!\n',
     ):
         assert part in text, part

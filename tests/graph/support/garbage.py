@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def left_behind() -> Iterator[set[str]]:
+def collected_types() -> Iterator[set[str]]:
     """Yield a set that afterwards has the names of the types of objects that only the cycle collector could free."""
     left: set[str] = set()
     gc.collect()
