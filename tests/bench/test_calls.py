@@ -15,7 +15,7 @@ CALLS_MAX: Mapping[str, int] = {
     "page, authors": 134,
     "user, posts": 172,
     "post, author, posts": 174,
-    "transfer": 337,
+    "transfer": 247,
 }
 
 
