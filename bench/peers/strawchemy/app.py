@@ -6,8 +6,8 @@ FastAPI router serves with a session for each request.
 Why it is fair: it runs on Folio's own versions of Strawberry, SQLAlchemy, asyncpg and uvicorn, with a pool of eight
 connections in autocommit, as its reads need no transaction. Strawberry's caches of parsed and validated documents are
 on. The models have only the columns that the cases need. Lists have their condition, and at the root their order, in
-the schema. Pages continue after a row by a filter that uses the index, not by an offset. It has no limits, no log and no
-metrics.
+the schema. Pages continue after a row by a filter that uses the index, not by an offset. It has no limits, no log and
+no metrics.
 
 It takes no part in the writes, nor in the pages with their total: it counts only the rows of the page.
 """
