@@ -82,7 +82,8 @@ def _settle(server: Server) -> None:
 
 
 def _wrk(url: str, file: Path, connections: int, seconds: float) -> dict[str, int]:
-    # wrk counts whole seconds.
+    # wrk counts whole seconds. One thread takes the requests of all connections from one sequence (load.lua); a second
+    # one would send the same sequence again.
     length = max(1, round(seconds))
     program = ["wrk", "-t1", f"-c{connections}", f"-d{length}s", "--timeout", "30s", "-s", str(SCRIPT), url, "--"]
     seed = random.SystemRandom().randrange(2**31)
