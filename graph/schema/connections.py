@@ -19,7 +19,7 @@ from db.query.cursors import CursorError, Order, Term
 from db.query.keyset_lists import KeysetList
 from db.query.nested_pages import Nested
 from db.query.pages import Columns, Filter, Page, PageRequest
-from graph.analysis.cost import COUNT
+from graph.analysis.cost import COUNT, PAGE_SIZE_DEFAULT
 from graph.errors import BadInput
 from graph.execution import BoundEdge, LevelLoader, prefetchable_edges, selected_of
 from graph.runtime.context import Context, Info
@@ -27,7 +27,6 @@ from graph.runtime.loaders import PageLoader
 from graph.schema.fields import derived, derived_rows, derived_table
 from graph.schema.nodes import OBJECT_OF
 
-PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
 # The maximum number of lists that one statement reads with each row of another list. Separate statements read the rest.
 NESTED_MAX = 3
@@ -320,11 +319,12 @@ def list_of_entries(
     return BoundEdge(loaded(_page_columns(info, row_type, request.order), request), connection)
 
 
+_SIZE = f"1 to {PAGE_SIZE_MAX}, else {PAGE_SIZE_DEFAULT}."
 First = Annotated[
-    int | None, strawberry.argument(description="At most this many from the start or after `after`: 1 to 100, else 20.")
+    int | None, strawberry.argument(description=f"At most this many from the start or after `after`: {_SIZE}")
 ]
 After = Annotated[str | None, strawberry.argument(description="Go on behind this cursor; goes with `first`.")]
 Last = Annotated[
-    int | None, strawberry.argument(description="At most this many from the end or before `before`: 1 to 100, else 20.")
+    int | None, strawberry.argument(description=f"At most this many from the end or before `before`: {_SIZE}")
 ]
 Before = Annotated[str | None, strawberry.argument(description="Go on ahead of this cursor; goes with `last`.")]

@@ -23,6 +23,7 @@ from graph.execution.strawberry_adapter import core_schema
 from graph.runtime.context import Info
 from graph.schema.comments.mutations import CommentMutations
 from graph.schema.comments.types import Comment, CommentQueries
+from graph.schema.connections import PAGE_SIZE_MAX
 from graph.schema.fields import find_node
 from graph.schema.ids import NodeKind, parse_any
 from graph.schema.money.mutations import MoneyMutations
@@ -112,11 +113,11 @@ What an operation may cost is limited. `@cost` and `@listSize` say what each fie
 request with `"extensions": {"cost": true}` is told its price and the maximum. A refused operation is answered by an
 error with `extensions.code` that says which limit it passed, and by how much."""
 
-QUERY = """\
+QUERY = f"""\
 Reads. Everybody reads users and published posts. What belongs to a user (email, drafts, accounts and transactions) is
 answered to that user and to administrators; for everybody else it is null, empty or not there.
 
-Lists are connections: `first` with `after`, or `last` with `before`, at most 100 at once.
+Lists are connections: `first` with `after`, or `last` with `before`, at most {PAGE_SIZE_MAX} at once.
 
 An id that is malformed, or of another kind than is asked for, is an error with the code BAD_USER_INPUT at the field
 that takes it. One that names nothing is null."""

@@ -19,8 +19,9 @@ from graph.schema.posts.types import Post
 from graph.schema.row_lists import conditions_of
 
 OFFSET_MAX = 100_000
+PAGE_SIZE = 10
 NUMBERED_PAGE = ListSize(
-    assumed_size=10, slicing_arguments=["pageSize"], sized_fields=["posts"], require_one_slicing_argument=False
+    assumed_size=PAGE_SIZE, slicing_arguments=["pageSize"], sized_fields=["posts"], require_one_slicing_argument=False
 )
 
 
@@ -57,7 +58,7 @@ async def posts_page(
     page: Annotated[int, strawberry.argument(description="The number of the page; the first is 1.")] = 1,
     page_size: Annotated[
         int, strawberry.argument(description=f"How many posts a page has: 1 to {PAGE_SIZE_MAX}.")
-    ] = 10,
+    ] = PAGE_SIZE,
     filter_: Any = None,
     order_by: Any = None,
 ) -> PaginatedPosts:
