@@ -3,7 +3,7 @@
 For the noun `comment` the calls make `CommentFilter`, `CommentOrderField`, `CommentOrder` and the resolvers of lists.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -16,8 +16,9 @@ from db.query.cursors import Order, Term
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Filter
 from db.query.text_search import SEARCH
+from graph.analysis.cost import PAGE
 from graph.analysis.cost import SEARCH as COST_OF_SEARCH
-from graph.execution import BoundEdge
+from graph.execution import JOINS, BoundEdge
 from graph.runtime.context import Info
 from graph.schema.connections import (
     After,
@@ -32,6 +33,7 @@ from graph.schema.connections import (
     order_of,
     whole_list,
 )
+from graph.schema.fields import edge
 from graph.schema.nodes import DateTimeRange, IntRange
 from graph.schema.searches import searched
 
@@ -195,8 +197,8 @@ class RowLists:
     filter_type: type
     orders: RowOrders
 
-    def whole(self, of: KeysetList) -> Callable[..., Awaitable[Connection[Any]]]:
-        """Return the resolver of a list without a parent."""
+    def query(self, of: KeysetList, description: str) -> Any:
+        """Declare the query for a list without a parent."""
 
         async def resolve(
             info: Info,
@@ -212,10 +214,11 @@ class RowLists:
             request = PageArguments(first, after, last, before).request(info, order)
             return await whole_list(info, of, self.row_type, conditions, request)
 
-        return self.with_arguments(resolve)
+        resolver, joins = self.with_arguments(resolve), {JOINS: True}
+        return strawberry.field(resolver=resolver, description=description, directives=[PAGE], metadata=joins)
 
-    def of_parent(self, of: KeysetList) -> Callable[..., BoundEdge]:
-        """Return the resolver of the edges that lead from a parent to its list."""
+    def edge(self, of: KeysetList, description: str, *, joins: bool = False) -> Any:
+        """Declare the edge from a parent to its list; `joins` is as of `graph.schema.fields.edge`."""
 
         def resolve(
             info: Info,
@@ -231,7 +234,7 @@ class RowLists:
             request = PageArguments(first, after, last, before).request(info, order)
             return list_of_parent(info, of, self.row_type, conditions, request)
 
-        return self.with_arguments(resolve)
+        return edge("id", self.with_arguments(resolve), description, joins=joins, directives=[PAGE])
 
     def with_arguments(self, resolve: T) -> T:
         """Set types and descriptions of the parameters `filter_` and `order_by`, and return the resolver."""
@@ -246,12 +249,13 @@ class RowLists:
         return resolve
 
 
-def plain_list(of: KeysetList, row_type: str, order: Order) -> Callable[..., BoundEdge]:
-    """Return the resolver of the edges that lead from a parent to a list without filters, in one order."""
+def plain_edge(of: KeysetList, row_type: str, order: Order, description: str) -> Any:
+    """Declare the edge from a parent to a list without filters, in one order."""
 
     def resolve(
         info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> BoundEdge:
-        return list_of_parent(info, of, row_type, {}, PageArguments(first, after, last, before).request(info, order))
+        request = PageArguments(first, after, last, before).request(info, order)
+        return list_of_parent(info, of, row_type, {}, request)
 
-    return resolve
+    return edge("id", resolve, description, directives=[PAGE])

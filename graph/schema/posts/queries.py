@@ -7,9 +7,8 @@ import strawberry
 from db.query.pages import Filter
 from db.repositories import posts as repository
 from db.repositories.posts import POSTS
-from graph.analysis.cost import COUNT, PAGE, ListSize
+from graph.analysis.cost import COUNT, ListSize
 from graph.errors import BadInput
-from graph.execution import JOINS
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import PAGE_SIZE_MAX, Connection
 from graph.schema.fields import node_lookup
@@ -88,11 +87,8 @@ class PostQueries:
     """The queries that read posts."""
 
     post: Post | None = node_lookup(NodeKind.POST, "Post")
-    posts: Connection[Post] = strawberry.field(
-        resolver=LISTS.whole(POSTS),
-        description="All posts that the viewer may see: published ones, and their own drafts.",
-        directives=[PAGE],
-        metadata={JOINS: True},
+    posts: Connection[Post] = LISTS.query(
+        POSTS, "All posts that the viewer may see: published ones, and their own drafts."
     )
     posts_page: PaginatedPosts = strawberry.field(
         resolver=posts_page,

@@ -6,8 +6,7 @@ import strawberry
 
 from db.repositories import users as repository
 from db.repositories.users import USERS
-from graph.analysis.cost import PAGE
-from graph.execution import JOINS, BoundEdge
+from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import Connection
 from graph.schema.fields import loader_by_id, lookup_field, node_lookup
@@ -42,9 +41,4 @@ class UserQueries:
         resolver=user_by_username,
         description="The user of this name, the system's own user too; null where there is none.",
     )
-    users: Connection[User] = strawberry.field(
-        resolver=LISTS.whole(USERS),
-        description="All users but the system's own, `treasury`, who is no person.",
-        directives=[PAGE],
-        metadata={JOINS: True},
-    )
+    users: Connection[User] = LISTS.query(USERS, "All users but the system's own, `treasury`, who is no person.")

@@ -10,7 +10,6 @@ from db.fields import BIO, USERNAME, WEBSITE_URL
 from db.repositories.accounts import ACCOUNTS, ACCOUNTS_ORDER
 from db.repositories.comments import COMMENTS_OF_AUTHOR
 from db.repositories.posts import POSTS
-from graph.analysis.cost import PAGE
 from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.comments.filters import COMMENTS as LISTS_OF_COMMENTS
@@ -19,7 +18,7 @@ from graph.schema.fields import column, edge, identity
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.posts.filters import POSTS as LISTS_OF_POSTS
-from graph.schema.row_lists import plain_list
+from graph.schema.row_lists import plain_edge
 
 if TYPE_CHECKING:
     from graph.schema.comments.types import Comment
@@ -70,22 +69,12 @@ class User(Node):
         "The user's description of themself; null where there is none yet.",
         made=lambda row: Profile(row=row),
     )
-    posts: Connection[Annotated["Post", strawberry.lazy("graph.schema.posts.types")]] = edge(
-        "id",
-        LISTS_OF_POSTS.of_parent(POSTS),
-        "Published posts; drafts too where the viewer is this user or an administrator.",
-        joins=True,
-        directives=[PAGE],
+    posts: Connection[Annotated["Post", strawberry.lazy("graph.schema.posts.types")]] = LISTS_OF_POSTS.edge(
+        POSTS, "Published posts; drafts too where the viewer is this user or an administrator.", joins=True
     )
-    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
-        "id",
-        LISTS_OF_COMMENTS.of_parent(COMMENTS_OF_AUTHOR),
-        "On posts that the viewer may see, oldest first.",
-        directives=[PAGE],
+    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = LISTS_OF_COMMENTS.edge(
+        COMMENTS_OF_AUTHOR, "On posts that the viewer may see, oldest first."
     )
-    accounts: Connection[Annotated["Account", strawberry.lazy("graph.schema.money.types")]] = edge(
-        "id",
-        plain_list(ACCOUNTS, "Account", ACCOUNTS_ORDER),
-        "Empty unless the viewer is this user or an administrator. Oldest first.",
-        directives=[PAGE],
+    accounts: Connection[Annotated["Account", strawberry.lazy("graph.schema.money.types")]] = plain_edge(
+        ACCOUNTS, "Account", ACCOUNTS_ORDER, "Empty unless the viewer is this user or an administrator. Oldest first."
     )
