@@ -46,9 +46,11 @@ class ListSize:
 # The key in a field's metadata for the maximum number of characters of its text. Only long texts have it.
 LONGEST_METADATA = "longest"
 
+PAGE_SIZE_DEFAULT = 20
+
 # The directives of this schema's fields, each named for the reason of its cost.
 PAGE = ListSize(
-    assumed_size=20,
+    assumed_size=PAGE_SIZE_DEFAULT,
     slicing_arguments=["first", "last"],
     sized_fields=["edges", "nodes"],
     require_one_slicing_argument=False,

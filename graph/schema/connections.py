@@ -16,7 +16,7 @@ from db.connections.statements import Row
 from db.query.cursors import CursorError, Order, Term
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Columns, Filter, Page, PageRequest
-from graph.analysis.cost import COUNT
+from graph.analysis.cost import COUNT, PAGE_SIZE_DEFAULT
 from graph.errors import BadInput
 from graph.execution import BoundEdge, LevelLoader, Waits, selected_of
 from graph.runtime.context import Context, Info
@@ -25,7 +25,6 @@ from graph.schema.fields import derived, derived_rows, derived_table
 from graph.schema.nodes import OBJECT_OF
 from graph.schema.prefetching import nested_below
 
-PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
 TOTAL = "totalCount"
 
@@ -328,12 +327,11 @@ def list_of_entries(
     return BoundEdge(loaded(_page_columns(info, row_type, request.order), request), connection)
 
 
+_SIZE = f"1 to {PAGE_SIZE_MAX}. The default is {PAGE_SIZE_DEFAULT}."
 First = Annotated[
     int | None,
     strawberry.argument(
-        description=(
-            "The maximum number of items from the start of the list, or after `after`: 1 to 100. The default is 20."
-        )
+        description=f"The maximum number of items from the start of the list, or after `after`: {_SIZE}"
     ),
 ]
 After = Annotated[
@@ -342,9 +340,7 @@ After = Annotated[
 Last = Annotated[
     int | None,
     strawberry.argument(
-        description=(
-            "The maximum number of items from the end of the list, or before `before`: 1 to 100. The default is 20."
-        )
+        description=f"The maximum number of items from the end of the list, or before `before`: {_SIZE}"
     ),
 ]
 Before = Annotated[

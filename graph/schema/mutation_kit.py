@@ -110,6 +110,13 @@ def mutation_input(cls: type[T]) -> type[T]:
     return made
 
 
+@dataclass_transform(kw_only_default=True, field_specifiers=(strawberry.field,))
+def bulk_input(cls: type[T]) -> type[T]:
+    """Declare an input with a list; the maximum number of its items is added to the description."""
+    cls.__doc__ = f"{cls.__doc__} At most {BULK_MAX}."
+    return mutation_input(cls)
+
+
 def change(description: str) -> Any:
     """Declare a field of an input that leaves the value as it is where the field is absent."""
     return strawberry.field(default=strawberry.UNSET, description=description)

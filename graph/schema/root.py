@@ -24,6 +24,7 @@ from graph.execution.strawberry_adapter import core_schema
 from graph.runtime.context import Info
 from graph.schema.comments.mutations import CommentMutations
 from graph.schema.comments.types import Comment, CommentQueries
+from graph.schema.connections import PAGE_SIZE_MAX
 from graph.schema.fields import find_node
 from graph.schema.ids import NodeKind, parse_any
 from graph.schema.money.mutations import MoneyMutations
@@ -118,12 +119,12 @@ The cost of an operation is limited. `@cost` and `@listSize` state the cost of e
 If a request has `"extensions": {"cost": true}`, the `extensions` of its response contain the cost and the maximum. An
 operation above a limit is refused: the `extensions` of the error contain a code, the measured value and the maximum."""
 
-QUERY = """\
+QUERY = f"""\
 The queries. All callers can read users, published posts and their comments. Private data of a user (email, drafts,
 accounts and transactions) is returned only to this user and to administrators. For all others it is null, empty or
 missing.
 
-Lists are connections: `first` with `after`, or `last` with `before`, at most 100 items at once.
+Lists are connections: `first` with `after`, or `last` with `before`, at most {PAGE_SIZE_MAX} items at once.
 
 A malformed id, or an id of another type than the field expects, is an error with the code BAD_USER_INPUT. A valid id
 of no existing object returns null."""

@@ -16,6 +16,7 @@ from db.query.cursors import Order, Term
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Filter
 from db.query.text_search import SEARCH
+from graph.analysis.cost import PAGE
 from graph.analysis.cost import SEARCH as COST_OF_SEARCH
 from graph.execution import BoundEdge
 from graph.runtime.context import Info
@@ -31,6 +32,7 @@ from graph.schema.connections import (
     order_of,
     whole_list,
 )
+from graph.schema.fields import edge, lookup_field
 from graph.schema.nodes import DateTimeRange, IntRange
 from graph.schema.searches import searched
 
@@ -194,8 +196,8 @@ class RowLists:
     filter_type: type
     orders: RowOrders
 
-    def whole(self, of: KeysetList) -> Callable[..., BoundEdge]:
-        """Return the resolver of a list without a parent."""
+    def query(self, of: KeysetList, description: str) -> Any:
+        """Declare the query for a list without a parent."""
 
         def resolve(
             info: Info,
@@ -211,10 +213,10 @@ class RowLists:
             request = PageArguments(first, after, last, before).request(info, order)
             return whole_list(info, of, self.row_type, conditions, request)
 
-        return self.with_arguments(resolve)
+        return lookup_field(self.with_arguments(resolve), description, directives=[PAGE])
 
-    def of_parent(self, of: KeysetList) -> Callable[..., BoundEdge]:
-        """Return the resolver of the edges that lead from a parent to its list."""
+    def edge(self, of: KeysetList, description: str, *, joins: bool = False) -> Any:
+        """Declare the edge from a parent to its list; `joins` is as of `graph.schema.fields.edge`."""
 
         def resolve(
             info: Info,
@@ -230,7 +232,7 @@ class RowLists:
             request = PageArguments(first, after, last, before).request(info, order)
             return list_of_parent(info, of, self.row_type, conditions, request)
 
-        return self.with_arguments(resolve)
+        return edge("id", self.with_arguments(resolve), description, joins=joins, directives=[PAGE])
 
     def with_arguments(self, resolve: T) -> T:
         """Set types and descriptions of the parameters `filter_` and `order_by`, and return the resolver."""
@@ -248,12 +250,13 @@ class RowLists:
         return resolve
 
 
-def plain_list(of: KeysetList, row_type: str, order: Order) -> Callable[..., BoundEdge]:
-    """Return the resolver of the edges that lead from a parent to a list without filters, in one order."""
+def plain_edge(of: KeysetList, row_type: str, order: Order, description: str) -> Any:
+    """Declare the edge from a parent to a list without filters, in one order."""
 
     def resolve(
         info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> BoundEdge:
-        return list_of_parent(info, of, row_type, {}, PageArguments(first, after, last, before).request(info, order))
+        request = PageArguments(first, after, last, before).request(info, order)
+        return list_of_parent(info, of, row_type, {}, request)
 
-    return resolve
+    return edge("id", resolve, description, directives=[PAGE])

@@ -28,7 +28,7 @@ from graph.schema.connections import (
 from graph.schema.fields import column, computed, edge, identity, node_edge
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
-from graph.schema.row_lists import plain_list
+from graph.schema.row_lists import plain_edge
 from graph.schema.scalars import CurrencyCode
 from graph.schema.users.types import User
 
@@ -92,11 +92,11 @@ class Account(Node):
         ),
     )
     created_at: datetime.datetime = column("created_at", "When the account was opened.")
-    transactions: Connection["Transaction"] = edge(
-        "id",
-        plain_list(TRANSACTIONS, "Transaction", TRANSACTIONS_ORDER),
+    transactions: Connection["Transaction"] = plain_edge(
+        TRANSACTIONS,
+        "Transaction",
+        TRANSACTIONS_ORDER,
         "Transactions from or to this account, newest first. Empty unless the viewer may see the balance.",
-        directives=[PAGE],
     )
     statement: "AccountStatement | None" = edge(
         "id",

@@ -18,6 +18,7 @@ from graph.schema.mutation_kit import (
     Items,
     Refused,
     answer,
+    bulk_input,
     bulk_size_checked,
     mutation,
     mutation_input,
@@ -50,9 +51,9 @@ class CreatePostPayload:
     post_edge: Edge[Post] | None = answer("The new post with its cursor in the list of posts, newest first.")
 
 
-@mutation_input
+@bulk_input
 class CreatePostsInput:
-    """The posts to create, at most 100. All of them are created, or none."""
+    """The posts to create. All of them are created, or none."""
 
     posts: list[CreatePostInput] = strawberry.field(description=f"1 to {BULK_MAX} posts.")
 

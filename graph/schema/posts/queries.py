@@ -7,19 +7,20 @@ import strawberry
 from db.query.pages import Filter
 from db.repositories import posts as repository
 from db.repositories.posts import POSTS
-from graph.analysis.cost import COUNT, PAGE, ListSize
+from graph.analysis.cost import COUNT, ListSize
 from graph.errors import BadInput
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import PAGE_SIZE_MAX, Connection
-from graph.schema.fields import lookup_field, node_lookup
+from graph.schema.fields import node_lookup
 from graph.schema.ids import NodeKind
 from graph.schema.posts.filters import POSTS as LISTS
 from graph.schema.posts.types import Post
 from graph.schema.row_lists import conditions_of
 
 OFFSET_MAX = 100_000
+PAGE_SIZE = 10
 NUMBERED_PAGE = ListSize(
-    assumed_size=10, slicing_arguments=["pageSize"], sized_fields=["posts"], require_one_slicing_argument=False
+    assumed_size=PAGE_SIZE, slicing_arguments=["pageSize"], sized_fields=["posts"], require_one_slicing_argument=False
 )
 
 
@@ -54,7 +55,7 @@ async def posts_page(
     page: Annotated[int, strawberry.argument(description="The number of the page. The first page is 1.")] = 1,
     page_size: Annotated[
         int, strawberry.argument(description=f"The number of posts on a page: 1 to {PAGE_SIZE_MAX}.")
-    ] = 10,
+    ] = PAGE_SIZE,
     filter_: Any = None,
     order_by: Any = None,
 ) -> PaginatedPosts:
@@ -84,10 +85,9 @@ class PostQueries:
     """The queries that read posts."""
 
     post: Post | None = node_lookup(NodeKind.POST, "Post")
-    posts: Connection[Post] = lookup_field(
-        LISTS.whole(POSTS),
-        ("All posts that the viewer may see: published posts and the viewer's drafts. Administrators see all drafts."),
-        directives=[PAGE],
+    posts: Connection[Post] = LISTS.query(
+        POSTS,
+        "All posts that the viewer may see: published posts and the viewer's drafts. Administrators see all drafts.",
     )
     posts_page: PaginatedPosts = strawberry.field(
         resolver=posts_page,

@@ -9,10 +9,10 @@ from db.connections.statements import Row
 from db.fields import CONTENT, TITLE
 from db.repositories import posts as repository
 from db.repositories.comments import COMMENTS_OF_POST
-from graph.analysis.cost import LONG_TEXT, PAGE
+from graph.analysis.cost import LONG_TEXT
 from graph.schema.comments.filters import COMMENTS as LISTS_OF_COMMENTS
 from graph.schema.connections import Connection
-from graph.schema.fields import column, edge, identity, node_edge
+from graph.schema.fields import column, identity, node_edge
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.users.types import User
@@ -43,14 +43,11 @@ class Post(Node):
         missing="the author was deleted a moment ago, and this post too; send the query again",
         joined=repository.AUTHOR,
     )
-    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
-        "id",
-        LISTS_OF_COMMENTS.of_parent(COMMENTS_OF_POST),
-        ("The comments on the post, oldest first."),
-        directives=[PAGE],
+    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = LISTS_OF_COMMENTS.edge(
+        COMMENTS_OF_POST, "The comments on the post, oldest first."
     )
     created_at: datetime.datetime = column("created_at", "When the post was created, as a draft or published.")
     updated_at: datetime.datetime = column("updated_at", "When the post was last changed. A view is not a change.")
     version: int = column(
-        "version", ("Increases with every change. Send it as `expectedVersion` to detect a concurrent change.")
+        "version", "Increases with every change. Send it as `expectedVersion` to detect a concurrent change."
     )

@@ -22,6 +22,7 @@ from graph.schema.mutation_kit import (
     Items,
     Refused,
     answer,
+    bulk_input,
     bulk_size_checked,
     changes_of,
     mutation,
@@ -59,9 +60,9 @@ class CreateUserPayload:
     user: User | None = answer("The new user.")
 
 
-@mutation_input
+@bulk_input
 class CreateUsersInput:
-    """The users to create, at most 100. All of them are created, or none. Only administrators may do this."""
+    """The users to create. All of them are created, or none. Only administrators may do this."""
 
     users: list[CreateUserInput] = strawberry.field(description=f"1 to {BULK_MAX} users.")
 

@@ -6,7 +6,6 @@ import strawberry
 
 from db.repositories import users as repository
 from db.repositories.users import USERS
-from graph.analysis.cost import PAGE
 from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import Connection
@@ -42,6 +41,4 @@ class UserQueries:
         resolver=user_by_username,
         description="The user with this username, who may be the system's user `treasury`. Null if there is none.",
     )
-    users: Connection[User] = lookup_field(
-        LISTS.whole(USERS), "All users except the system's user `treasury`, who is not a person.", directives=[PAGE]
-    )
+    users: Connection[User] = LISTS.query(USERS, "All users except the system's user `treasury`, who is not a person.")

@@ -10,7 +10,6 @@ from db.fields import BIO, USERNAME, WEBSITE_URL
 from db.repositories.accounts import ACCOUNTS, ACCOUNTS_ORDER
 from db.repositories.comments import COMMENTS_OF_AUTHOR
 from db.repositories.posts import POSTS
-from graph.analysis.cost import PAGE
 from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.comments.filters import COMMENTS as LISTS_OF_COMMENTS
@@ -19,7 +18,7 @@ from graph.schema.fields import column, edge, identity
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.posts.filters import POSTS as LISTS_OF_POSTS
-from graph.schema.row_lists import plain_list
+from graph.schema.row_lists import plain_edge
 
 if TYPE_CHECKING:
     from graph.schema.comments.types import Comment
@@ -75,22 +74,17 @@ class User(Node):
         "The profile of the user. Null if there is none.",
         made=lambda row: Profile(row=row),
     )
-    posts: Connection[Annotated["Post", strawberry.lazy("graph.schema.posts.types")]] = edge(
-        "id",
-        LISTS_OF_POSTS.of_parent(POSTS),
+    posts: Connection[Annotated["Post", strawberry.lazy("graph.schema.posts.types")]] = LISTS_OF_POSTS.edge(
+        POSTS,
         "The published posts of the user. Drafts are included if the viewer is this user or an administrator.",
         joins=True,
-        directives=[PAGE],
     )
-    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
-        "id",
-        LISTS_OF_COMMENTS.of_parent(COMMENTS_OF_AUTHOR),
-        "The comments of the user on posts that the viewer may see, oldest first.",
-        directives=[PAGE],
+    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = LISTS_OF_COMMENTS.edge(
+        COMMENTS_OF_AUTHOR, "The comments of the user on posts that the viewer may see, oldest first."
     )
-    accounts: Connection[Annotated["Account", strawberry.lazy("graph.schema.money.types")]] = edge(
-        "id",
-        plain_list(ACCOUNTS, "Account", ACCOUNTS_ORDER),
+    accounts: Connection[Annotated["Account", strawberry.lazy("graph.schema.money.types")]] = plain_edge(
+        ACCOUNTS,
+        "Account",
+        ACCOUNTS_ORDER,
         "The accounts of the user, oldest first. Empty unless the viewer is this user or an administrator.",
-        directives=[PAGE],
     )

@@ -16,11 +16,11 @@ from graphql import (
 
 from db.access import Viewer
 from db.seed.seeding import SeedPlan, seed
-from graph.analysis.cost import PAGE, Cost, ListSize
+from graph.analysis.cost import PAGE, PAGE_SIZE_DEFAULT, Cost, ListSize
 from graph.analysis.field_facts import LENGTH_MAX, declared
 from graph.analysis.limits import Price
 from graph.operations.cache import Operations
-from graph.schema.connections import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
+from graph.schema.connections import PAGE_SIZE_MAX
 from graph.schema.ids import NodeKind
 from graph.schema.root import graphql_schema
 from tests.graph.support.analysing import analysed
