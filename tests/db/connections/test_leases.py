@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import text
 
+from db.connections import leases
 from db.connections.asyncpg_adapter import Driver
 from db.connections.database import Database
 from db.connections.faults import Again
@@ -121,7 +122,10 @@ async def test_surplus_connection_is_opened_after_a_wait_and_closed_when_no_call
     assert (database.leases.idle, database.leases.in_use) == (1, 0)
 
 
-async def test_short_wait_opens_no_surplus_connection(open_database: OpenDatabase) -> None:
+async def test_short_wait_opens_no_surplus_connection(
+    open_database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "OVERFLOW_AFTER_S", 30.0)  # so that the wait is short also on a busy machine
     database = open_database(pool_size=1, pool_max_overflow=4)
     assert await asyncio.gather(*(boxes(database) for _ in range(20))) == [[0, 0]] * 20
     assert database.counters.connects == 1
