@@ -202,6 +202,7 @@ async def test_ended_and_cancelled_statements_leave_nothing_to_the_cycle_collect
         with suppress(asyncpg.DivisionByZeroError):
             await rows(database, 1, statement)
         await Subscriber(database, 1, statement).called.wait()
+        await asyncio.sleep(0)  # until then the event loop refers to what resumed this task
 
     for work in (cancelled, lambda: ended(BY_ID), lambda: ended(FAILING)):
         await work()
