@@ -10,6 +10,8 @@ parents, read by their ids.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from asyncpg import Record
@@ -53,7 +55,8 @@ class NestedKind(NamedTuple):
         return NestedShape(self.of, self.columns, self.filters, self.page.shape, self.key)
 
 
-class Nested(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Nested:
     """The same page of a list for each row of another page.
 
     Attributes:
@@ -67,10 +70,15 @@ class Nested(NamedTuple):
     request: PageRequest
     key: str
 
-    @property
+    @cached_property
     def kind(self) -> NestedKind:
         """The part that it shares with all `Nested` that differ in values alone."""
         return NestedKind(self.of, self.columns, frozenset(self.given), self.request.kind, self.key)
+
+    @cached_property
+    def alone(self) -> "NestedPages":
+        """The nested lists of a statement that has no other."""
+        return NestedPages((self,))
 
 
 class NestedPages:
@@ -90,6 +98,13 @@ class NestedPages:
             for index, one in enumerate(nested)
             for name, value in {**one.given, **one.request.parameters()}.items()
         }
+
+    @classmethod
+    def of(cls, nested: Sequence[Nested]) -> "NestedPages":
+        """Return these nested lists; what a `Nested` has computed before is not computed again."""
+        if not nested:
+            return NOTHING_NESTED
+        return nested[0].alone if len(nested) == 1 else cls(nested)
 
 
 NOTHING_NESTED = NestedPages(())

@@ -10,8 +10,9 @@ from aiodataloader import DataLoader
 from asyncpg import Record
 
 from db.connections.coalescing import PendingRead
+from db.query.keyset_lists import KeysetList
 from db.query.nested_pages import Nested, RowsWithPages
-from db.query.pages import Page
+from db.query.pages import Columns, Filter, Page, PageRequest
 from graph.telemetry.current import batch_observed
 
 K = TypeVar("K", bound=Hashable)
@@ -94,7 +95,7 @@ class RowLoader(EdgeLoader[int, Record | None]):
     def __init__(self, name: str, batch: RowsBatch, running: "Running", nested: "Sequence[NestedPageLoader]") -> None:
         super().__init__(name, batch, running)
         self._nested = nested
-        self.brings = [one.loader for one in nested]
+        self.brings = [one.loader for one in nested] if nested else ()
 
     def pending_read(self, key: int) -> PendingRead | None:
         """Return the pending read of one row, for a callback; None where the reader does not coalesce reads."""
@@ -120,32 +121,61 @@ class RowLoader(EdgeLoader[int, Record | None]):
             known[key] = values.get(key)
         if self._nested and isinstance(values, RowsWithPages):
             for (nested, loader), pages in zip(self._nested, values.nested, strict=True):
-                parents = [values[key][nested.key] for key in keys if key in values]
-                loader.prime({parent: pages[parent] for parent in parents})
+                for key in keys:
+                    row = values.get(key)
+                    if row is not None:
+                        loader.prime_one(row[nested.key], pages)
+
+
+class RequestedPage:
+    """A page of a list as a field requests it: of a whole list, or of the list of each parent.
+
+    Attributes:
+        key: everything that the page depends on, except the parent and the viewer.
+    """
+
+    __slots__ = ("_nested", "columns", "given", "key", "of", "request")
+
+    def __init__(self, of: KeysetList, columns: Columns, given: Filter, request: PageRequest) -> None:
+        self.of = of
+        self.columns = columns
+        self.given = given
+        self.request = request
+        self.key: Hashable = (of, columns, tuple(sorted(given.items())), request)
+        self._nested: dict[str, Nested] = {}
+
+    def nested(self, key: str) -> Nested | None:
+        """Return the page as a part of its parents' statement; None where the list cannot be nested.
+
+        `key` is the column of the parents' rows that holds their id.
+        """
+        known = self._nested.get(key)
+        if known is None and self.of.can_be_nested:
+            known = self._nested[key] = Nested(self.of, self.columns, self.given, self.request, key)
+        return known
 
 
 class PageLoader(EdgeLoader[int, Page]):
     """Loads, for each key, the same page of its list.
 
     Attributes:
-        identity: everything that the pages depend on, except their keys and the viewer.
-        nested: returns the same pages as a part of their parents' statement, given the key's column; None where the
-            list cannot be nested.
+        page: the page.
     """
 
-    __slots__ = ("identity", "nested")
+    __slots__ = ("page",)
 
-    def __init__(
-        self,
-        name: str,
-        batch: LoadBatch[int, Page],
-        running: "Running",
-        identity: Hashable,
-        nested: Callable[[str], Nested] | None,
-    ) -> None:
-        super().__init__(name, batch, running)
-        self.identity = identity
-        self.nested = nested
+    def __init__(self, page: RequestedPage, batch: LoadBatch[int, Page], running: "Running") -> None:
+        super().__init__(page.of.edge, batch, running)
+        self.page = page
+
+    @property
+    def identity(self) -> Hashable:
+        """Everything that the pages depend on, except their keys and the viewer."""
+        return self.page.key
+
+    def prime_one(self, key: int, pages: Mapping[int, Page]) -> None:
+        """Cache one of the pages that another statement has loaded."""
+        self._known[key] = pages[key]
 
 
 class NestedPageLoader(NamedTuple):

@@ -7,9 +7,8 @@ from db.access import Viewer
 from db.connections.coalescing import PendingRead
 from db.connections.statements import Reader
 from db.errors import copy_of
-from db.query.keyset_lists import KeysetList
-from db.query.pages import Columns, Filter, Page, PageRequest
-from graph.runtime.edge_loaders import NestedPageLoader
+from db.query.pages import Page
+from graph.runtime.edge_loaders import NestedPageLoader, RequestedPage
 from graph.runtime.loaders import Loaders
 
 ONLY_KEY = 0
@@ -19,31 +18,31 @@ ONLY_KEY = 0
 class ListLoader:
     """Reads one page of a list, with `nested` pages below its rows.
 
-    With `counted`, its statement counts the list, unless another field of the operation has it counted.
+    With `has_total`, its statement counts the list, unless another field of the operation has it counted, or there are
+    nested pages.
 
     Attributes:
         name: None: it reads by no key, so that there are no batches.
         brings: the loaders that have the nested pages afterwards.
     """
 
-    __slots__ = ("_counted", "_list", "_loaders", "_nested", "_reader", "_viewer", "brings", "name")
+    __slots__ = ("_counted", "_loaders", "_nested", "_reader", "_requested", "_viewer", "brings", "name")
 
     def __init__(
         self,
         loaders: Loaders,
         reader: Reader,
         viewer: Viewer,
-        requested: tuple[KeysetList, Columns, Filter, PageRequest],
+        page: RequestedPage,
         nested: Sequence[NestedPageLoader],
-        *,
-        counted: bool,
+        has_total: bool,
     ) -> None:
         self._loaders = loaders
         self._reader = reader
         self._viewer = viewer
-        self._list = requested
+        self._requested = page
         self._nested = nested
-        self._counted = counted
+        self._counted = has_total and not nested
         self.name = None
         self.brings = [one.loader for one in nested]
 
@@ -77,13 +76,12 @@ class ListLoader:
         return self.take(page, ONLY_KEY)
 
     def _page(self, *, counted: bool) -> Awaitable[Page]:
-        of, columns, given, request = self._list
-        nested = [one.nested for one in self._nested]
-        return of.page(self._reader, self._viewer, columns, given, request, nested, counted=counted)
+        page, nested = self._requested, [one.nested for one in self._nested]
+        return page.of.page(self._reader, self._viewer, page.columns, page.given, page.request, nested, counted=counted)
 
     async def _counted_page(self) -> Page:
         """Return a page. Its statement counts the list too, unless another field of the operation has it counted."""
-        of, _, given, _ = self._list
+        of, given = self._requested.of, self._requested.given
         told = self._loaders.counted(of, given)
         if told is None:
             return await self._page(counted=False)

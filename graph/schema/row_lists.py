@@ -17,7 +17,7 @@ from db.query.keyset_lists import KeysetList
 from db.query.pages import Filter
 from db.query.text_search import SEARCH
 from graph.analysis.cost import SEARCH as COST_OF_SEARCH
-from graph.execution import BoundEdge
+from graph.execution import EdgeBinding
 from graph.runtime.context import Info
 from graph.schema.connections import (
     After,
@@ -194,7 +194,7 @@ class RowLists:
     filter_type: type
     orders: RowOrders
 
-    def whole(self, of: KeysetList) -> Callable[..., BoundEdge]:
+    def whole(self, of: KeysetList) -> Callable[..., EdgeBinding]:
         """Return the resolver of a list without a parent."""
 
         def resolve(
@@ -205,7 +205,7 @@ class RowLists:
             before: Before = None,
             filter_: Any = None,
             order_by: Any = None,
-        ) -> BoundEdge:
+        ) -> EdgeBinding:
             conditions = conditions_of(filter_)
             order = self.orders.chosen(order_by, conditions)
             request = PageArguments(first, after, last, before).request(info, order)
@@ -213,7 +213,7 @@ class RowLists:
 
         return self.with_arguments(resolve)
 
-    def of_parent(self, of: KeysetList) -> Callable[..., BoundEdge]:
+    def of_parent(self, of: KeysetList) -> Callable[..., EdgeBinding]:
         """Return the resolver of the edges that lead from a parent to its list."""
 
         def resolve(
@@ -224,7 +224,7 @@ class RowLists:
             before: Before = None,
             filter_: Any = None,
             order_by: Any = None,
-        ) -> BoundEdge:
+        ) -> EdgeBinding:
             conditions = conditions_of(filter_)
             order = self.orders.chosen(order_by, conditions)
             request = PageArguments(first, after, last, before).request(info, order)
@@ -245,12 +245,12 @@ class RowLists:
         return resolve
 
 
-def plain_list(of: KeysetList, row_type: str, order: Order) -> Callable[..., BoundEdge]:
+def plain_list(of: KeysetList, row_type: str, order: Order) -> Callable[..., EdgeBinding]:
     """Return the resolver of the edges that lead from a parent to a list without filters, in one order."""
 
     def resolve(
         info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> BoundEdge:
+    ) -> EdgeBinding:
         return list_of_parent(info, of, row_type, {}, PageArguments(first, after, last, before).request(info, order))
 
     return resolve

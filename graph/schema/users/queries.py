@@ -7,17 +7,17 @@ import strawberry
 from db.repositories import users as repository
 from db.repositories.users import USERS
 from graph.analysis.cost import PAGE
-from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import Connection
-from graph.schema.fields import loader_by_id, lookup_field, node_lookup
+from graph.schema.fields import lookup_field, node_lookup
 from graph.schema.ids import NodeKind
+from graph.schema.prefetching import ViewerBinding
 from graph.schema.users.filters import USERS as LISTS
 from graph.schema.users.types import User
 
 
-def _viewer(info: Info) -> BoundEdge:
-    return BoundEdge(loader_by_id(info, NodeKind.USER, "User"), key=info.context.viewer.user_id)
+def _viewer(info: Info) -> ViewerBinding:
+    return ViewerBinding(columns_below(info, "User", "id"))
 
 
 async def user_by_username(
