@@ -12,6 +12,7 @@ parents, read by their ids.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from asyncpg import Record
@@ -27,6 +28,7 @@ from db.query.pages import Columns, Filter, Page, PageKind, PageRequest, PageSha
 from db.query.statement_cache import statements
 
 OWN_ID = "id"
+_ID_OF = itemgetter(OWN_ID)
 VIEWER = "viewer_id"
 
 
@@ -240,9 +242,7 @@ class RowsWithPages(dict[int, Record]):
 
     __slots__ = ("nested",)
 
-    def __init__(self, rows: Mapping[int, Record], nested: Sequence[Mapping[int, Page]]) -> None:
-        super().__init__(rows)
-        self.nested = nested
+    nested: Sequence[Mapping[int, Page]]
 
 
 def rows_with_pages(
@@ -262,6 +262,8 @@ def rows_with_pages(
                     pages[parent_id] = page_of(one.columns, one.page, list(record[start:stop]))
             by_parent.append(pages)
             start = stop
-        return RowsWithPages({record[OWN_ID]: record for record in records}, by_parent)
+        found = RowsWithPages(zip(map(_ID_OF, records), records, strict=True))
+        found.nested = by_parent
+        return found
 
     return mapped_rows

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from aiodataloader import DataLoader
 from asyncpg import Record
@@ -81,52 +82,6 @@ class EdgeLoader(Generic[K, T]):
             return await self.load_level(keys)
 
 
-class RowLoader(EdgeLoader[int, Record | None]):
-    """Loads rows by key. A batch maps keys to rows; it may contain further keys, and lacks keys without a row.
-
-    Where the statement of the rows includes `nested` pages, their loaders then have these pages.
-
-    Attributes:
-        brings: these loaders.
-    """
-
-    __slots__ = ("_nested", "brings")
-
-    def __init__(self, name: str, batch: RowsBatch, running: "Running", nested: "Sequence[NestedPageLoader]") -> None:
-        super().__init__(name, batch, running)
-        self._nested = nested
-        self.brings = [one.loader for one in nested] if nested else ()
-
-    def pending_read(self, key: int) -> PendingRead | None:
-        """Return the pending read of one row, for a callback; None where the reader does not coalesce reads."""
-        reading = self._batch([key])
-        if isinstance(reading, PendingRead):
-            return reading
-        if isinstance(reading, Coroutine):
-            reading.close()
-        return None
-
-    def rows(self, answer: Mapping[int, Record], key: int) -> int:
-        """Return how many rows an answer, which other operations may share, has for `key`."""
-        return int(key in answer)
-
-    def take(self, answer: Mapping[int, Record], key: int) -> Record | None:
-        """Return the row of `key` in an answer to `pending_read`. The loaders of nested pages receive its pages."""
-        self._learn((key,), answer)
-        return self._known[key]
-
-    def _learn(self, keys: Sequence[int], values: Mapping[int, Record]) -> None:
-        known = self._known
-        for key in keys:
-            known[key] = values.get(key)
-        if self._nested and isinstance(values, RowsWithPages):
-            for (nested, loader), pages in zip(self._nested, values.nested, strict=True):
-                for key in keys:
-                    row = values.get(key)
-                    if row is not None:
-                        loader.prime_one(row[nested.key], pages)
-
-
 class RequestedPage:
     """A page of a list as a field requests it: of a whole list, or of the list of each parent.
 
@@ -165,7 +120,11 @@ class PageLoader(EdgeLoader[int, Page]):
     __slots__ = ("page",)
 
     def __init__(self, page: RequestedPage, batch: LoadBatch[int, Page], running: "Running") -> None:
-        super().__init__(page.of.edge, batch, running)
+        self.name = page.of.edge  # as in `RowLoader`
+        self._batch = batch
+        self._running = running
+        self._known = {}
+        self._by_one = None
         self.page = page
 
     @property
@@ -178,11 +137,73 @@ class PageLoader(EdgeLoader[int, Page]):
         self._known[key] = pages[key]
 
 
-class NestedPageLoader(NamedTuple):
-    """Pages that a statement includes for each of its rows, and the loader that would read them later."""
+@dataclass(slots=True, eq=False)
+class NestedLoaders:
+    """The pages that a statement includes for each of its rows.
 
-    nested: Nested
-    loader: PageLoader
+    Attributes:
+        lists: the pages of each list.
+        brings: for each list the loader that would read the pages later, and that has them afterwards.
+        keys: what the pages depend on, except the viewer.
+    """
+
+    lists: list[Nested]
+    brings: list[PageLoader]
+    keys: list[Hashable]
+
+
+NOTHING_BELOW = NestedLoaders([], [], [])
+
+
+class RowLoader(EdgeLoader[int, Record | None]):
+    """Loads rows by key. A batch maps keys to rows; it may contain further keys, and lacks keys without a row.
+
+    Where the statement of the rows includes `nested` pages, their loaders then have these pages.
+
+    Attributes:
+        brings: these loaders.
+    """
+
+    __slots__ = ("_lists", "brings")
+
+    def __init__(self, name: str, batch: RowsBatch, running: "Running", nested: NestedLoaders) -> None:
+        # Without a call of the class above: many operations make this one loader and read one row.
+        self.name = name
+        self._batch = batch
+        self._running = running
+        self._known = {}
+        self._by_one = None
+        self._lists = nested.lists
+        self.brings = nested.brings
+
+    def pending_read(self, key: int) -> PendingRead | None:
+        """Return the pending read of one row, for a callback; None where the reader does not coalesce reads."""
+        reading = self._batch([key])
+        if isinstance(reading, PendingRead):
+            return reading
+        if isinstance(reading, Coroutine):
+            reading.close()
+        return None
+
+    def rows(self, answer: Mapping[int, Record], key: int) -> int:
+        """Return how many rows an answer, which other operations may share, has for `key`."""
+        return int(key in answer)
+
+    def take(self, answer: Mapping[int, Record], key: int) -> Record | None:
+        """Return the row of `key` in an answer to `pending_read`. The loaders of nested pages receive its pages."""
+        self._learn((key,), answer)
+        return self._known[key]
+
+    def _learn(self, keys: Sequence[int], values: Mapping[int, Record]) -> None:
+        known = self._known
+        for key in keys:
+            known[key] = values.get(key)
+        if isinstance(values, RowsWithPages):
+            for nested, loader, pages in zip(self._lists, self.brings, values.nested, strict=True):
+                for key in keys:
+                    row = values.get(key)
+                    if row is not None:
+                        loader.prime_one(row[nested.key], pages)
 
 
 class Running:

@@ -8,7 +8,7 @@ from db.connections.coalescing import PendingRead
 from db.connections.statements import Reader
 from db.errors import copy_of
 from db.query.pages import Page
-from graph.runtime.edge_loaders import NestedPageLoader, RequestedPage
+from graph.runtime.edge_loaders import NestedLoaders, RequestedPage
 from graph.runtime.loaders import Loaders
 
 ONLY_KEY = 0
@@ -26,7 +26,7 @@ class ListLoader:
         brings: the loaders that have the nested pages afterwards.
     """
 
-    __slots__ = ("_counted", "_loaders", "_nested", "_reader", "_requested", "_viewer", "brings", "name")
+    __slots__ = ("_counted", "_lists", "_loaders", "_reader", "_requested", "_viewer", "brings", "name")
 
     def __init__(
         self,
@@ -34,17 +34,17 @@ class ListLoader:
         reader: Reader,
         viewer: Viewer,
         page: RequestedPage,
-        nested: Sequence[NestedPageLoader],
+        nested: NestedLoaders,
         has_total: bool,
     ) -> None:
         self._loaders = loaders
         self._reader = reader
         self._viewer = viewer
         self._requested = page
-        self._nested = nested
-        self._counted = has_total and not nested
+        self._lists = nested.lists
+        self._counted = has_total and not nested.lists
         self.name = None
-        self.brings = [one.loader for one in nested]
+        self.brings = nested.brings
 
     def pending_read(self, _: int) -> PendingRead | None:
         """Return the pending read of the page, for a callback; None where the reader does not coalesce reads."""
@@ -61,9 +61,10 @@ class ListLoader:
 
     def take(self, answer: Page, _: int) -> Page:
         """Return the page. The loaders of nested pages receive their pages."""
-        for one, pages in zip(self._nested, answer.nested, strict=True):
-            one.loader.prime(pages)
-        answer.brought = tuple([one.loader.identity for one in self._nested])
+        if self.brings:
+            for loader, pages in zip(self.brings, answer.nested, strict=True):
+                loader.prime(pages)
+            answer.brought = tuple([loader.identity for loader in self.brings])
         return answer
 
     async def load_level(self, keys: Sequence[int]) -> list[Page]:
@@ -76,7 +77,7 @@ class ListLoader:
         return self.take(page, ONLY_KEY)
 
     def _page(self, *, counted: bool) -> Awaitable[Page]:
-        page, nested = self._requested, [one.nested for one in self._nested]
+        page, nested = self._requested, self._lists
         return page.of.page(self._reader, self._viewer, page.columns, page.given, page.request, nested, counted=counted)
 
     async def _counted_page(self) -> Page:

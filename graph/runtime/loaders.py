@@ -26,10 +26,11 @@ from db.repositories.profiles import profiles_by_user_ids
 from db.repositories.transactions import transactions_by_ids
 from db.repositories.users import users_by_ids
 from graph.runtime.edge_loaders import (
+    NOTHING_BELOW,
     EdgeLoader,
     K,
     LoadBatch,
-    NestedPageLoader,
+    NestedLoaders,
     PageLoader,
     RequestedPage,
     RowLoader,
@@ -58,7 +59,7 @@ class Loaders:
         self._made.clear()
         self._counts.clear()
 
-    def user_by_id(self, columns: Columns, nested: Sequence[NestedPageLoader] = ()) -> RowLoader:
+    def user_by_id(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
         """Load a user, and the `nested` pages of the user."""
         return self._with_pages("user_by_id", users_by_ids, columns, nested)
 
@@ -67,15 +68,15 @@ class Loaders:
         reader = self._reader
         return self._rows("profile_by_user", columns, lambda ids: profiles_by_user_ids(reader, columns, ids))
 
-    def post_by_id(self, columns: Columns, nested: Sequence[NestedPageLoader] = ()) -> RowLoader:
+    def post_by_id(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
         """Load a post that the viewer may see, and its `nested` pages."""
         return self._with_pages("post_by_id", POSTS.by_ids, columns, nested)
 
-    def comment_by_id(self, columns: Columns, nested: Sequence[NestedPageLoader] = ()) -> RowLoader:
+    def comment_by_id(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
         """Load a comment that the viewer may see, and its `nested` pages."""
         return self._with_pages("comment_by_id", COMMENTS_OF_POST.by_ids, columns, nested)
 
-    def account_by_id(self, columns: Columns, nested: Sequence[NestedPageLoader] = ()) -> RowLoader:
+    def account_by_id(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
         """Load an account that the viewer may see. Pages are loaded separately: none of its lists can be nested."""
         reader, viewer = self._reader, self._viewer
         return self._rows("account_by_id", columns, lambda ids: accounts_by_ids(reader, viewer, columns, ids))
@@ -87,7 +88,7 @@ class Loaders:
             "counterparty_by_id", columns, lambda ids: counterparties_by_ids(reader, viewer, columns, ids)
         )
 
-    def transaction_by_id(self, columns: Columns, nested: Sequence[NestedPageLoader] = ()) -> RowLoader:
+    def transaction_by_id(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
         """Load a transaction that the viewer may see. A transaction has no lists."""
         reader, viewer = self._reader, self._viewer
         return self._rows("transaction_by_id", columns, lambda ids: transactions_by_ids(reader, viewer, columns, ids))
@@ -167,17 +168,13 @@ class Loaders:
         return asyncio.shield(self._counts[key])
 
     def _with_pages(
-        self, name: str, read: Callable[..., RowsByKey], columns: Columns, nested: Sequence[NestedPageLoader]
+        self, name: str, read: Callable[..., RowsByKey], columns: Columns, nested: NestedLoaders
     ) -> RowLoader:
-        pages = NestedPages.of([one.nested for one in nested]) if nested else NOTHING_NESTED
+        pages = NestedPages.of(nested.lists) if nested.lists else NOTHING_NESTED
         return self._rows(name, columns, partial(read, self._reader, self._viewer, columns, nested=pages), nested)
 
-    def _rows(
-        self, name: str, columns: Columns, batch: RowsBatch, nested: Sequence[NestedPageLoader] = ()
-    ) -> RowLoader:
-        key: Hashable = (name, columns)
-        if nested:
-            key = (name, columns, *[(one.nested.key, one.loader.page.key) for one in nested])
+    def _rows(self, name: str, columns: Columns, batch: RowsBatch, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
+        key = (name, columns, *nested.keys)
         loader: RowLoader | None = self._made.get(key)
         if loader is None:
             loader = self._made[key] = RowLoader(name, batch, self._running, nested)

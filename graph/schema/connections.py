@@ -291,7 +291,7 @@ class _Whole:
             return Connection(asked=asked, page=found, parent_id=None)
 
         loader = ListLoader(context.loaders, context.reader, context.viewer, page, nested, self.has_total)
-        return BoundEdge(loader, connection, ONLY_KEY, waits=self.waits or (self.has_total and bool(nested)))
+        return BoundEdge(loader, connection, ONLY_KEY, waits=self.waits or (self.has_total and bool(nested.lists)))
 
 
 @dataclass(slots=True, eq=False)

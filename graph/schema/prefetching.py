@@ -6,21 +6,26 @@ from typing import Any
 from db.query.pages import Columns
 from graph.execution import BoundEdge, Prefetch
 from graph.runtime.context import Context
-from graph.runtime.edge_loaders import NestedPageLoader, PageLoader
+from graph.runtime.edge_loaders import NOTHING_BELOW, NestedLoaders, PageLoader
 
 # The maximum number of lists that one statement reads with each row of another list. Separate statements read the rest.
 NESTED_MAX = 3
 
 
-def nested_below(prefetch: Prefetch) -> list[NestedPageLoader]:
+def nested_below(prefetch: Prefetch) -> NestedLoaders:
     """Return the lists below the rows of an edge whose pages its statement includes, each with its loader."""
-    found: list[NestedPageLoader] = []
-    for bound, key in prefetch():
+    edges = prefetch()
+    if not edges:
+        return NOTHING_BELOW
+    found = NestedLoaders([], [], [])
+    for bound, key in edges:
         loader = bound.loader
-        if isinstance(loader, PageLoader) and len(found) < NESTED_MAX:
+        if isinstance(loader, PageLoader) and len(found.lists) < NESTED_MAX:
             nested = loader.page.nested(key)
             if nested is not None:
-                found.append(NestedPageLoader(nested, loader))
+                found.lists.append(nested)
+                found.brings.append(loader)
+                found.keys.append((key, loader.page.key))
     return found
 
 
