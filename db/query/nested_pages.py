@@ -28,7 +28,6 @@ from db.query.pages import Columns, Filter, Page, PageKind, PageRequest, PageSha
 from db.query.statement_cache import statements
 
 OWN_ID = "id"
-_ID_OF = itemgetter(OWN_ID)
 VIEWER = "viewer_id"
 
 
@@ -233,8 +232,8 @@ def _pages(one: NestedKind, parent_ids: list[int], values: list[list[Any]]) -> M
     return pages
 
 
-class RowsWithPages(dict[int, Record]):
-    """Rows by their ids, with the nested pages of each. Several operations may share it.
+class RowsWithPages(dict[Any, Record]):
+    """Rows by their keys, with the nested pages of each. Several operations may share it.
 
     Attributes:
         nested: for each nested list, the page of each parent by the parent's id.
@@ -246,11 +245,12 @@ class RowsWithPages(dict[int, Record]):
 
 
 def rows_with_pages(
-    columns: Columns, nested: tuple[NestedKind, ...]
-) -> Callable[[Sequence[Record]], Mapping[int, Record]]:
-    """Return the function that maps the records of `with_nested` by id."""
+    columns: Columns, nested: tuple[NestedKind, ...], key: str = OWN_ID
+) -> Callable[[Sequence[Record]], Mapping[Any, Record]]:
+    """Return the function that maps the records of `with_nested` by the column `key`, which is unique."""
     if not nested:
-        return by_column(OWN_ID)
+        return by_column(key)
+    key_of = itemgetter(key)
 
     def mapped_rows(records: Sequence[Record]) -> RowsWithPages:
         start, by_parent = len(columns), []
@@ -262,7 +262,7 @@ def rows_with_pages(
                     pages[parent_id] = page_of(one.columns, one.page, list(record[start:stop]))
             by_parent.append(pages)
             start = stop
-        found = RowsWithPages(zip(map(_ID_OF, records), records, strict=True))
+        found = RowsWithPages(zip(map(key_of, records), records, strict=True))
         found.nested = by_parent
         return found
 

@@ -19,7 +19,7 @@ from graph.telemetry.current import batch_observed
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 LoadBatch = Callable[[Sequence[K]], Awaitable[Sequence[T]]]
-RowsBatch = Callable[[Sequence[int]], Awaitable[Mapping[int, Record]]]
+RowsBatch = Callable[[Sequence[Any]], Awaitable[Mapping[Any, Record]]]
 
 
 class EdgeLoader(Generic[K, T]):
@@ -155,7 +155,7 @@ class NestedLoaders:
 NOTHING_BELOW = NestedLoaders([], [], [])
 
 
-class RowLoader(EdgeLoader[int, Record | None]):
+class RowLoader(EdgeLoader[Any, Record | None]):
     """Loads rows by key. A batch maps keys to rows; it may contain further keys, and lacks keys without a row.
 
     Where the statement of the rows includes `nested` pages, their loaders then have these pages.
@@ -176,7 +176,7 @@ class RowLoader(EdgeLoader[int, Record | None]):
         self._lists = nested.lists
         self.brings = nested.brings
 
-    def pending_read(self, key: int) -> PendingRead | None:
+    def pending_read(self, key: Any) -> PendingRead | None:
         """Return the pending read of one row, for a callback; None where the reader does not coalesce reads."""
         reading = self._batch([key])
         if isinstance(reading, PendingRead):
@@ -185,16 +185,16 @@ class RowLoader(EdgeLoader[int, Record | None]):
             reading.close()
         return None
 
-    def rows(self, answer: Mapping[int, Record], key: int) -> int:
+    def rows(self, answer: Mapping[Any, Record], key: Any) -> int:
         """Return how many rows an answer, which other operations may share, has for `key`."""
         return int(key in answer)
 
-    def take(self, answer: Mapping[int, Record], key: int) -> Record | None:
+    def take(self, answer: Mapping[Any, Record], key: Any) -> Record | None:
         """Return the row of `key` in an answer to `pending_read`. The loaders of nested pages receive its pages."""
         self._learn((key,), answer)
         return self._known[key]
 
-    def _learn(self, keys: Sequence[int], values: Mapping[int, Record]) -> None:
+    def _learn(self, keys: Sequence[Any], values: Mapping[Any, Record]) -> None:
         known = self._known
         for key in keys:
             known[key] = values.get(key)

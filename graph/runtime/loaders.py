@@ -24,7 +24,7 @@ from db.repositories.comments import COMMENTS_OF_POST
 from db.repositories.posts import POSTS
 from db.repositories.profiles import profiles_by_user_ids
 from db.repositories.transactions import transactions_by_ids
-from db.repositories.users import users_by_ids
+from db.repositories.users import users_by_ids, users_by_usernames
 from graph.runtime.edge_loaders import (
     NOTHING_BELOW,
     EdgeLoader,
@@ -62,6 +62,10 @@ class Loaders:
     def user_by_id(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
         """Load a user, and the `nested` pages of the user."""
         return self._with_pages("user_by_id", users_by_ids, columns, nested)
+
+    def user_by_username(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
+        """Load a user by the username, in the form of `username_key`, and the `nested` pages of the user."""
+        return self._with_pages("user_by_username", users_by_usernames, columns, nested)
 
     def profile_by_user(self, columns: Columns) -> RowLoader:
         """Load the profile of a user."""

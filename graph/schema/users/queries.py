@@ -11,7 +11,7 @@ from graph.runtime.context import Info, columns_below
 from graph.schema.connections import Connection
 from graph.schema.fields import lookup_field, node_lookup
 from graph.schema.ids import NodeKind
-from graph.schema.prefetching import ViewerBinding
+from graph.schema.prefetching import RowBinding, ViewerBinding
 from graph.schema.users.filters import USERS as LISTS
 from graph.schema.users.types import User
 
@@ -20,14 +20,10 @@ def _viewer(info: Info) -> ViewerBinding:
     return ViewerBinding(columns_below(info, "User", "id"))
 
 
-async def user_by_username(
+def _by_username(
     info: Info, username: Annotated[str, strawberry.argument(description="The username, whatever its case.")]
-) -> User | None:
-    """Return the user of this name."""
-    context = info.context
-    columns = columns_below(info, "User", "id")
-    row = await repository.user_by_username(context.reader, context.viewer, columns, username)
-    return None if row is None else User(row=row)
+) -> RowBinding:
+    return RowBinding("user_by_username", columns_below(info, "User", "id"), repository.username_key(username))
 
 
 @strawberry.type
@@ -38,9 +34,10 @@ class UserQueries:
         _viewer, "The signed-in user; null for an anonymous request.", lambda row: User(row=row)
     )
     user: User | None = node_lookup(NodeKind.USER, "User", "The user with this id; null where there is none.")
-    user_by_username: User | None = strawberry.field(
-        resolver=user_by_username,
-        description="The user of this name, the system's own user too; null where there is none.",
+    user_by_username: User | None = lookup_field(
+        _by_username,
+        "The user of this name, the system's own user too; null where there is none.",
+        lambda row: User(row=row),
     )
     users: Connection[User] = lookup_field(
         LISTS.whole(USERS), "All users but the system's own, `treasury`, who is no person.", directives=[PAGE]
