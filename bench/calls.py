@@ -2,8 +2,9 @@
 
     python -m bench.calls [--requests 50] [--engine compiled|ordinary] [--functions FLOW]
 
-Five requests are sent to a server in this process, over a socket: a post by its id, a page of posts, a user with their
-posts, a post with its author and the author's posts, and a transfer. Each is sent some times before it is counted, so
+Requests are sent to a server in this process, over a socket: a post by its id, a page of posts, a user with their
+posts, a post with its author and the author's posts, a transfer, and the requests of three screens: a profile, an
+article, and the next page of a feed. Each is sent some times before it is counted, so
 that its plan and its statements are cached. `sys.setprofile` then sees each call event of a function whose file is in
 db/ or graph/; a coroutine that is resumed is a call, too. The command prints the median of calls, of different
 functions and of files for each flow. These numbers do not depend on the machine. `--functions` lists what one flow
@@ -47,10 +48,24 @@ FLOWS = {
     "post, author, posts": (
         "query ($id: ID!) { post(id: $id) { title author { username posts(first: 5) { nodes { id title } } } } }"
     ),
+    "profile": (
+        "query ($user: ID!) { user(id: $user) { username createdAt "
+        "posts(first: 15) { nodes { title views createdAt } } } }"
+    ),
+    "article": (
+        "query ($id: ID!) { post(id: $id) { title content author { username posts(first: 5) { nodes { title } } } } }"
+    ),
+    "feed": (
+        "query ($after: String) { posts(first: 20, after: $after, orderBy: [{ field: CREATED_AT, direction: DESC }], "
+        "filter: { published: true }) { nodes { title author { username } } pageInfo { hasNextPage endCursor } } }"
+    ),
     "transfer": (
         "mutation ($input: TransferInput!) { transfer(input: $input) { transaction { id } userErrors { code } } }"
     ),
 }
+
+
+PLACE_IN_FEED = "{ posts(first: 20, filter: { published: true }) { pageInfo { endCursor } } }"
 
 
 def main() -> None:
@@ -67,10 +82,17 @@ def main() -> None:
 async def _count(place: Place, chosen: argparse.Namespace) -> None:
     stock = await drawn_from(place)
     async with _served(place, chosen.engine) as (reader, writer):
+        found = await _exchanged(reader, writer, orjson.dumps({"query": PLACE_IN_FEED}), None)
+        values = {
+            "$id": f"post_{stock.published[0]}",
+            "$user": f"user_{stock.users[0]}",
+            "$after": found["data"]["posts"]["pageInfo"]["endCursor"],
+        }
         for flow, text in FLOWS.items():
             if chosen.functions in {None, flow}:
                 runs = [
-                    await _calls(reader, writer, *_request(flow, text, stock)) for _ in range(WARM + chosen.requests)
+                    await _calls(reader, writer, *_request(flow, text, stock, values))
+                    for _ in range(WARM + chosen.requests)
                 ]
                 _print(flow, runs[WARM:], by_function=chosen.functions is not None)
 
@@ -85,11 +107,11 @@ def _print(flow: str, runs: list[Counter[tuple[str, str]]], *, by_function: bool
             sys.stdout.write(f"    {times:4} {file} {name}\n")
 
 
-def _request(flow: str, text: str, stock: Stock) -> tuple[bytes, str | None]:
+def _request(flow: str, text: str, stock: Stock, values: dict[str, str]) -> tuple[bytes, str | None]:
     if flow == "transfer":
         source, target = stock.pair
         return orjson.dumps({"query": text, "variables": {"input": _transfer(source, target)}}), source.token
-    variables = {"id": f"post_{stock.published[0]}"} if "$id" in text else {}
+    variables = {name.removeprefix("$"): value for name, value in values.items() if f"{name}:" in text}
     return orjson.dumps({"query": text, "variables": variables}), None
 
 
@@ -107,19 +129,27 @@ async def _calls(
 ) -> Counter[tuple[str, str]]:
     """Send one request; return how often each function was called until its response had come."""
     calls: Counter[tuple[str, str]] = Counter()
+    with _counted(calls):
+        content = await _exchanged(reader, writer, body, token)
+    if "errors" in content or any(one and one.get("userErrors") for one in content["data"].values()):
+        raise SystemExit(f"a request was refused: {content}")
+    return calls
+
+
+async def _exchanged(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes, token: str | None
+) -> dict[str, Any]:
+    """Send one request, and return its response."""
     authorization = f"Authorization: Bearer {token}\r\n" if token else ""
     head = (
         f"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{authorization}"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
-    with _counted(calls):
-        writer.write(head.encode() + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        content = orjson.loads(await reader.readexactly(int(length.partition(b":")[2])))
-    if "errors" in content or any(one and one.get("userErrors") for one in content["data"].values()):
-        raise SystemExit(f"a request was refused: {content}")
-    return calls
+    writer.write(head.encode() + body)
+    answer = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    content: dict[str, Any] = orjson.loads(await reader.readexactly(int(length.partition(b":")[2])))
+    return content
 
 
 @contextmanager
