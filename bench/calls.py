@@ -2,12 +2,12 @@
 
     python -m bench.calls [--requests 50] [--engine compiled|ordinary] [--functions FLOW]
 
-Five requests are sent to a server in this process, over a socket: a post with its author, a page of posts with their
-authors, a user with their posts, a post with its author and the author's posts, and a transfer. Each is sent some times
-before it is counted, so that its plan and its statements are cached. `sys.setprofile` then sees each call event of a
-function whose file is in db/ or graph/; a coroutine that is resumed is a call, too. The command prints the median of
-calls, of different functions and of files for each flow. These numbers do not depend on the machine. `--functions`
-lists what one flow calls, and how often. `tests/bench/test_calls.py` holds the numbers.
+Six requests are sent to a server in this process, over a socket: a post with its author, a page of posts with their
+authors, a user with their posts, a post with its author and the author's posts, the next page of a feed, and a
+transfer. Each is sent some times before it is counted, so that its plan and its statements are cached. `sys.setprofile`
+then sees each call event of a function whose file is in db/ or graph/; a coroutine that is resumed is a call, too. The
+command prints the median of calls, of different functions and of files for each flow. These numbers do not depend on
+the machine. `--functions` lists what one flow calls, and how often. `tests/bench/test_calls.py` holds the numbers.
 """
 
 import argparse
@@ -48,15 +48,23 @@ FLOWS = {
         "query ($after: String) { posts(first: 20, after: $after) { nodes { title author { username } } } }"
     ),
     "user, posts": (
-        "query ($id: ID!) { user(id: $id) { username createdAt posts(first: 15) { nodes { title views createdAt } } } }"
+        "query ($user: ID!) { user(id: $user) { username createdAt "
+        "posts(first: 15) { nodes { title views createdAt } } } }"
     ),
     "post, author, posts": (
         "query ($id: ID!) { post(id: $id) { title content author { username posts(first: 5) { nodes { title } } } } }"
+    ),
+    "feed": (
+        "query ($after: String) { posts(first: 20, after: $after, orderBy: [{ field: CREATED_AT, direction: DESC }], "
+        "filter: { published: true }) { nodes { title author { username } } pageInfo { hasNextPage endCursor } } }"
     ),
     "transfer": (
         "mutation ($input: TransferInput!) { transfer(input: $input) { transaction { id } userErrors { code } } }"
     ),
 }
+
+
+PLACE_IN_FEED = "{ posts(first: 20, filter: { published: true }) { pageInfo { endCursor } } }"
 
 
 def main() -> None:
@@ -77,9 +85,15 @@ async def counted(place: Place, flows: Sequence[str], requests: int, engine: Eng
     stock = await drawn_from(place)
     found: dict[str, list[Calls]] = {}
     async with _served(place, engine) as (reader, writer):
+        start = await _exchanged(reader, writer, orjson.dumps({"query": PLACE_IN_FEED}), None)
+        values = {
+            "$id": f"post_{stock.published[0]}",
+            "$user": f"user_{stock.users[0]}",
+            "$after": start["data"]["posts"]["pageInfo"]["endCursor"],
+        }
         for flow in flows:
-            runs = [await _calls(reader, writer, *_request(flow, FLOWS[flow], stock)) for _ in range(WARM + requests)]
-            found[flow] = runs[WARM:]
+            sent = [_request(flow, FLOWS[flow], stock, values) for _ in range(WARM + requests)]
+            found[flow] = [await _calls(reader, writer, *one) for one in sent][WARM:]
     return found
 
 
@@ -97,11 +111,11 @@ def _print(flow: str, runs: Sequence[Calls], *, by_function: bool) -> None:
             sys.stdout.write(f"    {times:4} {file} {name}\n")
 
 
-def _request(flow: str, text: str, stock: Stock) -> tuple[bytes, str | None]:
+def _request(flow: str, text: str, stock: Stock, values: dict[str, str]) -> tuple[bytes, str | None]:
     if flow == "transfer":
         source, target = stock.pair
         return orjson.dumps({"query": text, "variables": {"input": _transfer(source, target)}}), source.token
-    variables = {"id": "user_3" if "user(" in text else f"post_{stock.published[0]}"} if "$id" in text else {}
+    variables = {name.removeprefix("$"): value for name, value in values.items() if f"{name}:" in text}
     return orjson.dumps({"query": text, "variables": variables}), None
 
 
@@ -117,19 +131,27 @@ def _transfer(source: OwnAccount, target: OwnAccount) -> dict[str, Any]:
 async def _calls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes, token: str | None) -> Calls:
     """Send one request; return how often each function was called until its response had come."""
     calls: Calls = Counter()
+    with _counting(calls):
+        content = await _exchanged(reader, writer, body, token)
+    if "errors" in content or any(one and one.get("userErrors") for one in content["data"].values()):
+        raise SystemExit(f"a request was refused: {content}")
+    return calls
+
+
+async def _exchanged(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes, token: str | None
+) -> dict[str, Any]:
+    """Send one request, and return its response."""
     authorization = f"Authorization: Bearer {token}\r\n" if token else ""
     head = (
         f"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{authorization}"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
-    with _counting(calls):
-        writer.write(head.encode() + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        content = orjson.loads(await reader.readexactly(int(length.partition(b":")[2])))
-    if "errors" in content or any(one and one.get("userErrors") for one in content["data"].values()):
-        raise SystemExit(f"a request was refused: {content}")
-    return calls
+    writer.write(head.encode() + body)
+    answer = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    content: dict[str, Any] = orjson.loads(await reader.readexactly(int(length.partition(b":")[2])))
+    return content
 
 
 @contextmanager

@@ -134,7 +134,7 @@ class Database(Reader):
         statement: Statement,
         values: Mapping[str, object],
         map_rows: Callable[[Sequence[Record]], T],
-        keys: Sequence[int] = (),
+        keys: Sequence[Any] = (),
     ) -> PendingRead:
         """See `Reader`. `PendingRead.subscribe` takes a callback instead of an `await`."""
         return PendingRead(self._shared, statement, values, keys, map_rows)

@@ -10,6 +10,9 @@ parents, read by their ids.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from asyncpg import Record
@@ -53,7 +56,8 @@ class NestedKind(NamedTuple):
         return NestedShape(self.of, self.columns, self.filters, self.page.shape, self.key)
 
 
-class Nested(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Nested:
     """The same page of a list for each row of another page.
 
     Attributes:
@@ -67,10 +71,15 @@ class Nested(NamedTuple):
     request: PageRequest
     key: str
 
-    @property
+    @cached_property
     def kind(self) -> NestedKind:
         """The part that it shares with all `Nested` that differ in values alone."""
         return NestedKind(self.of, self.columns, frozenset(self.given), self.request.kind, self.key)
+
+    @cached_property
+    def alone(self) -> "NestedPages":
+        """The nested lists of a statement that has no other."""
+        return NestedPages((self,))
 
 
 class NestedPages:
@@ -90,6 +99,13 @@ class NestedPages:
             for index, one in enumerate(nested)
             for name, value in {**one.given, **one.request.parameters()}.items()
         }
+
+    @classmethod
+    def of(cls, nested: Sequence[Nested]) -> "NestedPages":
+        """Return these nested lists; what a `Nested` has computed before is not computed again."""
+        if not nested:
+            return NOTHING_NESTED
+        return nested[0].alone if len(nested) == 1 else cls(nested)
 
 
 NOTHING_NESTED = NestedPages(())
@@ -216,8 +232,8 @@ def _pages(one: NestedKind, parent_ids: list[int], values: list[list[Any]]) -> M
     return pages
 
 
-class RowsWithPages(dict[int, Record]):
-    """Rows by their ids, with the nested pages of each. Several operations may share it.
+class RowsWithPages(dict[Any, Record]):
+    """Rows by their keys, with the nested pages of each. Several operations may share it.
 
     Attributes:
         nested: for each nested list, the page of each parent by the parent's id.
@@ -225,17 +241,16 @@ class RowsWithPages(dict[int, Record]):
 
     __slots__ = ("nested",)
 
-    def __init__(self, rows: Mapping[int, Record], nested: Sequence[Mapping[int, Page]]) -> None:
-        super().__init__(rows)
-        self.nested = nested
+    nested: Sequence[Mapping[int, Page]]
 
 
 def rows_with_pages(
-    columns: Columns, nested: tuple[NestedKind, ...]
-) -> Callable[[Sequence[Record]], Mapping[int, Record]]:
-    """Return the function that maps the records of `with_nested` by id."""
+    columns: Columns, nested: tuple[NestedKind, ...], key: str = OWN_ID
+) -> Callable[[Sequence[Record]], Mapping[Any, Record]]:
+    """Return the function that maps the records of `with_nested` by the column `key`, which is unique."""
     if not nested:
-        return by_column(OWN_ID)
+        return by_column(key)
+    key_of = itemgetter(key)
 
     def mapped_rows(records: Sequence[Record]) -> RowsWithPages:
         start, by_parent = len(columns), []
@@ -247,6 +262,8 @@ def rows_with_pages(
                     pages[parent_id] = page_of(one.columns, one.page, list(record[start:stop]))
             by_parent.append(pages)
             start = stop
-        return RowsWithPages({record[OWN_ID]: record for record in records}, by_parent)
+        found = RowsWithPages(zip(map(key_of, records), records, strict=True))
+        found.nested = by_parent
+        return found
 
     return mapped_rows

@@ -73,7 +73,7 @@ class Context:
     running: Running = field(init=False, default_factory=Running)
 
     def __post_init__(self) -> None:
-        self.loaders = Loaders(self.reader, self.viewer, self.running)
+        self.loaders = Loaders(self.snapshot or self.services.database, self.viewer, self.running)
 
     @property
     def reader(self) -> Reader:

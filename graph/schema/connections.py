@@ -5,6 +5,7 @@ how many rows the list has in all, and whether rows lie outside the page, but on
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
@@ -18,8 +19,9 @@ from db.query.keyset_lists import KeysetList
 from db.query.pages import Columns, Filter, Page, PageRequest
 from graph.analysis.cost import COUNT, PAGE_SIZE_DEFAULT
 from graph.errors import BadInput
-from graph.execution import BoundEdge, LevelLoader, Waits, selected_of
+from graph.execution import BoundEdge, EdgeBinding, LevelLoader, Prefetch, Waits, selected_of
 from graph.runtime.context import Context, Info
+from graph.runtime.edge_loaders import RequestedPage
 from graph.runtime.list_loader import ONLY_KEY, ListLoader
 from graph.schema.fields import derived, derived_rows, derived_table
 from graph.schema.nodes import OBJECT_OF
@@ -264,48 +266,71 @@ def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
     return info.context.selection.page_columns(str(info.path.typename), info.field_name, row_type, order.columns)
 
 
-def _waits(info: Info, request: PageRequest, *, counted: bool) -> bool:
-    """Return whether a page needs more statements: for rows behind it, or for the length of the list."""
-    selected = selected_of(info)
-    if TOTAL in selected and not counted:
-        return True
+def _needs_behind(info: Info, request: PageRequest) -> bool:
+    """Return whether a selected field needs to know what lies behind a page, which another statement reads."""
     behind = "hasNextPage" if request.backward else "hasPreviousPage"
-    return request.position is not None and f"pageInfo.{behind}" in selected
+    return request.position is not None and f"pageInfo.{behind}" in selected_of(info)
 
 
-def whole_list(info: Info, of: KeysetList, row_type: str, given: Filter, request: PageRequest) -> BoundEdge:
+@dataclass(slots=True, eq=False)
+class _Whole:
+    """The binding of one page of a list without a parent.
+
+    Attributes:
+        wrap: makes the GraphQL object of a row.
+        has_total: whether `totalCount` is selected. The statement counts the list too, unless it includes other pages.
+    """
+
+    page: RequestedPage
+    wrap: Callable[[Row], Any]
+    has_total: bool
+    waits: bool
+
+    def bound(self, context: Context, prefetch: Prefetch) -> BoundEdge:
+        """Return the edge bound to the loader of the page."""
+        page, nested = self.page, nested_below(prefetch)
+        asked = Asked(context, page.of, page.given, page.request, self.wrap)
+
+        def connection(found: Page, _: object) -> Connection[Any]:
+            return Connection(asked=asked, page=found, parent_id=None)
+
+        loader = ListLoader(context.loaders, context.reader, context.viewer, page, nested, self.has_total)
+        return BoundEdge(loader, connection, ONLY_KEY, waits=self.waits or (self.has_total and bool(nested.lists)))
+
+
+@dataclass(slots=True, eq=False)
+class _OfParent:
+    """The binding of one page of a parent's list, with attributes as `_Whole`."""
+
+    page: RequestedPage
+    wrap: Callable[[Row], Any]
+    waits: bool
+
+    def bound(self, context: Context, _: Prefetch) -> BoundEdge:
+        """Return the edge bound to the loader of the page."""
+        page = self.page
+        asked = Asked(context, page.of, page.given, page.request, self.wrap)
+
+        def connection(found: Page, parent_id: int) -> Connection[Any]:
+            return Connection(asked=asked, page=found, parent_id=parent_id)
+
+        return BoundEdge(context.loaders.page_by_parent(page), connection, None, page.key, self.waits)
+
+
+def whole_list(info: Info, of: KeysetList, row_type: str, given: Filter, request: PageRequest) -> EdgeBinding:
     """Return the edge to one page of a list without a parent, with the columns that the selection of `row_type` needs.
 
     If `totalCount` is selected, its statement counts the list too, unless it includes pages below the rows.
     """
-    context, columns, nested = info.context, _page_columns(info, row_type, request.order), nested_below(info)
-    counted = not nested and TOTAL in selected_of(info)
-    asked = Asked(context, of, given, request, OBJECT_OF[row_type])
-
-    def connection(page: Page, _: object) -> Connection[Any]:
-        return Connection(asked=asked, page=page, parent_id=None)
-
-    requested = (of, columns, given, request)
-    loader = ListLoader(context.loaders, context.reader, context.viewer, requested, nested, counted=counted)
-    return BoundEdge(loader, connection, ONLY_KEY, waits=_waits(info, request, counted=counted))
+    page = RequestedPage(of, _page_columns(info, row_type, request.order), given, request)
+    return _Whole(page, OBJECT_OF[row_type], TOTAL in selected_of(info), _needs_behind(info, request))
 
 
-def list_of_parent(
-    info: Info,
-    of: KeysetList,
-    row_type: str,
-    given: Filter,
-    request: PageRequest,
-) -> BoundEdge:
+def list_of_parent(info: Info, of: KeysetList, row_type: str, given: Filter, request: PageRequest) -> EdgeBinding:
     """Return the edge to one page of a parent's list. One statement reads the pages of all parents of a level."""
-    context, columns = info.context, _page_columns(info, row_type, request.order)
-    asked = Asked(context, of, given, request, OBJECT_OF[row_type])
-
-    def connection(page: Page, parent_id: int) -> Connection[Any]:
-        return Connection(asked=asked, page=page, parent_id=parent_id)
-
-    loader = context.loaders.page_by_parent(of, columns, given, request)
-    return BoundEdge(loader, connection, identity=loader.identity, waits=_waits(info, request, counted=False))
+    page = RequestedPage(of, _page_columns(info, row_type, request.order), given, request)
+    waits = TOTAL in selected_of(info) or _needs_behind(info, request)
+    return _OfParent(page, OBJECT_OF[row_type], waits)
 
 
 def list_of_entries(

@@ -18,7 +18,7 @@ from db.query.pages import Filter
 from db.query.text_search import SEARCH
 from graph.analysis.cost import PAGE
 from graph.analysis.cost import SEARCH as COST_OF_SEARCH
-from graph.execution import BoundEdge
+from graph.execution import EdgeBinding
 from graph.runtime.context import Info
 from graph.schema.connections import (
     After,
@@ -207,7 +207,7 @@ class RowLists:
             before: Before = None,
             filter_: Any = None,
             order_by: Any = None,
-        ) -> BoundEdge:
+        ) -> EdgeBinding:
             conditions = conditions_of(filter_)
             order = self.orders.chosen(order_by, conditions)
             request = PageArguments(first, after, last, before).request(info, order)
@@ -226,7 +226,7 @@ class RowLists:
             before: Before = None,
             filter_: Any = None,
             order_by: Any = None,
-        ) -> BoundEdge:
+        ) -> EdgeBinding:
             conditions = conditions_of(filter_)
             order = self.orders.chosen(order_by, conditions)
             request = PageArguments(first, after, last, before).request(info, order)
@@ -255,7 +255,7 @@ def plain_edge(of: KeysetList, row_type: str, order: Order, description: str) ->
 
     def resolve(
         info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> BoundEdge:
+    ) -> EdgeBinding:
         request = PageArguments(first, after, last, before).request(info, order)
         return list_of_parent(info, of, row_type, {}, request)
 

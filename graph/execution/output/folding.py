@@ -12,7 +12,7 @@ run, which finds everything loaded, and reports the errors.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from graphql import is_non_null_type
@@ -268,10 +268,11 @@ def _edge(rows: Rows, plan: FieldPlan, declared: RowEdge, inner: Folder) -> Fold
     if plan.lists or declared.key is None or not rows.bare:
         return None
     name, by_column = rows.prefix + declared.key, rows.by_column
+    key_of = itemgetter(name)
 
     def fold(run: Run, sources: Any) -> list[Any]:
-        bound = run.bound_edge(plan)
-        keys = sources.columns[name] if by_column else [row[name] for row in sources]
+        bound = run.bound_edges[id(plan)]  # bound together with the edge at the root
+        keys = sources.columns[name] if by_column else list(map(key_of, sources))
         distinct = keys if len(keys) == 1 else list(dict.fromkeys(keys))
         if None in distinct:
             raise NeedsErrorPath
@@ -288,6 +289,8 @@ def _edge(rows: Rows, plan: FieldPlan, declared: RowEdge, inner: Folder) -> Fold
 
 def _ending_table(of: Callable[[Any], Any], level: Level) -> Folder:
     def fold(run: Run, sources: Any) -> list[Any]:
+        if len(sources) == 1:
+            return [table_output(level, of(sources[0]), run.text)]
         return [table_output(level, of(one), run.text) for one in sources]
 
     return fold

@@ -138,7 +138,7 @@ class ArgumentPlanner:
         self, name: str, argument: GraphQLArgument, given: ArgumentNode | None, definition: StrawberryField | None
     ) -> Mapping[str, Any] | None:
         """Return the argument's value by its parameter name, or None where it is not constant."""
-        if given is not None and _has_variable(given.value):
+        if given is not None and has_variable(given.value):
             return None
         field = GraphQLField(GraphQLString, args={name: argument})
         node = FieldNode(name=NameNode(value=name), arguments=(given,) if given is not None else ())
@@ -233,11 +233,12 @@ def _made(flat: Arguments, makers: list[tuple[str, Maker]], whole: Arguments) ->
     return made
 
 
-def _has_variable(node: ValueNode) -> bool:
+def has_variable(node: ValueNode) -> bool:
+    """Return whether a value contains a variable."""
     if isinstance(node, VariableNode):
         return True
     if isinstance(node, ListValueNode):
-        return any(map(_has_variable, node.values))
+        return any(map(has_variable, node.values))
     if isinstance(node, ObjectValueNode):
-        return any(_has_variable(one.value) for one in node.fields)
+        return any(has_variable(one.value) for one in node.fields)
     return False

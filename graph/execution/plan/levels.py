@@ -28,6 +28,7 @@ from graph.execution.declarations import (
     Computed,
     Declaration,
     Derived,
+    EdgeBinding,
     Prefixed,
     RowEdge,
     declaration_of,
@@ -81,6 +82,8 @@ class FieldPlan:
         prefetchable: the edges below the rows that its statement reads, each with the column that is its key.
         selected: the names of its object's selected fields, if its resolver or edge gets them and the `prefetchable`
             edges. Fields of an object that stands for no row have a path, such as `pageInfo.endCursor`.
+        is_constant: it is an edge, and its arguments contain no variables.
+        binding: of an edge with constant arguments, from its first run on.
         path: its place, without the rest of the response path.
     """
 
@@ -103,6 +106,8 @@ class FieldPlan:
     leads_to_rows: bool = False
     prefetchable: "Sequence[tuple[FieldPlan, str]]" = ()
     selected: frozenset[str] | None = None
+    is_constant: bool = False
+    binding: EdgeBinding | None = None
     path: Path = field(init=False)
 
     def __post_init__(self) -> None:

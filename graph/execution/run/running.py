@@ -22,8 +22,10 @@ from graph.execution.run.answers import all_loaded, hashable, keys_of, loaded, s
 from graph.execution.run.frames import Below, Frame, Linker, Where, all_present
 from graph.execution.run.shared_output import Offload, SharedOutput, Text, shared_outputs
 from graph.execution.run.values import INFO_HELPERS, any_awaitable, awaited, gathered, realized
-from graph.execution.strawberry_adapter import PrefetchInfo
+from graph.execution.strawberry_adapter import EdgeInfo, PrefetchInfo
 from graph.execution.traces import caught
+
+NOTHING_SELECTED: frozenset[str] = frozenset()
 
 Waiting = Coroutine[Any, Any, list[Frame]]
 """Work that a wave waits for. Its result is the frames that become ready."""
@@ -175,11 +177,22 @@ class Run:
     def bound_edge(self, plan: FieldPlan) -> BoundEdge:
         """Return the edge with its arguments applied. Each edge is bound once per run."""
         bound = self.bound_edges.get(id(plan))
-        if bound is None:
+        if bound is not None:
+            return bound
+        binding = plan.binding
+        if binding is None:
             assert isinstance(plan.declaration, RowEdge)
             assert plan.arguments is not None
             info = self._edge_info(plan)
-            bound = self.bound_edges[id(plan)] = plan.declaration.bind(info, **plan.arguments(self.variables, info))
+            found = plan.declaration.bind(info, **plan.arguments(self.variables, info))
+            if isinstance(found, BoundEdge):
+                self.bound_edges[id(plan)] = found
+                return found
+            binding = found
+            if plan.is_constant:
+                plan.binding = binding
+        prefetch = partial(self._bind_prefetchable, plan) if plan.prefetchable else list
+        bound = self.bound_edges[id(plan)] = binding.bound(self.context, prefetch)
         return bound
 
     def _bind_prefetchable(self, plan: FieldPlan) -> list[PrefetchableEdge]:
@@ -333,7 +346,8 @@ class Run:
 
     def _edge_info(self, plan: FieldPlan) -> Any:
         """Return the info of a field for its whole level. Its path is only the field's place, without list indexes."""
-        info = self._prefetch_info(plan, self._info(plan, plan.path))
+        whole = partial(self._info, plan, plan.path)
+        info = EdgeInfo(self.context, plan.name, plan.path, plan.selected or NOTHING_SELECTED, whole)
         return info if plan.info is None else plan.info(info)
 
     def _prefetch_info(self, plan: FieldPlan, info: GraphQLResolveInfo[Any]) -> GraphQLResolveInfo[Any]:

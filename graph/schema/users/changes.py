@@ -206,7 +206,8 @@ async def _worded(context: Context, user_id: int, input_: UpdateUserInput, refus
     """
     if refusal.code != "EMAIL_TAKEN" or context.viewer.is_admin or not isinstance(input_.username, str):
         return refusal
-    found = await repository.user_by_username(context.database, context.viewer, ("id",), input_.username)
+    key = repository.username_key(input_.username)
+    found = (await repository.users_by_usernames(context.database, context.viewer, ("id",), [key])).get(key)
     if found is None or found["id"] == user_id:
         return refusal
     return violation_of("uq_users_username_lower")

@@ -6,27 +6,23 @@ import strawberry
 
 from db.repositories import users as repository
 from db.repositories.users import USERS
-from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import Connection
-from graph.schema.fields import loader_by_id, lookup_field, node_lookup
+from graph.schema.fields import lookup_field, node_lookup
 from graph.schema.ids import NodeKind
+from graph.schema.prefetching import RowBinding, ViewerBinding
 from graph.schema.users.filters import USERS as LISTS
 from graph.schema.users.types import User
 
 
-def _viewer(info: Info) -> BoundEdge:
-    return BoundEdge(loader_by_id(info, NodeKind.USER, "User"), key=info.context.viewer.user_id)
+def _viewer(info: Info) -> ViewerBinding:
+    return ViewerBinding(columns_below(info, "User", "id"))
 
 
-async def user_by_username(
+def _by_username(
     info: Info, username: Annotated[str, strawberry.argument(description="The username, without regard to case.")]
-) -> User | None:
-    """Return the user of this name."""
-    context = info.context
-    columns = columns_below(info, "User", "id")
-    row = await repository.user_by_username(context.reader, context.viewer, columns, username)
-    return None if row is None else User(row=row)
+) -> RowBinding:
+    return RowBinding("user_by_username", columns_below(info, "User", "id"), repository.username_key(username))
 
 
 @strawberry.type
@@ -37,8 +33,9 @@ class UserQueries:
         _viewer, "The signed-in user. Null for an anonymous request.", lambda row: User(row=row)
     )
     user: User | None = node_lookup(NodeKind.USER, "User", "The user with this id. Null if there is none.")
-    user_by_username: User | None = strawberry.field(
-        resolver=user_by_username,
-        description="The user with this username, who may be the system's user `treasury`. Null if there is none.",
+    user_by_username: User | None = lookup_field(
+        _by_username,
+        "The user with this username, who may be the system's user `treasury`. Null if there is none.",
+        lambda row: User(row=row),
     )
     users: Connection[User] = LISTS.query(USERS, "All users except the system's user `treasury`, who is not a person.")

@@ -17,7 +17,7 @@ from db.connections.shares import Share
 from db.connections.statements import Statement
 from db.errors import Unavailable
 from tests.db.support.backends import BOXES, OpenDatabase, boxes, fill, states
-from tests.graph.support.garbage import left_behind
+from tests.graph.support.garbage import collected_types
 
 pytestmark = pytest.mark.usefixtures("boxes_table")
 
@@ -205,7 +205,7 @@ async def test_caller_that_gets_no_connection_counts_for_no_share_and_leaves_no_
         await asyncio.sleep(0)  # until then the event loop refers to the place that resumed this task
 
     await refused()
-    with left_behind() as left:
+    with collected_types() as left:
         await refused()
     assert left.isdisjoint({"Unavailable", "frame", "traceback", "Share"})
     leaving = asyncio.create_task(database.leases.take(Share(database.shares, "ada")))
