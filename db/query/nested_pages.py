@@ -23,7 +23,7 @@ from sqlalchemy.sql.visitors import replacement_traverse
 
 from db.access import AccessLevel
 from db.connections.statements import Statement, by_column
-from db.query.list_statements import ListSource, as_arrays, cut, rows_by_parent, rows_of
+from db.query.list_statements import ListSource, as_arrays, cut, page_ordering, page_rows, rows_by_parent
 from db.query.pages import Columns, Filter, Page, PageKind, PageRequest, PageShape, page_of
 from db.query.statement_cache import statements
 
@@ -124,18 +124,14 @@ def page_with_nested(
 
     If several rows of the page have the same parent, the parent's page is read for the first of them alone.
     """
-    terms = [(f"order {index}", *term) for index, term in enumerate(shape.directed())]
-    ordered: list[ColumnElement[Any]] = [term.expression.label(name) for name, term, _ in terms]
-    rows = rows_of(of, columns, access_level, filters).add_columns(*ordered)
-    page = cut(rows, shape, [name for name, _, _ in terms]).subquery("page")
-    order = [(page.c[name].desc() if descending else page.c[name].asc()) for name, _, descending in terms]
+    page = page_rows(of, columns, access_level, filters, shape, has_order=True).subquery("page")
     numbered = [
-        func.row_number().over(partition_by=page.c[key], order_by=order).label(_nth(key))
+        func.row_number().over(partition_by=page.c[key], order_by=page_ordering(page, shape)).label(_nth(key))
         for key in dict.fromkeys(one.key for one in nested if one.key != OWN_ID)
     ]
     parents = select(page, *numbered).subquery("parents")
-    order = [(parents.c[name].desc() if descending else parents.c[name].asc()) for name, _, descending in terms]
-    return Statement(_joined(parents, columns, access_level, nested, repeats=True).order_by(*order))
+    rows = _joined(parents, columns, access_level, nested, repeats=True)
+    return Statement(rows.order_by(*page_ordering(parents, shape)))
 
 
 def with_nested(

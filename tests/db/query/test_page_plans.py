@@ -13,6 +13,7 @@ from db.connections.database import Database
 from db.connections.leases import Driver
 from db.connections.statements import Reader, Statement
 from db.query.cursors import Order
+from db.query.nested_pages import Nested
 from db.query.pages import PageRequest
 from db.repositories.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS
 from db.repositories.users import users_by_ids
@@ -102,6 +103,20 @@ async def test_deep_page_of_published_posts_is_a_range_of_an_index_without_a_sor
         "->  Index Scan Backward using ix_posts_published_created_at_id on posts",
         "Index Cond: ((published = true) AND (ROW(created_at, id) < ROW(?, ?)))",
     ]
+
+
+async def test_sorted_page_joins_the_authors_of_its_own_rows_alone(database: Database, superuser: Driver) -> None:
+    await keep(database, some_posts(await new_users(database, 2000), 4000))
+    await superuser.execute("ANALYZE posts, users")
+    explaining = ExplainingReader(superuser)
+    most_viewed = Order("posts", [(VIEWS, True), (CREATED_AT, False), (ID, False)])  # which no index has
+    columns, given = ("id", "title", "author.username"), {"created_at_gte": LATE}
+    for nested in ((), (Nested(POSTS, ("id",), {}, PageRequest(NEWEST_FIRST, 2), "id"),)):
+        page = await POSTS.page(explaining, ADMIN, columns, given, PageRequest(most_viewed, 10), nested)
+        assert len(page.rows) == 10
+        assert [line for line in explaining.plan if "on users author" in line] == [
+            "->  Index Scan using pk_users on users author"
+        ]
 
 
 async def test_deep_pages_by_author_are_ranges_of_an_index_without_a_sort(
