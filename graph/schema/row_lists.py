@@ -3,12 +3,12 @@
 For the noun `comment` the calls make `CommentFilter`, `CommentOrderField`, `CommentOrder` and the resolvers of lists.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from types import GenericAlias
-from typing import Annotated, Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform
 
 import strawberry
 
@@ -37,13 +37,21 @@ from graph.schema.nodes import DateTimeRange, IntRange
 from graph.schema.searches import searched
 
 T = TypeVar("T")
-Part = Callable[[Any], Filter]
 
 
 # ---------------------------------------------------------------- filters
 
-# Of each filter, the names of its parts, each with the function that returns the conditions of its value.
-_PARTS: dict[type, list[tuple[str, Part]]] = {}
+
+class _Part(NamedTuple):
+    """A part of a filter: the function that reads its value, and for a range its ends with their conditions."""
+
+    name: str
+    read: Callable[[Any], Any] | None
+    ends: Sequence[tuple[str, str]]
+
+
+_PARTS: dict[type, list[_Part]] = {}
+_ENDS = {DateTimeRange | None: ("gte", "lt"), IntRange | None: ("gte", "lte")}
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(strawberry.field,))
@@ -62,23 +70,13 @@ def row_filter(plural: str, **read: Callable[[Any], Any]) -> Callable[[type[T]],
         )
         made = strawberry.input(cls, description=description)
         readers = {SEARCH: searched, **read}
-        parts = {name: _part(name, type_, readers.get(name)) for name, type_ in cls.__annotations__.items()}
-        _PARTS[made] = list(parts.items())
+        _PARTS[made] = [
+            _Part(name, readers.get(name), [(end, f"{name}_{end}") for end in _ENDS.get(type_, ())])
+            for name, type_ in cls.__annotations__.items()
+        ]
         return made
 
     return declare
-
-
-def _part(name: str, type_: Any, read: Callable[[Any], Any] | None) -> Part:
-    for range_type, ends in ((DateTimeRange, ("gte", "lt")), (IntRange, ("gte", "lte"))):
-        if type_ == range_type | None:
-            names = [(end, f"{name}_{end}") for end in ends]
-            return lambda value: {
-                condition: bound for end, condition in names if (bound := getattr(value, end)) is not None
-            }
-    if read is None:
-        return lambda value: {name: value}
-    return lambda value: {} if (found := read(value)) is None else {name: found}
 
 
 def search(description: str) -> Any:
@@ -93,10 +91,15 @@ def conditions_of(filter_: object) -> Filter:
         BadInput: a part is malformed.
     """
     conditions: dict[str, Any] = {}
-    for name, part in () if filter_ is None else _PARTS[type(filter_)]:
+    for name, read, ends in () if filter_ is None else _PARTS[type(filter_)]:
         value = getattr(filter_, name)
-        if value is not None:
-            conditions |= part(value)
+        if value is None:
+            continue
+        for end, condition in ends:
+            if (bound := getattr(value, end)) is not None:
+                conditions[condition] = bound
+        if not ends and (found := value if read is None else read(value)) is not None:
+            conditions[name] = found
     return conditions
 
 

@@ -28,7 +28,6 @@ from graph.schema.mutation_kit import (
     mutation_input,
     payload,
 )
-from graph.schema.nodes import OBJECT_OF
 from graph.schema.permissions import OWNER_OR_ADMIN, signed_in
 
 
@@ -39,7 +38,7 @@ def author_field() -> Any:
     )
 
 
-def row_creation(rows: ChildRows, row_type: type, description: str) -> Any:
+def row_creation(rows: ChildRows, row_type: Any, description: str) -> Any:
     """Declare the mutation that creates a row with a parent.
 
     Args:
@@ -80,13 +79,13 @@ def row_creation(rows: ChildRows, row_type: type, description: str) -> Any:
         if refusals:
             raise Refused(refusals)
         row = await context.write(lambda transaction: create_row(rows, transaction, context.viewer, columns, values))
-        return payload_type(**{noun: OBJECT_OF[row_type.__name__](row)})
+        return payload_type(**{noun: row_type(row=row)})
 
     _take_types(resolve, row_creation.__name__, input_type, payload_type)
     return mutation(resolve, description, takes=f"The {noun}.")
 
 
-def row_update(rows: VersionedRows, row_type: type, changes: Mapping[str, str]) -> Any:
+def row_update(rows: VersionedRows, row_type: Any, changes: Mapping[str, str]) -> Any:
     """Declare the mutation that changes one row; its owner or an administrator may.
 
     Args:
@@ -122,7 +121,7 @@ def row_update(rows: VersionedRows, row_type: type, changes: Mapping[str, str]) 
         row: Row = await update_row(
             rows, context, context.viewer, columns, row_id, given, expected_version=input_.expected_version
         )
-        return payload_type(**{noun: OBJECT_OF[row_type.__name__](row)})
+        return payload_type(**{noun: row_type(row=row)})
 
     _take_types(resolve, row_update.__name__, input_type, payload_type)
     return mutation(resolve, f"Changes a {noun}. Only its author and administrators may do this.", takes="The changes.")
