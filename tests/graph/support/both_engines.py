@@ -7,7 +7,7 @@ data between the two runs, so that a difference counts only if it persists.
 
 from asyncio import Task, get_running_loop
 from contextvars import Context as Variables
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from fastapi import FastAPI
@@ -24,6 +24,16 @@ from graph.runtime.context import Services
 from tests.graph.support.recording import unrecorded
 
 ATTEMPTS_MAX = 5
+
+T = TypeVar("T")
+
+
+class OfEngine(Protocol):
+    """Chooses what the tests expect of the engine under test, from what they expect of each."""
+
+    def __call__(self, compiled: T, ordinary: T) -> T:
+        """Return one of both."""
+        ...
 
 
 class DisagreementError(AssertionError):
