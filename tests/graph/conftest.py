@@ -13,6 +13,7 @@ from db.settings import Settings
 from graph.app import create_app
 from tests.db.support.backends import connected_superuser
 from tests.graph.support.bank import Bank
+from tests.graph.support.both_engines import OfEngine, T
 from tests.graph.support.callers import PASSWORD, Client, Person, SignUp, http_client, serving
 
 
@@ -27,6 +28,16 @@ async def client(app: FastAPI) -> AsyncIterator[Client]:
     """An anonymous caller of the served application."""
     async with serving(app) as address, http_client(address) as http:
         yield Client(http, app.state.services)
+
+
+@pytest.fixture
+def of_engine(settings: Settings) -> OfEngine:
+    """A function that chooses the number of statements, or what else differs, of the engine under test."""
+
+    def chosen(compiled: T, ordinary: T) -> T:
+        return compiled if settings.engine == "compiled" else ordinary
+
+    return chosen
 
 
 @pytest.fixture

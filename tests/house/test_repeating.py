@@ -108,7 +108,7 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize("case", sample(LONG, every=3))
+@pytest.mark.parametrize("case", sample(LONG, every=6))
 def test_long_test_runs_if_it_is_requested(example: Path, case: tuple[list[str], list[str]]) -> None:
     arguments, kept = case
     assert run(example, *arguments)[1] == kept

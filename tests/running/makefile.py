@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +17,8 @@ OF_AN_OUTER_MAKE = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL", "ONLY",
 def pytest_commands(*arguments: str) -> list[list[str]]:
     """Return the command lines with which make would run pytest for these arguments, from its options on."""
     printed = subprocess.run(  # noqa: S603 - our own
-        [MAKE, "--dry-run", "--always-make", *arguments],
+        # With an interpreter, for which make would search at each of its uses, by starting it.
+        [MAKE, "--dry-run", "--always-make", f"PYTHON={sys.executable}", *arguments],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if name not in OF_AN_OUTER_MAKE},
         capture_output=True,

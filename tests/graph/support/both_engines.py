@@ -9,7 +9,7 @@ from asyncio import get_running_loop
 from collections.abc import Callable
 from contextvars import Context as Variables
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from fastapi import FastAPI
@@ -27,6 +27,16 @@ from graph.runtime.context import Services
 from tests.graph.support.recording import unrecorded
 
 ATTEMPTS_MAX = 5
+
+T = TypeVar("T")
+
+
+class OfEngine(Protocol):
+    """Chooses what the tests expect of the engine under test, from what they expect of each."""
+
+    def __call__(self, compiled: T, ordinary: T) -> T:
+        """Return one of both."""
+        ...
 
 
 class DisagreementError(AssertionError):
