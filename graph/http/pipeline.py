@@ -305,7 +305,7 @@ class Pipeline:
         seen: Observation,
         bytes_max: int,
     ) -> Generator[Read | Work, Any, bytes]:
-        """Run an operation, and return its response, made in another thread, or an error if the response is too large."""
+        """Run an operation, and return its response, made in another thread, or an error if it is too large."""
         run, limited = self.services.worker.run, operation.is_query  # a mutation has happened: no deadline
         size = Size(price.values, call.stopwatch, in_parts=True)
         work = self._execution(call, request, operation, size, seen)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from fastapi import FastAPI
 from graphql import get_introspection_query
 
 from db.settings import Settings
@@ -254,14 +255,20 @@ async def test_connection_survives_a_pause_of_the_process(client: Client, monkey
     writer.close()
 
 
-async def test_bug_ends_the_connection_and_is_logged(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["http.responses.response.encoded", "telemetry.observer.Observer.end"])
+@pytest.mark.parametrize("query", ["{ __typename }", '{ post(id: "post_1") { id } }', "{ postsPage { total } }"])
+async def test_bug_ends_the_connection_and_is_logged(
+    client: Client, app: FastAPI, monkeypatch: pytest.MonkeyPatch, step: str, query: str
+) -> None:
     def failing(*_: object) -> None:
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr("graph.http.responses.response.encoded", failing)
+    await client.run(query)
+    monkeypatch.setattr(f"graph.{step}", failing)
     with recorded_log() as log:
-        async with sent(client, posted("{ __typename }")) as reader, asyncio.timeout(10):
+        async with sent(client, posted(query)) as reader, asyncio.timeout(10):
             assert await reader.read() == b""
+    assert vars(app)["direct"].pipeline.admission.in_flight == 0
     assert "a request was not answered" in log.text
     monkeypatch.undo()
     assert await is_alive(client)
