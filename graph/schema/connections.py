@@ -263,7 +263,7 @@ def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
 
 
 def _needs_behind(info: Info, request: PageRequest) -> bool:
-    """Return whether a selected field needs to know what lies behind a page, which another statement reads."""
+    """Return whether a selected field needs to know if rows lie behind a page, which another statement reads."""
     behind = "hasNextPage" if request.backward else "hasPreviousPage"
     return request.position is not None and f"pageInfo.{behind}" in selected_of(info)
 
