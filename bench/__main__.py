@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import drawing, load, report
-from bench.cases import CASES, Case, bodies, positions
+from bench import drawing, load, readme, report
+from bench.cases import CASES, Case, bodies, positions, takes_part
 from bench.checks import Sent, compared, ensure_different, send
 from bench.cursors import cursors_of
 from bench.report import Results
-from bench.servers import NODE, Server, available, started
+from bench.servers import Server, available, ensure_installed, started
 from bench.stock import Place, Size, Stock, changes, counted, drawn_from, ensure_right_balances, stocked
 
 BENCH_DIR = Path(__file__).parent
@@ -43,8 +43,7 @@ def main() -> None:
     given = _arguments()
     peers = [available()[name] for name in given.peers]
     load.ensure_wrk()
-    if any(peer.program[0] == str(NODE) for peer in peers):
-        _ensure_node_peers()
+    ensure_installed(peers)
     with ExitStack() as stack:
         size = Size(given.users, given.posts, given.accounts)
         place = stack.enter_context(stocked(given.work, size))
@@ -58,6 +57,8 @@ def main() -> None:
             _measure(bench, CASES[name], servers)
         asyncio.run(ensure_right_balances(place))
     report.to_terminal(results, report.terminal())
+    if given.readme:
+        readme.write_table(results, given.readme)
     if given.write:
         given.write.mkdir(parents=True, exist_ok=True)
         (given.write / "results.md").write_text(report.markdown(results), encoding="utf-8")
@@ -70,7 +71,7 @@ def _arguments() -> argparse.Namespace:
     peers = available()
     parser.add_argument("--cases", type=_names(CASES), default=list(CASES), help=", ".join(CASES))
     parser.add_argument("--peers", type=_names(peers), default=list(peers), help=", ".join(peers))
-    parser.add_argument("--connections", type=lambda text: [int(part) for part in text.split(",")], default=[1, 8, 64])
+    parser.add_argument("--connections", type=lambda text: [int(part) for part in text.split(",")], default=[8, 64])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="of one round")
     parser.add_argument("--users", type=int, default=Size.users)
@@ -78,6 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--accounts", type=int, default=Size.accounts)
     parser.add_argument("--work", type=Path, default=BENCH_DIR / ".work", help="where database and logs are kept")
     parser.add_argument("--write", type=Path, help="the directory to write results.md and plot.svg to")
+    parser.add_argument("--readme", type=Path, help="the file in which to replace the table")
     return parser.parse_args()
 
 
@@ -92,18 +94,11 @@ def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
     return parsed
 
 
-def _ensure_node_peers() -> None:
-    if not NODE.exists():
-        raise SystemExit(
-            f"the Node peers are not installed: npm ci --prefix {NODE.parents[3]}; or leave them out by --peers"
-        )
-
-
 # ---------------------------------------------------------------- one case
 
 
 def _measure(bench: Bench, case: Case, servers: Sequence[Server]) -> None:
-    taking_part = [server for server in servers if server.peer.writes or not case.writes]
+    taking_part = [one for one in servers if takes_part(case, one.peer.dialect, writes=one.peer.writes)]
     requests = case.draw(bench.stock, random.Random(case.name))  # noqa: S311 - the same requests in each run
     sent = {
         server.peer.name: bodies(case, server.peer.dialect, requests, cursors_of(server, positions(requests)))

@@ -55,6 +55,21 @@ def _postgraphile(after: str = "", declared: str = "") -> dict[str, str]:
     }
 
 
+_NEWEST = "orderBy: [{createdAt: DESC}, {id: DESC}]"
+
+
+def _strawchemy(name: str = "", declared: str = "") -> dict[str, str]:
+    users, posts = (declared.replace("Filter", kind) for kind in ("UserFilter", "PostFilter"))
+    return {
+        "users_posts": f"query Q($users: Int!, $posts: Int!{users}) {{ users(limit: $users{name}) "
+        f"{{ id username posts(limit: $posts, {_NEWEST}) {{ id title }} }} }}",
+        "posts_authors": f"query Q($posts: Int!{posts}) {{ posts(limit: $posts{name}) "
+        "{ id title author { id username } } }",
+        "three_levels": f"query Q($posts: Int!, $each: Int!{posts}) {{ posts(limit: $posts{name}) "
+        f"{{ id title author {{ id username posts(limit: $each, {_NEWEST}) {{ id title }} }} }} }}",
+    }
+
+
 _CHANGED = "{ post { id title } userErrors { code } }"
 _MOVED = "{ replayed transaction { id } userErrors { code } }"
 _CHANGE = f"mutation Change($input: UpdatePostInput!) {{ updatePost(input: $input) {_CHANGED} }}"
@@ -119,6 +134,20 @@ DOCUMENTS: dict[str, dict[str, str]] = {
         "{ nodes { title views author: userByAuthorId { username } } } }",
         post_author_each="query Q($id: BigInt!) "
         "{ post: postByRowId(rowId: $id) { id: rowId title author: userByAuthorId { id: rowId username } } }",
+    ),
+    "strawchemy": _named(
+        _strawchemy(),
+        _strawchemy(", filter: $after", ", $after: Filter!"),
+        {},
+        user_posts_each="query Q($id: Int!) { user(id: $id) { username createdAt "
+        f"posts(limit: 15, {_NEWEST}) {{ title views createdAt }} }} }}",
+        post_author_posts_each="query Q($id: Int!) "
+        f"{{ post(id: $id) {{ title content author {{ username posts(limit: 5, {_NEWEST}) {{ title }} }} }} }}",
+        feed_each="query Q($after: PostFilter!) { posts(limit: 20, filter: $after) { title author { username } } }",
+        search_each="query Q($since: DateTime!, $until: DateTime!) "
+        "{ posts: popularPosts(limit: 20, filter: {createdAt: {gte: $since, lt: $until}}) "
+        "{ title views author { username } } }",
+        post_author_each="query Q($id: Int!) { post(id: $id) { id title author { id username } } }",
     ),
 }
 

@@ -25,15 +25,31 @@ WIDTH = 160
 HEADINGS = (
     "",
     "requests/s",
-    "min-max",
-    "p50 ms",
     "p99 ms",
     "CPU us server",
+    "Folio is",
+    "min-max",
+    "p50 ms",
     "CPU us database",
     "statements",
     "MiB",
-    "Folio is",
 )
+FIGURES = "requests per second, the 99th percentile of the latency, and the server's processor time per request"
+# The cases in the plot and in the project's README: first those whose requests differ.
+SHOWN = (
+    "user_posts_each",
+    "post_author_posts_each",
+    "feed_each",
+    "search_each",
+    "users_posts_each",
+    "users_posts_equal",
+    "posts_authors_equal",
+)
+GROUPS = {
+    "Each request is another one": [name for name, case in CASES.items() if case.each],
+    "Equal requests": [name for name, case in CASES.items() if case.equal],
+    "No rows, and writes": [name for name, case in CASES.items() if not case.each and not case.equal],
+}
 
 
 @dataclass
@@ -58,6 +74,11 @@ class Results:
         rounds = self.rounds.get((case, connections, peer))
         return statistics.median(one.rate for one in rounds) if rounds else None
 
+    def median(self, case: str, connections: int, peer: str, figure: str) -> float:
+        """Return the median of one figure of the rounds, an attribute of `Round`."""
+        values: list[float] = [getattr(one, figure) for one in self.rounds[case, connections, peer]]
+        return statistics.median(values)
+
     def ratios(self, case: str, connections: int, peer: str) -> list[float]:
         """Return Folio's rate as a multiple of the rate of `peer`, one number for each round."""
         own, other = (self.rounds.get((case, connections, name), []) for name in ("folio", peer))
@@ -65,8 +86,19 @@ class Results:
 
     def line(self, case: str, connections: int) -> str:
         """Return one line about the progress."""
-        rates = {peer.name: self.rate(case, connections, peer.name) for peer in self.peers}
-        return f"{case} x{connections}: " + "  ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items() if rate)
+        measured = [peer.name for peer in self.peers if (case, connections, peer.name) in self.rounds]
+        return f"{case} x{connections}: " + "  ".join(
+            f"{name} {self.cell(case, connections, name)}" for name in measured
+        )
+
+    def cell(self, case: str, connections: int, peer: str) -> str:
+        """Return the three most important figures: requests/s, 99th percentile, the server's processor time."""
+        if (case, connections, peer) not in self.rounds:
+            return ""
+        rate, p99_us, server_us = (
+            self.median(case, connections, peer, figure) for figure in ("rate", "p99_us", "server_us")
+        )
+        return f"{rate:,.0f}/s, {p99_us / 1000:.1f} ms, {server_us:,.0f} us"
 
 
 def _python() -> str:
@@ -144,14 +176,14 @@ def rows_of(results: Results, case: str, connections: int) -> list[Sequence[str]
             (
                 peer.title,
                 f"{statistics.median(rates):,.0f}" + (f" ({failed} failed)" if failed else ""),
+                f"{results.median(case, connections, peer.name, 'p99_us') / 1000:.2f}",
+                f"{results.median(case, connections, peer.name, 'server_us'):,.0f}",
+                _times(results.ratios(case, connections, peer.name)) if peer.name != "folio" else "",
                 f"{min(rates):,.0f}-{max(rates):,.0f}",
-                f"{statistics.median(one.p50_us for one in rounds) / 1000:.2f}",
-                f"{statistics.median(one.p99_us for one in rounds) / 1000:.2f}",
-                f"{statistics.median(one.server_us for one in rounds):,.0f}",
-                f"{statistics.median(one.database_us for one in rounds):,.0f}",
+                f"{results.median(case, connections, peer.name, 'p50_us') / 1000:.2f}",
+                f"{results.median(case, connections, peer.name, 'database_us'):,.0f}",
                 f"{results.statements.get((case, peer.name), 0):.1f}",
                 f"{max(one.memory_mib for one in rounds):.0f}",
-                _times(results.ratios(case, connections, peer.name)) if peer.name != "folio" else "",
             )
         )
     return rows
@@ -161,6 +193,20 @@ def _times(ratios: Sequence[float]) -> str:
     if not ratios:
         return ""
     return f"{statistics.median(ratios):.2f} x ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
+def summary_rows(
+    results: Results, cases: Sequence[str], peers: Sequence[str]
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return headings and rows of a table with the most important figures of `cases`, in their order."""
+    shown = [peer for peer in results.peers if peer.name in peers]
+    rows = [
+        (f"`{case}` x{connections}", *(results.cell(case, connections, peer.name) for peer in shown))
+        for name in cases
+        for case, connections in results.sections()
+        if case == name
+    ]
+    return ["", *(peer.title for peer in shown)], rows
 
 
 def ratio_rows(results: Results) -> tuple[list[str], list[tuple[str, ...]]]:
@@ -191,6 +237,10 @@ def to_terminal(results: Results, console: Console) -> None:
     """Print all tables."""
     for case, connections in results.sections():
         _print(console, section_title(case, connections), HEADINGS, rows_of(results, case, connections))
+    for title, cases in GROUPS.items():
+        headings, rows = summary_rows(results, cases, [peer.name for peer in results.peers])
+        if rows:
+            _print(console, title, headings, rows)
     headings, rows = ratio_rows(results)
     if len(headings) > 1:
         _print(console, "ratios", headings, rows)
@@ -213,17 +263,23 @@ def markdown(results: Results) -> str:
         "![](plot.svg)",
     ]
     parts.append("\n".join(f"- {name}: {text}" for name, text in results.description))
+    parts.append(f"In the next tables: {FIGURES}.")
+    for title, cases in GROUPS.items():
+        headings, rows = summary_rows(results, cases, [peer.name for peer in results.peers])
+        if rows:
+            parts += [f"## {title}", markdown_table(headings, rows)]
     headings, rows = ratio_rows(results)
     if len(headings) > 1:
-        parts += ["## Ratios", _markdown_table(headings, rows)]
+        parts += ["## Ratios", markdown_table(headings, rows)]
     for case, connections in results.sections():
         parts += [
             f"## {section_title(case, connections)}",
-            _markdown_table(HEADINGS, rows_of(results, case, connections)),
+            markdown_table(HEADINGS, rows_of(results, case, connections)),
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return one table in Markdown; all columns but the first are aligned right."""
     lines = [headings, ["---", *("---:" for _ in headings[1:])], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

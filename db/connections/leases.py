@@ -30,6 +30,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from db.connections.asyncpg_adapter import Driver
 from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE
 from db.connections.leased_connection import LeasedConnection, Schema
+from db.connections.shares import Share
 from db.connections.waiting import Line
 from db.errors import Unavailable, copy_of
 from db.settings import Settings
@@ -67,7 +68,7 @@ class Leases:
         self._all: set[LeasedConnection] = set()  # the open connections: idle, lent or closing
         self._opening = 0
         self._closing = 0
-        self._retired_before = float("-inf")
+        self._retired_at = float("-inf")
         self._overflow_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -104,45 +105,56 @@ class Leases:
 
     # ------------------------------------------------------------ for callers
 
-    def take_idle(self) -> LeasedConnection | None:
-        """Lend an idle connection that is usable, without waiting. If it returns None, use `take`."""
-        if self._idle and not self._pings:
-            connection = self._idle[-1]  # the most recently used, so that surplus connections grow old
-            if not connection.driver.is_closed() and not self._is_old(connection):
-                return self._idle.pop()
-        return None
-
-    async def take(self) -> LeasedConnection:
-        """Lend a connection until `give_back`, and wait for one if necessary.
+    async def take(self, own: Share | None = None) -> LeasedConnection:
+        """Lend a connection until `give_back`, and wait for one if necessary. It counts for the share `own`.
 
         Raises:
             Unavailable: none was free in time, or none could be opened.
         """
+        if own is not None and not own.enter_at_once():
+            await own.enter()
+        try:
+            while True:
+                if not self._idle:
+                    connection = await self._wait_in_line()
+                    break
+                connection = self._idle.pop()  # the most recently used, so that surplus connections grow old
+                if connection.driver.is_closed() or time.monotonic() >= connection.expires_at:
+                    self.give_back(connection)
+                elif not self._pings or await self._is_answering(connection):
+                    break
+        except BaseException:
+            if own is not None:
+                own.leave()
+            raise
+        connection.share = own
+        return connection
+
+    async def _wait_in_line(self) -> LeasedConnection:
         if self._is_closed:
             raise _stopping()
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_fit or self._is_old(connection):
-                self.give_back(connection)
-            elif not self._pings or await self._is_answering(connection):
-                return connection
-        place = self._line.join()
+        # No variable holds the place: the trace of a refusal holds this frame, and the place holds the refusal.
+        waiting = self._line.wait(self._line.join(), self._timeout_s, self._refusal, self.give_back)
         self._grow()
-        return await self._line.wait(place, self._timeout_s, self._refusal, self.give_back)
+        return await waiting
 
     def give_back(self, connection: LeasedConnection) -> None:
         """Take a connection back in any state. Its caller must not use it afterwards."""
-        connection.used_at = time.monotonic()
-        if connection.driver.is_closed():
+        now = connection.used_at = time.monotonic()
+        own, driver = connection.share, connection.driver
+        if own is not None:
+            connection.share = None
+            own.leave()
+        if driver.is_closed():
             self._drop(connection)
         elif self._is_closed:
-            connection.driver.terminate()
+            driver.terminate()
             self._drop(connection)
-        elif not connection.is_fit:
+        elif connection.is_interrupted or driver.is_in_transaction():
             self._start_closing(self._recover(connection))
-        elif self._is_old(connection):
+        elif now >= connection.expires_at:
             self._start_closing(self._close(connection))
-        elif self._line.hand(connection):
+        elif self._line.places and self._line.hand(connection):
             pass
         elif len(self._all) - self._closing + self._opening > self._kept_max:
             self._start_closing(self._close(connection))
@@ -155,9 +167,11 @@ class Leases:
         It acts once in `RETIRE_EVERY_S` at most, because reads continue meanwhile and need connections.
         """
         now = time.monotonic()
-        if now - self._retired_before < RETIRE_EVERY_S:
+        if now - self._retired_at < RETIRE_EVERY_S:
             return
-        self._retired_before = now
+        self._retired_at = now
+        for connection in self._all:
+            connection.expires_at = now
         while self._idle:
             self.give_back(self._idle.pop())
 
@@ -222,7 +236,7 @@ class Leases:
             self._opening -= 1
             raise
         self._opening -= 1
-        connection = LeasedConnection(pooled, self._schema, self._statement_limit_s)
+        connection = LeasedConnection(pooled, self._schema, self._statement_limit_s, self._age_max_s)
         self._all.add(connection)
         self.give_back(connection)
 
@@ -302,12 +316,6 @@ class Leases:
         task = asyncio.get_running_loop().create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _is_old(self, connection: LeasedConnection) -> bool:
-        return (
-            connection.opened_at < self._retired_before
-            or 0 <= self._age_max_s < time.monotonic() - connection.opened_at
-        )
 
     def _refusal(self) -> Exception:
         if self._opening and not self.in_use:

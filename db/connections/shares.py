@@ -15,22 +15,33 @@ from db.errors import Unavailable
 from db.settings import Settings
 
 
-@dataclass(slots=True)
-class _Caller:
-    """The bound of one caller, and the number of its running operations."""
-
-    bound: Bound
-    operations: int = 0
-
-
+@dataclass(slots=True, eq=False)
 class Share:
-    """The limit of one operation, within the limit of its caller."""
+    """The limit of one operation, within the limit of its caller.
 
-    __slots__ = ("_of_caller", "_own")
+    `enter_at_once` and `leave` count in the bounds directly: nearly every statement enters at once, and most bounds
+    are never reached.
 
-    def __init__(self, own: Bound, of_caller: Bound) -> None:
-        self._own = own
-        self._of_caller = of_caller
+    Attributes:
+        own: the bound of the operation; None if the operation runs one statement only.
+    """
+
+    shares: "Shares"
+    caller: str
+    own: Bound | None = None
+
+    def enter_at_once(self) -> bool:
+        """Count one more connection and return True, or return False if that would need a wait."""
+        shares, own = self.shares, self.own
+        of_caller = shares.callers.get(self.caller)
+        if of_caller is None:
+            of_caller = shares.callers[self.caller] = Bound(*shares.of_caller)
+        if not of_caller.free or (own is not None and not own.free):
+            return False
+        of_caller.free -= 1
+        if own is not None:
+            own.free -= 1
+        return True
 
     async def enter(self) -> None:
         """Count one more connection, until `leave`, and wait for that if necessary.
@@ -38,26 +49,31 @@ class Share:
         Raises:
             Unavailable: DATABASE_BUSY if the wait took too long.
         """
-        await self._own.enter()
+        own, callers = self.own, self.shares.callers
+        if own is not None:
+            await own.enter()
+        of_caller = callers.setdefault(self.caller, Bound(*self.shares.of_caller))
         try:
-            await self._of_caller.enter()
+            await of_caller.enter()
         except BaseException:
-            self._own.leave()
+            # This call may have received the last place when it had just left. The bound may be forgotten already.
+            if of_caller.free == self.shares.of_caller_max and callers.get(self.caller) is of_caller:
+                del callers[self.caller]
+            if own is not None:
+                own.leave()
             raise
-
-    def enter_at_once(self) -> bool:
-        """Count one more connection and return True, or return False if that would need a wait."""
-        if not self._own.enter_at_once():
-            return False
-        if self._of_caller.enter_at_once():
-            return True
-        self._own.leave()
-        return False
 
     def leave(self) -> None:
         """Count one connection less."""
-        self._of_caller.leave()
-        self._own.leave()
+        of_caller, own = self.shares.callers[self.caller], self.own
+        if of_caller.line is None:
+            of_caller.free += 1
+        else:
+            of_caller.leave()
+        if of_caller.free == self.shares.of_caller_max:
+            del self.shares.callers[self.caller]  # no place is held, so no caller waits for one
+        if own is not None:
+            own.leave()
 
 
 share: ContextVar[Share | None] = ContextVar("share", default=None)
@@ -69,24 +85,27 @@ class Shares:
 
     Attributes:
         writes: the bound of connections that write.
+        callers: the bounds of the callers that hold a connection.
+        of_caller: the arguments of the bound of a caller.
     """
 
     def __init__(self, settings: Settings) -> None:
         most = settings.pool_size + settings.pool_max_overflow
-        self._within_s = settings.pool_timeout_s
-        # The statements of one operation wait only for each other, so the deadline of the operation is their limit.
-        self._within_operation_s = settings.operation_deadline_ms / 1000
+        within_s = settings.pool_timeout_s
         self.of_operation_max = max(1, most // 3)
         self.of_caller_max = max(1, most - max(1, most // 4))
         self.writes_max = self.of_caller_max
-        self.writes = Bound(self.writes_max, self._within_s, _refusal(self.writes_max, "writes"))
-        self._operation_refusal = _refusal(self.of_operation_max, "statements of this operation")
-        self._caller_refusal = _refusal(self.of_caller_max, "operations of this caller")
-        self._callers: dict[str, _Caller] = {}
+        self.writes = Bound(self.writes_max, within_s, _refusal(self.writes_max, "writes"))
+        self.callers: dict[str, Bound] = {}
+        self.of_caller = (self.of_caller_max, within_s, _refusal(self.of_caller_max, "operations of this caller"))
+        # The statements of one operation wait only for each other, so the deadline of the operation is their limit.
+        within_operation_s = settings.operation_deadline_ms / 1000
+        refusal = _refusal(self.of_operation_max, "statements of this operation")
+        self._of_operation = (self.of_operation_max, within_operation_s, refusal)
 
     def __len__(self) -> int:
-        """Return how many callers have a running operation."""
-        return len(self._callers)
+        """Return how many callers hold a connection."""
+        return len(self.callers)
 
     @contextmanager
     def operation_of(self, caller: str | None) -> Iterator[None]:
@@ -94,31 +113,15 @@ class Shares:
         if caller is None:
             yield
             return
-        token = share.set(self._begin(caller))
+        token = share.set(Share(self, caller, Bound(*self._of_operation)))
         try:
             yield
         finally:
             share.reset(token)
-            self._end(caller)
-
-    def _begin(self, caller: str) -> Share:
-        known = self._callers.get(caller)
-        if known is None:
-            bound = Bound(self.of_caller_max, self._within_s, self._caller_refusal)
-            known = self._callers[caller] = _Caller(bound)
-        known.operations += 1
-        own = Bound(self.of_operation_max, self._within_operation_s, self._operation_refusal)
-        return Share(own, known.bound)
-
-    def _end(self, caller: str) -> None:
-        known = self._callers[caller]
-        known.operations -= 1
-        if not known.operations:
-            del self._callers[caller]
 
 
-def _refusal(limit: int, whose: str) -> Callable[[], Exception]:
+def _refusal(limit: int, holder: str) -> Callable[[], Exception]:
     def refusal() -> Exception:
-        return Unavailable("DATABASE_BUSY", f"{limit} connections are in use by {whose}; try again shortly")
+        return Unavailable("DATABASE_BUSY", f"{limit} connections are in use by {holder}; try again shortly")
 
     return refusal

@@ -12,6 +12,7 @@ any(:ids)`), never as expanding IN, so that one text serves any length.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import cache, cached_property
+from operator import itemgetter
 from sys import getsizeof
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -114,8 +115,8 @@ class Statement:
         Raises:
             KeyError: a parameter of the statement has no value.
         """
-        constants = self._constants
-        return [constants[name] if name in constants else values[name] for name in self._names]
+        given = {**values, **self._constants} if self._constants else values
+        return list(map(given.__getitem__, self._names))
 
 
 RowsByKey = Awaitable[Mapping[Any, Record]]
@@ -193,8 +194,9 @@ class Writer(Protocol):
 @cache
 def by_column(column: str) -> Callable[[Sequence[Record]], Mapping[int, Record]]:
     """Return a function that maps rows by `column`, which is unique; the same function for the same column."""
+    key = itemgetter(column)
 
     def mapped_rows(rows: Sequence[Record]) -> Mapping[int, Record]:
-        return {row[column]: row for row in rows}
+        return dict(zip(map(key, rows), rows, strict=True))
 
     return mapped_rows

@@ -7,15 +7,10 @@ only.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
-
-from asyncpg import Record
-
-if TYPE_CHECKING:  # this module is below the connections; only an annotation refers to one
-    from db.connections.leased_connection import LeasedConnection
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -59,21 +54,6 @@ class QueryStatistics:
 
 
 query_statistics: ContextVar[QueryStatistics | None] = ContextVar("query_statistics", default=None)
-
-
-async def fetch_counted(connection: "LeasedConnection", sql: str, arguments: Sequence[object]) -> Sequence[Record]:
-    """Run one statement, count it, and return all its rows."""
-    current = query_statistics.get()
-    if current is None:
-        return await connection.fetch(sql, arguments)
-    started = time.perf_counter_ns()
-    try:
-        rows = await connection.fetch(sql, arguments)
-    except BaseException as error:
-        current.add(sql, None, time.perf_counter_ns() - started, error)
-        raise
-    current.add(sql, len(rows), time.perf_counter_ns() - started)
-    return rows
 
 
 async def await_counted(work: Awaitable[T]) -> T:

@@ -15,7 +15,6 @@ from db.connections.faults import UNAVAILABLE, DatabaseFault, fault_of
 from db.connections.leased_connection import LeasedConnection
 from db.connections.pool import PoolCounters
 from db.connections.statements import Reader, Statement
-from db.connections.statistics import fetch_counted
 from db.errors import Unavailable
 
 # How long the cancellation of the last statement of a closed snapshot may take. The connection is tested afterwards.
@@ -52,7 +51,7 @@ class OpenTransaction(Reader):
             raise self.failure.copy()
         self._counters.statements += 1
         try:
-            return await fetch_counted(connection, statement.sql, statement.arguments(values))
+            return await connection.fetch(statement.sql, statement.arguments(values))
         except Exception as error:
             failure = self._translate(error, connection)
             if failure is None:

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -23,19 +24,21 @@ class Line(Generic[T]):
 
     If an object is handed to a caller that leaves in the same turn of the event loop, the object is not lost:
     `wait` returns it through `give_back`.
+
+    Attributes:
+        places: the place of each caller that waits, with the time of the event loop at which its wait began.
     """
 
     def __init__(self) -> None:
-        # The place of each caller, with the time of the event loop at which its wait began.
-        self._places: OrderedDict[asyncio.Future[T], float] = OrderedDict()
+        self.places: OrderedDict[asyncio.Future[T], float] = OrderedDict()
 
     def __len__(self) -> int:
         """Return how many callers wait."""
-        return len(self._places)
+        return len(self.places)
 
     def since(self, place: int) -> float:
         """Return when the caller at `place`, from 0, began to wait, in seconds of the event loop's clock."""
-        for index, began in enumerate(self._places.values()):
+        for index, began in enumerate(self.places.values()):
             if index == place:
                 return began
         raise IndexError(place)
@@ -44,7 +47,7 @@ class Line(Generic[T]):
         """Add a caller at the end. Pass the returned place to `wait` at once."""
         loop = asyncio.get_running_loop()
         place: asyncio.Future[T] = loop.create_future()
-        self._places[place] = loop.time()
+        self.places[place] = loop.time()
         return place
 
     async def wait(
@@ -67,14 +70,14 @@ class Line(Generic[T]):
                 give_back(place.result())
             raise
         finally:
-            self._places.pop(place, None)
+            self.places.pop(place, None)
             timer.cancel()
             del place, timer  # the trace of a refusal holds this frame, and the future holds the refusal
 
     def hand(self, thing: T) -> bool:
         """Hand `thing` to the caller that has waited longest; return False if no caller waits."""
-        while self._places:
-            place, _ = self._places.popitem(last=False)
+        while self.places:
+            place, _ = self.places.popitem(last=False)
             if not place.done():
                 place.set_result(thing)
                 return True
@@ -82,8 +85,8 @@ class Line(Generic[T]):
 
     def fail(self, error: Exception) -> bool:
         """Refuse the caller that has waited longest; return False if no caller waits."""
-        while self._places:
-            place, _ = self._places.popitem(last=False)
+        while self.places:
+            place, _ = self.places.popitem(last=False)
             if not place.done():
                 place.set_exception(error)
                 return True
@@ -94,19 +97,25 @@ class Line(Generic[T]):
             place.set_exception(refusal())
 
 
+@dataclass(slots=True, eq=False)
 class Bound:
-    """At most `limit` holders at once. Further callers wait in line."""
+    """A limited number of holders at once. Further callers wait in line.
 
-    def __init__(self, limit: int, within_s: float, refusal: Callable[[], Exception]) -> None:
-        self._free = limit
-        self._within_s = within_s
-        self._refusal = refusal
-        self._line: Line[None] | None = None  # most bounds are never reached
+    Attributes:
+        free: how many places are free; at the beginning the limit. No place is free while a caller waits.
+        within_s: how long a caller waits at most, in seconds, before it receives `refusal()`.
+        line: the callers that wait; None until the first one. Most bounds are never reached.
+    """
+
+    free: int
+    within_s: float
+    refusal: Callable[[], Exception]
+    line: Line[None] | None = None
 
     def enter_at_once(self) -> bool:
         """Become a holder and return True, or return False if that would need a wait."""
-        if self._free:  # a waiting caller receives a place before it counts as free
-            self._free -= 1
+        if self.free:
+            self.free -= 1
             return True
         return False
 
@@ -118,14 +127,14 @@ class Bound:
         """
         if self.enter_at_once():
             return
-        if self._line is None:
-            self._line = Line()
-        await self._line.wait(self._line.join(), self._within_s, self._refusal, lambda _: self.leave())
+        if self.line is None:
+            self.line = Line()
+        await self.line.wait(self.line.join(), self.within_s, self.refusal, lambda _: self.leave())
 
     def leave(self) -> None:
         """Stop being a holder."""
-        if self._line is None or not self._line.hand(None):
-            self._free += 1
+        if self.line is None or not self.line.hand(None):
+            self.free += 1
 
 
 class _Turn(Bound):

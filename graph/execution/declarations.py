@@ -209,6 +209,13 @@ def class_of(type_: GraphQLNamedType) -> Callable[..., Any] | None:
     return origin
 
 
+def plain_class_of(type_: GraphQLNamedType) -> Callable[..., Any] | None:
+    """Return the Python class of an object type if its instances are of this type without a further test, or None."""
+    definition = type_.extensions.get(STRAWBERRY) if type_.extensions else None
+    tested = getattr(definition, "is_type_of", None) is not None or getattr(definition, "concrete_of", None) is not None
+    return None if tested else class_of(type_)
+
+
 def joins_of(field: GraphQLField) -> bool:
     """Return whether the statement of a field also joins the rows that edges of its rows lead to (metadata `JOINS`)."""
     definition = strawberry_field(field)

@@ -19,7 +19,7 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
-from graph.execution.output.folding import folded, folds
+from graph.execution.output.folding import folded, folded_payload, folds, is_payload
 from graph.execution.output.results import resolved
 from graph.execution.plan.collecting import Unsupported, condition_variables, fragments_of, refusal
 from graph.execution.plan.levels import Level
@@ -214,6 +214,10 @@ async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
 
 async def _answered(run: Run, level: Level) -> ExecutionResult:
     edge = level.single_root_edge
+    if edge is None and run.offload is None and is_payload(level):
+        value = await run.call_root(level)
+        data = folded_payload(run, level, value)
+        return ExecutionResult(data, None) if data is not None else await resolved(run, level, called=value)
     followed = None if edge is None else await run.follow_root_edge(edge)
     if edge is not None and followed is not None and run.offload is None and folds(level):
         bound, _, value = followed

@@ -1,9 +1,11 @@
 """The state of one HTTP request in the pipeline."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.types import Receive
 
+from db.access import ANONYMOUS, Viewer
+from graph.http.admission.control import Spenders
 from graph.http.parsing.head import Head
 from graph.runtime.worker_thread import Stopwatch
 from graph.telemetry.current import Observation
@@ -24,6 +26,8 @@ class Call:
         body: the body, if it has arrived.
         arriving: receives the body, if it has not arrived.
         seen: the observation of the current operation.
+        viewer: the caller, once the access token is checked.
+        spenders: whose budgets it spends.
         trace: the value of the response's `traceresponse` header, for the last operation.
         watch: the time spent on parsing and checking that has not been charged yet.
     """
@@ -40,6 +44,8 @@ class Call:
     seen: Observation | None = None
     trace: str | None = None
     watch: Stopwatch | None = None
+    viewer: Viewer = ANONYMOUS
+    spenders: Spenders = field(init=False)
 
     def stopwatch(self) -> Stopwatch:
         """Return the stopwatch of this request. The first call starts it."""

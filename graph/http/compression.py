@@ -1,5 +1,6 @@
 """Compression of responses, if the client prefers that."""
 
+import sys
 import zlib
 from functools import partial
 
@@ -16,14 +17,14 @@ FAST_BYTES_MAX = 65_536
 
 
 class Compression:
-    """Compresses responses of at least `bytes_min` bytes; with 0, none."""
+    """Compresses responses, if the client prefers that.
+
+    Attributes:
+        bytes_min: the size of the smallest response that is compressed. The argument 0 switches compression off.
+    """
 
     def __init__(self, bytes_min: int) -> None:
-        self._bytes_min = bytes_min
-
-    def concerns(self, answer: Response) -> bool:
-        """Return whether the response is compressed for clients that prefer that."""
-        return 0 < self._bytes_min <= len(answer.body)
+        self.bytes_min = bytes_min or sys.maxsize
 
     def steps(self, head: Head, answer: Response, worker: WorkerThread) -> Steps:
         """Return the response compressed, or with a Vary header for a client that does not prefer that."""

@@ -255,10 +255,9 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         address = client[0] if client else UNKNOWN_ADDRESS
         call = Call("POST", head, self._wait_for_disconnect, random_hex(16), began, address, b"", body)
         steps = direct.pipeline.respond(call)
-        driver = direct.pipeline.admission.deadline_of(CallbackDriver, began, self._wait_for_disconnect)
-        driver.start(
-            steps, call, partial(cycle.finish, direct, self, call), partial(self._run, cycle, direct, call, steps)
-        )
+        on_response = partial(cycle.finish, direct, self, call)
+        on_work = partial(self._run, cycle, direct, call, steps)
+        CallbackDriver(direct.pipeline.admission, steps, call, on_response, on_work).start()
 
     def _run(self, cycle: RequestCycle, direct: DirectEndpoint, call: Call, steps: Steps, work: Work) -> None:
         self.start_task(cycle, cycle.run(direct, self, call, steps, work))

@@ -23,26 +23,40 @@ logger = logging.getLogger(__name__)
 
 
 class CallbackDriver(Deadline):
-    """Drives one request by callbacks, until it has its response or needs a task. It is its deadline, too."""
+    """Drives one request by callbacks, until it has its response or needs a task. It is its deadline, too.
 
-    __slots__ = ("_call", "_on_response", "_on_work", "_reading", "_steps")
+    Attributes:
+        on_work: starts a task that continues with this work (`in_task`). It raises nothing.
+    """
 
-    def start(
-        self, steps: Steps, call: Call, on_response: Callable[[Response], None], on_work: Callable[[Work], None]
+    __slots__ = ("_call", "_on_response", "_reading", "_steps", "on_work")
+
+    def __init__(
+        self,
+        admission: AdmissionControl,
+        steps: Steps,
+        call: Call,
+        on_response: Callable[[Response], None],
+        on_work: Callable[[Work], None],
     ) -> None:
-        """Start the request.
+        """Make the driver of one request.
 
         Args:
+            admission: has the length of the deadline.
             steps: the request in the pipeline.
             call: the request.
             on_response: receives the response. It raises nothing.
-            on_work: starts a task that continues with this work (`in_task`). It raises nothing.
+            on_work: see above.
         """
+        super().__init__(admission.timers, admission.deadline_s, call.started, call.receive, abandon=True)
         self._steps = steps
         self._call = call
         self._on_response = on_response
-        self._on_work = on_work
-        self._go_on(steps.send, None)
+        self.on_work = on_work
+
+    def start(self) -> None:
+        """Start the request."""
+        self._go_on(self._steps.send, None)
 
     def _go_on(self, step: Callable[[Any], Read | Work], value: Any) -> None:
         try:
@@ -51,7 +65,7 @@ class CallbackDriver(Deadline):
             self._on_response(done.value)
             return
         if isinstance(wait, Work):
-            self._on_work(wait)
+            self.on_work(wait)
             return
         self._is_over = False
         self._final = self._watcher = None

@@ -9,13 +9,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.settings import Settings
-from graph.http.parsing.head import Head
 from graph.http.responses.response import VARY, Response
 
 # Pages on the developer's own machine, on any port: front-end tools choose it.
 LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
-
-ORIGIN = b"origin"
 
 # Response headers that pages may read, besides the headers that CORS always allows.
 EXPOSED_HEADERS = (
@@ -77,18 +74,20 @@ class Origins:
     def __init__(self, settings: Settings) -> None:
         self._cors = Cors(_nothing, settings) if allows_any(settings) else None
 
-    def shared(self, answer: Response, head: Head, method: str) -> Response:
-        """Return the response to a request, with those headers if a page of another origin may have sent it."""
+    def shared(self, answer: Response, origin: bytes | None) -> Response:
+        """Return the response with those headers, as to a page of `origin`; None where no page is known to call.
+
+        A response to POST without an origin needs no call: no cache stores it, so that it needs no `vary: origin`.
+        """
         cors = self._cors
-        # No cache stores responses to POST: without an origin they need no `vary: origin`.
-        if cors is None or (ORIGIN not in head and method == "POST"):
+        if cors is None:
             return answer
         headers = MutableHeaders({"vary": VARY, **answer.headers})
-        origin = (head.first(ORIGIN) or b"").decode("latin-1")
-        if origin:
+        name = (origin or b"").decode("latin-1")
+        if origin is not None:
             headers.update(cors.simple_headers)
-        if origin and not cors.allow_all_origins and cors.is_allowed_origin(origin):
-            cors.allow_explicit_origin(headers, origin)
+        if origin is not None and not cors.allow_all_origins and cors.is_allowed_origin(name):
+            cors.allow_explicit_origin(headers, name)
         else:
             headers["vary"] = f"{headers['vary']}, Origin"
         return Response(answer.status, answer.body, answer.media_type, dict(headers))

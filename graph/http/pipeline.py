@@ -9,22 +9,20 @@ must get an error, not less data.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import Any
 
 import orjson
 from graphql import ExecutionResult, GraphQLError
 
-from db.access import ANONYMOUS, Viewer
 from db.connections.coalescing import PendingRead
 from db.errors import Unavailable
 from db.settings import Settings
 from graph.analysis.limits import REFUSED_COST, Price
 from graph.errors import presented
 from graph.http.admission.bodies import Bodies
-from graph.http.admission.budgets import spending_address
-from graph.http.admission.control import AdmissionControl
+from graph.http.admission.control import AdmissionControl, Spenders
 from graph.http.admission.time_limits import CancelledFromWithinError, end_is_requested
 from graph.http.call import Call
 from graph.http.compression import Compression
@@ -98,34 +96,27 @@ class Pipeline:
         Raises:
             asyncio.CancelledError: the process stops; no response is sent.
         """
-        admission, is_admitted = self.admission, False
+        admission, is_admitted, is_post = self.admission, False, call.method == "POST"
         try:
-            is_post = call.method == "POST"
-            if is_post:
+            call.spenders = Spenders.of(None, call.address)
+            if is_post and call.head.media_type is None:
                 self._negotiate(call.head)
-                if call.arriving is not None:
-                    body = partial(self._bodies.received, call.head, call.arriving, call.address)
-                    call.body = yield Work(body, is_limited=False)  # its arrival has separate limits
+            if is_post and call.arriving is not None:
+                body = partial(self._bodies.received, call.head, call.arriving, call.address)
+                call.body = yield Work(body, is_limited=False)  # its arrival has separate limits
             admission.enter()
             is_admitted = True
             answer = yield from (self._post(call) if is_post else self._get(call))
-        except asyncio.CancelledError:
-            if end_is_requested():
-                # This only logs which operation was interrupted.
-                self._error_response(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
-                raise
-            answer = self._failed(call, CancelledFromWithinError())
-        except HttpRefused as refusal:
-            self._charge_work(call, ANONYMOUS, at_least=REFUSED_COST if refusal.status in CHARGED_STATUSES else 0)
-            answer = self._failed(call, refusal)
-        except Exception as error:  # noqa: BLE001 - the outermost handler: no traceback may reach the client
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the client must get no traceback
             answer = self._failed(call, error)
         finally:
             if is_admitted:
                 admission.leave()
-        if self._compression.concerns(answer):
+        if len(answer.body) >= self._compression.bytes_min:
             answer = yield from self._compression.steps(call.head, answer, self.services.worker)
-        return self._origins.shared(answer, call.head, call.method)
+        if call.head.origin is not None or not is_post:
+            answer = self._origins.shared(answer, call.head.origin)
+        return answer
 
     def _post(self, call: Call) -> Steps:
         body, call.body = call.body, None  # frees the body while the operation runs
@@ -133,31 +124,29 @@ class Pipeline:
         if len(body) <= SMALL_BODY_BYTES_MAX:
             parsed = self._parsed(call.head, body)
         else:
-            self.admission.ensure_budget_of_address("this is a large body", call.address)
+            self.admission.ensure_budget_of_address("this is a large body", call.spenders)
             parsing = partial(call.stopwatch().timed, self._parsed, call.head, body)
             parsed = yield Work(partial(self.services.worker.run, parsing))
             del parsing
         del body
-        viewer = (yield from self._viewer(call)) if b"authorization" in call.head else ANONYMOUS
+        if call.head.authorizations:
+            yield from self._authenticate(call)
         if isinstance(parsed, RequestBatch):
-            return (yield from self._batch(call, parsed, viewer))
-        return (yield from self._run(call, parsed, viewer, self._answer_bytes_max))
+            return (yield from self._batch(call, parsed))
+        return (yield from self._run(call, parsed, self._answer_bytes_max))
 
-    def _batch(self, call: Call, requests: RequestBatch, viewer: Viewer) -> Steps:
+    def _batch(self, call: Call, requests: RequestBatch) -> Steps:
         """Run the operations of a batch one after another. The failure of one must not affect the others."""
         done: list[Response] = []
         for request in requests:
             call.started = asyncio.get_running_loop().time()  # each operation gets the full deadline
             try:
-                answer = yield from self._run(call, request, viewer, self._answer_bytes_max // len(requests))
-            except asyncio.CancelledError:
-                if end_is_requested():
-                    raise
-                answer = self._failed(call, CancelledFromWithinError())
-            except Exception as error:  # noqa: BLE001 - as in `respond`
+                answer = yield from self._run(call, request, self._answer_bytes_max // len(requests))
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as in `respond`
                 answer = self._failed(call, error)
             done.append(answer)
-        return response.batched(self._negotiate(call.head), done)
+        assert call.head.media_type is not None
+        return response.batched(call.head.media_type, done)
 
     def _get(self, call: Call) -> Steps:
         check_headers(call.head)
@@ -170,30 +159,29 @@ class Pipeline:
             raise _method_not_allowed(message, "GET, POST")
         call.head.media_type = response.negotiated(call.head.accept)
         request = parse_get(call.query_string, call.head)
-        viewer = (yield from self._viewer(call)) if b"authorization" in call.head else ANONYMOUS
-        answer = yield from self._run(call, request, viewer, self._answer_bytes_max, queries_only=True)
+        if call.head.authorizations:
+            yield from self._authenticate(call)
+        answer = yield from self._run(call, request, self._answer_bytes_max, queries_only=True)
         if answer.status != OK:
             return answer
         known = (call.head.first(b"if-none-match") or b"").decode("latin-1")
-        hashed = partial(response.cacheable, answer, private=viewer.user_id is not None, if_none_match=known)
+        hashed = partial(response.cacheable, answer, private=call.viewer.user_id is not None, if_none_match=known)
         if len(answer.body) <= SMALL_ANSWER_BYTES_MAX:
             return hashed()
         large: Response = yield Work(partial(self.services.worker.run, hashed), is_limited=False)
         return large
 
-    def _negotiate(self, head: Head) -> str:
-        """Check the head of a POST, and return the media type of its response.
+    def _negotiate(self, head: Head) -> None:
+        """Check the head of a POST, and negotiate the media type of its response.
 
         Raises:
             HttpRefused: the head is invalid, or the client accepts neither media type.
         """
-        if head.media_type is None:
-            check_headers(head)
-            media_type = response.negotiated(head.accept)
-            check_content(head)
-            check_coding(head)
-            head.media_type = media_type
-        return head.media_type
+        check_headers(head)
+        media_type = response.negotiated(head.accept)
+        check_content(head)
+        check_coding(head)
+        head.media_type = media_type
 
     def _parsed(self, head: Head, body: bytes) -> GraphQLRequest | RequestBatch:
         """Return the operations in a body. Raises HttpRefused as `parse_body` does."""
@@ -201,81 +189,67 @@ class Pipeline:
             body = decoded(head, body, self._body_bytes_max)
         return parse_body(body, bytes_max=self._body_bytes_max, batch_max=self._batch_max)
 
-    def _viewer(self, call: Call) -> Generator[Read | Work, Any, Viewer]:
-        """Return the viewer of the request's access token. Callers check first that the request has one."""
-        claims = token_claims(self.services.tokens, call.head.each(b"authorization"))
-        if claims is not None:
-            sessions = claims.sessions(self.services.database)
-            assert isinstance(sessions, PendingRead)
-            found: Arrived = yield Read(sessions)
-            if found.error is not None:
-                raise found.error
-            viewer = claims.viewer(found.answer)
-            if viewer is not None:
-                return viewer
-        raise unauthenticated()
+    def _authenticate(self, call: Call) -> Generator[Read | Work, Any, None]:
+        """Find the viewer of the request's access token. Callers check first that the request has one."""
+        claims = token_claims(self.services.tokens, call.head.authorizations)
+        if claims is None:
+            raise unauthenticated()
+        sessions = claims.sessions(self.services.database)
+        assert isinstance(sessions, PendingRead)
+        found: Arrived = yield Read(sessions)
+        if found.error is not None:
+            raise found.error
+        viewer = claims.viewer(found.answer)
+        if viewer is None:
+            raise unauthenticated()
+        call.viewer, call.spenders = viewer, Spenders.of(viewer.user_id, call.address)
 
     # ------------------------------------------------------------ one operation
 
-    def _run(
-        self, call: Call, request: GraphQLRequest, viewer: Viewer, bytes_max: int, *, queries_only: bool = False
-    ) -> Steps:
+    def _run(self, call: Call, request: GraphQLRequest, bytes_max: int, *, queries_only: bool = False) -> Steps:
         """Find, admit, observe and run one operation, and return its response."""
-        seen = call.seen = self.observer.begin(call.request_id, call.head.each(b"traceparent"), viewer.user_id)
+        seen = call.seen = self.observer.begin(call.request_id, call.head.traceparents, call.viewer.user_id)
         call.trace = seen.trace.told
         media_type = call.head.media_type
         assert media_type is not None
         try:
-            text = self._text(request)
+            text = self.documents.text(request.query, request.extensions)
             operation = self.operations.kept(text, request.operation_name)
             if operation is None:
-                operation = yield from self._new_operation(call, text, request, seen, viewer)
-            seen.found(operation.name, operation.kind, operation.digest, operation.deprecated)
+                operation = yield from self._new_operation(call, text, request, seen)
+            seen.operation, seen.kind = operation.name, operation.kind
+            seen.document, seen.deprecated = operation.digest, operation.deprecated
             if queries_only and not operation.is_query:
                 raise _method_not_allowed("GET runs queries only; use POST", "POST")
-            price = self._charged(call, operation, request, viewer)
+            price = self._charged(call, operation, request)
             seen.cost = price.cost
             known = self.operations.introspected(operation) if operation.is_introspection else None
-            if known is None:
-                in_parts = price.answer_bytes > bytes_max
-                result = yield from self._result(call, request, operation, price, seen, viewer, in_parts=in_parts)
-                self._charge_work(call, viewer, at_least=0)
-                if in_parts:
-                    body = yield from self._bounded(call, request, operation, price, seen, result, bytes_max)
-                    return self._ended(call, seen, Response(OK, body, media_type))
-                content = self._contents.of(result, operation, call.request_id)
-                self._contents.keep(operation, content)
+            if known is not None:
+                content: dict[str, Any] = {"data": orjson.Fragment(known)}
+            elif price.answer_bytes <= bytes_max:
+                content = yield from self._content(call, request, operation, price, seen)
             else:
-                content = {"data": orjson.Fragment(known)}
+                body = yield from self._bounded(call, request, operation, price, seen, bytes_max)
+                return self._ended(call, seen, Response(OK, body, media_type))
             complete(content, request, price, seen)
             return self._ended(call, seen, Response(OK, orjson.dumps(content), media_type))
-        except RequestRefused as refused:
-            self._charge_work(call, viewer, at_least=REFUSED_COST)
-            seen.codes = codes_of([error.formatted for error in refused.errors])
-            return self._ended(call, seen, response.refused(media_type, refused.errors))
-
-    def _text(self, request: GraphQLRequest) -> str:
-        """Return the document of a request, which may name a stored one.
-
-        Raises:
-            RequestRefused: there is no such document.
-        """
-        try:
-            return self.documents.text(request.query, request.extensions)
-        except GraphQLError as error:
-            raise RequestRefused(error) from None
+        except (RequestRefused, GraphQLError) as refused:
+            self._charge_work(call, at_least=REFUSED_COST)
+            errors = refused.errors if isinstance(refused, RequestRefused) else [refused]
+            seen.codes = codes_of([error.formatted for error in errors])
+            return self._ended(call, seen, response.refused(media_type, errors))
 
     def _new_operation(
-        self, call: Call, text: str, request: GraphQLRequest, seen: Observation, viewer: Viewer
+        self, call: Call, text: str, request: GraphQLRequest, seen: Observation
     ) -> Generator[Read | Work, Any, Operation]:
         """Check and cache a new operation, and return it."""
-        self.admission.ensure_budget("this is a new document", user_id=viewer.user_id, address=call.address)
+        self.admission.ensure_budget("this is a new document", call.spenders)
         seen.document, watch, checked = text_digest(text), call.stopwatch(), None
         if len(text) > SMALL_DOCUMENT_LENGTH_MAX:
             checked = yield Work(partial(self.operations.checked, text, self.services.worker, watch))
         return watch.timed(self.operations.find, text, request.operation_name, checked)
 
-    def _charged(self, call: Call, operation: Operation, request: GraphQLRequest, viewer: Viewer) -> Price:
+    def _charged(self, call: Call, operation: Operation, request: GraphQLRequest) -> Price:
         """Charge the price of an operation, and return it.
 
         Raises:
@@ -285,59 +259,41 @@ class Pipeline:
         price = operation.pricing.fitting(request.variables)
         if price is None:
             price = call.stopwatch().timed(operation.priced, request.variables)
-        self.admission.charge(price.cost, user_id=viewer.user_id, address=call.address)
-        self._charge_work(call, viewer, at_least=0)
+        self.admission.charge(price.cost, call.spenders)
+        if call.watch is not None:
+            self._charge_work(call, at_least=0)
         if price.sensitive_root_fields:
-            self.admission.charge_password(call.address)
+            self.admission.charge_password(call.spenders)
         return price
 
-    def _result(
+    def _content(
         self,
         call: Call,
         request: GraphQLRequest,
         operation: Operation,
         price: Price,
         seen: Observation,
-        viewer: Viewer,
-        *,
-        in_parts: bool,
-    ) -> Generator[Read | Work, Any, ExecutionResult]:
-        """Run an operation: by one read where that is all it needs, otherwise in a task."""
-        caller = self.admission.caller(user_id=viewer.user_id, address=call.address)
+    ) -> Generator[Read | Work, Any, dict[str, Any]]:
+        """Run an operation, by one read if it needs no more and otherwise in a task, and return its content."""
         values, services = price.values, self.services
-        single = (
-            None if in_parts else self.operations.single_read(operation, request.variables, services, viewer, values)
-        )
+        single = self.operations.single_read(operation, request.variables, services, call.viewer, values)
         if single is None:
-            size = Size(price.values, call.stopwatch, in_parts=in_parts)
-            running = partial(self.operations.run, operation, request.variables, self.services, viewer, size)
-            work = partial(self._executed, running, call, operation, caller, seen)
-            result: ExecutionResult = yield Work(work, is_abandoned=operation.is_query)
-            return result
-        found: Arrived = yield Read(single.reading, caller)
-        rows = None if found.error is not None else single.rows(found.answer)
-        seen.add_read(single.name, single.reading.statement.sql, rows, found.elapsed_ns, found.error)
-        data = None if found.error is not None else single.answer(found.answer)
-        if data is not None:
-            return ExecutionResult(data, None)
-        completing = partial(single.completed, found.answer if found.error is None else found.error)
-        result = yield Work(partial(self._executed, completing, call, operation, caller, seen))
-        return result
-
-    async def _executed(
-        self,
-        run: Callable[[], Coroutine[Any, Any, ExecutionResult]],
-        call: Call,
-        operation: Operation,
-        caller: str,
-        seen: Observation,
-    ) -> ExecutionResult:
-        """Run what an operation does in the current task, with its context."""
-        self.observer.enter(seen)
-        if not operation.is_query:
-            caller_address.set(spending_address(call.address))
-        with self.services.database.shares.operation_of(caller):
-            return await run()
+            work = self._execution(call, request, operation, Size(values, call.stopwatch), seen)
+        else:
+            found: Arrived = yield Read(single.reading, call.spenders.caller)
+            rows = single.rows(found.answer) if found.error is None else None
+            seen.add_read(single.name, single.reading.statement.sql, rows, found.elapsed_ns, found.error)
+            data = single.answer(found.answer) if found.error is None else None
+            if data is not None:
+                return {"data": data}
+            completing = partial(single.completed, found.answer if found.error is None else found.error)
+            work = partial(self._executed, completing, seen, call.spenders)
+        result: ExecutionResult = yield Work(work, is_abandoned=operation.is_query)
+        if call.watch is not None:
+            self._charge_work(call, at_least=0)
+        content = self._contents.of(result, operation, call.request_id)
+        self._contents.keep(operation, content)
+        return content
 
     def _bounded(
         self,
@@ -346,13 +302,19 @@ class Pipeline:
         operation: Operation,
         price: Price,
         seen: Observation,
-        result: ExecutionResult,
         bytes_max: int,
     ) -> Generator[Read | Work, Any, bytes]:
-        """Return a response that may be large, encoded in another thread; an error where it exceeds the limit."""
-        run, limited = self.services.worker.run, operation.is_query  # the response of a mutation is not abandoned
-        making = partial(self._contents.of, result, operation, call.request_id)
-        content = yield Work(partial(run, making), is_limited=limited)
+        """Run an operation with a response that may be too large, and return the response or an error in its place.
+
+        The response is made and measured in another thread. That of a mutation, which has happened, has no deadline.
+        """
+        run, limited = self.services.worker.run, operation.is_query
+        size = Size(price.values, call.stopwatch, in_parts=True)
+        work = self._execution(call, request, operation, size, seen)
+        result: ExecutionResult = yield Work(work, is_abandoned=operation.is_query)
+        self._charge_work(call, at_least=0)
+        making = partial(run, self._contents.of, result, operation, call.request_id)
+        content = yield Work(making, is_limited=limited)
         self._contents.keep(operation, content)
         complete(content, request, price, seen)
         try:
@@ -363,16 +325,54 @@ class Pipeline:
             body = orjson.dumps({"data": None, "errors": [too_large.formatted]})
         return body
 
+    def _execution(
+        self,
+        call: Call,
+        request: GraphQLRequest,
+        operation: Operation,
+        size: Size,
+        seen: Observation,
+    ) -> Callable[[], Awaitable[ExecutionResult]]:
+        """Return what runs an operation in a task."""
+        run = partial(self.operations.run, operation, request.variables, self.services, call.viewer, size)
+        return partial(self._executed, run, seen, call.spenders, is_query=operation.is_query)
+
+    async def _executed(
+        self,
+        run: Callable[[], Coroutine[Any, Any, ExecutionResult]],
+        seen: Observation,
+        spenders: Spenders,
+        *,
+        is_query: bool = True,
+    ) -> ExecutionResult:
+        """Run what an operation does in the current task, with its context."""
+        self.observer.enter(seen)
+        if not is_query:
+            caller_address.set(spenders.address)
+        with self.services.database.shares.operation_of(spenders.caller):
+            return await run()
+
     # ------------------------------------------------------------ the end of a request
 
-    def _charge_work(self, call: Call, viewer: Viewer, *, at_least: int) -> None:
+    def _charge_work(self, call: Call, *, at_least: int) -> None:
         """Charge the time spent on parsing and checking a request, and at least the cost `at_least`."""
         if call.watch is not None or at_least:
-            self.admission.charge_work(call.stopwatch(), viewer.user_id, call.address, at_least=at_least)
+            self.admission.charge_work(call.stopwatch(), call.spenders, at_least=at_least)
 
-    def _failed(self, call: Call, error: Exception) -> Response:
-        """Return the response for an exception, and end the observation of the current operation."""
+    def _failed(self, call: Call, error: Exception | asyncio.CancelledError) -> Response:
+        """Return the response for an exception, and end the observation of the current operation.
+
+        Raises:
+            asyncio.CancelledError: `error` is one, and the process stops.
+        """
+        if isinstance(error, asyncio.CancelledError):
+            if end_is_requested():
+                # This only logs which operation was interrupted.
+                self._error_response(call, 503, GraphQLError("cancelled", extensions={"code": "CANCELLED"}), {})
+                raise error
+            error = CancelledFromWithinError()
         if isinstance(error, HttpRefused):
+            self._charge_work(call, at_least=REFUSED_COST if error.status in CHARGED_STATUSES else 0)
             return self._error_response(call, error.status, error.error, error.headers)
         if isinstance(error, Unavailable):
             refusal = GraphQLError(str(error), extensions={"code": error.code})
@@ -384,7 +384,7 @@ class Pipeline:
         """Return a response with this one error, and end the observation of the current operation, if any."""
         seen = call.seen
         if seen is None:
-            seen = self.observer.begin(call.request_id, call.head.each(b"traceparent"), None)
+            seen = self.observer.begin(call.request_id, call.head.traceparents, None)
             call.trace = seen.trace.told
         seen.codes = codes_of([error.formatted])
         answer = response.errors_answer(status, response.readable(call.head.accept), [error], headers)

@@ -138,7 +138,9 @@ class NoNulRule(ValidationRule):
     def enter_string_value(self, node: StringValueNode, *_: object) -> None:
         """Report the string that contains it."""
         if "\x00" in node.value:
-            self.report_error(GraphQLError("a string holds the character U+0000, which no text may have", node))
+            self.report_error(
+                GraphQLError("a string contains the character U+0000, which is not allowed in text", node)
+            )
 
 
 class Operations:
@@ -183,15 +185,11 @@ class Operations:
 
     def kept(self, text: str, operation_name: str | None) -> Operation | None:
         """Return the operation and count a hit if it is prepared; else return None."""
-        operation = self.known(text, operation_name)
+        document = self._documents.get(text)
+        operation = document.operations.get(operation_name) if isinstance(document, _Document) else None
         if operation is not None:
             self.hits += 1
         return operation
-
-    def known(self, text: str, operation_name: str | None) -> Operation | None:
-        """Return the operation if it is prepared, else None, without counting a hit."""
-        document = self._documents.get(text)
-        return document.operations.get(operation_name) if isinstance(document, _Document) else None
 
     async def checked(self, text: str, worker: WorkerThread, watch: Stopwatch) -> Checked:
         """Return the check result of a document, for `find`. A new document is checked in another thread.

@@ -59,7 +59,7 @@ class Context:
 
     Attributes:
         viewer: the caller. A sign-in changes it, so that the payload shows what the new viewer may see.
-        snapshot: the single database state that the operation reads; None where each statement reads the newest state.
+        snapshot: the single database state that the operation reads; None if each statement reads the newest state.
         committing: whether a COMMIT was sent. If so, an operation that ends early may have written.
         running: the tasks that read for the operation.
     """

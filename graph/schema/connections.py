@@ -17,7 +17,7 @@ from db.connections.statements import Row
 from db.query.cursors import CursorError, Order, Term
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Columns, Filter, Page, PageRequest
-from graph.analysis.cost import COUNT
+from graph.analysis.cost import COUNT, PAGE_SIZE_DEFAULT
 from graph.errors import BadInput
 from graph.execution import BoundEdge, EdgeBinding, LevelLoader, Prefetch, Waits, selected_of
 from graph.runtime.context import Context, Info
@@ -27,19 +27,18 @@ from graph.schema.fields import derived, derived_rows, derived_table
 from graph.schema.nodes import OBJECT_OF
 from graph.schema.prefetching import nested_below
 
-PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
 TOTAL = "totalCount"
 
 T = TypeVar("T")
 
 
-@strawberry.enum(description="Which way an order runs.")
+@strawberry.enum(description="The direction of a sort.")
 class OrderDirection(Enum):
     """Ascending or descending."""
 
-    ASC = strawberry.enum_value("ASC", description="Smallest, earliest or first in the alphabet first.")
-    DESC = strawberry.enum_value("DESC", description="Largest, latest or last in the alphabet first.")
+    ASC = strawberry.enum_value("ASC", description="The smallest, earliest or alphabetically first value first.")
+    DESC = strawberry.enum_value("DESC", description="The largest, latest or alphabetically last value first.")
 
 
 class PageArguments(NamedTuple):
@@ -160,7 +159,9 @@ def _cursor_at(info: "PageInfo", index: int) -> str | None:
     return info.connection.asked.request.order.cursor(page.row(index)) if page else None
 
 
-@strawberry.type(description="Where a page lies in its list, after the Relay cursor connections specification.")
+@strawberry.type(
+    description="The position of a page in its list, as the Relay cursor connections specification defines it."
+)
 class PageInfo:
     """The ends of one page."""
 
@@ -168,7 +169,7 @@ class PageInfo:
 
     has_next_page: bool = derived(
         _has_next_page,
-        "Whether the list goes on after this page.",
+        "Whether items follow this page.",
         looks_ahead=True,
         ready=_at_once(
             _has_next_page, lambda info: info.connection.asked.request.backward and _behind_is_unknown(info.connection)
@@ -176,7 +177,7 @@ class PageInfo:
     )
     has_previous_page: bool = derived(
         _has_previous_page,
-        "Whether the list has anything before this page.",
+        "Whether items precede this page.",
         looks_ahead=True,
         ready=_at_once(
             _has_previous_page,
@@ -185,17 +186,17 @@ class PageInfo:
     )
     start_cursor: str | None = derived(
         lambda info: _cursor_at(info, 0),
-        "The cursor of the first edge; null where the page is empty.",
+        "The cursor of the first edge. Null if the page is empty.",
         reads_order=True,
     )
     end_cursor: str | None = derived(
         lambda info: _cursor_at(info, -1),
-        "The cursor of the last edge; null where the page is empty.",
+        "The cursor of the last edge. Null if the page is empty.",
         reads_order=True,
     )
 
 
-@strawberry.type(description="One place in a list.")
+@strawberry.type(description="One item of a page, with its cursor.")
 class Edge(Generic[T]):
     """One row at its place in an order."""
 
@@ -205,10 +206,13 @@ class Edge(Generic[T]):
 
     cursor: str = derived(
         lambda edge: edge.order.cursor(edge.row),
-        "Opaque; good for `after` and `before` of the same list in the same order.",
+        (
+            "The position of the item in the list. Opaque. Use it as `after` or `before` in the same list "
+            "with the same order."
+        ),
         reads_order=True,
     )
-    node: T = derived_rows(lambda edge: edge.row, lambda edge: edge.wrap(edge.row), "What stands there.")
+    node: T = derived_rows(lambda edge: edge.row, lambda edge: edge.wrap(edge.row), "The item.")
 
 
 def _edges(connection: "Connection[T]") -> list[Edge[T]]:
@@ -227,7 +231,7 @@ def _count(connection: "Connection[Any]") -> int | Awaitable[int]:
     return context.loaders.count_by_parent(of, given).load(connection.parent_id)
 
 
-@strawberry.type(description="A page of a list; the list itself may be longer.")
+@strawberry.type(description="One page of a list. The list may be longer.")
 class Connection(Generic[T]):
     """A fetched page of a list, with everything that a client can select of it.
 
@@ -239,18 +243,18 @@ class Connection(Generic[T]):
     page: strawberry.Private[Page]
     parent_id: strawberry.Private[int | None]
 
-    edges: list[Edge[T]] = derived(_edges, "The page with the cursor of each place.")
+    edges: list[Edge[T]] = derived(_edges, "The items of the page, each with its cursor.")
     nodes: list[T] = derived_table(
         attrgetter("page"),
         lambda connection: list(map(connection.asked.wrap, connection.page.rows)),
-        "The page without cursors.",
+        "The items of the page, without cursors.",
     )
     page_info: PageInfo = derived(
-        lambda connection: PageInfo(connection=connection), "Where the page lies in the list."
+        lambda connection: PageInfo(connection=connection), "The position of the page in the list."
     )
     total_count: int = derived(
         _count,
-        "How many there are in the whole list; counted only where it is selected.",
+        "The number of items in the whole list. It is counted only if it is selected.",
         directives=[COUNT],
         looks_ahead=True,
         ready=_at_once(_count, _total_is_unknown),
@@ -263,7 +267,7 @@ def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
 
 
 def _needs_behind(info: Info, request: PageRequest) -> bool:
-    """Return whether a selected field needs to know if rows lie behind a page, which another statement reads."""
+    """Return whether a selected field needs to know whether rows lie behind the page, which another statement reads."""
     behind = "hasNextPage" if request.backward else "hasPreviousPage"
     return request.position is not None and f"pageInfo.{behind}" in selected_of(info)
 
@@ -348,11 +352,22 @@ def list_of_entries(
     return BoundEdge(loaded(_page_columns(info, row_type, request.order), request), connection)
 
 
+_SIZE = f"1 to {PAGE_SIZE_MAX}. The default is {PAGE_SIZE_DEFAULT}."
 First = Annotated[
-    int | None, strawberry.argument(description="At most this many from the start or after `after`: 1 to 100, else 20.")
+    int | None,
+    strawberry.argument(
+        description=f"The maximum number of items from the start of the list, or after `after`: {_SIZE}"
+    ),
 ]
-After = Annotated[str | None, strawberry.argument(description="Go on behind this cursor; goes with `first`.")]
+After = Annotated[
+    str | None, strawberry.argument(description="Return the items after this cursor. Use it with `first`.")
+]
 Last = Annotated[
-    int | None, strawberry.argument(description="At most this many from the end or before `before`: 1 to 100, else 20.")
+    int | None,
+    strawberry.argument(
+        description=f"The maximum number of items from the end of the list, or before `before`: {_SIZE}"
+    ),
 ]
-Before = Annotated[str | None, strawberry.argument(description="Go on ahead of this cursor; goes with `last`.")]
+Before = Annotated[
+    str | None, strawberry.argument(description="Return the items before this cursor. Use it with `last`.")
+]

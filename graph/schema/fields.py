@@ -140,7 +140,7 @@ def lookup_field(
     *,
     directives: Sequence[object] = (),
 ) -> Any:
-    """Declare a query whose loader and key `loading` makes from the arguments; null where nothing has this key.
+    """Declare a query whose loader and key `loading` makes from the arguments; null if no row has this key.
 
     Args:
         loading: takes the info and the field's arguments, and returns the edge bound to its loader and key.
@@ -165,11 +165,11 @@ def node_lookup(kind: NodeKind, row_type: str, description: str = "") -> Any:
     noun, loader = kind.value, f"{kind.value}_by_id"
 
     def loading(
-        info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description=f"The {noun}'s id.")]
+        info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description=f"The id of the {noun}.")]
     ) -> RowBinding:
         return RowBinding(loader, columns_below(info, row_type, "id"), parse(id_, kind, "id"))
 
-    description = description or f"The {noun} with this id; null where the viewer can see none."
+    description = description or f"The {noun} with this id. Null if there is none that the viewer can see."
     return lookup_field(loading, description, OBJECT_OF[row_type])
 
 

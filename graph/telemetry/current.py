@@ -11,7 +11,6 @@ from graph.telemetry.traces import Trace
 if TYPE_CHECKING:  # an optional dependency, imported only if tracing is switched on
     from graph.telemetry.tracing import OperationSpan
 
-BatchCounter = Callable[[str, int], None]
 BatchSpan = Callable[[str, int], AbstractContextManager[object]]
 
 
@@ -21,15 +20,15 @@ class Observation(QueryStatistics):
     One is made for each request. Class attributes hold the initial values, so that making one is cheap.
 
     Attributes:
-        operation: its name; None where it has none, or where no valid operation was found.
-        kind: query or mutation; None where no valid operation was found.
-        document: the hash of its document; None where the request has no document.
+        operation: its name; None if it has none, or where no valid operation was found.
+        kind: query or mutation; None if no valid operation was found.
+        document: the hash of its document; None if the request has no document.
         deprecated: the deprecated schema coordinates that it uses.
         status: the status of the HTTP response.
         codes: `extensions.code` of each error in the response.
         ran: whether it was executed, with or without errors, and not refused before.
         total_ns: the time from its start to its response, in nanoseconds.
-        on_batch: is called with each batch of a loader.
+        batches: the loader and the number of keys of each batch.
         batch_span: returns the context in which a batch of a loader runs.
         span: the span of the operation, where it is traced.
         token: restores the previous observation of this context.
@@ -45,7 +44,7 @@ class Observation(QueryStatistics):
     ran: bool = False
     started_ns: int = 0
     total_ns: int = 0
-    on_batch: BatchCounter | None = None
+    batches: Sequence[tuple[str, int]] = ()
     batch_span: BatchSpan | None = None
     span: "OperationSpan | None" = None
     token: "Token[QueryStatistics | None] | None" = None
@@ -55,13 +54,6 @@ class Observation(QueryStatistics):
         self.trace = trace
         self.user_id = user_id
 
-    def found(self, name: str | None, kind: str, document: str, deprecated: tuple[str, ...]) -> None:
-        """Record the operation, when it is known."""
-        self.operation = name
-        self.kind = kind
-        self.document = document
-        self.deprecated = deprecated
-
     def enter(self) -> None:
         """Record from now on what runs in this context."""
         self.token = query_statistics.set(self)
@@ -69,12 +61,12 @@ class Observation(QueryStatistics):
             self.span.enter()
 
     def leave(self) -> None:
-        """Stop to record what runs in this context, if `enter` was called."""
-        if self.token is not None:
-            query_statistics.reset(self.token)
-            self.token = None
-            if self.span is not None:
-                self.span.leave()
+        """Stop to record what runs in this context; `enter` was called."""
+        assert self.token is not None
+        query_statistics.reset(self.token)
+        self.token = None
+        if self.span is not None:
+            self.span.leave()
 
     def add_read(
         self, loader: str | None, sql: str, rows: int | None, elapsed_ns: int, error: Exception | None
@@ -84,8 +76,8 @@ class Observation(QueryStatistics):
         The arguments are those of `add`.
         """
         if self.span is None:
-            if loader is not None and self.on_batch is not None:
-                self.on_batch(loader, 1)
+            if loader is not None:
+                self.batches = (*self.batches, (loader, 1))
             self.add(sql, rows, elapsed_ns, error)
             return
         self.enter()
@@ -97,13 +89,12 @@ class Observation(QueryStatistics):
 
     def batch(self, loader: str, size: int) -> AbstractContextManager[object] | None:
         """Record a batch, and return its span if it is traced, as `batch_observed` does."""
-        if self.on_batch is not None:
-            self.on_batch(loader, size)
+        self.batches = (*self.batches, (loader, size))
         return None if self.batch_span is None else self.batch_span(loader, size)
 
 
 def observed() -> Observation | None:
-    """Return the observation of the running operation; None where none is observed."""
+    """Return the observation of the running operation; None if none is observed."""
     seen = query_statistics.get()
     return seen if isinstance(seen, Observation) else None
 

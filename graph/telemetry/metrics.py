@@ -23,7 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.samples import Sample
 
 from graph.telemetry.counts import OperationCounts
-from graph.telemetry.current import BatchCounter, Observation
+from graph.telemetry.current import Observation
 
 PAGE_MEDIA_TYPE = CONTENT_TYPE_LATEST
 NAMES_MAX = 200
@@ -69,6 +69,8 @@ class Metrics:
         alike: dict[tuple[str | None, str | None, str], list[float]] = {}
         for seen in ended:
             alike.setdefault((seen.operation, seen.kind, _ended(seen)), []).append(seen.total_ns / 1e9)
+            for loader, size in seen.batches:
+                self._operations.batch(loader, size)
             if seen.codes or seen.deprecated:
                 self._count_uses(seen)
         for (name, kind, ending), seconds in alike.items():
@@ -80,11 +82,6 @@ class Metrics:
             self._errors.labels(code).inc()
         for coordinate in seen.deprecated:
             self._deprecated.labels(coordinate).inc()
-
-    @property
-    def batch(self) -> BatchCounter:
-        """The function that records the number of keys of a batch of a loader."""
-        return self._operations.batch
 
     def lag(self, seconds: float) -> None:
         """Record a delay of the event loop, in seconds."""

@@ -35,7 +35,6 @@ class Observer:
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics() if settings.shows("metrics") else None
-        self._on_batch = self.metrics.batch if self.metrics is not None else None
         self.tracing = _tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
 
     @asynccontextmanager
@@ -59,21 +58,20 @@ class Observer:
             seen.span = self.tracing.operation(seen.trace)
             seen.trace = seen.span.trace
             seen.on_statement, seen.batch_span = self.tracing.statement, self.tracing.batch
-        if self._on_batch is not None:
-            seen.on_batch = self._on_batch
         seen.started_ns = time.perf_counter_ns()
         return seen
 
     def enter(self, seen: Observation) -> None:
         """Record from now on what runs in the current task. `end` must be called in the same task."""
-        if self._on_batch is not None or seen.span is not None or logger.isEnabledFor(logging.INFO):
+        if self.metrics is not None or seen.span is not None or logger.isEnabledFor(logging.INFO):
             seen.enter()
 
     def end(self, seen: Observation, status: int) -> None:
         """Report the end of an operation to all outputs; `status` is the HTTP status of its response."""
         seen.status = status
         seen.total_ns = time.perf_counter_ns() - seen.started_ns
-        seen.leave()
+        if seen.token is not None:
+            seen.leave()
         if seen.span is not None:
             seen.span.end(seen)
         if self.metrics is not None:

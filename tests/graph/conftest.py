@@ -33,7 +33,7 @@ async def client(app: FastAPI) -> AsyncIterator[Client]:
 def sign_up(client: Client) -> SignUp:
     """A function that makes users with an open session. Their password is PASSWORD."""
 
-    async def made(username: str, *, admin: bool = False) -> Person:
+    async def create(username: str, *, admin: bool = False) -> Person:
         hashed = await client.services.passwords.hash(PASSWORD)
         role = "admin" if admin else "member"
         new = NewUser(f"{username}@example.com", username, hashed, role=role)
@@ -48,7 +48,7 @@ def sign_up(client: Client) -> SignUp:
         assert session.viewer.session_id is not None
         return Person(number, username, client.services.tokens.sign(number, session.viewer.session_id).text)
 
-    return made
+    return create
 
 
 @pytest.fixture

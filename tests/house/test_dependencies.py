@@ -69,8 +69,14 @@ def imported_packages() -> Mapping[str, str]:
     return {package: path for package, path in found.items() if package not in ours}
 
 
+@cache
+def distributions() -> Mapping[str, list[str]]:
+    """Return the distributions of every installed package; their files are read for it, which takes a while."""
+    return packages_distributions()
+
+
 def distributions_of(package: str) -> set[str]:
-    return {canonicalize_name(one) for one in packages_distributions().get(package, ())}
+    return {canonicalize_name(one) for one in distributions().get(package, ())}
 
 
 def test_every_package_that_is_imported_is_declared() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import orjson
+import pytest
 from typer.main import get_group
 
 from db.embedded.server import EmbeddedServer
@@ -43,6 +44,7 @@ async def test_tour_answers_as_printed(settings: Settings) -> None:
         assert again["transfer"]["replayed"] is True
 
 
+@pytest.mark.long("five starts of the command")
 async def test_role_database_and_commands_for_a_server_of_ones_own_work_as_printed(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
@@ -67,10 +69,10 @@ async def test_role_database_and_commands_for_a_server_of_ones_own_work_as_print
         at = serve.index("--port")
         del serve[at : at + 2]
         async with started(*serve, cwd=tmp_path, port=port, **variables), httpx.AsyncClient() as http:
-            asked = (
+            operation = (
                 f'mutation {{ signIn(input: {{login: "ada", password: "{PASSWORD}"}}) {{ viewer {{ username }} }} }}'
             )
-            answer = await http.post(f"http://127.0.0.1:{port}/graphql", json={"query": asked}, timeout=30)
+            answer = await http.post(f"http://127.0.0.1:{port}/graphql", json={"query": operation}, timeout=30)
             assert answer.json() == {"data": {"signIn": {"viewer": {"username": "ada"}}}}
     finally:
         await superuser_execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"DROP ROLE IF EXISTS {name}")

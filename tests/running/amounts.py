@@ -1,6 +1,6 @@
 """How many examples a test makes up: all of them in a long run, a share in a short one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import pytest
@@ -16,6 +16,11 @@ everything = False  # as `tests.running.lengths` finds the command line
 def examples(count: int) -> int:
     """Return how many of `count` examples this run makes up."""
     return count if everything else min(count, max(AT_LEAST, count // SHARE))
+
+
+def share(values: Sequence[T], every: int) -> Sequence[T]:
+    """Return all of `values` in a long run, and the first of each `every` values in a short one."""
+    return values if everything else values[::every]
 
 
 def sample(values: Iterable[T], every: int) -> list[ParameterSet]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MAKE = shutil.which("make") or "make"
-# An outer make hands on its own variables, so that `make test ONLY=…` would change what an inner make prints.
+# An outer make passes its variables on, so that `make test ONLY=…` would change what an inner make prints.
 OF_AN_OUTER_MAKE = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL", "ONLY", "SEED", "WORKERS"}
 
 

@@ -5,9 +5,9 @@ runs one prepared statement on one of eight connections, and writes the response
 with asyncpg on uvicorn, uvloop and httptools, so it shows the highest rate that such a Python server can reach.
 
 The length of a page is a number in the statement's text, and bounds are in subqueries: with plain parameters,
-PostgreSQL plans the statement at each execution. If rows of a parent belong together, a statement returns
-columns as arrays: a record with two arrays costs less than ten records. In `database_json.py` PostgreSQL
-makes the JSON.
+PostgreSQL plans the statement at each execution. Where the rows of a parent belong together, a statement returns
+columns as arrays: a record with two arrays costs less than ten records. In `database_json.py` PostgreSQL makes the
+JSON.
 
 Callers that change rows are checked as in Folio: signature of the token, live session, right to the row. All checks and
 the change are one round trip: an UPDATE, or a database function for money.

@@ -151,6 +151,8 @@ class Level:
         kept: the fields whose values a frame keeps, by slot.
         single_root_edge: the only kept field, where it is an edge whose key is not a column.
         complete: makes the response data of all sources; generated, see `graph.execution.output.generation`.
+        is_payload: whether `folder` of the level below a root's only opaque field makes the response data of what the
+            field's resolver returns; None before it is decided.
         folder: makes the response data of all sources and of all levels below; None where that needs a general run,
             and before `is_folded` says that it was decided. See `graph.execution.output.folding`.
     """
@@ -165,6 +167,7 @@ class Level:
     source: str = ""
     complete: Callable[..., list[Any]] | None = None
     is_folded: bool | None = None
+    is_payload: bool | None = None
     folder: Callable[..., list[Any]] | None = None
 
 

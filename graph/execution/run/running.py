@@ -30,6 +30,9 @@ NOTHING_SELECTED: frozenset[str] = frozenset()
 Waiting = Coroutine[Any, Any, list[Frame]]
 """Work that a wave waits for. Its result is the frames that become ready."""
 
+NOT_CALLED = object()
+"""Stands for the value of a resolver that was not called."""
+
 FollowedEdge = tuple[BoundEdge | None, Any, Any]
 """A bound edge, its key and the loaded value; after a failure, None, None and a `FieldError`."""
 
@@ -69,13 +72,17 @@ class Run:
     text: Text | None = None
     bound_edges: dict[int, BoundEdge] = field(default_factory=dict)
 
-    async def resolve(self, level: Level, followed: FollowedEdge | None = None) -> Frame:
+    async def resolve(self, level: Level, followed: FollowedEdge | None = None, called: Any = NOT_CALLED) -> Frame:
         """Resolve all fields of the root `level` and below it, and return the root frame.
 
-        `followed` is the outcome of the root's only edge, if it was followed already.
+        `followed` and `called` are as in `graph.execution.output.results.resolved`.
         """
         root = Frame.of(level, [self.root_value])
         ready = [root] if followed is None else await self._take_followed(root, followed)
+        if called is not NOT_CALLED:
+            ready = list[Frame]()
+            later = self._take(root, level.kept[0], [called], ready)
+            ready += () if later is None else await later
         while ready:
             loads: dict[int, _LevelLoad] = {}
             waiting: list[Waiting] = []
@@ -207,6 +214,11 @@ class Run:
         except Exception as error:  # noqa: BLE001 - any exception of arguments or loader is the field's error
             return None, None, FieldError(caught(error))
         return bound, key, answer
+
+    async def call_root(self, level: Level) -> Any:
+        """Call the resolver of a root level's only field, and return its value, awaited, or a `FieldError`."""
+        (value,) = self._opaque_values(Frame.of(level, [self.root_value]), level.kept[0])
+        return await awaited(value, 0)
 
     async def _take_followed(self, root: Frame, followed: FollowedEdge) -> list[Frame]:
         plan, (bound, key, answer), ready = root.level.kept[0], followed, list[Frame]()

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NamedTuple, Self
 
 from starlette.types import Receive
 
@@ -113,7 +113,22 @@ class Deadline(TimeLimit):
         self._end()
 
 
-D = TypeVar("D", bound=Deadline)
+class Spenders(NamedTuple):
+    """Whose budgets a request spends.
+
+    Attributes:
+        caller: the user, or the address of an anonymous caller. The shares of the pool belong to the same identity.
+        address: the address, as `spending_address` returns it.
+    """
+
+    caller: str
+    address: str
+
+    @classmethod
+    def of(cls, user_id: int | None, address: str) -> Self:
+        """Return the spenders of a request by a user, or by an anonymous caller (None), from an address."""
+        known = spending_address(address)
+        return cls(known if user_id is None else f"user {user_id}", known)
 
 
 class AdmissionControl:
@@ -121,14 +136,16 @@ class AdmissionControl:
 
     Attributes:
         parked: returns how many requests in flight wait in a separate queue, and so do not count for the limit.
+        deadline_s: how long a request may take.
+        timers: the timers of deadlines, for their first interval.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.parked: Callable[[], int] = lambda: 0
         self._in_flight = 0
         self._in_flight_max = settings.operations_in_flight_max
-        self._deadline_s = settings.operation_deadline_ms / 1000
-        self._timers = Timers(min(self._deadline_s, WATCH_AFTER_S))
+        self.deadline_s = settings.operation_deadline_ms / 1000
+        self.timers = Timers(min(self.deadline_s, WATCH_AFTER_S))
         self._caller_budget = Budget(settings.cost_per_minute_max)
         self._address_budget = Budget(settings.cost_per_minute_per_address_max)
         self._password_budget = Budget(settings.passwords_per_minute_per_address_max)
@@ -166,13 +183,9 @@ class AdmissionControl:
             receive: returns a message when the client disconnects.
             abandon: whether the request also ends when the client disconnects.
         """
-        return Deadline(self._timers, self._deadline_s, started, receive, abandon=abandon)
+        return Deadline(self.timers, self.deadline_s, started, receive, abandon=abandon)
 
-    def deadline_of(self, kind: type[D], started: float, receive: Receive) -> D:
-        """Return a deadline of the subclass `kind`, for a request that may be abandoned."""
-        return kind(self._timers, self._deadline_s, started, receive, abandon=True)
-
-    def charge(self, cost: int, *, user_id: int | None, address: str) -> None:
+    def charge(self, cost: int, spenders: Spenders) -> None:
         """Take `cost` from two budgets per minute, or from neither.
 
         One budget belongs to the caller: to the user, from any address, or to the address of an anonymous caller. The
@@ -183,7 +196,7 @@ class AdmissionControl:
             HttpRefused: 429: a budget is too small now; the headers say how long to wait (RateLimit fields, an
                 IETF draft).
         """
-        caller, address = _spenders(user_id, address)
+        caller, address = spenders
         taken, now = max(cost, 1), time.time()
         if not self._caller_budget.take(caller, taken, now):
             raise _rate_limited(self._caller_budget, caller, taken, now, f"this costs {cost}, and {{}} {OF_CALLER}")
@@ -191,36 +204,31 @@ class AdmissionControl:
             self._caller_budget.give_back(caller, taken)
             raise _rate_limited(self._address_budget, address, taken, now, f"this costs {cost}, and {{}} {OF_ADDRESS}")
 
-    def charge_password(self, address: str) -> None:
+    def charge_password(self, spenders: Spenders) -> None:
         """Take one operation from the password budget, which all callers of an address share.
 
         Raises:
             HttpRefused: 429: nothing is left.
         """
-        budget, spender, now = self._password_budget, spending_address(address), time.time()
+        budget, spender, now = self._password_budget, spenders.address, time.time()
         if not budget.take(spender, 1, now):
             message = f"this operation counts as a sign-in, and {{}} {OF_ADDRESS}"
             raise _rate_limited(budget, spender, 1, now, message, "sign-in")
 
-    def caller(self, *, user_id: int | None, address: str) -> str:
-        """Return the identity of a caller: the user, or the address of an anonymous caller."""
-        return _spenders(user_id, address)[0]
-
-    def ensure_budget(self, what: str, *, user_id: int | None, address: str) -> None:
+    def ensure_budget(self, what: str, spenders: Spenders) -> None:
         """Raise HttpRefused, 429, where a budget is empty. For work whose price is not known yet."""
-        caller, _ = _spenders(user_id, address)
         now = time.time()
-        if not self._caller_budget.has(caller, 1, now):
-            raise _rate_limited(self._caller_budget, caller, 1, now, f"{what}, and {{}} {OF_CALLER}")
-        self.ensure_budget_of_address(what, address)
+        if not self._caller_budget.has(spenders.caller, 1, now):
+            raise _rate_limited(self._caller_budget, spenders.caller, 1, now, f"{what}, and {{}} {OF_CALLER}")
+        self.ensure_budget_of_address(what, spenders)
 
-    def ensure_budget_of_address(self, what: str, address: str) -> None:
+    def ensure_budget_of_address(self, what: str, spenders: Spenders) -> None:
         """Raise HttpRefused, 429, where the budget of the address is empty. For work before the caller is known."""
-        budget, spender, now = self._address_budget, spending_address(address), time.time()
+        budget, spender, now = self._address_budget, spenders.address, time.time()
         if not budget.has(spender, 1, now):
             raise _rate_limited(budget, spender, 1, now, f"{what}, and {{}} {OF_ADDRESS}")
 
-    def charge_work(self, watch: Stopwatch, user_id: int | None, address: str, *, at_least: int) -> None:
+    def charge_work(self, watch: Stopwatch, spenders: Spenders, *, at_least: int) -> None:
         """Charge the time measured by `watch`, as far as the budgets suffice: the work is already done.
 
         The time is counted in tenths of a millisecond, and the watch is reset.
@@ -228,10 +236,9 @@ class AdmissionControl:
         tenths = int(watch.lap() * 10_000)
         cost = max(tenths * COST_PER_MS // 10, at_least)
         if cost:
-            caller, address = _spenders(user_id, address)
             now = time.time()
-            self._caller_budget.spend(caller, cost, now)
-            self._address_budget.spend(address, cost, now)
+            self._caller_budget.spend(spenders.caller, cost, now)
+            self._address_budget.spend(spenders.address, cost, now)
 
 
 def _rate_limited(
@@ -249,8 +256,3 @@ def _rate_limited(
             "ratelimit": f'"{policy}";r={left};t={seconds}',
         },
     )
-
-
-def _spenders(user_id: int | None, address: str) -> tuple[str, str]:
-    known = spending_address(address)
-    return known if user_id is None else f"user {user_id}", known

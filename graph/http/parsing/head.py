@@ -37,11 +37,14 @@ class Head:
         lines: all headers, in the order of the request.
         size: the size of all headers in bytes.
         accept: the accepted media types; several Accept lines are joined to one list (RFC 9110, section 5.3).
+        authorizations: the values of all Authorization headers.
+        traceparents: the values of all traceparent headers.
+        origin: the origin of the page that sends the request; None where no page of another origin sends it.
         media_type: the media type of the response to a POST with this head; None before it is negotiated. A connection
             may reuse the head.
     """
 
-    __slots__ = ("_found", "accept", "lines", "media_type", "size")
+    __slots__ = ("_found", "accept", "authorizations", "lines", "media_type", "origin", "size", "traceparents")
 
     def __init__(self, lines: Iterable[tuple[bytes, bytes]]) -> None:
         self.lines = list(lines)
@@ -58,6 +61,9 @@ class Head:
         self.size = size
         self.media_type: str | None = None
         self.accept = b",".join(found[b"accept"]) if b"accept" in found else b""
+        self.authorizations = self.each(b"authorization")
+        self.traceparents = self.each(b"traceparent")
+        self.origin = self.first(b"origin")
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._found

@@ -61,7 +61,7 @@ class GraphQLRequest:
     """One operation to run, as the client sent it.
 
     Attributes:
-        query: the document, or None where `extensions` name a stored document.
+        query: the document, or None if `extensions` name a stored document.
         extensions: the request's `extensions`, by name.
     """
 
@@ -190,9 +190,10 @@ def _request_of(parsed: object, *, needs_value_check: bool) -> GraphQLRequest:
         raise _bad("operationName should be a string or null")
     if "documentId" in parsed:
         extensions = {**extensions, "documentId": parsed["documentId"]}
-    return GraphQLRequest(
-        query, operation_name, _object(parsed, "variables", needs_value_check=needs_value_check), extensions
-    )
+    variables = parsed.get("variables")
+    if not isinstance(variables, dict) or needs_value_check:
+        variables = _object(parsed, "variables", needs_value_check=needs_value_check)
+    return GraphQLRequest(query, operation_name, variables, extensions)
 
 
 def _object(parsed: dict[str, Any], name: str, *, needs_value_check: bool) -> dict[str, Any]:

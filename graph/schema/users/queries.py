@@ -6,7 +6,6 @@ import strawberry
 
 from db.repositories import users as repository
 from db.repositories.users import USERS
-from graph.analysis.cost import PAGE
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import Connection
 from graph.schema.fields import lookup_field, node_lookup
@@ -21,7 +20,7 @@ def _viewer(info: Info) -> ViewerBinding:
 
 
 def _by_username(
-    info: Info, username: Annotated[str, strawberry.argument(description="The username, whatever its case.")]
+    info: Info, username: Annotated[str, strawberry.argument(description="The username, without regard to case.")]
 ) -> RowBinding:
     return RowBinding("user_by_username", columns_below(info, "User", "id"), repository.username_key(username))
 
@@ -31,14 +30,12 @@ class UserQueries:
     """The queries that read users."""
 
     viewer: User | None = lookup_field(
-        _viewer, "The signed-in user; null for an anonymous request.", lambda row: User(row=row)
+        _viewer, "The signed-in user. Null for an anonymous request.", lambda row: User(row=row)
     )
-    user: User | None = node_lookup(NodeKind.USER, "User", "The user with this id; null where there is none.")
+    user: User | None = node_lookup(NodeKind.USER, "User", "The user with this id. Null if there is none.")
     user_by_username: User | None = lookup_field(
         _by_username,
-        "The user of this name, the system's own user too; null where there is none.",
+        "The user with this username, who may be the system's user `treasury`. Null if there is none.",
         lambda row: User(row=row),
     )
-    users: Connection[User] = lookup_field(
-        LISTS.whole(USERS), "All users but the system's own, `treasury`, who is no person.", directives=[PAGE]
-    )
+    users: Connection[User] = LISTS.query(USERS, "All users except the system's user `treasury`, who is not a person.")

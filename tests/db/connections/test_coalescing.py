@@ -22,10 +22,10 @@ from db.connections.statistics import QueryStatistics, query_statistics
 from db.query.cursors import Order
 from db.query.pages import PageRequest
 from db.repositories.posts import CREATED_AT, ID, POSTS
-from tests.db.support.backends import put_into, states, waiting_backend
+from tests.db.support.backends import increment, states, waiting_backend
 from tests.graph.support.recording import recorded
 
-pytestmark = pytest.mark.usefixtures("two_boxes")
+pytestmark = pytest.mark.usefixtures("boxes_table")
 
 BY_ID = Statement(text("SELECT id, n FROM boxes WHERE id = ANY(:ids)"))
 GATED = Statement(text("SELECT id, n, pg_advisory_xact_lock_shared(1) FROM boxes WHERE id = ANY(:ids)"))
@@ -41,8 +41,8 @@ def numbers(rows: Sequence[Record]) -> list[int]:
 async def keyed(
     database: Database, keys: Sequence[int], statement: Statement = BY_ID, **values: object
 ) -> Mapping[int, Record]:
-    rows: Mapping[int, Record] = await database.keyed(statement, values, keys, "id")
-    return rows
+    answer: Mapping[int, Record] = await database.keyed(statement, values, keys, "id")
+    return answer
 
 
 async def test_concurrent_calls_are_one_statement_with_each_key_once(database: Database) -> None:
@@ -109,7 +109,7 @@ async def test_equal_pages_are_one_statement_but_not_those_of_different_viewers(
 async def test_call_after_the_statement_was_sent_sees_its_own_write(database: Database, closed_gate: Driver) -> None:
     early = asyncio.create_task(keyed(database, [1], GATED))
     await waiting_backend(closed_gate)
-    await database.write(lambda transaction: put_into(transaction, 1))
+    await database.write(lambda transaction: increment(transaction, 1))
     late = asyncio.create_task(keyed(database, [1], GATED))
     await asyncio.sleep(HELD_BACK_MAX_S)
     await closed_gate.execute("SELECT pg_advisory_unlock_all()")
@@ -151,7 +151,7 @@ async def test_remaining_caller_gets_its_rows_however_many_are_cancelled_and_whe
         await closed_gate.execute("SELECT pg_advisory_unlock_all()")
         async with asyncio.timeout(5):
             assert set(await callers[2]) == {1, 2}
-        assert vars(vars(database)["_shared"])["_queues"] == {}
+        assert vars(database)["_shared"].queues == {}
         await closed_gate.execute("SELECT pg_advisory_lock(1)")
 
 
@@ -167,7 +167,7 @@ async def test_waiting_calls_that_are_cancelled_send_nothing(database: Database,
         await closed_gate.execute("SELECT pg_advisory_unlock_all()")
         assert set(await early) == {1}
     assert queries == []
-    assert vars(vars(database)["_shared"])["_queues"] == {}
+    assert vars(database)["_shared"].queues == {}
 
 
 async def test_cancelling_the_last_caller_cancels_the_statement(database: Database, closed_gate: Driver) -> None:
@@ -194,7 +194,7 @@ async def test_callers_cancelled_before_anything_is_sent_send_nothing_and_delay_
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
             await asyncio.sleep(0.05)
-            assert vars(vars(database)["_shared"])["_queues"] == {}
+            assert vars(database)["_shared"].queues == {}
     assert len(queries) <= 1  # that of the caller that waited until it was sent
 
 
@@ -209,7 +209,7 @@ async def test_error_reaches_all_coalesced_calls_and_each_counts_it(database: Da
     with recorded() as queries:
         ends = await asyncio.gather(*(failed() for _ in range(3)))
     assert (ends, len(queries)) == ([(asyncpg.DivisionByZeroError, 1)] * 3, 1)
-    assert vars(vars(database)["_shared"])["_queues"] == {}
+    assert vars(database)["_shared"].queues == {}
 
 
 async def test_statement_takes_no_further_calls_once_it_has_its_share_of_keys(database: Database) -> None:
@@ -255,13 +255,13 @@ async def test_subscribers_share_a_statement_with_callers_that_await_it(database
         assert set(await waiting) == {1, 2}
         assert [await one.keys() for one in subscriber] == [{1, 2}] * 3
     assert [query.args for query in queries] == [([2, 1, 3],)]
-    assert vars(vars(database)["_shared"])["_queues"] == {}
+    assert vars(database)["_shared"].queues == {}
 
 
 async def test_subscriber_sees_what_was_written_before_it_subscribed(database: Database, closed_gate: Driver) -> None:
     early = Subscriber(database, 1, GATED)
     await waiting_backend(closed_gate)
-    await database.write(lambda transaction: put_into(transaction, 1))
+    await database.write(lambda transaction: increment(transaction, 1))
     late = [Subscriber(database, 1, GATED), Subscriber(database, 2, GATED)]
     await asyncio.sleep(HELD_BACK_MAX_S)
     await closed_gate.execute("SELECT pg_advisory_unlock_all()")
@@ -285,7 +285,7 @@ async def test_subscribers_get_their_rows_when_the_running_caller_is_cancelled(
         await waiting_backend(closed_gate)
         await closed_gate.execute("SELECT pg_advisory_unlock_all()")
         assert 2 in await subscriber.keys()
-        assert vars(vars(database)["_shared"])["_queues"] == {}
+        assert vars(database)["_shared"].queues == {}
         await closed_gate.execute("SELECT pg_advisory_lock(1)")
 
 
@@ -301,7 +301,7 @@ async def test_unsubscribed_callback_is_not_called_and_the_last_one_ends_the_sta
         while "active" in await states(closed_gate) or database.leases.in_use:
             await asyncio.sleep(0.01)
     assert [one.called.is_set(), two.called.is_set()] == [False, False]
-    assert vars(vars(database)["_shared"])["_queues"] == {}
+    assert vars(database)["_shared"].queues == {}
     assert await Subscriber(database, 1).keys() == {1}
 
 
@@ -319,7 +319,7 @@ async def test_running_caller_and_subscribers_may_leave_at_the_same_time(
     async with asyncio.timeout(5):
         while "active" in await states(closed_gate) or database.leases.in_use:
             await asyncio.sleep(0.01)
-    assert vars(vars(database)["_shared"])["_queues"] == {}
+    assert vars(database)["_shared"].queues == {}
 
 
 async def test_subscriber_that_leaves_before_anything_is_sent_sends_nothing_and_delays_no_other_caller(
@@ -328,7 +328,7 @@ async def test_subscriber_that_leaves_before_anything_is_sent_sends_nothing_and_
     with recorded() as queries:
         Subscriber(database, 1).leave()
         await asyncio.sleep(0.05)
-        assert vars(vars(database)["_shared"])["_queues"] == {}
+        assert vars(database)["_shared"].queues == {}
         Subscriber(database, 1).leave()
         staying = Subscriber(database, 2)
         assert 2 in await staying.keys()
@@ -342,7 +342,7 @@ async def test_error_reaches_all_subscribers(database: Database) -> None:
             async with asyncio.timeout(5):
                 await one.called.wait()
     assert ([type(one.error) for one in subscriber], len(queries)) == ([asyncpg.DivisionByZeroError] * 2, 1)
-    assert vars(vars(database)["_shared"])["_queues"] == {}
+    assert vars(database)["_shared"].queues == {}
 
 
 async def test_exception_of_one_subscriber_is_logged_and_does_not_affect_the_others(

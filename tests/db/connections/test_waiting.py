@@ -2,13 +2,14 @@
 
 import asyncio
 import gc
+import time
 from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.connections.shares import Shares, share
+from db.connections.shares import Share, Shares, share
 from db.connections.waiting import Bound, Turns
 from db.errors import Unavailable
 from db.settings import Settings
@@ -40,7 +41,7 @@ class Callers:
 
 @given(limit=st.integers(1, 3), steps=st.lists(st.sampled_from(["arrive", "leave", "give up", "turn"]), max_size=40))
 def test_bound_admits_up_to_its_limit_in_the_order_of_arrival(limit: int, steps: list[str]) -> None:
-    async def play() -> None:
+    async def wait_and_leave() -> None:
         callers = Callers(Bound(limit, LONG_S, too_long))
         left = 0
         for step in steps:
@@ -67,7 +68,7 @@ def test_bound_admits_up_to_its_limit_in_the_order_of_arrival(limit: int, steps:
             assert callers.bound.enter_at_once()
         assert not callers.bound.enter_at_once()
 
-    asyncio.run(play())
+    asyncio.run(wait_and_leave())
 
 
 async def test_caller_that_waits_too_long_is_refused_and_the_others_stay_queued() -> None:
@@ -133,32 +134,72 @@ def test_a_share_of_the_pool_is_never_all_of_it_and_never_nothing() -> None:
         assert shares.of_operation_max <= shares.of_caller_max
 
 
-async def test_operations_of_a_caller_share_a_bound_that_is_forgotten_with_the_last() -> None:
+async def test_operations_of_a_caller_share_a_bound_that_is_forgotten_with_the_last_connection() -> None:
     shares = Shares(Settings(pool_size=8, pool_max_overflow=4, pool_timeout_s=0.05, operation_deadline_ms=100))
-    with shares.operation_of("ada"), shares.operation_of("ada"):
+    with shares.operation_of("ada"):
         own = share.get()
         assert own is not None
         for _ in range(shares.of_operation_max):
             await own.enter()
         with pytest.raises(Unavailable, match="of this operation"):
             await own.enter()
-        with shares.operation_of("ada"), shares.operation_of("ada"):
+        with shares.operation_of("ada"):
             other = share.get()
             assert other is not None
             for _ in range(shares.of_operation_max):
                 await other.enter()
-            with shares.operation_of("ada"):
-                third = share.get()
-                assert third is not None
-                await third.enter()
-                with pytest.raises(Unavailable, match="of this caller"):
-                    await third.enter()
-        with shares.operation_of("eve"):
-            stranger = share.get()
-            assert stranger is not None
-            assert stranger.enter_at_once()
+            lone = Share(shares, "ada")  # of an operation that runs one statement
+            assert lone.enter_at_once()
+            with pytest.raises(Unavailable, match="of this caller"):
+                await lone.enter()
+            with shares.operation_of("eve"):
+                stranger = share.get()
+                assert stranger is not None
+                assert stranger.enter_at_once()
+            assert len(shares) == 2
+            stranger.leave()
+            assert len(shares) == 1
+    # The connections count as long as they are held, also after the end of their operations.
+    held = [lone, *[one for one in (own, other) for _ in range(shares.of_operation_max)]]
+    assert not Share(shares, "ada").enter_at_once()
+    for one in held:
         assert len(shares) == 1
+        one.leave()
     assert (len(shares), share.get()) == (0, None)
+
+
+async def test_place_that_reaches_a_statement_which_has_just_left_is_not_lost() -> None:
+    shares = Shares(Settings(pool_size=1, pool_max_overflow=0))
+    held, leaving = Share(shares, "ada"), Share(shares, "ada")
+    assert held.enter_at_once()
+    waiting = asyncio.create_task(leaving.enter())
+    await asyncio.sleep(0)
+    held.leave()  # hands the place over
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert len(shares) == 0
+    assert held.enter_at_once()
+
+
+async def test_statement_refused_when_the_last_place_becomes_free_does_not_forget_a_new_bound() -> None:
+    shares = Shares(Settings(pool_size=1, pool_max_overflow=0, pool_timeout_s=0.05))
+    held, late, other = (Share(shares, "ada") for _ in range(3))
+    assert held.enter_at_once()
+
+    def exchange() -> None:
+        held.leave()
+        assert other.enter_at_once()
+
+    waiting = asyncio.create_task(late.enter())
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.06, exchange)
+    time.sleep(0.1)  # noqa: ASYNC251 - both timers end in the same turn of the event loop
+    with pytest.raises(Unavailable):
+        await waiting
+    assert not late.enter_at_once()
+    other.leave()
+    assert len(shares) == 0
 
 
 async def test_waiting_leaves_nothing_to_the_cycle_collector() -> None:

@@ -17,6 +17,8 @@ from uvicorn.config import STARTUP_FAILURE
 
 from graph.cli.support.supervisor import START_LIMIT_S
 from tests.graph.cli.test_serving import FOLIO, ROOT, free_port, started
+from tests.graph.support.commands import start
+from tests.graph.support.forked import forked
 
 WORKERS = 4
 BUSY = 3
@@ -82,6 +84,7 @@ async def answering(port: int) -> set[int]:
 
 
 @needs_proc
+@pytest.mark.long("four workers on a busy processor")
 async def test_supervisor_waits_for_workers_that_start_slowly_on_a_busy_processor(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -110,6 +113,7 @@ async def test_supervisor_waits_for_workers_that_start_slowly_on_a_busy_processo
 
 
 @needs_proc
+@pytest.mark.long("a process that hangs is waited for")
 async def test_worker_that_hangs_is_replaced(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     async with started("serve", "--workers", "2", cwd=tmp_path, port=port, FOLIO_DATABASE_URL=database_url) as process:
@@ -128,7 +132,7 @@ async def test_worker_that_hangs_is_replaced(database_url: str, tmp_path: Path) 
 @needs_proc
 async def test_workers_end_when_their_supervisor_is_killed(database_url: str, tmp_path: Path) -> None:
     port = free_port()
-    async with started("serve", "--workers", "2", cwd=tmp_path, port=port, FOLIO_DATABASE_URL=database_url) as process:
+    async with forked("serve", "--workers", "2", cwd=tmp_path, port=port, FOLIO_DATABASE_URL=database_url) as process:
         workers = workers_of(process.pid)
         process.kill()
         async with asyncio.timeout(LIMIT_S):
@@ -173,36 +177,29 @@ async def test_worker_that_hangs_ends_with_its_supervisor(tmp_path: Path) -> Non
 async def test_death_of_a_worker_is_an_error_in_the_log(database_url: str, tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     variables = {"FOLIO_DATABASE_URL": database_url, "FOLIO_LOG_FORMAT": "json"}
-    async with started("serve", "--workers", "2", cwd=tmp_path, port=port, log=log, **variables) as process:
+    async with forked("serve", "--workers", "2", cwd=tmp_path, port=port, log=log, **variables) as process:
         dead = min(workers_of(process.pid))
         os.kill(dead, signal.SIGKILL)
         async with asyncio.timeout(LIMIT_S):
             while dead in (now := workers_of(process.pid)) or len(now) < 2:
                 await asyncio.sleep(0.1)
-    told = [orjson.loads(line) for line in log.read_bytes().splitlines() if line.startswith(b"{")]
+    lines = [orjson.loads(line) for line in log.read_bytes().splitlines() if line.startswith(b"{")]
     message = f"worker [{dead}] was ended by SIGKILL, and is replaced"
-    assert [one["message"] for one in told if one["level"] == "error"] == [message]
+    assert [one["message"] for one in lines if one["level"] == "error"] == [message]
 
 
 async def test_server_whose_workers_cannot_start_exits_with_an_error(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("no manifest")
-    process = await asyncio.create_subprocess_exec(
-        *FOLIO,
-        *("serve", "--workers", "2", "--port", str(free_port())),
-        cwd=tmp_path,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            "FOLIO_DATABASE_URL": database_url,
-            "FOLIO_TRUSTED_DOCUMENTS": "only",
-            "FOLIO_TRUSTED_DOCUMENTS_FILE": "manifest.json",
-        },
-        stderr=asyncio.subprocess.DEVNULL,
+    ended = await asyncio.to_thread(
+        start(
+            ["serve", "--workers", "2", "--port", str(free_port())],
+            tmp_path,
+            FOLIO_DATABASE_URL=database_url,
+            FOLIO_TRUSTED_DOCUMENTS="only",
+            FOLIO_TRUSTED_DOCUMENTS_FILE="manifest.json",
+        ).ended
     )
-    try:
-        assert await asyncio.wait_for(process.wait(), LIMIT_S) == STARTUP_FAILURE
-    finally:
-        await end(process)
+    assert ended.code == STARTUP_FAILURE
 
 
 def test_worker_imports_nothing_that_only_commands_need() -> None:

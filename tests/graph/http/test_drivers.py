@@ -10,16 +10,15 @@ from db.connections.leases import Driver
 from db.connections.statistics import QueryStatistics, query_statistics
 from db.repositories.sessions import live_sessions
 from db.settings import Settings
-from graph.http.call import Call
 from graph.http.drivers import CallbackDriver
 from graph.http.pipeline import Pipeline
-from graph.http.steps import Steps, Work
+from graph.http.steps import Work
 from tests.graph.support.callers import Client, Person, SignUp
-from tests.graph.support.edge import locked, sent, served, served_knowing, until, waiting
-from tests.graph.support.garbage import left_behind
-from tests.graph.support.overheard import overheard
+from tests.graph.support.garbage import collected_types
 from tests.graph.support.raw import answered, query_body, request, via_asgi
+from tests.graph.support.recorded_log import recorded_log
 from tests.graph.support.recording import recorded
+from tests.graph.support.served_app import locked, sent, served, served_with_documents, until, waiting
 
 POST = "query ($id: ID!) { post(id: $id) { id title author { username } } }"
 SOME_POSTS = "query ($n: Int) { posts(first: $n) { nodes { id } } }"
@@ -34,15 +33,16 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     ways: list[bool] = []
     start = CallbackDriver.start
 
-    def noted(driver: CallbackDriver, steps: Steps, call: Call, on_response: Any, on_work: Any) -> None:
-        begun = True
+    def noted(driver: CallbackDriver) -> None:
+        begun, on_work = True, driver.on_work
 
         def on_work_noted(work: Work) -> None:
             nonlocal begun
             begun = False
             on_work(work)
 
-        start(driver, steps, call, on_response, on_work_noted)
+        driver.on_work = on_work_noted
+        start(driver)
         ways.append(begun)
 
     monkeypatch.setattr(CallbackDriver, "start", noted)
@@ -167,7 +167,7 @@ async def test_concurrent_requests_share_a_statement_and_each_gets_its_own_row(c
     await client.data(POST, id=posts[0])
     raw = [request(query_body(POST, variables={"id": post})) for post in posts]
     async with asyncio.timeout(10):
-        with recorded() as queries, overheard() as log:
+        with recorded() as queries, recorded_log() as log:
             answers = await asyncio.gather(*(answered(client, one) for one in raw))
     assert [orjson.loads(body)["data"]["post"]["id"] for _, body, _ in answers] == posts
     ours = [query for query in queries if query.args and isinstance(query.args[-1], list)]
@@ -198,7 +198,7 @@ async def test_query_that_takes_too_long_ends_and_so_does_its_statement(
         fast = await answered(client, raw)
         begun.clear()
         async with locked(database_url, "posts"):
-            with overheard() as log:
+            with recorded_log() as log:
                 inline, other = await asyncio.gather(answered(client, raw), answered(client, raw))
             assert begun == [True, True]
 
@@ -212,7 +212,7 @@ async def test_query_that_takes_too_long_ends_and_so_does_its_statement(
         assert b"the operation took longer than 0.4 s" in inline[1]
         assert [line["errors"] for line in log.operations] == [["DEADLINE_EXCEEDED"]] * 2
         assert await answered(client, raw) == fast
-        assert vars(vars(client.database)["_shared"])["_queues"] == {}
+        assert vars(client.database)["_shared"].queues == {}
 
 
 async def test_statement_of_a_client_that_disconnects_is_cancelled(
@@ -222,7 +222,7 @@ async def test_statement_of_a_client_that_disconnects_is_cancelled(
         raw = request(query_body(POST, variables={"id": "post_1"}))
         fast = await answered(client, raw)
         begun.clear()
-        with overheard() as log:
+        with recorded_log() as log:
             async with locked(database_url, "posts"):
 
                 async def waits() -> bool:
@@ -266,7 +266,7 @@ async def test_requests_without_a_task_count_towards_budget_and_concurrency(
         for _ in range(3):
             assert "HTTP/1.1 200 OK" in (await answered(client, raw))[0]
         assert begun == [False, True, True, True, True, True]  # the refused one needs no task either
-    async with served_knowing([POST], settings, cost_per_minute_max=5) as client:
+    async with served_with_documents([POST], settings, cost_per_minute_max=5) as client:
         ends = [(await answered(client, raw))[0] for _ in range(6)]
         refused = [any(line.startswith("retry-after") for line in lines) for lines in ends]
         assert refused == sorted(refused)
@@ -332,7 +332,7 @@ async def test_bug_is_an_internal_error_of_one_request_only(
         raise ZeroDivisionError("on purpose")
 
     monkeypatch.setattr(folded, failing)
-    with overheard() as log:
+    with recorded_log() as log:
         answers = await asyncio.gather(*(client.run(POST, id=post) for post in posts))
     monkeypatch.undo()
     assert [answer["errors"][0]["extensions"]["code"] for answer in answers] == ["INTERNAL_SERVER_ERROR"] * 2
@@ -348,9 +348,9 @@ async def test_task_of_a_request_does_not_inherit_the_context_of_the_request_tha
     found: list[QueryStatistics | None] = []
     executed = vars(Pipeline)["_executed"]
 
-    async def noted(*arguments: Any) -> Any:
+    async def noted(*arguments: Any, **named: Any) -> Any:
         found.append(query_statistics.get())
-        return await executed(*arguments)
+        return await executed(*arguments, **named)
 
     async def led() -> None:
         query_statistics.set(QueryStatistics())
@@ -382,7 +382,7 @@ async def test_nothing_is_left_to_the_cycle_collector(client: Client, ida: Perso
     for _ in range(3):
         await client.data(POST, id=post)
         await client.data(POST, by=ida, id=post)
-    with left_behind() as left:
+    with collected_types() as left:
         for _ in range(5):
             await client.data(POST, id=post)
             await client.data(POST, by=ida, id=post)

@@ -17,7 +17,7 @@ CREATE = 'mutation { createPost(input: {title: "One", content: "C"}) { post { id
     "step",
     [
         "analysis.pricing.Pricing.fitting",
-        "http.admission.control.AdmissionControl.caller",
+        "http.admission.control.Spenders.of",
         "http.admission.control.AdmissionControl.charge",
         "http.pipeline.complete",
         "operations.cache.Operations.kept",

@@ -26,8 +26,9 @@ from graph.operations.cache import OPERATIONS_CACHED_BYTES_MAX, Operation, Opera
 from graph.operations.segmented_cache import ENTRY_BYTES, SegmentedCache
 from graph.runtime.context import Services
 from graph.schema.root import graphql_schema
-from tests.graph.support.garbage import left_behind
+from tests.graph.support.garbage import collected_types
 from tests.graph.support.operation_maker import OperationMaker
+from tests.running.amounts import share
 
 SEED = 20261122
 CONDITIONS = tuple(f"c{number}" for number in range(6))
@@ -53,8 +54,8 @@ def vectors() -> Iterator[dict[str, bool]]:
 @pytest.fixture
 async def services(settings: Settings) -> AsyncIterator[Services]:
     """The dependencies of resolvers, for this test's database."""
-    async with services_for(settings) as made:
-        yield made
+    async with services_for(settings) as generated:
+        yield generated
 
 
 @pytest.fixture
@@ -107,11 +108,11 @@ def planned(operation: Operation, variables: dict[str, Any], grown: list[int]) -
 
 def texts() -> Sequence[tuple[str, dict[str, Any]]]:
     maker = OperationMaker(Random(SEED), graphql_schema, ["user_1", "post_1", "account_1", "transaction_1"])  # noqa: S311 - no secret
-    made: list[tuple[str, dict[str, Any]]] = [(maker.query(), {}) for _ in range(12)]
+    generated: Sequence[tuple[str, dict[str, Any]]] = share([(maker.query(), {}) for _ in range(12)], every=4)
     orders = "orderBy: [{ field: VIEWS, direction: DESC }], filter: { published: true }"
     some = next(vectors())
     return [
-        *made,
+        *generated,
         ("{ posts(first: 1) { totalCount } }", {}),
         (conditional(6), some),
         (conditional(18), some),
@@ -195,7 +196,7 @@ def test_an_evicted_plan_leaves_nothing_to_the_cycle_collector(operations: Opera
     found = [(operations.find(text, None), variables) for text, variables in texts()]
     for operation, variables in found:
         planned(operation, variables, [])
-    with left_behind() as left:
+    with collected_types() as left:
         for operation, variables in found:
             planned(operation, variables, [])
     assert left == set()
@@ -211,7 +212,7 @@ def test_an_evicted_document_leaves_nothing_to_the_cycle_collector(operations: O
         assert operations.size < 10
 
     find_all()
-    with left_behind() as left:
+    with collected_types() as left:
         find_all()
     assert left == set()
 

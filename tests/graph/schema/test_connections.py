@@ -62,7 +62,7 @@ async def admin(sign_up: SignUp) -> Person:
 
 
 @pytest.fixture
-async def made(client: Client, admin: Person) -> Population:
+async def population(client: Client, admin: Person) -> Population:
     """Three rows of every kind; the users have the ids 3, 4 and 5."""
     return await populate(client.database, 3)
 
@@ -139,7 +139,9 @@ async def test_the_count_is_of_the_whole_list_whatever_the_page(client: Client, 
 
 
 @pytest.mark.parametrize("name", FIELDS)
-async def test_contradicting_arguments_are_refused(client: Client, admin: Person, made: Population, name: str) -> None:
+async def test_contradicting_arguments_are_refused(
+    client: Client, admin: Person, population: Population, name: str
+) -> None:
     field, around = name.rpartition(".")[2], FIELDS[name]
     path = name.split(".")
     cursor = await cursor_of(client, around, field, admin)

@@ -159,19 +159,20 @@ def start(
     *,
     output: Output = Output.FILE,
     stdin: Path | None = None,
+    stderr: Path = Path("stderr"),
     **environment: str,
 ) -> Running:
     """Start `folio` with `arguments`; its standard streams are files in `directory`, its working directory."""
-    process = context().Process(
-        target=_be_folio, args=(list(arguments), directory, output, stdin or Path(os.devnull), environment)
-    )
+    streams = stdin or Path(os.devnull), directory / stderr
+    process = context().Process(target=_run_folio, args=(list(arguments), directory, output, streams, environment))
     process.start()
     return Running(process, directory)
 
 
-def _be_folio(
-    arguments: list[str], directory: Path, output: Output, stdin: Path, environment: Mapping[str, str]
+def _run_folio(
+    arguments: list[str], directory: Path, output: Output, streams: tuple[Path, Path], environment: Mapping[str, str]
 ) -> None:
+    stdin, stderr = streams
     for name in [name for name in os.environ if name.startswith("FOLIO_")]:
         del os.environ[name]
     os.environ |= {"NEW_USER_PASSWORD": PASSWORD, "FOLIO_PASSWORD_HASH_MEMORY_KIB": "8", **environment}
@@ -179,7 +180,7 @@ def _be_folio(
     os.dup2(os.open(stdin, os.O_RDONLY), 0)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - multiprocessing has replaced it
     _put(directory / "stdout", 1)
-    _put(directory / "stderr", 2)
+    _put(stderr, 2)
     if output is Output.FULL:
         os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
     elif output is Output.UNREAD:

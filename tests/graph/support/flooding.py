@@ -20,7 +20,7 @@ from sqlalchemy import Text, literal_column, select
 
 import db.models  # noqa: F401 - every mapped class
 from db.connections.database import Database
-from db.connections.shares import Shares
+from db.connections.shares import Share, Shares
 from db.connections.statements import Statement
 from db.connections.waiting import Turns
 from db.query.statement_cache import statements
@@ -168,12 +168,13 @@ async def _tokens(numbers: Iterable[int], settings: Settings) -> None:
 
 
 async def _callers(numbers: Iterable[int], settings: Settings) -> None:
-    """Users and addresses with a running operation each, and turns to write their rows."""
+    """Users and addresses that hold a connection each, and turns to write their rows."""
     shares, turns = Shares(settings), Turns(1.0)
     for number in numbers:
-        with shares.operation_of(f"user:{padded(number)}"):
-            async with turns.turn([("user", number, number)]):
-                pass
+        own = Share(shares, f"user:{padded(number)}")
+        await own.enter()
+        async with turns.turn([("user", number, number)]):
+            own.leave()
     _kept.extend((shares, turns))
 
 

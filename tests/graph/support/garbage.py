@@ -6,11 +6,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def left_behind() -> Iterator[set[str]]:
+def collected_types() -> Iterator[set[str]]:
     """Yield a set that afterwards has the names of the types of objects that only the cycle collector could free."""
     left: set[str] = set()
     gc.collect()
-    gc.freeze()  # earlier objects are not examined again, which takes time
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
@@ -21,4 +20,3 @@ def left_behind() -> Iterator[set[str]]:
         gc.set_debug(0)
         gc.enable()
         gc.garbage.clear()
-        gc.unfreeze()

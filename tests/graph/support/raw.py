@@ -6,10 +6,11 @@ import re
 import orjson
 
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import sent
+from tests.graph.support.served_app import opened
 
 # uvicorn evaluates this header, so that a request with it takes the ASGI endpoint; it changes nothing else.
 ASGI_HEADER = "x-forwarded-proto: http\r\n"
+ANOTHER = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 def request(body: bytes, *lines: str, version: str = "1.1", content_type: str = "application/json") -> bytes:
@@ -37,16 +38,16 @@ def via_asgi(raw: bytes) -> bytes:
 
 async def answered(client: Client, raw: bytes) -> tuple[list[str], bytes, bool]:
     """Send one request; return the sorted lines of the response's head, its body, and whether the connection ended."""
-    async with sent(client, raw) as reader, asyncio.timeout(10):
+    async with opened(client, raw) as (reader, writer), asyncio.timeout(10):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = re.search(r"content-length: (\d+)", head)
         assert length is not None
         body = await reader.readexactly(int(length[1]))
+        writer.write(ANOTHER)  # it is answered, unless the connection has ended
         try:
-            async with asyncio.timeout(0.1):
-                ended = await reader.read(1) == b""
-        except TimeoutError:
-            ended = False
+            ended = await reader.read(1) == b""
+        except ConnectionError:
+            ended = True
     known = re.sub(r"(x-request-id: |traceresponse: |date: )[^\r]*", r"\1…", head)
     body = re.sub(rb"the headers have \d+ bytes", b"the headers have too many bytes", body)
     return sorted(known.strip().split("\r\n")), body, ended

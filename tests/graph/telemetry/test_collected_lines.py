@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 
 from graph.telemetry.logs import FLUSH_AFTER_S, JsonFormatter, LineHandler, write
-from tests.graph.cli.test_serving import FOLIO, ROOT, free_port
+from tests.graph.cli.test_serving import free_port
+from tests.graph.support.callers import http_client
+from tests.graph.support.forked import forked
 
 logger = logging.getLogger("folio.operation")
 
@@ -22,14 +23,14 @@ logger = logging.getLogger("folio.operation")
 @contextmanager
 def only_handler() -> Iterator[LineHandler]:
     """Yield the handler of `log_config` as the only root handler (pytest installs others), writing to a string."""
-    root, made = logging.getLogger(), LineHandler()
-    made.setFormatter(JsonFormatter())
-    made.setStream(io.StringIO())
+    root, line_handler = logging.getLogger(), LineHandler()
+    line_handler.setFormatter(JsonFormatter())
+    line_handler.setStream(io.StringIO())
     handlers, level = root.handlers, root.level
-    root.handlers = [made]
+    root.handlers = [line_handler]
     root.setLevel(logging.INFO)
     try:
-        yield made
+        yield line_handler
     finally:
         root.handlers = handlers
         root.setLevel(level)
@@ -40,12 +41,12 @@ def lines(handler: LineHandler) -> list[dict[str, Any]]:
 
 
 class _Listener(logging.Handler):
-    def __init__(self, heard: list[logging.LogRecord]) -> None:
+    def __init__(self, records: list[logging.LogRecord]) -> None:
         super().__init__()
-        self._heard = heard
+        self._records = records
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._heard.append(record)
+        self._records.append(record)
 
 
 async def test_line_is_written_a_moment_later() -> None:
@@ -69,11 +70,11 @@ async def test_warning_is_written_at_once_and_after_earlier_lines() -> None:
 
 async def test_another_handler_receives_each_line_at_once() -> None:
     with only_handler() as handler:
-        heard: list[logging.LogRecord] = []
-        other = _Listener(heard)
+        records: list[logging.LogRecord] = []
+        other = _Listener(records)
         logging.getLogger().addHandler(other)
         write(logger, logging.INFO, "operation", lambda: {"cost": 1})
-        assert [(record.name, vars(record)["fields"]) for record in heard] == [("folio.operation", {"cost": 1})]
+        assert [(record.name, vars(record)["fields"]) for record in records] == [("folio.operation", {"cost": 1})]
         assert len(lines(handler)) == 1
 
 
@@ -82,30 +83,16 @@ async def test_each_worker_answers_and_loses_no_line_when_it_is_stopped(
     database_url: str, tmp_path: Path, workers: str
 ) -> None:
     port, log = free_port(), tmp_path / "log"
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "FOLIO_DATABASE_URL": database_url}
-    with log.open("wb") as stderr:
-        process = await asyncio.create_subprocess_exec(
-            *(*FOLIO, "serve", "--workers", workers, "--port", str(port)),
-            cwd=tmp_path,
-            env={**environment, "FOLIO_LOG_FORMAT": "json"},
-            stderr=stderr,
-        )
-    url = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient(timeout=30) as http:
-        for _ in range(300):
-            try:
-                if (await http.get(f"{url}/readyz")).status_code == 200:
-                    break
-            except httpx.TransportError:
-                await asyncio.sleep(0.1)
+    variables = {"FOLIO_DATABASE_URL": database_url, "FOLIO_LOG_FORMAT": "json"}
     seen = set()
-    for _ in range(40):
-        async with httpx.AsyncClient() as http:  # a new connection, which any worker may accept
-            answer = await http.post(f"{url}/graphql", json={"query": "{ __typename }"})
-        assert answer.json() == {"data": {"__typename": "Query"}}
-        seen.add(answer.headers["x-request-id"])
-    process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 20) == 0
+    async with forked("serve", "--workers", workers, cwd=tmp_path, port=port, log=log, **variables) as process:
+        for _ in range(40):
+            async with http_client(f"http://127.0.0.1:{port}") as http:  # on a new connection, which any may accept
+                answer = await http.post("/graphql", json={"query": "{ __typename }"})
+            assert answer.json() == {"data": {"__typename": "Query"}}
+            seen.add(answer.headers["x-request-id"])
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
     written = [orjson.loads(line) for line in log.read_bytes().splitlines() if line.startswith(b"{")]
     operations = [line["request_id"] for line in written if line["logger"] == "folio.operation"]
     assert (len(operations), set(operations)) == (40, seen)

@@ -125,7 +125,7 @@ def _bound(edge: RowEdge, info: Info, *given: Any, **arguments: Any) -> BoundEdg
     return found if isinstance(found, BoundEdge) else found.bound(info.context, list)
 
 
-async def _followed(edge: RowEdge, root: Any, info: Info, made: str, **arguments: Any) -> Any:
+async def _followed(edge: RowEdge, root: Any, info: Info, type_name: str, **arguments: Any) -> Any:
     """Resolve an edge for one object."""
     assert edge.key is not None
     loading = _bound(edge, info, **arguments)
@@ -139,13 +139,13 @@ async def _followed(edge: RowEdge, root: Any, info: Info, made: str, **arguments
         return None
     if loading.wrap is not None:
         return loading.wrap(value, key)
-    class_: Any = {"Author": Author, "Book": Book}[made]
+    class_: Any = {"Author": Author, "Book": Book}[type_name]
     return class_(row=value) if isinstance(value, dict) else [class_(row=one) for one in value]
 
 
-def _edge(edge: RowEdge, made: str, returns: Any, *, joins: bool = False) -> Any:
+def _edge(edge: RowEdge, type_name: str, returns: Any, *, joins: bool = False) -> Any:
     async def resolve(root: strawberry.Parent[Any], info: Info) -> Any:
-        return await _followed(edge, root, info, made)
+        return await _followed(edge, root, info, type_name)
 
     return _field(edge, resolve, returns, joins=joins)
 

@@ -4,7 +4,7 @@ import pytest
 
 from db.settings import Settings
 from graph.http.admission.budgets import SPENDERS_MAX, Budget, spending_address
-from graph.http.admission.control import AdmissionControl
+from graph.http.admission.control import AdmissionControl, Spenders
 from graph.http.parsing.requests import HttpRefused
 
 FLOOD = 100_000
@@ -54,7 +54,7 @@ def test_unlimited_budget_allows_everything() -> None:
     assert budget.has("ada", 10**12, 6000)
 
 
-def flooded(budget: Budget, now: float, *, cost: int = 1) -> None:
+def spend_as_many(budget: Budget, now: float, *, cost: int = 1) -> None:
     """Spend as 100,000 other callers."""
     for number in range(FLOOD):
         budget.take(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", cost, now)
@@ -64,12 +64,12 @@ def test_flood_of_callers_does_not_reset_a_caller_that_has_spent_much_and_is_bou
     budget, now = Budget(1_000), 6000.0
     for number in range(100):
         assert budget.take(f"guilty {number}", 1_000 - number, now)
-    flooded(budget, now)
-    flooded(budget, now, cost=500)
+    spend_as_many(budget, now)
+    spend_as_many(budget, now, cost=500)
     for number in range(100):
         assert budget.left(f"guilty {number}", now) == number
     # The next minute is the same: it takes the spending of the previous one into account.
-    flooded(budget, 6060)
+    spend_as_many(budget, 6060)
     assert budget.has("guilty 0", 200, 6065) is False
     assert len(vars(budget)["_spent"]) + len(vars(budget)["_spent_before"]) <= 2 * SPENDERS_MAX
 
@@ -77,7 +77,7 @@ def test_flood_of_callers_does_not_reset_a_caller_that_has_spent_much_and_is_bou
 def test_flood_of_equal_callers_does_not_reset_earlier_callers() -> None:
     budget, now = Budget(1), 6000.0
     assert budget.take("guilty", 1, now)
-    flooded(budget, now)
+    spend_as_many(budget, now)
     assert budget.take("guilty", 1, now) is False
 
 
@@ -109,19 +109,19 @@ async def test_ipv6_addresses_of_one_network_share_a_budget(settings: Settings) 
     gate = AdmissionControl(
         settings.model_copy(update={"cost_per_minute_max": 50, "cost_per_minute_per_address_max": 70})
     )
-    gate.charge(40, user_id=1, address="2001:db8::1")
-    gate.charge(30, user_id=2, address="2001:db8::ffff:1")
+    gate.charge(40, Spenders.of(1, "2001:db8::1"))
+    gate.charge(30, Spenders.of(2, "2001:db8::ffff:1"))
     with pytest.raises(HttpRefused, match="a minute for all of this address are left"):
-        gate.charge(20, user_id=3, address="2001:db8::2")
-    gate.charge(20, user_id=3, address="2001:db8:0:1::2")
+        gate.charge(20, Spenders.of(3, "2001:db8::2"))
+    gate.charge(20, Spenders.of(3, "2001:db8:0:1::2"))
 
 
 def test_refusal_of_the_address_does_not_charge_the_caller(settings: Settings) -> None:
     gate = AdmissionControl(settings.model_copy(update=dict.fromkeys(LIMITS, 5_000)))
-    gate.charge(1, user_id=1, address="192.0.2.1")
-    gate.charge(4_995, user_id=2, address="192.0.2.1")
+    gate.charge(1, Spenders.of(1, "192.0.2.1"))
+    gate.charge(4_995, Spenders.of(2, "192.0.2.1"))
     with pytest.raises(HttpRefused, match="and 4 of 5000 a minute for all of this address are left"):
-        gate.charge(5, user_id=1, address="192.0.2.1")
-    gate.charge(4_999, user_id=1, address="192.0.2.2")
+        gate.charge(5, Spenders.of(1, "192.0.2.1"))
+    gate.charge(4_999, Spenders.of(1, "192.0.2.2"))
     with pytest.raises(HttpRefused, match="and 0 of 5000 a minute are left"):
-        gate.charge(1, user_id=1, address="192.0.2.3")
+        gate.charge(1, Spenders.of(1, "192.0.2.3"))

@@ -64,6 +64,7 @@ async def test_page_opens_in_one_browser_after_the_other_and_its_first_query_run
     assert '"title": "' in answers[0]
 
 
+@pytest.mark.long("a browser is started")
 async def test_reloaded_page_shows_what_was_edited(client: Client, chromedriver: httpx.AsyncClient) -> None:
     text = "query Reloaded { posts { totalCount } }"
     async with browser(chromedriver) as shown:
@@ -81,6 +82,7 @@ async def test_reloaded_page_shows_what_was_edited(client: Client, chromedriver:
         assert await shown.complaints() == []
 
 
+@pytest.mark.long("a browser is started")
 async def test_link_to_an_edited_operation_opens_it_and_replaces_another_one(
     client: Client, chromedriver: httpx.AsyncClient
 ) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from db.connections.leases import Driver
 from tests.graph.support.callers import Client, Person, SignUp, http_client
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
+from tests.running.amounts import examples
 
 CREATE_POSTS = """
 mutation { createPosts(input: {posts: [{title: "One", content: "", published: true}, {title: "Two", content: ""}]})
@@ -21,7 +22,7 @@ mutation ($id: ID!) {
 """
 POST = "query ($id: ID!) { post(id: $id) { views version updatedAt } }"
 
-VIEWS = 1000
+VIEWS = examples(1000)
 CONNECTIONS = 50
 
 

@@ -112,6 +112,7 @@ async def pass_time(superuser: Driver, seconds: int) -> None:
     await superuser.execute("UPDATE sign_in_places SET seen_at = seen_at - $1::interval", by)
 
 
+@pytest.mark.long("three months of guesses")
 async def test_known_address_is_never_delayed_by_an_attack_of_several_months(
     client: Client, ada: Person, superuser: Driver, settings: Settings
 ) -> None:
