@@ -174,7 +174,7 @@ class RowEdge:
     Attributes:
         key: the column of the row that is the key; None where the field's arguments contain it (`BoundEdge.key`).
         bind: binds the edge, or returns its binding. It is called once per level with `(info, **arguments)`, but not
-            again where it has returned a binding and the arguments are constant.
+            again where it has returned a binding and the arguments are constant. It mutates no argument.
         missing: makes the error for a row that does not exist; without it the value is null.
         joined: the prefix of the other row's columns within this row, if the statement that read this row has joined
             them; None where no statement joins them.

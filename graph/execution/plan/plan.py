@@ -125,7 +125,7 @@ class Planner:
         declared, strawberry = declaration_of(definition), strawberry_field(definition)
         plan = FieldPlan(key, name, nodes, type_, definition, _KINDS[type(declared)], declaration=declared)
         if isinstance(declared, RowEdge):
-            plan.arguments = self._arguments.plan(definition, nodes[0], strawberry)
+            plan.arguments = self._arguments.plan(definition, nodes[0], strawberry, is_shared=True)
             plan.info = info_maker(strawberry, self._converter)
             plan.is_constant = not any(has_variable(one.value) for one in nodes[0].arguments or ())
         elif declared is None:

@@ -100,10 +100,11 @@ def writer(type_: GraphQLOutputType) -> Callable[[Any], Any]:
     The function raises NeedsErrorPath for every value that is an error in the response.
     """
     if is_non_null_type(type_):
-        return _never_null(writer(type_.of_type))
+        inner = type_.of_type
+        return _never_null(writer(inner)) if is_list_type(inner) else _leaf(inner, may_be_null=False)
     if is_list_type(type_):
         return _list(writer(type_.of_type))
-    return _leaf(type_)
+    return _leaf(type_, may_be_null=True)
 
 
 def _never_null(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -128,12 +129,14 @@ def _list(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return written_list
 
 
-def _leaf(type_: Any) -> Callable[[Any], Any]:
+def _leaf(type_: Any, *, may_be_null: bool) -> Callable[[Any], Any]:
     coerce = type_.coerce_output_value
 
     def leaf(value: Any) -> Any:
         if value is None:
-            return None
+            if may_be_null:
+                return None
+            raise NeedsErrorPath
         if value is Undefined or isinstance(value, FieldError | Exception):
             raise NeedsErrorPath
         try:
