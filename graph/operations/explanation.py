@@ -159,7 +159,7 @@ async def explain(
     coerced = get_variable_values(schema, execution.definition.variable_definitions or (), dict(variables))
     if isinstance(coerced, list):
         raise VariablesRefused(coerced)
-    log = ReadLog(reader)
+    log = ReadLog(reader, is_coalesced=not execution.in_snapshot)
     prepared = Prepared(schema, execution.document, execution.definition)
     try:
         plan = prepared.plan(coerced)
@@ -293,19 +293,19 @@ class _Tree:
         """Return the statements of a field: those of its loader, if its results have not come with the rows above."""
         bound = self._log.bound.get(plan)
         if bound is None:
-            return [one for one in self._log.sent if one.plan is plan]
+            return [one for one in self._log.sent if plan in one.plans]
         if above is not None and bound.loader in self._brought(above):
             return []
-        return [one for one in self._log.sent if self._loader(one) is bound.loader]
+        return [one for one in self._log.sent if bound.loader in self._loaders(one)]
 
-    def _loader(self, sent: SentRead) -> LevelLoader | None:
-        bound = None if sent.plan is None else self._log.bound.get(sent.plan)
-        return None if bound is None else bound.loader
+    def _loaders(self, sent: SentRead) -> list[LevelLoader]:
+        """Return the loaders that requested a statement."""
+        edges = [self._log.bound.get(plan) for plan in sent.plans if plan is not None]
+        return [edge.loader for edge in edges if edge is not None]
 
-    def _brought(self, sent: SentRead) -> Sequence[LevelLoader]:
+    def _brought(self, sent: SentRead) -> list[LevelLoader]:
         """Return the loaders whose results a statement has brought."""
-        brought: Sequence[LevelLoader] = getattr(self._loader(sent), "brings", ())
-        return brought
+        return [brought for loader in self._loaders(sent) for brought in getattr(loader, "brings", ())]
 
     def _shared(self, path: str, sent: SentRead) -> str:
         read = self._reads[sent]

@@ -5,7 +5,8 @@ wraps the declarations and resolvers of a plan that no other run uses. A loader 
 field made it, so each reader remembers the field that was being resolved at that time.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -34,13 +35,14 @@ class SentRead:
     """One statement that was sent.
 
     Attributes:
-        plan: the field that requested it; None on the ordinary engine.
+        plans: the fields that requested it: one, or several of which each would have sent the same statement. None
+            stands for a field of the ordinary engine.
         rows: the number of records; an array counts as one.
         elapsed_ns: how long it took; 0 without a database.
         answer: what the statement's rows were mapped to; the records where they were not mapped.
     """
 
-    plan: FieldPlan | None
+    plans: list[FieldPlan | None]
     statement: Statement
     values: Mapping[str, Any]
     rows: int = 0
@@ -57,18 +59,47 @@ class ReadLog:
         observed: the fields that are wrapped.
     """
 
-    def __init__(self, reader: Reader | None) -> None:
-        """Read from `reader`; without one, made-up rows."""
+    def __init__(self, reader: Reader | None, *, is_coalesced: bool) -> None:
+        """Read from `reader`; without one, made-up rows.
+
+        With `is_coalesced`, equal reads that are requested together share one statement, as in the pool
+        (`db.connections.coalescing`): there they differ in their keys at most. In a snapshot each is sent.
+        """
         self.sent: list[SentRead] = []
         self.bound: dict[FieldPlan, BoundEdge] = {}
         self.observed: set[FieldPlan] = set()
         self._reader = reader
+        self._is_coalesced = is_coalesced
+        self._unsent: dict[Hashable, tuple[SentRead, asyncio.Future[None]]] = {}
 
-    async def read(
-        self, plan: FieldPlan | None, statement: Statement, values: Mapping[str, Any], key_column: str | None = None
-    ) -> SentRead:
+    async def mapped(
+        self, read: SentRead, map_rows: Callable[[Sequence[Record]], T], key_column: str | None = None
+    ) -> T:
+        """Send a statement and return its mapped rows, or join an equal one that is not sent yet."""
+        values = read.values
+        kind = (read.statement, map_rows, tuple([values[name] for name in read.statement.parameters_but_keys]))
+        if self._is_coalesced and kind in self._unsent:
+            other, is_read = self._unsent[kind]
+            other.plans += read.plans
+            other.values = {**values, KEYS: list(dict.fromkeys([*other.values[KEYS], *values[KEYS]]))}
+            await is_read
+            return cast("T", other.answer)
+        is_read = asyncio.get_running_loop().create_future()
+        self._unsent[kind] = read, is_read
+        await asyncio.sleep(0)  # the pool sends a statement at the end of the turn of the event loop
+        self._unsent.pop(kind, None)
+        try:
+            answer = read.answer = map_rows((await self.read(read, key_column)).answer)
+        except BaseException as error:
+            is_read.set_exception(error)
+            is_read.exception()  # marks it as retrieved: possibly no field has joined
+            raise
+        is_read.set_result(None)
+        return answer
+
+    async def read(self, read: SentRead, key_column: str | None = None) -> SentRead:
         """Send a statement, and return it with its records as the answer."""
-        read = SentRead(plan, statement, values)
+        statement, values = read.statement, read.values
         self.sent.append(read)
         started_ns = perf_counter_ns()
         if self._reader is None:
@@ -90,7 +121,7 @@ class _LoggedReader(Reader):
         self._plan = _requesting.get()
 
     async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
-        records: Sequence[Record] = (await self._log.read(self._plan, statement, values)).answer
+        records: Sequence[Record] = (await self._log.read(SentRead([self._plan], statement, values))).answer
         return records
 
     async def mapped_rows(
@@ -100,23 +131,13 @@ class _LoggedReader(Reader):
         map_rows: Callable[[Sequence[Record]], T],
         keys: Sequence[int] = (),
     ) -> T:
-        return await self._mapped(statement, {**values, KEYS: keys}, map_rows, None)
+        return await self._log.mapped(SentRead([self._plan], statement, {**values, KEYS: keys}), map_rows)
 
     async def keyed(
         self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
     ) -> Mapping[int, Record]:
-        return await self._mapped(statement, {**values, KEYS: keys}, by_column(column), column)
-
-    async def _mapped(
-        self,
-        statement: Statement,
-        values: Mapping[str, object],
-        map_rows: Callable[[Sequence[Record]], T],
-        key_column: str | None,
-    ) -> T:
-        read = await self._log.read(self._plan, statement, values, key_column)
-        answer = read.answer = map_rows(read.answer)
-        return answer
+        read = SentRead([self._plan], statement, {**values, KEYS: keys})
+        return await self._log.mapped(read, by_column(column), column)
 
 
 class _LoggedLoaders(Loaders):

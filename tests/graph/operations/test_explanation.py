@@ -79,6 +79,21 @@ async def test_as_many_statements_are_explained_as_are_sent(
     assert [read.sql for read in made_up.reads] == [read.sql for read in real.reads]
 
 
+async def test_equal_reads_are_one_statement_outside_of_a_snapshot(
+    client: Client, admin: Person, made: Population
+) -> None:
+    viewer = Viewer(admin.number, is_admin=True)
+    both = "a: posts(first: 2) { nodes { id } } b: posts(first: 2) { nodes { id } }"
+    money = f'account(id: "{made.accounts[0]}") {{ transactions(first: 1) {{ nodes {{ id }} }} }}'
+    for text, count, shared in ((f"{{ {both} }}", 1, ["b"]), (f"{{ {both} {money} }}", 4, [])):
+        real, _ = await explain(graphql_schema, operation_of(text), {}, viewer, client.database)
+        made_up = await explained(text, {}, viewer)
+        served = await sent_when_served(client, text, admin, {})
+        assert [len(real.reads), len(made_up.reads), served] == [count] * 3
+        first = made_up.reads[0]
+        assert (first.path, first.shared_with) == ("a", shared)
+
+
 @pytest.mark.parametrize("chain", CHAINS)
 async def test_statements_of_chains_are_those_that_are_sent(
     client: Client, admin: Person, made: Population, chain: str
