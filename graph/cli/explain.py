@@ -159,6 +159,7 @@ async def _analyze(
 ) -> Explanation:
     """Run a query in a read-only transaction, and then each of its statements under EXPLAIN."""
     async with database.read(operation.execution.tables) as snapshot:
+        await explain(graphql_schema, operation, variables, viewer, snapshot)  # prepares the statements
         explained, sent = await explain(graphql_schema, operation, variables, viewer, snapshot)
         if snapshot.failure is None:  # otherwise PostgreSQL runs nothing more in this transaction
             for read, one in zip(explained.reads, sent, strict=True):

@@ -45,7 +45,8 @@ class ExplainedRead:
         key: the column by whose values it reads, for all rows of a level at once; None where it reads by no key.
         keys: these values.
         shared_with: the paths of other fields that read from the same loader.
-        rows: the number of records, None where it was not sent. A page without nested lists is one record of arrays.
+        rows: the number of its rows without those of nested lists; a page has one more if it looks ahead. None where
+            it was not sent.
         us: how long it took in microseconds, None where it was not sent.
         analyzed: the lines of PostgreSQL's EXPLAIN.
     """

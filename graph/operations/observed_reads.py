@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_origin
 
 from asyncpg import Record
 from graphql import GraphQLAbstractType, GraphQLSchema
@@ -21,7 +21,7 @@ from db.connections.statements import KEYS, Reader, Statement, by_column
 from graph.analysis.selection import Selection
 from graph.execution import BoundEdge, Derived, RowEdge
 from graph.execution.plan.levels import FieldPlan, Level, Place
-from graph.operations.made_up_rows import NUMBERS_FROM, made_up_rows
+from graph.operations.made_up_rows import NESTED, NUMBERS_FROM, made_up_rows
 from graph.runtime.context import Context, Services
 from graph.runtime.loaders import Loaders
 
@@ -37,7 +37,7 @@ class SentRead:
     Attributes:
         plans: the fields that requested it: one, or several of which each would have sent the same statement. None
             stands for a field of the ordinary engine.
-        rows: the number of records; an array counts as one.
+        rows: the number of rows; of a page those of its arrays, with the row after it where it looks ahead.
         elapsed_ns: how long it took; 0 without a database.
         answer: what the statement's rows were mapped to; the records where they were not mapped.
     """
@@ -107,8 +107,13 @@ class ReadLog:
         else:
             read.answer = await self._reader.fetch(statement, values)
             read.elapsed_ns = perf_counter_ns() - started_ns
-        read.rows = len(read.answer)
+        read.rows = _count(statement, read.answer)
         return read
+
+
+def _count(statement: Statement, records: Sequence[Any]) -> int:
+    arrays = [name for name, type_ in statement.results if get_origin(type_) is list and not name.startswith(NESTED)]
+    return sum(len(record[arrays[0]] or ()) for record in records) if arrays else len(records)
 
 
 class _LoggedReader(Reader):

@@ -223,14 +223,14 @@ def test_no_mutation_is_run_on_a_database(online: Folio, database_url: str, call
 def test_analysis_adds_rows_times_batches_and_the_plan_of_postgresql(online: Folio) -> None:
     text = "{ posts(first: 5) { nodes { title author { username profile { bio } } } } }"
     first, second = described(online, text, "--analyze")["reads"]
-    assert [first["rows"], second["key"]] == [1, "id"]
+    assert [first["rows"], second["key"]] == [5, "id"]
     assert 1 <= second["rows"] <= len(second["keys"]) <= 5
     for read in (first, second):
         assert read["us"] > 0
         assert any("actual time" in line for line in read["analyzed"])
         assert any("Buffers" in line for line in read["analyzed"])
     shown = printed(online, text, "--analyze")
-    assert re.search(r"1 row, \d+ us\n", shown)
+    assert re.search(r"5 rows, \d+ us\n", shown)
     assert re.search(rf"{second['rows']} rows?, \d+ us, a batch of {len(second['keys'])} keys?\n", shown)
 
 
