@@ -9,18 +9,21 @@ SQLAlchemy (enums, intervals, JSON) must not be used here: the processor would n
 any(:ids)`), never as expanding IN, so that one text serves any length.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import cache, cached_property
 from operator import itemgetter
 from sys import getsizeof
+from types import GenericAlias
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from asyncpg import Record
 from sqlalchemy import BigInteger, ClauseElement, ColumnElement, Text, bindparam, cast, make_url, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.sql.selectable import ReturnsRows
+from sqlalchemy.types import ARRAY as ANY_ARRAY
+from sqlalchemy.types import NullType, TypeEngine
 
 from db.connections.waiting import TurnKey
 
@@ -66,6 +69,8 @@ class _Compiled(NamedTuple):
     sql: str
     names: tuple[str, ...]
     constants: dict[str, object]
+    results: tuple[str, ...]
+    types: tuple[Any, ...]
 
 
 class Statement:
@@ -82,7 +87,7 @@ class Statement:
         self._construct = None
         names, binds = tuple(compiled.positiontup or ()), compiled.binds
         constants = {name: binds[name].value for name in names if not binds[name].required}
-        return _Compiled(compiled.string, names, constants)
+        return _Compiled(compiled.string, names, constants, *_results_of(compiled.statement))
 
     @cached_property
     def sql(self) -> str:
@@ -92,13 +97,23 @@ class Statement:
     @property
     def size_bytes(self) -> int:
         """The size in bytes of the compiled statement: its text, the names of its parameters and its constants."""
-        sql, names, constants = self._compiled
-        parts = [sql, names, constants, *names, *constants.values(), self._names, self.parameters_but_keys]
+        sql, names, constants, *results = self._compiled
+        parts = [sql, names, constants, *names, *constants.values(), self._names, self.parameters_but_keys, *results]
         return STATEMENT_BYTES + sum(map(getsizeof, {id(part): part for part in parts}.values()))
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
         return self._compiled.names
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of `$1`, `$2`, …: parameters, keys and constants."""
+        return self._compiled.names
+
+    @property
+    def results(self) -> Iterator[tuple[str, Any]]:
+        """The columns of a result row, each with the Python type of its values; `object` where it is unknown."""
+        return zip(self._compiled.results, self._compiled.types, strict=True)
 
     @cached_property
     def parameters_but_keys(self) -> tuple[str, ...]:
@@ -117,6 +132,25 @@ class Statement:
         """
         given = {**values, **self._constants} if self._constants else values
         return list(map(given.__getitem__, self._names))
+
+
+def _results_of(construct: ClauseElement | None) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Return the names of the result columns of a construct, and their types."""
+    if not isinstance(construct, ReturnsRows):
+        return (), ()
+    columns = construct.exported_columns.items()
+    return tuple([name for name, _ in columns]), tuple([_python_type(one.type) for _, one in columns])
+
+
+def _python_type(type_: TypeEngine[Any]) -> Any:
+    if isinstance(type_, ANY_ARRAY):
+        return _list_of(_python_type(type_.item_type))
+    return object if isinstance(type_, NullType) else type_.python_type
+
+
+@cache
+def _list_of(item: Any) -> Any:
+    return GenericAlias(list, (item,))
 
 
 RowsByKey = Awaitable[Mapping[Any, Record]]

@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from graph.cli import audit, cost, dev, doctor, documents, export, import_, migrate, schema, seed, serve, settings, user
+from graph.cli import (
+    audit,
+    cost,
+    dev,
+    doctor,
+    documents,
+    explain,
+    export,
+    import_,
+    migrate,
+    schema,
+    seed,
+    serve,
+    settings,
+    user,
+)
 from graph.cli.support.failures import Commands, refusals
 from graph.cli.support.terminal import out
 
@@ -47,6 +62,7 @@ app.command()(audit.audit)
 app.add_typer(user.commands, name="user", help="Manage users, as the operator of the server.")
 app.add_typer(schema.commands, name="schema", help="The GraphQL schema, for clients and reviews.")
 app.command()(cost.cost)
+app.command("explain")(explain.explain_)
 app.add_typer(documents.commands, name="documents", help="Trusted documents: the operations of an application.")
 app.command()(doctor.doctor)
 app.command()(settings.settings)

@@ -68,6 +68,7 @@ CALLS: Mapping[str, tuple[str, Needs]] = {
     "schema print": ("", Needs.OUTPUT),
     "schema check": ("{files}/old.graphql", Needs.OUTPUT),
     "cost": ("{files}/operations/one.graphql", Needs.OUTPUT),
+    "explain": ("{files}/operations/one.graphql", Needs.OUTPUT),
     "documents build": ("{files}/operations --output {files}/documents.json", Needs.OUTPUT),
     "doctor": ("", READS | Needs.WRITES),
     "settings": ("", Needs.OUTPUT),
