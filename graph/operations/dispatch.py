@@ -41,7 +41,7 @@ MONEY_TYPES = frozenset({"Account", "Transaction"})
 COMPILED_FROM = 2
 # The maximum number of characters of a document whose operations are compiled at their first execution. A plan with its
 # functions takes 0.2 ms for a post by its id, 0.6 ms for a page with authors, and 2 ms for 45 fields on 500 characters.
-SHORT_DOCUMENT_LENGTH_MAX = 500
+SHORT_DOCUMENT_LENGTH_MAX = 600
 # The maximum number of response values for which the ordinary engine runs an operation at its first execution. It takes
 # about 8 µs for each value; making a plan takes as long as some hundreds of values.
 FIRST_SIGHT_VALUES_MAX = 300

@@ -19,7 +19,7 @@ from graphql import GraphQLAbstractType, GraphQLSchema
 from db.access import Viewer
 from db.connections.statements import KEYS, Reader, Statement, by_column
 from graph.analysis.selection import Selection
-from graph.execution import BoundEdge, Derived, RowEdge
+from graph.execution import BoundEdge, Derived, EdgeBinding, Prefetch, RowEdge
 from graph.execution.plan.levels import FieldPlan, Level, Place
 from graph.operations.made_up_rows import NESTED, NUMBERS_FROM, made_up_rows
 from graph.runtime.context import Context, Services
@@ -166,7 +166,7 @@ class LoggedContext(Context):
 
     def __init__(self, viewer: Viewer, selection: Selection, log: ReadLog) -> None:
         self.log = log
-        super().__init__(cast("Services", None), viewer, selection)
+        super().__init__(cast("Services", None), viewer, selection, _LoggedReader(log))
         self.loaders = _LoggedLoaders(log, self)
 
     @property
@@ -214,11 +214,30 @@ def _requests(plan: FieldPlan) -> Iterator[None]:
         _requesting.reset(token)
 
 
-def _bind(plan: FieldPlan, bind: Callable[..., BoundEdge], log: ReadLog) -> Callable[..., BoundEdge]:
-    def bound(*arguments: Any, **named: Any) -> BoundEdge:
+@dataclass(frozen=True, slots=True)
+class _ObservedBinding:
+    """A binding whose loader is made for a field."""
+
+    binding: EdgeBinding
+    plan: FieldPlan
+    log: ReadLog
+
+    def bound(self, context: Any, prefetch: Prefetch) -> BoundEdge:
+        with _requests(self.plan):
+            found = self.log.bound[self.plan] = self.binding.bound(context, prefetch)
+        return found
+
+
+def _bind(
+    plan: FieldPlan, bind: Callable[..., BoundEdge | EdgeBinding], log: ReadLog
+) -> Callable[..., BoundEdge | EdgeBinding]:
+    def bound(*arguments: Any, **named: Any) -> BoundEdge | EdgeBinding:
         with _requests(plan):
-            log.bound[plan] = bind(*arguments, **named)
-        return log.bound[plan]
+            found = bind(*arguments, **named)
+        if isinstance(found, BoundEdge):
+            log.bound[plan] = found
+            return found
+        return _ObservedBinding(found, plan, log)
 
     return bound
 
