@@ -103,13 +103,13 @@ class Execution:
     is_short: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        written = self.document.loc
+        self.is_short = written is not None and written.end <= SHORT_DOCUMENT_LENGTH_MAX
         self.in_snapshot = (
             self.definition.operation is OperationType.QUERY
             and not MONEY_TYPES.isdisjoint(self.selection.row_types)
             and not self.selection.is_single
         )
-        written = self.document.loc
-        self.is_short = written is not None and written.end <= SHORT_DOCUMENT_LENGTH_MAX
         self.tables = tuple(sorted({TABLE_OF[one] for one in self.selection.row_types if one in TABLE_OF}))
 
 
