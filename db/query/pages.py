@@ -106,11 +106,11 @@ class Page:
         nested: for each nested list, the page of each parent by the parent's id.
         total: the number of rows of the whole list, if the statement counted it.
         behind: whether there are rows against the direction of paging; None if the read did not find it out.
-        brought: keys that identify the `nested` pages to readers; set by the code that requested them.
-        written: output that readers have made of the rows and share through the page, by the reader.
+        included_loaders: keys that identify the `nested` pages to readers; set by the code that requested them.
+        shared_output: output that readers have made of the rows and share through the page, by the reader.
     """
 
-    __slots__ = ("_has_more", "behind", "brought", "columns", "nested", "size", "total", "written")
+    __slots__ = ("_has_more", "behind", "columns", "included_loaders", "nested", "shared_output", "size", "total")
 
     def __init__(
         self,
@@ -126,8 +126,8 @@ class Page:
         self.nested = nested
         self.total = total
         self.behind: bool | None = None
-        self.brought: tuple[Hashable, ...] = ()
-        self.written: dict[Any, Any] | None = None
+        self.included_loaders: tuple[Hashable, ...] = ()
+        self.shared_output: dict[Any, Any] | None = None
 
     def __len__(self) -> int:
         return self.size

@@ -50,7 +50,7 @@ class Price:
     values: int
     answer_bytes: int
 
-    def told(self) -> dict[str, int]:
+    def as_extension(self) -> dict[str, int]:
         """Return the price and its maximum, for the response to a client that requests the cost."""
         return {"requested": self.cost, "maximum": COST_MAX}
 

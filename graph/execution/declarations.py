@@ -128,8 +128,8 @@ class BoundEdge:
         wrap: makes the field's value from a loaded value and its key. Without it the value is a bare row or None.
         key: the key, for an edge that takes it from the arguments and not from a column. None finds no row.
         identity: what the results depend on besides the keys. Equal loaders of several operations have equal
-            identities. A table lists the identities whose results came with its rows (`tables.Columns.brought`). None
-            where no table brings them.
+            identities. A table lists the identities whose results came with its rows
+            (`tables.Columns.included_loaders`). None where no table brings them.
         waits: whether fields below it, which no loader reads, may need further reads.
     """
 

@@ -208,7 +208,7 @@ class Pipeline:
     def _run(self, call: Call, request: GraphQLRequest, bytes_max: int, *, queries_only: bool = False) -> Steps:
         """Find, admit, observe and run one operation, and return its response."""
         seen = call.seen = self.observer.begin(call.request_id, call.head.traceparents, call.viewer.user_id)
-        call.trace = seen.trace.told
+        call.trace = seen.trace.traceparent
         media_type = call.head.media_type
         assert media_type is not None
         try:
@@ -384,7 +384,7 @@ class Pipeline:
         seen = call.seen
         if seen is None:
             seen = self.observer.begin(call.request_id, call.head.traceparents, None)
-            call.trace = seen.trace.told
+            call.trace = seen.trace.traceparent
         seen.codes = codes_of([error.formatted])
         answer = response.errors_answer(status, response.readable(call.head.accept), [error], headers)
         return self._ended(call, seen, answer)

@@ -71,7 +71,7 @@ class Size(NamedTuple):
 SMALL = Size(0, Stopwatch)
 
 
-def _untold(grown_by: int) -> None:
+def _ignore_growth(grown_by: int) -> None:
     """Ignore the growth."""
 
 
@@ -96,7 +96,7 @@ class Execution:
     joined: Selection
     prepared: Prepared | None = None
     runs: int = 0
-    grown: Callable[[int], None] = field(default=_untold)
+    grown: Callable[[int], None] = field(default=_ignore_growth)
     reads_schema_alone: bool = False
     in_snapshot: bool = field(init=False)
     tables: tuple[str, ...] = field(init=False)

@@ -64,7 +64,7 @@ class ListLoader:
         if self.brings:
             for loader, pages in zip(self.brings, answer.nested, strict=True):
                 loader.prime(pages)
-            answer.brought = tuple([loader.identity for loader in self.brings])
+            answer.included_loaders = tuple([loader.identity for loader in self.brings])
         return answer
 
     async def load_level(self, keys: Sequence[int]) -> list[Page]:

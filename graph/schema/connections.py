@@ -97,7 +97,7 @@ def chosen_order(list_name: str, given: list[tuple[Term, OrderDirection]], tie_b
     )
 
 
-class Asked(NamedTuple):
+class ListRequest(NamedTuple):
     """The request of one field for a page of a list. It is the same for all parents of a level.
 
     Attributes:
@@ -114,7 +114,7 @@ class Asked(NamedTuple):
 
 def _has_behind(connection: "Connection[Any]") -> bool | Awaitable[bool]:
     """Return whether rows lie behind the page, against the direction of paging. Without a cursor there are none."""
-    context, of, given, request, _ = connection.asked
+    context, of, given, request, _ = connection.requested
     if request.position is None:
         return False
     if of is None:
@@ -126,12 +126,12 @@ def _has_behind(connection: "Connection[Any]") -> bool | Awaitable[bool]:
 
 def _has_next_page(info: "PageInfo") -> bool | Awaitable[bool]:
     connection = info.connection
-    return _has_behind(connection) if connection.asked.request.backward else connection.page.has_more
+    return _has_behind(connection) if connection.requested.request.backward else connection.page.has_more
 
 
 def _has_previous_page(info: "PageInfo") -> bool | Awaitable[bool]:
     connection = info.connection
-    return connection.page.has_more if connection.asked.request.backward else _has_behind(connection)
+    return connection.page.has_more if connection.requested.request.backward else _has_behind(connection)
 
 
 def _at_once(of: Callable[[T], Any], waits: Callable[[T], bool]) -> Callable[[T], Any]:
@@ -146,17 +146,17 @@ def _at_once(of: Callable[[T], Any], waits: Callable[[T], bool]) -> Callable[[T]
 
 
 def _behind_is_unknown(connection: "Connection[Any]") -> bool:
-    return connection.asked.of is not None and connection.asked.request.position is not None
+    return connection.requested.of is not None and connection.requested.request.position is not None
 
 
 def _total_is_unknown(connection: "Connection[Any]") -> bool:
-    page, (_, of, _, request, _) = connection.page, connection.asked
+    page, (_, of, _, request, _) = connection.page, connection.requested
     return page.total is None and of is not None and (request.position is not None or page.has_more)
 
 
 def _cursor_at(info: "PageInfo", index: int) -> str | None:
     page = info.connection.page
-    return info.connection.asked.request.order.cursor(page.row(index)) if page else None
+    return info.connection.requested.request.order.cursor(page.row(index)) if page else None
 
 
 @strawberry.type(
@@ -172,7 +172,8 @@ class PageInfo:
         "Whether items follow this page.",
         looks_ahead=True,
         ready=_at_once(
-            _has_next_page, lambda info: info.connection.asked.request.backward and _behind_is_unknown(info.connection)
+            _has_next_page,
+            lambda info: info.connection.requested.request.backward and _behind_is_unknown(info.connection),
         ),
     )
     has_previous_page: bool = derived(
@@ -181,7 +182,7 @@ class PageInfo:
         looks_ahead=True,
         ready=_at_once(
             _has_previous_page,
-            lambda info: not info.connection.asked.request.backward and _behind_is_unknown(info.connection),
+            lambda info: not info.connection.requested.request.backward and _behind_is_unknown(info.connection),
         ),
     )
     start_cursor: str | None = derived(
@@ -216,12 +217,12 @@ class Edge(Generic[T]):
 
 
 def _edges(connection: "Connection[T]") -> list[Edge[T]]:
-    asked = connection.asked
-    return [Edge(row=row, order=asked.request.order, wrap=asked.wrap) for row in connection.page.rows]
+    requested = connection.requested
+    return [Edge(row=row, order=requested.request.order, wrap=requested.wrap) for row in connection.page.rows]
 
 
 def _count(connection: "Connection[Any]") -> int | Awaitable[int]:
-    page, (context, of, given, request, _) = connection.page, connection.asked
+    page, (context, of, given, request, _) = connection.page, connection.requested
     if page.total is not None or of is None:
         return page.total or 0
     if request.position is None and not page.has_more:
@@ -239,14 +240,14 @@ class Connection(Generic[T]):
         parent_id: the id of the row to which the list belongs; None where it belongs to no row.
     """
 
-    asked: strawberry.Private[Asked]
+    requested: strawberry.Private[ListRequest]
     page: strawberry.Private[Page]
     parent_id: strawberry.Private[int | None]
 
     edges: list[Edge[T]] = derived(_edges, "The items of the page, each with its cursor.")
     nodes: list[T] = derived_table(
         attrgetter("page"),
-        lambda connection: list(map(connection.asked.wrap, connection.page.rows)),
+        lambda connection: list(map(connection.requested.wrap, connection.page.rows)),
         "The items of the page, without cursors.",
     )
     page_info: PageInfo = derived(
@@ -289,10 +290,10 @@ class _Whole:
     def bound(self, context: Context, prefetch: Prefetch) -> BoundEdge:
         """Return the edge bound to the loader of the page."""
         page, nested = self.page, nested_below(prefetch)
-        asked = Asked(context, page.of, page.given, page.request, self.wrap)
+        requested = ListRequest(context, page.of, page.given, page.request, self.wrap)
 
         def connection(found: Page, _: object) -> Connection[Any]:
-            return Connection(asked=asked, page=found, parent_id=None)
+            return Connection(requested=requested, page=found, parent_id=None)
 
         loader = ListLoader(context.loaders, context.reader, context.viewer, page, nested, self.has_total)
         return BoundEdge(loader, connection, ONLY_KEY, waits=self.waits or (self.has_total and bool(nested.lists)))
@@ -309,10 +310,10 @@ class _OfParent:
     def bound(self, context: Context, _: Prefetch) -> BoundEdge:
         """Return the edge bound to the loader of the page."""
         page = self.page
-        asked = Asked(context, page.of, page.given, page.request, self.wrap)
+        requested = ListRequest(context, page.of, page.given, page.request, self.wrap)
 
         def connection(found: Page, parent_id: int) -> Connection[Any]:
-            return Connection(asked=asked, page=found, parent_id=parent_id)
+            return Connection(requested=requested, page=found, parent_id=parent_id)
 
         return BoundEdge(context.loaders.page_by_parent(page), connection, None, page.key, self.waits)
 
@@ -344,10 +345,10 @@ def list_of_entries(
     The pages contain the number of rows of the whole list, and whether rows lie behind the page, so that this needs no
     further statement.
     """
-    asked = Asked(info.context, None, {}, request, OBJECT_OF[row_type])
+    requested = ListRequest(info.context, None, {}, request, OBJECT_OF[row_type])
 
     def connection(page: Page, _: object) -> Connection[Any]:
-        return Connection(asked=asked, page=page, parent_id=None)
+        return Connection(requested=requested, page=page, parent_id=None)
 
     return BoundEdge(loaded(_page_columns(info, row_type, request.order), request), connection)
 

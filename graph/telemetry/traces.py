@@ -53,7 +53,7 @@ class Trace:
     sampled: bool = False
 
     @property
-    def told(self) -> str:
+    def traceparent(self) -> str:
         """The place as the value of a `traceparent` or `traceresponse` header."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 

@@ -73,9 +73,9 @@ def table_output(level: Level, table: Columns | FieldError, text: Text | None) -
     """
     if isinstance(table, FieldError):
         raise NeedsErrorPath
-    written = table.written
+    written = table.shared_output
     if written is None:
-        written = table.written = {}
+        written = table.shared_output = {}
     known = written.get(level)
     if known is None:
         complete = level.complete or completer(level)

@@ -33,18 +33,18 @@ class SharedOutput:
     @property
     def is_written(self) -> bool:
         """Whether the data is stored."""
-        written = self.table.written
+        written = self.table.shared_output
         return written is not None and self.key in written
 
     def keep(self, answers: Any) -> None:
         """Store the data for later operations, unless it is stored already."""
-        if self.table.written is None:
-            self.table.written = {}
-        self.table.written.setdefault(self.key, answers)
+        if self.table.shared_output is None:
+            self.table.shared_output = {}
+        self.table.shared_output.setdefault(self.key, answers)
 
     def answers(self, text: Text | None) -> Any:
         """Return the stored data. The first reuse encodes it with `text`, and stores the encoded form."""
-        written = self.table.written
+        written = self.table.shared_output
         assert written is not None
         known = written[self.key]
         if text is not None and type(known) is list:
@@ -70,8 +70,8 @@ def shared_outputs(
     for table in tables:
         if isinstance(table, FieldError):
             return None
-        brought = table.brought
-        if not all(one in brought for one in identities):
+        included = table.included_loaders
+        if not all(one in included for one in identities):
             return None
         places.append(SharedOutput(table, key))
     return places

@@ -26,11 +26,11 @@ class Columns(Protocol):
         ...
 
     @property
-    def brought(self) -> Collection[Hashable]:
+    def included_loaders(self) -> Collection[Hashable]:
         """The identities (`BoundEdge.identity`) of the loaders whose results for these rows came with the rows."""
         ...
 
-    written: dict[Any, Any] | None
+    shared_output: dict[Any, Any] | None
     """The response data of the rows, by the level or key that it was made for; None before the first."""
 
 
@@ -40,17 +40,17 @@ class Table(Sequence[Mapping[str, Any]]):
     Attributes:
         columns: the values of each column, by its name.
         size: the number of rows.
-        brought: see `Columns`.
-        written: see `Columns`.
+        included_loaders: see `Columns`.
+        shared_output: see `Columns`.
     """
 
-    __slots__ = ("_rows", "brought", "columns", "size", "written")
+    __slots__ = ("_rows", "columns", "included_loaders", "shared_output", "size")
 
     def __init__(self, columns: Mapping[str, list[Any]], size: int) -> None:
         self.columns = columns
         self.size = size
-        self.brought: Collection[Hashable] = ()
-        self.written: dict[Any, Any] | None = None
+        self.included_loaders: Collection[Hashable] = ()
+        self.shared_output: dict[Any, Any] | None = None
         self._rows: list[dict[str, Any]] | None = None
 
     @classmethod

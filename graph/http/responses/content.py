@@ -46,4 +46,4 @@ def complete(content: dict[str, Any], request: GraphQLRequest, price: Price, see
     if "errors" in content:
         seen.codes = codes_of(content["errors"])
     if request.extensions.get("cost") is True:
-        content["extensions"] = {"cost": price.told()}
+        content["extensions"] = {"cost": price.as_extension()}

@@ -171,7 +171,7 @@ def books() -> Table:
     """Two books with their notes included: those from the first on, and those from the second on."""
     columns: dict[str, list[Any]] = {"id": [1, 2], "writer_id": [2, 1]}
     books = Table({**columns, "writer.id": [2, 1], "writer.name": ["Ada", "Grace"]}, 2)
-    books.brought = [("notes", 0), ("notes", 1)]
+    books.included_loaders = [("notes", 0), ("notes", 1)]
     return books
 
 
@@ -307,7 +307,7 @@ async def test_error_below_is_reported_to_each_operation_and_no_output_is_kept(
 
 async def test_table_that_is_empty_is_shared_too() -> None:
     books = table_of(id=[])
-    books.brought = [("notes", 0)]
+    books.included_loaders = [("notes", 0)]
     operation, desk = prepared("{ books { notes { nodes { text } } } }"), Desk(books)
     assert [await ran(operation, desk) for _ in range(RUNS)] == [{"data": {"books": []}}] * RUNS
 
@@ -315,7 +315,7 @@ async def test_table_that_is_empty_is_shared_too() -> None:
 async def test_tables_with_and_without_identity_can_be_mixed(books: Table) -> None:
     operation = prepared("{ shelves { books { notes { nodes { text } } } } }")
     known, new = books, Table({name: values[1:] for name, values in books.columns.items()}, 1)
-    new.brought = [("notes", 0)]
+    new.included_loaders = [("notes", 0)]
     desk = Desk(books, others=[known])
     first = {"books": texts()}
     assert await ran(operation, desk) == {"data": {"shelves": [first]}}

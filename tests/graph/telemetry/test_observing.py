@@ -209,7 +209,7 @@ async def test_trace_of_the_caller_is_the_trace_of_the_line(client: Client, log:
 )
 def test_missing_doubled_or_malformed_traceparent_begins_a_new_trace(traceparents: tuple[str, ...]) -> None:
     one, other = trace_of(traceparents), trace_of(traceparents)
-    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", one.told)
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", one.traceparent)
     assert len({one.trace_id, other.trace_id, TRACE_ID, "0" * 32}) == 4
     assert (one.parent_id, one.sampled) == (None, False)
 
