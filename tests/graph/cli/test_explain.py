@@ -108,6 +108,21 @@ def test_fields_of_one_loader_share_its_statement(offline: Folio) -> None:
     assert shared == [(f"{path}.from", [f"{path}.to"])]
 
 
+def test_list_may_be_nested_at_one_place_and_read_at_another(offline: Folio) -> None:
+    """Both places share a loader. The statement of the list brings its results for one of them."""
+    text = """{
+      user(id: "user_1") { posts(first: 2) { nodes { ...C } } }
+      posts(first: 2) { nodes { ...C } }
+    } fragment C on Post { comments(first: 2) { nodes { body } } }"""
+    one = described(offline, text)
+    assert [(read["path"], read["folded"]) for read in one["reads"]] == [
+        ("user", [["user.posts", "nested"]]),
+        ("posts", [["posts.nodes.comments", "nested"]]),
+        ("user.posts.nodes.comments", []),
+    ]
+    assert [read["shared_with"] for read in one["reads"]] == [[], [], []]
+
+
 def test_access_level_decides_the_statement(offline: Folio) -> None:
     text = "{ posts { nodes { title } } }"
     conditions = {

@@ -107,4 +107,5 @@ async def test_statements_of_chains_are_those_that_are_sent(
     # Rows that are made up reach every read. A real list may be shorter than its page, which then knows its length.
     made_up = await explained(text, variables, viewer)
     assert made_up.errors == []
+    assert [read.number for one in (real, made_up) for read in one.reads if not read.path] == []
     assert {read.sql for read in real.reads} <= {read.sql for read in made_up.reads}
