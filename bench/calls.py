@@ -2,12 +2,12 @@
 
     python -m bench.calls [--requests 50] [--engine compiled|ordinary] [--functions FLOW]
 
-Five requests are sent to a server in this process, over a socket: a post by its id, a page of posts, a user with their
-posts, a post with its author and the author's posts, and a transfer. Each is sent some times before it is counted, so
-that its plan and its statements are cached. `sys.setprofile` then sees each call event of a function whose file is in
-db/ or graph/; a coroutine that is resumed is a call, too. The command prints the median of calls, of different
-functions and of files for each flow. These numbers do not depend on the machine. `--functions` lists what one flow
-calls, and how often.
+Six requests are sent to a server in this process, over a socket: a post with its author, a page of posts with their
+authors, a user with their posts, a post with its author and the author's posts, the next page of a feed, and a
+transfer. Each is sent some times before it is counted, so that its plan and its statements are cached. `sys.setprofile`
+then sees each call event of a function whose file is in db/ or graph/; a coroutine that is resumed is a call, too. The
+command prints the median of calls, of different functions and of files for each flow. These numbers do not depend on
+the machine. `--functions` lists what one flow calls, and how often. `tests/bench/test_calls.py` holds the numbers.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -38,19 +38,33 @@ OWN = tuple(f"{ROOT / package}/" for package in ("db", "graph"))
 WARM = 20
 SIZE = Size(users=50, posts=1000, accounts=50)
 
+Engine = Literal["compiled", "ordinary"]
+Calls = Counter[tuple[str, str]]
+"""How often each function was called, by its file and its name."""
+
 FLOWS = {
-    "post": "query ($id: ID!) { post(id: $id) { title views } }",
-    "page": "{ posts(first: 20) { nodes { id title views createdAt } } }",
-    "user with posts": (
-        'query { userByUsername(username: "ada") { username posts(first: 10) { nodes { id title } } } }'
+    "post, author": "query ($id: ID!) { post(id: $id) { title views author { username } } }",
+    "page, authors": (
+        "query ($after: String) { posts(first: 20, after: $after) { nodes { title author { username } } } }"
+    ),
+    "user, posts": (
+        "query ($user: ID!) { user(id: $user) { username createdAt "
+        "posts(first: 15) { nodes { title views createdAt } } } }"
     ),
     "post, author, posts": (
-        "query ($id: ID!) { post(id: $id) { title author { username posts(first: 5) { nodes { id title } } } } }"
+        "query ($id: ID!) { post(id: $id) { title content author { username posts(first: 5) { nodes { title } } } } }"
+    ),
+    "feed": (
+        "query ($after: String) { posts(first: 20, after: $after, orderBy: [{ field: CREATED_AT, direction: DESC }], "
+        "filter: { published: true }) { nodes { title author { username } } pageInfo { hasNextPage endCursor } } }"
     ),
     "transfer": (
         "mutation ($input: TransferInput!) { transfer(input: $input) { transaction { id } userErrors { code } } }"
     ),
 }
+
+
+PLACE_IN_FEED = "{ posts(first: 20, filter: { published: true }) { pageInfo { endCursor } } }"
 
 
 def main() -> None:
@@ -61,23 +75,35 @@ def main() -> None:
     parser.add_argument("--functions", choices=list(FLOWS), help="list the functions of one flow")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, stocked(Path(directory), SIZE) as place:
-        uvloop.run(_count(place, chosen))
+        flows = [chosen.functions] if chosen.functions else list(FLOWS)
+        for flow, runs in uvloop.run(counted(place, flows, chosen.requests, chosen.engine)).items():
+            _print(flow, runs, by_function=chosen.functions is not None)
 
 
-async def _count(place: Place, chosen: argparse.Namespace) -> None:
+async def counted(place: Place, flows: Sequence[str], requests: int, engine: Engine) -> dict[str, list[Calls]]:
+    """Return the calls of each of `requests` warmed requests, by flow."""
     stock = await drawn_from(place)
-    async with _served(place, chosen.engine) as (reader, writer):
-        for flow, text in FLOWS.items():
-            if chosen.functions in {None, flow}:
-                runs = [
-                    await _calls(reader, writer, *_request(flow, text, stock)) for _ in range(WARM + chosen.requests)
-                ]
-                _print(flow, runs[WARM:], by_function=chosen.functions is not None)
+    found: dict[str, list[Calls]] = {}
+    async with _served(place, engine) as (reader, writer):
+        start = await _exchanged(reader, writer, orjson.dumps({"query": PLACE_IN_FEED}), None)
+        values = {
+            "$id": f"post_{stock.published[0]}",
+            "$user": f"user_{stock.users[0]}",
+            "$after": start["data"]["posts"]["pageInfo"]["endCursor"],
+        }
+        for flow in flows:
+            sent = [_request(flow, FLOWS[flow], stock, values) for _ in range(WARM + requests)]
+            found[flow] = [await _calls(reader, writer, *one) for one in sent][WARM:]
+    return found
 
 
-def _print(flow: str, runs: list[Counter[tuple[str, str]]], *, by_function: bool) -> None:
-    calls = statistics.median(run.total() for run in runs)
-    functions = statistics.median(len(run) for run in runs)
+def median(runs: Sequence[Calls]) -> float:
+    """Return the median number of calls of these requests."""
+    return statistics.median(run.total() for run in runs)
+
+
+def _print(flow: str, runs: Sequence[Calls], *, by_function: bool) -> None:
+    calls, functions = median(runs), statistics.median(len(run) for run in runs)
     files = statistics.median(len({file for file, _ in run}) for run in runs)
     sys.stdout.write(f"{flow:20} {calls:5.0f} calls of {functions:4.0f} functions in {files:3.0f} files\n")
     if by_function:
@@ -85,11 +111,11 @@ def _print(flow: str, runs: list[Counter[tuple[str, str]]], *, by_function: bool
             sys.stdout.write(f"    {times:4} {file} {name}\n")
 
 
-def _request(flow: str, text: str, stock: Stock) -> tuple[bytes, str | None]:
+def _request(flow: str, text: str, stock: Stock, values: dict[str, str]) -> tuple[bytes, str | None]:
     if flow == "transfer":
         source, target = stock.pair
         return orjson.dumps({"query": text, "variables": {"input": _transfer(source, target)}}), source.token
-    variables = {"id": f"post_{stock.published[0]}"} if "$id" in text else {}
+    variables = {name.removeprefix("$"): value for name, value in values.items() if f"{name}:" in text}
     return orjson.dumps({"query": text, "variables": variables}), None
 
 
@@ -102,28 +128,34 @@ def _transfer(source: OwnAccount, target: OwnAccount) -> dict[str, Any]:
     }
 
 
-async def _calls(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes, token: str | None
-) -> Counter[tuple[str, str]]:
+async def _calls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes, token: str | None) -> Calls:
     """Send one request; return how often each function was called until its response had come."""
-    calls: Counter[tuple[str, str]] = Counter()
-    authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-    head = (
-        f"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{authorization}"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    with _counted(calls):
-        writer.write(head.encode() + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        content = orjson.loads(await reader.readexactly(int(length.partition(b":")[2])))
+    calls: Calls = Counter()
+    with _counting(calls):
+        content = await _exchanged(reader, writer, body, token)
     if "errors" in content or any(one and one.get("userErrors") for one in content["data"].values()):
         raise SystemExit(f"a request was refused: {content}")
     return calls
 
 
+async def _exchanged(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes, token: str | None
+) -> dict[str, Any]:
+    """Send one request, and return its response."""
+    authorization = f"Authorization: Bearer {token}\r\n" if token else ""
+    head = (
+        f"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{authorization}"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    answer = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    content: dict[str, Any] = orjson.loads(await reader.readexactly(int(length.partition(b":")[2])))
+    return content
+
+
 @contextmanager
-def _counted(calls: Counter[tuple[str, str]]) -> Iterator[None]:
+def _counting(calls: Calls) -> Iterator[None]:
     def on_event(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and frame.f_code.co_filename.startswith(OWN):
             calls[frame.f_code.co_filename.removeprefix(f"{ROOT}/"), frame.f_code.co_qualname] += 1
@@ -136,9 +168,7 @@ def _counted(calls: Counter[tuple[str, str]]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _served(
-    place: Place, engine: Literal["compiled", "ordinary"]
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def _served(place: Place, engine: Engine) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     settings = Settings(
         database_url=SecretStr(place.server.url()),
         secret_key=SecretStr(place.secret_key),

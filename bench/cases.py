@@ -228,7 +228,7 @@ CASES = {
         ),
         Case(
             "filtered_page_each",
-            "the 20 most viewed posts and the number of those with as many views, each time another number",
+            "a filtered page of 20 with its total, each time with another filter",
             _each_threshold,
         ),
         Case("users_posts_equal", "20 users with 10 posts each, equal requests", _always(users=20, posts=10)),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from bench.cases import KEY, Case, missing, plain
-from bench.servers import Server, ask
+from bench.servers import Server, send_request
 
 Sent = tuple[str, bytes]  # the token and the body of one request
 COMPARED = 20  # requests of each case whose responses are compared
@@ -63,4 +63,4 @@ def compared(case: Case, servers: Sequence[Server], sent: Mapping[str, Sequence[
 
 def send(server: Server, token: str, body: bytes) -> bytes:
     """Send one request of a case, with a new key, and return the body of its response."""
-    return ask(server, body.replace(KEY.encode(), str(uuid.uuid4()).encode()), token)
+    return send_request(server, body.replace(KEY.encode(), str(uuid.uuid4()).encode()), token)

@@ -3,10 +3,10 @@
 import statistics
 from html import escape
 
-from bench.report import SHOWN, Results, section_title
+from bench.report import FIGURES, SHOWN, Results, section_title
 
 WIDTH, LABEL, BAR, HEIGHT, GAP = 920, 170, 430, 18, 34
-COLOURS = {"folio": "#c2410c", "ordinary": "#f59e0b", "limit": "#57534e"}
+COLOURS = {"folio": "#c2410c", "ordinary": "#f59e0b", "limit": "#57534e", "json": "#57534e"}
 OTHERS = "#94a3b8"
 
 
@@ -15,8 +15,8 @@ def svg(results: Results) -> str:
 
     If none of these cases was measured, all measured cases are drawn.
     """
-    parts: list[str] = []
-    y = 20
+    parts = [f'<text x="8" y="20">{escape(FIGURES)}; Folio\'s rate as a multiple</text>']
+    y = 50
     sections = list(results.sections())
     for case, connections in [one for name in SHOWN for one in sections if one[0] == name] or sections:
         y = _group(results, case, connections, y, parts)
@@ -30,8 +30,7 @@ def svg(results: Results) -> str:
 def _group(results: Results, case: str, connections: int, y: int, parts: list[str]) -> int:
     rates = {peer.name: results.rate(case, connections, peer.name) or 0.0 for peer in results.peers}
     most = max(rates.values()) or 1
-    heading = f"{section_title(case, connections)}: requests/s, 99th percentile, processor time of the server"
-    parts.append(f'<text x="8" y="{y}" font-weight="bold">{escape(heading)}</text>')
+    parts.append(f'<text x="8" y="{y}" font-weight="bold">{escape(section_title(case, connections))}</text>')
     y += 8
     for peer in results.peers:
         rate = rates[peer.name]
@@ -39,10 +38,10 @@ def _group(results: Results, case: str, connections: int, y: int, parts: list[st
             continue
         width = max(1, round(BAR * rate / most))
         ratios = results.ratios(case, connections, peer.name)
-        p99_ms, server_us = (results.median(case, connections, peer.name, one) for one in ("p99_us", "server_us"))
-        note = f"{rate:,.0f}  {p99_ms / 1000:.1f} ms  {server_us:,.0f} us"
+        p99_us, server_us = (results.median(case, connections, peer.name, one) for one in ("p99_us", "server_us"))
+        note = f"{rate:,.0f}/s, {p99_us / 1000:.1f} ms, {server_us:,.0f} us"
         if peer.name != "folio" and ratios:
-            note += f"  (Folio {statistics.median(ratios):.2f} x)"
+            note += f" (Folio {statistics.median(ratios):.2f} x)"
         colour = COLOURS.get(peer.name, OTHERS)
         parts.append(f'<text x="{LABEL - 6}" y="{y + 13}" text-anchor="end">{escape(peer.title)}</text>')
         parts.append(f'<rect x="{LABEL}" y="{y}" width="{width}" height="{HEIGHT - 3}" fill="{colour}"/>')

@@ -25,7 +25,7 @@ from bench.cases import CASES, Case, bodies, positions
 from bench.checks import Sent
 from bench.cursors import cursors_of
 from bench.report import terminal
-from bench.servers import PEERS, Server, ask, started
+from bench.servers import PEERS, Server, send_request, started
 from bench.stock import NOBODY, Place, Size, Stock, drawn_from, stocked
 
 WORK = Path(__file__).parent / ".work"
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK, help="where databases and logs are kept")
     given = parser.parse_args()
     load.ensure_wrk()
-    parts = {"pages": pages, "rows": rows, "workers": workers, "endurance": endurance}
+    parts = {"pages": pages, "rows": rows, "workers": workers, "endurance": run_long}
     for name in given.parts.split(","):
         parts[name](given)
 
@@ -103,7 +103,7 @@ def _cursor_before(server: Server, page: int) -> str | None:
     missing = (page - 1) * PAGE
     for start in track(range(0, missing, STEP), "walking to the deep page", console=console, transient=True):
         variables = {"first": min(STEP, missing - start), "after": cursor}
-        answer = orjson.loads(ask(server, orjson.dumps({"query": _PAGE_TEXT, "variables": variables}), NOBODY))
+        answer = orjson.loads(send_request(server, orjson.dumps({"query": _PAGE_TEXT, "variables": variables}), NOBODY))
         cursor = answer["data"]["posts"]["pageInfo"]["endCursor"]
         if cursor is None:
             raise SystemExit(f"there are not enough published posts for page {page:,}; choose a lower --page")
@@ -141,17 +141,17 @@ def workers(given: argparse.Namespace) -> None:
             _compare(CASES[name].title, contenders, given, CONNECTIONS_MANY)
 
 
-def endurance(given: argparse.Namespace) -> None:
+def run_long(given: argparse.Namespace) -> None:
     """Send requests of all kinds for a long time, and measure the memory."""
     with _folio(given, Size()) as (place, stock, server):
         file = _mixed(given, server, stock)
         samples = [(0.0, 0, server.memory_mib("VmRSS"))]
         done = failed = 0
-        begun = time.monotonic()
-        while done < given.requests and time.monotonic() - begun < given.minutes * 60:
+        started_at = time.monotonic()
+        while done < given.requests and time.monotonic() - started_at < given.minutes * 60:
             measured = load.run(server, place.postmaster, file, CONNECTIONS, min(SLICE_S, given.minutes * 60))
             done, failed = done + measured.requests, failed + measured.failed
-            samples.append((time.monotonic() - begun, done, server.memory_mib("VmRSS")))
+            samples.append((time.monotonic() - started_at, done, server.memory_mib("VmRSS")))
     step = max(1, len(samples) // SAMPLES)
     shown = dict.fromkeys([samples[0], *samples[1::step], samples[-1]])
     table = Table(title=f"{done:,} mixed requests, {failed} failed", title_justify="left")

@@ -31,7 +31,7 @@ from db.settings import Settings
 from graph.cli.support.worker import served_app
 from graph.http.direct import DirectHttpProtocol
 
-SIGHTS = 3
+MEASUREMENTS = 3
 LEAVES = "id title published views createdAt updatedAt version"
 
 
@@ -95,7 +95,7 @@ class MeasuringSelector(selectors.DefaultSelector):
 
 
 @dataclass
-class Sight:
+class Measurement:
     """One response: its status and size in bytes, its time, and the longest iteration of the loop, in seconds."""
 
     status: int
@@ -104,7 +104,7 @@ class Sight:
     turn_s: float
 
 
-def measured(turns: MeasuringSelector, port: int, body: bytes) -> Sight:
+def measured(turns: MeasuringSelector, port: int, body: bytes) -> Measurement:
     """Send a request, and measure it."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     turns.longest, began = 0.0, time.perf_counter()
@@ -113,7 +113,7 @@ def measured(turns: MeasuringSelector, port: int, body: bytes) -> Sight:
     size, elapsed_s = len(answer.read()), time.perf_counter() - began
     connection.close()
     time.sleep(0.05)  # work after the response counts as well
-    return Sight(answer.status, size, elapsed_s, turns.longest)
+    return Measurement(answer.status, size, elapsed_s, turns.longest)
 
 
 def report(turns: MeasuringSelector, port: int) -> None:
@@ -122,9 +122,9 @@ def report(turns: MeasuringSelector, port: int) -> None:
         "operation", "response", "total", *("first time", "second", "third"), title="longest iteration of the loop"
     )
     for name, body in operations():
-        sights = [measured(turns, port, body) for _ in range(SIGHTS)]
-        last = sights[-1]
-        longest = [f"{sight.turn_s * 1000:.0f} ms" for sight in sights]
+        measurements = [measured(turns, port, body) for _ in range(MEASUREMENTS)]
+        last = measurements[-1]
+        longest = [f"{measurement.turn_s * 1000:.0f} ms" for measurement in measurements]
         table.add_row(name, f"{last.status}, {last.size:,} bytes", f"{last.elapsed_s * 1000:.0f} ms", *longest)
     terminal().print(table)
 
@@ -152,7 +152,7 @@ async def _served(settings: Settings, turns: MeasuringSelector) -> None:
     port = listener.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(served_app(settings), http=DirectHttpProtocol, log_config=None))
 
-    def ask() -> None:
+    def send_request() -> None:
         try:
             while not server.started:
                 time.sleep(0.05)
@@ -160,7 +160,7 @@ async def _served(settings: Settings, turns: MeasuringSelector) -> None:
         finally:
             server.should_exit = True
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=send_request, daemon=True).start()
     await server.serve(sockets=[listener])
 
 

@@ -1,4 +1,5 @@
--- The requests of one round: the lines of a file in a cycle. Each line is a token (or "-"), a tab and a body.
+-- The requests of one round: the lines of a file in a cycle, from one sequence for all connections, so that two equal
+-- lines are not in flight at the same time. Each line is a token (or "-"), a tab and a body.
 -- Each @KEY@ in a body becomes a new UUID.
 local requests, templates, position, count, seed, drawn = {}, {}, 0, 0, 0, 0
 

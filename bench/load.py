@@ -39,8 +39,8 @@ def ensure_wrk() -> None:
 
 def load_generator() -> str:
     """Return wrk's name and version. wrk prints both with its usage, and exits with a failure."""
-    said = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S607 - from the PATH
-    return said.partition(" Copyright")[0]
+    output = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S607 - from the PATH
+    return output.partition(" Copyright")[0]
 
 
 def write_bodies(file: Path, requests: Sequence[tuple[str, bytes]]) -> Path:
@@ -82,7 +82,8 @@ def _settle(server: Server) -> None:
 
 
 def _wrk(url: str, file: Path, connections: int, seconds: float) -> dict[str, int]:
-    # wrk counts whole seconds.
+    # wrk counts whole seconds. One thread takes the requests of all connections from one sequence (load.lua); a second
+    # one would send the same sequence again.
     length = max(1, round(seconds))
     program = ["wrk", "-t1", f"-c{connections}", f"-d{length}s", "--timeout", "30s", "-s", str(SCRIPT), url, "--"]
     seed = random.SystemRandom().randrange(2**31)

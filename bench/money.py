@@ -241,9 +241,11 @@ class _Bench:
     def _folio(self, file: Path, connections: int, seconds: float, rates: Rates | None = None, each: int = 1) -> None:
         before = _count(self.place)
         found = load.run(self.server, self.place.postmaster, file, connections, seconds)
-        made = _count(self.place) - before
-        if found.failed or made < found.requests * each:
-            raise RuntimeError(f"{found.requests} answers, {found.failed} of them failed, and {made} transfers made")
+        transferred = _count(self.place) - before
+        if found.failed or transferred < found.requests * each:
+            raise RuntimeError(
+                f"{found.requests} answers, {found.failed} of them failed, and {transferred} transfers made"
+            )
         if rates is not None:
             rates.add(found.rate * each, found.server_us / each, found.database_us / each)
 

@@ -161,10 +161,10 @@ async def _requests(port: int, query: str, seconds: float) -> int:
     body = orjson.dumps({"query": query})
     head = f"POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     until = time.perf_counter() + seconds
-    return sum(await asyncio.gather(*(_ask(port, head.encode() + body, until) for _ in range(CONNECTIONS))))
+    return sum(await asyncio.gather(*(_send_requests(port, head.encode() + body, until) for _ in range(CONNECTIONS))))
 
 
-async def _ask(port: int, request: bytes, until: float) -> int:
+async def _send_requests(port: int, request: bytes, until: float) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     count = 0
     while time.perf_counter() < until:

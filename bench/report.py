@@ -98,7 +98,7 @@ class Results:
         rate, p99_us, server_us = (
             self.median(case, connections, peer, figure) for figure in ("rate", "p99_us", "server_us")
         )
-        return f"{rate:,.0f}/s {p99_us / 1000:.1f} ms {server_us:,.0f} us"
+        return f"{rate:,.0f}/s, {p99_us / 1000:.1f} ms, {server_us:,.0f} us"
 
 
 def _python() -> str:

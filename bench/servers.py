@@ -229,7 +229,7 @@ def _await(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> Non
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            ask(
+            send_request(
                 server,
                 b'{"query": "query typename { __typename }", "operationName": "typename", "variables": {}}',
                 NOBODY,
@@ -244,7 +244,7 @@ def _await(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> Non
     )
 
 
-def ask(server: Server, body: bytes, token: str, *, expect: bool = True) -> bytes:
+def send_request(server: Server, body: bytes, token: str, *, expect: bool = True) -> bytes:
     """Send one request, and return the body of its response.
 
     Raises:

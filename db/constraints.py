@@ -59,7 +59,7 @@ CONSTRAINTS: Mapping[str, Refusal] = {
     "fk_accounts_owner_id_users": Refusal(
         "USER_OWNS_ACCOUNTS",
         ("id",),
-        "the user owns accounts, and the ledger is never cut; deactivate the user instead",
+        "the user owns accounts, which are never deleted; deactivate the user instead",
     ),
 }
 

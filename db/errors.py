@@ -8,8 +8,8 @@ class Refusal(Exception):  # noqa: N818 - an expected answer, not an error
 
     Attributes:
         code: one of the codes of the mutation's own enum in the public schema.
-        field: the input field to blame, as a path below the mutation's `input`; empty if there is none.
-        message: the reason and the allowed values, for people.
+        field: the input field that is the cause, as a path below the mutation's `input`; empty if there is none.
+        message: the reason and the allowed values, for users.
     """
 
     def __init__(self, code: str, field: tuple[str, ...], message: str) -> None:

@@ -253,7 +253,7 @@ MEMO = TextField(
     column="transactions.memo",
     length_max=500,
     is_nullable=True,
-    about="What for",
+    about="The purpose",
 )
 
 STORED: Mapping[str, TextField] = {

@@ -20,7 +20,7 @@ AMOUNT_DIGITS_MAX = 40
 
 
 class AmountError(ValueError):
-    """A number that is not a valid amount of its currency. The message says why, for people."""
+    """A number that is not a valid amount of its currency. The message is the reason, for users."""
 
 
 @lru_cache

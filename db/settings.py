@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         Field(
             gt=0,
             le=300,
-            description="How long a request waits for a connection, or until one is opened, before it is refused.",
+            description="How long a request waits for a free or a new connection before it is refused.",
         ),
     ] = 5.0
     pool_recycle_s: Annotated[
@@ -90,28 +90,39 @@ class Settings(BaseSettings):
         int, Field(ge=1, le=600_000, description="Server-side limit of idling inside a transaction.")
     ] = 15_000
     client_connection_check_interval_ms: Annotated[
-        int, Field(ge=0, le=600_000, description="How often the server checks whether its client is gone; 0: never.")
+        int,
+        Field(
+            ge=0, le=600_000, description="How often the server checks whether its client has disconnected; 0: never."
+        ),
     ] = 2_000
     write_attempts_max: Annotated[
         int,
         Field(
             ge=1,
             le=20,
-            description="Attempts at a read or write that a conflict, a lost connection or a migration prevented.",
+            description="Attempts at a read or write that fails through a conflict, a lost connection or a migration.",
         ),
     ] = 6
 
     access_token_ttl_s: Annotated[int, Field(ge=30, le=86_400, description="Life of an access token.")] = 900
     refresh_token_ttl_s: Annotated[
-        int, Field(ge=60, le=31_536_000, description="Life of a session from its last refresh.")
+        int, Field(ge=60, le=31_536_000, description="Life of a session after its last refresh.")
     ] = 2_592_000
     sign_in_attempts_max: Annotated[
         int,
-        Field(ge=1, le=1000, description="Failed sign-ins of one login from one address, before each next one waits."),
+        Field(
+            ge=1,
+            le=1000,
+            description="Failed sign-ins with one login from one address after which each further attempt must wait.",
+        ),
     ] = 10
     sign_in_window_s: Annotated[
         int,
-        Field(ge=1, le=86_400, description="The longest such wait. Failures are forgotten as long after the last."),
+        Field(
+            ge=1,
+            le=86_400,
+            description="The longest wait after failed sign-ins. Failures are forgotten this long after the last one.",
+        ),
     ] = 900
 
     password_hash_memory_kib: Annotated[int, Field(ge=8, le=1_048_576, description="argon2id memory.")] = 19_456
@@ -140,8 +151,8 @@ class Settings(BaseSettings):
         Field(
             ge=1024,
             le=104_857_600,
-            description="Size of a request body, before and after decompression. By default the longest post fits, "
-            "in whatever way its characters are escaped.",
+            description="Size of a request body, before and after decompression. With the default the longest "
+            "post fits, however its characters are escaped.",
         ),
     ] = 1_572_864
     answer_bytes_max: Annotated[
@@ -149,8 +160,8 @@ class Settings(BaseSettings):
         Field(
             ge=65_536,
             le=1_073_741_824,
-            description="Size of an answer, before it is compressed; a larger one is an error. It is about the memory "
-            "that one request can take in a worker.",
+            description="Size of an answer before compression; a larger answer becomes an error. One request can take "
+            "about this much memory of a worker.",
         ),
     ] = 16_777_216
     operations_in_flight_max: Annotated[
@@ -161,8 +172,8 @@ class Settings(BaseSettings):
         Field(
             ge=1,
             le=1_000_000,
-            description="Connections of clients that a worker has open at once; fewer if the limit of open files "
-            "allows fewer. A further one replaces an idle one, or is refused.",
+            description="Connections of clients that a worker has open at once; fewer if the limit of open files is "
+            "lower. A further connection replaces an idle one, or is refused.",
         ),
     ] = 4_096
     bodies_arriving_max: Annotated[
@@ -170,8 +181,8 @@ class Settings(BaseSettings):
         Field(
             ge=1,
             le=100_000,
-            description="Bodies of requests that a worker waits for at once, a quarter of them from one address; "
-            "they do not count as requests that are processed.",
+            description="Request bodies that a worker receives at once, at most a quarter of them from one address. "
+            "They do not count as requests in process.",
         ),
     ] = 256
     operation_deadline_ms: Annotated[
@@ -211,8 +222,9 @@ class Settings(BaseSettings):
     cors_origins: Annotated[
         str,
         Field(
-            description="Origins whose pages may call, as `https://app.example.org`, comma-separated. "
-            "Default: in development `http://localhost`, `127.0.0.1` and `[::1]` with any port, in production none."
+            description="Origins whose pages may call the API, separated by commas, for example "
+            "`https://app.example.org`. Default: in development `http://localhost`, `127.0.0.1` and `[::1]` "
+            "with any port, in production none."
         ),
     ] = ""
     trusted_documents: Annotated[
@@ -234,7 +246,9 @@ class Settings(BaseSettings):
     ] = None
     otlp_endpoint: Annotated[
         str,
-        Field(description="Collector of OpenTelemetry spans, as `http://host:4318`; needs the extra `telemetry`."),
+        Field(
+            description="Collector of OpenTelemetry spans, for example `http://host:4318`; needs the extra `telemetry`."
+        ),
     ] = ""
 
     @field_validator("database_url")
@@ -259,14 +273,16 @@ class Settings(BaseSettings):
     def _origins_only(cls, value: str) -> str:
         for origin in filter(None, (part.strip() for part in value.split(","))):
             if not re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", origin):
-                raise ValueError(f"should be origins such as https://app.example.org; {origin!r} is none")
+                raise ValueError(f"should be origins such as https://app.example.org; {origin!r} is not one")
         return value
 
     @field_validator("otlp_endpoint")
     @classmethod
     def _collector_only(cls, value: str) -> str:
         if value and not re.fullmatch(r"https?://[a-zA-Z0-9.-]+(:[0-9]{1,5})?(/[a-zA-Z0-9._/-]*)?", value):
-            raise ValueError(f"should be the address of a collector such as http://127.0.0.1:4318; {value!r} is none")
+            raise ValueError(
+                f"should be the address of a collector such as http://127.0.0.1:4318; {value!r} is not one"
+            )
         return value
 
     @model_validator(mode="after")

@@ -87,17 +87,17 @@ async def _held(
     postgres: EmbeddedServer, cluster: Cluster, oracle: Oracle, seed: int, given: argparse.Namespace
 ) -> str:
     """Run all steps, and return the summary."""
-    begun = time.monotonic()
+    started_at = time.monotonic()
     async with world_made(PLAN, postgres, cluster, given.log) as world:
         journal = Journal()
-        home = await town.founded(world, oracle, journal)
+        home = await town.create_town(world, oracle, journal)
         clients = [Payer(home, home.payers[n % len(home.payers)], _rng(seed, n)) for n in range(CLIENTS)]
         faults = Faults(world, oracle, _rng(seed, "faults"), given.faults, PACE) if given.faults else None
         deadlocks = watches.Deadlocks(world, oracle)
         await _driven(home, clients, faults, deadlocks, given.minutes * 60)
         await asyncio.sleep(QUIET_S if faults else 1)
         await _check_after(world, home, deadlocks)
-    return _report(oracle, journal, seed, time.monotonic() - begun)
+    return _report(oracle, journal, seed, time.monotonic() - started_at)
 
 
 def _rng(seed: int, what: object) -> random.Random:

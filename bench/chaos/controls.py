@@ -58,10 +58,10 @@ def bugs() -> list[Bug]:
 
 def _read(path: Path) -> Bug:
     head = path.read_text(encoding="utf-8").partition("\ndiff --git")[0]
-    said = {name: value.strip() for name, _, value in (line.partition(":") for line in head.splitlines())}
+    headers = {name: value.strip() for name, _, value in (line.partition(":") for line in head.splitlines())}
     try:
-        check = shlex.split(said["Check"])
-        bug = Bug(path.stem, int(said["Promise"]), said["Bug"], check, said["Caught by"].split(" | "))
+        check = shlex.split(headers["Check"])
+        bug = Bug(path.stem, int(headers["Promise"]), headers["Bug"], check, headers["Caught by"].split(" | "))
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path} has an invalid header: {error!r}") from None
     if check[:1] not in (["pytest"], ["chaos"]) or not all(bug.caught_by):
@@ -76,7 +76,7 @@ def main() -> None:
         "--only", default="", help="bugs whose name contains this text; without the option also the run without a bug"
     )
     given = parser.parse_args()
-    begun = time.monotonic()
+    started_at = time.monotonic()
     chosen = [bug for bug in bugs() if given.only in bug.name]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         clean = [] if given.only else [pool.submit(_clean, chosen)]
@@ -85,26 +85,26 @@ def main() -> None:
     for failure in failures:
         sys.stderr.write(f"{failure}\n")
     sys.stdout.write(
-        f"chaos-controls: {len(chosen)} planted bugs, {len(failures)} failures, {time.monotonic() - begun:.0f} s\n"
+        f"chaos-controls: {len(chosen)} planted bugs, {len(failures)} failures, {time.monotonic() - started_at:.0f} s\n"
     )
     sys.exit(1 if failures or not chosen else 0)
 
 
 def _planted(bug: Bug) -> str | None:
     """Plant a bug, run its check, and return why it was not caught, or None."""
-    begun = time.monotonic()
+    started_at = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="folio-planted-") as name:
         copy = _copied(Path(name))
         patch = str(PLANTED / f"{bug.name}.patch")
         applied = subprocess.run(["git", "apply", patch], cwd=copy, capture_output=True, text=True, check=False)  # noqa: S603, S607 - our own
         if applied.returncode:
             return f"{bug.name}: the patch no longer applies; adapt it to the current code:\n{applied.stderr}"
-        status, said = _run(_command(bug.check, copy), copy)
+        status, output = _run(_command(bug.check, copy), copy)
     words = bug.caught_by if bug.is_test else [f" x {kind} (" for kind in bug.caught_by]
-    is_named = not bug.is_test or f"FAILED {bug.check[1]}" in said
-    if status != FAILED or not is_named or not any(one in said for one in words):
-        return f"{bug.name}: not caught by `{shlex.join(bug.check)}`, status {status}:\n{said[-SHOWN_CHARACTERS:]}"
-    caught = time.monotonic() - begun
+    is_named = not bug.is_test or f"FAILED {bug.check[1]}" in output
+    if status != FAILED or not is_named or not any(one in output for one in words):
+        return f"{bug.name}: not caught by `{shlex.join(bug.check)}`, status {status}:\n{output[-SHOWN_CHARACTERS:]}"
+    caught = time.monotonic() - started_at
     sys.stderr.write(f"promise {bug.promise:2}: caught in {caught:3.0f} s: {bug.what}\n")
     return None
 
@@ -115,9 +115,9 @@ def _clean(chosen: Sequence[Bug]) -> str | None:
     with tempfile.TemporaryDirectory(prefix="folio-planted-") as name:
         copy = _copied(Path(name))
         for check in (["pytest", *tests], ["chaos", "--minutes", CLEAN_MINUTES]):
-            status, said = _run(_command(check, copy), copy)
+            status, output = _run(_command(check, copy), copy)
             if status:
-                return f"without a bug: `{shlex.join(check)}` fails, status {status}:\n{said[-SHOWN_CHARACTERS:]}"
+                return f"without a bug: `{shlex.join(check)}` fails, status {status}:\n{output[-SHOWN_CHARACTERS:]}"
     sys.stderr.write("without a bug: every check passes\n")
     return None
 
@@ -149,12 +149,12 @@ def _run(command: Sequence[str], copy: Path) -> tuple[int | None, str]:
         command, cwd=copy, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        said, _ = process.communicate(timeout=LIMIT_S)
+        output, _ = process.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)  # it stops the processes that it has started
-        said, _ = process.communicate()
-        return None, said
-    return process.returncode, said
+        output, _ = process.communicate()
+        return None, output
+    return process.returncode, output
 
 
 if __name__ == "__main__":

@@ -126,12 +126,12 @@ class Payer:
     async def _refused(self, stopping: asyncio.Event) -> None:
         """Request more than the balance, deposit that much, and request it again with the same key: still refused."""
         source = self.user.accounts[1]
-        one = self._noted(Movement(self.user, source, self.town.heir.accounts[1], "999999.99", "too much"))
+        one = self._noted(Movement(self.user, source, self.town.collector.accounts[1], "999999.99", "too much"))
         await writes.transfer(self.own, one, stopping)
-        bringing = Movement(self.town.world.admin, None, source, "1000000.00", "plenty")
-        await writes.transfer(self._banker, self._noted(bringing), stopping)
+        deposit = Movement(self.town.world.admin, None, source, "1000000.00", "plenty")
+        await writes.transfer(self._banker, self._noted(deposit), stopping)
         await writes.attempt(self.own, one)
-        emptying = Movement(self.user, source, self.town.heir.accounts[1], "1000000.00", "back")
+        emptying = Movement(self.user, source, self.town.collector.accounts[1], "1000000.00", "back")
         await writes.transfer(self.own, self._noted(emptying), stopping)
 
     async def _run(self, stopping: asyncio.Event) -> None:
@@ -141,11 +141,11 @@ class Payer:
             source = await opened(spenders[0])
             if source is None:
                 return
-            bringing = self._noted(Movement(self.town.world.admin, None, source, RUN_AMOUNT, "all there is"))
-            await writes.transfer(self._banker, bringing, stopping)
-            if bringing.outcome is not Outcome.MADE:
+            deposit = self._noted(Movement(self.town.world.admin, None, source, RUN_AMOUNT, "all there is"))
+            await writes.transfer(self._banker, deposit, stopping)
+            if deposit.outcome is not Outcome.MADE:
                 return
-            target = self.town.heir.accounts[0]
+            target = self.town.collector.accounts[0]
             run = [
                 self._noted(Movement(self.town.spender, source, target, RUN_AMOUNT, f"all of it to {number}"))
                 for number in range(RUN_SIZE)
@@ -179,14 +179,14 @@ class Payer:
         others = {
             "amount": str(Decimal(one.amount) + Decimal("0.01")),
             "memo": f"{one.memo}!",
-            "toAccountId": self.town.heir.accounts[1 if one.to_id == self.town.heir.accounts[0] else 0],
+            "toAccountId": self.town.collector.accounts[1 if one.to_id == self.town.collector.accounts[0] else 0],
             "fromAccountId": self.user.accounts[1 if one.from_id == self.user.accounts[0] else 0],
         }
         field = self.rng.choice(list(others))
         if others[field] == one.to_id:
             return
         given = {"input": {**variables["input"], field: others[field]}}
-        payload = writes.payload_of(await self.own.ask(text, name, given), "transfer")
+        payload = writes.payload_of(await self.own.request(text, name, given), "transfer")
         if payload is not None and [error["code"] for error in payload["userErrors"]] != ["IDEMPOTENCY_KEY_REUSED"]:
             self.town.oracle.violation("a key was taken for two movements", movement=one, sent=given, answer=payload)
 
@@ -202,7 +202,7 @@ class Payer:
         # Recorded before it is sent: other clients of the same user choose foreign keys, too.
         one = self._noted(Movement(self.user, self.user.accounts[0], target, "0.01", "the same key", key=other.key))
         text = "query Whose($key: UUID!) { transactionByIdempotencyKey(key: $key) { id } }"
-        judged = await self.own.ask(text, "Whose", {"key": other.key})
+        judged = await self.own.request(text, "Whose", {"key": other.key})
         if judged is not None and judged.data and judged.data.get("transactionByIdempotencyKey"):
             self.town.oracle.violation("a key reveals something to another user", movement=other, answer=judged.data)
         await writes.attempt(self.own, one)

@@ -35,7 +35,7 @@ async def watch_statements(home: Town, stopping: asyncio.Event) -> None:
                 return
             cut = datetime.datetime.now(datetime.UTC) - CUT_AGO
             values = {"id": account, "cut": cut.isoformat()}
-            judged = await reader.ask(TEXT, "Statements", values, may_abort=False)
+            judged = await reader.request(TEXT, "Statements", values, may_abort=False)
             if judged is not None and judged.data is not None and not judged.failed:
                 check_statements(judged.data["account"], home.oracle)
                 home.oracle.counts["pairs of statements read"] += 1

@@ -26,7 +26,7 @@ class Town:
 
     Attributes:
         payers: the users with a hot and a cold account each, in this order.
-        spender: the user whose accounts are emptied by concurrent transfers; `heir` receives the money.
+        spender: the user whose accounts are emptied by concurrent transfers; `collector` receives the money.
         runs: for each such run its transfers, of which only one can succeed.
         banker: the client of the administrator.
     """
@@ -48,7 +48,7 @@ class Town:
         return self.world.users[HOT]
 
     @property
-    def heir(self) -> User:
+    def collector(self) -> User:
         """The user who receives the money of the emptied accounts."""
         return self.world.users[HOT + 1]
 
@@ -70,7 +70,7 @@ class Town:
 
     async def read_sum(self, reader: Client) -> None:
         """Read all hot accounts in one operation, and check their constant sum."""
-        judged = await reader.ask(*self.sum_read(), may_abort=False)
+        judged = await reader.request(*self.sum_read(), may_abort=False)
         if judged is None or judged.data is None or judged.failed:
             return
         check_sum(judged.data, self.hot, self.oracle)
@@ -89,7 +89,7 @@ def check_sum(data: Mapping[str, Any], hot: Sequence[str], oracle: Oracle) -> No
         oracle.violation("an account was overdrawn", balances=balances)
 
 
-async def founded(world: World, oracle: Oracle, journal: Journal) -> Town:
+async def create_town(world: World, oracle: Oracle, journal: Journal) -> Town:
     """Open the accounts, and put money into the hot ones."""
     banker = Client(world, oracle, journal, world.admin, random.Random(0))  # noqa: S311 - no secret
     town = Town(world, oracle, journal, banker)
@@ -106,8 +106,8 @@ async def founded(world: World, oracle: Oracle, journal: Journal) -> Town:
 
 
 async def opened(client: Client) -> str | None:
-    """Open an account for the client's user, and return its id; None where the outcome is unknown."""
-    judged = await client.ask(writes.OPEN, "Open", {"input": {"currencyCode": "EUR"}}, may_abort=False)
+    """Open an account for the client's user, and return its id; None if the outcome is unknown."""
+    judged = await client.request(writes.OPEN, "Open", {"input": {"currencyCode": "EUR"}}, may_abort=False)
     account = _account(judged)
     if account is not None:
         client.user.accounts.append(account)

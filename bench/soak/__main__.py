@@ -43,7 +43,7 @@ async def _soaked(
     postgres: EmbeddedServer, cluster: Cluster, oracle: Oracle, seed: int, given: argparse.Namespace
 ) -> str:
     """Run all steps, and return the summary line."""
-    begun = time.monotonic()
+    started_at = time.monotonic()
     async with world_made(PLAN, postgres, cluster, given.log) as world:
         journal, memory = Journal(), endgame.Memory()
         clients = await driving.settled_in(world, oracle, journal, seed)
@@ -66,7 +66,7 @@ async def _soaked(
     for name, count in sorted(counts.items()):
         sys.stderr.write(f"{count:6} {name}\n")
     return (
-        f"soak: seed {seed}, {(time.monotonic() - begun) / 60:.1f} min, {answers} answers "
+        f"soak: seed {seed}, {(time.monotonic() - started_at) / 60:.1f} min, {answers} answers "
         f"({answers / given.minutes / 60:.0f}/s), {counts['worded errors']} worded errors, "
         f"{counts['broken connections']} broken connections, {counts['aborted']} aborted, {counts['faults']} faults, "
         f"{outcomes.count(Outcome.MADE)} movements made and {outcomes.count(Outcome.NOT_MADE)} refused, "

@@ -32,7 +32,7 @@ class Client:
         """Close the connection."""
         self._wire.close()
 
-    async def ask(
+    async def request(
         self,
         text: str,
         name: str,
@@ -41,27 +41,27 @@ class Client:
         *,
         may_abort: bool = True,
     ) -> Judged | None:
-        """Send an operation, judge its response, and return what is left to check; None where no response arrived."""
+        """Send an operation, judge its response, and return what is left to check; None if no response arrived."""
         body = orjson.dumps({"query": text, "operationName": name, "variables": variables})
         aborts = may_abort and self.rng.random() < ABORTED_SHARE
         abort_after_s = self.rng.random() * ABORT_AFTER_MAX_S if aborts else None
-        begun, what = time.monotonic(), f"{self.user.username}: {body.decode()}"
+        started_at, what = time.monotonic(), f"{self.user.username}: {body.decode()}"
         try:
-            answer = await self._wire.ask(body, self.user.token, abort_after_s=abort_after_s)
+            answer = await self._wire.request(body, self.user.token, abort_after_s=abort_after_s)
         except AbortedError:
             self.oracle.counts["aborted"] += 1
         except BrokenError as error:
-            self.oracle.broken(begun, what, error)
+            self.oracle.broken(started_at, what, error)
         except UnansweredError:
-            self.oracle.unanswered(begun, what)
+            self.oracle.unanswered(started_at, what)
         else:
-            return self.oracle.judged(answer, begun, what, expected)
+            return self.oracle.judged(answer, started_at, what, expected)
         return None
 
     async def read(self, *, is_fresh: bool, failing: bool) -> None:
         """Send a random query, and compare the response with the expected one."""
         reading = self._reader.drawn(is_fresh=is_fresh, failing=failing)
-        judged = await self.ask(reading.text, reading.name, reading.variables, reading.expected_errors)
+        judged = await self.request(reading.text, reading.name, reading.variables, reading.expected_errors)
         if judged is None or judged.data is None:
             return
         for alias, one in reading.fields.items():
@@ -83,7 +83,7 @@ class Client:
         self.journal.movements.append(one)
         return one
 
-    def made_lately(self) -> Movement | None:
+    def recently_made(self) -> Movement | None:
         """Return one of the user's recent movements that was made, or None."""
         mine = [one for one in self.journal.movements[-300:] if one.owner is self.user and one.outcome is Outcome.MADE]
         return self.rng.choice(mine) if mine else None

@@ -28,16 +28,16 @@ async def settled_in(world: World, oracle: Oracle, journal: Journal, seed: int) 
     ]
     for client in clients[: len(world.users)]:
         for _ in range(ACCOUNTS_EACH):
-            made = await client.ask(writes.OPEN, "Open", {"input": {"currencyCode": "EUR"}}, may_abort=False)
-            client.user.accounts.append(_required(made)["openAccount"]["account"]["id"])
+            response = await client.request(writes.OPEN, "Open", {"input": {"currencyCode": "EUR"}}, may_abort=False)
+            client.user.accounts.append(_required(response)["openAccount"]["account"]["id"])
             one = Movement(world.admin, None, client.user.accounts[-1], FIRST_DEPOSIT, "the first money")
             journal.movements.append(one)
             await writes.attempt(banker, one, may_abort=False)
     for number, client in enumerate(clients):
         post = Post("", client.user, f"post {number}", published=number // len(world.users) % 2 == 0)
         wanted = {**post.texts(1), "published": post.published}
-        made = await client.ask(writes.CREATE, "Create", {"input": wanted}, may_abort=False)
-        post.id = _required(made)["createPost"]["post"]["id"]
+        response = await client.request(writes.CREATE, "Create", {"input": wanted}, may_abort=False)
+        post.id = _required(response)["createPost"]["post"]["id"]
         journal.posts.append(post)
         client.post = post
     return [*clients, banker]

@@ -39,19 +39,19 @@ class Memory:
         return {pid: mib - self.warm[pid] for pid, mib in now.items() if mib is not None and pid in self.warm}
 
 
-async def burst(ask: Sequence[Callable[[], Awaitable[object]]], oracle: Oracle) -> None:
+async def burst(request: Sequence[Callable[[], Awaitable[object]]], oracle: Oracle) -> None:
     """Let all clients send operations concurrently, and check that there are no errors and no slow responses."""
 
     async def some(one: Callable[[], Awaitable[object]]) -> float:
         slowest = 0.0
         for _ in range(BURST_EACH):
-            begun = time.monotonic()
+            started_at = time.monotonic()
             await one()
-            slowest = max(slowest, time.monotonic() - begun)
+            slowest = max(slowest, time.monotonic() - started_at)
         return slowest
 
     worded = oracle.counts["worded errors"]
-    slowest = max(await asyncio.gather(*map(some, ask)))
+    slowest = max(await asyncio.gather(*map(some, request)))
     if slowest > BURST_LIMIT_S:
         oracle.violation("slow after all is quiet", slowest_s=slowest)
     if oracle.counts["worded errors"] > worded:

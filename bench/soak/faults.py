@@ -64,7 +64,7 @@ class Faults:
             try:
                 await self._kinds[kind].make(self)
             finally:
-                self.world.mend()
+                self.world.pass_through()
                 self.oracle.faults.end(number)
             self.oracle.counts["faults"] += 1
             self.oracle.counts[f"fault: {kind}"] += 1
@@ -150,16 +150,16 @@ async def _cut(faults: Faults, proxy: Proxy) -> None:
 
 async def _cut_midway(faults: Faults, proxy: Proxy) -> None:
     """Cut connections, one after another, after some bytes from the server."""
-    await _again_and_again(faults, lambda: proxy.cut_after(_some_bytes(faults)))
+    await _repeatedly(faults, lambda: proxy.cut_after(_random_byte_count(faults)))
 
 
-async def _cut_unheard(faults: Faults, proxy: Proxy) -> None:
+async def _cut_requests(faults: Faults, proxy: Proxy) -> None:
     """Cut connections, one after another, after some bytes from the clients."""
-    await _again_and_again(faults, lambda: proxy.cut_after(to_server=_some_bytes(faults)))
+    await _repeatedly(faults, lambda: proxy.cut_after(to_server=_random_byte_count(faults)))
 
 
 async def _cut_commit(faults: Faults, proxy: Proxy, *, answer: bool) -> None:
-    await _again_and_again(faults, lambda: proxy.cut_at(b"COMMIT", answer=answer))
+    await _repeatedly(faults, lambda: proxy.cut_at(b"COMMIT", answer=answer))
 
 
 async def _half_open(faults: Faults, proxy: Proxy, *, clients_stay: bool) -> None:
@@ -167,11 +167,11 @@ async def _half_open(faults: Faults, proxy: Proxy, *, clients_stay: bool) -> Non
     await faults.lasting()
 
 
-def _some_bytes(faults: Faults) -> int:
+def _random_byte_count(faults: Faults) -> int:
     return faults.rng.choice((0, faults.rng.randrange(CUT_AFTER_BYTES)))
 
 
-async def _again_and_again(faults: Faults, arm: Callable[[], None]) -> None:
+async def _repeatedly(faults: Faults, arm: Callable[[], None]) -> None:
     until = time.monotonic() + faults.duration_s()
     while time.monotonic() < until:
         arm()
@@ -249,11 +249,11 @@ def _of_database(share: int, make: Callable[[Faults, Proxy], Awaitable[None]]) -
 
 
 def _of_clients(share: int, make: Callable[[Faults, Proxy], Awaitable[None]]) -> Kind:
-    async def made(faults: Faults) -> None:
+    async def run(faults: Faults) -> None:
         assert faults.world.front is not None
         await make(faults, faults.world.front)
 
-    return Kind(share, made)
+    return Kind(share, run)
 
 
 SOAK: Mapping[str, Kind] = MappingProxyType(
@@ -273,8 +273,8 @@ ALL: Mapping[str, Kind] = MappingProxyType(
     {
         **{kind: Kind(1, one.make) for kind, one in SOAK.items()},
         "slow": _of_database(1, _slow),
-        "cut unheard": _of_database(1, _cut_unheard),
-        "commit unheard": _of_database(2, partial(_cut_commit, answer=False)),
+        "cut requests": _of_database(1, _cut_requests),
+        "commit lost": _of_database(2, partial(_cut_commit, answer=False)),
         "commit unanswered": _of_database(2, partial(_cut_commit, answer=True)),
         "half-open, the database is gone": _of_database(1, partial(_half_open, clients_stay=True)),
         "half-open, the server is gone": _of_database(1, partial(_half_open, clients_stay=False)),
@@ -289,7 +289,7 @@ ALL: Mapping[str, Kind] = MappingProxyType(
         f"{OF_CLIENTS}refuse": _of_clients(1, _refuse),
         f"{OF_CLIENTS}cut": _of_clients(1, _cut),
         f"{OF_CLIENTS}cut midway": _of_clients(2, _cut_midway),
-        f"{OF_CLIENTS}cut unheard": _of_clients(1, _cut_unheard),
+        f"{OF_CLIENTS}cut requests": _of_clients(1, _cut_requests),
         f"{OF_CLIENTS}half-open, the server is gone": _of_clients(1, partial(_half_open, clients_stay=True)),
         f"{OF_CLIENTS}half-open, the client is gone": _of_clients(1, partial(_half_open, clients_stay=False)),
     }

@@ -71,8 +71,8 @@ class Movement:
     # All transfers of its list, including itself, where either all are made or none.
     together: "Sequence[Movement]" = field(default=(), repr=False)
 
-    def tell(self, outcome: Outcome, transaction_id: str | None = None) -> bool:
-        """Record the outcome in a response; return False where it contradicts an earlier response."""
+    def record_outcome(self, outcome: Outcome, transaction_id: str | None = None) -> bool:
+        """Record the outcome in a response; return False if it contradicts an earlier response."""
         if self.outcome is Outcome.UNKNOWN:
             self.outcome, self.transaction_id = outcome, transaction_id
         return (self.outcome, self.transaction_id) == (outcome, transaction_id)

@@ -72,7 +72,7 @@ class Proxy:
     """A proxy of one server; `proxied` makes one.
 
     Attributes:
-        port: the port on 127.0.0.1 where it listens.
+        port: the port on 127.0.0.1 if it listens.
         counts: the counts so far.
     """
 
@@ -158,7 +158,7 @@ class Proxy:
         """
         self._cut_at = (word, answer)
 
-    def mend(self) -> None:
+    def pass_through(self) -> None:
         """Cancel all planned cuts, and forward everything at once."""
         self._bytes_until_cut, self._cut_at = {}, None
         self.pass_on()

@@ -40,7 +40,7 @@ class Wire:
         self._ends: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._used_at = 0.0
 
-    async def ask(self, body: bytes, token: str | None, *, abort_after_s: float | None = None) -> Answer:
+    async def request(self, body: bytes, token: str | None, *, abort_after_s: float | None = None) -> Answer:
         """Send one request, and return its response.
 
         Args:

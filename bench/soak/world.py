@@ -119,11 +119,11 @@ class World:
         """The port that clients connect to."""
         return self.front.port if self.front else self.port
 
-    def mend(self) -> None:
+    def pass_through(self) -> None:
         """Let both proxies forward everything."""
         for one in (self.proxy, self.front):
             if one is not None:
-                one.mend()
+                one.pass_through()
 
     def end_half_open(self) -> None:
         """Reset the remaining side of all half-open connections."""
@@ -146,7 +146,7 @@ class World:
 
 
 def memory_mib(pid: int) -> float | None:
-    """Return the resident memory of a process in MiB; None where the process has ended."""
+    """Return the resident memory of a process in MiB; None if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -194,10 +194,10 @@ async def world_made(plan: Plan, postgres: EmbeddedServer, cluster: Cluster, log
         process = _server(proxy.url(postgres.url().replace("+asyncpg", "")), port, log, plan.settings)
         world = World(plan, postgres, cluster, proxy, front, port, process, users, admin)
         try:
-            await _up(world, log)
+            await _is_up(world, log)
             yield world
         finally:
-            world.mend()
+            world.pass_through()
             process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(_ended, process)
 
@@ -208,7 +208,7 @@ async def _people(postgres: EmbeddedServer, users: int) -> list[User]:
     )
     database, signer = Database(settings), TokenSigner(settings)
 
-    async def made(username: str, role: str) -> User:
+    async def create(username: str, role: str) -> User:
         new = NewUser(f"{username}@example.com", username, "!", role=role)
         rows = await database.write(lambda one: create_users(one, Viewer(is_admin=True), ("id",), [new]))
         number: int = rows[0]["id"]
@@ -219,7 +219,7 @@ async def _people(postgres: EmbeddedServer, users: int) -> list[User]:
         return User(number, username, signer.sign(number, session.viewer.session_id).text)
 
     try:
-        return [await made("banker", "admin"), *[await made(f"user{n}", "member") for n in range(users)]]
+        return [await create("banker", "admin"), *[await create(f"user{n}", "member") for n in range(users)]]
     finally:
         await database.close()
 
@@ -235,7 +235,7 @@ def _server(database_url: str, port: int, log: Path, settings: Mapping[str, str]
         )
 
 
-async def _up(world: World, log: Path) -> None:
+async def _is_up(world: World, log: Path) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline and world.supervisor.poll() is None:
         try:

@@ -47,7 +47,7 @@ async def attempt(client: Client, movement: Movement, *, may_abort: bool = True)
         await attempt_batch(client, movement.together, "ALL", may_abort=may_abort)
         return
     movement.sent += 1
-    judged = await client.ask(*request_of(movement), may_abort=may_abort)
+    judged = await client.request(*request_of(movement), may_abort=may_abort)
     payload = payload_of(judged, "transfer" if movement.from_id else "deposit")
     if payload is None:
         _note_unanswered(movement, judged)
@@ -60,7 +60,7 @@ async def attempt_batch(client: Client, movements: Sequence[Movement], mode: str
     for one in movements:
         one.sent += 1
     given = {"transfers": [request_of(one)[2]["input"] for one in movements], "mode": mode}
-    judged = await client.ask(TRANSFERS, "Transfers", {"input": given}, may_abort=may_abort)
+    judged = await client.request(TRANSFERS, "Transfers", {"input": given}, may_abort=may_abort)
     payload = payload_of(judged, "transfers")
     if payload is None:
         for one in movements:
@@ -91,15 +91,15 @@ def _judge(client: Client, movement: Movement, payload: dict[str, Any], codes: l
     if payload["replayed"] and not (movement.may_be_made or movement.outcome is not Outcome.UNKNOWN):
         client.oracle.violation("a transfer had happened, although its error did not say so", **detail)
     if row is None and not codes:
-        movement.tell(Outcome.NOT_MADE)
+        movement.record_outcome(Outcome.NOT_MADE)
         client.oracle.violation("a key is used without an outcome", **detail)
         return
     if row is None and codes in (["INSUFFICIENT_FUNDS"], ["OTHER_TRANSFER_REFUSED"][: len(movement.together)]):
-        agrees = movement.tell(Outcome.NOT_MADE)
+        agrees = movement.record_outcome(Outcome.NOT_MADE)
     elif not codes and row and {**movement.shown, "id": row["id"]} == row:
-        agrees = movement.tell(Outcome.MADE, row["id"])
+        agrees = movement.record_outcome(Outcome.MADE, row["id"])
     else:
-        agrees = movement.tell(Outcome.NOT_MADE)
+        agrees = movement.record_outcome(Outcome.NOT_MADE)
         client.oracle.violation("a wrong answer to a transfer", codes=codes, **detail)
     if not agrees and movement.outcome is Outcome.NOT_MADE:
         client.oracle.violation("a refusal became a transfer", **detail)
@@ -117,10 +117,10 @@ def request_of(movement: Movement) -> tuple[str, str, dict[str, Any]]:
 
 async def replay(client: Client) -> None:
     """Request a movement again that was made: the response must be the same row."""
-    movement = client.made_lately()
+    movement = client.recently_made()
     if movement is None or movement.from_id is None:
         return
-    payload = payload_of(await client.ask(*request_of(movement)), "transfer")
+    payload = payload_of(await client.request(*request_of(movement)), "transfer")
     if payload is None:
         return
     row = payload["transaction"]
@@ -137,7 +137,7 @@ async def update(client: Client) -> None:
     wanted = before + 1
     post.highest = max(post.highest, wanted)
     change = {"id": post.id, "expectedVersion": before, **post.texts(wanted)}
-    judged = await client.ask(UPDATE, "Update", {"input": change})
+    judged = await client.request(UPDATE, "Update", {"input": change})
     payload = payload_of(judged, "updatePost")
     if payload is None:
         post.in_doubt = doubted or judged is None or judged.unknown
@@ -163,7 +163,7 @@ async def _read_version(client: Client) -> None:
     if post is None:
         return
     text = "query Look($id: ID!) { post(id: $id) { id title content version published } }"
-    shown = payload_of(await client.ask(text, "Look", {"id": post.id}, may_abort=False), "post")
+    shown = payload_of(await client.request(text, "Look", {"id": post.id}, may_abort=False), "post")
     if shown is None:
         return
     wrong = post.difference(shown, post.lowest)
@@ -180,7 +180,7 @@ async def create(client: Client) -> None:
     one = Creation(f"extra {uuid.uuid4()}")
     client.journal.creations.append(one)
     wanted = {"title": one.title, "content": "An extra one.", "published": False}
-    judged = await client.ask(CREATE, "Create", {"input": wanted})
+    judged = await client.request(CREATE, "Create", {"input": wanted})
     payload = payload_of(judged, "createPost")
     if payload is None:
         if judged is not None and not judged.unknown:
@@ -192,7 +192,7 @@ async def create(client: Client) -> None:
 
 
 def payload_of(judged: Judged | None, name: str) -> dict[str, Any] | None:
-    """Return the value of a field; None where the field failed or there is no response."""
+    """Return the value of a field; None if the field failed or there is no response."""
     if judged is None or judged.data is None or name in judged.failed:
         return None
     value: dict[str, Any] | None = judged.data[name]

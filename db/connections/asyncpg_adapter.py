@@ -25,7 +25,7 @@ class BoundedConnection(Driver):
     """asyncpg's connection, with a time limit on every request that it sends to the server.
 
     asyncpg deallocates the statements that its cache has dropped while it prepares another one. It waits for that
-    without a limit: on a frozen server for ever.
+    without a limit: on a frozen server without end.
     """
 
     __slots__ = ()

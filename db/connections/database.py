@@ -29,7 +29,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from db.connections.coalescing import CoalescedReads, PendingRead, Timed
-from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE, Again, DatabaseFault
+from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE, DatabaseFault, Retry
 from db.connections.leases import RECOVER_S, LeasedConnection, Leases
 from db.connections.pool import PoolCounters, count_pool_events, create_engine
 from db.connections.retries import run_again
@@ -90,18 +90,18 @@ class Database(Reader):
         self,
         statement: Statement,
         values: Mapping[str, object],
-        own: Share | None,
+        operation_share: Share | None,
         timed: Timed | None = None,
         *,
         is_again: bool = False,
     ) -> Sequence[Record]:
-        """Do as `fetch`, on a connection that counts for `own`. Add the time of the database to `timed`.
+        """Do as `fetch`, on a connection that counts for `operation_share`. Add the time of the database to `timed`.
 
-        Every read goes this way: it acquires the connection, runs the statement, translates an error, releases the
+        Every read does the same: it acquires the connection, runs the statement, translates an error, releases the
         connection, and runs again after a fault that allows it.
         """
         arguments = statement.arguments(values)
-        connection = await self.leases.take(own)
+        connection = await self.leases.take(operation_share)
         try:
             self.counters.statements += 1
             return await connection.fetch(statement.sql, arguments)
@@ -113,11 +113,11 @@ class Database(Reader):
             if timed is not None:
                 timed.elapsed_ns += connection.elapsed_ns
             self.leases.give_back(connection)
-        if is_again or fault.again is Again.NEVER:
+        if is_again or fault.retry is Retry.NEVER:
             raise fault.copy()
         logger.warning("a read is sent again: %s", fault.reason)
-        again = partial(self._read, statement, values, own, timed, is_again=True)
-        return await run_again(again, fault, self._attempts_max)
+        attempt = partial(self._read, statement, values, operation_share, timed, is_again=True)
+        return await run_again(attempt, fault, self._attempts_max)
 
     def mapped_rows(
         self,
@@ -134,7 +134,7 @@ class Database(Reader):
         statement: Statement,
         values: Mapping[str, object],
         map_rows: Callable[[Sequence[Record]], T],
-        keys: Sequence[int] = (),
+        keys: Sequence[Any] = (),
     ) -> PendingRead:
         """See `Reader`. `PendingRead.subscribe` takes a callback instead of an `await`."""
         return PendingRead(self._shared, statement, values, keys, map_rows)
@@ -181,14 +181,14 @@ class Database(Reader):
         async def attempt() -> T:
             async with self.read(tables) as snapshot:
                 results[:] = [await work(snapshot)]
-            if snapshot.fault is not None and snapshot.fault.again is not Again.NEVER:
+            if snapshot.fault is not None and snapshot.fault.retry is not Retry.NEVER:
                 raise snapshot.fault.copy()
             return results[0]
 
         try:
             return await attempt()
         except DatabaseFault as fault:
-            if fault.again is Again.NEVER:
+            if fault.retry is Retry.NEVER:
                 raise
             first = fault.copy()
         logger.warning("a snapshot is read again: %s", first.reason)
@@ -222,7 +222,7 @@ class Database(Reader):
             try:
                 return await self._write_once(work)  # nearly always enough
             except DatabaseFault as fault:
-                if fault.again is Again.NEVER:
+                if fault.retry is Retry.NEVER:
                     raise
                 first = fault.copy()
             return await run_again(partial(self._write_once, work), first, self._attempts_max, self._count_retry)
@@ -265,7 +265,7 @@ class Database(Reader):
                 self.leases.give_back(connection)
         finally:
             writes.leave()
-        if refusal.again is Again.NEVER:
+        if refusal.retry is Retry.NEVER:
             raise refusal.copy()
         self._count_retry()
         return ()

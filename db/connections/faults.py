@@ -33,7 +33,7 @@ DRIVER_ERRORS = (
 """What the driver may raise, including errors of the network."""
 
 
-class Again(Enum):
+class Retry(Enum):
     """Whether and when a unit of work runs again, from its start, after a fault."""
 
     NEVER = auto()
@@ -50,15 +50,15 @@ class DatabaseFault(Unavailable):
     """A refusal that was caused by an error of the database.
 
     Attributes:
-        again: whether the unit of work may run again. If so, nothing of it has happened.
+        retry: whether the unit of work may run again. If so, nothing of it has happened.
     """
 
-    again: Again = Again.NEVER
+    retry: Retry = Retry.NEVER
 
     def copy(self) -> "DatabaseFault":
         """Do as `Unavailable.copy`."""
         copied = DatabaseFault(self.code, str(self), outcome_unknown=self.outcome_unknown, reason=self.reason)
-        copied.again = self.again
+        copied.retry = self.retry
         return copied
 
 
@@ -69,7 +69,7 @@ class Fault:
     Attributes:
         code: `extensions.code` for the client; None if the fault is in this program.
         message: the message for the client.
-        again: whether the unit of work may run again. Nothing of it has happened, unless the error answered a COMMIT.
+        retry: whether the unit of work may run again. Nothing of it has happened, unless the error answered a COMMIT.
         is_broken: whether the connection is unusable after the error.
         is_unknown_at_commit: whether this error, as the answer to a COMMIT, leaves unknown if the transaction is
             committed.
@@ -78,7 +78,7 @@ class Fault:
 
     code: str | None
     message: str = ""
-    again: Again = Again.NEVER
+    retry: Retry = Retry.NEVER
     is_broken: bool = False
     is_unknown_at_commit: bool = False
     is_of_storage: bool = False
@@ -91,39 +91,39 @@ class Fault:
             message = "the connection broke while the write was being committed: check before you send it again"
             return DatabaseFault(UNAVAILABLE, message, outcome_unknown=True, reason=reason)
         refusal = DatabaseFault(self.code, self.message, reason=reason)
-        refusal.again = self.again
+        refusal.retry = self.retry
         return refusal
 
 
 OURS = Fault(None)
 """A fault of this program, or the violation of a constraint that has its own refusal (`db.constraints.CONSTRAINTS`)."""
 
-CONFLICT = Fault(BUSY, "too many clients write the same rows; try again shortly", Again.SOON)
+CONFLICT = Fault(BUSY, "too many clients write the same rows; try again shortly", Retry.SOON)
 LOCKED = Fault(BUSY, "another client holds a lock on the same rows; try again shortly")
 TOO_SLOW = Fault(TIMEOUT, "the database took too long; request less data")
 SILENT = Fault(TIMEOUT, "the database did not answer in time; try again later", is_unknown_at_commit=True)
 LOST = Fault(
     UNAVAILABLE,
     "the connection to the database was lost; try again shortly",
-    Again.SOON,
+    Retry.SOON,
     is_broken=True,
     is_unknown_at_commit=True,
 )
 STOPPING = Fault(
     UNAVAILABLE,
     "the database is stopping or starting; try again shortly",
-    Again.SOON,
+    Retry.SOON,
     is_broken=True,
     is_unknown_at_commit=True,
 )
 READ_ONLY = Fault(
-    UNAVAILABLE, "the database accepts no writes at the moment; try again later", Again.SOON, is_broken=True
+    UNAVAILABLE, "the database accepts no writes at the moment; try again later", Retry.SOON, is_broken=True
 )
-OUTDATED = Fault(UNAVAILABLE, "the database's schema has just changed; try again shortly", Again.SOON)
+OUTDATED = Fault(UNAVAILABLE, "the database's schema has just changed; try again shortly", Retry.SOON)
 MIGRATING = Fault(
     UNAVAILABLE,
     "the database's schema is being changed, or is not the one expected; try again later",
-    Again.WHEN_SETTLED,
+    Retry.WHEN_SETTLED,
 )
 EXHAUSTED = Fault(UNAVAILABLE, "the database has run out of memory or of another resource; try again later")
 # The outcome is known at COMMIT, too: after an error that leaves the connection open, the transaction has ended. If

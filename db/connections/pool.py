@@ -81,7 +81,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
             "connection_class": BoundedConnection,
             "statement_cache_size": PREPARED_MAX,
             "max_cacheable_statement_size": PREPARED_LENGTH_MAX,
-            "max_cached_statement_lifetime": 0,  # for ever: a limit would also drop statements in use
+            "max_cached_statement_lifetime": 0,  # never expires: a limit would also drop statements in use
             "timeout": settings.connect_timeout_s,
             "server_settings": {
                 "application_name": "folio",

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from db.connections.faults import Again, DatabaseFault
+from db.connections.faults import DatabaseFault, Retry
 
 WAIT_S = 0.01
 WAIT_MAX_S = 0.5
@@ -42,10 +42,10 @@ async def run_again(
         DatabaseFault: the fault of the last attempt.
     """
     started, number = time.monotonic(), 1
-    while not _is_enough(fault.again, number, attempts_max, started):
+    while not _is_enough(fault.retry, number, attempts_max, started):
         if retried is not None:
             retried()
-        await asyncio.sleep(_pause_s(fault.again, number))
+        await asyncio.sleep(_pause_s(fault.retry, number))
         try:
             return await attempt()
         except DatabaseFault as error:
@@ -54,13 +54,13 @@ async def run_again(
     raise fault.copy()  # a copy, because the traceback of the original keeps frames alive
 
 
-def _is_enough(again: Again, attempts: int, attempts_max: int, started: float) -> bool:
-    if again is Again.WHEN_SETTLED:
+def _is_enough(retry: Retry, attempts: int, attempts_max: int, started: float) -> bool:
+    if retry is Retry.WHEN_SETTLED:
         return time.monotonic() - started > SETTLE_S
-    return again is Again.NEVER or attempts >= attempts_max
+    return retry is Retry.NEVER or attempts >= attempts_max
 
 
-def _pause_s(again: Again, attempts: int) -> float:
-    if again is Again.WHEN_SETTLED:
+def _pause_s(retry: Retry, attempts: int) -> float:
+    if retry is Retry.WHEN_SETTLED:
         return SETTLE_WAIT_S
     return _jitter.uniform(0, min(WAIT_MAX_S, WAIT_S * 2**attempts))

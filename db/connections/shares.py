@@ -120,8 +120,8 @@ class Shares:
             share.reset(token)
 
 
-def _refusal(limit: int, whose: str) -> Callable[[], Exception]:
+def _refusal(limit: int, holder: str) -> Callable[[], Exception]:
     def refusal() -> Exception:
-        return Unavailable("DATABASE_BUSY", f"{limit} connections are in use by {whose}; try again shortly")
+        return Unavailable("DATABASE_BUSY", f"{limit} connections are in use by {holder}; try again shortly")
 
     return refusal

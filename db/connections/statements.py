@@ -18,7 +18,7 @@ from types import GenericAlias
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from asyncpg import Record
-from sqlalchemy import BigInteger, ClauseElement, ColumnElement, bindparam, cast, make_url, select
+from sqlalchemy import BigInteger, ClauseElement, ColumnElement, Text, bindparam, cast, make_url, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import ReturnsRows
@@ -40,19 +40,27 @@ KEYS = "ids"
 """The parameter that holds the keys in a read by key."""
 
 
-def bigint_array(name: str) -> ColumnElement[Any]:
-    """Return the parameter `name`, whose value is a list of integers, as an SQL array.
+def array_parameter(name: str, items: TypeEngine[Any]) -> ColumnElement[Any]:
+    """Return the parameter `name`, whose value is a list, as an SQL array of the type `items`.
 
     It is a subquery, whose value the planner cannot see. If the planner sees the array, it expects as many rows as the
     array has items, and finds that a plan for these few rows costs less than a generic plan. With plan_cache_mode auto
     it then plans the statement again at every execution, which takes longer than the execution. The plan is the same in
     both cases.
     """
-    return cast(select(bindparam(name, type_=ARRAY(BigInteger))).scalar_subquery(), ARRAY(BigInteger))
+    return cast(select(bindparam(name, type_=ARRAY(items))).scalar_subquery(), ARRAY(items))
+
+
+def bigint_array(name: str) -> ColumnElement[Any]:
+    """Return the parameter `name`, whose value is a list of integers, as an SQL array."""
+    return array_parameter(name, BigInteger())
 
 
 KEYS_ARRAY = bigint_array(KEYS)
 """The keys as an SQL array: `Post.id == any_(KEYS_ARRAY)`."""
+
+TEXT_KEYS_ARRAY = array_parameter(KEYS, Text())
+"""As `KEYS_ARRAY`, for keys that are texts."""
 
 
 class _Compiled(NamedTuple):
@@ -145,7 +153,7 @@ def _list_of(item: Any) -> Any:
     return GenericAlias(list, (item,))
 
 
-RowsByKey = Awaitable[Mapping[int, Record]]
+RowsByKey = Awaitable[Mapping[Any, Record]]
 """An awaitable of rows by one of their columns. Rows of other keys may be included (`Reader.mapped_rows`)."""
 
 
@@ -177,7 +185,7 @@ class Reader(Protocol):
         statement: Statement,
         values: Mapping[str, object],
         map_rows: Callable[[Sequence[Record]], T],
-        keys: Sequence[int] = (),
+        keys: Sequence[Any] = (),
     ) -> Awaitable[T]:
         """Do as `mapped_rows`. The pool returns a read to which a callback can subscribe, too."""
         return self.mapped_rows(statement, values, map_rows, keys)

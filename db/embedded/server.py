@@ -13,7 +13,7 @@ Invariants:
 
 - Every state depends on an flock, which ends with its holder in whatever way it dies. A process id is never trusted:
   after a restart of the machine it may belong to another program, and in a container without an init process it may
-  belong to a zombie for ever.
+  belong to a zombie permanently.
 - users.lock is taken and made exclusive only under start.lock, so that no user enters while the last one leaves.
 - The cluster is changed only while server.lock is held, which proves that no process of an earlier server or initdb is
   left. PostgreSQL's own interlock, a shared memory segment keyed by the directory's inode, stays as a second

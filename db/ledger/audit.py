@@ -75,7 +75,7 @@ class Difference:
         defect: the kind of defect.
         id: the id of the row in `accounts`, `transactions` or `idempotency_keys`; None for a defect of a currency.
         currency_code: the currency of the account, of the source account, or of the sum.
-        kept: the stored balance, or the sum of all balances, in minor units.
+        stored: the stored balance, or the sum of all balances, in minor units.
         ledger: the balance according to the ledger, in minor units.
         key: the idempotency key.
         key_owner: the id of the user that owns the key.
@@ -84,7 +84,7 @@ class Difference:
     defect: Defect
     id: int | None = None
     currency_code: str | None = None
-    kept: int | None = None
+    stored: int | None = None
     ledger: int | None = None
     key: str | None = None
     key_owner: int | None = None
@@ -184,7 +184,7 @@ class _Audit:
         report.transactions = await self._check_table(statements.TRANSACTIONS)
         report.keys = await self._check_table(statements.KEYS)
         for row in await self._snapshot.fetch(statements.UNEVEN_SUMS, {}):
-            report.add(Difference(Defect.SUM, currency_code=row["currency_code"], kept=int(row["kept"])))
+            report.add(Difference(Defect.SUM, currency_code=row["currency_code"], stored=int(row["stored"])))
 
     async def since(self, since: int) -> None:
         """Check the transactions from `since` on, and the accounts and keys that belong to them."""
@@ -251,7 +251,7 @@ def _difference(defect: Defect, row: Record) -> Difference:
         defect,
         row["id"],
         currency_code=row.get("currency_code"),
-        kept=row.get("kept"),
+        stored=row.get("stored"),
         ledger=None if ledger is None else int(ledger),
         key=row.get("key"),
         key_owner=row.get("key_owner"),

@@ -16,7 +16,7 @@ from db.connections.statements import Statement
 from db.money import BALANCE_MINOR_MAX, SYSTEM_BALANCE_MINOR_MIN, currencies_by_exponent
 
 # The planner considers a single execution. It prefers to hash all accounts for a batch of some thousand transactions,
-# once for each batch. Only the plan by index is good for all sizes, with any statistics or without any.
+# once for each batch. Only the plan by index is fast for all sizes, with any statistics or without any.
 BY_INDEX = """
 SET LOCAL enable_seqscan = off;
 SET LOCAL enable_hashjoin = off;
@@ -97,7 +97,7 @@ def _check(table: str, rows: str, columns: str, defects: Mapping[Defect, str], r
 
 # A separate subquery for each account: the sums are index scans, and only one account is in memory at a time.
 _ACCOUNTS = """
-SELECT accounts.id, currency_code, is_system, balance AS kept,
+SELECT accounts.id, currency_code, is_system, balance AS stored,
        (SELECT coalesce(sum(amount), 0) FROM transactions WHERE to_id = accounts.id)
        - (SELECT coalesce(sum(amount), 0) FROM transactions WHERE from_id = accounts.id) AS ledger
   FROM accounts
@@ -118,11 +118,11 @@ def _accounts(which: str) -> Check:
     return _check(
         "accounts",
         _ACCOUNTS.format(which=which),
-        "id, currency_code, kept, ledger",
+        "id, currency_code, stored, ledger",
         {
-            Defect.BALANCE: "kept <> ledger",
-            Defect.OVERDRAWN: "(kept < 0 AND NOT is_system)",
-            Defect.BEYOND_LIMITS: f"(kept NOT BETWEEN {SYSTEM_BALANCE_MINOR_MIN} AND {BALANCE_MINOR_MAX})",
+            Defect.BALANCE: "stored <> ledger",
+            Defect.OVERDRAWN: "(stored < 0 AND NOT is_system)",
+            Defect.BEYOND_LIMITS: f"(stored NOT BETWEEN {SYSTEM_BALANCE_MINOR_MIN} AND {BALANCE_MINOR_MAX})",
         },
         {},
     )
@@ -241,7 +241,7 @@ COUNT_FROM = {
 }
 UNEVEN_SUMS = Statement(
     text(
-        "SELECT currency_code, sum(balance) AS kept FROM accounts"
+        "SELECT currency_code, sum(balance) AS stored FROM accounts"
         " GROUP BY currency_code HAVING sum(balance) <> 0 ORDER BY currency_code"
     )
 )

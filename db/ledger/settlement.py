@@ -317,7 +317,7 @@ def decide(viewer: Viewer, movement: Movement, source: Row | None, target: Row |
     except AmountError as error:
         raise Refusal("INVALID_AMOUNT", ("amount",), str(error)) from error
     if not source["is_system"] and source["balance"] < amount:
-        raise Refusal("INSUFFICIENT_FUNDS", ("amount",), "the account holds less than this amount")
+        raise Refusal("INSUFFICIENT_FUNDS", ("amount",), "the balance of the account is less than this amount")
     # The receiving account is checked last. If it belongs to another user, the refusal reveals only whether it accepts
     # this money: a user without the money to send must not learn which accounts exist, and no user must learn the
     # currency of another user's account.
@@ -329,7 +329,9 @@ def decide(viewer: Viewer, movement: Movement, source: Row | None, target: Row |
         message = f"one account is in {currency}, the other in {target['currency_code']}"
         raise Refusal("CURRENCY_MISMATCH", (to_field,), message)
     if target["balance"] + amount > BALANCE_MINOR_MAX or source["balance"] - amount < SYSTEM_BALANCE_MINOR_MIN:
-        raise Refusal("BALANCE_LIMIT_EXCEEDED", ("amount",), "the receiving account would hold more than it may")
+        raise Refusal(
+            "BALANCE_LIMIT_EXCEEDED", ("amount",), "the balance of the receiving account would exceed the maximum"
+        )
     return amount
 
 

@@ -51,7 +51,7 @@ class Account(Model):
 class IdempotencyKey(Model):
     """A key that one user has chosen for one intended movement of money, with a digest of the request and its outcome.
 
-    It outlives its owner, so that there is no foreign key: a key stays used for ever, and ids are never assigned again.
+    It outlives its owner, so that there is no foreign key: a key stays used, and ids are never assigned again.
     """
 
     __tablename__ = "idempotency_keys"

@@ -113,7 +113,7 @@ class KeysetList(ListSource):
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
         filters, kind = frozenset(given), request.kind
         if nested:
-            pages = NestedPages(nested)
+            pages = NestedPages.of(nested)
             statement, map_rows = _nested_read(self, columns, viewer.access_level, filters, kind, pages.kinds)
             values |= pages.parameters
         elif counted:

@@ -10,6 +10,9 @@ parents, read by their ids.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from asyncpg import Record
@@ -20,7 +23,7 @@ from sqlalchemy.sql.visitors import replacement_traverse
 
 from db.access import AccessLevel
 from db.connections.statements import Statement, by_column
-from db.query.list_statements import ListSource, as_arrays, cut, rows_by_parent, rows_of
+from db.query.list_statements import ListSource, as_arrays, cut, page_ordering, page_rows, rows_by_parent
 from db.query.pages import Columns, Filter, Page, PageKind, PageRequest, PageShape, page_of
 from db.query.statement_cache import statements
 
@@ -53,7 +56,8 @@ class NestedKind(NamedTuple):
         return NestedShape(self.of, self.columns, self.filters, self.page.shape, self.key)
 
 
-class Nested(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Nested:
     """The same page of a list for each row of another page.
 
     Attributes:
@@ -67,10 +71,15 @@ class Nested(NamedTuple):
     request: PageRequest
     key: str
 
-    @property
+    @cached_property
     def kind(self) -> NestedKind:
         """The part that it shares with all `Nested` that differ in values alone."""
         return NestedKind(self.of, self.columns, frozenset(self.given), self.request.kind, self.key)
+
+    @cached_property
+    def alone(self) -> "NestedPages":
+        """The nested lists of a statement that has no other."""
+        return NestedPages((self,))
 
 
 class NestedPages:
@@ -91,6 +100,13 @@ class NestedPages:
             for name, value in {**one.given, **one.request.parameters()}.items()
         }
 
+    @classmethod
+    def of(cls, nested: Sequence[Nested]) -> "NestedPages":
+        """Return these nested lists; what a `Nested` has computed before is not computed again."""
+        if not nested:
+            return NOTHING_NESTED
+        return nested[0].alone if len(nested) == 1 else cls(nested)
+
 
 NOTHING_NESTED = NestedPages(())
 
@@ -108,18 +124,14 @@ def page_with_nested(
 
     If several rows of the page have the same parent, the parent's page is read for the first of them alone.
     """
-    terms = [(f"order {index}", *term) for index, term in enumerate(shape.directed())]
-    ordered: list[ColumnElement[Any]] = [term.expression.label(name) for name, term, _ in terms]
-    rows = rows_of(of, columns, access_level, filters).add_columns(*ordered)
-    page = cut(rows, shape, [name for name, _, _ in terms]).subquery("page")
-    order = [(page.c[name].desc() if descending else page.c[name].asc()) for name, _, descending in terms]
+    page = page_rows(of, columns, access_level, filters, shape, has_order=True).subquery("page")
     numbered = [
-        func.row_number().over(partition_by=page.c[key], order_by=order).label(_nth(key))
+        func.row_number().over(partition_by=page.c[key], order_by=page_ordering(page, shape)).label(_nth(key))
         for key in dict.fromkeys(one.key for one in nested if one.key != OWN_ID)
     ]
     parents = select(page, *numbered).subquery("parents")
-    order = [(parents.c[name].desc() if descending else parents.c[name].asc()) for name, _, descending in terms]
-    return Statement(_joined(parents, columns, access_level, nested, repeats=True).order_by(*order))
+    rows = _joined(parents, columns, access_level, nested, repeats=True)
+    return Statement(rows.order_by(*page_ordering(parents, shape)))
 
 
 def with_nested(
@@ -216,8 +228,8 @@ def _pages(one: NestedKind, parent_ids: list[int], values: list[list[Any]]) -> M
     return pages
 
 
-class RowsWithPages(dict[int, Record]):
-    """Rows by their ids, with the nested pages of each. Several operations may share it.
+class RowsWithPages(dict[Any, Record]):
+    """Rows by their keys, with the nested pages of each. Several operations may share it.
 
     Attributes:
         nested: for each nested list, the page of each parent by the parent's id.
@@ -225,17 +237,16 @@ class RowsWithPages(dict[int, Record]):
 
     __slots__ = ("nested",)
 
-    def __init__(self, rows: Mapping[int, Record], nested: Sequence[Mapping[int, Page]]) -> None:
-        super().__init__(rows)
-        self.nested = nested
+    nested: Sequence[Mapping[int, Page]]
 
 
 def rows_with_pages(
-    columns: Columns, nested: tuple[NestedKind, ...]
-) -> Callable[[Sequence[Record]], Mapping[int, Record]]:
-    """Return the function that maps the records of `with_nested` by id."""
+    columns: Columns, nested: tuple[NestedKind, ...], key: str = OWN_ID
+) -> Callable[[Sequence[Record]], Mapping[Any, Record]]:
+    """Return the function that maps the records of `with_nested` by the column `key`, which is unique."""
     if not nested:
-        return by_column(OWN_ID)
+        return by_column(key)
+    key_of = itemgetter(key)
 
     def mapped_rows(records: Sequence[Record]) -> RowsWithPages:
         start, by_parent = len(columns), []
@@ -247,6 +258,8 @@ def rows_with_pages(
                     pages[parent_id] = page_of(one.columns, one.page, list(record[start:stop]))
             by_parent.append(pages)
             start = stop
-        return RowsWithPages({record[OWN_ID]: record for record in records}, by_parent)
+        found = RowsWithPages(zip(map(key_of, records), records, strict=True))
+        found.nested = by_parent
+        return found
 
     return mapped_rows

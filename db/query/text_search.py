@@ -106,10 +106,10 @@ class _Term(NamedTuple):
 def _all_of(terms: list[_Term]) -> str:
     wanted = [term for term in terms if not term.is_negated]
     if not wanted:
-        raise SearchError('should name a word to find; "-word" alone only says what to leave out')
-    telling = [term for term in wanted if not term.is_stop_word]
+        raise SearchError('should name a word to find; "-word" alone only excludes results')
+    significant = [term for term in wanted if not term.is_stop_word]
     left_out = [f"!({term.written})" for term in terms if term.is_negated]
-    return " & ".join([*(term.written for term in telling or wanted), *left_out])
+    return " & ".join([*(term.written for term in significant or wanted), *left_out])
 
 
 def _operands(text: str) -> list[str]:

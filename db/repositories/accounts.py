@@ -75,9 +75,8 @@ ACCOUNTS = KeysetList(
 )
 
 
-def accounts_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the accounts among `ids` that the viewer may see, by id."""
-    return _by_ids(reader, viewer, columns, ids, counterparties=False)
+accounts_by_ids = ACCOUNTS.by_ids
+"""Returns the accounts that the viewer may see, by id."""
 
 
 def counterparties_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
@@ -85,19 +84,12 @@ def counterparties_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids:
 
     A viewer of a transaction may see both of its accounts, but not the balance of another user's account.
     """
-    return _by_ids(reader, viewer, columns, ids, counterparties=True)
-
-
-def _by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int], *, counterparties: bool) -> RowsByKey:
-    statement = _accounts_by_ids(columns, viewer.access_level, counterparties)
-    return reader.keyed(statement, {"viewer_id": viewer.user_id}, ids, "id")
+    return reader.keyed(_counterparties_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
 
 
 @statements
-def _accounts_by_ids(columns: Columns, access_level: AccessLevel, counterparties: bool) -> Statement:
-    ids = any_(KEYS_ARRAY)
-    visible = () if counterparties else balance_visible(access_level)
-    return Statement(select(*_project(columns, access_level)).where(Account.id == ids, *visible))
+def _counterparties_by_ids(columns: Columns, access_level: AccessLevel) -> Statement:
+    return Statement(select(*_project(columns, access_level)).where(Account.id == any_(KEYS_ARRAY)))
 
 
 # ---------------------------------------------------------------- writes

@@ -56,9 +56,14 @@ class ChildRows(VersionedRows):
             changeable: the columns that an update may set.
             seen: the conditions under which an access level sees a parent.
             owned: the conditions under which it may change a parent; needed if the rows have no author.
+
+        Raises:
+            LookupError: nothing says who may write the rows.
         """
         columns = model.metadata.tables[model.__tablename__].columns
         self.key, self.author = columns[key], columns.get(AUTHOR)
+        if self.author is None and owned is None:
+            raise LookupError(f"{model.__tablename__} has no {AUTHOR}: say by `owned` who may write its rows")
         [foreign_key] = self.key.foreign_keys
         self.parent = foreign_key.column.table
         self.seen, self.writable = seen, seen if owned is None else owned

@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.access import AccessLevel, Viewer
-from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.connections.statements import KEYS_ARRAY, TEXT_KEYS_ARRAY, Reader, RowsByKey, Statement
 from db.errors import Refusal
 from db.models.users import IS_PERSON, User
 from db.query.cursors import Term, TermKind
@@ -48,6 +48,7 @@ from db.repositories.profiles import change_profile, create_profiles
 from db.repositories.ranges import created_bounds, created_conditions
 from db.repositories.versioned_rows import ensure_version
 
+USERNAME_KEY = "username_key"
 VIEWER_ID = bindparam("viewer_id", type_=BigInteger)
 
 
@@ -116,16 +117,27 @@ def _users_by_ids(
     return Read(Statement(with_nested(rows, columns, access_level, nested)), rows_with_pages(columns, nested))
 
 
-async def user_by_username(reader: Reader, viewer: Viewer, columns: Columns, username: str) -> Record | None:
-    """Return the user with this username, in any case of letters, or None."""
-    values = {"username": username, "viewer_id": viewer.user_id}
-    rows = await reader.fetch(_user_by_username(columns, viewer.access_level), values)
-    return rows[0] if rows else None
+def username_key(username: str) -> str:
+    """Return a username in lower case by the rules of ASCII alone, as in the index: a Kelvin sign is no k."""
+    return username.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
+
+
+def users_by_usernames(
+    reader: Reader, viewer: Viewer, columns: Columns, keys: Sequence[str], nested: NestedPages = NOTHING_NESTED
+) -> RowsByKey:
+    """Return the users with these usernames, each in the form of `username_key`, by this form. See `users_by_ids`."""
+    statement, map_rows = _users_by_usernames(columns, viewer.access_level, nested.kinds)
+    return reader.pending(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, keys)
 
 
 @statements
-def _user_by_username(columns: Columns, access_level: AccessLevel) -> Statement:
-    return Statement(select(*_project(columns, access_level)).where(func.lower(User.username) == _lower("username")))
+def _users_by_usernames(
+    columns: Columns, access_level: AccessLevel, nested: tuple[NestedKind, ...]
+) -> Read[Mapping[Any, Record]]:
+    key = func.lower(User.username)
+    rows = select(*_project(columns, access_level), key.label(USERNAME_KEY)).where(key == any_(TEXT_KEYS_ARRAY))
+    every = (*columns, USERNAME_KEY)
+    return Read(Statement(with_nested(rows, every, access_level, nested)), rows_with_pages(every, nested, USERNAME_KEY))
 
 
 # ---------------------------------------------------------------- writes

@@ -60,13 +60,13 @@ class DatabaseProblem(Exception):  # noqa: N818 - `folio doctor` also returns it
     """A database that cannot be used.
 
     Attributes:
-        what: where the database is, and the cause.
+        reason: where the database is, and the cause.
         remedy: what to do.
     """
 
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}; {remedy}")
-        self.what = what
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}; {remedy}")
+        self.reason = reason
         self.remedy = remedy
 
 
@@ -115,8 +115,8 @@ async def examine(settings: Settings) -> ServerState:
         state = ServerState(*await driver.fetchrow(_STATE))
         pooled.close()
     except (DBAPIError, EmulatedDBAPIException, *DRIVER_ERRORS) as error:
-        what, remedy = _of_connecting(_driver_error(error), settings)
-        raise DatabaseProblem(f"cannot connect to {place(settings)}: {what}", remedy) from None
+        reason, remedy = _of_connecting(_driver_error(error), settings)
+        raise DatabaseProblem(f"cannot connect to {place(settings)}: {reason}", remedy) from None
     else:
         return state
     finally:
@@ -186,9 +186,9 @@ def _of_connecting(error: BaseException, settings: Settings) -> tuple[str, str]:
         return _first_line(error), _remedy(error)
     if isinstance(error, TimeoutError):
         return f"no answer within {settings.connect_timeout_s:g} s", f"check the network between, or correct {_URL}"
-    for kind, what, remedy in _NETWORK:
+    for kind, reason, remedy in _NETWORK:
         if isinstance(error, kind):
-            return what or one_line(str(error)), remedy
+            return reason or one_line(str(error)), remedy
     return one_line(error.strerror or str(error)), _START
 
 

@@ -204,9 +204,9 @@ def balance(account: AccountWithBalance) -> Decimal:
     return account.balance.amount
 
 
-async def transfer(client: Client, asked: TransferInput) -> TransferTransfer:
+async def transfer(client: Client, transfer_input: TransferInput) -> TransferTransfer:
     """Move money once, however often it has to be asked for. `replayed`: an earlier attempt had come through."""
-    answer = (await until_answered(partial(client.transfer, asked))).transfer
+    answer = (await until_answered(partial(client.transfer, transfer_input))).transfer
     for refusal in answer.user_errors:
         advice = transfer_advice(refusal.code, refusal.message)
         print(f"refused, {refusal.code.value} at {'.'.join(refusal.field or [])}: {advice}")
@@ -216,7 +216,7 @@ async def transfer(client: Client, asked: TransferInput) -> TransferTransfer:
 async def move_money(client: UnreliableClient) -> None:
     """Move money between two accounts, over a connection that loses the first answer."""
     source, target = await two_accounts(client)
-    asked = TransferInput(
+    transfer_input = TransferInput(
         from_account_id=source.id,
         to_account_id=target.id,
         amount=AMOUNT,
@@ -225,7 +225,7 @@ async def move_money(client: UnreliableClient) -> None:
         idempotency_key=uuid.uuid4(),
     )
     client.lose_next = True
-    first = await transfer(client, asked)
+    first = await transfer(client, transfer_input)
     made = first.transaction
     if made is None:
         return
@@ -235,14 +235,14 @@ async def move_money(client: UnreliableClient) -> None:
     assert first.replayed
     assert (balance(made.from_), balance(made.to)) == (balance(source) - AMOUNT, balance(target) + AMOUNT)
 
-    again = await transfer(client, asked)
+    again = await transfer(client, transfer_input)
     assert again.transaction
     print(f"sent again: {again.transaction.id}; replayed: {again.replayed}")
     assert again == first
 
     # The key's outcome is final, a refusal too: whoever tries again with another amount makes a new key.
     changes = {"amount": Decimal("99999999.00"), "idempotency_key": uuid.uuid4()}
-    await transfer(client, asked.model_copy(update=changes))
+    await transfer(client, transfer_input.model_copy(update=changes))
 
 
 async def main() -> None:

@@ -11,8 +11,11 @@ from strawberry.schema_directive import Location
 
 @strawberry.schema_directive(
     locations=[Location.FIELD_DEFINITION, Location.INPUT_FIELD_DEFINITION],
-    description="What a field costs each time it is resolved, 1 where it leads to an object, else 0; of an input "
-    "field, how much more the field costs where it is given.",
+    description=(
+        "The cost of a field each time it is resolved. Without the directive it is 1 for a field that "
+        "returns an object, and 0 for any other field. On an input field: the additional cost if the "
+        "input field is given."
+    ),
 )
 class Cost:
     """The weight of a field."""
@@ -22,7 +25,7 @@ class Cost:
 
 @strawberry.schema_directive(
     locations=[Location.FIELD_DEFINITION],
-    description="How many items the field, or each of its `sizedFields`, has at most.",
+    description="The maximum number of items of the field, or of each of its `sizedFields`.",
 )
 class ListSize:
     """The length of a list.
@@ -43,9 +46,11 @@ class ListSize:
 # The key in a field's metadata for the maximum number of characters of its text. Only long texts have it.
 LONGEST_METADATA = "longest"
 
+PAGE_SIZE_DEFAULT = 20
+
 # The directives of this schema's fields, each named for the reason of its cost.
 PAGE = ListSize(
-    assumed_size=20,
+    assumed_size=PAGE_SIZE_DEFAULT,
     slicing_arguments=["first", "last"],
     sized_fields=["edges", "nodes"],
     require_one_slicing_argument=False,

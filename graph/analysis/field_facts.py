@@ -87,10 +87,10 @@ class FieldFacts:
 
     Attributes:
         coordinate: its schema coordinate, such as `Post.body`.
-        target: the type of its objects; None where it is a leaf.
+        target: the type of its objects; None if it is a leaf.
         cost: its own weight.
         bytes: the size of one value in the response, without its key and without the fields below it.
-        slicing: how its arguments set the length of a list; None where they do not.
+        slicing: how its arguments set the length of a list; None if they do not.
         is_sliced: whether the field is itself the list of that length.
         is_open: whether it is a list whose length the field above it decides.
         times: how many values it has, where neither arguments nor the field above it decide this.
@@ -102,7 +102,7 @@ class FieldFacts:
         reads_rows: whether it leads from a root or a row to other rows, whose columns are collected separately.
         reads_one_row: whether it leads to one row-backed object.
         joins: whether its statement joins the rows that edges below it lead to.
-        join_prefix: the prefix of the columns of its row where a statement joins that row; None where none joins it.
+        join_prefix: the prefix of the columns of its row where a statement joins that row; None if none joins it.
     """
 
     coordinate: str
@@ -134,7 +134,7 @@ class SchemaFacts:
         self._known: dict[tuple[str, str], FieldFacts] = {}
 
     def field(self, parent: Composite, name: str) -> FieldFacts | None:
-        """Return the facts of a field of the type `parent`, or None where the type has no such field."""
+        """Return the facts of a field of the type `parent`, or None if the type has no such field."""
         facts = self._known.get((parent.name, name))
         if facts is None:
             field = self.schema.get_field(parent, name)
@@ -197,7 +197,7 @@ def declared(field: GraphQLField | GraphQLInputField, directive: type[D]) -> D |
 
 
 def declared_columns(field: GraphQLField) -> Columns | None:
-    """Return the columns that a field reads, or None where it declares none."""
+    """Return the columns that a field reads, or None if it declares none."""
     columns: Columns | None = _metadata(field, COLUMNS_METADATA)
     return columns
 

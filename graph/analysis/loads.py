@@ -28,7 +28,7 @@ class Reading(NamedTuple):
 
     Attributes:
         of: returns the number, given the value of the variable.
-        dearest: a value of the variable that makes the price as high as any other value does; empty or 0 where the
+        dearest: a value of the variable that makes the price as high as any other value does; empty or 0 if the
             value makes no difference.
     """
 

@@ -45,7 +45,7 @@ def audit(
         ),
     ] = None,
 ) -> None:
-    """Check every balance against the ledger, in one snapshot, while the system runs. Exits 1 with any difference."""
+    """Check every balance against the ledger, in one snapshot, while the system runs. Exits with 1 if one differs."""
     since_id = None if since is None else _transaction_id(since)
 
     async def work(database: Database) -> AuditReport:
@@ -77,8 +77,8 @@ def _transaction_id(text: str) -> int:
         return parse(text, NodeKind.TRANSACTION, text)
     except BadInput as error:
         # For an id of another kind, the message of `parse` names both kinds.
-        said = str(error) if "asked for" in str(error) else f"{text} is not the id of a transaction"
-        raise typer.BadParameter(f"{said}; write it as transaction_123 or 123", param_hint="--since") from None
+        reason = str(error) if "is expected" in str(error) else f"{text} is not the id of a transaction"
+        raise typer.BadParameter(f"{reason}; write it as transaction_123 or 123", param_hint="--since") from None
 
 
 def _not_there(error: UnknownTransactionError) -> str:
@@ -117,21 +117,21 @@ def _next(since: int | None) -> str:
 def _worded(one: Difference) -> str:
     """Return the message of a difference."""
     if one.defect is Defect.SUM:
-        return f"{one.currency_code}: all balances add up to {_money(one.kept, one.currency_code)}, not to zero"
+        return f"{one.currency_code}: all balances add up to {_money(one.stored, one.currency_code)}, not to zero"
     if one.defect is Defect.BALANCE:
-        assert one.kept is not None
+        assert one.stored is not None
         assert one.ledger is not None
         what = (
-            f"the balance is {_money(one.kept, one.currency_code)}, "
+            f"the balance is {_money(one.stored, one.currency_code)}, "
             f"the ledger says {_money(one.ledger, one.currency_code)}, "
-            f"the difference is {_money(one.kept - one.ledger, one.currency_code)}"
+            f"the difference is {_money(one.stored - one.ledger, one.currency_code)}"
         )
     elif one.defect is Defect.FOREIGN_KEY:
         what = f"its key belongs to {_user(one)}, who is neither the owner of its source account nor an administrator"
     else:
         what = _WORDS[one.defect]
-        if one.kept is not None:
-            what = f"the balance is {_money(one.kept, one.currency_code)}: {what}"
+        if one.stored is not None:
+            what = f"the balance is {_money(one.stored, one.currency_code)}: {what}"
     return f"{_named(one)}: {what}"
 
 
@@ -139,7 +139,7 @@ def _named(one: Difference) -> str:
     assert one.id is not None
     if one.key is not None:
         return f"the idempotency key {one.key} of {_user(one)} (row {one.id} of idempotency_keys)"
-    if one.kept is not None:
+    if one.stored is not None:
         return f"{global_id(NodeKind.ACCOUNT, one.id)} (row {one.id} of accounts)"
     return f"{global_id(NodeKind.TRANSACTION, one.id)} (row {one.id} of transactions)"
 

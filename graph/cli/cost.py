@@ -16,9 +16,9 @@ from graph.schema.root import graphql_schema
 def cost(
     documents: Annotated[list[Path], typer.Argument(help="Files of GraphQL operations.")],
 ) -> None:
-    """Print the highest cost of each operation, by the weights in the schema. Exits 1 where one exceeds a limit.
+    """Print the highest cost of each operation, by the weights in the schema. Exits with 1 if one exceeds a limit.
 
-    Variables without a default that set the length of lists count with their largest value, and are listed.
+    A variable that sets the length of a list and has no default counts with its maximum, and is listed.
     """
     operations = Operations(graphql_schema, introspection=True, suggestions=True)
     too_large = False

@@ -21,7 +21,7 @@ from db.settings import PREFIX, Settings, load_settings
 from db.setup.development import with_database
 from db.setup.diagnosis import DatabaseProblem, examine, explained_problems
 from db.setup.schema_version import applied_revisions, expected_revision
-from graph.cli.support.terminal import CommandError, errors_told_once, out
+from graph.cli.support.terminal import CommandError, errors_reported_once, out
 
 CLOCK_SKEW_MAX_S = 2.0
 
@@ -40,31 +40,31 @@ class Finding:
 
     subject: str
     verdict: Verdict
-    what: str
+    reason: str
     remedy: str = ""
 
 
 def doctor(
     workers: Annotated[int, typer.Option(min=1, help="How many workers will use this database.")] = 1,
 ) -> None:
-    """Check settings, database, migration, clock and pool. Exits 1 where anything fails."""
+    """Check settings, database, migration, clock and pool. Exits with 1 if a check fails."""
     chosen = load_settings()
     findings = [_settings_finding(chosen)]
     try:
-        with with_database(chosen, existing=True) as ready, errors_told_once():
+        with with_database(chosen, existing=True) as ready, errors_reported_once():
             findings += uvloop.run(_examine(ready, workers))
     except EmbeddedError as error:
         findings.append(Finding("database", Verdict.FAILURE, str(error)))
     table = Table("Check", "", "Found", "What to do")
     for finding in findings:
-        table.add_row(finding.subject, finding.verdict.value, escape(finding.what), escape(finding.remedy))
+        table.add_row(finding.subject, finding.verdict.value, escape(finding.reason), escape(finding.remedy))
     out.print(table)
     failures = [finding for finding in findings if finding.verdict is Verdict.FAILURE]
     if failures:
         first = failures[0]
         others = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
         remedy = f"; {first.remedy}" if first.remedy else ""
-        raise CommandError(f"{first.subject}: {first.what}{remedy}{others}")
+        raise CommandError(f"{first.subject}: {first.reason}{remedy}{others}")
 
 
 def _settings_finding(chosen: Settings) -> Finding:
@@ -82,7 +82,7 @@ async def _examine(chosen: Settings, workers: int) -> list[Finding]:
     try:
         state = await examine(chosen)
     except DatabaseProblem as problem:
-        return [Finding("database", Verdict.FAILURE, problem.what, problem.remedy)]
+        return [Finding("database", Verdict.FAILURE, problem.reason, problem.remedy)]
     database = Database(chosen)
     checks: dict[str, Callable[[Database], Awaitable[Finding]]] = {
         "migration": _migration_finding,
@@ -108,13 +108,13 @@ async def _checked(subject: str, check: Callable[[Database], Awaitable[Finding]]
         with explained_problems(database.settings):
             return await check(database)
     except DatabaseProblem as problem:
-        return Finding(subject, Verdict.FAILURE, problem.what, problem.remedy)
+        return Finding(subject, Verdict.FAILURE, problem.reason, problem.remedy)
 
 
 def _finding(subject: str, problem: DatabaseProblem | None, ok: str) -> Finding:
     if problem is None:
         return Finding(subject, Verdict.OK, ok)
-    return Finding(subject, Verdict.FAILURE, problem.what, problem.remedy)
+    return Finding(subject, Verdict.FAILURE, problem.reason, problem.remedy)
 
 
 _CLOCK = Statement(text("SELECT clock_timestamp()"))

@@ -34,7 +34,7 @@ def import_(
     done = counted({table: counts[table] for table in TABLES})
     err.print(f"imported {done} in {time.perf_counter() - started:.1f} s")
     if without := counts["without_password"]:
-        err.print(f"{without} of the users have no password: they can sign in after one has been set")
+        err.print(f"{without} of the users have no password: they can sign in after a password has been set")
 
 
 def _awaited(lines: Iterator[bytes]) -> Iterator[bytes]:

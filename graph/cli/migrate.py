@@ -22,7 +22,7 @@ class Step:
     """One migration that was applied or reverted."""
 
     revision: str
-    what: str
+    summary: str
 
 
 def upgrade_to(settings: Settings, revision: str = "head", *, sql: bool = False) -> list[Step]:
@@ -98,7 +98,7 @@ def history() -> None:
 
 @commands.command()
 def check() -> None:
-    """Compare the models with the database. Exits 1 where they differ."""
+    """Compare the models with the database. Exits with 1 if they differ."""
     _run_connected("check")
 
 
@@ -151,9 +151,9 @@ def _applied(settings: Settings) -> Sequence[str]:
     return uvloop.run(query())
 
 
-def _report(what: str, steps: Sequence[Step], before: Sequence[str], after: Sequence[str]) -> None:
+def _report(action: str, steps: Sequence[Step], before: Sequence[str], after: Sequence[str]) -> None:
     for step in steps:
-        out.print(f"{what} {step.revision}: {step.what}", markup=False)
+        out.print(f"{action} {step.revision}: {step.summary}", markup=False)
     if steps:
         out.print(f"the database was at {_named(before)}, and is now at {_named(after)}")
     else:

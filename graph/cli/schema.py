@@ -26,7 +26,7 @@ def check(
         Path, typer.Argument(help="The schema that clients rely on, for example schema.graphql of a release.")
     ],
 ) -> None:
-    """Compare this version's schema with an older one: safe, dangerous or breaking. Exits 1 where it breaks clients."""
+    """Compare this version's schema with an older one: safe, dangerous or breaking. Exits with 1 if breaking."""
     before = _read(old)
     breaking = find_breaking_changes(before, graphql_schema)
     dangerous = find_dangerous_changes(before, graphql_schema)

@@ -24,7 +24,7 @@ def _with_children(command: Callable[..., None]) -> Callable[..., None]:
     """Add an option for each table of what users write on posts, behind that of the posts."""
     options = list(inspect.signature(command).parameters.values())[:-1]
     for place, child in enumerate(CHILDREN, start=2):
-        about = f"{child.table.capitalize()}, on all posts together; else {_NUMERALS[child.per_post]} a post."
+        about = f"The number of {child.table} on all posts. The default is {_NUMERALS[child.per_post]} for each post."
         number = Annotated[int | None, typer.Option(min=0, max=seeding.POSTS_MAX, help=about)]
         one = inspect.Parameter(child.table, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=number)
         options.insert(place, one)
@@ -36,13 +36,17 @@ def _with_children(command: Callable[..., None]) -> Callable[..., None]:
 @_with_children
 def seed(
     users: Annotated[
-        int, typer.Option(min=0, max=seeding.USERS_MAX, help="Users, the first two being ada and ben.")
+        int, typer.Option(min=0, max=seeding.USERS_MAX, help="The number of users. The first two are ada and ben.")
     ] = 1000,
-    posts: Annotated[int, typer.Option(min=0, max=seeding.POSTS_MAX, help="Posts, of all users together.")] = 10_000,
+    posts: Annotated[
+        int, typer.Option(min=0, max=seeding.POSTS_MAX, help="The number of posts of all users together.")
+    ] = 10_000,
     accounts: Annotated[
-        int, typer.Option(min=0, max=seeding.ACCOUNTS_MAX, help="Money accounts, of all users together.")
+        int, typer.Option(min=0, max=seeding.ACCOUNTS_MAX, help="The number of money accounts of all users together.")
     ] = 1000,
-    number: Annotated[int, typer.Option("--seed", help="Another number makes other data of the same kind.")] = 1,
+    number: Annotated[
+        int, typer.Option("--seed", help="The seed of the random data: the same number makes the same data.")
+    ] = 1,
     password: Annotated[str, typer.Option(help="The password of all users.")] = DEMO_PASSWORD,
     **children: int | None,
 ) -> None:

@@ -88,13 +88,13 @@ def activate(user: Login) -> None:
 
 @commands.command()
 def deactivate(user: Login) -> None:
-    """Forbid a user to sign in, and end all their sessions. Their data stays."""
+    """Prevent a user from signing in, and end all sessions of the user. The data of the user stays."""
     _change(user, {"is_active": False}, "may no longer sign in, and is signed out everywhere")
 
 
 @commands.command("set-password")
 def set_password(user: Login) -> None:
-    """Set a new password for a user, and end all their sessions. The password is read as by `create`."""
+    """Set a new password for a user, and end all their sessions. The password is read as in `create`."""
     _change(user, {}, "has a new password, and is signed out everywhere", password=_new_password())
 
 

@@ -7,7 +7,9 @@ from graph.execution.declarations import (
     Column,
     Computed,
     Derived,
+    EdgeBinding,
     LevelLoader,
+    Prefetch,
     Prefixed,
     RowEdge,
     Waits,
@@ -16,6 +18,7 @@ from graph.execution.declarations import (
 from graph.execution.engine import Prepared
 from graph.execution.ordinary import OrdinaryExecutor
 from graph.execution.plan.collecting import Unsupported
+from graph.execution.plan.scalar_output import InlineOutput
 from graph.execution.single_read import SingleRead
 from graph.execution.strawberry_adapter import prefetchable_edges, selected_of
 
@@ -26,8 +29,11 @@ __all__ = [
     "Column",
     "Computed",
     "Derived",
+    "EdgeBinding",
+    "InlineOutput",
     "LevelLoader",
     "OrdinaryExecutor",
+    "Prefetch",
     "Prefixed",
     "Prepared",
     "RowEdge",

@@ -151,20 +151,37 @@ class PrefetchableEdge(NamedTuple):
     key: str
 
 
+Prefetch = Callable[[], "list[PrefetchableEdge]"]
+"""Returns the edges below the rows of an edge, bound, whose results the statement of these rows may also load."""
+
+
+class EdgeBinding(Protocol):
+    """An edge with its arguments applied, before it has a loader.
+
+    It depends on nothing but the arguments and the selection. A plan keeps the binding of an edge with constant
+    arguments, so that this work is done once and not at every run.
+    """
+
+    def bound(self, context: Any, prefetch: Prefetch) -> BoundEdge:
+        """Return the edge bound to a loader of one operation."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RowEdge:
     """The field leads to other rows. A loader finds them by a key.
 
     Attributes:
         key: the column of the row that is the key; None where the field's arguments contain it (`BoundEdge.key`).
-        bind: binds the edge. It is called once per level with `(info, **arguments)`.
+        bind: binds the edge, or returns its binding. It is called once per level with `(info, **arguments)`, but not
+            again where it has returned a binding and the arguments are constant. It mutates no argument.
         missing: makes the error for a row that does not exist; without it the value is null.
         joined: the prefix of the other row's columns within this row, if the statement that read this row has joined
             them; None where no statement joins them.
     """
 
     key: str | None
-    bind: Callable[..., BoundEdge]
+    bind: Callable[..., BoundEdge | EdgeBinding]
     missing: Callable[[], Exception] | None = None
     joined: str | None = None
 
@@ -190,6 +207,13 @@ def class_of(type_: GraphQLNamedType) -> Callable[..., Any] | None:
     definition = type_.extensions.get(STRAWBERRY) if type_.extensions else None
     origin: Callable[..., Any] | None = getattr(definition, "origin", None)
     return origin
+
+
+def plain_class_of(type_: GraphQLNamedType) -> Callable[..., Any] | None:
+    """Return the Python class of an object type if its instances are of this type without a further test, or None."""
+    definition = type_.extensions.get(STRAWBERRY) if type_.extensions else None
+    tested = getattr(definition, "is_type_of", None) is not None or getattr(definition, "concrete_of", None) is not None
+    return None if tested else class_of(type_)
 
 
 def joins_of(field: GraphQLField) -> bool:

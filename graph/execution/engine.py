@@ -19,7 +19,7 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
-from graph.execution.output.folding import folded, folds
+from graph.execution.output.folding import folded, folded_payload, folds, is_payload
 from graph.execution.output.results import resolved
 from graph.execution.plan.collecting import Unsupported, condition_variables, fragments_of, refusal
 from graph.execution.plan.levels import Level
@@ -109,18 +109,9 @@ class Prepared:
         Raises:
             Unsupported: the ordinary engine must run the operation; no resolver has run.
         """
-        variables = self._coercion.coerced(inputs)
-        if variables is None:
-            found = get_variable_values(
-                self._schema,
-                self._operation.variable_definitions or (),
-                inputs,
-                max_errors=COERCION_ERRORS_MAX,
-                hide_suggestions=self._hide_suggestions,
-            )
-            if isinstance(found, list):
-                return _refused(found)
-            variables = found
+        variables = self._coercion.coerced(inputs) or self._coerced_fully(inputs)
+        if isinstance(variables, list):
+            return _refused(variables)
         plan = self.plan(variables, replaces=offload is not None)
         text = None if in_parts else self._text
         run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, offload, text)
@@ -140,11 +131,21 @@ class Prepared:
         assert self._sole is not None
         (level,) = self._sole.roots
         assert level.single_root_edge is not None
-        variables = self._coercion.coerced(inputs)
-        if variables is None:
+        variables = self._coercion.coerced(inputs) or self._coerced_fully(inputs)
+        if isinstance(variables, list):
             return None
         run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, text=self._text)
         return single_read(run, level, level.single_root_edge)
+
+    def _coerced_fully(self, inputs: dict[str, Any]) -> VariableValues | list[GraphQLError]:
+        """Return the variables as graphql-core coerces them, or its errors."""
+        return get_variable_values(
+            self._schema,
+            self._operation.variable_definitions or (),
+            inputs,
+            max_errors=COERCION_ERRORS_MAX,
+            hide_suggestions=self._hide_suggestions,
+        )
 
     def plan(self, variables: VariableValues, *, replaces: bool = False) -> Plan:
         """Return the plan for these variables.
@@ -213,6 +214,10 @@ async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
 
 async def _answered(run: Run, level: Level) -> ExecutionResult:
     edge = level.single_root_edge
+    if edge is None and run.offload is None and is_payload(level):
+        value = await run.call_root(level)
+        data = folded_payload(run, level, value)
+        return ExecutionResult(data, None) if data is not None else await resolved(run, level, called=value)
     followed = None if edge is None else await run.follow_root_edge(edge)
     if edge is not None and followed is not None and run.offload is None and folds(level):
         bound, _, value = followed

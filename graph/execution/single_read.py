@@ -71,14 +71,18 @@ def single_read(run: Run, level: Level, plan: FieldPlan) -> SingleRead | None:
     """
     try:
         bound = run.bound_edge(plan)
-        edges = [run.bound_edge(edge) for edge, _ in plan.prefetchable]
     except Exception:  # noqa: BLE001 - a general run meets the same exception, and reports it as a field error
         return None
     if bound.key is None:
         return None
     loader = cast("SingleLoader", bound.loader)
-    brings = getattr(loader, "brings", None)
-    if brings is None or bound.waits or any(edge.waits or edge.loader not in brings for edge in edges):
+    brings, answers_all = getattr(loader, "brings", None), not bound.waits
+    for edge, _ in plan.prefetchable:
+        below = run.bound_edges.get(id(edge))
+        if below is None:
+            return None  # its arguments are invalid
+        answers_all &= brings is not None and below.loader in brings and not below.waits
+    if brings is None or not answers_all:
         level.is_folded = False
         return None
     return SingleRead(run, level, plan, bound, loader, loader.pending_read(bound.key), loader.name)

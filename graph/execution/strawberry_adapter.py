@@ -16,6 +16,7 @@ from typing import Any
 
 import strawberry
 from graphql import GraphQLField, GraphQLResolveInfo, GraphQLSchema, default_field_resolver
+from graphql.pyutils import Path
 from strawberry.extensions.field_extension import FieldExtension, build_field_extension_resolvers
 from strawberry.types.field import StrawberryField
 
@@ -46,6 +47,26 @@ class PrefetchInfo(GraphQLResolveInfo[Any]):
     selected: frozenset[str]
 
 
+@dataclass(slots=True, eq=False)
+class EdgeInfo:
+    """The info of an edge for its whole level. Only for parts of it that are rarely read it makes graphql-core's info.
+
+    Attributes:
+        path: only the field's place, without list indexes.
+        selected: see `PrefetchInfo`.
+        whole: makes the whole info.
+    """
+
+    context: Any
+    field_name: str
+    path: Path
+    selected: frozenset[str]
+    whole: Callable[[], GraphQLResolveInfo[Any]]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole(), name)
+
+
 def prefetchable_edges(info: Any) -> list[PrefetchableEdge]:
     """Return the edges below the rows of the field of `info`, each loader once.
 
@@ -61,7 +82,7 @@ def selected_of(info: Any) -> frozenset[str]:
     Fields that @skip and @include exclude are not in the set. It is empty where the ordinary engine runs the field.
     """
     raw = info._raw_info  # noqa: SLF001 - Strawberry has no public access to it
-    return raw.selected if isinstance(raw, PrefetchInfo) else frozenset()
+    return raw.selected if isinstance(raw, PrefetchInfo | EdgeInfo) else frozenset()
 
 
 @dataclass(frozen=True, slots=True)

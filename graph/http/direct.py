@@ -257,7 +257,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         steps = direct.pipeline.respond(call)
         on_response = partial(cycle.finish, direct, self, call)
         on_work = partial(self._run, cycle, direct, call, steps)
-        CallbackDriver(direct.pipeline.admission, steps, call, on_response, on_work).start()
+        CallbackDriver(direct.pipeline.admission, steps, call, on_response, on_work, self.transport.close).start()
 
     def _run(self, cycle: RequestCycle, direct: DirectEndpoint, call: Call, steps: Steps, work: Work) -> None:
         self.start_task(cycle, cycle.run(direct, self, call, steps, work))

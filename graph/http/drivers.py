@@ -27,9 +27,10 @@ class CallbackDriver(Deadline):
 
     Attributes:
         on_work: starts a task that continues with this work (`in_task`). It raises nothing.
+        on_bug: ends the connection, after an exception that the pipeline should have handled.
     """
 
-    __slots__ = ("_call", "_on_response", "_reading", "_steps", "on_work")
+    __slots__ = ("_call", "_on_bug", "_on_response", "_reading", "_steps", "on_work")
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class CallbackDriver(Deadline):
         call: Call,
         on_response: Callable[[Response], None],
         on_work: Callable[[Work], None],
+        on_bug: Callable[[], None],
     ) -> None:
         """Make the driver of one request.
 
@@ -47,12 +49,14 @@ class CallbackDriver(Deadline):
             call: the request.
             on_response: receives the response. It raises nothing.
             on_work: see above.
+            on_bug: see above.
         """
         super().__init__(admission.timers, admission.deadline_s, call.started, call.receive, abandon=True)
         self._steps = steps
         self._call = call
         self._on_response = on_response
         self.on_work = on_work
+        self._on_bug = on_bug
 
     def start(self) -> None:
         """Start the request."""
@@ -63,6 +67,10 @@ class CallbackDriver(Deadline):
             wait = step(value)
         except StopIteration as done:
             self._on_response(done.value)
+            return
+        except Exception:
+            logger.exception("a request was not answered")
+            self._on_bug()
             return
         if isinstance(wait, Work):
             self.on_work(wait)

@@ -40,7 +40,7 @@ from graph.http.parsing.requests import (
     unauthenticated,
 )
 from graph.http.responses import response
-from graph.http.responses.codings import CONTENT_ENCODING, check_coding, decoded
+from graph.http.responses.codings import check_coding, decoded
 from graph.http.responses.content import Contents, complete
 from graph.http.responses.response import Response, codes_of
 from graph.http.responses.writing import AnswerTooLargeError, encode_bounded
@@ -155,8 +155,7 @@ class Pipeline:
         if self._graphiql and graphiql.wants_page(call.head, call.query_string):
             return graphiql.page()
         if not call.query_string:
-            message = "send the operation by POST, as a JSON object with the key query"
-            raise _method_not_allowed(message, "GET, POST")
+            raise _method_not_allowed("send the operation by POST, as a JSON object with the key query", "GET, POST")
         call.head.media_type = response.negotiated(call.head.accept)
         request = parse_get(call.query_string, call.head)
         if call.head.authorizations:
@@ -185,7 +184,7 @@ class Pipeline:
 
     def _parsed(self, head: Head, body: bytes) -> GraphQLRequest | RequestBatch:
         """Return the operations in a body. Raises HttpRefused as `parse_body` does."""
-        if CONTENT_ENCODING in head:
+        if head.is_coded:
             body = decoded(head, body, self._body_bytes_max)
         return parse_body(body, bytes_max=self._body_bytes_max, batch_max=self._batch_max)
 
@@ -231,7 +230,9 @@ class Pipeline:
             else:
                 body = yield from self._bounded(call, request, operation, price, seen, bytes_max)
                 return self._ended(call, seen, Response(OK, body, media_type))
-            complete(content, request, price, seen)
+            seen.ran = True
+            if request.extensions or "errors" in content:
+                complete(content, request, price, seen)
             return self._ended(call, seen, Response(OK, orjson.dumps(content), media_type))
         except (RequestRefused, GraphQLError) as refused:
             self._charge_work(call, at_least=REFUSED_COST)
@@ -304,11 +305,8 @@ class Pipeline:
         seen: Observation,
         bytes_max: int,
     ) -> Generator[Read | Work, Any, bytes]:
-        """Run an operation with a response that may be too large, and return the response or an error in its place.
-
-        The response is made and measured in another thread. That of a mutation, which has happened, has no deadline.
-        """
-        run, limited = self.services.worker.run, operation.is_query
+        """Run an operation, and return its response, made in another thread, or an error if it is too large."""
+        run, limited = self.services.worker.run, operation.is_query  # a mutation has happened: no deadline
         size = Size(price.values, call.stopwatch, in_parts=True)
         work = self._execution(call, request, operation, size, seen)
         result: ExecutionResult = yield Work(work, is_abandoned=operation.is_query)
@@ -316,6 +314,7 @@ class Pipeline:
         making = partial(run, self._contents.of, result, operation, call.request_id)
         content = yield Work(making, is_limited=limited)
         self._contents.keep(operation, content)
+        seen.ran = True
         complete(content, request, price, seen)
         try:
             body: bytes = yield Work(partial(run, encode_bounded, content, bytes_max), is_limited=limited)

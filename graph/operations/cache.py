@@ -138,7 +138,9 @@ class NoNulRule(ValidationRule):
     def enter_string_value(self, node: StringValueNode, *_: object) -> None:
         """Report the string that contains it."""
         if "\x00" in node.value:
-            self.report_error(GraphQLError("a string holds the character U+0000, which no text may have", node))
+            self.report_error(
+                GraphQLError("a string contains the character U+0000, which is not allowed in text", node)
+            )
 
 
 class Operations:

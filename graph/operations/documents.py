@@ -125,7 +125,7 @@ def read_manifest(path: Path) -> dict[str, str]:
     except OSError as error:
         raise SettingsError(f"the manifest {path} cannot be read: {error.strerror}") from None
     except orjson.JSONDecodeError as error:
-        raise SettingsError(f"the manifest {path} is no JSON: {error}") from None
+        raise SettingsError(f"the manifest {path} is not JSON: {error}") from None
     listed = _listed(parsed)
     if listed is None or not all(isinstance(part, str) for pair in listed for part in pair):
         raise SettingsError(f"the manifest {path} should be an object from hash to document")
@@ -137,7 +137,7 @@ def read_manifest(path: Path) -> dict[str, str]:
 
 
 def _listed(parsed: object) -> list[tuple[Any, Any]] | None:
-    """Return the ids and documents of a manifest, or None where its format is unknown."""
+    """Return the ids and documents of a manifest, or None if its format is unknown."""
     if not isinstance(parsed, dict):
         return None
     if parsed.get("format") != APOLLO_FORMAT:

@@ -28,12 +28,12 @@ class TokenClaims(NamedTuple):
         return live_sessions(reader, self.session_id)
 
     def viewer(self, sessions: Mapping[int, Record]) -> Viewer | None:
-        """Return the viewer of this session, or None where it is not among the live `sessions`."""
+        """Return the viewer of this session, or None if it is not among the live `sessions`."""
         return viewer_among(sessions, self.session_id, self.user_id)
 
 
 def token_claims(tokens: TokenSigner, authorizations: Sequence[str]) -> TokenClaims | None:
-    """Return the claims of the only bearer token in the `Authorization` values; None where it is not valid."""
+    """Return the claims of the only bearer token in the `Authorization` values; None if it is not valid."""
     if len(authorizations) != 1:
         return None
     scheme, _, token = authorizations[0].partition(" ")

@@ -59,7 +59,7 @@ class Context:
 
     Attributes:
         viewer: the caller. A sign-in changes it, so that the payload shows what the new viewer may see.
-        snapshot: the single database state that the operation reads; None where each statement reads the newest state.
+        snapshot: the single database state that the operation reads; None if each statement reads the newest state.
         committing: whether a COMMIT was sent. If so, an operation that ends early may have written.
         running: the tasks that read for the operation.
     """
@@ -73,7 +73,7 @@ class Context:
     running: Running = field(init=False, default_factory=Running)
 
     def __post_init__(self) -> None:
-        self.loaders = Loaders(self.reader, self.viewer, self.running)
+        self.loaders = Loaders(self.snapshot or self.services.database, self.viewer, self.running)
 
     @property
     def reader(self) -> Reader:

@@ -4,20 +4,22 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from aiodataloader import DataLoader
 from asyncpg import Record
 
 from db.connections.coalescing import PendingRead
+from db.query.keyset_lists import KeysetList
 from db.query.nested_pages import Nested, RowsWithPages
-from db.query.pages import Page
+from db.query.pages import Columns, Filter, Page, PageRequest
 from graph.telemetry.current import batch_observed
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 LoadBatch = Callable[[Sequence[K]], Awaitable[Sequence[T]]]
-RowsBatch = Callable[[Sequence[int]], Awaitable[Mapping[int, Record]]]
+RowsBatch = Callable[[Sequence[Any]], Awaitable[Mapping[Any, Record]]]
 
 
 class EdgeLoader(Generic[K, T]):
@@ -80,7 +82,80 @@ class EdgeLoader(Generic[K, T]):
             return await self.load_level(keys)
 
 
-class RowLoader(EdgeLoader[int, Record | None]):
+class RequestedPage:
+    """A page of a list as a field requests it: of a whole list, or of the list of each parent.
+
+    Attributes:
+        key: everything that the page depends on, except the parent and the viewer.
+    """
+
+    __slots__ = ("_nested", "columns", "given", "key", "of", "request")
+
+    def __init__(self, of: KeysetList, columns: Columns, given: Filter, request: PageRequest) -> None:
+        self.of = of
+        self.columns = columns
+        self.given = given
+        self.request = request
+        self.key: Hashable = (of, columns, tuple(sorted(given.items())), request)
+        self._nested: dict[str, Nested] = {}
+
+    def nested(self, key: str) -> Nested | None:
+        """Return the page as a part of its parents' statement; None where the list cannot be nested.
+
+        `key` is the column of the parents' rows that holds their id.
+        """
+        known = self._nested.get(key)
+        if known is None and self.of.can_be_nested:
+            known = self._nested[key] = Nested(self.of, self.columns, self.given, self.request, key)
+        return known
+
+
+class PageLoader(EdgeLoader[int, Page]):
+    """Loads, for each key, the same page of its list.
+
+    Attributes:
+        page: the page.
+    """
+
+    __slots__ = ("page",)
+
+    def __init__(self, page: RequestedPage, batch: LoadBatch[int, Page], running: "Running") -> None:
+        self.name = page.of.edge  # as in `RowLoader`
+        self._batch = batch
+        self._running = running
+        self._known = {}
+        self._by_one = None
+        self.page = page
+
+    @property
+    def identity(self) -> Hashable:
+        """Everything that the pages depend on, except their keys and the viewer."""
+        return self.page.key
+
+    def prime_one(self, key: int, pages: Mapping[int, Page]) -> None:
+        """Cache one of the pages that another statement has loaded."""
+        self._known[key] = pages[key]
+
+
+@dataclass(slots=True, eq=False)
+class NestedLoaders:
+    """The pages that a statement includes for each of its rows.
+
+    Attributes:
+        lists: the pages of each list.
+        brings: for each list the loader that would read the pages later, and that has them afterwards.
+        keys: what the pages depend on, except the viewer.
+    """
+
+    lists: list[Nested]
+    brings: list[PageLoader]
+    keys: list[Hashable]
+
+
+NOTHING_BELOW = NestedLoaders([], [], [])
+
+
+class RowLoader(EdgeLoader[Any, Record | None]):
     """Loads rows by key. A batch maps keys to rows; it may contain further keys, and lacks keys without a row.
 
     Where the statement of the rows includes `nested` pages, their loaders then have these pages.
@@ -89,14 +164,19 @@ class RowLoader(EdgeLoader[int, Record | None]):
         brings: these loaders.
     """
 
-    __slots__ = ("_nested", "brings")
+    __slots__ = ("_lists", "brings")
 
-    def __init__(self, name: str, batch: RowsBatch, running: "Running", nested: "Sequence[NestedPageLoader]") -> None:
-        super().__init__(name, batch, running)
-        self._nested = nested
-        self.brings = [one.loader for one in nested]
+    def __init__(self, name: str, batch: RowsBatch, running: "Running", nested: NestedLoaders) -> None:
+        # Without a call of the class above: many operations make this one loader and read one row.
+        self.name = name
+        self._batch = batch
+        self._running = running
+        self._known = {}
+        self._by_one = None
+        self._lists = nested.lists
+        self.brings = nested.brings
 
-    def pending_read(self, key: int) -> PendingRead | None:
+    def pending_read(self, key: Any) -> PendingRead | None:
         """Return the pending read of one row, for a callback; None where the reader does not coalesce reads."""
         reading = self._batch([key])
         if isinstance(reading, PendingRead):
@@ -105,54 +185,25 @@ class RowLoader(EdgeLoader[int, Record | None]):
             reading.close()
         return None
 
-    def rows(self, answer: Mapping[int, Record], key: int) -> int:
+    def rows(self, answer: Mapping[Any, Record], key: Any) -> int:
         """Return how many rows an answer, which other operations may share, has for `key`."""
         return int(key in answer)
 
-    def take(self, answer: Mapping[int, Record], key: int) -> Record | None:
+    def take(self, answer: Mapping[Any, Record], key: Any) -> Record | None:
         """Return the row of `key` in an answer to `pending_read`. The loaders of nested pages receive its pages."""
         self._learn((key,), answer)
         return self._known[key]
 
-    def _learn(self, keys: Sequence[int], values: Mapping[int, Record]) -> None:
+    def _learn(self, keys: Sequence[Any], values: Mapping[Any, Record]) -> None:
         known = self._known
         for key in keys:
             known[key] = values.get(key)
-        if self._nested and isinstance(values, RowsWithPages):
-            for (nested, loader), pages in zip(self._nested, values.nested, strict=True):
-                parents = [values[key][nested.key] for key in keys if key in values]
-                loader.prime({parent: pages[parent] for parent in parents})
-
-
-class PageLoader(EdgeLoader[int, Page]):
-    """Loads, for each key, the same page of its list.
-
-    Attributes:
-        identity: everything that the pages depend on, except their keys and the viewer.
-        nested: returns the same pages as a part of their parents' statement, given the key's column; None where the
-            list cannot be nested.
-    """
-
-    __slots__ = ("identity", "nested")
-
-    def __init__(
-        self,
-        name: str,
-        batch: LoadBatch[int, Page],
-        running: "Running",
-        identity: Hashable,
-        nested: Callable[[str], Nested] | None,
-    ) -> None:
-        super().__init__(name, batch, running)
-        self.identity = identity
-        self.nested = nested
-
-
-class NestedPageLoader(NamedTuple):
-    """Pages that a statement includes for each of its rows, and the loader that would read them later."""
-
-    nested: Nested
-    loader: PageLoader
+        if isinstance(values, RowsWithPages):
+            for nested, loader, pages in zip(self._lists, self.brings, values.nested, strict=True):
+                for key in keys:
+                    row = values.get(key)
+                    if row is not None:
+                        loader.prime_one(row[nested.key], pages)
 
 
 class Running:

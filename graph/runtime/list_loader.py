@@ -7,9 +7,8 @@ from db.access import Viewer
 from db.connections.coalescing import PendingRead
 from db.connections.statements import Reader
 from db.errors import copy_of
-from db.query.keyset_lists import KeysetList
-from db.query.pages import Columns, Filter, Page, PageRequest
-from graph.runtime.edge_loaders import NestedPageLoader
+from db.query.pages import Page
+from graph.runtime.edge_loaders import NestedLoaders, RequestedPage
 from graph.runtime.loaders import Loaders
 
 ONLY_KEY = 0
@@ -19,33 +18,33 @@ ONLY_KEY = 0
 class ListLoader:
     """Reads one page of a list, with `nested` pages below its rows.
 
-    With `counted`, its statement counts the list, unless another field of the operation has it counted.
+    With `has_total`, its statement counts the list, unless another field of the operation has it counted, or there are
+    nested pages.
 
     Attributes:
         name: None: it reads by no key, so that there are no batches.
         brings: the loaders that have the nested pages afterwards.
     """
 
-    __slots__ = ("_counted", "_list", "_loaders", "_nested", "_reader", "_viewer", "brings", "name")
+    __slots__ = ("_counted", "_lists", "_loaders", "_reader", "_requested", "_viewer", "brings", "name")
 
     def __init__(
         self,
         loaders: Loaders,
         reader: Reader,
         viewer: Viewer,
-        requested: tuple[KeysetList, Columns, Filter, PageRequest],
-        nested: Sequence[NestedPageLoader],
-        *,
-        counted: bool,
+        page: RequestedPage,
+        nested: NestedLoaders,
+        has_total: bool,
     ) -> None:
         self._loaders = loaders
         self._reader = reader
         self._viewer = viewer
-        self._list = requested
-        self._nested = nested
-        self._counted = counted
+        self._requested = page
+        self._lists = nested.lists
+        self._counted = has_total and not nested.lists
         self.name = None
-        self.brings = [one.loader for one in nested]
+        self.brings = nested.brings
 
     def pending_read(self, _: int) -> PendingRead | None:
         """Return the pending read of the page, for a callback; None where the reader does not coalesce reads."""
@@ -62,9 +61,10 @@ class ListLoader:
 
     def take(self, answer: Page, _: int) -> Page:
         """Return the page. The loaders of nested pages receive their pages."""
-        for one, pages in zip(self._nested, answer.nested, strict=True):
-            one.loader.prime(pages)
-        answer.brought = tuple([one.loader.identity for one in self._nested])
+        if self.brings:
+            for loader, pages in zip(self.brings, answer.nested, strict=True):
+                loader.prime(pages)
+            answer.brought = tuple([loader.identity for loader in self.brings])
         return answer
 
     async def load_level(self, keys: Sequence[int]) -> list[Page]:
@@ -77,13 +77,12 @@ class ListLoader:
         return self.take(page, ONLY_KEY)
 
     def _page(self, *, counted: bool) -> Awaitable[Page]:
-        of, columns, given, request = self._list
-        nested = [one.nested for one in self._nested]
-        return of.page(self._reader, self._viewer, columns, given, request, nested, counted=counted)
+        page, nested = self._requested, self._lists
+        return page.of.page(self._reader, self._viewer, page.columns, page.given, page.request, nested, counted=counted)
 
     async def _counted_page(self) -> Page:
         """Return a page. Its statement counts the list too, unless another field of the operation has it counted."""
-        of, _, given, _ = self._list
+        of, given = self._requested.of, self._requested.given
         told = self._loaders.counted(of, given)
         if told is None:
             return await self._page(counted=False)

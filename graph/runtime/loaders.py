@@ -8,15 +8,15 @@ one loader and its cache. Batches have no size limit, so that a level is always 
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
 from db.access import Viewer
-from db.connections.statements import Reader, Row
+from db.connections.statements import Reader, Row, RowsByKey
 from db.errors import copy_of
 from db.query.keyset_lists import KeysetList
-from db.query.nested_pages import NOTHING_NESTED, Nested, NestedPages
+from db.query.nested_pages import NOTHING_NESTED, NestedPages
 from db.query.pages import Columns, Filter, Page, PageRequest
 from db.repositories.account_statements import AccountStatement, entries_of_statements, statements_of_accounts
 from db.repositories.accounts import accounts_by_ids, counterparties_by_ids
@@ -24,13 +24,15 @@ from db.repositories.comments import COMMENTS_OF_POST
 from db.repositories.posts import POSTS
 from db.repositories.profiles import profiles_by_user_ids
 from db.repositories.transactions import transactions_by_ids
-from db.repositories.users import users_by_ids
+from db.repositories.users import users_by_ids, users_by_usernames
 from graph.runtime.edge_loaders import (
+    NOTHING_BELOW,
     EdgeLoader,
     K,
     LoadBatch,
-    NestedPageLoader,
+    NestedLoaders,
     PageLoader,
+    RequestedPage,
     RowLoader,
     RowsBatch,
     Running,
@@ -57,25 +59,28 @@ class Loaders:
         self._made.clear()
         self._counts.clear()
 
-    def user_by_id(self, columns: Columns, nested: Sequence[NestedPageLoader] = ()) -> RowLoader:
+    def user_by_id(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
         """Load a user, and the `nested` pages of the user."""
-        reader, viewer, pages = self._reader, self._viewer, _pages_of(nested)
-        return self._rows("user_by_id", columns, lambda ids: users_by_ids(reader, viewer, columns, ids, pages), nested)
+        return self._with_pages("user_by_id", users_by_ids, columns, nested)
+
+    def user_by_username(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
+        """Load a user by the username, in the form of `username_key`, and the `nested` pages of the user."""
+        return self._with_pages("user_by_username", users_by_usernames, columns, nested)
 
     def profile_by_user(self, columns: Columns) -> RowLoader:
         """Load the profile of a user."""
         reader = self._reader
         return self._rows("profile_by_user", columns, lambda ids: profiles_by_user_ids(reader, columns, ids))
 
-    def post_by_id(self, columns: Columns, nested: Sequence[NestedPageLoader] = ()) -> RowLoader:
+    def post_by_id(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
         """Load a post that the viewer may see, and its `nested` pages."""
-        return self._rows_of("post_by_id", POSTS, columns, nested)
+        return self._with_pages("post_by_id", POSTS.by_ids, columns, nested)
 
-    def comment_by_id(self, columns: Columns, nested: Sequence[NestedPageLoader] = ()) -> RowLoader:
+    def comment_by_id(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
         """Load a comment that the viewer may see, and its `nested` pages."""
-        return self._rows_of("comment_by_id", COMMENTS_OF_POST, columns, nested)
+        return self._with_pages("comment_by_id", COMMENTS_OF_POST.by_ids, columns, nested)
 
-    def account_by_id(self, columns: Columns, nested: Sequence[NestedPageLoader] = ()) -> RowLoader:
+    def account_by_id(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
         """Load an account that the viewer may see. Pages are loaded separately: none of its lists can be nested."""
         reader, viewer = self._reader, self._viewer
         return self._rows("account_by_id", columns, lambda ids: accounts_by_ids(reader, viewer, columns, ids))
@@ -87,24 +92,18 @@ class Loaders:
             "counterparty_by_id", columns, lambda ids: counterparties_by_ids(reader, viewer, columns, ids)
         )
 
-    def transaction_by_id(self, columns: Columns, nested: Sequence[NestedPageLoader] = ()) -> RowLoader:
+    def transaction_by_id(self, columns: Columns, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
         """Load a transaction that the viewer may see. A transaction has no lists."""
         reader, viewer = self._reader, self._viewer
         return self._rows("transaction_by_id", columns, lambda ids: transactions_by_ids(reader, viewer, columns, ids))
 
-    def page_by_parent(self, of: KeysetList, columns: Columns, given: Filter, request: PageRequest) -> PageLoader:
+    def page_by_parent(self, page: RequestedPage) -> PageLoader:
         """Load the same page of the list of a parent."""
-        reader, viewer = self._reader, self._viewer
-        key = (of, columns, _key(given), request)
-        loader: PageLoader | None = self._made.get(key)
+        loader: PageLoader | None = self._made.get(page.key)
         if loader is None:
-            loader = self._made[key] = PageLoader(
-                of.edge,
-                lambda ids: of.pages_by_parent(reader, viewer, columns, given, request, ids),
-                self._running,
-                key,
-                partial(Nested, of, columns, given, request) if of.can_be_nested else None,
-            )
+            read, reader, viewer = page.of.pages_by_parent, self._reader, self._viewer
+            batch = partial(read, reader, viewer, page.columns, page.given, page.request)
+            loader = self._made[page.key] = PageLoader(page, batch, self._running)
         return loader
 
     def count_by_parent(self, of: KeysetList, given: Filter) -> EdgeLoader[int, int]:
@@ -172,14 +171,14 @@ class Loaders:
             self._counts[key] = self._running.start(of.count(self._reader, self._viewer, given))
         return asyncio.shield(self._counts[key])
 
-    def _rows_of(self, name: str, of: KeysetList, columns: Columns, nested: Sequence[NestedPageLoader]) -> RowLoader:
-        reader, viewer, pages = self._reader, self._viewer, _pages_of(nested)
-        return self._rows(name, columns, lambda ids: of.by_ids(reader, viewer, columns, ids, pages), nested)
-
-    def _rows(
-        self, name: str, columns: Columns, batch: RowsBatch, nested: Sequence[NestedPageLoader] = ()
+    def _with_pages(
+        self, name: str, read: Callable[..., RowsByKey], columns: Columns, nested: NestedLoaders
     ) -> RowLoader:
-        key = (name, columns, *[(one.nested.key, one.loader.identity) for one in nested])
+        pages = NestedPages.of(nested.lists) if nested.lists else NOTHING_NESTED
+        return self._rows(name, columns, partial(read, self._reader, self._viewer, columns, nested=pages), nested)
+
+    def _rows(self, name: str, columns: Columns, batch: RowsBatch, nested: NestedLoaders = NOTHING_BELOW) -> RowLoader:
+        key = (name, columns, *nested.keys)
         loader: RowLoader | None = self._made.get(key)
         if loader is None:
             loader = self._made[key] = RowLoader(name, batch, self._running, nested)
@@ -190,10 +189,6 @@ class Loaders:
         if loader is None:
             loader = self._made[key] = EdgeLoader(key[0], batch, self._running)
         return loader
-
-
-def _pages_of(nested: Sequence[NestedPageLoader]) -> NestedPages:
-    return NestedPages([one.nested for one in nested]) if nested else NOTHING_NESTED
 
 
 def _key(given: Filter) -> Hashable:

@@ -95,7 +95,7 @@ class TokenSigner:
         return AccessToken(jwt.encode(claims, self._key, algorithm=ALGORITHM), expires_at)
 
     def read(self, token: str) -> tuple[int, int] | None:
-        """Return the user's and the session's id in `token`; None where its signature is invalid or it has expired."""
+        """Return the user's and the session's id in `token`; None if its signature is invalid or it has expired."""
         read = self._read.get(token)
         if read is None:
             read = self._verified(token)
@@ -120,7 +120,7 @@ class TokenSigner:
         return jwt.encode(claims, self._key, algorithm=ALGORITHM)
 
     def read_device(self, token: str) -> Device | None:
-        """Return the device that `token` identifies; None where its signature is invalid or it has expired."""
+        """Return the device that `token` identifies; None if its signature is invalid or it has expired."""
         if len(token) > DEVICE_TOKEN_LENGTH_MAX:
             return None
         try:

@@ -5,6 +5,7 @@ how many rows the list has in all, and whether rows lie outside the page, but on
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
@@ -16,28 +17,28 @@ from db.connections.statements import Row
 from db.query.cursors import CursorError, Order, Term
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Columns, Filter, Page, PageRequest
-from graph.analysis.cost import COUNT
+from graph.analysis.cost import COUNT, PAGE_SIZE_DEFAULT
 from graph.errors import BadInput
-from graph.execution import BoundEdge, LevelLoader, Waits, selected_of
+from graph.execution import BoundEdge, EdgeBinding, LevelLoader, Prefetch, Waits, selected_of
 from graph.runtime.context import Context, Info
+from graph.runtime.edge_loaders import RequestedPage
 from graph.runtime.list_loader import ONLY_KEY, ListLoader
 from graph.schema.fields import derived, derived_rows, derived_table
 from graph.schema.nodes import OBJECT_OF
 from graph.schema.prefetching import nested_below
 
-PAGE_SIZE_DEFAULT = 20
 PAGE_SIZE_MAX = 100
 TOTAL = "totalCount"
 
 T = TypeVar("T")
 
 
-@strawberry.enum(description="Which way an order runs.")
+@strawberry.enum(description="The direction of a sort.")
 class OrderDirection(Enum):
     """Ascending or descending."""
 
-    ASC = strawberry.enum_value("ASC", description="Smallest, earliest or first in the alphabet first.")
-    DESC = strawberry.enum_value("DESC", description="Largest, latest or last in the alphabet first.")
+    ASC = strawberry.enum_value("ASC", description="The smallest, earliest or alphabetically first value first.")
+    DESC = strawberry.enum_value("DESC", description="The largest, latest or alphabetically last value first.")
 
 
 class PageArguments(NamedTuple):
@@ -158,7 +159,9 @@ def _cursor_at(info: "PageInfo", index: int) -> str | None:
     return info.connection.asked.request.order.cursor(page.row(index)) if page else None
 
 
-@strawberry.type(description="Where a page lies in its list, after the Relay cursor connections specification.")
+@strawberry.type(
+    description="The position of a page in its list, as the Relay cursor connections specification defines it."
+)
 class PageInfo:
     """The ends of one page."""
 
@@ -166,7 +169,7 @@ class PageInfo:
 
     has_next_page: bool = derived(
         _has_next_page,
-        "Whether the list goes on after this page.",
+        "Whether items follow this page.",
         looks_ahead=True,
         ready=_at_once(
             _has_next_page, lambda info: info.connection.asked.request.backward and _behind_is_unknown(info.connection)
@@ -174,7 +177,7 @@ class PageInfo:
     )
     has_previous_page: bool = derived(
         _has_previous_page,
-        "Whether the list has anything before this page.",
+        "Whether items precede this page.",
         looks_ahead=True,
         ready=_at_once(
             _has_previous_page,
@@ -183,17 +186,17 @@ class PageInfo:
     )
     start_cursor: str | None = derived(
         lambda info: _cursor_at(info, 0),
-        "The cursor of the first edge; null where the page is empty.",
+        "The cursor of the first edge. Null if the page is empty.",
         reads_order=True,
     )
     end_cursor: str | None = derived(
         lambda info: _cursor_at(info, -1),
-        "The cursor of the last edge; null where the page is empty.",
+        "The cursor of the last edge. Null if the page is empty.",
         reads_order=True,
     )
 
 
-@strawberry.type(description="One place in a list.")
+@strawberry.type(description="One item of a page, with its cursor.")
 class Edge(Generic[T]):
     """One row at its place in an order."""
 
@@ -203,10 +206,13 @@ class Edge(Generic[T]):
 
     cursor: str = derived(
         lambda edge: edge.order.cursor(edge.row),
-        "Opaque; good for `after` and `before` of the same list in the same order.",
+        (
+            "The position of the item in the list. Opaque. Use it as `after` or `before` in the same list "
+            "with the same order."
+        ),
         reads_order=True,
     )
-    node: T = derived_rows(lambda edge: edge.row, lambda edge: edge.wrap(edge.row), "What stands there.")
+    node: T = derived_rows(lambda edge: edge.row, lambda edge: edge.wrap(edge.row), "The item.")
 
 
 def _edges(connection: "Connection[T]") -> list[Edge[T]]:
@@ -225,7 +231,7 @@ def _count(connection: "Connection[Any]") -> int | Awaitable[int]:
     return context.loaders.count_by_parent(of, given).load(connection.parent_id)
 
 
-@strawberry.type(description="A page of a list; the list itself may be longer.")
+@strawberry.type(description="One page of a list. The list may be longer.")
 class Connection(Generic[T]):
     """A fetched page of a list, with everything that a client can select of it.
 
@@ -237,18 +243,18 @@ class Connection(Generic[T]):
     page: strawberry.Private[Page]
     parent_id: strawberry.Private[int | None]
 
-    edges: list[Edge[T]] = derived(_edges, "The page with the cursor of each place.")
+    edges: list[Edge[T]] = derived(_edges, "The items of the page, each with its cursor.")
     nodes: list[T] = derived_table(
         attrgetter("page"),
         lambda connection: list(map(connection.asked.wrap, connection.page.rows)),
-        "The page without cursors.",
+        "The items of the page, without cursors.",
     )
     page_info: PageInfo = derived(
-        lambda connection: PageInfo(connection=connection), "Where the page lies in the list."
+        lambda connection: PageInfo(connection=connection), "The position of the page in the list."
     )
     total_count: int = derived(
         _count,
-        "How many there are in the whole list; counted only where it is selected.",
+        "The number of items in the whole list. It is counted only if it is selected.",
         directives=[COUNT],
         looks_ahead=True,
         ready=_at_once(_count, _total_is_unknown),
@@ -260,48 +266,71 @@ def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
     return info.context.selection.page_columns(str(info.path.typename), info.field_name, row_type, order.columns)
 
 
-def _waits(info: Info, request: PageRequest, *, counted: bool) -> bool:
-    """Return whether fields of a page need statements of their own: what lies behind it, and how long the list is."""
-    selected = selected_of(info)
-    if TOTAL in selected and not counted:
-        return True
+def _needs_behind(info: Info, request: PageRequest) -> bool:
+    """Return whether a selected field needs to know whether rows lie behind the page, which another statement reads."""
     behind = "hasNextPage" if request.backward else "hasPreviousPage"
-    return request.position is not None and f"pageInfo.{behind}" in selected
+    return request.position is not None and f"pageInfo.{behind}" in selected_of(info)
 
 
-def whole_list(info: Info, of: KeysetList, row_type: str, given: Filter, request: PageRequest) -> BoundEdge:
+@dataclass(slots=True, eq=False)
+class _Whole:
+    """The binding of one page of a list without a parent.
+
+    Attributes:
+        wrap: makes the GraphQL object of a row.
+        has_total: whether `totalCount` is selected. The statement counts the list too, unless it includes other pages.
+    """
+
+    page: RequestedPage
+    wrap: Callable[[Row], Any]
+    has_total: bool
+    waits: bool
+
+    def bound(self, context: Context, prefetch: Prefetch) -> BoundEdge:
+        """Return the edge bound to the loader of the page."""
+        page, nested = self.page, nested_below(prefetch)
+        asked = Asked(context, page.of, page.given, page.request, self.wrap)
+
+        def connection(found: Page, _: object) -> Connection[Any]:
+            return Connection(asked=asked, page=found, parent_id=None)
+
+        loader = ListLoader(context.loaders, context.reader, context.viewer, page, nested, self.has_total)
+        return BoundEdge(loader, connection, ONLY_KEY, waits=self.waits or (self.has_total and bool(nested.lists)))
+
+
+@dataclass(slots=True, eq=False)
+class _OfParent:
+    """The binding of one page of a parent's list, with attributes as `_Whole`."""
+
+    page: RequestedPage
+    wrap: Callable[[Row], Any]
+    waits: bool
+
+    def bound(self, context: Context, _: Prefetch) -> BoundEdge:
+        """Return the edge bound to the loader of the page."""
+        page = self.page
+        asked = Asked(context, page.of, page.given, page.request, self.wrap)
+
+        def connection(found: Page, parent_id: int) -> Connection[Any]:
+            return Connection(asked=asked, page=found, parent_id=parent_id)
+
+        return BoundEdge(context.loaders.page_by_parent(page), connection, None, page.key, self.waits)
+
+
+def whole_list(info: Info, of: KeysetList, row_type: str, given: Filter, request: PageRequest) -> EdgeBinding:
     """Return the edge to one page of a list without a parent, with the columns that the selection of `row_type` needs.
 
     If `totalCount` is selected, its statement counts the list too, unless it includes pages below the rows.
     """
-    context, columns, nested = info.context, _page_columns(info, row_type, request.order), nested_below(info)
-    counted = not nested and TOTAL in selected_of(info)
-    asked = Asked(context, of, given, request, OBJECT_OF[row_type])
-
-    def connection(page: Page, _: object) -> Connection[Any]:
-        return Connection(asked=asked, page=page, parent_id=None)
-
-    requested = (of, columns, given, request)
-    loader = ListLoader(context.loaders, context.reader, context.viewer, requested, nested, counted=counted)
-    return BoundEdge(loader, connection, ONLY_KEY, waits=_waits(info, request, counted=counted))
+    page = RequestedPage(of, _page_columns(info, row_type, request.order), given, request)
+    return _Whole(page, OBJECT_OF[row_type], TOTAL in selected_of(info), _needs_behind(info, request))
 
 
-def list_of_parent(
-    info: Info,
-    of: KeysetList,
-    row_type: str,
-    given: Filter,
-    request: PageRequest,
-) -> BoundEdge:
+def list_of_parent(info: Info, of: KeysetList, row_type: str, given: Filter, request: PageRequest) -> EdgeBinding:
     """Return the edge to one page of a parent's list. One statement reads the pages of all parents of a level."""
-    context, columns = info.context, _page_columns(info, row_type, request.order)
-    asked = Asked(context, of, given, request, OBJECT_OF[row_type])
-
-    def connection(page: Page, parent_id: int) -> Connection[Any]:
-        return Connection(asked=asked, page=page, parent_id=parent_id)
-
-    loader = context.loaders.page_by_parent(of, columns, given, request)
-    return BoundEdge(loader, connection, identity=loader.identity, waits=_waits(info, request, counted=False))
+    page = RequestedPage(of, _page_columns(info, row_type, request.order), given, request)
+    waits = TOTAL in selected_of(info) or _needs_behind(info, request)
+    return _OfParent(page, OBJECT_OF[row_type], waits)
 
 
 def list_of_entries(
@@ -323,11 +352,22 @@ def list_of_entries(
     return BoundEdge(loaded(_page_columns(info, row_type, request.order), request), connection)
 
 
+_SIZE = f"1 to {PAGE_SIZE_MAX}. The default is {PAGE_SIZE_DEFAULT}."
 First = Annotated[
-    int | None, strawberry.argument(description="At most this many from the start or after `after`: 1 to 100, else 20.")
+    int | None,
+    strawberry.argument(
+        description=f"The maximum number of items from the start of the list, or after `after`: {_SIZE}"
+    ),
 ]
-After = Annotated[str | None, strawberry.argument(description="Go on behind this cursor; goes with `first`.")]
+After = Annotated[
+    str | None, strawberry.argument(description="Return the items after this cursor. Use it with `first`.")
+]
 Last = Annotated[
-    int | None, strawberry.argument(description="At most this many from the end or before `before`: 1 to 100, else 20.")
+    int | None,
+    strawberry.argument(
+        description=f"The maximum number of items from the end of the list, or before `before`: {_SIZE}"
+    ),
 ]
-Before = Annotated[str | None, strawberry.argument(description="Go on ahead of this cursor; goes with `last`.")]
+Before = Annotated[
+    str | None, strawberry.argument(description="Return the items before this cursor. Use it with `last`.")
+]

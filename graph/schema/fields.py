@@ -17,11 +17,11 @@ from db.connections.statements import Row
 from db.query.pages import Columns
 from graph.analysis.cost import LONGEST_METADATA
 from graph.analysis.field_facts import AHEAD_METADATA, COLUMNS_METADATA, ORDER_METADATA
-from graph.execution import DECLARATION, JOINS, BoundEdge, Column, Computed, Derived, Prefixed, RowEdge
-from graph.runtime.context import Info, columns_below
+from graph.execution import DECLARATION, JOINS, BoundEdge, Column, Computed, Derived, EdgeBinding, Prefixed, RowEdge
+from graph.runtime.context import Context, Info, columns_below
 from graph.schema.ids import NodeKind, global_id, parse
 from graph.schema.nodes import ID, OBJECT_OF
-from graph.schema.prefetching import nested_below
+from graph.schema.prefetching import RowBinding
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ def computed(of: Callable[[Row], Any], columns: Columns, description: str) -> An
 
 def edge(
     key: str,
-    loading: Callable[..., BoundEdge],
+    loading: Callable[..., BoundEdge | EdgeBinding],
     description: str,
     *,
     made: Callable[[Row], Any] | None = None,
@@ -84,7 +84,7 @@ def edge(
     """
 
     async def resolve(root: RowBacked, info: strawberry.Info[Any, None], **arguments: Any) -> Any:
-        applied = loading(info, **arguments)
+        applied = bound_alone(loading(info, **arguments), info.context)
         key_value = root.row[key]
         value = await applied.loader.load(key_value)
         if value is None:
@@ -134,13 +134,13 @@ def node_edge(
 
 
 def lookup_field(
-    loading: Callable[..., BoundEdge],
+    loading: Callable[..., BoundEdge | EdgeBinding],
     description: str,
     made: Callable[[Row], Any] | None = None,
     *,
     directives: Sequence[object] = (),
 ) -> Any:
-    """Declare a query whose loader and key `loading` makes from the arguments; null where nothing has this key.
+    """Declare a query whose loader and key `loading` makes from the arguments; null if no row has this key.
 
     Args:
         loading: takes the info and the field's arguments, and returns the edge bound to its loader and key.
@@ -150,7 +150,7 @@ def lookup_field(
     """
 
     async def resolve(info: strawberry.Info[Any, None], **arguments: Any) -> Any:
-        applied = loading(info, **arguments)
+        applied = bound_alone(loading(info, **arguments), info.context)
         value = None if applied.key is None else await applied.loader.load(applied.key)
         if value is None or made is not None:
             return None if value is None or made is None else made(value)
@@ -162,28 +162,29 @@ def lookup_field(
 
 def node_lookup(kind: NodeKind, row_type: str, description: str = "") -> Any:
     """Declare the query for one node of a kind by its id; the loader `<kind>_by_id` reads the node."""
-    noun = kind.value
+    noun, loader = kind.value, f"{kind.value}_by_id"
 
     def loading(
-        info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description=f"The {noun}'s id.")]
-    ) -> BoundEdge:
-        return BoundEdge(loader_by_id(info, kind, row_type), key=parse(id_, kind, "id"))
+        info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description=f"The id of the {noun}.")]
+    ) -> RowBinding:
+        return RowBinding(loader, columns_below(info, row_type, "id"), parse(id_, kind, "id"))
 
-    description = description or f"The {noun} with this id; null where the viewer can see none."
+    description = description or f"The {noun} with this id. Null if there is none that the viewer can see."
     return lookup_field(loading, description, OBJECT_OF[row_type])
-
-
-def loader_by_id(info: Info, kind: NodeKind, row_type: str) -> Any:
-    """Return the loader of rows of a kind by their ids, with the columns and pages that the selection below needs."""
-    loader = getattr(info.context.loaders, f"{kind.value}_by_id")
-    return loader(columns_below(info, row_type, "id"), nested_below(info))
 
 
 async def find_node(info: Info, kind: NodeKind, node_type: type[T], row_id: int) -> T | None:
     """Return the node of a row, or None if there is none that the viewer may see."""
-    row = await loader_by_id(info, kind, node_type.__name__).load(row_id)
-    found: T | None = None if row is None else OBJECT_OF[node_type.__name__](row)
+    row_type = node_type.__name__
+    loader = getattr(info.context.loaders, f"{kind.value}_by_id")
+    row = await loader(columns_below(info, row_type, "id")).load(row_id)
+    found: T | None = None if row is None else OBJECT_OF[row_type](row)
     return found
+
+
+def bound_alone(applied: BoundEdge | EdgeBinding, context: Context) -> BoundEdge:
+    """Return an edge bound where the ordinary engine resolves it, which loads nothing below its rows with them."""
+    return applied if isinstance(applied, BoundEdge) else applied.bound(context, list)
 
 
 def derived(
@@ -249,7 +250,9 @@ def _declared(
     )
 
 
-def _take_signature(resolve: Any, loading: Callable[..., BoundEdge], before: Sequence[inspect.Parameter]) -> None:
+def _take_signature(
+    resolve: Any, loading: Callable[..., BoundEdge | EdgeBinding], before: Sequence[inspect.Parameter]
+) -> None:
     """Set the resolver's signature to that of `loading`, with the module in which Strawberry reads its annotations."""
     signature = inspect.signature(loading)
     parameters = [*before, *signature.parameters.values()]

@@ -59,7 +59,7 @@ def parse(text: str, kind: NodeKind, where: str) -> int:
         if number <= BIGINT_MAX:
             return number
     found, _ = parse_any(text, where)
-    raise BadInput(f"{where} is the id of {_any(found)}, and {_any(kind)} is asked for")
+    raise BadInput(f"{where} is the id of {_any(found)}, but the id of {_any(kind)} is expected")
 
 
 def _any(kind: NodeKind) -> str:

@@ -11,9 +11,9 @@ A mutation has four declarations:
 
     @payload(right=OWNER_OR_ADMIN, refused="Why a change was refused.", codes=("NOT_FOUND", TITLE.code))
     class UpdatePostPayload:
-        '''The changed post, or why nothing changed.'''
+        '''The changed post, or the reasons why the change was refused.'''
 
-        post: Post | None = answer("The post as it is now.")
+        post: Post | None = answer("The post after the change.")
 
     async def update_post(info: Info, input_: UpdatePostInput) -> UpdatePostPayload: ...
 
@@ -50,32 +50,38 @@ BULK_MAX = 100
 CODES = {
     "EMAIL_TAKEN": "Another user has this email address.",
     "USERNAME_TAKEN": "Another user has this username.",
-    "INVALID_EMAIL": "Not an email address that can be used.",
-    "INVALID_USERNAME": f"Not {USERNAME.limit}, or a reserved name.",
-    "INVALID_PASSWORD": "Too short, too long, or easily guessed.",
-    "INVALID_PROFILE": "A part of the profile is too long, or no http URL.",
-    "NOT_FOUND": "There is no such object, or the viewer may not change it.",
-    "VERSION_CONFLICT": "It has changed since `expectedVersion` was read.",
-    "USER_OWNS_ACCOUNTS": "The user owns an account, and the ledger is never cut.",
-    "AUTHOR_NOT_FOUND": "There is no such user, or the viewer may not write as them.",
-    "INVALID_TITLE": f"Without a visible character, or longer than {TITLE.length_max:,} characters.",
-    "INVALID_BODY": f"Without a visible character, or longer than {BODY.length_max:,} characters.",
-    "INVALID_CONTENT": f"Longer than {CONTENT.length_max:,} characters.",
-    "UNKNOWN_CURRENCY": "Not a currency of ISO 4217 that has a minor unit.",
-    "TOO_MANY_ACCOUNTS": "The user has as many accounts as a user may have.",
-    "ACCOUNT_NOT_FOUND": "There is no such account, or the viewer may not use it.",
-    "INVALID_AMOUNT": "Not greater than zero, or with more fraction digits than the currency has.",
-    "BALANCE_LIMIT_EXCEEDED": "The receiving account would hold more than an account may.",
-    "IDEMPOTENCY_KEY_REUSED": "The key was given to another movement of money.",
-    "INVALID_MEMO": f"Longer than {MEMO.length_max:,} characters.",
+    "INVALID_EMAIL": "The email address is not valid.",
+    "INVALID_USERNAME": f"The username is reserved, or is not {USERNAME.limit}.",
+    "INVALID_PASSWORD": "The password is too short, too long, or easy to guess.",
+    "INVALID_PROFILE": "A field of the profile is too long, or `websiteUrl` is not an http or https URL.",
+    "NOT_FOUND": "The object does not exist, or the viewer may not change it.",
+    "VERSION_CONFLICT": "The object has changed since `expectedVersion` was read.",
+    "USER_OWNS_ACCOUNTS": (
+        "The user owns an account. The ledger never loses rows, so accounts and their owners cannot be deleted."
+    ),
+    "AUTHOR_NOT_FOUND": "The author does not exist, or the viewer may not write in their name.",
+    "INVALID_TITLE": f"The title has no visible character, or more than {TITLE.length_max:,} characters.",
+    "INVALID_BODY": f"The body has no visible character, or more than {BODY.length_max:,} characters.",
+    "INVALID_CONTENT": f"The content has more than {CONTENT.length_max:,} characters.",
+    "UNKNOWN_CURRENCY": "The currency is not one of ISO 4217 with a minor unit.",
+    "TOO_MANY_ACCOUNTS": "The user has the maximum number of accounts.",
+    "ACCOUNT_NOT_FOUND": "The account does not exist, or the viewer may not use it.",
+    "INVALID_AMOUNT": "The amount is not greater than zero, or has more fraction digits than the currency.",
+    "BALANCE_LIMIT_EXCEEDED": "The balance of the receiving account would exceed the maximum.",
+    "IDEMPOTENCY_KEY_REUSED": "The idempotency key was used before, for a different transfer or deposit.",
+    "INVALID_MEMO": f"The memo has more than {MEMO.length_max:,} characters.",
     "SAME_ACCOUNT": "Both accounts are the same.",
-    "CURRENCY_MISMATCH": "The accounts hold different currencies.",
-    "INSUFFICIENT_FUNDS": "The account holds less than the amount.",
-    "OTHER_TRANSFER_REFUSED": "Another transfer of the list was refused, and all are made or none.",
-    "INVALID_CREDENTIALS": "No active user has this login with this password.",
-    "TOO_MANY_ATTEMPTS": "The password was wrong too often; wait before the next attempt.",
-    "INVALID_CURRENT_PASSWORD": "Missing, or not the user's password.",
-    "INVALID_REFRESH_TOKEN": "Unknown, expired or used before; used twice, it ends the session.",
+    "CURRENCY_MISMATCH": "The accounts have different currencies.",
+    "INSUFFICIENT_FUNDS": "The balance of the sending account is less than the amount.",
+    "OTHER_TRANSFER_REFUSED": (
+        "Another transfer of the list was refused. With the mode ALL, all transfers are made or none."
+    ),
+    "INVALID_CREDENTIALS": "No active user has this login and password.",
+    "TOO_MANY_ATTEMPTS": "The password was wrong too often. Wait before the next attempt.",
+    "INVALID_CURRENT_PASSWORD": "`currentPassword` is missing or wrong.",
+    "INVALID_REFRESH_TOKEN": (
+        "The refresh token is unknown, expired, or already used. Using a token twice ends its session."
+    ),
 }
 
 
@@ -104,6 +110,13 @@ def mutation_input(cls: type[T]) -> type[T]:
     return made
 
 
+@dataclass_transform(kw_only_default=True, field_specifiers=(strawberry.field,))
+def bulk_input(cls: type[T]) -> type[T]:
+    """Declare an input with a list; the maximum number of its items is added to the description."""
+    cls.__doc__ = f"{cls.__doc__} At most {BULK_MAX}."
+    return mutation_input(cls)
+
+
 def change(description: str) -> Any:
     """Declare a field of an input that leaves the value as it is where the field is absent."""
     return strawberry.field(default=strawberry.UNSET, description=description)
@@ -111,7 +124,10 @@ def change(description: str) -> Any:
 
 def expected_version(noun: str) -> Any:
     """Declare the field `expectedVersion` of a change to a `noun`."""
-    description = f"Refuses with VERSION_CONFLICT where the {noun} has changed since; null or absent skips the check."
+    description = (
+        f"The version that the client has read. If the {noun} has changed since, the mutation is refused with "
+        "VERSION_CONFLICT. Without a version there is no such check."
+    )
     return strawberry.field(default=None, description=description)
 
 
@@ -193,7 +209,7 @@ def payload(
     refused: str = "",
     codes: Sequence[str] = (),
     errors_as: type | None = None,
-    errors: str = "Why it was refused.",
+    errors: str = "The reasons why the mutation was refused. Empty if it was not.",
 ) -> Callable[[type[T]], type[T]]:
     """Declare the payload of a mutation, called `ThingPayload`, and with it `ThingErrorCode` and `ThingUserError`.
 
@@ -243,7 +259,7 @@ def _with_errors(right: Right, cls: type, refused: str, codes: Sequence[str]) ->
         "__module__": cls.__module__,
         "__doc__": refused,
         "__annotations__": {"code": enum},
-        "code": strawberry.field(description="What is wrong, for programs."),
+        "code": strawberry.field(description="The kind of refusal, for programs."),
     }
     error_type = strawberry.type(type(f"{mutation_name}UserError", (UserError,), members), description=refused)
     return _Declared(right, error_type, enum)

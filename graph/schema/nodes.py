@@ -22,14 +22,14 @@ def row_backed(cls: type[T]) -> type[T]:
     return cls
 
 
-ID = "Globally unique and opaque; the same object always has the same id."
+ID = "Globally unique and opaque. The same object always has the same id."
 
 
 def _own_id(root: "Node") -> strawberry.ID:
     raise NotImplementedError("every kind of node declares its own id")
 
 
-@strawberry.interface(description="An object that can be asked for again by its id.")
+@strawberry.interface(description="An object that `node` returns for its id.")
 class Node:
     """The Relay object identification interface."""
 
@@ -38,7 +38,7 @@ class Node:
 
 @strawberry.interface(
     description=(
-        "A refusal that a client can show or act on. Each mutation has its own implementation, with its own code enum."
+        "A refusal that a client can show or handle. Each mutation has an implementation with its own enum of codes."
     )
 )
 class UserError:
@@ -46,26 +46,28 @@ class UserError:
 
     field: list[str] | None = strawberry.field(
         description=(
-            'Path into the mutation\'s arguments, for example ["input", "email"]; null where no one field is to blame.'
+            'The path of the refused argument, for example ["input", "email"]. Null if no single field is the cause.'
         )
     )
-    message: str = strawberry.field(description="What is wrong and what would be right, for people.")
+    message: str = strawberry.field(
+        description="The reason of the refusal, and what is accepted instead, as a text for users."
+    )
 
 
 @strawberry.input(description="A half-open range of instants.")
 class DateTimeRange:
     """From `gte` on, up to but without `lt`."""
 
-    gte: datetime.datetime | None = strawberry.field(default=None, description="At this instant or later.")
-    lt: datetime.datetime | None = strawberry.field(default=None, description="Before this instant.")
+    gte: datetime.datetime | None = strawberry.field(default=None, description="The start of the range, inclusive.")
+    lt: datetime.datetime | None = strawberry.field(default=None, description="The end of the range, exclusive.")
 
 
 @strawberry.input(description="A closed range of integers.")
 class IntRange:
     """From `gte` to `lte`."""
 
-    gte: int | None = strawberry.field(default=None, description="This or more.")
-    lte: int | None = strawberry.field(default=None, description="This or less.")
+    gte: int | None = strawberry.field(default=None, description="The minimum, inclusive.")
+    lte: int | None = strawberry.field(default=None, description="The maximum, inclusive.")
 
 
 def path_of(refusal: Refusal) -> list[str] | None:

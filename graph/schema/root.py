@@ -19,10 +19,12 @@ from strawberry.schema.config import StrawberryConfig
 
 from graph.analysis.cost import ListSize
 from graph.errors import BadInput
+from graph.execution import DECLARATION
 from graph.execution.strawberry_adapter import core_schema
 from graph.runtime.context import Info
 from graph.schema.comments.mutations import CommentMutations
 from graph.schema.comments.types import Comment, CommentQueries
+from graph.schema.connections import PAGE_SIZE_MAX
 from graph.schema.fields import find_node
 from graph.schema.ids import NodeKind, parse_any
 from graph.schema.money.mutations import MoneyMutations
@@ -33,7 +35,7 @@ from graph.schema.nodes import Node
 from graph.schema.posts.mutations import PostMutations
 from graph.schema.posts.queries import PostQueries
 from graph.schema.posts.types import Post
-from graph.schema.scalars import SCALARS
+from graph.schema.scalars import DATE_TIME_OUTPUT, SCALARS
 from graph.schema.sessions.mutations import SessionMutations
 from graph.schema.users.mutations import UserMutations
 from graph.schema.users.queries import UserQueries
@@ -55,7 +57,7 @@ for _kind in NodeKind:
 
 
 async def node(
-    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="Any id of this API.")]
+    info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The id of any object.")]
 ) -> Node | None:
     """Return the object of any kind with the given id."""
     kind, number = parse_any(id_, "id")
@@ -64,7 +66,9 @@ async def node(
 
 async def nodes(
     info: Info,
-    ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {NODES_MAX} ids of this API.")],
+    ids: Annotated[
+        list[strawberry.ID], strawberry.argument(description=f"The ids of any objects, at most {NODES_MAX}.")
+    ],
 ) -> Any:
     """Return the objects with the given ids, in their order, and in the place of a malformed id its error.
 
@@ -90,43 +94,47 @@ class NodeQueries:
 
     node: Node | None = strawberry.field(
         resolver=node,
-        description="The object with this id; null where the viewer can see none. An id of no kind is an error.",
+        description=(
+            "The object with this id. Null if there is none that the viewer can see. An invalid id is an error."
+        ),
     )
     nodes: list[Node | None] = strawberry.field(
         resolver=nodes,
         description=(
-            "The objects with these ids, in their order; null where the viewer can see none. A malformed id is null "
-            "with an error at its place, and the others are answered."
+            "The objects with these ids, in the order of the ids. Null for an id without an object that the "
+            "viewer can see. An invalid id is null with an error at its index, and all other objects are "
+            "returned."
         ),
         directives=[ListSize(assumed_size=NODES_MAX)],
     )
 
 
 SCHEMA = """\
-Folio: users and their profiles, posts, money accounts and the transactions between them.
+Folio: users and their profiles, posts and comments, money accounts, and the transactions between accounts.
 
 Sign in with the mutation `signIn`, and send its `accessToken` with every request as `Authorization: Bearer …`.
-`refreshSession` exchanges the refresh token for new ones.
+`refreshSession` exchanges the refresh token for new tokens.
 
-What an operation may cost is limited. `@cost` and `@listSize` say what each field costs and how long each list gets; a
-request with `"extensions": {"cost": true}` is told its price and the maximum. A refused operation is answered by an
-error with `extensions.code` that says which limit it passed, and by how much."""
+The cost of an operation is limited. `@cost` and `@listSize` state the cost of each field and the length of each list.
+If a request has `"extensions": {"cost": true}`, the `extensions` of its response contain the cost and the maximum. An
+operation above a limit is refused: the `extensions` of the error contain a code, the measured value and the maximum."""
 
-QUERY = """\
-Reads. Everybody reads users and published posts. What belongs to a user (email, drafts, accounts and transactions) is
-answered to that user and to administrators; for everybody else it is null, empty or not there.
+QUERY = f"""\
+The queries. All callers can read users, published posts and their comments. Private data of a user (email, drafts,
+accounts and transactions) is returned only to this user and to administrators. For all others it is null, empty or
+missing.
 
-Lists are connections: `first` with `after`, or `last` with `before`, at most 100 at once.
+Lists are connections: `first` with `after`, or `last` with `before`, at most {PAGE_SIZE_MAX} items at once.
 
-An id that is malformed, or of another kind than is asked for, is an error with the code BAD_USER_INPUT at the field
-that takes it. One that names nothing is null."""
+A malformed id, or an id of another type than the field expects, is an error with the code BAD_USER_INPUT. A valid id
+of no existing object returns null."""
 
 MUTATION = """\
-Writes. Each needs the access token of a signed-in user, except `signIn`, `refreshSession` and `createUser`.
+The mutations. Each requires the access token of a signed-in user, except `signIn`, `refreshSession` and `createUser`.
 
-A refusal of what a user entered is data: `userErrors` with a code and the path of the field, and then nothing was
-written. A malformed id, which only a program can send, is an error with the code BAD_USER_INPUT, and nothing was
-written by its field. Several mutations of one operation run one after the other, each in a transaction of its own."""
+A refusal of a user's input is data: `userErrors` with a code and the path of the field. In this case nothing is
+written. A malformed id, which only a program can send, is an error with the code BAD_USER_INPUT, and its field writes
+nothing. Several mutations of one operation run one after the other, each in a separate transaction."""
 
 
 @strawberry.type(description=QUERY)
@@ -168,6 +176,7 @@ graphql_schema = without_null_defaults(core_schema(schema))
 """What graphql-core validates and executes against."""
 
 graphql_schema.description = SCHEMA  # which Strawberry has no argument for
+graphql_schema.type_map["DateTime"].extensions[DECLARATION] = DATE_TIME_OUTPUT
 
 
 def schema_text() -> str:

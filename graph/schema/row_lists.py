@@ -3,12 +3,12 @@
 For the noun `comment` the calls make `CommentFilter`, `CommentOrderField`, `CommentOrder` and the resolvers of lists.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from types import GenericAlias
-from typing import Annotated, Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform
 
 import strawberry
 
@@ -16,8 +16,9 @@ from db.query.cursors import Order, Term
 from db.query.keyset_lists import KeysetList
 from db.query.pages import Filter
 from db.query.text_search import SEARCH
+from graph.analysis.cost import PAGE
 from graph.analysis.cost import SEARCH as COST_OF_SEARCH
-from graph.execution import BoundEdge
+from graph.execution import EdgeBinding
 from graph.runtime.context import Info
 from graph.schema.connections import (
     After,
@@ -31,17 +32,26 @@ from graph.schema.connections import (
     order_of,
     whole_list,
 )
+from graph.schema.fields import edge, lookup_field
 from graph.schema.nodes import DateTimeRange, IntRange
 from graph.schema.searches import searched
 
 T = TypeVar("T")
-Part = Callable[[Any], Filter]
 
 
 # ---------------------------------------------------------------- filters
 
-# Of each filter, the names of its parts, each with the function that returns the conditions of its value.
-_PARTS: dict[type, list[tuple[str, Part]]] = {}
+
+class _Part(NamedTuple):
+    """A part of a filter: the function that reads its value, and for a range its ends with their conditions."""
+
+    name: str
+    read: Callable[[Any], Any] | None
+    ends: Sequence[tuple[str, str]]
+
+
+_PARTS: dict[type, list[_Part]] = {}
+_ENDS = {DateTimeRange | None: ("gte", "lt"), IntRange | None: ("gte", "lte")}
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(strawberry.field,))
@@ -55,26 +65,18 @@ def row_filter(plural: str, **read: Callable[[Any], Any]) -> Callable[[type[T]],
     """
 
     def declare(cls: type[T]) -> type[T]:
-        description = f"Which {plural}; all parts given must hold, and a null part is as good as none."
+        description = (
+            f"Conditions on {plural}. All conditions that are given must be met. A condition that is null is ignored."
+        )
         made = strawberry.input(cls, description=description)
         readers = {SEARCH: searched, **read}
-        parts = {name: _part(name, type_, readers.get(name)) for name, type_ in cls.__annotations__.items()}
-        _PARTS[made] = list(parts.items())
+        _PARTS[made] = [
+            _Part(name, readers.get(name), [(end, f"{name}_{end}") for end in _ENDS.get(type_, ())])
+            for name, type_ in cls.__annotations__.items()
+        ]
         return made
 
     return declare
-
-
-def _part(name: str, type_: Any, read: Callable[[Any], Any] | None) -> Part:
-    for range_type, ends in ((DateTimeRange, ("gte", "lt")), (IntRange, ("gte", "lte"))):
-        if type_ == range_type | None:
-            names = [(end, f"{name}_{end}") for end in ends]
-            return lambda value: {
-                condition: bound for end, condition in names if (bound := getattr(value, end)) is not None
-            }
-    if read is None:
-        return lambda value: {name: value}
-    return lambda value: {} if (found := read(value)) is None else {name: found}
 
 
 def search(description: str) -> Any:
@@ -89,10 +91,15 @@ def conditions_of(filter_: object) -> Filter:
         BadInput: a part is malformed.
     """
     conditions: dict[str, Any] = {}
-    for name, part in () if filter_ is None else _PARTS[type(filter_)]:
+    for name, read, ends in () if filter_ is None else _PARTS[type(filter_)]:
         value = getattr(filter_, name)
-        if value is not None:
-            conditions |= part(value)
+        if value is None:
+            continue
+        for end, condition in ends:
+            if (bound := getattr(value, end)) is not None:
+                conditions[condition] = bound
+        if not ends and (found := value if read is None else read(value)) is not None:
+            conditions[name] = found
     return conditions
 
 
@@ -161,17 +168,15 @@ def row_orders(
     make: Callable[..., Any] = Enum
     values = {name: strawberry.enum_value(name, description=text) for name, (_, text) in terms.items()}
     enum: Any = make(f"{type_name}OrderField", values, module=__name__)
-    enum = strawberry.enum(enum, description=f"What {plural} can be ordered by.")
+    enum = strawberry.enum(enum, description=f"The fields by which {plural} can be sorted.")
     members = {
         "__module__": __name__,
         "__doc__": "A field and a direction.",
         "__annotations__": {"field": enum, "direction": OrderDirection},
-        "field": strawberry.field(description="What to order by."),
-        "direction": strawberry.field(description="Which way."),
+        "field": strawberry.field(description="The field to sort by."),
+        "direction": strawberry.field(description="The direction of the sort."),
     }
-    input_type = strawberry.input(
-        type(f"{type_name}Order", (), members), description=f"One term of an order of {plural}."
-    )
+    input_type = strawberry.input(type(f"{type_name}Order", (), members), description=f"One sort key of {plural}.")
     by_name = {name: term for name, (term, _) in terms.items()}
     default = order_of(plural, ((by_name["CREATED_AT"], newest_first),), tie_breaker)
     return RowOrders(plural, input_type, by_name, tie_breaker, default, newest_first)
@@ -194,8 +199,8 @@ class RowLists:
     filter_type: type
     orders: RowOrders
 
-    def whole(self, of: KeysetList) -> Callable[..., BoundEdge]:
-        """Return the resolver of a list without a parent."""
+    def query(self, of: KeysetList, description: str) -> Any:
+        """Declare the query for a list without a parent."""
 
         def resolve(
             info: Info,
@@ -205,16 +210,16 @@ class RowLists:
             before: Before = None,
             filter_: Any = None,
             order_by: Any = None,
-        ) -> BoundEdge:
+        ) -> EdgeBinding:
             conditions = conditions_of(filter_)
             order = self.orders.chosen(order_by, conditions)
             request = PageArguments(first, after, last, before).request(info, order)
             return whole_list(info, of, self.row_type, conditions, request)
 
-        return self.with_arguments(resolve)
+        return lookup_field(self.with_arguments(resolve), description, directives=[PAGE])
 
-    def of_parent(self, of: KeysetList) -> Callable[..., BoundEdge]:
-        """Return the resolver of the edges that lead from a parent to its list."""
+    def edge(self, of: KeysetList, description: str, *, joins: bool = False) -> Any:
+        """Declare the edge from a parent to its list; `joins` is as of `graph.schema.fields.edge`."""
 
         def resolve(
             info: Info,
@@ -224,20 +229,23 @@ class RowLists:
             before: Before = None,
             filter_: Any = None,
             order_by: Any = None,
-        ) -> BoundEdge:
+        ) -> EdgeBinding:
             conditions = conditions_of(filter_)
             order = self.orders.chosen(order_by, conditions)
             request = PageArguments(first, after, last, before).request(info, order)
             return list_of_parent(info, of, self.row_type, conditions, request)
 
-        return self.with_arguments(resolve)
+        return edge("id", self.with_arguments(resolve), description, joins=joins, directives=[PAGE])
 
     def with_arguments(self, resolve: T) -> T:
         """Set types and descriptions of the parameters `filter_` and `order_by`, and return the resolver."""
         annotated: Any = Annotated
-        only = strawberry.argument(name="filter", description=f"Only {self.orders.list_name} that meet all of this.")
-        text = "First by the first, then by the next; newest" if self.orders.newest_first else "The order; oldest"
-        order = strawberry.argument(description=f"{text} first by default.")
+        only = strawberry.argument(
+            name="filter", description=f"Return only the {self.orders.list_name} that meet these conditions."
+        )
+        first = "newest" if self.orders.newest_first else "oldest"
+        description = f"The sort keys, the most significant one first. The default is {first} first."
+        order = strawberry.argument(description=description)
         resolve.__annotations__ |= {
             "filter_": annotated[self.filter_type | None, only],
             "order_by": annotated[GenericAlias(list, (self.orders.input_type,)) | None, order],
@@ -245,12 +253,13 @@ class RowLists:
         return resolve
 
 
-def plain_list(of: KeysetList, row_type: str, order: Order) -> Callable[..., BoundEdge]:
-    """Return the resolver of the edges that lead from a parent to a list without filters, in one order."""
+def plain_edge(of: KeysetList, row_type: str, order: Order, description: str) -> Any:
+    """Declare the edge from a parent to a list without filters, in one order."""
 
     def resolve(
         info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> BoundEdge:
-        return list_of_parent(info, of, row_type, {}, PageArguments(first, after, last, before).request(info, order))
+    ) -> EdgeBinding:
+        request = PageArguments(first, after, last, before).request(info, order)
+        return list_of_parent(info, of, row_type, {}, request)
 
-    return resolve
+    return edge("id", resolve, description, directives=[PAGE])

@@ -28,16 +28,17 @@ from graph.schema.mutation_kit import (
     mutation_input,
     payload,
 )
-from graph.schema.nodes import OBJECT_OF
 from graph.schema.permissions import OWNER_OR_ADMIN, signed_in
 
 
 def author_field() -> Any:
     """Declare the field `authorId` of a new row."""
-    return strawberry.field(default=None, description="Defaults to the viewer; another author only for administrators.")
+    return strawberry.field(
+        default=None, description="The author. The default is the viewer. Only administrators may name another user."
+    )
 
 
-def row_creation(rows: ChildRows, row_type: type, description: str) -> Any:
+def row_creation(rows: ChildRows, row_type: Any, description: str) -> Any:
     """Declare the mutation that creates a row with a parent.
 
     Args:
@@ -48,7 +49,10 @@ def row_creation(rows: ChildRows, row_type: type, description: str) -> Any:
     noun, key, parent = rows.noun, str(rows.key.name), NodeKind[rows.key.name.removesuffix("_id").upper()]
     texts = _texts_of(rows)
     fields: dict[str, tuple[Any, Any]] = {
-        key: (strawberry.ID, strawberry.field(description=f"A {parent.value} that the viewer may see."))
+        key: (
+            strawberry.ID,
+            strawberry.field(description=f"The id of the {parent.value}. The viewer must be able to see it."),
+        )
     }
     if rows.author is not None:
         fields[AUTHOR] = (strawberry.ID | None, author_field())
@@ -58,7 +62,7 @@ def row_creation(rows: ChildRows, row_type: type, description: str) -> Any:
     codes = [rows.unknown(one).code for one in keys]
     made = {noun: (row_type | None, answer(f"The new {noun}."))}
     payload_type = payload(right=OWNER_OR_ADMIN, refused=f"Why a {noun} was refused.", codes=_codes(rows, *codes))(
-        _class(f"Create{noun.capitalize()}Payload", f"The new {noun}, or why there is none.", made)
+        _class(f"Create{noun.capitalize()}Payload", f"The new {noun}, or the reasons why it was refused.", made)
     )
 
     async def resolve(info: Info, input_: Any) -> Any:
@@ -75,13 +79,13 @@ def row_creation(rows: ChildRows, row_type: type, description: str) -> Any:
         if refusals:
             raise Refused(refusals)
         row = await context.write(lambda transaction: create_row(rows, transaction, context.viewer, columns, values))
-        return payload_type(**{noun: OBJECT_OF[row_type.__name__](row)})
+        return payload_type(**{noun: row_type(row=row)})
 
     _take_types(resolve, row_creation.__name__, input_type, payload_type)
     return mutation(resolve, description, takes=f"The {noun}.")
 
 
-def row_update(rows: VersionedRows, row_type: type, changes: Mapping[str, str]) -> Any:
+def row_update(rows: VersionedRows, row_type: Any, changes: Mapping[str, str]) -> Any:
     """Declare the mutation that changes one row; its owner or an administrator may.
 
     Args:
@@ -91,15 +95,21 @@ def row_update(rows: VersionedRows, row_type: type, changes: Mapping[str, str]) 
     """
     noun, kind, table, texts = rows.noun, NodeKind[rows.noun.upper()], rows.model.__table__, _texts_of(rows)
     never_null = [name for name in changes if not table.c[name].nullable and f"{table}.{name}" not in STORED]
-    fields: dict[str, tuple[Any, Any]] = {"id": (strawberry.ID, strawberry.field(description=f"Which {noun}."))}
+    fields: dict[str, tuple[Any, Any]] = {"id": (strawberry.ID, strawberry.field(description=f"The id of the {noun}."))}
     fields["expected_version"] = (int | None, expected_version(noun))
     fields |= {name: (table.c[name].type.python_type | None, change(text)) for name, text in changes.items()}
-    description = "Absent fields stay as they are. Where no value differs, version and updatedAt stay as they are, too."
+    description = (
+        "The changes. An absent field keeps its value. If no value differs, `version` and `updatedAt` do not change."
+    )
     input_type = mutation_input(_class(f"Update{noun.capitalize()}Input", description, fields))
     codes = _codes(rows, "NOT_FOUND", "VERSION_CONFLICT")
-    changed = {noun: (row_type | None, answer(f"The {noun} as it is now."))}
+    changed = {noun: (row_type | None, answer(f"The {noun} after the change."))}
     payload_type = payload(right=OWNER_OR_ADMIN, refused="Why a change was refused.", codes=codes)(
-        _class(f"Update{noun.capitalize()}Payload", f"The changed {noun}, or why nothing changed.", changed)
+        _class(
+            f"Update{noun.capitalize()}Payload",
+            f"The changed {noun}, or the reasons why the change was refused.",
+            changed,
+        )
     )
 
     async def resolve(info: Info, input_: Any) -> Any:
@@ -111,20 +121,24 @@ def row_update(rows: VersionedRows, row_type: type, changes: Mapping[str, str]) 
         row: Row = await update_row(
             rows, context, context.viewer, columns, row_id, given, expected_version=input_.expected_version
         )
-        return payload_type(**{noun: OBJECT_OF[row_type.__name__](row)})
+        return payload_type(**{noun: row_type(row=row)})
 
     _take_types(resolve, row_update.__name__, input_type, payload_type)
-    return mutation(resolve, f"Changes a {noun}; its author or an administrator may.", takes="The changes.")
+    return mutation(resolve, f"Changes a {noun}. Only its author and administrators may do this.", takes="The changes.")
 
 
 def row_deletion(rows: VersionedRows) -> Any:
     """Declare the mutation that deletes one row; its owner or an administrator may."""
     noun, kind, deleted_id = rows.noun, NodeKind[rows.noun.upper()], f"deleted_{rows.noun}_id"
-    which = {"id": (strawberry.ID, strawberry.field(description=f"Which {noun}."))}
+    which = {"id": (strawberry.ID, strawberry.field(description=f"The id of the {noun}."))}
     input_type = mutation_input(_class(f"Delete{noun.capitalize()}Input", f"A {noun} to delete.", which))
-    gone = {deleted_id: (strawberry.ID | None, answer("The id that is gone."))}
+    gone = {deleted_id: (strawberry.ID | None, answer(f"The id of the deleted {noun}."))}
     payload_type = payload(right=OWNER_OR_ADMIN, refused="Why a deletion was refused.", codes=("NOT_FOUND",))(
-        _class(f"Delete{noun.capitalize()}Payload", "The id that is gone, or why it is not.", gone)
+        _class(
+            f"Delete{noun.capitalize()}Payload",
+            f"The id of the deleted {noun}, or the reasons why the deletion was refused.",
+            gone,
+        )
     )
 
     async def resolve(info: Info, input_: Any) -> Any:
@@ -133,7 +147,7 @@ def row_deletion(rows: VersionedRows) -> Any:
         return payload_type(**{deleted_id: global_id(kind, row_id)})
 
     _take_types(resolve, row_deletion.__name__, input_type, payload_type)
-    return mutation(resolve, f"Deletes a {noun}; its author or an administrator may.", takes=f"The {noun}.")
+    return mutation(resolve, f"Deletes a {noun}. Only its author and administrators may do this.", takes=f"The {noun}.")
 
 
 def _texts_of(rows: VersionedRows) -> list[TextField]:

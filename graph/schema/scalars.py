@@ -16,6 +16,7 @@ import strawberry
 from graphql import GraphQLError, StringValueNode, ValueNode
 
 from db.instants import INSTANT_WANTED, parse_instant, write_instant
+from graph.execution import InlineOutput
 
 DECIMAL_LENGTH_MAX = 40
 
@@ -41,6 +42,14 @@ def parse_date_time(value: object) -> datetime.datetime:
 
 
 serialize_date_time = write_instant
+
+
+DATE_TIME_OUTPUT = InlineOutput(
+    "type({v}) is datetime and {v}.tzinfo is UTC",
+    "{v}.isoformat(timespec='microseconds')[:26] + 'Z'",
+    {"datetime": datetime.datetime, "UTC": datetime.UTC},
+)
+"""`serialize_date_time` for the values that PostgreSQL's driver returns, but for infinities: they are in UTC."""
 
 
 def parse_decimal(value: object) -> Decimal:
@@ -90,11 +99,11 @@ SCALARS: dict[object, Any] = {
     datetime.datetime: strawberry.scalar(
         name="DateTime",
         description=(
-            "An instant in UTC, RFC 3339, for example 2026-11-22T09:30:00Z. Answers always have six digits of fraction "
-            "and `Z`, so that the order of the texts is the order of the instants. Inputs take every form "
-            "of RFC 3339 with a time zone: any offset, `t` and `z` in either case, a space for the `T`, any number of "
-            "fraction digits, of which those beyond microseconds are cut off, and the leap second at the end of a "
-            "month, which is read as the first second of the next month."
+            "An instant in UTC, RFC 3339, for example 2026-11-22T09:30:00Z. Responses always have six "
+            "fraction digits and `Z`, so that the texts sort by time. Inputs accept every form of RFC 3339 "
+            "with a time zone: any offset, `t` and `z` in either case, a space instead of the `T`, and any "
+            "number of fraction digits. Digits beyond microseconds are cut off. A leap second at the end of a "
+            "month is read as the first second of the next month."
         ),
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
         serialize=serialize_date_time,
@@ -115,8 +124,8 @@ SCALARS: dict[object, Any] = {
     uuid.UUID: strawberry.scalar(
         name="UUID",
         description=(
-            "RFC 9562 UUID, in its canonical lower-case form. Inputs take capital letters too, as the RFC says; "
-            "braces, `urn:uuid:` and a form without hyphens are refused."
+            "RFC 9562 UUID, in its canonical lower-case form. Inputs also accept capital letters, as the RFC "
+            "requires. Braces, `urn:uuid:` and a form without hyphens are refused."
         ),
         specified_by_url="https://www.rfc-editor.org/rfc/rfc9562",
         serialize=str,
@@ -126,9 +135,8 @@ SCALARS: dict[object, Any] = {
     CurrencyCode: strawberry.scalar(
         name="CurrencyCode",
         description=(
-            "ISO 4217 alphabetic code, for example EUR. "
-            "Its minor-unit exponent bounds the fraction digits of an amount. "
-            "Three capital letters, as ISO 4217 writes them."
+            "ISO 4217 alphabetic code, for example EUR. Its minor-unit exponent bounds the fraction digits of "
+            "an amount. The code has three capital letters."
         ),
         serialize=str,
         parse_value=parse_currency_code,

@@ -7,7 +7,7 @@ SEARCH_LENGTH_MAX = 500
 
 
 def searched(text: str | None) -> str | None:
-    """Return the query of `filter.search`, or None where it has no word and therefore filters nothing.
+    """Return the query of `filter.search`, or None if it has no word and therefore filters nothing.
 
     Raises:
         BadInput: it is too long, or has only excluded words.

@@ -20,9 +20,9 @@ class Observation(QueryStatistics):
     One is made for each request. Class attributes hold the initial values, so that making one is cheap.
 
     Attributes:
-        operation: its name; None where it has none, or where no valid operation was found.
-        kind: query or mutation; None where no valid operation was found.
-        document: the hash of its document; None where the request has no document.
+        operation: its name; None if it has none, or where no valid operation was found.
+        kind: query or mutation; None if no valid operation was found.
+        document: the hash of its document; None if the request has no document.
         deprecated: the deprecated schema coordinates that it uses.
         status: the status of the HTTP response.
         codes: `extensions.code` of each error in the response.
@@ -94,7 +94,7 @@ class Observation(QueryStatistics):
 
 
 def observed() -> Observation | None:
-    """Return the observation of the running operation; None where none is observed."""
+    """Return the observation of the running operation; None if none is observed."""
     seen = query_statistics.get()
     return seen if isinstance(seen, Observation) else None
 

@@ -8,18 +8,18 @@ INTERVAL_S = 0.5
 
 
 @asynccontextmanager
-async def loop_lag_watched(tell: Callable[[float], None]) -> AsyncIterator[None]:
-    """Call `tell` twice a second with the delay of a timer, in seconds."""
-    watcher = asyncio.create_task(_watch(tell))
+async def loop_lag_watched(on_delay: Callable[[float], None]) -> AsyncIterator[None]:
+    """Call `on_delay` twice a second with the delay of a timer, in seconds."""
+    watcher = asyncio.create_task(_watch(on_delay))
     try:
         yield
     finally:
         watcher.cancel()
 
 
-async def _watch(tell: Callable[[float], None]) -> None:
+async def _watch(on_delay: Callable[[float], None]) -> None:
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + INTERVAL_S
         await asyncio.sleep(INTERVAL_S)
-        tell(max(0.0, loop.time() - due))
+        on_delay(max(0.0, loop.time() - due))

@@ -88,14 +88,14 @@ def kept(movement: Movement, **changes: Any) -> dict[str, Any]:
 def test_ledger_is_compared_with_the_journal(
     movement: Movement, outcome: Outcome, changes: dict[str, Any], kind: str | None
 ) -> None:
-    movement.tell(outcome, "transaction_7" if outcome is Outcome.MADE else None)
+    movement.record_outcome(outcome, "transaction_7" if outcome is Outcome.MADE else None)
     oracle = Oracle()
     ledger.check_movement(movement, [kept(movement, **changes)], oracle)
     assert dict(oracle.kinds) == ({kind: 1} if kind else {})
 
 
 def test_movement_without_a_key_and_key_with_two_rows_are_found(movement: Movement) -> None:
-    movement.tell(Outcome.MADE, "transaction_7")
+    movement.record_outcome(Outcome.MADE, "transaction_7")
     oracle = Oracle()
     ledger.check_movement(movement, [], oracle)
     ledger.check_movement(movement, [kept(movement), kept(movement)], oracle)
@@ -167,14 +167,14 @@ def test_statements_lead_from_zero_to_the_balance(later: dict[str, Any], balance
 
 
 @pytest.mark.parametrize(
-    ("made", "violations"), [([True, False, False], 0), ([True, True, False], 1), ([False, False], 1)]
+    ("results", "violations"), [([True, False, False], 0), ([True, True, False], 1), ([False, False], 1)]
 )
 def test_exactly_one_of_several_transfers_of_the_whole_balance_is_made(
-    movement: Movement, made: list[bool], violations: int
+    movement: Movement, results: list[bool], violations: int
 ) -> None:
     oracle = Oracle()
-    run = [replace(movement) for _ in made]
-    for one, is_made in zip(run, made, strict=True):
-        one.tell(Outcome.MADE if is_made else Outcome.NOT_MADE, "transaction_1" if is_made else None)
+    run = [replace(movement) for _ in results]
+    for one, is_made in zip(run, results, strict=True):
+        one.record_outcome(Outcome.MADE if is_made else Outcome.NOT_MADE, "transaction_1" if is_made else None)
     watches.check_run(run, oracle)
     assert oracle.violations == violations

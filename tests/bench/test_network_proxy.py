@@ -66,10 +66,10 @@ async def test_bytes_pass_in_both_directions_and_a_close_passes_too() -> None:
 async def test_a_delay_is_taken_by_each_chunk_in_each_direction() -> None:
     async with echoing() as proxy:
         proxy.delay(0.05)
-        begun = time.monotonic()
+        started_at = time.monotonic()
         reader, _writer = await connected(proxy, b"hello")
         assert await reader.readexactly(5) == b"hello"
-        assert time.monotonic() - begun >= 0.1
+        assert time.monotonic() - started_at >= 0.1
 
 
 async def test_a_black_hole_swallows_bytes_and_a_connection_that_lost_some_stays_dark() -> None:
@@ -178,14 +178,14 @@ async def test_a_commit_whose_answer_is_cut_has_happened(empty_database_url: str
             await looking.close()
 
 
-@pytest.mark.parametrize(("number", "heard"), [(0, b""), (2, b"he")])
-async def test_connection_is_cut_after_so_many_bytes_to_the_server(number: int, heard: bytes) -> None:
+@pytest.mark.parametrize(("number", "received"), [(0, b""), (2, b"he")])
+async def test_connection_is_cut_after_so_many_bytes_to_the_server(number: int, received: bytes) -> None:
     async with echoing() as proxy:
         proxy.cut_after(to_server=number)
         reader, _writer = await connected(proxy, b"hello")
         with pytest.raises(ConnectionResetError):
             await reader.readexactly(5)
-        assert (proxy.counts.bytes_to_server, proxy.counts.cut) == (len(heard), 1)
+        assert (proxy.counts.bytes_to_server, proxy.counts.cut) == (len(received), 1)
         again, _ = await connected(proxy, b"hello")
         assert await again.readexactly(5) == b"hello"
 
@@ -209,7 +209,7 @@ async def test_planned_cuts_can_be_cancelled() -> None:
         proxy.cut_at(b"h", answer=True)
         proxy.cut_after(0, to_server=0)
         proxy.black_hole()
-        proxy.mend()
+        proxy.pass_through()
         reader, _writer = await connected(proxy, b"hello")
         assert await reader.readexactly(5) == b"hello"
 
@@ -217,10 +217,10 @@ async def test_planned_cuts_can_be_cancelled() -> None:
 async def test_slow_connection_delivers_everything_late() -> None:
     async with echoing() as proxy:
         proxy.slow(100)
-        begun = time.monotonic()
+        started_at = time.monotonic()
         reader, _writer = await connected(proxy, b"x" * 40)
         assert await reader.readexactly(40) == b"x" * 40
-        assert time.monotonic() - begun >= 0.25
+        assert time.monotonic() - started_at >= 0.25
 
 
 async def test_half_open_connection_is_closed_for_one_end_and_silent_for_the_other() -> None:

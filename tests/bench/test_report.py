@@ -71,8 +71,8 @@ def test_the_most_important_figures_stand_in_one_cell_and_different_requests_com
     results.add("users_posts_equal", 8, "folio", _round(1234))
     lines = report.markdown(results).splitlines()
     folio, equal = (next(one for one in lines if one.startswith(f"| `{case}`")) for case in _CASES)
-    assert folio == "| `post_author_each` x8 | 200/s 2.5 ms 120 us |  | 200/s 2.5 ms 120 us |"
-    assert equal == "| `users_posts_equal` x8 | 1,234/s 2.5 ms 120 us |  |  |"
+    assert folio == "| `post_author_each` x8 | 200/s, 2.5 ms, 120 us |  | 200/s, 2.5 ms, 120 us |"
+    assert equal == "| `users_posts_equal` x8 | 1,234/s, 2.5 ms, 120 us |  |  |"
     assert lines.index(folio) < lines.index("## Equal requests") < lines.index(equal)
 
 
@@ -89,8 +89,8 @@ def test_the_table_of_the_readme_is_replaced_between_its_markers(tmp_path: Path)
     assert [one for one in lines if one.startswith("|")] == [
         "|  | Folio | hand-written limit |",
         "| --- | ---: | ---: |",
-        "| `feed_each` x64 |  | 500/s 2.5 ms 120 us |",
-        "| `users_posts_equal` x8 |  | 1,234/s 2.5 ms 120 us |",
+        "| `feed_each` x64 |  | 500/s, 2.5 ms, 120 us |",
+        "| `users_posts_equal` x8 |  | 1,234/s, 2.5 ms, 120 us |",
     ]
 
 
@@ -113,9 +113,10 @@ def test_the_plot_has_a_bar_for_each_peer_that_took_part() -> None:
     assert [bar.get("width") for bar in bars] == ["430", "430"]
     texts = ["".join(text.itertext()) for text in root.findall("{http://www.w3.org/2000/svg}text")]
     assert texts == [
-        f"{report.section_title('post_author_each', 8)}: requests/s, 99th percentile, processor time of the server",
+        f"{report.FIGURES}; Folio's rate as a multiple",
+        report.section_title("post_author_each", 8),
         "Folio",
-        "200  2.5 ms  120 us",
+        "200/s, 2.5 ms, 120 us",
         "hand-written limit",
-        "200  2.5 ms  120 us  (Folio 0.75 x)",
+        "200/s, 2.5 ms, 120 us (Folio 0.75 x)",
     ]

@@ -98,10 +98,10 @@ def test_only_a_fault_of_the_clients_network_explains_a_missing_answer(faulty: O
 
 def test_contradicting_answers_to_one_key_are_a_violation() -> None:
     movement = Movement(User(1, "ada", "-"), "account_1", "account_2", "1.00", "why")
-    assert movement.tell(Outcome.MADE, "transaction_1")
-    assert movement.tell(Outcome.MADE, "transaction_1")
-    assert not movement.tell(Outcome.MADE, "transaction_2")
-    assert not movement.tell(Outcome.NOT_MADE)
+    assert movement.record_outcome(Outcome.MADE, "transaction_1")
+    assert movement.record_outcome(Outcome.MADE, "transaction_1")
+    assert not movement.record_outcome(Outcome.MADE, "transaction_2")
+    assert not movement.record_outcome(Outcome.NOT_MADE)
     assert (movement.outcome, movement.transaction_id) == (Outcome.MADE, "transaction_1")
 
 

@@ -11,7 +11,7 @@ from db.connections.database import Database
 from db.connections.leases import Driver
 from db.embedded.server import embedded_postgres
 from db.settings import Settings
-from tests.db.support.backends import connected_superuser, make_boxes
+from tests.db.support.backends import connected_superuser, create_boxes
 from tests.db.support.books import ACCOUNTS, Books
 from tests.db.support.clusters import reachable_directory
 from tests.db.support.rows import new_account, new_user, new_users
@@ -47,9 +47,9 @@ async def superuser(database_url: str) -> AsyncIterator[Driver]:
 
 
 @pytest.fixture
-async def two_boxes(superuser: Driver) -> None:
+async def boxes_table(superuser: Driver) -> None:
     """The table `boxes` of `tests.db.support.backends`."""
-    await make_boxes(superuser)
+    await create_boxes(superuser)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def payer(database: Database) -> Viewer:
 
 
 @pytest.fixture
-async def purse(database: Database, payer: Viewer) -> int:
+async def payer_account(database: Database, payer: Viewer) -> int:
     """An account of the payer with 100.00 EUR."""
     return await new_account(database, payer, holding="100.00")
 
@@ -85,7 +85,7 @@ async def payee(database: Database) -> Viewer:
 
 
 @pytest.fixture
-async def till(database: Database, payee: Viewer) -> int:
+async def payee_account(database: Database, payee: Viewer) -> int:
     """An empty account of the payee, in EUR."""
     return await new_account(database, payee)
 

@@ -52,7 +52,7 @@ def edges_of(field: TextField) -> list[str]:
 
 
 @pytest.mark.parametrize("field", STORED.values(), ids=STORED)
-async def test_table_takes_what_its_specification_takes_and_no_more(field: TextField, superuser: Driver) -> None:
+async def test_table_accepts_exactly_the_values_of_its_specification(field: TextField, superuser: Driver) -> None:
     check = str(field.check_constraint().sqltext)
     odd = ["ab1", "a_b", "1ab", "_ab", "a-b", "a\nb", "abc\n", "äbc", "ab\N{KELVIN SIGN}"] if field.pattern else []
     for text in [*edges_of(field), *odd]:
@@ -72,7 +72,7 @@ def test_specification_words_its_limit_and_refuses_null_where_it_is_no_value(fie
     assert [(one.code, one.field) for one in refused] == ([] if field.is_nullable else [(field.code, field.path)])
 
 
-def test_every_text_column_that_somebody_writes_has_a_specification() -> None:
+def test_every_text_column_that_clients_write_has_a_specification() -> None:
     texts = {
         str(column)
         for table in Model.metadata.tables.values()

@@ -46,11 +46,11 @@ async def nested(town: Town) -> Body:
 
 
 async def balance(town: Town) -> Body:
-    return await town.client.run(BALANCE, by=town.ida, id=town.purse)
+    return await town.client.run(BALANCE, by=town.ida, id=town.payer_account)
 
 
 async def money(town: Town) -> Body:
-    return await town.client.run(MONEY, by=town.ida, id=town.purse)
+    return await town.client.run(MONEY, by=town.ida, id=town.payer_account)
 
 
 async def create_post(town: Town) -> Body:
@@ -69,7 +69,9 @@ async def update_profile(town: Town) -> Body:
 
 
 async def transfer(town: Town) -> Body:
-    return await town.client.run(TRANSFER, by=town.ida, input=transfer_input(town.purse, town.till, "0.01"))
+    return await town.client.run(
+        TRANSFER, by=town.ida, input=transfer_input(town.payer_account, town.payee_account, "0.01")
+    )
 
 
 async def open_account(town: Town) -> Body:
@@ -81,7 +83,7 @@ async def sign_in(town: Town) -> Body:
 
 
 @dataclass(frozen=True)
-class Stopped:
+class BlockedOperation:
     """An operation, and the lock that makes one of its statements wait.
 
     Attributes:
@@ -97,7 +99,7 @@ class Stopped:
 
     def statement(self, town: Town) -> str:
         """Return the SQL that takes the lock for this operation."""
-        post, account = (id_.partition("_")[2] for id_ in (town.posts[0], town.purse))
+        post, account = (id_.partition("_")[2] for id_ in (town.posts[0], town.payer_account))
         return self.lock.format(post=post, user=town.ida.number, account=account)
 
 
@@ -105,16 +107,22 @@ def _table(name: str) -> str:
     return f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"
 
 
-READS = [Stopped(lookup, _table("users")), Stopped(page, _table("posts")), Stopped(nested, _table("posts"))]
+READS = [
+    BlockedOperation(lookup, _table("users")),
+    BlockedOperation(page, _table("posts")),
+    BlockedOperation(nested, _table("posts")),
+]
 # Both wait at their second statement, or at the only one.
-SNAPSHOTS = [Stopped(balance, _table("accounts")), Stopped(money, _table("transactions"))]
-CREATION = Stopped(create_post, "SELECT FROM users WHERE id = {user} FOR UPDATE")  # the foreign key locks the author
-CHANGE = Stopped(update_post, "SELECT FROM posts WHERE id = {post} FOR UPDATE")
-MOVEMENT = Stopped(transfer, "SELECT FROM accounts WHERE id = {account} FOR UPDATE")
+SNAPSHOTS = [BlockedOperation(balance, _table("accounts")), BlockedOperation(money, _table("transactions"))]
+CREATION = BlockedOperation(
+    create_post, "SELECT FROM users WHERE id = {user} FOR UPDATE"
+)  # the foreign key locks the author
+CHANGE = BlockedOperation(update_post, "SELECT FROM posts WHERE id = {post} FOR UPDATE")
+MOVEMENT = BlockedOperation(transfer, "SELECT FROM accounts WHERE id = {account} FOR UPDATE")
 SINGLE_STATEMENTS = [CREATION, CHANGE, MOVEMENT]
 TRANSACTIONS = [
-    Stopped(update_profile, _table("profiles")),
-    Stopped(open_account, _table("accounts")),
-    Stopped(sign_in, _table("refresh_tokens")),  # the last statement of its last transaction
+    BlockedOperation(update_profile, _table("profiles")),
+    BlockedOperation(open_account, _table("accounts")),
+    BlockedOperation(sign_in, _table("refresh_tokens")),  # the last statement of its last transaction
 ]
 EVERY_KIND = [*READS, *SNAPSHOTS, *SINGLE_STATEMENTS, *TRANSACTIONS]

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from db.connections.leases import Driver
 from tests.db.support.backends import POLL_S, POLLS_MAX, connected_superuser
 from tests.faults import operations
-from tests.faults.operations import Stopped
+from tests.faults.operations import BlockedOperation
 from tests.faults.served import OURS, Town, error_counts
 from tests.faults.storms import ensure_ready
 
 SAMPLE = 100
 # On a busy machine, a connection that was idle for a second runs a transaction instead of a single statement.
 MORE = 1.1
-KINDS: Sequence[Stopped] = [*operations.READS, *operations.SNAPSHOTS, *operations.SINGLE_STATEMENTS]
+KINDS: Sequence[BlockedOperation] = [*operations.READS, *operations.SNAPSHOTS, *operations.SINGLE_STATEMENTS]
 _GAUGES = re.compile(r"^(\w+(?:\{[^}]*\})?) ([0-9.e+]+)$", re.MULTILINE)
 
 _LOCKS = f"SELECT count(*) FROM pg_locks WHERE pid IN (SELECT pid {OURS})"  # noqa: S608 - the constants above

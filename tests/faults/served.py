@@ -122,8 +122,8 @@ class Town:
     """Two users with an account and a post each, and an administrator.
 
     Attributes:
-        purse: ida's account, which holds 1000.00 EUR.
-        till: eve's account, empty.
+        payer_account: ida's account, which holds 1000.00 EUR.
+        payee_account: eve's account, empty.
         posts: the posts of ida and eve, both published.
     """
 
@@ -131,8 +131,8 @@ class Town:
     bank: Bank
     ida: Person
     eve: Person
-    purse: str
-    till: str
+    payer_account: str
+    payee_account: str
     posts: list[str]
 
 
@@ -140,12 +140,12 @@ async def settle(client: Client) -> Town:
     """Create the users of a town and what belongs to them."""
     bank = Bank(client, await sign_up(client, "anna", admin=True))
     ida, eve = await sign_up(client, "ida"), await sign_up(client, "eve")
-    purse, till = await bank.account(ida, holding="1000"), await bank.account(eve)
+    payer_account, payee_account = await bank.account(ida, holding="1000"), await bank.account(eve)
     posts = []
     for author in (ida, eve):
         data = await client.data(CREATE_POST, by=author, title=f"By {author.username}")
         posts.append(data["createPost"]["post"]["id"])
-    return Town(client, bank, ida, eve, purse, till, posts)
+    return Town(client, bank, ida, eve, payer_account, payee_account, posts)
 
 
 async def kill_all(superuser: Driver) -> int:

@@ -70,7 +70,7 @@ class Storm:
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def made(self) -> int:
+    def settled_count(self) -> int:
         """The number of acknowledged payments."""
         return sum(one.row is not None for one in self.payments)
 
@@ -86,7 +86,9 @@ class Storm:
 
     def input_of(self, one: Payment) -> dict[str, object]:
         """Return the mutation input of a payment."""
-        return transfer_input(self.town.purse, self.town.till, "0.01", memo=MEMO, idempotencyKey=one.key)
+        return transfer_input(
+            self.town.payer_account, self.town.payee_account, "0.01", memo=MEMO, idempotencyKey=one.key
+        )
 
     async def send(self, one: Payment) -> bool:
         """Send a payment, always under the same key; return whether it is made."""
@@ -114,22 +116,22 @@ class Storm:
             if not await self.send(one):
                 await asyncio.sleep(_PAUSE_S)
 
-    async def demand(self, condition: Callable[[], bool], what: str, within_s: float = SETTLED_S) -> None:
+    async def run_until(self, condition: Callable[[], bool], what: str, within_s: float = SETTLED_S) -> None:
         """Let the storm continue until the condition is true."""
         deadline = time.monotonic() + within_s
         while not condition():
-            assert time.monotonic() < deadline, f"{what}: {self.made} made, {self.errors}"
+            assert time.monotonic() < deadline, f"{what}: {self.settled_count} made, {self.errors}"
             await asyncio.sleep(0.02)
 
     async def ensure_made(self, number: int) -> None:
         """Wait until `number` more payments are made."""
-        wanted = self.made + number
-        await self.demand(lambda: self.made >= wanted, f"{number} more payments")
+        wanted = self.settled_count + number
+        await self.run_until(lambda: self.settled_count >= wanted, f"{number} more payments")
 
     async def ensure_refused(self, number: int) -> None:
         """Wait until `number` more payments are refused."""
         wanted = self.errors.total() + number
-        await self.demand(lambda: self.errors.total() >= wanted, f"{number} refusals")
+        await self.run_until(lambda: self.errors.total() >= wanted, f"{number} refusals")
 
     async def settle(self, superuser: Driver) -> None:
         """Compare the ledger with the responses, settle unknown outcomes by their keys, and compare all again."""
@@ -173,7 +175,7 @@ async def storm(town: Town) -> AsyncIterator[Storm]:
             over.set()
 
 
-def through(client: Client, town: Town) -> Town:
+def with_client(client: Client, town: Town) -> Town:
     """Return a town whose users send their requests by `client`, for instance to a server in a separate process."""
     return replace(town, client=client, bank=Bank(client, town.bank.admin))
 

@@ -14,10 +14,10 @@ from tests.db.support.backends import POLL_S, POLLS_MAX, connected_superuser
 from tests.faults import operations
 from tests.faults.recovery import Health, metrics
 from tests.faults.served import CREATE_POST, Town, served, served_by_process, settle
-from tests.faults.storms import PAY, Payment, Storm, through
+from tests.faults.storms import PAY, Payment, Storm, with_client
 from tests.graph.support.bank import new_key
 from tests.graph.support.callers import PASSWORD, Person
-from tests.graph.support.edge import reset
+from tests.graph.support.served_app import reset
 from tests.running.amounts import examples
 from tests.running.repeating import Cases
 
@@ -42,24 +42,24 @@ def raw(query: str, by: Person | None = None, **variables: Any) -> bytes:
 
 def requests(town: Town, storm: Storm, rng: Random) -> Sequence[bytes]:
     """Return requests of all kinds; the storm records the transfers among them."""
-    made = []
+    payments = []
     for number in range(REQUESTS):
         kind = rng.randrange(7)
         if kind < 2:
             one = Payment(new_key())
             storm.payments.append(one)
-            made.append(raw(PAY, town.ida, input=storm.input_of(one)))
+            payments.append(raw(PAY, town.ida, input=storm.input_of(one)))
         else:
-            made.append(
+            payments.append(
                 [
                     raw(operations.NESTED),
                     raw(operations.PAGE, town.eve),
-                    raw(operations.MONEY, town.ida, id=town.purse),
+                    raw(operations.MONEY, town.ida, id=town.payer_account),
                     raw(operations.SIGN_IN, input={"login": "ida", "password": PASSWORD}),
                     raw(CREATE_POST, town.ida, title=f"Post {number}"),
                 ][kind - 2]
             )
-    return made
+    return payments
 
 
 async def aborted(town: Town, request: bytes, rng: Random) -> None:
@@ -79,7 +79,7 @@ async def aborted(town: Town, request: bytes, rng: Random) -> None:
     writer.close()
 
 
-async def hold_up(url: str, rng: Random) -> None:
+async def lock_repeatedly(url: str, rng: Random) -> None:
     """Lock a table briefly again and again, so that many requests are in the middle of a statement."""
     async with connected_superuser(url) as superuser:
         while True:
@@ -92,7 +92,7 @@ async def hold_up(url: str, rng: Random) -> None:
 async def abort_all(town: Town, url: str, storm: Storm, rng: Random) -> None:
     """Send all requests, some concurrently, and read no response to its end."""
     waiting = list(requests(town, storm, rng))
-    holding = asyncio.create_task(hold_up(url, rng))
+    holding = asyncio.create_task(lock_repeatedly(url, rng))
 
     async def some() -> None:
         while waiting:
@@ -125,8 +125,8 @@ async def test_aborted_requests_leave_no_connection_lease_lock_or_file_behind(
     rng = cases.random()
     async with served(settings) as client:
         town = await settle(client)
-    async with served_by_process(town.client, **POOL) as apart:
-        town = through(apart.client, town)
+    async with served_by_process(town.client, **POOL) as other_process:
+        town = with_client(other_process.client, town)
         async with healthy(town, database_url) as storm:
             files = (await metrics(town))["process_open_fds"]
             await abort_all(town, database_url, storm, rng)

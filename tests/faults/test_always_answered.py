@@ -8,7 +8,7 @@ import pytest
 from db.settings import Settings
 from tests.faults.served import Town, served, settle
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import locked, until
+from tests.graph.support.served_app import locked, until
 
 engines = pytest.mark.parametrize("engine", ["compiled", "ordinary"])
 

@@ -26,7 +26,7 @@ from tests.db.support.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.clocks import HOUR_S, Clock, new_clock, postgres_under
 from tests.faults.served import Town, error_counts, served, served_by_process, settle, url_of
-from tests.faults.storms import storm, through
+from tests.faults.storms import storm, with_client
 from tests.graph.support.bank import TRANSFER, transfer_input
 from tests.graph.support.callers import PASSWORD
 
@@ -80,7 +80,7 @@ def timed() -> Iterator[Timed]:
 
 
 @pytest.fixture
-async def own(settings: Settings, timed: Timed) -> AsyncIterator[Settings]:
+async def own_database(settings: Settings, timed: Timed) -> AsyncIterator[Settings]:
     """Settings with a new database on that server; the clock has the true time again afterwards."""
     name = f"clock_{next(_numbers)}"
     await superuser_execute(timed.server, f"CREATE DATABASE {name} TEMPLATE folio OWNER folio")
@@ -89,22 +89,22 @@ async def own(settings: Settings, timed: Timed) -> AsyncIterator[Settings]:
 
 
 @asynccontextmanager
-async def town_in(own: Settings, clock: Clock | None = None, **changes: object) -> AsyncIterator[Town]:
+async def town_in(own_database: Settings, clock: Clock | None = None, **changes: object) -> AsyncIterator[Town]:
     """Serve a town from a separate process, with its own clock if one is given."""
-    async with served(own) as client:
+    async with served(own_database) as client:
         town = await settle(client)
     variables = {} if clock is None else clock.environment
-    async with served_by_process(town.client, variables, **{**TIMES, **changes}) as apart:
-        yield through(apart.client, town)
+    async with served_by_process(town.client, variables, **{**TIMES, **changes}) as other_process:
+        yield with_client(other_process.client, town)
 
 
 # ---------------------------------------------------------------- money
 
 
 async def test_transfers_while_the_clock_jumps_are_made_once_and_stay_in_their_order(
-    own: Settings, timed: Timed
+    own_database: Settings, timed: Timed
 ) -> None:
-    async with town_in(own) as town, connected_superuser(url_of(own)) as superuser:
+    async with town_in(own_database) as town, connected_superuser(url_of(own_database)) as superuser:
         seen: list[str] = []
         async with storm(town) as one:
             for offset_s in JUMPS_S:
@@ -124,7 +124,7 @@ async def transactions(town: Town) -> list[str]:
     found: list[str] = []
     cursor: str | None = None
     while True:
-        data = await town.client.data(LEDGER, by=town.ida, id=town.purse, after=cursor)
+        data = await town.client.data(LEDGER, by=town.ida, id=town.payer_account, after=cursor)
         page = data["account"]["transactions"]
         found += [row["id"] for row in page["nodes"]]
         cursor = page["pageInfo"]["endCursor"]
@@ -133,9 +133,9 @@ async def transactions(town: Town) -> list[str]:
 
 
 async def test_statements_of_consecutive_periods_have_each_entry_once_whatever_the_clock_did(
-    own: Settings, timed: Timed
+    own_database: Settings, timed: Timed
 ) -> None:
-    async with town_in(own) as town:
+    async with town_in(own_database) as town:
         for offset_s in (0, *JUMPS_S, -HOUR_S, HOUR_S):
             timed.clock.jump(offset_s)
             for _ in range(3):
@@ -147,7 +147,7 @@ async def test_statements_of_consecutive_periods_have_each_entry_once_whatever_t
         found: list[str] = []
         held, balance, sizes = "", Decimal(0), []
         for since, until in itertools.pairwise(cuts):
-            data = await town.client.data(STATEMENT, by=town.eve, id=town.till, since=since, until=until)
+            data = await town.client.data(STATEMENT, by=town.eve, id=town.payee_account, since=since, until=until)
             held, statement = data["account"]["balance"]["amount"], data["account"]["statement"]
             assert Decimal(statement["openingBalance"]["amount"]) == balance
             balance = Decimal(statement["closingBalance"]["amount"])
@@ -162,15 +162,15 @@ async def test_statements_of_consecutive_periods_have_each_entry_once_whatever_t
 @pytest.mark.parametrize("offset_s", [HOUR_S, -HOUR_S], ids=["forward", "back"])
 @pytest.mark.parametrize("is_replay", [False, True], ids=["first", "again"])
 async def test_request_whose_answer_is_lost_before_the_clock_jumps_reports_correctly_whether_it_is_a_replay(
-    own: Settings, timed: Timed, offset_s: int, *, is_replay: bool
+    own_database: Settings, timed: Timed, offset_s: int, *, is_replay: bool
 ) -> None:
-    url = url_of(own)
+    url = url_of(own_database)
     async with (
         proxied_database(url) as proxy,
         connected_superuser(url) as superuser,
-        town_in(own, database_url=proxy.url(url)) as town,
+        town_in(own_database, database_url=proxy.url(url)) as town,
     ):
-        given = transfer_input(town.purse, town.till, "0.01")
+        given = transfer_input(town.payer_account, town.payee_account, "0.01")
         key = uuid.UUID(str(given["idempotencyKey"]))
         if is_replay:
             assert error_counts([await town.client.run(TRANSFER, by=town.ida, input=given)]) == {}
@@ -183,7 +183,7 @@ async def test_request_whose_answer_is_lost_before_the_clock_jumps_reports_corre
             await asyncio.sleep(0.001)
         timed.clock.jump(offset_s)  # before the request is retried, which is after DELAY_S
         assert await superuser.fetchval("SELECT count(*) FROM idempotency_keys WHERE key = $1", key) == 1
-        proxy.mend()
+        proxy.pass_through()
         body = await sending
         assert error_counts([body]) == {}
         assert body["data"]["transfer"]["replayed"] is is_replay
@@ -194,9 +194,9 @@ async def test_request_whose_answer_is_lost_before_the_clock_jumps_reports_corre
 
 @pytest.mark.parametrize("direction", ["ASC", "DESC"])
 async def test_pages_are_complete_while_the_clock_jumps_and_posts_are_written(
-    own: Settings, timed: Timed, direction: str
+    own_database: Settings, timed: Timed, direction: str
 ) -> None:
-    async with town_in(own) as town:
+    async with town_in(own_database) as town:
 
         async def write(offset_s: int) -> str:
             timed.clock.jump(offset_s)
@@ -233,9 +233,9 @@ def refusals(payload: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize(("before_s", "after_s"), [(0, -HOUR_S), (HOUR_S, 0)], ids=["put back", "was ahead"])
 async def test_wait_for_a_sign_in_is_no_longer_than_its_window_when_the_clock_jumps_back(
-    own: Settings, timed: Timed, before_s: int, after_s: int
+    own_database: Settings, timed: Timed, before_s: int, after_s: int
 ) -> None:
-    async with town_in(own, sign_in_attempts_max=2) as town:
+    async with town_in(own_database, sign_in_attempts_max=2) as town:
         timed.clock.jump(before_s)
         tries = [refusals(await sign_in(town, "a wrong password")) for _ in range(3)]
         assert tries == [["INVALID_CREDENTIALS"], ["INVALID_CREDENTIALS"], ["TOO_MANY_ATTEMPTS"]]
@@ -251,10 +251,10 @@ async def test_wait_for_a_sign_in_is_no_longer_than_its_window_when_the_clock_ju
 
 
 async def test_sweep_while_the_clock_is_an_hour_ahead_deletes_no_row_that_is_valid_at_the_true_time(
-    own: Settings, timed: Timed
+    own_database: Settings, timed: Timed
 ) -> None:
     ttl_s = HOUR_S // 2
-    async with served(own, refresh_token_ttl_s=ttl_s, sign_in_attempts_max=1) as client:
+    async with served(own_database, refresh_token_ttl_s=ttl_s, sign_in_attempts_max=1) as client:
         town = await settle(client)
         first = (await sign_in(town))["refreshToken"]
         second = (await client.data(REFRESH, token=first))["refreshSession"]["refreshToken"]

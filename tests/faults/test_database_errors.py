@@ -15,7 +15,7 @@ from db.ledger.audit import audit
 from db.settings import Settings
 from tests.db.support.backends import connected_superuser, terminate, waiting_backend
 from tests.faults import operations
-from tests.faults.operations import Body, Stopped
+from tests.faults.operations import BlockedOperation, Body
 from tests.faults.served import Town, codes, error_counts, kill_all, served, settle
 
 engines = pytest.mark.parametrize("engine", ["compiled", "ordinary"])
@@ -24,7 +24,7 @@ KILL_EVERY_S = 0.3
 
 
 @asynccontextmanager
-async def stopped(database_url: str, kind: Stopped, town: Town) -> AsyncIterator[Driver]:
+async def stopped(database_url: str, kind: BlockedOperation, town: Town) -> AsyncIterator[Driver]:
     """Make statements of this kind wait; yield a superuser who sees them wait."""
     async with (
         connected_superuser(database_url) as watcher,
@@ -35,7 +35,7 @@ async def stopped(database_url: str, kind: Stopped, town: Town) -> AsyncIterator
         yield watcher
 
 
-def kinds(among: list[Stopped]) -> pytest.MarkDecorator:
+def kinds(among: list[BlockedOperation]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("kind", among, ids=lambda kind: kind.name)
 
 
@@ -54,7 +54,7 @@ async def counted(town: Town) -> tuple[object, ...]:
 @engines
 @kinds(operations.EVERY_KIND)
 async def test_wait_for_a_lock_that_is_too_long_is_busy(
-    settings: Settings, database_url: str, engine: str, kind: Stopped
+    settings: Settings, database_url: str, engine: str, kind: BlockedOperation
 ) -> None:
     async with served(settings, engine=engine, lock_timeout_ms=150) as client:
         town = await settle(client)
@@ -67,7 +67,9 @@ async def test_wait_for_a_lock_that_is_too_long_is_busy(
 
 
 @kinds(operations.EVERY_KIND)
-async def test_statement_that_takes_too_long_is_a_timeout(settings: Settings, database_url: str, kind: Stopped) -> None:
+async def test_statement_that_takes_too_long_is_a_timeout(
+    settings: Settings, database_url: str, kind: BlockedOperation
+) -> None:
     async with served(settings, statement_timeout_ms=250) as client:
         town = await settle(client)
         assert error_counts([await kind.send(town)]) == {}
@@ -78,17 +80,17 @@ async def test_statement_that_takes_too_long_is_a_timeout(settings: Settings, da
         assert error_counts([await kind.send(town)]) == {}
 
 
-async def test_token_that_cannot_be_looked_up_in_time_is_busy(settings: Settings, database_url: str) -> None:
+async def test_token_lookup_that_takes_too_long_is_busy(settings: Settings, database_url: str) -> None:
     async with served(settings, lock_timeout_ms=150) as client:
         town = await settle(client)
-        async with stopped(database_url, Stopped(operations.page, "LOCK TABLE sessions"), town):
+        async with stopped(database_url, BlockedOperation(operations.page, "LOCK TABLE sessions"), town):
             assert codes(await client.run("{ viewer { id } }", by=town.ida)) == ["DATABASE_BUSY"]
 
 
 # ---------------------------------------------------------------- connections that break
 
 
-async def response_despite_a_broken_connection(database_url: str, kind: Stopped, town: Town) -> Body:
+async def response_despite_a_broken_connection(database_url: str, kind: BlockedOperation, town: Town) -> Body:
     """Send a request, terminate the backend while a statement of it waits there, and return the response."""
     async with stopped(database_url, kind, town) as watcher:
         sending = asyncio.create_task(kind.send(town))
@@ -99,7 +101,7 @@ async def response_despite_a_broken_connection(database_url: str, kind: Stopped,
 @engines
 @kinds([*operations.READS, *operations.SNAPSHOTS])
 async def test_query_that_loses_its_connection_is_answered(
-    settings: Settings, database_url: str, engine: str, kind: Stopped
+    settings: Settings, database_url: str, engine: str, kind: BlockedOperation
 ) -> None:
     async with served(settings, engine=engine) as client:
         town = await settle(client)
@@ -111,7 +113,7 @@ async def test_query_that_loses_its_connection_is_answered(
 
 @kinds([operations.CREATION, *operations.TRANSACTIONS])
 async def test_transaction_that_loses_its_connection_before_commit_happens_once(
-    settings: Settings, database_url: str, kind: Stopped
+    settings: Settings, database_url: str, kind: BlockedOperation
 ) -> None:
     await ensure_one_write(settings, database_url, kind)
 
@@ -136,7 +138,7 @@ async def test_change_of_one_statement_that_loses_its_connection_while_it_waits_
         assert sum(changes(before, await counted(town))) <= 1
 
 
-async def ensure_one_write(settings: Settings, database_url: str, kind: Stopped) -> None:
+async def ensure_one_write(settings: Settings, database_url: str, kind: BlockedOperation) -> None:
     async with served(settings) as client:
         town = await settle(client)
         assert error_counts([await kind.send(town)]) == {}
@@ -163,7 +165,7 @@ async def test_connections_that_die_under_load_cost_no_query_its_answer(
         town, over = await settle(client), asyncio.Event()
         answers: list[Body] = []
 
-        async def send(kind: Stopped) -> None:
+        async def send(kind: BlockedOperation) -> None:
             while not over.is_set():
                 answers.append(await kind.send(town))
 

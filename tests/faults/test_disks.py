@@ -29,7 +29,7 @@ from tests.faults import operations
 from tests.faults.disks import Disk, disk_for
 from tests.faults.recovery import Health
 from tests.faults.served import Town, codes, error_counts, served, served_by_process, settle
-from tests.faults.storms import Storm, storm, through
+from tests.faults.storms import Storm, storm, with_client
 
 pytestmark = pytest.mark.long("servers on disks of their own")
 
@@ -125,8 +125,8 @@ async def bank(settings: Settings, on_disks: OnDisks) -> AsyncIterator[Bank]:
     url = on_disks.server.url(name)
     async with served(settings.model_copy(update={"database_url": SecretStr(url)})) as client:
         town = await settle(client)
-    async with served_by_process(town.client, **TIMES) as apart:
-        yield Bank(through(apart.client, town), on_disks, url)
+    async with served_by_process(town.client, **TIMES) as other_process:
+        yield Bank(with_client(other_process.client, town), on_disks, url)
 
 
 # ---------------------------------------------------------------- full

@@ -19,7 +19,7 @@ from tests.db.support.clusters import reachable_directory
 from tests.faults.served import served, settle
 from tests.graph.cli.test_serving import FOLIO, ROOT
 from tests.graph.support.bank import TRANSFER, transfer_input
-from tests.graph.support.edge import until
+from tests.graph.support.served_app import until
 
 LIMIT_S = 60
 PAYERS = 8
@@ -74,8 +74,8 @@ async def doctor(settings: Settings, cwd: Path) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
         *FOLIO, "doctor", cwd=cwd, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
-    said, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
-    return process.returncode, said.decode()
+    output, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
+    return process.returncode, output.decode()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -119,14 +119,14 @@ async def test_database_that_is_declared_disposable_may_lose_writes(
 async def test_doctor_reports_which_writes_a_database_may_lose_and_what_to_do(
     durable_settings: Settings, operator: Driver, tmp_path: Path
 ) -> None:
-    status, said = await doctor(durable_settings, tmp_path)
-    assert (status, "acknowledged writes survive a crash" in said) == (0, True)
+    status, output = await doctor(durable_settings, tmp_path)
+    assert (status, "acknowledged writes survive a crash" in output) == (0, True)
     await operator.execute("ALTER DATABASE folio SET synchronous_commit = off")
-    status, said = await doctor(durable_settings, tmp_path)
-    assert (status, "synchronous_commit is off" in said, "switch it on" in said) == (1, True, True)
+    status, output = await doctor(durable_settings, tmp_path)
+    assert (status, "synchronous_commit is off" in output, "switch it on" in output) == (1, True, True)
     await operator.execute("ALTER DATABASE folio SET folio.throwaway = on")
-    status, said = await doctor(durable_settings, tmp_path)
-    assert (status, "synchronous_commit is off" in said, "warning" in said) == (0, True, True)
+    status, output = await doctor(durable_settings, tmp_path)
+    assert (status, "synchronous_commit is off" in output, "warning" in output) == (0, True, True)
 
 
 @pytest.mark.long("a cluster is killed")
@@ -140,7 +140,7 @@ async def test_every_acknowledged_transfer_survives_a_kill_of_the_whole_cluster(
 
         async def pay() -> None:
             while not over.is_set():
-                given = transfer_input(town.purse, town.till, "0.01")
+                given = transfer_input(town.payer_account, town.payee_account, "0.01")
                 body = await town.client.run(TRANSFER, by=town.ida, input=given)
                 if "errors" not in body:
                     acknowledged[str(given["idempotencyKey"])] = body["data"]["transfer"]["transaction"]["id"]

@@ -33,11 +33,11 @@ def failing_document(town: Town, name: str) -> str:
         f'u{n}: user(id: "{who.id}") {{ username profile {{ bio }} posts(first: 1) {{ totalCount nodes {{ id }} }} }}'
         for n, who in enumerate([town.ida, town.eve, town.bank.admin] * 2)
     )
-    account = f'a: node(id: "{town.purse}") {{ ... on Account {{ balance {{ amount }} }} }}'
+    account = f'a: node(id: "{town.payer_account}") {{ ... on Account {{ balance {{ amount }} }} }}'
     return f"query {name} {{ bad: posts(first: 101) {{ nodes {{ id }} }} {account} {users} }}"
 
 
-class Bystanders:
+class OtherClients:
     """Clients that read and pay at the same time, and their responses."""
 
     def __init__(self, town: Town, client: Client) -> None:
@@ -50,13 +50,13 @@ class Bystanders:
 
     async def read(self) -> None:
         for _ in range(READS):
-            await self.send(MONEY, self.town.ida, id=self.town.purse)
+            await self.send(MONEY, self.town.ida, id=self.town.payer_account)
             await self.send(FEED, self.town.eve)
 
     async def pay(self) -> None:
         town = self.town
         for _ in range(TRANSFERS):
-            await self.send(TRANSFER, town.ida, input=transfer_input(town.purse, town.till, "0.01"))
+            await self.send(TRANSFER, town.ida, input=transfer_input(town.payer_account, town.payee_account, "0.01"))
 
 
 async def attack(
@@ -74,7 +74,7 @@ async def attack(
 async def test_operation_that_failed_early_touches_no_connection_of_others(settings: Settings, engine: str) -> None:
     async with served(settings) as client, served_by_process(client, engine=engine) as process:
         town = await settle(client)
-        innocents, numbers, over = Bystanders(town, process.client), itertools.count(), asyncio.Event()
+        innocents, numbers, over = OtherClients(town, process.client), itertools.count(), asyncio.Event()
         attackers = [asyncio.create_task(attack(town, process.client, numbers, over)) for _ in range(ATTACKERS)]
         work = [innocents.read() for _ in range(3)] + [innocents.pay() for _ in range(2)]
         await asyncio.gather(*work)
@@ -82,7 +82,7 @@ async def test_operation_that_failed_early_touches_no_connection_of_others(setti
         attacks = [answer for answers in await asyncio.gather(*attackers) for answer in answers]
         assert error_counts(innocents.answers) == {}
         assert len(innocents.answers) == 3 * 2 * READS + 2 * TRANSFERS
-        assert await town.bank.balance(town.till) == f"{2 * TRANSFERS / 100:.2f}"
+        assert await town.bank.balance(town.payee_account) == f"{2 * TRANSFERS / 100:.2f}"
         assert (await audit(client.database)).clean
         assert error_counts(attacks) == {FAILED: len(attacks)}
         assert len(attacks) > 50

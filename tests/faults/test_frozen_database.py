@@ -27,7 +27,7 @@ from tests.db.support.clusters import reachable_directory
 from tests.faults import operations
 from tests.faults.operations import Body
 from tests.faults.served import OURS, Town, backends, codes, error_counts, served, served_by_process, settle, url_of
-from tests.graph.support.edge import waiting
+from tests.graph.support.served_app import waiting
 
 pytestmark = pytest.mark.long("frozen servers are waited for")
 
@@ -77,7 +77,7 @@ async def everything(town: Town) -> list[Body]:
     return await asyncio.gather(*(kind.send(town) for kind in operations.EVERY_KIND * 2))
 
 
-async def soon(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+async def until_true(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     """Wait until the condition is true, at most WELL_AGAIN_S."""
     deadline = time.monotonic() + WELL_AGAIN_S
     while not await condition():
@@ -100,8 +100,8 @@ async def ensure_answers(town: Town, superuser: Driver, dark: AbstractContextMan
     async def connections_gone() -> bool:
         return await backends(superuser) <= POOL_SIZE + OVERFLOW
 
-    await soon(all_served, "something is not served again")
-    await soon(connections_gone, "unused connections stay open")
+    await until_true(all_served, "something is not served again")
+    await until_true(connections_gone, "unused connections stay open")
 
 
 @pytest.mark.parametrize("engine", ["compiled", "ordinary"])
@@ -119,19 +119,19 @@ async def test_clients_of_a_database_behind_a_black_hole_are_answered_in_time(
     settings: Settings, database_url: str
 ) -> None:
     async with proxied_database(database_url) as proxy:
-        through = {"database_url": SecretStr(proxy.url(database_url)), "accounts_per_user_max": 10_000}
+        with_client = {"database_url": SecretStr(proxy.url(database_url)), "accounts_per_user_max": 10_000}
         async with (
-            served(settings, **TIMES, **through) as client,
+            served(settings, **TIMES, **with_client) as client,
             connected_superuser(database_url) as superuser,
         ):
             try:
-                await ensure_answers(await settle(client), superuser, swallowing(proxy))
+                await ensure_answers(await settle(client), superuser, dropping_packets(proxy))
             finally:
                 await proxy.cut()  # otherwise a server that waits for dropped packets would never close its pool
 
 
 @contextmanager
-def swallowing(proxy: Proxy) -> Iterator[None]:
+def dropping_packets(proxy: Proxy) -> Iterator[None]:
     """Drop all packets until the block ends."""
     proxy.black_hole()
     try:
@@ -146,10 +146,12 @@ async def test_sigterm_ends_a_server_whose_database_is_frozen(own_settings: Sett
         served_by_process(client, **TIMES) as served_apart,
     ):
         town = await settle(client)
-        apart = Town(served_apart.client, town.bank, town.ida, town.eve, town.purse, town.till, town.posts)
-        assert error_counts(await everything(apart)) == {}
+        other_process = Town(
+            served_apart.client, town.bank, town.ida, town.eve, town.payer_account, town.payee_account, town.posts
+        )
+        assert error_counts(await everything(other_process)) == {}
         with cluster.frozen():
-            sending = [asyncio.create_task(kind.send(apart)) for kind in operations.EVERY_KIND]
+            sending = [asyncio.create_task(kind.send(other_process)) for kind in operations.EVERY_KIND]
             await asyncio.sleep(0.5)
             served_apart.process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(served_apart.process.wait(), ENDED_S) == 0
@@ -179,7 +181,7 @@ async def idle_connections(own_settings: Settings) -> AsyncIterator[tuple[Town, 
             async def most_wait() -> bool:
                 return await waiting(superuser) >= POOL_SIZE - 1  # one may be reserved
 
-            await soon(most_wait, "statements do not wait on many connections")
+            await until_true(most_wait, "statements do not wait on many connections")
         assert error_counts(await sending) == {}
         yield town, superuser
 

@@ -80,7 +80,7 @@ STATEMENT = """query ($id: ID!) {
 
 
 async def statement(town: Town) -> Body:
-    body = await town.client.run(STATEMENT, by=town.ida, id=town.purse)
+    body = await town.client.run(STATEMENT, by=town.ida, id=town.payer_account)
     if "errors" not in body:
         account = body["data"]["account"]
         after = account["statement"]["entries"]["nodes"][-1]["balanceAfter"]
@@ -129,7 +129,7 @@ class Load:
         while self.answers < wanted:
             await asyncio.sleep(0.005)
 
-    async def during(self, migrate: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def run_with_clients(self, migrate: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `migrate` while all clients are working."""
         clients = [asyncio.create_task(self.client(number)) for number in range(CONNECTIONS)]
         try:
@@ -156,7 +156,7 @@ async def test_no_client_notices_a_migration_under_load(settings: Settings, data
                     await superuser.execute(step)
                     await load.answered(CONNECTIONS)
 
-        await load.during(migrate)
+        await load.run_with_clients(migrate)
         assert load.errors == []
         assert (await audit(client.database)).clean
 
@@ -178,6 +178,6 @@ async def test_no_client_notices_a_column_that_is_renamed_and_renamed_back_under
                 await superuser.execute(f"ALTER TABLE {table} RENAME elsewhere TO {column}")
                 await load.answered(2 * CONNECTIONS)
 
-        await load.during(migrate)
+        await load.run_with_clients(migrate)
         assert load.errors == []
         assert (await audit(client.database)).clean

@@ -13,8 +13,8 @@ from tests.db.support.backends import connected_superuser
 from tests.faults import operations
 from tests.faults.served import Town, backends, error_counts, kill_all, served, settle
 from tests.graph.support.callers import PASSWORD, Client
-from tests.graph.support.edge import until, waiting
-from tests.graph.support.overheard import overheard
+from tests.graph.support.recorded_log import recorded_log
+from tests.graph.support.served_app import until, waiting
 
 POOL_SIZE = 2
 OVERFLOW = 3
@@ -81,7 +81,9 @@ SIGN_IN = f'mutation SignIn {{ signIn(input: {{login: "ida", password: "{PASSWOR
 
 def anonymous(town: Town) -> dict[str, str]:
     """Return operations by name: one with a single statement, one with several, one in a snapshot, and a write."""
-    account = f'account(id: "{town.purse}") {{ balance {{ amount }} transactions(first: 1) {{ nodes {{ id }} }} }}'
+    account = (
+        f'account(id: "{town.payer_account}") {{ balance {{ amount }} transactions(first: 1) {{ nodes {{ id }} }} }}'
+    )
     return {
         "LookUp": f'query LookUp {{ user(id: "{town.ida.id}") {{ username }} }}',
         "Page": "query Page { users(first: 3) { totalCount nodes { username profile { bio } } } }",
@@ -99,7 +101,7 @@ async def test_wait_for_a_free_connection_is_not_counted_as_database_time(
         requested = anonymous(town)
         for _ in range(sights - 1):
             assert error_counts([await client.run(query) for query in requested.values()]) == {}
-        with overheard() as log:
+        with recorded_log() as log:
             async with held(database_url) as watcher:
                 page = asyncio.create_task(operations.page(town))
 

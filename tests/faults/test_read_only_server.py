@@ -12,7 +12,7 @@ from db.connections.leases import Driver
 from db.settings import Settings
 from tests.db.support.backends import connected_superuser, terminate_all
 from tests.faults import operations
-from tests.faults.operations import Body, Stopped
+from tests.faults.operations import BlockedOperation, Body
 from tests.faults.served import error_counts, kill_all, served, settle
 from tests.graph.cli.test_serving import FOLIO, ROOT
 from tests.running.amounts import sample
@@ -47,7 +47,7 @@ def ensure_refused(body: Body) -> None:
 
 @pytest.mark.parametrize("kind", sample(WRITES, every=3), ids=lambda kind: kind.name)
 async def test_write_to_a_read_only_database_is_refused_and_succeeds_afterwards(
-    settings: Settings, database_url: str, kind: Stopped
+    settings: Settings, database_url: str, kind: BlockedOperation
 ) -> None:
     async with served(settings) as client, connected_superuser(database_url) as superuser:
         town = await settle(client)
@@ -65,9 +65,7 @@ async def test_reads_of_a_read_only_database_are_served(settings: Settings, data
         assert error_counts(answers) == {}
 
 
-async def test_connection_from_the_read_only_period_does_not_refuse_writes_for_ever(
-    settings: Settings, database_url: str
-) -> None:
+async def test_connection_from_the_read_only_period_accepts_writes_again(settings: Settings, database_url: str) -> None:
     async with served(settings, pool_size=2) as client, connected_superuser(database_url) as superuser:
         town = await settle(client)
         await switch(superuser, writes=False)
@@ -91,8 +89,8 @@ async def test_doctor_reports_a_read_only_database(settings: Settings, database_
     async with connected_superuser(database_url) as superuser:
         assert (await doctor(settings, database_url, tmp_path))[0] == 0
         async with read_only(superuser):
-            status, said = await doctor(settings, database_url, tmp_path)
-    assert (status, "failure" in said, "no writes" in said) == (1, True, True)
+            status, output = await doctor(settings, database_url, tmp_path)
+    assert (status, "failure" in output, "no writes" in output) == (1, True, True)
 
 
 async def doctor(settings: Settings, database_url: str, cwd: Path) -> tuple[int | None, str]:
@@ -107,8 +105,8 @@ async def doctor(settings: Settings, database_url: str, cwd: Path) -> tuple[int 
     process = await asyncio.create_subprocess_exec(
         *FOLIO, "doctor", cwd=cwd, env=environment, stdout=asyncio.subprocess.PIPE
     )
-    said, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
-    return process.returncode, said.decode()
+    output, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
+    return process.returncode, output.decode()
 
 
 @pytest.mark.long("a storm")
@@ -117,7 +115,7 @@ async def test_storm_of_writes_over_a_switch_has_no_unnamed_error(settings: Sett
         town, over = await settle(client), asyncio.Event()
         answers: list[Body] = []
 
-        async def send(kind: Stopped) -> None:
+        async def send(kind: BlockedOperation) -> None:
             while not over.is_set():
                 answers.append(await kind.send(town))
 

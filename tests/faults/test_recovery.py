@@ -21,7 +21,7 @@ from tests.db.support.backends import connected_superuser
 from tests.db.support.clusters import reachable_directory
 from tests.faults.recovery import Health
 from tests.faults.served import OURS, kill_all, served, served_by_process, settle, url_of
-from tests.faults.storms import ensure_ready, storm, through
+from tests.faults.storms import ensure_ready, storm, with_client
 
 pytestmark = pytest.mark.long("each fault lasts for seconds")
 
@@ -131,9 +131,9 @@ async def test_server_recovers_without_intervention_after_each_fault(
         town = await settle(client)
     async with (
         proxied_database(url) as proxy,
-        served_by_process(town.client, **{**TIMES, "database_url": proxy.url(url)}) as apart,
+        served_by_process(town.client, **{**TIMES, "database_url": proxy.url(url)}) as other_process,
     ):
-        health = await Health.of(through(apart.client, town), url, POOL_SIZE + OVERFLOW)
+        health = await Health.of(with_client(other_process.client, town), url, POOL_SIZE + OVERFLOW)
         for fault in FAULTS:
             async with storm(health.town) as one:
                 await one.ensure_made(50)
@@ -150,8 +150,8 @@ async def test_transfers_while_the_database_is_repeatedly_set_to_read_only_are_m
     url = url_of(own_settings)
     async with served(own_settings) as client:
         town = await settle(client)
-    async with served_by_process(town.client, **TIMES) as apart, connected_superuser(url) as superuser:
-        town = through(apart.client, town)
+    async with served_by_process(town.client, **TIMES) as other_process, connected_superuser(url) as superuser:
+        town = with_client(other_process.client, town)
         async with storm(town) as one:
             for _ in range(3):
                 await one.ensure_made(50)

@@ -15,7 +15,7 @@ from tests.faults import operations
 from tests.faults.operations import Body
 from tests.faults.served import Town, error_counts, served, settle
 from tests.graph.support.bank import TRANSFER, transfer_input
-from tests.graph.support.edge import until, waiting
+from tests.graph.support.served_app import until, waiting
 
 WRITERS = 24
 READERS = 8
@@ -52,7 +52,7 @@ async def held(database_url: str, table: str, id_: str) -> AsyncIterator[HeldRow
         yield HeldRow(watcher, holder)
 
 
-async def look_up(town: Town, times: int) -> list[Body]:
+async def read_other_rows(town: Town, times: int) -> list[Body]:
     """Request rows that are not locked."""
     requested = [operations.lookup, operations.page, operations.balance, operations.nested]
     return [await requested[number % len(requested)](town) for number in range(times)]
@@ -66,7 +66,7 @@ async def ensure_room_for_others(
     await until(row.has_waiter, "a wait for the row")
     await asyncio.sleep(SETTLED_S)  # longer than the pool takes to open surplus connections
     most = await row.waiters()
-    reading = asyncio.gather(*(look_up(town, LOOKUPS // READERS) for _ in range(READERS)))
+    reading = asyncio.gather(*(read_other_rows(town, LOOKUPS // READERS) for _ in range(READERS)))
     done, _ = await asyncio.wait([reading], timeout=ANSWERED_S)
     most = max(most, await row.waiters())
     still_waiting = sum(not task.done() for task in writing)
@@ -87,14 +87,14 @@ async def test_transfers_that_wait_for_one_account_leave_connections_to_others(
         town = await settle(client)
 
         async def pay(number: int) -> Body:
-            given = transfer_input(town.purse, town.till, "0.01")
+            given = transfer_input(town.payer_account, town.payee_account, "0.01")
             return await client.run(TRANSFER, by=town.ida, input=given)
 
-        async with held(database_url, "accounts", town.purse) as row:
+        async with held(database_url, "accounts", town.payer_account) as row:
             written = await ensure_room_for_others(town, row, pay)
         ledger = {body["data"]["transfer"]["transaction"]["id"] for body in written}
         assert (error_counts(written), len(ledger)) == ({}, WRITERS)
-        assert await town.bank.balance(town.till) == f"{WRITERS / 100:.2f}"
+        assert await town.bank.balance(town.payee_account) == f"{WRITERS / 100:.2f}"
         assert (await audit(client.database)).clean
 
 

@@ -12,7 +12,7 @@ from db.settings import Settings
 from tests.db.support.backends import connected_superuser
 from tests.faults.operations import Body
 from tests.faults.served import Town, error_counts, served, settle
-from tests.graph.support.edge import until, waiting
+from tests.graph.support.served_app import until, waiting
 
 PATIENT = {"lock_timeout_ms": 60_000, "statement_timeout_ms": 60_000, "operation_deadline_ms": 90_000}
 SETTLED_S = 0.7  # longer than the pool takes to open surplus connections

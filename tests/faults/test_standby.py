@@ -22,7 +22,7 @@ from tests.db.support.clusters import reachable_directory
 from tests.db.support.rows import new_account, new_user
 from tests.faults import operations
 from tests.faults.served import error_counts, served, settle
-from tests.graph.support.edge import until
+from tests.graph.support.served_app import until
 
 pytestmark = pytest.mark.long("a primary and its standby")
 
@@ -66,7 +66,7 @@ async def caught_up(standby: Driver, primary: Driver) -> bool:
     return bool(await standby.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", written))
 
 
-def at(settings: Settings, server: EmbeddedServer) -> Settings:
+def settings_for(settings: Settings, server: EmbeddedServer) -> Settings:
     return settings.model_copy(update={"database_url": SecretStr(server.url())})
 
 
@@ -77,8 +77,8 @@ async def test_standby_refuses_writes_with_a_named_error_and_accepts_them_after_
         async with (
             connected_superuser(follower.url()) as behind,
             connected_superuser(primary.url()) as ahead,
-            served(at(settings, primary)) as first,
-            served(at(settings, follower)) as second,
+            served(settings_for(settings, primary)) as first,
+            served(settings_for(settings, follower)) as second,
         ):
             town = await settle(first)
 
@@ -106,7 +106,7 @@ async def test_standby_is_audited_like_the_primary_and_reports_what_ends_its_sna
 ) -> None:
     with standby(primary) as follower:
         async with connected_superuser(follower.url()) as behind, connected_superuser(primary.url()) as ahead:
-            first, second = Database(at(settings, primary)), Database(at(settings, follower))
+            first, second = Database(settings_for(settings, primary)), Database(settings_for(settings, follower))
             account = await new_account(first, await new_user(first), holding="5.00")
 
             async def level() -> bool:
@@ -149,7 +149,7 @@ async def test_audit_that_a_standby_ends_reports_why_and_what_to_do(
             await ahead.execute("INSERT INTO accounts (owner_id, currency_code) VALUES (1, 'EUR')")
             await behind.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0")
             await behind.execute("SELECT pg_reload_conf()")
-            database = Database(at(settings, follower).model_copy(update={"statement_timeout_ms": 600_000}))
+            database = Database(settings_for(settings, follower).model_copy(update={"statement_timeout_ms": 600_000}))
 
             async def level() -> bool:
                 return await caught_up(behind, ahead)

@@ -17,7 +17,7 @@ from db.settings import Settings
 from tests.db.support.backends import connected_superuser
 from tests.faults import operations
 from tests.faults.served import error_counts, served, settle
-from tests.graph.support.edge import waiting
+from tests.graph.support.served_app import waiting
 from tests.running.amounts import sample
 
 ROUNDS = 3
@@ -27,7 +27,7 @@ OPERATIONS = [operations.transfer, operations.update_post, operations.transfer, 
 GOODBYE = b"X\x00\x00\x00\x04"  # PostgreSQL's message Terminate
 
 
-class DarkAtGoodbye(Proxy):
+class SilentAtClose(Proxy):
     """A proxy of a database that drops all bytes of a connection once its client starts to close it.
 
     Attributes:
@@ -45,10 +45,10 @@ class DarkAtGoodbye(Proxy):
 
 
 @asynccontextmanager
-async def going_dark(database_url: str) -> AsyncIterator[DarkAtGoodbye]:
+async def silent_at_close(database_url: str) -> AsyncIterator[SilentAtClose]:
     """Put the proxy between the server and the database."""
     options = parse_qs(urlsplit(database_url).query)
-    proxy = DarkAtGoodbye(options["host"][0], int(options["port"][0]))
+    proxy = SilentAtClose(options["host"][0], int(options["port"][0]))
     await proxy.start()
     try:
         yield proxy
@@ -56,7 +56,7 @@ async def going_dark(database_url: str) -> AsyncIterator[DarkAtGoodbye]:
         await proxy.close()
 
 
-async def lock_until_connections_overflow(database_url: str, begun: asyncio.Event) -> None:
+async def lock_until_connections_overflow(database_url: str, started: asyncio.Event) -> None:
     """Hold the statements of more callers than there are regular connections."""
     async with (
         connected_superuser(database_url) as superuser,
@@ -64,7 +64,7 @@ async def lock_until_connections_overflow(database_url: str, begun: asyncio.Even
         holder.transaction(),
     ):
         await holder.execute("LOCK TABLE posts, accounts IN ACCESS EXCLUSIVE MODE")
-        begun.set()
+        started.set()
         for _ in range(POLLS_MAX):
             if await waiting(superuser) > 1:
                 return
@@ -75,18 +75,20 @@ async def lock_until_connections_overflow(database_url: str, begun: asyncio.Even
 async def test_connection_that_goes_dark_while_it_is_closed_changes_no_answer(
     settings: Settings, database_url: str, engine: str
 ) -> None:
-    async with going_dark(database_url) as proxy:
-        through = SecretStr(proxy.url(database_url))
-        async with served(settings, engine=engine, database_url=through, pool_size=1, pool_max_overflow=3) as client:
+    async with silent_at_close(database_url) as proxy:
+        with_client = SecretStr(proxy.url(database_url))
+        async with served(
+            settings, engine=engine, database_url=with_client, pool_size=1, pool_max_overflow=3
+        ) as client:
             town = await settle(client)
             answers: list[operations.Body] = []
             for _ in range(ROUNDS):
-                begun = asyncio.Event()
-                locking = asyncio.create_task(lock_until_connections_overflow(database_url, begun))
-                await begun.wait()
+                started = asyncio.Event()
+                locking = asyncio.create_task(lock_until_connections_overflow(database_url, started))
+                await started.wait()
                 answers += await asyncio.gather(*(send(town) for send in OPERATIONS))
                 await locking
             proxy.breaks = False  # the other connections close normally
             assert error_counts(answers) == {}
             assert proxy.counts.accepted > 1
-            assert await town.bank.balance(town.till) == f"{2 * ROUNDS / 100:.2f}"
+            assert await town.bank.balance(town.payee_account) == f"{2 * ROUNDS / 100:.2f}"

@@ -13,6 +13,7 @@ from db.settings import Settings
 from graph.app import create_app
 from tests.db.support.backends import connected_superuser
 from tests.graph.support.bank import Bank
+from tests.graph.support.both_engines import OfEngine, T
 from tests.graph.support.callers import PASSWORD, Client, Person, SignUp, http_client, serving
 
 
@@ -30,10 +31,20 @@ async def client(app: FastAPI) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
+def of_engine(settings: Settings) -> OfEngine:
+    """A function that chooses the number of statements, or what else differs, of the engine under test."""
+
+    def chosen(compiled: T, ordinary: T) -> T:
+        return compiled if settings.engine == "compiled" else ordinary
+
+    return chosen
+
+
+@pytest.fixture
 def sign_up(client: Client) -> SignUp:
     """A function that makes users with an open session. Their password is PASSWORD."""
 
-    async def made(username: str, *, admin: bool = False) -> Person:
+    async def create(username: str, *, admin: bool = False) -> Person:
         hashed = await client.services.passwords.hash(PASSWORD)
         role = "admin" if admin else "member"
         new = NewUser(f"{username}@example.com", username, hashed, role=role)
@@ -48,7 +59,7 @@ def sign_up(client: Client) -> SignUp:
         assert session.viewer.session_id is not None
         return Person(number, username, client.services.tokens.sign(number, session.viewer.session_id).text)
 
-    return made
+    return create
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ async def run(http: httpx.AsyncClient, query: str, variables: dict[str, Any] | N
     return (await http.post("/graphql", json={"query": query, "variables": variables})).json()
 
 
-async def assert_guesses(http: httpx.AsyncClient, *, shown: bool) -> None:
+async def assert_suggestions(http: httpx.AsyncClient, *, shown: bool) -> None:
     for query, variables, message, guess in MISSPELT:
         [error] = (await run(http, query, variables))["errors"]
         assert error["message"] == message + (guess if shown else "")
@@ -76,14 +76,14 @@ async def assert_page(http: httpx.AsyncClient, *, shown: bool) -> None:
 async def test_development_shows_page_introspection_and_guesses(client: Client) -> None:
     await assert_page(client.http, shown=True)
     await assert_introspection(client.http, shown=True)
-    await assert_guesses(client.http, shown=True)
+    await assert_suggestions(client.http, shown=True)
 
 
 async def test_production_hides_page_introspection_and_guesses(settings: Settings) -> None:
     async with serving_with(settings, env="production") as http:
         await assert_page(http, shown=False)
         await assert_introspection(http, shown=False)
-        await assert_guesses(http, shown=False)
+        await assert_suggestions(http, shown=False)
 
 
 async def test_each_is_shown_in_production_if_it_is_set(settings: Settings) -> None:
@@ -91,7 +91,7 @@ async def test_each_is_shown_in_production_if_it_is_set(settings: Settings) -> N
         async with serving_with(settings, env="production", **{name: True}) as http:
             await assert_page(http, shown=name == "graphiql")
             await assert_introspection(http, shown=name == "introspection")
-            await assert_guesses(http, shown=name == "suggestions")
+            await assert_suggestions(http, shown=name == "suggestions")
 
 
 async def test_each_is_hidden_in_development_if_it_is_set(settings: Settings) -> None:
@@ -99,7 +99,7 @@ async def test_each_is_hidden_in_development_if_it_is_set(settings: Settings) ->
         async with serving_with(settings, **{name: False}) as http:
             await assert_page(http, shown=name != "graphiql")
             await assert_introspection(http, shown=name != "introspection")
-            await assert_guesses(http, shown=name != "suggestions")
+            await assert_suggestions(http, shown=name != "suggestions")
 
 
 # ---------------------------------------------------------------- the front page

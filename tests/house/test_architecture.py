@@ -249,7 +249,7 @@ def test_the_architecture_has_every_room() -> None:
     assert [room for room in sorted(rooms) if f"`{room}`" not in text] == []
 
 
-def test_every_folder_says_what_lives_there_and_what_it_must_not_know() -> None:
+def test_every_folder_documents_its_content_and_what_it_must_not_depend_on() -> None:
     folders = {path.parent for path in map(Path, python_files()) if path.parts[0] in {"db", "graph"}}
     silent = [
         folder.as_posix()

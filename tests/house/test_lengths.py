@@ -35,7 +35,7 @@ def texts() -> dict[str, str]:
     return {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")}
 
 
-def written() -> set[str]:
+def all_tests() -> set[str]:
     """Return the id of every test that is written anywhere below tests/."""
     return {
         f"{name}::{node.name}"
@@ -55,10 +55,10 @@ def test_commands_that_must_pass_run_all_tests() -> None:
 
 @pytest.mark.long("all tests are collected")
 def test_every_test_is_collected_by_the_command_for_long_tests() -> None:
-    assert collected(pytest_commands("test-long")[0]) == written()
+    assert collected(pytest_commands("test-long")[0]) == all_tests()
 
 
-def test_what_is_long_stands_in_the_readme_of_the_tests() -> None:
+def test_readme_of_the_tests_lists_the_long_tests() -> None:
     own = "tests/running/", "tests/house/test_repeating.py"
     needle = re.compile(r"\bmark\.long\(|(?<![.\w])sample\(")
     long = {name for name, text in texts().items() if needle.search(text) and not name.startswith(own)}
@@ -71,3 +71,9 @@ def test_the_tests_of_every_noun_run_on_the_ordinary_engine_too() -> None:
     assert ordinary[:6] == ["-n", "3", "--dist", "worksteal", "--engine", "ordinary"]
     missing = sorted(noun for noun in nouns if not any(f"{path}/".startswith(f"{noun}/") for path in ordinary[6:]))
     assert missing == [], "add these folders to MUTATING of the Makefile"
+
+
+def test_every_path_that_make_passes_to_pytest_exists() -> None:
+    commands = [*pytest_commands("test"), *pytest_commands("test-long")]
+    missing = {one for command in commands for one in command if one.startswith("tests/") and not (ROOT / one).exists()}
+    assert missing == set(), "correct MUTATING and READING of the Makefile"

@@ -1,7 +1,10 @@
 """The limit of a text occurs once, in its specification in `db/fields.py`: never again as a number or in a sentence.
 
+The limit of a list occurs once, in its constant: descriptions are written with it.
+
 The tests read the constants of the product's code, including f-strings. They do not read docstrings and comments, which
-may contain a number as the reason for another.
+may contain a number as the reason for another. Only for limits of lists they read the docstrings of the schema's
+classes, because these are descriptions.
 """
 
 import ast
@@ -12,6 +15,11 @@ import pytest
 
 from db import fields
 from db.fields import TextField
+from db.ledger.batches import BATCH_MAX
+from graph.analysis.cost import PAGE_SIZE_DEFAULT
+from graph.schema.connections import PAGE_SIZE_MAX
+from graph.schema.mutation_kit import BULK_MAX
+from graph.schema.root import NODES_MAX
 from tests.house.test_architecture import python_files
 
 SPECIFICATIONS: Mapping[str, TextField] = {
@@ -21,6 +29,14 @@ SPECIFICATIONS: Mapping[str, TextField] = {
 OTHER_LIMITS = {
     "graph/schema/searches.py: SEARCH_LENGTH_MAX": "a search is not stored",
     "db/query/text_search.py: WORD_LENGTH_MAX": "a word of a search, which is cut",
+}
+
+LISTS = {
+    "PAGE_SIZE_DEFAULT": PAGE_SIZE_DEFAULT,
+    "PAGE_SIZE_MAX": PAGE_SIZE_MAX,
+    "BULK_MAX": BULK_MAX,
+    "NODES_MAX": NODES_MAX,
+    "BATCH_MAX": BATCH_MAX,
 }
 
 
@@ -70,6 +86,25 @@ def limits_stated_again(name: str, text: str) -> Iterator[str]:
                 yield f"{name}: {where} is {number}: use db.fields.{field}.length_max"
 
 
+def limits_of_lists_in(name: str, text: str) -> Iterator[str]:
+    """Yield the limits of lists in the descriptions of a file, each with the constants that may be meant."""
+    tree = ast.parse(text)
+    described = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and isinstance(node.body[0], ast.Expr)
+    }
+    silent = docstrings(tree) - described
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in silent:
+            for most in re.findall(
+                r"\b(?:1 to|at most|else) ([\d,]*\d)(?! (?:character|letter))\b", node.value, re.IGNORECASE
+            ):
+                meant = [limit for limit, value in LISTS.items() if int(most.replace(",", "")) == value]
+                if meant:
+                    yield f"{name}:{node.lineno}: {most} is written: use {' or '.join(meant)}"
+
+
 def product() -> dict[str, str]:
     return {
         name: text
@@ -80,6 +115,30 @@ def product() -> dict[str, str]:
 
 def test_no_limit_of_a_text_is_stated_a_second_time() -> None:
     assert [one for name, text in product().items() for one in limits_stated_again(name, text)] == []
+
+
+def test_no_limit_of_a_list_is_written_into_a_description() -> None:
+    schema = {name: text for name, text in product().items() if name.startswith("graph/schema/")}
+    assert [one for name, text in schema.items() for one in limits_of_lists_in(name, text)] == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'ids = argument(description="At most 100 ids of this API.")',
+        'posts = field(description=f"1 to 1,000 {noun}.")',
+        'first = argument(description="At most this many, else 20.")',
+        "class CreatePostsInput:\n    'All posts or none. At most 100.'",
+        'QUERY = "Lists are connections: at most 100 at once."',
+    ],
+)
+def test_limit_of_a_list_that_is_written_is_found(code: str) -> None:
+    assert len(list(limits_of_lists_in("graph/schema/new.py", code))) == 1
+
+
+@pytest.mark.parametrize("code", ["x = 'at most 100 characters'", "x = '1 to 99 posts'", "def x():\n    'Else 20.'"])
+def test_what_is_no_limit_of_a_list_is_left_alone(code: str) -> None:
+    assert list(limits_of_lists_in("graph/schema/new.py", code)) == []
 
 
 @pytest.mark.parametrize(

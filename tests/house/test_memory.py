@@ -11,12 +11,12 @@ MADE = re.compile(
 
 
 def test_every_cache_is_listed_with_its_bound() -> None:
-    made = {
+    caches = {
         (path.relative_to(ROOT).as_posix(), function or name)
         for room in ("db", "graph")
         for path in (ROOT / room).rglob("*.py")
         for function, name in MADE.findall(path.read_text(encoding="utf-8"))
     }
     listed = set(re.findall(r"`(\w[\w/]+\.py)` `(\w+)`", (ROOT / "docs" / "MEMORY.md").read_text(encoding="utf-8")))
-    assert made - listed == set(), "say in docs/MEMORY.md what bounds it"
-    assert listed - made == set(), "docs/MEMORY.md lists a cache that does not exist any more"
+    assert caches - listed == set(), "say in docs/MEMORY.md what bounds it"
+    assert listed - caches == set(), "docs/MEMORY.md lists a cache that does not exist any more"

@@ -1,4 +1,6 @@
-"""Comments, docstrings and Markdown are plain technical English: no phrase of PHRASES occurs in them.
+"""All prose is plain technical English: no phrase of PHRASES occurs in it.
+
+Prose is comments, docstrings, Markdown, the descriptions in the public schema, and the help of commands and of make.
 
 Each phrase is a habit that makes readers translate a sentence back: a relative clause without a noun, a verb of speech
 for a program, a private word for a thing that has a name. The failure names what to write instead.
@@ -16,9 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from graphql import Lexer, Source, TokenKind
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("bench", "db", "graph", "migrations", "tests")
+SCHEMA = "schema.graphql"
+CONFIGURATION = ("Makefile", "pyproject.toml")
 # Not ours: the texts of other projects.
 FOREIGN = ("graph/http/graphiql/static/vendored/",)
 
@@ -81,6 +86,17 @@ PHRASES: Mapping[str, str] = {
     r"demands?|demanded": "requires, asserts",
     r"(?:is|are|was) said (?:of|about)": "the message for …",
     r"thereof|therein|thereby|whereof|whereupon|hence": "a new sentence",
+    r"for ever": "permanently, without a time limit, without end",
+    r"(?:null|exits \d) where": "null if",
+    r"as it is now|as they are now": "the current …, after the change",
+    r"(?:goes|good) (?:with|for)": "use it with; valid for",
+    r"what (?:became|becomes|has become) of": "the outcome of",
+    r"(?:is|are) worth": "is valid, is treated as",
+    r"whatever (?:the|its|their) case": "without regard to case",
+    r"on (?:its|their|one's) own(?=[.,;:)])": "separately, alone",
+    r"to blame": "the cause",
+    r"for people": "for users",
+    r"be it": "which may be",
     # the words of the glossary
     r"lanes?": "a leased connection",
     r"tally|tallies|tallied": "query statistics, counts",
@@ -108,7 +124,7 @@ def better_than(match: re.Match[str]) -> str:
 
 
 class Prose(NamedTuple):
-    """A comment, a docstring or a Markdown file, with the line on which it begins."""
+    """A comment, a docstring, a description, a help text or a Markdown file, with the line on which it begins."""
 
     line: int
     text: str
@@ -147,6 +163,42 @@ def docstrings(text: str) -> Iterator[Prose]:
                     yield Prose(constant.lineno, docstring)
 
 
+def helps(text: str) -> Iterator[Prose]:
+    """Yield the strings that a Python file passes as `help` or `description`, for example to Typer and pydantic."""
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.keyword(arg="help" | "description", value=ast.Constant(value=str(words)) as constant):
+                yield Prose(constant.lineno, words)
+
+
+def hash_comments(text: str) -> Iterator[Prose]:
+    """Yield the comments of a Makefile or a TOML file, each line separately."""
+    for match in re.finditer(r"^# .*|\s##? .*", text, re.MULTILINE):
+        yield Prose(text.count("\n", 0, match.start()) + 1, match[0].strip())
+
+
+def schema_descriptions(text: str) -> Iterator[Prose]:
+    """Yield the descriptions of a schema in GraphQL's definition language."""
+    lexer = Lexer(Source(text))
+    while (token := lexer.advance()).kind != TokenKind.EOF:
+        if token.kind == TokenKind.BLOCK_STRING:
+            yield Prose(token.line, token.value or "")
+
+
+def prose_of(file: str, text: str) -> Iterator[Prose]:
+    """Yield the prose of a file, by the end of its name."""
+    if file.endswith(".md"):
+        yield Prose(1, text)
+    elif file.endswith(".graphql"):
+        yield from schema_descriptions(text)
+    elif file in CONFIGURATION:
+        yield from hash_comments(text)
+    else:
+        yield from comments(text)
+        yield from docstrings(text)
+        yield from helps(text)
+
+
 def without_code(text: str) -> str:
     """Return a text with spaces instead of its code: the blocks and the words between backticks."""
     return CODE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
@@ -154,23 +206,24 @@ def without_code(text: str) -> str:
 
 def found_in(file: str, text: str) -> list[Finding]:
     """Return the phrases in the prose of a file, in the order of its lines."""
-    prose = [Prose(1, text)] if file.endswith(".md") else [*comments(text), *docstrings(text)]
     return sorted(
         Finding(file, one.line + one.text.count("\n", 0, match.start()), match[0], better_than(match))
-        for one in prose
+        for one in prose_of(file, text)
         for match in PATTERN.finditer(without_code(one.text))
     )
 
 
 @cache
 def findings() -> list[Finding]:
-    """Return the phrases in all Python and Markdown files that are, or would be, under version control."""
+    """Return the phrases in the schema and in all Python and Markdown files that git tracks or would add."""
     git = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(git, cwd=ROOT, capture_output=True, check=True).stdout.decode()  # noqa: S603 - constants
     files = [
         name
         for name in filter(None, listed.split("\0"))
-        if name.endswith(".md") or (name.endswith(".py") and name.split("/")[0] in ROOMS)
+        if name in {SCHEMA, *CONFIGURATION}
+        or name.endswith(".md")
+        or (name.endswith(".py") and name.split("/")[0] in ROOMS)
         if not name.startswith(FOREIGN) and name != Path(__file__).relative_to(ROOT).as_posix()
     ]
     return [
@@ -207,6 +260,20 @@ def test_phrase_is_found_with_its_line(text: str, line: int, phrase: str) -> Non
 def test_strings_names_and_parts_of_words_are_no_prose() -> None:
     assert found_in("db/example.py", 'told = "who asks"\n# A task, `told`, is retold indoors.\n') == []
     assert found_in("README.md", "```\nwho asks\n```\nIt has `whoever` as a name.\n") == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("schema.graphql", 'type A {\n  """\n  Null where\n  there is none.\n  """\n  a: Int\n}\n'),
+        ("Makefile", "a:\n\ttrue\nb: c  ## null where absent\n"),
+        ("db/example.py", 'x = 1\ny = 2\noption = Option(help="Exits 1 where it fails.")\n'),
+        ("db/example.py", 'x = 1\ny = 2\nfield = Field(\n    description="null where absent")\n'),
+    ],
+)
+def test_descriptions_and_help_texts_are_prose(file: str, text: str) -> None:
+    [finding] = found_in(file, text)
+    assert (finding.line > 1, finding.better) == (True, "null if")
 
 
 def test_message_names_file_line_phrase_and_what_to_write() -> None:

@@ -69,10 +69,10 @@ async def test_role_database_and_commands_for_a_server_of_ones_own_work_as_print
         at = serve.index("--port")
         del serve[at : at + 2]
         async with started(*serve, cwd=tmp_path, port=port, **variables), httpx.AsyncClient() as http:
-            asked = (
+            operation = (
                 f'mutation {{ signIn(input: {{login: "ada", password: "{PASSWORD}"}}) {{ viewer {{ username }} }} }}'
             )
-            answer = await http.post(f"http://127.0.0.1:{port}/graphql", json={"query": asked}, timeout=30)
+            answer = await http.post(f"http://127.0.0.1:{port}/graphql", json={"query": operation}, timeout=30)
             assert answer.json() == {"data": {"signIn": {"viewer": {"username": "ada"}}}}
     finally:
         await superuser_execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"DROP ROLE IF EXISTS {name}")

@@ -1,4 +1,4 @@
-"""A test run says what decides it, goes the same way again, and says how to run again what failed, alone."""
+"""A test run prints its seed, repeats with the same seed, and prints how to run each failed test again, alone."""
 
 import os
 import shlex
@@ -73,15 +73,15 @@ def run(example: Path, *arguments: str, **environment: str) -> tuple[str, list[s
 
 def test_same_seed_makes_up_the_same_however_many_workers_run_and_another_seed_something_else(example: Path) -> None:
     _, first = run(example, "--seed=5")
-    said, other = run(example, "-n2")
-    seed = said.partition("\nseed: ")[2].partition("\n")[0]
+    output, other = run(example, "-n2")
+    seed = output.partition("\nseed: ")[2].partition("\n")[0]
     assert other != first
     assert run(example, f"--seed={seed}")[1] == other
 
 
-def test_failure_says_how_to_run_it_again_and_a_made_up_case_alone(example: Path) -> None:
-    said, kept = run(example, "--seed=5", "-n2", FAILS="1")
-    commands = said.partition("run again what has failed")[2].partition("short test summary")[0].splitlines()[1:]
+def test_failure_prints_how_to_run_it_again_and_a_generated_case_alone(example: Path) -> None:
+    output, kept = run(example, "--seed=5", "-n2", FAILS="1")
+    commands = output.partition("run the failed tests again")[2].partition("short test summary")[0].splitlines()[1:]
     own, made_up, parameter = sorted(
         (shlex.split(line) for line in commands if "-m pytest" in line), key=lambda w: w[-1]
     )
@@ -108,7 +108,7 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize("case", sample(LONG, every=3))
-def test_long_test_runs_where_it_is_asked_for(example: Path, case: tuple[list[str], list[str]]) -> None:
+@pytest.mark.parametrize("case", sample(LONG, every=6))
+def test_long_test_runs_if_it_is_requested(example: Path, case: tuple[list[str], list[str]]) -> None:
     arguments, kept = case
     assert run(example, *arguments)[1] == kept

@@ -17,7 +17,7 @@ sys.stdin.read()
 """
 
 
-def test_directory_of_a_killed_run_goes_and_that_of_another_stays(tmp_path: Path) -> None:
+def test_directory_of_a_killed_run_is_removed_and_that_of_another_stays(tmp_path: Path) -> None:
     command = [sys.executable, "-c", RUN, str(tmp_path)]
     foreign = tmp_path / f"{PREFIX}foreign"
     foreign.mkdir()  # without a lock it is not the data of a test run

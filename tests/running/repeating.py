@@ -37,18 +37,18 @@ _BLOB = re.compile(r"@reproduce_failure\('[^']+', b'([^']+)'\)")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that repeat a run."""
     group = parser.getgroup("repeating", "running a test again")
-    group.addoption("--seed", type=int, metavar="N", help="decides what is made up; the header of each run says which")
+    group.addoption("--seed", type=int, metavar="N", help="the seed of all generated values; each run prints its seed")
     group.addoption(
-        "--case", metavar="CASE", help="run this made-up case alone; a failure says which, and of what test"
+        "--case", metavar="CASE", help="run only this generated case; a failure prints the name of its case"
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Set the seed before Hypothesis's plugin reads it. Workers receive the seed of the run."""
-    told: dict[str, int] = getattr(config, "workerinput", {})
+    worker_input: dict[str, int] = getattr(config, "workerinput", {})
     if config.option.seed is None:
-        config.option.seed = told.get(SEED) or random.SystemRandom().getrandbits(SEED_BITS)
+        config.option.seed = worker_input.get(SEED) or random.SystemRandom().getrandbits(SEED_BITS)
     config.option.hypothesis_seed = str(config.option.seed)
 
 
@@ -148,6 +148,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [one for kind in ("failed", "error") for one in terminalreporter.getreports(kind)]
     commands = [value for one in reports for name, value in getattr(one, "user_properties", ()) if name == "again"]
     if commands:
-        terminalreporter.section("run again what has failed")
+        terminalreporter.section("run the failed tests again")
         for command in dict.fromkeys(commands):
             terminalreporter.line(command)

@@ -1,7 +1,7 @@
 """The supervisor of several workers: uvicorn's, with a long limit for the start and a short one for health checks.
 
 uvicorn has one limit for both. If it is short, workers that start on one busy processor are killed during their imports
-and started again, for ever. If it is long, a worker that hangs is detected late.
+and started again, without end. If it is long, a worker that hangs is detected late.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ class Supervisor(Multiprocess):
             worker.kill()
             worker.join()
             if worker.exitcode == STARTUP_FAILURE:
-                logger.error("worker [%s] cannot start, and nor could a replacement: the server stops", worker.pid)
+                logger.error("worker [%s] cannot start, and neither can a replacement; the server stops", worker.pid)
                 self.should_exit.set()
                 return
             what = f"has not responded for {HUNG_AFTER_S} s" if hangs else _end(worker.exitcode)

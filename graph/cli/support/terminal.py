@@ -28,7 +28,7 @@ __all__ = [
     "connected",
     "ensure_migrated",
     "err",
-    "errors_told_once",
+    "errors_reported_once",
     "interruptible",
     "opened",
     "out",
@@ -88,7 +88,7 @@ def connected(*, existing: bool = True, writes: bool = False) -> Iterator[Settin
 def _announce(settings: Settings) -> None:
     """Print on a terminal that a database will be made, which takes some seconds."""
     if err.is_terminal and settings.database_url is None and not data_directory(settings).exists():
-        err.print(f"making a database in {settings.data_dir}, once", markup=False)
+        err.print(f"creating a database in {settings.data_dir}", markup=False)
 
 
 @contextmanager
@@ -198,7 +198,7 @@ def run_with_database(
             results.append(await work(database))
 
     try:
-        with connected(writes=writes) as settings, errors_told_once():
+        with connected(writes=writes) as settings, errors_reported_once():
             uvloop.run(main(settings))
     except KeyboardInterrupt:
         if not results:  # otherwise Ctrl-C came after the work
@@ -208,7 +208,7 @@ def run_with_database(
 
 
 @contextmanager
-def errors_told_once() -> Iterator[None]:
+def errors_reported_once() -> Iterator[None]:
     """Silence the log of the database connections: they also raise what they log, and the command reports it."""
     logger = logging.getLogger("db.connections")
     before = logger.level

@@ -43,7 +43,7 @@ def worker_app() -> FastAPI:
     """Return the application of one of several workers. The worker ends when its supervisor is gone.
 
     If a setting is invalid, the process exits with the status that also ends the supervisor: any other worker would
-    fail in the same way, and would be restarted for ever.
+    fail in the same way, and would be restarted without end.
     """
     _end_after_supervisor()
     try:

@@ -29,9 +29,9 @@ from typing import Any
 
 from graphql import get_named_type, is_leaf_type, is_non_null_type
 
-from graph.execution.declarations import Column, Computed, Prefixed
+from graph.execution.declarations import DECLARATION, Column, Computed, Prefixed
 from graph.execution.plan.levels import FieldKind, FieldPlan, Level
-from graph.execution.plan.scalar_output import UNCHANGED, NeedsErrorPath, writer
+from graph.execution.plan.scalar_output import BUILT_IN, InlineOutput, NeedsErrorPath, writer
 
 
 def completer(level: Level) -> Callable[..., list[Any]]:
@@ -117,13 +117,15 @@ class _Text:
         type_ = plan.type_
         write = self._named("w", writer(type_))
         inner = type_.of_type if is_non_null_type(type_) else type_
-        unchanged = UNCHANGED.get(inner) if is_leaf_type(inner) else None
-        if unchanged is None:
+        inline = (BUILT_IN.get(inner) or inner.extensions.get(DECLARATION)) if is_leaf_type(inner) else None
+        if not isinstance(inline, InlineOutput):
             return f"{write}({first})"
+        self.names.update(inline.names)
         # The first read in the test assigns the name that later reads use.
-        test = unchanged.replace("{v}", "{}", 1).replace("{v}", again).replace("{}", first)
-        test = test if is_non_null_type(type_) else f"{test} or {again} is None"
-        return f"({again} if {test} else {write}({again}))"
+        test = inline.test.replace("{v}", "{}", 1).replace("{v}", again).replace("{}", first)
+        if inline.text == "{v}" and not is_non_null_type(type_):
+            test = f"{test} or {again} is None"
+        return f"({inline.text.replace('{v}', again)} if {test} else {write}({again}))"
 
     def _gives_up(self) -> str:
         return f"{self._named('g', _give_up)}()"

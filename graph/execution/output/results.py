@@ -8,7 +8,7 @@ from graph.execution.output.completion import Completion, completed
 from graph.execution.plan.levels import Level
 from graph.execution.plan.scalar_output import Broken, FieldError
 from graph.execution.run.frames import Below, Frame
-from graph.execution.run.running import FollowedEdge, Run
+from graph.execution.run.running import NOT_CALLED, FollowedEdge, Run
 from graph.execution.run.shared_output import Text
 from graph.execution.traces import forget_trace
 
@@ -17,9 +17,18 @@ from graph.execution.traces import forget_trace
 VALUES_MAX = 20_000
 
 
-async def resolved(run: Run, level: Level, followed: FollowedEdge | None = None) -> ExecutionResult:
-    """Resolve and complete a root `level`. `followed` is the outcome of its only edge, if it was followed already."""
-    frame = await run.resolve(level, followed)
+async def resolved(
+    run: Run, level: Level, followed: FollowedEdge | None = None, *, called: Any = NOT_CALLED
+) -> ExecutionResult:
+    """Resolve and complete a root `level`.
+
+    Args:
+        run: the run.
+        level: the level.
+        followed: the outcome of its only edge, if it was followed already.
+        called: what the resolver of its only field returned, if it was called already.
+    """
+    frame = await run.resolve(level, followed, called)
     if run.offload is not None and frame.values_below() > VALUES_MAX:
         result: ExecutionResult = await run.offload(_result, frame, run.text)
         return result

@@ -75,11 +75,13 @@ class ArgumentPlanner:
         self._converter = converter
         self._hide_suggestions = hide_suggestions
 
-    def plan(self, field: GraphQLField, node: FieldNode, definition: StrawberryField | None) -> Arguments:
+    def plan(
+        self, field: GraphQLField, node: FieldNode, definition: StrawberryField | None, *, is_shared: bool = False
+    ) -> Arguments:
         """Return the function that makes the arguments of `field` as `node` writes them.
 
         Where `definition` is not None, the arguments are converted for its resolver, otherwise they are as graphql-core
-        coerces them.
+        coerces them. With `is_shared`, the field does not mutate its arguments: all runs may share constant ones.
         """
         if not field.args and not node.arguments:
             return _none
@@ -96,13 +98,17 @@ class ArgumentPlanner:
             value = node_given.value if node_given is not None else None
             if isinstance(value, VariableNode) and self._passes_through(name, argument, value.name.value, definition):
                 picked = self._resolver_name(name, argument, definition)
-                constants = {} if is_required_argument(argument) else self._constants(name, argument, None, definition)
+                constants = (
+                    {}
+                    if is_required_argument(argument)
+                    else self._constants(name, argument, None, definition, is_shared=is_shared)
+                )
                 if constants is None:
                     return whole
                 picks.append((picked, value.name.value, picked in constants))
                 fixed[picked] = constants.get(picked)  # keeps its position: a resolver with **kwargs sees the order
                 continue
-            constants = self._constants(name, argument, node_given, definition)
+            constants = self._constants(name, argument, node_given, definition, is_shared=is_shared)
             if constants is None:
                 maker = self._maker(name, argument, node_given, definition)
                 if maker is None:
@@ -135,10 +141,16 @@ class ArgumentPlanner:
         )
 
     def _constants(
-        self, name: str, argument: GraphQLArgument, given: ArgumentNode | None, definition: StrawberryField | None
+        self,
+        name: str,
+        argument: GraphQLArgument,
+        given: ArgumentNode | None,
+        definition: StrawberryField | None,
+        *,
+        is_shared: bool = False,
     ) -> Mapping[str, Any] | None:
         """Return the argument's value by its parameter name, or None where it is not constant."""
-        if given is not None and _has_variable(given.value):
+        if given is not None and has_variable(given.value):
             return None
         field = GraphQLField(GraphQLString, args={name: argument})
         node = FieldNode(name=NameNode(value=name), arguments=(given,) if given is not None else ())
@@ -146,7 +158,7 @@ class ArgumentPlanner:
             values = self._converted(field, node, definition, _NO_VARIABLES, None)
         except (GraphQLError, TypeError, ValueError):
             return None  # a field error, raised again at every run
-        return values if all(isinstance(value, _IMMUTABLE) for value in values.values()) else None
+        return values if is_shared or all(isinstance(value, _IMMUTABLE) for value in values.values()) else None
 
     def _maker(
         self, name: str, argument: GraphQLArgument, given: ArgumentNode | None, definition: StrawberryField | None
@@ -233,11 +245,12 @@ def _made(flat: Arguments, makers: list[tuple[str, Maker]], whole: Arguments) ->
     return made
 
 
-def _has_variable(node: ValueNode) -> bool:
+def has_variable(node: ValueNode) -> bool:
+    """Return whether a value contains a variable."""
     if isinstance(node, VariableNode):
         return True
     if isinstance(node, ListValueNode):
-        return any(map(_has_variable, node.values))
+        return any(map(has_variable, node.values))
     if isinstance(node, ObjectValueNode):
-        return any(_has_variable(one.value) for one in node.fields)
+        return any(has_variable(one.value) for one in node.fields)
     return False

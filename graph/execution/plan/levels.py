@@ -28,6 +28,7 @@ from graph.execution.declarations import (
     Computed,
     Declaration,
     Derived,
+    EdgeBinding,
     Prefixed,
     RowEdge,
     declaration_of,
@@ -81,6 +82,8 @@ class FieldPlan:
         prefetchable: the edges below the rows that its statement reads, each with the column that is its key.
         selected: the names of its object's selected fields, if its resolver or edge gets them and the `prefetchable`
             edges. Fields of an object that stands for no row have a path, such as `pageInfo.endCursor`.
+        is_constant: it is an edge, and its arguments contain no variables.
+        binding: of an edge with constant arguments, from its first run on.
         path: its place, without the rest of the response path.
     """
 
@@ -103,6 +106,8 @@ class FieldPlan:
     leads_to_rows: bool = False
     prefetchable: "Sequence[tuple[FieldPlan, str]]" = ()
     selected: frozenset[str] | None = None
+    is_constant: bool = False
+    binding: EdgeBinding | None = None
     path: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -146,6 +151,8 @@ class Level:
         kept: the fields whose values a frame keeps, by slot.
         single_root_edge: the only kept field, where it is an edge whose key is not a column.
         complete: makes the response data of all sources; generated, see `graph.execution.output.generation`.
+        is_payload: whether `folder` of the level below a root's only opaque field makes the response data of what the
+            field's resolver returns; None before it is decided.
         folder: makes the response data of all sources and of all levels below; None where that needs a general run,
             and before `is_folded` says that it was decided. See `graph.execution.output.folding`.
     """
@@ -160,6 +167,7 @@ class Level:
     source: str = ""
     complete: Callable[..., list[Any]] | None = None
     is_folded: bool | None = None
+    is_payload: bool | None = None
     folder: Callable[..., list[Any]] | None = None
 
 

@@ -28,7 +28,7 @@ from graph.execution.declarations import (
     joins_of,
     strawberry_field,
 )
-from graph.execution.plan.arguments import ArgumentPlanner
+from graph.execution.plan.arguments import ArgumentPlanner, has_variable
 from graph.execution.plan.collecting import Collected, Collector, Conditions, Fragments
 from graph.execution.plan.levels import (
     FieldKind,
@@ -125,8 +125,9 @@ class Planner:
         declared, strawberry = declaration_of(definition), strawberry_field(definition)
         plan = FieldPlan(key, name, nodes, type_, definition, _KINDS[type(declared)], declaration=declared)
         if isinstance(declared, RowEdge):
-            plan.arguments = self._arguments.plan(definition, nodes[0], strawberry)
+            plan.arguments = self._arguments.plan(definition, nodes[0], strawberry, is_shared=True)
             plan.info = info_maker(strawberry, self._converter)
+            plan.is_constant = not any(has_variable(one.value) for one in nodes[0].arguments or ())
         elif declared is None:
             self._prepare_opaque(plan, definition, strawberry)
         plan.lists = list_depth(definition.type)

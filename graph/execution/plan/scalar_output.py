@@ -1,8 +1,8 @@
 """Output of leaf values: values of built-in types are only checked where possible, all others are coerced."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphql import (
     GraphQLBoolean,
@@ -18,6 +18,23 @@ from graphql import (
 from graphql.pyutils import inspect, is_iterable
 
 from graph.execution.traces import forget_expected_trace
+
+
+class InlineOutput(NamedTuple):
+    """How generated code makes the response values of a scalar type, without a call for each value.
+
+    It stands in the type's `extensions`, under the key of declarations. Values that do not pass the test are coerced by
+    the type.
+
+    Attributes:
+        test: the expression of the test. `{v}` stands for the value.
+        text: the expression of the response value.
+        names: what the names in both expressions stand for.
+    """
+
+    test: str
+    text: str
+    names: Mapping[str, Any]
 
 
 class NeedsErrorPath(Exception):  # noqa: N818 - not an error: it ends the fast path
@@ -48,14 +65,18 @@ class Broken(list[Any]):
         return broken
 
 
-# The test for values that the type returns unchanged. `{v}` stands for the name of the value.
-UNCHANGED: dict[Any, str] = {
-    GraphQLString: "type({v}) is str",
-    GraphQLID: "type({v}) is str",
-    GraphQLBoolean: "{v} is True or {v} is False",
-    GraphQLInt: "type({v}) is int and -2147483648 <= {v} <= 2147483647",
-    GraphQLFloat: "type({v}) is float and {v} - {v} == 0.0",
+def _unchanged(test: str) -> InlineOutput:
+    return InlineOutput(test, "{v}", {})
+
+
+BUILT_IN: Mapping[Any, InlineOutput] = {
+    GraphQLString: _unchanged("type({v}) is str"),
+    GraphQLID: _unchanged("type({v}) is str"),
+    GraphQLBoolean: _unchanged("{v} is True or {v} is False"),
+    GraphQLInt: _unchanged("type({v}) is int and -2147483648 <= {v} <= 2147483647"),
+    GraphQLFloat: _unchanged("type({v}) is float and {v} - {v} == 0.0"),
 }
+"""The types whose valid values are response values already."""
 
 
 def coerced(type_: Any, value: Any) -> Any:
@@ -79,10 +100,11 @@ def writer(type_: GraphQLOutputType) -> Callable[[Any], Any]:
     The function raises NeedsErrorPath for every value that is an error in the response.
     """
     if is_non_null_type(type_):
-        return _never_null(writer(type_.of_type))
+        inner = type_.of_type
+        return _never_null(writer(inner)) if is_list_type(inner) else _leaf(inner, may_be_null=False)
     if is_list_type(type_):
         return _list(writer(type_.of_type))
-    return _leaf(type_)
+    return _leaf(type_, may_be_null=True)
 
 
 def _never_null(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -107,12 +129,14 @@ def _list(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return written_list
 
 
-def _leaf(type_: Any) -> Callable[[Any], Any]:
+def _leaf(type_: Any, *, may_be_null: bool) -> Callable[[Any], Any]:
     coerce = type_.coerce_output_value
 
     def leaf(value: Any) -> Any:
         if value is None:
-            return None
+            if may_be_null:
+                return None
+            raise NeedsErrorPath
         if value is Undefined or isinstance(value, FieldError | Exception):
             raise NeedsErrorPath
         try:

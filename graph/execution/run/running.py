@@ -22,11 +22,16 @@ from graph.execution.run.answers import all_loaded, hashable, keys_of, loaded, s
 from graph.execution.run.frames import Below, Frame, Linker, Where, all_present
 from graph.execution.run.shared_output import Offload, SharedOutput, Text, shared_outputs
 from graph.execution.run.values import INFO_HELPERS, any_awaitable, awaited, gathered, realized
-from graph.execution.strawberry_adapter import PrefetchInfo
+from graph.execution.strawberry_adapter import EdgeInfo, PrefetchInfo
 from graph.execution.traces import caught
+
+NOTHING_SELECTED: frozenset[str] = frozenset()
 
 Waiting = Coroutine[Any, Any, list[Frame]]
 """Work that a wave waits for. Its result is the frames that become ready."""
+
+NOT_CALLED = object()
+"""Stands for the value of a resolver that was not called."""
 
 FollowedEdge = tuple[BoundEdge | None, Any, Any]
 """A bound edge, its key and the loaded value; after a failure, None, None and a `FieldError`."""
@@ -67,13 +72,17 @@ class Run:
     text: Text | None = None
     bound_edges: dict[int, BoundEdge] = field(default_factory=dict)
 
-    async def resolve(self, level: Level, followed: FollowedEdge | None = None) -> Frame:
+    async def resolve(self, level: Level, followed: FollowedEdge | None = None, called: Any = NOT_CALLED) -> Frame:
         """Resolve all fields of the root `level` and below it, and return the root frame.
 
-        `followed` is the outcome of the root's only edge, if it was followed already.
+        `followed` and `called` are as in `graph.execution.output.results.resolved`.
         """
         root = Frame.of(level, [self.root_value])
         ready = [root] if followed is None else await self._take_followed(root, followed)
+        if called is not NOT_CALLED:
+            ready = list[Frame]()
+            later = self._take(root, level.kept[0], [called], ready)
+            ready += () if later is None else await later
         while ready:
             loads: dict[int, _LevelLoad] = {}
             waiting: list[Waiting] = []
@@ -168,11 +177,22 @@ class Run:
     def bound_edge(self, plan: FieldPlan) -> BoundEdge:
         """Return the edge with its arguments applied. Each edge is bound once per run."""
         bound = self.bound_edges.get(id(plan))
-        if bound is None:
+        if bound is not None:
+            return bound
+        binding = plan.binding
+        if binding is None:
             assert isinstance(plan.declaration, RowEdge)
             assert plan.arguments is not None
             info = self._edge_info(plan)
-            bound = self.bound_edges[id(plan)] = plan.declaration.bind(info, **plan.arguments(self.variables, info))
+            found = plan.declaration.bind(info, **plan.arguments(self.variables, info))
+            if isinstance(found, BoundEdge):
+                self.bound_edges[id(plan)] = found
+                return found
+            binding = found
+            if plan.is_constant:
+                plan.binding = binding
+        prefetch = partial(self._bind_prefetchable, plan) if plan.prefetchable else list
+        bound = self.bound_edges[id(plan)] = binding.bound(self.context, prefetch)
         return bound
 
     def _bind_prefetchable(self, plan: FieldPlan) -> list[PrefetchableEdge]:
@@ -194,6 +214,11 @@ class Run:
         except Exception as error:  # noqa: BLE001 - any exception of arguments or loader is the field's error
             return None, None, FieldError(caught(error))
         return bound, key, answer
+
+    async def call_root(self, level: Level) -> Any:
+        """Call the resolver of a root level's only field, and return its value, awaited, or a `FieldError`."""
+        (value,) = self._opaque_values(Frame.of(level, [self.root_value]), level.kept[0])
+        return await awaited(value, 0)
 
     async def _take_followed(self, root: Frame, followed: FollowedEdge) -> list[Frame]:
         plan, (bound, key, answer), ready = root.level.kept[0], followed, list[Frame]()
@@ -321,7 +346,8 @@ class Run:
 
     def _edge_info(self, plan: FieldPlan) -> Any:
         """Return the info of a field for its whole level. Its path is only the field's place, without list indexes."""
-        info = self._prefetch_info(plan, self._info(plan, plan.path))
+        whole = partial(self._info, plan, plan.path)
+        info = EdgeInfo(self.context, plan.name, plan.path, plan.selected or NOTHING_SELECTED, whole)
         return info if plan.info is None else plan.info(info)
 
     def _prefetch_info(self, plan: FieldPlan, info: GraphQLResolveInfo[Any]) -> GraphQLResolveInfo[Any]:

@@ -78,7 +78,7 @@ async def _body(receive: Receive, bytes_max: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise HttpRefused(400, "CLIENT_CLOSED_REQUEST", "the client went away")
+            raise HttpRefused(400, "CLIENT_CLOSED_REQUEST", "the client has disconnected")
         part: bytes = message.get("body", b"")
         if len(parts) + len(part) > bytes_max:
             raise too_large(bytes_max)

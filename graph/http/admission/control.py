@@ -126,7 +126,7 @@ class Spenders(NamedTuple):
 
     @classmethod
     def of(cls, user_id: int | None, address: str) -> Self:
-        """Return the spenders of a request by a user, or by nobody (None), from an address."""
+        """Return the spenders of a request by a user, or by an anonymous caller (None), from an address."""
         known = spending_address(address)
         return cls(known if user_id is None else f"user {user_id}", known)
 

@@ -2,7 +2,7 @@
 
 The page can send operations of a signed-in developer, so it must not run code from a public network. It must also work
 without the internet. Third-party files are in `static/vendored`, with their sources. The name of a file contains a
-digest of its content, so that browsers can cache it for ever and never combine an old file with a new page.
+digest of its content, so that browsers can cache it without expiry and never combine an old file with a new page.
 """
 
 import functools

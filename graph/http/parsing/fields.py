@@ -31,7 +31,7 @@ class Element(NamedTuple):
 
     @property
     def weight(self) -> float:
-        """The weight `q`, from 0 to 1; 0 where it is malformed, and 1 where it is absent."""
+        """The weight `q`, from 0 to 1; 0 if it is malformed, and 1 if it is absent."""
         weights = self.all("q")
         if not weights:
             return 1.0

@@ -39,12 +39,23 @@ class Head:
         accept: the accepted media types; several Accept lines are joined to one list (RFC 9110, section 5.3).
         authorizations: the values of all Authorization headers.
         traceparents: the values of all traceparent headers.
+        is_coded: whether the body has a content coding.
         origin: the origin of the page that sends the request; None where no page of another origin sends it.
         media_type: the media type of the response to a POST with this head; None before it is negotiated. A connection
             may reuse the head.
     """
 
-    __slots__ = ("_found", "accept", "authorizations", "lines", "media_type", "origin", "size", "traceparents")
+    __slots__ = (
+        "_found",
+        "accept",
+        "authorizations",
+        "is_coded",
+        "lines",
+        "media_type",
+        "origin",
+        "size",
+        "traceparents",
+    )
 
     def __init__(self, lines: Iterable[tuple[bytes, bytes]]) -> None:
         self.lines = list(lines)
@@ -63,6 +74,7 @@ class Head:
         self.accept = b",".join(found[b"accept"]) if b"accept" in found else b""
         self.authorizations = self.each(b"authorization")
         self.traceparents = self.each(b"traceparent")
+        self.is_coded = b"content-encoding" in found
         self.origin = self.first(b"origin")
 
     def __contains__(self, name: bytes) -> bool:

@@ -61,7 +61,7 @@ class GraphQLRequest:
     """One operation to run, as the client sent it.
 
     Attributes:
-        query: the document, or None where `extensions` name a stored document.
+        query: the document, or None if `extensions` name a stored document.
         extensions: the request's `extensions`, by name.
     """
 

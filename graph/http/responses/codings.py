@@ -86,7 +86,7 @@ def decoded(head: Head, body: bytes, bytes_max: int) -> bytes:
 
 
 def _inflated(body: bytes, format_: int, bytes_max: int) -> bytes | None:
-    """Return the content of a zlib stream, or None where it is not one complete stream of this format."""
+    """Return the content of a zlib stream, or None if it is not one complete stream of this format."""
     stream = zlib.decompressobj(format_)
     try:
         content = stream.decompress(body, bytes_max + 1)

@@ -42,8 +42,7 @@ class Contents:
 
 
 def complete(content: dict[str, Any], request: GraphQLRequest, price: Price, seen: Observation) -> None:
-    """Note in the observation that the operation ran, and add its cost to the content if the request wants that."""
-    seen.ran = True
+    """Note the errors in the observation, and add the cost to the content if the request wants that."""
     if "errors" in content:
         seen.codes = codes_of(content["errors"])
     if request.extensions.get("cost") is True:

@@ -23,7 +23,7 @@ def began_at(scope: Scope) -> float | None:
 
 
 def disconnect_receiver(scope: Scope) -> Receive | None:
-    """Return a receiver that waits for the client's disconnection; None where the server provides only ASGI."""
+    """Return a receiver that waits for the client's disconnection; None if the server provides only ASGI."""
     known = (scope.get("extensions") or {}).get(LEFT)
     return None if known is None else partial(wait_for_disconnect, known["event"])
 

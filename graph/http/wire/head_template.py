@@ -34,7 +34,7 @@ class HeadTemplate:
 
     @classmethod
     def of(cls, message: bytes, head: Head, body: bytes) -> Self | None:
-        """Return the template of a complete request; None where its head is too long, or its body is chunked."""
+        """Return the template of a complete request; None if its head is too long, or its body is chunked."""
         end = len(message) - len(body)
         written = message[:end]
         lengths = _LENGTH.findall(written)

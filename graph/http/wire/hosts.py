@@ -20,7 +20,7 @@ WITHOUT_HOST = frozenset({"0.9", "1.0"})
 
 
 def wrong_host(headers: list[tuple[bytes, bytes]], version: str) -> str | None:
-    """Return the error of the Host header of a request; None where the header is valid.
+    """Return the error of the Host header of a request; None if the header is valid.
 
     Args:
         headers: the request's headers, with names in lower case.

@@ -76,7 +76,7 @@ class OpenConnections:
         self._logged_at = -LOGGED_EVERY_S
 
     def enter(self, one: ClientConnection, file: int) -> bool:
-        """Take a place for a connection with the file descriptor `file`; False where it must be refused."""
+        """Take a place for a connection with the file descriptor `file`; False if it must be refused."""
         if file >= self._last_file:
             self._refused += 1
             self._log("file descriptors run out: %d of %d are open", file + 1, self._files)

@@ -254,7 +254,7 @@ class BoundedHttpProtocol(UvicornProtocol):
             before: the number of unread bytes at the last check. While writing is paused, only the rest of the current
                 response is added.
             extends: whether the client gets the time again that was lost while the loop was blocked. Only once: on a
-                server that is always late, a client that reads nothing would stay for ever.
+                server that is always late, a client that reads nothing would stay connected without end.
         """
         timer, self._write_clock = self._write_clock, None
         left = unread_bytes(self.transport)
@@ -349,7 +349,7 @@ class BoundedHttpProtocol(UvicornProtocol):
     def _on_head_timeout(self) -> None:
         clock, self._clock = self._clock, None
         if clock is not None and loop_was_blocked(clock, self.loop.time()):
-            # Only once: on a server that is always late, a client that sends no head would stay for ever.
+            # Only once: on a server that is always late, a client that sends no head would stay connected without end.
             self._clock = self.loop.call_later(HEAD_S, self._refuse_slow)
         else:
             self._refuse_slow()

@@ -11,7 +11,7 @@ from graph.schema.row_lists import RowLists, row_filter, row_orders, search
 class CommentFilter:
     """Conditions on comments."""
 
-    search: str | None = search("Full-text search over the body, as in `PostFilter.search`.")
+    search: str | None = search("Full-text search in the body, with the syntax of `PostFilter.search`.")
     created_at: DateTimeRange | None = strawberry.field(default=None, description="When the comment was created.")
 
 

@@ -11,6 +11,8 @@ from graph.schema.row_mutations import row_creation, row_deletion, row_update
 class CommentMutations:
     """The mutations of comments."""
 
-    create_comment = row_creation(COMMENT_ROWS, Comment, "Comments on a post as the viewer; administrators, as anyone.")
-    update_comment = row_update(COMMENT_ROWS, Comment, {"body": "A new text; never null."})
+    create_comment = row_creation(
+        COMMENT_ROWS, Comment, ("Creates a comment by the viewer. Administrators may create comments by any user.")
+    )
+    update_comment = row_update(COMMENT_ROWS, Comment, {"body": "The new text. It cannot be null."})
     delete_comment = row_deletion(COMMENT_ROWS)

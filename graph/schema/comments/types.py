@@ -13,11 +13,11 @@ from graph.schema.nodes import Node, row_backed
 from graph.schema.posts.types import Post
 from graph.schema.users.types import User
 
-_GONE = "the comment was deleted a moment ago; ask again"
+_GONE = "the comment was deleted a moment ago; send the query again"
 
 
 @row_backed
-@strawberry.type(description="A text by one user on a post, visible to all who see the post.")
+@strawberry.type(description="A text by one user on a post. It is visible to all viewers of the post.")
 class Comment(Node):
     """A row of `comments`."""
 
@@ -25,11 +25,13 @@ class Comment(Node):
 
     id: strawberry.ID = identity(NodeKind.COMMENT)
     body: str = column("body", f"{BODY.limit}.", longest=BODY.length_max, directives=[LONG_TEXT])
-    author: User = node_edge("author_id", NodeKind.USER, User, "Who wrote it.", missing=_GONE)
-    post: Post = node_edge("post_id", NodeKind.POST, Post, "What it is about.", missing=_GONE)
-    created_at: datetime.datetime = column("created_at", "When it was created.")
-    updated_at: datetime.datetime = column("updated_at", "When it was last changed.")
-    version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")
+    author: User = node_edge("author_id", NodeKind.USER, User, "The author.", missing=_GONE)
+    post: Post = node_edge("post_id", NodeKind.POST, Post, "The post that the comment is on.", missing=_GONE)
+    created_at: datetime.datetime = column("created_at", "When the comment was created.")
+    updated_at: datetime.datetime = column("updated_at", "When the comment was last changed.")
+    version: int = column(
+        "version", ("Increases with every change. Send it as `expectedVersion` to detect a concurrent change.")
+    )
 
 
 @strawberry.type

@@ -20,7 +20,7 @@ from graph.schema.scalars import CurrencyCode
 P = TypeVar("P")
 
 
-REPLAYED = "True where this key had already been settled and its first result is given again."
+REPLAYED = "True if an earlier request with this key has been settled. The result is that of the earlier request."
 TRANSFER_REFUSALS = (
     "ACCOUNT_NOT_FOUND",
     "SAME_ACCOUNT",
@@ -37,12 +37,12 @@ TRANSFER_REFUSALS = (
 class OpenAccountInput:
     """An account to open."""
 
-    currency_code: CurrencyCode = strawberry.field(description="The one currency that it will hold.")
+    currency_code: CurrencyCode = strawberry.field(description="The currency of the account.")
 
 
 @payload(right=SIGNED_IN, refused="Why an account was refused.", codes=("UNKNOWN_CURRENCY", "TOO_MANY_ACCOUNTS"))
 class OpenAccountPayload:
-    """The new account, or why there is none."""
+    """The new account, or the reasons why it was refused."""
 
     account: Account | None = answer("The new account, empty.")
 
@@ -50,16 +50,20 @@ class OpenAccountPayload:
 def idempotency_key(movement: str) -> Any:
     """Declare the field `idempotencyKey` of the input of a `movement` of money."""
     return strawberry.field(
-        description=f"Made by the client, once for each intended {movement}, and sent again unchanged on every retry."
+        description=(
+            f"A UUID that the client makes once for each intended {movement}, and sends unchanged on every retry."
+        )
     )
 
 
 @mutation_input
 class DepositInput:
-    """Money enters from outside, through the system account of its currency. Administrators only."""
+    """A deposit of money from outside, through the system account of its currency. Only administrators may make one."""
 
-    account_id: strawberry.ID = strawberry.field(description="The account that receives it.")
-    amount: Decimal = strawberry.field(description="In the currency of the account, greater than zero.")
+    account_id: strawberry.ID = strawberry.field(description="The receiving account.")
+    amount: Decimal = strawberry.field(
+        description="The amount, in the currency of the account. It must be greater than zero."
+    )
     memo: str | None = strawberry.field(default=None, description=MEMO.description)
     idempotency_key: uuid.UUID = idempotency_key("deposit")
 
@@ -76,28 +80,32 @@ class DepositInput:
     ),
 )
 class DepositPayload:
-    """The deposit, or why there is none."""
+    """The deposit, or the reasons why it was refused."""
 
-    transaction: Transaction | None = answer("The row of the ledger.")
+    transaction: Transaction | None = answer("The transaction in the ledger.")
     replayed: bool = answer(REPLAYED, default=False)
 
 
 @mutation_input
 class TransferInput:
-    """Money goes from one account to another of the same currency, both or neither."""
+    """A transfer between two accounts of the same currency."""
 
-    from_account_id: strawberry.ID = strawberry.field(description="An account of the viewer's own.")
-    to_account_id: strawberry.ID = strawberry.field(description="Any account.")
-    amount: Decimal = strawberry.field(description="In the currency of both accounts, greater than zero.")
+    from_account_id: strawberry.ID = strawberry.field(
+        description="The sending account. It must belong to the viewer, unless the viewer is an administrator."
+    )
+    to_account_id: strawberry.ID = strawberry.field(description="The receiving account. It may belong to any user.")
+    amount: Decimal = strawberry.field(
+        description="The amount, in the currency of both accounts. It must be greater than zero."
+    )
     memo: str | None = strawberry.field(default=None, description=MEMO.description)
     idempotency_key: uuid.UUID = idempotency_key("transfer")
 
 
 @payload(right=OWNER, refused="Why a transfer was refused.", codes=TRANSFER_REFUSALS)
 class TransferPayload:
-    """The transfer, or why there is none."""
+    """The transfer, or the reasons why it was refused."""
 
-    transaction: Transaction | None = answer("The row of the ledger.")
+    transaction: Transaction | None = answer("The transaction in the ledger.")
     replayed: bool = answer(REPLAYED, default=False)
 
 
@@ -161,19 +169,25 @@ class MoneyMutations:
     """The mutations of accounts and the ledger."""
 
     open_account: OpenAccountPayload = mutation(
-        open_account, "Opens an empty account of the viewer's own.", takes="The account."
+        open_account, "Opens an empty account that belongs to the viewer.", takes="The account."
     )
     deposit: DepositPayload = mutation(
         deposit,
-        "Brings money in from outside; administrators only. Once for its key, as `transfer`.",
+        (
+            "Deposits money from outside. Only administrators may do this. Like a transfer, it happens once "
+            "for each idempotency key."
+        ),
         takes="The deposit.",
     )
     transfer: TransferPayload = mutation(
         transfer,
-        "Moves money from an account of the viewer's own to any other: the one loses what the other gets, or nothing "
-        "happens, and no account goes below zero. It happens once for its `idempotencyKey`, for ever: sent again with "
-        "the same key, it is answered by its first outcome, be it a refusal; another transfer under the key is "
-        "refused. What is answered is on disk. An error with `outcomeUnknown` leaves open whether it has happened: "
-        "send it again with the same key.",
+        (
+            "Moves money from an account of the viewer to any other account. Both balances change, or "
+            "neither, and no balance becomes negative. A transfer happens at most once for its "
+            "`idempotencyKey`, without a time limit. A repeated request with the same key returns the first "
+            "outcome, which may be a refusal. A different transfer with the same key is refused. The response "
+            "is sent after the transfer has been written to disk. After an error with `outcomeUnknown` the "
+            "transfer may or may not have happened: send it again with the same key."
+        ),
         takes="The transfer.",
     )

@@ -13,7 +13,8 @@ from graph.schema.money.types import Account, Transaction
 
 
 async def transaction_by_idempotency_key(
-    info: Info, key: Annotated[uuid.UUID, strawberry.argument(description="A key that the viewer has used.")]
+    info: Info,
+    key: Annotated[uuid.UUID, strawberry.argument(description="An idempotency key that the viewer has used.")],
 ) -> Transaction | None:
     """Return the transaction that the viewer made with an idempotency key."""
     context = info.context
@@ -32,5 +33,8 @@ class MoneyQueries:
     transaction: Transaction | None = node_lookup(NodeKind.TRANSACTION, "Transaction")
     transaction_by_idempotency_key: Transaction | None = strawberry.field(
         resolver=transaction_by_idempotency_key,
-        description="What became of a transfer whose answer was lost; looks only among the viewer's own keys.",
+        description=(
+            "The transaction that was made under an idempotency key of the viewer. Null if there is none. Use "
+            "it when the response to a transfer was lost."
+        ),
     )

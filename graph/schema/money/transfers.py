@@ -24,36 +24,37 @@ RESULTS = ListSize(
 ROWS = Cost(weight="4")
 
 
-@strawberry.enum(description="What a refusal of one transfer means to the others of its list.")
+@strawberry.enum(description="The effect of a refused transfer on the other transfers of its list.")
 class TransferMode(Enum):
     """How the transfers of a list depend on each other."""
 
-    EACH = strawberry.enum_value("EACH", description="Nothing: each transfer is made or refused on its own.")
-    ALL = strawberry.enum_value("ALL", description="None is made: all of them are, or none.")
+    EACH = strawberry.enum_value("EACH", description="Each transfer is made or refused separately.")
+    ALL = strawberry.enum_value("ALL", description="All transfers are made, or none.")
 
 
 @mutation_input
 class TransfersInput:
-    """Transfers in the order in which they are made, and what a refusal of one of them means."""
+    """Transfers, in the order in which they are made, and the effect of a refusal."""
 
     transfers: list[TransferInput] = strawberry.field(
-        description=f"1 to {BATCH_MAX:,} transfers, each with an idempotency key of its own."
+        description=f"1 to {BATCH_MAX:,} transfers, each with a different idempotency key."
     )
     mode: TransferMode = strawberry.field(
         description=(
-            "What a refusal means to the others. With EACH, a key is worth the same as one of `transfer`: either "
-            "mutation finds the outcome of the other. With ALL, a key stands for its transfer within this very list: "
-            "on a retry send the whole list again, unchanged. Where such a list is refused, all of its keys are spent."
+            "The effect of a refused transfer on the others. With EACH, `transfer` and `transfers` share "
+            "their idempotency keys: each returns the outcome that the other has stored. With ALL, a key "
+            "belongs to its transfer in exactly this list: on a retry, send the whole list again, unchanged. "
+            "If such a list is refused, all of its keys are used up."
         )
     )
 
 
-@strawberry.type(description="What became of one transfer of a list.")
+@strawberry.type(description="The outcome of one transfer of a list.")
 class TransferResult:
     """One transfer's part of the payload."""
 
     transaction: Transaction | None = strawberry.field(
-        default=None, description="The row of the ledger; null where the transfer was refused."
+        default=None, description="The transaction in the ledger. Null if the transfer was refused."
     )
     replayed: bool = strawberry.field(default=False, description=REPLAYED)
 
@@ -63,15 +64,15 @@ class TransferResult:
     refused="Why a transfer of a list was refused.",
     codes=(*TRANSFER_REFUSALS, "OTHER_TRANSFER_REFUSED"),
     errors=(
-        "Why transfers were refused, in the order of the input; the path says which, for example "
-        '["input", "transfers", "3", "amount"].'
+        "The reasons why transfers were refused, in the order of the input. The path contains the index "
+        'of the transfer, for example ["input", "transfers", "3", "amount"].'
     ),
 )
 class TransfersPayload:
-    """What became of each transfer."""
+    """The outcome of each transfer."""
 
     results: list[TransferResult] = answer(
-        "One for each transfer, in the order of the input.", default=[], directives=[ROWS]
+        "One result for each transfer, in the order of the input.", default=[], directives=[ROWS]
     )
 
 
@@ -104,9 +105,10 @@ class TransferMutations:
 
     transfers: TransfersPayload = mutation(
         transfers,
-        "Moves money many times, each time from an account of the viewer's own to any other. All of it is one "
-        "transaction of the database, and takes a small part of the time that as many single transfers would. What is "
-        "promised of `transfer` is promised of each.",
+        (
+            "Makes many transfers in one transaction of the database. This takes a small part of the time of "
+            "as many single transfers. Each transfer has the same guarantees as `transfer`."
+        ),
         WRITE,
         RESULTS,
         takes="The transfers.",

@@ -28,16 +28,18 @@ from graph.schema.connections import (
 from graph.schema.fields import column, computed, edge, identity, node_edge
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
-from graph.schema.row_lists import plain_list
+from graph.schema.row_lists import plain_edge
 from graph.schema.scalars import CurrencyCode
 from graph.schema.users.types import User
 
 
-@strawberry.type(description="An amount of money of one currency.")
+@strawberry.type(description="An amount of money in one currency.")
 class Money:
     """A decimal amount, with the number of fraction digits of its currency."""
 
-    amount: Decimal = strawberry.field(description="In major units, with the currency's fraction digits.")
+    amount: Decimal = strawberry.field(
+        description=("The amount in the major unit of the currency, with all of its fraction digits.")
+    )
     currency_code: CurrencyCode = strawberry.field(description="The currency.")
 
     @classmethod
@@ -55,13 +57,12 @@ def _statement(
     info: Info,
     from_: Annotated[
         datetime.datetime,
-        strawberry.argument(name="from", description="When it begins: what was made at this instant is in it."),
+        strawberry.argument(name="from", description="The start of the period, inclusive."),
     ],
     to: Annotated[
         datetime.datetime,
         strawberry.argument(
-            description="When it ends: what was made at this instant is not in it. Not before `from`; it may lie "
-            "in the future."
+            description="The end of the period, exclusive. It must not be before `from`, and may be in the future."
         ),
     ],
 ) -> BoundEdge:
@@ -71,7 +72,7 @@ def _statement(
 
 
 @row_backed
-@strawberry.type(description="Money of one currency that belongs to one user.")
+@strawberry.type(description="An account of one user in one currency.")
 class Account(Node):
     """A row of `accounts`."""
 
@@ -79,26 +80,31 @@ class Account(Node):
 
     id: strawberry.ID = identity(NodeKind.ACCOUNT)
     # Never missing: a user who owns an account is not deleted.
-    owner: User = node_edge("owner_id", NodeKind.USER, User, "Whose it is.")
-    currency_code: CurrencyCode = column("currency_code", "The one currency that it holds.")
+    owner: User = node_edge("owner_id", NodeKind.USER, User, "The user who owns the account.")
+    currency_code: CurrencyCode = column("currency_code", "The currency of the account.")
     balance: Money | None = computed(
         _balance,
         ("balance", "currency_code"),
-        "Never below zero, but for the accounts that money comes in from. All that one operation reads of accounts is "
-        "of one moment. Null unless the viewer owns this account or is an administrator.",
+        (
+            "The current balance. It is never below zero, except on the system accounts, from which deposits "
+            "come. One query reads all balances and transactions from the same snapshot. Null unless the "
+            "viewer owns this account or is an administrator."
+        ),
     )
-    created_at: datetime.datetime = column("created_at", "When it was opened.")
-    transactions: Connection["Transaction"] = edge(
-        "id",
-        plain_list(TRANSACTIONS, "Transaction", TRANSACTIONS_ORDER),
+    created_at: datetime.datetime = column("created_at", "When the account was opened.")
+    transactions: Connection["Transaction"] = plain_edge(
+        TRANSACTIONS,
+        "Transaction",
+        TRANSACTIONS_ORDER,
         "Transactions from or to this account, newest first. Empty unless the viewer may see the balance.",
-        directives=[PAGE],
     )
     statement: "AccountStatement | None" = edge(
         "id",
         _statement,
-        "What was received and sent between two instants, with the balance before, after and at each entry. Null "
-        "unless the viewer may see the balance.",
+        (
+            "The transactions between two instants, with the balance before and after the period and after "
+            "each entry. Null unless the viewer may see the balance."
+        ),
         made=lambda row: AccountStatement(row=row),
         directives=[STATEMENT],
     )
@@ -115,8 +121,10 @@ def _amount(row: Row) -> Money:
 
 @row_backed
 @strawberry.type(
-    description="One row of the ledger: `amount` left `from` and arrived at `to`, both or neither. It never changes "
-    "and is never deleted; the balance of an account is what its transactions add up to."
+    description=(
+        "One row of the ledger: the movement of `amount` from `from` to `to`. A transaction never changes "
+        "and is never deleted. The balance of an account is the sum of its transactions."
+    )
 )
 class Transaction(Node):
     """A row of `transactions`."""
@@ -127,19 +135,19 @@ class Transaction(Node):
     from_: Account = edge(
         "from_id",
         _counterparty,
-        "Where the money came from; its balance only for those who may see it.",
+        "The sending account. Its balance is null unless the viewer may see it.",
         made=lambda row: Account(row=row),
         name="from",
     )
     to: Account = edge(
         "to_id",
         _counterparty,
-        "Where it went; its balance only for those who may see it.",
+        "The receiving account. Its balance is null unless the viewer may see it.",
         made=lambda row: Account(row=row),
     )
-    amount: Money = computed(_amount, ("amount", "currency_code"), "How much, in the currency of both accounts.")
-    memo: str | None = column("memo", "What it is for, as the sender wrote it.", longest=MEMO.length_max)
-    created_at: datetime.datetime = column("created_at", "When it was made.")
+    amount: Money = computed(_amount, ("amount", "currency_code"), "The amount, in the currency of both accounts.")
+    memo: str | None = column("memo", "The purpose, as the sender wrote it.", longest=MEMO.length_max)
+    created_at: datetime.datetime = column("created_at", "When the transaction was made.")
 
 
 # ---------------------------------------------------------------- statements
@@ -163,11 +171,14 @@ def _entries(
 
 @row_backed
 @strawberry.type(
-    description="What happened on one account between two instants. `openingBalance` and the amounts of all `entries` "
-    "add up to `closingBalance`. Entries stand in the order in which they changed the balance. The statement begins "
-    "with the first entry that was made at `from` or later, and ends before the first that was made at `to` or later. "
-    "So statements of neighbouring times have each entry once, and one closes with the balance that the next opens "
-    "with, even if the server's clock was put back in between."
+    description=(
+        "The transactions of one account between two instants. `openingBalance` plus the amounts of all "
+        "`entries` is `closingBalance`. The entries are in the order in which they changed the balance. "
+        "The statement begins with the first entry that was made at `from` or later, and ends before the "
+        "first entry that was made at `to` or later. Statements of adjacent periods therefore contain "
+        "each entry once. The closing balance of one is the opening balance of the next, even if the "
+        "server's clock was set back in between."
+    )
 )
 class AccountStatement:
     """An account statement for a span of time, in the column `statement` (`db.repositories.account_statements`)."""
@@ -181,17 +192,19 @@ class AccountStatement:
         _of_statement(lambda one: one.closing), ("statement",), "The balance after the last entry."
     )
     received: Money = computed(
-        _of_statement(lambda one: one.received), ("statement",), "The sum of what came in; zero where nothing did."
+        _of_statement(lambda one: one.received),
+        ("statement",),
+        ("The sum of the incoming amounts. Zero if there are none."),
     )
     sent: Money = computed(
         _of_statement(lambda one: one.sent),
         ("statement",),
-        "The sum of what went out, as a positive amount; zero where nothing did.",
+        "The sum of the outgoing amounts, as a positive amount. Zero if there are none.",
     )
     entries: Connection["StatementEntry"] = edge(
         "statement",
         _entries,
-        "What came in and went out, oldest first.",
+        "The transactions from and to the account, oldest first.",
         joins=True,
         directives=[PAGE, COUNT],
     )
@@ -207,7 +220,7 @@ def _balance_after(row: Row) -> Money:
 
 
 @row_backed
-@strawberry.type(description="A transaction from or to an account, as its statement shows it.")
+@strawberry.type(description="One transaction from or to an account, as the account's statement shows it.")
 class StatementEntry:
     """A transaction seen from one of its accounts."""
 
@@ -216,13 +229,13 @@ class StatementEntry:
     transaction: Transaction = edge(
         "id",
         _transaction_of_entry,
-        "The transaction itself.",
+        "The transaction.",
         made=lambda row: Transaction(row=row),
         joined=bookkeeping.TRANSACTION,
     )
     amount: Money = computed(
-        _amount, ("amount", "currency_code"), "What it changed the balance by: negative where money left the account."
+        _amount, ("amount", "currency_code"), "The change of the balance. Negative if the account is the sender."
     )
     balance_after: Money = computed(
-        _balance_after, (bookkeeping.BALANCE_AFTER, "currency_code"), "What the account held after it."
+        _balance_after, (bookkeeping.BALANCE_AFTER, "currency_code"), "The balance after the transaction."
     )

@@ -18,6 +18,7 @@ from graph.schema.mutation_kit import (
     Items,
     Refused,
     answer,
+    bulk_input,
     bulk_size_checked,
     mutation,
     mutation_input,
@@ -39,43 +40,43 @@ class CreatePostInput:
     author_id: strawberry.ID | None = author_field()
     title: str = strawberry.field(description=TITLE.description)
     content: str = strawberry.field(description=CONTENT.description)
-    published: bool = strawberry.field(default=False, description="Whether everyone may read it from now on.")
+    published: bool = strawberry.field(default=False, description="True publishes the post, false keeps it as a draft.")
 
 
 @payload(right=OWNER_OR_ADMIN, refused="Why a post was refused.", codes=("AUTHOR_NOT_FOUND", TITLE.code, CONTENT.code))
 class CreatePostPayload:
-    """The new post, or why there is none."""
+    """The new post, or the reasons why it was refused."""
 
     post: Post | None = answer("The new post.")
-    post_edge: Edge[Post] | None = answer("The new post at its place in the list of posts, newest first.")
+    post_edge: Edge[Post] | None = answer("The new post with its cursor in the list of posts, newest first.")
 
 
-@mutation_input
+@bulk_input
 class CreatePostsInput:
-    """All posts or none. At most 100."""
+    """The posts to create. All of them are created, or none."""
 
     posts: list[CreatePostInput] = strawberry.field(description=f"1 to {BULK_MAX} posts.")
 
 
 @payload(right=OWNER_OR_ADMIN, errors_as=CreatePostPayload)
 class CreatePostsPayload:
-    """All the new posts, or why there is none of them."""
+    """The new posts, or the reasons why none was created."""
 
-    posts: list[Post] | None = answer("The new posts, in the order of the input; null where there are none.")
+    posts: list[Post] | None = answer("The new posts, in the order of the input. Null if the mutation was refused.")
 
 
 @mutation_input
 class RecordPostViewInput:
-    """A post that was viewed."""
+    """A post whose view is counted."""
 
-    post_id: strawberry.ID = strawberry.field(description="Which post.")
+    post_id: strawberry.ID = strawberry.field(description="The id of the post.")
 
 
 @payload(right=SIGNED_IN, refused="Why a view was refused.", codes=("NOT_FOUND",))
 class RecordPostViewPayload:
-    """The post with the view counted, or why it was not."""
+    """The post with the view counted, or the reasons why it was refused."""
 
-    post: Post | None = answer("The post with the view counted.")
+    post: Post | None = answer("The post, with the view counted.")
 
 
 # ---------------------------------------------------------------- resolvers
@@ -137,7 +138,7 @@ class PostMutations:
     """The mutations of posts."""
 
     create_post: CreatePostPayload = mutation(
-        create_post, "Creates a post by the viewer; administrators, by anyone.", takes="The post."
+        create_post, "Creates a post by the viewer. Administrators may create posts by any user.", takes="The post."
     )
     create_posts: CreatePostsPayload = mutation(
         create_posts, "Creates posts in bulk.", WRITE, CREATED_POSTS, takes="The posts."
@@ -146,9 +147,9 @@ class PostMutations:
         repository.POST_ROWS,
         Post,
         {
-            "title": "A new title; never null.",
-            "content": "New content; never null.",
-            "published": "Publishes the post or makes it a draft again; never null.",
+            "title": "The new title. It cannot be null.",
+            "content": "The new content. It cannot be null.",
+            "published": "True publishes the post, false makes it a draft. It cannot be null.",
         },
     )
     delete_post = row_deletion(repository.POST_ROWS)

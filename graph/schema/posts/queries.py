@@ -7,19 +7,20 @@ import strawberry
 from db.query.pages import Filter
 from db.repositories import posts as repository
 from db.repositories.posts import POSTS
-from graph.analysis.cost import COUNT, PAGE, ListSize
+from graph.analysis.cost import COUNT, ListSize
 from graph.errors import BadInput
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import PAGE_SIZE_MAX, Connection
-from graph.schema.fields import lookup_field, node_lookup
+from graph.schema.fields import node_lookup
 from graph.schema.ids import NodeKind
 from graph.schema.posts.filters import POSTS as LISTS
 from graph.schema.posts.types import Post
 from graph.schema.row_lists import conditions_of
 
 OFFSET_MAX = 100_000
+PAGE_SIZE = 10
 NUMBERED_PAGE = ListSize(
-    assumed_size=10, slicing_arguments=["pageSize"], sized_fields=["posts"], require_one_slicing_argument=False
+    assumed_size=PAGE_SIZE, slicing_arguments=["pageSize"], sized_fields=["posts"], require_one_slicing_argument=False
 )
 
 
@@ -32,31 +33,29 @@ async def _total_pages(root: "PaginatedPosts", info: Info) -> int:
 
 
 @strawberry.type(
-    description="A numbered page, for interfaces that show page numbers. Everything else should use a connection."
+    description=("A numbered page, for user interfaces with page numbers. All other clients should use a connection.")
 )
 class PaginatedPosts:
     """One numbered page."""
 
     conditions: strawberry.Private[Filter]
 
-    posts: list[Post] = strawberry.field(description="The posts on this page; none behind the last page.")
-    page: int = strawberry.field(description="The number of this page; the first is 1.")
-    page_size: int = strawberry.field(description="How many posts a full page has.")
-    total: int = strawberry.field(
-        resolver=_total, description="How many posts there are on all pages.", directives=[COUNT]
-    )
+    posts: list[Post] = strawberry.field(description="The posts on this page. Empty after the last page.")
+    page: int = strawberry.field(description="The number of this page. The first page is 1.")
+    page_size: int = strawberry.field(description="The number of posts on a full page.")
+    total: int = strawberry.field(resolver=_total, description="The number of posts on all pages.", directives=[COUNT])
     total_pages: int = strawberry.field(
-        resolver=_total_pages, description="How many pages there are; 0 without posts.", directives=[COUNT]
+        resolver=_total_pages, description="The number of pages. 0 if there are no posts.", directives=[COUNT]
     )
 
 
 @LISTS.with_arguments
 async def posts_page(
     info: Info,
-    page: Annotated[int, strawberry.argument(description="The number of the page; the first is 1.")] = 1,
+    page: Annotated[int, strawberry.argument(description="The number of the page. The first page is 1.")] = 1,
     page_size: Annotated[
-        int, strawberry.argument(description=f"How many posts a page has: 1 to {PAGE_SIZE_MAX}.")
-    ] = 10,
+        int, strawberry.argument(description=f"The number of posts on a page: 1 to {PAGE_SIZE_MAX}.")
+    ] = PAGE_SIZE,
     filter_: Any = None,
     order_by: Any = None,
 ) -> PaginatedPosts:
@@ -67,7 +66,7 @@ async def posts_page(
         raise BadInput(f"pageSize should be from 1 to {PAGE_SIZE_MAX}, not {page_size}")
     offset = (page - 1) * page_size
     if offset > OFFSET_MAX:
-        raise BadInput(f"page {page} begins behind post {OFFSET_MAX}; use the connection `posts` to go that deep")
+        raise BadInput(f"page {page} begins after post {OFFSET_MAX}; use the connection `posts` for these posts")
     context, conditions = info.context, conditions_of(filter_)
     rows = await repository.numbered_page(
         context.reader,
@@ -86,13 +85,12 @@ class PostQueries:
     """The queries that read posts."""
 
     post: Post | None = node_lookup(NodeKind.POST, "Post")
-    posts: Connection[Post] = lookup_field(
-        LISTS.whole(POSTS),
-        "All posts that the viewer may see: published ones, and their own drafts.",
-        directives=[PAGE],
+    posts: Connection[Post] = LISTS.query(
+        POSTS,
+        "All posts that the viewer may see: published posts and the viewer's drafts. Administrators see all drafts.",
     )
     posts_page: PaginatedPosts = strawberry.field(
         resolver=posts_page,
-        description=f"As `posts`, in numbered pages; not deeper than {OFFSET_MAX:,} posts.",
+        description=f"Like `posts`, in numbered pages. At most {OFFSET_MAX:,} posts can precede a page.",
         directives=[NUMBERED_PAGE],
     )

@@ -9,10 +9,10 @@ from db.connections.statements import Row
 from db.fields import CONTENT, TITLE
 from db.repositories import posts as repository
 from db.repositories.comments import COMMENTS_OF_POST
-from graph.analysis.cost import LONG_TEXT, PAGE
+from graph.analysis.cost import LONG_TEXT
 from graph.schema.comments.filters import COMMENTS as LISTS_OF_COMMENTS
 from graph.schema.connections import Connection
-from graph.schema.fields import column, edge, identity, node_edge
+from graph.schema.fields import column, identity, node_edge
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.users.types import User
@@ -31,19 +31,23 @@ class Post(Node):
     id: strawberry.ID = identity(NodeKind.POST)
     title: str = column("title", f"{TITLE.limit}.")
     content: str = column("content", CONTENT.description, longest=CONTENT.length_max, directives=[LONG_TEXT])
-    published: bool = column("published", "Whether everyone may read it; a draft is its author's alone.")
-    views: int = column("views", "How often a view was recorded.")
+    published: bool = column(
+        "published", ("Whether the post is published. A draft is visible only to its author and to administrators.")
+    )
+    views: int = column("views", "The number of recorded views.")
     author: User = node_edge(
         "author_id",
         NodeKind.USER,
         User,
-        "Who wrote it.",
-        missing="the author was deleted a moment ago, and this post too; ask again",
+        "The author.",
+        missing="the author was deleted a moment ago, and this post too; send the query again",
         joined=repository.AUTHOR,
     )
-    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
-        "id", LISTS_OF_COMMENTS.of_parent(COMMENTS_OF_POST), "What users say about it, oldest first.", directives=[PAGE]
+    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = LISTS_OF_COMMENTS.edge(
+        COMMENTS_OF_POST, "The comments on the post, oldest first."
     )
-    created_at: datetime.datetime = column("created_at", "When it was created, as a draft or published.")
-    updated_at: datetime.datetime = column("updated_at", "When it was last changed; a view changes nothing.")
-    version: int = column("version", "Rises with every change; give it back as `expectedVersion`.")
+    created_at: datetime.datetime = column("created_at", "When the post was created, as a draft or published.")
+    updated_at: datetime.datetime = column("updated_at", "When the post was last changed. A view is not a change.")
+    version: int = column(
+        "version", "Increases with every change. Send it as `expectedVersion` to detect a concurrent change."
+    )

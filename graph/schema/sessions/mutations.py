@@ -24,15 +24,16 @@ from graph.schema.users.types import User
 
 @mutation_input
 class SignInInput:
-    """Who signs in."""
+    """The credentials of a user."""
 
     login: str = strawberry.field(description="Username or email.")
     password: str = strawberry.field(description="The password.")
     device_token: str | None = strawberry.field(
         default=None,
         description=(
-            "What the last `signIn` on this device has answered. With it, failed attempts of others behind the same "
-            "address do not make this user wait. One that is not good any more changes nothing."
+            "The `deviceToken` of the last `signIn` on this device. With it, the sign-in does not have to "
+            "wait because of failed attempts of others behind the same address. An invalid or expired token "
+            "is ignored."
         ),
     )
 
@@ -43,19 +44,20 @@ class SignInInput:
     codes=("INVALID_CREDENTIALS", "TOO_MANY_ATTEMPTS"),
 )
 class SignInPayload:
-    """A new session, or why there is none."""
+    """The new session, or the reasons why it was refused."""
 
     access_token: str | None = answer("Bearer token for the Authorization header.")
-    refresh_token: str | None = answer("Good for one `refreshSession`; keep it secret.")
-    expires_at: datetime.datetime | None = answer("When the access token stops working.")
-    viewer: User | None = answer("The user who is signed in now.")
+    refresh_token: str | None = answer("Valid for one `refreshSession`. Keep it secret.")
+    expires_at: datetime.datetime | None = answer("When the access token expires.")
+    viewer: User | None = answer("The user who has signed in.")
     device_token: str | None = answer(
-        "By which this device is known again, for 90 days and until the password changes. Keep it, also after "
-        "signing out, and send it with the next `signIn`. It opens nothing."
+        "Identifies this device, for 90 days or until the password changes. Keep it, also after signing "
+        "out, and send it with the next `signIn`. It gives no access."
     )
     failed_sign_ins: int | None = answer(
-        "How many attempts to sign in as this user have failed since the last one that succeeded; null where this "
-        "one was refused. Show it to the user: it need not have been them."
+        "The number of failed attempts to sign in as this user since the last successful one. Null if "
+        "this attempt was refused. Show it to the user, because another person may have made these "
+        "attempts."
     )
 
 
@@ -72,19 +74,19 @@ class RefreshSessionInput:
     codes=("INVALID_REFRESH_TOKEN",),
 )
 class RefreshSessionPayload:
-    """The session with new tokens, or why it was not refreshed."""
+    """The session with new tokens, or the reasons why it was refused."""
 
     access_token: str | None = answer("Bearer token for the Authorization header.")
-    refresh_token: str | None = answer("Replaces the one that was given, which is spent now.")
-    expires_at: datetime.datetime | None = answer("When the access token stops working.")
+    refresh_token: str | None = answer("The new refresh token. The old one is used up.")
+    expires_at: datetime.datetime | None = answer("When the access token expires.")
     viewer: User | None = answer("The user of the session.")
 
 
 @payload(right=SIGNED_IN)
 class SignOutPayload:
-    """The end of a session."""
+    """The confirmation that a session has ended."""
 
-    signed_out: bool = strawberry.field(description="True: the session's tokens are worth nothing any more.")
+    signed_out: bool = strawberry.field(description="Always true: the tokens of the session are invalid now.")
 
 
 # ---------------------------------------------------------------- resolvers
@@ -186,13 +188,16 @@ class SessionMutations:
 
     sign_in: SignInPayload = mutation(
         sign_in,
-        "Opens a session. After failed attempts of a login from an address, each next one waits, ever longer.",
+        (
+            "Opens a session. After too many failed attempts with one login from one address, each further "
+            "attempt must wait longer."
+        ),
         COST_OF_PASSWORD,
-        takes="Who signs in.",
+        takes="The credentials of a user.",
     )
     refresh_session: RefreshSessionPayload = mutation(
         refresh_session,
-        "Exchanges a refresh token for new tokens; send it without the expired access token.",
+        "Exchanges a refresh token for new tokens. Send the request without the expired access token.",
         takes="The session to refresh.",
     )
-    sign_out: SignOutPayload = mutation(sign_out, "Ends the session that carries this request, at once.")
+    sign_out: SignOutPayload = mutation(sign_out, "Ends the session of this request immediately.")

@@ -38,7 +38,7 @@ PROFILE_TEXTS = tuple(fields_of("profiles"))
 
 @mutation_input
 class ProfileInput:
-    """A user's description of themself. Absent fields stay as they are; null clears one."""
+    """The profile of a user. An absent field keeps its value, and null clears it."""
 
     display_name: str | None = change(DISPLAY_NAME.description)
     bio: str | None = change(BIO.description)
@@ -47,24 +47,27 @@ class ProfileInput:
 
 @mutation_input
 class UpdateUserInput:
-    """Absent fields stay as they are; an explicit null clears a field that may be null.
+    """The changes of a user.
 
-    Where no value differs, version and updatedAt stay as they are, too; a new password always counts as a change.
+    An absent field keeps its value, and null clears a field that may be null. If no value differs, `version` and
+    `updatedAt` do not change. A new password always counts as a change.
     """
 
-    id: strawberry.ID = strawberry.field(description="Which user.")
+    id: strawberry.ID = strawberry.field(description="The id of the user.")
     expected_version: int | None = expected_version("user")
     current_password: str | None = strawberry.field(
         default=None,
         description=(
-            "The password as it is now. Users need it to change their own password or email; administrators do not."
+            "The current password. Users must send it to change their own password or email. Administrators need not."
         ),
     )
-    email: str | None = change("A new email address; never null. Ends the user's other sessions.")
-    username: str | None = change("A new username; never null.")
-    password: str | None = change("A new password; never null. Ends the user's other sessions.")
-    is_active: bool | None = change("Whether the user may sign in; administrators only; never null.")
-    profile: ProfileInput | None = change("Changes to the profile; null removes it.")
+    email: str | None = change("The new email address. It cannot be null. The change ends the user's other sessions.")
+    username: str | None = change("The new username. It cannot be null.")
+    password: str | None = change("The new password. It cannot be null. The change ends the user's other sessions.")
+    is_active: bool | None = change(
+        "Whether the user may sign in. Only administrators may change it. It cannot be null."
+    )
+    profile: ProfileInput | None = change("The changes of the profile. Null removes the profile.")
 
 
 @payload(
@@ -84,9 +87,9 @@ class UpdateUserInput:
     ),
 )
 class UpdateUserPayload:
-    """The changed user, or why nothing changed."""
+    """The changed user, or the reasons why the change was refused."""
 
-    user: User | None = answer("The user as they are now.")
+    user: User | None = answer("The user after the change.")
 
 
 # ---------------------------------------------------------------- the resolver
@@ -203,7 +206,8 @@ async def _worded(context: Context, user_id: int, input_: UpdateUserInput, refus
     """
     if refusal.code != "EMAIL_TAKEN" or context.viewer.is_admin or not isinstance(input_.username, str):
         return refusal
-    found = await repository.user_by_username(context.database, context.viewer, ("id",), input_.username)
+    key = repository.username_key(input_.username)
+    found = (await repository.users_by_usernames(context.database, context.viewer, ("id",), [key])).get(key)
     if found is None or found["id"] == user_id:
         return refusal
     return violation_of("uq_users_username_lower")

@@ -22,6 +22,7 @@ from graph.schema.mutation_kit import (
     Items,
     Refused,
     answer,
+    bulk_input,
     bulk_size_checked,
     changes_of,
     mutation,
@@ -40,12 +41,12 @@ USERS = Items("users")
 
 @mutation_input
 class CreateUserInput:
-    """Creates the user and, where given, the profile: both or neither."""
+    """A user to create, with a profile if one is given. Both are created, or neither."""
 
     email: str = strawberry.field(description="An email address, unique without regard to case.")
     username: str = strawberry.field(description=USERNAME.description)
     password: str = strawberry.field(description=PASSWORD.description)
-    profile: ProfileInput | None = strawberry.field(default=None, description="The user's description of themself.")
+    profile: ProfileInput | None = strawberry.field(default=None, description="The profile of the user.")
 
 
 @payload(
@@ -54,37 +55,37 @@ class CreateUserInput:
     codes=("EMAIL_TAKEN", "USERNAME_TAKEN", EMAIL.code, USERNAME.code, PASSWORD.code, BIO.code),
 )
 class CreateUserPayload:
-    """The new user, or why there is none."""
+    """The new user, or the reasons why it was refused."""
 
     user: User | None = answer("The new user.")
 
 
-@mutation_input
+@bulk_input
 class CreateUsersInput:
-    """All users or none. Administrators only. At most 100."""
+    """The users to create. All of them are created, or none. Only administrators may do this."""
 
     users: list[CreateUserInput] = strawberry.field(description=f"1 to {BULK_MAX} users.")
 
 
 @payload(right=admins_alone("create users in bulk"), errors_as=CreateUserPayload)
 class CreateUsersPayload:
-    """All the new users, or why there is none of them."""
+    """The new users, or the reasons why none was created."""
 
-    users: list[User] | None = answer("The new users, in the order of the input; null where there are none.")
+    users: list[User] | None = answer("The new users, in the order of the input. Null if the mutation was refused.")
 
 
 @mutation_input
 class DeleteUserInput:
-    """Deletes the user and all of their posts. Refused while the user owns an account: the ledger is never cut."""
+    """A user to delete, with all of their posts and comments. The deletion is refused if the user owns an account."""
 
-    id: strawberry.ID = strawberry.field(description="Which user.")
+    id: strawberry.ID = strawberry.field(description="The id of the user.")
 
 
 @payload(right=OWNER_OR_ADMIN, refused="Why a deletion was refused.", codes=("NOT_FOUND", "USER_OWNS_ACCOUNTS"))
 class DeleteUserPayload:
-    """The id that is gone, or why it is not."""
+    """The id of the deleted user, or the reasons why the deletion was refused."""
 
-    deleted_user_id: strawberry.ID | None = answer("The id that is gone.")
+    deleted_user_id: strawberry.ID | None = answer("The id of the deleted user.")
 
 
 # ---------------------------------------------------------------- resolvers
@@ -187,21 +188,21 @@ class UserMutations:
     """The mutations of users."""
 
     create_user: CreateUserPayload = mutation(
-        create_user, "Creates a user; anyone may.", COST_OF_PASSWORD, takes="The user."
+        create_user, "Creates a user. The caller need not be signed in.", COST_OF_PASSWORD, takes="The user."
     )
     create_users: CreateUsersPayload = mutation(
         create_users,
-        "Creates users in bulk; administrators only.",
+        "Creates users in bulk. Only administrators may do this.",
         Cost(weight="10000"),
         CREATED_USERS,
         takes="The users.",
     )
     update_user: UpdateUserPayload = mutation(
         update_user,
-        "Changes a user; the user themself or an administrator may.",
+        "Changes a user. Only the user and administrators may do this.",
         COST_OF_PASSWORD,
         takes="The changes.",
     )
     delete_user: DeleteUserPayload = mutation(
-        delete_user, "Deletes a user; the user themself or an administrator may.", takes="The user."
+        delete_user, "Deletes a user. Only the user and administrators may do this.", takes="The user."
     )

@@ -6,28 +6,23 @@ import strawberry
 
 from db.repositories import users as repository
 from db.repositories.users import USERS
-from graph.analysis.cost import PAGE
-from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import Connection
-from graph.schema.fields import loader_by_id, lookup_field, node_lookup
+from graph.schema.fields import lookup_field, node_lookup
 from graph.schema.ids import NodeKind
+from graph.schema.prefetching import RowBinding, ViewerBinding
 from graph.schema.users.filters import USERS as LISTS
 from graph.schema.users.types import User
 
 
-def _viewer(info: Info) -> BoundEdge:
-    return BoundEdge(loader_by_id(info, NodeKind.USER, "User"), key=info.context.viewer.user_id)
+def _viewer(info: Info) -> ViewerBinding:
+    return ViewerBinding(columns_below(info, "User", "id"))
 
 
-async def user_by_username(
-    info: Info, username: Annotated[str, strawberry.argument(description="The username, whatever its case.")]
-) -> User | None:
-    """Return the user of this name."""
-    context = info.context
-    columns = columns_below(info, "User", "id")
-    row = await repository.user_by_username(context.reader, context.viewer, columns, username)
-    return None if row is None else User(row=row)
+def _by_username(
+    info: Info, username: Annotated[str, strawberry.argument(description="The username, without regard to case.")]
+) -> RowBinding:
+    return RowBinding("user_by_username", columns_below(info, "User", "id"), repository.username_key(username))
 
 
 @strawberry.type
@@ -35,13 +30,12 @@ class UserQueries:
     """The queries that read users."""
 
     viewer: User | None = lookup_field(
-        _viewer, "The signed-in user; null for an anonymous request.", lambda row: User(row=row)
+        _viewer, "The signed-in user. Null for an anonymous request.", lambda row: User(row=row)
     )
-    user: User | None = node_lookup(NodeKind.USER, "User", "The user with this id; null where there is none.")
-    user_by_username: User | None = strawberry.field(
-        resolver=user_by_username,
-        description="The user of this name, the system's own user too; null where there is none.",
+    user: User | None = node_lookup(NodeKind.USER, "User", "The user with this id. Null if there is none.")
+    user_by_username: User | None = lookup_field(
+        _by_username,
+        "The user with this username, who may be the system's user `treasury`. Null if there is none.",
+        lambda row: User(row=row),
     )
-    users: Connection[User] = lookup_field(
-        LISTS.whole(USERS), "All users but the system's own, `treasury`, who is no person.", directives=[PAGE]
-    )
+    users: Connection[User] = LISTS.query(USERS, "All users except the system's user `treasury`, who is not a person.")

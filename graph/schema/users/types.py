@@ -10,7 +10,6 @@ from db.fields import BIO, USERNAME, WEBSITE_URL
 from db.repositories.accounts import ACCOUNTS, ACCOUNTS_ORDER
 from db.repositories.comments import COMMENTS_OF_AUTHOR
 from db.repositories.posts import POSTS
-from graph.analysis.cost import PAGE
 from graph.execution import BoundEdge
 from graph.runtime.context import Info, columns_below
 from graph.schema.comments.filters import COMMENTS as LISTS_OF_COMMENTS
@@ -19,7 +18,7 @@ from graph.schema.fields import column, edge, identity
 from graph.schema.ids import NodeKind
 from graph.schema.nodes import Node, row_backed
 from graph.schema.posts.filters import POSTS as LISTS_OF_POSTS
-from graph.schema.row_lists import plain_list
+from graph.schema.row_lists import plain_edge
 
 if TYPE_CHECKING:
     from graph.schema.comments.types import Comment
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @row_backed
-@strawberry.type(description="A user's description of themself.")
+@strawberry.type(description="The profile of a user.")
 class Profile:
     """A row of `profiles`."""
 
@@ -46,8 +45,9 @@ def _profile(info: Info) -> BoundEdge:
 @row_backed
 @strawberry.type(
     description=(
-        "A person who may sign in, or the system's own user `treasury`, from whose accounts all money comes: it is "
-        "found by its id, by its name and as an owner, and no list or count of users has it."
+        "A person who may sign in, or the system's user `treasury`, who owns the accounts from which "
+        "deposits come. The system's user is returned for its id, for its username and as an owner. Lists "
+        "and counts of users do not include it."
     )
 )
 class User(Node):
@@ -62,30 +62,29 @@ class User(Node):
     created_at: datetime.datetime = column("created_at", "When the user was created.")
     updated_at: datetime.datetime = column("updated_at", "When the user was last changed.")
     version: int = column(
-        "version", "Rises with every change of the user or the profile; give it back as `expectedVersion`."
+        "version",
+        (
+            "Increases with every change of the user or the profile. Send it as `expectedVersion` to detect a "
+            "concurrent change."
+        ),
     )
     profile: Profile | None = edge(
         "id",
         _profile,
-        "The user's description of themself; null where there is none yet.",
+        "The profile of the user. Null if there is none.",
         made=lambda row: Profile(row=row),
     )
-    posts: Connection[Annotated["Post", strawberry.lazy("graph.schema.posts.types")]] = edge(
-        "id",
-        LISTS_OF_POSTS.of_parent(POSTS),
-        "Published posts; drafts too where the viewer is this user or an administrator.",
+    posts: Connection[Annotated["Post", strawberry.lazy("graph.schema.posts.types")]] = LISTS_OF_POSTS.edge(
+        POSTS,
+        "The published posts of the user. Drafts are included if the viewer is this user or an administrator.",
         joins=True,
-        directives=[PAGE],
     )
-    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = edge(
-        "id",
-        LISTS_OF_COMMENTS.of_parent(COMMENTS_OF_AUTHOR),
-        "On posts that the viewer may see, oldest first.",
-        directives=[PAGE],
+    comments: Connection[Annotated["Comment", strawberry.lazy("graph.schema.comments.types")]] = LISTS_OF_COMMENTS.edge(
+        COMMENTS_OF_AUTHOR, "The comments of the user on posts that the viewer may see, oldest first."
     )
-    accounts: Connection[Annotated["Account", strawberry.lazy("graph.schema.money.types")]] = edge(
-        "id",
-        plain_list(ACCOUNTS, "Account", ACCOUNTS_ORDER),
-        "Empty unless the viewer is this user or an administrator. Oldest first.",
-        directives=[PAGE],
+    accounts: Connection[Annotated["Account", strawberry.lazy("graph.schema.money.types")]] = plain_edge(
+        ACCOUNTS,
+        "Account",
+        ACCOUNTS_ORDER,
+        "The accounts of the user, oldest first. Empty unless the viewer is this user or an administrator.",
     )

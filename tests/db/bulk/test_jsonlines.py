@@ -17,8 +17,8 @@ from db.connections.leases import Driver
 from db.errors import Unavailable
 from db.fields import CONTENT
 from db.seed.seeding import SeedPlan, seed
-from tests.db.support.contents import contents, make_empty, unwatched
-from tests.db.support.lines import ADA, BAD_IN_THE_DATABASE, BAD_LINES, BEN, NOBODY, POST, line
+from tests.db.support.contents import contents, make_empty, no_progress
+from tests.db.support.json_lines import ADA, BAD_IN_THE_DATABASE, BAD_LINES, BEN, NOBODY, POST, line
 from tests.db.support.rows import new_users
 
 # A line of every kind with every field, as an export writes it.
@@ -51,12 +51,12 @@ EXPORTED = (
 
 async def exported(database: Database, *, with_password_hashes: bool = True) -> bytes:
     sink = io.BytesIO()
-    await export_lines(database, sink.write, unwatched, with_password_hashes=with_password_hashes)
+    await export_lines(database, sink.write, no_progress, with_password_hashes=with_password_hashes)
     return sink.getvalue()
 
 
 async def imported(database: Database, data: bytes) -> LineCounts:
-    return await import_lines(database, read_lines(io.BytesIO(data)), unwatched)
+    return await import_lines(database, read_lines(io.BytesIO(data)), no_progress)
 
 
 # ---------------------------------------------------------------- out, and in again
@@ -74,7 +74,7 @@ async def test_imported_lines_are_exported_as_the_same_bytes(database: Database)
 
 async def test_seeded_database_survives_export_and_import_to_the_byte(database: Database, superuser: Driver) -> None:
     plan = SeedPlan(users=1500, posts=1200, accounts=0, admin=True)
-    await seed(database, plan, "a hash", unwatched)
+    await seed(database, plan, "a hash", no_progress)
     first = await exported(database)
     await make_empty(superuser)
     assert await imported(database, first) == LineCounts(users=1500, posts=1200, without_password=0)
@@ -96,7 +96,7 @@ async def test_export_without_password_hashes_has_none(database: Database) -> No
 async def test_export_counts_and_reports_its_progress(database: Database) -> None:
     await imported(database, EXPORTED)
     progress: list[tuple[str, int, int]] = []
-    counts = await export_lines(database, unwatched, lambda *news: progress.append(news))
+    counts = await export_lines(database, no_progress, lambda *news: progress.append(news))
     assert counts == LineCounts(users=3, posts=3, comments=3)
     assert progress == [("users", 3, 3), ("posts", 3, 3)]
 
@@ -214,7 +214,7 @@ async def test_first_bad_line_is_named_however_lines_fall_into_batches(
     for size in (1, 2, 3, 1000):
         monkeypatch.setattr(line_batches, "BATCH_LINES", size)
         with pytest.raises(LineError) as refusal:
-            await import_lines(database, data, unwatched)
+            await import_lines(database, data, no_progress)
         assert (refusal.value.number, refusal.value.field, refusal.value.message) == (number, field, message)
 
 
@@ -222,7 +222,7 @@ async def test_longest_post_is_read_though_every_character_is_escaped(database: 
     content = "\N{GRINNING FACE}" * CONTENT.length_max
     post = json.dumps({**POST, "content": content}, ensure_ascii=True).encode() + b"\n"
     assert len(post) > 12 * CONTENT.length_max
-    await import_lines(database, [line(ADA), post], unwatched)
+    await import_lines(database, [line(ADA), post], no_progress)
     assert await superuser.fetchval("SELECT content FROM posts") == content
 
 
@@ -238,7 +238,7 @@ async def test_read_error_in_the_middle_of_a_file_imports_nothing(database: Data
 
     before = await contents(superuser)
     with pytest.raises(LineError) as refusal:
-        await import_lines(database, lines(), unwatched)
+        await import_lines(database, lines(), no_progress)
     assert str(refusal.value) == "line 2: cannot be read: Input/output error"
     assert await contents(superuser) == before
 
@@ -252,7 +252,7 @@ async def test_import_that_deadlocks_is_not_tried_again_with_the_rest_of_the_lin
 
     before = await contents(superuser)
     with pytest.raises(Unavailable) as refusal:
-        await import_lines(database, lines(), unwatched)
+        await import_lines(database, lines(), no_progress)
     assert (refusal.value.code, str(refusal.value)) == (
         "DATABASE_BUSY",
         "others write the same rows; nothing was imported, try again",

@@ -3,7 +3,7 @@
 import pytest
 
 from db.bulk.line_fields import LineError, parse_line
-from tests.db.support.lines import BAD_LINES, BEN, line
+from tests.db.support.json_lines import BAD_LINES, BEN, line
 from tests.instants import INSTANTS, NO_INSTANTS, NO_SUCH_INSTANT, NO_SUCH_INSTANTS, WANTED_INSTANT
 
 

@@ -23,7 +23,7 @@ from tests.db.support.backends import (
     boxes,
     every_runner,
     fill,
-    put_into,
+    increment,
     run_in_snapshot,
     run_in_write,
     states,
@@ -37,7 +37,7 @@ from tests.running.repeating import Cases
 LIMIT_S = 10
 
 
-pytestmark = pytest.mark.usefixtures("two_boxes")
+pytestmark = pytest.mark.usefixtures("boxes_table")
 
 
 # ---------------------------------------------------------------- connections that break
@@ -115,7 +115,7 @@ async def test_write_that_loses_its_connection_before_commit_is_run_again_and_ha
     async def work(transaction: OpenTransaction) -> None:
         nonlocal attempts
         attempts += 1
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         await transaction.fetch(GATE, {})
 
     writing = asyncio.create_task(database.write(work))
@@ -133,12 +133,12 @@ async def test_statement_after_the_last_message_of_the_server_is_unavailable_at_
     database: Database, database_url: str, turns: int
 ) -> None:
     async def work(transaction: OpenTransaction) -> None:
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         terminate_all_unseen(database_url)
         # asyncpg first reads why the server ends the connection; only in a later turn it reads that it is closed.
         for _ in range(turns):
             await asyncio.sleep(0)
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
 
     with pytest.raises(Unavailable) as caught:
         await database.write(work)
@@ -148,7 +148,7 @@ async def test_statement_after_the_last_message_of_the_server_is_unavailable_at_
 
 async def test_connection_that_breaks_before_commit_leaves_nothing(database: Database, superuser: Driver) -> None:
     async def work(transaction: OpenTransaction) -> None:
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         await terminate(superuser, transaction.driver.get_server_pid())
 
     with pytest.raises(Unavailable) as caught:
@@ -197,7 +197,7 @@ async def test_every_event_of_the_pool_is_counted(open_database: OpenDatabase, s
     await boxes(database)
     await boxes(database)
     assert database.counters == PoolCounters(connects=1, check_outs=1, check_ins=0, statements=2)
-    await database.write(lambda transaction: put_into(transaction, 1))
+    await database.write(lambda transaction: increment(transaction, 1))
     assert database.counters == PoolCounters(connects=1, check_outs=1, check_ins=0, statements=3)
     await fill(database, 3)  # one of them is surplus, and is closed when it is returned
     while database.leases.closing:
@@ -262,8 +262,8 @@ async def test_tasks_cancelled_at_any_moment_write_all_or_nothing(open_database:
     moments = cases.random()
 
     async def work(transaction: OpenTransaction) -> None:
-        await put_into(transaction, 1)
-        await put_into(transaction, 2)
+        await increment(transaction, 1)
+        await increment(transaction, 2)
 
     async def cancel_at_some_moment() -> bool:
         task = asyncio.create_task(database.write(work))

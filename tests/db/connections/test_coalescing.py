@@ -22,10 +22,10 @@ from db.connections.statistics import QueryStatistics, query_statistics
 from db.query.cursors import Order
 from db.query.pages import PageRequest
 from db.repositories.posts import CREATED_AT, ID, POSTS
-from tests.db.support.backends import put_into, states, waiting_backend
+from tests.db.support.backends import increment, states, waiting_backend
 from tests.graph.support.recording import recorded
 
-pytestmark = pytest.mark.usefixtures("two_boxes")
+pytestmark = pytest.mark.usefixtures("boxes_table")
 
 BY_ID = Statement(text("SELECT id, n FROM boxes WHERE id = ANY(:ids)"))
 GATED = Statement(text("SELECT id, n, pg_advisory_xact_lock_shared(1) FROM boxes WHERE id = ANY(:ids)"))
@@ -109,7 +109,7 @@ async def test_equal_pages_are_one_statement_but_not_those_of_different_viewers(
 async def test_call_after_the_statement_was_sent_sees_its_own_write(database: Database, closed_gate: Driver) -> None:
     early = asyncio.create_task(keyed(database, [1], GATED))
     await waiting_backend(closed_gate)
-    await database.write(lambda transaction: put_into(transaction, 1))
+    await database.write(lambda transaction: increment(transaction, 1))
     late = asyncio.create_task(keyed(database, [1], GATED))
     await asyncio.sleep(HELD_BACK_MAX_S)
     await closed_gate.execute("SELECT pg_advisory_unlock_all()")
@@ -261,7 +261,7 @@ async def test_subscribers_share_a_statement_with_callers_that_await_it(database
 async def test_subscriber_sees_what_was_written_before_it_subscribed(database: Database, closed_gate: Driver) -> None:
     early = Subscriber(database, 1, GATED)
     await waiting_backend(closed_gate)
-    await database.write(lambda transaction: put_into(transaction, 1))
+    await database.write(lambda transaction: increment(transaction, 1))
     late = [Subscriber(database, 1, GATED), Subscriber(database, 2, GATED)]
     await asyncio.sleep(HELD_BACK_MAX_S)
     await closed_gate.execute("SELECT pg_advisory_unlock_all()")

@@ -15,13 +15,13 @@ from db.connections.pool import PoolCounters
 from db.connections.statements import Statement
 from db.errors import Refusal, Unavailable
 from db.repositories.users import NewUser, create_users
-from tests.db.support.backends import BOXES, GATE, OpenDatabase, Runner, boxes, every_runner, put_into
+from tests.db.support.backends import BOXES, GATE, OpenDatabase, Runner, boxes, every_runner, increment
 from tests.db.support.rows import ADMIN
 
 SLEEP = Statement(text("SELECT pg_sleep(5)"))
 
 
-pytestmark = pytest.mark.usefixtures("two_boxes")
+pytestmark = pytest.mark.usefixtures("boxes_table")
 
 
 # ---------------------------------------------------------------- writes
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("two_boxes")
 
 async def test_write_commits_and_returns_what_its_work_returns(database: Database) -> None:
     async def work(transaction: OpenTransaction) -> str:
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         return "done"
 
     assert await database.write(work) == "done"
@@ -38,7 +38,7 @@ async def test_write_commits_and_returns_what_its_work_returns(database: Databas
 
 async def test_write_that_raises_leaves_nothing(database: Database) -> None:
     async def work(transaction: OpenTransaction) -> None:
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         raise LookupError("not here")
 
     with pytest.raises(LookupError, match="not here"):
@@ -50,7 +50,7 @@ async def test_system_error_in_the_work_is_not_mistaken_for_an_error_of_the_data
     error = ConnectionResetError("of some other connection")
 
     async def work(transaction: OpenTransaction) -> None:
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         raise error
 
     with pytest.raises(ConnectionResetError) as caught:
@@ -63,7 +63,7 @@ async def test_refusal_raised_by_the_work_is_the_refusal_of_the_write(database: 
     refusal = Refusal("NOT_FOUND", ("id",), "no such box")
 
     async def work(transaction: OpenTransaction) -> None:
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         raise refusal
 
     with pytest.raises(Refusal) as caught:
@@ -87,7 +87,7 @@ async def test_one_of_many_simultaneous_writes_of_a_unique_name_is_taken_the_oth
 
 async def test_violation_that_only_a_bug_explains_is_raised_unchanged(database: Database) -> None:
     async def work(transaction: OpenTransaction) -> None:
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         await transaction.driver.execute("UPDATE users SET version = 0")
 
     with pytest.raises(asyncpg.CheckViolationError) as caught:
@@ -99,7 +99,7 @@ async def test_violation_that_only_a_bug_explains_is_raised_unchanged(database: 
 
 async def test_swallowed_error_is_not_reported_as_a_commit(database: Database) -> None:
     async def work(transaction: OpenTransaction) -> str:
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         with pytest.raises(asyncpg.DivisionByZeroError):
             await transaction.driver.execute("SELECT 1/0")
         return "all is well"
@@ -133,16 +133,16 @@ async def test_deadlock_is_retried_until_both_have_written(superuser: Driver, op
     both_hold_one = asyncio.Barrier(2)
     attempts: list[int] = []
 
-    async def crosswise(transaction: OpenTransaction, first: int, second: int) -> None:
+    async def lock_in_order(transaction: OpenTransaction, first: int, second: int) -> None:
         attempts.append(first)
-        await put_into(transaction, first)
+        await increment(transaction, first)
         if len(attempts) <= 2:
             await both_hold_one.wait()
-        await put_into(transaction, second)
+        await increment(transaction, second)
 
     await asyncio.gather(
-        database.write(lambda transaction: crosswise(transaction, 1, 2)),
-        database.write(lambda transaction: crosswise(transaction, 2, 1)),
+        database.write(lambda transaction: lock_in_order(transaction, 1, 2)),
+        database.write(lambda transaction: lock_in_order(transaction, 2, 1)),
     )
     assert await boxes(database) == [2, 2]
     assert len(attempts) == 3
@@ -157,7 +157,7 @@ async def test_conflict_that_never_ends_is_busy(open_database: OpenDatabase, sql
     async def work(transaction: OpenTransaction) -> None:
         nonlocal attempts
         attempts += 1
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         await transaction.driver.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{sqlstate}'; END $$")
 
     with pytest.raises(Unavailable) as caught:
@@ -173,7 +173,7 @@ async def test_conflict_that_ends_leaves_one_write(database: Database) -> None:
     async def work(transaction: OpenTransaction) -> None:
         nonlocal attempts
         attempts += 1
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         if attempts < 3:
             await transaction.driver.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$")
 
@@ -221,9 +221,9 @@ async def test_work_that_idles_too_long_is_terminated_and_leaves_nothing(open_da
     database = open_database(idle_in_transaction_session_timeout_ms=20)
 
     async def work(transaction: OpenTransaction) -> None:
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
         await asyncio.sleep(0.2)
-        await put_into(transaction, 2)
+        await increment(transaction, 2)
 
     with pytest.raises(Unavailable) as caught:
         await database.write(work)
@@ -251,7 +251,7 @@ async def test_connection_has_the_limits_of_the_settings(open_database: OpenData
 async def test_snapshot_does_not_see_a_later_write(database: Database) -> None:
     async with database.read() as snapshot:
         assert await boxes(snapshot) == [0, 0]
-        await database.write(lambda transaction: put_into(transaction, 1))
+        await database.write(lambda transaction: increment(transaction, 1))
         assert await boxes(snapshot) == [0, 0]
     assert await boxes(database) == [1, 0]
 
@@ -259,7 +259,7 @@ async def test_snapshot_does_not_see_a_later_write(database: Database) -> None:
 async def test_snapshot_refuses_to_write(database: Database) -> None:
     async with database.read() as snapshot:
         with pytest.raises(Unavailable, match="accepts no writes"):
-            await put_into(snapshot, 1)
+            await increment(snapshot, 1)
     assert await boxes(database) == [0, 0]
 
 

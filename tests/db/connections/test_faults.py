@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from db.connections import faults
-from db.connections.faults import BY_CLASS, BY_SQLSTATE, BY_TYPE, LOST, OURS, SILENT, Again, fault_of, lookup_fault
+from db.connections.faults import BY_CLASS, BY_SQLSTATE, BY_TYPE, LOST, OURS, SILENT, Retry, fault_of, lookup_fault
 
 
 def exceptions(of: type[BaseException] = Exception) -> Iterator[type[BaseException]]:
@@ -44,7 +44,7 @@ def test_retryable_fault_is_reported_to_the_client_after_too_many_retries() -> N
             assert fault.code in {faults.BUSY, faults.TIMEOUT, faults.UNAVAILABLE}
             assert fault.message
         else:
-            assert fault.again is Again.NEVER
+            assert fault.retry is Retry.NEVER
 
 
 @pytest.mark.parametrize(
@@ -79,17 +79,17 @@ def test_failed_disk_write_ends_its_transaction() -> None:
 def test_write_with_unknown_outcome_is_never_retried() -> None:
     for fault in (LOST, SILENT, faults.STOPPING):
         refusal = fault.refusal(OSError("gone"), is_at_commit=True)
-        assert (refusal.outcome_unknown, refusal.again) == (True, Again.NEVER)
+        assert (refusal.outcome_unknown, refusal.retry) == (True, Retry.NEVER)
 
 
 def test_copy_of_a_refusal_for_another_caller_has_the_same_message_and_no_traceback() -> None:
     with pytest.raises(faults.DatabaseFault) as caught:
         raise faults.CONFLICT.refusal(asyncpg.DeadlockDetectedError("deadlock detected"))
     copied = caught.value.copy()
-    assert (str(copied), copied.code, copied.again, copied.reason) == (
+    assert (str(copied), copied.code, copied.retry, copied.reason) == (
         str(caught.value),
         faults.BUSY,
-        Again.SOON,
+        Retry.SOON,
         "DeadlockDetectedError: deadlock detected",
     )
     assert copied.__traceback__ is None

@@ -87,10 +87,10 @@ class Pool(RuleBasedStateMachine):
         if not self.held:
             return
 
-        async def back() -> None:
+        async def return_one() -> None:
             self.leases.give_back(self.held.pop(which % len(self.held)))
 
-        self.run(back())
+        self.run(return_one())
 
     @rule(which=st.integers(0, 7))
     def give_up(self, which: int) -> None:
@@ -143,10 +143,10 @@ class Pool(RuleBasedStateMachine):
             assert connection.is_interrupted
             self.held.remove(connection)
 
-            async def back() -> None:
+            async def return_one() -> None:
                 self.leases.give_back(connection)
 
-            self.run(back())
+            self.run(return_one())
 
     @rule(for_s=st.sampled_from([0.002, 0.02, 0.12, 0.2]))
     def wait(self, for_s: float) -> None:

@@ -2,20 +2,24 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 from sqlalchemy import text
 
+from db.connections import leases
 from db.connections.asyncpg_adapter import Driver
 from db.connections.database import Database
-from db.connections.faults import Again
+from db.connections.faults import Retry
 from db.connections.leased_connection import LeasedConnection
 from db.connections.leases import OVERFLOW_AFTER_S
+from db.connections.shares import Share
 from db.connections.statements import Statement
 from db.errors import Unavailable
-from tests.db.support.backends import BOXES, OpenDatabase, boxes, states
+from tests.db.support.backends import BOXES, OpenDatabase, boxes, fill, states
+from tests.graph.support.garbage import collected_types
 
-pytestmark = pytest.mark.usefixtures("two_boxes")
+pytestmark = pytest.mark.usefixtures("boxes_table")
 
 ALL = Statement(text("SELECT * FROM boxes ORDER BY id"))
 
@@ -118,7 +122,10 @@ async def test_surplus_connection_is_opened_after_a_wait_and_closed_when_no_call
     assert (database.leases.idle, database.leases.in_use) == (1, 0)
 
 
-async def test_short_wait_opens_no_surplus_connection(open_database: OpenDatabase) -> None:
+async def test_short_wait_opens_no_surplus_connection(
+    open_database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "OVERFLOW_AFTER_S", 30.0)  # so that the wait is short also on a busy machine
     database = open_database(pool_size=1, pool_max_overflow=4)
     assert await asyncio.gather(*(boxes(database) for _ in range(20))) == [[0, 0]] * 20
     assert database.counters.connects == 1
@@ -167,7 +174,7 @@ async def test_prepared_statement_invalidated_in_a_transaction_requires_a_retry_
         with pytest.raises(Unavailable):
             await snapshot.fetch(ALL, {})
         assert snapshot.fault is not None
-        assert snapshot.fault.again is Again.SOON
+        assert snapshot.fault.retry is Retry.SOON
     async with database.read() as snapshot:
         assert [tuple(row) for row in await snapshot.fetch(ALL, {})] == [(1, 0, None), (2, 0, None)]
 
@@ -184,3 +191,42 @@ async def test_migration_that_broke_a_transaction_breaks_none_on_another_connect
             await one.fetch(ALL, {})
         assert [tuple(row) for row in await other.fetch(ALL, {})] == [(1, 0, None), (2, 0, None)]
     assert database.counters.connects == 2
+
+
+async def test_caller_that_gets_no_connection_counts_for_no_share_and_leaves_no_garbage(
+    open_database: OpenDatabase,
+) -> None:
+    database = open_database(pool_size=1, pool_max_overflow=0, pool_timeout_s=0.5)
+    held = await database.leases.take()
+
+    async def refused() -> None:
+        with suppress(Unavailable):
+            await database.leases.take(Share(database.shares, "ada"))
+        await asyncio.sleep(0)  # until then the event loop refers to the place that resumed this task
+
+    await refused()
+    with collected_types() as left:
+        await refused()
+    assert left.isdisjoint({"Unavailable", "frame", "traceback", "Share"})
+    leaving = asyncio.create_task(database.leases.take(Share(database.shares, "ada")))
+    await asyncio.sleep(0)
+    assert len(database.shares) == 1
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert len(database.shares) == 0
+    database.leases.give_back(held)
+
+
+async def test_retired_connections_are_closed_the_lent_ones_when_they_return(open_database: OpenDatabase) -> None:
+    database = open_database(pool_size=3, pool_max_overflow=0)
+    await fill(database, 3)
+    lent = await database.leases.take()
+    database.leases.retire_open()
+    await settled(database)
+    assert (database.leases.idle, database.leases.open) == (0, 1)
+    database.leases.give_back(lent)
+    await settled(database)
+    assert (database.leases.open, database.counters.connects) == (0, 3)
+    assert await boxes(database) == [0, 0]
+    assert (database.leases.open, database.counters.connects) == (1, 4)

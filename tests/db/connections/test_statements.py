@@ -14,7 +14,7 @@ NUMBERS = Statement(
 )
 
 
-def test_arguments_stand_in_the_order_of_the_placeholders() -> None:
+def test_arguments_are_in_the_order_of_the_placeholders() -> None:
     statement = Statement(select(THINGS.c.id).where(THINGS.c.name == OTHER, THINGS.c.size > ONE))
     assert statement.sql == (
         "SELECT things.id \nFROM things \nWHERE things.name = $1::VARCHAR AND things.size > $2::BIGINT"

@@ -22,14 +22,14 @@ from tests.db.support.backends import (
     OpenDatabase,
     boxes,
     connected_superuser,
-    put_into,
+    increment,
     states,
     waiting_backend,
 )
 
 ONE = Statement(text("SELECT 1"))
 
-pytestmark = pytest.mark.usefixtures("two_boxes")
+pytestmark = pytest.mark.usefixtures("boxes_table")
 
 
 async def test_read_still_running_at_the_end_of_a_snapshot_is_cancelled_before_its_connection_is_reused(
@@ -53,7 +53,7 @@ async def test_ended_snapshot_and_transaction_refuse_to_fetch(open_database: Ope
 
     async def work(transaction: OpenTransaction) -> None:
         kept.append(transaction)
-        await put_into(transaction, 1)
+        await increment(transaction, 1)
 
     await database.write(work)
     for one in kept:

@@ -41,7 +41,7 @@ class Callers:
 
 @given(limit=st.integers(1, 3), steps=st.lists(st.sampled_from(["arrive", "leave", "give up", "turn"]), max_size=40))
 def test_bound_admits_up_to_its_limit_in_the_order_of_arrival(limit: int, steps: list[str]) -> None:
-    async def play() -> None:
+    async def wait_and_leave() -> None:
         callers = Callers(Bound(limit, LONG_S, too_long))
         left = 0
         for step in steps:
@@ -68,7 +68,7 @@ def test_bound_admits_up_to_its_limit_in_the_order_of_arrival(limit: int, steps:
             assert callers.bound.enter_at_once()
         assert not callers.bound.enter_at_once()
 
-    asyncio.run(play())
+    asyncio.run(wait_and_leave())
 
 
 async def test_caller_that_waits_too_long_is_refused_and_the_others_stay_queued() -> None:

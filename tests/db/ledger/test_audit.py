@@ -26,20 +26,22 @@ from tests.db.support.planted_rows import (
     sum_of,
 )
 from tests.db.support.rows import ADMIN, deposit, move, new_account, new_user, transfer
-from tests.graph.support.edge import until
+from tests.graph.support.served_app import until
 
 
 @pytest.fixture
-async def ledger(database: Database, superuser: Driver, payer: Viewer, purse: int, payee: Viewer, till: int) -> Ledger:
+async def ledger(
+    database: Database, superuser: Driver, payer: Viewer, payer_account: int, payee: Viewer, payee_account: int
+) -> Ledger:
     """A correct ledger, before the test changes it."""
-    made = await move(database, payer, transfer(purse, till, "25.00", key=KEYS[2]))
-    refused = await move(database, payer, transfer(purse, till, "75.01", key=KEYS[3]))
-    assert (made.row is None, refused.row is None) == (False, True)
+    settled = await move(database, payer, transfer(payer_account, payee_account, "25.00", key=KEYS[2]))
+    refused = await move(database, payer, transfer(payer_account, payee_account, "75.01", key=KEYS[3]))
+    assert (settled.row is None, refused.row is None) == (False, True)
     await superuser.execute("UPDATE users SET updated_at = updated_at - interval '2 hours'")
     treasury = await superuser.fetchval("SELECT id FROM accounts WHERE is_system")
     assert payer.user_id is not None
     assert payee.user_id is not None
-    return Ledger(treasury, purse, till, payer.user_id, payee.user_id)
+    return Ledger(treasury, payer_account, payee_account, payer.user_id, payee.user_id)
 
 
 def found(report: AuditReport) -> tuple[list[Difference], int, int]:
@@ -77,12 +79,16 @@ def test_every_defect_is_planted() -> None:
 async def test_batches_of_any_size_find_the_same_in_the_same_order(
     database: Database, superuser: Driver, ledger: Ledger, batch_rows: int
 ) -> None:
-    wrong = pay(ledger.purse, ledger.till, 7) + row(ledger.till, ledger.till, 5) + row(ledger.purse, ledger.till, 0)
+    wrong = (
+        pay(ledger.payer_account, ledger.payee_account, 7)
+        + row(ledger.payee_account, ledger.payee_account, 5)
+        + row(ledger.payer_account, ledger.payee_account, 0)
+    )
     await plant(superuser, wrong)
     report = await audit(database, batch_rows=batch_rows)
     assert report.differences == [
-        balance(ledger.purse, 7493, 7500),
-        balance(ledger.till, 2507, 2500),
+        balance(ledger.payer_account, 7493, 7500),
+        balance(ledger.payee_account, 2507, 2500),
         of_row(Defect.ONE_ACCOUNT, ROW_ID),
         of_row(Defect.AMOUNT, ROW_ID + 1),
     ]
@@ -97,7 +103,7 @@ async def test_only_the_first_differences_are_kept_and_all_are_counted(
     )
     await superuser.execute(more, ledger.payer, DIFFERENCES_MAX + 5)
     report = await audit(database, batch_rows=7)
-    first = ledger.till + 1
+    first = ledger.payee_account + 1
     assert report.differences == [balance(account, 1, 0) for account in range(first, first + DIFFERENCES_MAX)]
     assert report.differences_count == DIFFERENCES_MAX + 5 + 1  # and the one for the sum of the currency
 
@@ -121,14 +127,14 @@ async def test_audit_since_a_transaction_finds_what_is_after_and_not_what_is_bef
 ) -> None:
     other = await new_account(database, payee, holding="1.00")  # transaction 3
     await plant(superuser, "DELETE FROM idempotency_keys")
-    await superuser.execute(change("accounts", ledger.purse, "balance = balance + 1"))
+    await superuser.execute(change("accounts", ledger.payer_account, "balance = balance + 1"))
     for since in (3, 2, 1):
         assert not (await audit(database, since)).clean
     await superuser.execute("UPDATE transactions SET key_id = NULL")
     after = await audit(database, 3)
     assert (found(after), after.since, after.last) == (([], 0, 0), 3, 3)
     assert (after.accounts, after.transactions, after.keys) == (2, 1, 0)
-    wrong = balance(ledger.purse, 7501, 7500)
+    wrong = balance(ledger.payer_account, 7501, 7500)
     assert (await audit(database, 2)).differences == [wrong]
     assert (await audit(database)).differences == [wrong, sum_of("EUR", 1)]
     await superuser.execute(change("accounts", other, "balance = 5"))
@@ -139,9 +145,9 @@ async def test_touched_account_is_checked_with_its_whole_balance(
     database: Database, superuser: Driver, ledger: Ledger, payer: Viewer
 ) -> None:
     await plant(superuser, change("transactions", 1, "amount = 9999"))
-    await move(database, payer, transfer(ledger.purse, ledger.till, "1.00"))
+    await move(database, payer, transfer(ledger.payer_account, ledger.payee_account, "1.00"))
     report = await audit(database, 3)
-    assert report.differences == [balance(ledger.purse, 7400, 7399)]
+    assert report.differences == [balance(ledger.payer_account, 7400, 7399)]
     assert (report.accounts, report.transactions, report.keys) == (2, 1, 1)
 
 
@@ -150,11 +156,11 @@ async def test_account_that_is_touched_often_is_checked_once(
     database: Database, superuser: Driver, ledger: Ledger, payer: Viewer, payee: Viewer, batch_rows: int
 ) -> None:
     for _ in range(3):
-        await move(database, payer, transfer(ledger.purse, ledger.till, "1.00"))
-        await move(database, payee, transfer(ledger.till, ledger.purse, "2.00"))
-    await superuser.execute(change("accounts", ledger.till, "balance = 0"))
+        await move(database, payer, transfer(ledger.payer_account, ledger.payee_account, "1.00"))
+        await move(database, payee, transfer(ledger.payee_account, ledger.payer_account, "2.00"))
+    await superuser.execute(change("accounts", ledger.payee_account, "balance = 0"))
     report = await audit(database, 3, batch_rows=batch_rows)
-    assert report.differences == [balance(ledger.till, 0, 2200)]
+    assert report.differences == [balance(ledger.payee_account, 0, 2200)]
     assert (report.accounts, report.transactions, report.keys) == (2, 6, 6)
 
 
@@ -187,7 +193,7 @@ async def test_next_audit_begins_before_uncommitted_transactions(
     async with connected_superuser(database_url) as slow:
         opened = slow.transaction()
         await opened.start()
-        await slow.execute(row(ledger.treasury, ledger.till, 5))  # it has the id 3; balances stay unchanged
+        await slow.execute(row(ledger.treasury, ledger.payee_account, 5))  # it has the id 3; balances stay unchanged
         other = await new_account(database, payer, holding="1.00")
         first = await audit(database)
         assert (first.last, first.next_since, first.clean) == (4, None, True)
@@ -197,29 +203,29 @@ async def test_next_audit_begins_before_uncommitted_transactions(
         await opened.commit()
     assert (await audit(database, 4)).differences == [balance(ledger.treasury, -10_100, -10_105)]
     third = await audit(database, second.next_since)
-    assert balance(ledger.till, 2500, 2505) in third.differences
+    assert balance(ledger.payee_account, 2500, 2505) in third.differences
     assert other not in [one.id for one in third.differences]
 
 
 async def test_next_audit_begins_after_the_last_transaction_when_there_is_no_writer(
     database: Database, ledger: Ledger
 ) -> None:
-    async def begins_there() -> bool:  # other databases of this server have writers, too
+    async def begins_at_two() -> bool:  # other databases of this server have writers, too
         return (await audit(database)).next_since == 2
 
-    await until(begins_there, "a moment without a writer")
+    await until(begins_at_two, "a moment without a writer")
 
 
 # ---------------------------------------------------------------- bounds
 
 MANY = """
 INSERT INTO accounts (owner_id, currency_code, balance)
-SELECT owner_id, 'EUR', 2 FROM accounts, generate_series(1, 20000) WHERE id = {till};
+SELECT owner_id, 'EUR', 2 FROM accounts, generate_series(1, 20000) WHERE id = {payee_account};
 UPDATE accounts SET balance = balance - 40000 WHERE id = {treasury};
 INSERT INTO idempotency_keys (owner_id, key, operation, request_hash)
 SELECT 1, gen_random_uuid(), 'deposit', '' FROM generate_series(1, 40000);
 INSERT INTO transactions (from_id, to_id, amount, key_id)
-SELECT {treasury}, {till} + 1 + (id - 4) / 2, 1, id FROM idempotency_keys WHERE id > 3;
+SELECT {treasury}, {payee_account} + 1 + (id - 4) / 2, 1, id FROM idempotency_keys WHERE id > 3;
 UPDATE idempotency_keys SET request_hash = sha256(convert_to('["deposit",null,' || to_id || ',"0.01",null]', 'UTF8'))
   FROM transactions WHERE key_id = idempotency_keys.id AND key_id > 3;
 """
@@ -229,7 +235,7 @@ UPDATE idempotency_keys SET request_hash = sha256(convert_to('["deposit",null,' 
 async def test_large_ledger_takes_no_temporary_file_and_one_row_for_each_statement(
     open_database: OpenDatabase, superuser: Driver, ledger: Ledger, since: int | None
 ) -> None:
-    await superuser.execute(MANY.format(till=ledger.till, treasury=ledger.treasury))
+    await superuser.execute(MANY.format(payee_account=ledger.payee_account, treasury=ledger.treasury))
     name = await superuser.fetchval("SELECT current_database()")
     # So little memory that a sort or hash of the whole table needs a temporary file.
     await superuser.execute(f"ALTER DATABASE {name} SET work_mem = '256kB'")
@@ -251,7 +257,7 @@ async def test_large_ledger_takes_no_temporary_file_and_one_row_for_each_stateme
 async def test_statement_returns_no_more_rows_than_its_batch_has(
     database: Database, superuser: Driver, ledger: Ledger, since: int | None
 ) -> None:
-    await superuser.execute(MANY.format(till=ledger.till, treasury=ledger.treasury))
+    await superuser.execute(MANY.format(payee_account=ledger.payee_account, treasury=ledger.treasury))
     await superuser.execute("UPDATE accounts SET balance = balance + 1; DELETE FROM transactions WHERE id % 2 = 1")
     ran: list[ExecutedStatement] = []
     token = query_statistics.set(QueryStatistics(on_statement=ran.append))
@@ -272,9 +278,9 @@ async def temporary_files(superuser: Driver) -> int:
 
 
 async def test_progress_reports_how_much_of_each_table_is_done(database: Database, ledger: Ledger) -> None:
-    said: list[tuple[str, int, int | None]] = []
-    await audit(database, None, lambda *one: said.append(one), batch_rows=2)
-    assert said == [
+    progress: list[tuple[str, int, int | None]] = []
+    await audit(database, None, lambda *one: progress.append(one), batch_rows=2)
+    assert progress == [
         *[("accounts", done, 3) for done in (0, 2, 3)],
         *[("transactions", done, 2) for done in (0, 2)],
         *[("idempotency_keys", done, 3) for done in (0, 2, 3)],
@@ -287,18 +293,18 @@ async def test_progress_reports_how_much_of_each_table_is_done(database: Databas
 async def test_all_statements_see_the_moment_at_which_the_audit_began(
     database: Database, superuser: Driver, ledger: Ledger
 ) -> None:
-    begun, changed = asyncio.Event(), []
+    started, changed = asyncio.Event(), []
 
-    def meanwhile(table: str, done: int, total: int | None) -> None:
-        begun.set()
+    def on_progress(table: str, done: int, total: int | None) -> None:
+        started.set()
 
-    async def spoil() -> None:
-        await begun.wait()
+    async def write_defects() -> None:
+        await started.wait()
         await superuser.execute("UPDATE accounts SET balance = balance + 1")
         changed.append(True)
 
-    spoiling = asyncio.create_task(spoil())
-    report = await audit(database, None, meanwhile, batch_rows=1)
+    spoiling = asyncio.create_task(write_defects())
+    report = await audit(database, None, on_progress, batch_rows=1)
     await spoiling
     assert (report.clean, changed) == (True, [True])
     assert not (await audit(database)).clean
@@ -307,10 +313,10 @@ async def test_all_statements_see_the_moment_at_which_the_audit_began(
 async def test_audit_that_loses_its_connection_reports_it(
     database: Database, superuser: Driver, ledger: Ledger
 ) -> None:
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def kill() -> None:
-        await begun.wait()
+        await started.wait()
         await superuser.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = 'folio'"
@@ -323,5 +329,5 @@ async def test_audit_that_loses_its_connection_reports_it(
         "INSERT INTO accounts (owner_id, currency_code) SELECT id, 'EUR' FROM users, generate_series(1, 5000)"
     )
     with pytest.raises(Unavailable, match="connection to the database was lost"):
-        await audit(database, None, lambda *_: begun.set(), batch_rows=1)
+        await audit(database, None, lambda *_: started.set(), batch_rows=1)
     await killing

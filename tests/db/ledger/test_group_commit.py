@@ -27,9 +27,9 @@ MANY = 50
 @pytest.fixture
 async def groups(database: Database) -> AsyncIterator[TransferGroups]:
     """The transfer groups of a process."""
-    made = TransferGroups(database)
-    async with made.running():
-        yield made
+    transfer_groups = TransferGroups(database)
+    async with transfer_groups.running():
+        yield transfer_groups
 
 
 def ignore(may_be_made: bool) -> None:
@@ -56,9 +56,9 @@ def outcomes(settlements: Sequence[Settlement | str]) -> list[str]:
 
 
 async def test_many_concurrent_transfers_take_few_statements_and_each_is_made_once(
-    groups: TransferGroups, database: Database, payer: Viewer, purse: int, till: int
+    groups: TransferGroups, database: Database, payer: Viewer, payer_account: int, payee_account: int
 ) -> None:
-    movements = [transfer(purse, till, "1", memo=str(number)) for number in range(MANY)]
+    movements = [transfer(payer_account, payee_account, "1", memo=str(number)) for number in range(MANY)]
     before = database.counters.statements
     settlements = await all_at_once(groups, database, payer, movements)
     assert outcomes(settlements) == ["made"] * MANY
@@ -67,10 +67,10 @@ async def test_many_concurrent_transfers_take_few_statements_and_each_is_made_on
         assert isinstance(settlement, Settlement)
         assert settlement.row is not None
         row = [settlement.row[name] for name in ("from_id", "to_id", "amount", "memo", "currency_code")]
-        assert row == [purse, till, 100, movement.memo, "EUR"]
+        assert row == [payer_account, payee_account, 100, movement.memo, "EUR"]
         assert not settlement.replayed
     after = await balances(database)
-    assert (after[purse], after[till]) == (5_000, 5_000)
+    assert (after[payer_account], after[payee_account]) == (5_000, 5_000)
     again = await all_at_once(groups, database, payer, movements)
     assert [one.row and one.row["id"] for one in again if isinstance(one, Settlement)] == [
         one.row and one.row["id"] for one in settlements if isinstance(one, Settlement)
@@ -80,29 +80,31 @@ async def test_many_concurrent_transfers_take_few_statements_and_each_is_made_on
 
 
 async def test_refusals_in_a_group_are_those_of_separate_transfers(
-    groups: TransferGroups, database: Database, payer: Viewer, payee: Viewer, purse: int, till: int
+    groups: TransferGroups, database: Database, payer: Viewer, payee: Viewer, payer_account: int, payee_account: int
 ) -> None:
     dollars = await new_account(database, payer, "USD")
-    before = transfer(purse, till, "1")
+    before = transfer(payer_account, payee_account, "1")
     await move(database, payer, before)
     requested: list[tuple[Viewer, Movement, str]] = [
-        (payer, transfer(purse, till, "50"), "made"),
-        (payer, transfer(purse, till, "1000"), "INSUFFICIENT_FUNDS"),
-        (payer, transfer(purse, purse, "1"), "SAME_ACCOUNT"),
-        (payer, transfer(purse, dollars, "1"), "CURRENCY_MISMATCH"),
-        (payer, transfer(purse, till, "0.001"), "INVALID_AMOUNT"),
-        (payer, transfer(purse, till, "1", memo="x" * 501), "INVALID_MEMO"),
-        (payer, transfer(purse, 999_999, "1"), "ACCOUNT_NOT_FOUND"),
-        (payer, transfer(till, purse, "1"), "ACCOUNT_NOT_FOUND"),
-        (payee, transfer(purse, till, "1"), "ACCOUNT_NOT_FOUND"),
-        (payer, transfer(purse, till, "2", key=before.key), "IDEMPOTENCY_KEY_REUSED"),
+        (payer, transfer(payer_account, payee_account, "50"), "made"),
+        (payer, transfer(payer_account, payee_account, "1000"), "INSUFFICIENT_FUNDS"),
+        (payer, transfer(payer_account, payer_account, "1"), "SAME_ACCOUNT"),
+        (payer, transfer(payer_account, dollars, "1"), "CURRENCY_MISMATCH"),
+        (payer, transfer(payer_account, payee_account, "0.001"), "INVALID_AMOUNT"),
+        (payer, transfer(payer_account, payee_account, "1", memo="x" * 501), "INVALID_MEMO"),
+        (payer, transfer(payer_account, 999_999, "1"), "ACCOUNT_NOT_FOUND"),
+        (payer, transfer(payee_account, payer_account, "1"), "ACCOUNT_NOT_FOUND"),
+        (payee, transfer(payer_account, payee_account, "1"), "ACCOUNT_NOT_FOUND"),
+        (payer, transfer(payer_account, payee_account, "2", key=before.key), "IDEMPOTENCY_KEY_REUSED"),
         (payer, before, "made"),
-        (payee, transfer(till, purse, "0.5", key=before.key), "made"),
+        (payee, transfer(payee_account, payer_account, "0.5", key=before.key), "made"),
     ]
-    fillers = [transfer(purse, till, "0.01") for _ in range(5)]  # the others are not first in their group
-    asking = asyncio.gather(all_at_once(groups, database, payer, fillers))
+    fillers = [
+        transfer(payer_account, payee_account, "0.01") for _ in range(5)
+    ]  # the others are not first in their group
+    settling = asyncio.gather(all_at_once(groups, database, payer, fillers))
     found = await asyncio.gather(*(settled(groups, database, viewer, movement) for viewer, movement, _ in requested))
-    await asking
+    await settling
     assert outcomes(found) == [expected for *_, expected in requested]
     again = [await settled(groups, database, viewer, movement) for viewer, movement, _ in requested]
     assert outcomes(again) == outcomes(found)
@@ -110,24 +112,24 @@ async def test_refusals_in_a_group_are_those_of_separate_transfers(
 
 
 async def test_same_key_many_times_at_once_is_one_row(
-    groups: TransferGroups, database: Database, payer: Viewer, purse: int, till: int
+    groups: TransferGroups, database: Database, payer: Viewer, payer_account: int, payee_account: int
 ) -> None:
-    movements = [transfer(purse, till, "1") for _ in range(5)]
+    movements = [transfer(payer_account, payee_account, "1") for _ in range(5)]
     settlements = await all_at_once(groups, database, payer, movements * 10)
     assert outcomes(settlements) == ["made"] * MANY
     rows = [one.row["id"] for one in settlements if isinstance(one, Settlement) and one.row is not None]
     assert len(rows) == MANY
     assert len(set(rows)) == len(movements)
     assert [one.replayed for one in settlements if isinstance(one, Settlement)].count(False) == len(movements)
-    assert (await balances(database))[till] == 500
+    assert (await balances(database))[payee_account] == 500
 
 
 async def test_locked_row_delays_only_the_transfers_that_need_it(
-    groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
+    groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, payer_account: int, payee_account: int
 ) -> None:
     own, other = [await new_account(database, payer, holding="100") for _ in range(2)]
-    held = [transfer(own, till, "1") for _ in range(3)]
-    free = [transfer(purse, other, "1") for _ in range(20)]
+    held = [transfer(own, payee_account, "1") for _ in range(3)]
+    free = [transfer(payer_account, other, "1") for _ in range(20)]
     async with held_rows(superuser, own):
         needing = asyncio.gather(*(settled(groups, database, payer, one) for one in held))
         assert outcomes(await all_at_once(groups, database, payer, free)) == ["made"] * len(free)
@@ -137,22 +139,22 @@ async def test_locked_row_delays_only_the_transfers_that_need_it(
 
 
 async def test_group_whose_backend_is_killed_is_settled_one_by_one(
-    groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
+    groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, payer_account: int, payee_account: int
 ) -> None:
     own = await new_account(database, payer, holding="100")
-    movements = [transfer(own, till, "1") for _ in range(MANY)]
+    movements = [transfer(own, payee_account, "1") for _ in range(MANY)]
     async with held_rows(superuser, own):
-        asking = asyncio.gather(all_at_once(groups, database, payer, movements))
+        settling = asyncio.gather(all_at_once(groups, database, payer, movements))
         for _ in range(3):
             await terminate(superuser, await waiting_backend(superuser))
-    [settlements] = await asking
+    [settlements] = await settling
     assert outcomes(settlements) == ["made"] * MANY
-    assert (await balances(database))[till] == 100 * MANY
+    assert (await balances(database))[payee_account] == 100 * MANY
     await assert_balanced(database)
 
 
 async def test_lost_answer_to_the_commit_of_a_group_is_settled_by_the_keys(
-    database: Database, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
+    database: Database, payer: Viewer, payer_account: int, payee_account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write: Callable[..., Awaitable[object]] = database.write
     lost: list[object] = []
@@ -167,17 +169,17 @@ async def test_lost_answer_to_the_commit_of_a_group_is_settled_by_the_keys(
     groups = TransferGroups(database)
     async with groups.running():
         monkeypatch.setattr(database, "write", losing)
-        movements = [transfer(purse, till, "1") for _ in range(MANY)]
+        movements = [transfer(payer_account, payee_account, "1") for _ in range(MANY)]
         settlements = await all_at_once(groups, database, payer, movements)
         monkeypatch.undo()
     assert lost
     assert outcomes(settlements) == ["made"] * MANY
     assert not any(one.replayed for one in settlements if isinstance(one, Settlement))
-    assert (await balances(database))[till] == 100 * MANY
+    assert (await balances(database))[payee_account] == 100 * MANY
 
 
 async def test_caller_whose_key_cannot_be_looked_up_learns_that_the_money_may_have_moved(
-    database: Database, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
+    database: Database, payer: Viewer, payer_account: int, payee_account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write: Callable[..., Awaitable[object]] = database.write
 
@@ -193,12 +195,12 @@ async def test_caller_whose_key_cannot_be_looked_up_learns_that_the_money_may_ha
         yield
 
     groups = TransferGroups(database)
-    movements = [transfer(purse, till, "1") for _ in range(10)]
+    movements = [transfer(payer_account, payee_account, "1") for _ in range(10)]
     async with groups.running():
         monkeypatch.setattr(database, "write", losing)
         monkeypatch.setattr(database, "turn", busy)
-        asking = (groups.settle(database, payer, SETTLED, one, ignore) for one in movements)
-        answers = await asyncio.gather(*asking, return_exceptions=True)
+        settling = (groups.settle(database, payer, SETTLED, one, ignore) for one in movements)
+        answers = await asyncio.gather(*settling, return_exceptions=True)
         monkeypatch.undo()
     known = [isinstance(one, Unavailable) and not one.outcome_unknown for one in answers]
     assert known.count(True) == group_commit.UNGROUPED_MAX  # these were in no group, and were not made
@@ -207,7 +209,7 @@ async def test_caller_whose_key_cannot_be_looked_up_learns_that_the_money_may_ha
 
 
 async def test_transfer_of_a_caller_that_leaves_the_queue_is_not_made(
-    groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
+    groups: TransferGroups, database: Database, superuser: Driver, payer: Viewer, payer_account: int, payee_account: int
 ) -> None:
     notes: list[bool] = []
     own, other = await new_account(database, payer, holding="100"), await new_account(database, payer)
@@ -215,75 +217,83 @@ async def test_transfer_of_a_caller_that_leaves_the_queue_is_not_made(
         # Two run alone, the third waits in a group for the row, and the fourth is queued.
         first = [asyncio.create_task(settled(groups, database, payer, transfer(own, other, "1"))) for _ in range(3)]
         await waiting_backend(superuser)
-        gone = asyncio.create_task(groups.settle(database, payer, SETTLED, transfer(purse, till, "10"), notes.append))
+        gone = asyncio.create_task(
+            groups.settle(database, payer, SETTLED, transfer(payer_account, payee_account, "10"), notes.append)
+        )
         await asyncio.sleep(0)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
         # Once the later callers have their answers, the transfer before them would have been made, too.
-        after = [transfer(purse, till, "0.01") for _ in range(5)]
+        after = [transfer(payer_account, payee_account, "0.01") for _ in range(5)]
         assert outcomes(await all_at_once(groups, database, payer, after)) == ["made"] * 5
     assert outcomes([await one for one in first]) == ["made"] * 3
     assert notes == []
     found = await balances(database)
-    assert (found[other], found[till]) == (300, 5)
+    assert (found[other], found[payee_account]) == (300, 5)
 
 
 async def test_backend_that_does_not_answer_delays_a_group_no_longer_than_its_limit(
-    open_database: OpenDatabase, payer: Viewer, purse: int, till: int, monkeypatch: pytest.MonkeyPatch
+    open_database: OpenDatabase, payer: Viewer, payer_account: int, payee_account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = open_database(statement_timeout_ms=0)
     monkeypatch.setattr(group_commit, "_WAIT_LITTLE", Statement(text("SELECT pg_sleep(60)")))
     monkeypatch.setattr(group_commit, "GROUP_LIMIT_S", 0.2)
     groups = TransferGroups(database)
     async with groups.running():
-        movements = [transfer(purse, till, "1") for _ in range(MANY)]
+        movements = [transfer(payer_account, payee_account, "1") for _ in range(MANY)]
         async with asyncio.timeout(30):
             settlements = await all_at_once(groups, database, payer, movements)
     assert outcomes(settlements) == ["made"] * MANY
-    assert (await balances(database))[till] == 100 * MANY
+    assert (await balances(database))[payee_account] == 100 * MANY
 
 
 async def test_shutdown_leaves_no_caller_in_the_queue(
-    database: Database, superuser: Driver, payer: Viewer, purse: int, till: int
+    database: Database, superuser: Driver, payer: Viewer, payer_account: int, payee_account: int
 ) -> None:
     own = await new_account(database, payer, holding="100")
     groups = TransferGroups(database)
     async with held_rows(superuser, own):
         async with groups.running():
-            movements = [transfer(own, till, "1") for _ in range(10)]
-            asking = asyncio.gather(all_at_once(groups, database, payer, movements))
+            movements = [transfer(own, payee_account, "1") for _ in range(10)]
+            settling = asyncio.gather(all_at_once(groups, database, payer, movements))
             await waiting_backend(superuser)
-            later = asyncio.gather(all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(5)]))
+            later = asyncio.gather(
+                all_at_once(groups, database, payer, [transfer(payer_account, payee_account, "1") for _ in range(5)])
+            )
             for _ in range(5):
                 await asyncio.sleep(0)
         assert [task.get_name() for task in asyncio.all_tasks()].count("transfer groups") == 0
     async with asyncio.timeout(30):
-        assert outcomes((await asking)[0]) == ["made"] * 10
+        assert outcomes((await settling)[0]) == ["made"] * 10
         assert outcomes((await later)[0]) == ["made"] * 5
-    assert (await balances(database))[till] == 1_500
+    assert (await balances(database))[payee_account] == 1_500
 
 
 async def test_transfers_run_alone_when_the_task_of_the_groups_has_ended(
-    groups: TransferGroups, database: Database, payer: Viewer, purse: int, till: int
+    groups: TransferGroups, database: Database, payer: Viewer, payer_account: int, payee_account: int
 ) -> None:
     [task] = [one for one in asyncio.all_tasks() if one.get_name() == "transfer groups"]
-    asking = asyncio.gather(all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(10)]))
+    settling = asyncio.gather(
+        all_at_once(groups, database, payer, [transfer(payer_account, payee_account, "1") for _ in range(10)])
+    )
     for _ in range(5):
         await asyncio.sleep(0)
     task.cancel()
     async with asyncio.timeout(30):
-        assert outcomes((await asking)[0]) == ["made"] * 10
-        later = await all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(10)])
+        assert outcomes((await settling)[0]) == ["made"] * 10
+        later = await all_at_once(
+            groups, database, payer, [transfer(payer_account, payee_account, "1") for _ in range(10)]
+        )
     assert outcomes(later) == ["made"] * 10
-    assert (await balances(database))[till] == 2_000
+    assert (await balances(database))[payee_account] == 2_000
 
 
 async def test_bug_in_a_group_is_logged_and_each_transfer_is_settled_alone(
     database: Database,
     payer: Viewer,
-    purse: int,
-    till: int,
+    payer_account: int,
+    payee_account: int,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -294,6 +304,8 @@ async def test_bug_in_a_group_is_logged_and_each_transfer_is_settled_alone(
     groups = TransferGroups(database)
     with caplog.at_level(logging.ERROR, logger="db.ledger.group_commit"):
         async with groups.running():
-            settlements = await all_at_once(groups, database, payer, [transfer(purse, till, "1") for _ in range(10)])
+            settlements = await all_at_once(
+                groups, database, payer, [transfer(payer_account, payee_account, "1") for _ in range(10)]
+            )
     assert outcomes(settlements) == ["made"] * 10
     assert any("settled one by one" in record.message for record in caplog.records)

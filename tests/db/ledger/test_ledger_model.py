@@ -131,11 +131,11 @@ class LedgerMachine(RuleBasedStateMachine):
         async def requested() -> list[Settlement | BaseException]:
             viewer = self.town.viewers[by]
             async with connected_superuser(self.url) as superuser:
-                asking = asyncio.gather(
+                settling = asyncio.gather(
                     *(move(self.database, viewer, movement) for _ in range(times)), return_exceptions=True
                 )
                 await kill_all(superuser)
-                return await asking
+                return await settling
 
         answers = self.run(requested)
         # A transfer that got no answer is settled by its key, whatever the outcome was.
@@ -156,11 +156,13 @@ class LedgerMachine(RuleBasedStateMachine):
         viewer = self.town.viewers[by]
 
         async def requested() -> list[Settlement] | BaseException:
-            asking = settle_batch(self.database, viewer, SETTLED, transfers, is_one=is_one)
+            settling = settle_batch(self.database, viewer, SETTLED, transfers, is_one=is_one)
             if not crash:
-                return await asking
+                return await settling
             async with connected_superuser(self.url) as superuser:
-                [answer], _ = await asyncio.gather(asyncio.gather(asking, return_exceptions=True), kill_all(superuser))
+                [answer], _ = await asyncio.gather(
+                    asyncio.gather(settling, return_exceptions=True), kill_all(superuser)
+                )
                 return answer
 
         if is_one:
@@ -195,24 +197,24 @@ class LedgerMachine(RuleBasedStateMachine):
         expected, is_new = self._expected(owner, movement)
 
         async def requested() -> list[Settlement | BaseException]:
-            asking = (move(self.database, viewer, movement) for _ in range(times))
-            return await asyncio.gather(*asking, return_exceptions=True)
+            settling = (move(self.database, viewer, movement) for _ in range(times))
+            return await asyncio.gather(*settling, return_exceptions=True)
 
         answers = self.run(requested)
         assert [cents_or_code(answer) for answer in answers] == [expected] * times
-        made = [answer for answer in answers if isinstance(answer, Settlement)]
-        assert [answer.replayed for answer in made].count(False) == int(is_new)
-        for row in (answer.row for answer in made if answer.row is not None):
+        settlements = [answer for answer in answers if isinstance(answer, Settlement)]
+        assert [answer.replayed for answer in settlements].count(False) == int(is_new)
+        for row in (answer.row for answer in settlements if answer.row is not None):
             assert row["id"] == self.town.rows.setdefault((owner, movement.key), row["id"])
 
-    def _expected(self, owner: int, movement: Movement, beside: tuple[Movement, ...] = ()) -> tuple[int | str, bool]:
+    def _expected(self, owner: int, movement: Movement, earlier: tuple[Movement, ...] = ()) -> tuple[int | str, bool]:
         """Return the model's outcome of a movement, its cents or a code, and whether it is settled only now."""
         before = self.town.settled.get((owner, movement.key))
         if before is not None:
             requested, outcome = before
-            return (outcome, False) if requested == (movement, beside) else (REUSED, False)
+            return (outcome, False) if requested == (movement, earlier) else (REUSED, False)
         outcome = self._decided(owner, movement)
-        self.town.settled[owner, movement.key] = (movement, beside), outcome
+        self.town.settled[owner, movement.key] = (movement, earlier), outcome
         return outcome, True
 
     def _expected_of_all(self, owner: int, transfers: Sequence[Movement]) -> list[int | str]:
@@ -222,15 +224,15 @@ class LedgerMachine(RuleBasedStateMachine):
             first.setdefault(one.key, one)
         if any(first[one.key] != one for one in transfers):
             return [OTHER if first[one.key] == one else REUSED for one in transfers]
-        held, beside = list(self.town.held), tuple(transfers)
-        told_of = {one.key: self._expected(owner, one, beside) for one in first.values()}
-        if any(isinstance(outcome, str) for outcome, _ in told_of.values()):
+        held, earlier = list(self.town.held), tuple(transfers)
+        expected_by_key = {one.key: self._expected(owner, one, earlier) for one in first.values()}
+        if any(isinstance(outcome, str) for outcome, _ in expected_by_key.values()):
             self.town.held = held
-            for key, (outcome, is_new) in told_of.items():
+            for key, (outcome, is_new) in expected_by_key.items():
                 if is_new and not isinstance(outcome, str):
-                    told_of[key] = OTHER, True
-                    self.town.settled[owner, key] = (first[key], beside), OTHER
-        return [told_of[one.key][0] for one in transfers]
+                    expected_by_key[key] = OTHER, True
+                    self.town.settled[owner, key] = (first[key], earlier), OTHER
+        return [expected_by_key[one.key][0] for one in transfers]
 
     def _decided(self, owner: int, movement: Movement) -> int | str:
         held, cents = self.town.held, int(movement.amount.scaleb(2))
@@ -246,10 +248,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def balances_are_those_of_the_model_and_of_the_ledger(self) -> None:
-        async def looked() -> tuple[dict[int, int], Any]:
+        async def balances_and_errors() -> tuple[dict[int, int], Any]:
             return await balances(self.database), await self.database.fetch(WRONG_BALANCES, {})
 
-        found, wrong = self.run(looked)
+        found, wrong = self.run(balances_and_errors)
         assert [found[account] for account in self.town.accounts] == self.town.held
         assert wrong == []
 

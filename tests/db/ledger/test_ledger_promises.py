@@ -24,7 +24,7 @@ from db.settings import Settings
 from tests.db.support.backends import OpenDatabase
 from tests.db.support.ledgers import assert_balanced, balances, ledger
 from tests.db.support.rows import ADMIN, deposit, move, new_account, transfer
-from tests.graph.support.edge import until, waiting
+from tests.graph.support.served_app import until, waiting
 from tests.running.amounts import examples
 
 RUN = 50
@@ -42,24 +42,27 @@ async def test_exactly_one_of_fifty_simultaneous_transfers_of_the_whole_balance_
     open_database: OpenDatabase,
     superuser: Driver,
     payer: Viewer,
-    purse: int,
-    till: int,
+    payer_account: int,
+    payee_account: int,
     processes: int,
 ) -> None:
     # Two pools, like two processes, wait for each other only in PostgreSQL; within one pool writers queue, too.
     pools = [open_database(pool_size=CONNECTIONS, pool_max_overflow=0, pool_timeout_s=30) for _ in range(processes)]
     for number in range(1, ROUNDS + 1):
-        async with held_rows(superuser, purse):
-            asking = asyncio.gather(
-                *(move(pools[n % processes], payer, transfer(purse, till, "100.00")) for n in range(RUN))
+        async with held_rows(superuser, payer_account):
+            settling = asyncio.gather(
+                *(
+                    move(pools[n % processes], payer, transfer(payer_account, payee_account, "100.00"))
+                    for n in range(RUN)
+                )
             )
             await until_waiting(superuser, processes)
-        settlements = await asking
+        settlements = await settling
         codes = Counter(settlement.refusal and settlement.refusal.code for settlement in settlements)
         assert codes == {None: 1, "INSUFFICIENT_FUNDS": RUN - 1}
         after = await balances(database)
-        assert (after[purse], after[till]) == (0, number * 10_000)
-        await move(database, ADMIN, deposit(purse, "100.00"))
+        assert (after[payer_account], after[payee_account]) == (0, number * 10_000)
+        await move(database, ADMIN, deposit(payer_account, "100.00"))
     await assert_balanced(database)
 
 
@@ -119,29 +122,29 @@ def with_zeros(amount: Decimal) -> Decimal:
 @hypothesis_settings(max_examples=examples(30))
 @given(data=st.data())
 async def test_key_is_refused_for_a_change_of_any_field_and_is_unused_for_another_user(
-    database: Database, payer: Viewer, payee: Viewer, purse: int, till: int, data: st.DataObject
+    database: Database, payer: Viewer, payee: Viewer, payer_account: int, payee_account: int, data: st.DataObject
 ) -> None:
     other = await new_account(database, payer, holding="5.00")
-    first = transfer(purse, till, "0.01", memo="rent")
+    first = transfer(payer_account, payee_account, "0.01", memo="rent")
     other_fields: dict[str, st.SearchStrategy[Any]] = {
-        "from_id": st.sampled_from([other, till, 10**9]),
+        "from_id": st.sampled_from([other, payee_account, 10**9]),
         "to_id": st.sampled_from([other, 10**9]),
         "amount": AMOUNTS.filter(lambda amount: amount != first.amount),
         "memo": MEMOS.filter(lambda memo: memo != first.memo),
     }
     name = data.draw(st.sampled_from(sorted(other_fields)))
     changed = dataclasses.replace(first, **{name: data.draw(other_fields[name])})
-    made = await move(database, payer, first)
+    settled = await move(database, payer, first)
     before = await balances(database), await ledger(database)
     with pytest.raises(Refusal) as caught:
         await move(database, payer, changed)
     assert caught.value.code == "IDEMPOTENCY_KEY_REUSED"
     assert (await balances(database), await ledger(database)) == before
     # The same key of another user is a new key, for any movement.
-    back = await move(database, payee, dataclasses.replace(first, from_id=till, to_id=purse))
-    assert (back.refusal, back.replayed) == (None, False)
+    returning = await move(database, payee, dataclasses.replace(first, from_id=payee_account, to_id=payer_account))
+    assert (returning.refusal, returning.replayed) == (None, False)
     again = await move(database, payer, first)
-    assert (again.row, again.replayed) == (made.row, True)
+    assert (again.row, again.replayed) == (settled.row, True)
 
 
 # ---------------------------------------------------------------- deadlocks
@@ -155,21 +158,21 @@ async def test_storms_of_opposite_transfers_from_two_processes_meet_no_deadlock(
     superuser: Driver,
     payer: Viewer,
     payee: Viewer,
-    purse: int,
-    till: int,
+    payer_account: int,
+    payee_account: int,
 ) -> None:
     pools = [open_database(pool_size=CONNECTIONS, pool_max_overflow=0, pool_timeout_s=30) for _ in range(2)]
-    await move(database, ADMIN, deposit(till, "100.00"))
+    await move(database, ADMIN, deposit(payee_account, "100.00"))
     before = await superuser.fetchval(_DEADLOCKS)
     settlements: list[object] = []
     for _ in range(ROUNDS):
-        async with held_rows(superuser, purse, till):
-            there = [move(pools[0], payer, transfer(purse, till, "0.01")) for _ in range(STORM)]
-            back = [move(pools[1], payee, transfer(till, purse, "0.01")) for _ in range(STORM)]
-            asking = asyncio.gather(*there, *back, return_exceptions=True)
+        async with held_rows(superuser, payer_account, payee_account):
+            outward = [move(pools[0], payer, transfer(payer_account, payee_account, "0.01")) for _ in range(STORM)]
+            returning = [move(pools[1], payee, transfer(payee_account, payer_account, "0.01")) for _ in range(STORM)]
+            settling = asyncio.gather(*outward, *returning, return_exceptions=True)
             # One transfer of each process: locked in the order of the transfer, they would wait for different rows.
             await until_waiting(superuser, 2)
-        settlements += await asking
+        settlements += await settling
     for pool in pools:
         await pool.close()  # a backend reports its counts at its end at the latest
     await superuser.execute("SELECT pg_stat_clear_snapshot()")
@@ -177,7 +180,7 @@ async def test_storms_of_opposite_transfers_from_two_processes_meet_no_deadlock(
     assert [one for one in settlements if not isinstance(one, Settlement) or one.refusal] == []
     assert [pool.counters.retries for pool in pools] == [0, 0]
     after = await balances(database)
-    assert (after[purse], after[till]) == (10_000, 10_000)
+    assert (after[payer_account], after[payee_account]) == (10_000, 10_000)
 
 
 # ---------------------------------------------------------------- rows
@@ -199,7 +202,7 @@ async def test_storms_of_opposite_transfers_from_two_processes_meet_no_deadlock(
     ],
 )
 async def test_role_of_the_application_may_not_change_the_ledger(
-    settings: Settings, database: Database, purse: int, statement: str
+    settings: Settings, database: Database, payer_account: int, statement: str
 ) -> None:
     assert settings.database_url is not None
     before = await ledger(database)

@@ -41,20 +41,20 @@ class Trial(Writer):
 
     Attributes:
         at_once: whether a single statement is allowed.
-        made: whether a single statement made the transfer.
+        is_made: whether a single statement made the transfer.
     """
 
     def __init__(self, transaction: Reader, *, at_once: bool) -> None:
         self.transaction = transaction
         self.at_once = at_once
-        self.made = False
+        self.is_made = False
 
     async def write(self, work: Callable[[Reader], Awaitable[T]]) -> T:
         return await work(self.transaction)
 
     async def autocommit_write(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         rows = await self.transaction.fetch(statement, values) if self.at_once else []
-        self.made = bool(rows)
+        self.is_made = bool(rows)
         return rows
 
 
@@ -66,7 +66,7 @@ def outcome(settlement: Settlement) -> tuple[object, ...]:
     return tuple(settlement.row)[1:]
 
 
-async def tried(
+async def try_out(
     database: Database, viewer: Viewer, movement: Movement, *, at_once: bool
 ) -> tuple[tuple[object, ...], bool]:
     """Return the outcome of a movement that is rolled back, and whether a single statement made it."""
@@ -76,7 +76,7 @@ async def tried(
         trial = Trial(transaction, at_once=at_once)
         settlement = await settle(trial, viewer, SETTLED, movement)
         balances = tuple(await transaction.fetch(BALANCES, {}))
-        trials.append(((*outcome(settlement), settlement.replayed, balances), trial.made))
+        trials.append(((*outcome(settlement), settlement.replayed, balances), trial.is_made))
         raise RolledBackError
 
     with pytest.raises(RolledBackError):
@@ -91,15 +91,15 @@ async def hold(database: Database, account_id: int, balance: int) -> None:
 async def assert_same(database: Database, viewer: Viewer, from_id: int, to_id: int, amount: Decimal) -> bool:
     """Assert that both variants have the same outcome; return whether the transfer was made."""
     movement = Movement(from_id, to_id, amount, "why", uuid.uuid4())
-    at_once, made = await tried(database, viewer, movement, at_once=True)
-    by_steps, _ = await tried(database, viewer, movement, at_once=False)
+    at_once, is_made = await try_out(database, viewer, movement, at_once=True)
+    by_steps, _ = await try_out(database, viewer, movement, at_once=False)
     assert at_once == by_steps, movement
-    assert made == (by_steps[0] == from_id), movement  # element 0 is the row's sender, or a refusal's code
-    return made
+    assert is_made == (by_steps[0] == from_id), movement  # element 0 is the row's sender, or a refusal's code
+    return is_made
 
 
 async def test_single_statement_and_steps_agree_between_any_two_accounts(
-    database: Database, payer: Viewer, payee: Viewer, purse: int, till: int
+    database: Database, payer: Viewer, payee: Viewer, payer_account: int, payee_account: int
 ) -> None:
     full = await new_account(database, payee)
     await hold(database, full, BALANCE_MINOR_MAX - 50)
@@ -107,7 +107,7 @@ async def test_single_statement_and_steps_agree_between_any_two_accounts(
     system = [row["id"] for row in await database.fetch(SYSTEM, {})]
     for account_id in system:
         await hold(database, account_id, SYSTEM_BALANCE_MINOR_MIN + 50)
-    accounts = [purse, till, full, *yen, *system, 10**6]
+    accounts = [payer_account, payee_account, full, *yen, *system, 10**6]
     made = [
         await assert_same(database, viewer, from_id, to_id, amount)
         for from_id, to_id, viewer, amount in itertools.product(accounts, accounts, [payer, payee, ADMIN], SMALL)
@@ -130,7 +130,7 @@ async def test_single_statement_moves_the_largest_balance_of_an_account(database
         await hold(database, source, BALANCE_MINOR_MAX)
         for less in (0, 1):
             amount = from_minor(BALANCE_MINOR_MAX - less, currency_code)
-            at_once, _ = await tried(
+            at_once, _ = await try_out(
                 database, payer, Movement(source, target, amount, None, uuid.uuid4()), at_once=True
             )
             assert at_once[:3] == (source, target, BALANCE_MINOR_MAX - less)

@@ -41,7 +41,7 @@ BY_ID = Order("things", [(ID, False)])
 EVERY_KIND = Order("things", [*((term(kind.value, kind), True) for kind in TermKind), (ID, True)])
 
 
-def spelled(*parts: object) -> str:
+def encoded(*parts: object) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(parts)).rstrip(b"=").decode()
 
 
@@ -62,7 +62,7 @@ def assert_refused_or_issued(order: Order, cursor: str) -> None:
     position = answer(order, cursor)
     if isinstance(position, tuple):
         values = [one.kind.encode(value) for (one, _), value in zip(order.terms, position, strict=True)]
-        assert spelled(order.signature, *values) == cursor
+        assert encoded(order.signature, *values) == cursor
     else:
         assert position == REFUSED
 
@@ -101,7 +101,7 @@ async def test_cursor_carries_the_compared_value_not_the_column(superuser: Drive
 
 
 def test_cursor_is_short_and_the_same_in_every_process() -> None:
-    assert spelled(BY_ID.signature, 1234) == "WzYwNTE0OCwxMjM0XQ"
+    assert encoded(BY_ID.signature, 1234) == "WzYwNTE0OCwxMjM0XQ"
 
 
 @given(cursor=st.text(st.characters(exclude_categories=[])) | st.text("abcdeWzM0-_=+/ \n[]", max_size=40))
@@ -113,7 +113,7 @@ def test_any_text_is_refused(cursor: str) -> None:
 def test_altered_cursor_is_refused_or_another_position(data: st.DataObject, kind: TermKind) -> None:
     order = BY_KIND[kind]
     value = data.draw({TermKind.INTEGER: BIGINTS, TermKind.TEXT: TITLES, TermKind.INSTANT: INSTANTS}[kind])
-    cursor = spelled(order.signature, kind.encode(value), data.draw(BIGINTS))
+    cursor = encoded(order.signature, kind.encode(value), data.draw(BIGINTS))
     start = data.draw(st.integers(0, len(cursor)))
     end = data.draw(st.integers(start, min(start + 3, len(cursor))))
     put_in = data.draw(st.text("ABab019-_=+/é\0", max_size=3))
@@ -129,7 +129,7 @@ JSON = st.recursive(
 @given(value=JSON, row_id=JSON, kind=st.sampled_from(TermKind))
 def test_values_of_other_types_are_refused(value: object, row_id: object, kind: TermKind) -> None:
     try:
-        cursor = spelled(BY_KIND[kind].signature, value, row_id)
+        cursor = encoded(BY_KIND[kind].signature, value, row_id)
     except orjson.JSONEncodeError:
         return
     assert_refused_or_issued(BY_KIND[kind], cursor)
@@ -137,7 +137,7 @@ def test_values_of_other_types_are_refused(value: object, row_id: object, kind: 
 
 def _refused_cursors() -> dict[str, str]:
     ours = BY_ID.signature
-    valid = spelled(ours, 1234)
+    valid = encoded(ours, 1234)
     nested = b"[" + str(ours).encode() + b"," + b"[" * 300 + b"]" * 300 + b"]"
     return {
         "empty": "",
@@ -150,15 +150,15 @@ def _refused_cursors() -> dict[str, str]:
         "with spaces in its JSON": base64.urlsafe_b64encode(f"[{ours}, 1234]".encode()).decode().rstrip("="),
         "no JSON": base64.urlsafe_b64encode(b"folio").decode().rstrip("="),
         "no list": base64.urlsafe_b64encode(b"{}").decode().rstrip("="),
-        "the empty list": spelled(),
-        "without its position": spelled(ours),
-        "with one value too many": spelled(ours, 1234, 1234),
-        "with a real number for the signature": spelled(float(ours), 1234),
-        "with a text for the signature": spelled(str(ours), 1234),
-        "with a real number": spelled(ours, 1234.0),
-        "with a truth value": spelled(ours, True),
-        "with null": spelled(ours, None),
-        "beyond bigint": spelled(ours, 2**63),
+        "the empty list": encoded(),
+        "without its position": encoded(ours),
+        "with one value too many": encoded(ours, 1234, 1234),
+        "with a real number for the signature": encoded(float(ours), 1234),
+        "with a text for the signature": encoded(str(ours), 1234),
+        "with a real number": encoded(ours, 1234.0),
+        "with a truth value": encoded(ours, True),
+        "with null": encoded(ours, None),
+        "beyond bigint": encoded(ours, 2**63),
         "beyond all integers": base64.urlsafe_b64encode(f"[{ours},{10**30}]".encode()).decode().rstrip("="),
         "with Infinity": base64.urlsafe_b64encode(f"[{ours},1e999]".encode()).decode().rstrip("="),
         "nested": base64.urlsafe_b64encode(nested).decode().rstrip("="),
@@ -172,10 +172,10 @@ def test_cursor_of_another_spelling_is_refused(cursor: str) -> None:
 
 def test_cursor_longer_than_any_that_is_issued_is_refused() -> None:
     order = BY_KIND[TermKind.TEXT]
-    longest = spelled(order.signature, "a" * 1521, 1)
+    longest = encoded(order.signature, "a" * 1521, 1)
     assert len(longest) == cursors.CURSOR_LENGTH_MAX
     assert answer(order, longest) == ("a" * 1521, 1)
-    assert_refused(order, spelled(order.signature, "a" * 1522, 1))
+    assert_refused(order, encoded(order.signature, "a" * 1522, 1))
 
 
 @pytest.mark.parametrize("escape", [r"\u0000", r"a\u0000", r"\udc00", r"\ud800a"])
@@ -187,22 +187,22 @@ def test_text_that_postgresql_cannot_hold_is_refused(escape: str) -> None:
 
 @pytest.mark.parametrize("microseconds", [2**63 - 1, -(2**63) + 1, 253402300800000000, -62135596800000001])
 def test_instant_beyond_the_range_of_datetime_is_refused(microseconds: int) -> None:
-    assert_refused(BY_KIND[TermKind.INSTANT], spelled(BY_KIND[TermKind.INSTANT].signature, microseconds, 1))
+    assert_refused(BY_KIND[TermKind.INSTANT], encoded(BY_KIND[TermKind.INSTANT].signature, microseconds, 1))
 
 
 def test_cursor_of_another_list_is_refused() -> None:
-    assert_refused(Order("other things", [(ID, False)]), spelled(BY_ID.signature, 1234))
+    assert_refused(Order("other things", [(ID, False)]), encoded(BY_ID.signature, 1234))
 
 
 def test_cursor_of_another_direction_is_refused() -> None:
-    assert_refused(Order("things", [(ID, True)]), spelled(BY_ID.signature, 1234))
+    assert_refused(Order("things", [(ID, True)]), encoded(BY_ID.signature, 1234))
 
 
 def test_cursor_of_another_order_is_refused() -> None:
     one, other = term("views", TermKind.INTEGER), term("likes", TermKind.INTEGER)
     by_one, by_other = Order("things", [(one, True), (ID, True)]), Order("things", [(other, True), (ID, True)])
-    assert_refused(by_other, spelled(by_one.signature, 5, 1234))
+    assert_refused(by_other, encoded(by_one.signature, 5, 1234))
 
 
 def test_same_order_made_twice_takes_the_same_cursors() -> None:
-    assert Order("things", [(ID, False)]).position(spelled(BY_ID.signature, 1234)) == (1234,)
+    assert Order("things", [(ID, False)]).position(encoded(BY_ID.signature, 1234)) == (1234,)

@@ -157,7 +157,7 @@ def test_a_list_by_two_columns_is_not_nested() -> None:
 # ---------------------------------------------------------------- plans
 
 
-class Explaining(Reader):
+class ExplainingReader(Reader):
     """A reader that keeps the plan of each statement, with the number of executions of each node."""
 
     def __init__(self, driver: Driver) -> None:
@@ -179,16 +179,18 @@ class Explaining(Reader):
 
 
 @pytest.fixture
-async def explaining(database: Database, superuser: Driver, authors: list[int]) -> Explaining:
+async def explaining(database: Database, superuser: Driver, authors: list[int]) -> ExplainingReader:
     """A reader of four thousand posts by three authors."""
     await keep(database, some_posts(authors, 4000))
     await superuser.execute("ANALYZE posts")
     await superuser.execute("ANALYZE users")
-    return Explaining(superuser)
+    return ExplainingReader(superuser)
 
 
 @pytest.mark.parametrize("viewer", [ANONYMOUS, Viewer(7), ADMIN])
-async def test_nested_pages_are_ranges_of_an_index_and_planned_once(explaining: Explaining, viewer: Viewer) -> None:
+async def test_nested_pages_are_ranges_of_an_index_and_planned_once(
+    explaining: ExplainingReader, viewer: Viewer
+) -> None:
     nested = Nested(POSTS, ("id", "title"), {}, PageRequest(NEWEST_FIRST, 10), "author_id")
     await POSTS.page(explaining, viewer, COLUMNS, {}, PageRequest(NEWEST_FIRST, 20), [nested])
     scans = [line for line in explaining.plan if "Scan" in line and "on posts" in line]
@@ -198,7 +200,7 @@ async def test_nested_pages_are_ranges_of_an_index_and_planned_once(explaining: 
 
 
 async def test_nested_page_of_a_parent_that_occurs_often_is_read_once(
-    explaining: Explaining, superuser: Driver
+    explaining: ExplainingReader, superuser: Driver
 ) -> None:
     # Disabled, because PostgreSQL itself may memoize the rows of a parent if it expects few parents.
     await superuser.execute("SET enable_memoize = off")
@@ -254,7 +256,7 @@ async def test_pages_below_rows_by_ids_are_ranges_of_an_index_and_planned_once(
     await keep(database, rows)
     await superuser.execute("ANALYZE posts")
     await superuser.execute("ANALYZE users")
-    explaining = Explaining(superuser)
+    explaining = ExplainingReader(superuser)
     nested = NestedPages([Nested(POSTS, ("title",), {}, PageRequest(NEWEST_FIRST, 5), "author.id")])
     await POSTS.by_ids(explaining, viewer, ("author.id", "author.username", "id"), [rows[0]["id"]], nested)
     scans = [line for line in explaining.plan if "Scan" in line and "on posts" in line]

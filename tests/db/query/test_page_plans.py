@@ -13,6 +13,7 @@ from db.connections.database import Database
 from db.connections.leases import Driver
 from db.connections.statements import Reader, Statement
 from db.query.cursors import Order
+from db.query.nested_pages import Nested
 from db.query.pages import PageRequest
 from db.repositories.posts import CREATED_AT, ID, POSTS, TITLE, VIEWS
 from db.repositories.users import users_by_ids
@@ -28,7 +29,7 @@ from tests.db.support.listed_posts import (
 from tests.db.support.rows import ADMIN, new_users
 
 
-class Explaining(Reader):
+class ExplainingReader(Reader):
     """A reader that keeps the plan of each statement that it runs, with the values replaced by question marks."""
 
     def __init__(self, driver: Driver) -> None:
@@ -43,14 +44,14 @@ class Explaining(Reader):
 
 
 @pytest.fixture
-async def explaining(database: Database, superuser: Driver, authors: list[int]) -> Explaining:
+async def explaining(database: Database, superuser: Driver, authors: list[int]) -> ExplainingReader:
     """A reader of four thousand posts."""
     await keep(database, some_posts(authors, 4000))
     await superuser.execute("ANALYZE posts")
-    return Explaining(superuser)
+    return ExplainingReader(superuser)
 
 
-class Repeating(Reader):
+class RepeatingReader(Reader):
     """A reader that runs each statement many times, and counts how often PostgreSQL planned it for its arguments."""
 
     def __init__(self, driver: Driver) -> None:
@@ -73,7 +74,7 @@ LATE = INSTANTS[1] + datetime.timedelta(minutes=990)
 HALFWAY = (INSTANTS[0] + datetime.timedelta(minutes=500), 2000)
 
 
-async def test_deep_page_is_a_range_of_an_index_without_a_sort(explaining: Explaining) -> None:
+async def test_deep_page_is_a_range_of_an_index_without_a_sort(explaining: ExplainingReader) -> None:
     for term in (CREATED_AT, VIEWS, TITLE):
         order = Order("posts", [(term, True), (ID, True)])
         rows = sorted(some_posts([1], 4000), key=partial(position_of, order), reverse=True)
@@ -93,7 +94,7 @@ async def test_deep_page_is_a_range_of_an_index_without_a_sort(explaining: Expla
             ]
 
 
-async def test_deep_page_of_published_posts_is_a_range_of_an_index_without_a_sort(explaining: Explaining) -> None:
+async def test_deep_page_of_published_posts_is_a_range_of_an_index_without_a_sort(explaining: ExplainingReader) -> None:
     page = await POSTS.page(explaining, ANONYMOUS, COLUMNS, {}, PageRequest(NEWEST_FIRST, 10, position=HALFWAY))
     assert len(page.rows) == 10
     assert explaining.plan == [
@@ -104,6 +105,20 @@ async def test_deep_page_of_published_posts_is_a_range_of_an_index_without_a_sor
     ]
 
 
+async def test_sorted_page_joins_the_authors_of_its_own_rows_alone(database: Database, superuser: Driver) -> None:
+    await keep(database, some_posts(await new_users(database, 2000), 4000))
+    await superuser.execute("ANALYZE posts, users")
+    explaining = ExplainingReader(superuser)
+    most_viewed = Order("posts", [(VIEWS, True), (CREATED_AT, False), (ID, False)])  # which no index has
+    columns, given = ("id", "title", "author.username"), {"created_at_gte": LATE}
+    for nested in ((), (Nested(POSTS, ("id",), {}, PageRequest(NEWEST_FIRST, 2), "id"),)):
+        page = await POSTS.page(explaining, ADMIN, columns, given, PageRequest(most_viewed, 10), nested)
+        assert len(page.rows) == 10
+        assert [line for line in explaining.plan if "on users author" in line] == [
+            "->  Index Scan using pk_users on users author"
+        ]
+
+
 async def test_deep_pages_by_author_are_ranges_of_an_index_without_a_sort(
     database: Database, superuser: Driver
 ) -> None:
@@ -111,7 +126,7 @@ async def test_deep_pages_by_author_are_ranges_of_an_index_without_a_sort(
     authors = await new_users(database, 21)
     await keep(database, some_posts(authors, 4000))
     await superuser.execute("ANALYZE posts")
-    explaining = Explaining(superuser)
+    explaining = ExplainingReader(superuser)
     request = PageRequest(NEWEST_FIRST, 10, position=HALFWAY)
     pages = await POSTS.pages_by_parent(explaining, ADMIN, COLUMNS, {}, request, authors[:3])
     assert [len(page.rows) for page in pages] == [10, 10, 10]
@@ -127,7 +142,9 @@ async def test_deep_pages_by_author_are_ranges_of_an_index_without_a_sort(
     ]
 
 
-async def test_deep_page_in_mixed_directions_begins_at_its_first_term_in_the_index(explaining: Explaining) -> None:
+async def test_deep_page_in_mixed_directions_begins_at_its_first_term_in_the_index(
+    explaining: ExplainingReader,
+) -> None:
     order = Order("posts", [(CREATED_AT, True), (VIEWS, False), (ID, True)])
     request = PageRequest(order, 10, position=(HALFWAY[0], 3, HALFWAY[1]))
     page = await POSTS.page(explaining, ADMIN, COLUMNS, {}, request)
@@ -140,10 +157,10 @@ async def test_deep_page_in_mixed_directions_begins_at_its_first_term_in_the_ind
 
 @pytest.mark.parametrize("viewer", [ANONYMOUS, Viewer(7), ADMIN])
 async def test_reads_are_not_planned_at_each_execution(
-    explaining: Explaining, superuser: Driver, authors: list[int], viewer: Viewer
+    explaining: ExplainingReader, superuser: Driver, authors: list[int], viewer: Viewer
 ) -> None:
     # PostgreSQL plans the first five executions to compare (documentation of PREPARE), then keeps one generic plan.
-    repeating = Repeating(superuser)
+    repeating = RepeatingReader(superuser)
     for request in (PageRequest(NEWEST_FIRST, 3), PageRequest(NEWEST_FIRST, 20, position=HALFWAY)):
         await POSTS.page(repeating, viewer, COLUMNS, {}, request)
         await POSTS.page(repeating, viewer, COLUMNS, {"views_gte": 3}, request, counted=True)
@@ -158,9 +175,9 @@ async def test_reads_are_not_planned_at_each_execution(
     "given", [{"views_gte": 4}, {"views_lte": 0}, {"created_at_gte": LATE}, {"created_at_lt": INSTANTS[0]}, {}]
 )
 async def test_counts_of_a_part_of_a_list_are_not_planned_at_each_execution(
-    explaining: Explaining, superuser: Driver, given: dict[str, object]
+    explaining: ExplainingReader, superuser: Driver, given: dict[str, object]
 ) -> None:
-    repeating = Repeating(superuser)
+    repeating = RepeatingReader(superuser)
     request = PageRequest(NEWEST_FIRST, 3)
     page = await POSTS.page(repeating, ANONYMOUS, COLUMNS, given, request, counted=True)
     assert page.total == await POSTS.count(repeating, ANONYMOUS, given)

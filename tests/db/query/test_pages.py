@@ -113,18 +113,18 @@ async def test_pages_one_after_the_other_are_the_whole_sorted_list(
     rows = data.draw(posts_of(authors))
     await keep(database, rows)
     whole = ids(listed(rows, ADMIN, {}, order))
-    walked: list[int] = []
+    read_page_by_page: list[int] = []
     position = None
     while True:
         columns = tuple({*COLUMNS, *order.columns})
         page = await POSTS.page(database, ADMIN, columns, {}, PageRequest(order, limit, backward, position))
-        walked = [*ids(page.rows), *walked] if backward else [*walked, *ids(page.rows)]
-        assert page.has_more == (len(walked) < len(whole))
+        read_page_by_page = [*ids(page.rows), *read_page_by_page] if backward else [*read_page_by_page, *ids(page.rows)]
+        assert page.has_more == (len(read_page_by_page) < len(whole))
         if not page.has_more:
             break
         assert len(page.rows) == limit
         position = order.position(order.cursor(page.rows[0 if backward else -1]))
-    assert walked == whole
+    assert read_page_by_page == whole
 
 
 @settings(max_examples=examples(30))

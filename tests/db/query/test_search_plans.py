@@ -49,20 +49,20 @@ READ: Sequence[tuple[str, Order, str, int]] = [
 ]
 
 
-class Measuring(Reader):
+class MeasuringReader(Reader):
     """A reader that keeps how the posts of its last statement were found, and how many were read."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self.found_by: list[str] = []
-        self.looked_at = 0
+        self.rows_read = 0
 
     async def fetch(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         arguments = statement.arguments(values)
         plan = await self._driver.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.sql}", *arguments)
         scans = [node for node in _nodes(json.loads(plan)[0]["Plan"]) if node.get("Relation Name") == "posts"]
         self.found_by = [node["Node Type"] for node in scans]
-        self.looked_at = sum(
+        self.rows_read = sum(
             round(node["Actual Rows"] * node["Actual Loops"]) + node.get("Rows Removed by Filter", 0) for node in scans
         )
         return await self._driver.fetch(statement.sql, *arguments)
@@ -79,20 +79,20 @@ async def test_searches_read_indexes_and_few_posts(superuser: Driver, database: 
     await new_user(database)
     await superuser.execute(FILL)
     await superuser.execute("VACUUM ANALYZE posts")
-    measuring = Measuring(superuser)
+    measuring = MeasuringReader(superuser)
     unexpected = []
     for viewer in (ANONYMOUS, ADMIN):
         for search, order, found_by, most in READ:
             conditions = {"search": search_query(search)}
             page = await POSTS.page(measuring, viewer, order.columns, conditions, PageRequest(order, 20))
-            if measuring.found_by != [found_by] or measuring.looked_at > most:
-                unexpected.append((search, order.columns, measuring.found_by, measuring.looked_at))
+            if measuring.found_by != [found_by] or measuring.rows_read > most:
+                unexpected.append((search, order.columns, measuring.found_by, measuring.rows_read))
             if page.has_more:  # the next page obeys the same bound
                 position = order.position(order.cursor(page.row(-1)))
                 following = await POSTS.page(
                     measuring, viewer, ("id",), conditions, PageRequest(order, 20, position=position)
                 )
                 assert not {row["id"] for row in page.rows} & {row["id"] for row in following.rows}
-                if measuring.found_by != [found_by] or measuring.looked_at > most:
-                    unexpected.append((search, order.columns, measuring.found_by, measuring.looked_at))
+                if measuring.found_by != [found_by] or measuring.rows_read > most:
+                    unexpected.append((search, order.columns, measuring.found_by, measuring.rows_read))
     assert unexpected == []

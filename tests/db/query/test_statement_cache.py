@@ -39,9 +39,9 @@ def distinct(count: int, nested: int) -> list[tuple[NestedShape, ...]]:
     pages = [PageRequest(NEWEST_FIRST, 10, backward).kind.shape for backward in (False, True)]
     each = zip(columns(), itertools.cycle(pages), strict=False)
     shapes = (NestedShape(LISTED, names, frozenset(FILTERS[:2]), page, "id") for names, page in each)
-    made = [tuple(itertools.islice(shapes, nested + turn % 2)) for turn in range(count)]
-    assert len(set(made)) == count
-    return made
+    built = [tuple(itertools.islice(shapes, nested + turn % 2)) for turn in range(count)]
+    assert len(set(built)) == count
+    return built
 
 
 @pytest.fixture
@@ -122,11 +122,11 @@ def test_all_statements_of_lists_are_kept_in_one_cache() -> None:
 
 
 def test_least_recently_used_statement_is_evicted_first() -> None:
-    made: list[object] = []
+    built: list[object] = []
 
     @StatementCache(100_000)
     def kept(nested: tuple[NestedShape, ...]) -> Statement:
-        made.append(nested)
+        built.append(nested)
         return page_with_nested(OUTER, ("id",), ANONYMOUS.access_level, NO_FILTER, USERS_PAGE, nested)
 
     shapes = distinct(40, 1)
@@ -134,6 +134,6 @@ def test_least_recently_used_statement_is_evicted_first() -> None:
         kept(shapes[0])
         kept(nested)
     kept(shapes[0])
-    assert made == shapes  # the first shape was in use all the time
+    assert built == shapes  # the first shape was in use all the time
     kept(shapes[1])
-    assert made == [*shapes, shapes[1]]
+    assert built == [*shapes, shapes[1]]

@@ -69,10 +69,10 @@ def entry_rows(statement: AccountStatement, entries: Sequence[Entry]) -> list[tu
 async def read(books: Books, since: int, until: int) -> list[AccountStatement]:
     found = await statements_of_accounts(books.database, ADMIN, day(since), day(until), books.accounts)
     assert None not in found
-    return [with_plain_ends(one) for one in found if one is not None]
+    return [with_comparable_bounds(one) for one in found if one is not None]
 
 
-def with_plain_ends(statement: AccountStatement) -> AccountStatement:
+def with_comparable_bounds(statement: AccountStatement) -> AccountStatement:
     """Return the statement; one without entries ends directly before it begins, wherever that is."""
     if statement.entry_count:
         return statement
@@ -86,7 +86,7 @@ def rows_of(page: Page) -> list[tuple[int, int, int]]:
     return list(zip(columns["id"], columns["amount"], columns["balance_after"], strict=True))
 
 
-async def walked(
+async def read_page_by_page(
     reader: Reader, statements: Sequence[AccountStatement], limit: int, *, backward: bool
 ) -> list[list[tuple[int, int, int]]]:
     """Return the entries of each statement, read page by page; assert that each page reports rightly what is around."""
@@ -124,10 +124,10 @@ DAY = st.integers(-1, 7)
 async def test_statement_is_the_sum_of_its_entries_whatever_the_clock_did(
     books: Books, movements: list[tuple[int, int, int, int]], ends: list[int], limit: int, backward: bool
 ) -> None:
-    entries = await books.written(movements)
+    entries = await books.create_entries(movements)
     statements = await read(books, *ends)
     assert statements == [expected(entries, account, *ends) for account in books.accounts]
-    lists = await walked(books.database, statements, limit, backward=backward)
+    lists = await read_page_by_page(books.database, statements, limit, backward=backward)
     for statement, rows in zip(statements, lists, strict=True):
         _, within = split(entries, statement.account_id, *ends)
         assert rows == entry_rows(statement, within)
@@ -140,7 +140,7 @@ async def test_statement_is_the_sum_of_its_entries_whatever_the_clock_did(
 async def test_consecutive_statements_have_each_entry_once_and_carry_the_balance_over(
     books: Books, movements: list[tuple[int, int, int, int]], cuts: list[int]
 ) -> None:
-    entries = await books.written(movements)
+    entries = await books.create_entries(movements)
     parts = [await read(books, *ends) for ends in itertools.pairwise(cuts)]
     whole = await read(books, cuts[0], cuts[-1])
     for number, all_of_it in enumerate(whole):
@@ -149,7 +149,7 @@ async def test_consecutive_statements_have_each_entry_once_and_carry_the_balance
         assert own[0].opening == all_of_it.opening
         assert sum(one.received for one in own) == all_of_it.received
         assert sum(one.sent for one in own) == all_of_it.sent
-        lists = await walked(books.database, own, 5, backward=False)
+        lists = await read_page_by_page(books.database, own, 5, backward=False)
         assert [row for rows in lists for row in rows] == entry_rows(
             all_of_it, split(entries, all_of_it.account_id, cuts[0], cuts[-1])[1]
         )
@@ -161,7 +161,7 @@ async def test_any_position_is_only_a_position(
     books: Books, movements: list[tuple[int, int, int, int]], ends: list[int], position: int, backward: bool
 ) -> None:
     # A cursor of another account's or another period's statement, or an invented one.
-    entries = await books.written(movements)
+    entries = await books.create_entries(movements)
     at = (entries[0].id if entries else 1) + position
     statements = await read(books, *ends)
     request = PageRequest(ENTRIES_ORDER, 4, backward, (at,))
@@ -213,7 +213,7 @@ async def test_statement_is_visible_only_to_viewers_of_the_balance(database: Dat
 async def test_statements_of_any_number_of_accounts_are_one_statement_and_their_entries_another(
     books: Books,
 ) -> None:
-    await books.written([(number % 3, 3, 1, number) for number in range(9)])
+    await books.create_entries([(number % 3, 3, 1, number) for number in range(9)])
     counters = books.database.counters
     for accounts in (books.accounts[:1], books.accounts):
         before = counters.statements
@@ -224,9 +224,11 @@ async def test_statements_of_any_number_of_accounts_are_one_statement_and_their_
         assert counters.statements == before + 2
 
 
-async def test_entry_includes_columns_of_its_transaction(database: Database, purse: int, till: int) -> None:
-    assert (await move(database, ADMIN, transfer(purse, till, "2.00", memo="Lunch"))).refusal is None
-    [statement] = await statements_of_accounts(database, ADMIN, *EVER, [till])
+async def test_entry_includes_columns_of_its_transaction(
+    database: Database, payer_account: int, payee_account: int
+) -> None:
+    assert (await move(database, ADMIN, transfer(payer_account, payee_account, "2.00", memo="Lunch"))).refusal is None
+    [statement] = await statements_of_accounts(database, ADMIN, *EVER, [payee_account])
     assert statement is not None
     columns = ("amount", "transaction.memo", "transaction.amount", "transaction.currency_code", "transaction.from_id")
     [page] = await entries_of_statements(database, columns, PageRequest(ENTRIES_ORDER, 5), [statement])
@@ -236,7 +238,7 @@ async def test_entry_includes_columns_of_its_transaction(database: Database, pur
             "transaction.memo": "Lunch",
             "transaction.amount": 200,
             "transaction.currency_code": "EUR",
-            "transaction.from_id": purse,
+            "transaction.from_id": payer_account,
         }
     ]
     assert "balance_after" not in page.columns
@@ -252,14 +254,14 @@ async def test_statement_shows_a_list_of_transfers_in_its_order_and_no_overdraft
     assert [outcome.refusal for outcome in outcomes] == [None] * 15
     found = await statements_of_accounts(database, owner, *EVER, [first, second, third])
     statements = [one for one in found if one is not None]
-    lists = await walked(database, statements, 4, backward=True)
+    lists = await read_page_by_page(database, statements, 4, backward=True)
     assert [[after for *_, after in rows] for rows in lists] == [[100, *[0, 100] * 5], [100, 0] * 5, [100, 0] * 5]
 
 
 async def test_sums_that_no_bigint_holds_are_exact(books: Books) -> None:
     # Ten thousand times there and back: the turnover is more than a bigint holds.
     once = [(0, 1, 10**15, 1), (1, 0, 10**15, 1)]
-    await books.written(once * 10_000)
+    await books.create_entries(once * 10_000)
     statement = (await read(books, 0, 2))[0]
     assert (statement.received, statement.sent, statement.closing) == (10**19, 10**19, 0)
     assert (await read(books, 2, 3))[0].opening == 0
@@ -288,7 +290,7 @@ async def test_entries_read_later_are_those_of_the_statement_while_transfers_rac
             found = await statements_of_accounts(database, owner, *EVER, accounts)
             statements = [one for one in found if one is not None]
             for statement, rows in zip(
-                statements, await walked(database, statements, 500, backward=False), strict=True
+                statements, await read_page_by_page(database, statements, 500, backward=False), strict=True
             ):
                 assert len(rows) == statement.entry_count
                 assert rows[-1][2] == statement.closing

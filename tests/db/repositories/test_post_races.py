@@ -32,14 +32,14 @@ async def post(database: Database, author: Viewer) -> int:
 
 
 @pytest.fixture
-async def half_changed(superuser: Driver, post: int) -> AsyncIterator[Driver]:
+async def uncommitted_change(superuser: Driver, post: int) -> AsyncIterator[Driver]:
     """The superuser, with an uncommitted change of the post to version 2."""
     async with superuser.transaction():
         await superuser.execute("UPDATE posts SET title = 'Second', version = 2 WHERE id = $1", post)
         yield superuser
 
 
-def retitled(
+def change_title(
     database: Database, viewer: Viewer, post: int, expected_version: int | None, title: str = "Third"
 ) -> Awaitable[tuple[str, int]]:
     async def changed() -> tuple[str, int]:
@@ -60,63 +60,65 @@ async def committed(superuser: Driver) -> None:
 
 @pytest.mark.parametrize("expected_version", [None, 2])
 async def test_change_waits_for_the_previous_one_and_is_applied_after_it(
-    database: Database, half_changed: Driver, author: Viewer, post: int, expected_version: int | None
+    database: Database, uncommitted_change: Driver, author: Viewer, post: int, expected_version: int | None
 ) -> None:
-    change = retitled(database, author, post, expected_version)
-    await committed(half_changed)
+    change = change_title(database, author, post, expected_version)
+    await committed(uncommitted_change)
     assert await change == ("Third", 3)
 
 
 async def test_change_of_a_version_that_a_concurrent_change_replaces_is_refused(
-    database: Database, half_changed: Driver, author: Viewer, post: int
+    database: Database, uncommitted_change: Driver, author: Viewer, post: int
 ) -> None:
-    change = retitled(database, author, post, 1)
-    await committed(half_changed)
+    change = change_title(database, author, post, 1)
+    await committed(uncommitted_change)
     with pytest.raises(Refusal, match="its version is 2, not 1") as caught:
         await change
     assert caught.value.code == "VERSION_CONFLICT"
 
 
 async def test_change_to_the_values_of_the_previous_change_is_no_change(
-    database: Database, half_changed: Driver, author: Viewer, post: int
+    database: Database, uncommitted_change: Driver, author: Viewer, post: int
 ) -> None:
-    change = retitled(database, author, post, None, "Second")
-    await committed(half_changed)
+    change = change_title(database, author, post, None, "Second")
+    await committed(uncommitted_change)
     assert await change == ("Second", 2)
 
 
 async def test_change_back_to_the_values_at_its_start_is_a_change(
-    database: Database, half_changed: Driver, author: Viewer, post: int
+    database: Database, uncommitted_change: Driver, author: Viewer, post: int
 ) -> None:
-    change = retitled(database, author, post, None, "First")
-    await committed(half_changed)
+    change = change_title(database, author, post, None, "First")
+    await committed(uncommitted_change)
     assert await change == ("First", 3)
 
 
 async def test_equal_change_of_a_version_that_was_replaced_is_refused(
-    database: Database, half_changed: Driver, author: Viewer, post: int
+    database: Database, uncommitted_change: Driver, author: Viewer, post: int
 ) -> None:
-    change = retitled(database, author, post, 1, "Second")
-    await committed(half_changed)
+    change = change_title(database, author, post, 1, "Second")
+    await committed(uncommitted_change)
     with pytest.raises(Refusal, match="its version is 2, not 1"):
         await change
 
 
 async def test_twenty_equal_changes_at_once_are_one_version(database: Database, author: Viewer, post: int) -> None:
-    ends = await asyncio.gather(*(retitled(database, author, post, None) for _ in range(20)))
+    ends = await asyncio.gather(*(change_title(database, author, post, None) for _ in range(20)))
     assert ends == [("Third", 2)] * 20
 
 
 async def test_refused_change_of_another_users_post_does_not_wait_for_its_lock(
-    database: Database, half_changed: Driver, post: int
+    database: Database, uncommitted_change: Driver, post: int
 ) -> None:
     stranger = await new_user(database)
     for expected_version in (None, 1, 2):
         with pytest.raises(Refusal) as caught:
-            await asyncio.wait_for(retitled(database, stranger, post, expected_version), 5)
+            await asyncio.wait_for(change_title(database, stranger, post, expected_version), 5)
         assert caught.value.code == "NOT_FOUND"
 
 
 async def test_twenty_changes_at_once_are_twenty_versions(database: Database, author: Viewer, post: int) -> None:
-    ends = await asyncio.gather(*(retitled(database, author, post, None, f"Title {number}") for number in range(20)))
+    ends = await asyncio.gather(
+        *(change_title(database, author, post, None, f"Title {number}") for number in range(20))
+    )
     assert sorted(version for _, version in ends) == list(range(2, 22))

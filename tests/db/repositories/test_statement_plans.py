@@ -7,7 +7,7 @@ import pytest
 from db.access import Viewer
 from db.query.pages import PageRequest
 from db.repositories.account_statements import ENTRIES_ORDER, entries_of_statements, statements_of_accounts
-from tests.db.query.test_page_plans import Explaining, Repeating
+from tests.db.query.test_page_plans import ExplainingReader, RepeatingReader
 from tests.db.support.books import COLUMNS, START, Books, day
 from tests.db.support.rows import ADMIN
 
@@ -32,7 +32,7 @@ async def vacuumed(books: Books) -> Books:
     return books
 
 
-def scans(explaining: Explaining) -> list[str]:
+def scans(explaining: ExplainingReader) -> list[str]:
     """Return how each scan of the ledger finds its entries: the index, and the columns of it that are used."""
     plan = explaining.plan
     found = []
@@ -49,12 +49,12 @@ BY_RECEIVER = "Index Only Scan using ix_transactions_to_id_id_covering: to_id"
 
 
 async def test_statements_and_balances_of_deep_pages_are_read_from_indexes_alone(vacuumed: Books) -> None:
-    explaining = Explaining(vacuumed.superuser)
+    explaining = ExplainingReader(vacuumed.superuser)
     [statement] = await statements_of_accounts(explaining, ADMIN, day(200), day(700), vacuumed.accounts[:1])
     assert statement is not None
     assert statement.entry_count > 4000
-    begun, ended = [BY_SENDER, BY_RECEIVER], [f"{BY_SENDER}, id", f"{BY_RECEIVER}, id"]
-    assert scans(explaining) == [*begun, *ended, *ended]  # the third pair adds up
+    at_start, at_end = [BY_SENDER, BY_RECEIVER], [f"{BY_SENDER}, id", f"{BY_RECEIVER}, id"]
+    assert scans(explaining) == [*at_start, *at_end, *at_end]  # the third pair adds up
     request = PageRequest(ENTRIES_ORDER, 20, position=(statement.last_id - 1000,))
     [page] = await entries_of_statements(explaining, COLUMNS, request, [statement])
     assert page.size == 20
@@ -65,7 +65,7 @@ async def test_statements_and_balances_of_deep_pages_are_read_from_indexes_alone
 
 @pytest.mark.parametrize("viewer", [Viewer(7), ADMIN])
 async def test_statements_are_not_planned_at_each_execution(vacuumed: Books, viewer: Viewer) -> None:
-    repeating = Repeating(vacuumed.superuser)
+    repeating = RepeatingReader(vacuumed.superuser)
     await statements_of_accounts(repeating, viewer, day(200), day(700), vacuumed.accounts[:1])
     [statement] = await statements_of_accounts(repeating, ADMIN, day(200), day(700), vacuumed.accounts[:1])
     assert statement is not None

@@ -11,7 +11,7 @@ from db.connections.leases import Driver
 from db.query.cursors import Order
 from db.query.pages import PageRequest
 from db.repositories.users import CREATED_AT, ID, USERNAME, USERS
-from tests.db.query.test_page_plans import Explaining, Repeating
+from tests.db.query.test_page_plans import ExplainingReader, RepeatingReader
 from tests.db.support.rows import ADMIN
 
 COLUMNS = ("id", "username")
@@ -22,7 +22,7 @@ PEOPLE = 4000
 
 
 @pytest.fixture
-async def explaining(superuser: Driver) -> Explaining:
+async def explaining(superuser: Driver) -> ExplainingReader:
     """A reader of four thousand users, one a minute; every tenth is inactive."""
     # Flushed first: otherwise VACUUM does not yet see that the rows are committed, and a count reads the table.
     await superuser.execute("SET synchronous_commit = on")
@@ -35,10 +35,10 @@ async def explaining(superuser: Driver) -> Explaining:
         PEOPLE,
     )
     await superuser.execute("VACUUM ANALYZE users")
-    return Explaining(superuser)
+    return ExplainingReader(superuser)
 
 
-async def test_deep_page_of_users_is_a_range_of_the_index_of_people(explaining: Explaining) -> None:
+async def test_deep_page_of_users_is_a_range_of_the_index_of_people(explaining: ExplainingReader) -> None:
     position = (FIRST + datetime.timedelta(minutes=2000), 2000)
     page = await USERS.page(explaining, ANONYMOUS, COLUMNS, {}, PageRequest(NEWEST_FIRST, 10, position=position))
     assert page.size == 10
@@ -50,7 +50,7 @@ async def test_deep_page_of_users_is_a_range_of_the_index_of_people(explaining: 
     ]
 
 
-async def test_deep_page_of_active_users_is_a_range_of_the_index_of_people(explaining: Explaining) -> None:
+async def test_deep_page_of_active_users_is_a_range_of_the_index_of_people(explaining: ExplainingReader) -> None:
     position = (FIRST + datetime.timedelta(minutes=2000), 2000)
     request = PageRequest(NEWEST_FIRST, 10, position=position)
     page = await USERS.page(explaining, ANONYMOUS, COLUMNS, {"is_active": False}, request)
@@ -63,7 +63,7 @@ async def test_deep_page_of_active_users_is_a_range_of_the_index_of_people(expla
     ]
 
 
-async def test_page_of_users_by_name_is_a_range_of_the_index_of_names(explaining: Explaining) -> None:
+async def test_page_of_users_by_name_is_a_range_of_the_index_of_names(explaining: ExplainingReader) -> None:
     request = PageRequest(BY_NAME, 10, position=("u2000", 2001))
     page = await USERS.page(explaining, ANONYMOUS, COLUMNS, {}, request)
     assert page.size == 10
@@ -89,7 +89,9 @@ COUNTS: Mapping[str, tuple[dict[str, object], int, str]] = {
 
 @pytest.mark.parametrize("name", COUNTS)
 @pytest.mark.parametrize("viewer", [ANONYMOUS, ADMIN], ids=["anybody", "administrator"])
-async def test_count_of_users_reads_only_an_index_of_people(explaining: Explaining, name: str, viewer: Viewer) -> None:
+async def test_count_of_users_reads_only_an_index_of_people(
+    explaining: ExplainingReader, name: str, viewer: Viewer
+) -> None:
     given, count, index = COUNTS[name]
     assert await USERS.count(explaining, viewer, given) == count
     scans = [line for line in explaining.plan if "Scan" in line]
@@ -97,8 +99,10 @@ async def test_count_of_users_reads_only_an_index_of_people(explaining: Explaini
     assert not any("Filter" in line for line in explaining.plan)
 
 
-async def test_reads_of_users_are_not_planned_at_each_execution(explaining: Explaining, superuser: Driver) -> None:
-    repeating = Repeating(superuser)
+async def test_reads_of_users_are_not_planned_at_each_execution(
+    explaining: ExplainingReader, superuser: Driver
+) -> None:
+    repeating = RepeatingReader(superuser)
     page = await USERS.page(repeating, ANONYMOUS, COLUMNS, {}, PageRequest(NEWEST_FIRST, 3), counted=True)
     assert page.total == PEOPLE
     await USERS.count(repeating, ANONYMOUS, {"created_at_gte": FIRST})

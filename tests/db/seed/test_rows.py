@@ -8,13 +8,13 @@ from db.connections.leases import Driver
 from db.seed.seeding import SeedPlan, seed
 from db.seed.texts import SENTENCES_MAX, People
 from db.seed.words import SENTENCES
-from tests.db.support.contents import rows, unwatched
+from tests.db.support.contents import no_progress, rows
 
 PLAN = SeedPlan(users=40, posts=60, accounts=25)
 
 
 async def test_first_users_are_ada_the_administrator_and_ben(database: Database, superuser: Driver) -> None:
-    await seed(database, SeedPlan(users=2, posts=0, accounts=0, admin=True), "a hash", unwatched)
+    await seed(database, SeedPlan(users=2, posts=0, accounts=0, admin=True), "a hash", no_progress)
     found = await rows(superuser, "SELECT id, username, email, is_active, role, hashed_password FROM users ORDER BY id")
     assert found == [
         (1, "treasury", "treasury@folio.invalid", False, "system", "!"),
@@ -24,7 +24,7 @@ async def test_first_users_are_ada_the_administrator_and_ben(database: Database,
 
 
 async def test_no_user_is_an_administrator_unless_the_plan_has_one(database: Database, superuser: Driver) -> None:
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     assert await rows(superuser, "SELECT role, count(*) FROM users GROUP BY role ORDER BY role") == [
         ("member", 40),
         ("system", 1),
@@ -32,7 +32,7 @@ async def test_no_user_is_an_administrator_unless_the_plan_has_one(database: Dat
 
 
 async def test_ada_and_ben_have_profiles_posts_and_accounts_to_show(database: Database, superuser: Driver) -> None:
-    await seed(database, SeedPlan(users=500, posts=6, accounts=4), "a hash", unwatched)
+    await seed(database, SeedPlan(users=500, posts=6, accounts=4), "a hash", no_progress)
     found = await rows(
         superuser,
         "SELECT username, display_name, bio <> '', (SELECT count(*) FROM posts WHERE author_id = users.id),"
@@ -43,7 +43,7 @@ async def test_ada_and_ben_have_profiles_posts_and_accounts_to_show(database: Da
 
 
 async def test_few_write_much_and_most_write_little(database: Database, superuser: Driver) -> None:
-    await seed(database, SeedPlan(users=500, posts=2000, accounts=0), "a hash", unwatched)
+    await seed(database, SeedPlan(users=500, posts=2000, accounts=0), "a hash", no_progress)
     written = [count for _, count in await rows(superuser, "SELECT author_id, count(*) FROM posts GROUP BY author_id")]
     most = sorted(map(int, map(str, written)), reverse=True)
     assert sum(most[:50]) > 850
@@ -51,7 +51,7 @@ async def test_few_write_much_and_most_write_little(database: Database, superuse
 
 
 async def test_newest_users_are_as_active_as_the_oldest(database: Database, superuser: Driver) -> None:
-    await seed(database, SeedPlan(users=200, posts=2000, accounts=300), "a hash", unwatched)
+    await seed(database, SeedPlan(users=200, posts=2000, accounts=300), "a hash", no_progress)
     fifths = await superuser.fetch(
         "SELECT sum(posts)::int, count(*) FILTER (WHERE posts = 0), sum(accounts)::int FROM (SELECT"
         " ntile(5) OVER (ORDER BY id) AS fifth,"
@@ -64,13 +64,13 @@ async def test_newest_users_are_as_active_as_the_oldest(database: Database, supe
 
 
 async def test_newest_posts_have_many_authors(database: Database, superuser: Driver) -> None:
-    await seed(database, SeedPlan(users=200, posts=2000, accounts=0), "a hash", unwatched)
+    await seed(database, SeedPlan(users=200, posts=2000, accounts=0), "a hash", no_progress)
     newest = "(SELECT author_id FROM posts ORDER BY id DESC LIMIT 100) AS newest"
     assert await superuser.fetchval(f"SELECT count(DISTINCT author_id) FROM {newest}") > 40  # noqa: S608 - as above
 
 
 async def test_newest_accounts_have_more_than_their_deposit(database: Database, superuser: Driver) -> None:
-    await seed(database, SeedPlan(users=200, posts=0, accounts=300), "a hash", unwatched)
+    await seed(database, SeedPlan(users=200, posts=0, accounts=300), "a hash", no_progress)
     moved = await rows(
         superuser,
         "SELECT (SELECT count(*) FROM transactions WHERE accounts.id IN (from_id, to_id)) FROM accounts"
@@ -80,13 +80,13 @@ async def test_newest_accounts_have_more_than_their_deposit(database: Database, 
 
 
 async def test_texts_have_the_lengths_of_posts(database: Database, superuser: Driver) -> None:
-    await seed(database, SeedPlan(users=5, posts=2000, accounts=0), "a hash", unwatched)
+    await seed(database, SeedPlan(users=5, posts=2000, accounts=0), "a hash", no_progress)
     assert await rows(superuser, "SELECT id FROM posts WHERE length(content) NOT BETWEEN 200 AND 3000") == []
     assert await rows(superuser, "SELECT id FROM posts WHERE views > 0 AND NOT published") == []
 
 
 async def test_no_user_acts_before_joining_and_ids_rise_with_time(database: Database, superuser: Driver) -> None:
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     too_early = await rows(
         superuser,
         "SELECT 'post', p.id FROM posts p JOIN users u ON u.id = author_id WHERE p.created_at < u.created_at"
@@ -104,7 +104,7 @@ async def test_no_user_acts_before_joining_and_ids_rise_with_time(database: Data
 
 
 async def test_instants_lie_within_four_years_that_end_on_a_fixed_day(database: Database, superuser: Driver) -> None:
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     joined = await superuser.fetchval("SELECT created_at FROM users WHERE username = 'ada'")
     assert joined == datetime.datetime(2022, 11, 2, tzinfo=datetime.UTC)
     latest = await superuser.fetchval(
@@ -120,7 +120,7 @@ async def test_instants_lie_within_four_years_that_end_on_a_fixed_day(database: 
 async def test_every_balance_is_the_sum_of_the_ledger_and_was_never_overdrawn(
     database: Database, superuser: Driver
 ) -> None:
-    await seed(database, SeedPlan(users=40, posts=0, accounts=100, transfers_per_account=9), "a hash", unwatched)
+    await seed(database, SeedPlan(users=40, posts=0, accounts=100, transfers_per_account=9), "a hash", no_progress)
     accounts = await superuser.fetch("SELECT id, currency_code, balance, is_system FROM accounts")
     system = {row["id"] for row in accounts if row["is_system"]}
     replayed: Counter[int] = Counter()
@@ -137,7 +137,7 @@ async def test_every_balance_is_the_sum_of_the_ledger_and_was_never_overdrawn(
 async def test_each_currency_has_one_system_account_that_is_the_source_of_all_its_money(
     database: Database, superuser: Driver
 ) -> None:
-    await seed(database, SeedPlan(users=40, posts=0, accounts=100), "a hash", unwatched)
+    await seed(database, SeedPlan(users=40, posts=0, accounts=100), "a hash", no_progress)
     found = await rows(
         superuser,
         "SELECT currency_code, count(*) FILTER (WHERE is_system AND owner_id = 1 AND balance < 0), sum(balance)"
@@ -147,7 +147,7 @@ async def test_each_currency_has_one_system_account_that_is_the_source_of_all_it
 
 
 async def test_money_moves_within_a_currency_and_under_no_key(database: Database, superuser: Driver) -> None:
-    await seed(database, SeedPlan(users=40, posts=0, accounts=100), "a hash", unwatched)
+    await seed(database, SeedPlan(users=40, posts=0, accounts=100), "a hash", no_progress)
     wrong = await rows(
         superuser,
         "SELECT t.id FROM transactions t JOIN accounts f ON f.id = from_id JOIN accounts g ON g.id = to_id"

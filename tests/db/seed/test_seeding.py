@@ -10,7 +10,7 @@ from db.connections.database import Database
 from db.connections.leases import Driver
 from db.seed import seeding
 from db.seed.seeding import SeedError, SeedPlan, SeedReport, seed
-from tests.db.support.contents import contents, make_empty, rows, unwatched
+from tests.db.support.contents import contents, make_empty, no_progress, rows
 from tests.db.support.rows import new_account, new_user, new_users
 
 PLAN = SeedPlan(users=40, posts=60, accounts=25, children={"comments": 50})
@@ -33,19 +33,19 @@ async def counts(superuser: Driver) -> SeedReport:
 
 
 async def test_same_plan_makes_the_same_contents_byte_for_byte(database: Database, superuser: Driver) -> None:
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     first = await contents(superuser)
     await make_empty(superuser)
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     assert await contents(superuser) == first
 
 
 async def test_another_seed_makes_other_contents_in_every_table(database: Database, superuser: Driver) -> None:
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     first = await contents(superuser)
     await make_empty(superuser)
     await seed(
-        database, SeedPlan(users=40, posts=60, accounts=25, seed=2, children={"comments": 50}), "a hash", unwatched
+        database, SeedPlan(users=40, posts=60, accounts=25, seed=2, children={"comments": 50}), "a hash", no_progress
     )
     second = await contents(superuser)
     filled = {table for table, digest in first.items() if not digest.startswith("0 rows")}
@@ -56,19 +56,19 @@ async def test_another_seed_makes_other_contents_in_every_table(database: Databa
 async def test_size_of_the_batches_does_not_change_the_contents(
     database: Database, superuser: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     first = await contents(superuser)
     await make_empty(superuser)
     monkeypatch.setattr(seeding, "BATCH_ROWS", 7)
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     assert await contents(superuser) == first
 
 
 async def test_more_posts_leave_people_and_money_as_they_are(database: Database, superuser: Driver) -> None:
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     first = await contents(superuser)
     await make_empty(superuser)
-    await seed(database, SeedPlan(users=40, posts=61, accounts=25, children={"comments": 50}), "a hash", unwatched)
+    await seed(database, SeedPlan(users=40, posts=61, accounts=25, children={"comments": 50}), "a hash", no_progress)
     second = await contents(superuser)
     assert [table for table in first if first[table] != second[table]] == ["comments", "posts"]
 
@@ -81,7 +81,7 @@ def test_every_table_that_is_exported_is_seeded() -> None:
 
 
 async def test_report_has_the_number_of_rows_of_each_table(database: Database, superuser: Driver) -> None:
-    assert await seed(database, PLAN, "a hash", unwatched) == WRITTEN
+    assert await seed(database, PLAN, "a hash", no_progress) == WRITTEN
     assert await counts(superuser) == WRITTEN
 
 
@@ -114,7 +114,7 @@ async def test_report_has_the_number_of_rows_of_each_table(database: Database, s
 async def test_small_plans_are_carried_out(
     database: Database, superuser: Driver, plan: SeedPlan, report: SeedReport
 ) -> None:
-    assert await seed(database, plan, "a hash", unwatched) == report
+    assert await seed(database, plan, "a hash", no_progress) == report
     assert await counts(superuser) == report
 
 
@@ -140,7 +140,7 @@ async def test_small_plans_are_carried_out(
 )
 async def test_impossible_plans_are_refused(database: Database, plan: SeedPlan, message: str) -> None:
     with pytest.raises(SeedError) as refusal:
-        await seed(database, plan, "a hash", unwatched)
+        await seed(database, plan, "a hash", no_progress)
     assert str(refusal.value) == message
 
 
@@ -151,7 +151,7 @@ async def test_database_with_users_and_accounts_is_refused_and_unchanged(databas
     await new_account(database, await new_user(database), holding="5")
     before = await contents(superuser)
     with pytest.raises(SeedError) as refusal:
-        await seed(database, PLAN, "a hash", unwatched)
+        await seed(database, PLAN, "a hash", no_progress)
     assert str(refusal.value) == (
         "the database has users and accounts already, and only an empty one is seeded; "
         "point FOLIO_DATABASE_URL at a new database, or FOLIO_DATA_DIR at a new directory"
@@ -165,30 +165,30 @@ async def test_filled_database_is_refused_before_anything_is_made(database: Data
     tracemalloc.start()
     try:
         with pytest.raises(SeedError, match="has users already"):
-            await seed(database, many, "a hash", unwatched)
-        made = tracemalloc.get_traced_memory()[1]
+            await seed(database, many, "a hash", no_progress)
+        peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert made < 8 * many.users  # not even an integer for each user
+    assert peak < 8 * many.users  # not even an integer for each user
 
 
 async def test_seeded_database_is_not_seeded_again(database: Database, superuser: Driver) -> None:
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     before = await contents(superuser)
     with pytest.raises(SeedError, match="has users and posts and accounts already"):
-        await seed(database, PLAN, "a hash", unwatched)
+        await seed(database, PLAN, "a hash", no_progress)
     assert await contents(superuser) == before
 
 
 async def test_interrupted_seeding_leaves_no_rows_and_all_indexes(database: Database, superuser: Driver) -> None:
     before = (await contents(superuser), await rows(superuser, INDEXES))
 
-    def break_off(table: str, done: int, total: int) -> None:
+    def interrupt(table: str, done: int, total: int) -> None:
         if table == "indexes":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        await seed(database, PLAN, "a hash", break_off)
+        await seed(database, PLAN, "a hash", interrupt)
     assert (await contents(superuser), await rows(superuser, INDEXES)) == before
 
 
@@ -196,7 +196,7 @@ async def test_role_that_does_not_own_the_tables_is_refused(database: Database, 
     await superuser.execute("ALTER TABLE posts OWNER TO postgres; GRANT ALL ON posts TO folio")
     before = await contents(superuser)
     with pytest.raises(SeedError) as refusal:
-        await seed(database, PLAN, "a hash", unwatched)
+        await seed(database, PLAN, "a hash", no_progress)
     assert str(refusal.value) == (
         "must be owner of table posts; seed with a FOLIO_DATABASE_URL whose role owns the tables"
     )
@@ -205,7 +205,7 @@ async def test_role_that_does_not_own_the_tables_is_refused(database: Database, 
 
 async def test_indexes_afterwards_are_those_before(database: Database, superuser: Driver) -> None:
     before = await rows(superuser, INDEXES)
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     assert await rows(superuser, INDEXES) == before
 
 
@@ -219,7 +219,7 @@ async def _rows_expected(superuser: Driver) -> list[tuple[object, ...]]:
 
 
 async def test_planner_has_statistics_of_the_tables_afterwards(database: Database, superuser: Driver) -> None:
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     expected = [
         ("accounts", 30),
         ("posts", 60),
@@ -233,13 +233,13 @@ async def test_planner_has_statistics_of_the_tables_afterwards(database: Databas
 async def test_planner_does_not_assume_that_tables_without_new_rows_are_empty(
     database: Database, superuser: Driver
 ) -> None:
-    await seed(database, SeedPlan(users=2, posts=0, accounts=0), "a hash", unwatched)
+    await seed(database, SeedPlan(users=2, posts=0, accounts=0), "a hash", no_progress)
     expected = [("accounts", -1), ("posts", -1), ("profiles", 2), ("transactions", -1), ("users", 3)]
     assert await _rows_expected(superuser) == expected
 
 
 async def test_ids_continue_after_the_seeded_rows(database: Database, superuser: Driver) -> None:
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     following = {
         table: await superuser.fetchval("SELECT nextval(pg_get_serial_sequence($1, 'id'))", table)
         for table in ("users", "posts", "accounts", "transactions")
@@ -250,7 +250,7 @@ async def test_ids_continue_after_the_seeded_rows(database: Database, superuser:
 async def test_ids_of_deleted_users_are_not_reused(database: Database, superuser: Driver) -> None:
     gone = await new_users(database, 3)
     await superuser.execute("DELETE FROM users WHERE id = any($1)", gone)
-    await seed(database, PLAN, "a hash", unwatched)
+    await seed(database, PLAN, "a hash", no_progress)
     assert await superuser.fetchval("SELECT id FROM users WHERE username = 'ada'") == max(gone) + 1
 
 
@@ -287,7 +287,7 @@ async def test_progress_reports_done_and_total_of_each_table(
 
 
 async def test_comments_are_younger_than_their_posts_and_their_authors(database: Database, superuser: Driver) -> None:
-    await seed(database, SeedPlan(users=40, posts=60, accounts=0, children={"comments": 500}), "a hash", unwatched)
+    await seed(database, SeedPlan(users=40, posts=60, accounts=0, children={"comments": 500}), "a hash", no_progress)
     too_old = """SELECT count(*) FROM comments
         JOIN posts ON posts.id = post_id JOIN users ON users.id = comments.author_id
         WHERE comments.created_at < posts.created_at OR comments.created_at < users.created_at"""

@@ -38,13 +38,13 @@ async def connected_superuser(database_url: str) -> AsyncIterator[Driver]:
         await connection.close()
 
 
-async def make_boxes(superuser: Driver) -> None:
+async def create_boxes(superuser: Driver) -> None:
     """Create two empty boxes."""
     await superuser.execute("CREATE TABLE boxes (id int PRIMARY KEY, n int NOT NULL); GRANT ALL ON boxes TO folio")
     await superuser.execute("INSERT INTO boxes VALUES (1, 0), (2, 0)")
 
 
-async def put_into(transaction: OpenTransaction, box: int) -> None:
+async def increment(transaction: OpenTransaction, box: int) -> None:
     """Add one to the content of `box`."""
     await transaction.fetch(PUT, {"id": box})
 
@@ -127,9 +127,9 @@ async def terminate_all(superuser: Driver) -> int:
 def terminate_all_unseen(database_url: str) -> int:
     """Terminate all backends like `terminate_all`, while the caller's event loop is blocked and cannot notice it."""
 
-    async def from_elsewhere() -> int:
+    async def from_another_connection() -> int:
         async with connected_superuser(database_url) as superuser:
             return await terminate_all(superuser)
 
     with ThreadPoolExecutor(1) as elsewhere:
-        return elsewhere.submit(asyncio.run, from_elsewhere()).result()
+        return elsewhere.submit(asyncio.run, from_another_connection()).result()

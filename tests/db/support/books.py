@@ -37,7 +37,7 @@ class Books:
     superuser: Driver
     accounts: Sequence[int]
 
-    async def written(self, movements: Sequence[tuple[int, int, int, int]]) -> list[Entry]:
+    async def create_entries(self, movements: Sequence[tuple[int, int, int, int]]) -> list[Entry]:
         """Replace the ledger by `movements` (from, to, amount, day; accounts by number), and return its entries."""
         await self.superuser.execute("DELETE FROM transactions")
         rows = [

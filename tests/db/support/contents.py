@@ -36,5 +36,5 @@ async def rows(superuser: Driver, sql: str) -> list[tuple[object, ...]]:
     return [tuple(row) for row in await superuser.fetch(sql)]
 
 
-def unwatched(*_: object) -> None:
+def no_progress(*_: object) -> None:
     """Show no progress."""

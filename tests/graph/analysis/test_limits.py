@@ -16,11 +16,11 @@ from graphql import (
 
 from db.access import Viewer
 from db.seed.seeding import SeedPlan, seed
-from graph.analysis.cost import PAGE, Cost, ListSize
+from graph.analysis.cost import PAGE, PAGE_SIZE_DEFAULT, Cost, ListSize
 from graph.analysis.field_facts import LENGTH_MAX, declared
 from graph.analysis.limits import Price
 from graph.operations.cache import Operations
-from graph.schema.connections import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
+from graph.schema.connections import PAGE_SIZE_MAX
 from graph.schema.ids import NodeKind
 from graph.schema.root import graphql_schema
 from tests.graph.support.analysing import analysed
@@ -259,11 +259,11 @@ async def test_client_that_requests_the_cost_receives_it(client: Client, sign_up
     query = "{ users(first: 1) { nodes { posts(first: 10) { nodes { id } } } } }"
     nothing: dict[str, Any] = {"data": {"users": {"nodes": [{"posts": {"nodes": []}}]}}}
     answers = [
-        (await client.http.post("/graphql", json={"query": query, "extensions": {"cost": asked}})).json()
-        for asked in (True, False, None, 1, "yes")
+        (await client.http.post("/graphql", json={"query": query, "extensions": {"cost": wanted}})).json()
+        for wanted in (True, False, None, 1, "yes")
     ]
-    told = {**nothing, "extensions": {"cost": {"requested": 13, "maximum": 25_000}}}
-    assert answers == [told, nothing, nothing, nothing, nothing]
+    with_cost = {**nothing, "extensions": {"cost": {"requested": 13, "maximum": 25_000}}}
+    assert answers == [with_cost, nothing, nothing, nothing, nothing]
 
 
 # ---------------------------------------------------------------- bombs

@@ -101,7 +101,7 @@ async def admin(sign_up: SignUp) -> Person:
 
 
 @pytest.fixture
-async def made(client: Client, admin: Person) -> Population:
+async def population(client: Client, admin: Person) -> Population:
     """Two of everything; the users have the ids 3 and 4."""
     return await populate(client.database, 2)
 
@@ -114,7 +114,7 @@ async def read(client: Client, query: str, by: Person | None = None) -> list[str
 
 
 async def test_an_operation_reads_the_columns_it_selects_and_no_others(
-    client: Client, admin: Person, made: Population
+    client: Client, admin: Person, population: Population
 ) -> None:
     for by, expected in ((None, READ_BY_ANYBODY), (admin, READ_BY_AN_ADMINISTRATOR)):
         found = {query: await read(client, query, by) for query in expected}
@@ -122,7 +122,7 @@ async def test_an_operation_reads_the_columns_it_selects_and_no_others(
 
 
 async def test_a_field_reads_the_same_columns_whether_a_variable_skips_it_or_not(
-    client: Client, made: Population
+    client: Client, population: Population
 ) -> None:
     query = "query ($full: Boolean!) { posts(first: 1) { nodes { title content @include(if: $full) } } }"
     reads, answers = [], []
@@ -138,7 +138,9 @@ async def test_a_field_reads_the_same_columns_whether_a_variable_skips_it_or_not
     ]
 
 
-async def test_an_author_at_two_places_is_read_once_with_the_columns_of_both(client: Client, made: Population) -> None:
+async def test_an_author_at_two_places_is_read_once_with_the_columns_of_both(
+    client: Client, population: Population
+) -> None:
     query = """{
       posts(first: 3) { nodes { author { username } } }
       postsPage(pageSize: 3) { posts { author { isActive } } }
@@ -158,7 +160,7 @@ async def test_an_author_at_two_places_is_read_once_with_the_columns_of_both(cli
     }
 
 
-async def test_a_batch_names_every_key_once(client: Client, made: Population) -> None:
+async def test_a_batch_names_every_key_once(client: Client, population: Population) -> None:
     with recorded() as queries:
         data = await client.data("{ posts(first: 6) { nodes { author { profile { bio } } } } }")
     assert len(data["posts"]["nodes"]) == 6
@@ -166,7 +168,7 @@ async def test_a_batch_names_every_key_once(client: Client, made: Population) ->
 
 
 async def test_an_email_that_the_viewer_may_not_see_is_not_even_read(
-    client: Client, admin: Person, made: Population, sign_up: SignUp
+    client: Client, admin: Person, population: Population, sign_up: SignUp
 ) -> None:
     member = await sign_up("member")
     query = '{ user(id: "user_3") { email } }'
@@ -193,7 +195,7 @@ async def test_an_email_that_the_viewer_may_not_see_is_not_even_read(
     ],
 )
 async def test_row_after_a_page_is_fetched_only_if_the_page_info_needs_it(
-    client: Client, made: Population, selected: str, fetched: int
+    client: Client, population: Population, selected: str, fetched: int
 ) -> None:
     fragment = "fragment Ends on PageInfo { hasNextPage }" if "...Ends" in selected else ""
     for lists in (

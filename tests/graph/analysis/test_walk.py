@@ -77,7 +77,7 @@ type Query { user: User, either: Either }
 """)
 
 
-def test_field_that_cannot_run_where_it_is_spread_is_looked_at_for_what_is_deprecated_alone() -> None:
+def test_unreachable_field_is_examined_only_for_deprecations() -> None:
     fragments = """fragment F on Node { id ... on Post { body title { text user { ...G } } } }
         fragment G on User { name { first(short: true) } ... on Node { ...F } }"""
     found = analysed(f"{{ user {{ ...F }} }} {fragments}", schema=SCHEMA)

@@ -47,7 +47,7 @@ async def _prepare(server: EmbeddedServer, template: str) -> None:
 IDA = "INSERT INTO users (email, username, hashed_password) VALUES ('ida@example.com', 'ida', 'none')"
 
 
-async def put_in(server: EmbeddedServer, database_url: str, statement: str) -> None:
+async def execute_as_superuser(server: EmbeddedServer, database_url: str, statement: str) -> None:
     """Run a statement as a superuser in a database."""
     connection = await asyncpg.connect(superuser_dsn(server, database_url.partition("?")[0].rpartition("/")[2]))
     await connection.execute(statement)

@@ -15,7 +15,7 @@ from db.connections.leases import Driver
 from db.ledger.audit import DIFFERENCES_MAX
 from tests.graph.cli.test_serving import ROOT
 from tests.graph.support.commands import LIMIT_S, Ended, Running, start
-from tests.graph.support.edge import until
+from tests.graph.support.served_app import until
 
 INTERRUPTED = 130
 
@@ -70,10 +70,10 @@ async def test_audit_of_a_correct_ledger_prints_what_was_checked_and_where_to_co
 
 
 async def test_transaction_for_the_next_audit_is_accepted_by_it(audit: Audit) -> None:
-    async def told() -> bool:  # others write to other databases of this server
+    async def is_whole_ledger_reported() -> bool:  # others write to other databases of this server
         return "the next audit can be: folio audit --since transaction_3\n" in (await ended(audit())).out
 
-    await until(told, "a moment without a writer")
+    await until(is_whole_ledger_reported, "a moment without a writer")
     found = await ended(audit("--since", "transaction_3"))
     assert (found.code, found.err) == (0, "")
     assert found.out.startswith(
@@ -85,8 +85,8 @@ async def test_transaction_for_the_next_audit_is_accepted_by_it(audit: Audit) ->
 
 async def test_empty_ledger_is_correct_and_names_no_transaction_to_start_from(database_url: str, files: Path) -> None:
     found = await ended(start(["audit"], files / "work", FOLIO_DATABASE_URL=database_url))
-    said = f"checked 0 accounts, 0 transactions and 0 idempotency keys\n{RIGHT}"
-    assert (found.code, found.out, found.err) == (0, said, "")
+    message = f"checked 0 accounts, 0 transactions and 0 idempotency keys\n{RIGHT}"
+    assert (found.code, found.out, found.err) == (0, message, "")
 
 
 async def test_first_difference_is_described_and_all_are_listed(audit: Audit, superuser: Driver) -> None:
@@ -179,9 +179,9 @@ async def test_number_of_listed_differences_is_bounded(audit: Audit, superuser: 
 
 
 @pytest.mark.parametrize(
-    ("since", "said"),
+    ("since", "message"),
     [
-        ("account_3", "account_3 is the id of an account, and a transaction is asked for"),
+        ("account_3", "account_3 is the id of an account, but the id of a transaction is expected"),
         *[
             (text, f"{text} is not the id of a transaction")
             for text in (
@@ -198,11 +198,11 @@ async def test_number_of_listed_differences_is_bounded(audit: Audit, superuser: 
         ],
     ],
 )
-async def test_invalid_id_of_a_transaction_is_refused(audit: Audit, since: str, said: str) -> None:
+async def test_invalid_id_of_a_transaction_is_refused(audit: Audit, since: str, message: str) -> None:
     found = await ended(audit(f"--since={since}"))
     assert (found.code, found.out) == (2, "")
     words = " ".join(found.err.replace("│", " ").split())
-    assert f"{said}; write it as transaction_123 or 123" in words
+    assert f"{message}; write it as transaction_123 or 123" in words
 
 
 @pytest.mark.parametrize("since", ["4", "transaction_4"])

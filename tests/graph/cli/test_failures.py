@@ -13,7 +13,7 @@ import pytest
 
 from db.embedded.server import EmbeddedServer
 from tests.db.support.clusters import needs_root
-from tests.graph.cli.conftest import IDA, put_in
+from tests.graph.cli.conftest import IDA, execute_as_superuser
 from tests.graph.cli.test_serving import ROOT, free_port
 from tests.graph.support.commands import CALLS, Ended, Needs, Output, called, every_command, start
 from tests.running.amounts import sample
@@ -31,13 +31,13 @@ class Access:
 
     Attributes:
         url: {port} is a port where nothing listens, {server} the socket's directory of a running server.
-        said: the beginning of the line, up to the place.
+        text: the beginning of the line, up to the place.
         place: how the line names the database.
         needs: the commands that need the database.
     """
 
     url: str
-    said: str
+    text: str
     place: str
     needs: Needs = Needs.DATABASE
 
@@ -116,17 +116,17 @@ def test_database_that_cannot_be_used(command: str, failure: str, refusing: Embe
         assert "folio:" not in ended.err
     else:
         assert ended.code == 1
-        assert_one_line(ended, filled(access.said), filled(access.place))
-    made = {path.name for path in (files / "work").iterdir()} - {"stdout", "stderr"}
-    assert made <= ({".folio"} if needs & Needs.SERVES else set())
+        assert_one_line(ended, filled(access.text), filled(access.place))
+    created = {path.name for path in (files / "work").iterdir()} - {"stdout", "stderr"}
+    assert created <= ({".folio"} if needs & Needs.SERVES else set())
 
 
-def assert_one_line(ended: Ended, *said: str) -> None:
+def assert_one_line(ended: Ended, *message: str) -> None:
     """Assert that stderr is one line of the command with all these texts."""
     assert ended.err.endswith("\n")
     assert ended.err.count("\n") == 1
     assert ended.err.startswith("folio: ")
-    for text in said:
+    for text in message:
         assert text in ended.err
 
 
@@ -196,7 +196,7 @@ async def test_standard_output_that_accepts_no_bytes(
     command: str, output: Output, database_url: str, server: EmbeddedServer, files: Path
 ) -> None:
     if command != "seed":
-        await put_in(server, database_url, IDA)
+        await execute_as_superuser(server, database_url, IDA)
     ended = start(called(command, files), files / "work", output=output, FOLIO_DATABASE_URL=database_url).ended()
     assert_no_traceback_or_password(ended)
     code, line = OUTPUTS[output] if CALLS[command][1] & Needs.OUTPUT else (0, "")
@@ -218,9 +218,9 @@ AT_THE_END = [
 
 @pytest.mark.parametrize("case", sample(AT_THE_END, every=3))
 def test_interpreter_adds_nothing_at_its_end(case: tuple[str, int, str]) -> None:
-    redirection, code, said = case
+    redirection, code, message = case
     # `sleep` leaves the reader of the pipe time to exit.
     call = 'sleep 0.2; "$0" -c "from graph.cli import main; main()" --help'
     shell = ["bash", "-c", f"{{ {call}; }} {redirection}; exit ${{PIPESTATUS[0]}}", sys.executable]
     ended = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - constants
-    assert (ended.returncode, ended.stderr) == (code, said)
+    assert (ended.returncode, ended.stderr) == (code, message)

@@ -19,7 +19,7 @@ import pytest
 from db.embedded.server import EmbeddedServer
 from graph.schema.root import schema_text
 from tests.conftest import superuser_dsn
-from tests.graph.cli.conftest import IDA, put_in
+from tests.graph.cli.conftest import IDA, execute_as_superuser
 from tests.graph.cli.test_serving import ROOT, free_port
 from tests.graph.support.commands import CALLS, LIMIT_S, LINES, Needs, Running, called, start
 from tests.running.amounts import sample
@@ -111,7 +111,7 @@ async def test_command_that_waits_for_the_database(
     command: str, database_url: str, server: EmbeddedServer, files: Path
 ) -> None:
     if command != "seed":
-        await put_in(server, database_url, IDA)
+        await execute_as_superuser(server, database_url, IDA)
     async with locked(server, database_url, "alembic_version") as awaited:
         arguments = called(command, files, free_port())
         running = start(arguments, files / "work", FOLIO_DATABASE_URL=database_url)
@@ -131,7 +131,7 @@ async def test_command_in_the_middle_of_its_write(
     command: str, database_url: str, server: EmbeddedServer, files: Path
 ) -> None:
     if command == "user set-password":
-        await put_in(server, database_url, IDA)
+        await execute_as_superuser(server, database_url, IDA)
     async with locked(server, database_url, "users") as awaited:
         running = start(called(command, files), files / "work", FOLIO_DATABASE_URL=database_url)
         await awaited()
@@ -208,7 +208,7 @@ async def test_import_that_loses_its_connection(database_url: str, server: Embed
     running = start(["import", "-"], files / "work", stdin=pipe, FOLIO_DATABASE_URL=database_url)
     await importing(server, database_url)
     name = database_url.partition("?")[0].rpartition("/")[2]
-    await put_in(server, database_url, KILL)
+    await execute_as_superuser(server, database_url, KILL)
     os.write(writer, LINES.encode())
     os.close(writer)
     ended = await asyncio.to_thread(running.ended)
@@ -231,7 +231,7 @@ FOR EACH ROW WHEN (NEW.username = 'ada') EXECUTE FUNCTION wait()
 async def test_commit_that_has_been_sent_is_not_interrupted(
     command: str, database_url: str, server: EmbeddedServer, files: Path
 ) -> None:
-    await put_in(server, database_url, SLOW_COMMIT)
+    await execute_as_superuser(server, database_url, SLOW_COMMIT)
     running = start(called(command, files), files / "work", FOLIO_DATABASE_URL=database_url)
     await committing(server, database_url)
     running.interrupt()

@@ -124,7 +124,7 @@ async def test_killed_supervisor_leaves_no_database_running_and_the_data_is_used
     port, postmaster = free_port(), home / ".folio" / "postgres" / "pgdata" / "postmaster.pid"
     url = f"http://127.0.0.1:{port}/graphql"
     created = 'createUser(input: {username: "ida", email: "ida@example.com", password: "correct horse battery"})'
-    asked = '{ userByUsername(username: "ida") { username } }'
+    query = '{ userByUsername(username: "ida") { username } }'
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     migrate = await asyncio.create_subprocess_exec(*FOLIO, "migrate", "upgrade", cwd=home, env=environment)
     assert await migrate.wait() == 0
@@ -138,7 +138,7 @@ async def test_killed_supervisor_leaves_no_database_running_and_the_data_is_used
                 while postmaster.exists():  # the last worker stops it when it ends
                     await asyncio.sleep(0.1)
         async with started("serve", cwd=home, port=port) as process:
-            answer = await http.post(url, json={"query": asked})
+            answer = await http.post(url, json={"query": query})
             assert answer.json() == {"data": {"userByUsername": {"username": "ida"}}}
             process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(process.wait(), LIMIT_S) == 0
@@ -158,11 +158,11 @@ async def test_dev_reloads_changed_code_and_keeps_its_database_up(home: Path) ->
             async def front(text: str) -> None:
                 """Change the response of `/` in the code, and wait until the server sends it."""
                 changing.write_text(source.replace("Folio, a GraphQL API.", text))
-                said = ""
-                while not said.startswith(text):
+                shown = ""
+                while not shown.startswith(text):
                     await asyncio.sleep(0.1)
                     with contextlib.suppress(httpx.TransportError):
-                        said = (await http.get(f"http://127.0.0.1:{port}/")).text
+                        shown = (await http.get(f"http://127.0.0.1:{port}/")).text
 
             await front("Changed.")
             changing.write_text("this is no Python")

@@ -183,9 +183,9 @@ async def test_death_of_a_worker_is_an_error_in_the_log(database_url: str, tmp_p
         async with asyncio.timeout(LIMIT_S):
             while dead in (now := workers_of(process.pid)) or len(now) < 2:
                 await asyncio.sleep(0.1)
-    told = [orjson.loads(line) for line in log.read_bytes().splitlines() if line.startswith(b"{")]
+    lines = [orjson.loads(line) for line in log.read_bytes().splitlines() if line.startswith(b"{")]
     message = f"worker [{dead}] was ended by SIGKILL, and is replaced"
-    assert [one["message"] for one in told if one["level"] == "error"] == [message]
+    assert [one["message"] for one in lines if one["level"] == "error"] == [message]
 
 
 async def test_server_whose_workers_cannot_start_exits_with_an_error(database_url: str, tmp_path: Path) -> None:

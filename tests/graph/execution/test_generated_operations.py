@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from hypothesis_graphql import mutations, nodes, queries
 
 from tests.graph.execution.support.comparing import Calls, both
-from tests.graph.execution.support.nasty import nasty_schema
-from tests.graph.execution.support.rework import Rework
+from tests.graph.execution.support.misbehaving_schema import misbehaving_schema
+from tests.graph.execution.support.operation_variants import OperationVariant
 from tests.running.amounts import examples
 
 EXAMPLES_VARIABLE = "TESTS_EQUALITY_EXAMPLES"
 OPERATIONS = int(os.environ.get(EXAMPLES_VARIABLE, "1400"))
 """How many operations are compared in one run of this file."""
 
-REWORKS = 15
+VARIANTS = 15
 """The number of forms in which each operation of hypothesis-graphql runs, each with its seed: generating is slow."""
 
-WITH_RESOLVE_TYPE, WITH_IS_TYPE_OF = nasty_schema(default_typing=False), nasty_schema(default_typing=True)
+WITH_RESOLVE_TYPE, WITH_IS_TYPE_OF = misbehaving_schema(default_typing=False), misbehaving_schema(default_typing=True)
 SCALARS = {"Odd": st.sampled_from([nodes.String("fine"), nodes.Int(1)])}
 
 # graphql-core drops some of its coroutines when an error has ended the operation that needs them.
@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings(f"ignore:Exception ignored in. <{DROPPED}:pytest.PytestUnraisableExceptionWarning"),
 ]
 
-many = settings(max_examples=examples(OPERATIONS // REWORKS // 4), suppress_health_check=list(HealthCheck))
+many = settings(max_examples=examples(OPERATIONS // VARIANTS // 4), suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +45,9 @@ def dropped_coroutines() -> Iterator[None]:
 
 
 async def compare(schema: GraphQLSchema, text: str, seed: int) -> None:
-    for number in range(seed, seed + REWORKS):
-        rework = Rework(Random(number), schema, text)  # noqa: S311 - no secret
-        await both(schema, rework.text, rework.variables, context=partial(Calls, number))
+    for number in range(seed, seed + VARIANTS):
+        variant = OperationVariant(Random(number), schema, text)  # noqa: S311 - no secret
+        await both(schema, variant.text, variant.variables, context=partial(Calls, number))
 
 
 @many

@@ -24,7 +24,7 @@ from graph.execution import Prepared, Unsupported
 from tests.graph.execution.support.comparing import Calls, both, counted_schema
 
 
-def _told(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> str:
+def _resolve_told(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> str:
     return repr(arguments)
 
 
@@ -45,7 +45,7 @@ SDL = """
         strictPoint(point: Point!): String
     }
 """
-SCHEMA = counted_schema(SDL, {f"Query.{name}": _told for name in ("told", "strict", "strictPoint")})
+SCHEMA = counted_schema(SDL, {f"Query.{name}": _resolve_told for name in ("told", "strict", "strictPoint")})
 LEAF = {"name": "leaf", "a": 3, "b": 4}
 ROOT = {"a": 1, "b": 2, "node": {"name": "top", "a": 5, "b": 6, "child": LEAF, "children": [LEAF, LEAF]}}
 
@@ -54,7 +54,7 @@ async def answer(text: str, variables: dict[str, Any] | None = None) -> dict[str
     return await both(SCHEMA, text, variables, root=lambda: ROOT)
 
 
-async def told(text: str, variables: dict[str, Any] | None = None) -> Any:
+async def answer_of_told(text: str, variables: dict[str, Any] | None = None) -> Any:
     result = await answer(text, variables)
     return result["errors"] if "errors" in result else result["data"]["told"]
 
@@ -161,7 +161,7 @@ DEFAULTS = "{'int': 3, 'needed': 4, 'color': 'RED', 'points': [{'x': 1, 'y': 2, 
     ],
 )
 async def test_argument_is_given_or_null_or_its_default(arguments: str, expected: str) -> None:
-    assert await told(f"{{ told{arguments} }}") == expected
+    assert await answer_of_told(f"{{ told{arguments} }}") == expected
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ async def test_argument_is_given_or_null_or_its_default(arguments: str, expected
     ],
 )
 async def test_variable_is_given_or_null_or_omitted(declared: str, argument: str, given: list[dict[str, Any]]) -> None:
-    answers = [repr(await told(f"query ({declared}) {{ told({argument}: $v) }}", one)) for one in given]
+    answers = [repr(await answer_of_told(f"query ({declared}) {{ told({argument}: $v) }}", one)) for one in given]
     assert len(set(answers)) == len(given)
 
 
@@ -198,7 +198,7 @@ async def test_variable_within_a_value_is_given_or_null_or_omitted(
     declared: str, argument: str, given: list[dict[str, Any]]
 ) -> None:
     for one in given:
-        assert await told(f"query ({declared}) {{ told({argument}) }}", one)
+        assert await answer_of_told(f"query ({declared}) {{ told({argument}) }}", one)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ async def test_variable_within_a_value_is_given_or_null_or_omitted(
 async def test_input_with_exactly_one_field_has_the_given_one(
     declared: str, argument: str, given: dict[str, Any], expected: str
 ) -> None:
-    assert f"'choice': {expected}" in await told(f"query {declared} {{ told(choice: {argument}) }}", given)
+    assert f"'choice': {expected}" in await answer_of_told(f"query {declared} {{ told(choice: {argument}) }}", given)
 
 
 @pytest.mark.parametrize(

@@ -177,8 +177,8 @@ def books() -> Table:
 
 async def ran(operation: Prepared, desk: Desk, **variables: object) -> Any:
     result = await operation.run(variables, desk, desk)
-    told = [{"message": error.message, "path": error.path} for error in result.errors or ()]
-    return orjson.loads(orjson.dumps({"data": result.data, **({"errors": told} if told else {})}))
+    errors = [{"message": error.message, "path": error.path} for error in result.errors or ()]
+    return orjson.loads(orjson.dumps({"data": result.data, **({"errors": errors} if errors else {})}))
 
 
 def texts(start: int = 0) -> list[Any]:

@@ -23,7 +23,7 @@ def test_schema_of_strawberry_leads_to_the_schema_of_graphql_core_and_back() -> 
     assert converter_of(core) is schema.schema_converter
 
 
-def test_converter_of_strawberry_tells_its_exception_handlers() -> None:
+def test_converter_of_strawberry_has_its_exception_handlers() -> None:
     assert hasattr(schema.schema_converter, "_exception_handler_specs"), (
         f"Strawberry's converter has no _exception_handler_specs any more: {SEE}"
     )

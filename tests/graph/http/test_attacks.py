@@ -9,7 +9,7 @@ import pytest
 
 from db.settings import Settings
 from tests.graph.support.callers import Client, SignUp
-from tests.graph.support.edge import is_alive, posted, sent, served
+from tests.graph.support.served_app import is_alive, posted, sent, served
 
 JSON = {"content-type": "application/json"}
 
@@ -132,12 +132,12 @@ async def test_huge_body_of_unknown_length_is_refused(client: Client) -> None:
 async def test_many_slow_bodies_do_not_block_other_clients_for_long(settings: Settings) -> None:
     slow = posted("{ __typename }", length=1000)
 
-    async def hang(client: Client) -> bytes:
+    async def wait_for_line(client: Client) -> bytes:
         async with sent(client, slow) as reader:
             return await reader.readline()
 
     async with served(settings, operation_deadline_ms=500, operations_in_flight_max=50) as client:
-        hanging = [asyncio.create_task(hang(client)) for _ in range(49)]
+        hanging = [asyncio.create_task(wait_for_line(client)) for _ in range(49)]
         await asyncio.sleep(0.1)
         assert await is_alive(client)
         async with asyncio.timeout(10):
@@ -183,15 +183,15 @@ ODD_BODIES = [
 
 
 @pytest.fixture
-async def odd_answers(client: Client) -> list[tuple[bytes, int, str]]:
+async def responses_to_odd_bodies(client: Client) -> list[tuple[bytes, int, str]]:
     """The server's responses to the odd bodies."""
     answers = [(body, await client.http.post("/graphql", content=body, headers=JSON)) for body in ODD_BODIES]
     assert await is_alive(client)
     return [(body, answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) for body, answer in answers]
 
 
-async def test_odd_json_is_a_bad_request(odd_answers: list[tuple[bytes, int, str]]) -> None:
-    assert odd_answers == [(body, 400, "BAD_REQUEST") for body in ODD_BODIES]
+async def test_odd_json_is_a_bad_request(responses_to_odd_bodies: list[tuple[bytes, int, str]]) -> None:
+    assert responses_to_odd_bodies == [(body, 400, "BAD_REQUEST") for body in ODD_BODIES]
 
 
 @pytest.mark.parametrize(
@@ -260,9 +260,9 @@ async def test_production_does_not_show_its_schema(settings: Settings, query: st
 )
 async def test_production_does_not_suggest(settings: Settings, query: str) -> None:
     async with served(settings, env="production") as client:
-        told = await client.post(query)
-        assert "errors" in told.json()
-        assert "mean" not in told.text
+        response = await client.post(query)
+        assert "errors" in response.json()
+        assert "mean" not in response.text
         assert await is_alive(client)
 
 
@@ -270,9 +270,9 @@ async def test_production_does_not_suggest_in_variables(settings: Settings) -> N
     query = "query($o: [UserOrder!]) { users(orderBy: $o) { totalCount } }"
     async with served(settings, env="production") as client:
         for order in ({"field": "CREATED", "direction": "ASC"}, {"feld": "CREATED_AT", "direction": "ASC"}):
-            told = await client.post(query, o=[order])
-            assert "errors" in told.json()
-            assert "mean" not in told.text
+            response = await client.post(query, o=[order])
+            assert "errors" in response.json()
+            assert "mean" not in response.text
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from fastapi import FastAPI
 from graphql import get_introspection_query
 
 from db.settings import Settings
@@ -16,9 +17,9 @@ from graph.http.direct import DirectHttpProtocol
 from graph.http.drivers import CallbackDriver
 from graph.http.endpoint import GraphQLEndpoint
 from tests.graph.support.callers import Client, SignUp
-from tests.graph.support.edge import ALIVE, hold_up, is_alive, locked, posted, sent, served, until
-from tests.graph.support.overheard import overheard
 from tests.graph.support.raw import answered, query_body, request, via_asgi
+from tests.graph.support.recorded_log import recorded_log
+from tests.graph.support.served_app import ALIVE, block_process, is_alive, locked, posted, sent, served, until
 
 PAGE = "{ users { nodes { id username bio: profile { bio } } } }"
 
@@ -151,7 +152,7 @@ async def test_both_endpoints_recognize_a_signed_in_user(client: Client, sign_up
 
 
 @asynccontextmanager
-async def dripping(client: Client, parts: list[bytes]) -> AsyncIterator[asyncio.StreamReader]:
+async def send_in_parts(client: Client, parts: list[bytes]) -> AsyncIterator[asyncio.StreamReader]:
     """Send a request in parts that arrive separately."""
     url = client.http.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
@@ -170,7 +171,7 @@ async def test_request_that_arrives_in_parts_is_answered(client: Client, cuts: t
     raw = posted("{ __typename }")
     places = [0, *(cut % len(raw) for cut in cuts), len(raw)]
     parts = [raw[start:stop] for start, stop in pairwise(places)]
-    async with dripping(client, parts) as reader, asyncio.timeout(10):
+    async with send_in_parts(client, parts) as reader, asyncio.timeout(10):
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
         assert orjson.loads(await reader.readexactly(31)) == ALIVE
 
@@ -249,25 +250,31 @@ async def test_connection_survives_a_pause_of_the_process(client: Client, monkey
         async with asyncio.timeout(10):
             await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(31)
-        hold_up(0.6)
+        block_process(0.6)
         await asyncio.sleep(0.05)  # the server's timer is due before the client runs
     writer.close()
 
 
-async def test_bug_ends_the_connection_and_is_logged(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["http.responses.response.encoded", "telemetry.observer.Observer.end"])
+@pytest.mark.parametrize("query", ["{ __typename }", '{ post(id: "post_1") { id } }', "{ postsPage { total } }"])
+async def test_bug_ends_the_connection_and_is_logged(
+    client: Client, app: FastAPI, monkeypatch: pytest.MonkeyPatch, step: str, query: str
+) -> None:
     def failing(*_: object) -> None:
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr("graph.http.responses.response.encoded", failing)
-    with overheard() as log:
-        async with sent(client, posted("{ __typename }")) as reader, asyncio.timeout(10):
+    await client.run(query)
+    monkeypatch.setattr(f"graph.{step}", failing)
+    with recorded_log() as log:
+        async with sent(client, posted(query)) as reader, asyncio.timeout(10):
             assert await reader.read() == b""
+    assert vars(app)["direct"].pipeline.admission.in_flight == 0
     assert "a request was not answered" in log.text
     monkeypatch.undo()
     assert await is_alive(client)
 
 
-async def under_way() -> bool:
+async def is_running() -> bool:
     return any("RequestCycle.run" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
@@ -277,9 +284,9 @@ async def test_server_that_stops_waits_for_running_operations(settings: Settings
             url = client.http.base_url
             reader, writer = await asyncio.open_connection(url.host, url.port)
             writer.write(posted("{ posts { nodes { id } } }"))
-            await until(under_way, "the query")
+            await until(is_running, "the query")
         # The server has stopped, and no operation runs: it waited until the lock timed out.
-        assert not await under_way()
+        assert not await is_running()
         answer = await reader.read()
         writer.close()
     assert b"DATABASE_BUSY" in answer
@@ -291,13 +298,13 @@ async def test_server_that_stops_waits_for_a_mutation_whose_client_disconnected(
 ) -> None:
     ada = await sign_up("ada")
     change = 'mutation { createPost(input: {title: "t", content: "c"}) { userErrors { code } } }'
-    with overheard() as log:
+    with recorded_log() as log:
         async with (
             locked(database_url, "posts"),
             served(settings, lock_timeout_ms=500) as client,
             sent(client, posted(change, by=ada)),
         ):
-            await until(under_way, "the change")
+            await until(is_running, "the change")
         # The client has disconnected and the server has stopped: the running operation has ended.
         assert [line["errors"] for line in log.operations if line["kind"] == "mutation"] == [["DATABASE_BUSY"]]
 

@@ -14,11 +14,11 @@ from graph.http.drivers import CallbackDriver
 from graph.http.pipeline import Pipeline
 from graph.http.steps import Work
 from tests.graph.support.callers import Client, Person, SignUp
-from tests.graph.support.edge import locked, sent, served, served_knowing, until, waiting
-from tests.graph.support.garbage import left_behind
-from tests.graph.support.overheard import overheard
+from tests.graph.support.garbage import collected_types
 from tests.graph.support.raw import answered, query_body, request, via_asgi
+from tests.graph.support.recorded_log import recorded_log
 from tests.graph.support.recording import recorded
+from tests.graph.support.served_app import locked, sent, served, served_with_documents, until, waiting
 
 POST = "query ($id: ID!) { post(id: $id) { id title author { username } } }"
 SOME_POSTS = "query ($n: Int) { posts(first: $n) { nodes { id } } }"
@@ -167,7 +167,7 @@ async def test_concurrent_requests_share_a_statement_and_each_gets_its_own_row(c
     await client.data(POST, id=posts[0])
     raw = [request(query_body(POST, variables={"id": post})) for post in posts]
     async with asyncio.timeout(10):
-        with recorded() as queries, overheard() as log:
+        with recorded() as queries, recorded_log() as log:
             answers = await asyncio.gather(*(answered(client, one) for one in raw))
     assert [orjson.loads(body)["data"]["post"]["id"] for _, body, _ in answers] == posts
     ours = [query for query in queries if query.args and isinstance(query.args[-1], list)]
@@ -198,7 +198,7 @@ async def test_query_that_takes_too_long_ends_and_so_does_its_statement(
         fast = await answered(client, raw)
         begun.clear()
         async with locked(database_url, "posts"):
-            with overheard() as log:
+            with recorded_log() as log:
                 inline, other = await asyncio.gather(answered(client, raw), answered(client, raw))
             assert begun == [True, True]
 
@@ -222,7 +222,7 @@ async def test_statement_of_a_client_that_disconnects_is_cancelled(
         raw = request(query_body(POST, variables={"id": "post_1"}))
         fast = await answered(client, raw)
         begun.clear()
-        with overheard() as log:
+        with recorded_log() as log:
             async with locked(database_url, "posts"):
 
                 async def waits() -> bool:
@@ -266,7 +266,7 @@ async def test_requests_without_a_task_count_towards_budget_and_concurrency(
         for _ in range(3):
             assert "HTTP/1.1 200 OK" in (await answered(client, raw))[0]
         assert begun == [False, True, True, True, True, True]  # the refused one needs no task either
-    async with served_knowing([POST], settings, cost_per_minute_max=5) as client:
+    async with served_with_documents([POST], settings, cost_per_minute_max=5) as client:
         ends = [(await answered(client, raw))[0] for _ in range(6)]
         refused = [any(line.startswith("retry-after") for line in lines) for lines in ends]
         assert refused == sorted(refused)
@@ -332,7 +332,7 @@ async def test_bug_is_an_internal_error_of_one_request_only(
         raise ZeroDivisionError("on purpose")
 
     monkeypatch.setattr(folded, failing)
-    with overheard() as log:
+    with recorded_log() as log:
         answers = await asyncio.gather(*(client.run(POST, id=post) for post in posts))
     monkeypatch.undo()
     assert [answer["errors"][0]["extensions"]["code"] for answer in answers] == ["INTERNAL_SERVER_ERROR"] * 2
@@ -382,7 +382,7 @@ async def test_nothing_is_left_to_the_cycle_collector(client: Client, ida: Perso
     for _ in range(3):
         await client.data(POST, id=post)
         await client.data(POST, by=ida, id=post)
-    with left_behind() as left:
+    with collected_types() as left:
         for _ in range(5):
             await client.data(POST, id=post)
             await client.data(POST, by=ida, id=post)

@@ -13,7 +13,7 @@ from db.settings import Settings
 from graph.http.parsing.requests import JSON_DEPTH_MAX
 from tests.graph.support.bodies import ANSWER, CREATE_USER, JSON, NEWER, TYPENAME, bad_request, refusal, send
 from tests.graph.support.callers import Client, serving_with
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 from tests.running.amounts import examples
 
 BODY_BYTES_MAX = 2048

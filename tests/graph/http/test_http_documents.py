@@ -7,8 +7,8 @@ import pytest
 from db.connections.leases import Driver
 from db.settings import Settings
 from tests.graph.support.callers import Client, SignUp
-from tests.graph.support.edge import served
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
+from tests.graph.support.served_app import served
 
 NEWER = {"accept": "application/graphql-response+json"}
 CREATE_USER = (
@@ -141,7 +141,7 @@ async def test_fragments_that_spread_each_other_in_a_circle_are_refused(client: 
 
 async def test_string_that_holds_a_nul_is_refused_however_it_is_written(client: Client, superuser: Driver) -> None:
     before = await dump(superuser)
-    message = "a string holds the character U+0000, which no text may have"
+    message = "a string contains the character U+0000, which is not allowed in text"
     for literal in ('"a\0b"', '"a\\u0000b"', '"a\\u{0}b"', '"""a\0b"""'):
         document = NUL_WITHIN.replace("LITERAL", literal)
         assert await run(client, document) == invalid((message, 3, 5))

@@ -28,8 +28,8 @@ from schemathesis.schemas import APIOperation
 from db.settings import Settings
 from graph.schema.root import graphql_schema
 from tests.graph.support.callers import Client, Person, SignUp
-from tests.graph.support.edge import is_alive
 from tests.graph.support.population import Population, populate
+from tests.graph.support.served_app import is_alive
 from tests.running.amounts import examples, sample
 
 Operation: TypeAlias = APIOperation[Any, Any, Any, Any]

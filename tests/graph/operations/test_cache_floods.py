@@ -32,9 +32,9 @@ async def test_100_000_keys_leave_a_process_within_its_memory(flood: str, databa
         env={"PATH": os.environ["PATH"]},
         stdout=asyncio.subprocess.PIPE,
     )
-    told, _ = await process.communicate()
+    output, _ = await process.communicate()
     assert process.returncode == 0
-    assert int(told) / 2**20 < GROWTH_MIB_MAX
+    assert int(output) / 2**20 < GROWTH_MIB_MAX
 
 
 def heads(numbers: Iterator[int]) -> Iterator[bytes]:

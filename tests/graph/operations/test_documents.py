@@ -16,7 +16,7 @@ from graph.cli.app import app as command_line
 from graph.operations.documents import LEARNED_LENGTH_MAX, LEARNED_ON_PROBATION_BYTES_MAX, Documents
 from graph.operations.segmented_cache import ENTRY_BYTES
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import ALIVE, served
+from tests.graph.support.served_app import ALIVE, served
 
 TYPENAME = "{ __typename }"
 NEWER = "application/graphql-response+json"
@@ -286,8 +286,8 @@ async def test_manifest_of_every_known_tool_is_read(settings: Settings, tmp_path
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"{", "is no JSON: .+"),
-        (b"\xff", "is no JSON: .+"),
+        (b"{", "is not JSON: .+"),
+        (b"\xff", "is not JSON: .+"),
         (b"[]", "should be an object from hash to document"),
         (b"null", "should be an object from hash to document"),
         (b'{"a": 5}', "should be an object from hash to document"),

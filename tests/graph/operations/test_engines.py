@@ -12,7 +12,7 @@ from db.query.pages import Page
 from graph.operations.cache import Operations
 from graph.runtime.edge_loaders import PageLoader
 from tests.graph.support.callers import Client, Person, SignUp
-from tests.graph.support.garbage import left_behind
+from tests.graph.support.garbage import collected_types
 from tests.graph.support.recording import recorded
 
 POSTS = "{ posts(first: 5) { totalCount nodes { id title author { username posts(first: 2) { nodes { id } } } } } }"
@@ -58,7 +58,7 @@ async def test_an_operation_leaves_no_rows_to_the_cycle_collector(
     engines = operations_of(app).engines
     vars(engines).pop("run")  # the comparison with the ordinary engine, which leaves garbage
     await client.data(text, **variables)
-    with left_behind() as left:
+    with collected_types() as left:
         await client.data(text, **variables)
     assert left.isdisjoint({"Record", "Frame", "Loaders", "Context", "Connection"})
 
@@ -69,7 +69,7 @@ async def test_an_answer_with_errors_leaves_no_rows_to_the_cycle_collector(
 ) -> None:
     vars(operations_of(app).engines).pop("run")  # as above
     assert "errors" in await client.run(text)
-    with left_behind() as left:
+    with collected_types() as left:
         await client.run(text)
     assert left.isdisjoint({"Record", "Frame", "Loaders", "Context", "Connection", "ExecutionResult", "GraphQLError"})
 
@@ -101,17 +101,17 @@ async def test_lists_below_a_shared_page_respect_their_arguments(app: FastAPI, c
         b: posts(first: $b, orderBy: [{ field: TITLE, direction: ASC }]) { nodes { title @include(if: $more) id } }
         d: posts(first: $d) { nodes { id } }
     } } post(id: "post_0") { id } }"""
-    asked: list[dict[str, Any]] = [
+    requests: list[dict[str, Any]] = [
         {"a": a, "b": b, "d": d, "more": more} for a in (1, 2) for b in (1, 2) for d in (1, 3) for more in (False, True)
     ]
-    for one in asked:
+    for one in requests:
         await client.post(text, **one)
     with recorded() as queries:
-        alone = [(await client.post(text, **one)).json()["data"] for one in asked]
+        alone = [(await client.post(text, **one)).json()["data"] for one in requests]
     sent = len(queries)
-    assert len({str(one) for one in alone}) == len(asked)
+    assert len({str(one) for one in alone}) == len(requests)
     with recorded() as queries:
-        found = await asyncio.gather(*[client.post(text, **one) for _ in range(TIMES) for one in asked])
+        found = await asyncio.gather(*[client.post(text, **one) for _ in range(TIMES) for one in requests])
     assert len(queries) < TIMES * sent
     assert [one.json()["data"] for one in found] == alone * TIMES
 

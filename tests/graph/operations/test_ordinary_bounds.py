@@ -8,18 +8,26 @@ from fastapi import FastAPI
 from graphql import get_introspection_query
 
 from graph.analysis.limits import VALUES_MAX
-from graph.operations.dispatch import ORDINARY_VALUES_MAX
+from graph.operations.dispatch import ORDINARY_VALUES_MAX, SHORT_DOCUMENT_LENGTH_MAX
 from tests.graph.http.responses.test_large_answers import FIELDS, OF_USERS
 from tests.graph.support.callers import Client
 
 
-async def test_large_operation_is_compiled_at_its_first_execution(app: FastAPI, client: Client) -> None:
+async def test_only_a_long_document_with_a_small_response_is_compiled_at_its_second_execution(
+    app: FastAPI, client: Client
+) -> None:
     served_by = app.state.operations.engines
     served_by.compiled_from = 2  # the value of a real server
-    small, large = "{ posts(first: 5) { nodes { id } } }", "{ posts(first: 100) { nodes { id title views } } }"
-    for query in (small, large):
+    short = "{ posts(first: 5) { nodes { id } } }"
+    long = "{ viewer { " + " ".join(f"name{number}: username" for number in range(40)) + " } }"
+    large = long.replace("{ viewer {", "{ users(first: 100) { nodes {") + " }"
+    assert len(short) < SHORT_DOCUMENT_LENGTH_MAX < len(long)
+    compiled = []
+    for query in (short, large, long, long):
+        before = served_by.left["first sight"]
         await client.data(query)
-    assert (served_by.left["first sight"], served_by.compiled) == (1, 1)
+        compiled.append(served_by.left["first sight"] == before)
+    assert compiled == [True, True, False, True]
 
 
 async def test_large_operation_that_cannot_be_compiled_is_refused(client: Client) -> None:

@@ -20,7 +20,7 @@ from graph.errors import presented
 from graph.operations.cache import Operation, Operations, RequestRefused, ensure_ran
 from graph.runtime.context import Services
 from graph.schema.root import graphql_schema
-from tests.graph.support.garbage import left_behind
+from tests.graph.support.garbage import collected_types
 from tests.graph.support.operation_maker import OperationMaker
 from tests.graph.support.population import Population, populate
 from tests.running.amounts import examples
@@ -59,12 +59,12 @@ WELL = {"well", "nodes", "statement", "fragments", "mutation", "user errors"}
 @pytest.fixture
 async def services(settings: Settings) -> AsyncIterator[Services]:
     """The dependencies of resolvers, for this test's database."""
-    async with services_for(settings) as made:
-        yield made
+    async with services_for(settings) as population:
+        yield population
 
 
 @pytest.fixture
-async def made(services: Services) -> Population:
+async def population(services: Services) -> Population:
     """Six users with every kind of data."""
     return await populate(services.database, 6)
 
@@ -88,8 +88,8 @@ async def answered(operations: Operations, operation: Operation, services: Servi
     return [presented(error, "a request").formatted for error in result.errors or ()]
 
 
-def owner(made: Population) -> Viewer:
-    return Viewer(int(made.users[0].partition("_")[2]))
+def owner(population: Population) -> Viewer:
+    return Viewer(int(population.users[0].partition("_")[2]))
 
 
 def unexpected(left: set[str]) -> set[str]:
@@ -99,24 +99,24 @@ def unexpected(left: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_an_operation_leaves_nothing(
-    operations: Operations, services: Services, made: Population, end: str
+    operations: Operations, services: Services, population: Population, end: str
 ) -> None:
-    text = ENDS[end] % {"user": made.users[0], "post": made.posts[0], "account": made.accounts[0]}
+    text = ENDS[end] % {"user": population.users[0], "post": population.posts[0], "account": population.accounts[0]}
     operation = operations.find(text, None)
-    await answered(operations, operation, services, owner(made))
-    errors = await answered(operations, operation, services, owner(made))
+    await answered(operations, operation, services, owner(population))
+    errors = await answered(operations, operation, services, owner(population))
     assert bool(errors) is (end not in WELL)
-    with left_behind() as left:
-        await answered(operations, operation, services, owner(made))
+    with collected_types() as left:
+        await answered(operations, operation, services, owner(population))
     assert not unexpected(left), " ".join(sorted(left))
 
 
 async def test_generated_operations_leave_nothing(
-    operations: Operations, services: Services, made: Population, cases: Cases
+    operations: Operations, services: Services, population: Population, cases: Cases
 ) -> None:
-    ids = [*made.users, *made.posts, *made.accounts, *made.transactions, "user_999999"]
+    ids = [*population.users, *population.posts, *population.accounts, *population.transactions, "user_999999"]
     maker = OperationMaker(cases.random(), graphql_schema, ids)
-    viewers = [ANONYMOUS, owner(made), Viewer(owner(made).user_id, is_admin=True)]
+    viewers = [ANONYMOUS, owner(population), Viewer(owner(population).user_id, is_admin=True)]
     chosen: list[Operation] = []
     while len(chosen) < QUERIES:
         with contextlib.suppress(RequestRefused):
@@ -127,7 +127,7 @@ async def test_generated_operations_leave_nothing(
             await answered(operations, operation, services, viewers[number % 3])
 
     await answer_all()
-    with left_behind() as left:
+    with collected_types() as left:
         await answer_all()
     assert not unexpected(left)
 
@@ -137,7 +137,7 @@ async def test_generated_operations_leave_nothing(
 )
 async def test_a_valid_document_leaves_nothing(operations: Operations, text: str) -> None:
     operations.find(text, None)
-    with left_behind() as left:
+    with collected_types() as left:
         operations.find(f"{text} # another", None)
     assert left == set()
 
@@ -151,7 +151,7 @@ async def test_a_refused_document_leaves_nothing(operations: Operations, text: s
             operations.find(text, None)
 
     refuse(text)
-    with left_behind() as left:
+    with collected_types() as left:
         refuse(text)
         refuse(f"{text} # another")
     assert left <= {"PrintBuffer"}  # graphql-core makes it to print a value that an error quotes
@@ -163,7 +163,7 @@ async def test_a_refused_document_leaves_nothing(operations: Operations, text: s
 async def test_an_error_of_the_database_leaves_nothing(
     operations: Operations,
     services: Services,
-    made: Population,
+    population: Population,
     superuser: Driver,
     monkeypatch: pytest.MonkeyPatch,
     text: str,
@@ -175,7 +175,7 @@ async def test_an_error_of_the_database_leaves_nothing(
     await superuser.execute("ALTER TABLE posts RENAME COLUMN title TO name")
     for _ in range(2):
         assert await answered(operations, operation, services, ANONYMOUS)
-    with left_behind() as left:
+    with collected_types() as left:
         assert await answered(operations, operation, services, ANONYMOUS)
     assert not unexpected(left), " ".join(sorted(left))
 
@@ -186,7 +186,7 @@ DIVIDES_BY_ZERO = """ALTER TABLE posts ENABLE ROW LEVEL SECURITY; ALTER TABLE po
 
 @pytest.mark.parametrize("bad", ['node(id: "x") { id }', 'post(id: "post_1") { title }'], ids=["told", "unexpected"])
 async def test_a_cancelled_operation_leaves_nothing(
-    operations: Operations, services: Services, made: Population, superuser: Driver, bad: str
+    operations: Operations, services: Services, population: Population, superuser: Driver, bad: str
 ) -> None:
     operation = operations.find(
         f"{{ posts(first: 2) {{ nodes {{ author {{ profile {{ bio }} }} }} }} bad: {bad} }}", None
@@ -205,6 +205,6 @@ async def test_a_cancelled_operation_leaves_nothing(
     async with superuser.transaction():
         await superuser.execute("LOCK TABLE profiles IN ACCESS EXCLUSIVE MODE")
         await cancelled()
-        with left_behind() as left:
+        with collected_types() as left:
             await cancelled()
     assert not unexpected(left), " ".join(sorted(left))

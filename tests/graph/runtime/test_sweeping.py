@@ -11,7 +11,7 @@ from db.settings import Settings
 from graph.app import create_app
 from graph.runtime.sweeping import FIRST_AFTER_S, swept
 from tests.graph.support.callers import Client, Person, serving
-from tests.graph.support.edge import until
+from tests.graph.support.served_app import until
 
 OVER = "INSERT INTO sessions (user_id, expires_at) SELECT $1, now() - $2::interval FROM generate_series(1, 50)"
 

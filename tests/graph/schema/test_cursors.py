@@ -30,12 +30,12 @@ async def posts(client: Client) -> list[str]:
     return (await insert_posts(client.database, [Text(created_at=day(number // 2)) for number in range(6)]))[::-1]
 
 
-def spelled(value: object) -> str:
+def encoded(value: object) -> str:
     """Return the spelling of a cursor with this value."""
     return base64.urlsafe_b64encode(orjson.dumps(value)).rstrip(b"=").decode()
 
 
-def held(cursor: str) -> list[Any]:
+def decoded(cursor: str) -> list[Any]:
     """Return the value of a cursor."""
     parts: list[Any] = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     return parts
@@ -116,8 +116,8 @@ async def test_a_mutated_cursor_is_refused_or_another_position_of_the_same_list(
 
 async def test_text_that_no_list_has_issued_is_refused_as_a_cursor(client: Client, posts: Sequence[str]) -> None:
     cursor = await first_cursor(client)
-    signature, instant, number = held(cursor)
-    assert spelled([signature, instant, number]) == cursor
+    signature, instant, number = decoded(cursor)
+    assert encoded([signature, instant, number]) == cursor
     no_instants: list[object] = [None, True, 1.5, "2026-03-01", [], {}, 2**63, -(2**63)]
     no_numbers: list[object] = [None, False, 1.0, "1", [1], {}, 2**63, -(2**63), 2**64 - 1]
     made_up = [
@@ -138,14 +138,14 @@ async def test_text_that_no_list_has_issued_is_refused_as_a_cursor(client: Clien
         cursor.swapcase(),
         cursor[:-1],
         cursor[1:],
-        *map(spelled, [None, 5, "text", {}, [], [signature], [signature, instant], [[signature, instant, number]]]),
-        spelled([signature, instant, number, number]),
-        spelled([signature + 1, instant, number]),
-        spelled([str(signature), instant, number]),
-        *(spelled([signature, value, number]) for value in no_instants),
-        *(spelled([signature, instant, value]) for value in no_numbers),
+        *map(encoded, [None, 5, "text", {}, [], [signature], [signature, instant], [[signature, instant, number]]]),
+        encoded([signature, instant, number, number]),
+        encoded([signature + 1, instant, number]),
+        encoded([str(signature), instant, number]),
+        *(encoded([signature, value, number]) for value in no_instants),
+        *(encoded([signature, instant, value]) for value in no_numbers),
         # Years out of range.
-        *(spelled([signature, value, number]) for value in (2**60, -(2**60), 253_402_300_800_000_000)),
+        *(encoded([signature, value, number]) for value in (2**60, -(2**60), 253_402_300_800_000_000)),
         # Another spelling of the same value.
         base64.urlsafe_b64encode(f"[{signature}, {instant}, {number}]".encode()).rstrip(b"=").decode(),
         base64.urlsafe_b64encode(f"[{signature},{instant},{number}.0]".encode()).rstrip(b"=").decode(),
@@ -157,13 +157,13 @@ async def test_text_that_no_list_has_issued_is_refused_as_a_cursor(client: Clien
 
 
 async def test_a_forged_position_is_only_a_position(client: Client, posts: Sequence[str]) -> None:
-    signature = held(await first_cursor(client))[0]
+    signature = decoded(await first_cursor(client))[0]
     draft = Text(published=False, created_at=day(1))
     await insert_posts(client.database, [draft])
     year_1, year_9999 = -62_135_596_800_000_000, 253_402_300_799_999_999
     everything, nothing = [{"id": id_} for id_ in posts], list[dict[str, str]]()
     answers = [
-        (await client.data(PAGE, cursor=spelled(value)))["posts"]["nodes"]
+        (await client.data(PAGE, cursor=encoded(value)))["posts"]["nodes"]
         for value in (
             [signature, year_9999, 2**63 - 1],
             [signature, year_1, 1],

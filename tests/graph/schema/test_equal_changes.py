@@ -7,7 +7,7 @@ import pytest
 
 from db.connections.leases import Driver
 from tests.graph.support.callers import PASSWORD, Client, Person, SignUp
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 UPDATE_POST = """
 mutation ($input: UpdatePostInput!) {

@@ -24,7 +24,7 @@ from graph.errors import presented
 from tests.conftest import superuser_execute
 from tests.db.support.backends import connected_superuser, terminate_all, waiting_backend
 from tests.graph.support.callers import PASSWORD, Client, SignUp
-from tests.graph.support.edge import served
+from tests.graph.support.served_app import served
 
 CREATE_USER = """mutation($username: String!) {
     createUser(input: {email: "private@example.com", username: $username, password: "correct horse battery"}) {
@@ -199,33 +199,33 @@ async def test_row_that_is_locked_for_too_long_is_busy(
     settings: Settings, client: Client, sign_up: SignUp, superuser: Driver
 ) -> None:
     ada = await sign_up("ada")
-    async with served(settings, lock_timeout_ms=50) as hasty:
+    async with served(settings, lock_timeout_ms=50) as impatient:
         async with superuser.transaction():
             await superuser.execute("SELECT FROM users FOR UPDATE")
-            body = await hasty.run(UPDATE_USER, by=ada, id=ada.id)
+            body = await impatient.run(UPDATE_USER, by=ada, id=ada.id)
         assert body["errors"][0]["message"] == "another client holds a lock on the same rows; try again shortly"
         assert coded(body) == [{"code": "DATABASE_BUSY"}]
-        assert (await hasty.data(UPDATE_USER, by=ada, id=ada.id))["updateUser"]["userErrors"] == []
+        assert (await impatient.data(UPDATE_USER, by=ada, id=ada.id))["updateUser"]["userErrors"] == []
 
 
 async def test_statement_that_takes_too_long_is_a_timeout(settings: Settings, superuser: Driver) -> None:
-    async with served(settings, statement_timeout_ms=50) as hasty:
+    async with served(settings, statement_timeout_ms=50) as impatient:
         async with superuser.transaction():
             await superuser.execute("LOCK TABLE posts")
-            assert coded(await hasty.run(POSTS)) == [{"code": "DATABASE_TIMEOUT"}]
-        assert await hasty.data(POSTS) == {"posts": {"nodes": []}}
+            assert coded(await impatient.run(POSTS)) == [{"code": "DATABASE_TIMEOUT"}]
+        assert await impatient.data(POSTS) == {"posts": {"nodes": []}}
 
 
 async def test_count_that_a_failed_page_includes_fails_for_all_its_fields(
     settings: Settings, superuser: Driver, caplog: pytest.LogCaptureFixture
 ) -> None:
     query = "{ a: posts { totalCount } b: posts(last: 1) { totalCount nodes { id } } postsPage { total } }"
-    async with served(settings, statement_timeout_ms=50) as hasty:
+    async with served(settings, statement_timeout_ms=50) as impatient:
         async with superuser.transaction():
             await superuser.execute("LOCK TABLE posts")
-            body = await hasty.run(query)
+            body = await impatient.run(query)
             assert {one["code"] for one in coded(body)} == {"DATABASE_TIMEOUT"}
-        data = await hasty.data(query)
+        data = await impatient.data(query)
     gc.collect()
     assert data == {"a": {"totalCount": 0}, "b": {"totalCount": 0, "nodes": []}, "postsPage": {"total": 0}}
     assert [record for record in caplog.records if record.name == "asyncio"] == []
@@ -233,10 +233,13 @@ async def test_count_that_a_failed_page_includes_fails_for_all_its_fields(
 
 async def test_pool_without_a_free_connection_is_busy(settings: Settings, superuser: Driver) -> None:
     async with served(settings, pool_size=1, pool_max_overflow=0, pool_timeout_s=0.05) as narrow:
+        while "errors" in await narrow.run(POSTS):  # on a busy machine a connection takes longer to open
+            pass
         async with superuser.transaction():
             await superuser.execute("LOCK TABLE posts")
             holding = asyncio.create_task(narrow.data(POSTS))
             while not await superuser.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                assert not holding.done()
                 await asyncio.sleep(0.005)
             body = await narrow.run(USER, name="treasury")
         assert coded(body) == [{"code": "DATABASE_BUSY"}]

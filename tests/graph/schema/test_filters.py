@@ -125,7 +125,7 @@ async def test_a_search_of_more_than_500_characters_is_refused(client: Client, p
 @pytest.mark.parametrize("search", ["-fox", "-zzzz -fox", 'fox or -"lazy dog"', "-fox or bear", "? -the"])
 async def test_a_search_that_only_excludes_is_refused(client: Client, posts: Sequence[str], search: str) -> None:
     body = await client.run(FIND_POSTS, filter={"search": search})
-    message = 'filter.search should name a word to find; "-word" alone only says what to leave out'
+    message = 'filter.search should name a word to find; "-word" alone only excludes results'
     assert unlocated(body) == bad_input(message, ["posts"])
 
 
@@ -264,7 +264,7 @@ async def test_a_filter_of_the_wrong_type_is_no_valid_operation(client: Client) 
 
 async def test_an_author_id_of_another_kind_is_refused(client: Client) -> None:
     messages = {
-        "post_1": "filter.authorId is the id of a post, and a user is asked for",
+        "post_1": "filter.authorId is the id of a post, but the id of a user is expected",
         "user_0": NO_AUTHOR,
         "1": NO_AUTHOR,
         "": NO_AUTHOR,

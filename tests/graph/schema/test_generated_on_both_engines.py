@@ -40,23 +40,23 @@ SCALARS = {
 @pytest.fixture
 async def services(settings: Settings) -> AsyncIterator[Services]:
     """The dependencies of resolvers, for this test's database."""
-    async with services_for(settings) as made:
-        yield made
+    async with services_for(settings) as opened:
+        yield opened
 
 
 @pytest.fixture
-async def made(services: Services) -> Population:
+async def population(services: Services) -> Population:
     """Six users with every kind of data."""
     return await populate(services.database, 6)
 
 
-def viewers(made: Population) -> list[Viewer]:
+def viewers(population: Population) -> list[Viewer]:
     """Return one caller of each kind: anonymous, an owner of some of the rows, an administrator."""
-    owner = int(made.users[0].partition("_")[2])
+    owner = int(population.users[0].partition("_")[2])
     return [ANONYMOUS, Viewer(owner), Viewer(owner, is_admin=True)]
 
 
-async def compare(services: Services, made: Population, texts: Iterable[tuple[int, str]]) -> int:
+async def compare(services: Services, population: Population, texts: Iterable[tuple[int, str]]) -> int:
     """Run `texts` on both engines as every kind of caller in turn; return the number of compared runs."""
     operations = Operations(graphql_schema, introspection=True, suggestions=True, compiled_from=1)
     engines, ordinary = operations.engines, operations.engines.ordinary()
@@ -66,7 +66,7 @@ async def compare(services: Services, made: Population, texts: Iterable[tuple[in
             execution = operations.find(text, None).execution
         except RequestRefused:
             continue
-        viewer = viewers(made)[number % 3]
+        viewer = viewers(population)[number % 3]
         expected = await ordinary.run(execution, {}, services, viewer)
         assert agree(await engines.run(execution, {}, services, viewer), expected), text
         compared += 1
@@ -75,18 +75,18 @@ async def compare(services: Services, made: Population, texts: Iterable[tuple[in
 
 
 async def test_queries_of_rows_that_exist_are_answered_alike(
-    services: Services, made: Population, cases: Cases
+    services: Services, population: Population, cases: Cases
 ) -> None:
-    ids = [*made.users, *made.posts, *made.accounts, *made.transactions, "user_999999"]
+    ids = [*population.users, *population.posts, *population.accounts, *population.transactions, "user_999999"]
     count = examples(MADE)
     queries_of_ids = (
         (number, OperationMaker(chance, graphql_schema, ids).query()) for number, chance in cases.numbered(count)
     )
-    compared = await compare(services, made, queries_of_ids)
+    compared = await compare(services, population, queries_of_ids)
     assert cases.is_one or compared > count * 0.8
 
 
-async def test_queries_with_strange_arguments_are_answered_alike(services: Services, made: Population) -> None:
+async def test_queries_with_strange_arguments_are_answered_alike(services: Services, population: Population) -> None:
     texts: list[str] = []
 
     @settings(max_examples=examples(STRANGE), suppress_health_check=list(HealthCheck), database=None)
@@ -95,4 +95,4 @@ async def test_queries_with_strange_arguments_are_answered_alike(services: Servi
         texts.append(text)
 
     keep()
-    assert await compare(services, made, list(enumerate(texts))) > len(texts) * 0.8
+    assert await compare(services, population, list(enumerate(texts))) > len(texts) * 0.8

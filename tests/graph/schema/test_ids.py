@@ -79,7 +79,9 @@ def test_every_row_has_one_id(kind: NodeKind, number: int) -> None:
     assert parse_any(id_, "id") == (kind, number)
     assert parse(id_, kind, "id") == number
     for other in set(NodeKind) - {kind}:
-        with pytest.raises(GraphQLError, match=f"^id is the id of {ANY[kind]}, and {ANY[other]} is asked for$"):
+        with pytest.raises(
+            GraphQLError, match=f"^id is the id of {ANY[kind]}, but the id of {ANY[other]} is expected$"
+        ):
             parse(id_, other, "id")
 
 
@@ -133,13 +135,15 @@ async def test_value_that_is_no_string_is_no_valid_id(client: Client) -> None:
 
 async def test_the_id_of_another_kind_is_refused_where_one_kind_is_required(client: Client) -> None:
     answers, expected = {}, {}
-    for asked in NodeKind:
+    for wanted_kind in NodeKind:
         for given_kind in NodeKind:
-            body = await client.run(f'{{ {asked.value}(id: "{given_kind.value}_999") {{ id }} }}')
-            answers[asked, given_kind] = unlocated(body)
-            message = f"id is the id of {ANY[given_kind]}, and {ANY[asked]} is asked for"
-            refused = bad_input(message, [asked.value], nullable=True)
-            expected[asked, given_kind] = {"data": {asked.value: None}} if asked is given_kind else refused
+            body = await client.run(f'{{ {wanted_kind.value}(id: "{given_kind.value}_999") {{ id }} }}')
+            answers[wanted_kind, given_kind] = unlocated(body)
+            message = f"id is the id of {ANY[given_kind]}, but the id of {ANY[wanted_kind]} is expected"
+            refused = bad_input(message, [wanted_kind.value], nullable=True)
+            expected[wanted_kind, given_kind] = (
+                {"data": {wanted_kind.value: None}} if wanted_kind is given_kind else refused
+            )
     assert answers == expected
 
 
@@ -217,7 +221,7 @@ async def test_nodes_takes_a_hundred_ids_and_no_more(client: Client) -> None:
 
 async def test_an_object_has_the_same_id_in_every_field(client: Client, sign_up: SignUp) -> None:
     admin = await sign_up("root", admin=True)
-    made = await populate(client.database, 2)
+    population = await populate(client.database, 2)
     data = await client.data(
         """query ($user: ID!, $post: ID!, $account: ID!) {
           user(id: $user) { id posts(last: 1) { nodes { id } edges { node { id } } } accounts { nodes { id } } }
@@ -227,11 +231,11 @@ async def test_an_object_has_the_same_id_in_every_field(client: Client, sign_up:
           node(id: $user) { id }
         }""",
         by=admin,
-        user=made.users[0],
-        post=made.posts[0],
-        account=made.accounts[0],
+        user=population.users[0],
+        post=population.posts[0],
+        account=population.accounts[0],
     )
-    user, post, account = ({"id": id_} for id_ in (made.users[0], made.posts[0], made.accounts[0]))
+    user, post, account = ({"id": id_} for id_ in (population.users[0], population.posts[0], population.accounts[0]))
     assert data == {
         "user": {
             **user,

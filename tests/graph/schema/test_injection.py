@@ -10,8 +10,8 @@ from db.query.text_search import search_query
 from graph.schema.root import graphql_schema
 from tests.graph.support.argument_walk import fresh_key, operation, places
 from tests.graph.support.callers import Client, SignUp
-from tests.graph.support.edge import is_alive
-from tests.graph.support.stage import ANNA, OTTO, Stage, set_stage
+from tests.graph.support.rights_data import ANNA, OTTO, RightsData, create_rights_data
+from tests.graph.support.served_app import is_alive
 from tests.running.amounts import share
 
 STRINGS: Sequence[str] = share(
@@ -35,9 +35,9 @@ STRINGS: Sequence[str] = share(
 
 
 @pytest.fixture
-async def stage(client: Client, sign_up: SignUp, superuser: Driver) -> Stage:
+async def rights_data(client: Client, sign_up: SignUp, superuser: Driver) -> RightsData:
     """The stage of the tests of rights."""
-    return await set_stage(client, sign_up, superuser)
+    return await create_rights_data(client, sign_up, superuser)
 
 
 def foreign_value(name: str, scalar: str) -> Any:
@@ -56,21 +56,21 @@ def codes(body: dict[str, Any]) -> set[str]:
 TEXT_PLACES = list(places(graphql_schema, "String", "ID", "UUID", "CurrencyCode", "Decimal", "DateTime"))
 
 
-async def test_sql_in_any_string_of_a_query_finds_and_changes_nothing(stage: Stage) -> None:
-    before = await stage.dump()
+async def test_sql_in_any_string_of_a_query_finds_and_changes_nothing(rights_data: RightsData) -> None:
+    before = await rights_data.dump()
     for place in TEXT_PLACES:
         if place.kind != "query":
             continue
         for text in STRINGS:
             query, variables = operation(graphql_schema, place, text, foreign_value)
-            body = await stage.run(query, ANNA, **variables)
+            body = await rights_data.run(query, ANNA, **variables)
             assert codes(body) <= {"BAD_USER_INPUT"}, (str(place), text, body)
             # A search without a word is no filter: Anna finds the posts that she may see.
             if codes(body) or (place.path[-1] == "search" and search_query(text) is None):
                 continue
             assert found(body["data"][place.field]) == 0, (str(place), text, body)
-    assert await stage.dump() == before
-    assert await is_alive(stage.client)
+    assert await rights_data.dump() == before
+    assert await is_alive(rights_data.client)
 
 
 def found(value: Any) -> int:
@@ -81,23 +81,23 @@ def found(value: Any) -> int:
     return 0 if value is None else len(value)
 
 
-async def test_sql_in_any_string_of_a_mutation_is_a_string(stage: Stage) -> None:
-    before = await stage.dump()
+async def test_sql_in_any_string_of_a_mutation_is_a_string(rights_data: RightsData) -> None:
+    before = await rights_data.dump()
     for place in TEXT_PLACES:
         if place.kind != "mutation":
             continue
         for text in STRINGS:
             mutation, variables = operation(graphql_schema, place, text, foreign_value)
-            body = await stage.run(mutation, OTTO, **variables)
+            body = await rights_data.run(mutation, OTTO, **variables)
             assert codes(body) <= {"BAD_USER_INPUT", "FORBIDDEN", "UNAUTHENTICATED"}, (str(place), text, body)
-    after = await stage.dump()
+    after = await rights_data.dump()
     # Some mutations created rows with exactly these strings; earlier rows are unchanged.
     assert {table: set(rows) - set(after[table]) for table, rows in before.items()} == {
         table: set() for table in before
     }
-    titles = await stage.superuser.fetch("SELECT title FROM posts WHERE id > 2")
+    titles = await rights_data.superuser.fetch("SELECT title FROM posts WHERE id > 2")
     assert {title for (title,) in titles} >= set(STRINGS)
-    assert await is_alive(stage.client)
+    assert await is_alive(rights_data.client)
 
 
 # Every user may pay into any account, so that the existence of accounts is no secret.
@@ -113,16 +113,16 @@ def own_value(name: str, scalar: str) -> Any:
     return "account_2" if scalar == "ID" else foreign_value(name, scalar)
 
 
-async def test_id_of_another_users_object_is_treated_as_missing(stage: Stage) -> None:
-    before = await stage.dump()
+async def test_id_of_another_users_object_is_treated_as_missing(rights_data: RightsData) -> None:
+    before = await rights_data.dump()
     for place in ID_PLACES:
         for secret, nobodys in (SECRETS if place.kind == "query" else SECRETS_OF_MUTATIONS).items():
             of_secret, of_nothing = [
-                await stage.run(query, OTTO, **variables)
+                await rights_data.run(query, OTTO, **variables)
                 for query, variables in (operation(graphql_schema, place, id_, own_value) for id_ in (secret, nobodys))
             ]
             assert str(of_secret).replace(secret, nobodys) == str(of_nothing), str(place)
-    after = await stage.dump()
+    after = await rights_data.dump()
     # A refusal is stored under its key.
     del before["idempotency_keys"], after["idempotency_keys"]
     assert after == before

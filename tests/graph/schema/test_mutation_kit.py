@@ -22,6 +22,7 @@ from graph.schema.mutation_kit import (
     with_errors,
 )
 from graph.schema.permissions import OWNER_OR_ADMIN, SIGNED_IN, Right, admins_alone, public
+from graph.schema.row_mutations import unique_codes
 
 MEMBER, ADMIN = Viewer(user_id=1), Viewer(user_id=2, is_admin=True)
 
@@ -64,13 +65,13 @@ class Mutation:
 def test_one_declaration_makes_enum_error_and_payload() -> None:
     text = strawberry.Schema(query=Query, mutation=Mutation).as_str()
     for part in (
-        '"""Why it was not painted."""\nenum PaintErrorCode {\n  """There is no such object, or the viewer may not ',
+        '"""Why it was not painted."""\nenum PaintErrorCode {\n  """The object does not exist, or the viewer may not ',
         '"""Why it was not painted."""\ntype PaintUserError implements UserError {',
         "  code: PaintErrorCode!\n",
         '"""What to paint. And how."""\ninput PaintInput {',
         '  """The colour."""\n  colour: String\n',
         "  coats: [Int!]!\n",
-        '  """Why it was refused."""\n  userErrors: [PaintUserError!]!',
+        '  """The reasons why the mutation was refused. Empty if it was not."""\n  userErrors: [PaintUserError!]!',
         '    """The paint."""\n    input: PaintInput!\n',
     ):
         assert part in text, part
@@ -148,3 +149,8 @@ def test_the_place_of_an_item_is_that_of_the_input_where_there_is_no_list() -> N
     assert walls.refusal_of_any(refusal, 1).field == ("walls", "0", "id")
     assert walls.refusal_of_any(refusal, 2).field == ("walls",)
     assert ALONE.refusal_of_any(refusal, 1).field == ("id",)
+
+
+def test_codes_of_a_table_are_those_of_its_unique_constraints() -> None:
+    assert unique_codes("users") == ["EMAIL_TAKEN", "USERNAME_TAKEN"]
+    assert unique_codes("comments") == []

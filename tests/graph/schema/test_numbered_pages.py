@@ -81,9 +81,9 @@ REFUSED = [
     (1, 101, "pageSize should be from 1 to 100, not 101"),
     (1, -1, "pageSize should be from 1 to 100, not -1"),
     (1, 2**31 - 1, "pageSize should be from 1 to 100, not 2147483647"),
-    (10_002, 10, "page 10002 begins behind post 100000; use the connection `posts` to go that deep"),
-    (1002, 100, "page 1002 begins behind post 100000; use the connection `posts` to go that deep"),
-    (2**31 - 1, 100, "page 2147483647 begins behind post 100000; use the connection `posts` to go that deep"),
+    (10_002, 10, "page 10002 begins after post 100000; use the connection `posts` for these posts"),
+    (1002, 100, "page 1002 begins after post 100000; use the connection `posts` for these posts"),
+    (2**31 - 1, 100, "page 2147483647 begins after post 100000; use the connection `posts` for these posts"),
 ]
 
 

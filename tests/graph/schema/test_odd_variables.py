@@ -37,14 +37,14 @@ LEAVES = {"User": "id username", "Post": "id title views", "Node": "id"}
 
 
 @dataclass
-class Made:
+class Document:
     """A document with variables, and their JSON."""
 
     text: str
     variables: str
 
 
-class Maker:
+class DocumentMaker:
     """Makes one query of nested lists whose lengths are variables, each with a different type and value."""
 
     def __init__(self, draw: st.DrawFn) -> None:
@@ -52,9 +52,9 @@ class Maker:
         self._declared: list[str] = []
         self._given: list[str] = []
 
-    def made(self) -> Made:
+    def document(self) -> Document:
         roots = " ".join(self._root(number) for number in range(self._draw(st.integers(1, 2))))
-        return Made(f"query ({', '.join(self._declared)}) {{ {roots} }}", f"{{{', '.join(self._given)}}}")
+        return Document(f"query ({', '.join(self._declared)}) {{ {roots} }}", f"{{{', '.join(self._given)}}}")
 
     def _root(self, number: int) -> str:
         kind = self._draw(st.sampled_from(["users", "posts", "postsPage", "nodes"]))
@@ -95,9 +95,9 @@ class Maker:
 
 
 @st.composite
-def documents(draw: st.DrawFn) -> Made:
+def documents(draw: st.DrawFn) -> Document:
     """Return such a query."""
-    return Maker(draw).made()
+    return DocumentMaker(draw).document()
 
 
 @pytest.fixture
@@ -124,20 +124,20 @@ def resolved(value: object, name: str = "") -> tuple[int, int]:
 
 
 @with_settings(max_examples=examples(150), suppress_health_check=list(HealthCheck), deadline=None)
-@given(made=documents())
+@given(document=documents())
 async def test_price_is_never_below_the_cost_of_the_response_for_odd_variables(
-    app: FastAPI, seeded: Client, made: Made
+    app: FastAPI, seeded: Client, document: Document
 ) -> None:
-    query = orjson.dumps(made.text).decode()
-    body = f'{{"query": {query}, "variables": {made.variables}, "extensions": {{"cost": true}}}}'
+    query = orjson.dumps(document.text).decode()
+    body = f'{{"query": {query}, "variables": {document.variables}, "extensions": {{"cost": true}}}}'
     answer = await seeded.http.post("/graphql", content=body, headers={"content-type": JSON})
     found = answer.json()
     assert answer.status_code in {200, 400}, found
     if found.get("data") is None:
         return  # refused by HTTP, by the price, or by the field itself
     cost, values = resolved(found["data"])
-    operation = app.state.operations.find(made.text, None)
-    price = operation.pricing.price(orjson.loads(made.variables))
+    operation = app.state.operations.find(document.text, None)
+    price = operation.pricing.price(orjson.loads(document.variables))
     assert found["extensions"]["cost"]["requested"] == price.cost
     # The root object belongs to no field.
     assert price.cost >= cost - 1, body

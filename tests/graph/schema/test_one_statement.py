@@ -22,6 +22,7 @@ OPERATIONS: Mapping[str, int] = {
     "query ($user: ID!) { user(id: $user) { a: posts(first: 1) { nodes { id } } comments { nodes { body } } } }": 1,
     "query ($post: ID!) { post(id: $post) { comments(first: 2) { nodes { body } } author { username } } }": 1,
     "query ($user: ID!) { it: user(id: $user) { __typename id accounts { nodes { id } } } }": 1,
+    'query { userByUsername(username: "READER1") { username posts(first: 10) { nodes { id title } } } }': 1,
     # The fourth list below a row, and what is not a list, are read separately.
     "query ($user: ID!) { user(id: $user) { posts { nodes { id } } profile { bio } } }": 2,
     "query ($user: ID!) { user(id: $user) { a: posts(first: 1) { nodes { id } } b: posts(first: 2) { nodes { id } } "

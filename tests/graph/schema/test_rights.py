@@ -27,10 +27,10 @@ from db.connections.leases import Driver
 from graph.schema.root import graphql_schema
 from tests.graph.support import rights_to_change, rights_to_read
 from tests.graph.support.callers import Client, SignUp
+from tests.graph.support.rights_data import ADA, CALLERS, NOBODY, OTTO, RightsData, create_rights_data, signed_in
 from tests.graph.support.rights_of_comments import COMMENT_CHANGES, COMMENT_READS
 from tests.graph.support.rights_to_change import Change, Failure
 from tests.graph.support.rights_to_read import CURSOR_READS
-from tests.graph.support.stage import ADA, CALLERS, NOBODY, OTTO, Stage, set_stage, signed_in
 
 Dump = dict[str, list[str]]
 
@@ -68,9 +68,9 @@ PRIVATE_THINGS = """
 
 
 @pytest.fixture
-async def stage(client: Client, sign_up: SignUp, superuser: Driver) -> Stage:
-    """The users of `tests.graph.support.stage` and their data."""
-    return await set_stage(client, sign_up, superuser)
+async def rights_data(client: Client, sign_up: SignUp, superuser: Driver) -> RightsData:
+    """The users of `tests.graph.support.rights_data` and their data."""
+    return await create_rights_data(client, sign_up, superuser)
 
 
 def mutation_of(name: str) -> str:
@@ -116,7 +116,7 @@ def is_refused(body: Mapping[str, Any]) -> bool:
     return bool("errors" in body or any(payload.get("userErrors") for payload in body["data"].values()))
 
 
-def but(table: str | None, everything: Dump) -> Dump:
+def without_table(table: str | None, everything: Dump) -> Dump:
     return {name: rows for name, rows in everything.items() if name != table}
 
 
@@ -124,52 +124,54 @@ def but(table: str | None, everything: Dump) -> Dump:
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_caller_makes_the_changes_of_the_table_and_no_others(stage: Stage, caller: str) -> None:
-    refresh_token = (await signed_in(stage.client, ADA))["refreshToken"]
+async def test_caller_makes_the_changes_of_the_table_and_no_others(rights_data: RightsData, caller: str) -> None:
+    refresh_token = (await signed_in(rights_data.client, ADA))["refreshToken"]
     for name, change in CHANGES.items():
-        await stage.superuser.execute(IGNORING_FOREIGN_KEYS + change.first)
+        await rights_data.superuser.execute(IGNORING_FOREIGN_KEYS + change.first)
         expected = body_of(name, change, caller)
-        before = await stage.dump()
-        body = await stage.run(operation(name), caller, **variables(change.given, refresh_token))
+        before = await rights_data.dump()
+        body = await rights_data.run(operation(name), caller, **variables(change.given, refresh_token))
         assert (name, body) == (name, expected)
-        after = await stage.dump()
+        after = await rights_data.dump()
         if is_refused(expected):
-            assert (name, but(change.kept, after)) == (name, but(change.kept, before))
+            assert (name, without_table(change.kept, after)) == (name, without_table(change.kept, before))
         else:
             assert after != before, f"{name} changed nothing"
         if mutation_of(name) == "signOut" and caller != NOBODY:
-            token = (await signed_in(stage.client, caller))["accessToken"]
-            stage.people[caller] = replace(stage.people[caller], token=token)
+            token = (await signed_in(rights_data.client, caller))["accessToken"]
+            rights_data.people[caller] = replace(rights_data.people[caller], token=token)
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_refusal_for_lack_of_a_right_is_that_for_a_missing_object(stage: Stage, caller: str) -> None:
+async def test_refusal_for_lack_of_a_right_is_that_for_a_missing_object(rights_data: RightsData, caller: str) -> None:
     refused = {name: change for name, change in CHANGES.items() if change.missing and caller not in change.answers}
     assert refused or caller == "anna"
     for name, change in refused.items():
         given = change.given or {}
-        existing = await stage.client.post(operation(name), by=stage.people.get(caller), **variables(given, ""))
-        missing = await stage.client.post(
-            operation(name), by=stage.people.get(caller), **variables({**given, **change.missing}, "")
+        existing = await rights_data.client.post(
+            operation(name), by=rights_data.people.get(caller), **variables(given, "")
+        )
+        missing = await rights_data.client.post(
+            operation(name), by=rights_data.people.get(caller), **variables({**given, **change.missing}, "")
         )
         assert (name, existing.status_code, existing.text) == (name, missing.status_code, missing.text)
 
 
 @pytest.mark.parametrize("end", ENDS_OF_A_SESSION.values(), ids=ENDS_OF_A_SESSION)
 async def test_token_of_an_administrator_whose_session_has_ended_gives_no_access(
-    stage: Stage, sign_up: SignUp, end: str
+    rights_data: RightsData, sign_up: SignUp, end: str
 ) -> None:
     late = await sign_up("late", admin=True)
-    assert await stage.client.data("{ viewer { username } }", by=late) == {"viewer": {"username": "late"}}
-    refresh_token = (await signed_in(stage.client, ADA))["refreshToken"]
-    await stage.superuser.execute(end)
-    before = await stage.dump()
+    assert await rights_data.client.data("{ viewer { username } }", by=late) == {"viewer": {"username": "late"}}
+    refresh_token = (await signed_in(rights_data.client, ADA))["refreshToken"]
+    await rights_data.superuser.execute(end)
+    before = await rights_data.dump()
     operations = {operation(name): variables(change.given, refresh_token) for name, change in CHANGES.items()}
     for query, given in (operations | {read.query: {} for read in READS.values()}).items():
-        response = await stage.client.post(query, by=late, **given)
+        response = await rights_data.client.post(query, by=late, **given)
         assert (query, response.status_code, response.json()) == (query, 401, ENDED)
         assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
-    assert await stage.dump() == before
+    assert await rights_data.dump() == before
 
 
 async def test_every_mutation_is_in_the_table() -> None:
@@ -185,27 +187,27 @@ async def test_every_mutation_is_in_the_table() -> None:
     "name",
     ["updateUser", "deleteUser", "updatePost of a draft at a wrong version", "deletePost", "transfer", "transfers"],
 )
-async def test_caller_without_the_right_does_not_even_wait_for_a_lock(stage: Stage, name: str) -> None:
+async def test_caller_without_the_right_does_not_even_wait_for_a_lock(rights_data: RightsData, name: str) -> None:
     change = CHANGES[name]
-    async with stage.superuser.transaction():
-        await stage.superuser.execute("SELECT FROM users WHERE id = 2 FOR UPDATE")
-        await stage.superuser.execute("SELECT FROM posts WHERE id = 2 FOR UPDATE")
-        await stage.superuser.execute("SELECT FROM accounts WHERE id = 1 FOR UPDATE")
-        answer = stage.run(operation(name), OTTO, **variables(change.given, ""))
+    async with rights_data.superuser.transaction():
+        await rights_data.superuser.execute("SELECT FROM users WHERE id = 2 FOR UPDATE")
+        await rights_data.superuser.execute("SELECT FROM posts WHERE id = 2 FOR UPDATE")
+        await rights_data.superuser.execute("SELECT FROM accounts WHERE id = 1 FOR UPDATE")
+        answer = rights_data.run(operation(name), OTTO, **variables(change.given, ""))
         assert await asyncio.wait_for(answer, 2) == body_of(name, change, OTTO)
 
 
-async def test_each_mutation_of_an_operation_has_the_rights_of_the_caller_at_its_start(stage: Stage) -> None:
+async def test_each_mutation_of_an_operation_has_the_rights_of_the_caller_at_its_start(rights_data: RightsData) -> None:
     out_and_on = 'mutation { signOut { signedOut } createPost(input: {title: "a", content: ""}) { post { id } } }'
-    body = await stage.run(out_and_on, OTTO)
+    body = await rights_data.run(out_and_on, OTTO)
     assert (body["data"], body["errors"][0]["extensions"]) == (None, {"code": "UNAUTHENTICATED"})
-    assert len((await stage.dump())["posts"]) == 2
+    assert len((await rights_data.dump())["posts"]) == 2
     in_and_on = """mutation {
         signIn(input: {login: "otto", password: "correct horse battery"}) { viewer { email } }
         createPost(input: {title: "a", content: ""}) { post { author { username email } } }
     }"""
     otto = {"username": "otto", "email": "otto@example.com"}
-    assert await stage.client.data(in_and_on) == {
+    assert await rights_data.client.data(in_and_on) == {
         "signIn": {"viewer": {"email": "otto@example.com"}},
         "createPost": {"post": {"author": otto}},
     }
@@ -221,35 +223,35 @@ def test_no_input_has_a_role() -> None:
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_caller_reads_the_data_of_the_table(stage: Stage, caller: str) -> None:
-    before = await stage.dump()
+async def test_caller_reads_the_data_of_the_table(rights_data: RightsData, caller: str) -> None:
+    before = await rights_data.dump()
     for name, read in READS.items():
-        assert (name, await stage.run(read.query, caller)) == (name, {"data": read.answer_to(caller)})
-    assert await stage.dump() == before
+        assert (name, await rights_data.run(read.query, caller)) == (name, {"data": read.answer_to(caller)})
+    assert await rights_data.dump() == before
 
 
 @pytest.mark.parametrize("caller", [NOBODY, OTTO])
-async def test_private_data_leaves_no_trace_in_any_answer_to_others(stage: Stage, caller: str) -> None:
+async def test_private_data_leaves_no_trace_in_any_answer_to_others(rights_data: RightsData, caller: str) -> None:
     query = '{ post(id: "post_2") { id } posts(last: 5, filter: {published: false}) { pageInfo { startCursor } } }'
-    cursor = (await stage.run(query, ADA))["data"]["posts"]["pageInfo"]["startCursor"]
+    cursor = (await rights_data.run(query, ADA))["data"]["posts"]["pageInfo"]["startCursor"]
     queries = [read.query for read in READS.values()] + [query.replace("$cursor", cursor) for query in CURSOR_READS]
-    with_them = [await stage.run(query, caller) for query in queries]
-    await stage.superuser.execute(IGNORING_FOREIGN_KEYS + PRIVATE_THINGS)
-    assert [await stage.run(query, caller) for query in queries] == with_them
+    with_them = [await rights_data.run(query, caller) for query in queries]
+    await rights_data.superuser.execute(IGNORING_FOREIGN_KEYS + PRIVATE_THINGS)
+    assert [await rights_data.run(query, caller) for query in queries] == with_them
     assert [body for body in with_them if "errors" in body] == []
 
 
-async def test_cursor_of_a_draft_is_a_position_among_the_visible_posts(stage: Stage) -> None:
+async def test_cursor_of_a_draft_is_a_position_among_the_visible_posts(rights_data: RightsData) -> None:
     cursors = "{ posts(first: 5) { edges { cursor node { id } } } }"
-    edges = (await stage.run(cursors, ADA))["data"]["posts"]["edges"]
+    edges = (await rights_data.run(cursors, ADA))["data"]["posts"]["edges"]
     assert [edge["node"]["id"] for edge in edges] == ["post_2", "post_1"]
     behind, before = (query.replace("$cursor", edges[0]["cursor"]) for query in CURSOR_READS[:2])
     seen = {"edges": [edges[1]], "totalCount": 1}
     ends = {"startCursor": edges[1]["cursor"], "endCursor": edges[1]["cursor"]}
     page_info = {"hasNextPage": False, "hasPreviousPage": False, **ends}
-    assert await stage.run(behind, OTTO) == {"data": {"posts": {**seen, "pageInfo": page_info}}}
+    assert await rights_data.run(behind, OTTO) == {"data": {"posts": {**seen, "pageInfo": page_info}}}
     empty = {"hasNextPage": True, "hasPreviousPage": False, "startCursor": None, "endCursor": None}
-    assert await stage.run(before, OTTO) == {"data": {"posts": {"edges": [], "totalCount": 1, "pageInfo": empty}}}
+    assert await rights_data.run(before, OTTO) == {"data": {"posts": {"edges": [], "totalCount": 1, "pageInfo": empty}}}
 
 
 class _Coordinates(Visitor):

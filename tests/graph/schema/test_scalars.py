@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from db.connections.leases import Driver
 from graph.schema.scalars import (
+    DATE_TIME_OUTPUT,
     parse_currency_code,
     parse_date_time,
     parse_decimal,
@@ -213,6 +214,15 @@ def test_every_instant_is_written_with_six_digits_in_utc_and_read_again(value: d
     text = serialize_date_time(aware)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text, re.ASCII)
     assert parse_date_time(text) == instant
+
+
+@given(st.datetimes(timezones=st.just(datetime.UTC) | st.timezones() | st.none()))
+def test_generated_code_writes_an_instant_alike_or_leaves_it_to_the_scalar(value: datetime.datetime) -> None:
+    test, text = (compile(one.replace("{v}", "v"), "<test>", "eval") for one in DATE_TIME_OUTPUT[:2])
+    names = {**DATE_TIME_OUTPUT.names, "v": value}
+    passes = eval(test, names)  # noqa: S307 - the expression of the scalar
+    assert passes == (value.tzinfo is datetime.UTC)
+    assert not passes or eval(text, names) == serialize_date_time(value)  # noqa: S307 - as above
 
 
 @given(st.lists(st.datetimes(timezones=st.just(datetime.UTC)), min_size=2))

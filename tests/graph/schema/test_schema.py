@@ -128,8 +128,8 @@ def test_the_schema_has_the_descriptions_of_the_contract() -> None:
     promised = build_schema(PROMISES.read_text(encoding="utf-8"))
     scalars = {"DateTime", "Decimal", "UUID", "CurrencyCode"}
     words = {name: promised.type_map[name].description or "" for name in scalars}
-    said = {name: (graphql_schema.type_map[name].description or "")[: len(words[name])] for name in scalars}
-    assert said == words  # the schema may have more
+    beginnings = {name: (graphql_schema.type_map[name].description or "")[: len(words[name])] for name in scalars}
+    assert beginnings == words  # the schema may have more
     assert all(words.values())
 
 
@@ -170,8 +170,8 @@ DEFAULTS = {
 
 def test_schema_shows_defaults_and_null_is_no_default() -> None:
     inputs: Mapping[str, GraphQLArgument | GraphQLInputField] = {**dict(arguments()), **dict(input_fields())}
-    told = {name: one.default_value for name, one in inputs.items() if one.default_value is not Undefined}
-    assert told == DEFAULTS, (
+    defaults = {name: one.default_value for name, one in inputs.items() if one.default_value is not Undefined}
+    assert defaults == DEFAULTS, (
         "add a new default to DEFAULTS in tests/graph/schema/test_schema.py; clients rely on it from now on"
     )
     assert "= null" not in schema_text()

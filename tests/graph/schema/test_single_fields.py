@@ -35,8 +35,8 @@ def fields_of_lists() -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("caller", ["nobody", "member", "administrator"])
 async def test_each_field_alone_is_read_without_errors(client: Client, sign_up: SignUp, caller: str) -> None:
-    made = await populate(client.database, 2)
-    ids = {"User": made.users[0], "Post": made.posts[0], "Account": made.accounts[0]}
+    population = await populate(client.database, 2)
+    ids = {"User": population.users[0], "Post": population.posts[0], "Account": population.accounts[0]}
     by: Person | None = None if caller == "nobody" else await sign_up("reader", admin=caller == "administrator")
     count = 0
     for parent, name, leaf in fields_of_lists():

@@ -21,7 +21,7 @@ from db.settings import Settings
 from graph.errors import in_graphql
 from graph.schema.root import graphql_schema
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import served
+from tests.graph.support.served_app import served
 
 QUOTED = re.compile(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 PYTHON = re.compile(

@@ -9,7 +9,7 @@ from asyncio import get_running_loop
 from collections.abc import Callable
 from contextvars import Context as Variables
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from fastapi import FastAPI
@@ -28,12 +28,22 @@ from tests.graph.support.recording import unrecorded
 
 ATTEMPTS_MAX = 5
 
+T = TypeVar("T")
+
+
+class OfEngine(Protocol):
+    """Chooses what the tests expect of the engine under test, from what they expect of each."""
+
+    def __call__(self, compiled: T, ordinary: T) -> T:
+        """Return one of both."""
+        ...
+
 
 class DisagreementError(AssertionError):
     """The engines have different results for one query."""
 
 
-def told(result: ExecutionResult) -> tuple[Any, list[Any]]:
+def comparable(result: ExecutionResult) -> tuple[Any, list[Any]]:
     """Return a result in a comparable form: the order of errors is unspecified.
 
     Parts of the data may already be text, where operations share their rows; they are compared as they are sent.
@@ -50,9 +60,9 @@ def agree(one: ExecutionResult, other: ExecutionResult) -> bool:
     common.
     """
     if one.data is None and other.data is None:
-        ours, theirs = (set(map(repr, told(answer)[1])) for answer in (one, other))
+        ours, theirs = (set(map(repr, comparable(answer)[1])) for answer in (one, other))
         return not ours.isdisjoint(theirs)
-    return told(one) == told(other)
+    return comparable(one) == comparable(other)
 
 
 def is_too_large(result: ExecutionResult) -> bool:
@@ -81,8 +91,8 @@ def compare_engines(engines: Engines) -> None:
             before = counters.statements
             # In an empty context, which logs, counts and traces nothing.
             with unrecorded():
-                asked = ordinary.run(execution, dict(variables), services, viewer)
-                expected = await get_running_loop().create_task(asked, context=Variables())
+                coroutine = ordinary.run(execution, dict(variables), services, viewer)
+                expected = await get_running_loop().create_task(coroutine, context=Variables())
                 compared = (
                     result
                     if not attempt
@@ -93,7 +103,7 @@ def compare_engines(engines: Engines) -> None:
             counters.statements = before
             if agree(compared, expected):
                 return result
-        raise DisagreementError(f"{told(result)} is not {told(expected)}")
+        raise DisagreementError(f"{comparable(result)} is not {comparable(expected)}")
 
     vars(engines)["run"] = run_both
 

@@ -165,12 +165,12 @@ def start(
 ) -> Running:
     """Start `folio` with `arguments`; its standard streams are files in `directory`, its working directory."""
     streams = stdin or Path(os.devnull), directory / stderr
-    process = context().Process(target=_be_folio, args=(list(arguments), directory, output, streams, environment))
+    process = context().Process(target=_run_folio, args=(list(arguments), directory, output, streams, environment))
     process.start()
     return Running(process, directory)
 
 
-def _be_folio(
+def _run_folio(
     arguments: list[str], directory: Path, output: Output, streams: tuple[Path, Path], environment: Mapping[str, str]
 ) -> None:
     stdin, stderr = streams

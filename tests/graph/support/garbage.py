@@ -6,10 +6,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def left_behind() -> Iterator[set[str]]:
+def collected_types() -> Iterator[set[str]]:
     """Yield a set that afterwards has the names of the types of objects that only the cycle collector could free."""
     left: set[str] = set()
     gc.collect()
+    gc.freeze()  # for the rest of the run: later collections do not visit what has lived until now
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:

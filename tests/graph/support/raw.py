@@ -6,7 +6,7 @@ import re
 import orjson
 
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import opened
+from tests.graph.support.served_app import opened
 
 # uvicorn evaluates this header, so that a request with it takes the ASGI endpoint; it changes nothing else.
 ASGI_HEADER = "x-forwarded-proto: http\r\n"

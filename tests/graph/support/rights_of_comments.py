@@ -1,8 +1,8 @@
 """Who may read and change comments: entries for the tables in `rights_to_read` and `rights_to_change`."""
 
+from tests.graph.support.rights_data import ADA, ANNA, INSTANT, OTTO
 from tests.graph.support.rights_to_change import ERRORS, SIGNED_IN, Change, done, for_each, refused
-from tests.graph.support.rights_to_read import LIST, Read, connection, drafts_in, to
-from tests.graph.support.stage import ADA, ANNA, INSTANT, OTTO
+from tests.graph.support.rights_to_read import LIST, Read, connection, drafts_in, for_callers
 
 OTTOS_COMMENT = {
     "id": "comment_1",
@@ -20,7 +20,7 @@ COMMENT_READS = {
     "comment on a published post": Read(
         f'{{ comment(id: "comment_1") {COMMENT} }}',
         {"comment": OTTOS_COMMENT},
-        to((OTTO, ANNA), {"comment": OTTOS_KNOWN}),
+        for_callers((OTTO, ANNA), {"comment": OTTOS_KNOWN}),
     ),
     # Ida has written one of them: a comment on a draft is as invisible as the draft, to its author too.
     "comments on a draft": drafts_in(

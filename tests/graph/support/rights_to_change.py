@@ -1,8 +1,8 @@
 """The rights to change: one entry for each mutation and form of its input, with the response to every kind of caller.
 
-`tests.graph.schema.test_rights` runs the entries in this order, as each caller of `tests.graph.support.stage`: the ones
-that delete users and their data are last. A caller that is not in `answers` gets `others`. A response with errors has
-changed nothing.
+`tests.graph.schema.test_rights` runs the entries in this order, as each caller of `tests.graph.support.rights_data`:
+the ones that delete users and their data are last. A caller that is not in `answers` gets `others`. A response with
+errors has changed nothing.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.graph.support.callers import PASSWORD
-from tests.graph.support.stage import ADA, ANNA, CALLERS, EVE, IDA, NOBODY
+from tests.graph.support.rights_data import ADA, ANNA, CALLERS, EVE, IDA, NOBODY
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def done(**fields: Any) -> dict[str, Any]:
     return {**fields, "userErrors": []}
 
 
-def seen_into(account: int, email: str, balance: str, transactions: int) -> dict[str, Any]:
+def account_with_contents(account: int, email: str, balance: str, transactions: int) -> dict[str, Any]:
     """Return an account for callers who may see its contents."""
     return {
         "id": f"account_{account}",
@@ -231,8 +231,8 @@ CHANGES: dict[str, Change] = {
             ANNA: done(
                 transaction={
                     "amount": {"amount": "5.00"},
-                    "from": seen_into(4, "treasury@folio.invalid", "-105.00", 2),
-                    "to": seen_into(1, "ida@example.com", "75.00", 3),
+                    "from": account_with_contents(4, "treasury@folio.invalid", "-105.00", 2),
+                    "to": account_with_contents(1, "ida@example.com", "75.00", 3),
                 },
                 replayed=False,
             )
@@ -247,7 +247,7 @@ CHANGES: dict[str, Change] = {
             IDA: done(
                 transaction={
                     "amount": {"amount": "1.00"},
-                    "from": seen_into(1, "ida@example.com", "69.00", 3),
+                    "from": account_with_contents(1, "ida@example.com", "69.00", 3),
                     "to": counterparty(2),
                 },
                 replayed=False,
@@ -255,8 +255,8 @@ CHANGES: dict[str, Change] = {
             ANNA: done(
                 transaction={
                     "amount": {"amount": "1.00"},
-                    "from": seen_into(1, "ida@example.com", "74.00", 4),
-                    "to": seen_into(2, "otto@example.com", "1.00", 1),
+                    "from": account_with_contents(1, "ida@example.com", "74.00", 4),
+                    "to": account_with_contents(2, "otto@example.com", "1.00", 1),
                 },
                 replayed=False,
             ),
@@ -275,7 +275,7 @@ CHANGES: dict[str, Change] = {
                     {
                         "transaction": {
                             "amount": {"amount": "1.00"},
-                            "from": seen_into(1, "ida@example.com", "68.00", 4),
+                            "from": account_with_contents(1, "ida@example.com", "68.00", 4),
                             "to": counterparty(2),
                         },
                         "replayed": False,
@@ -287,8 +287,8 @@ CHANGES: dict[str, Change] = {
                     {
                         "transaction": {
                             "amount": {"amount": "1.00"},
-                            "from": seen_into(1, "ida@example.com", "73.00", 5),
-                            "to": seen_into(2, "otto@example.com", "2.00", 2),
+                            "from": account_with_contents(1, "ida@example.com", "73.00", 5),
+                            "to": account_with_contents(2, "otto@example.com", "2.00", 2),
                         },
                         "replayed": False,
                     }
@@ -319,7 +319,7 @@ CHANGES: dict[str, Change] = {
             refused(
                 "USER_OWNS_ACCOUNTS",
                 "id",
-                "the user owns accounts, and the ledger is never cut; deactivate the user instead",
+                "the user owns accounts, which are never deleted; deactivate the user instead",
                 deletedUserId=None,
             ),
         ),

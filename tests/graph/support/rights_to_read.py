@@ -1,6 +1,6 @@
 """The rights to read: operations that reach every readable field of the schema, with the response to each caller.
 
-`tests.graph.schema.test_rights` runs them as each caller of `tests.graph.support.stage`. A caller that is not in
+`tests.graph.schema.test_rights` runs them as each caller of `tests.graph.support.rights_data`. A caller that is not in
 `answers` gets `others`: the response as if the private object did not exist.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.graph.support.stage import ADA, ANNA, EVE, IDA, INSTANT, KEY, OTTO
+from tests.graph.support.rights_data import ADA, ANNA, EVE, IDA, INSTANT, KEY, OTTO
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Read:
         return self.answers.get(caller, self.others)
 
 
-def to(callers: tuple[str, ...], data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def for_callers(callers: tuple[str, ...], data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the same data for each of the callers."""
     return dict.fromkeys(callers, data)
 
@@ -88,10 +88,10 @@ EMAIL_READS = {
             username email isActive createdAt updatedAt version profile { displayName bio websiteUrl }
         } }""",
         {"user": ADA_SEEN},
-        to((ADA, ANNA), {"user": ADA_KNOWN}),
+        for_callers((ADA, ANNA), {"user": ADA_KNOWN}),
     ),
     "email by every other way": Read(
-        ADAS_EMAIL, ada_in_all_fields(None), to((ADA, ANNA), ada_in_all_fields("ada@example.com"))
+        ADAS_EMAIL, ada_in_all_fields(None), for_callers((ADA, ANNA), ada_in_all_fields("ada@example.com"))
     ),
     "users": Read(
         "{ users(first: 10) { nodes { username email } edges { node { username email } } totalCount } }",
@@ -122,7 +122,7 @@ DRAFT = {
 
 def drafts_in(query: str, with_draft: Any, without: Any) -> Read:
     """Return a read that shows the draft only to its author and the administrator."""
-    return Read(query, without, to((ADA, ANNA), with_draft))
+    return Read(query, without, for_callers((ADA, ANNA), with_draft))
 
 
 POST_READS = {
@@ -273,7 +273,9 @@ def both_statements(source: dict[str, Any] | None, target: dict[str, Any] | None
 
 MONEY_READS = {
     "account": Read(
-        f'{{ account(id: "account_1") {ACCOUNT} }}', {"account": None}, to((IDA, ANNA), {"account": IDAS_ACCOUNT})
+        f'{{ account(id: "account_1") {ACCOUNT} }}',
+        {"account": None},
+        for_callers((IDA, ANNA), {"account": IDAS_ACCOUNT}),
     ),
     "the treasury's account": Read(
         '{ account(id: "account_4") { balance { amount } } }',
@@ -305,7 +307,7 @@ MONEY_READS = {
     "a user's accounts": Read(
         f'{{ user(id: "user_3") {{ accounts(first: 5) {LIST} }} }}',
         {"user": {"accounts": connection()}},
-        to((IDA, ANNA), {"user": {"accounts": connection("account_1")}}),
+        for_callers((IDA, ANNA), {"user": {"accounts": connection("account_1")}}),
     ),
     "transaction": Read(
         f'{{ transaction(id: "transaction_2") {TRANSACTION} }}',
@@ -328,12 +330,12 @@ MONEY_READS = {
     "statement of an account": Read(
         f'{{ account(id: "account_1") {{ {STATEMENT} }} }}',
         {"account": None},
-        to((IDA, ANNA), {"account": {"statement": IDAS_STATEMENT}}),
+        for_callers((IDA, ANNA), {"account": {"statement": IDAS_STATEMENT}}),
     ),
     "the accounts of the counterparty's owner": Read(
         '{ transaction(id: "transaction_2") { from { owner { accounts(first: 5) { totalCount } } } } }',
         {"transaction": None},
-        to((IDA, ANNA), {"transaction": {"from": {"owner": {"accounts": {"totalCount": 1}}}}})
+        for_callers((IDA, ANNA), {"transaction": {"from": {"owner": {"accounts": {"totalCount": 1}}}}})
         | {EVE: {"transaction": {"from": {"owner": {"accounts": {"totalCount": 0}}}}}},
     ),
     "transactionByIdempotencyKey": Read(

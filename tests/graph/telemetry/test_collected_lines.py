@@ -23,14 +23,14 @@ logger = logging.getLogger("folio.operation")
 @contextmanager
 def only_handler() -> Iterator[LineHandler]:
     """Yield the handler of `log_config` as the only root handler (pytest installs others), writing to a string."""
-    root, made = logging.getLogger(), LineHandler()
-    made.setFormatter(JsonFormatter())
-    made.setStream(io.StringIO())
+    root, line_handler = logging.getLogger(), LineHandler()
+    line_handler.setFormatter(JsonFormatter())
+    line_handler.setStream(io.StringIO())
     handlers, level = root.handlers, root.level
-    root.handlers = [made]
+    root.handlers = [line_handler]
     root.setLevel(logging.INFO)
     try:
-        yield made
+        yield line_handler
     finally:
         root.handlers = handlers
         root.setLevel(level)
@@ -41,12 +41,12 @@ def lines(handler: LineHandler) -> list[dict[str, Any]]:
 
 
 class _Listener(logging.Handler):
-    def __init__(self, heard: list[logging.LogRecord]) -> None:
+    def __init__(self, records: list[logging.LogRecord]) -> None:
         super().__init__()
-        self._heard = heard
+        self._records = records
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._heard.append(record)
+        self._records.append(record)
 
 
 async def test_line_is_written_a_moment_later() -> None:
@@ -70,11 +70,11 @@ async def test_warning_is_written_at_once_and_after_earlier_lines() -> None:
 
 async def test_another_handler_receives_each_line_at_once() -> None:
     with only_handler() as handler:
-        heard: list[logging.LogRecord] = []
-        other = _Listener(heard)
+        records: list[logging.LogRecord] = []
+        other = _Listener(records)
         logging.getLogger().addHandler(other)
         write(logger, logging.INFO, "operation", lambda: {"cost": 1})
-        assert [(record.name, vars(record)["fields"]) for record in heard] == [("folio.operation", {"cost": 1})]
+        assert [(record.name, vars(record)["fields"]) for record in records] == [("folio.operation", {"cost": 1})]
         assert len(lines(handler)) == 1
 
 

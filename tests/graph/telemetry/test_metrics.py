@@ -14,7 +14,7 @@ from graph.app import create_app
 from graph.telemetry.looplag import loop_lag_watched
 from tests.conftest import SECRET_KEY
 from tests.graph.support.callers import Client, SignUp, http_client, serving
-from tests.graph.support.edge import served_knowing
+from tests.graph.support.served_app import served_with_documents
 
 FEED = "query Feed { posts(first: 10) { nodes { author { username profile { bio } } } } }"
 CREATE_POST = 'mutation Write { createPost(input: {title: "T", content: "C", published: true}) { post { id } } }'
@@ -80,7 +80,7 @@ async def test_operations_are_counted_by_their_kind(client: Client, sign_up: Sig
 
 async def test_failed_field_and_refused_budget_are_distinguished(settings: Settings) -> None:
     node = '{ node(id: "nonsense") { id } }'
-    async with served_knowing([node, FEED], settings, cost_per_minute_max=40) as client:
+    async with served_with_documents([node, FEED], settings, cost_per_minute_max=40) as client:
         await client.run(node)
         for _ in range(2):
             await client.run(FEED)

@@ -14,7 +14,7 @@ from db.connections.leases import Driver
 from graph.telemetry.logs import LineFormatter, log_config
 from graph.telemetry.traces import trace_of
 from tests.graph.support.callers import PASSWORD, Client, Person, SignUp
-from tests.graph.support.overheard import Log, overheard
+from tests.graph.support.recorded_log import Log, recorded_log
 
 POSTS = "query Feed { posts(first: 10) { nodes { title author { username profile { bio } } } } }"
 CREATE_POST = (
@@ -25,8 +25,8 @@ TRACE_ID, PARENT_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    with overheard() as heard:
-        yield heard
+    with recorded_log() as recorded:
+        yield recorded
 
 
 def digest(text: str) -> str:
@@ -135,11 +135,11 @@ async def test_masked_error_is_a_code_in_its_line_and_a_traceback_in_another(
     # The statement failed, but it was sent.
     expected = line(operation="Feed", document=digest(POSTS), cost=31, statements=1, errors=["INTERNAL_SERVER_ERROR"])
     assert log.steady == [expected]
-    (told,) = [one for one in log.lines if one["logger"] == "graph.errors"]
+    (logged,) = [one for one in log.lines if one["logger"] == "graph.errors"]
     (operation,) = log.operations
-    assert error_id in told["message"]
-    assert (told["request_id"], told["trace_id"]) == (operation["request_id"], operation["trace_id"])
-    assert "InsufficientPrivilegeError: permission denied for table posts" in told["exception"]
+    assert error_id in logged["message"]
+    assert (logged["request_id"], logged["trace_id"]) == (operation["request_id"], operation["trace_id"])
+    assert "InsufficientPrivilegeError: permission denied for table posts" in logged["exception"]
 
 
 async def test_request_that_fails_outside_of_its_operation_is_a_warning(
@@ -155,7 +155,7 @@ async def test_request_that_fails_outside_of_its_operation_is_a_warning(
 
 
 async def test_no_password_token_or_hash_is_logged_at_any_level(client: Client, superuser: Driver) -> None:
-    with overheard(level=logging.DEBUG) as log:
+    with recorded_log(level=logging.DEBUG) as log:
         text = (
             'mutation { createUser(input: {email: "a@example.org", username: "ada", password: "%s"}) { user { id } } }'
         )
@@ -223,7 +223,7 @@ def test_known_part_of_a_traceparent_of_a_later_version_is_read() -> None:
 
 
 async def test_text_format_omits_null_fields(client: Client) -> None:
-    with overheard(LineFormatter()) as log:
+    with recorded_log(LineFormatter()) as log:
         response = await client.post("{ __typename }")
     found = re.sub(r"_us=\d+", "_us=0", log.text.split(" ", 1)[1])
     _, trace_id, span_id, _ = response.headers["traceresponse"].split("-")
@@ -240,7 +240,7 @@ def test_line_break_in_a_message_stays_on_its_line() -> None:
 
 
 async def test_log_level_above_info_writes_no_line_of_successful_operations(client: Client) -> None:
-    with overheard(level=logging.WARNING) as log:
+    with recorded_log(level=logging.WARNING) as log:
         await client.data("{ __typename }")
     assert log.text == ""
 

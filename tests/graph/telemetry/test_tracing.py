@@ -140,8 +140,8 @@ async def test_failures_are_marked_without_their_text(traced: Traced, superuser:
     ]
     assert failed == [("INSERT", "23514", "ERROR"), ("mutation Join", "INTERNAL_SERVER_ERROR", "ERROR")]
     assert (traced.span("GraphQL Operation").attributes or {})["error.type"] == "GRAPHQL_VALIDATION_FAILED"
-    told = "".join(span.to_json() for span in spans)
-    assert [secret for secret in (PASSWORD, "e@example.org", "evelyn", "$argon2id") if secret in told] == []
+    exported = "".join(span.to_json() for span in spans)
+    assert [secret for secret in (PASSWORD, "e@example.org", "evelyn", "$argon2id") if secret in exported] == []
 
 
 def test_no_sdk_and_no_exporter_is_imported_without_an_endpoint() -> None:

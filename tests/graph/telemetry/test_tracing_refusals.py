@@ -25,12 +25,12 @@ class Recorder(SpanProcessor):
     """Records the starts and ends of spans, repeated ones included."""
 
     def __init__(self) -> None:
-        self.begun: list[Span] = []
+        self.started: list[Span] = []
         self.ended: list[ReadableSpan] = []
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Record the start of a span."""
-        self.begun.append(span)
+        self.started.append(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Record the end of a span."""
@@ -38,8 +38,8 @@ class Recorder(SpanProcessor):
 
     def numbers(self) -> tuple[list[int], list[int]]:
         """Return the ids of the started spans and of the ended spans, sorted."""
-        begun = sorted(span.context.span_id for span in self.begun if span.context)
-        return begun, sorted(span.context.span_id for span in self.ended if span.context)
+        started = sorted(span.context.span_id for span in self.started if span.context)
+        return started, sorted(span.context.span_id for span in self.ended if span.context)
 
 
 @pytest.fixture
@@ -64,14 +64,16 @@ async def test_span_of_an_operation_beyond_the_budget_starts_once_and_ends_once(
     async with serving(app) as address, http_client(address) as http:
         client = Client(http, app.state.services)
         assert [(await client.post(USERS)).status_code for _ in range(5)] == [200] * 5
-        recorder.begun.clear()
+        recorder.started.clear()
         recorder.ended.clear()
         refused = [await client.post(USERS) for _ in range(3)]
     assert [answer.status_code for answer in refused] == [429] * 3
-    begun, ended = recorder.numbers()
-    assert (len(begun), begun, len(set(begun))) == (3, ended, 3)
-    told = [(span.name, (span.attributes or {})["error.type"], span.status.status_code.name) for span in recorder.ended]
-    assert told == [("query Users", "RATE_LIMITED", "UNSET")] * 3
+    started, ended = recorder.numbers()
+    assert (len(started), started, len(set(started))) == (3, ended, 3)
+    shown = [
+        (span.name, (span.attributes or {})["error.type"], span.status.status_code.name) for span in recorder.ended
+    ]
+    assert shown == [("query Users", "RATE_LIMITED", "UNSET")] * 3
     assert [(span.attributes or {})["http.response.status_code"] for span in recorder.ended] == [429] * 3
     ids = [(span.attributes or {})["folio.request_id"] for span in recorder.ended]
     assert ids == [answer.headers["x-request-id"] for answer in refused]
@@ -93,8 +95,8 @@ async def test_span_of_every_other_refusal_starts_once_and_ends_once(traced: Cli
     ]
     statuses = [400, 415, 406, 401, 405, 405, 200, 200]
     assert [answer.status_code for answer in answers] == statuses
-    begun, ended = recorder.numbers()
-    assert (len(set(begun)), begun) == (len(answers), ended)
+    started, ended = recorder.numbers()
+    assert (len(set(started)), started) == (len(answers), ended)
     assert [(span.attributes or {})["http.response.status_code"] for span in recorder.ended] == statuses
 
 
@@ -112,8 +114,8 @@ async def test_no_span_carries_an_exception_or_a_value_of_the_statement_that_fai
     ]
     assert [event.name for span in recorder.ended for event in span.events] == []
     assert [span.status.description for span in recorder.ended if span.status.description] == []
-    told = "".join(span.to_json() for span in recorder.ended)
-    assert [value for value in (*values.values(), "$argon2id", "strange") if value in told] == []
+    shown = "".join(span.to_json() for span in recorder.ended)
+    assert [value for value in (*values.values(), "$argon2id", "strange") if value in shown] == []
 
 
 async def test_count_of_a_whole_list_is_one_statement_below_its_operation_however_often_it_is_selected(

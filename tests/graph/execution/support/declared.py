@@ -120,10 +120,15 @@ def plain(declared: Column | Prefixed | Computed | Derived, returns: Any, *, joi
     return _field(declared, resolve, returns, joins=joins)
 
 
-async def _followed(edge: RowEdge, root: Any, info: Info, made: str, **arguments: Any) -> Any:
+def _bound(edge: RowEdge, info: Info, *given: Any, **arguments: Any) -> BoundEdge:
+    found = edge.bind(info, *given, **arguments)
+    return found if isinstance(found, BoundEdge) else found.bound(info.context, list)
+
+
+async def _followed(edge: RowEdge, root: Any, info: Info, type_name: str, **arguments: Any) -> Any:
     """Resolve an edge for one object."""
     assert edge.key is not None
-    loading = edge.bind(info, **arguments)
+    loading = _bound(edge, info, **arguments)
     key = root.row[edge.key]
     (value,) = [None] if key is None else await loading.loader.load_level([key])
     if isinstance(value, Exception):
@@ -134,13 +139,13 @@ async def _followed(edge: RowEdge, root: Any, info: Info, made: str, **arguments
         return None
     if loading.wrap is not None:
         return loading.wrap(value, key)
-    class_: Any = {"Author": Author, "Book": Book}[made]
+    class_: Any = {"Author": Author, "Book": Book}[type_name]
     return class_(row=value) if isinstance(value, dict) else [class_(row=one) for one in value]
 
 
-def _edge(edge: RowEdge, made: str, returns: Any, *, joins: bool = False) -> Any:
+def _edge(edge: RowEdge, type_name: str, returns: Any, *, joins: bool = False) -> Any:
     async def resolve(root: strawberry.Parent[Any], info: Info) -> Any:
-        return await _followed(edge, root, info, made)
+        return await _followed(edge, root, info, type_name)
 
     return _field(edge, resolve, returns, joins=joins)
 
@@ -264,7 +269,7 @@ def _numbered(edge: RowEdge) -> Any:
     """Make an edge whose argument is the key; the number 0 has no key."""
 
     async def resolve(info: Info, number: int) -> Any:
-        loading = edge.bind(info, number)
+        loading = _bound(edge, info, number)
         (value,) = [None] if loading.key is None else await loading.loader.load_level([loading.key])
         if isinstance(value, Exception):
             raise value

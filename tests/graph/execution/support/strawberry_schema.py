@@ -54,7 +54,7 @@ class Denied(BasePermission):
         return not kwargs.get("secret", True)
 
 
-class Louder(FieldExtension):
+class Uppercase(FieldExtension):
     def resolve(self, next_: Any, source: Any, info: Info, **kwargs: Any) -> Any:
         return str(next_(source, info, **kwargs)).upper()
 
@@ -207,10 +207,10 @@ class Query:
         return cast("list[int]", _generated(fails))
 
     guarded: str | None = strawberry.field(resolver=resolve_secret, permission_classes=[Denied])
-    loud: str = strawberry.field(resolver=say, extensions=[Louder()])
+    loud: str = strawberry.field(resolver=say, extensions=[Uppercase()])
     framed: str = strawberry.field(resolver=resolve_point, extensions=[Framed("[", "]"), Framed("(", ")")])
     framed_too: str = strawberry.field(resolver=resolve_parent, extensions=[Framed("<", ">")])
-    mapped: str = strawberry.field(resolver=say, extensions=[Comparing(), Louder()])
+    mapped: str = strawberry.field(resolver=say, extensions=[Comparing(), Uppercase()])
     framed_method: str = strawberry.field(resolver=resolve_self, extensions=[Framed("{", "}")])
 
     @strawberry.field

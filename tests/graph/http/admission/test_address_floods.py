@@ -29,7 +29,7 @@ def addresses(number: int, network: int = 10) -> Iterator[str]:
         yield f"{network}.{one >> 16}.{one >> 8 & 255}.{one & 255}"
 
 
-def no_addresses(number: int) -> Iterator[str]:
+def invalid_addresses(number: int) -> Iterator[str]:
     for one in range(number):
         yield f"{one}{'x' * 12_000}"
 
@@ -76,7 +76,7 @@ async def test_flood_from_many_addresses_leaves_memory_and_budgets_as_they_are(
         before = resident_mib(where)
         assert [await status_of("192.0.2.1", QUERY) for _ in range(2)] == [200, 429]
         began = time.monotonic()
-        floods = [addresses(SPENDERS_MAX + 2_000), no_addresses(3_000)]
+        floods = [addresses(SPENDERS_MAX + 2_000), invalid_addresses(3_000)]
         async with asyncio.TaskGroup() as group:
             flooding = [group.create_task(flood(port, one)) for one in floods for _ in range(CONNECTIONS // 2)]
             while not all(one.done() for one in flooding):

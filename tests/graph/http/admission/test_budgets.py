@@ -54,7 +54,7 @@ def test_unlimited_budget_allows_everything() -> None:
     assert budget.has("ada", 10**12, 6000)
 
 
-def flooded(budget: Budget, now: float, *, cost: int = 1) -> None:
+def spend_as_many(budget: Budget, now: float, *, cost: int = 1) -> None:
     """Spend as 100,000 other callers."""
     for number in range(FLOOD):
         budget.take(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", cost, now)
@@ -64,12 +64,12 @@ def test_flood_of_callers_does_not_reset_a_caller_that_has_spent_much_and_is_bou
     budget, now = Budget(1_000), 6000.0
     for number in range(100):
         assert budget.take(f"guilty {number}", 1_000 - number, now)
-    flooded(budget, now)
-    flooded(budget, now, cost=500)
+    spend_as_many(budget, now)
+    spend_as_many(budget, now, cost=500)
     for number in range(100):
         assert budget.left(f"guilty {number}", now) == number
     # The next minute is the same: it takes the spending of the previous one into account.
-    flooded(budget, 6060)
+    spend_as_many(budget, 6060)
     assert budget.has("guilty 0", 200, 6065) is False
     assert len(vars(budget)["_spent"]) + len(vars(budget)["_spent_before"]) <= 2 * SPENDERS_MAX
 
@@ -77,7 +77,7 @@ def test_flood_of_callers_does_not_reset_a_caller_that_has_spent_much_and_is_bou
 def test_flood_of_equal_callers_does_not_reset_earlier_callers() -> None:
     budget, now = Budget(1), 6000.0
     assert budget.take("guilty", 1, now)
-    flooded(budget, now)
+    spend_as_many(budget, now)
     assert budget.take("guilty", 1, now) is False
 
 

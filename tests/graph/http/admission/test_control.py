@@ -10,9 +10,9 @@ from db.connections.leases import Driver
 from db.settings import Settings
 from graph.analysis.limits import REFUSED_COST
 from tests.graph.support.callers import Client, SignUp
-from tests.graph.support.edge import is_alive, locked, posted, sent, served, served_knowing, until, waiting
-from tests.graph.support.overheard import overheard
 from tests.graph.support.raw import query_body, request, via_asgi
+from tests.graph.support.recorded_log import recorded_log
+from tests.graph.support.served_app import is_alive, locked, posted, sent, served, served_with_documents, until, waiting
 
 POSTS = "{ posts { nodes { id } } }"
 USERS = "{ users(first: 20) { nodes { username } } }"
@@ -121,9 +121,9 @@ async def test_autocommit_write_that_takes_too_long_reports_that_it_may_have_hap
 ) -> None:
     ada = await sign_up("ada")
     await client.data(CREATE_POST, by=ada)
-    async with served(settings, operation_deadline_ms=500) as hasty, locked(database_url, "posts"):
-        answer = await hasty.post(UPDATE_POST % "id", by=ada)
-        await until(lambda: idle(hasty, superuser), "the cancelling of the statement")
+    async with served(settings, operation_deadline_ms=500) as impatient, locked(database_url, "posts"):
+        answer = await impatient.post(UPDATE_POST % "id", by=ada)
+        await until(lambda: idle(impatient, superuser), "the cancelling of the statement")
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (
         503,
         {"code": "DEADLINE_EXCEEDED", "outcomeUnknown": True},
@@ -136,9 +136,9 @@ async def test_autocommit_write_before_a_field_that_takes_too_long_reports_that_
 ) -> None:
     ada = await sign_up("ada")
     await client.data(CREATE_POST, by=ada)
-    async with served(settings, operation_deadline_ms=500) as hasty, locked(database_url, "profiles"):
-        answer = await hasty.post(UPDATE_POST % "author { profile { bio } }", by=ada)
-        await until(lambda: idle(hasty, superuser), "the cancelling of the statement")
+    async with served(settings, operation_deadline_ms=500) as impatient, locked(database_url, "profiles"):
+        answer = await impatient.post(UPDATE_POST % "author { profile { bio } }", by=ada)
+        await until(lambda: idle(impatient, superuser), "the cancelling of the statement")
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (
         503,
         {"code": "DEADLINE_EXCEEDED", "outcomeUnknown": True},
@@ -153,16 +153,16 @@ async def test_refused_write_before_a_field_that_takes_too_long_is_not_reported_
     await client.data(CREATE_POST, by=ada)
     second = f'waits: updateUser(input: {{id: "{eve.id}", profile: {{bio: ""}}}}) {{ user {{ id }} }}'
     both = (UPDATE_POST % "id").removesuffix("}") + second + "}"
-    async with served(settings, operation_deadline_ms=500) as hasty, locked(database_url, "profiles"):
-        answer = await hasty.post(both, by=eve)
-        await until(lambda: idle(hasty, superuser), "the cancelling of the statement")
+    async with served(settings, operation_deadline_ms=500) as impatient, locked(database_url, "profiles"):
+        answer = await impatient.post(both, by=eve)
+        await until(lambda: idle(impatient, superuser), "the cancelling of the statement")
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (503, {"code": "DEADLINE_EXCEEDED"})
 
 
 async def test_operation_that_is_cancelled_at_shutdown_is_logged(
     settings: Settings, database_url: str, superuser: Driver
 ) -> None:
-    with overheard() as log:
+    with recorded_log() as log:
         async with served(settings) as client, locked(database_url, "posts"):
             request = asyncio.create_task(client.post(POSTS))
             await until(lambda: _waits(superuser), "the wait of the query")
@@ -258,7 +258,7 @@ async def test_requests_that_fail_do_not_stay_in_flight(settings: Settings) -> N
 
 
 async def test_spent_budget_is_refused_until_it_is_refilled(settings: Settings) -> None:
-    async with served_knowing([USERS], settings, cost_per_minute_max=50) as client:
+    async with served_with_documents([USERS], settings, cost_per_minute_max=50) as client:
         assert [await client.run(USERS), await client.run(USERS)] == [NOBODY, NOBODY]
         answer = await client.post(USERS)
         seconds = int(answer.headers["retry-after"])
@@ -282,7 +282,7 @@ async def test_spent_budget_is_refused_until_it_is_refilled(settings: Settings) 
 
 async def test_every_caller_has_a_separate_budget(settings: Settings, sign_up: SignUp) -> None:
     ada, eve = await sign_up("ada"), await sign_up("eve")
-    async with served_knowing([USERS], settings, cost_per_minute_max=30) as client:
+    async with served_with_documents([USERS], settings, cost_per_minute_max=30) as client:
         async with httpx.AsyncClient(
             base_url=client.http.base_url, transport=httpx.AsyncHTTPTransport(local_address="127.0.0.2")
         ) as http:
@@ -297,7 +297,9 @@ async def test_every_caller_has_a_separate_budget(settings: Settings, sign_up: S
 
 async def test_all_callers_of_an_address_share_its_budget(settings: Settings, sign_up: SignUp) -> None:
     ada, eve = await sign_up("ada"), await sign_up("eve")
-    async with served_knowing([USERS], settings, cost_per_minute_max=50, cost_per_minute_per_address_max=70) as client:
+    async with served_with_documents(
+        [USERS], settings, cost_per_minute_max=50, cost_per_minute_per_address_max=70
+    ) as client:
         statuses = [(await client.post(USERS, by=by)).status_code for by in (ada, eve, None)]
         refused = await client.post(USERS, by=eve)
         transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
@@ -316,7 +318,7 @@ async def test_all_callers_of_an_address_share_its_budget(settings: Settings, si
 async def test_refused_documents_are_charged_until_nothing_is_left_for_new_ones(
     settings: Settings, document: str
 ) -> None:
-    async with served_knowing([document], settings, cost_per_minute_max=2 * REFUSED_COST + 5) as client:
+    async with served_with_documents([document], settings, cost_per_minute_max=2 * REFUSED_COST + 5) as client:
         first = [(await client.post(document)).json()["errors"][0]["extensions"]["code"] for _ in range(3)]
         last = await client.post("{ users { totalCount } }")
         seconds = last.headers["retry-after"]
@@ -332,7 +334,7 @@ async def test_refused_documents_are_charged_until_nothing_is_left_for_new_ones(
 
 
 async def test_operation_without_cost_is_charged_one_unit(settings: Settings) -> None:
-    async with served_knowing(["{ __typename }"], settings, cost_per_minute_max=3) as client:
+    async with served_with_documents(["{ __typename }"], settings, cost_per_minute_max=3) as client:
         statuses = [(await client.post("{ __typename }")).status_code for _ in range(4)]
         assert statuses == [200, 200, 200, 429]
 
@@ -343,7 +345,7 @@ async def test_budget_of_0_means_no_limit(settings: Settings) -> None:
         posts(first: 100) { nodes { author { id } } } accounts(first: 47) { nodes { id } } } } }"""
     async with served(settings, cost_per_minute_max=0) as client:
         statuses = [(await client.post(dearest)).status_code for _ in range(41)]
-    async with served_knowing([dearest], settings) as client:
+    async with served_with_documents([dearest], settings) as client:
         bounded = [(await client.post(dearest)).status_code for _ in range(41)]
     assert (statuses, bounded) == ([200] * 41, [200] * 40 + [429])
 

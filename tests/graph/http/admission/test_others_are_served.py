@@ -28,29 +28,29 @@ def body(query: str, variables: str = "{}") -> bytes:
     return b'{"query": %s, "variables": %s}' % (orjson.dumps(query), variables.encode())
 
 
-def several(count: int, field: str) -> str:
+def aliased(count: int, field: str) -> str:
     """Return a field under `count` aliases; `N` in it becomes the number of the alias."""
     return " ".join(f"r{number}: {field.replace('N', str(number))}" for number in range(count))
 
 
-WIDE = several(40, "title")
+WIDE = aliased(40, "title")
 SEARCH = 'posts(filter: {search: "post -nothingN"}) { totalCount }'
 ATTACKS = {
     "floats as lengths": body(f"query ($n: Int) {NESTED}", '{"n": 1e2}'),
-    "long texts under many names": body(f"{{ posts(first: 100) {{ nodes {{ {several(20, 'content')} }} }} }}"),
+    "long texts under many names": body(f"{{ posts(first: 100) {{ nodes {{ {aliased(20, 'content')} }} }} }}"),
     "many values": body(f"{{ {OF_USERS.replace(LEAVES, f'{LEAVES} {WIDE}')} }}"),
     "an error and much data": body(f'{{ bad: posts(after: "x") {{ nodes {{ id }} }} {OF_USERS} }}'),
     "introspection and much data": body(f"{{ __schema {{ queryType {{ name }} }} {OF_USERS} }}"),
-    "introspections": body(f"{{ {several(20, '__schema { types { name fields { name args { name } } } }')} }}"),
+    "introspections": body(f"{{ {aliased(20, '__schema { types { name fields { name args { name } } } }')} }}"),
     "one field again and again": body(f"{{ posts(first: 1) {{ nodes {{ {'title ' * 480} }} }} }}"),
     "wrong arguments": body(f"{{ {'posts(first: 1, zz: 1) { nodes { id } } ' * 160} }}"),
     "brackets": b'{"query": "{ __typename }", "variables": {"x": [' + b",".join([b"[]"] * 400_000) + b"]}}",
-    "searches": body(f"{{ {several(20, SEARCH)} }}"),
+    "searches": body(f"{{ {aliased(20, SEARCH)} }}"),
 }
 
 
 @pytest.fixture
-async def crowded(database_url: str, superuser: Driver, ida: Person, tmp_path: Path) -> AsyncIterator[str]:
+async def loaded_server(database_url: str, superuser: Driver, ida: Person, tmp_path: Path) -> AsyncIterator[str]:
     """A server with a hundred authors of a hundred posts each; the newest posts have the maximum length."""
     await superuser.execute(
         "INSERT INTO users (email, username, hashed_password) "
@@ -73,10 +73,10 @@ async def crowded(database_url: str, superuser: Driver, ida: Person, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", sample(ATTACKS, every=4))
-async def test_another_client_is_served_at_the_same_time(crowded: str, kind: str) -> None:
+async def test_another_client_is_served_at_the_same_time(loaded_server: str, kind: str) -> None:
     usual = {"query": "{ users(first: 1) { nodes { username } } }"}
     waits: list[float] = []
-    async with httpx.AsyncClient(base_url=crowded, timeout=60, headers={"content-type": JSON}) as http:
+    async with httpx.AsyncClient(base_url=loaded_server, timeout=60, headers={"content-type": JSON}) as http:
         await http.post("/graphql", json=usual)
 
         async def attack() -> None:

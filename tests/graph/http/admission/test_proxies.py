@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from graph.cli.app import app
 from tests.graph.cli.test_serving import ROOT, free_port
-from tests.graph.support.edge import within_one_minute
 from tests.graph.support.forked import forked
+from tests.graph.support.served_app import until_minute_has_left
 
 README = ROOT / "README.md"
 
@@ -76,7 +76,7 @@ class Clients:
         writer.close()
         return statuses
 
-    async def exhaust(self, peer: str, *forwarded: str) -> None:
+    async def spend_budget(self, peer: str, *forwarded: str) -> None:
         """Send queries until the budget of the address is spent."""
         for _ in range(ATTEMPTS_MAX):
             if await self.status(peer, *forwarded) == 429:
@@ -99,19 +99,19 @@ async def clients(database_url: str, tmp_path: Path) -> AsyncIterator[Clients]:
         "FORWARDED_ALLOW_IPS": f"{PROXY}, 127.0.1.0/24",
     }
     async with forked("serve", cwd=tmp_path, port=port, **variables), aclosing(Clients(port)) as opened:
-        await within_one_minute(TEST_S)
+        await until_minute_has_left(TEST_S)
         yield opened
 
 
 @needs_loopback_network
 async def test_clients_of_a_trusted_proxy_have_a_budget_each(clients: Clients) -> None:
-    await clients.exhaust(PROXY, "192.0.2.1")
+    await clients.spend_budget(PROXY, "192.0.2.1")
     for get in (False, True):
         assert await clients.status(PROXY, "192.0.2.1", get=get) == 429
         assert await clients.status(PROXY, "192.0.2.2", get=get) == 200
     assert await clients.status(PROXY, "192.0.2.1:4711") == 429
     assert await clients.status(PROXY) == 200  # the proxy's own request
-    await clients.exhaust(PROXY, "2001:db8::1")
+    await clients.spend_budget(PROXY, "2001:db8::1")
     assert await clients.status(PROXY, "2001:db8::2") == 429
     assert await clients.status(PROXY, "2001:db8:0:1::2") == 200
 
@@ -119,7 +119,7 @@ async def test_clients_of_a_trusted_proxy_have_a_budget_each(clients: Clients) -
 @needs_loopback_network
 async def test_client_of_a_trusted_proxy_does_not_choose_its_address(clients: Clients) -> None:
     """A proxy appends its client's address to the header that the client sends: only the last address counts."""
-    await clients.exhaust(PROXY, "192.0.2.1")
+    await clients.spend_budget(PROXY, "192.0.2.1")
     assert await clients.status(PROXY, "192.0.2.7, 192.0.2.1") == 429
     assert await clients.status(PROXY, "192.0.2.7", "192.0.2.1") == 429
     assert await clients.status(PROXY, f"{PROXY}, 192.0.2.1") == 429
@@ -143,7 +143,7 @@ async def test_untrusted_peer_has_the_address_that_it_connects_from_whatever_it_
 @pytest.mark.parametrize("parts", [1, 3], ids=["at once", "in parts"])
 async def test_trailers_of_a_trusted_proxy_are_dropped(clients: Clients, parts: int) -> None:
     """Both endpoints ignore them: a client chooses its trailers, and a proxy that sets the header forwards them."""
-    await clients.exhaust(PROXY, "192.0.2.1")
+    await clients.spend_budget(PROXY, "192.0.2.1")
     spent, other = "x-forwarded-for: 192.0.2.1", "x-forwarded-for: 192.0.2.2"
     token = "authorization: Bearer nonsense"
     for head, trailers, expected in (
@@ -204,7 +204,7 @@ async def test_configuration_in_the_readme_gives_each_client_of_nginx_its_budget
             async with asyncio.timeout(60):
                 while not (tmp_path / "pid").exists():
                     await asyncio.sleep(0.05)
-            await within_one_minute(TEST_S)
+            await until_minute_has_left(TEST_S)
             # Each connects from a separate address, and claims to have another one.
             for number in range(ATTEMPTS_MAX):
                 if await clients.status(STRANGER, f"192.0.2.{number % 256}") == 429:

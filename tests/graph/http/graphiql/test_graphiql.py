@@ -46,7 +46,7 @@ async def test_page_loads_only_from_this_server(client: Client) -> None:
     assert "<script>" not in response.text
 
 
-async def test_all_files_of_the_page_are_served_with_their_type_and_cached_for_ever(client: Client) -> None:
+async def test_all_files_of_the_page_are_served_with_their_type_and_cached_without_expiry(client: Client) -> None:
     served = []
     for reference in await references(client.http):
         response = await client.http.get(f"/{reference}")
@@ -105,9 +105,9 @@ async def test_page_itself_is_never_cached(client: Client) -> None:
 
 
 def test_vendored_files_are_identical_to_their_packages() -> None:
-    told = re.findall(r"\| `([^`]+)` \| .* \| `([0-9a-f]{64})` \|", (VENDORED / "README.md").read_text())
+    listed = re.findall(r"\| `([^`]+)` \| .* \| `([0-9a-f]{64})` \|", (VENDORED / "README.md").read_text())
     scripts = sorted(path for path in VENDORED.iterdir() if path.suffix in {".js", ".css"})
-    assert sorted(told) == [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in scripts]
+    assert sorted(listed) == [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in scripts]
 
 
 # ---------------------------------------------------------------- the first tabs

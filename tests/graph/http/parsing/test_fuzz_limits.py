@@ -51,7 +51,7 @@ SCALARS = {
 
 
 @st.composite
-def webs(draw: st.DrawFn) -> str:
+def documents_with_fragments(draw: st.DrawFn) -> str:
     """Return a valid document whose fragments spread later fragments, any number of times and anywhere."""
     count = draw(st.integers(1, FRAGMENTS_MAX))
     types = draw(st.lists(st.sampled_from(["User", "Post"]), min_size=count, max_size=count))
@@ -80,7 +80,7 @@ def measured(document: str) -> tuple[set[int], int, int]:
 
 
 @settings(max_examples=examples(60))
-@given(document=webs())
+@given(document=documents_with_fragments())
 def test_walk_visits_no_fragment_twice_however_they_spread_each_other(document: str) -> None:
     counts, cost, depth = measured(document)
     # Each is spread on its own type alone, and so visited once, however many ways lead to it, or never.
@@ -89,7 +89,7 @@ def test_walk_visits_no_fragment_twice_however_they_spread_each_other(document: 
     assert depth >= 2
 
 
-def spelled_out(document: str) -> tuple[int, int]:
+def cost_and_depth(document: str) -> tuple[int, int]:
     """Return cost and depth of the document computed independently: every spread is replaced by its fragment."""
     definitions = parse(document).definitions
     texts = {
@@ -108,9 +108,9 @@ def spelled_out(document: str) -> tuple[int, int]:
 
 
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.filter_too_much])
-@given(document=webs())
+@given(document=documents_with_fragments())
 def test_price_of_fragments_is_that_of_their_expansion(document: str) -> None:
-    expected = spelled_out(document)
+    expected = cost_and_depth(document)
     if expected != (-1, -1):
         assert measured(document)[1:] == expected
 

@@ -11,7 +11,7 @@ import pytest
 
 from db.settings import Settings
 from tests.graph.support.callers import Client, SignUp
-from tests.graph.support.edge import ALIVE, served
+from tests.graph.support.served_app import ALIVE, served
 
 PROGRAM = {"accept": "application/json"}
 TYPENAME = "/graphql?query=%7B__typename%7D"

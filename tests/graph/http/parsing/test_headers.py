@@ -7,7 +7,7 @@ import pytest
 
 from db.settings import Settings
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import ALIVE, locked, served, served_knowing
+from tests.graph.support.served_app import ALIVE, locked, served, served_with_documents
 
 APP = "https://app.example.org"
 PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
@@ -241,7 +241,7 @@ async def test_batch_of_another_size_is_refused(settings: Settings, size: int) -
 async def test_refused_operation_of_a_batch_does_not_affect_the_others(settings: Settings) -> None:
     users = {"query": "{ users(first: 20) { nodes { username } } }"}
     known = [users["query"], "{ __typename }"]
-    async with served_knowing(known, settings, batch_operations_max=4, cost_per_minute_max=50) as client:
+    async with served_with_documents(known, settings, batch_operations_max=4, cost_per_minute_max=50) as client:
         answer = await client.http.post("/graphql", json=[users, users, users, {"query": "{ __typename }"}])
     first, second, third, fourth = answer.json()
     nobody: dict[str, Any] = {"data": {"users": {"nodes": []}}}

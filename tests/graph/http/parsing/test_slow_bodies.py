@@ -11,8 +11,8 @@ import pytest
 from db.settings import Settings
 from graph.http.admission.places import NoPlaceError, Places
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import is_alive, posted, sent, served, until
 from tests.graph.support.raw import query_body, request
+from tests.graph.support.served_app import is_alive, posted, sent, served, until
 
 SLOW = posted("{ __typename }", length=1000)
 

@@ -108,14 +108,14 @@ values = st.recursive(
 )
 
 
-def written(value: Any, *, spaced: bool, escaped: bool) -> str:
+def write_json(value: Any, *, spaced: bool, escaped: bool) -> str:
     """Write a value whose objects are tuples of members, so that a name may occur twice."""
     if isinstance(value, tuple):
         colon = " : " if spaced else ":"
-        members = (colon.join(written(part, spaced=spaced, escaped=escaped) for part in member) for member in value)
+        members = (colon.join(write_json(part, spaced=spaced, escaped=escaped) for part in member) for member in value)
         return "{" + ",".join(members) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(written(one, spaced=spaced, escaped=escaped) for one in value) + "]"
+        return "[" + ",".join(write_json(one, spaced=spaced, escaped=escaped) for one in value) + "]"
     text = json.dumps(value, ensure_ascii=spaced)
     return text.replace(":", "\\u003a") if escaped and isinstance(value, str) else text
 
@@ -128,7 +128,7 @@ def is_doubled(value: Any) -> bool:
 
 @given(values, st.booleans(), st.booleans())
 def test_exactly_the_texts_with_a_duplicate_key_are_refused(value: Any, spaced: bool, escaped: bool) -> None:
-    text = written(value, spaced=spaced, escaped=escaped).encode()
+    text = write_json(value, spaced=spaced, escaped=escaped).encode()
     if is_doubled(value):
         with pytest.raises(NotStrictError, match=DOUBLED):
             strict_json.loads(text)

@@ -14,9 +14,9 @@ from graph.http.parsing.head import Head
 from graph.http.parsing.requests import HttpRefused
 from graph.http.responses.codings import decoded
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import ALIVE, is_alive, served
 from tests.graph.support.raw import answered, query_body, request, via_asgi
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
+from tests.graph.support.served_app import ALIVE, is_alive, served
 
 SCHEMA = query_body("{ __schema { types { name description } } }")
 ENDPOINTS = ("direct", "asgi")

@@ -23,8 +23,8 @@ from graph.http.responses.writing import AnswerTooLargeError, encode_bounded
 from graph.operations import dispatch as engines
 from graph.operations.cache import Operations
 from tests.graph.support.callers import Client, Person
-from tests.graph.support.edge import served, served_knowing
-from tests.graph.support.garbage import left_behind
+from tests.graph.support.garbage import collected_types
+from tests.graph.support.served_app import served, served_with_documents
 
 # JSON writes a control character as six bytes.
 CONTENT = "\x01" * 100_000
@@ -86,10 +86,10 @@ async def test_answer_of_more_bytes_than_allowed_is_an_error_with_their_number(a
 async def test_no_larger_text_is_rendered_when_operations_share_their_rows(
     app: FastAPI, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes, made = [0], engines._json  # noqa: SLF001 - renders the shared output
+    sizes, render = [0], engines._json  # noqa: SLF001 - renders the shared output
 
     def watched(answers: list[Any]) -> orjson.Fragment:
-        text = made(answers)
+        text = render(answers)
         sizes.append(len(orjson.dumps(text)))
         return text
 
@@ -183,7 +183,7 @@ def test_json_written_in_parts_is_the_same(number: int) -> None:
 
 
 @pytest.fixture
-def worked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, bool]]:
+def work_counts(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, bool]]:
     """Count the work by name, and by whether it runs outside the event loop's thread."""
     counts: Counter[tuple[str, bool]] = Counter()
     loop = threading.current_thread()
@@ -205,43 +205,45 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, bool]]:
     return counts
 
 
-async def test_long_documents_are_checked_in_another_thread(client: Client, worked: Counter[tuple[str, bool]]) -> None:
+async def test_long_documents_are_checked_in_another_thread(
+    client: Client, work_counts: Counter[tuple[str, bool]]
+) -> None:
     assert (await client.run("{ posts(first: 1) { nodes { title } } }"))["data"] is not None
-    assert worked["_check", False] == 1
+    assert work_counts["_check", False] == 1
     assert len(LONG) > SMALL_DOCUMENT_LENGTH_MAX
     assert (await client.run(LONG))["data"] is not None
     refused = LONG.replace("first", "frist")
     for _ in range(2):
         assert "Unknown argument 'frist'" in (await client.run(refused))["errors"][0]["message"]
     # One valid and one refused document, each checked once however often it is sent.
-    assert (worked["_check", True], worked["_check", False]) == (2, 1)
+    assert (work_counts["_check", True], work_counts["_check", False]) == (2, 1)
 
 
 async def test_document_that_arrives_many_times_at_once_is_checked_once(
-    client: Client, worked: Counter[tuple[str, bool]]
+    client: Client, work_counts: Counter[tuple[str, bool]]
 ) -> None:
     found = await asyncio.gather(*(client.run(LONG) for _ in range(20)))
     assert [one["data"] for one in found] == [{"posts": {"nodes": []}}] * 20
-    assert worked["_check", True] == 1
+    assert work_counts["_check", True] == 1
 
 
-async def test_large_bodies_are_read_in_another_thread(client: Client, worked: Counter[tuple[str, bool]]) -> None:
+async def test_large_bodies_are_read_in_another_thread(client: Client, work_counts: Counter[tuple[str, bool]]) -> None:
     await client.post("{ __typename }")
-    assert worked["_parsed", True] == 0
+    assert work_counts["_parsed", True] == 0
     for body in (
         b'{"query": "{ __typename }", "extensions": {"x": ["%s"]}}' % (b"x" * SMALL_BODY_BYTES_MAX),
         b"[" * 9_000,
     ):
         for headers in ({}, {"content-encoding": "gzip"}):
             sent = gzip.compress(body) if headers else body
-            before = worked["_parsed", True]
+            before = work_counts["_parsed", True]
             await client.http.post("/graphql", content=sent, headers={"content-type": "application/json", **headers})
-            assert worked["_parsed", True] - before == (1 if len(sent) > SMALL_BODY_BYTES_MAX else 0)
+            assert work_counts["_parsed", True] - before == (1 if len(sent) > SMALL_BODY_BYTES_MAX else 0)
 
 
 @pytest.mark.usefixtures("many_posts")
 async def test_large_answers_are_made_in_another_thread(
-    app: FastAPI, client: Client, ida: Person, superuser: Driver, worked: Counter[tuple[str, bool]]
+    app: FastAPI, client: Client, ida: Person, superuser: Driver, work_counts: Counter[tuple[str, bool]]
 ) -> None:
     await superuser.execute(
         "INSERT INTO users (email, username, hashed_password) "
@@ -254,37 +256,41 @@ async def test_large_answers_are_made_in_another_thread(
     vars(app.state.operations.engines).pop("run")  # the ordinary engine would take a minute
     answer = await client.post(OF_USERS % FIELDS)
     assert len(answer.json()["data"]["users"]["nodes"]) == 100
-    assert (worked["_result", True], worked["_result", False], worked["encode_bounded", True]) == (1, 0, 1)
+    assert (work_counts["_result", True], work_counts["_result", False], work_counts["encode_bounded", True]) == (
+        1,
+        0,
+        1,
+    )
     # With an error in it, so that the rest is completed a second time, with paths.
     bad = '{ bad: posts(after: "x") { nodes { id } }' + (OF_USERS % FIELDS)[1:]
     found = (await client.post(bad)).json()
     assert found["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
-    assert (worked["_result", True], worked["_result", False]) == (2, 0)
+    assert (work_counts["_result", True], work_counts["_result", False]) == (2, 0)
 
 
 @pytest.mark.usefixtures("long_posts")
 async def test_large_answers_to_get_have_their_etag_made_in_another_thread(
-    client: Client, worked: Counter[tuple[str, bool]]
+    client: Client, work_counts: Counter[tuple[str, bool]]
 ) -> None:
     for count, is_large in ((1, False), (3, True)):
         query = f"{{ posts(first: {count}) {{ nodes {{ content }} }} }}"
         answer = await client.http.get("/graphql", params={"query": query}, headers={"accept": "application/json"})
         assert answer.headers["etag"]
-        assert worked["cacheable", is_large] == 1
+        assert work_counts["cacheable", is_large] == 1
 
 
-async def test_small_answers_are_made_in_the_event_loop(client: Client, worked: Counter[tuple[str, bool]]) -> None:
+async def test_small_answers_are_made_in_the_event_loop(client: Client, work_counts: Counter[tuple[str, bool]]) -> None:
     await client.data("{ posts(first: 20) { nodes { id title } } }")
-    assert (worked["_result", True], worked["encode_bounded", True]) == (0, 0)
+    assert (work_counts["_result", True], work_counts["encode_bounded", True]) == (0, 0)
 
 
 # ---------------------------------------------------------------- the cost of parsing
 
 
-async def left_after(settings: Settings, body: bytes, status: int, **headers: str) -> int:
+async def budget_after(settings: Settings, body: bytes, status: int, **headers: str) -> int:
     """Return what is left of a budget of 10,000 after a refused request."""
     dear = "{ users(first: 100) { nodes { posts(first: 100) { nodes { id } } } } }"
-    async with served_knowing([dear], settings, cost_per_minute_max=10_000) as client:
+    async with served_with_documents([dear], settings, cost_per_minute_max=10_000) as client:
         headers["content-type"] = "application/json"
         answer = await client.http.post("/graphql", content=body, headers=headers)
         assert answer.status_code == status
@@ -295,20 +301,20 @@ async def left_after(settings: Settings, body: bytes, status: int, **headers: st
 
 async def test_parsing_of_a_refused_request_is_charged(settings: Settings) -> None:
     document = orjson.dumps({"query": LONG.replace("first", "frist")})
-    assert await left_after(settings, document, 200) <= 10_000 - 5 * COST_PER_MS
-    assert await left_after(settings, b"[" * 9_000, 400) <= 10_000 - REFUSED_COST
+    assert await budget_after(settings, document, 200) <= 10_000 - 5 * COST_PER_MS
+    assert await budget_after(settings, b"[" * 9_000, 400) <= 10_000 - REFUSED_COST
     body = orjson.dumps({"query": "{ __typename }", "extensions": {"x": "x" * 10_000}})
-    assert await left_after(settings, body, 401, authorization="Bearer nonsense") <= 10_000 - REFUSED_COST
+    assert await budget_after(settings, body, 401, authorization="Bearer nonsense") <= 10_000 - REFUSED_COST
     # A megabyte of nested brackets, unlike any real client's request, takes a good part of a second to parse.
     brackets = b'{"query": "{ __typename }", "extensions": {"x": [%s]}}' % b",".join([b"[]"] * 300_000)
-    assert await left_after(settings, brackets, 400) <= 10_000 - 20 * COST_PER_MS
+    assert await budget_after(settings, brackets, 400) <= 10_000 - 20 * COST_PER_MS
 
 
 async def test_user_with_a_budget_may_send_large_bodies_when_the_budget_of_the_address_is_spent(
     settings: Settings, ida: Person
 ) -> None:
     large = {"query": "{ __typename }", "extensions": {"x": "x" * SMALL_BODY_BYTES_MAX}}
-    async with served_knowing(["{ __typename }"], settings, cost_per_minute_max=3) as client:
+    async with served_with_documents(["{ __typename }"], settings, cost_per_minute_max=3) as client:
         spent = [(await client.post("{ __typename }")).status_code for _ in range(4)]
         headers = {"authorization": f"Bearer {ida.token}"}
         answer = await client.http.post("/graphql", json=large, headers=headers)
@@ -357,11 +363,11 @@ async def test_the_other_thread_leaves_nothing_to_the_cycle_collector(
 ) -> None:
     vars(app.state.operations.engines).pop("run", None)  # the comparison with the other engine leaves garbage
 
-    async def ask() -> None:
+    async def send() -> None:
         await client.http.post("/graphql", content=body, headers={"content-type": "application/json"})
         await asyncio.sleep(0.05)
 
-    await ask()
-    with left_behind() as left:
-        await ask()
+    await send()
+    with collected_types() as left:
+        await send()
     assert left & {"HttpRefused", "AnswerTooLargeError", "Future", "Call", "frame", "traceback", "Frame"} == set()

@@ -9,7 +9,7 @@ from db.connections.leases import Driver
 from graph.http.parsing.fields import elements
 from tests.graph.support.bodies import ANSWER, CREATE_USER, JSON, NEWER, TYPENAME, refusal, send
 from tests.graph.support.callers import Client
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 
 async def test_body_that_is_not_declared_as_json_is_refused_and_writes_nothing(

@@ -14,9 +14,9 @@ from graph.http.admission import time_limits
 from tests.graph.cli.test_serving import free_port
 from tests.graph.http.wire.test_upgrade import answers, fine
 from tests.graph.support.callers import Client, SignUp
-from tests.graph.support.edge import half_closed, is_alive, locked, opened, posted, sent, served, until, waiting
 from tests.graph.support.forked import forked
 from tests.graph.support.raw import via_asgi
+from tests.graph.support.served_app import half_closed, is_alive, locked, opened, posted, sent, served, until, waiting
 
 POSTS = "{ posts { nodes { id } } }"
 LOOKUP = '{ post(id: "post_1") { id } }'
@@ -53,7 +53,7 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_limits, "HALF_CLOSED_S", 0.3)
 
 
-def through(endpoint: str, raw: bytes) -> bytes:
+def request_for(endpoint: str, raw: bytes) -> bytes:
     """Return the request for this endpoint."""
     return raw if endpoint == "direct" else via_asgi(raw)
 
@@ -87,7 +87,7 @@ async def test_query_that_waits_for_the_database_is_answered(
     await client.run(query)  # compiled, so that a lookup needs no task
     async with AsyncExitStack() as stack:
         async with locked(database_url, "posts"):
-            reader = await stack.enter_async_context(half_closed(client, through(endpoint, posted(query))))
+            reader = await stack.enter_async_context(half_closed(client, request_for(endpoint, posted(query))))
             await wait_for(superuser)
             await asyncio.sleep(LONGER_THAN_A_LOOK)
             assert await is_alive(client)
@@ -101,7 +101,7 @@ async def test_mutation_is_answered(
     ada = await sign_up("ada")
     async with AsyncExitStack() as stack:
         async with locked(database_url, "posts"):
-            raw = through(endpoint, posted(CREATE_POST, by=ada))
+            raw = request_for(endpoint, posted(CREATE_POST, by=ada))
             reader = await stack.enter_async_context(half_closed(client, raw))
             await wait_for(superuser)
             await asyncio.sleep(LONGER_THAN_A_LOOK)
@@ -116,7 +116,7 @@ async def test_pipelined_requests_are_all_answered(
     raw = ALIVE + posted(POSTS) + ALIVE + posted(LOOKUP) + ALIVE
     async with AsyncExitStack() as stack:
         async with locked(database_url, "posts"):
-            reader = await stack.enter_async_context(half_closed(client, through(endpoint, raw)))
+            reader = await stack.enter_async_context(half_closed(client, request_for(endpoint, raw)))
             await wait_for(superuser)
             await asyncio.sleep(LONGER_THAN_A_LOOK)
         assert await answers(reader, 5) == [*fine("a"), NO_POSTS, *fine("a"), NO_POST, *fine("a")]
@@ -127,7 +127,7 @@ async def test_pipelined_requests_are_all_answered(
 async def test_only_complete_requests_are_answered(
     client: Client, database_url: str, superuser: Driver, rest: bytes, endpoint: str
 ) -> None:
-    raw = through(endpoint, posted(POSTS) + ALIVE)
+    raw = request_for(endpoint, posted(POSTS) + ALIVE)
     async with AsyncExitStack() as stack:
         async with locked(database_url, "posts"):
             reader = await stack.enter_async_context(half_closed(client, raw + rest))
@@ -142,7 +142,7 @@ async def test_connection_without_a_complete_request_is_closed(client: Client, r
     files = Path("/proc/self/fd")
     before = len(list(files.iterdir())) if files.exists() else 0
     for _ in range(20):
-        async with half_closed(client, through(endpoint, raw) if raw else raw) as reader:
+        async with half_closed(client, request_for(endpoint, raw) if raw else raw) as reader:
             if raw.startswith(ALIVE):
                 assert await answers(reader, 1) == fine("a")
             assert await to_the_end(reader) == b""
@@ -163,7 +163,7 @@ async def test_query_that_takes_longer_is_cancelled_with_an_error(
     async with served(settings, **PATIENT) as client:
         await client.run(query)
         async with locked(database_url, "posts"):
-            async with opened(client, through(endpoint, posted(query))) as (reader, writer):
+            async with opened(client, request_for(endpoint, posted(query))) as (reader, writer):
                 await wait_for(superuser)
                 writer.write_eof()
                 assert await answers(reader, 1) == [(b"HTTP/1.1 499 ", {"errors": [LEFT]})]
@@ -179,7 +179,7 @@ async def test_mutation_that_takes_longer_is_answered(
     ada = await sign_up("ada")
     async with served(settings, **PATIENT) as client, AsyncExitStack() as stack:
         async with locked(database_url, "posts"):
-            raw = through(endpoint, posted(CREATE_POST, by=ada))
+            raw = request_for(endpoint, posted(CREATE_POST, by=ada))
             reader, writer = await stack.enter_async_context(opened(client, raw))
             await wait_for(superuser)
             writer.write_eof()
@@ -196,7 +196,7 @@ async def test_queries_of_disconnected_clients_end_and_others_are_served(
     async with served(settings, **PATIENT) as client, locked(database_url, "posts"):
         async with AsyncExitStack() as stack:
             for size in range(1, 4):
-                raw = through(endpoint, posted(POSTS.replace("posts", f"posts(first: {size})")))
+                raw = request_for(endpoint, posted(POSTS.replace("posts", f"posts(first: {size})")))
                 await stack.enter_async_context(sent(client, raw, resets=resets))
             await wait_for(superuser, 3)
         await wait_for(superuser, 0)
@@ -208,7 +208,7 @@ async def test_deadline_ends_an_operation_of_a_half_closed_connection(
 ) -> None:
     limits = {**PATIENT, "operation_deadline_ms": 500}
     async with served(settings, **limits) as client, locked(database_url, "posts"):
-        async with half_closed(client, through(endpoint, posted(POSTS))) as reader:
+        async with half_closed(client, request_for(endpoint, posted(POSTS))) as reader:
             [(status, _)] = await answers(reader, 1)
             assert await to_the_end(reader) == b""
         assert await is_alive(client)

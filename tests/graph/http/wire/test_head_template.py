@@ -19,8 +19,8 @@ from graph.http.direct import HEADS_LEARNT_MAX, DirectHttpProtocol
 from graph.http.parsing.head import Head
 from graph.http.wire.head_template import HEAD_BYTES_MAX, HeadTemplate
 from tests.graph.support.callers import Client, SignUp
-from tests.graph.support.edge import is_alive, posted, served
 from tests.graph.support.raw import query_body, request
+from tests.graph.support.served_app import is_alive, posted, served
 
 Answer = tuple[bytes, list[bytes], bytes]
 
@@ -31,18 +31,18 @@ class Parsed:
     def __init__(self, message: bytes) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
-        self.begun = self.ended = 0
+        self.started = self.ended = 0
         self.url = b""
         self.parser = httptools.HttpRequestParser(self)
         try:
             self.parser.feed_data(message)
         except httptools.HttpParserError:
             self.ended = -1
-        self.is_whole = self.begun == self.ended == 1
+        self.is_whole = self.started == self.ended == 1
         self.keeps = self.is_whole and self.parser.should_keep_alive()
 
     def on_message_begin(self) -> None:
-        self.begun += 1
+        self.started += 1
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -225,14 +225,14 @@ async def test_bytes_after_a_known_head_have_the_same_response(client: Client, w
 
 async def test_session_that_has_ended_is_refused_with_a_known_head(client: Client, sign_up: SignUp) -> None:
     ada = await sign_up("ada")
-    ask = posted("{ viewer { username } }", by=ada)
+    viewer_query = posted("{ viewer { username } }", by=ada)
     async with connected(client) as connection:
         for _ in range(2):
-            [(status, _, body)] = await connection.answers(ask)
+            [(status, _, body)] = await connection.answers(viewer_query)
             assert (status, body) == (b"HTTP/1.1 200 OK", b'{"data":{"viewer":{"username":"ada"}}}')
         ended = await client.run("mutation { signOut { signedOut } }", by=ada)
         assert ended == {"data": {"signOut": {"signedOut": True}}}
-        [(status, _, body)] = await connection.answers(ask)
+        [(status, _, body)] = await connection.answers(viewer_query)
         assert status == b"HTTP/1.1 401 Unauthorized"
         assert b"UNAUTHENTICATED" in body
 

@@ -10,8 +10,8 @@ from starlette.routing import Route
 from graph.http.wire.hosts import wrong_host
 from tests.graph.http.wire.test_upgrade import answers, fine
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import is_alive, sent
 from tests.graph.support.raw import ASGI_HEADER, query_body, request
+from tests.graph.support.served_app import is_alive, sent
 
 BODY = query_body("{ a: __typename }")
 ENDPOINTS = {"direct": "", "asgi": ASGI_HEADER}

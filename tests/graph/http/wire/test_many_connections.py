@@ -18,8 +18,8 @@ from graph.http.wire.open_connections import allow_open_files
 from tests.graph.cli.test_serving import FOLIO, free_port, started
 from tests.graph.http.wire.test_upgrade import answers, fine
 from tests.graph.support.callers import Client, http_client, serving
-from tests.graph.support.edge import is_alive, locked, posted, served, until, waiting
-from tests.graph.support.overheard import Log, overheard
+from tests.graph.support.recorded_log import Log, recorded_log
+from tests.graph.support.served_app import is_alive, locked, posted, served, until, waiting
 
 needs_loopback_network = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="has one loopback address")
 
@@ -70,7 +70,7 @@ def messages(log: Log, what: str = "connections are open") -> list[str]:
 
 
 async def test_new_connection_takes_the_place_of_the_oldest_idle_one(settings: Settings) -> None:
-    with overheard() as log:
+    with recorded_log() as log:
         async with served(settings, connections_max=4) as client, AsyncExitStack() as stack:
             idle = [await stack.enter_async_context(connected(client)) for _ in range(4)]
             assert [await is_kept(one) for one in idle] == [True] * 4
@@ -90,7 +90,7 @@ async def test_connection_is_refused_where_all_others_are_in_use_and_they_go_on(
     async def all_wait() -> bool:
         return await waiting(superuser) == 3
 
-    with overheard() as log:
+    with recorded_log() as log:
         async with served(settings, connections_max=3) as client, AsyncExitStack() as stack:
             async with locked(database_url, "posts"):
                 busy = [await stack.enter_async_context(connected(client)) for _ in range(3)]
@@ -121,7 +121,7 @@ async def test_client_with_an_incomplete_request_is_closed_with_an_error_that_na
 
 
 async def test_slot_of_a_connection_that_ended_is_free_again(settings: Settings) -> None:
-    with overheard() as log:
+    with recorded_log() as log:
         async with served(settings, connections_max=3) as client:
             assert await is_alive(client)
             for _ in range(10):
@@ -151,7 +151,7 @@ async def test_connection_is_refused_where_others_have_taken_the_file_descriptor
 ) -> None:
     app = create_app(settings)
     resource.setrlimit(resource.RLIMIT_NOFILE, (few_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    with overheard() as log:
+    with recorded_log() as log:
         async with serving(app) as address, http_client(address) as http:
             client = Client(http, app.state.services)
             assert await is_alive(client)
@@ -207,6 +207,6 @@ async def test_real_server_serves_others_while_one_address_opens_connections_wit
             assert len(list(files.iterdir())) < FEW_FILES - 50
         for _, writer in silent:
             writer.close()
-    said = log.read_text()
-    assert said.count("as many as the limit of open files (ulimit -n) allows") in {1, 2}
-    assert "Traceback" not in said
+    output = log.read_text()
+    assert output.count("as many as the limit of open files (ulimit -n) allows") in {1, 2}
+    assert "Traceback" not in output

@@ -7,7 +7,7 @@ import pytest
 
 from graph.http.wire.protocol import HEAD_BYTES_MAX
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import hold_up, is_alive, posted, sent
+from tests.graph.support.served_app import block_process, is_alive, posted, sent
 
 TOO_LARGE = (
     b'{"errors":[{"message":"the headers have more than 65536 bytes","extensions":{"code":"HEADERS_TOO_LARGE"}}]}'
@@ -82,7 +82,7 @@ async def test_head_has_its_full_time_after_a_pause_of_the_process(
     message = posted("{ __typename }")
     writer.write(message[:8])
     await asyncio.sleep(0.05)
-    hold_up(0.6)
+    block_process(0.6)
     await asyncio.sleep(0.05)  # the server's timeout is due before the client runs
     writer.write(message[8:])
     async with asyncio.timeout(10):
@@ -95,12 +95,12 @@ async def test_process_that_is_always_late_extends_the_time_of_a_head_only_once(
 ) -> None:
     monkeypatch.setattr("graph.http.wire.protocol.HEAD_S", 0.2)
 
-    async def be_late() -> None:
+    async def block_repeatedly() -> None:
         while True:
             await asyncio.sleep(0.05)
-            hold_up(0.5)
+            block_process(0.5)
 
-    late = asyncio.create_task(be_late())
+    late = asyncio.create_task(block_repeatedly())
     try:
         async with sent(client, b"POST /graphql") as reader, asyncio.timeout(10):
             assert (await reader.readline()) == b"HTTP/1.1 408 Request Timeout\r\n"

@@ -10,14 +10,14 @@ from graphql import get_introspection_query
 from graph.http.wire import protocol
 from graph.http.wire.unread import UnreadAnswers
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import is_alive, until
 from tests.graph.support.raw import query_body, request
+from tests.graph.support.served_app import is_alive, until
 
 LARGE = request(query_body(get_introspection_query())) * 200
 BYTES_MAX = 12_000_000
 
 
-async def deaf(client: Client, address: str, sending: list[asyncio.Task[None]]) -> socket.socket:
+async def slow_reader(client: Client, address: str, sending: list[asyncio.Task[None]]) -> socket.socket:
     """Return a connection from an address that requests much data, and reads as little as possible."""
     one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -52,8 +52,8 @@ async def test_address_with_the_most_unread_bytes_loses_its_oldest_connections(
     unread = UnreadAnswers(BYTES_MAX)
     vars(app)["connections"].unread = unread
     sending: list[asyncio.Task[None]] = []
-    modest = await deaf(client, "127.0.0.3", sending)
-    greedy = [await deaf(client, "127.0.0.2", sending) for _ in range(12)]
+    modest = await slow_reader(client, "127.0.0.3", sending)
+    greedy = [await slow_reader(client, "127.0.0.2", sending) for _ in range(12)]
 
     async def most_are_cut_off() -> bool:
         assert unread.bytes <= BYTES_MAX

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from graph.http.wire.parser import RequestParser
 from graph.http.wire.protocol import HEAD_BYTES_MAX
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import sent
 from tests.graph.support.raw import ASGI_HEADER, query_body
+from tests.graph.support.served_app import sent
 
 # Real offers on the wire: the JDK's HttpClient, curl --http2, a WebSocket handshake sent as POST by mistake, others.
 OFFERS = {
@@ -158,14 +158,14 @@ class Reading:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
-        self.begun = 0
+        self.started = 0
         self.read: list[tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]] = []
 
     def begin_again(self) -> None:
-        self.begun -= 1
+        self.started -= 1
 
     def on_message_begin(self) -> None:
-        self.begun += 1
+        self.started += 1
         self.url, self.headers, self.body = b"", [], b""
 
     def on_url(self, url: bytes) -> None:
@@ -206,4 +206,4 @@ def test_requests_are_parsed_alike_with_and_without_an_offer_however_they_are_sp
     plain = [b"".join(line for line in one.splitlines(keepends=True) if b"pgrade:" not in line) for one in offering_all]
     found, expected = read(b"".join(offering_all), cuts), read(b"".join(plain), [])
     assert found.read == expected.read
-    assert (found.begun, len(found.read)) == (len(requests), len(requests))
+    assert (found.started, len(found.read)) == (len(requests), len(requests))

@@ -21,7 +21,7 @@ OF_A_CYCLE = {"disconnected", "response_complete"}
 SEE = "see graph/http/wire/uvicorn_adapter.py and graph/http/wire/protocol.py"
 
 
-def extending() -> Iterator[ast.ClassDef]:
+def extended_classes() -> Iterator[ast.ClassDef]:
     for name, wanted in EXTENDING.items():
         tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
         yield next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == wanted)
@@ -30,7 +30,7 @@ def extending() -> Iterator[ast.ClassDef]:
 def own_names() -> set[str]:
     """Return what our protocols define and assign themselves."""
     found = set()
-    for protocol in extending():
+    for protocol in extended_classes():
         for node in ast.walk(protocol):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 found.add(node.name)
@@ -46,7 +46,7 @@ def is_name(node: ast.expr, name: str) -> bool:
 def inherited_names() -> set[str]:
     """Return what our protocols use, but do not define or assign themselves, or also call of their base."""
     read, called = set(), set()
-    for protocol in extending():
+    for protocol in extended_classes():
         for node in ast.walk(protocol):
             if isinstance(node, ast.Attribute) and is_name(node.value, "self"):
                 read.add(node.attr)
@@ -78,7 +78,7 @@ def test_attributes_that_ours_sets_for_uvicorn_are_those_that_uvicorn_reads() ->
     assert missing == [], f"uvicorn's HttpToolsProtocol has no {', '.join(missing)} any more: {SEE}"
 
 
-def test_cycle_of_uvicorn_says_whether_its_response_is_complete() -> None:
+def test_request_cycle_of_uvicorn_shows_whether_its_response_is_complete() -> None:
     missing = sorted(OF_A_CYCLE - known_to(RequestResponseCycle))
     assert missing == [], f"uvicorn's RequestResponseCycle has no {', '.join(missing)} any more: {SEE}"
 

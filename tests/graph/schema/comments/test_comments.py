@@ -127,7 +127,7 @@ async def test_version_rises_only_with_a_change_and_guards_it(client: Client, be
     assert nothing["userErrors"][0]["message"] == "body cannot be null; leave it out to keep it"
 
 
-async def test_comments_on_a_post_that_becomes_a_draft_are_gone_for_all_but_its_author(
+async def test_comments_on_a_post_that_becomes_a_draft_are_hidden_from_all_but_its_author(
     client: Client, ada: Person, ben: Person, post: str
 ) -> None:
     await comment(client, ben, post, "one")

@@ -38,7 +38,7 @@ def day(number: int) -> str:
     return (datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC) + datetime.timedelta(days=number)).isoformat()
 
 
-async def written(client: Client, one: str, other: str, movements: Sequence[tuple[int, int]]) -> None:
+async def create_movements(client: Client, one: str, other: str, movements: Sequence[tuple[int, int]]) -> None:
     """Move whole euros from `one` to `other`, or back if negative, each on a given day."""
 
     async def work(transaction: OpenTransaction) -> None:
@@ -114,7 +114,7 @@ async def test_consecutive_months_cover_all_entries_whatever_the_clock_did(
 ) -> None:
     mine, spare = await bank.account(ida), await bank.account(ida)
     # The clock is set back after the third entry, and continues from there.
-    await written(client, spare, mine, [(10, 1), (20, 3), (-5, 9), (7, 2), (1, 8), (-2, 12)])
+    await create_movements(client, spare, mine, [(10, 1), (20, 3), (-5, 9), (7, 2), (1, 8), (-2, 12)])
     months = ("0001-01-01T00:00:00Z", day(2), day(8), day(8), day(9), day(20))
     aliases = " ".join(
         f'm{number}: statement(from: "{since}", to: "{until}") {{ openingBalance {{ amount }} '
@@ -152,7 +152,7 @@ async def test_statement_without_entries_closes_with_its_opening_balance(
     client: Client, bank: Bank, ida: Person, since: str, until: str
 ) -> None:
     mine, spare = await bank.account(ida), await bank.account(ida)
-    await written(client, spare, mine, [(10, 1), (-3, 2)])
+    await create_movements(client, spare, mine, [(10, 1), (-3, 2)])
     statement = (await client.data(STATEMENT, by=ida, id=mine, **{"from": since, "to": until}))["account"]["statement"]
     balance = "7.00" if since.startswith("9999") else "0.00"
     assert statement == {
@@ -246,7 +246,7 @@ async def test_pages_of_every_size_are_the_whole_statement(
 ) -> None:
     mine, spare = await bank.account(ida), await bank.account(ida)
     movements = [(number if number % 3 else -1, number) for number in range(1, 11)]
-    await written(client, spare, mine, movements)
+    await create_movements(client, spare, mine, movements)
     balance, whole = 1, []
     for euros, _ in movements[1:8]:
         balance += euros
@@ -257,11 +257,11 @@ async def test_pages_of_every_size_are_the_whole_statement(
 
 async def test_cursor_continues_after_entries_that_have_arrived(client: Client, bank: Bank, ida: Person) -> None:
     mine, spare = await bank.account(ida), await bank.account(ida)
-    await written(client, spare, mine, [(10, 1), (20, 2)])
+    await create_movements(client, spare, mine, [(10, 1), (20, 2)])
     first = await client.data(PAGE, by=ida, id=mine, **EVER, first=5)
     entries = first["account"]["statement"]["entries"]
     assert (entries["totalCount"], entries["pageInfo"]["hasNextPage"]) == (2, False)
-    await written(client, spare, mine, [(-5, 3), (1, 1)])
+    await create_movements(client, spare, mine, [(-5, 3), (1, 1)])
     after = entries["pageInfo"]["endCursor"]
     data = await client.data(PAGE, by=ida, id=mine, **EVER, first=5, after=after)
     nodes = [edge["node"] for edge in data["account"]["statement"]["entries"]["edges"]]
@@ -275,7 +275,7 @@ async def test_cursor_of_another_account_or_period_is_only_a_position_and_of_ano
     client: Client, bank: Bank, ida: Person
 ) -> None:
     mine, spare = await bank.account(ida), await bank.account(ida)
-    await written(client, spare, mine, [(10, 1), (20, 2), (30, 3)])
+    await create_movements(client, spare, mine, [(10, 1), (20, 2), (30, 3)])
     data = await client.data(PAGE, by=ida, id=spare, **EVER, first=1)
     cursor = data["account"]["statement"]["entries"]["pageInfo"]["endCursor"]
     data = await client.data(PAGE, by=ida, id=mine, **{"from": day(2), "to": day(9)}, first=1, after=cursor)
@@ -292,13 +292,13 @@ async def test_cursor_of_another_account_or_period_is_only_a_position_and_of_ano
 
 
 async def test_statements_of_many_accounts_over_two_spans_are_two_statements_each(client: Client, bank: Bank) -> None:
-    made = await populate(client.database, 50)
+    population = await populate(client.database, 50)
     query = f"""query ($ids: [ID!]!) {{ nodes(ids: $ids) {{ ... on Account {{
       a: statement(from: "{day(0)}", to: "2100-01-01T00:00:00Z") {{ {SUMS} entries(first: 1) {{ totalCount
         pageInfo {{ hasNextPage }} nodes {{ balanceAfter {{ amount }} transaction {{ id amount {{ amount }} }} }} }} }}
       b: statement(from: "{day(0)}", to: "{day(1)}") {{ {SUMS} entries(last: 3) {{ nodes {{ amount {{ amount }} }} }} }}
     }} }} }}"""
-    counts = [await client.statements(query, by=bank.admin, ids=made.accounts[:size]) for size in (1, 10, 50)]
+    counts = [await client.statements(query, by=bank.admin, ids=population.accounts[:size]) for size in (1, 10, 50)]
     assert counts == [7, 7, 7]  # the session, the accounts, two for each period, and the transactions
 
 
@@ -312,7 +312,7 @@ async def test_transaction_of_an_entry_is_joined_unless_its_amount_is_selected(
           statement(from: $from, to: $to) {{ entries {{ nodes {{ transaction {{ {selection} }} }} }} }} }} }}"""
         with recorded() as queries:
             await client.data(query, by=ida, id=mine, **EVER)
-        counts[selection] = len([asked for asked in queries if "FROM transactions" in asked.query])
+        counts[selection] = len([one for one in queries if "FROM transactions" in one.query])
     joined = 2 if settings.engine == "compiled" else 3  # the ordinary engine joins nothing
     assert counts == {"memo createdAt": joined, "memo from { id }": joined, "amount { amount }": 3}
 
@@ -326,9 +326,9 @@ async def test_statement_waits_for_a_migration_of_the_ledger_and_sees_all_of_it(
       statement(from: $from, to: $to) { closingBalance { amount } } } }"""
     async with superuser.transaction():
         await superuser.execute("ALTER TABLE transactions ADD later timestamptz NOT NULL DEFAULT clock_timestamp()")
-        asking = asyncio.create_task(client.data(query, by=ida, id=mine, **EVER))
+        query_task = asyncio.create_task(client.data(query, by=ida, id=mine, **EVER))
         await waiting_backend(superuser)
-    assert await asking == {"account": {"statement": {"closingBalance": {"amount": "5.00"}}}}
+    assert await query_task == {"account": {"statement": {"closingBalance": {"amount": "5.00"}}}}
 
 
 async def test_payload_of_a_transfer_has_the_statement_that_ends_with_it(
@@ -342,9 +342,9 @@ async def test_payload_of_a_transfer_has_the_statement_that_ends_with_it(
         transaction {{ id }} }} }} }} }}
       to {{ {statement} {{ closingBalance {{ amount }} }} }} }} }} }}"""
     data = await client.data(query, by=ida, input=transfer_input(mine, theirs, "2"))
-    made = data["transfer"]["transaction"]
-    assert made["from"]["statement"] == {
+    transaction = data["transfer"]["transaction"]
+    assert transaction["from"]["statement"] == {
         "closingBalance": {"amount": "3.00"},
-        "entries": {"nodes": [{"transaction": {"id": made["id"]}}]},
+        "entries": {"nodes": [{"transaction": {"id": transaction["id"]}}]},
     }
-    assert made["to"] == {"statement": None}
+    assert transaction["to"] == {"statement": None}

@@ -17,7 +17,7 @@ from tests.graph.support.bank import (
     transfer_input,
 )
 from tests.graph.support.callers import Client, Person
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 ACCOUNTS_MAX = 20
 TOO_MANY = {"field": None, "code": "TOO_MANY_ACCOUNTS", "message": "a user opens at most 20 accounts"}
@@ -105,11 +105,14 @@ async def test_transfer_is_exact_in_every_currency(bank: Bank, ida: Person, eve:
         ("KWD", "100", "0.001", "0.001", "99.999"),
     ]
     for currency, holding, given, shown, left in transfers:
-        purse, till = await bank.account(ida, currency, holding=holding), await bank.account(eve, currency)
-        body = await bank.transfer(ida, purse, till, given)
+        payer_account, payee_account = (
+            await bank.account(ida, currency, holding=holding),
+            await bank.account(eve, currency),
+        )
+        body = await bank.transfer(ida, payer_account, payee_account, given)
         number = int(body["data"]["transfer"]["transaction"]["id"].removeprefix("transaction_"))
-        assert body == settled("transfer", transaction(number, purse, till, shown, currency))
-        assert (await bank.balance(purse), await bank.balance(till)) == (left, shown)
+        assert body == settled("transfer", transaction(number, payer_account, payee_account, shown, currency))
+        assert (await bank.balance(payer_account), await bank.balance(payee_account)) == (left, shown)
 
 
 async def test_tenths_are_added_exactly(bank: Bank, ida: Person) -> None:
@@ -127,45 +130,50 @@ async def test_amounts_that_the_currency_does_not_have_are_refused(bank: Bank, i
     }
     digits = {"EUR": 2, "JPY": 0, "KWD": 3}
     for currency, amounts in wrong.items():
-        purse, till = await bank.account(ida, currency, holding="100"), await bank.account(ida, currency)
-        held = await bank.balance(purse)
+        payer_account, payee_account = (
+            await bank.account(ida, currency, holding="100"),
+            await bank.account(ida, currency),
+        )
+        held = await bank.balance(payer_account)
         for amount in amounts:
             message = f"{currency} has {digits[currency]} fraction digits, not {len(amount.partition('.')[2])}"
             expected = refused("transfer", "INVALID_AMOUNT", "amount", message)
-            assert await bank.transfer(ida, purse, till, amount) == expected
-            assert await bank.deposit(purse, amount) == refused("deposit", "INVALID_AMOUNT", "amount", message)
-        assert await bank.balance(purse) == held
+            assert await bank.transfer(ida, payer_account, payee_account, amount) == expected
+            assert await bank.deposit(payer_account, amount) == refused("deposit", "INVALID_AMOUNT", "amount", message)
+        assert await bank.balance(payer_account) == held
 
 
 async def test_amounts_that_are_not_positive_are_refused(bank: Bank, ida: Person) -> None:
-    purse, till = await bank.account(ida, holding="100"), await bank.account(ida, holding="100")
+    payer_account, payee_account = await bank.account(ida, holding="100"), await bank.account(ida, holding="100")
     message = "an amount is greater than zero"
     for amount in ("0", "0.00", "-0", "-0.01", "-1"):
-        assert await bank.transfer(ida, purse, till, amount) == refused("transfer", "INVALID_AMOUNT", "amount", message)
-        assert await bank.deposit(purse, amount) == refused("deposit", "INVALID_AMOUNT", "amount", message)
-    assert (await bank.balance(purse), await bank.balance(till)) == ("100.00", "100.00")
+        assert await bank.transfer(ida, payer_account, payee_account, amount) == refused(
+            "transfer", "INVALID_AMOUNT", "amount", message
+        )
+        assert await bank.deposit(payer_account, amount) == refused("deposit", "INVALID_AMOUNT", "amount", message)
+    assert (await bank.balance(payer_account), await bank.balance(payee_account)) == ("100.00", "100.00")
 
 
 async def test_amount_that_is_no_decimal_string_never_runs(bank: Bank, ida: Person, superuser: Driver) -> None:
-    purse, till = await bank.account(ida, holding="100"), await bank.account(ida)
+    payer_account, payee_account = await bank.account(ida, holding="100"), await bank.account(ida)
     before = await dump(superuser)
     strings = ("", " 1", "1 ", "+1", "01", ".5", "1.", "1e2", "1,5", "1_0", "0x1", "NaN", "Infinity", "１", "9" * 41)  # noqa: RUF001
     for amount in strings:
-        assert await bank.transfer(ida, purse, till, amount) == malformed("amount", NO_DECIMAL)
+        assert await bank.transfer(ida, payer_account, payee_account, amount) == malformed("amount", NO_DECIMAL)
     numbers: tuple[Any, ...] = (1, 1.5, True, ["1"], {"amount": "1"})
     for number in numbers:
-        body = await bank.transfer(ida, purse, till, number)
+        body = await bank.transfer(ida, payer_account, payee_account, number)
         assert body == malformed("amount", f"{NO_DECIMAL}, as a string")
     assert await dump(superuser) == before
 
 
 async def test_amount_as_a_number_in_the_document_never_runs(bank: Bank, ida: Person, superuser: Driver) -> None:
-    purse, till = await bank.account(ida, holding="100"), await bank.account(ida)
+    payer_account, payee_account = await bank.account(ida, holding="100"), await bank.account(ida)
     before = await dump(superuser)
     for amount in ("1", "1.50", "1e2", "true", "null", '"1e2"'):
         text = (
-            f'mutation {{ transfer(input: {{fromAccountId: "{purse}", toAccountId: "{till}", amount: {amount},'
-            f' idempotencyKey: "{new_key()}"}}) {{ transaction {{ id }} }} }}'
+            f'mutation {{ transfer(input: {{fromAccountId: "{payer_account}", toAccountId: "{payee_account}",'
+            f' amount: {amount}, idempotencyKey: "{new_key()}"}}) {{ transaction {{ id }} }} }}'
         )
         body = await bank.client.run(text, by=ida)
         assert (list(body), [error["extensions"]["code"] for error in body["errors"]]) == (["errors"], [INVALID])
@@ -176,60 +184,63 @@ async def test_amount_as_a_number_in_the_document_never_runs(bank: Bank, ida: Pe
 
 
 async def test_every_refusal_of_a_transfer_names_its_own_field(bank: Bank, ida: Person, eve: Person) -> None:
-    purse, till = await bank.account(ida, holding="100"), await bank.account(eve, holding="100")
+    payer_account, payee_account = await bank.account(ida, holding="100"), await bank.account(eve, holding="100")
     yen = await bank.account(ida, "JPY", holding="100")
     full = await bank.account(eve, holding="10000000000000.00")
-    for source in (till, "account_999"):
-        assert await bank.transfer(ida, source, purse, "1") == not_found("transfer", "fromAccountId")
+    for source in (payee_account, "account_999"):
+        assert await bank.transfer(ida, source, payer_account, "1") == not_found("transfer", "fromAccountId")
     for target in (
         "account_999",
         await bank.account(eve, "JPY"),
     ):  # the response does not reveal another user's currency
-        assert await bank.transfer(ida, purse, target, "1") == refused(
+        assert await bank.transfer(ida, payer_account, target, "1") == refused(
             "transfer", "ACCOUNT_NOT_FOUND", "toAccountId", "no such account in EUR"
         )
-    assert await bank.transfer(ida, purse, purse, "1") == refused(
+    assert await bank.transfer(ida, payer_account, payer_account, "1") == refused(
         "transfer", "SAME_ACCOUNT", "toAccountId", "money cannot move from an account to itself; name two accounts"
     )
-    assert await bank.transfer(ida, purse, yen, "1") == refused(
+    assert await bank.transfer(ida, payer_account, yen, "1") == refused(
         "transfer", "CURRENCY_MISMATCH", "toAccountId", "one account is in EUR, the other in JPY"
     )
     for amount in ("100.01", "9" * 40):
-        assert await bank.transfer(ida, purse, till, amount) == refused(
-            "transfer", "INSUFFICIENT_FUNDS", "amount", "the account holds less than this amount"
+        assert await bank.transfer(ida, payer_account, payee_account, amount) == refused(
+            "transfer", "INSUFFICIENT_FUNDS", "amount", "the balance of the account is less than this amount"
         )
-    assert await bank.transfer(ida, purse, full, "0.01") == refused(
-        "transfer", "BALANCE_LIMIT_EXCEEDED", "amount", "the receiving account would hold more than it may"
+    assert await bank.transfer(ida, payer_account, full, "0.01") == refused(
+        "transfer", "BALANCE_LIMIT_EXCEEDED", "amount", "the balance of the receiving account would exceed the maximum"
     )
-    assert await bank.transfer(ida, purse, till, "1", memo="x" * 501) == refused(
+    assert await bank.transfer(ida, payer_account, payee_account, "1", memo="x" * 501) == refused(
         "transfer", "INVALID_MEMO", "memo", "a memo has at most 500 characters"
     )
-    held = [await bank.balance(account) for account in (purse, till, yen, full)]
+    held = [await bank.balance(account) for account in (payer_account, payee_account, yen, full)]
     assert held == ["100.00", "100.00", "100", "10000000000000.00"]
 
 
 async def test_every_refusal_of_a_deposit_names_its_own_field(bank: Bank, ida: Person) -> None:
-    purse = await bank.account(ida, holding="100")
-    [treasury] = {"account_1", "account_2"} - {purse}
+    payer_account = await bank.account(ida, holding="100")
+    [treasury] = {"account_1", "account_2"} - {payer_account}
     for account in (treasury, "account_999"):
         assert await bank.deposit(account, "1") == not_found("deposit", "accountId")
-    assert await bank.deposit(purse, "1", by=ida) == not_found("deposit", "accountId")
+    assert await bank.deposit(payer_account, "1", by=ida) == not_found("deposit", "accountId")
     for amount in ("9999999999900.01", "9" * 40):
-        assert await bank.deposit(purse, amount) == refused(
-            "deposit", "BALANCE_LIMIT_EXCEEDED", "amount", "the receiving account would hold more than it may"
+        assert await bank.deposit(payer_account, amount) == refused(
+            "deposit",
+            "BALANCE_LIMIT_EXCEEDED",
+            "amount",
+            "the balance of the receiving account would exceed the maximum",
         )
-    assert await bank.deposit(purse, "1", memo="x" * 501) == refused(
+    assert await bank.deposit(payer_account, "1", memo="x" * 501) == refused(
         "deposit", "INVALID_MEMO", "memo", "a memo has at most 500 characters"
     )
-    assert (await bank.balance(purse), await bank.balance(treasury)) == ("100.00", "-100.00")
+    assert (await bank.balance(payer_account), await bank.balance(treasury)) == ("100.00", "-100.00")
 
 
 async def test_malformed_ids_are_a_bad_request(bank: Bank, ida: Person) -> None:
-    purse = await bank.account(ida, holding="100")
+    payer_account = await bank.account(ida, holding="100")
     wrong = {
-        "input.fromAccountId is not an id; give back an `id` that the API has answered": ("1", purse),
-        "input.toAccountId is not an id; give back an `id` that the API has answered": (purse, "account_01"),
-        "input.toAccountId is the id of a user, and an account is asked for": (purse, "user_1"),
+        "input.fromAccountId is not an id; give back an `id` that the API has answered": ("1", payer_account),
+        "input.toAccountId is not an id; give back an `id` that the API has answered": (payer_account, "account_01"),
+        "input.toAccountId is the id of a user, but the id of an account is expected": (payer_account, "user_1"),
     }
     for message, (source, target) in wrong.items():
         response = await bank.client.post(TRANSFER, by=ida, input=transfer_input(source, target, "1"))
@@ -241,23 +252,23 @@ async def test_malformed_ids_are_a_bad_request(bank: Bank, ida: Person) -> None:
 
 
 async def test_longest_memo_is_kept_as_it_was_written(bank: Bank, ida: Person, eve: Person) -> None:
-    purse, till = await bank.account(ida, holding="1"), await bank.account(eve)
+    payer_account, payee_account = await bank.account(ida, holding="1"), await bank.account(eve)
     memo = " \N{GRINNING FACE}\t'; DROP TABLE accounts; --\n" * 16
     memo += "x" * (500 - len(memo))
-    body = await bank.transfer(ida, purse, till, "1", memo=memo)
+    body = await bank.transfer(ida, payer_account, payee_account, "1", memo=memo)
     assert body["data"]["transfer"]["transaction"]["memo"] == memo
 
 
 async def test_administrator_transfers_from_any_account(bank: Bank, ida: Person, eve: Person) -> None:
-    purse, till = await bank.account(ida, holding="1"), await bank.account(eve)
-    body = await bank.transfer(bank.admin, purse, till, "1")
-    assert body == settled("transfer", transaction(2, purse, till, "1.00"))
+    payer_account, payee_account = await bank.account(ida, holding="1"), await bank.account(eve)
+    body = await bank.transfer(bank.admin, payer_account, payee_account, "1")
+    assert body == settled("transfer", transaction(2, payer_account, payee_account, "1.00"))
 
 
 async def test_money_returns_to_the_treasury_and_leaves_it_only_by_deposits(bank: Bank, ida: Person) -> None:
-    purse = await bank.account(ida, holding="1")
-    [treasury] = {"account_1", "account_2"} - {purse}
-    assert await bank.transfer(ida, treasury, purse, "1") == not_found("transfer", "fromAccountId")
-    body = await bank.transfer(ida, purse, treasury, "0.40")
-    assert body == settled("transfer", transaction(2, purse, treasury, "0.40"))
-    assert (await bank.balance(purse), await bank.balance(treasury)) == ("0.60", "-0.60")
+    payer_account = await bank.account(ida, holding="1")
+    [treasury] = {"account_1", "account_2"} - {payer_account}
+    assert await bank.transfer(ida, treasury, payer_account, "1") == not_found("transfer", "fromAccountId")
+    body = await bank.transfer(ida, payer_account, treasury, "0.40")
+    assert body == settled("transfer", transaction(2, payer_account, treasury, "0.40"))
+    assert (await bank.balance(payer_account), await bank.balance(treasury)) == ("0.60", "-0.60")

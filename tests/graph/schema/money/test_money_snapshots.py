@@ -58,8 +58,8 @@ async def transfers_running(bank: Bank, ends: Ends) -> AsyncIterator[None]:
         yield
     finally:
         finished.set()
-        made = await transfers
-    assert made > 2
+        transfer_count = await transfers
+    assert transfer_count > 2
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ KILLS = 6
 KILL_EVERY_S = 0.15
 ATTEMPTS_MAX = 50
 
-TOO_LITTLE = refused("transfer", "INSUFFICIENT_FUNDS", "amount", "the account holds less than this amount")
+TOO_LITTLE = refused("transfer", "INSUFFICIENT_FUNDS", "amount", "the balance of the account is less than this amount")
 KILL_ALL = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
     " WHERE datname = current_database() AND application_name = 'folio'"
@@ -85,24 +85,28 @@ async def test_simultaneous_transfers_move_exactly_the_amounts_of_their_answers(
     bank: Bank, sign_up: SignUp, cases: Cases, size: int
 ) -> None:
     ring, choice = await ring_of(bank, sign_up, size), cases.random()
-    made = await asyncio.gather(*(ring.transfer(*ring.chosen(choice)) for _ in range(150)))
+    outcomes = await asyncio.gather(*(ring.transfer(*ring.chosen(choice)) for _ in range(150)))
     held = await ring.held()
     assert held == ring.expected
     assert (sum(held.values()), min(held.values()) >= 0) == (100 * size, True)
     report = await audit(bank.client.database)
     # One deposit for each account, and the system account that they came from. Each key has a transaction or a refusal.
     assert report.clean
-    assert (report.accounts, report.transactions, report.keys) == (size + 1, size + made.count(True), size + len(made))
-    assert False in made  # so that there was a race for the last cent
+    assert (report.accounts, report.transactions, report.keys) == (
+        size + 1,
+        size + outcomes.count(True),
+        size + len(outcomes),
+    )
+    assert False in outcomes  # so that there was a race for the last cent
     assert bank.client.database.counters.retries == 0  # rows are locked in one order: there was no deadlock
 
 
 async def test_account_is_emptied_by_as_many_transfers_as_it_can_pay(bank: Bank, sign_up: SignUp) -> None:
     ring = await ring_of(bank, sign_up, 2)
-    purse, till = ring.owners
-    made = await asyncio.gather(*(ring.transfer(purse, till, Decimal("7.00")) for _ in range(40)))
-    assert made.count(True) == 14
-    assert await ring.held() == {purse: Decimal("2.00"), till: Decimal("198.00")}
+    payer_account, payee_account = ring.owners
+    outcomes = await asyncio.gather(*(ring.transfer(payer_account, payee_account, Decimal("7.00")) for _ in range(40)))
+    assert outcomes.count(True) == 14
+    assert await ring.held() == {payer_account: Decimal("2.00"), payee_account: Decimal("198.00")}
 
 
 # ---------------------------------------------------------------- the audit
@@ -118,7 +122,7 @@ async def test_audit_finds_a_balance_that_was_changed_by_hand(bank: Bank, sign_u
     assert (await audit(bank.client.database)).differences == [
         Difference(Defect.BALANCE, numbers[0], "EUR", 10_001, 10_000),
         Difference(Defect.BALANCE, numbers[2], "EUR", 0, 10_000),
-        Difference(Defect.SUM, currency_code="EUR", kept=-9_999),
+        Difference(Defect.SUM, currency_code="EUR", stored=-9_999),
     ]
     await superuser.execute(change, numbers[0], -1)
     await superuser.execute(change, numbers[2], 10_000)
@@ -165,18 +169,18 @@ async def test_lost_connections_in_a_storm_of_transfers_lose_and_duplicate_nothi
     ring, choice = await ring_of(bank, sign_up, 4), cases.random()
     over = asyncio.Event()
     acknowledged: dict[str, str] = {}
-    asked: dict[str, tuple[str, str]] = {}
+    movements: dict[str, tuple[str, str]] = {}
     failures: Counter[str] = Counter()
 
-    async def ask(key: str) -> Body:
-        source, target = asked[key]
+    async def send(key: str) -> Body:
+        source, target = movements[key]
         return await bank.transfer(ring.owners[source], source, target, "0.01", idempotencyKey=key)
 
     async def pay() -> None:
         while not over.is_set():
             key = new_key()
-            asked[key] = ring.chosen(choice)[:2]
-            body = await ask(key)
+            movements[key] = ring.chosen(choice)[:2]
+            body = await send(key)
             if "errors" in body:
                 failures.update(error["extensions"]["code"] for error in body["errors"])
             else:
@@ -194,11 +198,11 @@ async def test_lost_connections_in_a_storm_of_transfers_lose_and_duplicate_nothi
     }  # the key settles an outcome that was lost at COMMIT, if it can be read
     assert (await audit(bank.client.database)).clean
 
-    for key in asked:
-        body = await ask(key)
+    for key in movements:
+        body = await send(key)
         expected = acknowledged.setdefault(key, transaction_of(body)["id"])
         assert transaction_of(body)["id"] == expected
-    assert len(set(acknowledged.values())) == len(asked)
+    assert len(set(acknowledged.values())) == len(movements)
     report = await audit(bank.client.database)
-    assert (report.clean, report.accounts, report.transactions) == (True, 5, 4 + len(asked))
+    assert (report.clean, report.accounts, report.transactions) == (True, 5, 4 + len(movements))
     assert sum((await ring.held()).values()) == 400

@@ -12,8 +12,8 @@ from db.errors import Refusal
 from db.repositories.posts import NewPost, create_posts
 from tests.db.support.backends import connected_superuser
 from tests.graph.support.callers import Client, Person, SignUp
-from tests.graph.support.edge import until, waiting
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
+from tests.graph.support.served_app import until, waiting
 
 CREATE_POST = """
 mutation ($input: CreatePostInput!) {
@@ -62,7 +62,7 @@ def all_refused(*errors: dict[str, Any]) -> dict[str, Any]:
     return {"data": {"createPosts": {"posts": None, "userErrors": list(errors)}}}
 
 
-def at(index: int, error: dict[str, Any]) -> dict[str, Any]:
+def at_index(index: int, error: dict[str, Any]) -> dict[str, Any]:
     return {**error, "field": ["input", "posts", str(index), *error["field"][1:]]}
 
 
@@ -161,7 +161,7 @@ async def test_not_even_an_administrator_writes_as_the_treasury(
     theirs, good = {"title": "One", "content": "", "authorId": "user_1"}, {"title": "Two", "content": ""}
     assert await client.run(CREATE_POST, by=anna, input=theirs) == refused(NO_SUCH_AUTHOR)
     body = await client.run(CREATE_POSTS, by=anna, input={"posts": [good, theirs, good]})
-    assert body == all_refused(at(1, NO_SUCH_AUTHOR))
+    assert body == all_refused(at_index(1, NO_SUCH_AUTHOR))
     assert await dump(superuser) == before
 
 
@@ -256,18 +256,18 @@ async def test_one_faulty_post_refuses_all_posts(
     good = {"title": "One", "content": ""}
     inputs = [good, {**good, "authorId": "user_999"}, {**good, "title": " "}, {**good, "authorId": ada.id}]
     body = await client.run(CREATE_POSTS, by=anna, input={"posts": inputs})
-    assert body == all_refused(at(2, INVALID_TITLE), at(1, NO_SUCH_AUTHOR))
+    assert body == all_refused(at_index(2, INVALID_TITLE), at_index(1, NO_SUCH_AUTHOR))
     body = await client.run(CREATE_POSTS, by=anna, input={"posts": [good, {**good, "authorId": "user_998"}]})
-    assert body == all_refused(at(1, NO_SUCH_AUTHOR))
+    assert body == all_refused(at_index(1, NO_SUCH_AUTHOR))
     body = await client.run(CREATE_POSTS, by=ada, input={"posts": [good, {**good, "authorId": anna.id}]})
-    assert body == all_refused(at(1, NO_SUCH_AUTHOR))
+    assert body == all_refused(at_index(1, NO_SUCH_AUTHOR))
     assert await dump(superuser) == before
 
 
 async def test_malformed_author_id_among_many_posts_is_named_by_its_place(client: Client, ada: Person) -> None:
     inputs = [{"title": "One", "content": ""}, {"title": "Two", "content": "", "authorId": "post_1"}]
     body = await client.run(CREATE_POSTS, by=ada, input={"posts": inputs})
-    message = "input.posts[1].authorId is the id of a post, and a user is asked for"
+    message = "input.posts[1].authorId is the id of a post, but the id of a user is expected"
     assert body == bad_input("createPosts", message)
 
 
@@ -336,12 +336,12 @@ async def test_expected_version_is_obeyed(client: Client, ada: Person, draft: st
 async def test_one_of_several_concurrent_changes_with_the_same_expected_version_succeeds(
     client: Client, ada: Person, draft: str
 ) -> None:
-    async def rival(number: int, version: int) -> dict[str, Any]:
+    async def concurrent_change(number: int, version: int) -> dict[str, Any]:
         given = {"id": draft, "expectedVersion": version, "title": f"Rival {version}.{number}"}
         return await client.run(UPDATE_POST, by=ada, input=given)
 
     for version in range(1, 6):
-        bodies = await asyncio.gather(*(rival(number, version) for number in range(10)))
+        bodies = await asyncio.gather(*(concurrent_change(number, version) for number in range(10)))
         [winner] = [number for number, body in enumerate(bodies) if body != conflict(version + 1, version)]
         assert bodies[winner] == changed(version + 1, title=f"Rival {version}.{winner}")
 

@@ -7,7 +7,7 @@ import pytest
 
 from db.connections.leases import Driver
 from tests.graph.support.callers import Client, Person, SignUp, http_client
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 from tests.running.amounts import examples
 
 CREATE_POSTS = """

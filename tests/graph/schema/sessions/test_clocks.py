@@ -14,9 +14,9 @@ from graph.http.direct import DirectHttpProtocol
 from graph.http.wire import protocol
 from tests.graph.cli.test_serving import free_port
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import is_alive, locked, posted, reset, until, waiting
 from tests.graph.support.forked import forked
 from tests.graph.support.raw import query_body, request, via_asgi
+from tests.graph.support.served_app import is_alive, locked, posted, reset, until, waiting
 
 INTROSPECTION = "{ __schema { types { name description fields { name description args { name description } } } } }"
 BODY = "content-length: 100\r\n\r\n"
@@ -70,12 +70,12 @@ async def test_connection_whose_request_is_answered_and_whose_body_never_arrives
 ) -> None:
     reader, writer = await answered_early(client, kind)
 
-    async def trickle() -> None:
+    async def send_slowly() -> None:
         for _ in range(pieces):
             writer.write(b"x")
             await asyncio.sleep(0.05)
 
-    trickling = asyncio.create_task(trickle())
+    trickling = asyncio.create_task(send_slowly())
     await to_the_end(reader)
     assert await is_alive(client)
     trickling.cancel()
@@ -83,14 +83,14 @@ async def test_connection_whose_request_is_answered_and_whose_body_never_arrives
 
 
 @pytest.fixture
-def short_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limit the idle time of connections to a second."""
     monkeypatch.setattr(
         DirectHttpProtocol, "timeout_keep_alive", property(lambda _: 1.0, lambda *_: None), raising=False
     )
 
 
-@pytest.mark.usefixtures("short_quiet")
+@pytest.mark.usefixtures("short_idle_time")
 @pytest.mark.parametrize("kind", ["404", "405", "415"])
 async def test_connection_whose_body_arrives_after_the_answer_is_kept_and_closed_when_idle(
     client: Client, kind: str
@@ -103,7 +103,7 @@ async def test_connection_whose_body_arrives_after_the_answer_is_kept_and_closed
     writer.close()
 
 
-@pytest.mark.usefixtures("short_quiet")
+@pytest.mark.usefixtures("short_idle_time")
 async def test_connection_is_closed_when_it_is_idle_after_the_rest_of_a_body(client: Client) -> None:
     reader, writer = await answered_early(client, "415")
     for part in (b"x" * 50, b"x" * 50):
@@ -113,7 +113,7 @@ async def test_connection_is_closed_when_it_is_idle_after_the_rest_of_a_body(cli
     writer.close()
 
 
-async def deaf(client: Client, *, buffer: int = 4096) -> socket.socket:
+async def slow_reader(client: Client, *, buffer: int = 4096) -> socket.socket:
     """Return a connection whose client reads as little as possible."""
     one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -140,7 +140,7 @@ async def test_connection_of_a_client_that_never_reads_is_closed(client: Client,
     number = 20_000_000 // one_answer
     lines = [request(query_body(INTROSPECTION))] * (number - 1)
     lines.append(request(query_body(INTROSPECTION), *(["connection: close"] if is_last else [])))
-    one = await deaf(client)
+    one = await slow_reader(client)
     with contextlib.suppress(ConnectionError, TimeoutError):
         async with asyncio.timeout(3):
             await asyncio.get_running_loop().sock_sendall(one, b"".join(lines))
@@ -156,7 +156,7 @@ async def test_connection_of_a_client_that_never_reads_is_closed_by_a_server_tha
 ) -> None:
     monkeypatch.setattr(protocol, "ANSWER_S", 1.85)
     one_answer = len((await client.http.post("/graphql", json={"query": INTROSPECTION})).content)
-    one = await deaf(client)
+    one = await slow_reader(client)
     with contextlib.suppress(ConnectionError, TimeoutError):
         async with asyncio.timeout(1):
             requests = request(query_body(INTROSPECTION)) * (20_000_000 // one_answer)
@@ -173,7 +173,7 @@ async def test_client_that_reads_slowly_gets_the_whole_answer(client: Client, mo
     monkeypatch.setattr(protocol, "ANSWER_S", 1.0)
     one_answer = len((await client.http.post("/graphql", json={"query": INTROSPECTION})).content)
     number = 8_000_000 // one_answer
-    one = await deaf(client, buffer=65_536)
+    one = await slow_reader(client, buffer=65_536)
     loop = asyncio.get_running_loop()
     raw = request(query_body(INTROSPECTION)) * (number - 1) + request(query_body(INTROSPECTION), "connection: close")
     sending = asyncio.create_task(loop.sock_sendall(one, raw))

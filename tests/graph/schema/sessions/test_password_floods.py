@@ -9,7 +9,7 @@ import pytest
 from db.settings import Settings
 from graph.runtime import passwords
 from tests.graph.support.callers import Client
-from tests.graph.support.edge import is_alive, served
+from tests.graph.support.served_app import is_alive, served
 
 SIGN_IN = 'mutation { signIn(input: {login: "nobody", password: "wrong"}) { userErrors { code } } }'
 BUSY = "too many passwords are being checked; try again shortly"

@@ -20,7 +20,7 @@ from tests.conftest import SECRET_KEY
 from tests.db.support.backends import connected_superuser, waiting_backend
 from tests.graph.support.callers import PASSWORD, Client, Person, SignUp, http_client, serving
 from tests.graph.support.recording import recorded
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 SIGN_IN = """mutation($login: String!, $password: String!) { signIn(input: {login: $login, password: $password}) {
     accessToken refreshToken expiresAt viewer { username email } userErrors { field message code }
@@ -133,15 +133,15 @@ async def test_sign_in_as_the_treasury_is_refused_even_with_its_password(client:
 @pytest.fixture
 def hashes() -> Iterator[list[str]]:
     """Every password that is hashed or compared by a thread that starts after this."""
-    made: list[str] = []
+    calls: list[str] = []
     codes = {hash_secret.__code__: "hashed", verify_secret.__code__: "compared"}
 
     def note(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and frame.f_code in codes:
-            made.append(codes[frame.f_code])
+            calls.append(codes[frame.f_code])
 
     threading.setprofile(note)
-    yield made
+    yield calls
     threading.setprofile(None)
 
 
@@ -264,7 +264,7 @@ async def test_sign_out_ends_the_session_at_once_and_no_other(client: Client, ad
     assert await is_accepted(client, ada.token)
 
 
-async def test_deactivation_ends_every_session_for_good(client: Client, ada: Person, admin: Person) -> None:
+async def test_deactivation_ends_every_session_permanently(client: Client, ada: Person, admin: Person) -> None:
     session = await sign_in(client, "ada")
     await change(client, admin, ada, isActive=False)
     for token in (ada.token, session["accessToken"]):

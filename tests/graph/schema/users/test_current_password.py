@@ -8,7 +8,7 @@ import pytest
 from db.connections.leases import Driver
 from tests.db.support.backends import connected_superuser, waiting_backend
 from tests.graph.support.callers import PASSWORD, Client, Person, SignUp
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 UPDATE_USER = "mutation ($input: UpdateUserInput!) { updateUser(input: $input) { userErrors { field code message } } }"
 SIGN_IN = (

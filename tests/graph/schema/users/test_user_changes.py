@@ -8,7 +8,7 @@ import pytest
 
 from db.connections.leases import Driver
 from tests.graph.support.callers import PASSWORD, Client, Person, SignUp
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 UPDATE_USER = """
 mutation ($input: UpdateUserInput!) {
@@ -31,7 +31,7 @@ NO_SUCH_USER = {"field": ["input", "id"], "code": "NOT_FOUND", "message": "no su
 OWNS_ACCOUNTS = {
     "field": ["input", "id"],
     "code": "USER_OWNS_ACCOUNTS",
-    "message": "the user owns accounts, and the ledger is never cut; deactivate the user instead",
+    "message": "the user owns accounts, which are never deleted; deactivate the user instead",
 }
 
 
@@ -245,12 +245,12 @@ async def test_wrong_expected_version_is_refused_and_nothing_changes(
 async def test_one_of_several_concurrent_changes_with_the_same_expected_version_succeeds(
     client: Client, ada: Person
 ) -> None:
-    async def rival(number: int, version: int) -> dict[str, Any]:
+    async def concurrent_change(number: int, version: int) -> dict[str, Any]:
         changes: dict[str, Any] = {"username": f"rival{version}x{number}", "profile": {"bio": f"{number}"}}
         return await update(client, ada, expectedVersion=version, **changes)
 
     for version in range(1, 6):
-        bodies = await asyncio.gather(*(rival(number, version) for number in range(10)))
+        bodies = await asyncio.gather(*(concurrent_change(number, version) for number in range(10)))
         [winner] = [number for number, body in enumerate(bodies) if body != conflict(version + 1, version)]
         won = changed(version + 1, username=f"rival{version}x{winner}", profile={**PROFILE, "bio": f"{winner}"})
         assert bodies[winner] == won
@@ -308,7 +308,7 @@ async def test_treasury_cannot_be_changed(client: Client, sign_up: SignUp, super
     before = await dump(superuser)
     changes: list[dict[str, Any]] = [
         {},
-        {"username": "purse"},
+        {"username": "payer_account"},
         {"password": "a new and better one"},
         {"isActive": True},
         {"profile": {"bio": "Rich."}},

@@ -5,7 +5,7 @@ from typing import Any
 from db.connections.leases import Driver
 from tests.graph.schema.users.test_user_mutations import CREATE_USER, new, refused
 from tests.graph.support.callers import PASSWORD, Client, Person, SignUp
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 UPDATE_USER = "mutation ($input: UpdateUserInput!) { updateUser(input: $input) { userErrors { field code } } }"
 

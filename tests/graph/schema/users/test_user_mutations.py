@@ -9,8 +9,8 @@ import pytest
 from db.connections.leases import Driver
 from tests.db.support.backends import connected_superuser
 from tests.graph.support.callers import PASSWORD, Client, Person, SignUp
-from tests.graph.support.edge import until, waiting
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
+from tests.graph.support.served_app import until, waiting
 
 CREATE_USER = """
 mutation ($input: CreateUserInput!) {
@@ -81,7 +81,7 @@ def all_refused(*errors: dict[str, Any]) -> dict[str, Any]:
     return {"data": {"createUsers": {"users": None, "userErrors": list(errors)}}}
 
 
-def at(index: int, error: dict[str, Any], message: str | None = None) -> dict[str, Any]:
+def at_index(index: int, error: dict[str, Any], message: str | None = None) -> dict[str, Any]:
     """Return `error` as one of the user at `index` of a bulk input."""
     path = ["input", "users", str(index), *error["field"][1:]]
     return {**error, "field": path, "message": message or error["message"]}
@@ -283,7 +283,7 @@ async def test_one_taken_name_refuses_all_users(client: Client, admin: Person, s
     before = await dump(superuser)
     inputs = [new("bob"), new("Cid", "ADA@example.com"), new("dan", profile={"bio": "Late."}), new("Ada", "e@e.com")]
     body = await client.run(CREATE_USERS, by=admin, input={"users": inputs})
-    assert body == all_refused(at(1, EMAIL_TAKEN), at(3, USERNAME_TAKEN))
+    assert body == all_refused(at_index(1, EMAIL_TAKEN), at_index(3, USERNAME_TAKEN))
     assert await dump(superuser) == before
 
 
@@ -339,9 +339,9 @@ async def test_names_repeated_within_the_input_are_refused(client: Client, admin
     inputs = [new("ada"), new("bob", "ADA@EXAMPLE.COM"), new("ADA", "c@example.com"), new("dan"), new("Dan", "e@e.com")]
     body = await client.run(CREATE_USERS, by=admin, input={"users": inputs})
     assert body == all_refused(
-        at(1, EMAIL_TAKEN, "the same email as that of user 0 of this input"),
-        at(2, USERNAME_TAKEN, "the same username as that of user 0 of this input"),
-        at(4, USERNAME_TAKEN, "the same username as that of user 3 of this input"),
+        at_index(1, EMAIL_TAKEN, "the same email as that of user 0 of this input"),
+        at_index(2, USERNAME_TAKEN, "the same username as that of user 0 of this input"),
+        at_index(4, USERNAME_TAKEN, "the same username as that of user 3 of this input"),
     )
     assert await dump(superuser) == before
 
@@ -349,7 +349,7 @@ async def test_names_repeated_within_the_input_are_refused(client: Client, admin
 async def test_international_domain_repeated_in_its_other_spelling_is_refused(client: Client, admin: Person) -> None:
     inputs = [new("ada"), new("bob", "b@bücher.example"), new("cid", "B@xn--bcher-kva.example")]
     body = await client.run(CREATE_USERS, by=admin, input={"users": inputs})
-    assert body == all_refused(at(2, EMAIL_TAKEN, "the same email as that of user 1 of this input"))
+    assert body == all_refused(at_index(2, EMAIL_TAKEN, "the same email as that of user 1 of this input"))
 
 
 async def test_too_few_or_too_many_users_are_a_bad_request(client: Client, admin: Person, superuser: Driver) -> None:

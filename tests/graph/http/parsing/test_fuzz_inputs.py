@@ -142,20 +142,20 @@ def test_any_value_is_refused_only_with_an_error_of_graphql(
 
 
 @st.composite
-def near_ids(draw: st.DrawFn) -> str:
+def changed_ids(draw: st.DrawFn) -> str:
     """Return an id with one change, by any Unicode character."""
     id_ = str(global_id(draw(st.sampled_from(NodeKind)), draw(st.integers(1, 2**63 - 1))))
     start = draw(st.integers(0, len(id_)))
     return id_[:start] + draw(st.text(max_size=2)) + id_[start + draw(st.integers(0, 2)) :]
 
 
-@given(id_=near_ids() | st.text(st.characters(exclude_categories=[])), kind=st.sampled_from(NodeKind))
+@given(id_=changed_ids() | st.text(st.characters(exclude_categories=[])), kind=st.sampled_from(NodeKind))
 def test_near_id_raises_nothing_but_bad_input(id_: str, kind: NodeKind) -> None:
     try:
         found, number = parse_any(id_, "id")
     except BadInput as refused:
-        told = refused.message
-        assert told == "id is not an id; give back an `id` that the API has answered"
+        message = refused.message
+        assert message == "id is not an id; give back an `id` that the API has answered"
         with pytest.raises(BadInput):
             parse(id_, kind, "id")
         return

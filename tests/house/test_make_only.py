@@ -1,4 +1,4 @@
-"""`make test ONLY=…` hands on to pytest what is named: paths, the id of a test, or an expression for -k."""
+"""`make test ONLY=…` passes its value to pytest: paths, the id of a test, or an expression for -k."""
 
 import pytest
 

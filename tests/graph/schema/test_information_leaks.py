@@ -28,7 +28,7 @@ OWN: list[dict[str, Any]] = [{"username": "ida"}, {"username": "IDA"}, {"passwor
 TWO_FAULTS = [{**one, **other} for one, other in itertools.pairwise(FAULTS[::3])]
 
 
-def shortly(fault: dict[str, Any]) -> str:
+def case_id(fault: dict[str, Any]) -> str:
     """Return the name of a case."""
     return ", ".join(f"{name} {str(value)[:20]!r}" for name, value in fault.items() if value != PASSWORD)
 
@@ -44,7 +44,7 @@ async def payload_and_statements(
     return payload, client.database.counters.statements - before
 
 
-@pytest.mark.parametrize("fault", [*FAULTS, *TWO_FAULTS], ids=shortly)
+@pytest.mark.parametrize("fault", [*FAULTS, *TWO_FAULTS], ids=case_id)
 async def test_create_user_reveals_nothing_about_an_email_if_another_field_is_wrong(
     client: Client, ida: Person, fault: dict[str, Any]
 ) -> None:
@@ -64,7 +64,7 @@ async def test_create_user_reveals_nothing_about_an_email_if_another_field_is_wr
         *({**one, "currentPassword": PASSWORD} for one in FAULTS if one not in OWN),
         *({**one, "currentPassword": PASSWORD} for one in ({"expectedVersion": 9}, {"username": "eve"})),
     ],
-    ids=shortly,
+    ids=case_id,
 )
 async def test_update_user_reveals_nothing_about_an_email_if_another_field_is_wrong(
     client: Client, ida: Person, eve: Person, fault: dict[str, Any]
@@ -88,34 +88,44 @@ async def test_update_of_another_user_reveals_nothing_about_an_email(client: Cli
 async def test_transfer_that_is_refused_for_another_reason_reveals_nothing_about_the_receiving_account(
     bank: Bank, ida: Person, eve: Person
 ) -> None:
-    purse, yen, empty = await bank.account(ida, holding="5"), await bank.account(ida, "JPY"), await bank.account(ida)
+    payer_account, yen, empty = (
+        await bank.account(ida, holding="5"),
+        await bank.account(ida, "JPY"),
+        await bank.account(ida),
+    )
     theirs = await bank.account(eve, holding="1")
     receivers = [theirs, *[await bank.account(eve, code) for code in ("EUR", "JPY", "USD")]]
     # The system accounts, and accounts that do not exist.
-    receivers += sorted({f"account_{number}" for number in (*range(1, 12), 999)} - {purse, yen, empty, *receivers})
+    receivers += sorted(
+        {f"account_{number}" for number in (*range(1, 12), 999)} - {payer_account, yen, empty, *receivers}
+    )
     used = new_key()
-    assert (await bank.transfer(ida, purse, theirs, "1", idempotencyKey=used))["data"]["transfer"]["userErrors"] == []
+    assert (await bank.transfer(ida, payer_account, theirs, "1", idempotencyKey=used))["data"]["transfer"][
+        "userErrors"
+    ] == []
     faults: list[tuple[str, str, dict[str, Any]]] = [
-        *((purse, amount, {}) for amount in ("0", "-1", "0.001", "5", "1000000000000", "9" * 40)),
+        *((payer_account, amount, {}) for amount in ("0", "-1", "0.001", "5", "1000000000000", "9" * 40)),
         *((empty, "0.01", {}), (yen, "1", {}), (yen, "0.5", {})),
         *((theirs, "1", {}), ("account_999", "1", {})),  # as the source: not theirs to use
-        (purse, "2", {"idempotencyKey": used}),
-        (purse, "1", {"memo": "x" * 1001}),
+        (payer_account, "2", {"idempotencyKey": used}),
+        (payer_account, "1", {"memo": "x" * 1001}),
     ]
     for source, amount, others in faults:
         answers = [await bank.transfer(ida, source, receiver, amount, **others) for receiver in receivers]
         assert "userErrors" not in str(answers[0]) or answers[0]["data"]["transfer"]["userErrors"], answers[0]
         differing = [answer for answer in answers if answer != answers[0]]
         assert (source, amount, others, differing) == (source, amount, others, [])
-    assert await bank.balance(purse) == "4.00"
+    assert await bank.balance(payer_account) == "4.00"
 
 
 async def test_transfer_with_sufficient_funds_reveals_only_what_the_movement_would(
     bank: Bank, ida: Person, eve: Person
 ) -> None:
-    purse = await bank.account(ida, holding="5")
+    payer_account = await bank.account(ida, holding="5")
     others = [await bank.account(eve, "JPY"), await bank.account(eve, "USD", holding="3"), "account_999"]
-    answers = [await bank.transfer(ida, purse, one, "1") for one in others]
+    answers = [await bank.transfer(ida, payer_account, one, "1") for one in others]
     assert [answer["data"]["transfer"]["userErrors"][0]["code"] for answer in answers] == ["ACCOUNT_NOT_FOUND"] * 3
     assert answers == [answers[0]] * 3
-    assert (await bank.transfer(ida, purse, await bank.account(eve), "1"))["data"]["transfer"]["userErrors"] == []
+    assert (await bank.transfer(ida, payer_account, await bank.account(eve), "1"))["data"]["transfer"][
+        "userErrors"
+    ] == []

@@ -13,7 +13,7 @@ from db.connections.leases import Driver
 from tests.graph.cli.test_serving import ROOT
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.commands import LIMIT_S, PASSWORD, Ended, start
-from tests.graph.support.stage import dump
+from tests.graph.support.rights_data import dump
 
 Folio = Callable[..., Awaitable[Ended]]
 VIEWER = "{ viewer { username } }"
@@ -92,14 +92,14 @@ async def test_promoted_user_is_an_administrator_until_demoted(folio: Folio, cli
 
 
 @pytest.mark.parametrize(
-    ("command", "said"), [("demote", "ida is a member already\n"), ("activate", "ida may sign in already\n")]
+    ("command", "message"), [("demote", "ida is a member already\n"), ("activate", "ida may sign in already\n")]
 )
 async def test_change_that_changes_nothing_reports_it_and_makes_no_version(
-    command: str, said: str, folio: Folio, ida: Person, superuser: Driver
+    command: str, message: str, folio: Folio, ida: Person, superuser: Driver
 ) -> None:
     before = await dump(superuser)
     ended = await folio(command, "ida")
-    assert (ended.code, ended.out) == (0, said)
+    assert (ended.code, ended.out) == (0, message)
     assert await dump(superuser) == before
 
 
@@ -130,11 +130,11 @@ async def test_password_from_standard_input_ends_every_session(
 
 
 @pytest.mark.parametrize(
-    ("again", "code", "said"),
+    ("again", "code", "message"),
     [("another horse", 0, "ida has a new password"), ("another house", 1, "the two passwords differ")],
 )
 async def test_password_is_prompted_for_twice_at_a_terminal(
-    again: str, code: int, said: str, database_url: str, client: Client, ida: Person
+    again: str, code: int, message: str, database_url: str, client: Client, ida: Person
 ) -> None:
     keyboard, terminal = os.openpty()
     script = "from graph.cli import main; main()"
@@ -158,7 +158,7 @@ async def test_password_is_prompted_for_twice_at_a_terminal(
     os.close(keyboard)
     os.close(terminal)
     assert process.returncode == code
-    assert said in (out + err).decode()
+    assert message in (out + err).decode()
     assert b"horse" not in out + err
     assert await may_sign_in(client, "another horse") is (code == 0)
 
@@ -168,33 +168,35 @@ async def test_password_is_prompted_for_twice_at_a_terminal(
 
 @pytest.mark.parametrize("command", ["promote", "demote", "activate", "deactivate", "set-password"])
 @pytest.mark.parametrize(
-    ("login", "said"),
+    ("login", "message"),
     [
         ("nemo", "no user has the username or email address 'nemo'; `folio user list` shows them"),
         ("treasury", "treasury is the system user, which is not a person and cannot be changed"),
     ],
 )
 async def test_unknown_user_and_system_user_are_refused(
-    command: str, login: str, said: str, folio: Folio, superuser: Driver
+    command: str, login: str, message: str, folio: Folio, superuser: Driver
 ) -> None:
     before = await dump(superuser)
     ended = await folio(command, login)
-    assert (ended.code, ended.err, ended.out) == (1, f"folio: {said}\n", "")
+    assert (ended.code, ended.err, ended.out) == (1, f"folio: {message}\n", "")
     assert await dump(superuser) == before
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("short", "password: a password has 8 to 128 characters"),
         ("password1", "password: this password is one of the first that anybody tries; choose another one"),
         ("", "no password was given: set NEW_USER_PASSWORD, type it at a terminal, or send it on standard input"),
     ],
 )
-async def test_invalid_password_is_refused(given: str, said: str, folio: Folio, ida: Person, superuser: Driver) -> None:
+async def test_invalid_password_is_refused(
+    given: str, message: str, folio: Folio, ida: Person, superuser: Driver
+) -> None:
     before = await dump(superuser)
     ended = await folio("set-password", "ida", stdin=given)
-    assert (ended.code, ended.err) == (1, f"folio: {said}\n")
+    assert (ended.code, ended.err) == (1, f"folio: {message}\n")
     assert await dump(superuser) == before
 
 

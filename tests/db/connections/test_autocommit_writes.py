@@ -21,7 +21,7 @@ from tests.db.support.backends import (
     waiting_backend,
 )
 
-pytestmark = pytest.mark.usefixtures("two_boxes")
+pytestmark = pytest.mark.usefixtures("boxes_table")
 
 PUT = Statement(text("UPDATE boxes SET n = n + 1 WHERE id = :id RETURNING n"))
 TAKE = Statement(text("UPDATE boxes SET n = n - 1 WHERE id = :id RETURNING n"))

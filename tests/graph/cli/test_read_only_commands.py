@@ -86,15 +86,15 @@ def test_migrate_reports_what_it_did_even_if_it_did_nothing(empty_database_url: 
         return ended.out.splitlines()
 
     assert migrate("current") == ["no revision (it has no tables yet)"]
-    *applied, told = migrate("upgrade")
+    *applied, summary = migrate("upgrade")
     assert applied[0] == "applied 9a1f0c3e5b01: Users and their profiles."
     newest = applied[-1].split()[1].rstrip(":")
-    assert told == f"the database was at no revision (it has no tables yet), and is now at {newest} (the newest)"
+    assert summary == f"the database was at no revision (it has no tables yet), and is now at {newest} (the newest)"
     assert migrate("upgrade") == [f"nothing to do: the database is at {newest} (the newest)"]
-    back, told = migrate("downgrade", "-1")
+    back, summary = migrate("downgrade", "-1")
     assert back == applied[-1].replace("applied", "reverted")
     before = applied[-2].split()[1].rstrip(":")
-    assert told == f"the database was at {newest} (the newest), and is now at {before}"
+    assert summary == f"the database was at {newest} (the newest), and is now at {before}"
     assert migrate("upgrade", "+1")[0] == applied[-1]
     assert migrate("current") == [f"{newest} (the newest)"]
     assert migrate("check") == ["No new upgrade operations detected."]

@@ -22,15 +22,15 @@ class Worker:
     """Records how its work proceeds."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.events: list[str] = []
 
     async def work(self) -> str:
-        self.said.append("begun")
+        self.events.append("begun")
         try:
             await asyncio.sleep(60)
         finally:
             await asyncio.sleep(0)
-            self.said.append("ended")
+            self.events.append("ended")
         return "done"
 
 
@@ -47,7 +47,7 @@ async def test_an_error_cancels_the_other_gathered_awaitables() -> None:
     worker = Worker()
     with pytest.raises(LookupError):
         await gathered([worker.work(), failing()])
-    assert worker.said == ["begun", "ended"]
+    assert worker.events == ["begun", "ended"]
 
 
 async def test_a_cancellation_cancels_all_gathered_awaitables() -> None:
@@ -58,14 +58,14 @@ async def test_a_cancellation_cancels_all_gathered_awaitables() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert [one.said for one in workers] == [["begun", "ended"]] * 2
+    assert [one.events for one in workers] == [["begun", "ended"]] * 2
 
 
 async def test_a_coroutine_that_is_not_awaited_any_more_is_not_started() -> None:
     worker = Worker()
     INFO_HELPERS.track([worker.work(), "no awaitable"])
     await asyncio.sleep(0.01)
-    assert (worker.said, asyncio.all_tasks()) == ([], {asyncio.current_task()})
+    assert (worker.events, asyncio.all_tasks()) == ([], {asyncio.current_task()})
 
 
 async def test_a_task_that_is_not_awaited_any_more_continues_for_others_and_its_error_is_not_logged() -> None:
@@ -94,7 +94,7 @@ async def test_type_resolver_that_is_not_needed_any_more_is_cancelled() -> None:
     result = await Prepared(schema, document, operation).run({}, None, {"a": {"a": 1}})
     assert result == ExecutionResult({"a": {"__typename": "C"}}, None)
     await asyncio.sleep(0.01)
-    assert (worker.said, asyncio.all_tasks()) == ([], {asyncio.current_task()})
+    assert (worker.events, asyncio.all_tasks()) == ([], {asyncio.current_task()})
 
 
 ORDINARY = build_schema("type Query { slow: String, sync: String!, late: String! }")
@@ -118,5 +118,5 @@ async def test_an_error_at_the_root_ends_the_fields_beside_it_on_the_ordinary_en
     outcome = execute(ORDINARY, parse(f"{{ slow {failing_field} }}"), executor_class=OrdinaryExecutor)
     result = outcome if isinstance(outcome, ExecutionResult) else await outcome
     assert (result.data, len(result.errors or ())) == (None, 1)
-    assert worker.said in ([], ["begun", "ended"])
+    assert worker.events in ([], ["begun", "ended"])
     assert asyncio.all_tasks() == {asyncio.current_task()}

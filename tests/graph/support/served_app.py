@@ -31,12 +31,12 @@ async def served(settings: Settings, **changes: Any) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def served_knowing(documents: Sequence[str], settings: Settings, **changes: Any) -> AsyncIterator[Client]:
+async def served_with_documents(documents: Sequence[str], settings: Settings, **changes: Any) -> AsyncIterator[Client]:
     """Serve like `served`, with documents that were validated before: no budget is charged for their validation.
 
     The code that follows runs within one minute of the budgets, because the next one refills a part of a spent budget.
     """
-    await within_one_minute(SPARE_S)
+    await until_minute_has_left(SPARE_S)
     app = create_app(settings.model_copy(update=changes))
     for text in documents:
         with contextlib.suppress(RequestRefused):
@@ -45,7 +45,7 @@ async def served_knowing(documents: Sequence[str], settings: Settings, **changes
         yield Client(http, app.state.services)
 
 
-async def within_one_minute(seconds: float) -> None:
+async def until_minute_has_left(seconds: float) -> None:
     """Wait until the minute of the budgets has `seconds` left: the next one refills a part of a spent budget."""
     left_s = 60 - time.time() % 60
     if left_s < seconds:
@@ -78,7 +78,7 @@ async def waiting(superuser: Driver) -> int:
     return count
 
 
-def hold_up(seconds: float) -> None:
+def block_process(seconds: float) -> None:
     """Block the whole process, server and client, like a machine that is suspended."""
     time.sleep(seconds)
 

@@ -1,4 +1,4 @@
-"""The stage of the tests of rights: five users, their data, and everything that the database contains.
+"""The data of the tests of rights: five users, their data, and everything that the database contains.
 
 Each test has a separate database, so that every id is known beforehand. All instants are the same, so that lists in the
 order of creation are in the order of ids.
@@ -46,7 +46,7 @@ TRANSFER = """mutation($key: UUID!) {
 
 
 @dataclass(frozen=True)
-class Stage:
+class RightsData:
     """The users, and how to send requests as them."""
 
     client: Client
@@ -73,15 +73,15 @@ async def _rows(superuser: Driver, table: str) -> list[str]:
     return [text for (text,) in rows]
 
 
-async def set_stage(client: Client, sign_up: SignUp, superuser: Driver) -> Stage:
+async def create_rights_data(client: Client, sign_up: SignUp, superuser: Driver) -> RightsData:
     """Create the users and their data."""
     people = {name: await sign_up(name, admin=name == ANNA) for name in CALLERS if name != NOBODY}
-    stage = Stage(client, superuser, people)
-    await stage.run(CREATE_POSTS, ADA)
+    data = RightsData(client, superuser, people)
+    await data.run(CREATE_POSTS, ADA)
     for owner in (IDA, OTTO, EVE):
-        await stage.run(OPEN_ACCOUNT, owner)
-    deposit = await stage.run(DEPOSIT, ANNA, key=KEY)
-    transfer = await stage.run(TRANSFER, IDA, key=KEY)
+        await data.run(OPEN_ACCOUNT, owner)
+    deposit = await data.run(DEPOSIT, ANNA, key=KEY)
+    transfer = await data.run(TRANSFER, IDA, key=KEY)
     assert deposit == {"data": {"deposit": {"transaction": {"id": "transaction_1"}}}}
     assert transfer == {"data": {"transfer": {"transaction": {"id": "transaction_2"}}}}
     for table in ("users", "posts"):
@@ -90,7 +90,7 @@ async def set_stage(client: Client, sign_up: SignUp, superuser: Driver) -> Stage
         await superuser.execute(f"UPDATE {table} SET created_at = '{INSTANT}'")  # noqa: S608
     await superuser.execute(COMMENTS, datetime.datetime.fromisoformat(INSTANT))
     await superuser.execute("INSERT INTO profiles VALUES (2, 'Ada L.', 'Counts.', 'https://ada.example')")
-    return stage
+    return data
 
 
 async def signed_in(client: Client, username: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ class Log:
 
 
 @contextmanager
-def overheard(formatter: logging.Formatter | None = None, level: int = logging.INFO) -> Iterator[Log]:
+def recorded_log(formatter: logging.Formatter | None = None, level: int = logging.INFO) -> Iterator[Log]:
     """Record the log of all loggers except the tests' own HTTP client until the block ends."""
     log, root = Log(), logging.getLogger()
     handler = logging.StreamHandler(log.stream)

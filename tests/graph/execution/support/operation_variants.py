@@ -34,7 +34,7 @@ from graphql import (
 )
 
 
-class Rework:
+class OperationVariant:
     """Makes one operation harder.
 
     Attributes:

@@ -220,7 +220,7 @@ def _odd(value: Any) -> Any:
     return {"none": None, "undefined": Undefined}.get(value, value) if isinstance(value, str) else value
 
 
-def nasty_schema(*, default_typing: bool) -> GraphQLSchema:
+def misbehaving_schema(*, default_typing: bool) -> GraphQLSchema:
     """Return the schema; `resolve_type` determines its abstract types, or each object type's `is_type_of`."""
     schema = counted_schema(_sdl(), otherwise=resolve)
     for type_ in schema.type_map.values():
