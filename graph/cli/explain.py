@@ -58,7 +58,7 @@ def explain_(
             metavar="JSON|@FILE",
         ),
     ] = None,
-    caller: Annotated[Caller, typer.Option("--as", help="For whom: it decides which rows are visible.")] = (
+    caller: Annotated[Caller, typer.Option("--as", help="The kind of caller. It decides which rows are visible.")] = (
         Caller.ANONYMOUS
     ),
     user: Annotated[str | None, typer.Option(help="With --analyze: run it as this user.", metavar="NAME")] = None,
@@ -160,7 +160,7 @@ async def _analyze(
     """Run a query in a read-only transaction, and then each of its statements under EXPLAIN."""
     async with database.read(operation.execution.tables) as snapshot:
         await explain(graphql_schema, operation, variables, viewer, snapshot)  # prepares the statements
-        explained, sent = await explain(graphql_schema, operation, variables, viewer, snapshot)
+        explained, sent, _ = await explain(graphql_schema, operation, variables, viewer, snapshot)
         if snapshot.failure is None:  # otherwise PostgreSQL runs nothing more in this transaction
             for read, one in zip(explained.reads, sent, strict=True):
                 lines = await snapshot.driver.fetch(EXPLAIN + read.sql, *one.statement.arguments(one.values))

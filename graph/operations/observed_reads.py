@@ -19,9 +19,9 @@ from graphql import GraphQLAbstractType, GraphQLSchema
 from db.access import Viewer
 from db.connections.statements import KEYS, Reader, Statement, by_column
 from graph.analysis.selection import Selection
-from graph.execution import BoundEdge, Derived, RowEdge
+from graph.execution import BoundEdge, Derived, EdgeBinding, Prefetch, RowEdge
 from graph.execution.plan.levels import FieldPlan, Level, Place
-from graph.operations.made_up_rows import NESTED, NUMBERS_FROM, made_up_rows
+from graph.operations.made_up_rows import NESTED, NUMBERS_ABOVE, made_up_rows
 from graph.runtime.context import Context, Services
 from graph.runtime.loaders import Loaders
 
@@ -103,7 +103,7 @@ class ReadLog:
         self.sent.append(read)
         started_ns = perf_counter_ns()
         if self._reader is None:
-            read.answer = made_up_rows(statement, values, NUMBERS_FROM + len(self.sent), key_column)
+            read.answer = made_up_rows(statement, values, NUMBERS_ABOVE + len(self.sent), key_column)
         else:
             read.answer = await self._reader.fetch(statement, values)
             read.elapsed_ns = perf_counter_ns() - started_ns
@@ -166,7 +166,7 @@ class LoggedContext(Context):
 
     def __init__(self, viewer: Viewer, selection: Selection, log: ReadLog) -> None:
         self.log = log
-        super().__init__(cast("Services", None), viewer, selection)
+        super().__init__(cast("Services", None), viewer, selection, _LoggedReader(log))
         self.loaders = _LoggedLoaders(log, self)
 
     @property
@@ -214,11 +214,31 @@ def _requests(plan: FieldPlan) -> Iterator[None]:
         _requesting.reset(token)
 
 
-def _bind(plan: FieldPlan, bind: Callable[..., BoundEdge], log: ReadLog) -> Callable[..., BoundEdge]:
-    def bound(*arguments: Any, **named: Any) -> BoundEdge:
+@dataclass(frozen=True, slots=True)
+class _LoggedBinding:
+    """The binding of an edge, for the log."""
+
+    plan: FieldPlan
+    binding: EdgeBinding
+    log: ReadLog
+
+    def bound(self, context: Any, prefetch: Prefetch) -> BoundEdge:
+        """Return the edge bound to a loader."""
+        with _requests(self.plan):
+            edge = self.log.bound[self.plan] = self.binding.bound(context, prefetch)
+        return edge
+
+
+def _bind(
+    plan: FieldPlan, bind: Callable[..., BoundEdge | EdgeBinding], log: ReadLog
+) -> Callable[..., BoundEdge | EdgeBinding]:
+    def bound(*arguments: Any, **named: Any) -> BoundEdge | EdgeBinding:
         with _requests(plan):
-            log.bound[plan] = bind(*arguments, **named)
-        return log.bound[plan]
+            found = bind(*arguments, **named)
+        if not isinstance(found, BoundEdge):
+            return _LoggedBinding(plan, found, log)
+        log.bound[plan] = found
+        return found
 
     return bound
 

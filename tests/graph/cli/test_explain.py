@@ -79,7 +79,7 @@ def test_plan_is_printed_without_a_database(offline: Folio, name: str) -> None:
 def test_readme_shows_what_is_printed(offline: Folio) -> None:
     section = (Path(__file__).parents[3] / "README.md").read_text().partition("## What an operation reads")[2]
     text, shown = re.findall(r"`(query .*?)`:\n\n```text\n(.*?)```", section, re.DOTALL)[0]
-    assert printed(offline, text) == shown
+    assert printed(offline, text) == shown, "if this is right, write it into README.md"
 
 
 def test_feed_is_one_statement_with_authors_and_number(offline: Folio) -> None:
@@ -121,6 +121,15 @@ def test_list_may_be_nested_at_one_place_and_read_at_another(offline: Folio) -> 
         ("user.posts.nodes.comments", []),
     ]
     assert [read["shared_with"] for read in one["reads"]] == [[], [], []]
+
+
+def test_row_is_found_by_a_key_that_is_a_text(offline: Folio) -> None:
+    text = '{ userByUsername(username: "ada") { username posts(first: 2) { nodes { title } } profile { bio } } }'
+    one = described(offline, text)
+    assert [(read["path"], read["keys"], read["folded"]) for read in one["reads"]] == [
+        ("userByUsername", ["ada"], [["userByUsername.posts", "nested"]]),
+        ("userByUsername.profile", [1001], []),
+    ]
 
 
 def test_access_level_decides_the_statement(offline: Folio) -> None:
