@@ -1,10 +1,12 @@
 """`"extensions": {"trace": true}`: the response contains the statements of the query, for those who may see them."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from db.connections.database import Database, Snapshot
 from db.settings import Settings
 from tests.graph.support.callers import Client, Person, SignUp, serving_with
 from tests.graph.support.population import Population, populate
@@ -54,9 +56,19 @@ async def test_trace_and_cost_are_answered_together(client: Client, made: Popula
     assert set(body["extensions"]) == {"trace", "cost"}
 
 
-async def test_query_of_money_is_traced_in_its_snapshot(client: Client, admin: Person, made: Population) -> None:
+async def test_query_of_money_is_traced_in_its_snapshot(
+    client: Client, admin: Person, made: Population, monkeypatch: pytest.MonkeyPatch
+) -> None:
     variables = {"id": made.users[0]}
+    begun, read_as_one = list[object](), Database.read_as_one
+
+    async def counted(database: Database, work: Callable[[Snapshot], Awaitable[object]], *arguments: Any) -> object:
+        begun.append(arguments)
+        return await read_as_one(database, work, *arguments)
+
+    monkeypatch.setattr(Database, "read_as_one", counted)
     body = (await sent(client.http, MONEY, admin, variables=variables, **TRACED)).json()
+    assert len(begun) == 1
     assert body["data"] == await client.data(MONEY, by=admin, **variables)
     assert body["data"]["user"]["accounts"]["nodes"] != []
     assert body["extensions"]["trace"]["in_snapshot"] is True
@@ -78,6 +90,8 @@ async def test_errors_are_those_of_the_query_without_a_trace(client: Client) -> 
         traced = await sent(client.http, query, variables=variables, **TRACED)
         assert "errors" in plain.json()
         assert (traced.status_code, traced.json()["errors"]) == (plain.status_code, plain.json()["errors"])
+        trace = traced.json().get("extensions", {}).get("trace", {"errors": []})
+        assert trace["errors"] == []  # they are not masked there
 
 
 async def test_only_administrators_see_a_trace_in_production(settings: Settings, admin: Person, ida: Person) -> None:
