@@ -23,6 +23,7 @@ from graph.operations.observed_reads import LoggedContext, ReadLog, SentRead, le
 from graph.runtime.context import Services
 
 COUNT = "totalCount"
+PAGE = "a page of the list"  # the loader of a list without a parent has no name
 _WAYS = {
     FieldKind.INLINE: "computed from the row above it",
     FieldKind.ATTRIBUTE: "an attribute of the object above it",
@@ -309,7 +310,7 @@ class _Tree:
         if bound is None:
             loader = f"the field {plan.parent.name}.{plan.name}"
         else:
-            loader = getattr(bound.loader, "name", None) or type(bound.loader).__name__
+            loader = getattr(bound.loader, "name", None) or PAGE
         key = declared.key if isinstance(declared, RowEdge) else None
         return _read(self._numbers[sent], path, loader, sent, self._is_made_up, key)
 

@@ -94,7 +94,7 @@ def test_level_is_read_at_once_by_its_key(offline: Folio) -> None:
     one = described(offline, (EXPLAINED / "three_levels.graphql").read_text())
     reads = [(read["path"], read["loader"], read["key"]) for read in one["reads"]]
     assert reads == [
-        ("users", "ListLoader", None),
+        ("users", "a page of the list", None),
         ("users.nodes.posts.nodes.comments", "comments_by_post", "id"),
         ("users.nodes.posts.nodes.comments.nodes.author", "user_by_id", "author_id"),
     ]

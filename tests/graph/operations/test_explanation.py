@@ -13,7 +13,7 @@ from graph.app import create_app
 from graph.operations.cache import Operation, Operations
 from graph.operations.explanation import Explanation, explain
 from graph.schema.root import graphql_schema
-from tests.graph.schema.test_edges import CHAINS
+from tests.graph.schema.test_edges import CHAINS, EDGES, WITHIN
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.population import Population, populate
 
@@ -92,6 +92,22 @@ async def test_equal_reads_are_one_statement_outside_of_a_snapshot(
         assert [len(real.reads), len(made_up.reads), served] == [count] * 3
         first = made_up.reads[0]
         assert (first.path, first.shared_with) == ("a", shared)
+
+
+@pytest.mark.parametrize("viewer", [ANONYMOUS, Viewer(1), Viewer(1, is_admin=True)], ids=["public", "member", "admin"])
+async def test_every_edge_is_explained_at_every_access_level(viewer: Viewer) -> None:
+    """An error would hide the reads below its field."""
+    for edge, selections in EDGES.items():
+        kind = edge.partition(".")[0]
+        for selection in selections if kind not in WITHIN else ():
+            if "$" in selection:
+                continue  # a cursor, which only a real list returns
+            noun = kind.lower()
+            by_node = f'node(id: "{noun}_1") {{ ... on {kind} {{ {selection} }} }}'
+            for text in (f"{{ {by_node} }}", f'{{ {noun}(id: "{noun}_1") {{ {selection} }} }}'):
+                one = await explained(text, {}, viewer)
+                assert (one.errors, one.reason) == ([], ""), text
+                assert all(read.path for read in one.reads), text
 
 
 @pytest.mark.parametrize("chain", CHAINS)
