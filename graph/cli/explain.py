@@ -58,9 +58,9 @@ def explain_(
             metavar="JSON|@FILE",
         ),
     ] = None,
-    caller: Annotated[Caller, typer.Option("--as", help="The kind of caller. It decides which rows are visible.")] = (
-        Caller.ANONYMOUS
-    ),
+    caller: Annotated[
+        Caller, typer.Option("--as", help="The kind of caller, which decides which rows are visible.")
+    ] = (Caller.ANONYMOUS),
     user: Annotated[str | None, typer.Option(help="With --analyze: run it as this user.", metavar="NAME")] = None,
     analyze: Annotated[
         bool, typer.Option("--analyze", help="Run queries on the configured database, and add PostgreSQL's EXPLAIN.")

@@ -81,7 +81,7 @@ class RequestCycle:
         """Write the response. Where writing must wait, a task does it."""
         try:
             if protocol.flow.write_paused and not self.disconnected:
-                protocol.start_task(self, self._finish_later(direct, protocol, call, answer))
+                protocol.start_task(self, self.run(direct, protocol, call, answer))
             elif not self.disconnected:
                 self._write(direct, protocol, call, answer)
         except Exception:
@@ -89,12 +89,19 @@ class RequestCycle:
             protocol.transport.close()
 
     async def run(
-        self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, steps: Steps, work: Work
+        self,
+        direct: DirectEndpoint,
+        protocol: "DirectHttpProtocol",
+        call: Call,
+        rest: Response | tuple[Steps, Work],
     ) -> None:
-        """Continue the request in the current task with `work`, and write the response."""
+        """End the request in the current task: continue the steps with the work, if that is the rest, and respond."""
         try:
-            answer = await in_task(direct.pipeline.admission, call, steps, work)
-            await self._finish_later(direct, protocol, call, answer)
+            answer = rest if isinstance(rest, Response) else await in_task(direct.pipeline.admission, call, *rest)
+            if protocol.flow.write_paused and not self.disconnected:
+                await protocol.flow.drain()
+            if not self.disconnected:
+                self._write(direct, protocol, call, answer)
         except asyncio.CancelledError:
             protocol.transport.close()  # the process stops: the outcome is unknown, so no response is written
             raise
@@ -103,14 +110,6 @@ class RequestCycle:
             protocol.transport.close()
         finally:
             protocol.tasks.discard(self.task)
-
-    async def _finish_later(
-        self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, answer: Response
-    ) -> None:
-        if protocol.flow.write_paused and not self.disconnected:
-            await protocol.flow.drain()
-        if not self.disconnected:
-            self._write(direct, protocol, call, answer)
 
     def _write(self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, answer: Response) -> None:
         encoded = response.encoded(answer, call.request_id, call.trace)
@@ -260,7 +259,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         CallbackDriver(direct.pipeline.admission, steps, call, on_response, on_work, self.transport.close).start()
 
     def _run(self, cycle: RequestCycle, direct: DirectEndpoint, call: Call, steps: Steps, work: Work) -> None:
-        self.start_task(cycle, cycle.run(direct, self, call, steps, work))
+        self.start_task(cycle, cycle.run(direct, self, call, (steps, work)))
 
     def start_task(self, cycle: RequestCycle, work: Coroutine[Any, Any, None]) -> None:
         """Run the work of a cycle in a task. Its context is empty: the current one may belong to another request."""

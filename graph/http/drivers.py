@@ -78,8 +78,12 @@ class CallbackDriver(Deadline):
         self._is_over = False
         self._final = self._watcher = None
         self._due = self._call.started + self.after_s
+        loop = asyncio.get_running_loop()
+        if self._due <= loop.time():  # earlier steps, or the arrival of the request, have used all its time
+            self._go_on(self._steps.throw, self._refusal(None))
+            return
         self._reading = wait.reading
-        self._timers.set(self, asyncio.get_running_loop())
+        self._timers.set(self, loop)
         wait.reading.subscribe(self, wait.caller)
 
     def on_result(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:

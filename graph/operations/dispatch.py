@@ -41,7 +41,7 @@ MONEY_TYPES = frozenset({"Account", "Transaction"})
 COMPILED_FROM = 2
 # The maximum number of characters of a document whose operations are compiled at their first execution. A plan with its
 # functions takes 0.2 ms for a post by its id, 0.6 ms for a page with authors, and 2 ms for 45 fields on 500 characters.
-SHORT_DOCUMENT_LENGTH_MAX = 500
+SHORT_DOCUMENT_LENGTH_MAX = 600
 # The maximum number of response values for which the ordinary engine runs an operation at its first execution. It takes
 # about 8 µs for each value; making a plan takes as long as some hundreds of values.
 FIRST_SIGHT_VALUES_MAX = 300
@@ -103,13 +103,13 @@ class Execution:
     is_short: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        written = self.document.loc
+        self.is_short = written is not None and written.end <= SHORT_DOCUMENT_LENGTH_MAX
         self.in_snapshot = (
             self.definition.operation is OperationType.QUERY
             and not MONEY_TYPES.isdisjoint(self.selection.row_types)
             and not self.selection.is_single
         )
-        written = self.document.loc
-        self.is_short = written is not None and written.end <= SHORT_DOCUMENT_LENGTH_MAX
         self.tables = tuple(sorted({TABLE_OF[one] for one in self.selection.row_types if one in TABLE_OF}))
 
 

@@ -215,18 +215,17 @@ def _requests(plan: FieldPlan) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _LoggedBinding:
-    """The binding of an edge, for the log."""
+class _ObservedBinding:
+    """A binding whose loader is made for a field."""
 
-    plan: FieldPlan
     binding: EdgeBinding
+    plan: FieldPlan
     log: ReadLog
 
     def bound(self, context: Any, prefetch: Prefetch) -> BoundEdge:
-        """Return the edge bound to a loader."""
         with _requests(self.plan):
-            edge = self.log.bound[self.plan] = self.binding.bound(context, prefetch)
-        return edge
+            found = self.log.bound[self.plan] = self.binding.bound(context, prefetch)
+        return found
 
 
 def _bind(
@@ -235,10 +234,10 @@ def _bind(
     def bound(*arguments: Any, **named: Any) -> BoundEdge | EdgeBinding:
         with _requests(plan):
             found = bind(*arguments, **named)
-        if not isinstance(found, BoundEdge):
-            return _LoggedBinding(plan, found, log)
-        log.bound[plan] = found
-        return found
+        if isinstance(found, BoundEdge):
+            log.bound[plan] = found
+            return found
+        return _ObservedBinding(found, plan, log)
 
     return bound
 

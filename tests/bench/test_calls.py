@@ -11,11 +11,12 @@ from bench.stock import Size, stocked
 
 # The numbers do not depend on the machine. A change that makes a path longer says why, and changes the number here.
 CALLS_MAX: Mapping[str, int] = {
-    "post, author": 122,
-    "page, authors": 134,
-    "user, posts": 172,
-    "post, author, posts": 174,
-    "transfer": 247,
+    "post, author": 107,
+    "page, authors": 131,
+    "user, posts": 124,
+    "post, author, posts": 125,
+    "feed": 159,
+    "transfer": 243,
 }
 
 

@@ -21,7 +21,7 @@ READ_BY_ANYBODY: Mapping[str, list[str]] = {
     "{ postsPage { posts { title } } }": ["posts: id title"],
     '{ post(id: "post_1") { title } }': ["posts: id title"],
     '{ nodes(ids: ["post_1"]) { ... on Post { title } } }': ["posts: id title"],
-    '{ userByUsername(username: "reader1") { isActive } }': ["users: id is_active"],
+    '{ userByUsername(username: "reader1") { isActive } }': ["users: id is_active username_key"],
     # Only the count and the end of the page.
     "{ posts { nodes { __typename } } }": ["posts: id"],
     "{ posts { pageInfo { hasNextPage hasPreviousPage } totalCount } }": ["posts: id"],

@@ -25,6 +25,7 @@ PASSWORD = "correct horse battery"
 KEEP_ALIVE_S = 60
 TICK_S = 0.1  # of uvicorn: ten are a second
 POLL_S = 0.001
+SHUTDOWN_S = 60
 # Each client of httpx reads the system's certificates, which takes 20 ms, unless it gets a context without any.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -55,8 +56,9 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        while self.server_state.connections or self.server_state.tasks:
-            await asyncio.sleep(POLL_S)
+        async with asyncio.timeout(SHUTDOWN_S):  # a request that never ends must fail the test, not hang it
+            while self.server_state.connections or self.server_state.tasks:
+                await asyncio.sleep(POLL_S)
         for server in self.servers:
             await server.wait_closed()
         await self.lifespan.shutdown()

@@ -11,7 +11,7 @@ from asyncpg import Record
 
 from db.connections.leases import LeasedConnection
 
-_LABEL = re.compile(r"(?:\.[a-z_]+|NULL|END|\)) AS (?!parent_id|planned)([a-z_]+)(?:,| *\n)")
+_LABEL = re.compile(r"(?:\.[a-z_]+|NULL|END|\)) AS (?!parent_id|planned|page\b)([a-z_]+)(?:,| *\n)")
 _TABLE = re.compile(r"FROM (users|profiles|posts|accounts|transactions)\b(?! AS)")
 
 
