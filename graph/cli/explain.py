@@ -37,11 +37,12 @@ class Caller(Enum):
     ADMIN = "admin"
 
 
-# Without a database, statements need only the access level; the id is as made up as the rows.
+# Without a database, statements need only the access level. The id is not that of a typical value, because one
+# statement might read both.
 _VIEWERS: Mapping[Caller, Viewer] = {
     Caller.ANONYMOUS: ANONYMOUS,
-    Caller.MEMBER: Viewer(1),
-    Caller.ADMIN: Viewer(1, is_admin=True),
+    Caller.MEMBER: Viewer(2),
+    Caller.ADMIN: Viewer(2, is_admin=True),
 }
 
 

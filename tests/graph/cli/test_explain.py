@@ -132,6 +132,12 @@ def test_row_is_found_by_a_key_that_is_a_text(offline: Folio) -> None:
     ]
 
 
+def test_typical_id_is_not_that_of_the_caller(offline: Folio) -> None:
+    text = "query ($id: ID!) { viewer { username } user(id: $id) { username email } nodes(ids: [$id]) { id } }"
+    reads = described(offline, text, "--as", "member")["reads"]
+    assert [(read["path"], read["keys"]) for read in reads] == [("viewer", [2]), ("user", [1]), ("nodes", [1])]
+
+
 def test_access_level_decides_the_statement(offline: Folio) -> None:
     text = "{ posts { nodes { title } } }"
     conditions = {
