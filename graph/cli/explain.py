@@ -37,11 +37,12 @@ class Caller(Enum):
     ADMIN = "admin"
 
 
-# Without a database, statements need only the access level; the id is as made up as the rows.
+# Without a database, statements need only the access level. The id is not that of a typical value, because one
+# statement might read both.
 _VIEWERS: Mapping[Caller, Viewer] = {
     Caller.ANONYMOUS: ANONYMOUS,
-    Caller.MEMBER: Viewer(1),
-    Caller.ADMIN: Viewer(1, is_admin=True),
+    Caller.MEMBER: Viewer(2),
+    Caller.ADMIN: Viewer(2, is_admin=True),
 }
 
 
@@ -160,7 +161,7 @@ async def _analyze(
     """Run a query in a read-only transaction, and then each of its statements under EXPLAIN."""
     async with database.read(operation.execution.tables) as snapshot:
         await explain(graphql_schema, operation, variables, viewer, snapshot)  # prepares the statements
-        explained, sent = await explain(graphql_schema, operation, variables, viewer, snapshot)
+        explained, sent, _ = await explain(graphql_schema, operation, variables, viewer, snapshot)
         if snapshot.failure is None:  # otherwise PostgreSQL runs nothing more in this transaction
             for read, one in zip(explained.reads, sent, strict=True):
                 lines = await snapshot.driver.fetch(EXPLAIN + read.sql, *one.statement.arguments(one.values))

@@ -43,6 +43,7 @@ from graph.http.responses import response
 from graph.http.responses.codings import check_coding, decoded
 from graph.http.responses.content import Contents, complete
 from graph.http.responses.response import Response, codes_of
+from graph.http.responses.trace import TRACE, traced_run
 from graph.http.responses.writing import AnswerTooLargeError, encode_bounded
 from graph.http.steps import Arrived, Read, Steps, Work
 from graph.operations.cache import Operation, Operations, RequestRefused
@@ -268,16 +269,12 @@ class Pipeline:
         return price
 
     def _content(
-        self,
-        call: Call,
-        request: GraphQLRequest,
-        operation: Operation,
-        price: Price,
-        seen: Observation,
+        self, call: Call, request: GraphQLRequest, operation: Operation, price: Price, seen: Observation
     ) -> Generator[Read | Work, Any, dict[str, Any]]:
         """Run an operation, by one read if it needs no more and otherwise in a task, and return its content."""
-        values, services = price.values, self.services
-        single = self.operations.single_read(operation, request.variables, services, call.viewer, values)
+        values, services, single = price.values, self.services, None
+        if TRACE not in request.extensions:
+            single = self.operations.single_read(operation, request.variables, services, call.viewer, values)
         if single is None:
             work = self._execution(call, request, operation, Size(values, call.stopwatch), seen)
         else:
@@ -325,15 +322,13 @@ class Pipeline:
         return body
 
     def _execution(
-        self,
-        call: Call,
-        request: GraphQLRequest,
-        operation: Operation,
-        size: Size,
-        seen: Observation,
+        self, call: Call, request: GraphQLRequest, operation: Operation, size: Size, seen: Observation
     ) -> Callable[[], Awaitable[ExecutionResult]]:
         """Return what runs an operation in a task."""
+        run: Callable[[], Coroutine[Any, Any, ExecutionResult]]
         run = partial(self.operations.run, operation, request.variables, self.services, call.viewer, size)
+        if TRACE in request.extensions:
+            run = traced_run(self.operations, operation, request, self.services, call.viewer) or run
         return partial(self._executed, run, seen, call.spenders, is_query=operation.is_query)
 
     async def _executed(

@@ -147,6 +147,7 @@ class Operations:
     """The bounded cache of operations, and the only entry point to run them.
 
     Attributes:
+        schema: the schema of all operations.
         hits: how often a prepared operation was found.
         misses: how often none was found.
     """
@@ -154,7 +155,7 @@ class Operations:
     def __init__(
         self, schema: GraphQLSchema, *, introspection: bool, suggestions: bool, compiled_from: int = COMPILED_FROM
     ) -> None:
-        self._schema = schema
+        self.schema = schema
         self._facts = SchemaFacts(schema)
         self.engines = Engines(schema, compiled_from=compiled_from, hide_suggestions=not suggestions)
         self._hide_suggestions = not suggestions
@@ -239,7 +240,7 @@ class Operations:
             check_written(document)
         except GraphQLError as error:
             return RequestRefused(_kept(error, "GRAPHQL_VALIDATION_FAILED"))
-        errors = validated(self._schema, document, self._rules, hide_suggestions=self._hide_suggestions)
+        errors = validated(self.schema, document, self._rules, hide_suggestions=self._hide_suggestions)
         if errors:
             written = secrets_written_in(document)
             told = (without_literal(error, written) for error in errors)

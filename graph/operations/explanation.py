@@ -6,8 +6,9 @@ database, or one that makes rows up. A mutation is not run: only the plan of its
 
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute, get_variable_values
 
 from db.access import Viewer
@@ -19,8 +20,10 @@ from graph.execution.output.generation import completer
 from graph.execution.plan.levels import FieldKind, FieldPlan, Level
 from graph.operations.cache import Operation
 from graph.operations.observed_reads import LoggedContext, ReadLog, SentRead, levels_of, observe
+from graph.runtime.context import Services
 
 COUNT = "totalCount"
+PAGE = "a page of the list"  # the loader of a list without a parent has no name
 _WAYS = {
     FieldKind.INLINE: "computed from the row above it",
     FieldKind.ATTRIBUTE: "an attribute of the object above it",
@@ -133,17 +136,27 @@ class VariablesRefused(Exception):  # noqa: N818 - as in db.errors
         self.errors = list(errors)
 
 
+class ExplainedRun(NamedTuple):
+    """An explanation, and the run that it explains.
+
+    Attributes:
+        sent: the statements that were sent, in the same order as the reads of the explanation.
+        result: the result; None for a mutation, which is not run.
+    """
+
+    explanation: Explanation
+    sent: Sequence[SentRead]
+    result: ExecutionResult | None
+
+
 async def explain(
     schema: GraphQLSchema,
     operation: Operation,
     variables: Mapping[str, Any],
     viewer: Viewer,
     reader: Reader | None = None,
-) -> tuple[Explanation, Sequence[SentRead]]:
+) -> ExplainedRun:
     """Explain an operation. A query is run, on `reader` or, without one, on made-up rows.
-
-    Returns:
-        The explanation, and the statements that were sent, in the same order as its reads.
 
     Raises:
         VariablesRefused: the variables are not valid for the operation.
@@ -160,6 +173,7 @@ async def explain(
     coerced = get_variable_values(schema, execution.definition.variable_definitions or (), dict(variables))
     if isinstance(coerced, list):
         raise VariablesRefused(coerced)
+    result = None
     log = ReadLog(reader, is_coalesced=not execution.in_snapshot)
     prepared = Prepared(schema, execution.document, execution.definition)
     try:
@@ -168,17 +182,17 @@ async def explain(
         explained.engine, explained.reason = "ordinary", str(unsupported)
         if operation.is_query:
             context = LoggedContext(viewer, execution.selection, log)
-            await _run(explained, _ordinary(schema, operation, variables, context))
+            result = await _run(explained, _ordinary(schema, operation, variables, context), context)
         explained.reads = [_read(number, "", "", one, reader is None) for number, one in enumerate(log.sent, 1)]
-        return explained, log.sent
+        return ExplainedRun(explained, log.sent, result)
     for root in plan.roots:
         observe(schema, root, log)
     if operation.is_query:
         context = LoggedContext(viewer, execution.joined, log)
-        await _run(explained, prepared.run(dict(variables), context))
+        result = await _run(explained, prepared.run(dict(variables), context), context)
         explained.is_single_read = len(log.sent) == 1 and not execution.in_snapshot and folds(plan.roots[0])
     _Tree(schema, explained, log, reader).explain(plan.roots)
-    return explained, log.sent
+    return ExplainedRun(explained, log.sent, result)
 
 
 async def _ordinary(
@@ -195,10 +209,38 @@ async def _ordinary(
     return result if isinstance(result, ExecutionResult) else await result
 
 
-async def _run(explained: Explanation, run: Coroutine[Any, Any, ExecutionResult]) -> None:
-    result = await run
+async def _run(
+    explained: Explanation, run: Coroutine[Any, Any, ExecutionResult], context: LoggedContext
+) -> ExecutionResult:
+    try:
+        result = await run
+    finally:
+        if not context.running.is_at_rest():
+            await context.running.end()
     for error in result.errors or ():
         explained.errors.append(f"{'.'.join(map(str, error.path or ()))}: {error.message}")
+    return result
+
+
+async def traced(
+    schema: GraphQLSchema, operation: Operation, variables: Mapping[str, Any], services: Services, viewer: Viewer
+) -> ExecutionResult:
+    """Run a query with its explanation in `extensions.trace` of the result."""
+
+    async def run(reader: Reader) -> ExecutionResult:
+        explanation, _, result = await explain(schema, operation, variables, viewer, reader)
+        assert result is not None
+        explanation.errors.clear()  # the response contains them, without what clients must not see
+        # Parameters may have values without a JSON form. A trace shows them as text.
+        result.extensions = {"trace": orjson.loads(orjson.dumps(explanation, default=str))}
+        return result
+
+    try:
+        if operation.execution.in_snapshot:
+            return await services.database.read_as_one(run, operation.execution.tables)
+        return await run(services.database)
+    except VariablesRefused as refused:
+        return ExecutionResult(None, refused.errors)
 
 
 def _read(
@@ -268,7 +310,7 @@ class _Tree:
         if bound is None:
             loader = f"the field {plan.parent.name}.{plan.name}"
         else:
-            loader = getattr(bound.loader, "name", None) or type(bound.loader).__name__
+            loader = getattr(bound.loader, "name", None) or PAGE
         key = declared.key if isinstance(declared, RowEdge) else None
         return _read(self._numbers[sent], path, loader, sent, self._is_made_up, key)
 

@@ -15,7 +15,7 @@ from db.query.pages import ROWS
 
 KEY = "id"
 NESTED = "nested_"
-NUMBERS_FROM = 1001  # ids in operations are smaller, or equal by chance
+NUMBERS_ABOVE = 1000  # ids in operations are mostly smaller
 
 # The text is a currency code, too: amounts are rendered by the currency of their account.
 SAMPLES: Mapping[type, object] = {
@@ -61,7 +61,8 @@ def made_up_rows(statement: Statement, values: Mapping[str, Any], number: int, k
         values: of its parameters.
         number: every integer of the rows, except for their keys. No two statements have the same, so that no loader
             finds rows that another statement has read.
-        key_column: the column of the key in a read by keys; by default `id`, or the first integer where there is none.
+        key_column: the column of the key in a read by keys. By default `id`, or the first integer where there is none;
+            where the keys are texts, every text and every value of an unknown type is the key.
     """
     results = list(statement.results)
     names = [name for name, _ in results]
@@ -77,7 +78,10 @@ def made_up_rows(statement: Statement, values: Mapping[str, Any], number: int, k
     made = []
     for key in given[0]:
         row = [_value(name, type_, number, values) for name, type_ in results]
-        row[place] = key
+        if isinstance(key, str):
+            row = [key if type_ in {str, object} else value for value, (_, type_) in zip(row, results, strict=True)]
+        else:
+            row[place] = key
         made.append(MadeUpRow(names, row))
     return made
 

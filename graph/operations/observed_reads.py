@@ -21,7 +21,7 @@ from db.connections.statements import KEYS, Reader, Statement, by_column
 from graph.analysis.selection import Selection
 from graph.execution import BoundEdge, Derived, EdgeBinding, Prefetch, RowEdge
 from graph.execution.plan.levels import FieldPlan, Level, Place
-from graph.operations.made_up_rows import NESTED, NUMBERS_FROM, made_up_rows
+from graph.operations.made_up_rows import NESTED, NUMBERS_ABOVE, made_up_rows
 from graph.runtime.context import Context, Services
 from graph.runtime.loaders import Loaders
 
@@ -103,7 +103,7 @@ class ReadLog:
         self.sent.append(read)
         started_ns = perf_counter_ns()
         if self._reader is None:
-            read.answer = made_up_rows(statement, values, NUMBERS_FROM + len(self.sent), key_column)
+            read.answer = made_up_rows(statement, values, NUMBERS_ABOVE + len(self.sent), key_column)
         else:
             read.answer = await self._reader.fetch(statement, values)
             read.elapsed_ns = perf_counter_ns() - started_ns

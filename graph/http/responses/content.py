@@ -31,6 +31,8 @@ class Contents:
             content["data"] = orjson.dumps(result.data)
         if result.errors:
             content["errors"] = [presented(error, request_id).formatted for error in result.errors]
+        if result.extensions is not None:
+            content["extensions"] = result.extensions
         return content
 
     def keep(self, operation: Operation, content: dict[str, Any]) -> None:
@@ -46,4 +48,4 @@ def complete(content: dict[str, Any], request: GraphQLRequest, price: Price, see
     if "errors" in content:
         seen.codes = codes_of(content["errors"])
     if request.extensions.get("cost") is True:
-        content["extensions"] = {"cost": price.as_extension()}
+        content.setdefault("extensions", {})["cost"] = price.as_extension()

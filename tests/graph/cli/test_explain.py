@@ -79,7 +79,7 @@ def test_plan_is_printed_without_a_database(offline: Folio, name: str) -> None:
 def test_readme_shows_what_is_printed(offline: Folio) -> None:
     section = (Path(__file__).parents[3] / "README.md").read_text().partition("## What an operation reads")[2]
     text, shown = re.findall(r"`(query .*?)`:\n\n```text\n(.*?)```", section, re.DOTALL)[0]
-    assert printed(offline, text) == shown
+    assert printed(offline, text) == shown, "if this is right, write it into README.md"
 
 
 def test_feed_is_one_statement_with_authors_and_number(offline: Folio) -> None:
@@ -94,7 +94,7 @@ def test_level_is_read_at_once_by_its_key(offline: Folio) -> None:
     one = described(offline, (EXPLAINED / "three_levels.graphql").read_text())
     reads = [(read["path"], read["loader"], read["key"]) for read in one["reads"]]
     assert reads == [
-        ("users", "ListLoader", None),
+        ("users", "a page of the list", None),
         ("users.nodes.posts.nodes.comments", "comments_by_post", "id"),
         ("users.nodes.posts.nodes.comments.nodes.author", "user_by_id", "author_id"),
     ]
@@ -106,6 +106,36 @@ def test_fields_of_one_loader_share_its_statement(offline: Folio) -> None:
     path = "account.transactions.nodes"
     shared = [(read["path"], read["shared_with"]) for read in one["reads"] if read["shared_with"]]
     assert shared == [(f"{path}.from", [f"{path}.to"])]
+
+
+def test_list_may_be_nested_at_one_place_and_read_at_another(offline: Folio) -> None:
+    """Both places share a loader. The statement of the list brings its results for one of them."""
+    text = """{
+      user(id: "user_1") { posts(first: 2) { nodes { ...C } } }
+      posts(first: 2) { nodes { ...C } }
+    } fragment C on Post { comments(first: 2) { nodes { body } } }"""
+    one = described(offline, text)
+    assert [(read["path"], read["folded"]) for read in one["reads"]] == [
+        ("user", [["user.posts", "nested"]]),
+        ("posts", [["posts.nodes.comments", "nested"]]),
+        ("user.posts.nodes.comments", []),
+    ]
+    assert [read["shared_with"] for read in one["reads"]] == [[], [], []]
+
+
+def test_row_is_found_by_a_key_that_is_a_text(offline: Folio) -> None:
+    text = '{ userByUsername(username: "ada") { username posts(first: 2) { nodes { title } } profile { bio } } }'
+    one = described(offline, text)
+    assert [(read["path"], read["keys"], read["folded"]) for read in one["reads"]] == [
+        ("userByUsername", ["ada"], [["userByUsername.posts", "nested"]]),
+        ("userByUsername.profile", [1001], []),
+    ]
+
+
+def test_typical_id_is_not_that_of_the_caller(offline: Folio) -> None:
+    text = "query ($id: ID!) { viewer { username } user(id: $id) { username email } nodes(ids: [$id]) { id } }"
+    reads = described(offline, text, "--as", "member")["reads"]
+    assert [(read["path"], read["keys"]) for read in reads] == [("viewer", [2]), ("user", [1]), ("nodes", [1])]
 
 
 def test_access_level_decides_the_statement(offline: Folio) -> None:

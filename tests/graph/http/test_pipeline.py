@@ -19,7 +19,7 @@ CREATE = 'mutation { createPost(input: {title: "One", content: "C"}) { post { id
         "analysis.pricing.Pricing.fitting",
         "http.admission.control.Spenders.of",
         "http.admission.control.AdmissionControl.charge",
-        "http.pipeline.complete",
+        "http.pipeline.Pipeline._ended",
         "operations.cache.Operations.kept",
         "operations.dispatch.Engines.lookup",
         "operations.dispatch.SingleRead.rows",

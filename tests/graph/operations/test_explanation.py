@@ -13,7 +13,7 @@ from graph.app import create_app
 from graph.operations.cache import Operation, Operations
 from graph.operations.explanation import Explanation, explain
 from graph.schema.root import graphql_schema
-from tests.graph.schema.test_edges import CHAINS
+from tests.graph.schema.test_edges import CHAINS, EDGES, WITHIN
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.population import Population, populate
 
@@ -73,7 +73,7 @@ async def test_as_many_statements_are_explained_as_are_sent(
     variables = {"id": getattr(made, kind)[0]} if kind else {}
     viewer = Viewer(admin.number, is_admin=True)
     made_up = await explained(text, variables, viewer)
-    real, _ = await explain(graphql_schema, operation_of(text), variables, viewer, client.database)
+    real, *_ = await explain(graphql_schema, operation_of(text), variables, viewer, client.database)
     served = await sent_when_served(client, text, admin, variables)
     assert [len(made_up.reads), len(real.reads), served] == [count] * 3
     assert [read.sql for read in made_up.reads] == [read.sql for read in real.reads]
@@ -86,12 +86,28 @@ async def test_equal_reads_are_one_statement_outside_of_a_snapshot(
     both = "a: posts(first: 2) { nodes { id } } b: posts(first: 2) { nodes { id } }"
     money = f'account(id: "{made.accounts[0]}") {{ transactions(first: 1) {{ nodes {{ id }} }} }}'
     for text, count, shared in ((f"{{ {both} }}", 1, ["b"]), (f"{{ {both} {money} }}", 4, [])):
-        real, _ = await explain(graphql_schema, operation_of(text), {}, viewer, client.database)
+        real, *_ = await explain(graphql_schema, operation_of(text), {}, viewer, client.database)
         made_up = await explained(text, {}, viewer)
         served = await sent_when_served(client, text, admin, {})
         assert [len(real.reads), len(made_up.reads), served] == [count] * 3
         first = made_up.reads[0]
         assert (first.path, first.shared_with) == ("a", shared)
+
+
+@pytest.mark.parametrize("viewer", [ANONYMOUS, Viewer(1), Viewer(1, is_admin=True)], ids=["public", "member", "admin"])
+async def test_every_edge_is_explained_at_every_access_level(viewer: Viewer) -> None:
+    """An error would hide the reads below its field."""
+    for edge, selections in EDGES.items():
+        kind = edge.partition(".")[0]
+        for selection in selections if kind not in WITHIN else ():
+            if "$" in selection:
+                continue  # a cursor, which only a real list returns
+            noun = kind.lower()
+            by_node = f'node(id: "{noun}_1") {{ ... on {kind} {{ {selection} }} }}'
+            for text in (f"{{ {by_node} }}", f'{{ {noun}(id: "{noun}_1") {{ {selection} }} }}'):
+                one = await explained(text, {}, viewer)
+                assert (one.errors, one.reason) == ([], ""), text
+                assert all(read.path for read in one.reads), text
 
 
 @pytest.mark.parametrize("chain", CHAINS)
@@ -101,10 +117,11 @@ async def test_statements_of_chains_are_those_that_are_sent(
     text = f"query ($size: Int!) {{ {chain} }}"
     variables = {"size": SIZE}
     viewer = Viewer(admin.number, is_admin=True)
-    real, sent = await explain(graphql_schema, operation_of(text), variables, viewer, client.database)
+    real, sent, _ = await explain(graphql_schema, operation_of(text), variables, viewer, client.database)
     assert len(real.reads) == len(sent) == await sent_when_served(client, text, admin, variables)
     assert real.errors == []
     # Rows that are made up reach every read. A real list may be shorter than its page, which then knows its length.
     made_up = await explained(text, variables, viewer)
     assert made_up.errors == []
+    assert [read.number for one in (real, made_up) for read in one.reads if not read.path] == []
     assert {read.sql for read in real.reads} <= {read.sql for read in made_up.reads}
