@@ -147,6 +147,7 @@ class CoalescedReads:
                 break
         except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - any is the error of the subscribers
             error = _error_of(raised)
+        batch.task = None
         queue.batches.discard(batch)
         if queue.next is not None:
             queue.next.wake()
@@ -206,7 +207,8 @@ class PendingRead:
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Stop notifications to `subscriber`. A running statement that has no subscriber left is cancelled."""
-        batch = self._batch
+        # A cancelled call keeps its frames for a while, and the closed connection of its statement keeps others.
+        batch, self._batch = self._batch, None
         if batch is not None and subscriber in batch.subscribers:
             batch.subscribers.remove(subscriber)
             if batch.is_sent and batch.task is not None and not batch.subscribers:
@@ -228,6 +230,7 @@ class PendingRead:
             answer = await waiter.future
         except asyncio.CancelledError:
             self.unsubscribe(waiter)
+            del waiter  # its future may hold an error that came at the same time
             raise
         except Exception as error:
             if current is not None:
