@@ -273,7 +273,7 @@ def _one_of_many(shared: asyncio.Future[T]) -> asyncio.Future[T]:
     def take(done: asyncio.Future[T]) -> None:
         if own.done():
             if not done.cancelled():
-                done.exception()  # marks it as retrieved
+                _forget_error(done)
         elif done.cancelled():
             own.cancel()
         else:
@@ -284,3 +284,11 @@ def _one_of_many(shared: asyncio.Future[T]) -> asyncio.Future[T]:
 
     shared.add_done_callback(take)
     return own
+
+
+def _forget_error(done: asyncio.Future[Any]) -> None:
+    """Mark the error of a future as retrieved, if it has one, and remove its trace, which holds the future."""
+    try:
+        done.result()
+    except Exception as error:  # noqa: BLE001 - nobody waits for it
+        error.__traceback__ = None
