@@ -290,5 +290,5 @@ def _forget_error(done: asyncio.Future[Any]) -> None:
     """Mark the error of a future as retrieved, if it has one, and remove its trace, which holds the future."""
     try:
         done.result()
-    except Exception as error:  # noqa: BLE001 - nobody waits for it
+    except Exception as error:  # noqa: BLE001 - no field waits for it
         error.__traceback__ = None
