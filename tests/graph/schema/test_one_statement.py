@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from db.settings import Settings
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.population import populate
 
@@ -37,6 +38,12 @@ OPERATIONS: Mapping[str, int] = {
     "{ users(first: 2) { edges { node { username posts(first: 2) { nodes { title } } } } } }": 1,
     "{ posts(first: 3) { nodes { author { posts(first: 2) { nodes { title } } } } } }": 1,
 }
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """With the compiled engine: only it folds lists into the statement of their parents."""
+    return settings.model_copy(update={"engine": "compiled"})
 
 
 @pytest.mark.parametrize("caller", ["nobody", "member", "administrator"])
