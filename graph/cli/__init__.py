@@ -1,4 +1,7 @@
-"""The `folio` command: one module for each command or group of commands, combined in `graph.cli.app`."""
+"""The `folio` command: one module for each command or group of commands, combined in `graph.cli.app`.
+
+A command parses its options, calls other rooms, and prints. No other room imports it.
+"""
 
 import os
 import signal

@@ -1,4 +1,8 @@
-"""A compiled, breadth-first executor for any Strawberry schema. README.md in this folder explains how it works."""
+"""A compiled, breadth-first executor for any Strawberry schema. README.md in this folder explains how it works.
+
+It imports nothing of Folio: no noun, no SQL, no request. It offers `Prepared`, which runs an operation, and the
+declarations of fields from which it plans.
+"""
 
 from graph.execution.declarations import (
     DECLARATION,
