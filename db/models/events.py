@@ -31,9 +31,7 @@ class Event(Model):
     __table_args__ = (
         CheckConstraint("topic IN ('published', 'changed', 'commented')", name="topic_known"),
         Index("ix_events_topic_subject_id_transaction_id_id", "topic", "subject_id", "transaction_id", "id"),
-        Index(
-            "ix_events_published", "transaction_id", "id", postgresql_where=text("topic = 'published'")
-        ),
+        Index("ix_events_published", "transaction_id", "id", postgresql_where=text("topic = 'published'")),
     )
 
     transaction_id: Mapped[int] = mapped_column(

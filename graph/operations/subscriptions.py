@@ -11,27 +11,41 @@ the rest (`db.events`). While the database is away, a subscription waits, and th
 import asyncio
 import datetime
 import logging
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import Awaitable
 from typing import Any, NamedTuple, Self
 
-from graphql import ExecutionResult, GraphQLError
+from graphql import ExecutionResult, GraphQLError, create_source_event_stream
 
 from db.access import Viewer
 from db.errors import Unavailable
 from db.events import EndReason, StreamEndedError
-from graph.execution.traces import forget_trace
+from graph.execution import OrdinaryExecutor
+from graph.execution.traces import forget_trace, is_expected
 from graph.operations.cache import Operation, Operations, RequestRefused, ensure_ran
 from graph.operations.dispatch import SMALL, Size
-from graph.runtime.context import Services
+from graph.runtime.context import Context, Services
+from graph.runtime.live_events import LiveEvents
 
-__all__ = ["EndReason", "EventResult", "Subscription", "SubscriptionEndedError", "open_subscription"]
+__all__ = ["EndReason", "EventResult", "SourceEvent", "Subscription", "SubscriptionEndedError", "open_subscription"]
 
 logger = logging.getLogger(__name__)
 
-# While the database is away, the reads of an event are repeated after the first of these times, in seconds, and then
-# after twice the last one, up to the second.
+# The wait before an event is executed again while the database is away: at first, and at most, in seconds.
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
+_ERRORS = {
+    EndReason.DROPPED: (
+        "SUBSCRIBER_TOO_SLOW",
+        "the events were not taken in time; subscribe again, with the cursor of the last event as after",
+    ),
+    EndReason.EXPIRED: (
+        "EVENTS_EXPIRED",
+        "the events since the last one are not kept any more; fetch the data again, and subscribe without after",
+    ),
+    EndReason.STOPPED: (
+        "SERVER_STOPPING",
+        "this server is stopping; subscribe again, with the cursor of the last event as after",
+    ),
+}
 
 
 class SubscriptionEndedError(Exception):
@@ -45,10 +59,25 @@ class SubscriptionEndedError(Exception):
         error: with `extensions.code` SUBSCRIBER_TOO_SLOW, EVENTS_EXPIRED or SERVER_STOPPING.
     """
 
-    def __init__(self, reason: EndReason, error: GraphQLError) -> None:
-        super().__init__(error.message)
+    def __init__(self, reason: EndReason) -> None:
+        code, message = _ERRORS[reason]
+        super().__init__(message)
         self.reason = reason
-        self.error = error
+        self.error = GraphQLError(message, extensions={"code": code})
+
+
+class SourceEvent(NamedTuple):
+    """One event of a subscription, before the operation is executed for it.
+
+    Attributes:
+        value: what the root field resolves to.
+        cursor: the event's cursor, also if the client does not select it.
+        created_at: when the change was made, by the clock of the database: to measure the lag until it is sent.
+    """
+
+    value: Any
+    cursor: str
+    created_at: datetime.datetime
 
 
 class EventResult(NamedTuple):
@@ -56,8 +85,8 @@ class EventResult(NamedTuple):
 
     Attributes:
         result: as of a query; show its errors as those of a query (`graph.errors.presented`).
-        cursor: the event's cursor, also if the client did not select it.
-        created_at: when the change was made, by the clock of the database: to measure the lag until it is sent.
+        cursor: as of `SourceEvent`.
+        created_at: as of `SourceEvent`.
     """
 
     result: ExecutionResult
@@ -66,12 +95,13 @@ class EventResult(NamedTuple):
 
 
 class Subscription:
-    """An open subscription: `async for event in subscription`, then `await subscription.aclose()`, in any case.
+    """An open subscription: `async for result in subscription`, then `await subscription.aclose()`, in any case.
+
+    A transport that charges or observes each event before it is executed calls `next_event` and `execute` instead.
 
     Attributes:
         field: the name of its root field in the schema, such as `postPublished`: for metrics.
         is_resumed: whether the client has sent a cursor as `after`.
-        delivered: the number of results so far.
     """
 
     def __init__(
@@ -82,15 +112,15 @@ class Subscription:
         services: Services,
         viewer: Viewer,
         size: Size,
-        source: AsyncIterator[Any],
+        source: LiveEvents,
     ) -> None:
         """Use `open_subscription`."""
-        self.field = operation.root_field
-        self.is_resumed = bool(getattr(source, "is_resumed", False))
-        self.delivered = 0
-        self._operations = operations
+        self.field = source.field
+        self.is_resumed = source.stream.is_resumed
+        self._engines = operations.engines
         self._run = (operation.execution, variables, services, viewer, size)
         self._source = source
+        self._event: SourceEvent | None = None
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -99,17 +129,44 @@ class Subscription:
     async def __anext__(self) -> EventResult:
         """Wait for the next event, execute the operation for it, and return the result.
 
-        One task at a time may wait. It may be cancelled while it waits; the next call continues with the same event.
+        One task at a time may wait. It may be cancelled; the next call continues with the same event.
 
         Raises:
             SubscriptionEndedError: the server ends the subscription.
             StopAsyncIteration: it was closed.
         """
-        raise NotImplementedError
+        if self._event is None:
+            self._event = await self.next_event()
+        result = await self.execute(self._event)
+        self._event = None
+        return result
+
+    async def next_event(self) -> SourceEvent:
+        """Wait for the next event, and return it; cancellation and exceptions as of `__anext__`."""
+        try:
+            value = await anext(self._source)
+        except StreamEndedError as ended:
+            raise SubscriptionEndedError(ended.reason) from None
+        return SourceEvent(value, value.row["cursor"], value.row["created_at"])
+
+    async def execute(self, event: SourceEvent) -> EventResult:
+        """Execute the operation for an event. While the database does not answer, repeat it."""
+        wait_s = RETRY_FIRST_S
+        while True:
+            try:
+                result = await self._engines.run(*self._run, event.value)
+                if not any(map(_unavailable, result.errors or ())):
+                    return EventResult(result, event.cursor, event.created_at)
+                for error in result.errors or ():
+                    forget_trace(error)
+            except Unavailable as unavailable:
+                logger.warning("an event is read again: %s", unavailable.reason or unavailable)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, RETRY_MAX_S)
 
     async def aclose(self) -> None:
         """Close the subscription. The feed ends with its last subscriber. A second call does nothing."""
-        raise NotImplementedError
+        self._source.stream.close()
 
 
 async def open_subscription(
@@ -133,7 +190,44 @@ async def open_subscription(
 
     Raises:
         RequestRefused: the variables or arguments are invalid (BAD_USER_INPUT), the viewer may not see the subject
-            (UNAUTHENTICATED, FORBIDDEN), or the cursor is older than the kept events (EVENTS_EXPIRED).
+            (UNAUTHENTICATED, NOT_FOUND), or the cursor is older than the kept events (EVENTS_EXPIRED).
         Unavailable: the database does not answer.
     """
-    raise NotImplementedError
+    context = Context(services, viewer, operation.execution.selection)
+    executor = OrdinaryExecutor.build(
+        operations.schema,
+        operation.execution.document,
+        context_value=context,
+        variable_values=variables,
+        operation_name=operation.name,
+        hide_suggestions=operations.engines.hide_suggestions,
+    )
+    if isinstance(executor, list):
+        raise _refused(executor)
+    source: Any = create_source_event_stream(executor)
+    if isinstance(source, Awaitable):
+        source = await source
+    if isinstance(source, ExecutionResult):
+        raise _refused(source.errors or [])
+    assert isinstance(source, LiveEvents)
+    return Subscription(operations, operation, variables, services, viewer, size, source)
+
+
+def _refused(errors: list[GraphQLError]) -> Exception:
+    """Return the exception for a subscription that could not be opened."""
+    for error in errors:
+        original = _unavailable(error) or error.original_error
+        if original is not None and not is_expected(original):
+            return original
+        forget_trace(error)
+    try:
+        ensure_ran(ExecutionResult(None, errors))
+    except RequestRefused as refused:
+        return refused
+    return RequestRefused(*errors)
+
+
+def _unavailable(error: BaseException | None) -> Unavailable | None:
+    while isinstance(error, GraphQLError):
+        error = error.original_error
+    return error if isinstance(error, Unavailable) else None

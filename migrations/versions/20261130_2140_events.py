@@ -21,9 +21,9 @@ down_revision: str | None = "a6c68552da68"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-# The functions find the tables of the schema that is migrated, whatever the search_path of the writer: that of a restore
-# is empty. A payload names the topic and the subjects. With more than 100 subjects it names the topic alone, which
-# stands for all of them: a payload may have 8,000 bytes.
+# The functions find the tables of the schema that is migrated, whatever the search_path of the writer: the path of a
+# restore is empty. A payload names the topic and the subjects. With more than 100 subjects it names the topic alone,
+# which stands for all of them: a payload may have 8,000 bytes.
 CREATE = (
     """
     CREATE FUNCTION notify_events(topic text, subjects bigint[]) RETURNS void LANGUAGE plpgsql AS $$
