@@ -23,11 +23,11 @@ from sqlalchemy import BigInteger, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.connections.statements import Reader, Statement
-from db.events.topics import ALL, Event, EventPage, EventsExpiredError, Position, Subject, Topic
+from db.events.topics import ALL, EventPage, EventsExpiredError, EventTopic, LoggedEvent, Position, Subject
 
 HORIZON = "(pg_snapshot_xmin(pg_current_snapshot())::text)::bigint"
 _OF_SUBJECT = "topic = :topic AND subject_id = :subject_id"
-_OF_ALL = f"topic = '{Topic.PUBLISHED.value}'"
+_OF_ALL = f"topic = '{EventTopic.PUBLISHED.value}'"
 
 
 def _page(condition: str) -> Statement:
@@ -88,7 +88,7 @@ _NEWS = Statement(
             SELECT place FROM unnest(:topics, :subject_ids, :transaction_ids, :ids) WITH ORDINALITY
                 AS feed (topic, subject_id, transaction_id, id, place)
             WHERE CASE
-                WHEN feed.topic = '{Topic.ENTRY.value}' THEN
+                WHEN feed.topic = '{EventTopic.ENTRY.value}' THEN
                     EXISTS (SELECT FROM transactions WHERE from_id = feed.subject_id AND transactions.id > feed.id)
                     OR EXISTS (SELECT FROM transactions WHERE to_id = feed.subject_id AND transactions.id > feed.id)
                 WHEN (feed.transaction_id, feed.id) < (SELECT transaction_id, event_id FROM swept_events) THEN true
@@ -132,7 +132,7 @@ class EventLog:
         Raises:
             Unavailable: the database does not answer.
         """
-        if subject.topic is Topic.ENTRY:
+        if subject.topic is EventTopic.ENTRY:
             rows = await self._reader.fetch(_LAST_ENTRY, {"subject_id": subject.id})
         else:
             rows = await self._reader.fetch(_NOW, {})
@@ -146,7 +146,7 @@ class EventLog:
             Unavailable: the database does not answer.
         """
         values: dict[str, object] = {"subject_id": subject.id, "id": after.id, "limit": limit}
-        if subject.topic is Topic.ENTRY:
+        if subject.topic is EventTopic.ENTRY:
             return _page_of_entries(await self._reader.fetch(_ENTRIES, values), after, limit)
         values |= {"topic": subject.topic.value, "transaction_id": after.transaction_id}
         statement = _PAGE_OF_ALL if subject.id == ALL else _PAGE_OF_SUBJECT
@@ -170,7 +170,7 @@ class EventLog:
 
 
 def _page_of_entries(rows: Sequence[Record], after: Position, limit: int) -> EventPage:
-    events = [Event(Position(0, row["id"]), row["id"], 0, True, True, row["created_at"]) for row in rows]
+    events = [LoggedEvent(Position(0, row["id"]), row["id"], 0, True, True, row["created_at"]) for row in rows]
     return EventPage(events, events[-1].position if events else after, len(events) < limit, is_pending=False)
 
 
@@ -180,7 +180,7 @@ def _page_of_events(rows: Sequence[Record], after: Position, limit: int) -> Even
     if swept is not None and after < Position(swept, first["event_id"]):
         raise EventsExpiredError
     events = [
-        Event(
+        LoggedEvent(
             Position(row["transaction_id"], row["id"]),
             row["row_id"],
             row["author_id"],
