@@ -198,7 +198,7 @@ async def open_subscription(
         operations.schema,
         operation.execution.document,
         context_value=context,
-        variable_values=variables,
+        raw_variable_values=variables,
         operation_name=operation.name,
         hide_suggestions=operations.engines.hide_suggestions,
     )
@@ -215,15 +215,15 @@ async def open_subscription(
 
 def _refused(errors: list[GraphQLError]) -> Exception:
     """Return the exception for a subscription that could not be opened."""
+    try:
+        ensure_ran(ExecutionResult(None, errors))
+    except RequestRefused as invalid_variables:
+        return invalid_variables
     for error in errors:
         original = _unavailable(error) or error.original_error
         if original is not None and not is_expected(original):
             return original
         forget_trace(error)
-    try:
-        ensure_ran(ExecutionResult(None, errors))
-    except RequestRefused as refused:
-        return refused
     return RequestRefused(*errors)
 
 
