@@ -209,6 +209,9 @@ class EventStream:
         self._read_to = page.position
         if page.is_complete and self._joined_at is None:
             self._join()
+        elif page.is_complete and self._joined_at is not None:
+            # It was read after the feed's own read, so that it had all events up to where the stream joined.
+            self._read_to = max(self._read_to, self._joined_at)
 
     async def _read_again(self) -> None:
         try:

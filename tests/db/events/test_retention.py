@@ -80,7 +80,7 @@ async def test_quiet_subscriber_outlives_the_events_of_others(
         others = [await insert_post(superuser, authors[0]) for _ in range(3)]
         await superuser.execute(AGE, others)
         swept = await superuser.fetchval("SELECT max(transaction_id) FROM events")
-        await until(lambda: events.feeds[quiet].position.transaction_id > swept)
+        await until(lambda: events.feeds[quiet].position.transaction_id >= swept)
         await sweep_all(database, 3)
         post = await insert_post(superuser, authors[1])
         assert await rows_of(stream, 1) == [post]
