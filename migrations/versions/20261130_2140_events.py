@@ -24,14 +24,35 @@ depends_on: str | Sequence[str] | None = None
 # The functions find the tables of the schema that is migrated, whatever the search_path of the writer: the path of a
 # restore is empty. A payload names the topic and the subjects. With more than 100 subjects it names the topic alone,
 # which stands for all of them: a payload may have 8,000 bytes.
+#
+# PostgreSQL lets transactions that notify commit only one after another. So what is not followed is not notified: who
+# follows a subject holds a shared advisory lock of its bucket, of which each topic has 256, and one for all subjects.
 CREATE = (
     """
+    CREATE FUNCTION is_followed(topic text, bucket integer) RETURNS boolean LANGUAGE plpgsql AS $$
+    BEGIN
+        IF pg_try_advisory_lock(hashtext('folio_events:' || topic), bucket) THEN
+            PERFORM pg_advisory_unlock(hashtext('folio_events:' || topic), bucket);
+            RETURN false;
+        END IF;
+        RETURN true;
+    END $$
+    """,
+    """
     CREATE FUNCTION notify_events(topic text, subjects bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE
+        followed bigint[] := subjects;
     BEGIN
         IF cardinality(subjects) > 100 THEN
             PERFORM pg_notify('folio_events', topic);
-        ELSIF cardinality(subjects) > 0 THEN
-            PERFORM pg_notify('folio_events', topic || ':' || array_to_string(subjects, ','));
+            RETURN;
+        END IF;
+        IF topic <> 'published' OR NOT is_followed(topic, 256) THEN
+            SELECT array_agg(subject) INTO followed FROM unnest(subjects) AS subject
+            WHERE is_followed(topic, (subject % 256)::integer);
+        END IF;
+        IF cardinality(followed) > 0 THEN
+            PERFORM pg_notify('folio_events', topic || ':' || array_to_string(followed, ','));
         END IF;
     END $$
     """,
@@ -151,6 +172,7 @@ DROP = (
     "DROP FUNCTION note_posts_updated()",
     "DROP FUNCTION note_posts_inserted()",
     "DROP FUNCTION notify_events(text, bigint[])",
+    "DROP FUNCTION is_followed(text, integer)",
 )
 
 

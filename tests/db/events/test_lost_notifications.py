@@ -10,7 +10,11 @@ from db.events.streams import QUEUE_MAX
 from tests.db.support.backends import terminate_all
 from tests.db.support.live import EVERYTHING_PUBLISHED, INSERT_MANY, insert_post, live, rows_of, taken, until
 
-LISTENERS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+# They hold a shared lock for what is followed.
+LISTENERS = """
+    SELECT DISTINCT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
+    WHERE datname = current_database() AND locktype = 'advisory' AND mode = 'ShareLock' AND granted
+"""
 
 
 async def listening_again(events: Events, connects: int) -> None:
