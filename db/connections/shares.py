@@ -77,7 +77,7 @@ class Share:
 
 
 share: ContextVar[Share | None] = ContextVar("share", default=None)
-"""The share of the operation that is under way; None without a limit, as in a command."""
+"""The share of the current operation; None without a limit, as in a command."""
 
 
 class Shares:

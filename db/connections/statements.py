@@ -204,8 +204,8 @@ class Writer(Protocol):
         """Wait without a connection for the turn to write the rows of `keys`, and hold it within the block.
 
         Writes to a row that other callers write too take a turn, so that a wait for the row's lock holds no connection.
-        A turn is no guarantee: other processes write as well, and the lock decides. A writer without concurrent callers
-        has no turns.
+        A turn does not guarantee anything: other processes write as well, and the lock decides. A writer without
+        concurrent callers has no turns.
         """
         return nullcontext()
 

@@ -103,7 +103,7 @@ class AuditReport:
         transactions: the number of checked transactions.
         keys: the number of checked idempotency keys.
         undecided: the number of transactions that needed an administrator's right, whose key belongs to a user that is
-            no administrator now but may have been one: the user was changed or deleted since.
+            not an administrator now but may have been one: the user was changed or deleted since.
         differences: the first differences, at most `DIFFERENCES_MAX`.
         differences_count: the number of all differences.
     """

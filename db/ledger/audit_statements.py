@@ -50,7 +50,7 @@ class Defect(Enum):
 
 
 UNDECIDED = "undecided"
-"""The column that says it cannot be decided whether the owner of a transaction's key had the right to make it."""
+"""The column for transactions of which it is unknown whether the owner of their key had the right to make them."""
 
 
 @dataclass(frozen=True, slots=True)

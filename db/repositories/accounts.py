@@ -114,7 +114,8 @@ async def open_account(
         SignedOut: the viewer is no longer an active user.
     """
     if minor_unit_exponent(currency_code) is None:
-        raise Refusal("UNKNOWN_CURRENCY", ("currencyCode",), f"{currency_code} is no ISO 4217 currency to hold")
+        message = f"the currency {currency_code} is not in ISO 4217, or has no minor unit; use a code such as EUR"
+        raise Refusal("UNKNOWN_CURRENCY", ("currencyCode",), message)
     # The owner's row is locked, so that simultaneous requests count one after the other.
     if not await transaction.fetch(_LOCK_OWNER, {"owner_id": viewer.user_id}):
         raise SignedOut

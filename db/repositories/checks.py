@@ -69,9 +69,9 @@ def check_password(password: str, *names: str) -> list[Refusal]:
     if not is_visible(password):
         message = "a password has a visible character"
     elif is_known(password, PASSWORD.length_min):
-        message = "this password is one of the first that anybody tries; choose another one"
+        message = "this password is well known, and therefore guessed first; choose another one"
     elif password.lower() in {part for name in names for part in (name.lower(), name.lower().partition("@")[0])}:
-        message = "the username or the email address is no password; choose another one"
+        message = "the password must differ from the username and the email address; choose another one"
     else:
         return []
     return [Refusal(PASSWORD.code, PASSWORD.path, message)]

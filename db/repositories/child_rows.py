@@ -63,7 +63,7 @@ class ChildRows(VersionedRows):
         columns = model.metadata.tables[model.__tablename__].columns
         self.key, self.author = columns[key], columns.get(AUTHOR)
         if self.author is None and owned is None:
-            raise LookupError(f"{model.__tablename__} has no {AUTHOR}: say by `owned` who may write its rows")
+            raise LookupError(f"{model.__tablename__} has no {AUTHOR}: declare with `owned` who may write its rows")
         [foreign_key] = self.key.foreign_keys
         self.parent = foreign_key.column.table
         self.seen, self.writable = seen, seen if owned is None else owned

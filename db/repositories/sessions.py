@@ -229,6 +229,6 @@ async def end_session(transaction: Reader, session_id: int) -> None:
     await transaction.fetch(_END_SESSION, {"session_id": session_id})
 
 
-async def end_sessions_of(transaction: Reader, user_id: int, *, but: int | None = None) -> None:
-    """End all sessions of a user, except the session `but` if it is given."""
-    await transaction.fetch(_END_SESSIONS, {"user_id": user_id, "kept_id": but or 0})
+async def end_sessions_of(transaction: Reader, user_id: int, *, kept_id: int | None = None) -> None:
+    """End all sessions of a user, except the session `kept_id` if it is given."""
+    await transaction.fetch(_END_SESSIONS, {"user_id": user_id, "kept_id": kept_id or 0})

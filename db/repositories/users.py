@@ -78,7 +78,7 @@ def project_users(
 
 
 def _lower(parameter: str) -> ColumnElement[str]:
-    """Return a text parameter in lower case by the rules of ASCII alone, as in the columns: a Kelvin sign is no k."""
+    """Return a text parameter in lower case by the rules of ASCII alone, as in the columns: a Kelvin sign stays one."""
     return func.lower(collate(bindparam(parameter, type_=Text), "C"))
 
 
@@ -118,7 +118,7 @@ def _users_by_ids(
 
 
 def username_key(username: str) -> str:
-    """Return a username in lower case by the rules of ASCII alone, as in the index: a Kelvin sign is no k."""
+    """Return a username in lower case by the rules of ASCII alone, as in the index: a Kelvin sign stays one."""
     return username.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
 
 

@@ -29,7 +29,7 @@ from graphql import (
 
 from db.access import Viewer
 from graph.analysis.field_facts import SchemaFacts
-from graph.analysis.limits import Price, check_written
+from graph.analysis.limits import Price
 from graph.analysis.pricing import Pricing
 from graph.analysis.walk import analyse
 from graph.errors import in_graphql, null_named, secrets_written_in, without_literal, without_values
@@ -176,8 +176,8 @@ class Operations:
     @property
     def runs_by_engine(self) -> Mapping[tuple[str, str], int]:
         """The number of runs by engine and, for the ordinary engine, by the reason why it was not the compiled one."""
-        left = {("ordinary", reason): count for reason, count in self.engines.left.items()}
-        return {("compiled", "none"): self.engines.compiled, **left}
+        ordinary = {("ordinary", reason): count for reason, count in self.engines.ordinary_runs.items()}
+        return {("compiled", "none"): self.engines.compiled, **ordinary}
 
     @property
     def size_bytes(self) -> int:
@@ -236,10 +236,6 @@ class Operations:
             document, tokens = parsed(text)
         except GraphQLError as error:
             return RequestRefused(_kept(error, "GRAPHQL_PARSE_FAILED"))
-        try:
-            check_written(document)
-        except GraphQLError as error:
-            return RequestRefused(_kept(error, "GRAPHQL_VALIDATION_FAILED"))
         errors = validated(self.schema, document, self._rules, hide_suggestions=self._hide_suggestions)
         if errors:
             written = secrets_written_in(document)
@@ -284,7 +280,7 @@ class Operations:
     def single_read(
         self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
     ) -> SingleRead | None:
-        """Begin a query that needs one read; return None where `run` must run the operation.
+        """Begin a query that needs one read; return None if `run` must run the operation.
 
         `values` is the maximum number of values of its response (`Price.values`).
         """
@@ -316,7 +312,7 @@ def _chosen(document: DocumentNode, operation_name: str | None) -> OperationDefi
     elif len(definitions) == 1:
         definition = definitions[0]
     elif definitions:
-        raise _which(f"the document has several operations; say in operationName which: {', '.join(named)}")
+        raise _which(f"the document has several operations; set operationName to one of them: {', '.join(named)}")
     else:
         raise _which("the document has no operation, only fragments")
     return definition

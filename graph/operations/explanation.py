@@ -40,17 +40,17 @@ class ExplainedRead:
 
     Attributes:
         number: its number, in the order in which the statements are sent.
-        path: the response path of the field that requests it; empty where the ordinary engine runs the operation.
+        path: the response path of the field that requests it; empty if the ordinary engine runs the operation.
         loader: the name of its loader, or the kind of the field that reads without one.
         sql: its text.
         parameters: the values of `$1`, `$2`, …, each with its name.
         folded: the paths of the fields whose rows or numbers it brings as well, each with the way.
-        key: the column by whose values it reads, for all rows of a level at once; None where it reads by no key.
+        key: the column by whose values it reads, for all rows of a level at once; None if it reads by no key.
         keys: these values.
         shared_with: the paths of other fields that read from the same loader.
-        rows: the number of its rows without those of nested lists; a page has one more if it looks ahead. None where
+        rows: the number of its rows without those of nested lists; a page has one more if it looks ahead. None if
             it was not sent.
-        us: how long it took in microseconds, None where it was not sent.
+        us: how long it took in microseconds, None if it was not sent.
         analyzed: the lines of PostgreSQL's EXPLAIN.
     """
 
@@ -96,12 +96,12 @@ class Explanation:
     """What an operation does.
 
     Attributes:
-        name: its name; None where it has none.
+        name: its name; None if it has none.
         kind: `query` or `mutation`.
         access_level: the kind of viewer for which the statements are compiled.
         variables: the variables that it was run with.
         engine: `compiled` or `ordinary`.
-        reason: why the ordinary engine runs it; empty where it does not.
+        reason: why the ordinary engine runs it; empty if it does not.
         is_run: whether it was run: mutations are not.
         in_snapshot: whether all statements see one state of the database.
         is_single_read: whether one statement answers it, so that it needs no task.

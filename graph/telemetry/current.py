@@ -95,8 +95,8 @@ class Observation(QueryStatistics):
 
 def observed() -> Observation | None:
     """Return the observation of the running operation; None if none is observed."""
-    seen = query_statistics.get()
-    return seen if isinstance(seen, Observation) else None
+    observation = query_statistics.get()
+    return observation if isinstance(observation, Observation) else None
 
 
 def batch_observed(loader: str, size: int) -> AbstractContextManager[object] | None:
@@ -105,5 +105,5 @@ def batch_observed(loader: str, size: int) -> AbstractContextManager[object] | N
     Returns:
         The context in which to load the batch, if it is traced; else None.
     """
-    seen = query_statistics.get()
-    return seen.batch(loader, size) if isinstance(seen, Observation) else None
+    observation = query_statistics.get()
+    return observation.batch(loader, size) if isinstance(observation, Observation) else None

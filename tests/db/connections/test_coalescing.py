@@ -120,7 +120,7 @@ async def test_call_does_not_wait_for_the_previous_statement(database: Database,
     early = asyncio.create_task(keyed(database, [1], GATED))
     first = await waiting_backend(closed_gate)
     late = asyncio.create_task(keyed(database, [2], GATED))
-    assert await waiting_backend(closed_gate, but=first) != first
+    assert await waiting_backend(closed_gate, without=first) != first
     await closed_gate.execute("SELECT pg_advisory_unlock_all()")
     assert [set(await early), set(await late)] == [{1}, {2}]
 

@@ -113,7 +113,7 @@ async def test_full_statement_is_sent_while_another_one_of_its_kind_runs(
     running = Subscriber(database, 1, GATED)
     first = await waiting_backend(closed_gate)
     later = [Subscriber(database, key, GATED) for key in range(coalescing.KEYS_MAX)]
-    assert await waiting_backend(closed_gate, but=first) != first
+    assert await waiting_backend(closed_gate, without=first) != first
     await closed_gate.execute("SELECT pg_advisory_unlock_all()")
     async with asyncio.timeout(5):
         for one in (running, *later):
