@@ -215,9 +215,6 @@ class PendingRead:
                 batch.task.cancel()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return self.rows().__await__()
-
-    async def rows(self) -> Any:
         """Return the result of `map_rows` for the rows of the statement.
 
         Raises:
@@ -227,7 +224,7 @@ class PendingRead:
         waiter = _Waiter(asyncio.get_running_loop().create_future())
         self.subscribe(waiter)
         try:
-            answer = await waiter.future
+            answer = yield from waiter.future
         except asyncio.CancelledError:
             self.unsubscribe(waiter)
             del waiter  # its future may hold an error that came at the same time

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from db.access import AccessLevel, Viewer
-from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, by_column
 from db.errors import Refusal, SignedOut
 from db.models.money import Account
 from db.models.users import User
@@ -84,7 +84,9 @@ def counterparties_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids:
 
     A viewer of a transaction may see both of its accounts, but not the balance of another user's account.
     """
-    return reader.keyed(_counterparties_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
+    return reader.mapped_rows(
+        _counterparties_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, by_column("id"), ids
+    )
 
 
 @statements

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from db.access import Viewer
-from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, by_column
 from db.models.sessions import RefreshToken, Session
 from db.models.users import User
 from db.repositories.sign_ins import IS_LOGIN
@@ -55,7 +55,7 @@ _VIEWERS = Statement(
 
 def live_sessions(reader: Reader, session_id: int) -> RowsByKey:
     """Return the session `session_id` by its id if it is alive; others may be included. Pass them to `viewer_among`."""
-    return reader.keyed(_VIEWERS, {}, [session_id], "id")
+    return reader.mapped_rows(_VIEWERS, {}, by_column("id"), [session_id])
 
 
 def viewer_among(sessions: Mapping[int, Record], session_id: int, user_id: int) -> Viewer | None:

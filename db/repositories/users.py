@@ -105,7 +105,7 @@ def users_by_ids(
 ) -> RowsByKey:
     """Return the users `ids`, by id, with `nested` pages as `KeysetList.by_ids`. `columns` must include `id`."""
     statement, map_rows = _users_by_ids(columns, viewer.access_level, nested.kinds)
-    return reader.pending(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, ids)
+    return reader.mapped_rows(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, ids)
 
 
 @statements
@@ -127,7 +127,7 @@ def users_by_usernames(
 ) -> RowsByKey:
     """Return the users with these usernames, each in the form of `username_key`, by this form. See `users_by_ids`."""
     statement, map_rows = _users_by_usernames(columns, viewer.access_level, nested.kinds)
-    return reader.pending(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, keys)
+    return reader.mapped_rows(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, keys)
 
 
 @statements

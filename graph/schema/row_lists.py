@@ -201,26 +201,13 @@ class RowLists:
 
     def query(self, of: KeysetList, description: str) -> Any:
         """Declare the query for a list without a parent."""
-
-        def resolve(
-            info: Info,
-            first: First = None,
-            after: After = None,
-            last: Last = None,
-            before: Before = None,
-            filter_: Any = None,
-            order_by: Any = None,
-        ) -> EdgeBinding:
-            conditions = conditions_of(filter_)
-            order = self.orders.chosen(order_by, conditions)
-            request = PageArguments(first, after, last, before).request(info, order)
-            return whole_list(info, of, self.row_type, conditions, request)
-
-        return lookup_field(self.with_arguments(resolve), description, directives=[PAGE])
+        return lookup_field(self._resolver(whole_list, of), description, directives=[PAGE])
 
     def edge(self, of: KeysetList, description: str, *, joins: bool = False) -> Any:
         """Declare the edge from a parent to its list; `joins` is as of `graph.schema.fields.edge`."""
+        return edge("id", self._resolver(list_of_parent, of), description, joins=joins, directives=[PAGE])
 
+    def _resolver(self, read: Callable[..., EdgeBinding], of: KeysetList) -> Callable[..., EdgeBinding]:
         def resolve(
             info: Info,
             first: First = None,
@@ -233,9 +220,9 @@ class RowLists:
             conditions = conditions_of(filter_)
             order = self.orders.chosen(order_by, conditions)
             request = PageArguments(first, after, last, before).request(info, order)
-            return list_of_parent(info, of, self.row_type, conditions, request)
+            return read(info, of, self.row_type, conditions, request)
 
-        return edge("id", self.with_arguments(resolve), description, joins=joins, directives=[PAGE])
+        return self.with_arguments(resolve)
 
     def with_arguments(self, resolve: T) -> T:
         """Set types and descriptions of the parameters `filter_` and `order_by`, and return the resolver."""
