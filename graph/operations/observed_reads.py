@@ -17,7 +17,7 @@ from asyncpg import Record
 from graphql import GraphQLAbstractType, GraphQLSchema
 
 from db.access import Viewer
-from db.connections.statements import KEYS, Reader, Statement, by_column
+from db.connections.statements import KEYS, ByColumn, Reader, Statement
 from graph.analysis.selection import Selection
 from graph.execution import BoundEdge, Derived, EdgeBinding, Prefetch, RowEdge
 from graph.execution.plan.levels import FieldPlan, Level, Place
@@ -72,9 +72,7 @@ class ReadLog:
         self._is_coalesced = is_coalesced
         self._unsent: dict[Hashable, tuple[SentRead, asyncio.Future[None]]] = {}
 
-    async def mapped(
-        self, read: SentRead, map_rows: Callable[[Sequence[Record]], T], key_column: str | None = None
-    ) -> T:
+    async def mapped(self, read: SentRead, map_rows: Callable[[Sequence[Record]], T]) -> T:
         """Send a statement and return its mapped rows, or join an equal one that is not sent yet."""
         values = read.values
         kind = (read.statement, map_rows, tuple([values[name] for name in read.statement.parameters_but_keys]))
@@ -88,6 +86,7 @@ class ReadLog:
         self._unsent[kind] = read, is_read
         await asyncio.sleep(0)  # the pool sends a statement at the end of the turn of the event loop
         self._unsent.pop(kind, None)
+        key_column = map_rows.column if isinstance(map_rows, ByColumn) else None
         try:
             answer = read.answer = map_rows((await self.read(read, key_column)).answer)
         except BaseException as error:
@@ -137,12 +136,6 @@ class _LoggedReader(Reader):
         keys: Sequence[int] = (),
     ) -> T:
         return await self._log.mapped(SentRead([self._plan], statement, {**values, KEYS: keys}), map_rows)
-
-    async def keyed(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Mapping[int, Record]:
-        read = SentRead([self._plan], statement, {**values, KEYS: keys})
-        return await self._log.mapped(read, by_column(column), column)
 
 
 class _LoggedLoaders(Loaders):
