@@ -217,21 +217,12 @@ class Writer(Protocol):
         ...
 
 
-class ByColumn:
-    """A function that maps rows by `column`, which is unique."""
-
-    __slots__ = ("_key", "column")
-
-    def __init__(self, column: str) -> None:
-        self.column = column
-        self._key = itemgetter(column)
-
-    def __call__(self, rows: Sequence[Record]) -> Mapping[int, Record]:
-        """Return the rows by the column."""
-        return dict(zip(map(self._key, rows), rows, strict=True))
-
-
 @cache
-def by_column(column: str) -> ByColumn:
-    """Return the function that maps rows by `column`: always the same one, so that equal reads share their rows."""
-    return ByColumn(column)
+def by_column(column: str) -> Callable[[Sequence[Record]], Mapping[int, Record]]:
+    """Return a function that maps rows by `column`, which is unique; the same function for the same column."""
+    key = itemgetter(column)
+
+    def mapped_rows(rows: Sequence[Record]) -> Mapping[int, Record]:
+        return dict(zip(map(key, rows), rows, strict=True))
+
+    return mapped_rows

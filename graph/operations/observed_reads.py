@@ -17,7 +17,7 @@ from asyncpg import Record
 from graphql import GraphQLAbstractType, GraphQLSchema
 
 from db.access import Viewer
-from db.connections.statements import KEYS, ByColumn, Reader, Statement
+from db.connections.statements import KEYS, Reader, Statement
 from graph.analysis.selection import Selection
 from graph.execution import BoundEdge, Derived, EdgeBinding, Prefetch, RowEdge
 from graph.execution.plan.levels import FieldPlan, Level, Place
@@ -86,9 +86,8 @@ class ReadLog:
         self._unsent[kind] = read, is_read
         await asyncio.sleep(0)  # the pool sends a statement at the end of the turn of the event loop
         self._unsent.pop(kind, None)
-        key_column = map_rows.column if isinstance(map_rows, ByColumn) else None
         try:
-            answer = read.answer = map_rows((await self.read(read, key_column)).answer)
+            answer = read.answer = map_rows((await self.read(read)).answer)
         except BaseException as error:
             is_read.set_exception(error)
             is_read.exception()  # marks it as retrieved: possibly no field has joined
@@ -96,13 +95,13 @@ class ReadLog:
         is_read.set_result(None)
         return answer
 
-    async def read(self, read: SentRead, key_column: str | None = None) -> SentRead:
+    async def read(self, read: SentRead) -> SentRead:
         """Send a statement, and return it with its records as the answer."""
         statement, values = read.statement, read.values
         self.sent.append(read)
         started_ns = perf_counter_ns()
         if self._reader is None:
-            read.answer = made_up_rows(statement, values, NUMBERS_ABOVE + len(self.sent), key_column)
+            read.answer = made_up_rows(statement, values, NUMBERS_ABOVE + len(self.sent))
         else:
             read.answer = await self._reader.fetch(statement, values)
             read.elapsed_ns = perf_counter_ns() - started_ns
