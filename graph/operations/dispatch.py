@@ -135,10 +135,6 @@ class Engines:
         self.ordinary_runs: Counter[str] = Counter()
         self.compiled = 0
 
-    def ordinary(self) -> "Engines":
-        """Return engines that compile nothing, for comparison."""
-        return Engines(self._schema, compiled_from=0, hide_suggestions=self._hide_suggestions)
-
     def execution(self, document: DocumentNode, definition: OperationDefinitionNode, analysis: Analysis) -> Execution:
         """Return how the operation `definition` of a valid document runs."""
         return Execution(
