@@ -32,7 +32,6 @@ class LineError(Exception):
     """A line that cannot be imported. Nothing of the file was imported.
 
     Attributes:
-        number: the number of the line, from 1.
         field: the invalid field, as `profile.bio` within the profile; None if the whole line is invalid.
         message: the requirement that the line does not meet.
     """
@@ -296,9 +295,7 @@ class RowKind:
 
     Attributes:
         noun: the value of the field `type`.
-        table: the name of the table.
         parent: the kind to whose rows these rows belong, or None. A parent has no parent itself.
-        parent_key: the column with the id of the parent, or None.
         columns: the columns that an import writes. Each database assigns its own versions.
         fields: the fields of a line. The author is one of them if the table has `author_id`.
     """

@@ -72,7 +72,6 @@ class _Batch:
     Attributes:
         share: the share of the caller that opened the batch, which counts its connection.
         turn: is done as soon as the statement may be sent; None if it need not wait.
-        is_sent: whether the statement was sent.
     """
 
     keys: dict[int, None]
@@ -110,7 +109,6 @@ class CoalescedReads:
 
     Attributes:
         queues: the kinds of which a statement is requested or running.
-        shares: the shares of the callers.
     """
 
     def __init__(self, read: Read, shares: Shares) -> None:

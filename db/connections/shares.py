@@ -84,8 +84,6 @@ class Shares:
     """The shares of all callers of one process.
 
     Attributes:
-        writes: the bound of connections that write.
-        callers: the bounds of the callers that hold a connection.
         of_caller: the arguments of the bound of a caller.
     """
 

@@ -58,7 +58,6 @@ class Check:
     """The check of the rows of one table.
 
     Attributes:
-        table: the name of the table.
         defects: the possible defects; each is a column of `wrong_rows` that is true if the row has the defect.
         wrong_rows: selects the rows of a batch that have at least one defect, in the order of their ids.
     """

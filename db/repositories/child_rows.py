@@ -35,8 +35,6 @@ class ChildRows(VersionedRows):
     the owner of the parent.
 
     Attributes:
-        key: the foreign key to the parent.
-        parent: the table of the parent.
         author: the foreign key to the author, or None.
     """
 

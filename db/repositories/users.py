@@ -206,12 +206,7 @@ async def taken_names(reader: Reader, users: Sequence[NewUser]) -> tuple[set[str
 
 @dataclass(frozen=True, slots=True)
 class UpdatedUser:
-    """The result of an update.
-
-    Attributes:
-        row: the user after the update.
-        was_active: whether the user was active before.
-    """
+    """The result of an update."""
 
     row: Record
     was_active: bool

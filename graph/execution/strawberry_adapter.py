@@ -78,7 +78,6 @@ class EdgeInfo:
     Attributes:
         path: only the field's place, without list indexes.
         selected: see `PrefetchInfo`.
-        whole: makes the whole info.
     """
 
     context: Any
@@ -116,7 +115,6 @@ class Resolver:
     Attributes:
         call: takes the source, the info, and the arguments.
         info: converts graphql-core's info to the info that `call` takes.
-        wants_info: whether `call` uses the info.
         direct: whether `call` takes the arguments as Strawberry converts them, not as graphql-core coerces them.
     """
 

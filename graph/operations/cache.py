@@ -56,11 +56,7 @@ ERROR_BYTES = 2_048
 
 
 class RequestRefused(Exception):  # noqa: N818 - as in db.errors
-    """A request whose operation never ran.
-
-    Attributes:
-        errors: the errors of the request.
-    """
+    """A request whose operation never ran."""
 
     def __init__(self, *errors: GraphQLError) -> None:
         super().__init__(errors)
@@ -75,7 +71,6 @@ class Operation:
         digest: the digest of the document's text; it identifies the document where the text must not occur, as in logs.
         kind: `query` or `mutation`.
         deprecated: the schema coordinates that it uses although they are deprecated.
-        is_query: whether it only reads.
         introspection: a digest of its selection, if the schema alone decides its data; else None. All operations with
             this digest have the same data.
     """
@@ -144,13 +139,7 @@ class NoNulRule(ValidationRule):
 
 
 class Operations:
-    """The bounded cache of operations, and the only entry point to run them.
-
-    Attributes:
-        schema: the schema of all operations.
-        hits: how often a prepared operation was found.
-        misses: how often none was found.
-    """
+    """The bounded cache of operations, and the only entry point to run them."""
 
     def __init__(
         self, schema: GraphQLSchema, *, introspection: bool, suggestions: bool, compiled_from: int = COMPILED_FROM

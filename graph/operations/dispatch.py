@@ -82,11 +82,9 @@ class Execution:
     Attributes:
         selection: the columns that it reads on the ordinary engine, where nothing is joined.
         joined: the columns that it reads on the compiled engine.
-        runs: how often it has run.
         grown: is called with the number of additional bytes whenever its plan grows, from its compilation on.
         reads_schema_alone: whether it is an introspection and nothing else.
         in_snapshot: whether all its statements must see one state of the database.
-        tables: the tables that it may read.
         is_short: whether its document is so short that a plan is made at its first execution.
     """
 
@@ -125,7 +123,6 @@ class Engines:
         compiled_from: the number of the execution from which on an operation in a long document is compiled; 0 for
             never, whatever the length.
         ordinary_runs: the number of runs on the ordinary engine, by reason.
-        compiled: the number of runs on the compiled engine.
     """
 
     def __init__(self, schema: GraphQLSchema, *, compiled_from: int, hide_suggestions: bool) -> None:

@@ -56,7 +56,6 @@ class ReadLog:
     Attributes:
         sent: its statements, in the order in which they were sent.
         bound: its edges, bound, by their plans.
-        observed: the fields that are wrapped.
     """
 
     def __init__(self, reader: Reader | None, *, is_coalesced: bool) -> None:

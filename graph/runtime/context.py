@@ -38,12 +38,7 @@ caller_address: ContextVar[str] = ContextVar("caller_address", default="unknown"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services of the process.
-
-    Attributes:
-        transfers: settles transfers; it groups concurrent ones.
-        worker: the thread for work that would block the event loop for long.
-    """
+    """The services of the process."""
 
     settings: Settings
     database: Database

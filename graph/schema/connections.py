@@ -102,7 +102,6 @@ class ListRequest(NamedTuple):
 
     Attributes:
         of: the list; None if its pages contain the total number of rows, and whether rows lie behind.
-        wrap: makes the GraphQL object of a row.
     """
 
     context: Context
@@ -278,7 +277,6 @@ class _Whole:
     """The binding of one page of a list without a parent.
 
     Attributes:
-        wrap: makes the GraphQL object of a row.
         has_total: whether `totalCount` is selected. The statement counts the list too, unless it includes other pages.
     """
 

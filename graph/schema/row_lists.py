@@ -111,12 +111,10 @@ class RowOrders:
     """The orders of one list.
 
     Attributes:
-        list_name: the name of the list, a plural.
         input_type: the type of one term of `orderBy`.
         terms: the terms by the names of their enum values. `RELEVANCE` needs the condition `search`.
         tie_breaker: the term that no two rows have in common.
         default: the order of a list without `orderBy`.
-        newest_first: whether that begins with the newest rows.
     """
 
     list_name: str
@@ -187,13 +185,7 @@ def row_orders(
 
 @dataclass(frozen=True, eq=False)
 class RowLists:
-    """The lists of one noun.
-
-    Attributes:
-        row_type: the name of the type of the rows.
-        filter_type: the input of the argument `filter`.
-        orders: the orders.
-    """
+    """The lists of one noun."""
 
     row_type: str
     filter_type: type

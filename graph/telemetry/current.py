@@ -23,9 +23,6 @@ class Observation(QueryStatistics):
         operation: its name; None if it has none, or where no valid operation was found.
         kind: query or mutation; None if no valid operation was found.
         document: the hash of its document; None if the request has no document.
-        deprecated: the deprecated schema coordinates that it uses.
-        status: the status of the HTTP response.
-        codes: `extensions.code` of each error in the response.
         ran: whether it was executed, with or without errors, and not refused before.
         total_ns: the time from its start to its response, in nanoseconds.
         batches: the loader and the number of keys of each batch.
