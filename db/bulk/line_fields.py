@@ -252,9 +252,7 @@ def _default_of(column: Column[Any]) -> object:
 def line_fields(model: type[Model], *, without: Collection[str] = ()) -> dict[str, LineField]:
     """Return the fields of a line for the columns of a table, by the name of the field and in the table's order.
 
-    Args:
-        model: the table.
-        without: columns to leave out: those that belong to one database, such as ids, or have another form in a line.
+    `without` names columns that belong to one database, such as ids, or have another form in a line.
 
     Raises:
         LookupError: a column has no check.

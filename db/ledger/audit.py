@@ -206,10 +206,7 @@ class _Audit:
     async def _check_table(self, check: Check, after: int = 0, also: Callable[[int, Record], Any] | None = None) -> int:
         """Check the rows of a table whose ids are above `after`, and return their number.
 
-        Args:
-            check: the check of the table.
-            after: an id.
-            also: called before each batch is checked, with the last id before the batch and the row of `NEXT_BATCH`.
+        `also` is called before each batch is checked, with the last id before the batch and the row of `NEXT_BATCH`.
         """
         total = await self._value(statements.COUNT_FROM[check.table], after=after)
         done = 0

@@ -70,12 +70,7 @@ class Check:
 def _check(table: str, rows: str, columns: str, defects: Mapping[Defect, str], remarks: Mapping[str, str]) -> Check:
     """Return a check.
 
-    Args:
-        table: the name of the table.
-        rows: the query that selects the rows of a batch.
-        columns: the columns of `rows` that describe a wrong row.
-        defects: the condition of each defect.
-        remarks: conditions that are no defects, by the name of their column.
+    `rows` is the query of a batch, and `columns` are those of its columns that describe a wrong row.
     """
     conditions = {**{defect.value: condition for defect, condition in defects.items()}, **remarks}
     named = ", ".join(f"{condition} AS {name}" for name, condition in conditions.items())

@@ -108,14 +108,8 @@ async def settle(
 ) -> Settlement:
     """Make `movement` once for its key, however often it is requested.
 
-    A refusal that was decided under the key is returned, not raised, because it is committed with the key.
-
-    Args:
-        writer: commits the transaction.
-        viewer: the client.
-        columns: the columns of the returned ledger row.
-        movement: the requested movement, with its claim if there was an attempt before.
-        is_unknown: as for `find_outcome`.
+    A refusal that was decided under the key is returned, not raised, because it is committed with the key. `movement`
+    has its claim if there was an attempt before; `is_unknown` is as for `find_outcome`.
 
     Raises:
         Refusal: IDEMPOTENCY_KEY_REUSED if the key stands for another movement; INVALID_MEMO; ACCOUNT_NOT_FOUND for a

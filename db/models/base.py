@@ -53,8 +53,6 @@ def created_at_column() -> Mapped[datetime.datetime]:
 def stored_columns(model: type[Model], *, without: Collection[str] = ()) -> tuple[str, ...]:
     """Return the names of the columns that a COPY gives values, in the table's order.
 
-    Args:
-        model: the table.
-        without: columns to leave out, in addition to those that the database computes.
+    Those of `without`, and those that the database computes, are left out.
     """
     return tuple(one.name for one in model.__table__.columns if one.computed is None and one.name not in without)

@@ -58,11 +58,8 @@ def check_reserved(username: str) -> list[Refusal]:
 def check_password(password: str, *names: str) -> list[Refusal]:
     """Return the refusals of a new password with a wrong length, or that is easily guessed (NIST SP 800-63B).
 
-    Do not call it on the event loop before `known_passwords` was called once.
-
-    Args:
-        password: the new password.
-        names: the user's name and email address, which attackers try first, too.
+    Do not call it on the event loop before `known_passwords` was called once. `names` are the user's name and email
+    address, which attackers try first, too.
     """
     if refusals := PASSWORD.check(password):
         return refusals

@@ -48,12 +48,8 @@ class ChildRows(VersionedRows):
     ) -> None:
         """Declare the rows.
 
-        Args:
-            model: the table.
-            key: the name of the foreign key to the parent.
-            changeable: the columns that an update may set.
-            seen: the conditions under which an access level sees a parent.
-            owned: the conditions under which it may change a parent; needed if the rows have no author.
+        `seen` and `owned` are the conditions under which an access level sees and may change a parent. `owned` is
+        needed if the rows have no author.
 
         Raises:
             LookupError: nothing says who may write the rows.
@@ -94,12 +90,7 @@ async def create_row(
 ) -> Record:
     """Create a row and return it; a member writes as themself alone.
 
-    Args:
-        of: the rows of the noun.
-        transaction: the transaction of the write.
-        viewer: the user who writes.
-        columns: the columns of the returned row.
-        values: the keys of the parent and of the author, if there is one, and the columns that a new row is given.
+    `values` are the keys of the parent and of the author, if there is one, and the columns that a new row is given.
 
     Raises:
         Refusal: the refusal of the foreign key: there is no such parent, or the viewer may not write as the author.

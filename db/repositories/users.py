@@ -231,16 +231,8 @@ async def update_user(
     """Set the columns in `changes` , and the given columns of the profile.
 
     The version rises and `updated_at` changes only if a value differs, in the profile too. A new hash differs even if
-    the password is the same.
-
-    Args:
-        transaction: the transaction of all changes.
-        viewer: the user who makes the change.
-        columns: the columns of the returned row.
-        user_id: the user to change.
-        changes: column names with their new values.
-        profile: column names with their new values, which create a profile if there is none; None removes it.
-        expected_version: the version that the user must have; None accepts any.
+    the password is the same. If there is no profile, `profile` creates one; None removes it. With `expected_version`
+    the user must have this version.
 
     Raises:
         Refusal: NOT_FOUND if there is no such user or the viewer may not change it; VERSION_CONFLICT.

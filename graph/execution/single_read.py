@@ -50,8 +50,7 @@ class SingleRead:
     def completed(self, answer: Any) -> Coroutine[Any, Any, ExecutionResult]:
         """Return the result, with its errors. What the answer holds is not read again.
 
-        Args:
-            answer: the answer to `reading`, or its exception.
+        `answer` is the answer to `reading`, or its exception.
         """
         bound = self.bound
         if isinstance(answer, Exception):

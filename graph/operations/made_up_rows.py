@@ -54,15 +54,10 @@ class MadeUpRow:
 def made_up_rows(statement: Statement, values: Mapping[str, Any], number: int) -> list[Any]:
     """Return rows that `statement` could return for `values`.
 
-    A read by keys gets one row for each key, a page as many rows as it may have, and every other statement one row.
-    The key is in the column `id`, or in the first integer if there is none. If the keys are texts, every text and every
-    value of an unknown type is the key.
-
-    Args:
-        statement: the statement.
-        values: of its parameters.
-        number: every integer of the rows, except for their keys. No two statements have the same, so that no loader
-            finds rows that another statement has read.
+    A read by keys gets one row for each key, a page as many rows as it may have, and every other statement one row. The
+    key is in the column `id`, or in the first integer if there is none. If the keys are texts, every text and every
+    value of an unknown type is the key. Every integer but the keys is `number`. No two statements have the same, so
+    that no loader finds rows that another statement has read.
     """
     results = list(statement.results)
     names = [name for name, _ in results]

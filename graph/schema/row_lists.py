@@ -58,10 +58,8 @@ _ENDS = {DateTimeRange | None: ("gte", "lt"), IntRange | None: ("gte", "lte")}
 def row_filter(plural: str, **read: Callable[[Any], Any]) -> Callable[[type[T]], type[T]]:
     """Declare the filter of a list. A range has a condition for each end, another part one with its name.
 
-    Args:
-        plural: the noun, for the description.
-        read: for parts that a client writes in another form, the function that returns the value of the condition; or
-            None for a value that filters nothing.
+    For parts that a client writes in another form, `read` has the function that returns the value of the condition; or
+    None for a value that filters nothing.
     """
 
     def declare(cls: type[T]) -> type[T]:
@@ -156,11 +154,8 @@ def row_orders(
 ) -> RowOrders:
     """Declare the orders of the lists of a noun.
 
-    Args:
-        noun: the noun, in the singular; its type has the same name with a capital.
-        terms: for each value of the enum its term and its description; `CREATED_AT` is one of them.
-        tie_breaker: the term that no two rows have in common, the id.
-        newest_first: whether a list without `orderBy` begins with the newest rows.
+    `noun` is in the singular. `terms` has a term and a description for each value of the enum; `CREATED_AT` is one of
+    them. `tie_breaker` is the id.
     """
     plural, type_name = f"{noun}s", noun.capitalize()
     make: Callable[..., Any] = Enum

@@ -258,10 +258,7 @@ def _recursive(conversions: list[Conversion]) -> Conversion:
 def _part(conversion: Conversion, *, maybe: bool, may_be_null: bool) -> Conversion:
     """Return the conversion of one input field.
 
-    Args:
-        conversion: converts its non-null values.
-        maybe: whether the resolver distinguishes null from an absent field (`strawberry.Maybe`).
-        may_be_null: whether the field accepts null.
+    With `maybe`, the resolver distinguishes null from an absent field (`strawberry.Maybe`).
     """
     if conversion is _as_it_is and not maybe:
         return conversion

@@ -97,10 +97,8 @@ class Coercion:
 def coercer_of(type_: Any, within: frozenset[str] = frozenset()) -> Coercer | None:
     """Return the coercer for common values of an input type, or None if graphql-core must coerce all its values.
 
-    Args:
-        type_: the input type.
-        within: the names of the enclosing input objects. Recursive input objects are left to graphql-core, which
-            bounds their depth.
+    `within` are the names of the enclosing input objects. Recursive ones are left to graphql-core, which bounds their
+    depth.
     """
     if is_non_null_type(type_):
         type_ = type_.of_type
