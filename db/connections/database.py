@@ -50,7 +50,12 @@ T = TypeVar("T")
 
 
 class Database(Reader):
-    """The pool of one process. Build it once, inside the process of the running event loop."""
+    """The pool of one process, and all that is run on it. Build it once, inside the process of the running event loop.
+
+    Attributes:
+        leases: the connections.
+        shares: the bounds of how many connections each caller may hold.
+    """
 
     def __init__(self, settings: Settings) -> None:
         if settings.database_url is None:

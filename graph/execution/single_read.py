@@ -50,7 +50,8 @@ class SingleRead:
     def completed(self, answer: Any) -> Coroutine[Any, Any, ExecutionResult]:
         """Return the result, with its errors. What the answer holds is not read again.
 
-        `answer` is the answer to `reading`, or its exception.
+        Args:
+            answer: the answer to `reading`, or its exception.
         """
         bound = self.bound
         if isinstance(answer, Exception):

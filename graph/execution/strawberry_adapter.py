@@ -115,6 +115,7 @@ class Resolver:
     Attributes:
         call: takes the source, the info, and the arguments.
         info: converts graphql-core's info to the info that `call` takes.
+        wants_info: whether `call` uses the info.
         direct: whether `call` takes the arguments as Strawberry converts them, not as graphql-core coerces them.
     """
 

@@ -23,6 +23,7 @@ class Call:
             server does not provide it.
         address: the client's address; behind a trusted proxy, uvicorn takes it from the proxy's headers.
         query_string: the URL after the question mark.
+        body: the body, if it has arrived.
         arriving: receives the body, if it has not arrived.
         seen: the observation of the current operation.
         viewer: the caller, once the access token is checked.

@@ -38,7 +38,11 @@ SERVER_HEADERS = frozenset({b"expect", b"x-forwarded-for", b"x-forwarded-proto"}
 
 
 class DirectEndpoint:
-    """The pipeline for direct requests; all connections of one application share it."""
+    """The pipeline for direct requests; all connections of one application share it.
+
+    Attributes:
+        target: the request target of the endpoint.
+    """
 
     def __init__(self, pipeline: Pipeline, path: str) -> None:
         self.pipeline = pipeline
@@ -57,7 +61,10 @@ class RequestCycle:
     """One request and its response, with the interface that uvicorn's protocol expects of a cycle, without ASGI.
 
     Attributes:
+        keep_alive: whether the connection stays open after the response.
+        disconnected: whether the connection is lost.
         message_event: is set when the client disconnects.
+        response_complete: whether the response is written.
         task: the task that handles the request; None if none is needed.
     """
 

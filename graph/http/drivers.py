@@ -43,7 +43,13 @@ class CallbackDriver(Deadline):
     ) -> None:
         """Make the driver of one request.
 
-        `on_response` must not raise.
+        Args:
+            admission: has the length of the deadline.
+            steps: the request in the pipeline.
+            call: the request.
+            on_response: receives the response. It raises nothing.
+            on_work: see above.
+            on_bug: see above.
         """
         super().__init__(admission.timers, admission.deadline_s, call.started, call.receive, abandon=True)
         self._steps = steps

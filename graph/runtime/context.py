@@ -38,7 +38,12 @@ caller_address: ContextVar[str] = ContextVar("caller_address", default="unknown"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services of the process."""
+    """The services of the process.
+
+    Attributes:
+        transfers: settles transfers; it groups concurrent ones.
+        worker: the thread for work that would block the event loop for long.
+    """
 
     settings: Settings
     database: Database

@@ -26,6 +26,9 @@ class EdgeLoader(Generic[K, T]):
     """Loads values by key: a whole level by one call, or single keys, which aiodataloader combines to batches.
 
     Both methods share one cache. A loader belongs to one operation.
+
+    Attributes:
+        name: the name of the edge.
     """
 
     __slots__ = ("_batch", "_by_one", "_known", "_running", "name")
@@ -108,7 +111,11 @@ class RequestedPage:
 
 
 class PageLoader(EdgeLoader[int, Page]):
-    """Loads, for each key, the same page of its list."""
+    """Loads, for each key, the same page of its list.
+
+    Attributes:
+        page: the page.
+    """
 
     __slots__ = ("page",)
 
@@ -135,6 +142,7 @@ class NestedLoaders:
     """The pages that a statement includes for each of its rows.
 
     Attributes:
+        lists: the pages of each list.
         brings: for each list the loader that would read the pages later, and that has them afterwards.
         keys: what the pages depend on, except the viewer.
     """

@@ -323,8 +323,11 @@ class MutationGuard(FieldExtension):
 def mutation(resolve: Callable[..., Awaitable[Any]], description: str, *directives: object, takes: str = "") -> Any:
     """Declare a mutation field of a resolver whose payload is declared by `payload`.
 
-    `resolve` takes the info and, mostly, the input as `input_`, which `takes` describes. Without `directives` the price
-    is that of a write.
+    Args:
+        resolve: takes the info and, mostly, the input as `input_`.
+        description: of the field.
+        directives: its price, for one; by default that of a write.
+        takes: the description of the argument `input`.
 
     Raises:
         LookupError: what the resolver returns was not declared by `payload`.

@@ -214,8 +214,9 @@ def _fixed(values: dict[str, Any]) -> Arguments:
 def _picked(constants: dict[str, Any], picks: list[tuple[str, str, bool]]) -> Arguments:
     """Return the function that combines constants and variables, in the order of the field's arguments.
 
-    `constants` has a placeholder for each variable. `picks` are the argument, the variable, and whether the placeholder
-    is the argument's default.
+    Args:
+        constants: the constant values, and a placeholder for each variable.
+        picks: the argument, the variable, and whether the placeholder is the argument's default.
     """
 
     def picked(variables: VariableValues, info: Any) -> dict[str, Any]:

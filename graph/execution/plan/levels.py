@@ -71,6 +71,7 @@ class FieldPlan:
     """One field of a level.
 
     Attributes:
+        key: its response key.
         slot: the index of its values in a frame; -1 where they are not kept.
         info: converts graphql-core's info to the info that an edge's declaration takes.
         lists: the depth of lists around its objects or leaves.
@@ -145,6 +146,7 @@ class Level:
     """The selection on one object type at one place.
 
     Attributes:
+        rows: the form of its objects.
         uses_rows: some field reads the row.
         kept: the fields whose values a frame keeps, by slot.
         single_root_edge: the only kept field, where it is an edge whose key is not a column.
@@ -179,6 +181,7 @@ class Place:
     Attributes:
         named: their type, without lists and non-null.
         lists: the depth of lists around them.
+        rows: their form.
         needs_paths: some resolver below uses its response path.
     """
 

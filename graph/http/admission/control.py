@@ -178,8 +178,10 @@ class AdmissionControl:
     def deadline(self, started: float, receive: Receive, *, abandon: bool) -> Deadline:
         """Return the deadline of a request.
 
-        The request arrived at `started`, in seconds of the event loop's clock. With `abandon` it also ends when
-        `receive` returns a message, because the client has disconnected.
+        Args:
+            started: its arrival in seconds of the event loop's clock.
+            receive: returns a message when the client disconnects.
+            abandon: whether the request also ends when the client disconnects.
         """
         return Deadline(self.timers, self.deadline_s, started, receive, abandon=abandon)
 

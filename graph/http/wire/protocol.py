@@ -212,7 +212,8 @@ class BoundedHttpProtocol(UvicornProtocol):
     def timeout_keep_alive_handler(self, *, extends: bool = True) -> None:
         """Close a connection that has been quiet for too long. The timer is not restarted for each request.
 
-        With `extends` the time restarts, once, if the loop was blocked, as in `_check_write`.
+        Args:
+            extends: whether the time restarts, once, if the loop was blocked, as in `_check_write`.
         """
         timer, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
         if not self.cycle.response_complete:
