@@ -34,7 +34,7 @@ from db.connections.leases import RECOVER_S, LeasedConnection, Leases
 from db.connections.pool import PoolCounters, count_pool_events, create_engine
 from db.connections.retries import run_again
 from db.connections.shares import Share, Shares, share
-from db.connections.statements import Reader, Statement, by_column
+from db.connections.statements import Reader, Statement
 from db.connections.statistics import await_counted
 from db.connections.transaction import OpenTransaction, Snapshot, translate_error
 from db.connections.waiting import TurnKey, Turns
@@ -124,26 +124,10 @@ class Database(Reader):
         statement: Statement,
         values: Mapping[str, object],
         map_rows: Callable[[Sequence[Record]], T],
-        keys: Sequence[int] = (),
-    ) -> Coroutine[Any, Any, T]:
-        """See `Reader`. Concurrent equal calls share one statement (`db.connections.coalescing`)."""
-        return PendingRead(self._shared, statement, values, keys, map_rows).rows()
-
-    def pending(
-        self,
-        statement: Statement,
-        values: Mapping[str, object],
-        map_rows: Callable[[Sequence[Record]], T],
         keys: Sequence[Any] = (),
     ) -> PendingRead:
-        """See `Reader`. `PendingRead.subscribe` takes a callback instead of an `await`."""
+        """See `Reader`. Concurrent equal calls share one statement (`db.connections.coalescing`)."""
         return PendingRead(self._shared, statement, values, keys, map_rows)
-
-    def keyed(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> PendingRead:
-        """See `Reader`. `PendingRead.subscribe` takes a callback instead of an `await`."""
-        return PendingRead(self._shared, statement, values, keys, by_column(column))
 
     @asynccontextmanager
     async def read(self, tables: Sequence[str] = ()) -> AsyncIterator[Snapshot]:

@@ -96,7 +96,7 @@ class Settlement:
 def with_claim(movement: Movement, claim_id: uuid.UUID | None = None) -> Movement:
     """Return `movement` with a claim for all attempts of one request: a new claim, or the claim of its whole list.
 
-    By the claim, a request recognises what its own lost attempt has made, which is no replay. Times do not show
+    By the claim, a request recognises what its own lost attempt has made, which is not a replay. Times do not show
     this, because clocks jump.
     """
     one = movement
@@ -108,18 +108,12 @@ async def settle(
 ) -> Settlement:
     """Make `movement` once for its key, however often it is requested.
 
-    A refusal that was decided under the key is returned, not raised, because it is committed with the key.
-
-    Args:
-        writer: commits the transaction.
-        viewer: the client.
-        columns: the columns of the returned ledger row.
-        movement: the requested movement, with its claim if there was an attempt before.
-        is_unknown: as for `find_outcome`.
+    A refusal that was decided under the key is returned, not raised, because it is committed with the key. `movement`
+    has its claim if there was an attempt before; `is_unknown` is as for `find_outcome`.
 
     Raises:
         Refusal: IDEMPOTENCY_KEY_REUSED if the key stands for another movement; INVALID_MEMO; ACCOUNT_NOT_FOUND for a
-            deposit by a user that is no administrator. The key is not changed.
+            deposit by a user that is not an administrator. The key is not changed.
         Unavailable: as for `find_outcome`.
     """
     if movement.from_id is None and not viewer.is_admin:

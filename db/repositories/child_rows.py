@@ -35,8 +35,6 @@ class ChildRows(VersionedRows):
     the owner of the parent.
 
     Attributes:
-        key: the foreign key to the parent.
-        parent: the table of the parent.
         author: the foreign key to the author, or None.
     """
 
@@ -50,12 +48,8 @@ class ChildRows(VersionedRows):
     ) -> None:
         """Declare the rows.
 
-        Args:
-            model: the table.
-            key: the name of the foreign key to the parent.
-            changeable: the columns that an update may set.
-            seen: the conditions under which an access level sees a parent.
-            owned: the conditions under which it may change a parent; needed if the rows have no author.
+        `seen` and `owned` are the conditions under which an access level sees and may change a parent. `owned` is
+        needed if the rows have no author.
 
         Raises:
             LookupError: nothing says who may write the rows.
@@ -63,7 +57,7 @@ class ChildRows(VersionedRows):
         columns = model.metadata.tables[model.__tablename__].columns
         self.key, self.author = columns[key], columns.get(AUTHOR)
         if self.author is None and owned is None:
-            raise LookupError(f"{model.__tablename__} has no {AUTHOR}: say by `owned` who may write its rows")
+            raise LookupError(f"{model.__tablename__} has no {AUTHOR}: declare with `owned` who may write its rows")
         [foreign_key] = self.key.foreign_keys
         self.parent = foreign_key.column.table
         self.seen, self.writable = seen, seen if owned is None else owned
@@ -96,12 +90,7 @@ async def create_row(
 ) -> Record:
     """Create a row and return it; a member writes as themself alone.
 
-    Args:
-        of: the rows of the noun.
-        transaction: the transaction of the write.
-        viewer: the user who writes.
-        columns: the columns of the returned row.
-        values: the keys of the parent and of the author, if there is one, and the columns that a new row is given.
+    `values` are the keys of the parent and of the author, if there is one, and the columns that a new row is given.
 
     Raises:
         Refusal: the refusal of the foreign key: there is no such parent, or the viewer may not write as the author.

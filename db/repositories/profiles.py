@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, by_column
 from db.models.base import stored_columns
 from db.models.users import Profile
 from db.query.pages import Columns
@@ -30,7 +30,7 @@ _PROFILE: Mapping[str, ColumnElement[Any]] = {name: getattr(Profile, name) for n
 
 def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -> RowsByKey:
     """Return the profiles of the users `ids`, by the user's id."""
-    return reader.keyed(_profiles_by_user_ids(columns), {}, ids, "user_id")
+    return reader.mapped_rows(_profiles_by_user_ids(columns), {}, by_column("user_id"), ids)
 
 
 @statements

@@ -17,7 +17,7 @@ from graphql import (
     OperationType,
     get_variable_values,
 )
-from graphql.execution.values import VariableValues
+from graphql.execution import VariableValues
 
 from graph.execution.output.folding import folded, folded_payload, folds, is_payload
 from graph.execution.output.results import resolved
@@ -124,7 +124,7 @@ class Prepared:
         return plan is not None and len(plan.roots) == 1 and folds(plan.roots[0])
 
     def lookup(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> SingleRead | None:
-        """Begin an operation that is a lookup. Return None where `run` must run it: one read does not answer it.
+        """Begin an operation that is a lookup. Return None if `run` must run it: one read does not answer it.
 
         Where variables or arguments are invalid, `run` reports the errors.
         """

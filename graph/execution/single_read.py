@@ -27,7 +27,7 @@ class SingleRead:
 
     Attributes:
         loader: the loader of the operation's only root edge.
-        reading: what to subscribe to; None where the database does not coalesce this read.
+        reading: what to subscribe to; None if the database does not coalesce this read.
         name: the name under which a batch of the loader is counted, or None.
     """
 
@@ -44,7 +44,7 @@ class SingleRead:
         return self.loader.rows(answer, self.bound.key)
 
     def answer(self, answer: Any) -> dict[str, Any] | None:
-        """Return the response data; None where there is no row, or where a field has an error."""
+        """Return the response data; None if there is no row, or where a field has an error."""
         return folded(self.run, self.level, self.plan, self.bound, self.loader.take(answer, self.bound.key))
 
     def completed(self, answer: Any) -> Coroutine[Any, Any, ExecutionResult]:
@@ -66,7 +66,7 @@ class SingleRead:
 def single_read(run: Run, level: Level, plan: FieldPlan) -> SingleRead | None:
     """Begin an operation whose `level` at the root has the edge `plan`, and nothing else that is loaded.
 
-    Return None where a general run must run it: its arguments are invalid, or one read does not answer it. In the
+    Return None if a general run must run it: its arguments are invalid, or one read does not answer it. In the
     second case the level no longer counts as one that folds: the next request begins with the general run.
     """
     try:

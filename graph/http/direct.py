@@ -65,7 +65,7 @@ class RequestCycle:
         disconnected: whether the connection is lost.
         message_event: is set when the client disconnects.
         response_complete: whether the response is written.
-        task: the task that handles the request; None where none is needed.
+        task: the task that handles the request; None if none is needed.
     """
 
     __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete", "task")
@@ -145,7 +145,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         self._heads_learnt = 0
 
     def _direct_of(self, app: Any) -> DirectEndpoint | None:
-        """Return the direct endpoint of `app`; None where middleware or options exist that it would bypass."""
+        """Return the direct endpoint of `app`; None if middleware or options exist that it would bypass."""
         direct = getattr(innermost(app), "direct", None)
         plain = not self.root_path and self.limit_concurrency is None and not self.config.access_log
         return direct if plain and isinstance(direct, DirectEndpoint) else None

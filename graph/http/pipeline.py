@@ -67,9 +67,6 @@ class Pipeline:
     """Handles every request. `services` is set when the process has started.
 
     Attributes:
-        operations: checks, caches and runs operations.
-        documents: finds stored documents.
-        observer: logs, measures and traces each operation.
         admission: the limits on requests.
     """
 

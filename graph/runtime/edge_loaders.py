@@ -100,7 +100,7 @@ class RequestedPage:
         self._nested: dict[str, Nested] = {}
 
     def nested(self, key: str) -> Nested | None:
-        """Return the page as a part of its parents' statement; None where the list cannot be nested.
+        """Return the page as a part of its parents' statement; None if the list cannot be nested.
 
         `key` is the column of the parents' rows that holds their id.
         """
@@ -177,7 +177,7 @@ class RowLoader(EdgeLoader[Any, Record | None]):
         self.brings = nested.brings
 
     def pending_read(self, key: Any) -> PendingRead | None:
-        """Return the pending read of one row, for a callback; None where the reader does not coalesce reads."""
+        """Return the pending read of one row, for a callback; None if the reader does not coalesce reads."""
         reading = self._batch([key])
         if isinstance(reading, PendingRead):
             return reading

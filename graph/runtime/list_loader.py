@@ -47,7 +47,7 @@ class ListLoader:
         self.brings = nested.brings
 
     def pending_read(self, _: int) -> PendingRead | None:
-        """Return the pending read of the page, for a callback; None where the reader does not coalesce reads."""
+        """Return the pending read of the page, for a callback; None if the reader does not coalesce reads."""
         reading = self._page(counted=self._counted)
         if isinstance(reading, PendingRead):
             return reading

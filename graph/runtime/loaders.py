@@ -125,7 +125,7 @@ class Loaders:
     def statement_by_account(self, since: datetime.datetime, until: datetime.datetime) -> EdgeLoader[int, Row | None]:
         """Load an account's statement for a span of time, as the column `statement` of a row.
 
-        The row is None where the viewer may not see the account's balance.
+        The row is None if the viewer may not see the account's balance.
         """
         reader, viewer = self._reader, self._viewer
 
@@ -144,7 +144,7 @@ class Loaders:
         )
 
     def counted(self, of: KeysetList, given: Filter) -> asyncio.Future[int] | None:
-        """Return the future that must receive the number of rows of a list; None where another field counts it."""
+        """Return the future that must receive the number of rows of a list; None if another field counts it."""
         key = (of, _key(given))
         if key in self._counts:
             return None

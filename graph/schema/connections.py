@@ -56,14 +56,14 @@ class PageArguments(NamedTuple):
             BadInput: they contradict each other, are out of range, or contain an invalid cursor for the list and order.
         """
         if self.first is not None and self.last is not None:
-            raise BadInput("first and last contradict each other; give one of them")
+            raise BadInput("first and last cannot be combined; send one of them")
         backward = self.last is not None or (self.before is not None and self.first is None)
         limit = self.last if backward else self.first
         name, other, cursor, foreign = (
             ("last", "before", self.before, self.after) if backward else ("first", "after", self.after, self.before)
         )
         if foreign is not None:
-            raise BadInput("first goes with after, last with before; page in one direction at a time")
+            raise BadInput("use after with first and before with last: a page has one direction")
         limit = PAGE_SIZE_DEFAULT if limit is None else limit
         if not 1 <= limit <= PAGE_SIZE_MAX:
             raise BadInput(f"{name} should be from 1 to {PAGE_SIZE_MAX}, not {limit}")
@@ -76,7 +76,7 @@ class PageArguments(NamedTuple):
 
 @lru_cache
 def order_of(list_name: str, terms: tuple[tuple[Term, bool], ...], tie_breaker: Term) -> Order:
-    """Return the order by `terms`, each with True where it descends. Ties are broken in the direction of the last term.
+    """Return the order by `terms`, each with True if it descends. Ties are broken in the direction of the last term.
 
     The same terms return the same object, because it is the key of compiled statements.
     """
@@ -101,8 +101,7 @@ class ListRequest(NamedTuple):
     """The request of one field for a page of a list. It is the same for all parents of a level.
 
     Attributes:
-        of: the list; None where its pages contain the total number of rows, and whether rows lie behind.
-        wrap: makes the GraphQL object of a row.
+        of: the list; None if its pages contain the total number of rows, and whether rows lie behind.
     """
 
     context: Context
@@ -237,7 +236,7 @@ class Connection(Generic[T]):
     """A fetched page of a list, with everything that a client can select of it.
 
     Attributes:
-        parent_id: the id of the row to which the list belongs; None where it belongs to no row.
+        parent_id: the id of the row to which the list belongs; None if it belongs to no row.
     """
 
     requested: strawberry.Private[ListRequest]
@@ -278,7 +277,6 @@ class _Whole:
     """The binding of one page of a list without a parent.
 
     Attributes:
-        wrap: makes the GraphQL object of a row.
         has_total: whether `totalCount` is selected. The statement counts the list too, unless it includes other pages.
     """
 

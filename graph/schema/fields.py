@@ -112,14 +112,9 @@ def node_edge(
 ) -> Any:
     """Declare an edge to one node, whose id is in the column `key`; the loader `<kind>_by_id` reads it.
 
-    Args:
-        key: the column of the foreign key.
-        kind: the kind of the node.
-        node_type: the type of the node, decorated with `row_backed`.
-        description: of the field.
-        missing: the message of the error if the node was deleted, together with this row, between the two statements
-            that read them. It is needed if a node with such a key can be deleted, because the field must not be null.
-        joined: as of `edge`.
+    `missing` is the message of the error if the node was deleted, together with this row, between the two statements
+    that read them. It is needed if a node with such a key can be deleted, because the field must not be null. `joined`
+    is as of `edge`.
     """
     row_type, loader = node_type.__name__, f"{kind.value}_by_id"
 
@@ -142,11 +137,8 @@ def lookup_field(
 ) -> Any:
     """Declare a query whose loader and key `loading` makes from the arguments; null if no row has this key.
 
-    Args:
-        loading: takes the info and the field's arguments, and returns the edge bound to its loader and key.
-        description: of the field.
-        made: makes the object of a loaded row, where the loader returns rows of a row-backed type.
-        directives: of the field.
+    `loading` takes the info and the field's arguments, and returns the edge bound to its loader and key. `made` makes
+    the object of a loaded row, where the loader returns rows of a row-backed type.
     """
 
     async def resolve(info: strawberry.Info[Any, None], **arguments: Any) -> Any:

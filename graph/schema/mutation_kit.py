@@ -227,7 +227,7 @@ def payload(
     def declare(cls: type[T]) -> type[T]:
         if right is None:
             raise LookupError(
-                f"say who may run the mutation of {cls.__name__}: @payload(right=…), with a right of "
+                f"the mutation of {cls.__name__} has no right: declare it by @payload(right=…), with a right of "
                 "graph/schema/permissions.py, for example right=OWNER_OR_ADMIN"
             )
         if errors_as is not None:

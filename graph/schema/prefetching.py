@@ -35,7 +35,6 @@ class RowBinding:
 
     Attributes:
         loader: the name of the loader, a method of `Loaders`.
-        key: the key.
     """
 
     loader: str

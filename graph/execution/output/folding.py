@@ -31,7 +31,7 @@ Folder = Callable[[Run, Any], list[Any]]
 
 
 def folder(level: Level) -> Folder | None:
-    """Return the function that folds a level, or None where the level needs a general run. It is made once."""
+    """Return the function that folds a level, or None if the level needs a general run. It is made once."""
     if level.is_folded is None:
         # The function does not refer to its level, which would be a reference cycle.
         level.folder = _folder(level)
@@ -76,7 +76,7 @@ def folded(run: Run, level: Level, plan: FieldPlan, bound: BoundEdge, value: Any
         value: what its loader returned.
 
     Returns:
-        None where there is no row, where a field has an error, or where the level needs a general run.
+        None if there is no row, where a field has an error, or where the level needs a general run.
     """
     assert plan.place is not None
     assert plan.place.only is not None
@@ -114,7 +114,7 @@ def folded_payload(run: Run, level: Level, value: Any) -> dict[str, Any] | None:
     """Return the response data of a root level whose only field has returned `value` (`is_payload`).
 
     Returns:
-        None where the value has another class than the field's type, or where a field has an error.
+        None if the value has another class than the field's type, or where a field has an error.
     """
     place = level.kept[0].place
     assert place is not None
@@ -175,7 +175,7 @@ def _of_one(complete: Callable[..., list[Any]], kept: Folder) -> Folder:
 
 
 def _field_folder(rows: Rows, plan: FieldPlan) -> Folder | None:
-    """Return the function that makes the values of a kept field, or None where it may have to wait."""
+    """Return the function that makes the values of a kept field, or None if it may have to wait."""
     declared = plan.declaration
     if plan.kind is FieldKind.ATTRIBUTE:
         return _attribute(plan)

@@ -109,10 +109,7 @@ class _Text:
     def _written(self, plan: FieldPlan, first: str, again: str) -> str:
         """Return the expression for a leaf's response value.
 
-        Args:
-            plan: the leaf field.
-            first: the expression that reads its value the first time.
-            again: the expression for later reads.
+        `first` reads its value the first time, `again` later.
         """
         type_ = plan.type_
         write = self._named("w", writer(type_))

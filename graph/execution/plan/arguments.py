@@ -34,12 +34,11 @@ from graphql import (
     is_non_null_type,
     is_required_argument,
 )
-from graphql.execution.values import VariableValues
+from graphql.execution import VariableValues
 from graphql.language import NonNullTypeNode
-from strawberry.types.arguments import StrawberryArgument, convert_arguments
-from strawberry.types.field import StrawberryField
 
 from graph.execution.plan.inputs import Maker, NeedsFullConversion, constant, is_wrapped, prepared
+from graph.execution.strawberry_adapter import StrawberryArgument, StrawberryField, convert_arguments
 
 Arguments = Callable[[VariableValues, Any], dict[str, Any]]
 """Makes the keyword arguments of a resolver from the coerced variables and the `Info` of the field."""
@@ -149,7 +148,7 @@ class ArgumentPlanner:
         *,
         is_shared: bool = False,
     ) -> Mapping[str, Any] | None:
-        """Return the argument's value by its parameter name, or None where it is not constant."""
+        """Return the argument's value by its parameter name, or None if it is not constant."""
         if given is not None and has_variable(given.value):
             return None
         field = GraphQLField(GraphQLString, args={name: argument})

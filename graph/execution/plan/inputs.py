@@ -29,12 +29,16 @@ from graphql import (
     is_list_type,
     is_non_null_type,
 )
+from strawberry import LazyType, Some
 from strawberry.relay import GlobalID
-from strawberry.types.base import StrawberryList, StrawberryMaybe, StrawberryObjectDefinition, StrawberryOptional
-from strawberry.types.lazy_type import LazyType
-from strawberry.types.maybe import Some
 
 from graph.execution.declarations import STRAWBERRY
+from graph.execution.strawberry_adapter import (
+    StrawberryList,
+    StrawberryMaybe,
+    StrawberryObjectDefinition,
+    StrawberryOptional,
+)
 
 Maker = Callable[[Mapping[str, Any]], Any]
 """Makes a value from the coerced variables. Raises NeedsFullConversion."""
@@ -43,7 +47,7 @@ Conversion = Callable[[Any], Any]
 """Converts a coerced, non-null value to what a resolver receives. Raises NeedsFullConversion."""
 
 Literal = Callable[[Any, ValueNode], Maker | None]
-"""Prepares a literal of a leaf type. Returns None where the literal is invalid, or its value is not constant."""
+"""Prepares a literal of a leaf type. Returns None if the literal is invalid, or its value is not constant."""
 
 
 # Types of defaults that the constructor may apply: immutable, and equal to the default in the GraphQL schema.
@@ -64,7 +68,7 @@ def prepared(node: ValueNode, type_: Any, python_type: Any, literal: Literal) ->
         literal: prepares leaf values.
 
     Returns:
-        None where the value needs the generic path.
+        None if the value needs the generic path.
     """
     if is_non_null_type(type_):
         inner = prepared(node, type_.of_type, python_type, literal)
@@ -185,7 +189,7 @@ def converted(type_: Any, python_type: Any, known: dict[str, list[Conversion]] |
         known: the conversions of the enclosing input objects, by type name: input objects can be recursive.
 
     Returns:
-        None where values of the type need the generic path.
+        None if values of the type need the generic path.
     """
     if is_non_null_type(type_):
         type_ = type_.of_type
@@ -254,10 +258,7 @@ def _recursive(conversions: list[Conversion]) -> Conversion:
 def _part(conversion: Conversion, *, maybe: bool, may_be_null: bool) -> Conversion:
     """Return the conversion of one input field.
 
-    Args:
-        conversion: converts its non-null values.
-        maybe: whether the resolver distinguishes null from an absent field (`strawberry.Maybe`).
-        may_be_null: whether the field accepts null.
+    With `maybe`, the resolver distinguishes null from an absent field (`strawberry.Maybe`).
     """
     if conversion is _as_it_is and not maybe:
         return conversion
@@ -280,5 +281,5 @@ def _plain_definition(type_: GraphQLInputObjectType) -> StrawberryObjectDefiniti
 
 
 def _has_no_default(field: Any) -> bool:
-    """Return whether the constructor requires a value. Strawberry passes None where the client sends none."""
+    """Return whether the constructor requires a value. Strawberry passes None if the client sends none."""
     return field.default_value is MISSING and field.default_factory is MISSING

@@ -153,7 +153,7 @@ class Level:
         complete: makes the response data of all sources; generated, see `graph.execution.output.generation`.
         is_payload: whether `folder` of the level below a root's only opaque field makes the response data of what the
             field's resolver returns; None before it is decided.
-        folder: makes the response data of all sources and of all levels below; None where that needs a general run,
+        folder: makes the response data of all sources and of all levels below; None if that needs a general run,
             and before `is_folded` says that it was decided. See `graph.execution.output.folding`.
     """
 
@@ -229,7 +229,7 @@ def selected_below(place: Place) -> Iterator[str]:
 
 
 def table_edges(level: Level) -> "list[FieldPlan] | None":
-    """Return the edges of a level's rows and joined rows that lead to tables; None where other fields are kept."""
+    """Return the edges of a level's rows and joined rows that lead to tables; None if other fields are kept."""
     found: list[FieldPlan] = []
     for plan in level.kept:
         below = plan.place.only if plan.place is not None else None

@@ -16,7 +16,6 @@ from graphql import (
     is_leaf_type,
     is_non_null_type,
 )
-from strawberry.types.field import StrawberryField
 
 from graph.execution.declarations import (
     Column,
@@ -43,7 +42,7 @@ from graph.execution.plan.levels import (
     selected_below,
     table_edges,
 )
-from graph.execution.strawberry_adapter import attribute_of, converter_of, info_maker, resolver_of
+from graph.execution.strawberry_adapter import StrawberryField, attribute_of, converter_of, info_maker, resolver_of
 
 
 @dataclass(frozen=True, slots=True)

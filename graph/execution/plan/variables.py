@@ -23,9 +23,14 @@ from graphql import (
     is_required_input_field,
     type_from_ast,
 )
-from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
-from graphql.execution.values import VariableValues, VariableValueSource
-from graphql.utilities.coerce_input_value import coerce_default_value
+from graphql.execution import VariableValues
+
+from graph.execution.graphql_core_adapter import (
+    GraphQLVariableSignature,
+    VariableValueSource,
+    coerce_default_value,
+    get_variable_signature,
+)
 
 _INT_MAX = 2**31 - 1
 _CLASSES: dict[Any, type] = {
@@ -64,7 +69,7 @@ class Coercion:
             self._simple.append((definition.variable.name.value, coercer, is_non_null_type(type_), signature))
 
     def coerced(self, inputs: dict[str, Any]) -> VariableValues | None:
-        """Return the coerced variables, or None where graphql-core must coerce them."""
+        """Return the coerced variables, or None if graphql-core must coerce them."""
         if self._simple is None:
             return None
         sources: dict[str, VariableValueSource] = {}
@@ -90,12 +95,10 @@ class Coercion:
 
 
 def coercer_of(type_: Any, within: frozenset[str] = frozenset()) -> Coercer | None:
-    """Return the coercer for common values of an input type, or None where graphql-core must coerce all its values.
+    """Return the coercer for common values of an input type, or None if graphql-core must coerce all its values.
 
-    Args:
-        type_: the input type.
-        within: the names of the enclosing input objects. Recursive input objects are left to graphql-core, which
-            bounds their depth.
+    `within` are the names of the enclosing input objects. Recursive ones are left to graphql-core, which bounds their
+    depth.
     """
     if is_non_null_type(type_):
         type_ = type_.of_type

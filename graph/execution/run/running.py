@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from graphql import FragmentDefinitionNode, GraphQLResolveInfo, GraphQLSchema, OperationDefinitionNode
-from graphql.execution.values import VariableValues
+from graphql.execution import VariableValues
 from graphql.pyutils import Path, is_awaitable
 
 from graph.execution.declarations import BoundEdge, LevelLoader, PrefetchableEdge, RowEdge
@@ -57,7 +57,7 @@ class Run:
 
     Attributes:
         variables: coerced, in graphql-core's form.
-        offload: runs a function in another thread; None where the response is always small.
+        offload: runs a function in another thread; None if the response is always small.
         text: encodes a list of completed objects; its return value may stand in place of the list.
         bound_edges: the edges that are bound already, by the id of their plan.
     """
@@ -132,7 +132,7 @@ class Run:
             below.shared_outputs = places
 
     def shared_outputs(self, plan: FieldPlan, tables: Sequence[Any]) -> list[SharedOutput] | None:
-        """Return where the response data of a field's tables is shared, or None where it cannot be shared."""
+        """Return where the response data of a field's tables is shared, or None if it cannot be shared."""
         assert plan.place is not None
         try:
             identities = [self.bound_edge(edge).identity for edge in plan.table_edges]

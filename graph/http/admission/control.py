@@ -193,7 +193,7 @@ class AdmissionControl:
         invented users of one attacker add up.
 
         Raises:
-            HttpRefused: 429: a budget is too small now; the headers say how long to wait (RateLimit fields, an
+            HttpRefused: 429: a budget is too small now; the headers contain the time to wait (RateLimit fields, an
                 IETF draft).
         """
         caller, address = spenders

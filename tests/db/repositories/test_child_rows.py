@@ -106,5 +106,5 @@ async def test_published_parent_is_seen_with_its_rows_and_written_by_its_owner_a
 
 
 def test_rows_of_which_nothing_says_who_may_write_them_cannot_be_declared() -> None:
-    with pytest.raises(LookupError, match="marks has no author_id: say by `owned` who may write its rows"):
+    with pytest.raises(LookupError, match="marks has no author_id: declare with `owned` who may write its rows"):
         ChildRows(Mark, "post_id", ("name",), visible_posts)

@@ -222,7 +222,7 @@ async def test_all_errors_of_a_post_are_reported_at_once(client: Client, ada: Pe
 
 async def test_malformed_author_id_is_a_bad_request(client: Client, ada: Person) -> None:
     body = await client.run(CREATE_POST, by=ada, input={"title": "One", "content": "", "authorId": "ada"})
-    message = "input.authorId is not an id; give back an `id` that the API has answered"
+    message = "input.authorId is not an id; send an `id` that the API has returned"
     assert body == bad_input("createPost", message)
 
 
