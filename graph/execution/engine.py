@@ -220,7 +220,8 @@ async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
 async def _answered(run: Run, level: Level) -> ExecutionResult:
     complete = level.payload
     if complete is not None and run.offload is None:
-        value = run.call_root(level)
+        (plan,) = level.kept
+        value = run.call(plan, run.root_value, plan.path)
         try:
             value = await value if is_awaitable(value) else value
         except Exception as error:  # noqa: BLE001 - any exception of a resolver is the field's error

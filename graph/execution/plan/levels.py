@@ -73,7 +73,7 @@ class FieldPlan:
     Attributes:
         key: its response key.
         slot: the index of its values in a frame; -1 where they are not kept.
-        info: converts graphql-core's info to the info that an edge's declaration takes.
+        info: converts graphql-core's info to the info that an edge's declaration takes (`Resolver.info`).
         lists: the depth of lists around its objects or leaves.
         place: the place of its objects; None for leaves.
         ends_in_tables: its values are tables, and no field below them is kept.
@@ -98,7 +98,7 @@ class FieldPlan:
     declaration: Declaration | None = None
     arguments: Arguments | None = None
     resolver: Resolver | None = None
-    info: Callable[[Any], Any] | None = None
+    info: Callable[..., Any] | None = None
     attribute: str = ""
     lists: int = 0
     place: "Place | None" = None

@@ -215,11 +215,6 @@ class Run:
             return None, None, FieldError(caught(error))
         return bound, key, answer
 
-    def call_root(self, level: Level) -> Any:
-        """Call the resolver of a root level's only field, and return its value, not awaited, or a `FieldError`."""
-        plan = level.kept[0]
-        return self._called(plan, self.root_value, plan.path)
-
     async def _take_followed(self, root: Frame, followed: FollowedEdge) -> list[Frame]:
         plan, (bound, key, answer), ready = root.level.kept[0], followed, list[Frame]()
         if bound is None:
@@ -283,12 +278,12 @@ class Run:
         assert plan.resolver is not None
         wants_info = plan.resolver.wants_info
         return [
-            self._called(plan, source, frame.field_path(index, plan) if wants_info else plan.path)
+            self.call(plan, source, frame.field_path(index, plan) if wants_info else plan.path)
             for index, source in enumerate(frame.objects)
         ]
 
-    def _called(self, plan: FieldPlan, source: Any, path: Path) -> Any:
-        """Call the resolver of a field, and return what it returns, or a `FieldError`."""
+    def call(self, plan: FieldPlan, source: Any, path: Path) -> Any:
+        """Call the resolver of an opaque field, and return what it returns, not awaited, or a `FieldError`."""
         resolver, arguments = plan.resolver, plan.arguments
         assert resolver is not None
         assert arguments is not None
@@ -356,7 +351,7 @@ class Run:
         """Return the info of a field for its whole level. Its path is only the field's place, without list indexes."""
         whole = partial(self._info, plan, plan.path)
         info = EdgeInfo(self.context, plan.name, plan.path, plan.selected or NOTHING_SELECTED, whole)
-        return info if plan.info is None else plan.info(info)
+        return info if plan.info is None else plan.info(_raw_info=info)
 
     def _prefetch_info(self, plan: FieldPlan, info: GraphQLResolveInfo[Any], selected: frozenset[str]) -> PrefetchInfo:
         """Return the info, with the edges below the field's rows, whose results its statement may load."""
