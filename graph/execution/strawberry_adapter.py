@@ -91,13 +91,13 @@ class Resolver:
 
     Attributes:
         call: takes the source, the info, and the arguments.
-        info: converts graphql-core's info, `_raw_info`, to the info that `call` takes.
+        info: converts graphql-core's info to the info that `call` takes.
         wants_info: whether `call` uses the info.
         direct: whether `call` takes the arguments as Strawberry converts them, not as graphql-core coerces them.
     """
 
     call: Callable[[Any, Any, dict[str, Any]], Any]
-    info: Callable[..., Any]
+    info: Callable[[Any], Any]
     wants_info: bool
     direct: bool
 
@@ -123,7 +123,7 @@ def resolver_of(field: GraphQLField, definition: StrawberryField | None, convert
     def call(source: Any, info: Any, arguments: dict[str, Any]) -> Any:
         return resolve(source, info, **arguments)
 
-    return Resolver(call, lambda _raw_info: _raw_info, wants_info=True, direct=False)
+    return Resolver(call, lambda info: info, wants_info=True, direct=False)
 
 
 def _is_plain(definition: StrawberryField, converter: Any) -> bool:
@@ -182,6 +182,6 @@ def _called(definition: StrawberryField) -> tuple[Callable[..., Any], list[str],
     return function, named, resolver.info_parameter.name if resolver.info_parameter is not None else None
 
 
-def info_maker(definition: StrawberryField | None, converter: Any) -> Callable[..., Any]:
-    """Return the function that converts graphql-core's info of a field, `_raw_info`, to Strawberry's info."""
+def info_maker(definition: StrawberryField | None, converter: Any) -> Callable[[Any], Any]:
+    """Return the function that converts graphql-core's info of a field to Strawberry's info."""
     return partial(converter.config.info_class, _field=definition)

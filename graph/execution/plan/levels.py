@@ -98,7 +98,7 @@ class FieldPlan:
     declaration: Declaration | None = None
     arguments: Arguments | None = None
     resolver: Resolver | None = None
-    info: Callable[..., Any] | None = None
+    info: Callable[[Any], Any] | None = None
     attribute: str = ""
     lists: int = 0
     place: "Place | None" = None

@@ -351,7 +351,7 @@ class Run:
         """Return the info of a field for its whole level. Its path is only the field's place, without list indexes."""
         whole = partial(self._info, plan, plan.path)
         info = EdgeInfo(self.context, plan.name, plan.path, plan.selected or NOTHING_SELECTED, whole)
-        return info if plan.info is None else plan.info(_raw_info=info)
+        return info if plan.info is None else plan.info(info)
 
     def _prefetch_info(self, plan: FieldPlan, info: GraphQLResolveInfo[Any], selected: frozenset[str]) -> PrefetchInfo:
         """Return the info, with the edges below the field's rows, whose results its statement may load."""
