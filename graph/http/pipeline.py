@@ -273,7 +273,7 @@ class Pipeline:
     ) -> Generator[Read | Work, Any, dict[str, Any]]:
         """Run an operation, by one read if it needs no more and otherwise in a task, and return its content."""
         values, services, single = price.values, self.services, None
-        if operation.is_query and TRACE not in request.extensions:
+        if TRACE not in request.extensions:
             single = self.operations.single_read(operation, request.variables, services, call.viewer, values)
         if single is None:
             work = self._execution(call, request, operation, Size(values, call.stopwatch), seen)
