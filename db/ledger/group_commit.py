@@ -83,9 +83,9 @@ class TransferGroups:
             Refusal: as for `db.ledger.settlement.settle`.
             Unavailable: as for `db.ledger.settlement.settle`.
         """
-        check_memo(movement)
         movement, is_unknown = with_claim(movement), False
         if self._is_running and (self._line or self._ungrouped >= UNGROUPED_MAX):
+            check_memo(movement)
             request = TransferRequest(viewer, movement, movement.request_hash())
             if request.key not in self._line:
                 outcome, is_unknown = await self._in_group(_Waiting(request, note))

@@ -18,17 +18,21 @@ from graphql import (
     get_variable_values,
 )
 from graphql.execution import VariableValues
+from graphql.pyutils import is_awaitable
 
-from graph.execution.output.folding import folded, folded_payload, folds, is_payload
+from graph.execution.output.folding import folded, folds
+from graph.execution.output.generation import payload_completer
 from graph.execution.output.results import resolved
 from graph.execution.plan.collecting import Unsupported, condition_variables, fragments_of, refusal
 from graph.execution.plan.levels import Level
 from graph.execution.plan.plan import Plan, Planner
+from graph.execution.plan.scalar_output import FieldError
 from graph.execution.plan.sizes import PLAN_BYTES, level_bytes
 from graph.execution.plan.variables import Coercion
 from graph.execution.run.running import Run
 from graph.execution.run.shared_output import Offload, Text
 from graph.execution.single_read import SingleRead, single_read
+from graph.execution.traces import caught
 
 # Each vector of conditions needs a separate plan. It takes more memory than the operation, and milliseconds to make.
 PLANS_MAX = 4
@@ -112,7 +116,7 @@ class Prepared:
         variables = self._coercion.coerced(inputs) or self._coerced_fully(inputs)
         if isinstance(variables, list):
             return _refused(variables)
-        plan = self.plan(variables, replaces=offload is not None)
+        plan = self._sole or self.plan(variables, replaces=offload is not None)
         text = None if in_parts else self._text
         run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, offload, text)
         return _answered(run, plan.roots[0]) if len(plan.roots) == 1 else _answered_serially(run, plan)
@@ -157,8 +161,6 @@ class Prepared:
         Raises:
             Unsupported: the operation has no plan for these variables.
         """
-        if self._sole is not None:
-            return self._sole
         try:
             vector = tuple(variables.coerced[name] for name in self._conditions)
         except KeyError:
@@ -201,11 +203,14 @@ class Prepared:
             planned=lambda level: size.grow(level_bytes(level)),
         )
         try:
-            return planner.plan(root_type, serial=operation.operation is OperationType.MUTATION)
+            plan = planner.plan(root_type, serial=operation.operation is OperationType.MUTATION)
         except Unsupported as unsupported:
             return unsupported.with_traceback(None)
         except RecursionError:
             return Unsupported("depth")
+        for level in plan.roots:
+            level.payload = payload_completer(level)
+        return plan
 
 
 async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
@@ -213,11 +218,20 @@ async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
 
 
 async def _answered(run: Run, level: Level) -> ExecutionResult:
+    complete = level.payload
+    if complete is not None and run.offload is None:
+        (plan,) = level.kept
+        value = run.call(plan, run.root_value, plan.path)
+        try:
+            value = await value if is_awaitable(value) else value
+        except Exception as error:  # noqa: BLE001 - any exception of a resolver is the field's error
+            value = FieldError(caught(error))
+        try:
+            return ExecutionResult(complete(value), None)
+        except Exception:  # noqa: BLE001, S110 - the general run meets the same error, and reports it with its path
+            pass
+        return await resolved(run, level, called=value)
     edge = level.single_root_edge
-    if edge is None and run.offload is None and is_payload(level):
-        value = await run.call_root(level)
-        data = folded_payload(run, level, value)
-        return ExecutionResult(data, None) if data is not None else await resolved(run, level, called=value)
     followed = None if edge is None else await run.follow_root_edge(edge)
     if edge is not None and followed is not None and run.offload is None and folds(level):
         bound, _, value = followed

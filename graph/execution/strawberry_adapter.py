@@ -206,10 +206,5 @@ def _called(definition: StrawberryField) -> tuple[Callable[..., Any], list[str],
 
 
 def info_maker(definition: StrawberryField | None, converter: Any) -> Callable[[Any], Any]:
-    """Return a function that converts graphql-core's info of a field to Strawberry's info."""
-    info_class = converter.config.info_class
-
-    def made(info: Any) -> Any:
-        return info_class(_raw_info=info, _field=definition)
-
-    return made
+    """Return the function that converts graphql-core's info of a field to Strawberry's info."""
+    return partial(converter.config.info_class, _field=definition)

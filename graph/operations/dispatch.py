@@ -187,11 +187,11 @@ class Engines:
         offload = worker.run if values > SMALL_VALUES_MAX else None
         reason = "first execution"
         try:
-            if self._is_compiled(execution, values):
-                assert execution.prepared is not None
+            prepared = execution.prepared or self._compiled(execution, values)
+            if prepared is not None:
                 context.selection = execution.joined
                 try:
-                    result = await execution.prepared.run(variables, context, offload=offload, in_parts=size.in_parts)
+                    result = await prepared.run(variables, context, offload=offload, in_parts=size.in_parts)
                 except Unsupported as unsupported:
                     reason = str(unsupported)
                     self.ordinary_runs[reason] += 1
@@ -214,23 +214,23 @@ class Engines:
             if not context.running.is_at_rest():
                 await context.running.end()
 
-    def _is_compiled(self, execution: Execution, values: int) -> bool:
+    def _compiled(self, execution: Execution, values: int) -> Prepared | None:
+        """Compile an operation, unless that is not worth it yet or never."""
         execution.runs += 1
-        if execution.prepared is None:
-            is_worth_it = execution.is_short or values > FIRST_EXECUTION_VALUES_MAX
-            comes_first = execution.runs < self.compiled_from and not is_worth_it
-            if not self.compiled_from or comes_first:
-                self.ordinary_runs["first execution" if self.compiled_from else "setting"] += 1
-                return False
-            execution.prepared = Prepared(
-                self._schema,
-                execution.document,
-                execution.definition,
-                hide_suggestions=self._hide_suggestions,
-                text=_json,
-                grown=execution.grown,
-            )
-        return True
+        is_worth_it = execution.is_short or values > FIRST_EXECUTION_VALUES_MAX
+        comes_first = execution.runs < self.compiled_from and not is_worth_it
+        if not self.compiled_from or comes_first:
+            self.ordinary_runs["first execution" if self.compiled_from else "setting"] += 1
+            return None
+        prepared = execution.prepared = Prepared(
+            self._schema,
+            execution.document,
+            execution.definition,
+            hide_suggestions=self._hide_suggestions,
+            text=_json,
+            grown=execution.grown,
+        )
+        return prepared
 
     def _introspected(self, execution: Execution, variables: dict[str, Any]) -> ExecutionResult:
         """Run an operation that reads only the schema, and therefore waits for nothing."""

@@ -75,7 +75,7 @@ def row_creation(rows: ChildRows, row_type: Any, description: str) -> Any:
             refusals += one.check(text)
         if refusals:
             raise Refused(refusals)
-        row = await context.write(lambda transaction: create_row(rows, transaction, context.viewer, columns, values))
+        row = await create_row(rows, context, context.viewer, columns, values)
         return payload_type(**{noun: row_type(row=row)})
 
     _take_types(resolve, row_creation.__name__, input_type, payload_type)

@@ -116,8 +116,7 @@ class ArgumentPlanner:
                 makers.append((made, maker))
                 constants = {made: None}
             fixed.update(constants)
-        flat = _fixed(fixed) if not picks else _picked(fixed, picks)
-        return flat if not makers else _made(flat, makers, whole)
+        return _combined(fixed, picks, makers, whole) if picks or makers else _fixed(fixed)
 
     def _converted(
         self,
@@ -211,15 +210,19 @@ def _fixed(values: dict[str, Any]) -> Arguments:
     return fixed
 
 
-def _picked(constants: dict[str, Any], picks: list[tuple[str, str, bool]]) -> Arguments:
-    """Return the function that combines constants and variables, in the order of the field's arguments.
+def _combined(
+    constants: dict[str, Any], picks: list[tuple[str, str, bool]], makers: list[tuple[str, Maker]], whole: Arguments
+) -> Arguments:
+    """Return the function that combines constants, variables and new values, in the order of the field's arguments.
 
     Args:
-        constants: the constant values, and a placeholder for each variable.
+        constants: the constant values, and a placeholder for every other one.
         picks: the argument, the variable, and whether the placeholder is the argument's default.
+        makers: the argument, and what makes its value at each run.
+        whole: takes the generic path.
     """
 
-    def picked(variables: VariableValues, info: Any) -> dict[str, Any]:
+    def combined(variables: VariableValues, info: Any) -> dict[str, Any]:
         coerced = variables.coerced
         values = dict(constants)
         for name, variable, has_default in picks:
@@ -227,21 +230,14 @@ def _picked(constants: dict[str, Any], picks: list[tuple[str, str, bool]]) -> Ar
                 values[name] = coerced[variable]
             elif not has_default:
                 del values[name]
-        return values
-
-    return picked
-
-
-def _made(flat: Arguments, makers: list[tuple[str, Maker]], whole: Arguments) -> Arguments:
-    def made(variables: VariableValues, info: Any) -> dict[str, Any]:
-        coerced = variables.coerced
         try:
-            new = {name: maker(coerced) for name, maker in makers}
+            for name, maker in makers:
+                values[name] = maker(coerced)
         except NeedsFullConversion:
             return whole(variables, info)
-        return {**flat(variables, info), **new}
+        return values
 
-    return made
+    return combined
 
 
 def has_variable(node: ValueNode) -> bool:

@@ -70,15 +70,16 @@ def prepared(node: ValueNode, type_: Any, python_type: Any, literal: Literal) ->
     Returns:
         None if the value needs the generic path.
     """
+    if isinstance(node, VariableNode):
+        conversion = converted(type_, python_type)
+        may_be_null = not is_non_null_type(type_)
+        return None if conversion is None else _variable(node.name.value, conversion, may_be_null=may_be_null)
     if is_non_null_type(type_):
         inner = prepared(node, type_.of_type, python_type, literal)
         return None if inner is None or isinstance(node, NullValueNode) else _required(inner)
     python_type = _unwrapped(python_type)
     maker: Maker | None = None
-    if isinstance(node, VariableNode):
-        conversion = converted(type_, python_type)
-        maker = None if conversion is None else _variable(node.name.value, conversion)
-    elif is_wrapped(python_type):
+    if is_wrapped(python_type):
         pass
     elif isinstance(node, NullValueNode):
         maker = constant(None)
@@ -107,12 +108,11 @@ def _unwrapped(python_type: Any) -> Any:
             return python_type
 
 
-def _variable(name: str, conversion: Conversion) -> Maker:
+def _variable(name: str, conversion: Conversion, *, may_be_null: bool) -> Maker:
     def variable(variables: Mapping[str, Any]) -> Any:
-        try:
-            value = variables[name]
-        except KeyError:
-            raise NeedsFullConversion from None
+        value = variables.get(name, Undefined)
+        if value is Undefined or (value is None and not may_be_null):
+            raise NeedsFullConversion
         return None if value is None else conversion(value)
 
     return variable
@@ -226,7 +226,7 @@ def _instances(type_: GraphQLInputObjectType, known: dict[str, list[Conversion]]
         return None
     own = known[type_.name] = []
     absent: dict[str, Any] = {}
-    parts: list[tuple[str, str, Conversion]] = []
+    parts: list[tuple[str, str, Conversion | None]] = []
     for name, field in type_.fields.items():
         python_field = field.extensions[STRAWBERRY]
         python_type = python_field.resolve_type(type_definition=definition)
@@ -241,8 +241,12 @@ def _instances(type_: GraphQLInputObjectType, known: dict[str, list[Conversion]]
     made = definition.origin
 
     def instance(value: Any) -> Any:
-        given = {python_name: part(value[name]) for name, python_name, part in parts if name in value}
-        return made(**{**absent, **given})
+        given = dict(absent)
+        for name, python_name, part in parts:
+            if name in value:
+                one = value[name]
+                given[python_name] = one if part is None else part(one)
+        return made(**given)
 
     own.append(instance)
     return instance
@@ -255,13 +259,13 @@ def _recursive(conversions: list[Conversion]) -> Conversion:
     return convert
 
 
-def _part(conversion: Conversion, *, maybe: bool, may_be_null: bool) -> Conversion:
-    """Return the conversion of one input field.
+def _part(conversion: Conversion, *, maybe: bool, may_be_null: bool) -> Conversion | None:
+    """Return the conversion of one input field, or None where its values need none.
 
     With `maybe`, the resolver distinguishes null from an absent field (`strawberry.Maybe`).
     """
     if conversion is _as_it_is and not maybe:
-        return conversion
+        return None
 
     def part(value: Any) -> Any:
         if value is None and not may_be_null:

@@ -215,11 +215,6 @@ class Run:
             return None, None, FieldError(caught(error))
         return bound, key, answer
 
-    async def call_root(self, level: Level) -> Any:
-        """Call the resolver of a root level's only field, and return its value, awaited, or a `FieldError`."""
-        (value,) = self._opaque_values(Frame.of(level, [self.root_value]), level.kept[0])
-        return await awaited(value, 0)
-
     async def _take_followed(self, root: Frame, followed: FollowedEdge) -> list[Frame]:
         plan, (bound, key, answer), ready = root.level.kept[0], followed, list[Frame]()
         if bound is None:
@@ -280,17 +275,28 @@ class Run:
     # ------------------------------------------------------------ values
 
     def _opaque_values(self, frame: Frame, plan: FieldPlan) -> list[Any]:
+        assert plan.resolver is not None
+        wants_info = plan.resolver.wants_info
+        return [
+            self.call(plan, source, frame.field_path(index, plan) if wants_info else plan.path)
+            for index, source in enumerate(frame.objects)
+        ]
+
+    def call(self, plan: FieldPlan, source: Any, path: Path) -> Any:
+        """Call the resolver of an opaque field, and return what it returns, not awaited, or a `FieldError`."""
         resolver, arguments = plan.resolver, plan.arguments
         assert resolver is not None
         assert arguments is not None
-        values: list[Any] = []
-        for index, source in enumerate(frame.objects):
-            try:
-                info = resolver.info(self._resolver_info(frame, plan, index)) if resolver.wants_info else None
-                values.append(resolver.call(source, info, arguments(self.variables, info)))
-            except Exception as error:  # noqa: BLE001 - any exception of a resolver is the field's error
-                values.append(FieldError(caught(error)))
-        return values
+        try:
+            info = None
+            if resolver.wants_info:
+                whole = self._info(plan, path)
+                info = resolver.info(
+                    whole if plan.selected is None else self._prefetch_info(plan, whole, plan.selected)
+                )
+            return resolver.call(source, info, arguments(self.variables, info))
+        except Exception as error:  # noqa: BLE001 - any exception of a resolver is the field's error
+            return FieldError(caught(error))
 
     def _take(self, frame: Frame, plan: FieldPlan, values: list[Any], ready: list[Frame]) -> Waiting | None:
         """Take the values of a field. Frames below it become ready now, unless a value must be awaited."""
@@ -341,21 +347,16 @@ class Run:
 
     # ------------------------------------------------------------ info
 
-    def _resolver_info(self, frame: Frame, plan: FieldPlan, index: int) -> GraphQLResolveInfo[Any]:
-        return self._prefetch_info(plan, self._info(plan, frame.field_path(index, plan)))
-
     def _edge_info(self, plan: FieldPlan) -> Any:
         """Return the info of a field for its whole level. Its path is only the field's place, without list indexes."""
         whole = partial(self._info, plan, plan.path)
         info = EdgeInfo(self.context, plan.name, plan.path, plan.selected or NOTHING_SELECTED, whole)
         return info if plan.info is None else plan.info(info)
 
-    def _prefetch_info(self, plan: FieldPlan, info: GraphQLResolveInfo[Any]) -> GraphQLResolveInfo[Any]:
-        """Return the info, with the edges below the field's rows if its statement may load their results."""
-        if plan.selected is None:
-            return info
+    def _prefetch_info(self, plan: FieldPlan, info: GraphQLResolveInfo[Any], selected: frozenset[str]) -> PrefetchInfo:
+        """Return the info, with the edges below the field's rows, whose results its statement may load."""
         prefetch_info = PrefetchInfo(*info)
-        prefetch_info.bind_prefetchable, prefetch_info.selected = partial(self._bind_prefetchable, plan), plan.selected
+        prefetch_info.bind_prefetchable, prefetch_info.selected = partial(self._bind_prefetchable, plan), selected
         return prefetch_info
 
     def _info(self, plan: FieldPlan, path: Path) -> GraphQLResolveInfo[Any]:

@@ -58,14 +58,14 @@ async def author(database: Database, superuser: Driver, monkeypatch: pytest.Monk
     viewer = await new_user(database)
     assert viewer.user_id is not None
     draft = [NewPost(viewer.user_id, "A draft", "Words.", published=False)]
-    await database.write(lambda transaction: create_posts(transaction, viewer, ("id",), draft))
+    await create_posts(database, viewer, ("id",), draft)
     return viewer
 
 
 async def marked(database: Database, viewer: Viewer) -> int:
     """Return the id of a new mark of the draft."""
     values = {"post_id": 1, "name": "red"}
-    row = await database.write(lambda transaction: create_row(MARKS, transaction, viewer, SEEN, values))
+    row = await create_row(MARKS, database, viewer, SEEN, values)
     assert dict(row) == {"id": row["id"], "name": "red", "version": 1}
     return int(row["id"])
 

@@ -170,7 +170,7 @@ async def test_repository_writes_nothing_as_the_treasury(client: Client, sign_up
     viewer = Viewer(anna.number, None, is_admin=True)
     posts = [NewPost(author_id, "One", "", published=True) for author_id in (anna.number, 1)]
     with pytest.raises(Refusal) as caught:
-        await client.database.write(lambda transaction: create_posts(transaction, viewer, ("id",), posts))
+        await create_posts(client.database, viewer, ("id",), posts)
     assert (caught.value.code, caught.value.field) == ("AUTHOR_NOT_FOUND", ("authorId",))
     assert await client.data("{ posts { totalCount } }") == {"posts": {"totalCount": 0}}
 
