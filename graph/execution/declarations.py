@@ -55,12 +55,11 @@ class SingleLoader(LevelLoader, Protocol):
         """Return a read that is not sent yet; None where the database does not coalesce it."""
         ...
 
-    def rows(self, answer: Any, key: Any) -> int:
-        """Return how many rows of an answer belong to the read for `key`."""
-        ...
+    def take(self, answer: Any, key: Any) -> tuple[Any, int]:
+        """Return the value of `key` in an answer, and how many rows it has.
 
-    def take(self, answer: Any, key: Any) -> Any:
-        """Return the value of `key` in an answer; the loaders in `brings` receive their results."""
+        The loaders in `brings` receive their results.
+        """
         ...
 
 

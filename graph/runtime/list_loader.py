@@ -55,17 +55,13 @@ class ListLoader:
             reading.close()
         return None
 
-    def rows(self, answer: Page, _: int) -> int:
-        """Return how many rows the page has."""
-        return answer.size
-
-    def take(self, answer: Page, _: int) -> Page:
-        """Return the page. The loaders of nested pages receive their pages."""
+    def take(self, answer: Page, _: int) -> tuple[Page, int]:
+        """Return the page, and how many rows it has. The loaders of nested pages receive their pages."""
         if self.brings:
             for loader, pages in zip(self.brings, answer.nested, strict=True):
-                loader.prime(pages)
+                loader.known.update(pages)
             answer.included_loaders = tuple([loader.identity for loader in self.brings])
-        return answer
+        return answer, answer.size
 
     async def load_level(self, keys: Sequence[int]) -> list[Page]:
         """Return the page, for the only key."""
@@ -74,7 +70,7 @@ class ListLoader:
     async def load(self, _: int) -> Page:
         """Return the page."""
         page = await (self._counted_page() if self._counted else self._page(counted=False))
-        return self.take(page, ONLY_KEY)
+        return self.take(page, ONLY_KEY)[0]
 
     def _page(self, *, counted: bool) -> Awaitable[Page]:
         page, nested = self._requested, self._lists

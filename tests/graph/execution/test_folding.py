@@ -69,18 +69,15 @@ class Shelves:
     def pending_read(self, key: int) -> str:
         return f"a read of {key}"
 
-    def rows(self, answer: Mapping[int, Row], key: int) -> int:
-        return int(key in answer)
-
-    def take(self, answer: Mapping[int, Row], key: int) -> Row | None:
+    def take(self, answer: Mapping[int, Row], key: int) -> tuple[Row | None, int]:
         row = answer.get(key)
         for pages, column in self.nested if row is not None else ():
             assert row is not None
             pages.loaded[row[column]] = pages.page(row[column])
-        return row
+        return row, int(row is not None)
 
     async def load_level(self, keys: list[int]) -> Sequence[Row | None]:
-        return [self.take(SHELVES, key) for key in keys]
+        return [self.take(SHELVES, key)[0] for key in keys]
 
     async def load(self, key: int) -> Row | None:
         return SHELVES.get(key)
@@ -272,7 +269,7 @@ def formatted(result: ExecutionResult) -> tuple[Any, list[Any]]:
 
 def begun(operation: Prepared, number: int, library: Library) -> SingleRead | None:
     """Begin an operation without a coroutine, if one read may answer it."""
-    return operation.lookup({"n": number, "first": 9}, library) if operation.is_lookup else None
+    return operation.lookup({"n": number, "first": 9}, library) if operation.lookup_level is not None else None
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -283,14 +280,15 @@ async def test_a_single_read_has_the_result_of_the_ordinary_engine_and_reads_onc
     assert formatted(await operation.run({"n": number}, Library())) == formatted(wanted)
     single = begun(operation, number, library)
     assert single is not None
-    assert (single.name, single.reading, single.rows(SHELVES)) == ("shelf", f"a read of {number}", 1)
+    assert (single.loader.name, single.reading, single.rows) == ("shelf", f"a read of {number}", None)
     data = single.answer(SHELVES)
+    assert single.rows == 1
     if selection in FOLDED:
         assert data == wanted.data
         assert [pages.requested for pages in library.made] == [[]] * len(library.made)
     elif data is not None:
         assert (data, None) == (wanted.data, wanted.errors)
-    assert formatted(await single.completed(SHELVES)) == formatted(wanted)
+    assert formatted(await single.completed()) == formatted(wanted)
 
 
 async def test_a_missing_row_and_an_error_of_the_read_are_completed() -> None:
@@ -298,9 +296,12 @@ async def test_a_missing_row_and_an_error_of_the_read_are_completed() -> None:
     await operation.run({"n": 1}, Library())
     single = begun(operation, 3, Library())
     assert single is not None
-    assert (single.answer(SHELVES), single.rows(SHELVES)) == (None, 0)
-    assert formatted(await single.completed(SHELVES)) == ({"shelf": None}, [])
-    failed = await single.completed(ValueError("no shelf today"))
+    assert (single.answer(SHELVES), single.rows) == (None, 0)
+    assert formatted(await single.completed()) == ({"shelf": None}, [])
+    single = begun(operation, 3, Library())
+    assert single is not None
+    assert (single.answer(None, ValueError("no shelf today")), single.rows) == (None, None)
+    failed = await single.completed()
     assert failed.data == {"shelf": None}
     assert [(error.message, error.path) for error in failed.errors or ()] == [("no shelf today", ["shelf"])]
 
@@ -317,8 +318,8 @@ async def test_an_operation_whose_read_does_not_bring_all_is_no_lookup_from_then
     operation, library = prepared(FOLDED[0]), Library(brings=False)
     wanted = formatted(await expected(FOLDED[0], 1))
     assert formatted(await operation.run({"n": 1}, library)) == wanted
-    attempt = [operation.is_lookup, operation.lookup({"n": 1}, library), operation.is_lookup]
-    assert attempt == [True, None, False]
+    before, attempts = operation.lookup_level, [begun(operation, 1, library) for _ in range(2)]
+    assert (before is None, attempts, operation.lookup_level) == (False, [None, None], None)
     assert formatted(await operation.run({"n": 1}, library)) == wanted
 
 
