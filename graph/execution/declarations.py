@@ -9,7 +9,7 @@ is any object that supports `row[name]`. Declared fields pass bare rows to each 
 row only where an opaque resolver needs one.
 """
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -150,8 +150,11 @@ class PrefetchableEdge(NamedTuple):
     key: str
 
 
-Prefetch = Callable[[], "list[PrefetchableEdge]"]
-"""Returns the edges below the rows of an edge, bound, whose results the statement of these rows may also load."""
+Prefetch = Callable[[], "list[PrefetchableEdge]"] | None
+"""Returns the edges below the rows of an edge, bound, whose results the statement of these rows may also load.
+
+None where there are no such edges.
+"""
 
 
 class EdgeBinding(Protocol):
@@ -161,8 +164,12 @@ class EdgeBinding(Protocol):
     arguments, so that this work is done once and not at every run.
     """
 
-    def bound(self, context: Any, prefetch: Prefetch) -> BoundEdge:
-        """Return the edge bound to a loader of one operation."""
+    @property
+    def bound(self) -> Callable[..., BoundEdge]:
+        """Returns the edge bound to a loader of one operation.
+
+        It is called with the context, the `Prefetch`, and, by name, the arguments that `RowEdge.keys` names.
+        """
         ...
 
 
@@ -177,12 +184,16 @@ class RowEdge:
         missing: makes the error for a row that does not exist; without it the value is null.
         joined: the prefix of the other row's columns within this row, if the statement that read this row has joined
             them; None where no statement joins them.
+        keys: the names of arguments that say where in a table or list the rows are, such as an id or a cursor. Often
+            they alone are variables. `bind` does not get them, but its binding (`EdgeBinding.bound`), which a plan
+            keeps if the other arguments are constant.
     """
 
     key: str | None
     bind: Callable[..., BoundEdge | EdgeBinding]
     missing: Callable[[], Exception] | None = None
     joined: str | None = None
+    keys: Collection[str] = ()
 
 
 Declaration: TypeAlias = Column | Prefixed | Computed | Derived | RowEdge

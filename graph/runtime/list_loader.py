@@ -3,9 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
 
-from db.access import Viewer
 from db.connections.coalescing import PendingRead
-from db.connections.statements import Reader
 from db.errors import copy_of
 from db.query.pages import Page
 from graph.runtime.edge_loaders import NestedLoaders, RequestedPage
@@ -26,20 +24,11 @@ class ListLoader:
         brings: the loaders that have the nested pages afterwards.
     """
 
-    __slots__ = ("_counted", "_lists", "_loaders", "_reader", "_requested", "_viewer", "brings", "name")
+    __slots__ = ("_counted", "_lists", "_loaders", "_reader", "_requested", "brings", "name")
 
-    def __init__(
-        self,
-        loaders: Loaders,
-        reader: Reader,
-        viewer: Viewer,
-        page: RequestedPage,
-        nested: NestedLoaders,
-        has_total: bool,
-    ) -> None:
+    def __init__(self, loaders: Loaders, page: RequestedPage, nested: NestedLoaders, *, has_total: bool) -> None:
         self._loaders = loaders
-        self._reader = reader
-        self._viewer = viewer
+        self._reader = loaders.reader
         self._requested = page
         self._lists = nested.lists
         self._counted = has_total and not nested.lists
@@ -74,7 +63,9 @@ class ListLoader:
 
     def _page(self, *, counted: bool) -> Awaitable[Page]:
         page, nested = self._requested, self._lists
-        return page.of.page(self._reader, self._viewer, page.columns, page.given, page.request, nested, counted=counted)
+        return page.of.page(
+            self._reader, self._loaders.viewer, page.columns, page.given, page.request, nested, counted=counted
+        )
 
     async def _counted_page(self) -> Page:
         """Return a page. Its statement counts the list too, unless another field of the operation has it counted."""

@@ -26,13 +26,11 @@ from graph.schema.connections import (
     First,
     Last,
     OrderDirection,
-    PageArguments,
     chosen_order,
-    list_of_parent,
     order_of,
-    whole_list,
 )
 from graph.schema.fields import edge, lookup_field
+from graph.schema.list_bindings import PAGE_KEYS, list_binding
 from graph.schema.nodes import DateTimeRange, IntRange
 from graph.schema.searches import searched
 
@@ -201,26 +199,15 @@ class RowLists:
 
     def query(self, of: KeysetList, description: str) -> Any:
         """Declare the query for a list without a parent."""
-
-        def resolve(
-            info: Info,
-            first: First = None,
-            after: After = None,
-            last: Last = None,
-            before: Before = None,
-            filter_: Any = None,
-            order_by: Any = None,
-        ) -> EdgeBinding:
-            conditions = conditions_of(filter_)
-            order = self.orders.chosen(order_by, conditions)
-            request = PageArguments(first, after, last, before).request(info, order)
-            return whole_list(info, of, self.row_type, conditions, request)
-
-        return lookup_field(self.with_arguments(resolve), description, directives=[PAGE])
+        loading = self._loading(of, has_parent=False)
+        return lookup_field(loading, description, keys=PAGE_KEYS, directives=[PAGE])
 
     def edge(self, of: KeysetList, description: str, *, joins: bool = False) -> Any:
         """Declare the edge from a parent to its list; `joins` is as of `graph.schema.fields.edge`."""
+        loading = self._loading(of, has_parent=True)
+        return edge("id", loading, description, joins=joins, keys=PAGE_KEYS, directives=[PAGE])
 
+    def _loading(self, of: KeysetList, *, has_parent: bool) -> Callable[..., EdgeBinding]:
         def resolve(
             info: Info,
             first: First = None,
@@ -232,10 +219,9 @@ class RowLists:
         ) -> EdgeBinding:
             conditions = conditions_of(filter_)
             order = self.orders.chosen(order_by, conditions)
-            request = PageArguments(first, after, last, before).request(info, order)
-            return list_of_parent(info, of, self.row_type, conditions, request)
+            return list_binding(info, of, self.row_type, conditions, order, first, last, has_parent=has_parent)
 
-        return edge("id", self.with_arguments(resolve), description, joins=joins, directives=[PAGE])
+        return self.with_arguments(resolve)
 
     def with_arguments(self, resolve: T) -> T:
         """Set types and descriptions of the parameters `filter_` and `order_by`, and return the resolver."""
@@ -259,7 +245,6 @@ def plain_edge(of: KeysetList, row_type: str, order: Order, description: str) ->
     def resolve(
         info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> EdgeBinding:
-        request = PageArguments(first, after, last, before).request(info, order)
-        return list_of_parent(info, of, row_type, {}, request)
+        return list_binding(info, of, row_type, {}, order, first, last, has_parent=True)
 
-    return edge("id", resolve, description, directives=[PAGE])
+    return edge("id", resolve, description, keys=PAGE_KEYS, directives=[PAGE])

@@ -89,12 +89,14 @@ class Library:
 
     Attributes:
         made: the loaders of books.
-        bound: how often arguments were applied.
+        bound: how often the arguments of books were applied.
+        shelves: the notes of the shelves whose arguments were applied.
         brings: whether the read of a shelf brings its books.
     """
 
     made: list[Pages] = field(default_factory=list)
     bound: int = 0
+    shelves: list[str] = field(default_factory=list)
     brings: bool = True
 
 
@@ -115,11 +117,9 @@ class _Books:
 
 @dataclass(slots=True, eq=False)
 class _Shelf:
-    key: int
-
-    def bound(self, context: Library, prefetch: Prefetch) -> BoundEdge:
-        nested = [(cast("Pages", bound.loader), key) for bound, key in prefetch()]
-        return BoundEdge(cast("Any", Shelves(nested if context.brings else [])), key=self.key or None)
+    def bound(self, context: Library, prefetch: Prefetch, number: int) -> BoundEdge:
+        nested = [(cast("Pages", bound.loader), key) for bound, key in prefetch()] if prefetch is not None else []
+        return BoundEdge(cast("Any", Shelves(nested if context.brings else [])), key=number or None)
 
 
 def _bind_books(info: Info, first: int) -> _Books:
@@ -129,8 +129,9 @@ def _bind_books(info: Info, first: int) -> _Books:
     return _Books(first)
 
 
-def _bind_shelf(info: Info, number: int) -> _Shelf:
-    return _Shelf(number)
+def _bind_shelf(info: Info, note: str = "") -> _Shelf:
+    _library(info).shelves.append(note)
+    return _Shelf()
 
 
 def _declared(declared: object, resolve: Callable[..., Any], returns: Any = None, *, joins: bool = False) -> Any:
@@ -195,7 +196,7 @@ class BookPage:
 
 
 async def _books_of(root: strawberry.Parent[Any], info: Info, first: int = 9) -> BookPage:
-    bound = _bind_books(info, first).bound(_library(info), list)
+    bound = _bind_books(info, first).bound(_library(info), None)
     key = root.row["id"]
     page: BookPage = cast("Any", bound.wrap)(await bound.loader.load(key), key)
     return page
@@ -224,14 +225,14 @@ class Shelf:
     keeper: Keeper = _declared(RowEdge("keeper.id", _keepers, joined="keeper."), _keeper_of)
 
 
-async def _shelf_of(info: Info, number: int) -> Shelf | None:
+async def _shelf_of(info: Info, number: int, note: str = "") -> Shelf | None:
     row = SHELVES.get(number)
     return None if row is None else Shelf(row=row)
 
 
 @strawberry.type
 class Query:
-    shelf: Shelf | None = _declared(RowEdge(None, _bind_shelf), _shelf_of, joins=True)
+    shelf: Shelf | None = _declared(RowEdge(None, _bind_shelf, keys=["number"]), _shelf_of, joins=True)
 
 
 SCHEMA = cast("GraphQLSchema", vars(strawberry.Schema(Query))["_schema"])
@@ -329,3 +330,28 @@ async def test_constant_arguments_are_applied_once_for_all_runs() -> None:
         await operation.run({"n": 1, "first": 5}, library)
     assert library.bound == 1 + 3
     assert [pages.first for pages in library.made] == [1, 5] * 3
+
+
+NOTED = "query ($n: Int!, $m: Int!, $note: String!) { %s }"
+
+
+@pytest.mark.parametrize(
+    ("fields", "shelves"),
+    [
+        ("shelf(number: $n) { label }", [""]),
+        ('shelf(number: $n, note: "a") { label }', ["a"]),
+        ("shelf(number: 1) { label }", [""]),
+        ("shelf(number: $n, note: $note) { label }", ["0", "1", "2"]),
+        ("shelf(number: $n) { label } other: shelf(number: $m) { label }", ["", ""]),
+    ],
+)
+async def test_keys_are_given_to_a_binding_that_the_plan_keeps(fields: str, shelves: list[str]) -> None:
+    document = parse(NOTED % fields)
+    operation = document.definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    prepared, library = Prepared(SCHEMA, document, operation), Library()
+    for run in range(3):
+        variables = {"n": run, "m": 2 - run, "note": str(run)}
+        outcome: Any = execute(SCHEMA, document, context_value=Library(), variable_values=variables)
+        assert formatted(await prepared.run(variables, library)) == formatted(await outcome)
+    assert library.shelves == shelves
