@@ -7,7 +7,6 @@ every page.
 """
 
 import base64
-import binascii
 import datetime
 import hashlib
 from collections.abc import Callable, Sequence
@@ -138,27 +137,23 @@ class Order:
         Raises:
             CursorError: it is not a cursor of this order. The message says what to pass instead.
         """
+        position: list[object] = []
         try:
-            return self._parse(cursor)
-        except (CursorError, ValueError, binascii.Error):
-            raise CursorError(
-                "not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor "
-                "that the same list returned for the same orderBy"
-            ) from None
-
-    def _parse(self, cursor: str) -> tuple[object, ...]:
-        if not cursor or len(cursor) > CURSOR_LENGTH_MAX or not cursor.isascii():
-            raise CursorError
-        decoded = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        parts = orjson.loads(decoded)
-        if type(parts) is not list:
-            raise CursorError
-        values = parts[1:]
-        position = tuple(term.kind.decode(value) for (term, _), value in zip(self.terms, values, strict=True))
-        # The signature and the spelling must match exactly. A lenient decoder would accept texts that no list returned.
-        if self._encode(values) != cursor:
-            raise CursorError
-        return position
+            padded = cursor[:CURSOR_LENGTH_MAX] + "=" * (-len(cursor) % 4)
+            parts = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+            values = parts[1:] if type(parts) is list else ()
+            for (term, _), value in zip(self.terms, values, strict=True):
+                position.append(term.kind.decode(value))
+            # The signature and the spelling must match exactly. A lenient decoder would accept texts that no list
+            # returned.
+            if self._encode(values) == cursor:
+                return tuple(position)
+        except ValueError:  # also of base64, orjson and `decode`
+            pass
+        raise CursorError(
+            "not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor "
+            "that the same list returned for the same orderBy"
+        )
 
     def _encode(self, values: Sequence[int | str]) -> str:
         return base64.urlsafe_b64encode(orjson.dumps([self.signature, *values])).rstrip(b"=").decode()

@@ -9,7 +9,7 @@ is any object that supports `row[name]`. Declared fields pass bare rows to each 
 row only where an opaque resolver needs one.
 """
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -56,12 +56,11 @@ class SingleLoader(LevelLoader, Protocol):
         """Return a read that is not sent yet; None if the database does not coalesce it."""
         ...
 
-    def rows(self, answer: Any, key: Any) -> int:
-        """Return how many rows of an answer belong to the read for `key`."""
-        ...
+    def take(self, answer: Any, key: Any) -> tuple[Any, int]:
+        """Return the value of `key` in an answer, and how many rows it has.
 
-    def take(self, answer: Any, key: Any) -> Any:
-        """Return the value of `key` in an answer; the loaders in `brings` receive their results."""
+        The loaders in `brings` receive their results.
+        """
         ...
 
 
@@ -152,8 +151,11 @@ class PrefetchableEdge(NamedTuple):
     key: str
 
 
-Prefetch = Callable[[], "list[PrefetchableEdge]"]
-"""Returns the edges below the rows of an edge, bound, whose results the statement of these rows may also load."""
+Prefetch = Callable[[], "list[PrefetchableEdge]"] | None
+"""Returns the edges below the rows of an edge, bound, whose results the statement of these rows may also load.
+
+None if there are no such edges.
+"""
 
 
 class EdgeBinding(Protocol):
@@ -163,8 +165,12 @@ class EdgeBinding(Protocol):
     arguments, so that this work is done once and not at every run.
     """
 
-    def bound(self, context: Any, prefetch: Prefetch) -> BoundEdge:
-        """Return the edge bound to a loader of one operation."""
+    @property
+    def bound(self) -> Callable[..., BoundEdge]:
+        """Returns the edge bound to a loader of one operation.
+
+        It is called with the context, the `Prefetch`, and, by name, the arguments that `RowEdge.keys` names.
+        """
         ...
 
 
@@ -179,12 +185,16 @@ class RowEdge:
         missing: makes the error for a row that does not exist; without it the value is null.
         joined: the prefix of the other row's columns within this row, if the statement that read this row has joined
             them; None if no statement joins them.
+        keys: the names of arguments that say where in a table or list the rows are, such as an id or a cursor. Often
+            they alone are variables. `bind` does not get them, but its binding (`EdgeBinding.bound`), which a plan
+            keeps if the other arguments are constant.
     """
 
     key: str | None
     bind: Callable[..., BoundEdge | EdgeBinding]
     missing: Callable[[], Exception] | None = None
     joined: str | None = None
+    keys: Collection[str] = ()
 
 
 Declaration: TypeAlias = Column | Prefixed | Computed | Derived | RowEdge

@@ -35,12 +35,12 @@ from graph.analysis.walk import analyse
 from graph.errors import in_graphql, null_named, secrets_written_in, without_literal, without_values
 from graph.execution import SingleRead
 from graph.execution.traces import forget_trace
-from graph.operations.dispatch import COMPILED_FROM, SMALL, Engines, Execution, Size
+from graph.operations.dispatch import COMPILED_FROM, SMALL, SMALL_VALUES_MAX, Engines, Execution, Size
 from graph.operations.documents import text_digest
 from graph.operations.introspections import Introspections, introspection_digest
 from graph.operations.segmented_cache import SegmentedCache
 from graph.operations.validation import parsed, validated
-from graph.runtime.context import Services
+from graph.runtime.context import Context, Services
 from graph.runtime.worker_thread import Stopwatch, WorkerThread
 
 OPERATIONS_CACHED_BYTES_MAX = 50_331_648
@@ -91,12 +91,6 @@ class Operation:
         self.kind = self.definition.operation.value
         self.is_query = self.definition.operation is OperationType.QUERY
         self.is_introspection = self.introspection is not None
-
-    @property
-    def is_lookup(self) -> bool:
-        """Whether one read may answer it all (`Operations.lookup`). Known only after it is compiled."""
-        prepared = self.execution.prepared
-        return self.is_query and prepared is not None and prepared.is_lookup and not self.execution.in_snapshot
 
     def priced(self, variables: Mapping[str, Any]) -> Price:
         """Return the price with these variables.
@@ -273,9 +267,10 @@ class Operations:
 
         `values` is the maximum number of values of its response (`Price.values`).
         """
-        if not operation.is_lookup:
+        execution, prepared = operation.execution, operation.execution.prepared
+        if prepared is None or prepared.lookup_level is None or execution.in_snapshot or values > SMALL_VALUES_MAX:
             return None
-        single = self.engines.lookup(operation.execution, variables, services, viewer, values)
+        single = prepared.lookup(variables, Context(services, viewer, execution.joined))
         if single is not None:
             self.engines.compiled += 1
         return single

@@ -33,7 +33,7 @@ from db.connections.statements import Reader
 from db.repositories.row_tables import TABLE_OF
 from graph.analysis.selection import Selection
 from graph.analysis.walk import Analysis
-from graph.execution import OrdinaryExecutor, Prepared, SingleRead, Unsupported
+from graph.execution import OrdinaryExecutor, Prepared, Unsupported
 from graph.runtime.context import Context, Services
 from graph.runtime.worker_thread import Stopwatch
 
@@ -158,19 +158,6 @@ class Engines:
         if not execution.in_snapshot:
             return self._run(execution, variables, Context(services, viewer, execution.selection), size)
         return self._run_in_snapshot(execution, variables, services, viewer, size)
-
-    def lookup(
-        self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
-    ) -> SingleRead | None:
-        """Begin an operation that is a lookup, without a coroutine; return None if `run` must run it.
-
-        `values` is the maximum number of values of its response.
-        """
-        assert execution.prepared is not None
-        if values > SMALL_VALUES_MAX:
-            return None
-        single = execution.prepared.lookup(variables, Context(services, viewer, execution.joined))
-        return None if single is None or single.reading is None else single
 
     def _run_in_snapshot(
         self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, size: Size

@@ -137,18 +137,19 @@ class _LoggedReader(Reader):
 
 
 class _LoggedLoaders(Loaders):
-    """Loaders with a separate reader for each. `Loaders` reads `_reader` whenever it makes a loader."""
+    """Loaders with a separate reader for each."""
 
     def __init__(self, log: ReadLog, context: Context) -> None:
         self._log = log
         super().__init__(context.reader, context.viewer, context.running)
 
     @property
-    def _reader(self) -> Reader:
+    def reader(self) -> Reader:
+        """A reader for the field that requests a loader."""
         return _LoggedReader(self._log)
 
-    @_reader.setter
-    def _reader(self, reader: Reader) -> None:
+    @reader.setter
+    def reader(self, reader: Reader) -> None:
         """Ignore the common reader."""
 
 
@@ -213,9 +214,9 @@ class _ObservedBinding:
     plan: FieldPlan
     log: ReadLog
 
-    def bound(self, context: Any, prefetch: Prefetch) -> BoundEdge:
+    def bound(self, context: Any, prefetch: Prefetch, **keys: Any) -> BoundEdge:
         with _requests(self.plan):
-            found = self.log.bound[self.plan] = self.binding.bound(context, prefetch)
+            found = self.log.bound[self.plan] = self.binding.bound(context, prefetch, **keys)
         return found
 
 

@@ -26,13 +26,11 @@ from graph.schema.connections import (
     First,
     Last,
     OrderDirection,
-    PageArguments,
     chosen_order,
-    list_of_parent,
     order_of,
-    whole_list,
 )
 from graph.schema.fields import edge, lookup_field
+from graph.schema.list_bindings import PAGE_KEYS, list_binding
 from graph.schema.nodes import DateTimeRange, IntRange
 from graph.schema.searches import searched
 
@@ -188,13 +186,15 @@ class RowLists:
 
     def query(self, of: KeysetList, description: str) -> Any:
         """Declare the query for a list without a parent."""
-        return lookup_field(self._resolver(whole_list, of), description, directives=[PAGE])
+        loading = self._loading(of, has_parent=False)
+        return lookup_field(loading, description, keys=PAGE_KEYS, directives=[PAGE])
 
     def edge(self, of: KeysetList, description: str, *, joins: bool = False) -> Any:
         """Declare the edge from a parent to its list; `joins` is as of `graph.schema.fields.edge`."""
-        return edge("id", self._resolver(list_of_parent, of), description, joins=joins, directives=[PAGE])
+        loading = self._loading(of, has_parent=True)
+        return edge("id", loading, description, joins=joins, keys=PAGE_KEYS, directives=[PAGE])
 
-    def _resolver(self, read: Callable[..., EdgeBinding], of: KeysetList) -> Callable[..., EdgeBinding]:
+    def _loading(self, of: KeysetList, *, has_parent: bool) -> Callable[..., EdgeBinding]:
         def resolve(
             info: Info,
             first: First = None,
@@ -206,8 +206,7 @@ class RowLists:
         ) -> EdgeBinding:
             conditions = conditions_of(filter_)
             order = self.orders.chosen(order_by, conditions)
-            request = PageArguments(first, after, last, before).request(info, order)
-            return read(info, of, self.row_type, conditions, request)
+            return list_binding(info, of, self.row_type, conditions, order, first, last, has_parent=has_parent)
 
         return self.with_arguments(resolve)
 
@@ -233,7 +232,6 @@ def plain_edge(of: KeysetList, row_type: str, order: Order, description: str) ->
     def resolve(
         info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> EdgeBinding:
-        request = PageArguments(first, after, last, before).request(info, order)
-        return list_of_parent(info, of, row_type, {}, request)
+        return list_binding(info, of, row_type, {}, order, first, last, has_parent=True)
 
-    return edge("id", resolve, description, directives=[PAGE])
+    return edge("id", resolve, description, keys=PAGE_KEYS, directives=[PAGE])

@@ -68,7 +68,7 @@ def payload_completer(root: Level) -> Callable[[Any], dict[str, Any]] | None:
     where a field has an error: a general run must complete the level then.
 
     Returns:
-        None where a field below may have to wait, or where the level has another form.
+        None if a field below may have to wait, or where the level has another form.
     """
     plan = root.kept[0] if len(root.kept) == 1 else None
     if plan is None or plan.kind is not FieldKind.OPAQUE or plan.place is None or root.uses_rows:

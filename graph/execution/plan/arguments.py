@@ -13,7 +13,7 @@ import datetime
 import decimal
 import enum
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from graphql import (
@@ -117,6 +117,24 @@ class ArgumentPlanner:
                 constants = {made: None}
             fixed.update(constants)
         return _combined(fixed, picks, makers, whole) if picks or makers else _fixed(fixed)
+
+    def only(
+        self,
+        field: GraphQLField,
+        node: FieldNode,
+        definition: StrawberryField | None,
+        names: Collection[str],
+        *,
+        without: bool = False,
+    ) -> tuple[GraphQLField, FieldNode]:
+        """Return the field and its node with those arguments only that have these `names`, or `without` these."""
+        kept = {
+            name: argument
+            for name, argument in field.args.items()
+            if (self._resolver_name(name, argument, definition) in names) is not without
+        }
+        given = tuple([one for one in node.arguments or () if one.name.value in kept])
+        return GraphQLField(field.type, args=kept), FieldNode(name=node.name, arguments=given, loc=node.loc)
 
     def _converted(
         self,

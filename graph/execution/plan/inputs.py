@@ -260,7 +260,7 @@ def _recursive(conversions: list[Conversion]) -> Conversion:
 
 
 def _part(conversion: Conversion, *, maybe: bool, may_be_null: bool) -> Conversion | None:
-    """Return the conversion of one input field, or None where its values need none.
+    """Return the conversion of one input field, or None if its values need none.
 
     With `maybe`, the resolver distinguishes null from an absent field (`strawberry.Maybe`).
     """

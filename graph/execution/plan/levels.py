@@ -82,7 +82,8 @@ class FieldPlan:
         prefetchable: the edges below the rows that its statement reads, each with the column that is its key.
         selected: the names of its object's selected fields, if its resolver or edge gets them and the `prefetchable`
             edges. Fields of an object that stands for no row have a path, such as `pageInfo.endCursor`.
-        is_constant: it is an edge, and its arguments contain no variables.
+        keys: makes those arguments of an edge that its binding takes (`RowEdge.keys`); None if none is given.
+        is_constant: it is an edge, and its other arguments contain no variables.
         binding: of an edge with constant arguments, from its first run on.
         path: its place, without the rest of the response path.
         type_: its type; unknown only for `__typename`.
@@ -97,6 +98,7 @@ class FieldPlan:
     slot: int = -1
     declaration: Declaration | None = None
     arguments: Arguments | None = None
+    keys: Arguments | None = None
     resolver: Resolver | None = None
     info: Callable[[Any], Any] | None = None
     attribute: str = ""

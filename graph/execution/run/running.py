@@ -191,8 +191,9 @@ class Run:
             binding = found
             if plan.is_constant:
                 plan.binding = binding
-        prefetch = partial(self._bind_prefetchable, plan) if plan.prefetchable else list
-        bound = self.bound_edges[id(plan)] = binding.bound(self.context, prefetch)
+        prefetch = partial(self._bind_prefetchable, plan) if plan.prefetchable else None
+        keys = {} if plan.keys is None else plan.keys(self.variables, None)
+        bound = self.bound_edges[id(plan)] = binding.bound(self.context, prefetch, **keys)
         return bound
 
     def _bind_prefetchable(self, plan: FieldPlan) -> list[PrefetchableEdge]:
