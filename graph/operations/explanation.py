@@ -40,17 +40,15 @@ class ExplainedRead:
 
     Attributes:
         number: its number, in the order in which the statements are sent.
-        path: the response path of the field that requests it; empty where the ordinary engine runs the operation.
+        path: the response path of the field that requests it; empty if the ordinary engine runs the operation.
         loader: the name of its loader, or the kind of the field that reads without one.
-        sql: its text.
         parameters: the values of `$1`, `$2`, …, each with its name.
         folded: the paths of the fields whose rows or numbers it brings as well, each with the way.
-        key: the column by whose values it reads, for all rows of a level at once; None where it reads by no key.
-        keys: these values.
+        key: the column by whose values it reads, for all rows of a level at once; None if it reads by no key.
         shared_with: the paths of other fields that read from the same loader.
-        rows: the number of its rows without those of nested lists; a page has one more if it looks ahead. None where
+        rows: the number of its rows without those of nested lists; a page has one more if it looks ahead. None if
             it was not sent.
-        us: how long it took in microseconds, None where it was not sent.
+        us: how long it took in microseconds, None if it was not sent.
         analyzed: the lines of PostgreSQL's EXPLAIN.
     """
 
@@ -74,12 +72,9 @@ class ExplainedField:
 
     Attributes:
         path: its response path, without list indexes.
-        type: its type.
         way: how its value is found.
-        reads: the numbers of the statements that it requests.
         renders: what makes the response data of its objects, one line for each object type.
         source: the generated functions of its objects.
-        fields: the explained fields of its objects.
     """
 
     path: str
@@ -96,17 +91,12 @@ class Explanation:
     """What an operation does.
 
     Attributes:
-        name: its name; None where it has none.
-        kind: `query` or `mutation`.
+        name: its name; None if it has none.
         access_level: the kind of viewer for which the statements are compiled.
-        variables: the variables that it was run with.
-        engine: `compiled` or `ordinary`.
-        reason: why the ordinary engine runs it; empty where it does not.
+        reason: why the ordinary engine runs it; empty if it does not.
         is_run: whether it was run: mutations are not.
         in_snapshot: whether all statements see one state of the database.
         is_single_read: whether one statement answers it, so that it needs no task.
-        reads: its statements, in the order in which they are sent.
-        fields: the explained fields of the root.
         errors: the errors of the run, each with its response path.
     """
 
@@ -125,11 +115,7 @@ class Explanation:
 
 
 class VariablesRefused(Exception):  # noqa: N818 - as in db.errors
-    """The variables are not valid for the operation.
-
-    Attributes:
-        errors: why.
-    """
+    """The variables are not valid for the operation."""
 
     def __init__(self, errors: Sequence[GraphQLError]) -> None:
         super().__init__("; ".join(in_graphql(error.message) for error in errors))

@@ -48,7 +48,6 @@ class OpenConnections:
     """The connections of one application to its clients.
 
     Attributes:
-        number_max: the most connections.
         unread: the response bytes that clients have not read.
     """
 
