@@ -1,7 +1,8 @@
 """The explanation of an operation: its reads, what each brings, and what renders each level of the response.
 
 The operation is run, by the engine and the loaders that serve it, on a reader that logs its statements: a reader of a
-database, or one that makes rows up. A mutation is not run: only the plan of its payload is explained.
+database, or one that makes rows up. Only queries are run: of a mutation or a subscription, the plan of its payload or
+of one event is explained.
 """
 
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
@@ -94,7 +95,7 @@ class Explanation:
         name: its name; None if it has none.
         access_level: the kind of viewer for which the statements are compiled.
         reason: why the ordinary engine runs it; empty if it does not.
-        is_run: whether it was run: mutations are not.
+        is_run: whether it was run: only queries are.
         in_snapshot: whether all statements see one state of the database.
         is_single_read: whether one statement answers it, so that it needs no task.
         errors: the errors of the run, each with its response path.
@@ -315,7 +316,7 @@ class _Tree:
         if bound is not None and above is not None and bound.loader in self._brought(above):
             return self._folded(path, above, "nested")
         if not self._explained.is_run:
-            return "read after the write"
+            return "read after the write" if self._explained.kind == "mutation" else "read for each event"
         return f"not read: {'its key is null' if declared.key is None else 'there are no rows above it'}"
 
     def _own(self, plan: FieldPlan, above: SentRead | None) -> list[SentRead]:

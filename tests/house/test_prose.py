@@ -216,7 +216,7 @@ def schema_descriptions(text: str) -> Iterator[Prose]:
     """Yield the descriptions of a schema in GraphQL's definition language."""
     lexer = Lexer(Source(text))
     while (token := lexer.advance()).kind != TokenKind.EOF:
-        if token.kind == TokenKind.BLOCK_STRING and token.value not in PROMISED:
+        if token.kind == TokenKind.BLOCK_STRING:
             yield Prose(token.line, token.value or "")
 
 
@@ -245,6 +245,7 @@ def found_in(file: str, text: str) -> list[Finding]:
     return sorted(
         Finding(file, one.line + one.text.count("\n", 0, match.start()), match[0], better_than(match))
         for one in prose_of(file, text)
+        if one.text not in PROMISED
         for match in PATTERN.finditer(without_code(one.text))
     )
 

@@ -34,5 +34,5 @@ def traced_run(
         message = "extensions.trace is for administrators only; sign in as one, or send the request without it"
         raise HttpRefused(403, "FORBIDDEN", message)
     if not operation.is_query:
-        raise HttpRefused(400, "BAD_REQUEST", "extensions.trace explains queries only; send the mutation without it")
+        raise HttpRefused(400, "BAD_REQUEST", "extensions.trace explains queries only; send this operation without it")
     return partial(traced, operations.schema, operation, request.variables, services, viewer)
