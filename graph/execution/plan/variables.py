@@ -35,7 +35,8 @@ _CLASSES: dict[Any, type] = {
     GraphQLFloat: float,
     GraphQLBoolean: bool,
 }
-
+# The classes of which every value is what coercion to the type returns.
+_UNCHANGED: dict[Any, type] = {GraphQLString: str, GraphQLID: str, GraphQLBoolean: bool}
 
 Coercer = Callable[[Any], Any]
 """Coerces a non-null value. Raises NeedsFullCoercion."""
@@ -49,9 +50,9 @@ class Coercion:
     """Coerces the variables of one operation in the common case."""
 
     def __init__(self, schema: GraphQLSchema, operation: OperationDefinitionNode) -> None:
-        self._simple: list[tuple[str, Coercer, bool, GraphQLVariableSignature]] | None = []
+        self._simple: list[tuple[str, type | None, Coercer, bool, GraphQLVariableSignature]] | None = []
         for definition in operation.variable_definitions or ():
-            type_ = type_from_ast(schema, definition.type)
+            type_: Any = type_from_ast(schema, definition.type)
             signature = get_variable_signature(schema, definition)
             coercer = None if type_ is None else coercer_of(type_)
             if (
@@ -61,7 +62,9 @@ class Coercion:
             ):
                 self._simple = None
                 return
-            self._simple.append((definition.variable.name.value, coercer, is_non_null_type(type_), signature))
+            required = is_non_null_type(type_)
+            unchanged = _UNCHANGED.get(type_.of_type if required else type_)
+            self._simple.append((definition.variable.name.value, unchanged, coercer, required, signature))
 
     def coerced(self, inputs: dict[str, Any]) -> VariableValues | None:
         """Return the coerced variables, or None where graphql-core must coerce them."""
@@ -69,7 +72,7 @@ class Coercion:
             return None
         sources: dict[str, VariableValueSource] = {}
         values: dict[str, Any] = {}
-        for name, coercer, required, signature in self._simple:
+        for name, unchanged, coercer, required, signature in self._simple:
             if name not in inputs:
                 if required:
                     return None
@@ -80,6 +83,8 @@ class Coercion:
                 if required:
                     return None
                 values[name] = None
+            elif type(value) is unchanged:
+                values[name] = value
             else:
                 try:
                     values[name] = coercer(value)
