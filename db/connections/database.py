@@ -69,7 +69,8 @@ class Database(Reader):
         count_pool_events(self.engine, self.counters)
         self.leases = Leases(settings, self._open_connection)
         self.shares = Shares(settings)
-        self.turn = Turns(settings.lock_timeout_ms / 1000 or settings.pool_timeout_s).turn
+        self._turns = Turns(settings.lock_timeout_ms / 1000 or settings.pool_timeout_s)
+        self.turn = self._turns.turn
         self._shared = CoalescedReads(self._read, self.shares)
 
     async def close(self) -> None:
@@ -235,7 +236,9 @@ class Database(Reader):
             Unavailable: as for `write`.
         """
         writes = self.shares.writes
-        if not writes.enter_at_once():
+        if writes.free:
+            writes.free -= 1
+        else:
             await writes.enter()
         try:
             connection = await self.leases.take(share.get())
