@@ -20,7 +20,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import asyncpg
 from asyncpg import Record
@@ -47,6 +47,16 @@ __all__ = ["Database", "OpenTransaction", "Snapshot"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class Sender(Protocol):
+    """What sends an autocommit write.
+
+    Attributes:
+        committing: set to True when the write is sent. From then on it may happen.
+    """
+
+    committing: bool
 
 
 class Database(Reader):
@@ -228,9 +238,9 @@ class Database(Reader):
             raise refusal from error
 
     async def autocommit_write(
-        self, statement: Statement, values: Mapping[str, object], sending: Callable[[], None] | None = None
+        self, statement: Statement, values: Mapping[str, object], sender: Sender | None = None
     ) -> Sequence[Record]:
-        """See `db.connections.statements.Writer`. `sending` is called immediately before the statement is sent.
+        """See `db.connections.statements.Writer`. `sender.committing` is set immediately before the statement is sent.
 
         Raises:
             Unavailable: as for `write`.
@@ -245,8 +255,8 @@ class Database(Reader):
             try:
                 if not connection.is_trusted:
                     return ()
-                if sending is not None:
-                    sending()
+                if sender is not None:
+                    sender.committing = True
                 self.counters.statements += 1
                 return await connection.fetch(statement.sql, statement.arguments(values))
             except asyncpg.IntegrityConstraintViolationError:

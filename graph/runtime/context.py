@@ -115,12 +115,8 @@ class Context:
     async def autocommit_write(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Record]:
         """Try a write of one statement, which commits itself; see `Writer`."""
         before = self.committing
-
-        def sending() -> None:
-            self.committing = True
-
         try:
-            rows = await self.services.database.autocommit_write(statement, values, sending)
+            rows = await self.services.database.autocommit_write(statement, values, self)
         except Exception as error:
             self.committing = before or _may_be_written(error)
             raise

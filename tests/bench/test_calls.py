@@ -16,10 +16,10 @@ CALLS_MAX: Mapping[str, int] = {
     "user, posts": 124,
     "post, author, posts": 125,
     "feed": 159,
-    "transfer": 181,
-    "update post": 169,
-    "create post": 168,
-    "create comment": 159,
+    "transfer": 180,
+    "update post": 166,
+    "create post": 165,
+    "create comment": 156,
 }
 # A statement for the session, and one that writes: no BEGIN, no COMMIT, and no read after the write.
 ROUND_TRIPS = {"transfer": 2, "update post": 2, "create post": 2, "create comment": 2}
