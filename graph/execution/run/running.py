@@ -15,7 +15,7 @@ from graph.execution.plan.scalar_output import FieldError
 from graph.execution.run.frames import Frame
 from graph.execution.run.shared_output import Offload, SharedOutput, Text, shared_outputs
 from graph.execution.run.values import INFO_HELPERS, awaited
-from graph.execution.strawberry_adapter import EdgeInfo, PrefetchInfo
+from graph.execution.strawberry_adapter import EdgeInfo, PrefetchInfo, ResolveInfo
 from graph.execution.traces import caught
 
 NOTHING_SELECTED: frozenset[str] = frozenset()
@@ -36,6 +36,7 @@ class Run:
         offload: runs a function in another thread; None where the response is always small.
         text: encodes a list of completed objects; its return value may stand in place of the list.
         bound_edges: the edges that are bound already, by the id of their plan.
+        extensions: the `extensions` of the request.
     """
 
     schema: GraphQLSchema
@@ -47,6 +48,7 @@ class Run:
     offload: Offload | None = None
     text: Text | None = None
     bound_edges: dict[int, BoundEdge] = field(default_factory=dict)
+    extensions: dict[str, Any] | None = None
 
     def shared_outputs(self, plan: FieldPlan, tables: Sequence[Any]) -> list[SharedOutput] | None:
         """Return where the response data of a field's tables is shared, or None where it cannot be shared."""
@@ -137,12 +139,13 @@ class Run:
         if plan.selected is None:
             return info
         prefetch_info = PrefetchInfo(*info)
+        prefetch_info.operation_extensions = self.extensions
         prefetch_info.bind_prefetchable, prefetch_info.selected = partial(self._bind_prefetchable, plan), plan.selected
         return prefetch_info
 
     def info(self, plan: FieldPlan, path: Path) -> GraphQLResolveInfo[Any]:
         """Return graphql-core's info of a field."""
-        return GraphQLResolveInfo(
+        info = ResolveInfo(
             plan.name,
             plan.nodes,
             plan.type_,
@@ -158,3 +161,5 @@ class Run:
             None,
             INFO_HELPERS,
         )
+        info.operation_extensions = self.extensions
+        return info

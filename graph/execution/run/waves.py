@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from graphql import is_non_null_type
+from graphql import GraphQLError, is_non_null_type
 from graphql.pyutils import is_awaitable
 
 from graph.execution.declarations import BoundEdge, RowEdge
@@ -26,6 +26,8 @@ from graph.execution.run.running import NOT_CALLED, FollowedEdge, Run
 from graph.execution.run.values import ABANDONED, any_awaitable, awaited, gathered, is_nulled, realized
 from graph.execution.run.work import LevelLoad, Needed, PendingWork, Works
 from graph.execution.traces import caught
+
+TOO_DEEP = "the selections are nested too deeply below an interface or a union; select fewer levels"
 
 
 @dataclass(slots=True, eq=False)
@@ -247,7 +249,11 @@ class Waves:
         types = linker.typed(run.schema, lambda origin: run.info(plan, frame.field_path(origin, plan)))
 
         def take(types: list[Any] | None) -> None:
-            self._below(frame, plan, _as_range(links, linker.count), linker.below(types))
+            try:
+                below = linker.below(types)
+            except RecursionError:  # levels below abstract types are planned here
+                below = Below([], [FieldError(GraphQLError(TOO_DEEP))] * linker.count)
+            self._below(frame, plan, _as_range(links, linker.count), below)
 
         if types is None or not any_awaitable(types):
             take(types)
