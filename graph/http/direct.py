@@ -19,7 +19,8 @@ from typing import Any
 
 from graph.http.call import UNKNOWN_ADDRESS, Call
 from graph.http.drivers import CallbackDriver, in_task
-from graph.http.parsing.head import Head
+from graph.http.parsing.head import STREAM_TOKEN, Head
+from graph.http.parsing.requests import EVENT_STREAM
 from graph.http.pipeline import Pipeline
 from graph.http.responses import response
 from graph.http.responses.response import Response, header_lines
@@ -33,8 +34,10 @@ from graph.telemetry.traces import random_hex
 # The number of head templates that one connection may make: on a proxy's connection, for example, all heads differ.
 HEADS_LEARNT_MAX = 8
 
-# Headers that uvicorn or its middleware handle before the application.
-SERVER_HEADERS = frozenset({b"expect", b"x-forwarded-for", b"x-forwarded-proto"})
+# Headers that uvicorn or its middleware handle before the application, and that of a stream of events.
+SERVER_HEADERS = frozenset({b"expect", b"x-forwarded-for", b"x-forwarded-proto", STREAM_TOKEN})
+
+STREAM_TYPE = EVENT_STREAM.encode()
 
 
 class DirectEndpoint:
@@ -195,6 +198,9 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         elif name in SERVER_HEADERS:
             self._needs_asgi = True
             super().on_header(name, value)
+        elif name == b"accept" and STREAM_TYPE in value:
+            self._needs_asgi = True  # the response is a stream
+            self.headers.append((name, value))
         else:
             self.headers.append((name, value))
 

@@ -6,6 +6,7 @@ from starlette.types import Receive, Scope, Send
 
 from graph.http.call import UNKNOWN_ADDRESS, Call
 from graph.http.drivers import in_task
+from graph.http.live.endpoint import LiveEndpoint
 from graph.http.parsing.head import Head
 from graph.http.pipeline import Pipeline
 from graph.http.responses import response
@@ -16,11 +17,15 @@ from graph.telemetry.traces import random_hex
 class GraphQLEndpoint:
     """Handles every request to `/graphql` that arrives through ASGI."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, live: LiveEndpoint) -> None:
         self._pipeline = pipeline
+        self._live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one HTTP request."""
+        """Handle one HTTP request, or one WebSocket."""
+        if scope["type"] == "websocket":
+            await self._live.socket(scope)
+            return
         client, pipeline = scope.get("client"), self._pipeline
         call = Call(
             scope["method"],

@@ -71,6 +71,8 @@ class Pipeline:
         documents: finds stored documents.
         observer: logs, measures and traces each operation.
         admission: the limits on requests.
+        bodies: receives bodies that arrive after their heads.
+        origins: which pages may call.
     """
 
     services: Services
@@ -80,12 +82,12 @@ class Pipeline:
         self.documents = documents
         self.observer = observer
         self.admission = AdmissionControl(settings)
-        self._bodies = Bodies(settings)
+        self.bodies = Bodies(settings)
         self._body_bytes_max = settings.body_bytes_max
         self._batch_max = settings.batch_operations_max
         self._answer_bytes_max = settings.answer_bytes_max
         self._graphiql = settings.shows("graphiql")
-        self._origins = Origins(settings)
+        self.origins = Origins(settings)
         self._compression = Compression(settings.compress_bytes_min)
         self._contents = Contents(operations)
 
@@ -103,7 +105,7 @@ class Pipeline:
             if is_post and call.head.media_type is None:
                 self._negotiate(call.head)
             if is_post and call.arriving is not None:
-                body = partial(self._bodies.received, call.head, call.arriving, call.address)
+                body = partial(self.bodies.received, call.head, call.arriving, call.address)
                 call.body = yield Work(body, is_limited=False)  # its arrival has separate limits
             admission.enter()
             is_admitted = True
@@ -116,7 +118,7 @@ class Pipeline:
         if len(answer.body) >= self._compression.bytes_min:
             answer = yield from self._compression.steps(call.head, answer, self.services.worker)
         if call.head.origin is not None or not is_post:
-            answer = self._origins.shared(answer, call.head.origin)
+            answer = self.origins.shared(answer, call.head.origin)
         return answer
 
     def _post(self, call: Call) -> Steps:
@@ -157,7 +159,8 @@ class Pipeline:
             return graphiql.page()
         if not call.query_string:
             raise _method_not_allowed("send the operation by POST, as a JSON object with the key query", "GET, POST")
-        call.head.media_type = response.negotiated(call.head.accept)
+        if call.head.media_type is None:
+            call.head.media_type = response.negotiated(call.head.accept)
         request = parse_get(call.query_string, call.head)
         if call.head.authorizations:
             yield from self._authenticate(call)

@@ -5,13 +5,17 @@ callbacks that uvicorn does not promise to keep. `tests/graph/http/wire/test_uvi
 missing, where uvicorn has changed one of them.
 """
 
+import asyncio
 from typing import Any
+from urllib.parse import unquote
 
 from uvicorn._types import ASGI3Application
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
 
-__all__ = ["STATUS_LINE", "RequestResponseCycle", "UvicornProtocol", "innermost"]
+__all__ = ["STATUS_LINE", "RequestResponseCycle", "ServerState", "UvicornProtocol", "innermost", "socket_scope"]
 
 
 class UvicornProtocol(HttpToolsProtocol):
@@ -32,3 +36,29 @@ class UvicornProtocol(HttpToolsProtocol):
 def innermost(app: Any) -> Any:
     """Return the application that uvicorn was given, without the middleware that uvicorn puts around it."""
     return app.app if isinstance(app, ProxyHeadersMiddleware) else app
+
+
+def socket_scope(
+    transport: asyncio.Transport,
+    target: bytes,
+    headers: list[tuple[bytes, bytes]],
+    extensions: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the ASGI scope of a WebSocket, as uvicorn's own protocol makes it."""
+    path, _, query_string = target.partition(b"?")
+    return {
+        "type": "websocket",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "scheme": "wss" if is_ssl(transport) else "ws",
+        "server": get_local_addr(transport),
+        "client": get_remote_addr(transport),
+        "root_path": "",
+        "path": unquote(path.decode("ascii")),
+        "raw_path": path,
+        "query_string": query_string,
+        "headers": headers,
+        "subprotocols": [],
+        "state": {},
+        "extensions": extensions,
+    }

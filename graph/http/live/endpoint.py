@@ -1,0 +1,44 @@
+"""The entry for live connections: WebSockets, and requests for streams of events."""
+
+from starlette.types import Receive, Scope, Send
+
+from graph.http.call import UNKNOWN_ADDRESS
+from graph.http.live.connections import LiveConnections, TooManyError
+from graph.http.live.websocket import SocketSession
+from graph.http.parsing.head import Head
+from graph.http.parsing.requests import HEADER_BYTES_MAX
+from graph.http.pipeline import Pipeline
+from graph.http.wire.extensions import SOCKET
+from graph.http.wire.websocket import WebSocket
+
+
+class LiveEndpoint:
+    """Serves live connections with the pipeline.
+
+    Attributes:
+        connections: the live connections of the application.
+    """
+
+    def __init__(self, pipeline: Pipeline, connections: LiveConnections) -> None:
+        self._pipeline = pipeline
+        self.connections = connections
+
+    async def socket(self, scope: Scope) -> None:
+        """Serve a WebSocket until it is closed."""
+        socket: WebSocket = scope["extensions"][SOCKET]["socket"]
+        head, client = Head(scope["headers"]), scope.get("client")
+        address = str(client[0]) if client else UNKNOWN_ADDRESS
+        if head.size > HEADER_BYTES_MAX:
+            socket.reject(431, "HEADERS_TOO_LARGE", f"the headers have more than {HEADER_BYTES_MAX} bytes")
+        elif not self._pipeline.origins.may_open(head.origin, head.first(b"host")):
+            message = "pages of this origin may not open a WebSocket; FOLIO_CORS_ORIGINS names those that may"
+            socket.reject(403, "ORIGIN_NOT_ALLOWED", message)
+        else:
+            try:
+                await SocketSession(socket, head, address, self._pipeline, self.connections).run()
+            except TooManyError as error:
+                socket.reject(503, "OVERLOADED", str(error))
+
+    async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request for a stream of events."""
+        raise NotImplementedError

@@ -1,0 +1,84 @@
+"""Clients of live connections: a WebSocket with graphql-transport-ws, message by message, and streams of events."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Origin, Subprotocol
+
+from tests.graph.support.callers import Client, Person
+
+SUBPROTOCOL = Subprotocol("graphql-transport-ws")
+LIMIT_S = 20
+ACK = {"type": "connection_ack"}
+
+
+class Socket:
+    """One WebSocket of a test."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    async def send(self, type_: str, number: str | None = None, **payload: Any) -> None:
+        """Send a message."""
+        message: dict[str, Any] = {"type": type_}
+        if number is not None:
+            message["id"] = number
+        if payload:
+            message["payload"] = payload
+        await self.connection.send(orjson.dumps(message).decode())
+
+    async def receive(self) -> Any:
+        """Receive a message."""
+        async with asyncio.timeout(LIMIT_S):
+            return orjson.loads(await self.connection.recv())
+
+    async def initialise(self, by: Person | None = None) -> None:
+        """Initialise the connection."""
+        await self.send("connection_init", **({"authorization": f"Bearer {by.token}"} if by else {}))
+        assert await self.receive() == ACK
+
+    async def run(self, number: str, query: str, **variables: Any) -> Any:
+        """Run an operation with one result, and return the payload of its first message."""
+        await self.send("subscribe", number, query=query, variables=variables)
+        message = await self.receive()
+        assert message["id"] == number
+        if message["type"] == "next":
+            assert await self.receive() == {"type": "complete", "id": number}
+        return message["payload"]
+
+    async def closed(self) -> tuple[int, str]:
+        """Wait until the server closes the socket, and return the code and the reason."""
+        async with asyncio.timeout(LIMIT_S):
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await self.connection.recv()
+        assert self.connection.close_code is not None
+        return self.connection.close_code, self.connection.close_reason or ""
+
+
+@asynccontextmanager
+async def socket(
+    client: Client,
+    *,
+    by: Person | None = None,
+    initialises: bool = True,
+    subprotocols: list[Subprotocol] | None = None,
+    origin: str | None = None,
+    **options: Any,
+) -> AsyncIterator[Socket]:
+    """Open a WebSocket, and initialise it."""
+    url = f"ws://{client.http.base_url.host}:{client.http.base_url.port}/graphql"
+    offered = [SUBPROTOCOL] if subprotocols is None else subprotocols
+    options = {"compression": None, "proxy": None, "ping_interval": None, **options}
+    opened = connect(url, subprotocols=offered or None, origin=Origin(origin) if origin else None, **options)
+    async with opened as connection:
+        one = Socket(connection)
+        if initialises:
+            await one.initialise(by)
+        yield one
