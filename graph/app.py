@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from db.connections.database import Database
 from db.connections.server import durability, takes_writes
 from db.errors import Unavailable
+from db.events import Events
 from db.ledger.group_commit import TransferGroups
 from db.settings import Settings, load_settings
 from db.setup.development import completed
@@ -184,7 +185,9 @@ async def services_for(settings: Settings) -> AsyncIterator[Services]:
         stack.callback(worker.close)
         transfers = TransferGroups(database)
         await stack.enter_async_context(transfers.running())
-        yield Services(ready, database, passwords, TokenSigner(ready), transfers, worker)
+        events = Events(database)
+        await stack.enter_async_context(events.running())
+        yield Services(ready, database, passwords, TokenSigner(ready), transfers, worker, events)
 
 
 async def _not_ready(database: Database) -> str | None:

@@ -7,7 +7,6 @@ every page.
 """
 
 import base64
-import binascii
 import datetime
 import hashlib
 from collections.abc import Callable, Sequence
@@ -114,7 +113,7 @@ class Order:
         self.columns = tuple(term.name for term, _ in self.terms)
         words = [list_name, *(f"{term.name}{'-' if descending else '+'}" for term, descending in self.terms)]
         self._general: Order | None = None
-        self.signature = _signature(*words)
+        self.signature = signature_of(*words)
 
     @property
     def general(self) -> "Order":
@@ -125,7 +124,7 @@ class Order:
         """Return this order bound to the search that its terms depend on. It refuses cursors of other searches."""
         bound = copy(self)
         bound._general = self.general  # noqa: SLF001 - an instance of the same class
-        bound.signature = _signature(str(self.signature), search)
+        bound.signature = signature_of(str(self.signature), search)
         return bound
 
     def cursor(self, row: Row) -> str:
@@ -140,20 +139,14 @@ class Order:
         """
         try:
             return self._parse(cursor)
-        except (CursorError, ValueError, binascii.Error):
+        except ValueError:
             raise CursorError(
                 "not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor "
                 "that the same list returned for the same orderBy"
             ) from None
 
     def _parse(self, cursor: str) -> tuple[object, ...]:
-        if not cursor or len(cursor) > CURSOR_LENGTH_MAX or not cursor.isascii():
-            raise CursorError
-        decoded = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        parts = orjson.loads(decoded)
-        if type(parts) is not list:
-            raise CursorError
-        values = parts[1:]
+        _, *values = decoded_cursor(cursor)
         position = tuple(term.kind.decode(value) for (term, _), value in zip(self.terms, values, strict=True))
         # The signature and the spelling must match exactly. A lenient decoder would accept texts that no list returned.
         if self._encode(values) != cursor:
@@ -161,8 +154,28 @@ class Order:
         return position
 
     def _encode(self, values: Sequence[int | str]) -> str:
-        return base64.urlsafe_b64encode(orjson.dumps([self.signature, *values])).rstrip(b"=").decode()
+        return encoded_cursor([self.signature, *values])
 
 
-def _signature(*words: str) -> int:
+def encoded_cursor(parts: Sequence[int | str]) -> str:
+    """Return the cursor with these parts."""
+    return base64.urlsafe_b64encode(orjson.dumps(parts)).rstrip(b"=").decode()
+
+
+def decoded_cursor(cursor: str) -> list[Any]:
+    """Return the parts of a cursor. Encode them again and compare: other texts may have the same parts.
+
+    Raises:
+        ValueError: it has no parts. `CursorError` is one.
+    """
+    if not cursor or len(cursor) > CURSOR_LENGTH_MAX or not cursor.isascii():
+        raise CursorError
+    parts = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    if type(parts) is not list or not parts:
+        raise CursorError
+    return parts
+
+
+def signature_of(*words: str) -> int:
+    """Return a short digest of words that say to what a cursor belongs."""
     return int.from_bytes(hashlib.blake2s(" ".join(words).encode(), digest_size=3).digest())

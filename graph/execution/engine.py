@@ -183,7 +183,7 @@ class Prepared:
     def _planned(self, vector: tuple[bool, ...], size: _PlanSize) -> Plan | Unsupported:
         operation = self._operation
         root_type = self._schema.get_root_type(operation.operation)
-        if operation.operation is OperationType.SUBSCRIPTION or root_type is None:
+        if root_type is None:
             return Unsupported("subscription")
         reason = refusal(operation, self._fragments)
         if reason is None and any(type(one) is not bool for one in vector):

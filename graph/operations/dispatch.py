@@ -106,7 +106,7 @@ class Execution:
         written = self.document.loc
         self.is_short = written is not None and written.end <= SHORT_DOCUMENT_LENGTH_MAX
         self.in_snapshot = (
-            self.definition.operation is OperationType.QUERY
+            self.definition.operation is not OperationType.MUTATION
             and not MONEY_TYPES.isdisjoint(self.selection.row_types)
             and not self.selection.is_single
         )
@@ -124,6 +124,7 @@ class Engines:
     Attributes:
         compiled_from: the number of the execution from which on an operation in a long document is compiled; 0 for
             never, whatever the length.
+        hide_suggestions: whether errors suggest no names.
         left: the number of runs on the ordinary engine, by reason.
         compiled: the number of runs on the compiled engine.
     """
@@ -131,13 +132,13 @@ class Engines:
     def __init__(self, schema: GraphQLSchema, *, compiled_from: int, hide_suggestions: bool) -> None:
         self._schema = schema
         self.compiled_from = compiled_from
-        self._hide_suggestions = hide_suggestions
+        self.hide_suggestions = hide_suggestions
         self.left: Counter[str] = Counter()
         self.compiled = 0
 
     def ordinary(self) -> "Engines":
         """Return engines that compile nothing, for comparison."""
-        return Engines(self._schema, compiled_from=0, hide_suggestions=self._hide_suggestions)
+        return Engines(self._schema, compiled_from=0, hide_suggestions=self.hide_suggestions)
 
     def execution(self, document: DocumentNode, definition: OperationDefinitionNode, analysis: Analysis) -> Execution:
         """Return how the operation `definition` of a valid document runs."""
@@ -156,15 +157,16 @@ class Engines:
         services: Services,
         viewer: Viewer,
         size: Size = SMALL,
+        event: Any = None,
     ) -> Coroutine[Any, Any, ExecutionResult]:
-        """Run an operation as `viewer`, with variables as the client sent them.
+        """Run an operation as `viewer`, with variables as the client sent them; a subscription for one `event`.
 
         Raises:
             asyncio.CancelledError: with the argument OUTCOME_UNKNOWN where a write may have happened.
         """
         if not execution.in_snapshot:
-            return self._run(execution, variables, Context(services, viewer, execution.selection), size)
-        return self._run_in_snapshot(execution, variables, services, viewer, size)
+            return self._run(execution, variables, Context(services, viewer, execution.selection), size, event)
+        return self._run_in_snapshot(execution, variables, services, viewer, size, event)
 
     def lookup(
         self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
@@ -180,15 +182,22 @@ class Engines:
         return None if single is None or single.reading is None else single
 
     def _run_in_snapshot(
-        self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, size: Size
+        self,
+        execution: Execution,
+        variables: dict[str, Any],
+        services: Services,
+        viewer: Viewer,
+        size: Size,
+        event: Any = None,
     ) -> Coroutine[Any, Any, ExecutionResult]:
         def run(snapshot: Reader) -> Coroutine[Any, Any, ExecutionResult]:
-            return self._run(execution, variables, Context(services, viewer, execution.selection, snapshot), size)
+            context = Context(services, viewer, execution.selection, snapshot)
+            return self._run(execution, variables, context, size, event)
 
         return services.database.read_as_one(run, execution.tables)
 
     async def _run(
-        self, execution: Execution, variables: dict[str, Any], context: Context, size: Size
+        self, execution: Execution, variables: dict[str, Any], context: Context, size: Size, event: Any = None
     ) -> ExecutionResult:
         values, worker = size.values, context.services.worker
         offload = worker.run if values > SMALL_VALUES_MAX else None
@@ -198,7 +207,8 @@ class Engines:
                 assert execution.prepared is not None
                 context.selection = execution.joined
                 try:
-                    result = await execution.prepared.run(variables, context, offload=offload, in_parts=size.in_parts)
+                    prepared, in_parts = execution.prepared, size.in_parts
+                    result = await prepared.run(variables, context, event, offload=offload, in_parts=in_parts)
                 except Unsupported as unsupported:
                     left = str(unsupported)
                     self.left[left] += 1
@@ -211,7 +221,7 @@ class Engines:
                     return await worker.run(size.watch().timed, self._introspected, execution, variables)
                 if self.compiled_from:
                     return ExecutionResult(None, [_too_large(left, values)])
-            return await self._ordinary(execution, variables, context)
+            return await self._ordinary(execution, variables, context, event)
         except asyncio.CancelledError as cancelled:
             if context.committing:
                 raise asyncio.CancelledError(OUTCOME_UNKNOWN) from cancelled
@@ -233,7 +243,7 @@ class Engines:
                 self._schema,
                 execution.document,
                 execution.definition,
-                hide_suggestions=self._hide_suggestions,
+                hide_suggestions=self.hide_suggestions,
                 text=_json,
                 grown=execution.grown,
             )
@@ -245,22 +255,25 @@ class Engines:
         assert isinstance(result, ExecutionResult)
         return result
 
-    async def _ordinary(self, execution: Execution, variables: dict[str, Any], context: Context) -> ExecutionResult:
-        outcome = self._execute(execution, variables, context)
+    async def _ordinary(
+        self, execution: Execution, variables: dict[str, Any], context: Context, event: Any
+    ) -> ExecutionResult:
+        outcome = self._execute(execution, variables, context, event)
         return outcome if isinstance(outcome, ExecutionResult) else await outcome
 
     def _execute(
-        self, execution: Execution, variables: dict[str, Any], context: Context | None
+        self, execution: Execution, variables: dict[str, Any], context: Context | None, event: Any = None
     ) -> ExecutionResult | Awaitable[ExecutionResult]:
         name = execution.definition.name
         return execute(
             self._schema,
             execution.document,
+            event,
             context_value=context,
             variable_values=variables,
             operation_name=name.value if name is not None else None,
             executor_class=OrdinaryExecutor,
-            hide_suggestions=self._hide_suggestions,
+            hide_suggestions=self.hide_suggestions,
         )
 
 
