@@ -46,6 +46,7 @@ from graph.http.responses.response import Response, codes_of
 from graph.http.responses.trace import TRACE, traced_run
 from graph.http.responses.writing import AnswerTooLargeError, encode_bounded
 from graph.http.steps import Arrived, Read, Steps, Work
+from graph.http.subscribing import SUBSCRIPTION, subscribed
 from graph.operations.cache import Operation, Operations, RequestRefused
 from graph.operations.dispatch import Size
 from graph.operations.documents import Documents, text_digest
@@ -71,8 +72,6 @@ class Pipeline:
         documents: finds stored documents.
         observer: logs, measures and traces each operation.
         admission: the limits on requests.
-        bodies: receives bodies that arrive after their heads.
-        origins: which pages may call.
     """
 
     services: Services
@@ -222,6 +221,8 @@ class Pipeline:
                 operation = yield from self._new_operation(call, text, request, seen)
             seen.operation, seen.kind = operation.name, operation.kind
             seen.document, seen.deprecated = operation.digest, operation.deprecated
+            if operation.kind == SUBSCRIPTION:
+                return (yield from subscribed(call, request, operation, self._charged(call, operation, request), self))
             if queries_only and not operation.is_query:
                 raise _method_not_allowed("GET runs queries only; use POST", "POST")
             price = self._charged(call, operation, request)

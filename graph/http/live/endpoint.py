@@ -22,6 +22,7 @@ class LiveEndpoint:
     def __init__(self, pipeline: Pipeline, connections: LiveConnections) -> None:
         self._pipeline = pipeline
         self.connections = connections
+        pipeline.observer.subscriptions.live = lambda: (connections.sockets, connections.streams)
 
     async def socket(self, scope: Scope) -> None:
         """Serve a WebSocket until it is closed."""

@@ -29,7 +29,7 @@ from graph.http.live.messages import (
     parse,
     pong,
 )
-from graph.http.live.operations import errors_in, operation_call, run_operation, socket_head
+from graph.http.live.operations import TOO_SLOW, codes_in, errors_in, operation_call, run_operation, socket_head
 from graph.http.parsing.head import Head
 from graph.http.pipeline import Pipeline
 from graph.http.wire.websocket import SocketClosedError, WebSocket
@@ -54,6 +54,12 @@ class SocketOperation:
         self.left = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self.is_stream = False
+
+    def opened(self) -> None:
+        """Note that it is an open subscription, which ends at once if nobody wants it any more."""
+        self.is_stream = True
+        if self.left.is_set():
+            self.end()
 
     def end(self) -> None:
         """End it without further results."""
@@ -231,11 +237,13 @@ class SocketSession:
                 await self._socket.drained()
 
         try:
-            refusal = await run_operation(self._pipeline, call, emit)
+            refusal = await run_operation(self._pipeline, call, emit, one.opened)
         except Exception:  # the pipeline handles its own errors, so this is a bug in this room
             logger.exception("an operation of a WebSocket was not answered")
             self._socket.close(CloseCode.INTERNAL_ERROR)
             return
+        if refusal is not None and codes_in(refusal) == [TOO_SLOW]:
+            self._socket.close(CloseCode.TOO_MANY, "the events were not read in time; resume with the last cursor")
         if self._operations.get(key) is one:
             del self._operations[key]
             self._socket.send(complete_of(number) if refusal is None else error_of(number, errors_in(refusal)))

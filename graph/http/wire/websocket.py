@@ -35,6 +35,8 @@ from graph.http.wire.write_watch import WriteWatch, loop_was_blocked
 # The time that a client has to confirm a close frame.
 CLOSE_S = 5.0
 NORMAL, UNSUPPORTED_DATA, INVALID_DATA, INTERNAL_ERROR = 1000, 1003, 1007, 1011
+TOO_SLOW = 4429
+TOO_SLOW_REASON = "messages were not read in time; connect again, and read faster"
 REASON_BYTES_MAX = 123
 
 logger = logging.getLogger(__name__)
@@ -160,9 +162,9 @@ class WebSocket(asyncio.Protocol):
         self._transport.abort()
 
     def cut_off(self, left: int) -> None:
-        """Abort the connection; `left` bytes are unread."""
+        """Close the socket; `left` bytes are unread. The client learns the reason if it begins to read soon."""
         logger.info("a client does not read its messages: %d bytes are left; the WebSocket is closed", left)
-        self._transport.abort()
+        self.close(TOO_SLOW, TOO_SLOW_REASON)
 
     # ------------------------------------------------------------ the handshake
 
