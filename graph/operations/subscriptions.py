@@ -198,7 +198,7 @@ async def open_subscription(
         operations.schema,
         operation.execution.document,
         context_value=context,
-        variable_values=variables,
+        raw_variable_values=variables,
         operation_name=operation.name,
         hide_suggestions=operations.engines.hide_suggestions,
     )
