@@ -109,7 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     observer = Observer(chosen)
     pipeline = Pipeline(operations, Documents(chosen), chosen, observer)
     connections = OpenConnections(chosen)
-    live = LiveEndpoint(pipeline, LiveConnections(chosen, connections.draining))
+    live = LiveEndpoint(pipeline, LiveConnections(chosen, connections.draining), chosen)
     endpoint = GraphQLEndpoint(pipeline, live)
     gauges = Gauges(operations, lambda: pipeline.admission.in_flight)
 

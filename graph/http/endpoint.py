@@ -26,10 +26,10 @@ class GraphQLEndpoint:
         if scope["type"] == "websocket":
             await self._live.socket(scope)
             return
-        client, pipeline = scope.get("client"), self._pipeline
+        client, pipeline, head = scope.get("client"), self._pipeline, Head(scope["headers"])
         call = Call(
             scope["method"],
-            Head(scope["headers"]),
+            head,
             disconnect_receiver(scope) or receive,
             random_hex(16),
             began_at(scope) or asyncio.get_running_loop().time(),
@@ -37,5 +37,8 @@ class GraphQLEndpoint:
             scope.get("query_string", b""),
             arriving=receive,
         )
+        if self._live.serves(call):
+            await self._live.stream(call, send)
+            return
         answer = await in_task(pipeline.admission, call, pipeline.respond(call))
         await response.send_response(send, answer, call.request_id, call.trace, with_body=call.method != "HEAD")

@@ -4,6 +4,8 @@ A page of an allowed origin may send any header: client libraries add custom hea
 Folio uses no cookies, so that no page can act for a user without that user's access token.
 """
 
+from dataclasses import replace
+
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -102,7 +104,7 @@ class Origins:
             cors.allow_explicit_origin(headers, name)
         else:
             headers["vary"] = f"{headers['vary']}, Origin"
-        return Response(answer.status, answer.body, answer.media_type, dict(headers))
+        return replace(answer, headers=dict(headers))
 
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:

@@ -46,7 +46,7 @@ from graph.http.responses.response import Response, codes_of
 from graph.http.responses.trace import TRACE, traced_run
 from graph.http.responses.writing import AnswerTooLargeError, encode_bounded
 from graph.http.steps import Arrived, Read, Steps, Work
-from graph.http.subscribing import SUBSCRIPTION, subscribed
+from graph.http.subscribing import SUBSCRIPTION, Subscribed, subscribed
 from graph.operations.cache import Operation, Operations, RequestRefused
 from graph.operations.dispatch import Size
 from graph.operations.documents import Documents, text_digest
@@ -158,13 +158,12 @@ class Pipeline:
             return graphiql.page()
         if not call.query_string:
             raise _method_not_allowed("send the operation by POST, as a JSON object with the key query", "GET, POST")
-        if call.head.media_type is None:
-            call.head.media_type = response.negotiated(call.head.accept)
+        call.head.media_type = response.negotiated(call.head.accept)
         request = parse_get(call.query_string, call.head)
         if call.head.authorizations:
             yield from self._authenticate(call)
         answer = yield from self._run(call, request, self._answer_bytes_max, queries_only=True)
-        if answer.status != OK:
+        if answer.status != OK or isinstance(answer, Subscribed):
             return answer
         known = (call.head.first(b"if-none-match") or b"").decode("latin-1")
         hashed = partial(response.cacheable, answer, private=call.viewer.user_id is not None, if_none_match=known)

@@ -1,13 +1,17 @@
 """The entry for live connections: WebSockets, and requests for streams of events."""
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
-from graph.http.call import UNKNOWN_ADDRESS
+from db.settings import Settings
+from graph.http.call import UNKNOWN_ADDRESS, Call
 from graph.http.live.connections import LiveConnections, TooManyError
+from graph.http.live.reservations import Reservations
+from graph.http.live.sse import StreamedOperation
 from graph.http.live.websocket import SocketSession
 from graph.http.parsing.head import Head
 from graph.http.parsing.requests import HEADER_BYTES_MAX
 from graph.http.pipeline import Pipeline
+from graph.http.responses.streams import Streams, accepted_streams
 from graph.http.wire.extensions import SOCKET
 from graph.http.wire.websocket import WebSocket
 
@@ -19,9 +23,10 @@ class LiveEndpoint:
         connections: the live connections of the application.
     """
 
-    def __init__(self, pipeline: Pipeline, connections: LiveConnections) -> None:
+    def __init__(self, pipeline: Pipeline, connections: LiveConnections, settings: Settings) -> None:
         self._pipeline = pipeline
         self.connections = connections
+        self._reservations = Reservations(pipeline, connections, settings)
         pipeline.observer.subscriptions.live = lambda: (connections.sockets, connections.streams)
 
     async def socket(self, scope: Scope) -> None:
@@ -40,6 +45,14 @@ class LiveEndpoint:
             except TooManyError as error:
                 socket.reject(503, "OVERLOADED", str(error))
 
-    async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request for a stream of events."""
-        raise NotImplementedError
+    def serves(self, call: Call) -> bool:
+        """Return whether the response to a request may be a stream, or the request belongs to a reserved stream."""
+        return accepted_streams(call.head.accept) is not Streams.NEVER or self._reservations.serves(call)
+
+    async def stream(self, call: Call, send: Send) -> None:
+        """Serve such a request."""
+        call.is_live = True
+        if self._reservations.serves(call):
+            await self._reservations.serve(call, send)
+        else:
+            await StreamedOperation(self._pipeline, self.connections, call, send).run()

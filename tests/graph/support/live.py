@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -16,6 +17,10 @@ from tests.graph.support.callers import Client, Person
 SUBPROTOCOL = Subprotocol("graphql-transport-ws")
 LIMIT_S = 20
 ACK = {"type": "connection_ack"}
+PUBLISHED = "subscription ($after: String) { postPublished(after: $after) { cursor post { title } } }"
+CREATE = """mutation ($title: String!) {
+  createPost(input: {title: $title, content: "C", published: true}) { post { id } userErrors { code } }
+}"""
 
 
 class Socket:
@@ -82,3 +87,58 @@ async def socket(
         if initialises:
             await one.initialise(by)
         yield one
+
+
+async def publish(client: Client, by: Person, *titles: str) -> None:
+    """Publish posts, one after the other."""
+    for title in titles:
+        data = await client.data(CREATE, by=by, title=title)
+        assert data["createPost"]["userErrors"] == []
+
+
+def open_subscriptions(client: Client) -> int:
+    """Return how many streams are open."""
+    return sum(feed.holders for feed in client.services.events.feeds.values())
+
+
+class Events:
+    """A stream of events that a test receives."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self._lines = response.aiter_lines()
+
+    async def next(self) -> tuple[str, Any]:
+        """Receive an event: its name and its data. Comments are skipped."""
+        async with asyncio.timeout(LIMIT_S):
+            name, data = "", None
+            async for line in self._lines:
+                field, _, value = line.partition(":")
+                if line and field == "event":
+                    name = value.strip()
+                elif line and field == "data":
+                    data = orjson.loads(value) if value.strip() else None
+                elif not line and name:
+                    return name, data
+        raise EOFError
+
+    async def ended(self) -> bool:
+        """Wait until the stream ends, and return whether nothing came before its end."""
+        try:
+            await self.next()
+        except EOFError:
+            return True
+        return False
+
+
+@asynccontextmanager
+async def stream(
+    client: Client, query: str, *, by: Person | None = None, method: str = "POST", **variables: Any
+) -> AsyncIterator[Events]:
+    """Request a stream of the events of an operation."""
+    headers = {"accept": "text/event-stream", **({"authorization": f"Bearer {by.token}"} if by else {})}
+    content: dict[str, Any] = {"json": {"query": query, "variables": variables}}
+    if method == "GET":
+        content = {"params": {"query": query, "variables": orjson.dumps(variables).decode()}}
+    async with client.http.stream(method, "/graphql", headers=headers, **content) as response:
+        yield Events(response)

@@ -1,4 +1,4 @@
-"""Subscriptions over a WebSocket: events in order, resumed by their cursors, refused, completed, and left by nothing."""
+"""Subscriptions over a WebSocket: events in order, resumed by their cursors, refused, completed and closed."""
 
 import asyncio
 from typing import Any
@@ -7,20 +7,8 @@ import orjson
 import pytest
 
 from tests.graph.support.callers import Client, Person
-from tests.graph.support.live import LIMIT_S, Socket, socket
+from tests.graph.support.live import CREATE, LIMIT_S, PUBLISHED, Socket, open_subscriptions, publish, socket
 from tests.graph.support.served_app import until
-
-PUBLISHED = "subscription ($after: String) { postPublished(after: $after) { cursor post { title } } }"
-CREATE = """mutation ($title: String!) {
-  createPost(input: {title: $title, content: "C", published: true}) { post { id } userErrors { code } }
-}"""
-
-
-async def publish(client: Client, by: Person, *titles: str) -> None:
-    """Publish posts, one after the other."""
-    for title in titles:
-        data = await client.data(CREATE, by=by, title=title)
-        assert data["createPost"]["userErrors"] == []
 
 
 async def titles(one: Socket, number: str, count: int) -> list[str]:
@@ -42,11 +30,6 @@ async def subscribed(client: Client, one: Socket, number: str, query: str, **var
         return open_subscriptions(client) == before + 1
 
     await until(is_open, "the subscription")
-
-
-def open_subscriptions(client: Client) -> int:
-    """Return how many streams are open."""
-    return sum(feed.holders for feed in client.services.events.feeds.values())
 
 
 async def test_each_event_is_sent_once_in_order(client: Client, ida: Person) -> None:
