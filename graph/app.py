@@ -126,7 +126,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
 
     app = Application(title="Folio", lifespan=lifespan, **DISABLED)
-    app.state.observer, app.state.operations = observer, operations
+    app.state.observer, app.state.operations, app.state.live = observer, operations, live.connections
     app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
     app.router.routes += front_routes(GRAPHQL_PATH, leads_to_page=chosen.shows("graphiql"))
     if chosen.shows("graphiql"):

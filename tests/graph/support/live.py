@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin, Subprotocol
 
 from tests.graph.support.callers import Client, Person
+from tests.graph.support.served_app import until
 
 SUBPROTOCOL = Subprotocol("graphql-transport-ws")
 LIMIT_S = 20
@@ -99,6 +100,15 @@ async def publish(client: Client, by: Person, *titles: str) -> None:
 def open_subscriptions(client: Client) -> int:
     """Return how many streams are open."""
     return sum(feed.holders for feed in client.services.events.feeds.values())
+
+
+async def until_open(client: Client, number: int) -> None:
+    """Wait until so many subscriptions are open."""
+
+    async def is_so() -> bool:
+        return open_subscriptions(client) == number
+
+    await until(is_so, f"{number} open subscriptions")
 
 
 class Events:

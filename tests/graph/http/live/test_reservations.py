@@ -10,7 +10,7 @@ import pytest
 
 from graph.http.live import reservations
 from tests.graph.support.callers import Client, Person
-from tests.graph.support.live import LIMIT_S, PUBLISHED, Events, open_subscriptions, publish
+from tests.graph.support.live import LIMIT_S, PUBLISHED, Events, publish, until_open
 from tests.graph.support.served_app import until
 
 TOKEN = "x-graphql-event-stream-token"
@@ -53,15 +53,6 @@ async def reserved(client: Client) -> AsyncIterator[Reserved]:
     async with client.http.stream("GET", "/graphql", params={"token": token}, headers=headers) as response:
         assert response.status_code == 200
         yield Reserved(client, token, Events(response))
-
-
-async def until_open(client: Client, number: int) -> None:
-    """Wait until so many subscriptions are open."""
-
-    async def is_so() -> bool:
-        return open_subscriptions(client) == number
-
-    await until(is_so, f"{number} open subscriptions")
 
 
 async def test_results_of_several_operations_arrive_in_one_stream(client: Client, ida: Person) -> None:

@@ -8,19 +8,10 @@ import pytest
 
 from db.settings import Settings
 from tests.graph.support.callers import Client, Person
-from tests.graph.support.live import LIMIT_S, PUBLISHED, Events, open_subscriptions, publish, stream
-from tests.graph.support.served_app import served, until
+from tests.graph.support.live import LIMIT_S, PUBLISHED, Events, open_subscriptions, publish, stream, until_open
+from tests.graph.support.served_app import served
 
 MIXED = "application/graphql-response+json, application/json, text/event-stream, multipart/mixed"
-
-
-async def until_open(client: Client, number: int) -> None:
-    """Wait until so many subscriptions are open."""
-
-    async def is_so() -> bool:
-        return open_subscriptions(client) == number
-
-    await until(is_so, f"{number} open subscriptions")
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
