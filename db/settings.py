@@ -106,6 +106,7 @@ class Settings(BaseSettings):
     refresh_token_ttl_s: Annotated[
         int, Field(ge=60, le=31_536_000, description="Life of a session after its last refresh.")
     ] = 2_592_000
+    event_retention_s: Annotated[int, Field(ge=60, le=31_536_000, description="How long events are kept.")] = 86_400
     sign_in_attempts_max: Annotated[
         int,
         Field(

@@ -7,15 +7,15 @@ GraphQL: who may see an event is decided where its row is read.
 
 from db.events.hub import Events
 from db.events.streams import EndReason, EventStream, StreamEndedError
-from db.events.topics import Event, EventsExpiredError, Subject, Topic
+from db.events.topics import EventsExpiredError, EventTopic, LoggedEvent, Subject
 
 __all__ = [
     "EndReason",
-    "Event",
     "EventStream",
+    "EventTopic",
     "Events",
     "EventsExpiredError",
+    "LoggedEvent",
     "StreamEndedError",
     "Subject",
-    "Topic",
 ]

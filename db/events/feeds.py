@@ -1,4 +1,4 @@
-"""The feed of one subject: it reads the log when it is woken, and gives each event to all of its streams.
+"""The feed of one subject: it reads the log when it is woken, and passes each event to all of its streams.
 
 A feed exists as long as a stream of its subject is open, and has a task only while there is something to read. It reads
 after its own position, in order, in pages. Where events of an unfinished order remain, it tries again soon
@@ -30,7 +30,7 @@ class Feed:
 
     Attributes:
         subject: the subject.
-        position: all events up to here were given to the streams that had joined; only after `start`.
+        position: all events up to here were passed to the streams that had joined; only after `start`.
         holders: the number of streams that are open, or are being opened.
     """
 
@@ -103,11 +103,11 @@ class Feed:
                 self._task.cancel()
 
     def join(self, stream: EventStream) -> None:
-        """Give the stream all events after the current position."""
+        """Pass the stream all events after the current position, by `EventStream.offer`."""
         self._joined.add(stream)
 
     def leave(self, stream: EventStream) -> None:
-        """Give the stream no more events."""
+        """Pass the stream no more events."""
         self._joined.discard(stream)
 
     def stop(self) -> None:
@@ -164,7 +164,7 @@ class Feed:
                 stream.offer(page.events)
 
     async def _restart(self) -> None:
-        """Begin again now, after events were deleted before they were read. The streams must know of it."""
+        """Begin again now, after events were deleted before they were read. The streams end with this reason."""
         logger.warning("events of %s were deleted before they were read", self.subject.topic.value)
         for stream in list(self._joined):
             stream.end(EndReason.EXPIRED)

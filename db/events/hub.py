@@ -22,19 +22,19 @@ from db.events.feeds import READS_AT_ONCE_MAX, Feed, Work
 from db.events.listener import Listener
 from db.events.log import EventLog
 from db.events.streams import EventStream
-from db.events.topics import ALL, EventsExpiredError, Position, Subject, Topic, position_of
+from db.events.topics import ALL, EventsExpiredError, EventTopic, Position, Subject, position_of
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 3.0
-_TOPICS = {topic.value: topic for topic in Topic}
+_TOPICS = {topic.value: topic for topic in EventTopic}
 
 
 class Events:
     """The live updates of one process. Streams can be opened within the block of `running`.
 
     Attributes:
-        feeds: the feed of each subject that somebody follows.
+        feeds: the feed of each subject that has an open stream.
         listener: the connection that listens.
         poll_s: the time between two polls, in seconds.
     """
@@ -149,7 +149,7 @@ class Events:
             for subject, feed in feeds.items():
                 if subject in news.subjects:
                     feed.wake()
-                elif subject.topic is not Topic.ENTRY:
+                elif subject.topic is not EventTopic.ENTRY:
                     feed.advance(news.position)
 
     # ------------------------------------------------------------ tasks

@@ -1,6 +1,6 @@
 """The connection of the process that listens for notifications: LISTEN, reconnected whenever it breaks.
 
-It is a connection of its own, directly to the server: a pooler that lends connections for one transaction (PgBouncer in
+It is a separate connection, directly to the server: a pooler that lends connections for one transaction (PgBouncer in
 transaction mode) does not support LISTEN, and events then arrive with the slow poll only. Notifications only wake
 readers of the log. A lost one delays an event, and loses nothing: after each connect all readers are woken.
 """

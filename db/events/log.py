@@ -12,7 +12,9 @@ The entries of one account need no such care: an id is assigned while the accoun
 that the ids of one account are in the order of commits (`db.ledger.statements`). Their position is the id, and they are
 never deleted, so that their cursors never expire.
 
-A cursor that is ahead of the log belongs to another history, such as that of a server that was lost in a failover.
+Every position is that of an event that was committed, never only that of the horizon: after a crash PostgreSQL may
+assign ids of transactions again that were not on disk yet. A position that is ahead of the log belongs to another
+history, such as that of a server that was lost in a failover.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,27 +25,38 @@ from sqlalchemy import BigInteger, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.connections.statements import Reader, Statement
-from db.events.topics import ALL, Event, EventPage, EventsExpiredError, Position, Subject, Topic
+from db.events.topics import ALL, EventPage, EventsExpiredError, EventTopic, LoggedEvent, Position, Subject
 
 HORIZON = "(pg_snapshot_xmin(pg_current_snapshot())::text)::bigint"
 _OF_SUBJECT = "topic = :topic AND subject_id = :subject_id"
-_OF_ALL = f"topic = '{Topic.PUBLISHED.value}'"
+_OF_ALL = f"topic = '{EventTopic.PUBLISHED.value}'"
+
+# The newest deleted event, and the newest event that may be read; either may be missing.
+_BOUNDS = """
+    swept.transaction_id AS swept_transaction_id, swept.event_id AS swept_id,
+    newest.transaction_id AS newest_transaction_id, newest.id AS newest_id
+"""
+_BOUNDS_FROM = f"""
+    (SELECT) AS always
+    LEFT JOIN swept_events AS swept ON true
+    LEFT JOIN LATERAL (
+        SELECT transaction_id, id FROM events WHERE transaction_id < {HORIZON}
+        ORDER BY transaction_id DESC, id DESC LIMIT 1
+    ) AS newest ON true
+"""  # noqa: S608 - constants
 
 
 def _page(condition: str) -> Statement:
     """Return the statement of a page: at least one row, whose event is null if there is none."""
     sql = f"""
-        SELECT bounds.horizon, bounds.is_pending, swept.transaction_id AS swept_transaction_id, swept.event_id,
+        SELECT {_BOUNDS},
+            EXISTS (SELECT FROM events WHERE {condition} AND transaction_id >= {HORIZON}) AS is_pending,
             event.transaction_id, event.id, event.row_id, event.author_id, event.was_public, event.is_public,
             event.created_at
-        FROM (
-            SELECT {HORIZON} AS horizon,
-                EXISTS (SELECT FROM events WHERE {condition} AND transaction_id >= {HORIZON}) AS is_pending
-        ) AS bounds
-        LEFT JOIN swept_events AS swept ON true
+        FROM {_BOUNDS_FROM}
         LEFT JOIN LATERAL (
             SELECT * FROM events
-            WHERE {condition} AND (transaction_id, id) > (:transaction_id, :id) AND transaction_id < bounds.horizon
+            WHERE {condition} AND (transaction_id, id) > (:transaction_id, :id) AND transaction_id < {HORIZON}
             ORDER BY transaction_id, id LIMIT :limit
         ) AS event ON true
         ORDER BY event.transaction_id, event.id
@@ -56,7 +69,7 @@ def _page(condition: str) -> Statement:
 
 
 _PAGE_OF_SUBJECT, _PAGE_OF_ALL = _page(_OF_SUBJECT), _page(_OF_ALL)
-_NOW = Statement(text(f"SELECT {HORIZON} AS transaction_id, 0::bigint AS id"))
+_NOW = Statement(text(f"SELECT {_BOUNDS} FROM {_BOUNDS_FROM}"))  # noqa: S608 - constants
 
 # One part for each end of the entries, so that each uses its index.
 _ENTRIES = Statement(
@@ -74,7 +87,7 @@ _ENTRIES = Statement(
 _LAST_ENTRY = Statement(
     text(
         """
-        SELECT 0::bigint AS transaction_id, coalesce(greatest(
+        SELECT coalesce(greatest(
             (SELECT max(id) FROM transactions WHERE from_id = :subject_id),
             (SELECT max(id) FROM transactions WHERE to_id = :subject_id)), 0) AS id
         """
@@ -84,14 +97,14 @@ _LAST_ENTRY = Statement(
 _NEWS = Statement(
     text(
         f"""
-        SELECT {HORIZON} AS horizon, array(
+        SELECT {_BOUNDS}, array(
             SELECT place FROM unnest(:topics, :subject_ids, :transaction_ids, :ids) WITH ORDINALITY
                 AS feed (topic, subject_id, transaction_id, id, place)
             WHERE CASE
-                WHEN feed.topic = '{Topic.ENTRY.value}' THEN
+                WHEN feed.topic = '{EventTopic.ENTRY.value}' THEN
                     EXISTS (SELECT FROM transactions WHERE from_id = feed.subject_id AND transactions.id > feed.id)
                     OR EXISTS (SELECT FROM transactions WHERE to_id = feed.subject_id AND transactions.id > feed.id)
-                WHEN (feed.transaction_id, feed.id) < (SELECT transaction_id, event_id FROM swept_events) THEN true
+                WHEN (feed.transaction_id, feed.id) < (swept.transaction_id, swept.event_id) THEN true
                 WHEN feed.subject_id = {ALL} THEN EXISTS (
                     SELECT FROM events WHERE {_OF_ALL}
                         AND (events.transaction_id, events.id) > (feed.transaction_id, feed.id))
@@ -100,6 +113,7 @@ _NEWS = Statement(
                         AND (events.transaction_id, events.id) > (feed.transaction_id, feed.id))
             END
         ) AS places
+        FROM {_BOUNDS_FROM}
         """  # noqa: S608 - constants
     ).bindparams(
         bindparam("topics", type_=ARRAY(Text())),
@@ -132,21 +146,21 @@ class EventLog:
         Raises:
             Unavailable: the database does not answer.
         """
-        if subject.topic is Topic.ENTRY:
-            rows = await self._reader.fetch(_LAST_ENTRY, {"subject_id": subject.id})
-        else:
-            rows = await self._reader.fetch(_NOW, {})
-        return Position(*rows[0])
+        if subject.topic is EventTopic.ENTRY:
+            [row] = await self._reader.fetch(_LAST_ENTRY, {"subject_id": subject.id})
+            return Position(0, row["id"])
+        [row] = await self._reader.fetch(_NOW, {})
+        return _newest(row)
 
     async def read(self, subject: Subject, after: Position, limit: int) -> EventPage:
         """Return up to `limit` events of a subject after a position, in order.
 
         Raises:
-            EventsExpiredError: events after the position were deleted.
+            EventsExpiredError: events after the position were deleted, or it is ahead of the log.
             Unavailable: the database does not answer.
         """
         values: dict[str, object] = {"subject_id": subject.id, "id": after.id, "limit": limit}
-        if subject.topic is Topic.ENTRY:
+        if subject.topic is EventTopic.ENTRY:
             return _page_of_entries(await self._reader.fetch(_ENTRIES, values), after, limit)
         values |= {"topic": subject.topic.value, "transaction_id": after.transaction_id}
         statement = _PAGE_OF_ALL if subject.id == ALL else _PAGE_OF_SUBJECT
@@ -166,21 +180,20 @@ class EventLog:
             "ids": [one.id for one in positions.values()],
         }
         [row] = await self._reader.fetch(_NEWS, values)
-        return News({subjects[place - 1] for place in row["places"]}, Position(row["horizon"], 0))
+        return News({subjects[place - 1] for place in row["places"]}, _newest(row))
 
 
 def _page_of_entries(rows: Sequence[Record], after: Position, limit: int) -> EventPage:
-    events = [Event(Position(0, row["id"]), row["id"], 0, True, True, row["created_at"]) for row in rows]
+    events = [LoggedEvent(Position(0, row["id"]), row["id"], 0, True, True, row["created_at"]) for row in rows]
     return EventPage(events, events[-1].position if events else after, len(events) < limit, is_pending=False)
 
 
 def _page_of_events(rows: Sequence[Record], after: Position, limit: int) -> EventPage:
-    first = rows[0]
-    swept = first["swept_transaction_id"]
-    if swept is not None and after < Position(swept, first["event_id"]):
+    first, newest = rows[0], _newest(rows[0])
+    if not _swept(first) <= after <= newest:
         raise EventsExpiredError
     events = [
-        Event(
+        LoggedEvent(
             Position(row["transaction_id"], row["id"]),
             row["row_id"],
             row["author_id"],
@@ -193,5 +206,12 @@ def _page_of_events(rows: Sequence[Record], after: Position, limit: int) -> Even
     ]
     if len(events) == limit:
         return EventPage(events, events[-1].position, is_complete=False, is_pending=first["is_pending"])
-    position = max(after, Position(first["horizon"], 0))
-    return EventPage(events, position, is_complete=True, is_pending=first["is_pending"])
+    return EventPage(events, newest, is_complete=True, is_pending=first["is_pending"])
+
+
+def _swept(row: Record) -> Position:
+    return Position(row["swept_transaction_id"] or 0, row["swept_id"] or 0)
+
+
+def _newest(row: Record) -> Position:
+    return max(_swept(row), Position(row["newest_transaction_id"] or 0, row["newest_id"] or 0))

@@ -4,7 +4,7 @@ A stream reads the log in pages until it has reached the position of the feed, a
 reads for all of its subscribers. Both read the same log in the same order, and the stream passes on only events after
 its own position. So there is no gap and no double between missed and live events.
 
-What the feed gives is kept in a queue of bounded length. A stream whose queue is full drops it, leaves the feed, and
+What the feed passes is kept in a queue of bounded length. A stream whose queue is full drops it, leaves the feed, and
 reads the log again from its own position: a burst of events does not end it, and takes no memory. If its owner has not
 taken an event for a while, it is ended instead.
 """
@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Protocol, Self
 
 from db.errors import Unavailable
-from db.events.topics import Event, EventPage, EventsExpiredError, Position, Subject, cursor_of
+from db.events.topics import EventPage, EventsExpiredError, LoggedEvent, Position, Subject, cursor_of
 
 QUEUE_MAX = 256
 PAGE_MAX = 256
@@ -57,7 +57,7 @@ class Source(Protocol):
 
     @property
     def position(self) -> Position:
-        """All events up to here were given to the streams that had joined."""
+        """All events up to here were passed to the streams that had joined."""
         ...
 
     def attach(self, stream: "EventStream") -> None:
@@ -65,11 +65,11 @@ class Source(Protocol):
         ...
 
     def join(self, stream: "EventStream") -> None:
-        """Give the stream all events after the current position, by `offer`."""
+        """Pass the stream all events after the current position, by `offer`."""
         ...
 
     def leave(self, stream: "EventStream") -> None:
-        """Give the stream no more events."""
+        """Pass the stream no more events."""
         ...
 
     def release(self, stream: "EventStream | None") -> None:
@@ -99,9 +99,9 @@ class EventStream:
         self.untaken_max_s = UNTAKEN_MAX_S
         self.position = feed.position if after is None else after
         self._read_to = self.position
-        self._read = deque[Event]()
+        self._read = deque[LoggedEvent]()
         self._joined_at: Position | None = None
-        self._live = deque[Event]()
+        self._live = deque[LoggedEvent]()
         self._waiter: asyncio.Future[None] | None = None
         self._reason: EndReason | None = None
         self._is_closed = False
@@ -110,7 +110,7 @@ class EventStream:
         if after is None:
             self._join()
 
-    def cursor(self, event: Event) -> str:
+    def cursor(self, event: LoggedEvent) -> str:
         """Return the cursor of an event of this stream."""
         return cursor_of(self.subject, event.position)
 
@@ -118,7 +118,7 @@ class EventStream:
         """Return itself."""
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> LoggedEvent:
         """Wait for the next event, and return it.
 
         One task at a time may wait. It may be cancelled; the next call continues where it was.
@@ -161,7 +161,7 @@ class EventStream:
 
     # ------------------------------------------------------------ called by the feed
 
-    def offer(self, events: Sequence[Event]) -> None:
+    def offer(self, events: Sequence[LoggedEvent]) -> None:
         """Take events that the feed has read."""
         if len(self._live) + len(events) <= QUEUE_MAX:
             self._live.extend(events)
@@ -195,7 +195,7 @@ class EventStream:
         self._joined_at = self._feed.position
         self._feed.join(self)
 
-    def _next(self) -> Event | None:
+    def _next(self) -> LoggedEvent | None:
         if self._read:
             return self._read.popleft()
         while self._live and not self._is_behind:
@@ -209,6 +209,9 @@ class EventStream:
         self._read_to = page.position
         if page.is_complete and self._joined_at is None:
             self._join()
+        elif page.is_complete and self._joined_at is not None:
+            # It was read after the feed's own read, so that it had all events up to where the stream joined.
+            self._read_to = max(self._read_to, self._joined_at)
 
     async def _read_again(self) -> None:
         try:

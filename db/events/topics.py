@@ -11,7 +11,7 @@ ALL = 0
 """The id of the subject that stands for all subjects of its topic. No row has it."""
 
 
-class Topic(Enum):
+class EventTopic(Enum):
     """What can happen; the value is its name in notifications, cursors and the table `events`."""
 
     PUBLISHED = "published"
@@ -28,7 +28,7 @@ class Subject(NamedTuple):
         id: the author of posts that are published (or ALL), the post that is changed or commented, or the account.
     """
 
-    topic: Topic
+    topic: EventTopic
     id: int
 
 
@@ -49,7 +49,7 @@ class Position(NamedTuple):
         return Position(self.transaction_id, self.id - 1)
 
 
-class Event(NamedTuple):
+class LoggedEvent(NamedTuple):
     """Something that happened to a subject.
 
     Attributes:
@@ -78,14 +78,14 @@ class EventPage(NamedTuple):
         is_pending: whether it has events that may only be read when an older transaction has ended.
     """
 
-    events: Sequence[Event]
+    events: Sequence[LoggedEvent]
     position: Position
     is_complete: bool
     is_pending: bool
 
 
 class EventsExpiredError(Exception):
-    """Events after a position were deleted, so that nobody can know what they were."""
+    """Events after a position were deleted, so that it is unknown what has happened since."""
 
 
 def cursor_of(subject: Subject, position: Position) -> str:

@@ -1,6 +1,6 @@
 """The tables of the log of events, which live updates are read from (`db.events`). Triggers write it.
 
-A row says that something has happened to a subject, and never what: readers read the row of the post or comment anew.
+A row states that something has happened to a subject, and never what: readers read the post or comment itself.
 Transfers need no rows here, because the ledger is their log.
 """
 

@@ -1,8 +1,8 @@
 """Open subscriptions: one result for each event, as an asynchronous iterator. Transports send what it yields.
 
 A transport opens a subscription for one viewer with `open_subscription`, iterates over it, sends each result in its
-order, and closes it with `aclose`. The transport decides when the viewer's session is over, or has another role, and
-closes the subscription then. Each event is read anew with the viewer's rights, on either engine, with fresh loaders.
+order, and closes it with `aclose`. The transport decides when the viewer's session has ended, or has another role, and
+closes the subscription then. Each event is read again with the viewer's rights, on either engine, with fresh loaders.
 
 No result is delivered twice, and none is skipped: a client that sends the cursor of its last event as `after` receives
 the rest (`db.events`). While the database is away, a subscription waits, and then continues where it was.
@@ -26,7 +26,7 @@ from graph.operations.dispatch import SMALL, Size
 from graph.runtime.context import Context, Services
 from graph.runtime.live_events import LiveEvents
 
-__all__ = ["EndReason", "EventResult", "SourceEvent", "Subscription", "SubscriptionEndedError", "open_subscription"]
+__all__ = ["EndReason", "EventResult", "OpenSubscription", "SourceEvent", "SubscriptionEndedError", "open_subscription"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _ERRORS = {
 
 
 class SubscriptionEndedError(Exception):
-    """A subscription has ended for a reason of the server. Its `error` is what the client must be told.
+    """A subscription has ended for a reason of the server. The client must receive its `error`.
 
     Attributes:
         reason: `DROPPED`: the transport did not take the events for too long. The client may resume at once, with the
@@ -94,7 +94,7 @@ class EventResult(NamedTuple):
     created_at: datetime.datetime
 
 
-class Subscription:
+class OpenSubscription:
     """An open subscription: `async for result in subscription`, then `await subscription.aclose()`, in any case.
 
     A transport that charges or observes each event before it is executed calls `next_event` and `execute` instead.
@@ -176,7 +176,7 @@ async def open_subscription(
     services: Services,
     viewer: Viewer,
     size: Size = SMALL,
-) -> Subscription:
+) -> OpenSubscription:
     """Open a subscription as `viewer`. Events from now on are part of it, and with `after` all later than the cursor.
 
     Args:
@@ -210,20 +210,20 @@ async def open_subscription(
     if isinstance(source, ExecutionResult):
         raise _refused(source.errors or [])
     assert isinstance(source, LiveEvents)
-    return Subscription(operations, operation, variables, services, viewer, size, source)
+    return OpenSubscription(operations, operation, variables, services, viewer, size, source)
 
 
 def _refused(errors: list[GraphQLError]) -> Exception:
     """Return the exception for a subscription that could not be opened."""
+    try:
+        ensure_ran(ExecutionResult(None, errors))
+    except RequestRefused as invalid_variables:
+        return invalid_variables
     for error in errors:
         original = _unavailable(error) or error.original_error
         if original is not None and not is_expected(original):
             return original
         forget_trace(error)
-    try:
-        ensure_ran(ExecutionResult(None, errors))
-    except RequestRefused as refused:
-        return refused
     return RequestRefused(*errors)
 
 

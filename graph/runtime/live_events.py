@@ -1,9 +1,10 @@
 """The events of a stream that a viewer receives, each as the object that the root field of a subscription returns.
 
 Which events of a subject a viewer receives depends on the log and the viewer alone, not on the moment at which it is
-read, so that a resumed subscription gets what it has missed. An event whose row nobody but its author could see, before
-or afterwards, is no event for others: they must not learn that a draft exists, or was changed. An event that ends the
-visibility of a post is one, and its row is then null. The row itself is read anew, with the rights of the viewer.
+read, so that a resumed subscription gets what it has missed. An event of a post that was a draft before and afterwards
+is an event for its author and for administrators alone: other viewers must not learn that a draft exists, or was
+changed. An event that makes a post a draft, or deletes it, is one for all, and its row is null for those who cannot see
+it any more. The row itself is read when the event is sent, with the rights of the viewer.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Any, Self
 
 from db.access import Viewer
 from db.errors import Unavailable
-from db.events import Event, EventStream
+from db.events import EventStream, LoggedEvent
 
 # The wait before a read is repeated while the database is away: at first, and at most, in seconds.
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
@@ -33,7 +34,7 @@ class LiveEvents:
         self,
         field: str,
         stream: EventStream,
-        shows: Callable[[Event], Awaitable[bool]],
+        shows: Callable[[LoggedEvent], Awaitable[bool]],
         made: Callable[[dict[str, Any]], Any],
     ) -> None:
         """Make the iterator.
@@ -48,7 +49,7 @@ class LiveEvents:
         self.stream = stream
         self._shows = shows
         self._made = made
-        self._event: Event | None = None
+        self._event: LoggedEvent | None = None
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -70,7 +71,7 @@ class LiveEvents:
                 columns = {CURSOR: self.stream.cursor(event), ROW_ID: event.row_id, CREATED_AT: event.created_at}
                 return self._made(columns)
 
-    async def _is_shown(self, event: Event) -> bool:
+    async def _is_shown(self, event: LoggedEvent) -> bool:
         wait_s = RETRY_FIRST_S
         while True:
             try:
@@ -80,6 +81,6 @@ class LiveEvents:
             wait_s = min(2 * wait_s, RETRY_MAX_S)
 
 
-def is_event_for(viewer: Viewer, event: Event) -> bool:
+def is_event_for(viewer: Viewer, event: LoggedEvent) -> bool:
     """Return whether a viewer could see the post of an event, either before or afterwards."""
     return event.was_public or event.is_public or viewer.is_admin or viewer.user_id == event.author_id

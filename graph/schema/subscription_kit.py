@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import strawberry
 from graphql import GraphQLError
 
-from db.events import Event, EventsExpiredError, Subject
+from db.events import EventsExpiredError, LoggedEvent, Subject
 from db.query.cursors import CursorError
 from graph.errors import BadInput
 from graph.execution import DECLARATION, Derived
@@ -45,7 +45,7 @@ async def live_events(
     subject: Subject,
     after: str | None,
     event_type: str,
-    shows: Callable[[Event], Awaitable[bool]] | None = None,
+    shows: Callable[[LoggedEvent], Awaitable[bool]] | None = None,
 ) -> LiveEvents:
     """Open the events of a subject for the viewer.
 
@@ -63,7 +63,7 @@ async def live_events(
     """
     context, viewer = info.context, info.context.viewer
 
-    async def is_shown(event: Event) -> bool:
+    async def is_shown(event: LoggedEvent) -> bool:
         return is_event_for(viewer, event)
 
     try:

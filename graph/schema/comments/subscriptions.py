@@ -5,7 +5,7 @@ from typing import Annotated
 import strawberry
 
 from db.connections.statements import Row
-from db.events import Subject, Topic
+from db.events import EventTopic, Subject
 from graph.runtime.context import Info
 from graph.runtime.live_events import ROW_ID, LiveEvents
 from graph.schema.comments.types import Comment
@@ -36,8 +36,8 @@ async def comment_added(
     post_id: Annotated[strawberry.ID, strawberry.argument(description="The id of the post.")],
     after: After = None,
 ) -> LiveEvents:
-    """Follow the comments on a post. It need not exist, so that nobody learns whether a draft has the id."""
-    subject = Subject(Topic.COMMENTED, parse(post_id, NodeKind.POST, "postId"))
+    """Follow the comments on a post. It need not exist, so that no caller learns whether a draft has the id."""
+    subject = Subject(EventTopic.COMMENTED, parse(post_id, NodeKind.POST, "postId"))
     return await live_events(info, subject, after, "CommentEvent")
 
 

@@ -6,7 +6,7 @@ import strawberry
 from graphql import GraphQLError
 
 from db.connections.statements import Row
-from db.events import Subject, Topic
+from db.events import EventTopic, Subject
 from db.repositories.accounts import accounts_by_ids
 from graph.runtime.context import Info
 from graph.runtime.live_events import ROW_ID, LiveEvents
@@ -51,7 +51,7 @@ async def account_activity(
     # An account that the viewer may see by its id is one whose balance they may see.
     if number not in await accounts_by_ids(context.database, context.viewer, ("id",), [number]):
         raise GraphQLError("accountId is the id of no account of the viewer", extensions={"code": "NOT_FOUND"})
-    return await live_events(info, Subject(Topic.ENTRY, number), after, "TransactionEvent")
+    return await live_events(info, Subject(EventTopic.ENTRY, number), after, "TransactionEvent")
 
 
 @strawberry.type

@@ -5,7 +5,7 @@ from typing import Annotated
 import strawberry
 
 from db.connections.statements import Row
-from db.events import Event, Subject, Topic
+from db.events import EventTopic, LoggedEvent, Subject
 from db.events.topics import ALL
 from db.repositories.posts import POSTS
 from graph.runtime.context import Info
@@ -40,12 +40,12 @@ async def post_published(
     """Follow the posts that are published. A post that the viewer cannot see any more is left out."""
     context = info.context
 
-    async def shows(event: Event) -> bool:
+    async def shows(event: LoggedEvent) -> bool:
         # The pool, not the context: a row that was read for an earlier event must not be reused.
         return event.row_id in await POSTS.by_ids(context.database, context.viewer, ("id",), [event.row_id])
 
     author = ALL if author_id is None else parse(author_id, NodeKind.USER, "authorId")
-    return await live_events(info, Subject(Topic.PUBLISHED, author), after, "PostEvent", shows)
+    return await live_events(info, Subject(EventTopic.PUBLISHED, author), after, "PostEvent", shows)
 
 
 async def post_changed(
@@ -53,8 +53,8 @@ async def post_changed(
     id_: Annotated[strawberry.ID, strawberry.argument(name="id", description="The id of the post.")],
     after: After = None,
 ) -> LiveEvents:
-    """Follow a post. It need not exist, so that nobody learns whether a draft has the id."""
-    return await live_events(info, Subject(Topic.CHANGED, parse(id_, NodeKind.POST, "id")), after, "PostEvent")
+    """Follow a post. It need not exist, so that no caller learns whether a draft has the id."""
+    return await live_events(info, Subject(EventTopic.CHANGED, parse(id_, NodeKind.POST, "id")), after, "PostEvent")
 
 
 @strawberry.type
