@@ -11,7 +11,7 @@ from graph.http.responses.response import GRAPHQL_RESPONSE, Response
 from graph.http.steps import Steps, Work
 from graph.operations.cache import Operation, Operations
 from graph.operations.dispatch import Size
-from graph.operations.subscriptions import Subscription, open_subscription
+from graph.operations.subscriptions import OpenSubscription, open_subscription
 from graph.runtime.context import Services
 from graph.telemetry.current import Observation
 
@@ -30,7 +30,7 @@ class Subscribed(Response):
         seen: the observation of the subscription, which ends with it.
     """
 
-    subscription: Subscription = field(kw_only=True)
+    subscription: OpenSubscription = field(kw_only=True)
     operation: Operation = field(kw_only=True)
     request: GraphQLRequest = field(kw_only=True)
     price: Price = field(kw_only=True)
@@ -58,7 +58,7 @@ def subscribed(call: Call, request: GraphQLRequest, operation: Operation, price:
     seen, size = call.seen, Size(price.values, call.stopwatch)
     seen.cost = price.cost
     arguments = (runs.operations, operation, request.variables, runs.services, call.viewer, size)
-    subscription: Subscription = yield Work(partial(open_subscription, *arguments))
+    subscription: OpenSubscription = yield Work(partial(open_subscription, *arguments))
     seen.ran, call.seen = True, None
     return Subscribed(
         200,
