@@ -24,15 +24,14 @@ import asyncio
 from functools import partial
 from typing import Any, cast
 
-import orjson
-
 from graph.http.admission import time_limits
 from graph.http.parsing.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
 from graph.http.wire.extensions import extensions
 from graph.http.wire.hosts import wrong_host
 from graph.http.wire.open_connections import OpenConnections
 from graph.http.wire.parser import RequestParser
-from graph.http.wire.uvicorn_adapter import STATUS_LINE, RequestResponseCycle, UvicornProtocol, innermost
+from graph.http.wire.refusals import refusal
+from graph.http.wire.uvicorn_adapter import RequestResponseCycle, UvicornProtocol, innermost
 from graph.http.wire.websocket import WebSocket, is_handshake
 from graph.http.wire.write_watch import WriteWatch, loop_was_blocked
 
@@ -87,7 +86,7 @@ class BoundedHttpProtocol(UvicornProtocol):
         file = transport.get_extra_info("socket").fileno()
         if self._connections is not None and not self._connections.enter(self, file):
             self._is_refused = True
-            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY_CONNECTIONS))
+            self.transport.write(refusal(503, "OVERLOADED", TOO_MANY_CONNECTIONS))
             self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -139,7 +138,7 @@ class BoundedHttpProtocol(UvicornProtocol):
         if self._pending_bytes and not (
             self._is_refused or self.transport.is_closing()
         ):  # the client has begun to send a request, and waits for a response
-            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY_CONNECTIONS))
+            self.transport.write(refusal(503, "OVERLOADED", TOO_MANY_CONNECTIONS))
         self._is_refused = True
         self._close()
 
@@ -352,26 +351,20 @@ class BoundedHttpProtocol(UvicornProtocol):
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         if self.is_answering and self._is_reading_head:
-            self._stop_reading(_refusal(status, code, message))
+            self._stop_reading(refusal(status, code, message))
             return
         self._is_refused = True
         self._stop_clock()
         self.stop_keep_alive()
         if not self.is_answering:
-            self.transport.write(_refusal(status, code, message))
+            self.transport.write(refusal(status, code, message))
         self._clock = self.loop.call_later(LINGER_S, self._close)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are not HTTP with a JSON error, after the responses to all earlier requests."""
-        refusal = _refusal(400, "BAD_REQUEST", self._wrong_host or "the received bytes are not an HTTP/1.1 request")
+        answer = refusal(400, "BAD_REQUEST", self._wrong_host or "the received bytes are not an HTTP/1.1 request")
         if self.is_answering and self._is_reading_head:
-            self._stop_reading(refusal)
+            self._stop_reading(answer)
             return
-        self.transport.write(refusal)
+        self.transport.write(answer)
         self._close()
-
-
-def _refusal(status: int, code: str, message: str) -> bytes:
-    body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
-    head = b"content-type: application/json; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-    return STATUS_LINE[status] + head % len(body) + body

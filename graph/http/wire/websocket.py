@@ -29,9 +29,22 @@ from websockets.server import ServerProtocol
 
 from graph.http.wire.extensions import SOCKET
 from graph.http.wire.open_connections import OpenConnections
+from graph.http.wire.refusals import refusal
 from graph.http.wire.uvicorn_adapter import ServerState, socket_scope
 from graph.http.wire.write_watch import WriteWatch, loop_was_blocked
 
+# The headers that the library reads. It refuses longer heads than this server.
+HANDSHAKE_HEADERS = frozenset(
+    {
+        b"connection",
+        b"host",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+        b"upgrade",
+    }
+)
 # The time that a client has to confirm a close frame.
 CLOSE_S = 5.0
 NORMAL, UNSUPPORTED_DATA, INVALID_DATA, INTERNAL_ERROR = 1000, 1003, 1007, 1011
@@ -101,14 +114,18 @@ class WebSocket(asyncio.Protocol):
         self._watch = WriteWatch(loop, transport, self, self._connections.unread)
         self._server_state.connections.add(cast("Any", self))
         self._connections.enter(self, transport.get_extra_info("socket").fileno())
-        head = b"".join(b"%b: %b\r\n" % line for line in self._headers)
-        self._frames.receive_data(b"GET %b HTTP/1.1\r\n%b\r\n" % (self._target, head))
-        (request,) = self._frames.events_received()
-        assert isinstance(request, Request)
-        self._request = request
+        self._timer = loop.call_later(self._connections.ping_s, self._on_silence)
+        head = b"".join(b"%b: %b\r\n" % line for line in self._headers if line[0] in HANDSHAKE_HEADERS)
+        self._frames.receive_data(b"GET / HTTP/1.1\r\n%b\r\n" % head)
+        for event in self._frames.events_received():
+            assert isinstance(event, Request)
+            self._request = event
+        if self._frames.handshake_exc is not None:
+            transport.write(refusal(400, "BAD_REQUEST", f"the handshake is not valid: {self._frames.handshake_exc}"))
+            self._end()
+            return
         if rest:
             self._frames.receive_data(rest)
-        self._timer = loop.call_later(self._connections.ping_s, self._on_silence)
         task = loop.create_task(self._run(scope), context=Context())
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
