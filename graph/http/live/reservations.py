@@ -1,8 +1,8 @@
 """GraphQL over server-sent events, with one stream for all operations of a client ("single connection mode").
 
-A client reserves a stream (PUT), opens it (GET), and sends each operation in a request of its own (POST), whose results
+A client reserves a stream (PUT), opens it (GET), and sends each operation in a separate request (POST), whose results
 arrive in the stream; DELETE ends an operation. All but the PUT carry the token of the reservation. The token grants
-nothing but these results: each operation has the rights of its own Authorization header.
+nothing but these results: each operation has the rights of the Authorization header of its request.
 
 The protocol: https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md.
 """

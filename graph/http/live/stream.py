@@ -49,7 +49,7 @@ class EventStream:
         self.put_now(event)
 
     def put_now(self, event: bytes) -> None:
-        """Put an event behind those that wait, unless the stream is over."""
+        """Put an event behind those that wait, unless the stream has ended."""
         if not self.is_over:
             self._waiting.append(event)
             self._changed.set()

@@ -56,7 +56,7 @@ class SocketOperation:
         self.is_stream = False
 
     def opened(self) -> None:
-        """Note that it is an open subscription, which ends at once if nobody wants it any more."""
+        """Note that it is an open subscription, which ends at once if the client has completed it meanwhile."""
         self.is_stream = True
         if self.left.is_set():
             self.end()

@@ -82,6 +82,10 @@ class OpenConnections:
         self._closed = self._refused = 0
         self._logged_at = -LOGGED_EVERY_S
 
+    def __iter__(self) -> Iterator[ClientConnection]:
+        """Iterate over the open connections."""
+        return (one for theirs in self._by_address.values() for one in theirs)
+
     def enter(self, one: ClientConnection, file: int) -> bool:
         """Take a place for a connection with the file descriptor `file`; False if it must be refused."""
         if file >= self._last_file:

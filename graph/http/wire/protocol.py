@@ -31,6 +31,7 @@ from graph.http.wire.hosts import wrong_host
 from graph.http.wire.open_connections import OpenConnections
 from graph.http.wire.parser import RequestParser
 from graph.http.wire.refusals import refusal
+from graph.http.wire.unread import limit_unconfirmed
 from graph.http.wire.uvicorn_adapter import RequestResponseCycle, UvicornProtocol, innermost
 from graph.http.wire.websocket import WebSocket, is_handshake
 from graph.http.wire.write_watch import WriteWatch, loop_was_blocked
@@ -84,6 +85,8 @@ class BoundedHttpProtocol(UvicornProtocol):
         unread = None if self._connections is None else self._connections.unread
         self._write_watch = WriteWatch(self.loop, self.transport, self, unread)
         file = transport.get_extra_info("socket").fileno()
+        if self._connections is not None:
+            limit_unconfirmed(transport, 2 * self._connections.ping_s)
         if self._connections is not None and not self._connections.enter(self, file):
             self._is_refused = True
             self.transport.write(refusal(503, "OVERLOADED", TOO_MANY_CONNECTIONS))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -28,7 +29,7 @@ CLIENTS = [
     "urql",
     "urql over HTTP",
 ]
-# Those that connect again without help, and whose subscription takes its variables anew.
+# Those that connect again without help, and send their variables again.
 RESUMING = ["graphql-ws", "graphql-sse", "graphql-sse, single connection"]
 
 
@@ -139,3 +140,45 @@ async def test_client_continues_behind_its_last_event_after_a_restart_of_the_ser
                 assert await asyncio.wait_for(process.wait(), LIMIT_S) == 0
             if round_ == "x":
                 await publish(client, ida, "missed", "missed too")
+
+
+# ---------------------------------------------------------------- the README
+
+README = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```(js|sh)\n(.*?)```", README.partition("## Live updates")[2].partition("\n## ")[0], re.DOTALL)
+# What a page has and Node does not: WebSockets, and the application's function for its token.
+PRELUDE = """import WebSocket from 'ws';
+globalThis.WebSocket = WebSocket;
+globalThis.accessToken = async () => process.env.ACCESS_TOKEN;
+"""
+
+
+def test_readme_has_three_snippets_for_live_updates() -> None:
+    assert [kind for kind, _ in SNIPPETS] == ["js", "js", "sh"]
+
+
+@pytest.mark.long("Node is started")
+@pytest.mark.parametrize("number", range(3))
+async def test_snippet_of_the_readme_prints_titles(scripts: Path, client: Client, ida: Person, number: int) -> None:
+    kind, text = SNIPPETS[number]
+    text = text.replace("127.0.0.1:8000", f"{client.http.base_url.host}:{client.http.base_url.port}")
+    command = ["sh", "-c", f"exec {text}"]  # without it the shell would end and leave curl
+    if kind == "js":
+        (scripts / "prelude.mjs").write_text(PRELUDE, encoding="utf-8")
+        (scripts / f"snippet_{number}.mjs").write_text(text, encoding="utf-8")
+        command = ["node", "--import", "./prelude.mjs", f"snippet_{number}.mjs"]
+    elif shutil.which("curl") is None:
+        pytest.skip("curl is not on the PATH")
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=scripts, stdout=asyncio.subprocess.PIPE, env={**os.environ, "ACCESS_TOKEN": ida.token}
+    )
+    assert process.stdout is not None
+    try:
+        await until_open(client, 1)
+        await publish(client, ida, "printed")
+        async with asyncio.timeout(LIMIT_S):
+            while b"printed" not in (line := await process.stdout.readline()):
+                assert line, "the snippet has ended"
+    finally:
+        process.terminate()
+        await process.wait()

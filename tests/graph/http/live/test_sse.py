@@ -1,10 +1,12 @@
 """Server-sent events, a connection per operation: what is a stream, what its events are, and how it ends."""
 
 import asyncio
+import socket
 
 import httpx
 import orjson
 import pytest
+from fastapi import FastAPI
 
 from db.settings import Settings
 from tests.graph.support.callers import Client, Person
@@ -110,3 +112,15 @@ async def test_stream_beyond_the_limit_is_refused(settings: Settings) -> None:
         assert answer.status_code == 503
         assert orjson.loads(answer.content)["errors"][0]["extensions"]["code"] == "OVERLOADED"
         assert (await client.run("{ __typename }"))["data"] == {"__typename": "Query"}
+
+
+async def test_kernel_ends_a_stream_whose_client_has_vanished(app: FastAPI, client: Client, ida: Person) -> None:
+    """A network that loses everything needs another machine. This shows that the kernel has its instruction."""
+    limit = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if limit is None:
+        pytest.skip("this system has no TCP_USER_TIMEOUT")
+    async with stream(client, PUBLISHED):
+        await until_open(client, 1)
+        sockets = [one.transport.get_extra_info("socket") for one in vars(app)["connections"]]
+        found = {one.getsockopt(socket.IPPROTO_TCP, limit) for one in sockets}
+    assert found == {int(2000 * client.services.settings.live_ping_s)}
