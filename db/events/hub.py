@@ -3,10 +3,8 @@
 A notification says only that something has happened to a subject, and wakes its feed, which reads the log. If
 notifications were lost, because the listener's connection broke or the database restarted, all feeds are woken as soon
 as it listens again. One statement every POLL_S looks for news of all subjects besides, so that events arrive even where
-notifications never do. The listener connects when the first stream is opened.
-
-Notifications are sent at the commit of the transaction that wrote the event. PostgreSQL takes one lock for all commits
-with notifications, in all databases of the server, until the commit is on disk: such commits happen one after another.
+notifications never do, and where a transaction had written before its subject was followed. The listener connects when
+the first stream is opened.
 """
 
 import asyncio
@@ -41,7 +39,7 @@ class Events:
 
     def __init__(self, database: Database) -> None:
         self.feeds: dict[Subject, Feed] = {}
-        self.listener = Listener(database, self._notified, self._wake_all)
+        self.listener = Listener(database, lambda: self.feeds, self._notified, self._wake_all)
         self.poll_s = POLL_S
         self._log = EventLog(database)
         self._reading = asyncio.Semaphore(READS_AT_ONCE_MAX)
@@ -82,6 +80,7 @@ class Events:
         position = None if after is None else position_of(subject, after)
         feed = self._held(subject)
         try:
+            await self.listener.ensure_followed(subject)
             if not feed.is_started:
                 await feed.start()
             if position is not None:
@@ -113,6 +112,7 @@ class Events:
     def _forget(self, feed: Feed) -> None:
         if self.feeds.get(feed.subject) is feed:
             del self.feeds[feed.subject]
+            self.listener.change()
 
     # ------------------------------------------------------------ what wakes feeds
 

@@ -21,20 +21,37 @@ down_revision: str | None = "a6c68552da68"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
+
+def is_followed(topic: str, bucket: str) -> str:
+    """Return the SQL expression of whether a process follows the subjects in a bucket of a topic.
+
+    PostgreSQL lets transactions that notify commit only one after another. So what is not followed is not notified: who
+    follows a subject holds a shared advisory lock of its bucket, of which each topic has 256, and one for all subjects.
+    """
+    lock = f"hashtext('folio_events:' || {topic}), {bucket}"
+    return f"CASE WHEN pg_try_advisory_lock({lock}) THEN NOT pg_advisory_unlock({lock}) ELSE true END"
+
+
 # The functions find the tables of the schema that is migrated, whatever the search_path of the writer: the path of a
 # restore is empty. A payload names the topic and the subjects. With more than 100 subjects it names the topic alone,
 # which stands for all of them: a payload may have 8,000 bytes.
 CREATE = (
-    """
+    f"""
     CREATE FUNCTION notify_events(topic text, subjects bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE
+        followed bigint[];
     BEGIN
         IF cardinality(subjects) > 100 THEN
             PERFORM pg_notify('folio_events', topic);
-        ELSIF cardinality(subjects) > 0 THEN
-            PERFORM pg_notify('folio_events', topic || ':' || array_to_string(subjects, ','));
+            RETURN;
+        END IF;
+        SELECT array_agg(subject) INTO followed FROM unnest(subjects) AS subject
+        WHERE {is_followed("topic", "256")} OR {is_followed("topic", "(subject % 256)::integer")};
+        IF followed IS NOT NULL THEN
+            PERFORM pg_notify('folio_events', topic || ':' || array_to_string(followed, ','));
         END IF;
     END $$
-    """,
+    """,  # noqa: S608 - constants of this file
     """
     CREATE FUNCTION note_posts_inserted() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
     DECLARE
@@ -106,16 +123,22 @@ CREATE = (
     END $$
     """,
     # It runs at every transfer. The ledger is its own log, so that nothing is written.
-    """
-    CREATE FUNCTION notify_entries() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    f"""
+    CREATE FUNCTION notify_entries() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+        followed bigint[];
     BEGIN
-        PERFORM notify_events('entry', (
-            SELECT array_agg(account_id) FROM (SELECT from_id FROM new_rows UNION SELECT to_id FROM new_rows)
-                AS touched(account_id)
-        ));
+        SELECT array_agg(account_id) INTO followed
+        FROM (SELECT from_id FROM new_rows UNION SELECT to_id FROM new_rows) AS touched (account_id)
+        WHERE {is_followed("'entry'", "(account_id % 256)::integer")};
+        IF cardinality(followed) > 100 THEN
+            PERFORM pg_notify('folio_events', 'entry');
+        ELSIF followed IS NOT NULL THEN
+            PERFORM pg_notify('folio_events', 'entry:' || array_to_string(followed, ','));
+        END IF;
         RETURN NULL;
     END $$
-    """,
+    """,  # noqa: S608 - constants of this file
 )
 TRIGGERS = (
     """

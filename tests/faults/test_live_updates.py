@@ -99,7 +99,7 @@ async def follow(events: Events, subject: Subject, found: list[int]) -> None:
     stream = await events.open(subject)
     try:
         async for event in stream:
-            found.append(event.row_id)  # noqa: PERF401 - the test looks at the list while it grows
+            found.append(event.row_id)  # noqa: PERF401 - the test reads the list while it grows
     finally:
         stream.close()
 

@@ -7,10 +7,18 @@ from db.connections.leases import Driver
 from db.errors import Unavailable
 from db.events import EndReason, Events, EventTopic, StreamEndedError, Subject
 from db.events.streams import QUEUE_MAX
-from tests.db.support.backends import terminate_all
 from tests.db.support.live import EVERYTHING_PUBLISHED, INSERT_MANY, insert_post, live, rows_of, taken, until
 
-LISTENERS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+# They hold a shared lock for what is followed.
+LISTENERS = """
+    SELECT DISTINCT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
+    WHERE datname = current_database() AND locktype = 'advisory' AND mode = 'ShareLock' AND granted
+"""
+
+TERMINATE_ALL = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'folio'
+"""
 
 
 async def listening_again(events: Events, connects: int) -> None:
@@ -60,7 +68,7 @@ async def test_all_connections_of_the_process_may_end(
         stream = await events.open(EVERYTHING_PUBLISHED)
         for _ in range(3):
             post = await insert_post(superuser, authors[0])
-            await terminate_all(superuser)
+            await superuser.fetch(TERMINATE_ALL)
             other = await insert_post(superuser, authors[0])
             assert await rows_of(stream, 2) == [post, other]
         stream.close()

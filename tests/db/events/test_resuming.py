@@ -1,4 +1,4 @@
-"""A subscriber that comes back with a cursor gets the rest, in order, each event once, and then goes on live."""
+"""A subscriber that resumes with a cursor gets the rest, in order, each event once, and then the new events."""
 
 import asyncio
 import random
@@ -11,7 +11,9 @@ import pytest
 from db.connections.database import Database
 from db.connections.leases import Driver
 from db.events import Events, EventsExpiredError, EventStream, EventTopic, LoggedEvent, Subject
+from db.events.feeds import Feed
 from db.events.streams import PAGE_MAX, QUEUE_MAX
+from db.events.topics import EventPage, Position
 from db.query.cursors import CursorError
 from tests.db.support.backends import connected_superuser
 from tests.db.support.live import (
@@ -217,6 +219,46 @@ async def test_burst_that_is_longer_than_the_queue_arrives_whole(
         numbers = [row[0] for row in await superuser.fetch("SELECT id FROM posts ORDER BY id")]
         assert await rows_of(stream, count + 1) == numbers
         assert numbers[-1] == marker
+
+
+class _LateFeed:
+    """A feed whose reads reach the stream only when the test allows it."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.subject = feed.subject
+        self.attach, self.join = feed.attach, feed.join
+        self.leave, self.release = feed.leave, feed.release
+        self.has_read, self.may_return = asyncio.Event(), asyncio.Event()
+
+    @property
+    def position(self) -> Position:
+        return self.feed.position
+
+    async def read(self, after: Position, limit: int) -> EventPage:
+        page = await self.feed.read(after, limit)
+        self.has_read.set()
+        await self.may_return.wait()
+        return page
+
+
+async def test_event_between_the_last_read_of_the_log_and_the_first_live_event_is_not_missed(
+    database: Database, superuser: Driver, authors: list[int]
+) -> None:
+    async with live(database) as events, stream_of(events, EVERYTHING_PUBLISHED) as first:
+        await insert_post(superuser, authors[0])
+        [event] = await taken(first, 1)
+        late = _LateFeed(events.feeds[EVERYTHING_PUBLISHED])
+        late.feed.hold()
+        resumed = EventStream(late, event.position)
+        taking = asyncio.create_task(rows_of(resumed, 2))
+        await late.has_read.wait()
+        between = await insert_post(superuser, authors[0])
+        assert await rows_of(first, 1) == [between]  # the feed has passed it on
+        late.may_return.set()
+        last = await insert_post(superuser, authors[0])
+        assert await taking == [between, last]
+        resumed.close()
 
 
 async def test_waiting_for_an_event_can_be_cancelled_without_loss(

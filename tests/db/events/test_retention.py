@@ -1,4 +1,4 @@
-"""Old events are deleted, and no subscriber loses one without being told."""
+"""Old events are deleted, and no subscriber loses one without an error."""
 
 import asyncio
 
@@ -87,7 +87,7 @@ async def test_quiet_subscriber_outlives_the_events_of_others(
         stream.close()
 
 
-async def test_subscriber_whose_events_are_deleted_before_it_reads_them_is_told(
+async def test_subscriber_whose_events_are_deleted_before_it_reads_them_gets_an_error(
     database: Database, superuser: Driver, authors: list[int]
 ) -> None:
     async with live(database) as events:
