@@ -73,7 +73,12 @@ async def test_all_operations_that_take_too_long_return_their_connections(
             await until(lambda: idle(client, superuser), "the cancelling of the statements")
         assert [answer.status_code for answer in answers] == [503] * 12
         assert await asyncio.gather(*(is_alive(client) for _ in range(12))) == [True] * 12
-        assert (await client.post(POSTS)).status_code == 200
+
+        # On a busy machine, an operation may take longer than the short deadline.
+        async def is_answered() -> bool:
+            return (await client.post(POSTS)).status_code == 200
+
+        await until(is_answered, "an answer after the lock")
 
 
 async def test_mutation_whose_commit_takes_too_long_reports_that_it_may_have_happened(
