@@ -67,18 +67,13 @@ async def test_mutation_that_takes_too_long_is_rolled_back(
 async def test_all_operations_that_take_too_long_return_their_connections(
     settings: Settings, database_url: str, superuser: Driver
 ) -> None:
-    async with served(settings, operation_deadline_ms=100, pool_size=3, pool_max_overflow=0) as client:
+    async with served(settings, operation_deadline_ms=1000, pool_size=3, pool_max_overflow=0) as client:
         async with locked(database_url, "posts"):
             answers = await asyncio.gather(*(client.post(POSTS) for _ in range(12)))
             await until(lambda: idle(client, superuser), "the cancelling of the statements")
         assert [answer.status_code for answer in answers] == [503] * 12
         assert await asyncio.gather(*(is_alive(client) for _ in range(12))) == [True] * 12
-
-        # On a busy machine, an operation may take longer than the short deadline.
-        async def is_answered() -> bool:
-            return (await client.post(POSTS)).status_code == 200
-
-        await until(is_answered, "an answer after the lock")
+        assert (await client.post(POSTS)).status_code == 200
 
 
 async def test_mutation_whose_commit_takes_too_long_reports_that_it_may_have_happened(
