@@ -125,7 +125,7 @@ async def test_lost_connection_leaves_no_task_and_no_subscription(
 
 def running() -> set[str]:
     """Return the names of the coroutines that run in tasks."""
-    return {task.get_coro().__qualname__ for task in asyncio.all_tasks() if task.get_coro() is not None}
+    return {str(getattr(task.get_coro(), "__qualname__", "")) for task in asyncio.all_tasks()}
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
