@@ -2,12 +2,13 @@
 
     python -m bench.calls [--requests 50] [--engine compiled|ordinary] [--functions FLOW]
 
-Six requests are sent to a server in this process, over a socket: a post with its author, a page of posts with their
-authors, a user with their posts, a post with its author and the author's posts, the next page of a feed, and a
-transfer. Each is sent some times before it is counted, so that its plan and its statements are cached. `sys.setprofile`
-then sees each call event of a function whose file is in db/ or graph/; a coroutine that is resumed is a call, too. The
-command prints the median of calls, of different functions and of files for each flow. These numbers do not depend on
-the machine. `--functions` lists what one flow calls, and how often. `tests/bench/test_calls.py` holds the numbers.
+These requests are sent to a server in this process, over a socket: a post with its author, a page of posts with their
+authors, a user with their posts, a post with its author and the author's posts, the next page of a feed, a transfer, a
+changed post, a new post and a new comment. Each is sent some times before it is counted, so that its plan and its
+statements are cached. `sys.setprofile` then sees each call event of a function whose file is in db/ or graph/; a
+coroutine that is resumed is a call, too. The command prints the median of calls, of different functions and of files
+for each flow. These numbers do not depend on the machine. `--functions` lists what one flow calls, and how often.
+`tests/bench/test_calls.py` holds the numbers.
 """
 
 import argparse
@@ -61,7 +62,18 @@ FLOWS = {
     "transfer": (
         "mutation ($input: TransferInput!) { transfer(input: $input) { transaction { id } userErrors { code } } }"
     ),
+    "update post": (
+        "mutation ($input: UpdatePostInput!) { updatePost(input: $input) { post { id title } userErrors { code } } }"
+    ),
+    "create post": (
+        "mutation ($input: CreatePostInput!) { createPost(input: $input) { post { id title } userErrors { code } } }"
+    ),
+    "create comment": (
+        "mutation ($input: CreateCommentInput!) "
+        "{ createComment(input: $input) { comment { id body } userErrors { code } } }"
+    ),
 }
+MUTATIONS = tuple(flow for flow, text in FLOWS.items() if text.startswith("mutation"))
 
 
 PLACE_IN_FEED = "{ posts(first: 20, filter: { published: true }) { pageInfo { endCursor } } }"
@@ -112,11 +124,24 @@ def _print(flow: str, runs: Sequence[Calls], *, by_function: bool) -> None:
 
 
 def _request(flow: str, text: str, stock: Stock, values: dict[str, str]) -> tuple[bytes, str | None]:
-    if flow == "transfer":
-        source, target = stock.pair
-        return orjson.dumps({"query": text, "variables": {"input": _transfer(source, target)}}), source.token
+    if flow in MUTATIONS:
+        given, token = _written(flow, stock)
+        return orjson.dumps({"query": text, "variables": {"input": given}}), token
     variables = {name.removeprefix("$"): value for name, value in values.items() if f"{name}:" in text}
     return orjson.dumps({"query": text, "variables": variables}), None
+
+
+def _written(flow: str, stock: Stock) -> tuple[dict[str, Any], str]:
+    """Return the input of a mutation, and the token of the user who sends it."""
+    (post, token), text = stock.owned[0], f"the {uuid.uuid4()}"
+    if flow == "transfer":
+        source, target = stock.pair
+        return _transfer(source, target), source.token
+    if flow == "update post":
+        return {"id": f"post_{post}", "title": text}, token
+    if flow == "create post":
+        return {"title": text, "content": text, "published": True}, token
+    return {"postId": f"post_{stock.published[0]}", "body": text}, token
 
 
 def _transfer(source: OwnAccount, target: OwnAccount) -> dict[str, Any]:

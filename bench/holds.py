@@ -56,9 +56,9 @@ def _documents() -> Iterator[tuple[str, str]]:
     edges = f"posts(first: 100, {order}) {{ edges {{ cursor node {{ {LEAVES} }} }} {info} }}"
     yield "edges with cursors", f"users(first: 100) {{ edges {{ cursor node {{ {edges} }} }} }}"
     yield "20 lists side by side", " ".join(f"r{number}: {_posts(LEAVES)}" for number in range(20))
-    yield "an error beside much", f'bad: posts(after: "x") {{ nodes {{ id }} }} {_of_users(LEAVES)}'
+    yield "an error in much data", f'bad: posts(after: "x") {{ nodes {{ id }} }} {_of_users(LEAVES)}'
     yield "100 contents, 20 aliases", _posts(_aliases(20, "content"))
-    yield "introspection beside much", f"__schema {{ queryType {{ name }} }} {_of_users(LEAVES)}"
+    yield "introspection with much data", f"__schema {{ queryType {{ name }} }} {_of_users(LEAVES)}"
     yield "480 fields of one name", _posts(" ".join(["title"] * 480))
     yield "160 wrong arguments", " ".join(["posts(first: 1, zz: 1) { nodes { id } }"] * 160)
     for count in (1_900, 9_000):

@@ -94,4 +94,4 @@ def _wrk(url: str, file: Path, connections: int, seconds: float) -> dict[str, in
         if line.startswith("RESULT "):
             parsed: dict[str, int] = json.loads(line.removeprefix("RESULT "))
             return parsed
-    raise RuntimeError(f"wrk says nothing: {ended.stdout}{ended.stderr}")
+    raise RuntimeError(f"wrk printed no result: {ended.stdout}{ended.stderr}")

@@ -19,13 +19,7 @@ class AccessLevel(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The caller of an operation, as established from a live session of an active user.
-
-    Attributes:
-        user_id: the signed-in user, or None for an anonymous caller.
-        session_id: the session that carried the request, or None.
-        is_admin: whether that user is an administrator.
-    """
+    """The caller of an operation, as established from a live session of an active user."""
 
     user_id: int | None = None
     session_id: int | None = None

@@ -74,7 +74,6 @@ class Application(FastAPI):
     other route.
 
     Attributes:
-        graphql: the ASGI application for `/graphql`.
         connections: the client connections, where the server counts them.
         direct: the entry point for requests without ASGI, where the server uses it (`graph.http.direct`).
     """

@@ -36,7 +36,7 @@ BROKEN_BY: Mapping[str, tuple[int, ...]] = MappingProxyType(
         "a refused movement is in the ledger": (6,),
         "an acknowledged refusal is not kept": (6, 7, 8),
         "an acknowledged movement is not in the ledger": (7, 8),
-        "a transfer had happened, although its error did not say so": (8,),
+        "a transfer had happened, although its error had no outcomeUnknown": (8,),
         "a transfer cannot be settled": (8,),
         "a deadlock": (9,),
         "no answer in time": (10,),

@@ -89,7 +89,7 @@ def _judge(client: Client, movement: Movement, payload: dict[str, Any], codes: l
     row = payload["transaction"]
     detail = {"movement": movement, "answer": payload}
     if payload["replayed"] and not (movement.may_be_made or movement.outcome is not Outcome.UNKNOWN):
-        client.oracle.violation("a transfer had happened, although its error did not say so", **detail)
+        client.oracle.violation("a transfer had happened, although its error had no outcomeUnknown", **detail)
     if row is None and not codes:
         movement.record_outcome(Outcome.NOT_MADE)
         client.oracle.violation("a key is used without an outcome", **detail)

@@ -193,10 +193,7 @@ def read_lines(file: BinaryIO) -> Iterator[bytes]:
 async def import_lines(database: Database, lines: Iterable[bytes], progress: Callable[[int], None]) -> LineCounts:
     """Add the users and the rows of `lines` to a database.
 
-    Args:
-        database: the target; it may have users already.
-        lines: lines as `read_lines` yields them.
-        progress: receives the number of lines that are done.
+    `lines` are as `read_lines` yields them. `progress` receives the number of lines that are done.
 
     Raises:
         LineError: the first line that cannot be imported. Nothing was imported.

@@ -16,7 +16,7 @@ from db.connections.leases import Driver
 from db.models.base import stored_columns
 from db.models.users import Profile, User
 
-_USER_COLUMNS = stored_columns(User, but=("version",))  # each database assigns its own versions
+_USER_COLUMNS = stored_columns(User, without=("version",))  # each database assigns its own versions
 _PROFILE_COLUMNS = stored_columns(Profile)
 
 BATCH_LINES = 1000
@@ -108,7 +108,9 @@ class Batch:
         for line in self.rows:
             author = (line.author or "").lower()
             if author and author not in authors and lines.get(author, line.number) >= line.number:
-                return LineError(line.number, "author", "is nobody in the database or on an earlier line")
+                return LineError(
+                    line.number, "author", "is not the username of a user in the database or on an earlier line"
+                )
         return None
 
 

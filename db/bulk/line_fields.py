@@ -32,7 +32,6 @@ class LineError(Exception):
     """A line that cannot be imported. Nothing of the file was imported.
 
     Attributes:
-        number: the number of the line, from 1.
         field: the invalid field, as `profile.bio` within the profile; None if the whole line is invalid.
         message: the requirement that the line does not meet.
     """
@@ -233,8 +232,8 @@ def _check_of(column: Column[Any]) -> _Check:
         return _instant
     if name not in STORED:
         raise LookupError(
-            f"say how a line writes {name}: by a TextField of db/fields.py where it is a text, else in _CHECKS of "
-            "db/bulk/line_fields.py, or leave it out by line_fields(…, but=…)"
+            f"no check for {name} in a line: declare a TextField in db/fields.py if it is a text, add it to _CHECKS of "
+            "db/bulk/line_fields.py, or exclude it with line_fields(…, without=…)"
         )
     check = _checked(STORED[name].check)
     return _nullable(check) if column.nullable else check
@@ -250,12 +249,10 @@ def _default_of(column: Column[Any]) -> object:
     return None if column.nullable else _ABSENT
 
 
-def line_fields(model: type[Model], *, but: Collection[str] = ()) -> dict[str, LineField]:
+def line_fields(model: type[Model], *, without: Collection[str] = ()) -> dict[str, LineField]:
     """Return the fields of a line for the columns of a table, by the name of the field and in the table's order.
 
-    Args:
-        model: the table.
-        but: columns to leave out: those that belong to one database, such as ids, or have another form in a line.
+    `without` names columns that belong to one database, such as ids, or have another form in a line.
 
     Raises:
         LookupError: a column has no check.
@@ -263,7 +260,7 @@ def line_fields(model: type[Model], *, but: Collection[str] = ()) -> dict[str, L
     columns = model.metadata.tables[model.__tablename__].columns
     return {
         _in_json(name): LineField(name, _check_of(columns[name]), _default_of(columns[name]))
-        for name in stored_columns(model, but=but)
+        for name in stored_columns(model, without=without)
     }
 
 
@@ -278,8 +275,8 @@ def _profile(value: object) -> dict[str, Any]:
     return _values(PROFILE_FIELDS, value)
 
 
-USER_FIELDS = line_fields(User, but=("id", "hashed_password", "version"))
-PROFILE_FIELDS = line_fields(Profile, but=("user_id",))
+USER_FIELDS = line_fields(User, without=("id", "hashed_password", "version"))
+PROFILE_FIELDS = line_fields(Profile, without=("user_id",))
 _USER = {
     **USER_FIELDS,
     "hashedPassword": LineField("hashed_password", _hashed_password, UNUSABLE_PASSWORD),
@@ -296,9 +293,7 @@ class RowKind:
 
     Attributes:
         noun: the value of the field `type`.
-        table: the name of the table.
         parent: the kind to whose rows these rows belong, or None. A parent has no parent itself.
-        parent_key: the column with the id of the parent, or None.
         columns: the columns that an import writes. Each database assigns its own versions.
         fields: the fields of a line. The author is one of them if the table has `author_id`.
     """
@@ -306,9 +301,9 @@ class RowKind:
     def __init__(self, model: type[Model], parent: "RowKind | None" = None) -> None:
         self.noun, self.table, self.parent = model.__name__.lower(), str(model.__tablename__), parent
         self.parent_key = None if parent is None else f"{parent.noun}_id"
-        self.columns = stored_columns(model, but=("version",))
+        self.columns = stored_columns(model, without=("version",))
         author = _AUTHOR if "author_id" in self.columns else {}
-        self.fields = {**author, **line_fields(model, but=("id", "version", "author_id", self.parent_key or ""))}
+        self.fields = {**author, **line_fields(model, without=("id", "version", "author_id", self.parent_key or ""))}
 
 
 _POSTS = RowKind(Post)

@@ -72,7 +72,6 @@ class _Batch:
     Attributes:
         share: the share of the caller that opened the batch, which counts its connection.
         turn: is done as soon as the statement may be sent; None if it need not wait.
-        is_sent: whether the statement was sent.
     """
 
     keys: dict[int, None]
@@ -110,7 +109,6 @@ class CoalescedReads:
 
     Attributes:
         queues: the kinds of which a statement is requested or running.
-        shares: the shares of the callers.
     """
 
     def __init__(self, read: Read, shares: Shares) -> None:
@@ -215,9 +213,6 @@ class PendingRead:
                 batch.task.cancel()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return self.rows().__await__()
-
-    async def rows(self) -> Any:
         """Return the result of `map_rows` for the rows of the statement.
 
         Raises:
@@ -227,7 +222,7 @@ class PendingRead:
         waiter = _Waiter(asyncio.get_running_loop().create_future())
         self.subscribe(waiter)
         try:
-            answer = await waiter.future
+            answer = yield from waiter.future
         except asyncio.CancelledError:
             self.unsubscribe(waiter)
             del waiter  # its future may hold an error that came at the same time

@@ -17,8 +17,8 @@ leased (`leases`), because a row costs a fraction there. This division keeps the
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -35,10 +35,10 @@ from db.connections.leases import RECOVER_S, LeasedConnection, Leases
 from db.connections.pool import PoolCounters, connect_outside, count_pool_events, create_engine
 from db.connections.retries import run_again
 from db.connections.shares import Share, Shares, share
-from db.connections.statements import Reader, Statement, by_column
+from db.connections.statements import Reader, Statement
 from db.connections.statistics import await_counted
 from db.connections.transaction import OpenTransaction, Snapshot, translate_error
-from db.connections.waiting import TurnKey, Turns
+from db.connections.waiting import Turns
 from db.constraints import refusal_for
 from db.errors import Unavailable
 from db.settings import Settings
@@ -56,6 +56,8 @@ class Database(Reader):
     Attributes:
         leases: the connections.
         shares: the bounds of how many connections each caller may hold.
+        turn: waits for the turn to write some rows, see `db.connections.statements.Writer`. It raises Unavailable,
+            DATABASE_BUSY, if the wait exceeds the lock timeout.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -68,7 +70,7 @@ class Database(Reader):
         count_pool_events(self.engine, self.counters)
         self.leases = Leases(settings, self._open_connection)
         self.shares = Shares(settings)
-        self._turns = Turns(settings.lock_timeout_ms / 1000 or settings.pool_timeout_s)
+        self.turn = Turns(settings.lock_timeout_ms / 1000 or settings.pool_timeout_s).turn
         self._shared = CoalescedReads(self._read, self.shares)
 
     async def close(self) -> None:
@@ -125,26 +127,10 @@ class Database(Reader):
         statement: Statement,
         values: Mapping[str, object],
         map_rows: Callable[[Sequence[Record]], T],
-        keys: Sequence[int] = (),
-    ) -> Coroutine[Any, Any, T]:
-        """See `Reader`. Concurrent equal calls share one statement (`db.connections.coalescing`)."""
-        return PendingRead(self._shared, statement, values, keys, map_rows).rows()
-
-    def pending(
-        self,
-        statement: Statement,
-        values: Mapping[str, object],
-        map_rows: Callable[[Sequence[Record]], T],
         keys: Sequence[Any] = (),
     ) -> PendingRead:
-        """See `Reader`. `PendingRead.subscribe` takes a callback instead of an `await`."""
+        """See `Reader`. Concurrent equal calls share one statement (`db.connections.coalescing`)."""
         return PendingRead(self._shared, statement, values, keys, map_rows)
-
-    def keyed(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> PendingRead:
-        """See `Reader`. `PendingRead.subscribe` takes a callback instead of an `await`."""
-        return PendingRead(self._shared, statement, values, keys, by_column(column))
 
     @asynccontextmanager
     async def read(self, tables: Sequence[str] = ()) -> AsyncIterator[Snapshot]:
@@ -201,14 +187,6 @@ class Database(Reader):
         return results[0]  # the result that `work` returned in spite of the error
 
     # ------------------------------------------------------------ writes
-
-    def turn(self, keys: Iterable[TurnKey]) -> AbstractAsyncContextManager[None]:
-        """See `db.connections.statements.Writer`.
-
-        Raises:
-            Unavailable: DATABASE_BUSY if the wait for the turn exceeded the lock timeout.
-        """
-        return self._turns.turn(keys)
 
     async def write(self, work: Callable[[OpenTransaction], Awaitable[T]]) -> T:
         """Run `work` in one transaction and commit it. After any exception nothing of it has happened.

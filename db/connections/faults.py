@@ -68,7 +68,6 @@ class Fault:
 
     Attributes:
         code: `extensions.code` for the client; None if the fault is in this program.
-        message: the message for the client.
         retry: whether the unit of work may run again. Nothing of it has happened, unless the error answered a COMMIT.
         is_broken: whether the connection is unusable after the error.
         is_unknown_at_commit: whether this error, as the answer to a COMMIT, leaves unknown if the transaction is

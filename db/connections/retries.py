@@ -32,11 +32,9 @@ async def run_again(
 ) -> T:
     """Run a unit of work again after its first attempt failed with `fault`.
 
-    Args:
-        attempt: the whole unit of work, in a new transaction if it needs one.
-        fault: the fault of the first attempt.
-        attempts_max: the limit of attempts, including the first. During a migration the time is limited instead.
-        retried: called before each further attempt.
+    `attempt` is the whole unit of work, in a new transaction if it needs one. There are at most `attempts_max`
+    attempts, the first among them; during a migration the time is limited instead. `retried` is called before each
+    further attempt.
 
     Raises:
         DatabaseFault: the fault of the last attempt.

@@ -77,15 +77,13 @@ class Share:
 
 
 share: ContextVar[Share | None] = ContextVar("share", default=None)
-"""The share of the operation that is under way; None without a limit, as in a command."""
+"""The share of the current operation; None without a limit, as in a command."""
 
 
 class Shares:
     """The shares of all callers of one process.
 
     Attributes:
-        writes: the bound of connections that write.
-        callers: the bounds of the callers that hold a connection.
         of_caller: the arguments of the bound of a caller.
     """
 

@@ -166,33 +166,25 @@ class Reader(Protocol):
         """Run `statement` with `values` and return all its rows."""
         ...
 
-    async def mapped_rows(
-        self,
-        statement: Statement,
-        values: Mapping[str, object],
-        map_rows: Callable[[Sequence[Record]], T],
-        keys: Sequence[int] = (),
-    ) -> T:
-        """Run `statement` with `values` (and `keys`, if it has the parameter `ids`), and return its mapped rows.
-
-        The answer is read-only, and may include rows of other keys: calls that share a statement share the result of
-        `map_rows`. Only calls with the same `map_rows`, by identity, share it.
-        """
-        return map_rows(await self.fetch(statement, {**values, KEYS: keys}))
-
-    def pending(
+    def mapped_rows(
         self,
         statement: Statement,
         values: Mapping[str, object],
         map_rows: Callable[[Sequence[Record]], T],
         keys: Sequence[Any] = (),
     ) -> Awaitable[T]:
-        """Do as `mapped_rows`. The pool returns a read to which a callback can subscribe, too."""
-        return self.mapped_rows(statement, values, map_rows, keys)
+        """Run `statement` with `values` (and `keys`, if it has the parameter `ids`), and return its mapped rows.
 
-    def keyed(self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str) -> RowsByKey:
-        """Run `statement` with `values` and `keys`, and return its rows by `column`, mapped as by `mapped_rows`."""
-        return self.mapped_rows(statement, values, by_column(column), keys)
+        The answer is read-only, and may include rows of other keys: calls that share a statement share the result of
+        `map_rows`. Only calls with the same `map_rows`, by identity, share it. The pool returns a read to which a
+        callback can subscribe, too (`db.connections.coalescing.PendingRead`).
+        """
+        return self._mapped_rows(statement, {**values, KEYS: keys}, map_rows)
+
+    async def _mapped_rows(
+        self, statement: Statement, values: Mapping[str, object], map_rows: Callable[[Sequence[Record]], T]
+    ) -> T:
+        return map_rows(await self.fetch(statement, values))
 
 
 class Writer(Protocol):
@@ -204,8 +196,8 @@ class Writer(Protocol):
         """Wait without a connection for the turn to write the rows of `keys`, and hold it within the block.
 
         Writes to a row that other callers write too take a turn, so that a wait for the row's lock holds no connection.
-        A turn is no guarantee: other processes write as well, and the lock decides. A writer without concurrent callers
-        has no turns.
+        A turn does not guarantee anything: other processes write as well, and the lock decides. A writer without
+        concurrent callers has no turns.
         """
         return nullcontext()
 

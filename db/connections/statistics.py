@@ -36,7 +36,6 @@ class QueryStatistics:
     Attributes:
         waited_ns: the time from sending to the last row, added up over all statements, BEGIN and COMMIT, also if they
             ran concurrently. It does not include the wait for a free connection.
-        on_statement: called after each statement.
     """
 
     statements: int = 0

@@ -168,25 +168,49 @@ class Turns:
         """
         return Held(self, sorted(set(keys)))  # one order for all callers, so that no two wait for each other
 
-    async def enter(self, key: TurnKey) -> None:
-        """Wait for the turn of one key."""
-        turn = self._turns.get(key)
-        if turn is None:
-            turn = self._turns[key] = _Turn(self.AT_ONCE, self._within_s, _busy)
-        turn.callers += 1
-        if turn.enter_at_once():
-            return
+    def enter_at_once(self, keys: Iterable[TurnKey]) -> bool:
+        """Take the turns of all `keys` and return True, or take none and return False if that would need a wait."""
+        turns = self._turns
+        for key in keys:
+            turn = turns.get(key)
+            if turn is not None and not turn.free:
+                return False
+        for key in keys:
+            turn = turns.get(key)
+            if turn is None:
+                turn = turns[key] = _Turn(self.AT_ONCE, self._within_s, _busy)
+            turn.free -= 1
+            turn.callers += 1
+        return True
+
+    async def enter(self, keys: Iterable[TurnKey]) -> None:
+        """Wait for the turn of each key, one after the other. After an error none is held."""
+        held: list[TurnKey] = []
         try:
-            await turn.enter()
+            for key in keys:
+                turn = self._turns.get(key)
+                if turn is None:
+                    turn = self._turns[key] = _Turn(self.AT_ONCE, self._within_s, _busy)
+                turn.callers += 1
+                try:
+                    await turn.enter()
+                except BaseException:
+                    self._forget(key, turn)
+                    raise
+                held.append(key)
         except BaseException:
-            self._forget(key, turn)
+            self.leave(held)
             raise
 
-    def leave(self, key: TurnKey) -> None:
-        """End the turn of one key, so that the next caller in line has it."""
-        turn = self._turns[key]
-        turn.leave()
-        self._forget(key, turn)
+    def leave(self, keys: Iterable[TurnKey]) -> None:
+        """End the turn of each key, so that the next caller in line has it."""
+        for key in keys:
+            turn = self._turns[key]
+            if turn.line is None:
+                turn.free += 1
+            else:
+                turn.leave()
+            self._forget(key, turn)
 
     def _forget(self, key: TurnKey, turn: _Turn) -> None:
         turn.callers -= 1
@@ -197,30 +221,20 @@ class Turns:
 class Held(AbstractAsyncContextManager[None]):
     """Holds the turns of some keys within a block."""
 
-    __slots__ = ("_held", "_keys", "_turns")
+    __slots__ = ("_keys", "_turns")
 
     def __init__(self, turns: Turns, keys: list[TurnKey]) -> None:
         self._turns = turns
         self._keys = keys
-        self._held = 0
 
     async def __aenter__(self) -> None:
-        try:
-            for key in self._keys:
-                await self._turns.enter(key)
-                self._held += 1
-        except BaseException:
-            self._leave()
-            raise
+        if not self._turns.enter_at_once(self._keys):
+            await self._turns.enter(self._keys)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave()
-
-    def _leave(self) -> None:
-        for key in self._keys[: self._held]:
-            self._turns.leave(key)
+        self._turns.leave(self._keys)
 
 
 def _busy() -> Exception:

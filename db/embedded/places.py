@@ -69,7 +69,6 @@ class Cluster:
 
     Attributes:
         home: The directory that holds the data, with all links resolved.
-        programs: The directory of PostgreSQL's binaries.
         major: The major version of the binaries, such as `18`.
         account: The owner of all files in `home`, which also runs the binaries.
     """
@@ -207,13 +206,6 @@ def _digest(text: str) -> str:
 
 def run_program(cluster: Cluster, program: str, *arguments: str, text: str = "", keep: Sequence[int] = ()) -> None:
     """Run a program of PostgreSQL in the home directory of the cluster.
-
-    Args:
-        cluster: The cluster whose binaries and account are used.
-        program: The name of the program, such as `pg_ctl`.
-        arguments: Its command line arguments.
-        text: Its standard input.
-        keep: The file descriptors that it inherits.
 
     Raises:
         EmbeddedError: The program failed, or did not end in time.

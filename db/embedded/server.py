@@ -24,7 +24,7 @@ A user that dies without unwinding (SIGKILL, or SIGTERM without a handler) leave
 adopts it, and stops it when it leaves.
 
 The socket trusts every process that can open it: those of the account and of root. Other programs of the same account
-can open it, too, so this is no server for data that matters. `db.embedded.places` decides which account that is, and
+can open it, too, so this server is not for data that matters. `db.embedded.places` decides which account that is, and
 finds directories that it can reach for the binaries and the data.
 """
 

@@ -9,7 +9,7 @@ the first stream is opened.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from contextvars import Context
 
@@ -17,10 +17,10 @@ from db.connections.database import Database
 from db.connections.faults import UNAVAILABLE
 from db.errors import Unavailable
 from db.events.feeds import READS_AT_ONCE_MAX, Feed, Work
-from db.events.listener import Listener
+from db.events.listener import Listener, Lock, lock_of
 from db.events.log import EventLog
 from db.events.streams import EventStream
-from db.events.topics import ALL, EventsExpiredError, EventTopic, Position, Subject, position_of
+from db.events.topics import ALL, EventTopic, Subject, position_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Events:
 
     def __init__(self, database: Database) -> None:
         self.feeds: dict[Subject, Feed] = {}
-        self.listener = Listener(database, lambda: self.feeds, self._notified, self._wake_all)
+        self.listener = Listener(database, lambda: self.feeds, self._notified, self._wake)
         self.poll_s = POLL_S
         self._log = EventLog(database)
         self._reading = asyncio.Semaphore(READS_AT_ONCE_MAX)
@@ -83,8 +83,6 @@ class Events:
             await self.listener.ensure_followed(subject)
             if not feed.is_started:
                 await feed.start()
-            if position is not None:
-                await self._check(subject, position)
             stream = EventStream(feed, position)
         except BaseException:
             feed.release(None)
@@ -96,10 +94,6 @@ class Events:
                 stream.close()
                 raise
         return stream
-
-    async def _check(self, subject: Subject, position: Position) -> None:
-        if position > await self._log.now(subject):
-            raise EventsExpiredError
 
     def _held(self, subject: Subject) -> Feed:
         self._is_needed.set()
@@ -128,9 +122,10 @@ class Events:
             if feed is not None:
                 feed.wake()
 
-    def _wake_all(self) -> None:
-        for feed in self.feeds.values():
-            feed.wake()
+    def _wake(self, locks: Collection[Lock]) -> None:
+        for subject, feed in self.feeds.items():
+            if lock_of(subject) in locks:
+                feed.wake()
 
     async def _listen(self) -> None:
         await self._is_needed.wait()

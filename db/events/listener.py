@@ -11,7 +11,7 @@ readers of the log. A lost one delays an event, and loses nothing: after each co
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 from db.connections.asyncpg_adapter import Driver
@@ -34,11 +34,14 @@ BUCKETS = 256
 Lock = tuple[str, int]
 """The topic and the bucket of a subject."""
 
+# A trigger that tests a lock at this moment has it for itself.
+TESTED_S = 0.02
+
 _FOLLOW = """
-    SELECT pg_advisory_lock_shared(hashtext('folio_events:' || topic), bucket) FROM unnest($1::text[], $2::int[])
-        AS wanted (topic, bucket)
+    SELECT topic, bucket, pg_try_advisory_lock_shared(hashtext('folio_events:' || topic), bucket) AS is_held
+    FROM unnest($1::text[], $2::int[]) AS wanted (topic, bucket)
 """
-_UNFOLLOW = _FOLLOW.replace("pg_advisory_lock_shared", "pg_advisory_unlock_shared")
+_UNFOLLOW = _FOLLOW.replace("pg_try_advisory_lock_shared", "pg_advisory_unlock_shared")
 
 
 def lock_of(subject: Subject) -> Lock:
@@ -59,7 +62,7 @@ class Listener:
         database: Database,
         followed: Callable[[], Iterable[Subject]],
         on_payload: Callable[[str], None],
-        on_follow: Callable[[], None],
+        on_follow: Callable[[Collection[Lock]], None],
     ) -> None:
         """Make the listener.
 
@@ -67,7 +70,7 @@ class Listener:
             database: opens the connection.
             followed: returns all subjects that are followed now.
             on_payload: receives the payload of each notification.
-            on_follow: is called when notifications of some subjects begin: others may have been lost before.
+            on_follow: is called with locks when notifications of their subjects begin: earlier ones may be lost.
         """
         self._database = database
         self._followed = followed
@@ -129,12 +132,15 @@ class Listener:
         wanted = set(map(lock_of, self._followed()))
         surplus, missing = self._held - wanted, wanted - self._held
         if surplus:
-            await connection.execute(_UNFOLLOW, *_columns(surplus))
+            await connection.fetch(_UNFOLLOW, *_columns(surplus))
             self._held -= surplus
-        if missing or not self._held:
-            await connection.execute(_FOLLOW, *_columns(missing))
-            self._held |= missing
-            self._on_follow()
+        if missing:
+            rows = await connection.fetch(_FOLLOW, *_columns(missing))
+            begun = {(row["topic"], row["bucket"]) for row in rows if row["is_held"]}
+            self._held |= begun
+            self._on_follow(begun)
+            if begun != missing:
+                asyncio.get_running_loop().call_later(TESTED_S, self._changed.set)
         progress, self._progress = self._progress, asyncio.Event()
         progress.set()
 

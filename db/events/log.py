@@ -14,7 +14,7 @@ never deleted, so that their cursors never expire.
 
 Every position is that of an event that was committed, never only that of the horizon: after a crash PostgreSQL may
 assign ids of transactions again that were not on disk yet. A position that is ahead of the log belongs to another
-history, such as that of a server that was lost in a failover.
+history, such as that of a server that was lost in a failover. In the ledger it is that of no entry of the account.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -75,12 +75,22 @@ _NOW = Statement(text(f"SELECT {_BOUNDS} FROM {_BOUNDS_FROM}"))  # noqa: S608 - 
 _ENTRIES = Statement(
     text(
         """
-        SELECT id, created_at FROM (
-            (SELECT id, created_at FROM transactions WHERE from_id = :subject_id AND id > :id ORDER BY id LIMIT :limit)
-            UNION ALL
-            (SELECT id, created_at FROM transactions WHERE to_id = :subject_id AND id > :id ORDER BY id LIMIT :limit)
-        ) AS entries
-        ORDER BY id LIMIT :limit
+        SELECT :id = 0 OR EXISTS (
+                SELECT FROM transactions WHERE id = :id AND :subject_id IN (from_id, to_id)
+            ) AS is_known,
+            entry.id, entry.created_at
+        FROM (SELECT) AS always
+        LEFT JOIN LATERAL (
+            SELECT id, created_at FROM (
+                (SELECT id, created_at FROM transactions WHERE from_id = :subject_id AND id > :id
+                    ORDER BY id LIMIT :limit)
+                UNION ALL
+                (SELECT id, created_at FROM transactions WHERE to_id = :subject_id AND id > :id
+                    ORDER BY id LIMIT :limit)
+            ) AS entries
+            ORDER BY id LIMIT :limit
+        ) AS entry ON true
+        ORDER BY entry.id
         """
     ).bindparams(*[bindparam(name, type_=BigInteger) for name in ("subject_id", "id", "limit")])
 )
@@ -180,11 +190,19 @@ class EventLog:
             "ids": [one.id for one in positions.values()],
         }
         [row] = await self._reader.fetch(_NEWS, values)
-        return News({subjects[place - 1] for place in row["places"]}, _newest(row))
+        newest = _newest(row)
+        ahead = [one for one, at in positions.items() if one.topic is not EventTopic.ENTRY and at > newest]
+        return News({*ahead, *(subjects[place - 1] for place in row["places"])}, newest)
 
 
 def _page_of_entries(rows: Sequence[Record], after: Position, limit: int) -> EventPage:
-    events = [LoggedEvent(Position(0, row["id"]), row["id"], 0, True, True, row["created_at"]) for row in rows]
+    if not rows[0]["is_known"]:
+        raise EventsExpiredError
+    events = [
+        LoggedEvent(Position(0, row["id"]), row["id"], 0, True, True, row["created_at"])
+        for row in rows
+        if row["id"] is not None
+    ]
     return EventPage(events, events[-1].position if events else after, len(events) < limit, is_pending=False)
 
 

@@ -57,7 +57,6 @@ class UnknownTransactionError(LookupError):
     """The transaction from which the audit should start is not in the ledger.
 
     Attributes:
-        requested: the requested id.
         last: the id of the last transaction in the ledger; None if it is empty.
     """
 
@@ -72,12 +71,10 @@ class Difference:
     """One defect of one row or currency.
 
     Attributes:
-        defect: the kind of defect.
         id: the id of the row in `accounts`, `transactions` or `idempotency_keys`; None for a defect of a currency.
         currency_code: the currency of the account, of the source account, or of the sum.
         stored: the stored balance, or the sum of all balances, in minor units.
         ledger: the balance according to the ledger, in minor units.
-        key: the idempotency key.
         key_owner: the id of the user that owns the key.
     """
 
@@ -99,13 +96,9 @@ class AuditReport:
         last: the id of the last transaction in the snapshot; None if there was none.
         next_since: the transaction from which the next audit may start: every transaction that this audit could not see
             has a higher id. None if that is unknown, because other clients write and the ledger is too young.
-        accounts: the number of checked accounts.
-        transactions: the number of checked transactions.
-        keys: the number of checked idempotency keys.
         undecided: the number of transactions that needed an administrator's right, whose key belongs to a user that is
-            no administrator now but may have been one: the user was changed or deleted since.
+            not an administrator now but may have been one: the user was changed or deleted since.
         differences: the first differences, at most `DIFFERENCES_MAX`.
-        differences_count: the number of all differences.
     """
 
     since: int | None = None
@@ -213,10 +206,7 @@ class _Audit:
     async def _check_table(self, check: Check, after: int = 0, also: Callable[[int, Record], Any] | None = None) -> int:
         """Check the rows of a table whose ids are above `after`, and return their number.
 
-        Args:
-            check: the check of the table.
-            after: an id.
-            also: called before each batch is checked, with the last id before the batch and the row of `NEXT_BATCH`.
+        `also` is called before each batch is checked, with the last id before the batch and the row of `NEXT_BATCH`.
         """
         total = await self._value(statements.COUNT_FROM[check.table], after=after)
         done = 0

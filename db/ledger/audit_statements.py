@@ -50,7 +50,7 @@ class Defect(Enum):
 
 
 UNDECIDED = "undecided"
-"""The column that says it cannot be decided whether the owner of a transaction's key had the right to make it."""
+"""The column for transactions of which it is unknown whether the owner of their key had the right to make them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,6 @@ class Check:
     """The check of the rows of one table.
 
     Attributes:
-        table: the name of the table.
         defects: the possible defects; each is a column of `wrong_rows` that is true if the row has the defect.
         wrong_rows: selects the rows of a batch that have at least one defect, in the order of their ids.
     """
@@ -71,12 +70,7 @@ class Check:
 def _check(table: str, rows: str, columns: str, defects: Mapping[Defect, str], remarks: Mapping[str, str]) -> Check:
     """Return a check.
 
-    Args:
-        table: the name of the table.
-        rows: the query that selects the rows of a batch.
-        columns: the columns of `rows` that describe a wrong row.
-        defects: the condition of each defect.
-        remarks: conditions that are no defects, by the name of their column.
+    `rows` is the query of a batch, and `columns` are those of its columns that describe a wrong row.
     """
     conditions = {**{defect.value: condition for defect, condition in defects.items()}, **remarks}
     named = ", ".join(f"{condition} AS {name}" for name, condition in conditions.items())

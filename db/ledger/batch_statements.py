@@ -39,9 +39,7 @@ from db.repositories.transactions import project
 def _array_table(name: str, **columns: tuple[str, type[TypeEngine[Any]]]) -> FromClause:
     """Return a table whose columns are array parameters, with the column `place`, which numbers the rows.
 
-    Args:
-        name: the name of the table.
-        columns: the parameter and the item type of each column, by its name.
+    `columns` are the parameter and the item type of each column, by its name.
     """
     arrays = [bindparam(parameter, type_=ARRAY(type_)) for parameter, type_ in columns.values()]
     shape = [column(own, type_) for own, (_, type_) in columns.items()]

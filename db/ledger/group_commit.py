@@ -76,20 +76,16 @@ class TransferGroups:
     ) -> Settlement:
         """Make a transfer once for its key, as `settle` does. A reused key may be returned as a refusal.
 
-        Args:
-            writer: the writer of the caller, for a transfer that is not settled in a group.
-            viewer: the client.
-            columns: the columns of the returned ledger row, which may include others.
-            movement: a transfer.
-            note: called with True before a group makes the transfer, and with False if the group did not make it.
+        `writer` is used for a transfer that is not settled in a group. The returned row may have more than `columns`.
+        `note` is called with True before a group makes the transfer, and with False if the group did not make it.
 
         Raises:
             Refusal: as for `db.ledger.settlement.settle`.
             Unavailable: as for `db.ledger.settlement.settle`.
         """
-        check_memo(movement)
         movement, is_unknown = with_claim(movement), False
         if self._is_running and (self._line or self._ungrouped >= UNGROUPED_MAX):
+            check_memo(movement)
             request = TransferRequest(viewer, movement, movement.request_hash())
             if request.key not in self._line:
                 outcome, is_unknown = await self._in_group(_Waiting(request, note))

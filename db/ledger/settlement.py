@@ -96,7 +96,7 @@ class Settlement:
 def with_claim(movement: Movement, claim_id: uuid.UUID | None = None) -> Movement:
     """Return `movement` with a claim for all attempts of one request: a new claim, or the claim of its whole list.
 
-    By the claim, a request recognises what its own lost attempt has made, which is no replay. Times do not show
+    By the claim, a request recognises what its own lost attempt has made, which is not a replay. Times do not show
     this, because clocks jump.
     """
     one = movement
@@ -108,18 +108,12 @@ async def settle(
 ) -> Settlement:
     """Make `movement` once for its key, however often it is requested.
 
-    A refusal that was decided under the key is returned, not raised, because it is committed with the key.
-
-    Args:
-        writer: commits the transaction.
-        viewer: the client.
-        columns: the columns of the returned ledger row.
-        movement: the requested movement, with its claim if there was an attempt before.
-        is_unknown: as for `find_outcome`.
+    A refusal that was decided under the key is returned, not raised, because it is committed with the key. `movement`
+    has its claim if there was an attempt before; `is_unknown` is as for `find_outcome`.
 
     Raises:
         Refusal: IDEMPOTENCY_KEY_REUSED if the key stands for another movement; INVALID_MEMO; ACCOUNT_NOT_FOUND for a
-            deposit by a user that is no administrator. The key is not changed.
+            deposit by a user that is not an administrator. The key is not changed.
         Unavailable: as for `find_outcome`.
     """
     if movement.from_id is None and not viewer.is_admin:
@@ -140,11 +134,12 @@ async def _settle_claim(
     writer: Writer, viewer: Viewer, columns: Columns, movement: Movement, *, is_unknown: bool
 ) -> Settlement:
     """Make `movement`, with one statement if that is possible and was not tried before."""
-    if not is_unknown:
+    values = None if is_unknown else _transfer_values(viewer, movement)
+    if values is not None:
         try:
-            row = await _transfer_at_once(writer, viewer, columns, movement)
-            if row is not None:
-                return Settlement(row, None, replayed=False)
+            rows = await writer.autocommit_write(statements.transfer(columns, viewer.access_level), values)
+            if rows:
+                return Settlement(rows[0], None, replayed=False)
         except Unavailable as unavailable:
             if not unavailable.outcome_unknown:
                 raise
@@ -206,8 +201,8 @@ def _outcome_unknown(unavailable: Unavailable) -> Unavailable:
 # ---------------------------------------------------------------- in one statement
 
 
-async def _transfer_at_once(writer: Writer, viewer: Viewer, columns: Columns, movement: Movement) -> Record | None:
-    """Make a transfer that meets all conditions, or return None if it was not made for any reason."""
+def _transfer_values(viewer: Viewer, movement: Movement) -> dict[str, object] | None:
+    """Return the parameter values of the statement that makes a transfer, or None if it cannot make this movement."""
     if movement.from_id is None:
         return None
     try:
@@ -216,7 +211,7 @@ async def _transfer_at_once(writer: Writer, viewer: Viewer, columns: Columns, mo
         return None
     if units > statements.UNITS_MAX:
         return None
-    values = {
+    return {
         "ids": [movement.from_id, movement.to_id],
         "from_id": movement.from_id,
         "to_id": movement.to_id,
@@ -225,8 +220,6 @@ async def _transfer_at_once(writer: Writer, viewer: Viewer, columns: Columns, mo
         "memo": movement.memo,
         **_claim(viewer, movement),
     }
-    rows = await writer.autocommit_write(statements.transfer(columns, viewer.access_level), values)
-    return rows[0] if rows else None
 
 
 # ---------------------------------------------------------------- step by step

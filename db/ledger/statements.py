@@ -148,7 +148,7 @@ def transfer(columns: Columns, access_level: AccessLevel) -> Statement:
     """Make a transfer that meets all conditions and return its row; otherwise change nothing and return no row.
 
     The conditions are the same as in `db.ledger.settlement.decide`, on rows that the same statement locks. `decide`
-    checks them in an order, and can say which one is not met. The amount is passed as `units` of the finest currency,
+    checks them in an order, and reports which one is not met. The amount is passed as `units` of the finest currency,
     because only the statement reads the currency of the accounts. `step` is the number of these units in one unit of
     the amount's last digit.
     """

@@ -50,11 +50,9 @@ def created_at_column() -> Mapped[datetime.datetime]:
     return mapped_column(server_default=func.clock_timestamp())
 
 
-def stored_columns(model: type[Model], *, but: Collection[str] = ()) -> tuple[str, ...]:
+def stored_columns(model: type[Model], *, without: Collection[str] = ()) -> tuple[str, ...]:
     """Return the names of the columns that a COPY gives values, in the table's order.
 
-    Args:
-        model: the table.
-        but: columns to leave out, in addition to those that the database computes.
+    Those of `without`, and those that the database computes, are left out.
     """
-    return tuple(one.name for one in model.__table__.columns if one.computed is None and one.name not in but)
+    return tuple(one.name for one in model.__table__.columns if one.computed is None and one.name not in without)

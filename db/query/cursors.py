@@ -137,21 +137,21 @@ class Order:
         Raises:
             CursorError: it is not a cursor of this order. The message says what to pass instead.
         """
+        position: list[object] = []
         try:
-            return self._parse(cursor)
-        except ValueError:
-            raise CursorError(
-                "not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor "
-                "that the same list returned for the same orderBy"
-            ) from None
-
-    def _parse(self, cursor: str) -> tuple[object, ...]:
-        _, *values = decoded_cursor(cursor)
-        position = tuple(term.kind.decode(value) for (term, _), value in zip(self.terms, values, strict=True))
-        # The signature and the spelling must match exactly. A lenient decoder would accept texts that no list returned.
-        if self._encode(values) != cursor:
-            raise CursorError
-        return position
+            _, *values = decoded_cursor(cursor)
+            for (term, _), value in zip(self.terms, values, strict=True):
+                position.append(term.kind.decode(value))
+            # The signature and the spelling must match exactly. A lenient decoder would accept texts that no list
+            # returned.
+            if self._encode(values) == cursor:
+                return tuple(position)
+        except ValueError:  # also of `decoded_cursor` and `decode`
+            pass
+        raise CursorError(
+            "not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor "
+            "that the same list returned for the same orderBy"
+        )
 
     def _encode(self, values: Sequence[int | str]) -> str:
         return encoded_cursor([self.signature, *values])

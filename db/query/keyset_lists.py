@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from asyncpg import Record
 
 from db.access import AccessLevel, Viewer
-from db.connections.statements import Reader, RowsByKey, Statement
+from db.connections.statements import Reader, RowsByKey, Statement, by_column
 from db.query import list_statements
 from db.query.list_statements import ListSource
 from db.query.nested_pages import (
@@ -104,7 +104,7 @@ class KeysetList(ListSource):
         *,
         counted: bool = False,
     ) -> Awaitable[Page]:
-        """Read one page of the whole list, as `Reader.pending` does.
+        """Read one page of the whole list, as `Reader.mapped_rows` does.
 
         `columns` must not be empty, and must hold the keys of `nested`.
 
@@ -120,7 +120,7 @@ class KeysetList(ListSource):
             statement, map_rows = _counted_page_read(self, columns, viewer.access_level, filters, kind)
         else:
             statement, map_rows = _page_read(self, columns, viewer.access_level, filters, kind)
-        return reader.pending(statement, values, map_rows)
+        return reader.mapped_rows(statement, values, map_rows)
 
     async def pages_by_parent(
         self,
@@ -150,7 +150,7 @@ class KeysetList(ListSource):
         `columns` includes `id` and the keys of `nested`. With nested pages, the answer is a `RowsWithPages`.
         """
         statement, map_rows = _rows_read(self, columns, viewer.access_level, nested.kinds)
-        return reader.pending(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, ids)
+        return reader.mapped_rows(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, ids)
 
     async def count(self, reader: Reader, viewer: Viewer, given: Filter) -> int:
         """Return how many rows the list has."""
@@ -164,7 +164,7 @@ class KeysetList(ListSource):
         """Return the number of rows of the list of each of `parent_ids`, in their order, with one statement."""
         statement = list_statements.counts_by_parent(self, viewer.access_level, frozenset(given))
         values = {**given, "viewer_id": viewer.user_id}
-        counts = await reader.keyed(statement, values, parent_ids, "id")
+        counts = await reader.mapped_rows(statement, values, by_column("id"), parent_ids)
         return [counts[parent_id][1] for parent_id in parent_ids]
 
     async def behind(self, reader: Reader, viewer: Viewer, given: Filter, request: PageRequest) -> bool:
@@ -180,7 +180,7 @@ class KeysetList(ListSource):
         """Do as `behind` for the list of each of `parent_ids`, in their order, with one statement."""
         statement = list_statements.behind_by_parent(self, viewer.access_level, frozenset(given), request.side)
         values = {**given, **request.parameters(), "viewer_id": viewer.user_id}
-        answers = await reader.keyed(statement, values, parent_ids, "id")
+        answers = await reader.mapped_rows(statement, values, by_column("id"), parent_ids)
         return [answers[parent_id][1] for parent_id in parent_ids]
 
 

@@ -57,8 +57,6 @@ class AccountStatement(NamedTuple):
         received: the sum of the incoming amounts within the span.
         sent: the sum of the outgoing amounts within the span.
         first_id: the id of the first entry; if there is none, an id above `last_id`.
-        last_id: the id of the last entry.
-        entry_count: the number of entries.
     """
 
     account_id: int

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from db.access import AccessLevel, Viewer
-from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, by_column
 from db.errors import Refusal, SignedOut
 from db.models.money import Account
 from db.models.users import User
@@ -84,7 +84,9 @@ def counterparties_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids:
 
     A viewer of a transaction may see both of its accounts, but not the balance of another user's account.
     """
-    return reader.keyed(_counterparties_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
+    return reader.mapped_rows(
+        _counterparties_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, by_column("id"), ids
+    )
 
 
 @statements
@@ -114,7 +116,8 @@ async def open_account(
         SignedOut: the viewer is no longer an active user.
     """
     if minor_unit_exponent(currency_code) is None:
-        raise Refusal("UNKNOWN_CURRENCY", ("currencyCode",), f"{currency_code} is no ISO 4217 currency to hold")
+        message = f"the currency {currency_code} is not in ISO 4217, or has no minor unit; use a code such as EUR"
+        raise Refusal("UNKNOWN_CURRENCY", ("currencyCode",), message)
     # The owner's row is locked, so that simultaneous requests count one after the other.
     if not await transaction.fetch(_LOCK_OWNER, {"owner_id": viewer.user_id}):
         raise SignedOut

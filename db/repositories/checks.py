@@ -58,20 +58,17 @@ def check_reserved(username: str) -> list[Refusal]:
 def check_password(password: str, *names: str) -> list[Refusal]:
     """Return the refusals of a new password with a wrong length, or that is easily guessed (NIST SP 800-63B).
 
-    Do not call it on the event loop before `known_passwords` was called once.
-
-    Args:
-        password: the new password.
-        names: the user's name and email address, which attackers try first, too.
+    Do not call it on the event loop before `known_passwords` was called once. `names` are the user's name and email
+    address, which attackers try first, too.
     """
     if refusals := PASSWORD.check(password):
         return refusals
     if not is_visible(password):
         message = "a password has a visible character"
     elif is_known(password, PASSWORD.length_min):
-        message = "this password is one of the first that anybody tries; choose another one"
+        message = "this password is well known, and therefore guessed first; choose another one"
     elif password.lower() in {part for name in names for part in (name.lower(), name.lower().partition("@")[0])}:
-        message = "the username or the email address is no password; choose another one"
+        message = "the password must differ from the username and the email address; choose another one"
     else:
         return []
     return [Refusal(PASSWORD.code, PASSWORD.path, message)]

@@ -11,7 +11,7 @@ from asyncpg import Record
 from sqlalchemy import Column, ColumnElement, FromClause, SQLColumnExpression, bindparam, exists, insert, select
 
 from db.access import AccessLevel, Viewer
-from db.connections.statements import Reader, Statement
+from db.connections.statements import Reader, Statement, Writer
 from db.constraints import violation_of
 from db.errors import Refusal
 from db.models.base import Model
@@ -35,8 +35,6 @@ class ChildRows(VersionedRows):
     the owner of the parent.
 
     Attributes:
-        key: the foreign key to the parent.
-        parent: the table of the parent.
         author: the foreign key to the author, or None.
     """
 
@@ -50,12 +48,8 @@ class ChildRows(VersionedRows):
     ) -> None:
         """Declare the rows.
 
-        Args:
-            model: the table.
-            key: the name of the foreign key to the parent.
-            changeable: the columns that an update may set.
-            seen: the conditions under which an access level sees a parent.
-            owned: the conditions under which it may change a parent; needed if the rows have no author.
+        `seen` and `owned` are the conditions under which an access level sees and may change a parent. `owned` is
+        needed if the rows have no author.
 
         Raises:
             LookupError: nothing says who may write the rows.
@@ -63,7 +57,7 @@ class ChildRows(VersionedRows):
         columns = model.metadata.tables[model.__tablename__].columns
         self.key, self.author = columns[key], columns.get(AUTHOR)
         if self.author is None and owned is None:
-            raise LookupError(f"{model.__tablename__} has no {AUTHOR}: say by `owned` who may write its rows")
+            raise LookupError(f"{model.__tablename__} has no {AUTHOR}: declare with `owned` who may write its rows")
         [foreign_key] = self.key.foreign_keys
         self.parent = foreign_key.column.table
         self.seen, self.writable = seen, seen if owned is None else owned
@@ -92,42 +86,52 @@ class ChildRows(VersionedRows):
 
 
 async def create_row(
-    of: ChildRows, transaction: Reader, viewer: Viewer, columns: Columns, values: Mapping[str, object]
+    of: ChildRows, writer: Writer, viewer: Viewer, columns: Columns, values: Mapping[str, object]
 ) -> Record:
     """Create a row and return it; a member writes as themself alone.
 
     Args:
         of: the rows of the noun.
-        transaction: the transaction of the write.
+        writer: commits the row.
         viewer: the user who writes.
         columns: the columns of the returned row.
         values: the keys of the parent and of the author, if there is one, and the columns that a new row is given.
 
     Raises:
-        Refusal: the refusal of the foreign key: there is no such parent, or the viewer may not write as the author.
-        IntegrityConstraintViolationError: parent or author are gone, or a constraint of the table is violated;
-            `Database.write` turns it into a refusal.
+        Refusal: the refusal of the foreign key: there is no such parent, or the viewer may not write as the author; or
+            of a violated constraint of the table.
     """
     given = {**values, "viewer_id": viewer.user_id}
-    if not await transaction.fetch(_parent_of(of, viewer.access_level), given):
-        raise of.unknown(of.key)
-    if of.author is not None and not viewer.is_admin and values[AUTHOR] != viewer.user_id:
-        raise of.unknown(of.author)
-    rows = await transaction.fetch(_insert_of(of, columns, viewer.access_level, tuple(values)), given)
-    if of.author is not None and not rows:
-        raise of.unknown(of.author)
+    may_write = of.author is None or viewer.is_admin or values[AUTHOR] == viewer.user_id
+    statement = _insert_of(of, columns, viewer.access_level, tuple(values))
+
+    async def by_steps(transaction: Reader) -> Sequence[Record]:
+        rows = await transaction.fetch(statement, given) if may_write else ()
+        if not rows:
+            has_parent = await transaction.fetch(_parent_of(of, viewer.access_level), given)
+            raise of.unknown(of.author if has_parent and of.author is not None else of.key)
+        return rows
+
+    rows = (await writer.autocommit_write(statement, given) if may_write else ()) or await writer.write(by_steps)
     return rows[0]
 
 
 @statements
 def _parent_of(of: ChildRows, access_level: AccessLevel) -> Statement:
+    return Statement(select(of.parent.c.id).where(*_on_parent_given(of, access_level)))
+
+
+def _on_parent_given(of: ChildRows, access_level: AccessLevel) -> Conditions:
+    """Return the conditions under which an access level may write a row on the given parent."""
     given = of.parent.c.id == bindparam(of.key.name, type_=of.key.type)
-    return Statement(select(of.parent.c.id).where(given, *of.writable(access_level, of.parent)))
+    return (given, *of.writable(access_level, of.parent))
 
 
 @statements
 def _insert_of(of: ChildRows, columns: Columns, access_level: AccessLevel, names: tuple[str, ...]) -> Statement:
+    """Insert the row if parent and author are as they must be."""
     rows = select(*(bindparam(name, type_=of.model.__table__.c[name].type) for name in names))
+    rows = rows.where(exists().where(*_on_parent_given(of, access_level)))
     if of.author is not None:
         rows = rows.where(exists().where(User.id == bindparam(AUTHOR, type_=of.author.type), User.role != "system"))
     inserted = insert(of.model).from_select(names, rows)

@@ -23,9 +23,7 @@ def known_passwords() -> frozenset[str]:
 def is_known(password: str, length_min: int) -> bool:
     """Return whether a password is well known, a repetition, a sequence, or a well-known one with a short suffix.
 
-    Args:
-        password: the password, in upper or lower case.
-        length_min: the minimum length of a password, which also the repeated part of a repetition must have.
+    A repetition is refused if its repeated part is shorter than a password may be, which is `length_min` characters.
     """
     repeated = _repeated(password.lower())
     if len(repeated) < min(length_min, len(password)):

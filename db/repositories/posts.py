@@ -5,8 +5,8 @@ Invariant: only its author and administrators can see, count and change a draft.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from asyncpg import Record
 from sqlalchemy import (
@@ -17,6 +17,7 @@ from sqlalchemy import (
     SQLColumnExpression,
     any_,
     bindparam,
+    exists,
     func,
     insert,
     literal_column,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 )
 
 from db.access import AccessLevel, Viewer
-from db.connections.statements import KEYS_ARRAY, Reader, Statement, Writer
+from db.connections.statements import KEYS_ARRAY, Reader, Statement, Writer, bigint_array
 from db.errors import Refusal
 from db.models.base import stored_columns
 from db.models.posts import VIEWS_MAX, Post
@@ -139,8 +140,7 @@ def _numbered_page(columns: Columns, access_level: AccessLevel, filters: frozens
 # ---------------------------------------------------------------- writes
 
 
-@dataclass(frozen=True, slots=True)
-class NewPost:
+class NewPost(NamedTuple):
     """A post to create, after its checks."""
 
     author_id: int
@@ -149,7 +149,7 @@ class NewPost:
     published: bool
 
 
-_NEW_POST_COLUMNS = [one.name for one in fields(NewPost)]
+_NEW_POST_COLUMNS = tuple(NewPost.__annotations__)
 
 _AUTHORS = Statement(select(User.id).where(User.id == any_(KEYS_ARRAY), User.role != "system"))
 
@@ -160,41 +160,41 @@ async def indexes_without_author(reader: Reader, viewer: Viewer, posts: Sequence
     The database is read only for an administrator. The foreign key decides finally.
     """
     foreign = {post.author_id for post in posts} - {viewer.user_id}
+    if not foreign:
+        return []
     known = {viewer.user_id}
-    if foreign and viewer.is_admin:
+    if viewer.is_admin:
         known |= {row["id"] for row in await reader.fetch(_AUTHORS, {"ids": list(foreign)})}
     return [index for index, post in enumerate(posts) if post.author_id not in known]
 
 
-async def create_posts(transaction: Reader, viewer: Viewer, columns: Columns, posts: Sequence[NewPost]) -> list[Record]:
+async def create_posts(writer: Writer, viewer: Viewer, columns: Columns, posts: Sequence[NewPost]) -> list[Record]:
     """Create `posts` with one statement and return their rows in order. A member may write only in their own name.
 
     No viewer may write as the system user, because it is not a person.
 
     Raises:
-        Refusal: AUTHOR_NOT_FOUND: the viewer may not write as the author.
-        ForeignKeyViolationError: there is no such author; `Database.write` turns it into the same refusal.
+        Refusal: AUTHOR_NOT_FOUND: the viewer may not write as the author, or there is no such author.
     """
-    if not viewer.is_admin and any(post.author_id != viewer.user_id for post in posts):
+    values = dict(zip(_NEW_POST_COLUMNS, map(list, zip(*posts, strict=True)), strict=True))
+    if not viewer.is_admin and set(values["author_id"]) != {viewer.user_id}:
         raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
-    columns = tuple(dict.fromkeys(("id", *columns)))
-    values = {name: [getattr(post, name) for post in posts] for name in _NEW_POST_COLUMNS}
-    rows = await transaction.fetch(_insert_posts(columns, viewer.access_level), values)
-    if len(rows) < len(posts):
+    statement = _insert_posts(tuple(dict.fromkeys(("id", *columns))), viewer.access_level)
+    rows = await writer.autocommit_write(statement, values) or await writer.write(
+        lambda transaction: transaction.fetch(statement, values)
+    )
+    if not rows:
         raise Refusal("AUTHOR_NOT_FOUND", ("authorId",), "no such user")
     # Identities are assigned in the order of the SELECT. RETURNING guarantees no order.
-    return sorted(rows, key=lambda row: int(row["id"]))
+    return sorted(rows, key=itemgetter("id"))
 
 
 @statements
 def _insert_posts(columns: Columns, access_level: AccessLevel) -> Statement:
+    """Insert all posts, or none if the system user is one of the authors."""
     new_rows = given_rows(Post, _NEW_POST_COLUMNS)
-    system_users = select(User.id).where(User.role == "system")
-    rows = (
-        select(*(new_rows.c[name] for name in _NEW_POST_COLUMNS))
-        .where(new_rows.c.author_id.not_in(system_users))
-        .order_by(new_rows.c[POSITION])
-    )
+    as_system = exists().where(User.role == "system", User.id == any_(bigint_array("author_id")))
+    rows = select(*(new_rows.c[name] for name in _NEW_POST_COLUMNS)).where(~as_system).order_by(new_rows.c[POSITION])
     inserted = insert(Post).from_select(_NEW_POST_COLUMNS, rows)
     return Statement(inserted.returning(*_project(columns, access_level)))
 

@@ -16,7 +16,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.access import Viewer
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, by_column
 from db.models.base import stored_columns
 from db.models.users import Profile
 from db.query.pages import Columns
@@ -28,9 +29,9 @@ from db.repositories.given_rows import given_rows
 _PROFILE: Mapping[str, ColumnElement[Any]] = {name: getattr(Profile, name) for name in stored_columns(Profile)}
 
 
-def profiles_by_user_ids(reader: Reader, columns: Columns, ids: Sequence[int]) -> RowsByKey:
-    """Return the profiles of the users `ids`, by the user's id."""
-    return reader.keyed(_profiles_by_user_ids(columns), {}, ids, "user_id")
+def profiles_by_user_ids(reader: Reader, _: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
+    """Return the profiles of the users `ids`, by the user's id. Every viewer may see every profile."""
+    return reader.mapped_rows(_profiles_by_user_ids(columns), {}, by_column("user_id"), ids)
 
 
 @statements

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from db.access import Viewer
-from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, by_column
 from db.models.sessions import RefreshToken, Session
 from db.models.users import User
 from db.repositories.sign_ins import IS_LOGIN
@@ -55,12 +55,12 @@ _VIEWERS = Statement(
 
 def live_sessions(reader: Reader, session_id: int) -> RowsByKey:
     """Return the session `session_id` by its id if it is alive; others may be included. Pass them to `viewer_among`."""
-    return reader.keyed(_VIEWERS, {}, [session_id], "id")
+    return reader.mapped_rows(_VIEWERS, {}, by_column("id"), [session_id])
 
 
 def live_sessions_among(reader: Reader, session_ids: Sequence[int]) -> RowsByKey:
     """Return those of the sessions that are alive, by their ids; others may be included."""
-    return reader.keyed(_VIEWERS, {}, session_ids, "id")
+    return reader.mapped_rows(_VIEWERS, {}, by_column("id"), session_ids)
 
 
 def viewer_among(sessions: Mapping[int, Record], session_id: int, user_id: int) -> Viewer | None:
@@ -234,6 +234,6 @@ async def end_session(transaction: Reader, session_id: int) -> None:
     await transaction.fetch(_END_SESSION, {"session_id": session_id})
 
 
-async def end_sessions_of(transaction: Reader, user_id: int, *, but: int | None = None) -> None:
-    """End all sessions of a user, except the session `but` if it is given."""
-    await transaction.fetch(_END_SESSIONS, {"user_id": user_id, "kept_id": but or 0})
+async def end_sessions_of(transaction: Reader, user_id: int, *, kept_id: int | None = None) -> None:
+    """End all sessions of a user, except the session `kept_id` if it is given."""
+    await transaction.fetch(_END_SESSIONS, {"user_id": user_id, "kept_id": kept_id or 0})

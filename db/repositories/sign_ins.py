@@ -71,7 +71,6 @@ class Attempt:
         is_known: whether the user has signed in from this place before.
         user_id: the user of the login; None if there is none.
         wait_s: the wait before the next attempt, in seconds.
-        place: the place from which the attempt came.
     """
 
     is_known: bool

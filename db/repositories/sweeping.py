@@ -50,9 +50,7 @@ STATEMENTS: Mapping[str, Statement] = {
 async def sweep(writer: Writer, token_ttl_s: int) -> Mapping[str, int]:
     """Delete old rows in batches, and return the number of deleted rows of each table.
 
-    Args:
-        writer: commits each batch.
-        token_ttl_s: the lifetime of a refresh token in seconds.
+    `token_ttl_s` is the lifetime of a refresh token in seconds.
 
     Raises:
         Unavailable: the database cannot be written; rows that were deleted before stay deleted.

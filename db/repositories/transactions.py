@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from db.access import AccessLevel, Viewer
-from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement
+from db.connections.statements import KEYS_ARRAY, Reader, RowsByKey, Statement, by_column
 from db.models.money import Account, IdempotencyKey, Transaction
 from db.query.cursors import Order, Term, TermKind
 from db.query.keyset_lists import KeysetList
@@ -81,7 +81,9 @@ TRANSACTIONS = KeysetList(
 
 def transactions_by_ids(reader: Reader, viewer: Viewer, columns: Columns, ids: Sequence[int]) -> RowsByKey:
     """Return the transactions among `ids` that the viewer may see, by id."""
-    return reader.keyed(_transactions_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, ids, "id")
+    return reader.mapped_rows(
+        _transactions_by_ids(columns, viewer.access_level), {"viewer_id": viewer.user_id}, by_column("id"), ids
+    )
 
 
 @statements

@@ -78,7 +78,7 @@ def project_users(
 
 
 def _lower(parameter: str) -> ColumnElement[str]:
-    """Return a text parameter in lower case by the rules of ASCII alone, as in the columns: a Kelvin sign is no k."""
+    """Return a text parameter in lower case by the rules of ASCII alone, as in the columns: a Kelvin sign stays one."""
     return func.lower(collate(bindparam(parameter, type_=Text), "C"))
 
 
@@ -105,7 +105,7 @@ def users_by_ids(
 ) -> RowsByKey:
     """Return the users `ids`, by id, with `nested` pages as `KeysetList.by_ids`. `columns` must include `id`."""
     statement, map_rows = _users_by_ids(columns, viewer.access_level, nested.kinds)
-    return reader.pending(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, ids)
+    return reader.mapped_rows(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, ids)
 
 
 @statements
@@ -118,7 +118,7 @@ def _users_by_ids(
 
 
 def username_key(username: str) -> str:
-    """Return a username in lower case by the rules of ASCII alone, as in the index: a Kelvin sign is no k."""
+    """Return a username in lower case by the rules of ASCII alone, as in the index: a Kelvin sign stays one."""
     return username.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
 
 
@@ -127,7 +127,7 @@ def users_by_usernames(
 ) -> RowsByKey:
     """Return the users with these usernames, each in the form of `username_key`, by this form. See `users_by_ids`."""
     statement, map_rows = _users_by_usernames(columns, viewer.access_level, nested.kinds)
-    return reader.pending(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, keys)
+    return reader.mapped_rows(statement, {"viewer_id": viewer.user_id, **nested.parameters}, map_rows, keys)
 
 
 @statements
@@ -206,12 +206,7 @@ async def taken_names(reader: Reader, users: Sequence[NewUser]) -> tuple[set[str
 
 @dataclass(frozen=True, slots=True)
 class UpdatedUser:
-    """The result of an update.
-
-    Attributes:
-        row: the user after the update.
-        was_active: whether the user was active before.
-    """
+    """The result of an update."""
 
     row: Record
     was_active: bool
@@ -236,16 +231,8 @@ async def update_user(
     """Set the columns in `changes` , and the given columns of the profile.
 
     The version rises and `updated_at` changes only if a value differs, in the profile too. A new hash differs even if
-    the password is the same.
-
-    Args:
-        transaction: the transaction of all changes.
-        viewer: the user who makes the change.
-        columns: the columns of the returned row.
-        user_id: the user to change.
-        changes: column names with their new values.
-        profile: column names with their new values, which create a profile if there is none; None removes it.
-        expected_version: the version that the user must have; None accepts any.
+    the password is the same. If there is no profile, `profile` creates one; None removes it. With `expected_version`
+    the user must have this version.
 
     Raises:
         Refusal: NOT_FOUND if there is no such user or the viewer may not change it; VERSION_CONFLICT.

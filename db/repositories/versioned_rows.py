@@ -38,8 +38,6 @@ class VersionedRows:
     """The rows of one noun, with the columns `id`, `version` and `updated_at`.
 
     Attributes:
-        noun: its name, in messages and for the turns of writers.
-        model: its table.
         project: returns what an access level sees of the columns, as for a list.
         changeable: the columns that an update may set.
         mine: the conditions under which an access level may change a row; they may use the parameter `viewer_id`.

@@ -152,13 +152,7 @@ class Activity:
 
 
 class Crowd:
-    """The users: when they join, and their shares of the posts and of the accounts.
-
-    Attributes:
-        joined: the instant at which each user joins.
-        authors: the activity of writing posts.
-        owners: the activity of opening accounts.
-    """
+    """The users: when they join, and their shares of the posts and of the accounts."""
 
     def __init__(self, plan: SeedPlan) -> None:
         random = plan.random("crowd")

@@ -164,13 +164,13 @@ def _ensure_possible(plan: SeedPlan) -> None:
     given = {**plan.counts, "transfers_per_account": plan.transfers_per_account}
     for name, number in given.items():
         if number < 0:
-            raise SeedError(f"{name} is {number}; ask for 0 or more")
+            raise SeedError(f"{name} is {number}; it must be 0 or more")
         if number > _LIMITS[name]:
-            raise SeedError(f"{name} is {number}; ask for {_LIMITS[name]} at most")
+            raise SeedError(f"{name} is {number}; the maximum is {_LIMITS[name]}")
     parents = {**{child.table: "post" for child in CHILDREN}, "posts": "user", "accounts": "user"}
     for name, parent in parents.items():
         if given[name] and not given[f"{parent}s"]:
-            raise SeedError(f"{name} belong to {parent}s; ask for at least 1 {parent}, or for 0 {name}")
+            raise SeedError(f"{name} belong to {parent}s; seed at least 1 {parent}, or 0 {name}")
 
 
 async def _ensure_empty(driver: Driver) -> None:

@@ -38,7 +38,7 @@ _REMEDIES = {
     "42501": _RIGHTS,
     "42P01": "run `folio migrate upgrade`, or correct the search_path of the role",
     "53100": "free space on the disk of the server",
-    "53200": "give the server more memory",
+    "53200": "increase the memory of the server",
     "53300": f"raise max_connections there, or lower {PREFIX}POOL_SIZE of the processes that use them",
     "55P03": "other clients have locked the same tables: try again when they have finished",
     "57014": "it exceeded a time limit: try again when the server is less busy",
@@ -173,11 +173,11 @@ def _host(host: str, port: str) -> str:
 
 def _driver_error(error: BaseException) -> BaseException:
     """Return the error of asyncpg or of the network that SQLAlchemy has wrapped."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, DRIVER_ERRORS):
-            return seen
-        seen = getattr(seen, "orig", None) or seen.__cause__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DRIVER_ERRORS):
+            return cause
+        cause = getattr(cause, "orig", None) or cause.__cause__
     return error
 
 

@@ -22,11 +22,11 @@ from graphql import (
     is_enum_type,
     is_list_type,
 )
-from strawberry.types.field import StrawberryField
 
 from db.query.pages import Columns
 from graph.analysis.cost import LONGEST_METADATA, Cost, ListSize
 from graph.execution.declarations import RowEdge, declaration_of, joins_of, strawberry_field
+from graph.execution.strawberry_adapter import StrawberryField
 
 # The keys in a field's metadata for: the columns that it reads, whether it reads the columns of the list's order, and
 # whether it needs to know if more rows follow the page.
@@ -73,7 +73,7 @@ class Slicing(NamedTuple):
     Attributes:
         paths: the arguments, each as a path: an argument, or a list within an input object.
         assumed: the length where no argument sets it.
-        sized: the names of the lists below the field that have this length; none where the field itself is the list.
+        sized: the names of the lists below the field that have this length; none if the field itself is the list.
     """
 
     paths: tuple[tuple[str, ...], ...]

@@ -74,7 +74,7 @@ def integer_of(value: object) -> int | None:
         return None
     try:
         length = value if type(value) is int else GraphQLInt.coerce_input_value(value)
-    except Exception:  # noqa: BLE001 - a value of any other kind is no length
+    except Exception:  # noqa: BLE001 - a value of any other kind is not a length
         return LENGTH_MAX
     return min(max(length, 0), LENGTH_MAX)
 

@@ -4,8 +4,7 @@ A visitor caches its own bound methods, so it refers to itself and to whatever i
 a flood, each of which comes once, would stay in memory until the cycle collector runs.
 """
 
-from graphql import Node, Visitor, visit
-from graphql.language.visitor import VisitorKeyMap
+from graphql import Node, Visitor, VisitorKeyMap, visit
 
 
 def visit_once(root: Node, visitor: Visitor, *inner: Visitor, keys: VisitorKeyMap | None = None) -> None:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 import uvloop
-from uvicorn.supervisors.statreload import StatReload
 
 import graph
 from db.settings import Settings
@@ -16,6 +15,7 @@ from graph.cli.support.demo_data import DEMO_PASSWORD, DEMO_USERNAME, prepare_de
 from graph.cli.support.server import WORKER, Host, Port, ensure_free, run_server, server_options
 from graph.cli.support.terminal import CommandError, configured, err, opened
 from graph.http.wire.open_connections import allow_open_files
+from graph.http.wire.uvicorn_adapter import StatReload
 
 # The directory that `dev --reload` watches.
 ROOT = Path(graph.__file__).parent.parent

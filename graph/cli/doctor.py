@@ -89,6 +89,7 @@ async def _examine(chosen: Settings, workers: int) -> list[Finding]:
         "clock": _clock_finding,
         "role": _role_finding,
         "ledger": _ledger_finding,
+        "events": _events_finding,
         "durability": _durability_finding,
         "pool": lambda database: _pool_finding(database, workers),
     }
@@ -127,6 +128,18 @@ _LEDGER = Statement(
     text(
         "SELECT has_table_privilege(to_regclass('transactions'), 'UPDATE, DELETE, TRUNCATE')"
         " OR has_table_privilege(to_regclass('idempotency_keys'), 'UPDATE, DELETE, TRUNCATE') AS writable"
+    )
+)
+
+
+_DISABLED_TRIGGERS = Statement(
+    text(
+        """
+        SELECT tgrelid::regclass::text AS table_name, tgname AS name FROM pg_trigger
+        WHERE tgrelid IN (to_regclass('posts'), to_regclass('comments'), to_regclass('transactions'))
+            AND NOT tgisinternal AND tgenabled NOT IN ('O', 'A')
+        ORDER BY 1, 2
+        """
     )
 )
 
@@ -178,6 +191,15 @@ async def _ledger_finding(database: Database) -> Finding:
     return Finding("ledger", Verdict.WARNING, "this role could change rows", remedy)
 
 
+async def _events_finding(database: Database) -> Finding:
+    disabled = await database.fetch(_DISABLED_TRIGGERS, {})
+    if not disabled:
+        return Finding("events", Verdict.OK, "no trigger that writes them is disabled")
+    table = disabled[0]["table_name"]
+    found = f"the trigger {disabled[0]['name']} of {table} is disabled: subscribers miss changes"
+    return Finding("events", Verdict.FAILURE, found, f"ALTER TABLE {table} ENABLE TRIGGER {disabled[0]['name']}")
+
+
 async def _durability_finding(database: Database) -> Finding:
     promised = await durability(database)
     if promised.problem is None:
@@ -195,8 +217,9 @@ async def _durability_finding(database: Database) -> Finding:
 async def _pool_finding(database: Database, workers: int) -> Finding:
     available = (await database.fetch(_CONNECTIONS, {}))[0]["available"]
     chosen = database.settings
-    wanted = workers * (chosen.pool_size + chosen.pool_max_overflow)
-    found = f"{workers} x ({chosen.pool_size} + {chosen.pool_max_overflow}) connections of {available}"
+    # Each worker has one more connection, which listens for events.
+    wanted = workers * (chosen.pool_size + chosen.pool_max_overflow + 1)
+    found = f"{workers} x ({chosen.pool_size} + {chosen.pool_max_overflow} + 1) connections of {available}"
     if wanted <= available:
         return Finding("pool", Verdict.OK, found)
     remedy = f"lower {PREFIX}POOL_SIZE, {PREFIX}POOL_MAX_OVERFLOW or --workers, or raise max_connections"

@@ -71,7 +71,7 @@ def explain_(
 ) -> None:
     """Print the plan of each operation in a file: a tree of its fields with their statements.
 
-    It needs no database: the operation is run on made-up rows. Mutations are never run.
+    It needs no database: the operation is run on made-up rows. Only queries are run.
     """
     if user is not None and not analyze:
         raise typer.BadParameter("it needs --analyze; without a database use --as", param_hint="--user")
@@ -80,7 +80,8 @@ def explain_(
     operations = _operations(name, text, operation)
     if analyze and any(not one.is_query for one in operations):
         raise typer.BadParameter(
-            "a mutation is never run; leave --analyze out to see the plan of its payload", param_hint="--analyze"
+            "only queries are run; leave --analyze out to see the plan of a mutation or subscription",
+            param_hint="--analyze",
         )
     chosen = [(one, _variables(name, one, variables)) for one in operations]
     try:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 import uvicorn
 import uvloop
-from uvicorn.config import STARTUP_FAILURE
 
 from db.connections.database import Database
 from db.settings import Settings, load_settings
@@ -15,6 +14,7 @@ from graph.cli.support.server import WORKER, Host, Port, ensure_free, exit_on_si
 from graph.cli.support.supervisor import Supervisor
 from graph.cli.support.terminal import CommandError, configured, ensure_migrated, err, refusals
 from graph.http.wire.open_connections import allow_open_files
+from graph.http.wire.uvicorn_adapter import STARTUP_FAILURE
 
 
 def serve(

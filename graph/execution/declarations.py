@@ -9,13 +9,14 @@ is any object that supports `row[name]`. Declared fields pass bare rows to each 
 row only where an opaque resolver needs one.
 """
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from graphql import GraphQLField, GraphQLNamedType
-from strawberry.types.field import StrawberryField
+
+from graph.execution.strawberry_adapter import StrawberryField
 
 DECLARATION = "execution"
 JOINS = "execution-joins"
@@ -44,7 +45,7 @@ class SingleLoader(LevelLoader, Protocol):
     """A loader whose read for one key can begin without a coroutine. Operations may share the answer of such a read.
 
     Attributes:
-        name: the name of the edge; None where its reads are not counted as batches.
+        name: the name of the edge; None if its reads are not counted as batches.
         brings: the loaders whose results for the read rows come with the answer.
     """
 
@@ -52,15 +53,14 @@ class SingleLoader(LevelLoader, Protocol):
     brings: Sequence[LevelLoader]
 
     def pending_read(self, key: Any) -> Any:
-        """Return a read that is not sent yet; None where the database does not coalesce it."""
+        """Return a read that is not sent yet; None if the database does not coalesce it."""
         ...
 
-    def rows(self, answer: Any, key: Any) -> int:
-        """Return how many rows of an answer belong to the read for `key`."""
-        ...
+    def take(self, answer: Any, key: Any) -> tuple[Any, int]:
+        """Return the value of `key` in an answer, and how many rows it has.
 
-    def take(self, answer: Any, key: Any) -> Any:
-        """Return the value of `key` in an answer; the loaders in `brings` receive their results."""
+        The loaders in `brings` receive their results.
+        """
         ...
 
 
@@ -111,7 +111,7 @@ class Derived:
         table: the function returns the list of rows column by column (`tables.Columns`), never an awaitable, and
             never null.
         ready: does as `of`, but never returns an awaitable: it raises `Waits` instead. An object that it returns is
-            not null, nor is an item of a list of objects. None where the values must be inspected. A table is ready.
+            not null, nor is an item of a list of objects. None if the values must be inspected. A table is ready.
     """
 
     of: Callable[[Any], Any]
@@ -129,7 +129,7 @@ class BoundEdge:
         key: the key, for an edge that takes it from the arguments and not from a column. None finds no row.
         identity: what the results depend on besides the keys. Equal loaders of several operations have equal
             identities. A table lists the identities whose results came with its rows
-            (`tables.Columns.included_loaders`). None where no table brings them.
+            (`tables.Columns.included_loaders`). None if no table brings them.
         waits: whether fields below it, which no loader reads, may need further reads.
     """
 
@@ -151,8 +151,11 @@ class PrefetchableEdge(NamedTuple):
     key: str
 
 
-Prefetch = Callable[[], "list[PrefetchableEdge]"]
-"""Returns the edges below the rows of an edge, bound, whose results the statement of these rows may also load."""
+Prefetch = Callable[[], "list[PrefetchableEdge]"] | None
+"""Returns the edges below the rows of an edge, bound, whose results the statement of these rows may also load.
+
+None if there are no such edges.
+"""
 
 
 class EdgeBinding(Protocol):
@@ -162,8 +165,12 @@ class EdgeBinding(Protocol):
     arguments, so that this work is done once and not at every run.
     """
 
-    def bound(self, context: Any, prefetch: Prefetch) -> BoundEdge:
-        """Return the edge bound to a loader of one operation."""
+    @property
+    def bound(self) -> Callable[..., BoundEdge]:
+        """Returns the edge bound to a loader of one operation.
+
+        It is called with the context, the `Prefetch`, and, by name, the arguments that `RowEdge.keys` names.
+        """
         ...
 
 
@@ -172,38 +179,42 @@ class RowEdge:
     """The field leads to other rows. A loader finds them by a key.
 
     Attributes:
-        key: the column of the row that is the key; None where the field's arguments contain it (`BoundEdge.key`).
+        key: the column of the row that is the key; None if the field's arguments contain it (`BoundEdge.key`).
         bind: binds the edge, or returns its binding. It is called once per level with `(info, **arguments)`, but not
             again where it has returned a binding and the arguments are constant. It mutates no argument.
         missing: makes the error for a row that does not exist; without it the value is null.
         joined: the prefix of the other row's columns within this row, if the statement that read this row has joined
-            them; None where no statement joins them.
+            them; None if no statement joins them.
+        keys: the names of arguments that say where in a table or list the rows are, such as an id or a cursor. Often
+            they alone are variables. `bind` does not get them, but its binding (`EdgeBinding.bound`), which a plan
+            keeps if the other arguments are constant.
     """
 
     key: str | None
     bind: Callable[..., BoundEdge | EdgeBinding]
     missing: Callable[[], Exception] | None = None
     joined: str | None = None
+    keys: Collection[str] = ()
 
 
 Declaration: TypeAlias = Column | Prefixed | Computed | Derived | RowEdge
 
 
 def strawberry_field(field: GraphQLField) -> StrawberryField | None:
-    """Return the Strawberry field that defines a field of the schema, or None where Strawberry did not define it."""
+    """Return the Strawberry field that defines a field of the schema, or None if Strawberry did not define it."""
     definition = field.extensions.get(STRAWBERRY) if field.extensions else None
     return definition if isinstance(definition, StrawberryField) else None
 
 
 def declaration_of(field: GraphQLField) -> Declaration | None:
-    """Return the declaration of a field, or None where the field is opaque."""
+    """Return the declaration of a field, or None if the field is opaque."""
     definition = strawberry_field(field)
     declared: Declaration | None = definition.metadata.get(DECLARATION) if definition is not None else None
     return declared
 
 
 def class_of(type_: GraphQLNamedType) -> Callable[..., Any] | None:
-    """Return the Python class of an object type, or None where Strawberry did not define the type."""
+    """Return the Python class of an object type, or None if Strawberry did not define the type."""
     definition = type_.extensions.get(STRAWBERRY) if type_.extensions else None
     origin: Callable[..., Any] | None = getattr(definition, "origin", None)
     return origin

@@ -17,18 +17,22 @@ from graphql import (
     OperationType,
     get_variable_values,
 )
-from graphql.execution.values import VariableValues
+from graphql.execution import VariableValues
+from graphql.pyutils import is_awaitable
 
-from graph.execution.output.folding import folded, folded_payload, folds, is_payload
+from graph.execution.output.folding import folded, folds
+from graph.execution.output.generation import payload_completer
 from graph.execution.output.results import resolved
 from graph.execution.plan.collecting import Unsupported, condition_variables, fragments_of, refusal
 from graph.execution.plan.levels import Level
 from graph.execution.plan.plan import Plan, Planner
+from graph.execution.plan.scalar_output import FieldError
 from graph.execution.plan.sizes import PLAN_BYTES, level_bytes
 from graph.execution.plan.variables import Coercion
 from graph.execution.run.running import Run
 from graph.execution.run.shared_output import Offload, Text
-from graph.execution.single_read import SingleRead, single_read
+from graph.execution.single_read import SingleRead
+from graph.execution.traces import caught
 
 # Each vector of conditions needs a separate plan. It takes more memory than the operation, and milliseconds to make.
 PLANS_MAX = 4
@@ -63,6 +67,10 @@ class Prepared:
             in place of such a list.
         grown: is called with the approximate number of bytes each time a plan or a level takes more memory. Levels
             below abstract types are planned during a run. When a plan is dropped, the number is negative.
+
+    Attributes:
+        lookup_level: the root level of a lookup: one read may answer the whole operation. None for other operations,
+            and before the first run, which makes the plan.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class Prepared:
         self._plans: dict[tuple[bool, ...], Plan | Unsupported] = {}
         self._sizes: dict[tuple[bool, ...], _PlanSize] = {}
         self._sole: Plan | None = None  # set where the operation has no conditions
+        self.lookup_level: Level | None = None
 
     def run(
         self,
@@ -112,30 +121,44 @@ class Prepared:
         variables = self._coercion.coerced(inputs) or self._coerced_fully(inputs)
         if isinstance(variables, list):
             return _refused(variables)
-        plan = self.plan(variables, replaces=offload is not None)
+        plan = self._sole or self.plan(variables, replaces=offload is not None)
         text = None if in_parts else self._text
         run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, offload, text)
         return _answered(run, plan.roots[0]) if len(plan.roots) == 1 else _answered_serially(run, plan)
 
-    @property
-    def is_lookup(self) -> bool:
-        """Whether one read may answer the whole operation. False before the first run, which makes the plan."""
-        plan = self._sole
-        return plan is not None and len(plan.roots) == 1 and folds(plan.roots[0])
-
     def lookup(self, inputs: dict[str, Any], context: Any, root_value: Any = None) -> SingleRead | None:
-        """Begin an operation that is a lookup. Return None where `run` must run it: one read does not answer it.
+        """Begin an operation that is a lookup. Return None if `run` must run it.
 
-        Where variables or arguments are invalid, `run` reports the errors.
+        Either variables or arguments are invalid, and `run` reports the errors; or one read does not answer the
+        operation, which never counts as a lookup again; or the database does not coalesce the read.
         """
-        assert self._sole is not None
-        (level,) = self._sole.roots
-        assert level.single_root_edge is not None
+        level = self.lookup_level
+        assert level is not None
+        edge = level.single_root_edge
+        assert edge is not None
         variables = self._coercion.coerced(inputs) or self._coerced_fully(inputs)
         if isinstance(variables, list):
             return None
         run = Run(self._schema, self._operation, self._fragments, variables, context, root_value, text=self._text)
-        return single_read(run, level, level.single_root_edge)
+        try:
+            bound = run.bound_edge(edge)
+        except Exception:  # noqa: BLE001 - a general run meets the same exception, and reports it as a field error
+            return None
+        if bound.key is None:
+            return None
+        loader: Any = bound.loader
+        brings: Any = getattr(loader, "brings", None)
+        answers_all = brings is not None and not bound.waits
+        for one, _ in edge.prefetchable:
+            below = run.bound_edges.get(id(one))
+            if below is None:
+                return None  # its arguments are invalid
+            answers_all = answers_all and below.loader in brings and not below.waits
+        if not answers_all:
+            self.lookup_level, level.is_folded = None, False
+            return None
+        reading = loader.pending_read(bound.key)
+        return None if reading is None else SingleRead(run, level, edge, bound, loader, reading)
 
     def _coerced_fully(self, inputs: dict[str, Any]) -> VariableValues | list[GraphQLError]:
         """Return the variables as graphql-core coerces them, or its errors."""
@@ -157,8 +180,6 @@ class Prepared:
         Raises:
             Unsupported: the operation has no plan for these variables.
         """
-        if self._sole is not None:
-            return self._sole
         try:
             vector = tuple(variables.coerced[name] for name in self._conditions)
         except KeyError:
@@ -178,6 +199,8 @@ class Prepared:
             raise Unsupported(*plan.args)
         if not vector:
             self._sole = plan
+            if self._operation.operation is OperationType.QUERY and folds(plan.roots[0]):
+                self.lookup_level = plan.roots[0]
         return plan
 
     def _planned(self, vector: tuple[bool, ...], size: _PlanSize) -> Plan | Unsupported:
@@ -201,11 +224,14 @@ class Prepared:
             planned=lambda level: size.grow(level_bytes(level)),
         )
         try:
-            return planner.plan(root_type, serial=operation.operation is OperationType.MUTATION)
+            plan = planner.plan(root_type, serial=operation.operation is OperationType.MUTATION)
         except Unsupported as unsupported:
             return unsupported.with_traceback(None)
         except RecursionError:
             return Unsupported("depth")
+        for level in plan.roots:
+            level.payload = payload_completer(level)
+        return plan
 
 
 async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
@@ -213,11 +239,20 @@ async def _refused(errors: list[GraphQLError]) -> ExecutionResult:
 
 
 async def _answered(run: Run, level: Level) -> ExecutionResult:
+    complete = level.payload
+    if complete is not None and run.offload is None:
+        (plan,) = level.kept
+        value = run.call(plan, run.root_value, plan.path)
+        try:
+            value = await value if is_awaitable(value) else value
+        except Exception as error:  # noqa: BLE001 - any exception of a resolver is the field's error
+            value = FieldError(caught(error))
+        try:
+            return ExecutionResult(complete(value), None)
+        except Exception:  # noqa: BLE001, S110 - the general run meets the same error, and reports it with its path
+            pass
+        return await resolved(run, level, called=value)
     edge = level.single_root_edge
-    if edge is None and run.offload is None and is_payload(level):
-        value = await run.call_root(level)
-        data = folded_payload(run, level, value)
-        return ExecutionResult(data, None) if data is not None else await resolved(run, level, called=value)
     followed = None if edge is None else await run.follow_root_edge(edge)
     if edge is not None and followed is not None and run.offload is None and folds(level):
         bound, _, value = followed

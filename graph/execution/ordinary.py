@@ -10,11 +10,10 @@ from typing import Any
 
 from graphql import GraphQLError, is_non_null_type, located_error
 from graphql.execution import Executor
-from graphql.execution.collect_fields import FieldDetailsList
-from graphql.execution.executor import to_nodes
 from graphql.pyutils import Path
 from graphql.type import GraphQLOutputType
 
+from graph.execution.graphql_core_adapter import FieldDetailsList, to_nodes
 from graph.execution.run.values import INFO_HELPERS
 from graph.execution.traces import forget_expected_trace, forget_trace
 

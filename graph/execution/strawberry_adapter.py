@@ -5,22 +5,46 @@ executor calls the plain function of a field with the parameters that it declare
 (permissions are one), the call goes through them. Fields with exception handlers, or with extensions that change
 arguments, are called through Strawberry's wrapper.
 
-No other module uses private names of Strawberry. If Strawberry has changed one of them,
-`tests/graph/execution/test_strawberry_adapter.py` fails and names what is missing.
+No other module uses names of Strawberry that are private or not in its documentation. If Strawberry has changed one of
+them, `tests/graph/execution/test_strawberry_adapter.py` or `tests/house/test_dependencies.py` fails and names it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import strawberry
 from graphql import GraphQLField, GraphQLResolveInfo, GraphQLSchema, default_field_resolver
 from graphql.pyutils import Path
-from strawberry.extensions.field_extension import FieldExtension, build_field_extension_resolvers
+from strawberry.extensions import FieldExtension
+from strawberry.extensions.field_extension import build_field_extension_resolvers
+from strawberry.types.arguments import StrawberryArgument, convert_arguments
+from strawberry.types.base import StrawberryList, StrawberryMaybe, StrawberryObjectDefinition, StrawberryOptional
 from strawberry.types.field import StrawberryField
 
-from graph.execution.declarations import PrefetchableEdge
+if TYPE_CHECKING:
+    from graph.execution.declarations import PrefetchableEdge
+
+__all__ = [
+    "EdgeInfo",
+    "PrefetchInfo",
+    "Resolver",
+    "StrawberryArgument",
+    "StrawberryField",
+    "StrawberryList",
+    "StrawberryMaybe",
+    "StrawberryObjectDefinition",
+    "StrawberryOptional",
+    "attribute_of",
+    "convert_arguments",
+    "converter_of",
+    "core_schema",
+    "info_maker",
+    "prefetchable_edges",
+    "resolver_of",
+    "selected_of",
+]
 
 INFO = "info"  # the only name that Strawberry removes from the keyword arguments of extensions
 
@@ -43,7 +67,7 @@ class PrefetchInfo(GraphQLResolveInfo[Any]):
         selected: the names of the selected fields of the field's object.
     """
 
-    bind_prefetchable: Callable[[], list[PrefetchableEdge]]
+    bind_prefetchable: "Callable[[], list[PrefetchableEdge]]"
     selected: frozenset[str]
 
 
@@ -54,7 +78,6 @@ class EdgeInfo:
     Attributes:
         path: only the field's place, without list indexes.
         selected: see `PrefetchInfo`.
-        whole: makes the whole info.
     """
 
     context: Any
@@ -67,10 +90,10 @@ class EdgeInfo:
         return getattr(self.whole(), name)
 
 
-def prefetchable_edges(info: Any) -> list[PrefetchableEdge]:
+def prefetchable_edges(info: Any) -> "list[PrefetchableEdge]":
     """Return the edges below the rows of the field of `info`, each loader once.
 
-    The statement of the field may load their results. The list is empty where the ordinary engine runs the field.
+    The statement of the field may load their results. The list is empty if the ordinary engine runs the field.
     """
     raw = info._raw_info  # noqa: SLF001 - Strawberry has no public access to it
     return raw.bind_prefetchable() if isinstance(raw, PrefetchInfo) else []
@@ -79,7 +102,7 @@ def prefetchable_edges(info: Any) -> list[PrefetchableEdge]:
 def selected_of(info: Any) -> frozenset[str]:
     """Return the names of the selected fields of the object that the field of `info` returns.
 
-    Fields that @skip and @include exclude are not in the set. It is empty where the ordinary engine runs the field.
+    Fields that @skip and @include exclude are not in the set. It is empty if the ordinary engine runs the field.
     """
     raw = info._raw_info  # noqa: SLF001 - Strawberry has no public access to it
     return raw.selected if isinstance(raw, PrefetchInfo | EdgeInfo) else frozenset()
@@ -103,7 +126,7 @@ class Resolver:
 
 
 def attribute_of(field: GraphQLField, definition: StrawberryField | None, converter: Any) -> str | None:
-    """Return the attribute that the field reads from its object, or None where the field is more than an attribute."""
+    """Return the attribute that the field reads from its object, or None if the field is more than an attribute."""
     if definition is None or not _is_plain(definition, converter) or definition.base_resolver is not None:
         return None
     if definition.extensions or not definition.is_basic_field or definition.default_resolver is not getattr:
@@ -183,10 +206,5 @@ def _called(definition: StrawberryField) -> tuple[Callable[..., Any], list[str],
 
 
 def info_maker(definition: StrawberryField | None, converter: Any) -> Callable[[Any], Any]:
-    """Return a function that converts graphql-core's info of a field to Strawberry's info."""
-    info_class = converter.config.info_class
-
-    def made(info: Any) -> Any:
-        return info_class(_raw_info=info, _field=definition)
-
-    return made
+    """Return the function that converts graphql-core's info of a field to Strawberry's info."""
+    return partial(converter.config.info_class, _field=definition)

@@ -1,6 +1,6 @@
 """The state of one HTTP request in the pipeline."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.types import Receive
 
@@ -21,13 +21,13 @@ class Call:
         receive: returns a message when the client disconnects.
         started: the arrival of its first byte in seconds of the event loop's clock; the time of the call, where the
             server does not provide it.
-        address: the client's address; behind a trusted proxy, uvicorn takes it from the proxy's headers.
+        spenders: whose budgets it spends: those of the client's address, which uvicorn takes from the headers of a
+            trusted proxy; once the access token is checked, those of the caller.
         query_string: the URL after the question mark.
-        body: the body, if it has arrived.
+        body: the body, if it has arrived; empty afterwards, while the operation runs.
         arriving: receives the body, if it has not arrived.
         seen: the observation of the current operation.
         viewer: the caller, once the access token is checked.
-        spenders: whose budgets it spends.
         trace: the value of the response's `traceresponse` header, for the last operation.
         watch: the time spent on parsing and checking that has not been charged yet.
         is_live: whether it arrives over a live connection, which can open a subscription.
@@ -38,16 +38,15 @@ class Call:
     receive: Receive
     request_id: str
     started: float
-    address: str
+    spenders: Spenders
     query_string: bytes = b""
-    body: bytes | None = None
+    body: bytes = b""
     arriving: Receive | None = None
     seen: Observation | None = None
     trace: str | None = None
     watch: Stopwatch | None = None
     viewer: Viewer = ANONYMOUS
     is_live: bool = False
-    spenders: Spenders = field(init=False)
 
     def stopwatch(self) -> Stopwatch:
         """Return the stopwatch of this request. The first call starts it."""

@@ -13,10 +13,10 @@ and requests with headers that uvicorn's middleware uses (proxy headers). Both p
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
+from graph.http.admission.control import Spenders
 from graph.http.call import UNKNOWN_ADDRESS, Call
 from graph.http.drivers import CallbackDriver, in_task
 from graph.http.parsing.head import STREAM_TOKEN, Head
@@ -24,7 +24,7 @@ from graph.http.pipeline import Pipeline
 from graph.http.responses import response
 from graph.http.responses.response import Response, header_lines
 from graph.http.responses.streams import EVENT_STREAM_BYTES, may_stream
-from graph.http.steps import Steps, Work
+from graph.http.steps import Work
 from graph.http.wire.extensions import extensions, wait_for_disconnect
 from graph.http.wire.head_template import HeadTemplate
 from graph.http.wire.protocol import BoundedHttpProtocol
@@ -43,66 +43,83 @@ class DirectEndpoint:
 
     Attributes:
         target: the request target of the endpoint.
+        common: the common headers of all responses. The server makes a new list each second.
+        common_lines: these headers as encoded lines.
     """
 
     def __init__(self, pipeline: Pipeline, path: str) -> None:
         self.pipeline = pipeline
         self.target = path.encode()
-        self._common: list[tuple[bytes, bytes]] = []
-        self._common_lines = b""
-
-    def common_lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """Return the encoded lines of the server's common headers. The server makes a new list each second."""
-        if headers is not self._common:
-            self._common, self._common_lines = headers, header_lines(headers)
-        return self._common_lines
+        self.common: list[tuple[bytes, bytes]] = []
+        self.common_lines = b""
 
 
-class RequestCycle:
+class RequestCycle(CallbackDriver):
     """One request and its response, with the interface that uvicorn's protocol expects of a cycle, without ASGI.
 
     Attributes:
         keep_alive: whether the connection stays open after the response.
         disconnected: whether the connection is lost.
-        message_event: is set when the client disconnects.
         response_complete: whether the response is written.
-        task: the task that handles the request; None where none is needed.
+        task: the task that handles the request; None if none is needed.
     """
 
-    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete", "task")
+    owner: "DirectHttpProtocol"
+    keep_alive = True
+    disconnected = False
+    response_complete = False
+    task: asyncio.Task[None] | None = None
 
-    def __init__(self, left: asyncio.Event, *, keep_alive: bool) -> None:
-        self.message_event = left
-        self.keep_alive = keep_alive
-        self.disconnected = False
-        self.response_complete = False
-        self.task: asyncio.Task[None] | None = None
+    @property
+    def message_event(self) -> asyncio.Event:
+        """The event that is set when the client disconnects."""
+        return self.owner.left
 
-    def finish(self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, answer: Response) -> None:
+    def on_response(self, answer: Response) -> None:
         """Write the response. Where writing must wait, a task does it."""
-        try:
-            if protocol.flow.write_paused and not self.disconnected:
-                protocol.start_task(self, self.run(direct, protocol, call, answer))
-            elif not self.disconnected:
-                self._write(direct, protocol, call, answer)
-        except Exception:
-            protocol.logger.exception("a request was not answered")
-            protocol.transport.close()
+        protocol = self.owner
+        if self.disconnected:
+            return
+        if protocol.flow.write_paused:
+            self._start_task(answer)
+            return
+        encoded = response.encoded(answer, self.call.request_id, self.call.trace)
+        keeps = self.keep_alive and not encoded.closes
+        end = b"\r\n" if keeps else b"connection: close\r\n\r\n"
+        direct, common = protocol.direct, protocol.server_state.default_headers
+        if direct.common is not common:
+            direct.common, direct.common_lines = common, header_lines(common)
+        self.response_complete = True
+        if not protocol.transport.is_closing():  # else it was closed while an earlier response was written
+            parts = (STATUS_LINE[encoded.status], direct.common_lines, encoded.lines, end, encoded.body)
+            protocol.transport.write(b"".join(parts))
+            if not keeps:
+                protocol.transport.close()
+        protocol.response_written()
 
-    async def run(
-        self,
-        direct: DirectEndpoint,
-        protocol: "DirectHttpProtocol",
-        call: Call,
-        rest: Response | tuple[Steps, Work],
-    ) -> None:
+    def on_work(self, work: Work) -> None:
+        """Continue in a task."""
+        self._start_task(work)
+
+    def on_bug(self) -> None:
+        """Close the connection."""
+        self.owner.transport.close()
+
+    def _start_task(self, rest: Response | Work) -> None:
+        """End the request in a task. Its context is empty: the current one may belong to another request."""
+        self.task = task = self.owner.loop.create_task(self.run(rest), context=contextvars.Context())
+        self.owner.tasks.add(task)
+
+    async def run(self, rest: Response | Work) -> None:
         """End the request in the current task: continue the steps with the work, if that is the rest, and respond."""
+        protocol = self.owner
         try:
-            answer = rest if isinstance(rest, Response) else await in_task(direct.pipeline.admission, call, *rest)
+            answer = rest
+            if isinstance(answer, Work):
+                answer = await in_task(protocol.direct.pipeline.admission, self.call, self.steps, answer)
             if protocol.flow.write_paused and not self.disconnected:
                 await protocol.flow.drain()
-            if not self.disconnected:
-                self._write(direct, protocol, call, answer)
+            self.on_response(answer)
         except asyncio.CancelledError:
             protocol.transport.close()  # the process stops: the outcome is unknown, so no response is written
             raise
@@ -112,20 +129,6 @@ class RequestCycle:
         finally:
             protocol.tasks.discard(self.task)
 
-    def _write(self, direct: DirectEndpoint, protocol: "DirectHttpProtocol", call: Call, answer: Response) -> None:
-        encoded = response.encoded(answer, call.request_id, call.trace)
-        keeps = self.keep_alive and not encoded.closes
-        end = b"\r\n" if keeps else b"connection: close\r\n\r\n"
-        common = direct.common_lines(protocol.server_state.default_headers)
-        self.response_complete = True
-        if protocol.transport.is_closing():  # the connection was closed while an earlier response was written
-            protocol.response_written()
-            return
-        protocol.transport.write(b"".join((STATUS_LINE[encoded.status], common, encoded.lines, end, encoded.body)))
-        if not keeps:
-            protocol.transport.close()
-        protocol.response_written()
-
 
 class DirectHttpProtocol(BoundedHttpProtocol):
     """Passes requests directly to the endpoint where that is possible, and all others to the ASGI application."""
@@ -134,7 +137,12 @@ class DirectHttpProtocol(BoundedHttpProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._direct = self._direct_of(self.app)
+        direct: Any = getattr(innermost(self.app), "direct", None)
+        self.direct: DirectEndpoint = direct
+        # Middleware and options may exist that the direct path would bypass.
+        plain = not self.root_path and self.limit_concurrency is None and not self.config.access_log
+        self._is_direct = plain and isinstance(direct, DirectEndpoint)
+        self._spenders: Spenders | None = None
         self._needs_asgi = False
         self._may_stream = False
         self._wait_for_disconnect = partial(wait_for_disconnect, self.left)
@@ -146,11 +154,10 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         self._known: HeadTemplate | None = None
         self._heads_learnt = 0
 
-    def _direct_of(self, app: Any) -> DirectEndpoint | None:
-        """Return the direct endpoint of `app`; None where middleware or options exist that it would bypass."""
-        direct = getattr(innermost(app), "direct", None)
-        plain = not self.root_path and self.limit_concurrency is None and not self.config.access_log
-        return direct if plain and isinstance(direct, DirectEndpoint) else None
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the last request, which refers to this object: a reference cycle."""
+        super().connection_lost(exc)
+        self.cycle = None
 
     def data_received(self, data: bytes) -> None:
         """Parse the received bytes. A request that is still incomplete afterwards takes the ASGI path."""
@@ -211,11 +218,10 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         """
         if self.parser.is_offer:
             return
-        direct = self._direct
         if (
-            direct is None
+            not self._is_direct
             or self._needs_asgi
-            or self.url != direct.target
+            or self.url != self.direct.target
             or self.parser.get_method() != b"POST"
             or self.is_answering
         ):
@@ -256,23 +262,14 @@ class DirectHttpProtocol(BoundedHttpProtocol):
 
     def _start(self, head: Head, body: bytes, began: float, *, keep_alive: bool) -> None:
         """Handle a complete request, whose first byte arrived at `began`, in seconds of the loop's clock."""
-        direct, client = self._direct, self.client
-        assert direct is not None
-        self.cycle = cycle = RequestCycle(self.left, keep_alive=keep_alive)
-        address = client[0] if client else UNKNOWN_ADDRESS
-        call = Call("POST", head, self._wait_for_disconnect, random_hex(16), began, address, b"", body)
-        steps = direct.pipeline.respond(call)
-        on_response = partial(cycle.finish, direct, self, call)
-        on_work = partial(self._run, cycle, direct, call, steps)
-        CallbackDriver(direct.pipeline.admission, steps, call, on_response, on_work, self.transport.close).start()
-
-    def _run(self, cycle: RequestCycle, direct: DirectEndpoint, call: Call, steps: Steps, work: Work) -> None:
-        self.start_task(cycle, cycle.run(direct, self, call, (steps, work)))
-
-    def start_task(self, cycle: RequestCycle, work: Coroutine[Any, Any, None]) -> None:
-        """Run the work of a cycle in a task. Its context is empty: the current one may belong to another request."""
-        cycle.task = task = self.loop.create_task(work, context=contextvars.Context())
-        self.tasks.add(task)
+        pipeline, spenders = self.direct.pipeline, self._spenders
+        if spenders is None:
+            spenders = self._spenders = Spenders.at(self.client[0] if self.client else UNKNOWN_ADDRESS)
+        call = Call("POST", head, self._wait_for_disconnect, random_hex(16), began, spenders, body=body)
+        steps = pipeline.respond(call)
+        self.cycle = cycle = RequestCycle(self, pipeline.admission, call, steps)
+        cycle.keep_alive = keep_alive
+        cycle.advance(steps.send)
 
     def response_written(self) -> None:
         """Continue after a response: with the next pipelined request, or with the keep-alive timer."""
@@ -280,9 +277,10 @@ class DirectHttpProtocol(BoundedHttpProtocol):
             self.on_response_complete()
             return
         self.server_state.total_requests += 1
+        self._quiet_since = self.loop.time()
         if self.transport.is_closing():
             self._close()
-        else:
+        elif self.timeout_keep_alive_task is None:
             self._expect_request()
 
     def _release_held(self) -> None:

@@ -25,62 +25,56 @@ logger = logging.getLogger(__name__)
 class CallbackDriver(Deadline):
     """Drives one request by callbacks, until it has its response or needs a task. It is its deadline, too.
 
+    Subclasses decide what happens then.
+
     Attributes:
-        on_work: starts a task that continues with this work (`in_task`). It raises nothing.
-        on_bug: ends the connection, after an exception that the pipeline should have handled.
+        owner: the object through which a subclass responds.
+        call: the request.
+        steps: the request in the pipeline.
     """
 
-    __slots__ = ("_call", "_on_bug", "_on_response", "_reading", "_steps", "on_work")
+    def __init__(self, owner: Any, admission: AdmissionControl, call: Call, steps: Steps) -> None:
+        # Without a call of the class above: a wait sets the rest.
+        self.owner = owner
+        self.call = call
+        self.steps = steps
+        self.after_s = admission.deadline_s
+        self._timers = admission.timers
+        self._receive = call.receive
 
-    def __init__(
-        self,
-        admission: AdmissionControl,
-        steps: Steps,
-        call: Call,
-        on_response: Callable[[Response], None],
-        on_work: Callable[[Work], None],
-        on_bug: Callable[[], None],
-    ) -> None:
-        """Make the driver of one request.
+    def on_response(self, answer: Response) -> None:
+        """Send the response."""
+        raise NotImplementedError
 
-        Args:
-            admission: has the length of the deadline.
-            steps: the request in the pipeline.
-            call: the request.
-            on_response: receives the response. It raises nothing.
-            on_work: see above.
-            on_bug: see above.
-        """
-        super().__init__(admission.timers, admission.deadline_s, call.started, call.receive, abandon=True)
-        self._steps = steps
-        self._call = call
-        self._on_response = on_response
-        self.on_work = on_work
-        self._on_bug = on_bug
+    def on_work(self, work: Work) -> None:
+        """Start a task that continues the steps with this work (`in_task`)."""
+        raise NotImplementedError
 
-    def start(self) -> None:
-        """Start the request."""
-        self._go_on(self._steps.send, None)
+    def on_bug(self) -> None:
+        """End the connection: the pipeline or a method above has raised an exception, which is logged."""
+        raise NotImplementedError
 
-    def _go_on(self, step: Callable[[Any], Read | Work], value: Any) -> None:
+    def advance(self, step: Callable[[Any], Read | Work], value: Any = None) -> None:
+        """Start the request with `steps.send`, or continue it with this or `steps.throw`; both take the value."""
         try:
-            wait = step(value)
-        except StopIteration as done:
-            self._on_response(done.value)
-            return
+            try:
+                wait = step(value)
+            except StopIteration as done:
+                self.on_response(done.value)
+                return
+            if isinstance(wait, Work):
+                self.on_work(wait)
+                return
         except Exception:
             logger.exception("a request was not answered")
-            self._on_bug()
-            return
-        if isinstance(wait, Work):
-            self.on_work(wait)
+            self.on_bug()
             return
         self._is_over = False
         self._final = self._watcher = None
-        self._due = self._call.started + self.after_s
+        self._due = self.call.started + self.after_s
         loop = asyncio.get_running_loop()
         if self._due <= loop.time():  # earlier steps, or the arrival of the request, have used all its time
-            self._go_on(self._steps.throw, self._refusal(None))
+            self.advance(self.steps.throw, self._refusal(None))
             return
         self._reading = wait.reading
         self._timers.set(self, loop)
@@ -89,8 +83,9 @@ class CallbackDriver(Deadline):
     def on_result(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
         """Continue with the outcome of the read."""
         if not self._is_over:
-            self.stop()
-            self._go_on(self._steps.send, Arrived(answer, error, elapsed_ns))
+            if self._timers.pending.pop(self, None) is None:
+                self.stop()  # it lasted longer than the first interval
+            self.advance(self.steps.send, Arrived(answer, error, elapsed_ns))
 
     def _end(self) -> None:
         """End the wait: the deadline has passed, or the client has disconnected."""
@@ -98,7 +93,7 @@ class CallbackDriver(Deadline):
             self.stop()
             self._is_over = True
             self._reading.unsubscribe(self)
-            self._go_on(self._steps.throw, self._refusal(None))
+            self.advance(self.steps.throw, self._refusal(None))
 
 
 async def in_task(admission: AdmissionControl, call: Call, steps: Steps, wait: Read | Work | None = None) -> Response:

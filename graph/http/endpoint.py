@@ -4,6 +4,7 @@ import asyncio
 
 from starlette.types import Receive, Scope, Send
 
+from graph.http.admission.control import Spenders
 from graph.http.call import UNKNOWN_ADDRESS, Call
 from graph.http.drivers import in_task
 from graph.http.live.endpoint import LiveEndpoint
@@ -33,9 +34,9 @@ class GraphQLEndpoint:
             disconnect_receiver(scope) or receive,
             random_hex(16),
             began_at(scope) or asyncio.get_running_loop().time(),
-            str(client[0]) if client else UNKNOWN_ADDRESS,
+            Spenders.at(str(client[0]) if client else UNKNOWN_ADDRESS),
             scope.get("query_string", b""),
-            arriving=receive,
+            arriving=receive if scope["method"] == "POST" else None,
         )
         if self._live.serves(call):
             await self._live.stream(call, send)

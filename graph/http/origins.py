@@ -89,7 +89,7 @@ class Origins:
         return self._cors is not None and self._cors.is_allowed_origin(name)
 
     def shared(self, answer: Response, origin: bytes | None) -> Response:
-        """Return the response with those headers, as to a page of `origin`; None where no page is known to call.
+        """Return the response with those headers, as to a page of `origin`; None if no page is known to call.
 
         A response to POST without an origin needs no call: no cache stores it, so that it needs no `vary: origin`.
         """

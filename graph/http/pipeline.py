@@ -21,6 +21,7 @@ from db.errors import Unavailable
 from db.settings import Settings
 from graph.analysis.limits import REFUSED_COST, Price
 from graph.errors import presented
+from graph.execution import SingleRead
 from graph.http.admission.bodies import Bodies
 from graph.http.admission.control import AdmissionControl, Spenders
 from graph.http.admission.time_limits import CancelledFromWithinError, end_is_requested
@@ -68,9 +69,6 @@ class Pipeline:
     """Handles every request. `services` is set when the process has started.
 
     Attributes:
-        operations: checks, caches and runs operations.
-        documents: finds stored documents.
-        observer: logs, measures and traces each operation.
         admission: the limits on requests.
     """
 
@@ -98,44 +96,36 @@ class Pipeline:
         Raises:
             asyncio.CancelledError: the process stops; no response is sent.
         """
-        admission, is_admitted, is_post = self.admission, False, call.method == "POST"
+        admission, head, is_admitted, is_post = self.admission, call.head, False, call.method == "POST"
         try:
-            call.spenders = Spenders.of(None, call.address)
-            if is_post and call.head.media_type is None:
-                self._negotiate(call.head)
-            if is_post and call.arriving is not None:
-                body = partial(self.bodies.received, call.head, call.arriving, call.address)
+            if is_post and head.media_type is None:
+                self._negotiate(head)
+            if call.arriving is not None:
+                body = partial(self.bodies.received, head, call.arriving, call.spenders.address)
                 call.body = yield Work(body, is_limited=False)  # its arrival has separate limits
             admission.enter()
             is_admitted = True
-            answer = yield from (self._post(call) if is_post else self._get(call))
+            if is_post:
+                is_small = len(call.body) <= SMALL_BODY_BYTES_MAX
+                parsed = self._parsed(call) if is_small else (yield from self._parsed_elsewhere(call))
+                if head.authorizations:
+                    yield from self._authenticate(call)
+                if isinstance(parsed, RequestBatch):
+                    answer = yield from self._batch(call, parsed)
+                else:
+                    answer = yield from self._run(call, parsed, self._answer_bytes_max)
+            else:
+                answer = yield from self._get(call)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the client must get no traceback
             answer = self._failed(call, error)
         finally:
             if is_admitted:
                 admission.leave()
         if len(answer.body) >= self._compression.bytes_min:
-            answer = yield from self._compression.steps(call.head, answer, self.services.worker)
-        if call.head.origin is not None or not is_post:
-            answer = self.origins.shared(answer, call.head.origin)
+            answer = yield from self._compression.steps(head, answer, self.services.worker)
+        if head.origin is not None or not is_post:
+            answer = self.origins.shared(answer, head.origin)
         return answer
-
-    def _post(self, call: Call) -> Steps:
-        body, call.body = call.body, None  # frees the body while the operation runs
-        assert body is not None
-        if len(body) <= SMALL_BODY_BYTES_MAX:
-            parsed = self._parsed(call.head, body)
-        else:
-            self.admission.ensure_budget_of_address("this is a large body", call.spenders)
-            parsing = partial(call.stopwatch().timed, self._parsed, call.head, body)
-            parsed = yield Work(partial(self.services.worker.run, parsing))
-            del parsing
-        del body
-        if call.head.authorizations:
-            yield from self._authenticate(call)
-        if isinstance(parsed, RequestBatch):
-            return (yield from self._batch(call, parsed))
-        return (yield from self._run(call, parsed, self._answer_bytes_max))
 
     def _batch(self, call: Call, requests: RequestBatch) -> Steps:
         """Run the operations of a batch one after another. The failure of one must not affect the others."""
@@ -184,11 +174,19 @@ class Pipeline:
         check_coding(head)
         head.media_type = media_type
 
-    def _parsed(self, head: Head, body: bytes) -> GraphQLRequest | RequestBatch:
-        """Return the operations in a body. Raises HttpRefused as `parse_body` does."""
-        if head.is_coded:
-            body = decoded(head, body, self._body_bytes_max)
+    def _parsed(self, call: Call) -> GraphQLRequest | RequestBatch:
+        """Return the operations in the body. Raises HttpRefused as `parse_body` does."""
+        body, call.body = call.body, b""  # frees the body while the operation runs
+        if call.head.is_coded:
+            body = decoded(call.head, body, self._body_bytes_max)
         return parse_body(body, bytes_max=self._body_bytes_max, batch_max=self._batch_max)
+
+    def _parsed_elsewhere(self, call: Call) -> Generator[Read | Work, Any, GraphQLRequest | RequestBatch]:
+        """Return the operations in a large body, which another thread parses."""
+        self.admission.ensure_budget_of_address("this is a large body", call.spenders)
+        parsing = partial(call.stopwatch().timed, self._parsed, call)
+        parsed: GraphQLRequest | RequestBatch = yield Work(partial(self.services.worker.run, parsing))
+        return parsed
 
     def _authenticate(self, call: Call) -> Generator[Read | Work, Any, None]:
         """Find the viewer of the request's access token. Callers check first that the request has one."""
@@ -203,41 +201,43 @@ class Pipeline:
         viewer = claims.viewer(found.answer)
         if viewer is None:
             raise unauthenticated()
-        call.viewer, call.spenders = viewer, Spenders.of(viewer.user_id, call.address)
+        call.viewer, call.spenders = viewer, call.spenders.of_user(viewer.user_id)
 
     # ------------------------------------------------------------ one operation
 
     def _run(self, call: Call, request: GraphQLRequest, bytes_max: int, *, queries_only: bool = False) -> Steps:
         """Find, admit, observe and run one operation, and return its response."""
         seen = call.seen = self.observer.begin(call.request_id, call.head.traceparents, call.viewer.user_id)
-        call.trace = seen.trace.traceparent
-        media_type = call.head.media_type
+        call.trace, media_type = seen.trace.traceparent, call.head.media_type
         assert media_type is not None
         try:
             text = self.documents.text(request.query, request.extensions)
             operation = self.operations.kept(text, request.operation_name)
             if operation is None:
                 operation = yield from self._new_operation(call, text, request, seen)
-            seen.operation, seen.kind = operation.name, operation.kind
-            seen.document, seen.deprecated = operation.digest, operation.deprecated
+            price = self._charged(call, operation, request, seen, queries_only=queries_only)
             if operation.kind == SUBSCRIPTION:
-                return (yield from subscribed(call, request, operation, self._charged(call, operation, request), self))
-            if queries_only and not operation.is_query:
-                raise _method_not_allowed("GET runs queries only; use POST", "POST")
-            price = self._charged(call, operation, request)
-            seen.cost = price.cost
+                return (yield from subscribed(call, request, operation, price, self))
             known = self.operations.introspected(operation) if operation.is_introspection else None
-            if known is not None:
-                content: dict[str, Any] = {"data": orjson.Fragment(known)}
-            elif price.answer_bytes <= bytes_max:
-                content = yield from self._content(call, request, operation, price, seen)
+            data: Any = None if known is None else orjson.Fragment(known)
+            single = None
+            if known is None and price.answer_bytes <= bytes_max and TRACE not in request.extensions:
+                variables, viewer = request.variables, call.viewer
+                single = self.operations.single_read(operation, variables, self.services, viewer, price.values)
+            if single is not None:
+                found: Arrived = yield Read(single.reading, call.spenders.caller)
+                data = single.answer(found.answer, found.error)
+                seen.add_read(
+                    single.loader.name, single.reading.statement.sql, single.rows, found.elapsed_ns, found.error
+                )
+            if data is None:
+                body = yield from self._in_task(call, request, operation, price, seen, bytes_max, single)
             else:
-                body = yield from self._bounded(call, request, operation, price, seen, bytes_max)
-                return self._ended(call, seen, Response(OK, body, media_type))
-            seen.ran = True
-            if request.extensions or "errors" in content:
-                complete(content, request, price, seen)
-            return self._ended(call, seen, Response(OK, orjson.dumps(content), media_type))
+                seen.ran, content = True, {"data": data}
+                if request.extensions:
+                    complete(content, request, price, seen)
+                body = orjson.dumps(content)
+            return self._ended(call, seen, Response(OK, body, media_type))
         except (RequestRefused, GraphQLError) as refused:
             self._charge_work(call, at_least=REFUSED_COST)
             errors = refused.errors if isinstance(refused, RequestRefused) else [refused]
@@ -254,13 +254,19 @@ class Pipeline:
             checked = yield Work(partial(self.operations.checked, text, self.services.worker, watch))
         return watch.timed(self.operations.find, text, request.operation_name, checked)
 
-    def _charged(self, call: Call, operation: Operation, request: GraphQLRequest) -> Price:
-        """Charge the price of an operation, and return it.
+    def _charged(
+        self, call: Call, operation: Operation, request: GraphQLRequest, seen: Observation, *, queries_only: bool
+    ) -> Price:
+        """Charge the price of an operation, observe both, and return the price.
 
         Raises:
             RequestRefused: it is larger than a limit allows.
-            HttpRefused: 429: a budget is too small; nothing was charged.
+            HttpRefused: 429: a budget is too small; 405: a GET runs no mutation. Nothing was charged.
         """
+        seen.operation, seen.kind = operation.name, operation.kind
+        seen.document, seen.deprecated = operation.digest, operation.deprecated
+        if queries_only and not operation.is_query and operation.kind != SUBSCRIPTION:
+            raise _method_not_allowed("GET runs queries only; use POST", "POST")
         price = operation.pricing.fitting(request.variables)
         if price is None:
             price = call.stopwatch().timed(operation.priced, request.variables)
@@ -269,34 +275,10 @@ class Pipeline:
             self._charge_work(call, at_least=0)
         if price.sensitive_root_fields:
             self.admission.charge_password(call.spenders)
+        seen.cost = price.cost
         return price
 
-    def _content(
-        self, call: Call, request: GraphQLRequest, operation: Operation, price: Price, seen: Observation
-    ) -> Generator[Read | Work, Any, dict[str, Any]]:
-        """Run an operation, by one read if it needs no more and otherwise in a task, and return its content."""
-        values, services, single = price.values, self.services, None
-        if TRACE not in request.extensions:
-            single = self.operations.single_read(operation, request.variables, services, call.viewer, values)
-        if single is None:
-            work = self._execution(call, request, operation, Size(values, call.stopwatch), seen)
-        else:
-            found: Arrived = yield Read(single.reading, call.spenders.caller)
-            rows = single.rows(found.answer) if found.error is None else None
-            seen.add_read(single.name, single.reading.statement.sql, rows, found.elapsed_ns, found.error)
-            data = single.answer(found.answer) if found.error is None else None
-            if data is not None:
-                return {"data": data}
-            completing = partial(single.completed, found.answer if found.error is None else found.error)
-            work = partial(self._executed, completing, seen, call.spenders)
-        result: ExecutionResult = yield Work(work, is_abandoned=operation.is_query)
-        if call.watch is not None:
-            self._charge_work(call, at_least=0)
-        content = self._contents.of(result, operation, call.request_id)
-        self._contents.keep(operation, content)
-        return content
-
-    def _bounded(
+    def _in_task(
         self,
         call: Call,
         request: GraphQLRequest,
@@ -304,34 +286,50 @@ class Pipeline:
         price: Price,
         seen: Observation,
         bytes_max: int,
+        single: SingleRead | None,
     ) -> Generator[Read | Work, Any, bytes]:
-        """Run an operation, and return its response, made in another thread, or an error if it is too large."""
-        run, limited = self.services.worker.run, operation.is_query  # a mutation has happened: no deadline
-        size = Size(price.values, call.stopwatch, in_parts=True)
-        work = self._execution(call, request, operation, size, seen)
-        result: ExecutionResult = yield Work(work, is_abandoned=operation.is_query)
-        self._charge_work(call, at_least=0)
-        making = partial(run, self._contents.of, result, operation, call.request_id)
-        content = yield Work(making, is_limited=limited)
+        """Run an operation in a task, or the rest of one that `single` has begun, and return its response.
+
+        A response that may be too large is made in another thread, and is an error if it is.
+        """
+        # A mutation that has happened has no deadline.
+        worker, is_query, is_large = self.services.worker, operation.is_query, price.answer_bytes > bytes_max
+        work = self._execution(call, request, operation, Size(price.values, call.stopwatch, is_large), seen, single)
+        result: ExecutionResult = yield Work(work, is_abandoned=is_query)
+        if call.watch is not None:
+            self._charge_work(call, at_least=0)
+        make = partial(self._contents.of, result, operation, call.request_id)
+        content = (yield Work(partial(worker.run, make), is_limited=is_query)) if is_large else make()
         self._contents.keep(operation, content)
         seen.ran = True
         complete(content, request, price, seen)
+        if not is_large:
+            return orjson.dumps(content)
         try:
-            body: bytes = yield Work(partial(run, encode_bounded, content, bytes_max), is_limited=limited)
+            body: bytes = yield Work(partial(worker.run, encode_bounded, content, bytes_max), is_limited=is_query)
         except AnswerTooLargeError as error:
-            too_large = error.graphql_error(bytes_max, is_query=operation.is_query)
+            too_large = error.graphql_error(bytes_max, is_query=is_query)
             seen.codes = codes_of([too_large.formatted])
             body = orjson.dumps({"data": None, "errors": [too_large.formatted]})
         return body
 
     def _execution(
-        self, call: Call, request: GraphQLRequest, operation: Operation, size: Size, seen: Observation
+        self,
+        call: Call,
+        request: GraphQLRequest,
+        operation: Operation,
+        size: Size,
+        seen: Observation,
+        single: SingleRead | None,
     ) -> Callable[[], Awaitable[ExecutionResult]]:
-        """Return what runs an operation in a task."""
+        """Return what runs an operation in a task, or the rest of one that `single` has begun."""
         run: Callable[[], Coroutine[Any, Any, ExecutionResult]]
-        run = partial(self.operations.run, operation, request.variables, self.services, call.viewer, size)
-        if TRACE in request.extensions:
-            run = traced_run(self.operations, operation, request, self.services, call.viewer) or run
+        if single is not None:
+            run = single.completed
+        else:
+            run = partial(self.operations.run, operation, request.variables, self.services, call.viewer, size)
+            if TRACE in request.extensions:
+                run = traced_run(self.operations, operation, request, self.services, call.viewer) or run
         return partial(self._executed, run, seen, call.spenders, is_query=operation.is_query)
 
     async def _executed(

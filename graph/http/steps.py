@@ -32,7 +32,6 @@ class Work:
     """Wait for work that needs a task. The pipeline is sent its result, or its exception is raised in the pipeline.
 
     Attributes:
-        start: begins the work.
         is_limited: whether the deadline of the request ends it.
         is_abandoned: whether the client's disconnection ends it, too. A write must take effect.
     """

@@ -29,18 +29,18 @@ from graphql import (
 
 from db.access import Viewer
 from graph.analysis.field_facts import SchemaFacts
-from graph.analysis.limits import Price, check_written
+from graph.analysis.limits import Price
 from graph.analysis.pricing import Pricing
 from graph.analysis.walk import analyse
 from graph.errors import in_graphql, null_named, secrets_written_in, without_literal, without_values
 from graph.execution import SingleRead
 from graph.execution.traces import forget_trace
-from graph.operations.dispatch import COMPILED_FROM, SMALL, Engines, Execution, Size
+from graph.operations.dispatch import COMPILED_FROM, SMALL, SMALL_VALUES_MAX, Engines, Execution, Size
 from graph.operations.documents import text_digest
 from graph.operations.introspections import Introspections, introspection_digest
 from graph.operations.segmented_cache import SegmentedCache
 from graph.operations.validation import parsed, validated
-from graph.runtime.context import Services
+from graph.runtime.context import Context, Services
 from graph.runtime.worker_thread import Stopwatch, WorkerThread
 
 OPERATIONS_CACHED_BYTES_MAX = 50_331_648
@@ -56,11 +56,7 @@ ERROR_BYTES = 2_048
 
 
 class RequestRefused(Exception):  # noqa: N818 - as in db.errors
-    """A request whose operation never ran.
-
-    Attributes:
-        errors: the errors of the request.
-    """
+    """A request whose operation never ran."""
 
     def __init__(self, *errors: GraphQLError) -> None:
         super().__init__(errors)
@@ -75,7 +71,6 @@ class Operation:
         digest: the digest of the document's text; it identifies the document where the text must not occur, as in logs.
         kind: `query` or `mutation`.
         deprecated: the schema coordinates that it uses although they are deprecated.
-        is_query: whether it only reads.
         introspection: a digest of its selection, if the schema alone decides its data; else None. All operations with
             this digest have the same data.
     """
@@ -96,12 +91,6 @@ class Operation:
         self.kind = self.definition.operation.value
         self.is_query = self.definition.operation is OperationType.QUERY
         self.is_introspection = self.introspection is not None
-
-    @property
-    def is_lookup(self) -> bool:
-        """Whether one read may answer it all (`Operations.lookup`). Known only after it is compiled."""
-        prepared = self.execution.prepared
-        return self.is_query and prepared is not None and prepared.is_lookup and not self.execution.in_snapshot
 
     def priced(self, variables: Mapping[str, Any]) -> Price:
         """Return the price with these variables.
@@ -144,13 +133,7 @@ class NoNulRule(ValidationRule):
 
 
 class Operations:
-    """The bounded cache of operations, and the only entry point to run them.
-
-    Attributes:
-        schema: the schema of all operations.
-        hits: how often a prepared operation was found.
-        misses: how often none was found.
-    """
+    """The bounded cache of operations, and the only entry point to run them."""
 
     def __init__(
         self, schema: GraphQLSchema, *, introspection: bool, suggestions: bool, compiled_from: int = COMPILED_FROM
@@ -176,8 +159,8 @@ class Operations:
     @property
     def runs_by_engine(self) -> Mapping[tuple[str, str], int]:
         """The number of runs by engine and, for the ordinary engine, by the reason why it was not the compiled one."""
-        left = {("ordinary", reason): count for reason, count in self.engines.left.items()}
-        return {("compiled", "none"): self.engines.compiled, **left}
+        ordinary = {("ordinary", reason): count for reason, count in self.engines.ordinary_runs.items()}
+        return {("compiled", "none"): self.engines.compiled, **ordinary}
 
     @property
     def size_bytes(self) -> int:
@@ -236,10 +219,6 @@ class Operations:
             document, tokens = parsed(text)
         except GraphQLError as error:
             return RequestRefused(_kept(error, "GRAPHQL_PARSE_FAILED"))
-        try:
-            check_written(document)
-        except GraphQLError as error:
-            return RequestRefused(_kept(error, "GRAPHQL_VALIDATION_FAILED"))
         errors = validated(self.schema, document, self._rules, hide_suggestions=self._hide_suggestions)
         if errors:
             written = secrets_written_in(document)
@@ -284,13 +263,14 @@ class Operations:
     def single_read(
         self, operation: Operation, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
     ) -> SingleRead | None:
-        """Begin a query that needs one read; return None where `run` must run the operation.
+        """Begin a query that needs one read; return None if `run` must run the operation.
 
         `values` is the maximum number of values of its response (`Price.values`).
         """
-        if not operation.is_lookup:
+        execution, prepared = operation.execution, operation.execution.prepared
+        if prepared is None or prepared.lookup_level is None or execution.in_snapshot or values > SMALL_VALUES_MAX:
             return None
-        single = self.engines.lookup(operation.execution, variables, services, viewer, values)
+        single = prepared.lookup(variables, Context(services, viewer, execution.joined))
         if single is not None:
             self.engines.compiled += 1
         return single
@@ -316,7 +296,7 @@ def _chosen(document: DocumentNode, operation_name: str | None) -> OperationDefi
     elif len(definitions) == 1:
         definition = definitions[0]
     elif definitions:
-        raise _which(f"the document has several operations; say in operationName which: {', '.join(named)}")
+        raise _which(f"the document has several operations; set operationName to one of them: {', '.join(named)}")
     else:
         raise _which("the document has no operation, only fragments")
     return definition

@@ -33,7 +33,7 @@ from db.connections.statements import Reader
 from db.repositories.row_tables import TABLE_OF
 from graph.analysis.selection import Selection
 from graph.analysis.walk import Analysis
-from graph.execution import OrdinaryExecutor, Prepared, SingleRead, Unsupported
+from graph.execution import OrdinaryExecutor, Prepared, Unsupported
 from graph.runtime.context import Context, Services
 from graph.runtime.worker_thread import Stopwatch
 
@@ -44,14 +44,14 @@ COMPILED_FROM = 2
 SHORT_DOCUMENT_LENGTH_MAX = 600
 # The maximum number of response values for which the ordinary engine runs an operation at its first execution. It takes
 # about 8 µs for each value; making a plan takes as long as some hundreds of values.
-FIRST_SIGHT_VALUES_MAX = 300
+FIRST_EXECUTION_VALUES_MAX = 300
 # The maximum number of response values for which the ordinary engine runs an operation at all, unless compiling is
 # switched off. They take it about 40 ms.
 ORDINARY_VALUES_MAX = 5_000
 # The maximum number of response values for which no other thread is considered to complete the response.
 SMALL_VALUES_MAX = 20_000
 # The argument of a cancellation that came so late that a write may have been committed.
-OUTCOME_UNKNOWN = "a COMMIT was under way, or had happened"
+OUTCOME_UNKNOWN = "a COMMIT was running, or had ended"
 
 
 class Size(NamedTuple):
@@ -82,11 +82,9 @@ class Execution:
     Attributes:
         selection: the columns that it reads on the ordinary engine, where nothing is joined.
         joined: the columns that it reads on the compiled engine.
-        runs: how often it has run.
         grown: is called with the number of additional bytes whenever its plan grows, from its compilation on.
         reads_schema_alone: whether it is an introspection and nothing else.
         in_snapshot: whether all its statements must see one state of the database.
-        tables: the tables that it may read.
         is_short: whether its document is so short that a plan is made at its first execution.
     """
 
@@ -125,20 +123,15 @@ class Engines:
         compiled_from: the number of the execution from which on an operation in a long document is compiled; 0 for
             never, whatever the length.
         hide_suggestions: whether errors suggest no names.
-        left: the number of runs on the ordinary engine, by reason.
-        compiled: the number of runs on the compiled engine.
+        ordinary_runs: the number of runs on the ordinary engine, by reason.
     """
 
     def __init__(self, schema: GraphQLSchema, *, compiled_from: int, hide_suggestions: bool) -> None:
         self._schema = schema
         self.compiled_from = compiled_from
         self.hide_suggestions = hide_suggestions
-        self.left: Counter[str] = Counter()
+        self.ordinary_runs: Counter[str] = Counter()
         self.compiled = 0
-
-    def ordinary(self) -> "Engines":
-        """Return engines that compile nothing, for comparison."""
-        return Engines(self._schema, compiled_from=0, hide_suggestions=self.hide_suggestions)
 
     def execution(self, document: DocumentNode, definition: OperationDefinitionNode, analysis: Analysis) -> Execution:
         """Return how the operation `definition` of a valid document runs."""
@@ -168,19 +161,6 @@ class Engines:
             return self._run(execution, variables, Context(services, viewer, execution.selection), size, event)
         return self._run_in_snapshot(execution, variables, services, viewer, size, event)
 
-    def lookup(
-        self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, values: int
-    ) -> SingleRead | None:
-        """Begin an operation that is a lookup, without a coroutine; return None where `run` must run it.
-
-        `values` is the maximum number of values of its response.
-        """
-        assert execution.prepared is not None
-        if values > SMALL_VALUES_MAX:
-            return None
-        single = execution.prepared.lookup(variables, Context(services, viewer, execution.joined))
-        return None if single is None or single.reading is None else single
-
     def _run_in_snapshot(
         self,
         execution: Execution,
@@ -201,17 +181,17 @@ class Engines:
     ) -> ExecutionResult:
         values, worker = size.values, context.services.worker
         offload = worker.run if values > SMALL_VALUES_MAX else None
-        left = "first sight"
+        reason = "first execution"
         try:
-            if self._is_compiled(execution, values):
-                assert execution.prepared is not None
+            prepared = execution.prepared or self._compiled(execution, values)
+            if prepared is not None:
                 context.selection = execution.joined
                 try:
-                    prepared, in_parts = execution.prepared, size.in_parts
+                    in_parts = size.in_parts
                     result = await prepared.run(variables, context, event, offload=offload, in_parts=in_parts)
                 except Unsupported as unsupported:
-                    left = str(unsupported)
-                    self.left[left] += 1
+                    reason = str(unsupported)
+                    self.ordinary_runs[reason] += 1
                     context.selection = execution.selection
                 else:
                     self.compiled += 1
@@ -220,7 +200,7 @@ class Engines:
                 if execution.reads_schema_alone:
                     return await worker.run(size.watch().timed, self._introspected, execution, variables)
                 if self.compiled_from:
-                    return ExecutionResult(None, [_too_large(left, values)])
+                    return ExecutionResult(None, [_too_large(reason, values)])
             return await self._ordinary(execution, variables, context, event)
         except asyncio.CancelledError as cancelled:
             if context.committing:
@@ -231,23 +211,23 @@ class Engines:
             if not context.running.is_at_rest():
                 await context.running.end()
 
-    def _is_compiled(self, execution: Execution, values: int) -> bool:
+    def _compiled(self, execution: Execution, values: int) -> Prepared | None:
+        """Compile an operation, unless that is not worth it yet or never."""
         execution.runs += 1
-        if execution.prepared is None:
-            is_worth_it = execution.is_short or values > FIRST_SIGHT_VALUES_MAX
-            comes_first = execution.runs < self.compiled_from and not is_worth_it
-            if not self.compiled_from or comes_first:
-                self.left["first sight" if self.compiled_from else "setting"] += 1
-                return False
-            execution.prepared = Prepared(
-                self._schema,
-                execution.document,
-                execution.definition,
-                hide_suggestions=self.hide_suggestions,
-                text=_json,
-                grown=execution.grown,
-            )
-        return True
+        is_worth_it = execution.is_short or values > FIRST_EXECUTION_VALUES_MAX
+        comes_first = execution.runs < self.compiled_from and not is_worth_it
+        if not self.compiled_from or comes_first:
+            self.ordinary_runs["first execution" if self.compiled_from else "setting"] += 1
+            return None
+        prepared = execution.prepared = Prepared(
+            self._schema,
+            execution.document,
+            execution.definition,
+            hide_suggestions=self.hide_suggestions,
+            text=_json,
+            grown=execution.grown,
+        )
+        return prepared
 
     def _introspected(self, execution: Execution, variables: dict[str, Any]) -> ExecutionResult:
         """Run an operation that reads only the schema, and therefore waits for nothing."""
@@ -279,11 +259,11 @@ class Engines:
 
 def _too_large(reason: str, values: int) -> GraphQLError:
     """Return the refusal of an operation that is not compiled, and too large for the ordinary engine."""
-    way_out = "ask for less"
+    way_out = "request less data"
     if reason == "introspection":
-        way_out = "ask for __schema and __type in an operation of their own"
+        way_out = "select __schema and __type in a separate operation"
     message = (
-        f"the operation's values: {values}, and at most {ORDINARY_VALUES_MAX} allowed where it is not compiled "
+        f"the operation's values: {values}, and at most {ORDINARY_VALUES_MAX} allowed if it is not compiled "
         f"({reason}); {way_out}"
     )
     extensions = {

@@ -1,7 +1,8 @@
 """The explanation of an operation: its reads, what each brings, and what renders each level of the response.
 
 The operation is run, by the engine and the loaders that serve it, on a reader that logs its statements: a reader of a
-database, or one that makes rows up. A mutation is not run: only the plan of its payload is explained.
+database, or one that makes rows up. Only queries are run: of a mutation or a subscription, the plan of its payload or
+of one event is explained.
 """
 
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
@@ -40,17 +41,15 @@ class ExplainedRead:
 
     Attributes:
         number: its number, in the order in which the statements are sent.
-        path: the response path of the field that requests it; empty where the ordinary engine runs the operation.
+        path: the response path of the field that requests it; empty if the ordinary engine runs the operation.
         loader: the name of its loader, or the kind of the field that reads without one.
-        sql: its text.
         parameters: the values of `$1`, `$2`, …, each with its name.
         folded: the paths of the fields whose rows or numbers it brings as well, each with the way.
-        key: the column by whose values it reads, for all rows of a level at once; None where it reads by no key.
-        keys: these values.
+        key: the column by whose values it reads, for all rows of a level at once; None if it reads by no key.
         shared_with: the paths of other fields that read from the same loader.
-        rows: the number of its rows without those of nested lists; a page has one more if it looks ahead. None where
+        rows: the number of its rows without those of nested lists; a page has one more if it looks ahead. None if
             it was not sent.
-        us: how long it took in microseconds, None where it was not sent.
+        us: how long it took in microseconds, None if it was not sent.
         analyzed: the lines of PostgreSQL's EXPLAIN.
     """
 
@@ -74,12 +73,9 @@ class ExplainedField:
 
     Attributes:
         path: its response path, without list indexes.
-        type: its type.
         way: how its value is found.
-        reads: the numbers of the statements that it requests.
         renders: what makes the response data of its objects, one line for each object type.
         source: the generated functions of its objects.
-        fields: the explained fields of its objects.
     """
 
     path: str
@@ -96,17 +92,12 @@ class Explanation:
     """What an operation does.
 
     Attributes:
-        name: its name; None where it has none.
-        kind: `query` or `mutation`.
+        name: its name; None if it has none.
         access_level: the kind of viewer for which the statements are compiled.
-        variables: the variables that it was run with.
-        engine: `compiled` or `ordinary`.
-        reason: why the ordinary engine runs it; empty where it does not.
-        is_run: whether it was run: mutations are not.
+        reason: why the ordinary engine runs it; empty if it does not.
+        is_run: whether it was run: only queries are.
         in_snapshot: whether all statements see one state of the database.
         is_single_read: whether one statement answers it, so that it needs no task.
-        reads: its statements, in the order in which they are sent.
-        fields: the explained fields of the root.
         errors: the errors of the run, each with its response path.
     """
 
@@ -125,11 +116,7 @@ class Explanation:
 
 
 class VariablesRefused(Exception):  # noqa: N818 - as in db.errors
-    """The variables are not valid for the operation.
-
-    Attributes:
-        errors: why.
-    """
+    """The variables are not valid for the operation."""
 
     def __init__(self, errors: Sequence[GraphQLError]) -> None:
         super().__init__("; ".join(in_graphql(error.message) for error in errors))
@@ -329,7 +316,7 @@ class _Tree:
         if bound is not None and above is not None and bound.loader in self._brought(above):
             return self._folded(path, above, "nested")
         if not self._explained.is_run:
-            return "read after the write"
+            return "read after the write" if self._explained.kind == "mutation" else "read for each event"
         return f"not read: {'its key is null' if declared.key is None else 'there are no rows above it'}"
 
     def _own(self, plan: FieldPlan, above: SentRead | None) -> list[SentRead]:

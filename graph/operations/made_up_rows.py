@@ -51,18 +51,13 @@ class MadeUpRow:
         return self._by_name.get(name, default)
 
 
-def made_up_rows(statement: Statement, values: Mapping[str, Any], number: int, key_column: str | None) -> list[Any]:
+def made_up_rows(statement: Statement, values: Mapping[str, Any], number: int) -> list[Any]:
     """Return rows that `statement` could return for `values`.
 
-    A read by keys gets one row for each key, a page as many rows as it may have, and every other statement one row.
-
-    Args:
-        statement: the statement.
-        values: of its parameters.
-        number: every integer of the rows, except for their keys. No two statements have the same, so that no loader
-            finds rows that another statement has read.
-        key_column: the column of the key in a read by keys. By default `id`, or the first integer where there is none;
-            where the keys are texts, every text and every value of an unknown type is the key.
+    A read by keys gets one row for each key, a page as many rows as it may have, and every other statement one row. The
+    key is in the column `id`, or in the first integer if there is none. If the keys are texts, every text and every
+    value of an unknown type is the key. Every integer but the keys is `number`. No two statements have the same, so
+    that no loader finds rows that another statement has read.
     """
     results = list(statement.results)
     names = [name for name, _ in results]
@@ -71,10 +66,8 @@ def made_up_rows(statement: Statement, values: Mapping[str, Any], number: int, k
         is_of_arrays = bool(results) and get_origin(results[0][1]) is list
         rows = 1 if is_of_arrays else values.get(ROWS, 1)
         return [MadeUpRow(names, [_value(name, type_, number, values) for name, type_ in results])] * rows
-    if key_column is None:
-        numbers = [name for name, type_ in results if type_ in {int, object}]
-        key_column = KEY if KEY in numbers else numbers[0]
-    place = names.index(key_column)
+    numbers = [name for name, type_ in results if type_ in {int, object}]
+    place = names.index(KEY if KEY in numbers else numbers[0])
     made = []
     for key in given[0]:
         row = [_value(name, type_, number, values) for name, type_ in results]

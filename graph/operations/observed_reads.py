@@ -17,7 +17,7 @@ from asyncpg import Record
 from graphql import GraphQLAbstractType, GraphQLSchema
 
 from db.access import Viewer
-from db.connections.statements import KEYS, Reader, Statement, by_column
+from db.connections.statements import KEYS, Reader, Statement
 from graph.analysis.selection import Selection
 from graph.execution import BoundEdge, Derived, EdgeBinding, Prefetch, RowEdge
 from graph.execution.plan.levels import FieldPlan, Level, Place
@@ -56,7 +56,6 @@ class ReadLog:
     Attributes:
         sent: its statements, in the order in which they were sent.
         bound: its edges, bound, by their plans.
-        observed: the fields that are wrapped.
     """
 
     def __init__(self, reader: Reader | None, *, is_coalesced: bool) -> None:
@@ -72,9 +71,7 @@ class ReadLog:
         self._is_coalesced = is_coalesced
         self._unsent: dict[Hashable, tuple[SentRead, asyncio.Future[None]]] = {}
 
-    async def mapped(
-        self, read: SentRead, map_rows: Callable[[Sequence[Record]], T], key_column: str | None = None
-    ) -> T:
+    async def mapped(self, read: SentRead, map_rows: Callable[[Sequence[Record]], T]) -> T:
         """Send a statement and return its mapped rows, or join an equal one that is not sent yet."""
         values = read.values
         kind = (read.statement, map_rows, tuple([values[name] for name in read.statement.parameters_but_keys]))
@@ -89,7 +86,7 @@ class ReadLog:
         await asyncio.sleep(0)  # the pool sends a statement at the end of the turn of the event loop
         self._unsent.pop(kind, None)
         try:
-            answer = read.answer = map_rows((await self.read(read, key_column)).answer)
+            answer = read.answer = map_rows((await self.read(read)).answer)
         except BaseException as error:
             is_read.set_exception(error)
             is_read.exception()  # marks it as retrieved: possibly no field has joined
@@ -97,13 +94,13 @@ class ReadLog:
         is_read.set_result(None)
         return answer
 
-    async def read(self, read: SentRead, key_column: str | None = None) -> SentRead:
+    async def read(self, read: SentRead) -> SentRead:
         """Send a statement, and return it with its records as the answer."""
         statement, values = read.statement, read.values
         self.sent.append(read)
         started_ns = perf_counter_ns()
         if self._reader is None:
-            read.answer = made_up_rows(statement, values, NUMBERS_ABOVE + len(self.sent), key_column)
+            read.answer = made_up_rows(statement, values, NUMBERS_ABOVE + len(self.sent))
         else:
             read.answer = await self._reader.fetch(statement, values)
             read.elapsed_ns = perf_counter_ns() - started_ns
@@ -138,26 +135,21 @@ class _LoggedReader(Reader):
     ) -> T:
         return await self._log.mapped(SentRead([self._plan], statement, {**values, KEYS: keys}), map_rows)
 
-    async def keyed(
-        self, statement: Statement, values: Mapping[str, object], keys: Sequence[int], column: str
-    ) -> Mapping[int, Record]:
-        read = SentRead([self._plan], statement, {**values, KEYS: keys})
-        return await self._log.mapped(read, by_column(column), column)
-
 
 class _LoggedLoaders(Loaders):
-    """Loaders with a separate reader for each. `Loaders` reads `_reader` whenever it makes a loader."""
+    """Loaders with a separate reader for each."""
 
     def __init__(self, log: ReadLog, context: Context) -> None:
         self._log = log
         super().__init__(context.reader, context.viewer, context.running)
 
     @property
-    def _reader(self) -> Reader:
+    def reader(self) -> Reader:
+        """A reader for the field that requests a loader."""
         return _LoggedReader(self._log)
 
-    @_reader.setter
-    def _reader(self, reader: Reader) -> None:
+    @reader.setter
+    def reader(self, reader: Reader) -> None:
         """Ignore the common reader."""
 
 
@@ -222,9 +214,9 @@ class _ObservedBinding:
     plan: FieldPlan
     log: ReadLog
 
-    def bound(self, context: Any, prefetch: Prefetch) -> BoundEdge:
+    def bound(self, context: Any, prefetch: Prefetch, **keys: Any) -> BoundEdge:
         with _requests(self.plan):
-            found = self.log.bound[self.plan] = self.binding.bound(context, prefetch)
+            found = self.log.bound[self.plan] = self.binding.bound(context, prefetch, **keys)
         return found
 
 

@@ -24,16 +24,19 @@ from graphql import (
     ValidationContext,
     Visitor,
 )
-from graphql.language.parser import Parser, nested_too_deeply_error
 from graphql.validation import ASTValidationRule
-from graphql.validation.validate import (
+
+from graph.analysis.limits import check_written
+from graph.analysis.visiting import visit_once
+from graph.execution.graphql_core_adapter import (
+    CountingParser,
     FragmentNestingVisitor,
     ValidationAbortedError,
+    VariableUsage,
+    VariableUsageVisitor,
+    nested_too_deeply_error,
     query_document_keys_to_validate,
 )
-from graphql.validation.validation_context import VariableUsage, VariableUsageVisitor
-
-from graph.analysis.visiting import visit_once
 from graph.execution.traces import forget_trace
 
 TOKENS_MAX = 10_000
@@ -44,11 +47,12 @@ def parsed(text: str) -> tuple[DocumentNode, int]:
     """Parse `text`, and return the document and the number of its tokens.
 
     Raises:
-        GraphQLError: the text is not a GraphQL document, or has more than TOKENS_MAX tokens.
+        GraphQLError: the text is not a GraphQL document, or has more than TOKENS_MAX tokens, or more selections or
+            values than `graph.analysis.limits` allows.
     """
     lexer = Lexer(Source(text))
     first = lexer.token
-    parser = Parser(lexer.source, max_tokens=TOKENS_MAX, lexer=lexer)
+    parser = CountingParser(lexer.source, max_tokens=TOKENS_MAX, lexer=lexer, allow_empty_selection_sets=False)
     document: DocumentNode | None = None
     try:
         document = parser.parse_document()
@@ -58,6 +62,7 @@ def parsed(text: str) -> tuple[DocumentNode, int]:
         tokens = _unchained(first)
     if document is None:
         raise nested_too_deeply_error(parser)
+    check_written(parser.selections, parser.values)
     return document, tokens
 
 

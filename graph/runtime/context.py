@@ -95,7 +95,7 @@ class Context:
 
     def turn(self, keys: Iterable[TurnKey]) -> AbstractAsyncContextManager[None]:
         """Wait for the turn to write some rows; see `db.connections.statements.Writer`."""
-        return self.database.turn(keys)
+        return self.services.database.turn(keys)
 
     async def write(self, work: Callable[[Reader], Awaitable[T]]) -> T:
         """Run `work` as one transaction. All loaders are cleared, because loaded values may be outdated."""
@@ -108,7 +108,7 @@ class Context:
             return result
 
         try:
-            return await self.database.write(then_commit)
+            return await self.services.database.write(then_commit)
         except Exception as error:
             self.committing = before or _may_be_written(error)
             raise
@@ -123,7 +123,7 @@ class Context:
             self.committing = True
 
         try:
-            rows = await self.database.autocommit_write(statement, values, sending)
+            rows = await self.services.database.autocommit_write(statement, values, sending)
         except Exception as error:
             self.committing = before or _may_be_written(error)
             raise

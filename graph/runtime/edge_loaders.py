@@ -29,20 +29,21 @@ class EdgeLoader(Generic[K, T]):
 
     Attributes:
         name: the name of the edge.
+        known: the cached values. Another statement may have loaded them.
     """
 
-    __slots__ = ("_batch", "_by_one", "_known", "_running", "name")
+    __slots__ = ("_batch", "_by_one", "_running", "known", "name")
 
     def __init__(self, name: str, batch: Callable[[Sequence[K]], Awaitable[Any]], running: "Running") -> None:
         self.name = name
         self._batch = batch
         self._running = running
-        self._known: dict[K, T] = {}
+        self.known: dict[K, T] = {}
         self._by_one: DataLoader[K, T] | None = None
 
     async def load_level(self, keys: Sequence[K]) -> list[T]:
         """Return the value of each of `keys`, which are distinct. Keys that are not cached are loaded as one batch."""
-        known = self._known
+        known = self.known
         missing = [key for key in keys if key not in known] if known else keys
         if missing:
             span = batch_observed(self.name, len(missing))
@@ -55,7 +56,7 @@ class EdgeLoader(Generic[K, T]):
 
     def _learn(self, keys: Sequence[K], values: Any) -> None:
         """Cache the values of a batch: one for each key, in their order."""
-        self._known.update(zip(keys, values, strict=True))
+        self.known.update(zip(keys, values, strict=True))
 
     def held(self, keys: Sequence[K]) -> list[T]:
         """Return the values of `keys`, which are loaded already.
@@ -63,11 +64,7 @@ class EdgeLoader(Generic[K, T]):
         Raises:
             KeyError: one of them is not.
         """
-        return list(map(self._known.__getitem__, keys))
-
-    def prime(self, values: Mapping[K, T]) -> None:
-        """Cache values that another statement has loaded."""
-        self._known.update(values)
+        return list(map(self.known.__getitem__, keys))
 
     def load(self, key: K) -> Awaitable[T]:
         """Return the value of one key. aiodataloader sends the batch when no other coroutine can run."""
@@ -100,7 +97,7 @@ class RequestedPage:
         self._nested: dict[str, Nested] = {}
 
     def nested(self, key: str) -> Nested | None:
-        """Return the page as a part of its parents' statement; None where the list cannot be nested.
+        """Return the page as a part of its parents' statement; None if the list cannot be nested.
 
         `key` is the column of the parents' rows that holds their id.
         """
@@ -123,7 +120,7 @@ class PageLoader(EdgeLoader[int, Page]):
         self.name = page.of.edge  # as in `RowLoader`
         self._batch = batch
         self._running = running
-        self._known = {}
+        self.known = {}
         self._by_one = None
         self.page = page
 
@@ -131,10 +128,6 @@ class PageLoader(EdgeLoader[int, Page]):
     def identity(self) -> Hashable:
         """Everything that the pages depend on, except their keys and the viewer."""
         return self.page.key
-
-    def prime_one(self, key: int, pages: Mapping[int, Page]) -> None:
-        """Cache one of the pages that another statement has loaded."""
-        self._known[key] = pages[key]
 
 
 @dataclass(slots=True, eq=False)
@@ -171,13 +164,13 @@ class RowLoader(EdgeLoader[Any, Record | None]):
         self.name = name
         self._batch = batch
         self._running = running
-        self._known = {}
+        self.known = {}
         self._by_one = None
         self._lists = nested.lists
         self.brings = nested.brings
 
     def pending_read(self, key: Any) -> PendingRead | None:
-        """Return the pending read of one row, for a callback; None where the reader does not coalesce reads."""
+        """Return the pending read of one row, for a callback; None if the reader does not coalesce reads."""
         reading = self._batch([key])
         if isinstance(reading, PendingRead):
             return reading
@@ -185,25 +178,23 @@ class RowLoader(EdgeLoader[Any, Record | None]):
             reading.close()
         return None
 
-    def rows(self, answer: Mapping[Any, Record], key: Any) -> int:
-        """Return how many rows an answer, which other operations may share, has for `key`."""
-        return int(key in answer)
+    def take(self, answer: Mapping[Any, Record], key: Any) -> tuple[Record | None, int]:
+        """Return the row of `key` in an answer to `pending_read`, and how many rows that is.
 
-    def take(self, answer: Mapping[Any, Record], key: Any) -> Record | None:
-        """Return the row of `key` in an answer to `pending_read`. The loaders of nested pages receive its pages."""
-        self._learn((key,), answer)
-        return self._known[key]
+        The loaders of nested pages receive the pages of the row.
+        """
+        row = self.known[key] = answer.get(key)
+        if row is None:
+            return None, 0
+        if isinstance(answer, RowsWithPages):
+            for nested, loader, pages in zip(self._lists, self.brings, answer.nested, strict=True):
+                parent_id = row[nested.key]
+                loader.known[parent_id] = pages[parent_id]
+        return row, 1
 
     def _learn(self, keys: Sequence[Any], values: Mapping[Any, Record]) -> None:
-        known = self._known
         for key in keys:
-            known[key] = values.get(key)
-        if isinstance(values, RowsWithPages):
-            for nested, loader, pages in zip(self._lists, self.brings, values.nested, strict=True):
-                for key in keys:
-                    row = values.get(key)
-                    if row is not None:
-                        loader.prime_one(row[nested.key], pages)
+            self.take(values, key)
 
 
 class Running:

@@ -3,9 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
 
-from db.access import Viewer
 from db.connections.coalescing import PendingRead
-from db.connections.statements import Reader
 from db.errors import copy_of
 from db.query.pages import Page
 from graph.runtime.edge_loaders import NestedLoaders, RequestedPage
@@ -26,20 +24,11 @@ class ListLoader:
         brings: the loaders that have the nested pages afterwards.
     """
 
-    __slots__ = ("_counted", "_lists", "_loaders", "_reader", "_requested", "_viewer", "brings", "name")
+    __slots__ = ("_counted", "_lists", "_loaders", "_reader", "_requested", "brings", "name")
 
-    def __init__(
-        self,
-        loaders: Loaders,
-        reader: Reader,
-        viewer: Viewer,
-        page: RequestedPage,
-        nested: NestedLoaders,
-        has_total: bool,
-    ) -> None:
+    def __init__(self, loaders: Loaders, page: RequestedPage, nested: NestedLoaders, *, has_total: bool) -> None:
         self._loaders = loaders
-        self._reader = reader
-        self._viewer = viewer
+        self._reader = loaders.reader
         self._requested = page
         self._lists = nested.lists
         self._counted = has_total and not nested.lists
@@ -47,7 +36,7 @@ class ListLoader:
         self.brings = nested.brings
 
     def pending_read(self, _: int) -> PendingRead | None:
-        """Return the pending read of the page, for a callback; None where the reader does not coalesce reads."""
+        """Return the pending read of the page, for a callback; None if the reader does not coalesce reads."""
         reading = self._page(counted=self._counted)
         if isinstance(reading, PendingRead):
             return reading
@@ -55,17 +44,13 @@ class ListLoader:
             reading.close()
         return None
 
-    def rows(self, answer: Page, _: int) -> int:
-        """Return how many rows the page has."""
-        return answer.size
-
-    def take(self, answer: Page, _: int) -> Page:
-        """Return the page. The loaders of nested pages receive their pages."""
+    def take(self, answer: Page, _: int) -> tuple[Page, int]:
+        """Return the page, and how many rows it has. The loaders of nested pages receive their pages."""
         if self.brings:
             for loader, pages in zip(self.brings, answer.nested, strict=True):
-                loader.prime(pages)
+                loader.known.update(pages)
             answer.included_loaders = tuple([loader.identity for loader in self.brings])
-        return answer
+        return answer, answer.size
 
     async def load_level(self, keys: Sequence[int]) -> list[Page]:
         """Return the page, for the only key."""
@@ -74,11 +59,13 @@ class ListLoader:
     async def load(self, _: int) -> Page:
         """Return the page."""
         page = await (self._counted_page() if self._counted else self._page(counted=False))
-        return self.take(page, ONLY_KEY)
+        return self.take(page, ONLY_KEY)[0]
 
     def _page(self, *, counted: bool) -> Awaitable[Page]:
         page, nested = self._requested, self._lists
-        return page.of.page(self._reader, self._viewer, page.columns, page.given, page.request, nested, counted=counted)
+        return page.of.page(
+            self._reader, self._loaders.viewer, page.columns, page.given, page.request, nested, counted=counted
+        )
 
     async def _counted_page(self) -> Page:
         """Return a page. Its statement counts the list too, unless another field of the operation has it counted."""

@@ -28,11 +28,8 @@ async def swept(
 ) -> AsyncIterator[None]:
     """Sweep within the block.
 
-    Args:
-        database: the database.
-        token_ttl_s: the life of a refresh token in seconds.
-        first_after_s: the least time before the first sweep; a random delay of up to the same time is added.
-        every_s: the time between two sweeps.
+    `token_ttl_s` is the life of a refresh token. The first sweep is `first_after_s` to twice that time later, and the
+    next ones follow every `every_s` seconds.
     """
     task = asyncio.create_task(_sweep(database, token_ttl_s, first_after_s, every_s), name="sweep")
     try:

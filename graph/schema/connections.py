@@ -5,7 +5,6 @@ how many rows the list has in all, and whether rows lie outside the page, but on
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
@@ -14,18 +13,14 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 import strawberry
 
 from db.connections.statements import Row
-from db.query.cursors import CursorError, Order, Term
+from db.query.cursors import Order, Term
 from db.query.keyset_lists import KeysetList
-from db.query.pages import Columns, Filter, Page, PageRequest
+from db.query.pages import Filter, Page, PageRequest
 from graph.analysis.cost import COUNT, PAGE_SIZE_DEFAULT
 from graph.errors import BadInput
-from graph.execution import BoundEdge, EdgeBinding, LevelLoader, Prefetch, Waits, selected_of
-from graph.runtime.context import Context, Info
-from graph.runtime.edge_loaders import RequestedPage
-from graph.runtime.list_loader import ONLY_KEY, ListLoader
+from graph.execution import Waits
+from graph.runtime.context import Context
 from graph.schema.fields import derived, derived_rows, derived_table
-from graph.schema.nodes import OBJECT_OF
-from graph.schema.prefetching import nested_below
 
 PAGE_SIZE_MAX = 100
 TOTAL = "totalCount"
@@ -41,42 +36,9 @@ class OrderDirection(Enum):
     DESC = strawberry.enum_value("DESC", description="The largest, latest or alphabetically last value first.")
 
 
-class PageArguments(NamedTuple):
-    """The four arguments of every connection field, as the client sent them."""
-
-    first: int | None
-    after: str | None
-    last: int | None
-    before: str | None
-
-    def request(self, info: Info, order: Order) -> PageRequest:
-        """Return the request of these arguments, those of the field of `info`, for a page of a list in `order`.
-
-        Raises:
-            BadInput: they contradict each other, are out of range, or contain an invalid cursor for the list and order.
-        """
-        if self.first is not None and self.last is not None:
-            raise BadInput("first and last contradict each other; give one of them")
-        backward = self.last is not None or (self.before is not None and self.first is None)
-        limit = self.last if backward else self.first
-        name, other, cursor, foreign = (
-            ("last", "before", self.before, self.after) if backward else ("first", "after", self.after, self.before)
-        )
-        if foreign is not None:
-            raise BadInput("first goes with after, last with before; page in one direction at a time")
-        limit = PAGE_SIZE_DEFAULT if limit is None else limit
-        if not 1 <= limit <= PAGE_SIZE_MAX:
-            raise BadInput(f"{name} should be from 1 to {PAGE_SIZE_MAX}, not {limit}")
-        looks_ahead = info.context.selection.looks_ahead(str(info.path.typename), info.field_name)
-        try:
-            return PageRequest(order, limit, backward, None if cursor is None else order.position(cursor), looks_ahead)
-        except CursorError as error:
-            raise BadInput(f"{other} is {error}") from None
-
-
 @lru_cache
 def order_of(list_name: str, terms: tuple[tuple[Term, bool], ...], tie_breaker: Term) -> Order:
-    """Return the order by `terms`, each with True where it descends. Ties are broken in the direction of the last term.
+    """Return the order by `terms`, each with True if it descends. Ties are broken in the direction of the last term.
 
     The same terms return the same object, because it is the key of compiled statements.
     """
@@ -101,8 +63,7 @@ class ListRequest(NamedTuple):
     """The request of one field for a page of a list. It is the same for all parents of a level.
 
     Attributes:
-        of: the list; None where its pages contain the total number of rows, and whether rows lie behind.
-        wrap: makes the GraphQL object of a row.
+        of: the list; None if its pages contain the total number of rows, and whether rows lie behind.
     """
 
     context: Context
@@ -237,7 +198,7 @@ class Connection(Generic[T]):
     """A fetched page of a list, with everything that a client can select of it.
 
     Attributes:
-        parent_id: the id of the row to which the list belongs; None where it belongs to no row.
+        parent_id: the id of the row to which the list belongs; None if it belongs to no row.
     """
 
     requested: strawberry.Private[ListRequest]
@@ -260,97 +221,6 @@ class Connection(Generic[T]):
         looks_ahead=True,
         ready=_at_once(_count, _total_is_unknown),
     )
-
-
-def _page_columns(info: Info, row_type: str, order: Order) -> Columns:
-    """Return the columns that a page reads: the selected ones, and those of its order if cursors are selected."""
-    return info.context.selection.page_columns(str(info.path.typename), info.field_name, row_type, order.columns)
-
-
-def _needs_behind(info: Info, request: PageRequest) -> bool:
-    """Return whether a selected field needs to know whether rows lie behind the page, which another statement reads."""
-    behind = "hasNextPage" if request.backward else "hasPreviousPage"
-    return request.position is not None and f"pageInfo.{behind}" in selected_of(info)
-
-
-@dataclass(slots=True, eq=False)
-class _Whole:
-    """The binding of one page of a list without a parent.
-
-    Attributes:
-        wrap: makes the GraphQL object of a row.
-        has_total: whether `totalCount` is selected. The statement counts the list too, unless it includes other pages.
-    """
-
-    page: RequestedPage
-    wrap: Callable[[Row], Any]
-    has_total: bool
-    waits: bool
-
-    def bound(self, context: Context, prefetch: Prefetch) -> BoundEdge:
-        """Return the edge bound to the loader of the page."""
-        page, nested = self.page, nested_below(prefetch)
-        requested = ListRequest(context, page.of, page.given, page.request, self.wrap)
-
-        def connection(found: Page, _: object) -> Connection[Any]:
-            return Connection(requested=requested, page=found, parent_id=None)
-
-        loader = ListLoader(context.loaders, context.reader, context.viewer, page, nested, self.has_total)
-        return BoundEdge(loader, connection, ONLY_KEY, waits=self.waits or (self.has_total and bool(nested.lists)))
-
-
-@dataclass(slots=True, eq=False)
-class _OfParent:
-    """The binding of one page of a parent's list, with attributes as `_Whole`."""
-
-    page: RequestedPage
-    wrap: Callable[[Row], Any]
-    waits: bool
-
-    def bound(self, context: Context, _: Prefetch) -> BoundEdge:
-        """Return the edge bound to the loader of the page."""
-        page = self.page
-        requested = ListRequest(context, page.of, page.given, page.request, self.wrap)
-
-        def connection(found: Page, parent_id: int) -> Connection[Any]:
-            return Connection(requested=requested, page=found, parent_id=parent_id)
-
-        return BoundEdge(context.loaders.page_by_parent(page), connection, None, page.key, self.waits)
-
-
-def whole_list(info: Info, of: KeysetList, row_type: str, given: Filter, request: PageRequest) -> EdgeBinding:
-    """Return the edge to one page of a list without a parent, with the columns that the selection of `row_type` needs.
-
-    If `totalCount` is selected, its statement counts the list too, unless it includes pages below the rows.
-    """
-    page = RequestedPage(of, _page_columns(info, row_type, request.order), given, request)
-    return _Whole(page, OBJECT_OF[row_type], TOTAL in selected_of(info), _needs_behind(info, request))
-
-
-def list_of_parent(info: Info, of: KeysetList, row_type: str, given: Filter, request: PageRequest) -> EdgeBinding:
-    """Return the edge to one page of a parent's list. One statement reads the pages of all parents of a level."""
-    page = RequestedPage(of, _page_columns(info, row_type, request.order), given, request)
-    waits = TOTAL in selected_of(info) or _needs_behind(info, request)
-    return _OfParent(page, OBJECT_OF[row_type], waits)
-
-
-def list_of_entries(
-    info: Info,
-    loaded: Callable[[Columns, PageRequest], LevelLoader],
-    row_type: str,
-    request: PageRequest,
-) -> BoundEdge:
-    """Return the edge to one page of a list, by the key that the loader returned by `loaded` takes.
-
-    The pages contain the number of rows of the whole list, and whether rows lie behind the page, so that this needs no
-    further statement.
-    """
-    requested = ListRequest(info.context, None, {}, request, OBJECT_OF[row_type])
-
-    def connection(page: Page, _: object) -> Connection[Any]:
-        return Connection(requested=requested, page=page, parent_id=None)
-
-    return BoundEdge(loaded(_page_columns(info, row_type, request.order), request), connection)
 
 
 _SIZE = f"1 to {PAGE_SIZE_MAX}. The default is {PAGE_SIZE_DEFAULT}."

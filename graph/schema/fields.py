@@ -7,7 +7,8 @@ collects the columns to read from it.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Protocol, TypeVar
 
 import strawberry
@@ -18,12 +19,15 @@ from db.query.pages import Columns
 from graph.analysis.cost import LONGEST_METADATA
 from graph.analysis.field_facts import AHEAD_METADATA, COLUMNS_METADATA, ORDER_METADATA
 from graph.execution import DECLARATION, JOINS, BoundEdge, Column, Computed, Derived, EdgeBinding, Prefixed, RowEdge
-from graph.runtime.context import Context, Info, columns_below
+from graph.runtime.context import Info, columns_below
 from graph.schema.ids import NodeKind, global_id, parse
 from graph.schema.nodes import ID, OBJECT_OF
 from graph.schema.prefetching import RowBinding
 
 T = TypeVar("T")
+
+KEY: Any = strawberry.UNSET
+"""Stands for an argument without a default, where a function declares it but does not get it (`RowEdge.keys`)."""
 
 
 class RowBacked(Protocol):
@@ -69,6 +73,7 @@ def edge(
     missing: Callable[[], Exception] | None = None,
     joined: str | None = None,
     joins: bool = False,
+    keys: Collection[str] = (),
     name: str | None = None,
     directives: Sequence[object] = (),
 ) -> Any:
@@ -81,10 +86,11 @@ def edge(
         missing: makes the error for a missing row; without it the field is null.
         joined: the prefix of the other row's columns where a statement has joined them.
         joins: whether the statement that reads the other rows joins the rows that their edges may lead to.
+        keys: the names of the arguments that `loading` declares, but that its binding takes (`RowEdge.keys`).
     """
 
     async def resolve(root: RowBacked, info: strawberry.Info[Any, None], **arguments: Any) -> Any:
-        applied = bound_alone(loading(info, **arguments), info.context)
+        applied = _bound_alone(loading, keys, info, arguments)
         key_value = root.row[key]
         value = await applied.loader.load(key_value)
         if value is None:
@@ -97,7 +103,7 @@ def edge(
 
     root = inspect.Parameter("root", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Any)
     _take_signature(resolve, loading, (root,))
-    declaration = RowEdge(key, loading, missing, joined)
+    declaration = RowEdge(key, loading, missing, joined, keys)
     return _declared(resolve, declaration, (key,), description, name=name, directives=directives, joins=joins)
 
 
@@ -112,19 +118,14 @@ def node_edge(
 ) -> Any:
     """Declare an edge to one node, whose id is in the column `key`; the loader `<kind>_by_id` reads it.
 
-    Args:
-        key: the column of the foreign key.
-        kind: the kind of the node.
-        node_type: the type of the node, decorated with `row_backed`.
-        description: of the field.
-        missing: the message of the error if the node was deleted, together with this row, between the two statements
-            that read them. It is needed if a node with such a key can be deleted, because the field must not be null.
-        joined: as of `edge`.
+    `missing` is the message of the error if the node was deleted, together with this row, between the two statements
+    that read them. It is needed if a node with such a key can be deleted, because the field must not be null. `joined`
+    is as of `edge`.
     """
     row_type, loader = node_type.__name__, f"{kind.value}_by_id"
 
     def loading(info: Info) -> BoundEdge:
-        return BoundEdge(getattr(info.context.loaders, loader)(columns_below(info, row_type, "id")))
+        return BoundEdge(info.context.loaders.rows(loader, columns_below(info, row_type, "id")))
 
     def stale() -> GraphQLError:
         return GraphQLError(missing, extensions={"code": "CONCURRENT_CHANGE"})
@@ -138,6 +139,7 @@ def lookup_field(
     description: str,
     made: Callable[[Row], Any] | None = None,
     *,
+    keys: Collection[str] = (),
     directives: Sequence[object] = (),
 ) -> Any:
     """Declare a query whose loader and key `loading` makes from the arguments; null if no row has this key.
@@ -146,45 +148,53 @@ def lookup_field(
         loading: takes the info and the field's arguments, and returns the edge bound to its loader and key.
         description: of the field.
         made: makes the object of a loaded row, where the loader returns rows of a row-backed type.
+        keys: as of `edge`.
         directives: of the field.
     """
 
     async def resolve(info: strawberry.Info[Any, None], **arguments: Any) -> Any:
-        applied = bound_alone(loading(info, **arguments), info.context)
+        applied = _bound_alone(loading, keys, info, arguments)
         value = None if applied.key is None else await applied.loader.load(applied.key)
         if value is None or made is not None:
             return None if value is None or made is None else made(value)
         return value if applied.wrap is None else applied.wrap(value, applied.key)
 
     _take_signature(resolve, loading, ())
-    return _declared(resolve, RowEdge(None, loading), None, description, joins=True, directives=directives)
+    return _declared(resolve, RowEdge(None, loading, keys=keys), None, description, joins=True, directives=directives)
 
 
 def node_lookup(kind: NodeKind, row_type: str, description: str = "") -> Any:
     """Declare the query for one node of a kind by its id; the loader `<kind>_by_id` reads the node."""
     noun, loader = kind.value, f"{kind.value}_by_id"
 
+    key = partial(parse, kind=kind, where="id")
+
     def loading(
-        info: Info, id_: Annotated[strawberry.ID, strawberry.argument(name="id", description=f"The id of the {noun}.")]
+        info: Info,
+        id_: Annotated[strawberry.ID, strawberry.argument(name="id", description=f"The id of the {noun}.")] = KEY,
     ) -> RowBinding:
-        return RowBinding(loader, columns_below(info, row_type, "id"), parse(id_, kind, "id"))
+        return RowBinding(loader, columns_below(info, row_type, "id"), key)
 
     description = description or f"The {noun} with this id. Null if there is none that the viewer can see."
-    return lookup_field(loading, description, OBJECT_OF[row_type])
+    return lookup_field(loading, description, OBJECT_OF[row_type], keys=["id_"])
 
 
 async def find_node(info: Info, kind: NodeKind, node_type: type[T], row_id: int) -> T | None:
     """Return the node of a row, or None if there is none that the viewer may see."""
     row_type = node_type.__name__
-    loader = getattr(info.context.loaders, f"{kind.value}_by_id")
-    row = await loader(columns_below(info, row_type, "id")).load(row_id)
+    loader = info.context.loaders.rows(f"{kind.value}_by_id", columns_below(info, row_type, "id"))
+    row = await loader.load(row_id)
     found: T | None = None if row is None else OBJECT_OF[row_type](row)
     return found
 
 
-def bound_alone(applied: BoundEdge | EdgeBinding, context: Context) -> BoundEdge:
+def _bound_alone(
+    loading: Callable[..., BoundEdge | EdgeBinding], keys: Collection[str], info: Info, arguments: dict[str, Any]
+) -> BoundEdge:
     """Return an edge bound where the ordinary engine resolves it, which loads nothing below its rows with them."""
-    return applied if isinstance(applied, BoundEdge) else applied.bound(context, list)
+    given = {name: arguments.pop(name) for name in keys if name in arguments}
+    found = loading(info, **arguments)
+    return found if isinstance(found, BoundEdge) else found.bound(info.context, None, **given)
 
 
 def derived(

@@ -38,12 +38,12 @@ def parse_any(text: str, where: str) -> tuple[NodeKind, int]:
     """Return the kind and row that a global id names.
 
     Raises:
-        BadInput: it is no global id; `where` names the argument in the message.
+        BadInput: it is not a global id; `where` names the argument in the message.
     """
     match = _PATTERN.fullmatch(text)
     number = int(match[2]) if match else 0
     if match is None or number > BIGINT_MAX:
-        raise BadInput(f"{where} is not an id; give back an `id` that the API has answered")
+        raise BadInput(f"{where} is not an id; send an `id` that the API has returned")
     return _KINDS[match[1]], number
 
 
@@ -51,7 +51,7 @@ def parse(text: str, kind: NodeKind, where: str) -> int:
     """Return the row that a global id of `kind` names.
 
     Raises:
-        BadInput: it is no global id, or one of another kind.
+        BadInput: it is not a global id, or one of another kind.
     """
     match = kind.pattern.fullmatch(text)
     if match is not None:

@@ -29,16 +29,17 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import wraps
 from types import GenericAlias
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import strawberry
-from strawberry.extensions import FieldExtension
 
 from db.errors import Refusal
 from db.fields import BODY, CONTENT, MEMO, TITLE, USERNAME
 from graph.analysis.cost import FREE, WRITE
 from graph.errors import BadInput
+from graph.runtime.context import Info
 from graph.schema.nodes import UserError, path_of
 from graph.schema.permissions import Right
 
@@ -227,7 +228,7 @@ def payload(
     def declare(cls: type[T]) -> type[T]:
         if right is None:
             raise LookupError(
-                f"say who may run the mutation of {cls.__name__}: @payload(right=…), with a right of "
+                f"the mutation of {cls.__name__} has no right: declare it by @payload(right=…), with a right of "
                 "graph/schema/permissions.py, for example right=OWNER_OR_ADMIN"
             )
         if errors_as is not None:
@@ -294,34 +295,31 @@ def with_errors(answered: T, refusals: Sequence[Refusal]) -> T:
 # ---------------------------------------------------------------- mutations
 
 
-class MutationGuard(FieldExtension):
-    """Refuses callers without the right before the resolver runs, and returns its refusals as data."""
+RIGHT = "right"
+"""The key of a mutation's right in the metadata of its field."""
 
-    def __init__(self, answer_type: Callable[[], Any], right: Right) -> None:
-        self._answer_type = answer_type
-        self.right = right
 
-    async def resolve_async(
-        self, next_: Callable[..., Awaitable[Any]], source: Any, info: strawberry.Info, **kwargs: Any
-    ) -> Any:
-        """Run the mutation.
+def _guarded(resolve: Callable[..., Awaitable[T]], make_payload: Callable[[], T], right: Right) -> Callable[..., Any]:
+    """Return a resolver that refuses callers without the right, and returns refusals as data."""
 
-        Raises:
-            Unauthenticated: the mutation needs a signed-in caller.
-            GraphQLError: FORBIDDEN.
-        """
-        self.right.ensure(info.context.viewer)
+    @wraps(resolve)
+    async def guarded(info: Info, **given: Any) -> T:
+        right.ensure(info.context.viewer)
         try:
-            return await next_(source, info, **kwargs)
+            return await resolve(info, **given)
         # No variable keeps the refusal: its traceback holds this frame, and a variable would close the cycle.
         except Refusal as refusal:
-            return with_errors(self._answer_type(), [refusal])
+            return with_errors(make_payload(), [refusal])
         except Refused as refused:
-            return with_errors(self._answer_type(), refused.refusals)
+            return with_errors(make_payload(), refused.refusals)
+
+    return guarded
 
 
 def mutation(resolve: Callable[..., Awaitable[Any]], description: str, *directives: object, takes: str = "") -> Any:
     """Declare a mutation field of a resolver whose payload is declared by `payload`.
+
+    Its right is checked before the resolver runs: Unauthenticated, or an error with the code FORBIDDEN.
 
     Args:
         resolve: takes the info and, mostly, the input as `input_`.
@@ -342,7 +340,9 @@ def mutation(resolve: Callable[..., Awaitable[Any]], description: str, *directiv
         argument = strawberry.argument(name="input", description=takes)
         annotated: Any = Annotated
         annotations["input_"] = annotated[annotations["input_"], argument]
-    guard = MutationGuard(annotations["return"], declared.right)
     return strawberry.mutation(
-        resolver=resolve, description=description, extensions=[guard], directives=directives or [WRITE]
+        resolver=_guarded(resolve, annotations["return"], declared.right),
+        description=description,
+        directives=directives or [WRITE],
+        metadata={RIGHT: declared.right},
     )

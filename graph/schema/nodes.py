@@ -71,10 +71,10 @@ class IntRange:
 
 
 def path_of(refusal: Refusal) -> list[str] | None:
-    """Return the path of a refusal's field into the arguments, or None where it has no single field."""
+    """Return the path of a refusal's field into the arguments, or None if it has no single field."""
     return ["input", *refusal.field] if refusal.field else None
 
 
 def given(**conditions: Any) -> dict[str, Any]:
-    """Return the conditions that are not None. A part of a filter is None where it is absent or null."""
+    """Return the conditions that are not None. A part of a filter is None if it is absent or null."""
     return {name: value for name, value in conditions.items() if value is not None}

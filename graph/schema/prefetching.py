@@ -1,5 +1,6 @@
 """Bindings of edges to rows by their ids, and the pages of lists below the rows that their statement includes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,10 @@ NESTED_MAX = 3
 
 def nested_below(prefetch: Prefetch) -> NestedLoaders:
     """Return the lists below the rows of an edge whose pages its statement includes, each with its loader."""
-    edges = prefetch()
-    if not edges:
+    if prefetch is None:
         return NOTHING_BELOW
     found = NestedLoaders([], [], [])
-    for bound, key in edges:
+    for bound, key in prefetch():
         loader = bound.loader
         if isinstance(loader, PageLoader) and len(found.lists) < NESTED_MAX:
             nested = loader.page.nested(key)
@@ -31,20 +31,22 @@ def nested_below(prefetch: Prefetch) -> NestedLoaders:
 
 @dataclass(slots=True, eq=False)
 class RowBinding:
-    """The binding of a field that leads to one row by a key from its arguments.
+    """The binding of a field that leads to one row by its only argument, which `RowEdge.keys` names.
 
     Attributes:
-        loader: the name of the loader, a method of `Loaders`.
-        key: the key.
+        loader: the name of the loader (`Loaders.rows`).
+        key: returns the key that the argument names.
     """
 
     loader: str
     columns: Columns
-    key: Any
+    key: Callable[[str], Any]
 
-    def bound(self, context: Context, prefetch: Prefetch) -> BoundEdge:
+    def bound(self, context: Context, prefetch: Prefetch, **keys: str) -> BoundEdge:
         """Return the edge bound to the loader."""
-        return BoundEdge(getattr(context.loaders, self.loader)(self.columns, nested_below(prefetch)), key=self.key)
+        (given,) = keys.values()
+        key, nested = self.key(given), NOTHING_BELOW if prefetch is None else nested_below(prefetch)
+        return BoundEdge(context.loaders.rows(self.loader, self.columns, nested), key=key)
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +55,7 @@ class ViewerBinding:
 
     columns: Columns
 
-    def bound(self, context: Context, prefetch: Prefetch) -> BoundEdge:
+    def bound(self, context: Context, prefetch: Prefetch, **_: Any) -> BoundEdge:
         """Return the edge bound to the loader of users."""
-        loader = context.loaders.user_by_id(self.columns, nested_below(prefetch))
+        loader = context.loaders.rows("user_by_id", self.columns, nested_below(prefetch))
         return BoundEdge(loader, key=context.viewer.user_id)

@@ -56,7 +56,7 @@ NODE_TYPES: dict[NodeKind, type[Node]] = {
 
 for _kind in NodeKind:
     if _kind not in NODE_TYPES:
-        raise LookupError(f"say in NODE_TYPES of graph/schema/root.py which type the ids of {_kind.name} are of")
+        raise LookupError(f"NODE_TYPES of graph/schema/root.py has no type for the ids of {_kind.name}: add it")
 
 
 async def node(

@@ -26,13 +26,11 @@ from graph.schema.connections import (
     First,
     Last,
     OrderDirection,
-    PageArguments,
     chosen_order,
-    list_of_parent,
     order_of,
-    whole_list,
 )
 from graph.schema.fields import edge, lookup_field
+from graph.schema.list_bindings import PAGE_KEYS, list_binding
 from graph.schema.nodes import DateTimeRange, IntRange
 from graph.schema.searches import searched
 
@@ -58,10 +56,8 @@ _ENDS = {DateTimeRange | None: ("gte", "lt"), IntRange | None: ("gte", "lte")}
 def row_filter(plural: str, **read: Callable[[Any], Any]) -> Callable[[type[T]], type[T]]:
     """Declare the filter of a list. A range has a condition for each end, another part one with its name.
 
-    Args:
-        plural: the noun, for the description.
-        read: for parts that a client writes in another form, the function that returns the value of the condition; or
-            None for a value that filters nothing.
+    For parts that a client writes in another form, `read` has the function that returns the value of the condition; or
+    None for a value that filters nothing.
     """
 
     def declare(cls: type[T]) -> type[T]:
@@ -111,12 +107,10 @@ class RowOrders:
     """The orders of one list.
 
     Attributes:
-        list_name: the name of the list, a plural.
         input_type: the type of one term of `orderBy`.
         terms: the terms by the names of their enum values. `RELEVANCE` needs the condition `search`.
         tie_breaker: the term that no two rows have in common.
         default: the order of a list without `orderBy`.
-        newest_first: whether that begins with the newest rows.
     """
 
     list_name: str
@@ -158,11 +152,8 @@ def row_orders(
 ) -> RowOrders:
     """Declare the orders of the lists of a noun.
 
-    Args:
-        noun: the noun, in the singular; its type has the same name with a capital.
-        terms: for each value of the enum its term and its description; `CREATED_AT` is one of them.
-        tie_breaker: the term that no two rows have in common, the id.
-        newest_first: whether a list without `orderBy` begins with the newest rows.
+    `noun` is in the singular. `terms` has a term and a description for each value of the enum; `CREATED_AT` is one of
+    them. `tie_breaker` is the id.
     """
     plural, type_name = f"{noun}s", noun.capitalize()
     make: Callable[..., Any] = Enum
@@ -187,13 +178,7 @@ def row_orders(
 
 @dataclass(frozen=True, eq=False)
 class RowLists:
-    """The lists of one noun.
-
-    Attributes:
-        row_type: the name of the type of the rows.
-        filter_type: the input of the argument `filter`.
-        orders: the orders.
-    """
+    """The lists of one noun."""
 
     row_type: str
     filter_type: type
@@ -201,26 +186,15 @@ class RowLists:
 
     def query(self, of: KeysetList, description: str) -> Any:
         """Declare the query for a list without a parent."""
-
-        def resolve(
-            info: Info,
-            first: First = None,
-            after: After = None,
-            last: Last = None,
-            before: Before = None,
-            filter_: Any = None,
-            order_by: Any = None,
-        ) -> EdgeBinding:
-            conditions = conditions_of(filter_)
-            order = self.orders.chosen(order_by, conditions)
-            request = PageArguments(first, after, last, before).request(info, order)
-            return whole_list(info, of, self.row_type, conditions, request)
-
-        return lookup_field(self.with_arguments(resolve), description, directives=[PAGE])
+        loading = self._loading(of, has_parent=False)
+        return lookup_field(loading, description, keys=PAGE_KEYS, directives=[PAGE])
 
     def edge(self, of: KeysetList, description: str, *, joins: bool = False) -> Any:
         """Declare the edge from a parent to its list; `joins` is as of `graph.schema.fields.edge`."""
+        loading = self._loading(of, has_parent=True)
+        return edge("id", loading, description, joins=joins, keys=PAGE_KEYS, directives=[PAGE])
 
+    def _loading(self, of: KeysetList, *, has_parent: bool) -> Callable[..., EdgeBinding]:
         def resolve(
             info: Info,
             first: First = None,
@@ -232,10 +206,9 @@ class RowLists:
         ) -> EdgeBinding:
             conditions = conditions_of(filter_)
             order = self.orders.chosen(order_by, conditions)
-            request = PageArguments(first, after, last, before).request(info, order)
-            return list_of_parent(info, of, self.row_type, conditions, request)
+            return list_binding(info, of, self.row_type, conditions, order, first, last, has_parent=has_parent)
 
-        return edge("id", self.with_arguments(resolve), description, joins=joins, directives=[PAGE])
+        return self.with_arguments(resolve)
 
     def with_arguments(self, resolve: T) -> T:
         """Set types and descriptions of the parameters `filter_` and `order_by`, and return the resolver."""
@@ -259,7 +232,6 @@ def plain_edge(of: KeysetList, row_type: str, order: Order, description: str) ->
     def resolve(
         info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> EdgeBinding:
-        request = PageArguments(first, after, last, before).request(info, order)
-        return list_of_parent(info, of, row_type, {}, request)
+        return list_binding(info, of, row_type, {}, order, first, last, has_parent=True)
 
-    return edge("id", resolve, description, directives=[PAGE])
+    return edge("id", resolve, description, keys=PAGE_KEYS, directives=[PAGE])

@@ -41,10 +41,7 @@ def author_field() -> Any:
 def row_creation(rows: ChildRows, row_type: Any, description: str) -> Any:
     """Declare the mutation that creates a row with a parent.
 
-    Args:
-        rows: the rows of the noun. The input has the ids of parent and author, and the texts that may change.
-        row_type: the GraphQL type of a row.
-        description: of the mutation.
+    The input has the ids of parent and author, and the texts of `rows` that may change.
     """
     noun, key, parent = rows.noun, str(rows.key.name), NodeKind[rows.key.name.removesuffix("_id").upper()]
     texts = _texts_of(rows)
@@ -78,7 +75,7 @@ def row_creation(rows: ChildRows, row_type: Any, description: str) -> Any:
             refusals += one.check(text)
         if refusals:
             raise Refused(refusals)
-        row = await context.write(lambda transaction: create_row(rows, transaction, context.viewer, columns, values))
+        row = await create_row(rows, context, context.viewer, columns, values)
         return payload_type(**{noun: row_type(row=row)})
 
     _take_types(resolve, row_creation.__name__, input_type, payload_type)
@@ -88,10 +85,7 @@ def row_creation(rows: ChildRows, row_type: Any, description: str) -> Any:
 def row_update(rows: VersionedRows, row_type: Any, changes: Mapping[str, str]) -> Any:
     """Declare the mutation that changes one row; its owner or an administrator may.
 
-    Args:
-        rows: the rows of the noun.
-        row_type: the GraphQL type of a row.
-        changes: for each column that may change, the description of the input field.
+    `changes` has the description of the input field for each column that may change.
     """
     noun, kind, table, texts = rows.noun, NodeKind[rows.noun.upper()], rows.model.__table__, _texts_of(rows)
     never_null = [name for name in changes if not table.c[name].nullable and f"{table}.{name}" not in STORED]

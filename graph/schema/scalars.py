@@ -27,16 +27,16 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.I
 _CURRENCY_CODE = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
-def _text(value: object, wanted: str) -> str:
-    if not isinstance(value, str):
-        raise GraphQLError(f"{wanted}, as a string")
-    return value
+def _malformed(value: object, wanted: str) -> GraphQLError:
+    return GraphQLError(wanted if isinstance(value, str) else f"{wanted}, as a string")
 
 
 def parse_date_time(value: object) -> datetime.datetime:
     """Parse an RFC 3339 instant with any offset, and return it in UTC."""
+    if not isinstance(value, str):
+        raise _malformed(value, INSTANT_WANTED)
     try:
-        return parse_instant(_text(value, INSTANT_WANTED))
+        return parse_instant(value)
     except ValueError as error:
         raise GraphQLError(str(error)) from None
 
@@ -55,10 +55,9 @@ DATE_TIME_OUTPUT = InlineOutput(
 def parse_decimal(value: object) -> Decimal:
     """Parse a finite base-10 number from its plain notation."""
     wanted = 'should be a decimal number like "12.50": no exponent, no plus sign, no leading zero'
-    text = _text(value, wanted)
-    if len(text) > DECIMAL_LENGTH_MAX or not _DECIMAL.fullmatch(text):
-        raise GraphQLError(wanted)
-    return Decimal(text)
+    if not isinstance(value, str) or len(value) > DECIMAL_LENGTH_MAX or not _DECIMAL.fullmatch(value):
+        raise _malformed(value, wanted)
+    return Decimal(value)
 
 
 def serialize_decimal(value: Decimal) -> str:
@@ -69,19 +68,17 @@ def serialize_decimal(value: Decimal) -> str:
 def parse_uuid(value: object) -> uuid.UUID:
     """Parse a UUID from its text of RFC 9562, section 4, in either case; braces and `urn:uuid:` are not part of it."""
     wanted = "should be a UUID without braces or prefix, for example 0190a0b4-7d3c-7c1e-9f43-2f6b8a1c5d7e"
-    text = _text(value, wanted)
-    if not _UUID.fullmatch(text):
-        raise GraphQLError(wanted)
-    return uuid.UUID(text)
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise _malformed(value, wanted)
+    return uuid.UUID(value)
 
 
 def parse_currency_code(value: object) -> str:
     """Parse the shape of an ISO 4217 code. The operation checks whether the currency exists."""
     wanted = "should be an ISO 4217 code of three capital letters, for example EUR"
-    text = _text(value, wanted)
-    if not _CURRENCY_CODE.fullmatch(text):
-        raise GraphQLError(wanted)
-    return text
+    if not isinstance(value, str) or not _CURRENCY_CODE.fullmatch(value):
+        raise _malformed(value, wanted)
+    return value
 
 
 def _string_literal(parse: Any) -> Any:

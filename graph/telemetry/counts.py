@@ -9,7 +9,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
-from prometheus_client.metrics_core import Metric
+from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

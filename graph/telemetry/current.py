@@ -23,9 +23,6 @@ class Observation(QueryStatistics):
         operation: its name; None if it has none, or where no valid operation was found.
         kind: query or mutation; None if no valid operation was found.
         document: the hash of its document; None if the request has no document.
-        deprecated: the deprecated schema coordinates that it uses.
-        status: the status of the HTTP response.
-        codes: `extensions.code` of each error in the response.
         ran: whether it was executed, with or without errors, and not refused before.
         total_ns: the time from its start to its response, in nanoseconds.
         batches: the loader and the number of keys of each batch.
@@ -95,8 +92,8 @@ class Observation(QueryStatistics):
 
 def observed() -> Observation | None:
     """Return the observation of the running operation; None if none is observed."""
-    seen = query_statistics.get()
-    return seen if isinstance(seen, Observation) else None
+    observation = query_statistics.get()
+    return observation if isinstance(observation, Observation) else None
 
 
 def batch_observed(loader: str, size: int) -> AbstractContextManager[object] | None:
@@ -105,5 +102,5 @@ def batch_observed(loader: str, size: int) -> AbstractContextManager[object] | N
     Returns:
         The context in which to load the batch, if it is traced; else None.
     """
-    seen = query_statistics.get()
-    return seen.batch(loader, size) if isinstance(seen, Observation) else None
+    observation = query_statistics.get()
+    return observation.batch(loader, size) if isinstance(observation, Observation) else None

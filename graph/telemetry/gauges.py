@@ -6,8 +6,8 @@ They cost nothing while operations run.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from db.connections.database import Database
@@ -66,7 +66,7 @@ def _pool(database: Database) -> Iterable[Metric]:
     leases = database.leases  # SQLAlchemy's pool counts all of their connections as used
     connections = GaugeMetricFamily(
         "folio_pool_connections",
-        "Connections by what becomes of them; closing: tested after an interruption, or closed.",
+        "Connections by state; closing: tested after an interruption, or closed.",
         labels=["state"],
     )
     connections.add_metric(["in_use"], leases.in_use)
@@ -75,14 +75,18 @@ def _pool(database: Database) -> Iterable[Metric]:
     connections.add_metric(["closing"], leases.closing)
     yield connections
     most = database.settings.pool_size + database.settings.pool_max_overflow
-    yield GaugeMetricFamily("folio_pool_connections_max", "The most that there may be.", value=most)
+    yield GaugeMetricFamily("folio_pool_connections_max", "The maximum number of connections.", value=most)
     yield GaugeMetricFamily("folio_pool_waiting", "Requests that wait for a connection.", value=leases.waiting)
     counters = database.counters
     for name, text, value in (
         ("folio_pool_connects", "Connections opened.", counters.connects),
         ("folio_pool_check_outs", "Connections taken out of the pool.", counters.check_outs),
-        ("folio_pool_check_ins", "Connections given back.", counters.check_ins),
-        ("folio_pool_invalidations", "Connections thrown away.", counters.invalidations),
+        ("folio_pool_check_ins", "Connections returned to the pool.", counters.check_ins),
+        (
+            "folio_pool_invalidations",
+            "Connections that were closed because they could not be used again.",
+            counters.invalidations,
+        ),
         ("folio_statements", "SQL statements sent, those of signing in and of probes among them.", counters.statements),
         ("folio_write_retries", "Writes tried again after a deadlock or a serialization failure.", counters.retries),
     ):

@@ -181,8 +181,8 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     fields: dict[str, object] | None = getattr(record, "fields", None)
     if fields is not None:
         return fields
-    seen = observed()
-    return {} if seen is None else {"request_id": seen.request_id, "trace_id": seen.trace.trace_id}
+    observation = observed()
+    return {} if observation is None else {"request_id": observation.request_id, "trace_id": observation.trace.trace_id}
 
 
 def _shown(value: object) -> str:

@@ -18,9 +18,17 @@ are trusted (`FOLIO_TRUSTED_DOCUMENTS=only`). The names of loaders, codes and co
 import os
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, Metric, ProcessCollector
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.samples import Sample
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    Metric,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import Sample
 
 from graph.telemetry.counts import OperationCounts
 from graph.telemetry.current import Observation
@@ -58,29 +66,33 @@ class Metrics:
         self._count_all()
         return generate_latest(self.registry)
 
-    def finished(self, seen: Observation) -> None:
+    def finished(self, observation: Observation) -> None:
         """Count an operation that has ended, or a request that was refused before it had one, together with others."""
-        self._ended.append(seen)
+        self._ended.append(observation)
         if len(self._ended) >= COUNTED_TOGETHER:
             self._count_all()
 
     def _count_all(self) -> None:
         ended, self._ended = self._ended, []
         alike: dict[tuple[str | None, str | None, str], list[float]] = {}
-        for seen in ended:
-            alike.setdefault((seen.operation, seen.kind, _ended(seen)), []).append(seen.total_ns / 1e9)
-            for loader, size in seen.batches:
+        for observation in ended:
+            alike.setdefault((observation.operation, observation.kind, _ended(observation)), []).append(
+                observation.total_ns / 1e9
+            )
+            for loader, size in observation.batches:
                 self._operations.batch(loader, size)
-            if seen.codes or seen.deprecated:
-                self._count_uses(seen)
+            if observation.codes or observation.deprecated:
+                self._count_uses(observation)
         for (name, kind, ending), seconds in alike.items():
             self._operations.ended(self._label(name, kind), kind or UNKNOWN, ending, seconds)
-        self._operations.priced([(seen.cost, seen.statements) for seen in ended if seen.cost is not None])
+        self._operations.priced(
+            [(observation.cost, observation.statements) for observation in ended if observation.cost is not None]
+        )
 
-    def _count_uses(self, seen: Observation) -> None:
-        for code in seen.codes:
+    def _count_uses(self, observation: Observation) -> None:
+        for code in observation.codes:
             self._errors.labels(code).inc()
-        for coordinate in seen.deprecated:
+        for coordinate in observation.deprecated:
             self._deprecated.labels(coordinate).inc()
 
     def lag(self, seconds: float) -> None:
@@ -102,12 +114,12 @@ class Metrics:
         return Counter(name, text, labels, registry=self.registry)
 
 
-def _ended(seen: Observation) -> str:
-    if seen.status >= _SERVER_ERROR:
+def _ended(observation: Observation) -> str:
+    if observation.status >= _SERVER_ERROR:
         return "failed"
-    if not seen.ran:
+    if not observation.ran:
         return "refused"
-    return "errors" if seen.codes else "ok"
+    return "errors" if observation.codes else "ok"
 
 
 class _LabelledRegistry(CollectorRegistry):

@@ -60,18 +60,18 @@ class Observer:
 
     def begin(self, request_id: str, traceparents: Sequence[str], user_id: int | None) -> Observation:
         """Start to observe an operation. What runs in a task is recorded from `enter` on."""
-        seen = Observation(request_id, trace_of(traceparents), user_id)
+        observation = Observation(request_id, trace_of(traceparents), user_id)
         if self.tracing is not None:
-            seen.span = self.tracing.operation(seen.trace)
-            seen.trace = seen.span.trace
-            seen.on_statement, seen.batch_span = self.tracing.statement, self.tracing.batch
-        seen.started_ns = time.perf_counter_ns()
-        return seen
+            observation.span = self.tracing.operation(observation.trace)
+            observation.trace = observation.span.trace
+            observation.on_statement, observation.batch_span = self.tracing.statement, self.tracing.batch
+        observation.started_ns = time.perf_counter_ns()
+        return observation
 
-    def enter(self, seen: Observation) -> None:
+    def enter(self, observation: Observation) -> None:
         """Record from now on what runs in the current task. `end` must be called in the same task."""
-        if self.metrics is not None or seen.span is not None or logger.isEnabledFor(logging.INFO):
-            seen.enter()
+        if self.metrics is not None or observation.span is not None or logger.isEnabledFor(logging.INFO):
+            observation.enter()
 
     @contextmanager
     def event(self, subscription: Observation) -> Iterator[Observation]:
@@ -91,19 +91,19 @@ class Observer:
             subscription.rows += seen.rows
             subscription.waited_ns += seen.waited_ns
 
-    def end(self, seen: Observation, status: int) -> None:
+    def end(self, observation: Observation, status: int) -> None:
         """Report the end of an operation to all outputs; `status` is the HTTP status of its response."""
-        seen.status = status
-        seen.total_ns = time.perf_counter_ns() - seen.started_ns
-        if seen.token is not None:
-            seen.leave()
-        if seen.span is not None:
-            seen.span.end(seen)
+        observation.status = status
+        observation.total_ns = time.perf_counter_ns() - observation.started_ns
+        if observation.token is not None:
+            observation.leave()
+        if observation.span is not None:
+            observation.span.end(observation)
         if self.metrics is not None:
-            self.metrics.finished(seen)
+            self.metrics.finished(observation)
         level = logging.WARNING if status >= _SERVER_ERROR else logging.INFO
         if logger.isEnabledFor(level):
-            write(logger, level, "operation" if seen.kind else "refused", partial(_line, seen))
+            write(logger, level, "operation" if observation.kind else "refused", partial(_line, observation))
 
 
 def _tracing(endpoint: str) -> "Tracing":
@@ -114,20 +114,20 @@ def _tracing(endpoint: str) -> "Tracing":
     return exported_to(endpoint)
 
 
-def _line(seen: Observation) -> dict[str, object]:
+def _line(observation: Observation) -> dict[str, object]:
     return {
-        "request_id": seen.request_id,
-        "trace_id": seen.trace.trace_id,
-        "span_id": seen.trace.span_id,
-        "operation": seen.operation,
-        "kind": seen.kind,
-        "document": seen.document,
-        "user_id": seen.user_id,
-        "status": seen.status,
-        "errors": list(seen.codes),
-        "cost": seen.cost,
-        "statements": seen.statements,
-        "rows": seen.rows,
-        "database_us": seen.waited_ns // 1000,
-        "total_us": seen.total_ns // 1000,
+        "request_id": observation.request_id,
+        "trace_id": observation.trace.trace_id,
+        "span_id": observation.trace.span_id,
+        "operation": observation.operation,
+        "kind": observation.kind,
+        "document": observation.document,
+        "user_id": observation.user_id,
+        "status": observation.status,
+        "errors": list(observation.codes),
+        "cost": observation.cost,
+        "statements": observation.statements,
+        "rows": observation.rows,
+        "database_us": observation.waited_ns // 1000,
+        "total_us": observation.total_ns // 1000,
     }

@@ -62,26 +62,28 @@ class OperationSpan:
         place = self._span.get_span_context()
         return Trace(format_trace_id(place.trace_id), format_span_id(place.span_id), sampled=place.trace_flags.sampled)
 
-    def end(self, seen: Observation) -> None:
+    def end(self, observation: Observation) -> None:
         """End the span, with the outcome of the operation as its attributes."""
         span = self._span
-        if seen.kind is not None:
-            span.update_name(f"{seen.kind} {seen.operation}" if seen.operation else seen.kind)
-            span.set_attribute("graphql.operation.type", seen.kind)
+        if observation.kind is not None:
+            span.update_name(
+                f"{observation.kind} {observation.operation}" if observation.operation else observation.kind
+            )
+            span.set_attribute("graphql.operation.type", observation.kind)
         optional = {
-            "graphql.operation.name": seen.operation,
-            "folio.document": seen.document,
-            "folio.cost": seen.cost,
-            "enduser.id": None if seen.user_id is None else str(seen.user_id),
-            "error.type": seen.codes[0] if seen.codes else None,
+            "graphql.operation.name": observation.operation,
+            "folio.document": observation.document,
+            "folio.cost": observation.cost,
+            "enduser.id": None if observation.user_id is None else str(observation.user_id),
+            "error.type": observation.codes[0] if observation.codes else None,
         }
         for name, value in optional.items():
             if value is not None:
                 span.set_attribute(name, value)
-        span.set_attribute("folio.request_id", seen.request_id)
-        span.set_attribute("folio.statements", seen.statements)
-        span.set_attribute("http.response.status_code", seen.status)
-        if seen.status >= _SERVER_ERROR or any(map(_is_ours, seen.codes)):
+        span.set_attribute("folio.request_id", observation.request_id)
+        span.set_attribute("folio.statements", observation.statements)
+        span.set_attribute("http.response.status_code", observation.status)
+        if observation.status >= _SERVER_ERROR or any(map(_is_ours, observation.codes)):
             span.set_status(Status(StatusCode.ERROR))
         span.end()
 

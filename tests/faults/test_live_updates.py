@@ -86,9 +86,8 @@ class Writer:
         """Write until the writer is stopped."""
         assert self._author.user_id is not None
         post = NewPost(self._author.user_id, "t", "c", published=True)
-        write = self._database.write
         while not self.is_stopped:
-            await in_spite_of_faults(lambda: write(lambda one: create_posts(one, self._author, (), [post])))
+            await in_spite_of_faults(lambda: create_posts(self._database, self._author, ("id",), [post]))
             movement = deposit(self._account, "0.01")
             await in_spite_of_faults(lambda: move(self._database, ADMIN, movement))  # noqa: B023 - awaited at once
             self.made += 1

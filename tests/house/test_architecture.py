@@ -1,6 +1,6 @@
 """The rules of the project: imports point one way, files and functions are short, and names describe things.
 
-Where a rule has exceptions, one list has them, each with its reason; an entry that is no exception any more fails, too.
+Where a rule has exceptions, one list has them, each with its reason; an entry that has become unnecessary fails, too.
 """
 
 import ast
@@ -103,7 +103,7 @@ def modules() -> Mapping[str, str]:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    # A package is imported with each of its modules; what its `__init__` imports from the package is no circle.
+    # A package is imported with each of its modules; what its `__init__` imports from the package is not a circle.
     sorter = TopologicalSorter({name: dependencies(name, text) for name, text in modules().items()})
     sorter.prepare()
 

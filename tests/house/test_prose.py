@@ -1,6 +1,7 @@
 """All prose is plain technical English: no phrase of PHRASES occurs in it.
 
-Prose is comments, docstrings, Markdown, the descriptions in the public schema, and the help of commands and of make.
+Prose is comments, docstrings, messages and other strings, Markdown, the descriptions in the public schema, and the help
+of make.
 
 Each phrase is a habit that makes readers translate a sentence back: a relative clause without a noun, a verb of speech
 for a program, a private word for a thing that has a name. The failure names what to write instead.
@@ -26,6 +27,10 @@ SCHEMA = "schema.graphql"
 CONFIGURATION = ("Makefile", "pyproject.toml")
 # Not ours: the texts of other projects.
 FOREIGN = ("graph/http/graphiql/static/vendored/",)
+
+# Strings of tests are examples and quotations. The texts of the demo data are written by its users.
+TESTS = ("tests/",)
+INVENTED = ("db/seed/words.py", "db/seed/texts.py")
 
 # A regular expression, in which a space matches any white space, and what to write instead.
 PHRASES: Mapping[str, str] = {
@@ -87,7 +92,9 @@ PHRASES: Mapping[str, str] = {
     r"(?:is|are|was) said (?:of|about)": "the message for …",
     r"thereof|therein|thereby|whereof|whereupon|hence": "a new sentence",
     r"for ever": "permanently, without a time limit, without end",
-    r"(?:null|exits \d) where": "null if",
+    r"(?:null|none|true|false|empty|exits \d) where": "null if",
+    r"(?<!there.)is no (?!longer|such|need|more)\w+": "is not a …",
+    r"say (?:in|by|how|which|who)": "set, declare, name; a noun for what is missing",
     r"as it is now|as they are now": "the current …, after the change",
     r"(?:goes|good) (?:with|for)": "use it with; valid for",
     r"what (?:became|becomes|has become) of": "the outcome of",
@@ -115,6 +122,7 @@ PATTERN = re.compile(
     + r")\b",
     re.IGNORECASE,
 )
+SQL = re.compile(r"\b(?:SELECT|WHERE|FROM)\b")
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
 
@@ -124,7 +132,7 @@ def better_than(match: re.Match[str]) -> str:
 
 
 class Prose(NamedTuple):
-    """A comment, a docstring, a description, a help text or a Markdown file, with the line on which it begins."""
+    """A comment, a docstring, a string, a description or a Markdown file, with the line on which it begins."""
 
     line: int
     text: str
@@ -157,18 +165,34 @@ def comments(text: str) -> Iterator[Prose]:
 def docstrings(text: str) -> Iterator[Prose]:
     """Yield the docstrings of a Python file, those of modules, classes and functions."""
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            match node.body:
-                case [ast.Expr(value=ast.Constant(value=str(docstring)) as constant), *_]:
-                    yield Prose(constant.lineno, docstring)
+        docstring = _docstring(node)
+        if docstring is not None:
+            yield Prose(docstring.lineno, str(docstring.value))
 
 
-def helps(text: str) -> Iterator[Prose]:
-    """Yield the strings that a Python file passes as `help` or `description`, for example to Typer and pydantic."""
-    for node in ast.walk(ast.parse(text)):
-        match node:
-            case ast.keyword(arg="help" | "description", value=ast.Constant(value=str(words)) as constant):
-                yield Prose(constant.lineno, words)
+def _docstring(node: ast.AST) -> ast.Constant | None:
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        match node.body:
+            case [ast.Expr(value=ast.Constant(value=str()) as constant), *_]:
+                return constant
+    return None
+
+
+def strings(text: str) -> Iterator[Prose]:
+    """Yield the strings of a Python file that are not docstrings: messages, help texts, descriptions of attributes.
+
+    Single words are not prose, nor are SQL and a string that the code splits into a list.
+    """
+    nodes = list(ast.walk(ast.parse(text)))
+    split = {ast.unparse(node.value) for node in nodes if isinstance(node, ast.Attribute) and node.attr == "split"}
+    others = {id(one) for one in map(_docstring, nodes)} | {
+        id(node.value) for node in nodes if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in split
+    }
+    for node in nodes:
+        if isinstance(node, ast.Constant) and id(node) not in others:
+            words = node.value
+            if isinstance(words, str) and " " in words and SQL.search(words) is None:
+                yield Prose(node.lineno, words)
 
 
 def hash_comments(text: str) -> Iterator[Prose]:
@@ -192,7 +216,7 @@ def schema_descriptions(text: str) -> Iterator[Prose]:
     """Yield the descriptions of a schema in GraphQL's definition language."""
     lexer = Lexer(Source(text))
     while (token := lexer.advance()).kind != TokenKind.EOF:
-        if token.kind == TokenKind.BLOCK_STRING and token.value not in PROMISED:
+        if token.kind == TokenKind.BLOCK_STRING:
             yield Prose(token.line, token.value or "")
 
 
@@ -207,7 +231,8 @@ def prose_of(file: str, text: str) -> Iterator[Prose]:
     else:
         yield from comments(text)
         yield from docstrings(text)
-        yield from helps(text)
+        if not file.startswith((*TESTS, *INVENTED)):
+            yield from strings(text)
 
 
 def without_code(text: str) -> str:
@@ -220,6 +245,7 @@ def found_in(file: str, text: str) -> list[Finding]:
     return sorted(
         Finding(file, one.line + one.text.count("\n", 0, match.start()), match[0], better_than(match))
         for one in prose_of(file, text)
+        if one.text not in PROMISED
         for match in PATTERN.finditer(without_code(one.text))
     )
 
@@ -268,8 +294,23 @@ def test_phrase_is_found_with_its_line(text: str, line: int, phrase: str) -> Non
     assert (finding.line, finding.phrase) == (line, phrase)
 
 
-def test_strings_names_and_parts_of_words_are_no_prose() -> None:
-    assert found_in("db/example.py", 'told = "who asks"\n# A task, `told`, is retold indoors.\n') == []
+@pytest.mark.parametrize(
+    "code",
+    [
+        'raise Refusal("CODE", (), f"{name}: ask for less")',
+        'log.warning("it is\\n"\n  "asked")',
+        'ONE = 1\n"""The value that tells one."""',
+        'f(message="told so")',
+    ],
+)
+def test_messages_and_other_strings_are_prose_except_in_tests(code: str) -> None:
+    assert len(found_in("db/example.py", code)) == 1
+    assert found_in("tests/db/test_example.py", code) == []
+
+
+def test_names_parts_of_words_sql_and_lists_of_words_are_not_prose() -> None:
+    assert found_in("db/example.py", 'told = "tells"\n# A task, `told`, is retold indoors.\n') == []
+    assert found_in("db/example.py", 'x = "SELECT 1 WHERE true WHERE asked"; y = "asks told"\nz = y.split()') == []
     assert found_in("README.md", "```\nwho asks\n```\nIt has `whoever` as a name.\n") == []
 
 

@@ -35,13 +35,19 @@ def formatted_sql(sql: str) -> Iterator[str]:
         depth += line.count("(") - line.count(")")
 
 
+_NOT_RUN = {
+    "mutation": "a mutation is not run; this is the plan of its payload, which is read after the write",
+    "subscription": "a subscription is not run; this is the plan of one event, which is read when the event is sent",
+}
+
+
 def _lines(explained: Explanation, *, source: bool) -> Iterator[str]:
     count = len(explained.reads)
     statements = "1 statement" if count == 1 else f"{count} statements"
     sent = f": {statements}" if explained.is_run else ""
     yield f"{explained.kind} {explained.name or '(no name)'}, access level {explained.access_level}{sent}"
     if not explained.is_run:
-        yield "a mutation is not run; this is the plan of its payload, which is read after the write"
+        yield _NOT_RUN[explained.kind]
     if explained.reason:
         yield f"the ordinary engine runs it: {explained.reason}"
     elif explained.is_single_read:

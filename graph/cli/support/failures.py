@@ -14,8 +14,8 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from typer import TyperException
 from typer.core import TyperGroup
-from typer.exceptions import TyperException
 
 from db.embedded.server import EmbeddedError
 from db.errors import Refusal, Unavailable

@@ -10,9 +10,9 @@ import signal
 import time
 from socket import socket
 
-from uvicorn.config import STARTUP_FAILURE, Config
-from uvicorn.supervisors import Multiprocess
-from uvicorn.supervisors.multiprocess import Process
+from uvicorn import Config
+
+from graph.http.wire.uvicorn_adapter import STARTUP_FAILURE, Multiprocess, Process
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 Results go to standard output, and messages about them to standard error. `graph.cli.support.failures` handles failures.
 """
 
+import asyncio
 import logging
 import signal
 import sys
@@ -138,22 +139,40 @@ class _CommandDatabase(Database):
 
     async def _commit(self, connection: LeasedConnection) -> None:
         with _interruption_deferred():
+            await asyncio.sleep(0)  # a Ctrl-C from before the block ends the task here, and not after COMMIT was sent
             await super()._commit(connection)
             self.has_committed = True
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the block at once. The block waits for a file; the event loop would react only afterwards."""
+    """Let Ctrl-C end the block at once. The block waits for a file; the event loop would react only afterwards.
+
+    A Ctrl-C from before the block, to which the event loop has not reacted yet, ends it too.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+    """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         yield
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        if _is_interrupted():
+            raise KeyboardInterrupt
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _is_interrupted() -> bool:
+    """Whether Ctrl-C has requested the end of the task that runs, if one does."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop runs
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 @contextmanager

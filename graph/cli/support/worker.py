@@ -10,10 +10,10 @@ import threading
 import time
 
 from fastapi import FastAPI
-from uvicorn.config import STARTUP_FAILURE
 
 from db.settings import Settings, SettingsError
 from graph.app import create_app
+from graph.http.wire.uvicorn_adapter import STARTUP_FAILURE
 
 logger = logging.getLogger(__name__)
 

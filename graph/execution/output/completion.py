@@ -126,10 +126,7 @@ class Completion:
     def complete(self, frame: Frame, index: int, path: Path | None) -> dict[str, Any]:
         """Return the response data of one object.
 
-        Args:
-            frame: the frame of the object.
-            index: the object's number within the frame.
-            path: the response path of the object; None at the root.
+        `index` is its number within the frame, and `path` its response path; None at the root.
 
         Raises:
             GraphQLError: a non-null field is null, so that the object itself becomes null. The error has the path of

@@ -15,9 +15,7 @@ from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from graphql import is_non_null_type
-
-from graph.execution.declarations import BoundEdge, Derived, RowEdge, plain_class_of, row_of
+from graph.execution.declarations import BoundEdge, Derived, RowEdge, row_of
 from graph.execution.output.completion import table_output
 from graph.execution.output.generation import completer
 from graph.execution.plan.levels import FieldKind, FieldPlan, Level, Rows
@@ -31,7 +29,7 @@ Folder = Callable[[Run, Any], list[Any]]
 
 
 def folder(level: Level) -> Folder | None:
-    """Return the function that folds a level, or None where the level needs a general run. It is made once."""
+    """Return the function that folds a level, or None if the level needs a general run. It is made once."""
     if level.is_folded is None:
         # The function does not refer to its level, which would be a reference cycle.
         level.folder = _folder(level)
@@ -76,7 +74,7 @@ def folded(run: Run, level: Level, plan: FieldPlan, bound: BoundEdge, value: Any
         value: what its loader returned.
 
     Returns:
-        None where there is no row, where a field has an error, or where the level needs a general run.
+        None if there is no row, where a field has an error, or where the level needs a general run.
     """
     assert plan.place is not None
     assert plan.place.only is not None
@@ -86,45 +84,6 @@ def folded(run: Run, level: Level, plan: FieldPlan, bound: BoundEdge, value: Any
     try:
         source = value if bound.wrap is None else bound.wrap(value, bound.key)
         data: dict[str, Any] = (level.complete or completer(level))([run.root_value], below(run, [source]))[0]
-    except Exception:  # noqa: BLE001 - the general run meets the same error, and reports it with its path
-        return None
-    return data
-
-
-def is_payload(root: Level) -> bool:
-    """Return whether a root level is one opaque field, below which nothing waits, such as a mutation and its payload.
-
-    It is decided once for each level.
-    """
-    if root.is_payload is None:
-        plan = root.kept[0] if len(root.kept) == 1 else None
-        below = plan.place.only if plan is not None and plan.place is not None and not plan.lists else None
-        root.is_payload = (
-            plan is not None
-            and plan.kind is FieldKind.OPAQUE
-            and below is not None
-            and next(_edges(below), None) is None
-            and plain_class_of(below.type_) is not None
-            and folder(below) is not None
-        )
-    return root.is_payload
-
-
-def folded_payload(run: Run, level: Level, value: Any) -> dict[str, Any] | None:
-    """Return the response data of a root level whose only field has returned `value` (`is_payload`).
-
-    Returns:
-        None where the value has another class than the field's type, or where a field has an error.
-    """
-    place = level.kept[0].place
-    assert place is not None
-    assert place.only is not None
-    below = place.only.folder
-    made: Any = plain_class_of(place.only.type_)
-    if below is None or type(value) is not made:
-        return None
-    try:
-        data: dict[str, Any] = (level.complete or completer(level))([run.root_value], below(run, [value]))[0]
     except Exception:  # noqa: BLE001 - the general run meets the same error, and reports it with its path
         return None
     return data
@@ -175,10 +134,10 @@ def _of_one(complete: Callable[..., list[Any]], kept: Folder) -> Folder:
 
 
 def _field_folder(rows: Rows, plan: FieldPlan) -> Folder | None:
-    """Return the function that makes the values of a kept field, or None where it may have to wait."""
+    """Return the function that makes the values of a kept field, or None if it may have to wait."""
     declared = plan.declaration
     if plan.kind is FieldKind.ATTRIBUTE:
-        return _attribute(plan)
+        return _leaf(attrgetter(plan.attribute)) if plan.place is None else None
     if plan.place is None:
         return _leaf(declared.ready) if isinstance(declared, Derived) and declared.ready is not None else None
     below = plan.place.only
@@ -198,48 +157,6 @@ def _derived(plan: FieldPlan, declared: Derived, below: Level, inner: Folder) ->
     if declared.ready is None or plan.lists > 1:
         return None
     return _list(declared.ready, inner) if plan.lists else _object(declared.ready, inner)
-
-
-def _attribute(plan: FieldPlan) -> Folder | None:
-    """Return the function for an attribute: a leaf, an object of its type's class or null, or a list of such objects.
-
-    An awaitable or another value is left to a general run, by an exception.
-    """
-    of: Callable[[Any], Any] = attrgetter(plan.attribute)
-    if plan.place is None:
-        return _leaf(of)
-    below = plan.place.only
-    made = None if below is None or plan.place.needs_paths or plan.lists > 1 else plain_class_of(below.type_)
-    inner = None if below is None or made is None else folder(below)
-    if made is None or inner is None:
-        return None
-    never_null = is_non_null_type(plan.type_)
-
-    def fold_objects(run: Run, sources: Any) -> list[Any]:
-        values = list(map(of, sources))
-        present = [value for value in values if value is not None]
-        _ensure_class(present, made)
-        if len(present) == len(values):
-            return inner(run, values)
-        if never_null:
-            raise NeedsErrorPath
-        done = iter(inner(run, present)) if present else iter(())
-        return [None if value is None else next(done) for value in values]
-
-    def fold_lists(run: Run, sources: Any) -> list[Any]:
-        lists = list(map(of, sources))
-        _ensure_class(lists, list)
-        items = list(chain.from_iterable(lists))
-        _ensure_class(items, made)
-        return _parted(inner(run, items), list(map(len, lists))) if items else lists
-
-    return fold_lists if plan.lists else fold_objects
-
-
-def _ensure_class(values: Sequence[Any], made: Any) -> None:
-    for value in values:
-        if type(value) is not made:
-            raise NeedsErrorPath
 
 
 def _leaf(of: Callable[[Any], Any]) -> Folder:

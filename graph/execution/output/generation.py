@@ -9,7 +9,15 @@ For `posts { id title author { username } }`, with the author joined into the po
             "author": {"username": (v if type(v := r["author.username"]) is str else w2(v))},
         } for r in rows]
 
-where `w1` is the writer of `String!`. Where the rows are a table, the loop runs over its columns in parallel:
+where `w1` is the writer of `String!`. One function completes the payload of a mutation and all objects below it,
+if nothing there waits (`payload_completer`):
+
+    def complete(o0):
+        return {"createPost": ({
+            "post": ({"id": …} if type(o1 := o0.post) is c1 else None if o1 is None else g0()),
+        } if type(o0) is c0 else g0())}
+
+Where the rows are a table, the loop runs over its columns in parallel:
 
     def complete(rows):
         return [{
@@ -29,23 +37,54 @@ from typing import Any
 
 from graphql import get_named_type, is_leaf_type, is_non_null_type
 
-from graph.execution.declarations import DECLARATION, Column, Computed, Prefixed
+from graph.execution.declarations import DECLARATION, Column, Computed, Derived, Prefixed, plain_class_of
 from graph.execution.plan.levels import FieldKind, FieldPlan, Level
 from graph.execution.plan.scalar_output import BUILT_IN, InlineOutput, NeedsErrorPath, writer
+
+# A payload with more objects is completed level by level: each place in it has its own code.
+PAYLOAD_OBJECTS_MAX = 30
+
+
+class _NotInline(Exception):  # noqa: N818 - not an error
+    """The data of a payload cannot be made by one expression."""
 
 
 def completer(level: Level) -> Callable[..., list[Any]]:
     """Return the function that completes a level. Its arguments are the rows, then one list for each kept field."""
     if level.complete is None:
         text = _Text(by_column=level.rows.by_column)
-        body = text.object(level, {plan.slot: f"x{plan.slot}" for plan in level.kept})
+        body = text.object(level, {plan.slot: text.kept(plan, f"x{plan.slot}") for plan in level.kept})
         lists = [f"k{plan.slot}" for plan in level.kept]
         loop = text.loop([f"x{plan.slot}" for plan in level.kept], lists)
         level.source = f"def complete(rows, {', '.join(lists)}):\n    return [{body} {loop}]\n"
-        names: dict[str, Any] = text.names
-        exec(compile(level.source, f"<level {level.type_.name}>", "exec"), names)  # noqa: S102 - no client input, see above
-        level.complete = names.pop("complete")  # without the pop, the function and its globals form a cycle
+        level.complete = _compiled(level, level.source, text.names)
     return level.complete
+
+
+def payload_completer(root: Level) -> Callable[[Any], dict[str, Any]] | None:
+    """Return the function that completes a root level whose only kept field has a resolver, such as a mutation.
+
+    It takes what the resolver has returned. It raises an exception where a value has another class than its type, or
+    where a field has an error: a general run must complete the level then.
+
+    Returns:
+        None if a field below may have to wait, or where the level has another form.
+    """
+    plan = root.kept[0] if len(root.kept) == 1 else None
+    if plan is None or plan.kind is not FieldKind.OPAQUE or plan.place is None or root.uses_rows:
+        return None
+    text = _Text(by_column=False)
+    try:
+        body = text.object(root, {plan.slot: text.objects(plan, "o0")})
+    except _NotInline:
+        return None
+    return _compiled(root, f"def complete(o0):\n    return {body}\n", text.names)
+
+
+def _compiled(level: Level, source: str, names: dict[str, Any]) -> Callable[..., Any]:
+    exec(compile(source, f"<level {level.type_.name}>", "exec"), names)  # noqa: S102 - no client input, see above
+    made: Callable[..., Any] = names.pop("complete")  # without the pop, the function and its globals form a cycle
+    return made
 
 
 class _Text:
@@ -54,11 +93,65 @@ class _Text:
         self._by_column = by_column
         self._columns: dict[str, str] = {}
         self._uses_rows = not by_column
+        self._objects = 0
 
-    def object(self, level: Level, kept: dict[int, str]) -> str:
-        """Return the expression for one object's response data."""
-        members = [f"{plan.key!r}: {self._field(level, plan, kept)}" for plan in level.fields]
+    def object(self, level: Level, kept: dict[int, str], row: str = "r") -> str:
+        """Return the expression for one object's response data.
+
+        Args:
+            level: its level.
+            kept: the expressions for the response values of kept fields, by slot.
+            row: the expression of its row.
+        """
+        members = [f"{plan.key!r}: {self._field(level, plan, kept, row)}" for plan in level.fields]
         return "{" + ", ".join(members) + "}"
+
+    def kept(self, plan: FieldPlan, name: str) -> str:
+        """Return the expression for the response value of a kept field, whose value, or data, `name` has."""
+        return name if plan.place is not None else self._written(plan, name, name)
+
+    def objects(self, plan: FieldPlan, value: str) -> str:
+        """Return the expression for the data of the objects that a field leads to; `value` is the field's value.
+
+        Raises:
+            _NotInline: something below may have to wait, or there are too many objects.
+        """
+        below = plan.place.only if plan.place is not None and not plan.place.needs_paths else None
+        bare = below is not None and below.rows.bare
+        made = None if below is None or bare else plain_class_of(below.type_)
+        self._objects += 1
+        if below is None or (made is None and not bare) or plan.lists > 1 or self._objects > PAYLOAD_OBJECTS_MAX:
+            raise _NotInline
+        value_name, item = f"v{self._objects}", f"o{self._objects}"
+        row = item if bare else f"{item}.row"
+        kept = {one.slot: self._inlined(below, one, item, row) for one in below.kept}
+        data = self.object(below, kept, row)
+        if plan.lists:
+            if made is not None:
+                data = f"{data} if type({item}) is {self._named('c', made)} else {self._gives_up()}"
+            items = f"[{data} for {item} in {value_name}]"
+            return f"({items} if type({value_name} := {value}) is list else {self._gives_up()})"
+        if made is None:  # a bare row, which is never null
+            return f"({data} if ({item} := {value}) is not None else {self._gives_up()})"
+        otherwise = (
+            self._gives_up() if is_non_null_type(plan.type_) else f"None if {item} is None else {self._gives_up()}"
+        )
+        return f"({data} if type({item} := {value}) is {self._named('c', made)} else {otherwise})"
+
+    def _inlined(self, level: Level, plan: FieldPlan, source: str, row: str) -> str:
+        """Return the expression for the response value of a kept field of the object `source`."""
+        declared = plan.declaration
+        if plan.kind is FieldKind.ATTRIBUTE:
+            value = f"{source}.{plan.attribute}"
+        elif isinstance(declared, Computed):
+            value = f"{self._named('f', declared.of)}({row})"
+        elif (
+            isinstance(declared, Derived) and declared.ready is not None and not declared.table and not level.rows.bare
+        ):
+            value = f"{self._named('f', declared.ready)}({source})"
+        else:
+            raise _NotInline
+        return self._written(plan, f"(v := {value})", "v") if plan.place is None else self.objects(plan, value)
 
     def loop(self, names: list[str], lists: list[str]) -> str:
         """Return the loop that binds the names of the expression: the row, the columns, and `names` from `lists`."""
@@ -72,47 +165,43 @@ class _Text:
             return f"for {bound[0]} in {sources[0]}"
         return f"for {', '.join(bound)} in zip({', '.join(sources)})"
 
-    def _column(self, name: str) -> tuple[str, str]:
+    def _column(self, name: str, row: str) -> tuple[str, str]:
         """Return the expression that reads a column the first time, and the one for later reads."""
         if not self._by_column:
-            return f"(v := r[{name!r}])", "v"
+            return f"(v := {row}[{name!r}])", "v"
         bound = self._columns.setdefault(name, f"c{len(self._columns)}")
         return bound, bound
 
-    def _field(self, level: Level, plan: FieldPlan, kept: dict[int, str]) -> str:
+    def _field(self, level: Level, plan: FieldPlan, kept: dict[int, str], row: str) -> str:
         if plan.kind is FieldKind.TYPENAME:
             return repr(level.type_.name)
         if plan.slot >= 0:
-            name = kept[plan.slot]
-            return name if plan.place is not None else self._written(plan, name, name)
+            return kept[plan.slot]
         if plan.kind is FieldKind.JOINED:
             assert plan.place is not None
             assert plan.place.only is not None
-            return self.object(plan.place.only, {})
-        return self._inline(level, plan)
+            return self.object(plan.place.only, {}, row)
+        return self._inline(level, plan, row)
 
-    def _inline(self, level: Level, plan: FieldPlan) -> str:
+    def _inline(self, level: Level, plan: FieldPlan, row: str) -> str:
         declared = plan.declaration
         if isinstance(declared, Prefixed):
-            first, again = self._column(level.rows.prefix + declared.name)
+            first, again = self._column(level.rows.prefix + declared.name, row)
             prefix = declared.prefix.replace("{", "{{").replace("}", "}}")
             text = f"(f{prefix + '{' + again + '}'!r} if {first} is not None else {self._gives_up()})"
             if get_named_type(plan.type_).name in {"ID", "String"}:
                 return text
             return self._written(plan, f"(v := {text})", "v")
         if isinstance(declared, Column):
-            return self._written(plan, *self._column(level.rows.prefix + declared.name))
+            return self._written(plan, *self._column(level.rows.prefix + declared.name, row))
         assert isinstance(declared, Computed)
         self._uses_rows = True
-        return self._written(plan, f"(v := {self._named('f', declared.of)}(r))", "v")
+        return self._written(plan, f"(v := {self._named('f', declared.of)}({row}))", "v")
 
     def _written(self, plan: FieldPlan, first: str, again: str) -> str:
         """Return the expression for a leaf's response value.
 
-        Args:
-            plan: the leaf field.
-            first: the expression that reads its value the first time.
-            again: the expression for later reads.
+        `first` reads its value the first time, `again` later.
         """
         type_ = plan.type_
         write = self._named("w", writer(type_))

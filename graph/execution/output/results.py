@@ -22,11 +22,8 @@ async def resolved(
 ) -> ExecutionResult:
     """Resolve and complete a root `level`.
 
-    Args:
-        run: the run.
-        level: the level.
-        followed: the outcome of its only edge, if it was followed already.
-        called: what the resolver of its only field returned, if it was called already.
+    `followed` is the outcome of its only edge, `called` the value of the resolver of its only field, if it is known
+    already.
     """
     frame = await run.resolve(level, followed, called)
     if run.offload is not None and frame.values_below() > VALUES_MAX:

@@ -13,7 +13,7 @@ import datetime
 import decimal
 import enum
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from graphql import (
@@ -34,12 +34,11 @@ from graphql import (
     is_non_null_type,
     is_required_argument,
 )
-from graphql.execution.values import VariableValues
+from graphql.execution import VariableValues
 from graphql.language import NonNullTypeNode
-from strawberry.types.arguments import StrawberryArgument, convert_arguments
-from strawberry.types.field import StrawberryField
 
 from graph.execution.plan.inputs import Maker, NeedsFullConversion, constant, is_wrapped, prepared
+from graph.execution.strawberry_adapter import StrawberryArgument, StrawberryField, convert_arguments
 
 Arguments = Callable[[VariableValues, Any], dict[str, Any]]
 """Makes the keyword arguments of a resolver from the coerced variables and the `Info` of the field."""
@@ -117,8 +116,25 @@ class ArgumentPlanner:
                 makers.append((made, maker))
                 constants = {made: None}
             fixed.update(constants)
-        flat = _fixed(fixed) if not picks else _picked(fixed, picks)
-        return flat if not makers else _made(flat, makers, whole)
+        return _combined(fixed, picks, makers, whole) if picks or makers else _fixed(fixed)
+
+    def only(
+        self,
+        field: GraphQLField,
+        node: FieldNode,
+        definition: StrawberryField | None,
+        names: Collection[str],
+        *,
+        without: bool = False,
+    ) -> tuple[GraphQLField, FieldNode]:
+        """Return the field and its node with those arguments only that have these `names`, or `without` these."""
+        kept = {
+            name: argument
+            for name, argument in field.args.items()
+            if (self._resolver_name(name, argument, definition) in names) is not without
+        }
+        given = tuple([one for one in node.arguments or () if one.name.value in kept])
+        return GraphQLField(field.type, args=kept), FieldNode(name=node.name, arguments=given, loc=node.loc)
 
     def _converted(
         self,
@@ -149,7 +165,7 @@ class ArgumentPlanner:
         *,
         is_shared: bool = False,
     ) -> Mapping[str, Any] | None:
-        """Return the argument's value by its parameter name, or None where it is not constant."""
+        """Return the argument's value by its parameter name, or None if it is not constant."""
         if given is not None and has_variable(given.value):
             return None
         field = GraphQLField(GraphQLString, args={name: argument})
@@ -212,15 +228,19 @@ def _fixed(values: dict[str, Any]) -> Arguments:
     return fixed
 
 
-def _picked(constants: dict[str, Any], picks: list[tuple[str, str, bool]]) -> Arguments:
-    """Return the function that combines constants and variables, in the order of the field's arguments.
+def _combined(
+    constants: dict[str, Any], picks: list[tuple[str, str, bool]], makers: list[tuple[str, Maker]], whole: Arguments
+) -> Arguments:
+    """Return the function that combines constants, variables and new values, in the order of the field's arguments.
 
     Args:
-        constants: the constant values, and a placeholder for each variable.
+        constants: the constant values, and a placeholder for every other one.
         picks: the argument, the variable, and whether the placeholder is the argument's default.
+        makers: the argument, and what makes its value at each run.
+        whole: takes the generic path.
     """
 
-    def picked(variables: VariableValues, info: Any) -> dict[str, Any]:
+    def combined(variables: VariableValues, info: Any) -> dict[str, Any]:
         coerced = variables.coerced
         values = dict(constants)
         for name, variable, has_default in picks:
@@ -228,21 +248,14 @@ def _picked(constants: dict[str, Any], picks: list[tuple[str, str, bool]]) -> Ar
                 values[name] = coerced[variable]
             elif not has_default:
                 del values[name]
-        return values
-
-    return picked
-
-
-def _made(flat: Arguments, makers: list[tuple[str, Maker]], whole: Arguments) -> Arguments:
-    def made(variables: VariableValues, info: Any) -> dict[str, Any]:
-        coerced = variables.coerced
         try:
-            new = {name: maker(coerced) for name, maker in makers}
+            for name, maker in makers:
+                values[name] = maker(coerced)
         except NeedsFullConversion:
             return whole(variables, info)
-        return {**flat(variables, info), **new}
+        return values
 
-    return made
+    return combined
 
 
 def has_variable(node: ValueNode) -> bool:

@@ -48,7 +48,7 @@ def condition_variables(operation: OperationDefinitionNode, fragments: Fragments
 
 
 def refusal(operation: OperationDefinitionNode, fragments: Fragments) -> str | None:
-    """Return why the operation is left to the ordinary engine, or None where it can be planned.
+    """Return why the operation is left to the ordinary engine, or None if it can be planned.
 
     The check covers the whole operation. Levels below an abstract type are planned only after resolvers have run, and
     then it is too late to switch to another engine.

@@ -29,12 +29,16 @@ from graphql import (
     is_list_type,
     is_non_null_type,
 )
+from strawberry import LazyType, Some
 from strawberry.relay import GlobalID
-from strawberry.types.base import StrawberryList, StrawberryMaybe, StrawberryObjectDefinition, StrawberryOptional
-from strawberry.types.lazy_type import LazyType
-from strawberry.types.maybe import Some
 
 from graph.execution.declarations import STRAWBERRY
+from graph.execution.strawberry_adapter import (
+    StrawberryList,
+    StrawberryMaybe,
+    StrawberryObjectDefinition,
+    StrawberryOptional,
+)
 
 Maker = Callable[[Mapping[str, Any]], Any]
 """Makes a value from the coerced variables. Raises NeedsFullConversion."""
@@ -43,7 +47,7 @@ Conversion = Callable[[Any], Any]
 """Converts a coerced, non-null value to what a resolver receives. Raises NeedsFullConversion."""
 
 Literal = Callable[[Any, ValueNode], Maker | None]
-"""Prepares a literal of a leaf type. Returns None where the literal is invalid, or its value is not constant."""
+"""Prepares a literal of a leaf type. Returns None if the literal is invalid, or its value is not constant."""
 
 
 # Types of defaults that the constructor may apply: immutable, and equal to the default in the GraphQL schema.
@@ -64,17 +68,18 @@ def prepared(node: ValueNode, type_: Any, python_type: Any, literal: Literal) ->
         literal: prepares leaf values.
 
     Returns:
-        None where the value needs the generic path.
+        None if the value needs the generic path.
     """
+    if isinstance(node, VariableNode):
+        conversion = converted(type_, python_type)
+        may_be_null = not is_non_null_type(type_)
+        return None if conversion is None else _variable(node.name.value, conversion, may_be_null=may_be_null)
     if is_non_null_type(type_):
         inner = prepared(node, type_.of_type, python_type, literal)
         return None if inner is None or isinstance(node, NullValueNode) else _required(inner)
     python_type = _unwrapped(python_type)
     maker: Maker | None = None
-    if isinstance(node, VariableNode):
-        conversion = converted(type_, python_type)
-        maker = None if conversion is None else _variable(node.name.value, conversion)
-    elif is_wrapped(python_type):
+    if is_wrapped(python_type):
         pass
     elif isinstance(node, NullValueNode):
         maker = constant(None)
@@ -103,12 +108,11 @@ def _unwrapped(python_type: Any) -> Any:
             return python_type
 
 
-def _variable(name: str, conversion: Conversion) -> Maker:
+def _variable(name: str, conversion: Conversion, *, may_be_null: bool) -> Maker:
     def variable(variables: Mapping[str, Any]) -> Any:
-        try:
-            value = variables[name]
-        except KeyError:
-            raise NeedsFullConversion from None
+        value = variables.get(name, Undefined)
+        if value is Undefined or (value is None and not may_be_null):
+            raise NeedsFullConversion
         return None if value is None else conversion(value)
 
     return variable
@@ -185,7 +189,7 @@ def converted(type_: Any, python_type: Any, known: dict[str, list[Conversion]] |
         known: the conversions of the enclosing input objects, by type name: input objects can be recursive.
 
     Returns:
-        None where values of the type need the generic path.
+        None if values of the type need the generic path.
     """
     if is_non_null_type(type_):
         type_ = type_.of_type
@@ -222,7 +226,7 @@ def _instances(type_: GraphQLInputObjectType, known: dict[str, list[Conversion]]
         return None
     own = known[type_.name] = []
     absent: dict[str, Any] = {}
-    parts: list[tuple[str, str, Conversion]] = []
+    parts: list[tuple[str, str, Conversion | None]] = []
     for name, field in type_.fields.items():
         python_field = field.extensions[STRAWBERRY]
         python_type = python_field.resolve_type(type_definition=definition)
@@ -237,8 +241,12 @@ def _instances(type_: GraphQLInputObjectType, known: dict[str, list[Conversion]]
     made = definition.origin
 
     def instance(value: Any) -> Any:
-        given = {python_name: part(value[name]) for name, python_name, part in parts if name in value}
-        return made(**{**absent, **given})
+        given = dict(absent)
+        for name, python_name, part in parts:
+            if name in value:
+                one = value[name]
+                given[python_name] = one if part is None else part(one)
+        return made(**given)
 
     own.append(instance)
     return instance
@@ -251,16 +259,13 @@ def _recursive(conversions: list[Conversion]) -> Conversion:
     return convert
 
 
-def _part(conversion: Conversion, *, maybe: bool, may_be_null: bool) -> Conversion:
-    """Return the conversion of one input field.
+def _part(conversion: Conversion, *, maybe: bool, may_be_null: bool) -> Conversion | None:
+    """Return the conversion of one input field, or None if its values need none.
 
-    Args:
-        conversion: converts its non-null values.
-        maybe: whether the resolver distinguishes null from an absent field (`strawberry.Maybe`).
-        may_be_null: whether the field accepts null.
+    With `maybe`, the resolver distinguishes null from an absent field (`strawberry.Maybe`).
     """
     if conversion is _as_it_is and not maybe:
-        return conversion
+        return None
 
     def part(value: Any) -> Any:
         if value is None and not may_be_null:
@@ -280,5 +285,5 @@ def _plain_definition(type_: GraphQLInputObjectType) -> StrawberryObjectDefiniti
 
 
 def _has_no_default(field: Any) -> bool:
-    """Return whether the constructor requires a value. Strawberry passes None where the client sends none."""
+    """Return whether the constructor requires a value. Strawberry passes None if the client sends none."""
     return field.default_value is MISSING and field.default_factory is MISSING

@@ -73,7 +73,7 @@ class FieldPlan:
     Attributes:
         key: its response key.
         slot: the index of its values in a frame; -1 where they are not kept.
-        info: converts graphql-core's info to the info that an edge's declaration takes.
+        info: converts graphql-core's info to the info that an edge's declaration takes (`Resolver.info`).
         lists: the depth of lists around its objects or leaves.
         place: the place of its objects; None for leaves.
         ends_in_tables: its values are tables, and no field below them is kept.
@@ -82,9 +82,11 @@ class FieldPlan:
         prefetchable: the edges below the rows that its statement reads, each with the column that is its key.
         selected: the names of its object's selected fields, if its resolver or edge gets them and the `prefetchable`
             edges. Fields of an object that stands for no row have a path, such as `pageInfo.endCursor`.
-        is_constant: it is an edge, and its arguments contain no variables.
+        keys: makes those arguments of an edge that its binding takes (`RowEdge.keys`); None if none is given.
+        is_constant: it is an edge, and its other arguments contain no variables.
         binding: of an edge with constant arguments, from its first run on.
         path: its place, without the rest of the response path.
+        type_: its type; unknown only for `__typename`.
     """
 
     key: str
@@ -96,6 +98,7 @@ class FieldPlan:
     slot: int = -1
     declaration: Declaration | None = None
     arguments: Arguments | None = None
+    keys: Arguments | None = None
     resolver: Resolver | None = None
     info: Callable[[Any], Any] | None = None
     attribute: str = ""
@@ -109,15 +112,12 @@ class FieldPlan:
     is_constant: bool = False
     binding: EdgeBinding | None = None
     path: Path = field(init=False)
+    type_: GraphQLOutputType = field(init=False)
 
     def __post_init__(self) -> None:
         self.path = Path(None, self.key, self.parent.name)
-
-    @property
-    def type_(self) -> GraphQLOutputType:
-        """The field's type."""
-        assert self.definition is not None
-        return self.definition.type
+        if self.definition is not None:
+            self.type_ = self.definition.type
 
     @property
     def is_trusted(self) -> bool:
@@ -151,9 +151,9 @@ class Level:
         kept: the fields whose values a frame keeps, by slot.
         single_root_edge: the only kept field, where it is an edge whose key is not a column.
         complete: makes the response data of all sources; generated, see `graph.execution.output.generation`.
-        is_payload: whether `folder` of the level below a root's only opaque field makes the response data of what the
-            field's resolver returns; None before it is decided.
-        folder: makes the response data of all sources and of all levels below; None where that needs a general run,
+        payload: at the root, makes the response data of what its only resolver returns; None if that needs a general
+            run. See `graph.execution.output.generation.payload_completer`.
+        folder: makes the response data of all sources and of all levels below; None if that needs a general run,
             and before `is_folded` says that it was decided. See `graph.execution.output.folding`.
     """
 
@@ -167,7 +167,7 @@ class Level:
     source: str = ""
     complete: Callable[..., list[Any]] | None = None
     is_folded: bool | None = None
-    is_payload: bool | None = None
+    payload: Callable[[Any], dict[str, Any]] | None = None
     folder: Callable[..., list[Any]] | None = None
 
 
@@ -229,7 +229,7 @@ def selected_below(place: Place) -> Iterator[str]:
 
 
 def table_edges(level: Level) -> "list[FieldPlan] | None":
-    """Return the edges of a level's rows and joined rows that lead to tables; None where other fields are kept."""
+    """Return the edges of a level's rows and joined rows that lead to tables; None if other fields are kept."""
     found: list[FieldPlan] = []
     for plan in level.kept:
         below = plan.place.only if plan.place is not None else None

@@ -15,8 +15,8 @@ from graphql import (
     get_named_type,
     is_leaf_type,
     is_non_null_type,
+    is_required_argument,
 )
-from strawberry.types.field import StrawberryField
 
 from graph.execution.declarations import (
     Column,
@@ -43,7 +43,7 @@ from graph.execution.plan.levels import (
     selected_below,
     table_edges,
 )
-from graph.execution.strawberry_adapter import attribute_of, converter_of, info_maker, resolver_of
+from graph.execution.strawberry_adapter import StrawberryField, attribute_of, converter_of, info_maker, resolver_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +125,7 @@ class Planner:
         declared, strawberry = declaration_of(definition), strawberry_field(definition)
         plan = FieldPlan(key, name, nodes, type_, definition, _KINDS[type(declared)], declaration=declared)
         if isinstance(declared, RowEdge):
-            plan.arguments = self._arguments.plan(definition, nodes[0], strawberry, is_shared=True)
-            plan.info = info_maker(strawberry, self._converter)
-            plan.is_constant = not any(has_variable(one.value) for one in nodes[0].arguments or ())
+            self._prepare_edge(plan, declared, definition, strawberry)
         elif declared is None:
             self._prepare_opaque(plan, definition, strawberry)
         plan.lists = list_depth(definition.type)
@@ -153,6 +151,19 @@ class Planner:
         elif isinstance(declared, RowEdge) and not bare and place.only is not None:
             plan.selected = frozenset(selected_below(place))
         return plan
+
+    def _prepare_edge(
+        self, plan: FieldPlan, edge: RowEdge, definition: GraphQLField, strawberry: StrawberryField | None
+    ) -> None:
+        node = plan.nodes[0]
+        if edge.keys:
+            keys, node_of_keys = self._arguments.only(definition, node, strawberry, edge.keys)
+            definition, node = self._arguments.only(definition, node, strawberry, edge.keys, without=True)
+            if node_of_keys.arguments or any(map(is_required_argument, keys.args.values())):
+                plan.keys = self._arguments.plan(keys, node_of_keys, strawberry, is_shared=True)
+        plan.arguments = self._arguments.plan(definition, node, strawberry, is_shared=True)
+        plan.info = info_maker(strawberry, self._converter)
+        plan.is_constant = not any(has_variable(one.value) for one in node.arguments or ())
 
     def _prepare_opaque(self, plan: FieldPlan, definition: GraphQLField, strawberry: StrawberryField | None) -> None:
         attribute = attribute_of(definition, strawberry, self._converter)

@@ -28,7 +28,6 @@ class InlineOutput(NamedTuple):
 
     Attributes:
         test: the expression of the test. `{v}` stands for the value.
-        text: the expression of the response value.
         names: what the names in both expressions stand for.
     """
 

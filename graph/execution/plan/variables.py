@@ -4,8 +4,8 @@ The coercion of each type is prepared once per operation; graphql-core inspects 
 values, and all invalid ones, go through graphql-core's own coercion, which also words the errors.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from graphql import (
     GraphQLBoolean,
@@ -18,14 +18,20 @@ from graphql import (
     OperationDefinitionNode,
     Undefined,
     is_input_object_type,
+    is_leaf_type,
     is_list_type,
     is_non_null_type,
     is_required_input_field,
     type_from_ast,
 )
-from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
-from graphql.execution.values import VariableValues, VariableValueSource
-from graphql.utilities.coerce_input_value import coerce_default_value
+from graphql.execution import VariableValues
+
+from graph.execution.graphql_core_adapter import (
+    GraphQLVariableSignature,
+    VariableValueSource,
+    coerce_default_value,
+    get_variable_signature,
+)
 
 _INT_MAX = 2**31 - 1
 _CLASSES: dict[Any, type] = {
@@ -35,7 +41,8 @@ _CLASSES: dict[Any, type] = {
     GraphQLFloat: float,
     GraphQLBoolean: bool,
 }
-
+# The types of which every value of the class is valid.
+_WITHOUT_LIMITS = {type_: _CLASSES[type_] for type_ in (GraphQLString, GraphQLID, GraphQLBoolean)}
 
 Coercer = Callable[[Any], Any]
 """Coerces a non-null value. Raises NeedsFullCoercion."""
@@ -64,7 +71,7 @@ class Coercion:
             self._simple.append((definition.variable.name.value, coercer, is_non_null_type(type_), signature))
 
     def coerced(self, inputs: dict[str, Any]) -> VariableValues | None:
-        """Return the coerced variables, or None where graphql-core must coerce them."""
+        """Return the coerced variables, or None if graphql-core must coerce them."""
         if self._simple is None:
             return None
         sources: dict[str, VariableValueSource] = {}
@@ -90,12 +97,10 @@ class Coercion:
 
 
 def coercer_of(type_: Any, within: frozenset[str] = frozenset()) -> Coercer | None:
-    """Return the coercer for common values of an input type, or None where graphql-core must coerce all its values.
+    """Return the coercer for common values of an input type, or None if graphql-core must coerce all its values.
 
-    Args:
-        type_: the input type.
-        within: the names of the enclosing input objects. Recursive input objects are left to graphql-core, which
-            bounds their depth.
+    `within` are the names of the enclosing input objects. Recursive ones are left to graphql-core, which bounds their
+    depth.
     """
     if is_non_null_type(type_):
         type_ = type_.of_type
@@ -152,39 +157,66 @@ def _items(inner: Coercer, *, may_be_null: bool) -> Coercer:
     return coerced
 
 
+class _Member(NamedTuple):
+    """One field of an input object.
+
+    Attributes:
+        out_name: the name of the value in Python.
+        expected: the class of its common values, if they need no coercion; else None.
+        default: its coerced default; Undefined without one.
+    """
+
+    name: str
+    out_name: str
+    expected: type | None
+    coerce: Coercer
+    default: Any
+    may_be_null: bool
+
+
+def _member(name: str, field: GraphQLInputField, within: frozenset[str]) -> _Member | None:
+    type_: Any = field.type
+    may_be_null = not is_non_null_type(type_)
+    inner = type_ if may_be_null else type_.of_type
+    is_custom = is_leaf_type(inner) and inner not in _CLASSES
+    coercer = inner.coerce_input_value if is_custom else coercer_of(inner, within)
+    if coercer is None:
+        return None
+    default = coerce_default_value(field)
+    # graphql-core's `out_name` is the name of the value in Python.
+    return _Member(name, field.out_name or name, _WITHOUT_LIMITS.get(inner), coercer, default, may_be_null)
+
+
 def _members(type_: Any, within: frozenset[str]) -> Coercer | None:
-    members: list[tuple[str, str, Coercer, Any]] = []
-    for name, field in type_.fields.items():
-        coercer = coercer_of(field.type, within)
-        if coercer is None:
-            return None
-        # graphql-core's `out_name` is the name of the value in Python.
-        members.append((name, field.out_name or name, coercer, field))
+    found = [_member(name, field, within) for name, field in type_.fields.items()]
+    members = [member for member in found if member is not None]
+    return None if len(members) < len(found) else _of_members(type_, members)
+
+
+def _of_members(type_: Any, members: Sequence[_Member]) -> Coercer:
+    names = type_.fields.keys()
+    required = {name for name, field in type_.fields.items() if is_required_input_field(field)}
 
     def coerced(value: Any) -> Any:
-        if type(value) is not dict:
+        if type(value) is not dict or not required <= value.keys() <= names:
             raise NeedsFullCoercion
         made: dict[str, Any] = {}
-        known = 0
-        for name, out_name, coercer, field in members:
-            if name in value:
-                known += 1
-                given = value[name]
-                if given is None and is_non_null_type(field.type):
-                    raise NeedsFullCoercion
-                made[out_name] = None if given is None else coercer(given)
-            else:
-                default = _default_of(field)
+        for name, out_name, expected, coerce, default, may_be_null in members:
+            if name not in value:
                 if default is not Undefined:
                     made[out_name] = default
-        if known < len(value):
-            raise NeedsFullCoercion
+                continue
+            given = value[name]
+            if given is not None and expected is None:
+                try:
+                    given = coerce(given)
+                except Exception:  # noqa: BLE001 - as in `_leaf`
+                    raise NeedsFullCoercion from None
+            elif type(given) is not expected and not (given is None and may_be_null):
+                raise NeedsFullCoercion
+            if given is Undefined:
+                raise NeedsFullCoercion
+            made[out_name] = given
         return type_.out_type(made)
 
     return coerced
-
-
-def _default_of(field: GraphQLInputField) -> Any:
-    if is_required_input_field(field):
-        raise NeedsFullCoercion
-    return coerce_default_value(field)

@@ -14,13 +14,7 @@ from graph.execution.traces import caught
 
 
 def keys_of(rows: Sequence[Any], name: str, errors: dict[Any, Exception]) -> list[Any]:
-    """Return the key of each row. A row without a key gets a `FieldError` as its key, which `errors` maps to the error.
-
-    Args:
-        rows: the rows of a level.
-        name: the key's column.
-        errors: receives the errors.
-    """
+    """Return the key of each row; a row without one gets a `FieldError`, which `errors` maps to the error."""
     try:
         return rows.columns[name] if isinstance(rows, Table) else [row[name] for row in rows]
     except Exception:  # noqa: BLE001 - the loop below finds the errors row by row

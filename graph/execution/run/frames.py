@@ -113,9 +113,9 @@ class Below:
 
     Attributes:
         frames: one for each object type among them.
-        table: for each object its frame and its number there, or its error. None where there is only one frame, whose
+        table: for each object its frame and its number there, or its error. None if there is only one frame, whose
             numbers are the numbers of the links.
-        shared_outputs: where to store the response data of the field's tables for other operations; empty where it
+        shared_outputs: where to store the response data of the field's tables for other operations; empty if it
             cannot be shared.
     """
 
@@ -218,7 +218,7 @@ class Linker:
             info_of: makes the info of the field for the frame's source with this index.
 
         Returns:
-            None where all objects have the only type of the place.
+            None if all objects have the only type of the place.
         """
         only = self._place.only
         if only is None:
@@ -338,7 +338,7 @@ def all_present(values: Iterable[Any]) -> bool:
 
 
 def _name_problem(schema: GraphQLSchema, abstract: Any, info: Any, value: Any, name: Any) -> str | None:
-    """Return the error message for the name of a runtime type, in graphql-core's words; None where it is valid."""
+    """Return the error message for the name of a runtime type, in graphql-core's words; None if it is valid."""
     where = (
         f"Abstract type '{abstract}' must resolve to an Object type at runtime "
         f"for field '{info.parent_type}.{info.field_name}'"

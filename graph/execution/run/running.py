@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from graphql import FragmentDefinitionNode, GraphQLResolveInfo, GraphQLSchema, OperationDefinitionNode
-from graphql.execution.values import VariableValues
+from graphql.execution import VariableValues
 from graphql.pyutils import Path, is_awaitable
 
 from graph.execution.declarations import BoundEdge, LevelLoader, PrefetchableEdge, RowEdge
@@ -57,7 +57,7 @@ class Run:
 
     Attributes:
         variables: coerced, in graphql-core's form.
-        offload: runs a function in another thread; None where the response is always small.
+        offload: runs a function in another thread; None if the response is always small.
         text: encodes a list of completed objects; its return value may stand in place of the list.
         bound_edges: the edges that are bound already, by the id of their plan.
     """
@@ -132,7 +132,7 @@ class Run:
             below.shared_outputs = places
 
     def shared_outputs(self, plan: FieldPlan, tables: Sequence[Any]) -> list[SharedOutput] | None:
-        """Return where the response data of a field's tables is shared, or None where it cannot be shared."""
+        """Return where the response data of a field's tables is shared, or None if it cannot be shared."""
         assert plan.place is not None
         try:
             identities = [self.bound_edge(edge).identity for edge in plan.table_edges]
@@ -191,8 +191,9 @@ class Run:
             binding = found
             if plan.is_constant:
                 plan.binding = binding
-        prefetch = partial(self._bind_prefetchable, plan) if plan.prefetchable else list
-        bound = self.bound_edges[id(plan)] = binding.bound(self.context, prefetch)
+        prefetch = partial(self._bind_prefetchable, plan) if plan.prefetchable else None
+        keys = {} if plan.keys is None else plan.keys(self.variables, None)
+        bound = self.bound_edges[id(plan)] = binding.bound(self.context, prefetch, **keys)
         return bound
 
     def _bind_prefetchable(self, plan: FieldPlan) -> list[PrefetchableEdge]:
@@ -214,11 +215,6 @@ class Run:
         except Exception as error:  # noqa: BLE001 - any exception of arguments or loader is the field's error
             return None, None, FieldError(caught(error))
         return bound, key, answer
-
-    async def call_root(self, level: Level) -> Any:
-        """Call the resolver of a root level's only field, and return its value, awaited, or a `FieldError`."""
-        (value,) = self._opaque_values(Frame.of(level, [self.root_value]), level.kept[0])
-        return await awaited(value, 0)
 
     async def _take_followed(self, root: Frame, followed: FollowedEdge) -> list[Frame]:
         plan, (bound, key, answer), ready = root.level.kept[0], followed, list[Frame]()
@@ -280,17 +276,28 @@ class Run:
     # ------------------------------------------------------------ values
 
     def _opaque_values(self, frame: Frame, plan: FieldPlan) -> list[Any]:
+        assert plan.resolver is not None
+        wants_info = plan.resolver.wants_info
+        return [
+            self.call(plan, source, frame.field_path(index, plan) if wants_info else plan.path)
+            for index, source in enumerate(frame.objects)
+        ]
+
+    def call(self, plan: FieldPlan, source: Any, path: Path) -> Any:
+        """Call the resolver of an opaque field, and return what it returns, not awaited, or a `FieldError`."""
         resolver, arguments = plan.resolver, plan.arguments
         assert resolver is not None
         assert arguments is not None
-        values: list[Any] = []
-        for index, source in enumerate(frame.objects):
-            try:
-                info = resolver.info(self._resolver_info(frame, plan, index)) if resolver.wants_info else None
-                values.append(resolver.call(source, info, arguments(self.variables, info)))
-            except Exception as error:  # noqa: BLE001 - any exception of a resolver is the field's error
-                values.append(FieldError(caught(error)))
-        return values
+        try:
+            info = None
+            if resolver.wants_info:
+                whole = self._info(plan, path)
+                info = resolver.info(
+                    whole if plan.selected is None else self._prefetch_info(plan, whole, plan.selected)
+                )
+            return resolver.call(source, info, arguments(self.variables, info))
+        except Exception as error:  # noqa: BLE001 - any exception of a resolver is the field's error
+            return FieldError(caught(error))
 
     def _take(self, frame: Frame, plan: FieldPlan, values: list[Any], ready: list[Frame]) -> Waiting | None:
         """Take the values of a field. Frames below it become ready now, unless a value must be awaited."""
@@ -341,21 +348,16 @@ class Run:
 
     # ------------------------------------------------------------ info
 
-    def _resolver_info(self, frame: Frame, plan: FieldPlan, index: int) -> GraphQLResolveInfo[Any]:
-        return self._prefetch_info(plan, self._info(plan, frame.field_path(index, plan)))
-
     def _edge_info(self, plan: FieldPlan) -> Any:
         """Return the info of a field for its whole level. Its path is only the field's place, without list indexes."""
         whole = partial(self._info, plan, plan.path)
         info = EdgeInfo(self.context, plan.name, plan.path, plan.selected or NOTHING_SELECTED, whole)
         return info if plan.info is None else plan.info(info)
 
-    def _prefetch_info(self, plan: FieldPlan, info: GraphQLResolveInfo[Any]) -> GraphQLResolveInfo[Any]:
-        """Return the info, with the edges below the field's rows if its statement may load their results."""
-        if plan.selected is None:
-            return info
+    def _prefetch_info(self, plan: FieldPlan, info: GraphQLResolveInfo[Any], selected: frozenset[str]) -> PrefetchInfo:
+        """Return the info, with the edges below the field's rows, whose results its statement may load."""
         prefetch_info = PrefetchInfo(*info)
-        prefetch_info.bind_prefetchable, prefetch_info.selected = partial(self._bind_prefetchable, plan), plan.selected
+        prefetch_info.bind_prefetchable, prefetch_info.selected = partial(self._bind_prefetchable, plan), selected
         return prefetch_info
 
     def _info(self, plan: FieldPlan, path: Path) -> GraphQLResolveInfo[Any]:

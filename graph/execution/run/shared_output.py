@@ -63,7 +63,7 @@ def shared_outputs(
         identities: the identities of its edges (`BoundEdge.identity`).
 
     Returns:
-        None where a table failed, or did not bring the results of all edges.
+        None if a table failed, or did not bring the results of all edges.
     """
     key = (level, *identities)
     places = []

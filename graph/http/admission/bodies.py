@@ -7,7 +7,6 @@ slow clients compete only with each other.
 from starlette.types import Receive
 
 from db.settings import Settings
-from graph.http.admission.budgets import spending_address
 from graph.http.admission.places import NoPlaceError, Places
 from graph.http.admission.time_limits import TimeLimit, Timers
 from graph.http.parsing.head import Head
@@ -24,17 +23,16 @@ class Bodies:
         self._places: Places[_Arrival] = Places(settings.bodies_arriving_max)
 
     async def received(self, head: Head, receive: Receive, address: str) -> bytes:
-        """Receive the body of a request from `address`, and return it.
+        """Receive the body of a request from `address` (`spending_address`), and return it.
 
         Raises:
             HttpRefused: 413: it is too large; 408: it took too long; 503: too many bodies are being received.
         """
         check_length(head, self._bytes_max)
-        known = spending_address(address)
         arrival = _Arrival(self._timers, self._within_s)
         try:
             with arrival:
-                displaced = self._places.take(known, arrival)
+                displaced = self._places.take(address, arrival)
                 if displaced is not None:
                     displaced.displace()
                 return await _body(receive, self._bytes_max)
@@ -46,7 +44,7 @@ class Bodies:
             message = f"the body took longer than {self._within_s:g} s to arrive"
             raise HttpRefused(408, "REQUEST_TIMEOUT", message, {"connection": "close"}) from None
         finally:
-            self._places.leave(known, arrival)
+            self._places.leave(address, arrival)
 
 
 class _Arrival(TimeLimit):
@@ -56,11 +54,7 @@ class _Arrival(TimeLimit):
         is_displaced: whether it ended because another body took its place.
     """
 
-    __slots__ = ("is_displaced",)
-
-    def __init__(self, timers: Timers, after_s: float) -> None:
-        super().__init__(timers, after_s)
-        self.is_displaced = False
+    is_displaced = False
 
     def displace(self) -> None:
         """Stop waiting for this body."""

@@ -31,17 +31,17 @@ OF_ADDRESS = "a minute for all of this address"
 class Deadline(TimeLimit):
     """The deadline of one request. A request that may be abandoned also ends when its client disconnects."""
 
-    __slots__ = ("_abandons", "_due", "_final", "_is_gone", "_receive", "_watcher")
+    # A mutation is not abandoned: it must take effect, and the client can query its result later.
+    _abandons = True
+    _final: asyncio.TimerHandle | None = None
+    _watcher: asyncio.Task[None] | None = None
+    _is_gone = False
 
     def __init__(self, timers: Timers, after_s: float, started: float, receive: Receive, *, abandon: bool) -> None:
         super().__init__(timers, after_s)  # the timers measure the first interval only
         self._due = started + after_s
-        # A mutation is not abandoned: it must take effect, and the client can query its result later.
-        self._abandons = abandon
         self._receive = receive
-        self._final: asyncio.TimerHandle | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self._is_gone = False
+        self._abandons = abandon
 
     def __enter__(self) -> Self:
         """Start the deadline.
@@ -125,16 +125,21 @@ class Spenders(NamedTuple):
     address: str
 
     @classmethod
-    def of(cls, user_id: int | None, address: str) -> Self:
-        """Return the spenders of a request by a user, or by an anonymous caller (None), from an address."""
+    def at(cls, address: str) -> Self:
+        """Return the spenders of a request by an anonymous caller from an address."""
         known = spending_address(address)
-        return cls(known if user_id is None else f"user {user_id}", known)
+        return cls(known, known)
+
+    def of_user(self, user_id: int | None) -> "Spenders":
+        """Return the spenders of a request from the same address by a user, or by an anonymous caller (None)."""
+        return self if user_id is None else Spenders(f"user {user_id}", self.address)
 
 
 class AdmissionControl:
     """The limits on requests.
 
     Attributes:
+        in_flight: the number of requests in flight.
         parked: returns how many requests in flight wait in a separate queue, and so do not count for the limit.
         deadline_s: how long a request may take.
         timers: the timers of deadlines, for their first interval.
@@ -142,7 +147,7 @@ class AdmissionControl:
 
     def __init__(self, settings: Settings) -> None:
         self.parked: Callable[[], int] = lambda: 0
-        self._in_flight = 0
+        self.in_flight = 0
         self._in_flight_max = settings.operations_in_flight_max
         self.deadline_s = settings.operation_deadline_ms / 1000
         self.timers = Timers(min(self.deadline_s, WATCH_AFTER_S))
@@ -150,30 +155,21 @@ class AdmissionControl:
         self._address_budget = Budget(settings.cost_per_minute_per_address_max)
         self._password_budget = Budget(settings.passwords_per_minute_per_address_max)
 
-    @property
-    def in_flight(self) -> int:
-        """The number of requests in flight."""
-        return self._in_flight
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the number of requests in flight has reached its limit."""
-        return self._in_flight >= self._in_flight_max and self._in_flight - self.parked() >= self._in_flight_max
-
     def enter(self) -> None:
         """Count one request as in flight, until `leave`.
 
         Raises:
             HttpRefused: 503: the limit is reached.
         """
-        if self.is_full:
-            message = f"the server already processes {self._in_flight} requests; try again shortly"
+        most = self._in_flight_max
+        if self.in_flight >= most and self.in_flight - self.parked() >= most:
+            message = f"the server already processes {self.in_flight} requests; try again shortly"
             raise HttpRefused(503, "OVERLOADED", message, {"retry-after": "1"})
-        self._in_flight += 1
+        self.in_flight += 1
 
     def leave(self) -> None:
         """Stop counting one request as in flight."""
-        self._in_flight -= 1
+        self.in_flight -= 1
 
     def deadline(self, started: float, receive: Receive, *, abandon: bool) -> Deadline:
         """Return the deadline of a request.
@@ -193,7 +189,7 @@ class AdmissionControl:
         invented users of one attacker add up.
 
         Raises:
-            HttpRefused: 429: a budget is too small now; the headers say how long to wait (RateLimit fields, an
+            HttpRefused: 429: a budget is too small now; the headers contain the time to wait (RateLimit fields, an
                 IETF draft).
         """
         caller, address = spenders

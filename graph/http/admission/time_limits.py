@@ -53,14 +53,12 @@ class TimeLimit:
         after_s: the time.
     """
 
-    __slots__ = ("_cancelled_before", "_is_over", "_task", "_timers", "after_s")
-
     _task: asyncio.Task[object]
+    _is_over = False
 
     def __init__(self, timers: Timers, after_s: float) -> None:
         self._timers = timers
         self.after_s = after_s
-        self._is_over = False
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()

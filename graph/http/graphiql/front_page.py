@@ -13,12 +13,7 @@ from graph.http.responses.response import SECURITY_HEADERS
 
 
 def front_routes(path: str, *, leads_to_page: bool) -> list[Route]:
-    """Return the route of `/`, and the route of `path` with a trailing slash, for clients that are configured so.
-
-    Args:
-        path: the path of the API.
-        leads_to_page: whether browsers get GraphiQL there.
-    """
+    """Return the route of `/`, and the route of `path` with a trailing slash, for clients that are configured so."""
     redirected = {**SECURITY_HEADERS, "vary": "accept"}
 
     async def front(request: Request) -> Response:

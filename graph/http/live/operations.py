@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from graph.http.admission.control import Spenders
 from graph.http.call import Call
 from graph.http.drivers import in_task
 from graph.http.live.events import Emit, send_events
@@ -40,7 +41,7 @@ def operation_call(head: Head, payload: dict[str, Any], address: str, left: asyn
     receive = partial(wait_for_disconnect, left)
     started = asyncio.get_running_loop().time()
     body = orjson.dumps(payload)
-    return Call("POST", head, receive, random_hex(16), started, address, b"", body, is_live=True)
+    return Call("POST", head, receive, random_hex(16), started, Spenders.at(address), b"", body, is_live=True)
 
 
 async def run_operation(pipeline: Pipeline, call: Call, emit: Emit, on_open: Callable[[], None]) -> Response | None:

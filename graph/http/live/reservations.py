@@ -157,7 +157,9 @@ class Reservations:
             raise unauthenticated()
         token, reservation = secrets.token_urlsafe(TOKEN_BYTES), Reservation(self._ping_s)
         with ExitStack() as places:
-            places.enter_context(self._connections.place(call.address, reservation.stream.end, is_socket=False))
+            places.enter_context(
+                self._connections.place(call.spenders.address, reservation.stream.end, is_socket=False)
+            )
             places.enter_context(self._connections.user_place(caller.viewer.user_id))
             self._by_token[token] = reservation
             places.callback(self._by_token.pop, token)
@@ -240,7 +242,7 @@ class Reservations:
     async def _operation_id(self, call: Call) -> str:
         """Receive the body of an operation, and return the id that the client has chosen for it."""
         assert call.arriving is not None
-        call.body = await self._pipeline.bodies.received(call.head, call.arriving, call.address)
+        call.body = await self._pipeline.bodies.received(call.head, call.arriving, call.spenders.address)
         call.arriving = None
         try:
             number = orjson.loads(decoded(call.head, call.body, self._body_bytes_max))["extensions"]["operationId"]

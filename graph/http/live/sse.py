@@ -56,7 +56,7 @@ class StreamedOperation:
         call, pipeline = self._call, self._pipeline
         with ExitStack() as owned:
             try:
-                owned.enter_context(self._connections.place(call.address, self._stream.end, is_socket=False))
+                owned.enter_context(self._connections.place(call.spenders.address, self._stream.end, is_socket=False))
                 answer = await in_task(pipeline.admission, call, pipeline.respond(call))
             except TooManyError as error:
                 answer = overloaded(error)

@@ -42,10 +42,8 @@ class Head:
         lines: all headers, in the order of the request.
         size: the size of all headers in bytes.
         accept: the accepted media types; several Accept lines are joined to one list (RFC 9110, section 5.3).
-        authorizations: the values of all Authorization headers.
-        traceparents: the values of all traceparent headers.
         is_coded: whether the body has a content coding.
-        origin: the origin of the page that sends the request; None where no page of another origin sends it.
+        origin: the origin of the page that sends the request; None if no page of another origin sends it.
         media_type: the media type of the response to a POST with this head; None before it is negotiated. A connection
             may reuse the head.
     """

@@ -100,10 +100,7 @@ def check_length(head: Head, bytes_max: int) -> None:
 def parse_body(body: bytes, *, bytes_max: int, batch_max: int = 0) -> GraphQLRequest | RequestBatch:
     """Parse the body of a request.
 
-    Args:
-        body: without its content coding.
-        bytes_max: the largest size.
-        batch_max: the most operations in a list; with 0 lists are refused.
+    A list has at most `batch_max` operations; with 0 lists are refused.
 
     Raises:
         HttpRefused: 413: it is too large; 400: it is not UTF-8, not JSON, or does not have the shape of a GraphQL

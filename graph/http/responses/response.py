@@ -147,12 +147,7 @@ _TYPE_LINES = {one: header_lines([header]) for one, header in _TYPES_ENCODED.ite
 
 
 class EncodedResponse(NamedTuple):
-    """A response encoded for an HTTP/1.1 message.
-
-    Attributes:
-        lines: the header lines, each with its end of line.
-        closes: whether the connection ends with it.
-    """
+    """A response encoded for an HTTP/1.1 message."""
 
     status: int
     lines: bytes

@@ -18,12 +18,12 @@ TRACE = "trace"
 def traced_run(
     operations: Operations, operation: Operation, request: GraphQLRequest, services: Services, viewer: Viewer
 ) -> Callable[[], Coroutine[Any, Any, ExecutionResult]] | None:
-    """Return what runs a query with its trace, or None where the request does not want one.
+    """Return what runs a query with its trace, or None if the request does not want one.
 
     A trace shows the text of statements. In production only administrators may see it.
 
     Raises:
-        HttpRefused: 403: the viewer may not have a trace; 400: the operation is a mutation, or `trace` is no Boolean.
+        HttpRefused: 403: the viewer may not have a trace; 400: it is a mutation, or `trace` is not a Boolean.
     """
     wanted = request.extensions[TRACE]
     if wanted is None or wanted is False:
@@ -34,5 +34,5 @@ def traced_run(
         message = "extensions.trace is for administrators only; sign in as one, or send the request without it"
         raise HttpRefused(403, "FORBIDDEN", message)
     if not operation.is_query:
-        raise HttpRefused(400, "BAD_REQUEST", "extensions.trace explains queries only; send the mutation without it")
+        raise HttpRefused(400, "BAD_REQUEST", "extensions.trace explains queries only; send this operation without it")
     return partial(traced, operations.schema, operation, request.variables, services, viewer)

@@ -20,12 +20,7 @@ WITHOUT_HOST = frozenset({"0.9", "1.0"})
 
 
 def wrong_host(headers: list[tuple[bytes, bytes]], version: str) -> str | None:
-    """Return the error of the Host header of a request; None if the header is valid.
-
-    Args:
-        headers: the request's headers, with names in lower case.
-        version: the HTTP version in the request line.
-    """
+    """Return the error of the Host header among `headers`, whose names are in lower case; None if it is valid."""
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1:
         return f"a request should have one Host header, and this one has {len(hosts)}"

@@ -49,7 +49,6 @@ class OpenConnections:
     """The connections of one application to its clients.
 
     Attributes:
-        number_max: the most connections.
         unread: the response bytes that clients have not read.
         draining: is set when the server begins to stop, before it waits for running requests.
         message_bytes_max: the most bytes of a message that a client sends over a WebSocket.

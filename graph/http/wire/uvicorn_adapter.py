@@ -1,8 +1,8 @@
-"""What Folio uses of uvicorn beyond its public API. No other module of `graph.http` imports uvicorn.
+"""What Folio uses of uvicorn beyond its public API. No other module imports one of these names.
 
 The protocols of `graph.http.wire.protocol` and `graph.http.direct` extend `UvicornProtocol`, and use attributes and
-callbacks that uvicorn does not promise to keep. `tests/graph/http/wire/test_uvicorn_adapter.py` fails, and says what is
-missing, where uvicorn has changed one of them.
+callbacks that uvicorn does not promise to keep. `tests/graph/http/wire/test_uvicorn_adapter.py` fails and names what is
+missing if uvicorn has changed one of them, `tests/house/test_dependencies.py` if a name is missing.
 """
 
 import asyncio
@@ -10,12 +10,27 @@ from typing import Any
 from urllib.parse import unquote
 
 from uvicorn._types import ASGI3Application
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
+from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
+from uvicorn.supervisors.statreload import StatReload
 
-__all__ = ["STATUS_LINE", "RequestResponseCycle", "ServerState", "UvicornProtocol", "innermost", "socket_scope"]
+__all__ = [
+    "STARTUP_FAILURE",
+    "STATUS_LINE",
+    "Multiprocess",
+    "Process",
+    "RequestResponseCycle",
+    "ServerState",
+    "StatReload",
+    "UvicornProtocol",
+    "innermost",
+    "socket_scope",
+]
 
 
 class UvicornProtocol(HttpToolsProtocol):

@@ -22,11 +22,10 @@ from graph.schema.connections import (
     Connection,
     First,
     Last,
-    PageArguments,
-    list_of_entries,
 )
 from graph.schema.fields import column, computed, edge, identity, node_edge
 from graph.schema.ids import NodeKind
+from graph.schema.list_bindings import PageArguments, list_of_entries
 from graph.schema.nodes import Node, row_backed
 from graph.schema.row_lists import plain_edge
 from graph.schema.scalars import CurrencyCode
@@ -112,7 +111,7 @@ class Account(Node):
 
 def _counterparty(info: Info) -> BoundEdge:
     # Never missing: an account with a transaction is not deleted.
-    return BoundEdge(info.context.loaders.counterparty_by_id(columns_below(info, "Account", "id")))
+    return BoundEdge(info.context.loaders.rows("counterparty_by_id", columns_below(info, "Account", "id")))
 
 
 def _amount(row: Row) -> Money:
@@ -164,9 +163,8 @@ def _of_statement(minor: Callable[[bookkeeping.AccountStatement], int]) -> Calla
 def _entries(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> BoundEdge:
-    request = PageArguments(first, after, last, before).request(info, bookkeeping.ENTRIES_ORDER)
-    loaded = info.context.loaders.entries_by_statement
-    return list_of_entries(info, loaded, "StatementEntry", request)
+    loaded, order = info.context.loaders.entries_by_statement, bookkeeping.ENTRIES_ORDER
+    return list_of_entries(info, loaded, "StatementEntry", order, PageArguments(first, after, last, before))
 
 
 @row_backed
@@ -212,7 +210,7 @@ class AccountStatement:
 
 def _transaction_of_entry(info: Info) -> BoundEdge:
     # Never missing: a viewer who may see a statement may see its transactions, and transactions are never deleted.
-    return BoundEdge(info.context.loaders.transaction_by_id(columns_below(info, "Transaction", "id")))
+    return BoundEdge(info.context.loaders.rows("transaction_by_id", columns_below(info, "Transaction", "id")))
 
 
 def _balance_after(row: Row) -> Money:

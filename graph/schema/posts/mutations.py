@@ -104,7 +104,14 @@ async def _create(info: Info, inputs: Sequence[CreatePostInput], items: Items) -
         for refusal in TITLE.check(one.title) + CONTENT.check(one.content)
     ]
     posts = [
-        NewPost(_author(one, viewer_id, items.where(index)), one.title, one.content, one.published)
+        NewPost(
+            viewer_id
+            if one.author_id is None
+            else parse(one.author_id, NodeKind.USER, f"{items.where(index)}.authorId"),
+            one.title,
+            one.content,
+            one.published,
+        )
         for index, one in enumerate(inputs)
     ]
     refusals += [
@@ -114,16 +121,10 @@ async def _create(info: Info, inputs: Sequence[CreatePostInput], items: Items) -
     if refusals:
         raise Refused(refusals)
     try:
-        rows = await context.write(
-            lambda transaction: repository.create_posts(transaction, context.viewer, columns, posts)
-        )
+        rows = await repository.create_posts(context, context.viewer, columns, posts)
     except Refusal as refusal:  # an author was deleted meanwhile
         raise items.refusal_of_any(refusal, len(posts)) from None
     return [Post(row=row) for row in rows]
-
-
-def _author(one: CreatePostInput, viewer_id: int, where: str) -> int:
-    return viewer_id if one.author_id is None else parse(one.author_id, NodeKind.USER, f"{where}.authorId")
 
 
 async def record_post_view(info: Info, input_: RecordPostViewInput) -> RecordPostViewPayload:

@@ -162,7 +162,7 @@ async def _changed(
         is_out = updated.was_active and changes.get("is_active") is False
         if is_out or not changes.keys().isdisjoint({"hashed_password", "email"}):
             # End the sessions that the old password or mailbox could have opened, but not the session of this request.
-            await end_sessions_of(transaction, user_id, but=context.viewer.session_id)
+            await end_sessions_of(transaction, user_id, kept_id=context.viewer.session_id)
         return updated.row
 
     async with context.turn([("user", user_id, context.viewer.user_id or 0)]):
@@ -170,7 +170,7 @@ async def _changed(
 
 
 def _not_the_password() -> Refusal:
-    message = "to change your password or email, give your password as it is now"
+    message = "to change your password or email, send your current password as currentPassword"
     return Refusal("INVALID_CURRENT_PASSWORD", ("currentPassword",), message)
 
 
@@ -178,7 +178,7 @@ async def _prove(context: Context, user_id: int, current: str | None, standing: 
     """Verify the current password. A session may be stolen; it must not be enough to take over the account.
 
     Raises:
-        Refusal: INVALID_CURRENT_PASSWORD; or TOO_MANY_ATTEMPTS, so that a stolen session is no way to guess passwords.
+        Refusal: INVALID_CURRENT_PASSWORD; or TOO_MANY_ATTEMPTS, against guesses with a stolen session.
     """
     if current is None:
         raise _not_the_password()

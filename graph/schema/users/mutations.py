@@ -50,7 +50,7 @@ class CreateUserInput:
 
 
 @payload(
-    right=public("anyone may register"),
+    right=public("every caller may register"),
     refused="Why a user was refused.",
     codes=("EMAIL_TAKEN", "USERNAME_TAKEN", EMAIL.code, USERNAME.code, PASSWORD.code, BIO.code),
 )

@@ -8,7 +8,7 @@ from db.repositories import users as repository
 from db.repositories.users import USERS
 from graph.runtime.context import Info, columns_below
 from graph.schema.connections import Connection
-from graph.schema.fields import lookup_field, node_lookup
+from graph.schema.fields import KEY, lookup_field, node_lookup
 from graph.schema.ids import NodeKind
 from graph.schema.prefetching import RowBinding, ViewerBinding
 from graph.schema.users.filters import USERS as LISTS
@@ -20,9 +20,10 @@ def _viewer(info: Info) -> ViewerBinding:
 
 
 def _by_username(
-    info: Info, username: Annotated[str, strawberry.argument(description="The username, without regard to case.")]
+    info: Info,
+    username: Annotated[str, strawberry.argument(description="The username, without regard to case.")] = KEY,
 ) -> RowBinding:
-    return RowBinding("user_by_username", columns_below(info, "User", "id"), repository.username_key(username))
+    return RowBinding("user_by_username", columns_below(info, "User", "id"), repository.username_key)
 
 
 @strawberry.type
@@ -37,5 +38,6 @@ class UserQueries:
         _by_username,
         "The user with this username, who may be the system's user `treasury`. Null if there is none.",
         lambda row: User(row=row),
+        keys=["username"],
     )
     users: Connection[User] = LISTS.query(USERS, "All users except the system's user `treasury`, who is not a person.")

@@ -39,7 +39,7 @@ class Profile:
 
 
 def _profile(info: Info) -> BoundEdge:
-    return BoundEdge(info.context.loaders.profile_by_user(columns_below(info, "Profile", "user_id")))
+    return BoundEdge(info.context.loaders.rows("profile_by_user", columns_below(info, "Profile", "user_id")))
 
 
 @row_backed

@@ -282,6 +282,9 @@ async def test_comment_before_any_post_is_named_by_its_line(database: Database) 
 
 async def test_author_of_a_comment_who_does_not_exist_is_named_by_its_line(database: Database) -> None:
     lines = EXPORTED + b'{"type":"comment","author":"nobody","body":"First!"}\n'
-    with pytest.raises(LineError, match=r"^line 10: field .author.: is nobody in the database or on an earlier line$"):
+    with pytest.raises(
+        LineError,
+        match=r"^line 10: field .author.: is not the username of a user in the database or on an earlier line$",
+    ):
         await imported(database, lines)
     assert await exported(database) == b""

@@ -78,7 +78,7 @@ async def test_read_that_loses_its_connection_is_sent_again(database: Database, 
     reading = asyncio.create_task(database.fetch(GATE, {}))
     first = await waiting_backend(closed_gate)
     await terminate(closed_gate, first)
-    await waiting_backend(closed_gate, but=first)
+    await waiting_backend(closed_gate, without=first)
     await closed_gate.execute("SELECT pg_advisory_unlock(1)")
     assert len(await reading) == 1
     assert database.counters == PoolCounters(connects=2, check_outs=2, check_ins=1, invalidations=1, statements=2)
@@ -91,7 +91,7 @@ async def test_read_that_loses_its_connection_too_often_is_unavailable(
     reading = asyncio.create_task(database.fetch(GATE, {}))
     first = await waiting_backend(closed_gate)
     await terminate(closed_gate, first)
-    await terminate(closed_gate, await waiting_backend(closed_gate, but=first))
+    await terminate(closed_gate, await waiting_backend(closed_gate, without=first))
     with pytest.raises(Unavailable) as caught:
         await reading
     assert (caught.value.code, caught.value.outcome_unknown) == ("DATABASE_UNAVAILABLE", False)
@@ -121,7 +121,7 @@ async def test_write_that_loses_its_connection_before_commit_is_run_again_and_ha
     writing = asyncio.create_task(database.write(work))
     first = await waiting_backend(closed_gate)
     await terminate(closed_gate, first)
-    await waiting_backend(closed_gate, but=first)
+    await waiting_backend(closed_gate, without=first)
     await closed_gate.execute("SELECT pg_advisory_unlock(1)")
     await writing
     assert attempts == 2

@@ -17,7 +17,7 @@ from db.access import ANONYMOUS, Viewer
 from db.connections.coalescing import HELD_BACK_MAX_S, KEYS_MAX
 from db.connections.database import Database
 from db.connections.leases import Driver
-from db.connections.statements import Statement
+from db.connections.statements import Statement, by_column
 from db.connections.statistics import QueryStatistics, query_statistics
 from db.query.cursors import Order
 from db.query.pages import PageRequest
@@ -41,7 +41,7 @@ def numbers(rows: Sequence[Record]) -> list[int]:
 async def keyed(
     database: Database, keys: Sequence[int], statement: Statement = BY_ID, **values: object
 ) -> Mapping[int, Record]:
-    answer: Mapping[int, Record] = await database.keyed(statement, values, keys, "id")
+    answer: Mapping[int, Record] = await database.mapped_rows(statement, values, by_column("id"), keys)
     return answer
 
 
@@ -120,7 +120,7 @@ async def test_call_does_not_wait_for_the_previous_statement(database: Database,
     early = asyncio.create_task(keyed(database, [1], GATED))
     first = await waiting_backend(closed_gate)
     late = asyncio.create_task(keyed(database, [2], GATED))
-    assert await waiting_backend(closed_gate, but=first) != first
+    assert await waiting_backend(closed_gate, without=first) != first
     await closed_gate.execute("SELECT pg_advisory_unlock_all()")
     assert [set(await early), set(await late)] == [{1}, {2}]
 
@@ -228,7 +228,7 @@ class Subscriber:
         self.called = asyncio.Event()
         self.answer: Any = None
         self.error: Exception | None = None
-        self._reading = database.keyed(statement, {}, [key], "id")
+        self._reading = database.mapped_rows(statement, {}, by_column("id"), [key])
         self._reading.subscribe(self)
 
     def on_result(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:

@@ -16,7 +16,7 @@ import db
 from db.connections import coalescing
 from db.connections.database import Database
 from db.connections.leases import Driver
-from db.connections.statements import Statement
+from db.connections.statements import Statement, by_column
 from db.errors import Unavailable
 from tests.db.support.backends import OpenDatabase, fill, states, waiting_backend
 from tests.graph.support.garbage import collected_types
@@ -38,7 +38,7 @@ class Subscriber:
     def __init__(self, database: Database, key: int, statement: Statement = BY_ID, caller: str | None = None) -> None:
         self.called = asyncio.Event()
         self.error: Exception | None = None
-        self.reading = database.keyed(statement, {}, [key], "id")
+        self.reading = database.mapped_rows(statement, {}, by_column("id"), [key])
         self.reading.subscribe(self, caller)
 
     def on_result(self, answer: Any, error: Exception | None, elapsed_ns: int) -> None:
@@ -47,7 +47,7 @@ class Subscriber:
 
 
 async def rows(database: Database, key: int, statement: Statement = BY_ID) -> set[int]:
-    return set(await database.keyed(statement, {}, [key], "id"))
+    return set(await database.mapped_rows(statement, {}, by_column("id"), [key]))
 
 
 async def test_warmed_read_on_an_idle_server_is_a_short_way(database: Database) -> None:
@@ -113,7 +113,7 @@ async def test_full_statement_is_sent_while_another_one_of_its_kind_runs(
     running = Subscriber(database, 1, GATED)
     first = await waiting_backend(closed_gate)
     later = [Subscriber(database, key, GATED) for key in range(coalescing.KEYS_MAX)]
-    assert await waiting_backend(closed_gate, but=first) != first
+    assert await waiting_backend(closed_gate, without=first) != first
     await closed_gate.execute("SELECT pg_advisory_unlock_all()")
     async with asyncio.timeout(5):
         for one in (running, *later):

@@ -96,7 +96,7 @@ async def test_work_in_a_snapshot_is_retried_after_a_lost_connection_even_if_it_
     reading = asyncio.create_task(database.read_as_one(work))
     first = await waiting_backend(closed_gate)
     await closed_gate.execute("SELECT pg_terminate_backend($1)", first)
-    await waiting_backend(closed_gate, but=first)
+    await waiting_backend(closed_gate, without=first)
     await closed_gate.execute("SELECT pg_advisory_unlock(1)")
     assert (await reading, tries) == ("the rows", ["DATABASE_UNAVAILABLE", "read"])
 

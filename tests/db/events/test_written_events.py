@@ -1,4 +1,4 @@
-"""Which changes write events: all of them, by whatever statement, and nothing that is no change."""
+"""Which changes write events: all of them, by whatever statement, and nothing else."""
 
 import io
 from typing import Any

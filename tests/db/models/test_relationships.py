@@ -31,7 +31,7 @@ async def ada(database: Database) -> Viewer:
     rows = await database.write(lambda transaction: create_users(transaction, ADMIN, ("id",), users))
     viewer = Viewer(user_id=rows[0]["id"])
     posts = [NewPost(rows[0]["id"], title, "some words", published=True) for title in ("One", "Two")]
-    await database.write(lambda transaction: create_posts(transaction, viewer, ("id",), posts))
+    await create_posts(database, viewer, ("id",), posts)
     await new_account(database, viewer, holding="5.00")
     return viewer
 

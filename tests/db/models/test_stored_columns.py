@@ -47,8 +47,8 @@ def test_every_table_of_texts_is_exported_and_imported() -> None:
 
 
 def test_column_without_a_specification_is_reported() -> None:
-    with pytest.raises(LookupError, match=r"^say how a line writes posts\.author_id: by a TextField of db/fields\.py"):
-        line_fields(Post, but=("id",))
+    with pytest.raises(LookupError, match=r"^no check for posts\.author_id in a line: declare a TextField in db/"):
+        line_fields(Post, without=("id",))
 
 
 def columns(fields: Mapping[str, LineField]) -> set[str]:

@@ -55,7 +55,7 @@ async def test_letters_that_people_consider_equal_are_folded_to_the_same(superus
         ("soft\u00adhyphen", "softhyphen"),
     ]
     assert [(one, other) for one, other in same if folded(one) != folded(other)] == []
-    assert folded("が") != folded("か")  # the mark makes it another letter; it is no accent
+    assert folded("が") != folded("か")  # the mark makes it another letter; it is not an accent
 
 
 ORDERED = [

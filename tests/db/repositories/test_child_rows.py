@@ -58,14 +58,14 @@ async def author(database: Database, superuser: Driver, monkeypatch: pytest.Monk
     viewer = await new_user(database)
     assert viewer.user_id is not None
     draft = [NewPost(viewer.user_id, "A draft", "Words.", published=False)]
-    await database.write(lambda transaction: create_posts(transaction, viewer, ("id",), draft))
+    await create_posts(database, viewer, ("id",), draft)
     return viewer
 
 
 async def marked(database: Database, viewer: Viewer) -> int:
     """Return the id of a new mark of the draft."""
     values = {"post_id": 1, "name": "red"}
-    row = await database.write(lambda transaction: create_row(MARKS, transaction, viewer, SEEN, values))
+    row = await create_row(MARKS, database, viewer, SEEN, values)
     assert dict(row) == {"id": row["id"], "name": "red", "version": 1}
     return int(row["id"])
 
@@ -106,5 +106,5 @@ async def test_published_parent_is_seen_with_its_rows_and_written_by_its_owner_a
 
 
 def test_rows_of_which_nothing_says_who_may_write_them_cannot_be_declared() -> None:
-    with pytest.raises(LookupError, match="marks has no author_id: say by `owned` who may write its rows"):
+    with pytest.raises(LookupError, match="marks has no author_id: declare with `owned` who may write its rows"):
         ChildRows(Mark, "post_id", ("name",), visible_posts)

@@ -26,7 +26,7 @@ async def post(database: Database, author: Viewer) -> int:
     """A post of version 1."""
     assert author.user_id is not None
     new = [NewPost(author.user_id, "First", "Words.", published=True)]
-    rows = await database.write(lambda transaction: create_posts(transaction, author, ("id",), new))
+    rows = await create_posts(database, author, ("id",), new)
     post_id: int = rows[0]["id"]
     return post_id
 

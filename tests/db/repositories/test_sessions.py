@@ -139,7 +139,7 @@ async def test_all_sessions_of_a_user_end_and_no_others(database: Database, ada:
 async def test_all_sessions_of_a_user_but_one_end(database: Database, ada: Viewer) -> None:
     mine = [await sign_in(database, ada) for _ in range(3)]
     kept = mine[1].viewer.session_id
-    await database.write(lambda transaction: end_sessions_of(transaction, id_of(ada), but=kept))
+    await database.write(lambda transaction: end_sessions_of(transaction, id_of(ada), kept_id=kept))
     assert [await is_alive(database, session) for session in mine] == [False, True, False]
 
 

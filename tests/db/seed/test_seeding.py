@@ -121,20 +121,20 @@ async def test_small_plans_are_carried_out(
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        (SeedPlan(users=0, posts=1, accounts=0), "posts belong to users; ask for at least 1 user, or for 0 posts"),
+        (SeedPlan(users=0, posts=1, accounts=0), "posts belong to users; seed at least 1 user, or 0 posts"),
         (
             SeedPlan(users=0, posts=0, accounts=1),
-            "accounts belong to users; ask for at least 1 user, or for 0 accounts",
+            "accounts belong to users; seed at least 1 user, or 0 accounts",
         ),
-        (SeedPlan(users=-1, posts=0, accounts=0), "users is -1; ask for 0 or more"),
-        (SeedPlan(1, 1, 1, transfers_per_account=-2), "transfers_per_account is -2; ask for 0 or more"),
-        (SeedPlan(users=2_000_001, posts=0, accounts=0), "users is 2000001; ask for 2000000 at most"),
-        (SeedPlan(users=1, posts=10**9, accounts=0), "posts is 1000000000; ask for 100000000 at most"),
-        (SeedPlan(users=1, posts=0, accounts=10**12), "accounts is 1000000000000; ask for 2000000 at most"),
-        (SeedPlan(1, 1, 1, children={"comments": 10**9}), "comments is 1000000000; ask for 100000000 at most"),
+        (SeedPlan(users=-1, posts=0, accounts=0), "users is -1; it must be 0 or more"),
+        (SeedPlan(1, 1, 1, transfers_per_account=-2), "transfers_per_account is -2; it must be 0 or more"),
+        (SeedPlan(users=2_000_001, posts=0, accounts=0), "users is 2000001; the maximum is 2000000"),
+        (SeedPlan(users=1, posts=10**9, accounts=0), "posts is 1000000000; the maximum is 100000000"),
+        (SeedPlan(users=1, posts=0, accounts=10**12), "accounts is 1000000000000; the maximum is 2000000"),
+        (SeedPlan(1, 1, 1, children={"comments": 10**9}), "comments is 1000000000; the maximum is 100000000"),
         (
             SeedPlan(1, 0, 1, children={"comments": 1}),
-            "comments belong to posts; ask for at least 1 post, or for 0 comments",
+            "comments belong to posts; seed at least 1 post, or 0 comments",
         ),
     ],
 )

@@ -98,11 +98,11 @@ async def assert_no_transaction_stays_open(superuser: Driver) -> None:
     raise AssertionError("a transaction stays open")
 
 
-async def waiting_backend(superuser: Driver, *, but: int = 0) -> int:
+async def waiting_backend(superuser: Driver, *, without: int = 0) -> int:
     """Return the process id of the pool's backend that waits for a lock, as soon as there is one."""
     for _ in range(POLLS_MAX):
         await superuser.execute("SELECT pg_stat_clear_snapshot()")  # which would stay the same for a whole transaction
-        pid = await superuser.fetchval(f"SELECT pid {_BACKENDS} AND wait_event_type = 'Lock' AND pid <> $1", but)
+        pid = await superuser.fetchval(f"SELECT pid {_BACKENDS} AND wait_event_type = 'Lock' AND pid <> $1", without)
         if pid is not None:
             return int(pid)
         await asyncio.sleep(POLL_S)

@@ -23,7 +23,7 @@ def without(base: dict[str, Any], name: str) -> bytes:
 
 
 USERNAME_SHAPE = "a username has 3 to 32 characters: letters a to z, digits and _, beginning with a letter"
-NOBODY = "is nobody in the database or on an earlier line"
+NOBODY = "is not the username of a user in the database or on an earlier line"
 PROFILE = {"displayName": None, "bio": None, "websiteUrl": None}
 
 BAD_LINES = {

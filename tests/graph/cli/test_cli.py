@@ -1,5 +1,6 @@
 """The folio command from the user's point of view: what it prints, its exit codes, and what it leaves behind."""
 
+import asyncio
 import re
 import socket
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from db.bulk.line_fields import TABLES
 from db.setup.schema_version import expected_revision
 from graph.cli.app import app
 from graph.schema.root import schema_text
+from tests.db.support.backends import connected_superuser
 
 Folio = Callable[..., Result]
 PASSWORD = "correct horse battery"
@@ -159,6 +161,17 @@ def test_doctor_fails_if_the_pools_need_more_connections_than_the_server_has(fol
     result = folio("doctor", "--workers", "100")
     assert result.exit_code == 1
     assert "FOLIO_POOL_SIZE" in result.stdout
+
+
+def test_doctor_reports_a_disabled_trigger_of_the_events(folio: Folio, database_url: str) -> None:
+    async def disable() -> None:
+        async with connected_superuser(database_url) as superuser:
+            await superuser.execute("ALTER TABLE comments DISABLE TRIGGER note_inserted")
+
+    asyncio.run(disable())
+    result = folio("doctor")
+    assert result.exit_code == 1
+    assert "ALTER TABLE comments ENABLE TRIGGER note_inserted" in result.stderr
 
 
 def test_doctor_reports_a_missing_database(folio: Folio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,6 +227,14 @@ def rows(url: str) -> list[Any]:
     return asyncio.run(read())
 
 
+def test_subscription_is_explained_but_not_run(offline: Folio) -> None:
+    shown = printed(offline, "subscription S { postPublished { post { title author { username } } } }")
+    assert shown.startswith("subscription S, access level public\na subscription is not run; ")
+    assert "author: User!" in shown
+    assert "read for each event" in shown
+    assert "write" not in shown
+
+
 def test_mutation_is_explained_but_not_run(offline: Folio) -> None:
     shown = printed(offline, CREATE, "--as", "admin", "--source")
     assert shown.startswith("mutation New, access level admin\na mutation is not run; ")
@@ -241,7 +249,7 @@ def test_no_mutation_is_run_on_a_database(online: Folio, database_url: str, call
     for text in (DELETE, CREATE, f"query A {{ viewer {{ id }} }} {CREATE}"):
         refused = online("-", "--analyze", "--as", caller, text=text)
         assert refused.exit_code == 2
-        assert "a mutation is never run" in refused.stderr
+        assert "only queries are run" in refused.stderr
         printed(online, text, "--as", caller)
     assert len(before) == 50
     assert rows(database_url) == before

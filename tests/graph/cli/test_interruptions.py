@@ -15,8 +15,11 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import uvloop
 
+from db.connections.database import Database, OpenTransaction
 from db.embedded.server import EmbeddedServer
+from graph.cli.support.terminal import Interrupted, interruptible, run_with_database
 from graph.schema.root import schema_text
 from tests.conftest import superuser_dsn
 from tests.graph.cli.conftest import IDA, execute_as_superuser
@@ -201,6 +204,21 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_d
 """
 
 
+def test_interruption_before_the_wait_for_a_file_ends_the_wait() -> None:
+    reader, writer = os.pipe()
+
+    async def work() -> None:
+        signal.raise_signal(signal.SIGINT)  # the event loop reacts at the next await
+        with interruptible():
+            os.write(writer, b"it waits")
+
+    with pytest.raises(KeyboardInterrupt):
+        uvloop.run(work())
+    os.close(writer)
+    assert os.read(reader, 100) == b""
+    os.close(reader)
+
+
 async def test_import_that_loses_its_connection(database_url: str, server: EmbeddedServer, files: Path) -> None:
     pipe = files / "pipe"
     os.mkfifo(pipe)
@@ -255,6 +273,31 @@ async def committing(server: EmbeddedServer, database_url: str) -> None:
             break
         await asyncio.sleep(0.02)
     await watcher.close()
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_interruption_just_before_commit(is_early: bool, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLIO_DATABASE_URL", database_url)
+
+    async def work(database: Database) -> None:
+        async def insert(transaction: OpenTransaction) -> None:
+            await transaction.driver.execute("DELETE FROM users WHERE role = 'system'")
+            if is_early:
+                signal.raise_signal(signal.SIGINT)
+
+        await database.write(insert)
+
+    async def left(database: Database) -> int:
+        async with database.read() as snapshot:
+            count: int = await snapshot.driver.fetchval("SELECT count(*) FROM users")
+            return count
+
+    if is_early:
+        with pytest.raises(Interrupted, match="nothing was deleted"):
+            run_with_database(work, writes=True, undone="nothing was deleted")
+    else:
+        run_with_database(work, writes=True, undone="nothing was deleted")
+    assert run_with_database(left) == (1 if is_early else 0)
 
 
 # ---------------------------------------------------------------- while the embedded server starts

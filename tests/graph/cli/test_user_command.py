@@ -187,7 +187,7 @@ async def test_unknown_user_and_system_user_are_refused(
     ("given", "message"),
     [
         ("short", "password: a password has 8 to 128 characters"),
-        ("password1", "password: this password is one of the first that anybody tries; choose another one"),
+        ("password1", "password: this password is well known, and therefore guessed first; choose another one"),
         ("", "no password was given: set NEW_USER_PASSWORD, type it at a terminal, or send it on standard input"),
     ],
 )

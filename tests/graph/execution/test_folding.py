@@ -69,18 +69,15 @@ class Shelves:
     def pending_read(self, key: int) -> str:
         return f"a read of {key}"
 
-    def rows(self, answer: Mapping[int, Row], key: int) -> int:
-        return int(key in answer)
-
-    def take(self, answer: Mapping[int, Row], key: int) -> Row | None:
+    def take(self, answer: Mapping[int, Row], key: int) -> tuple[Row | None, int]:
         row = answer.get(key)
         for pages, column in self.nested if row is not None else ():
             assert row is not None
             pages.loaded[row[column]] = pages.page(row[column])
-        return row
+        return row, int(row is not None)
 
     async def load_level(self, keys: list[int]) -> Sequence[Row | None]:
-        return [self.take(SHELVES, key) for key in keys]
+        return [self.take(SHELVES, key)[0] for key in keys]
 
     async def load(self, key: int) -> Row | None:
         return SHELVES.get(key)
@@ -92,12 +89,14 @@ class Library:
 
     Attributes:
         made: the loaders of books.
-        bound: how often arguments were applied.
+        bound: how often the arguments of books were applied.
+        shelves: the notes of the shelves whose arguments were applied.
         brings: whether the read of a shelf brings its books.
     """
 
     made: list[Pages] = field(default_factory=list)
     bound: int = 0
+    shelves: list[str] = field(default_factory=list)
     brings: bool = True
 
 
@@ -118,11 +117,9 @@ class _Books:
 
 @dataclass(slots=True, eq=False)
 class _Shelf:
-    key: int
-
-    def bound(self, context: Library, prefetch: Prefetch) -> BoundEdge:
-        nested = [(cast("Pages", bound.loader), key) for bound, key in prefetch()]
-        return BoundEdge(cast("Any", Shelves(nested if context.brings else [])), key=self.key or None)
+    def bound(self, context: Library, prefetch: Prefetch, number: int) -> BoundEdge:
+        nested = [(cast("Pages", bound.loader), key) for bound, key in prefetch()] if prefetch is not None else []
+        return BoundEdge(cast("Any", Shelves(nested if context.brings else [])), key=number or None)
 
 
 def _bind_books(info: Info, first: int) -> _Books:
@@ -132,8 +129,9 @@ def _bind_books(info: Info, first: int) -> _Books:
     return _Books(first)
 
 
-def _bind_shelf(info: Info, number: int) -> _Shelf:
-    return _Shelf(number)
+def _bind_shelf(info: Info, note: str = "") -> _Shelf:
+    _library(info).shelves.append(note)
+    return _Shelf()
 
 
 def _declared(declared: object, resolve: Callable[..., Any], returns: Any = None, *, joins: bool = False) -> Any:
@@ -198,7 +196,7 @@ class BookPage:
 
 
 async def _books_of(root: strawberry.Parent[Any], info: Info, first: int = 9) -> BookPage:
-    bound = _bind_books(info, first).bound(_library(info), list)
+    bound = _bind_books(info, first).bound(_library(info), None)
     key = root.row["id"]
     page: BookPage = cast("Any", bound.wrap)(await bound.loader.load(key), key)
     return page
@@ -227,14 +225,14 @@ class Shelf:
     keeper: Keeper = _declared(RowEdge("keeper.id", _keepers, joined="keeper."), _keeper_of)
 
 
-async def _shelf_of(info: Info, number: int) -> Shelf | None:
+async def _shelf_of(info: Info, number: int, note: str = "") -> Shelf | None:
     row = SHELVES.get(number)
     return None if row is None else Shelf(row=row)
 
 
 @strawberry.type
 class Query:
-    shelf: Shelf | None = _declared(RowEdge(None, _bind_shelf), _shelf_of, joins=True)
+    shelf: Shelf | None = _declared(RowEdge(None, _bind_shelf, keys=["number"]), _shelf_of, joins=True)
 
 
 SCHEMA = cast("GraphQLSchema", vars(strawberry.Schema(Query))["_schema"])
@@ -272,7 +270,7 @@ def formatted(result: ExecutionResult) -> tuple[Any, list[Any]]:
 
 def begun(operation: Prepared, number: int, library: Library) -> SingleRead | None:
     """Begin an operation without a coroutine, if one read may answer it."""
-    return operation.lookup({"n": number, "first": 9}, library) if operation.is_lookup else None
+    return operation.lookup({"n": number, "first": 9}, library) if operation.lookup_level is not None else None
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -283,14 +281,15 @@ async def test_a_single_read_has_the_result_of_the_ordinary_engine_and_reads_onc
     assert formatted(await operation.run({"n": number}, Library())) == formatted(wanted)
     single = begun(operation, number, library)
     assert single is not None
-    assert (single.name, single.reading, single.rows(SHELVES)) == ("shelf", f"a read of {number}", 1)
+    assert (single.loader.name, single.reading, single.rows) == ("shelf", f"a read of {number}", None)
     data = single.answer(SHELVES)
+    assert single.rows == 1
     if selection in FOLDED:
         assert data == wanted.data
         assert [pages.requested for pages in library.made] == [[]] * len(library.made)
     elif data is not None:
         assert (data, None) == (wanted.data, wanted.errors)
-    assert formatted(await single.completed(SHELVES)) == formatted(wanted)
+    assert formatted(await single.completed()) == formatted(wanted)
 
 
 async def test_a_missing_row_and_an_error_of_the_read_are_completed() -> None:
@@ -298,9 +297,12 @@ async def test_a_missing_row_and_an_error_of_the_read_are_completed() -> None:
     await operation.run({"n": 1}, Library())
     single = begun(operation, 3, Library())
     assert single is not None
-    assert (single.answer(SHELVES), single.rows(SHELVES)) == (None, 0)
-    assert formatted(await single.completed(SHELVES)) == ({"shelf": None}, [])
-    failed = await single.completed(ValueError("no shelf today"))
+    assert (single.answer(SHELVES), single.rows) == (None, 0)
+    assert formatted(await single.completed()) == ({"shelf": None}, [])
+    single = begun(operation, 3, Library())
+    assert single is not None
+    assert (single.answer(None, ValueError("no shelf today")), single.rows) == (None, None)
+    failed = await single.completed()
     assert failed.data == {"shelf": None}
     assert [(error.message, error.path) for error in failed.errors or ()] == [("no shelf today", ["shelf"])]
 
@@ -317,8 +319,8 @@ async def test_an_operation_whose_read_does_not_bring_all_is_no_lookup_from_then
     operation, library = prepared(FOLDED[0]), Library(brings=False)
     wanted = formatted(await expected(FOLDED[0], 1))
     assert formatted(await operation.run({"n": 1}, library)) == wanted
-    attempt = [operation.is_lookup, operation.lookup({"n": 1}, library), operation.is_lookup]
-    assert attempt == [True, None, False]
+    before, attempts = operation.lookup_level, [begun(operation, 1, library) for _ in range(2)]
+    assert (before is None, attempts, operation.lookup_level) == (False, [None, None], None)
     assert formatted(await operation.run({"n": 1}, library)) == wanted
 
 
@@ -328,3 +330,28 @@ async def test_constant_arguments_are_applied_once_for_all_runs() -> None:
         await operation.run({"n": 1, "first": 5}, library)
     assert library.bound == 1 + 3
     assert [pages.first for pages in library.made] == [1, 5] * 3
+
+
+NOTED = "query ($n: Int!, $m: Int!, $note: String!) { %s }"
+
+
+@pytest.mark.parametrize(
+    ("fields", "shelves"),
+    [
+        ("shelf(number: $n) { label }", [""]),
+        ('shelf(number: $n, note: "a") { label }', ["a"]),
+        ("shelf(number: 1) { label }", [""]),
+        ("shelf(number: $n, note: $note) { label }", ["0", "1", "2"]),
+        ("shelf(number: $n) { label } other: shelf(number: $m) { label }", ["", ""]),
+    ],
+)
+async def test_keys_are_given_to_a_binding_that_the_plan_keeps(fields: str, shelves: list[str]) -> None:
+    document = parse(NOTED % fields)
+    operation = document.definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    prepared, library = Prepared(SCHEMA, document, operation), Library()
+    for run in range(3):
+        variables = {"n": run, "m": 2 - run, "note": str(run)}
+        outcome: Any = execute(SCHEMA, document, context_value=Library(), variable_values=variables)
+        assert formatted(await prepared.run(variables, library)) == formatted(await outcome)
+    assert library.shelves == shelves

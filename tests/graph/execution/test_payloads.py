@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import strawberry
 
-from graph.execution.output import folding
+from graph.execution.output.generation import PAYLOAD_OBJECTS_MAX
+from graph.execution.output.results import resolved
 from graph.execution.strawberry_adapter import core_schema
 from tests.graph.execution.support.comparing import both
 
@@ -130,16 +131,38 @@ async def test_several_payloads_run_one_after_another() -> None:
     await both(SCHEMA, f'mutation {{ a: now(which: "plain") {SELECTION} b: later(which: "empty") {SELECTION} }}')
 
 
-async def test_valid_payload_needs_no_general_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    folded = []
-    folded_payload = folding.folded_payload
+@pytest.mark.parametrize(
+    ("which", "selection", "general_runs"),
+    [
+        ("plain", "{ __typename item { name count } items { name __typename } text }", 0),
+        ("empty", "{ item { name } items { name } sure { name } }", 0),
+        ("a subclass", "{ item { name } items { name } }", 1),
+        ("another class", "{ item { name } }", 1),
+        ("another class in a list", "{ items { name } }", 1),
+        ("another payload", "{ __typename }", 1),
+        ("no list", "{ items { name } }", 1),
+        ("an error", "{ text }", 1),
+        ("null item", "{ items { name } }", 1),
+        ("null inside", "{ sure { name } }", 1),
+        ("nulls that may be", "{ maybe { name } }", 1),
+        ("a number that is too large", "{ item { count } }", 1),
+        ("an awaitable leaf", "{ text }", 1),
+        ("a guarded type", "{ guarded { name } }", 1),
+        ("plain", "{ " + " ".join(f"{one}: item {{ name }}" for one in "abc") + " }", 0),
+        ("plain", "{ " + " ".join(f"i{one}: item {{ name }}" for one in range(PAYLOAD_OBJECTS_MAX)) + " }", 1),
+    ],
+)
+async def test_valid_payload_needs_no_general_run(
+    which: str, selection: str, general_runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = []
 
-    def noted(*arguments: Any) -> Any:
-        folded.append(folded_payload(*arguments) is not None)
-        return folded_payload(*arguments)
+    def noted(run: Any, level: Any, followed: Any = None, **named: Any) -> Any:
+        levels.append(level)
+        return resolved(run, level, followed, **named)
 
-    monkeypatch.setattr("graph.execution.engine.folded_payload", noted)
-    selection = "{ item { name count } items { name } text }"
-    await both(SCHEMA, f'mutation {{ now(which: "plain") {selection} }}')
-    await both(SCHEMA, f'mutation {{ now(which: "a subclass") {selection} }}')
-    assert folded == [True, False]
+    monkeypatch.setattr("graph.execution.engine.resolved", noted)
+    for resolver in ("now", "later"):
+        levels.clear()
+        await both(SCHEMA, f'mutation {{ {resolver}(which: "{which}") {selection} }}')
+        assert (resolver, len(levels)) == (resolver, general_runs)

@@ -13,10 +13,10 @@ from fastapi import FastAPI
 from graphql import get_introspection_query
 
 from db.settings import Settings
-from graph.http.direct import DirectHttpProtocol
-from graph.http.drivers import CallbackDriver
+from graph.http.direct import DirectHttpProtocol, RequestCycle
 from graph.http.endpoint import GraphQLEndpoint
 from tests.graph.support.callers import Client, SignUp
+from tests.graph.support.garbage import collected_types
 from tests.graph.support.raw import answered, query_body, request, via_asgi
 from tests.graph.support.recorded_log import recorded_log
 from tests.graph.support.served_app import ALIVE, block_process, is_alive, locked, posted, sent, served, until
@@ -41,17 +41,17 @@ class EndpointCounts:
 def endpoint_counts(monkeypatch: pytest.MonkeyPatch) -> EndpointCounts:
     """Count the requests of each endpoint."""
     counted = EndpointCounts()
-    finish, called = CallbackDriver.start, GraphQLEndpoint.__call__
+    made, called = RequestCycle.__init__, GraphQLEndpoint.__call__
 
     def direct(*arguments: Any) -> None:
         counted.direct += 1
-        finish(*arguments)
+        made(*arguments)
 
     async def asgi(*arguments: Any) -> None:
         counted.asgi += 1
         await called(*arguments)
 
-    monkeypatch.setattr(CallbackDriver, "start", direct)
+    monkeypatch.setattr(RequestCycle, "__init__", direct)
     monkeypatch.setattr(GraphQLEndpoint, "__call__", asgi)
     return counted
 
@@ -272,6 +272,19 @@ async def test_bug_ends_the_connection_and_is_logged(
     assert "a request was not answered" in log.text
     monkeypatch.undo()
     assert await is_alive(client)
+
+
+@pytest.mark.parametrize("query", ["{ __typename }", '{ post(id: "post_1") { id } }', "{ postsPage { total } }"])
+async def test_closed_connection_leaves_no_request_to_the_cycle_collector(client: Client, query: str) -> None:
+    for _ in range(2):
+        await answered(client, posted(query))
+    with collected_types() as left:
+        for _ in range(3):
+            await answered(client, posted(query))
+        async with sent(client, posted(query)):
+            pass  # the client leaves without reading the response
+        await is_alive(client)
+    assert left.isdisjoint({"RequestCycle", "Call", "Head", "generator"})
 
 
 async def is_running() -> bool:

@@ -1,6 +1,7 @@
 """Requests that start without a task: in every case they have the response of a request in a task."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -10,9 +11,9 @@ from db.connections.leases import Driver
 from db.connections.statistics import QueryStatistics, query_statistics
 from db.repositories.sessions import live_sessions
 from db.settings import Settings
-from graph.http.drivers import CallbackDriver
+from graph.http.direct import RequestCycle
 from graph.http.pipeline import Pipeline
-from graph.http.steps import Work
+from graph.http.steps import Read, Work
 from tests.graph.support.callers import Client, Person, SignUp
 from tests.graph.support.garbage import collected_types
 from tests.graph.support.raw import answered, query_body, request, via_asgi
@@ -31,21 +32,23 @@ PUBLISH = "mutation ($id: ID!) { updatePost(input: {id: $id, published: true}) {
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """A list that records for each request whether it was started without a task."""
     ways: list[bool] = []
-    start = CallbackDriver.start
+    advance, on_work = RequestCycle.advance, RequestCycle.on_work
+    with_task: list[RequestCycle] = []
 
-    def noted(driver: CallbackDriver) -> None:
-        begun, on_work = True, driver.on_work
+    def advance_noted(cycle: RequestCycle, step: Callable[[Any], Read | Work], value: Any = None) -> None:
+        is_start = "steps_before" not in vars(cycle)
+        vars(cycle)["steps_before"] = True
+        advance(cycle, step, value)
+        if is_start:
+            ways.append(cycle not in with_task)
+            with_task.clear()
 
-        def on_work_noted(work: Work) -> None:
-            nonlocal begun
-            begun = False
-            on_work(work)
+    def on_work_noted(cycle: RequestCycle, work: Work) -> None:
+        with_task.append(cycle)
+        on_work(cycle, work)
 
-        driver.on_work = on_work_noted
-        start(driver)
-        ways.append(begun)
-
-    monkeypatch.setattr(CallbackDriver, "start", noted)
+    monkeypatch.setattr(RequestCycle, "advance", advance_noted)
+    monkeypatch.setattr(RequestCycle, "on_work", on_work_noted)
     return ways
 
 
@@ -388,5 +391,5 @@ async def test_nothing_is_left_to_the_cycle_collector(client: Client, ida: Perso
             await client.data(POST, by=ida, id=post)
     assert begun[-10:] == [True] * 10
     assert left.isdisjoint(
-        {"Record", "CallbackDriver", "SingleRead", "generator", "Lookup", "Run", "Loaders", "Context", "Call", "_Batch"}
+        {"Record", "RequestCycle", "SingleRead", "generator", "Lookup", "Run", "Loaders", "Context", "Call", "_Batch"}
     )

@@ -137,7 +137,7 @@ async def test_bytes_that_are_no_json_in_utf_8_are_refused(client: Client) -> No
     await assert_answers(client)
 
 
-# ---------------------------------------------------------------- JSON that is no request
+# ---------------------------------------------------------------- JSON that is not a request
 
 
 NO_OBJECTS: list[object] = [5, False, [], "{}", [{}]]

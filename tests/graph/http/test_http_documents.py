@@ -51,7 +51,7 @@ async def test_several_operations_without_a_name_are_refused_and_write_nothing(
 ) -> None:
     before = await dump(superuser)
     document = CREATE_USER % ("First", "ada", "ada") + CREATE_USER % ("Second", "bob", "bob")
-    message = "the document has several operations; say in operationName which: First, Second"
+    message = "the document has several operations; set operationName to one of them: First, Second"
     assert await run(client, document) == unresolved(message)
     for name in ("Third", "first", "", "First "):
         message = f'operationName is "{name}", which the document does not have; it has First, Second'
@@ -262,7 +262,7 @@ async def test_password_of_another_type_is_not_repeated_to_its_sender(client: Cl
     assert in_name == [f"Variable '$newPassword' has invalid value: {message}"]
 
 
-@pytest.mark.parametrize(("document", "column"), [("query { }", 7), ("{}", 1), ("{ users { } }", 9)])
+@pytest.mark.parametrize(("document", "column"), [("query { }", 9), ("{}", 2), ("{ users { } }", 11)])
 async def test_empty_selection_set_is_a_syntax_error(client: Client, document: str, column: int) -> None:
-    expected = refused("GRAPHQL_PARSE_FAILED", ("Syntax Error: Expected a field or a fragment, found '}'.", 1, column))
+    expected = refused("GRAPHQL_PARSE_FAILED", ("Syntax Error: Expected Name, found '}'.", 1, column))
     assert await run(client, document) == expected

@@ -75,7 +75,7 @@ def bind(plan: FieldPlan, selection: Selection) -> None:
         if isinstance(found, BoundEdge):
             return
         plan.binding = found
-        nested = cast("Any", found).page.nested("id")
+        nested = cast("Any", found).page(None, None).nested("id")
         assert nested.alone.kinds == (nested.kind,)
 
 

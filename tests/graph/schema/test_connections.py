@@ -15,8 +15,8 @@ from tests.graph.support.refusals import bad_input, unlocated
 
 COUNT = 25
 
-BOTH_LIMITS = "first and last contradict each other; give one of them"
-BOTH_WAYS = "first goes with after, last with before; page in one direction at a time"
+BOTH_LIMITS = "first and last cannot be combined; send one of them"
+BOTH_WAYS = "use after with first and before with last: a page has one direction"
 NO_CURSOR = (
     "{} is not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor "
     "that the same list returned for the same orderBy"

@@ -76,7 +76,7 @@ FOUND: Mapping[str, list[int]] = {
     "a one": [3],
     "it a the and": [],
     "jumps or the": [1],
-    # A search without a word is no filter.
+    # A search without a word is ignored.
     "": [1, 2, 3, 4],
     " ": [1, 2, 3, 4],
     "\t\n": [1, 2, 3, 4],
@@ -255,7 +255,7 @@ INVALID = [
     "filter: { search: 1 }",
     'filter: { title: "x" }',
 ]
-NO_AUTHOR = "filter.authorId is not an id; give back an `id` that the API has answered"
+NO_AUTHOR = "filter.authorId is not an id; send an `id` that the API has returned"
 
 
 async def test_a_filter_of_the_wrong_type_is_no_valid_operation(client: Client) -> None:

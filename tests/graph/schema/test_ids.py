@@ -101,7 +101,7 @@ def test_an_accepted_text_is_the_spelling_of_an_id(text: str) -> None:
 
 # ---------------------------------------------------------------- over the API
 
-NOT_AN_ID = "{} is not an id; give back an `id` that the API has answered"
+NOT_AN_ID = "{} is not an id; send an `id` that the API has returned"
 
 
 async def test_malformed_id_is_refused_in_a_variable_and_in_a_literal(client: Client) -> None:

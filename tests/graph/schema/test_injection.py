@@ -65,7 +65,7 @@ async def test_sql_in_any_string_of_a_query_finds_and_changes_nothing(rights_dat
             query, variables = operation(graphql_schema, place, text, foreign_value)
             body = await rights_data.run(query, ANNA, **variables)
             assert codes(body) <= {"BAD_USER_INPUT"}, (str(place), text, body)
-            # A search without a word is no filter: Anna finds the posts that she may see.
+            # A search without a word is ignored: Anna finds the posts that she may see.
             if codes(body) or (place.path[-1] == "search" and search_query(text) is None):
                 continue
             assert found(body["data"][place.field]) == 0, (str(place), text, body)
@@ -100,7 +100,7 @@ async def test_sql_in_any_string_of_a_mutation_is_a_string(rights_data: RightsDa
     assert await is_alive(rights_data.client)
 
 
-# Every user may pay into any account, so that the existence of accounts is no secret.
+# Every user may pay into any account, so that the existence of accounts is public.
 ID_PLACES = [place for place in places(graphql_schema, "ID") if place.path[-1] != "toAccountId"]
 # Objects that belong only to Ida or Ada, and objects that do not exist.
 SECRETS = {"post_2": "post_999", "account_1": "account_999", "transaction_1": "transaction_999"}

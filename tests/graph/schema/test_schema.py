@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 from db.repositories.row_tables import TABLE_OF
 from graph.analysis.field_facts import is_row_backed
 from graph.cli.app import app
-from graph.schema.mutation_kit import MutationGuard
+from graph.schema.mutation_kit import RIGHT
 from graph.schema.root import graphql_schema, schema_text
 
 ROOT = Path(__file__).parents[3]
@@ -228,10 +228,7 @@ def test_every_connection_has_the_four_arguments_and_the_four_fields() -> None:
 def test_every_mutation_needs_a_signed_in_caller_or_has_a_reason() -> None:
     definitions = {name: field.extensions["strawberry-definition"] for name, field in mutations().items()}
     rights = {
-        name: extension.right
-        for name, definition in definitions.items()
-        for extension in definition.extensions
-        if isinstance(extension, MutationGuard)
+        name: definition.metadata[RIGHT] for name, definition in definitions.items() if RIGHT in definition.metadata
     }
     unguarded = sorted(mutations().keys() - rights.keys())
     assert unguarded == [], f"declare {unguarded} by `mutation(…)` of graph/schema/mutation_kit.py"

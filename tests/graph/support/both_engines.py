@@ -6,8 +6,10 @@ data between the two runs, so that a difference counts only if it persists.
 """
 
 from asyncio import get_running_loop
+from collections import Counter
 from collections.abc import Callable
 from contextvars import Context as Variables
+from copy import copy
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -71,13 +73,20 @@ def is_too_large(result: ExecutionResult) -> bool:
     return result.data is None and codes == ["OPERATION_TOO_LARGE"]
 
 
+def ordinary_only(engines: Engines) -> Engines:
+    """Return engines of the same schema that compile nothing."""
+    ordinary = copy(engines)
+    ordinary.compiled_from, ordinary.compiled, ordinary.ordinary_runs = 0, 0, Counter()
+    return ordinary
+
+
 def compare_engines(engines: Engines) -> None:
     """Make `engines` run every query and every event of a subscription on both, from its first execution on."""
     if not engines.compiled_from:
         return
     engines.compiled_from = 1
     run = engines.run
-    ordinary = engines.ordinary()
+    ordinary = ordinary_only(engines)
 
     async def run_both(
         execution: Execution,
@@ -129,7 +138,7 @@ class _Comparing:
     def __init__(self, app: FastAPI, operations: Operations) -> None:
         self._state = app.state
         self._engines = operations.engines
-        self._ordinary = operations.engines.ordinary()
+        self._ordinary = ordinary_only(operations.engines)
         self._pipeline: Pipeline = vars(app)["direct"].pipeline
         self._respond, self._single_read = self._pipeline.respond, operations.single_read
         self._begun: _Begun | None = None

@@ -125,6 +125,6 @@ async def test_count_of_a_whole_list_is_one_statement_below_its_operation_howeve
     (operation,) = [span for span in recorder.ended if span.name == "query Count"]
     assert operation.context is not None
     counting = [span for span in recorder.ended if "count(" in str((span.attributes or {}).get("db.query.text"))]
-    # It is no batch: there are no parents whose lists are counted together.
+    # It is not a batch: there are no parents whose lists are counted together.
     assert [span.parent.span_id for span in counting if span.parent] == [operation.context.span_id]
     assert [span.name for span in recorder.ended if span.name.startswith("batch")] == []

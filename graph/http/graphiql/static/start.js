@@ -10,7 +10,12 @@ for (const [name, value] of new URLSearchParams(window.location.hash.slice(1))) 
 const query = given.get("query") ?? given.get("q") ?? undefined;
 const opening = JSON.parse(document.getElementById("opening").textContent);
 
+let written = window.location.hash;
+
 function remember(name, value) {
+  if (window.location.hash !== written) {
+    return; // another link has been opened, and the page is about to reload: an edit must not replace the link
+  }
   given.delete("q");
   if (value) {
     given.set(name, value);
@@ -19,6 +24,7 @@ function remember(name, value) {
   }
   const kept = given.toString();
   window.history.replaceState(null, "", window.location.pathname + (kept ? `#${kept}` : ""));
+  written = window.location.hash;
 }
 
 // The browser does not reload when a link to this page with another `#` part is pasted into its address bar.

@@ -122,7 +122,7 @@ def plain(declared: Column | Prefixed | Computed | Derived, returns: Any, *, joi
 
 def _bound(edge: RowEdge, info: Info, *given: Any, **arguments: Any) -> BoundEdge:
     found = edge.bind(info, *given, **arguments)
-    return found if isinstance(found, BoundEdge) else found.bound(info.context, list)
+    return found if isinstance(found, BoundEdge) else found.bound(info.context, None)
 
 
 async def _followed(edge: RowEdge, root: Any, info: Info, type_name: str, **arguments: Any) -> Any:

@@ -109,19 +109,19 @@ async def test_ipv6_addresses_of_one_network_share_a_budget(settings: Settings) 
     gate = AdmissionControl(
         settings.model_copy(update={"cost_per_minute_max": 50, "cost_per_minute_per_address_max": 70})
     )
-    gate.charge(40, Spenders.of(1, "2001:db8::1"))
-    gate.charge(30, Spenders.of(2, "2001:db8::ffff:1"))
+    gate.charge(40, Spenders.at("2001:db8::1").of_user(1))
+    gate.charge(30, Spenders.at("2001:db8::ffff:1").of_user(2))
     with pytest.raises(HttpRefused, match="a minute for all of this address are left"):
-        gate.charge(20, Spenders.of(3, "2001:db8::2"))
-    gate.charge(20, Spenders.of(3, "2001:db8:0:1::2"))
+        gate.charge(20, Spenders.at("2001:db8::2").of_user(3))
+    gate.charge(20, Spenders.at("2001:db8:0:1::2").of_user(3))
 
 
 def test_refusal_of_the_address_does_not_charge_the_caller(settings: Settings) -> None:
     gate = AdmissionControl(settings.model_copy(update=dict.fromkeys(LIMITS, 5_000)))
-    gate.charge(1, Spenders.of(1, "192.0.2.1"))
-    gate.charge(4_995, Spenders.of(2, "192.0.2.1"))
+    gate.charge(1, Spenders.at("192.0.2.1").of_user(1))
+    gate.charge(4_995, Spenders.at("192.0.2.1").of_user(2))
     with pytest.raises(HttpRefused, match="and 4 of 5000 a minute for all of this address are left"):
-        gate.charge(5, Spenders.of(1, "192.0.2.1"))
-    gate.charge(4_999, Spenders.of(1, "192.0.2.2"))
+        gate.charge(5, Spenders.at("192.0.2.1").of_user(1))
+    gate.charge(4_999, Spenders.at("192.0.2.2").of_user(1))
     with pytest.raises(HttpRefused, match="and 0 of 5000 a minute are left"):
-        gate.charge(1, Spenders.of(1, "192.0.2.3"))
+        gate.charge(1, Spenders.at("192.0.2.3").of_user(1))

@@ -74,6 +74,10 @@ async def test_link_to_an_edited_operation_opens_it_and_replaces_another_one(
         for name in ("First", "Second"):
             await shown.open(address(client, "/graphql") + "#" + urlencode({"query": f"query {name} {{ __typename }}"}))
             await shown.wait(f"{OPENED} && {TEXT} === 'query {name} {{ __typename }}'")
+        # An edit is kept some time after it was typed, here between the opening of a link and its event.
+        link = "#" + urlencode({"query": "query Third { __typename }"})
+        await shown.script("location.hash = arguments[0]; remember('query', 'query Edited { __typename }')", link)
+        await shown.wait(f"{OPENED} && {TEXT} === 'query Third {{ __typename }}'")
         assert await shown.complaints() == []
 
 

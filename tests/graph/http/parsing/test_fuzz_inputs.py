@@ -155,7 +155,7 @@ def test_near_id_raises_nothing_but_bad_input(id_: str, kind: NodeKind) -> None:
         found, number = parse_any(id_, "id")
     except BadInput as refused:
         message = refused.message
-        assert message == "id is not an id; give back an `id` that the API has answered"
+        assert message == "id is not an id; send an `id` that the API has returned"
         with pytest.raises(BadInput):
             parse(id_, kind, "id")
         return

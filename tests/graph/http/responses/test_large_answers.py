@@ -334,6 +334,20 @@ async def test_number_of_values_in_a_document_is_limited(client: Client) -> None
     )
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        "query ($ids: [ID!]! = [VALUES]) { nodes(ids: $ids) { id } }",
+        "{ viewer { ...Fields } } fragment Fields on User { posts(filter: {authorIds: [VALUES]}) { totalCount } }",
+        "{ __typename @include(if: [VALUES]) }",
+    ],
+)
+async def test_values_count_wherever_the_document_has_them(client: Client, document: str) -> None:
+    values = " ".join(["1"] * WRITTEN_VALUES_MAX)
+    (error,) = (await client.run(document.replace("VALUES", values)))["errors"]
+    assert error["extensions"]["limit"] == "written values"
+
+
 async def test_number_of_values_in_variables_is_limited(client: Client) -> None:
     query = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }"
     found = await client.run(query, ids=["user_1"] * (JSON_VALUES_MAX + 1))

@@ -80,6 +80,30 @@ async def test_comment_is_the_viewers_own(client: Client, ben: Person, post: str
     }
 
 
+async def test_refused_comment_names_the_post_before_the_author(
+    client: Client, sign_up: SignUp, ada: Person, ben: Person, post: str
+) -> None:
+    anna = await sign_up("anna", admin=True)
+    draft = (await client.data(CREATE_POST, by=ada, published=False))["createPost"]["post"]["id"]
+    refusals = {}
+    for by, on, author_id in [
+        (ben, "post_999", ben.id),
+        (ben, draft, ben.id),
+        (ben, draft, ada.id),
+        (ben, post, ada.id),
+        (anna, "post_999", "user_1"),
+        (anna, post, "user_1"),  # the system user is not a person
+        (anna, post, "user_999"),
+    ]:
+        refused = await comment(client, by, on, "Indeed.", authorId=author_id)
+        [error] = refused["userErrors"]
+        refusals[by.username, on, author_id] = (refused["comment"], error["code"], error["field"])
+    no_post, no_author = (None, "NOT_FOUND", ["input", "postId"]), (None, "AUTHOR_NOT_FOUND", ["input", "authorId"])
+    assert list(refusals.values()) == [no_post, no_post, no_post, no_author, no_post, no_author, no_author]
+    assert await bodies(client, post) == []
+    assert (await comment(client, anna, draft, "Indeed.", authorId=ben.id))["comment"]["author"] == {"username": "ben"}
+
+
 @pytest.mark.parametrize("body", ["", " \n", "\u200b", "x" * (BODY.length_max + 1)])
 async def test_body_without_a_visible_character_or_too_long_is_refused(
     client: Client, ben: Person, post: str, body: str

@@ -45,7 +45,7 @@ async def test_currency_without_accounts_is_refused(client: Client, ida: Person,
     before = await dump(superuser)
     for code in ("XAU", "XAG", "XDR", "XTS", "XXX", "ZZZ", "DEM"):
         body = await client.run(OPEN_ACCOUNT, by=ida, input={"currencyCode": code})
-        message = f"{code} is no ISO 4217 currency to hold"
+        message = f"the currency {code} is not in ISO 4217, or has no minor unit; use a code such as EUR"
         error = {"field": ["input", "currencyCode"], "code": "UNKNOWN_CURRENCY", "message": message}
         assert body == {"data": {"openAccount": {"account": None, "userErrors": [error]}}}
     assert await dump(superuser) == before
@@ -238,8 +238,8 @@ async def test_every_refusal_of_a_deposit_names_its_own_field(bank: Bank, ida: P
 async def test_malformed_ids_are_a_bad_request(bank: Bank, ida: Person) -> None:
     payer_account = await bank.account(ida, holding="100")
     wrong = {
-        "input.fromAccountId is not an id; give back an `id` that the API has answered": ("1", payer_account),
-        "input.toAccountId is not an id; give back an `id` that the API has answered": (payer_account, "account_01"),
+        "input.fromAccountId is not an id; send an `id` that the API has returned": ("1", payer_account),
+        "input.toAccountId is not an id; send an `id` that the API has returned": (payer_account, "account_01"),
         "input.toAccountId is the id of a user, but the id of an account is expected": (payer_account, "user_1"),
     }
     for message, (source, target) in wrong.items():

@@ -170,7 +170,7 @@ async def test_repository_writes_nothing_as_the_treasury(client: Client, sign_up
     viewer = Viewer(anna.number, None, is_admin=True)
     posts = [NewPost(author_id, "One", "", published=True) for author_id in (anna.number, 1)]
     with pytest.raises(Refusal) as caught:
-        await client.database.write(lambda transaction: create_posts(transaction, viewer, ("id",), posts))
+        await create_posts(client.database, viewer, ("id",), posts)
     assert (caught.value.code, caught.value.field) == ("AUTHOR_NOT_FOUND", ("authorId",))
     assert await client.data("{ posts { totalCount } }") == {"posts": {"totalCount": 0}}
 
@@ -222,7 +222,7 @@ async def test_all_errors_of_a_post_are_reported_at_once(client: Client, ada: Pe
 
 async def test_malformed_author_id_is_a_bad_request(client: Client, ada: Person) -> None:
     body = await client.run(CREATE_POST, by=ada, input={"title": "One", "content": "", "authorId": "ada"})
-    message = "input.authorId is not an id; give back an `id` that the API has answered"
+    message = "input.authorId is not an id; send an `id` that the API has returned"
     assert body == bad_input("createPost", message)
 
 

@@ -305,7 +305,7 @@ async def test_sign_in_during_a_change_of_its_password_opens_no_lasting_session(
         signing_in = asyncio.create_task(sign_in(client, "ada"))
         first = await waiting_backend(superuser)
         changing = asyncio.create_task(change(client, admin, ada, **changes))
-        waiting = asyncio.create_task(waiting_backend(superuser, but=first))
+        waiting = asyncio.create_task(waiting_backend(superuser, without=first))
         await asyncio.wait({changing, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
     session, _ = await asyncio.gather(signing_in, changing)

@@ -1,4 +1,4 @@
-"""A session is no password: with only a session, for instance a stolen one, neither password nor email can change."""
+"""A session does not replace the password: with a stolen session alone, neither password nor email can change."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ NEW = "a new and better one"
 REFUSED = {
     "field": ["input", "currentPassword"],
     "code": "INVALID_CURRENT_PASSWORD",
-    "message": "to change your password or email, give your password as it is now",
+    "message": "to change your password or email, send your current password as currentPassword",
 }
 CHANGES: list[dict[str, Any]] = [{"password": NEW}, {"email": "new@example.com"}]
 

@@ -51,8 +51,8 @@ async def test_reserved_names_are_refused_in_any_case(client: Client) -> None:
 
 
 async def test_well_known_passwords_are_refused(client: Client) -> None:
-    known = "this password is one of the first that anybody tries; choose another one"
-    own = "the username or the email address is no password; choose another one"
+    known = "this password is well known, and therefore guessed first; choose another one"
+    own = "the password must differ from the username and the email address; choose another one"
     messages = {
         **dict.fromkeys(("password", "Password1!", "1234567890", "qwertyuiop", "iloveyou", "sunshine2026"), known),
         **dict.fromkeys(("aaaaaaaaaaaa", "12341234", "abcdefgh", "PASSWORDpassword", "x" * 128), known),

@@ -1,4 +1,4 @@
-"""Users as others see them, and the system user, which is no person."""
+"""Users as others see them, and the system user, which is not a person."""
 
 import pytest
 
