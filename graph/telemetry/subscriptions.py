@@ -41,8 +41,13 @@ class Subscriptions(Collector):
     def __init__(self) -> None:
         self._fields: dict[str, _Numbers] = {}
 
-    def opened(self, field: str, *, is_resumed: bool) -> None:
-        """Count a subscription to the field `field` of the schema that was opened, perhaps with a cursor."""
+    def opened(self, seen: Observation, field: str, *, is_resumed: bool) -> None:
+        """Count a subscription to the field `field` of the schema that was opened, perhaps with a cursor.
+
+        Its span ends here: spans of its events refer to it, and it may stay open for days.
+        """
+        if seen.span is not None:
+            seen.span.end(seen)
         numbers = self._fields.setdefault(field, _Numbers())
         numbers.opened += 1
         numbers.resumed += is_resumed

@@ -1,7 +1,9 @@
 """The served API of a test, and its users."""
 
+import os
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from fastapi import FastAPI
 
@@ -14,6 +16,7 @@ from graph.app import create_app
 from tests.db.support.backends import connected_superuser
 from tests.graph.support.bank import Bank
 from tests.graph.support.both_engines import OfEngine, T
+from tests.graph.support.browser import driver, missing_programs
 from tests.graph.support.callers import PASSWORD, Client, Person, SignUp, http_client, serving
 
 
@@ -85,3 +88,17 @@ async def ida(sign_up: SignUp) -> Person:
 async def eve(sign_up: SignUp) -> Person:
     """Another user."""
     return await sign_up("eve")
+
+
+@pytest.fixture
+async def chromedriver() -> AsyncIterator[httpx.AsyncClient]:
+    """A running chromedriver."""
+    missing = missing_programs()
+    # `make test` needs no more than Python, make and git. Where browsers are expected, their absence is a failure.
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(
+            f"no {' and no '.join(missing)}; `apt-get install chromium chromium-driver` lets browsers be tested"
+        )
+    assert missing == [], f"tests in a browser need {' and '.join(missing)}, in Debian's chromium and chromium-driver"
+    async with driver() as http:
+        yield http

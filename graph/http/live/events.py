@@ -26,7 +26,7 @@ async def send_events(pipeline: Pipeline, call: Call, opened: Subscribed, emit: 
     Without an error it ends only by the cancellation of this task.
     """
     subscription, numbers = opened.subscription, pipeline.observer.subscriptions
-    numbers.opened(subscription.field, is_resumed=subscription.is_resumed)
+    numbers.opened(opened.seen, subscription.field, is_resumed=subscription.is_resumed)
     sent, reason = 0, "closed"
     try:
         while True:

@@ -108,7 +108,8 @@ class Reservations:
 
     def serves(self, call: Call) -> bool:
         """Return whether a request makes a reservation, or has the token of one."""
-        return call.method in {"PUT", "DELETE"} or STREAM_TOKEN in call.head or b"token=" in call.query_string
+        reserves = call.method == "PUT" and b"content-type" not in call.head and not call.query_string
+        return reserves or STREAM_TOKEN in call.head or b"token=" in call.query_string
 
     async def serve(self, call: Call, send: Send) -> None:
         """Handle such a request."""

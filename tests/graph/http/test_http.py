@@ -57,7 +57,7 @@ async def test_every_answer_has_a_unique_id_and_is_not_cached(client: Client) ->
         await send(client.http, {"query": "{"}),
         await send(client.http, b""),
         await client.http.get("/graphql"),
-        await client.http.put("/graphql"),
+        await client.http.patch("/graphql"),
         await client.post("{ __typename }", by=None),
         await send(client.http, TYPENAME, {"authorization": "Bearer nonsense"}),
     ]

@@ -98,8 +98,8 @@ async def publish(client: Client, by: Person, *titles: str) -> None:
 
 
 def open_subscriptions(client: Client) -> int:
-    """Return how many streams are open."""
-    return sum(feed.holders for feed in client.services.events.feeds.values())
+    """Return how many streams are open, or are just about to be closed. A feed begins with its first stream."""
+    return sum(feed.holders for feed in client.services.events.feeds.values() if feed.is_started)
 
 
 async def until_open(client: Client, number: int) -> None:

@@ -15,6 +15,7 @@ from db.settings import Settings, SettingsError, load_settings
 from graph.app import create_app
 from graph.telemetry.tracing import Tracing
 from tests.graph.support.callers import PASSWORD, Client, http_client, serving
+from tests.graph.support.live import socket, until_open
 
 TRACE_ID, PARENT_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FEED = "query Feed { posts(first: 10) { nodes { author { username profile { bio } } } } }"
@@ -186,3 +187,15 @@ async def test_failed_batch_is_marked_without_the_text_of_the_exception(traced: 
     batch = traced.span("batch profile_by_user")
     assert ((batch.attributes or {})["error.type"], batch.status.status_code.name) == ("42501", "ERROR")
     assert "permission denied" not in "".join(span.to_json() for span in traced.exporter.get_finished_spans())
+
+
+async def test_each_event_is_a_span_in_the_trace_of_its_subscription(traced: Traced, superuser: Driver) -> None:
+    async with socket(traced) as one:
+        await one.send("subscribe", "s", query="subscription Live { postPublished { post { author { username } } } }")
+        await until_open(traced, 1)
+        await two_posts(traced, superuser)
+        assert [(await one.receive())["type"] for _ in range(2)] == ["next", "next"]
+    events = [path for path in traced.tree() if path.startswith("subscription Live > subscription Live")]
+    assert events.count("subscription Live > subscription Live") == 2
+    assert len(events) >= 4  # each event reads its post
+    assert "subscription Live" in traced.tree()

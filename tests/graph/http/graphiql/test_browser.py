@@ -1,7 +1,5 @@
 """GraphiQL in real browsers: it opens in several in a row, runs operations, and can be reloaded."""
 
-import os
-from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
 import httpx
@@ -9,26 +7,12 @@ import pytest
 
 from db.seed.seeding import SeedPlan, seed
 from graph.cli.support.demo_data import DEMO_PASSWORD
-from tests.graph.support.browser import Browser, browser, driver, missing_programs
+from tests.graph.support.browser import Browser, browser
 from tests.graph.support.callers import Client
 
 OPENED = "document.querySelector('.graphiql-query-editor .CodeMirror')"
 TEXT = f"{OPENED}.CodeMirror.getValue()"
 ANSWER = "document.querySelector('.result-window .CodeMirror').CodeMirror.getValue()"
-
-
-@pytest.fixture
-async def chromedriver() -> AsyncIterator[httpx.AsyncClient]:
-    """A running chromedriver."""
-    missing = missing_programs()
-    # `make test` needs no more than Python, make and git. Where browsers are expected, their absence is a failure.
-    if missing and os.environ.get("CI") != "true":
-        pytest.skip(
-            f"no {' and no '.join(missing)}; `apt-get install chromium chromium-driver` lets browsers be tested"
-        )
-    assert missing == [], f"tests in a browser need {' and '.join(missing)}, in Debian's chromium and chromium-driver"
-    async with driver() as http:
-        yield http
 
 
 def address(client: Client, path: str, **parameters: str) -> str:

@@ -136,7 +136,7 @@ async def test_configured_origin_may_call(settings: Settings) -> None:
     assert "Origin" in answer.headers["vary"]
     assert before.status_code == 200
     assert before.headers["access-control-allow-origin"] == APP
-    assert before.headers["access-control-allow-methods"] == "GET, HEAD, POST"
+    assert before.headers["access-control-allow-methods"] == "GET, HEAD, POST, PUT, DELETE"
     assert "access-control-allow-credentials" not in before.headers
 
 

@@ -7,8 +7,9 @@ from types import FunctionType
 
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import Server
 
-from graph.http.wire.uvicorn_adapter import STATUS_LINE
+from graph.http.wire.uvicorn_adapter import STATUS_LINE, ServerState
 
 ROOT = Path(__file__).parents[4]
 EXTENDING = {
@@ -81,6 +82,13 @@ def test_attributes_that_ours_sets_for_uvicorn_are_those_that_uvicorn_reads() ->
 def test_request_cycle_of_uvicorn_shows_whether_its_response_is_complete() -> None:
     missing = sorted(OF_A_CYCLE - known_to(RequestResponseCycle))
     assert missing == [], f"uvicorn's RequestResponseCycle has no {', '.join(missing)} any more: {SEE}"
+
+
+def test_state_of_the_server_has_the_connections_and_tasks_that_it_waits_for() -> None:
+    state = ServerState()
+    assert (state.connections, state.tasks) == (set(), set()), f"uvicorn's ServerState has another form: {SEE}"
+    waiting = Server._wait_tasks_to_complete.__code__.co_names  # noqa: SLF001 - it must wait for both
+    assert {"connections", "tasks"} <= set(waiting), f"uvicorn's Server does not wait for both: {SEE}"
 
 
 def test_status_lines_of_uvicorn_end_where_the_headers_begin() -> None:
