@@ -16,10 +16,10 @@ CALLS_MAX: Mapping[str, int] = {
     "user, posts": 88,
     "post, author, posts": 89,
     "feed": 108,
-    "transfer": 185,
-    "update post": 169,
-    "create post": 167,
-    "create comment": 158,
+    "transfer": 158,
+    "update post": 145,
+    "create post": 145,
+    "create comment": 136,
 }
 # A statement for the session, and one that writes: no BEGIN, no COMMIT, and no read after the write.
 ROUND_TRIPS = {"transfer": 2, "update post": 2, "create post": 2, "create comment": 2}
