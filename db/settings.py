@@ -15,17 +15,15 @@ from typing import Annotated, Literal, Self, get_args
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+
+from db.database_url import async_url
+
+__all__ = ["ENV_FILE", "PREFIX", "Origin", "Settings", "SettingsError", "async_url", "load_settings", "origins"]
 
 PREFIX = "FOLIO_"
 ENV_FILE = Path(".env")
 SECRET_KEY_MIN_LENGTH = 32
 SECRET_KEY_MIN_DISTINCT = 8  # "aaaa…" is long but weak
-DRIVER = "postgresql+asyncpg"
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-
-
 Shown = Literal["graphiql", "introspection", "suggestions", "metrics"]
 """Settings that are on everywhere but in production, unless they are set."""
 
@@ -108,6 +106,7 @@ class Settings(BaseSettings):
     refresh_token_ttl_s: Annotated[
         int, Field(ge=60, le=31_536_000, description="Life of a session after its last refresh.")
     ] = 2_592_000
+    event_retention_s: Annotated[int, Field(ge=60, le=31_536_000, description="How long events are kept.")] = 86_400
     sign_in_attempts_max: Annotated[
         int,
         Field(
@@ -185,6 +184,33 @@ class Settings(BaseSettings):
             "They do not count as requests in process.",
         ),
     ] = 256
+    live_connections_max: Annotated[
+        int, Field(ge=1, le=1_000_000, description="WebSockets and streams of events that a worker has open at once.")
+    ] = 2_048
+    live_connections_per_address_max: Annotated[
+        int, Field(ge=1, le=1_000_000, description="How many of them one address may have; of IPv6, one /64.")
+    ] = 512
+    live_connections_per_user_max: Annotated[
+        int, Field(ge=1, le=1_000_000, description="How many of them a user may have.")
+    ] = 32
+    live_operations_per_connection_max: Annotated[
+        int, Field(ge=1, le=10_000, description="Operations that run at once on one of them, subscriptions included.")
+    ] = 64
+    live_ping_s: Annotated[
+        float,
+        Field(
+            gt=0, le=3600, description="Silence after which one of them is tested; after as long again it is closed."
+        ),
+    ] = 20.0
+    socket_message_bytes_max: Annotated[
+        int, Field(ge=1024, le=104_857_600, description="Size of a message that a client sends over a WebSocket.")
+    ] = 131_072
+    socket_init_s: Annotated[
+        float, Field(gt=0, le=300, description="How long a client may take to initialise a WebSocket after opening it.")
+    ] = 5.0
+    socket_idle_s: Annotated[
+        float, Field(gt=0, le=86_400, description="How long a WebSocket without an operation stays open.")
+    ] = 300.0
     operation_deadline_ms: Annotated[
         int,
         Field(
@@ -313,30 +339,6 @@ class Settings(BaseSettings):
     def logs_json(self) -> bool:
         """Whether a log message is a JSON object: as set, or in production if it is not set."""
         return self.log_format == "json" if self.log_format else self.env == "production"
-
-
-def async_url(url: str) -> str:
-    """Return `url` with the asyncpg driver.
-
-    Raises:
-        ValueError: it is not a PostgreSQL URL. The message never repeats the URL, which may contain a password.
-    """
-    shape = "should look like postgresql://user:password@host:5432/database"
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):  # the ValueError of int() repeats a password in the place of the port
-        raise ValueError(shape) from None
-    if parsed.drivername not in {"postgres", "postgresql", DRIVER}:
-        raise ValueError(f"{shape}; its scheme is {parsed.drivername!r}")
-    query = dict(parsed.query)
-    if "sslmode" in query:  # the name in libpq, which most hosts put into the URL that they show; in asyncpg it is ssl
-        query["ssl"] = query.pop("sslmode")
-    unknown = sorted(set(query) - {"host", "port", "ssl"})
-    if unknown:
-        raise ValueError(f"{shape}; the parameter {unknown[0]!r} is not supported (host, port and sslmode are)")
-    if query.get("ssl", "prefer") not in SSL_MODES:
-        raise ValueError(f"{shape}; its sslmode should be one of {', '.join(SSL_MODES)}")
-    return parsed.set(drivername=DRIVER, query=query).render_as_string(hide_password=False)
 
 
 def load_settings() -> Settings:

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from db.connections.database import Database
 from db.connections.server import durability, takes_writes
 from db.errors import Unavailable
+from db.events import Events
 from db.ledger.group_commit import TransferGroups
 from db.settings import Settings, load_settings
 from db.setup.development import completed
@@ -29,6 +30,8 @@ from graph.http import GraphQLEndpoint, Pipeline
 from graph.http.direct import DirectEndpoint
 from graph.http.graphiql.front_page import front_routes
 from graph.http.graphiql.page import asset_route
+from graph.http.live.connections import LiveConnections
+from graph.http.live.endpoint import LiveEndpoint
 from graph.http.origins import Cors, Preflights, allows_any
 from graph.http.responses.codings import Gzip
 from graph.http.wire.open_connections import OpenConnections
@@ -81,7 +84,7 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope: a request, or the server's lifespan."""
-        if scope["type"] == "http" and scope["path"] == GRAPHQL_PATH and not scope.get("root_path"):
+        if scope["type"] != "lifespan" and scope["path"] == GRAPHQL_PATH and not scope.get("root_path"):
             await self.graphql(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -104,7 +107,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     observer = Observer(chosen)
     pipeline = Pipeline(operations, Documents(chosen), chosen, observer)
-    endpoint = GraphQLEndpoint(pipeline)
+    connections = OpenConnections(chosen)
+    live = LiveEndpoint(pipeline, LiveConnections(chosen, connections.draining), chosen)
+    endpoint = GraphQLEndpoint(pipeline, live)
     gauges = Gauges(operations, lambda: pipeline.admission.in_flight)
 
     @asynccontextmanager
@@ -113,13 +118,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             services_for(chosen) as services,
             observer.watching(gauges, services.database),
             swept(services.database, chosen.refresh_token_ttl_s),
+            live.connections.watching(services.database),
         ):
             app.state.services = pipeline.services = services
             pipeline.admission.parked = lambda: services.passwords.waiting
             yield
 
     app = Application(title="Folio", lifespan=lifespan, **DISABLED)
-    app.state.observer, app.state.operations = observer, operations
+    app.state.observer, app.state.operations, app.state.live = observer, operations, live.connections
     app.router.routes.append(Route(GRAPHQL_PATH, endpoint=endpoint))
     app.router.routes += front_routes(GRAPHQL_PATH, leads_to_page=chosen.shows("graphiql"))
     if chosen.shows("graphiql"):
@@ -127,7 +133,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if observer.metrics is not None:
         app.router.routes.append(_metrics_route(observer.metrics))
     _add_middleware(app, chosen)
-    app.connections = OpenConnections(chosen)
+    app.connections = connections
     app.graphql = Preflights(endpoint, chosen) if allows_any(chosen) else endpoint
     app.direct = DirectEndpoint(pipeline, GRAPHQL_PATH)
     _add_probes(app, pipeline)
@@ -178,7 +184,9 @@ async def services_for(settings: Settings) -> AsyncIterator[Services]:
         stack.callback(worker.close)
         transfers = TransferGroups(database)
         await stack.enter_async_context(transfers.running())
-        yield Services(ready, database, passwords, TokenSigner(ready), transfers, worker)
+        events = Events(database)
+        await stack.enter_async_context(events.running())
+        yield Services(ready, database, passwords, TokenSigner(ready), transfers, worker, events)
 
 
 async def _not_ready(database: Database) -> str | None:

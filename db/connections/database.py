@@ -28,10 +28,11 @@ from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection
 
+from db.connections.asyncpg_adapter import Driver
 from db.connections.coalescing import CoalescedReads, PendingRead, Timed
 from db.connections.faults import BUSY, DRIVER_ERRORS, UNAVAILABLE, DatabaseFault, Retry
 from db.connections.leases import RECOVER_S, LeasedConnection, Leases
-from db.connections.pool import PoolCounters, count_pool_events, create_engine
+from db.connections.pool import PoolCounters, connect_outside, count_pool_events, create_engine
 from db.connections.retries import run_again
 from db.connections.shares import Share, Shares, share
 from db.connections.statements import Reader, Statement
@@ -347,6 +348,10 @@ class Database(Reader):
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             self.leases.retire_open()  # they lead to the same server, which may have handed the writes to another one
         return refusal
+
+    def open_separate(self) -> Coroutine[Any, Any, Driver]:
+        """Open a connection outside the pool, which the caller closes; raises as `pool.connect_outside`."""
+        return connect_outside(self.engine, self.settings)
 
     async def _open_connection(self) -> PoolProxiedConnection:
         try:

@@ -4,12 +4,14 @@ import logging
 import socket
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
+import asyncpg
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from db.connections.asyncpg_adapter import BoundedConnection, socket_of
+from db.connections.asyncpg_adapter import BoundedConnection, Driver, socket_of
 from db.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -77,24 +79,41 @@ def create_engine(settings: Settings) -> AsyncEngine:
         pool_pre_ping=settings.pool_pre_ping,
         # The most recently used connection first, so that surplus connections grow old and are recycled.
         pool_use_lifo=True,
-        connect_args={
-            "connection_class": BoundedConnection,
-            "statement_cache_size": PREPARED_MAX,
-            "max_cacheable_statement_size": PREPARED_LENGTH_MAX,
-            "max_cached_statement_lifetime": 0,  # never expires: a limit would also drop statements in use
-            "timeout": settings.connect_timeout_s,
-            "server_settings": {
-                "application_name": "folio",
-                "timezone": "UTC",
-                # Compiling a plan costs more than the run of any statement of Folio.
-                "jit": "off",
-                "statement_timeout": str(settings.statement_timeout_ms),
-                "lock_timeout": str(settings.lock_timeout_ms),
-                "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_session_timeout_ms),
-                "client_connection_check_interval": str(settings.client_connection_check_interval_ms),
-            },
-        },
+        connect_args=_connect_arguments(settings),
     )
+
+
+def _connect_arguments(settings: Settings) -> dict[str, Any]:
+    return {
+        "connection_class": BoundedConnection,
+        "statement_cache_size": PREPARED_MAX,
+        "max_cacheable_statement_size": PREPARED_LENGTH_MAX,
+        "max_cached_statement_lifetime": 0,  # never expires: a limit would also drop statements in use
+        "timeout": settings.connect_timeout_s,
+        "server_settings": {
+            "application_name": "folio",
+            "timezone": "UTC",
+            # Compiling a plan costs more than the run of any statement of Folio.
+            "jit": "off",
+            "statement_timeout": str(settings.statement_timeout_ms),
+            "lock_timeout": str(settings.lock_timeout_ms),
+            "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_session_timeout_ms),
+            "client_connection_check_interval": str(settings.client_connection_check_interval_ms),
+        },
+    }
+
+
+async def connect_outside(engine: AsyncEngine, settings: Settings) -> Driver:
+    """Open a connection that no pool counts or lends, with the settings of those in the pool of `engine`.
+
+    Raises:
+        asyncpg.PostgresError: the server refuses it.
+        OSError: the server cannot be reached.
+    """
+    _, options = engine.dialect.create_connect_args(engine.url)
+    driver: Driver = await asyncpg.connect(**options, **_connect_arguments(settings))
+    _keep_alive(driver)
+    return driver
 
 
 def count_pool_events(engine: AsyncEngine, counters: PoolCounters) -> None:
@@ -104,7 +123,7 @@ def count_pool_events(engine: AsyncEngine, counters: PoolCounters) -> None:
     @event.listens_for(pool, "connect")
     def _connect(dbapi_connection: object, record: ConnectionPoolEntry) -> None:
         counters.connects += 1
-        _keep_alive(record)
+        _keep_alive(record.driver_connection)
         logger.debug("pool: connect, %s in total", counters.connects)
 
     @event.listens_for(pool, "checkout")
@@ -123,9 +142,9 @@ def count_pool_events(engine: AsyncEngine, counters: PoolCounters) -> None:
         logger.debug("pool: invalidate %s", counters.invalidations)
 
 
-def _keep_alive(record: ConnectionPoolEntry) -> None:
+def _keep_alive(driver: Any) -> None:
     """Let the kernel detect that the server's machine is gone: TCP alone reports nothing for hours."""
-    peer = socket_of(record.driver_connection)
+    peer = socket_of(driver)
     if peer.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

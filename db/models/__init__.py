@@ -5,6 +5,7 @@ Migrations and diagrams need only this package. It refers to no repository and n
 
 from db.models.base import Model
 from db.models.comments import Comment
+from db.models.events import Event, SweptEvents
 from db.models.money import Account, IdempotencyKey, Transaction
 from db.models.posts import Post
 from db.models.sessions import FailedSignIns, RefreshToken, Session, SignInAttempts, SignInPlace
@@ -13,6 +14,7 @@ from db.models.users import Profile, User
 __all__ = [
     "Account",
     "Comment",
+    "Event",
     "FailedSignIns",
     "IdempotencyKey",
     "Model",
@@ -22,6 +24,7 @@ __all__ = [
     "Session",
     "SignInAttempts",
     "SignInPlace",
+    "SweptEvents",
     "Transaction",
     "User",
 ]

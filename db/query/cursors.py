@@ -113,7 +113,7 @@ class Order:
         self.columns = tuple(term.name for term, _ in self.terms)
         words = [list_name, *(f"{term.name}{'-' if descending else '+'}" for term, descending in self.terms)]
         self._general: Order | None = None
-        self.signature = _signature(*words)
+        self.signature = signature_of(*words)
 
     @property
     def general(self) -> "Order":
@@ -124,7 +124,7 @@ class Order:
         """Return this order bound to the search that its terms depend on. It refuses cursors of other searches."""
         bound = copy(self)
         bound._general = self.general  # noqa: SLF001 - an instance of the same class
-        bound.signature = _signature(str(self.signature), search)
+        bound.signature = signature_of(str(self.signature), search)
         return bound
 
     def cursor(self, row: Row) -> str:
@@ -139,16 +139,14 @@ class Order:
         """
         position: list[object] = []
         try:
-            padded = cursor[:CURSOR_LENGTH_MAX] + "=" * (-len(cursor) % 4)
-            parts = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-            values = parts[1:] if type(parts) is list else ()
+            _, *values = decoded_cursor(cursor)
             for (term, _), value in zip(self.terms, values, strict=True):
                 position.append(term.kind.decode(value))
             # The signature and the spelling must match exactly. A lenient decoder would accept texts that no list
             # returned.
             if self._encode(values) == cursor:
                 return tuple(position)
-        except ValueError:  # also of base64, orjson and `decode`
+        except ValueError:  # also of `decoded_cursor` and `decode`
             pass
         raise CursorError(
             "not a cursor of this list in this order; pass an endCursor, startCursor or edge cursor "
@@ -156,8 +154,28 @@ class Order:
         )
 
     def _encode(self, values: Sequence[int | str]) -> str:
-        return base64.urlsafe_b64encode(orjson.dumps([self.signature, *values])).rstrip(b"=").decode()
+        return encoded_cursor([self.signature, *values])
 
 
-def _signature(*words: str) -> int:
+def encoded_cursor(parts: Sequence[int | str]) -> str:
+    """Return the cursor with these parts."""
+    return base64.urlsafe_b64encode(orjson.dumps(parts)).rstrip(b"=").decode()
+
+
+def decoded_cursor(cursor: str) -> list[Any]:
+    """Return the parts of a cursor. Encode them again and compare: other texts may have the same parts.
+
+    Raises:
+        ValueError: it has no parts. `CursorError` is one.
+    """
+    if not cursor or len(cursor) > CURSOR_LENGTH_MAX or not cursor.isascii():
+        raise CursorError
+    parts = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    if type(parts) is not list or not parts:
+        raise CursorError
+    return parts
+
+
+def signature_of(*words: str) -> int:
+    """Return a short digest of words that say to what a cursor belongs."""
     return int.from_bytes(hashlib.blake2s(" ".join(words).encode(), digest_size=3).digest())

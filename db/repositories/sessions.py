@@ -8,7 +8,7 @@ old sessions.
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from asyncpg import Record
@@ -56,6 +56,11 @@ _VIEWERS = Statement(
 def live_sessions(reader: Reader, session_id: int) -> RowsByKey:
     """Return the session `session_id` by its id if it is alive; others may be included. Pass them to `viewer_among`."""
     return reader.mapped_rows(_VIEWERS, {}, by_column("id"), [session_id])
+
+
+def live_sessions_among(reader: Reader, session_ids: Sequence[int]) -> RowsByKey:
+    """Return those of the sessions that are alive, by their ids; others may be included."""
+    return reader.mapped_rows(_VIEWERS, {}, by_column("id"), session_ids)
 
 
 def viewer_among(sessions: Mapping[int, Record], session_id: int, user_id: int) -> Viewer | None:

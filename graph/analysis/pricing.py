@@ -36,7 +36,7 @@ class Pricing:
     """The price of one operation.
 
     Attributes:
-        fixed: the price with any variables, once it is known to be within the limits; None where they decide the price.
+        fixed: the price with any variables, once it is known to be within the limits; None if they decide the price.
     """
 
     def __init__(self, operation: OperationDefinitionNode, measured: Measured, formula: Formula) -> None:

@@ -30,6 +30,7 @@ class Call:
         viewer: the caller, once the access token is checked.
         trace: the value of the response's `traceresponse` header, for the last operation.
         watch: the time spent on parsing and checking that has not been charged yet.
+        is_live: whether it arrives over a live connection, which can open a subscription.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Call:
     trace: str | None = None
     watch: Stopwatch | None = None
     viewer: Viewer = ANONYMOUS
+    is_live: bool = False
 
     def stopwatch(self) -> Stopwatch:
         """Return the stopwatch of this request. The first call starts it."""

@@ -19,10 +19,11 @@ from typing import Any
 from graph.http.admission.control import Spenders
 from graph.http.call import UNKNOWN_ADDRESS, Call
 from graph.http.drivers import CallbackDriver, in_task
-from graph.http.parsing.head import Head
+from graph.http.parsing.head import STREAM_TOKEN, Head
 from graph.http.pipeline import Pipeline
 from graph.http.responses import response
 from graph.http.responses.response import Response, header_lines
+from graph.http.responses.streams import EVENT_STREAM_BYTES, may_stream
 from graph.http.steps import Work
 from graph.http.wire.extensions import extensions, wait_for_disconnect
 from graph.http.wire.head_template import HeadTemplate
@@ -33,8 +34,8 @@ from graph.telemetry.traces import random_hex
 # The number of head templates that one connection may make: on a proxy's connection, for example, all heads differ.
 HEADS_LEARNT_MAX = 8
 
-# Headers that uvicorn or its middleware handle before the application.
-SERVER_HEADERS = frozenset({b"expect", b"x-forwarded-for", b"x-forwarded-proto"})
+# Headers that uvicorn or its middleware handle before the application, and that of a stream of events.
+SERVER_HEADERS = frozenset({b"expect", b"x-forwarded-for", b"x-forwarded-proto", STREAM_TOKEN})
 
 
 class DirectEndpoint:
@@ -143,6 +144,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         self._is_direct = plain and isinstance(direct, DirectEndpoint)
         self._spenders: Spenders | None = None
         self._needs_asgi = False
+        self._may_stream = False
         self._wait_for_disconnect = partial(wait_for_disconnect, self.left)
         # The parts of the body, while a request is kept until it is complete.
         self._held: list[bytes] | None = None
@@ -192,7 +194,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self._needs_asgi = False
+        self._needs_asgi = self._may_stream = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, and check whether it needs the ASGI path."""
@@ -202,6 +204,9 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         elif name in SERVER_HEADERS:
             self._needs_asgi = True
             super().on_header(name, value)
+        elif name == b"accept" and EVENT_STREAM_BYTES in value:
+            self._may_stream = True
+            self.headers.append((name, value))
         else:
             self.headers.append((name, value))
 
@@ -240,6 +245,9 @@ class DirectHttpProtocol(BoundedHttpProtocol):
             return
         self._is_between_requests = True
         held = self._held
+        if held is not None and self._may_stream and may_stream(Head(self.headers).accept, b"".join(held)):
+            self._release_held()
+            held = None
         if held is None:
             super().on_message_complete()
             return
@@ -248,7 +256,7 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         parser = self.parser
         keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
         head, body = Head(self.headers), held[0] if len(held) == 1 else b"".join(held)
-        if keep_alive:
+        if keep_alive and not self._may_stream:
             self._whole = head, body
         self._start(head, body, self._began, keep_alive=keep_alive)
 

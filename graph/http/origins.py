@@ -4,6 +4,8 @@ A page of an allowed origin may send any header: client libraries add custom hea
 Folio uses no cookies, so that no page can act for a user without that user's access token.
 """
 
+from dataclasses import replace
+
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -50,7 +52,7 @@ class Cors(CORSMiddleware):
             app,
             allow_origins=allowed_origins(settings),
             allow_origin_regex=LOCAL_ORIGINS if allows_local(settings) else None,
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],  # the last two for streams of events
             allow_headers=["*"],  # a preflight is allowed the headers that it requests
             allow_private_network=True,
             expose_headers=EXPOSED_HEADERS,
@@ -74,6 +76,18 @@ class Origins:
     def __init__(self, settings: Settings) -> None:
         self._cors = Cors(_nothing, settings) if allows_any(settings) else None
 
+    def may_open(self, origin: bytes | None, host: bytes | None) -> bool:
+        """Return whether a page of `origin` may open a WebSocket at `host`; None is no page, but another program.
+
+        Browsers send no preflight for a WebSocket, and let any page open one (RFC 6455, section 10.2).
+        """
+        if origin is None:
+            return True
+        name = origin.decode("latin-1")
+        if host is not None and name.lower().partition("://")[2] == host.decode("latin-1").strip().lower():
+            return True
+        return self._cors is not None and self._cors.is_allowed_origin(name)
+
     def shared(self, answer: Response, origin: bytes | None) -> Response:
         """Return the response with those headers, as to a page of `origin`; None if no page is known to call.
 
@@ -90,7 +104,7 @@ class Origins:
             cors.allow_explicit_origin(headers, name)
         else:
             headers["vary"] = f"{headers['vary']}, Origin"
-        return Response(answer.status, answer.body, answer.media_type, dict(headers))
+        return replace(answer, headers=dict(headers))
 
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import orjson
-from graphql import ExecutionResult, GraphQLError
+from graphql import ExecutionResult, GraphQLError, OperationType
 
 from db.connections.coalescing import PendingRead
 from db.errors import Unavailable
@@ -47,6 +47,7 @@ from graph.http.responses.response import Response, codes_of
 from graph.http.responses.trace import TRACE, traced_run
 from graph.http.responses.writing import AnswerTooLargeError, encode_bounded
 from graph.http.steps import Arrived, Read, Steps, Work
+from graph.http.subscribing import SUBSCRIPTION, Subscribed, subscribed
 from graph.operations.cache import Operation, Operations, RequestRefused
 from graph.operations.dispatch import Size
 from graph.operations.documents import Documents, text_digest
@@ -78,12 +79,12 @@ class Pipeline:
         self.documents = documents
         self.observer = observer
         self.admission = AdmissionControl(settings)
-        self._bodies = Bodies(settings)
+        self.bodies = Bodies(settings)
         self._body_bytes_max = settings.body_bytes_max
         self._batch_max = settings.batch_operations_max
         self._answer_bytes_max = settings.answer_bytes_max
         self._graphiql = settings.shows("graphiql")
-        self._origins = Origins(settings)
+        self.origins = Origins(settings)
         self._compression = Compression(settings.compress_bytes_min)
         self._contents = Contents(operations)
 
@@ -100,7 +101,7 @@ class Pipeline:
             if is_post and head.media_type is None:
                 self._negotiate(head)
             if call.arriving is not None:
-                body = partial(self._bodies.received, head, call.arriving, call.spenders.address)
+                body = partial(self.bodies.received, head, call.arriving, call.spenders.address)
                 call.body = yield Work(body, is_limited=False)  # its arrival has separate limits
             admission.enter()
             is_admitted = True
@@ -123,7 +124,7 @@ class Pipeline:
         if len(answer.body) >= self._compression.bytes_min:
             answer = yield from self._compression.steps(head, answer, self.services.worker)
         if head.origin is not None or not is_post:
-            answer = self._origins.shared(answer, head.origin)
+            answer = self.origins.shared(answer, head.origin)
         return answer
 
     def _batch(self, call: Call, requests: RequestBatch) -> Steps:
@@ -152,7 +153,7 @@ class Pipeline:
         if call.head.authorizations:
             yield from self._authenticate(call)
         answer = yield from self._run(call, request, self._answer_bytes_max, queries_only=True)
-        if answer.status != OK:
+        if answer.status != OK or isinstance(answer, Subscribed):
             return answer
         known = (call.head.first(b"if-none-match") or b"").decode("latin-1")
         hashed = partial(response.cacheable, answer, private=call.viewer.user_id is not None, if_none_match=known)
@@ -215,6 +216,8 @@ class Pipeline:
             if operation is None:
                 operation = yield from self._new_operation(call, text, request, seen)
             price = self._charged(call, operation, request, seen, queries_only=queries_only)
+            if operation.kind == SUBSCRIPTION:
+                return (yield from subscribed(call, request, operation, price, self))
             known = self.operations.introspected(operation) if operation.is_introspection else None
             data: Any = None if known is None else orjson.Fragment(known)
             single = None
@@ -265,7 +268,7 @@ class Pipeline:
         """
         seen.operation, seen.kind = operation.name, operation.kind
         seen.document, seen.deprecated = operation.digest, operation.deprecated
-        if queries_only and not operation.is_query:
+        if queries_only and operation.definition.operation is OperationType.MUTATION:
             raise _method_not_allowed("GET runs queries only; use POST", "POST")
         price = operation.pricing.fixed or operation.pricing.fitting(request.variables)
         if price is None:

@@ -104,7 +104,7 @@ class Execution:
         written = self.document.loc
         self.is_short = written is not None and written.end <= SHORT_DOCUMENT_LENGTH_MAX
         self.in_snapshot = (
-            self.definition.operation is OperationType.QUERY
+            self.definition.operation is not OperationType.MUTATION
             and not MONEY_TYPES.isdisjoint(self.selection.row_types)
             and not self.selection.is_single
         )
@@ -122,13 +122,14 @@ class Engines:
     Attributes:
         compiled_from: the number of the execution from which on an operation in a long document is compiled; 0 for
             never, whatever the length.
+        hide_suggestions: whether errors suggest no names.
         ordinary_runs: the number of runs on the ordinary engine, by reason.
     """
 
     def __init__(self, schema: GraphQLSchema, *, compiled_from: int, hide_suggestions: bool) -> None:
         self._schema = schema
         self.compiled_from = compiled_from
-        self._hide_suggestions = hide_suggestions
+        self.hide_suggestions = hide_suggestions
         self.ordinary_runs: Counter[str] = Counter()
         self.compiled = 0
 
@@ -149,26 +150,34 @@ class Engines:
         services: Services,
         viewer: Viewer,
         size: Size = SMALL,
+        event: Any = None,
     ) -> Coroutine[Any, Any, ExecutionResult]:
-        """Run an operation as `viewer`, with variables as the client sent them.
+        """Run an operation as `viewer`, with variables as the client sent them; a subscription for one `event`.
 
         Raises:
             asyncio.CancelledError: with the argument OUTCOME_UNKNOWN where a write may have happened.
         """
         if not execution.in_snapshot:
-            return self._run(execution, variables, Context(services, viewer, execution.selection), size)
-        return self._run_in_snapshot(execution, variables, services, viewer, size)
+            return self._run(execution, variables, Context(services, viewer, execution.selection), size, event)
+        return self._run_in_snapshot(execution, variables, services, viewer, size, event)
 
     def _run_in_snapshot(
-        self, execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, size: Size
+        self,
+        execution: Execution,
+        variables: dict[str, Any],
+        services: Services,
+        viewer: Viewer,
+        size: Size,
+        event: Any = None,
     ) -> Coroutine[Any, Any, ExecutionResult]:
         def run(snapshot: Reader) -> Coroutine[Any, Any, ExecutionResult]:
-            return self._run(execution, variables, Context(services, viewer, execution.selection, snapshot), size)
+            context = Context(services, viewer, execution.selection, snapshot)
+            return self._run(execution, variables, context, size, event)
 
         return services.database.read_as_one(run, execution.tables)
 
     async def _run(
-        self, execution: Execution, variables: dict[str, Any], context: Context, size: Size
+        self, execution: Execution, variables: dict[str, Any], context: Context, size: Size, event: Any = None
     ) -> ExecutionResult:
         values, worker = size.values, context.services.worker
         offload = worker.run if values > SMALL_VALUES_MAX else None
@@ -178,7 +187,8 @@ class Engines:
             if prepared is not None:
                 context.selection = execution.joined
                 try:
-                    result = await prepared.run(variables, context, offload=offload, in_parts=size.in_parts)
+                    in_parts = size.in_parts
+                    result = await prepared.run(variables, context, event, offload=offload, in_parts=in_parts)
                 except Unsupported as unsupported:
                     reason = str(unsupported)
                     self.ordinary_runs[reason] += 1
@@ -191,7 +201,7 @@ class Engines:
                     return await worker.run(size.watch().timed, self._introspected, execution, variables)
                 if self.compiled_from:
                     return ExecutionResult(None, [_too_large(reason, values)])
-            return await self._ordinary(execution, variables, context)
+            return await self._ordinary(execution, variables, context, event)
         except asyncio.CancelledError as cancelled:
             if context.committing:
                 raise asyncio.CancelledError(OUTCOME_UNKNOWN) from cancelled
@@ -213,7 +223,7 @@ class Engines:
             self._schema,
             execution.document,
             execution.definition,
-            hide_suggestions=self._hide_suggestions,
+            hide_suggestions=self.hide_suggestions,
             text=_json,
             grown=execution.grown,
         )
@@ -225,22 +235,25 @@ class Engines:
         assert isinstance(result, ExecutionResult)
         return result
 
-    async def _ordinary(self, execution: Execution, variables: dict[str, Any], context: Context) -> ExecutionResult:
-        outcome = self._execute(execution, variables, context)
+    async def _ordinary(
+        self, execution: Execution, variables: dict[str, Any], context: Context, event: Any
+    ) -> ExecutionResult:
+        outcome = self._execute(execution, variables, context, event)
         return outcome if isinstance(outcome, ExecutionResult) else await outcome
 
     def _execute(
-        self, execution: Execution, variables: dict[str, Any], context: Context | None
+        self, execution: Execution, variables: dict[str, Any], context: Context | None, event: Any = None
     ) -> ExecutionResult | Awaitable[ExecutionResult]:
         name = execution.definition.name
         return execute(
             self._schema,
             execution.document,
+            event,
             context_value=context,
             variable_values=variables,
             operation_name=name.value if name is not None else None,
             executor_class=OrdinaryExecutor,
-            hide_suggestions=self._hide_suggestions,
+            hide_suggestions=self.hide_suggestions,
         )
 
 

@@ -11,7 +11,7 @@ from asyncpg import Record
 
 from db.access import Viewer
 from db.connections.statements import Reader, RowsByKey
-from db.repositories.sessions import live_sessions, viewer_among
+from db.repositories.sessions import live_sessions, live_sessions_among, viewer_among
 from graph.runtime.tokens import TokenSigner
 
 BEARER = "bearer"
@@ -39,3 +39,28 @@ def token_claims(tokens: TokenSigner, authorizations: Sequence[str]) -> TokenCla
     scheme, _, token = authorizations[0].partition(" ")
     claims = tokens.read(token.strip()) if scheme.lower() == BEARER else None
     return None if claims is None else TokenClaims(*claims)
+
+
+def token_expiry(tokens: TokenSigner, authorizations: Sequence[str]) -> float:
+    """Return when the valid bearer token in the `Authorization` values expires, in seconds since the epoch."""
+    return tokens.expires_at(authorizations[0].partition(" ")[2].strip()) or 0.0
+
+
+async def changed_viewers(reader: Reader, viewers: Sequence[Viewer]) -> dict[Viewer, Viewer | None]:
+    """Return the viewers who are others now, each with the present one; None where the session has ended.
+
+    One statement reads the sessions of all. All viewers must have a session.
+
+    Raises:
+        Unavailable: the database does not respond.
+    """
+    numbers = {viewer.session_id: None for viewer in viewers if viewer.session_id is not None}
+    alive = await live_sessions_among(reader, list(numbers))
+    changed = {}
+    for viewer in viewers:
+        assert viewer.session_id is not None
+        assert viewer.user_id is not None
+        now = viewer_among(alive, viewer.session_id, viewer.user_id)
+        if now != viewer:
+            changed[viewer] = now
+    return changed

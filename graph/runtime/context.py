@@ -19,6 +19,7 @@ from db.connections.database import Database
 from db.connections.statements import Reader, Statement
 from db.connections.waiting import TurnKey
 from db.errors import Unavailable
+from db.events import Events
 from db.ledger.group_commit import TransferGroups
 from db.ledger.settlement import Movement, Settlement
 from db.query.pages import Columns
@@ -43,6 +44,7 @@ class Services:
     Attributes:
         transfers: settles transfers; it groups concurrent ones.
         worker: the thread for work that would block the event loop for long.
+        events: the live updates.
     """
 
     settings: Settings
@@ -51,6 +53,7 @@ class Services:
     tokens: TokenSigner
     transfers: TransferGroups
     worker: WorkerThread
+    events: Events
 
 
 @dataclass(slots=True)

@@ -1,4 +1,6 @@
-"""The task that deletes expired rows while the process serves (`db.repositories.sweeping`).
+"""The task that deletes expired rows and old events while the process serves.
+
+`db.repositories.sweeping` deletes the rows, and `db.events.retention` the events.
 
 Every worker runs it, at different times; a row that one has deleted is not found by the others.
 """
@@ -11,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 from db.connections.database import Database
 from db.errors import Unavailable
+from db.events.retention import sweep_events
 from db.repositories.sweeping import sweep
 
 logger = logging.getLogger(__name__)
@@ -41,12 +44,13 @@ async def _sweep(database: Database, token_ttl_s: int, first_after_s: float, eve
     await asyncio.sleep(first_after_s * (1 + random.random()))  # noqa: S311 - no secret
     while True:
         try:
-            gone = await sweep(database, token_ttl_s)
+            gone = {**await sweep(database, token_ttl_s)}
+            gone["events"] = await sweep_events(database, database.settings.event_retention_s)
         except Unavailable as error:
             logger.warning("expired rows were not deleted: %s", error)
         except Exception:
             logger.exception("expired rows were not deleted")
         else:
             if any(gone.values()):
-                logger.info("expired rows were deleted", extra={"fields": dict(gone)})
+                logger.info("expired rows were deleted", extra={"fields": gone})
         await asyncio.sleep(every_s)

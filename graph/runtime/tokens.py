@@ -106,6 +106,10 @@ class TokenSigner:
             return None
         return read.user_id, read.session_id
 
+    def expires_at(self, token: str) -> float | None:
+        """Return when an access token expires, in seconds since the epoch; None if it is not valid."""
+        return None if self.read(token) is None else self._read[token].expires_at
+
     def sign_device(self, device: Device, ttl_s: int) -> str:
         """Return a token that identifies a device for `ttl_s` seconds."""
         expires_at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=ttl_s)

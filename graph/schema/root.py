@@ -1,4 +1,4 @@
-"""The complete schema: the queries and mutations of each noun, and the two queries that find any node."""
+"""The complete schema: queries, mutations and subscriptions of each noun, and the two queries that find any node."""
 
 import asyncio
 from collections.abc import Iterable
@@ -23,17 +23,20 @@ from graph.execution import DECLARATION
 from graph.execution.strawberry_adapter import core_schema
 from graph.runtime.context import Info
 from graph.schema.comments.mutations import CommentMutations
+from graph.schema.comments.subscriptions import CommentSubscriptions
 from graph.schema.comments.types import Comment, CommentQueries
 from graph.schema.connections import PAGE_SIZE_MAX
 from graph.schema.fields import find_node
 from graph.schema.ids import NodeKind, parse_any
 from graph.schema.money.mutations import MoneyMutations
 from graph.schema.money.queries import MoneyQueries
+from graph.schema.money.subscriptions import MoneySubscriptions
 from graph.schema.money.transfers import TransferMutations
 from graph.schema.money.types import Account, Transaction
 from graph.schema.nodes import Node
 from graph.schema.posts.mutations import PostMutations
 from graph.schema.posts.queries import PostQueries
+from graph.schema.posts.subscriptions import PostSubscriptions
 from graph.schema.posts.types import Post
 from graph.schema.scalars import DATE_TIME_OUTPUT, SCALARS
 from graph.schema.sessions.mutations import SessionMutations
@@ -136,6 +139,15 @@ A refusal of a user's input is data: `userErrors` with a code and the path of th
 written. A malformed id, which only a program can send, is an error with the code BAD_USER_INPUT, and its field writes
 nothing. Several mutations of one operation run one after the other, each in a separate transaction."""
 
+SUBSCRIPTION = """\
+The subscriptions. Each sends an event for each change of its subject, in the order of the changes. The rows of an event
+are read when it is sent, with the rights of the viewer.
+
+Each event has a cursor. After an interruption, subscribe again with the last cursor as `after`: the events that were
+missed are sent first, each once. Events are kept for a limited time, and transactions always. If the events after a
+cursor are not kept any more, the error has the code EVENTS_EXPIRED: fetch the data again, and subscribe without
+`after`."""
+
 
 @strawberry.type(description=QUERY)
 class Query(NodeQueries, UserQueries, PostQueries, CommentQueries, MoneyQueries):
@@ -145,6 +157,11 @@ class Query(NodeQueries, UserQueries, PostQueries, CommentQueries, MoneyQueries)
 @strawberry.type(description=MUTATION)
 class Mutation(SessionMutations, UserMutations, PostMutations, CommentMutations, MoneyMutations, TransferMutations):
     """The mutations of all nouns."""
+
+
+@strawberry.type(description=SUBSCRIPTION)
+class Subscription(PostSubscriptions, CommentSubscriptions, MoneySubscriptions):
+    """The subscriptions of all nouns."""
 
 
 def without_null_defaults(of: GraphQLSchema) -> GraphQLSchema:
@@ -170,7 +187,9 @@ def _drop_null_defaults(inputs: Iterable[GraphQLArgument | GraphQLInputField]) -
             one.default = None  # as in a schema that was parsed from text
 
 
-schema = strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
+schema = strawberry.Schema(
+    query=Query, mutation=Mutation, subscription=Subscription, config=StrawberryConfig(scalar_map=SCALARS)
+)
 
 graphql_schema = without_null_defaults(core_schema(schema))
 """What graphql-core validates and executes against."""
@@ -181,5 +200,5 @@ graphql_schema.type_map["DateTime"].extensions[DECLARATION] = DATE_TIME_OUTPUT
 
 def schema_text() -> str:
     """Return the schema in GraphQL's schema definition language, as `schema.graphql` holds it."""
-    roots = "schema {\n  query: Query\n  mutation: Mutation\n}"
+    roots = "schema {\n  query: Query\n  mutation: Mutation\n  subscription: Subscription\n}"
     return f'"""\n{SCHEMA}\n"""\n{roots}\n\n{schema.as_str().rstrip()}\n'

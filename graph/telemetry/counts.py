@@ -18,7 +18,7 @@ _STATEMENTS = (0, 1, 2, 3, 5, 8, 13, 21)
 _KEYS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 
-class _Buckets:
+class Buckets:
     """The number of values between each two bounds, and their sum."""
 
     __slots__ = ("_bounds", "_counts", "_created", "_sum")
@@ -30,16 +30,19 @@ class _Buckets:
         self._created = time.time()
 
     def add(self, value: float) -> None:
+        """Count a value."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
     def add_all(self, values: Sequence[float]) -> None:
+        """Count several values."""
         bounds, counts = self._bounds, self._counts
         for value in values:
             counts[bisect_left(bounds, value)] += 1
         self._sum += sum(values)
 
     def show(self, metric: Metric, labels: dict[str, str]) -> None:
+        """Add the samples to a histogram."""
         count = 0
         for bound, within in zip((*self._bounds, float("inf")), self._counts, strict=True):
             count += within
@@ -58,7 +61,7 @@ class _Ending:
 
     __slots__ = ("count", "created", "seconds")
 
-    def __init__(self, seconds: _Buckets) -> None:
+    def __init__(self, seconds: Buckets) -> None:
         self.count = 0
         self.seconds = seconds
         self.created = time.time()
@@ -69,16 +72,16 @@ class OperationCounts(Collector):
 
     def __init__(self) -> None:
         self._endings: dict[tuple[str, str, str], _Ending] = {}
-        self._seconds: dict[str, _Buckets] = {}
-        self._costs = _Buckets(_COSTS)
-        self._statements = _Buckets(_STATEMENTS)
-        self._batches: dict[str, _Buckets] = {}
+        self._seconds: dict[str, Buckets] = {}
+        self._costs = Buckets(_COSTS)
+        self._statements = Buckets(_STATEMENTS)
+        self._batches: dict[str, Buckets] = {}
 
     def ended(self, name: str, kind: str, status: str, seconds: Sequence[float]) -> None:
         """Count operations that have ended, with the seconds that each took."""
         ending = self._endings.get((name, kind, status))
         if ending is None:
-            buckets = self._seconds.setdefault(name, _Buckets(_SECONDS))
+            buckets = self._seconds.setdefault(name, Buckets(_SECONDS))
             ending = self._endings[name, kind, status] = _Ending(buckets)
         ending.count += len(seconds)
         ending.seconds.add_all(seconds)
@@ -92,7 +95,7 @@ class OperationCounts(Collector):
         """Record the number of keys of a batch of a loader."""
         buckets = self._batches.get(loader)
         if buckets is None:
-            buckets = self._batches[loader] = _Buckets(_KEYS)
+            buckets = self._batches[loader] = Buckets(_KEYS)
         buckets.add(size)
 
     def collect(self) -> Iterable[Metric]:

@@ -6,8 +6,8 @@ all outputs are switched off, there are no query statistics either.
 
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from graph.telemetry.gauges import Gauges
 from graph.telemetry.logs import flush, write
 from graph.telemetry.looplag import loop_lag_watched
 from graph.telemetry.metrics import Metrics
+from graph.telemetry.subscriptions import Subscriptions
 from graph.telemetry.traces import trace_of
 
 if TYPE_CHECKING:  # an optional dependency, imported only if tracing is switched on
@@ -31,10 +32,15 @@ _SERVER_ERROR = 500
 
 
 class Observer:
-    """Log, metrics and traces of one process."""
+    """Log, metrics and traces of one process.
+
+    Attributes:
+        subscriptions: counts subscriptions and their events.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics() if settings.shows("metrics") else None
+        self.subscriptions = Subscriptions()
         self.tracing = _tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
 
     @asynccontextmanager
@@ -43,9 +49,10 @@ class Observer:
         async with AsyncExitStack() as stack:
             if self.metrics is not None:
                 gauges.database = database
-                self.metrics.registry.register(gauges)
+                for collector in (gauges, self.subscriptions):
+                    self.metrics.registry.register(collector)
+                    stack.callback(self.metrics.registry.unregister, collector)
                 await stack.enter_async_context(loop_lag_watched(self.metrics.lag))
-                stack.callback(self.metrics.registry.unregister, gauges)
             stack.callback(flush)
             yield
             if self.tracing is not None:
@@ -65,6 +72,24 @@ class Observer:
         """Record from now on what runs in the current task. `end` must be called in the same task."""
         if self.metrics is not None or observation.span is not None or logger.isEnabledFor(logging.INFO):
             observation.enter()
+
+    @contextmanager
+    def event(self, subscription: Observation) -> Iterator[Observation]:
+        """Observe an event of a subscription within the block: as a span of its trace, and in its numbers."""
+        observation = self.begin(subscription.request_id, [subscription.trace.traceparent], subscription.user_id)
+        observation.operation, observation.kind = subscription.operation, subscription.kind
+        observation.document, observation.cost = subscription.document, subscription.cost
+        self.enter(observation)
+        try:
+            yield observation
+        finally:
+            if observation.token is not None:
+                observation.leave()
+            if observation.span is not None:
+                observation.span.end(observation)
+            subscription.statements += observation.statements
+            subscription.rows += observation.rows
+            subscription.waited_ns += observation.waited_ns
 
     def end(self, observation: Observation, status: int) -> None:
         """Report the end of an operation to all outputs; `status` is the HTTP status of its response."""

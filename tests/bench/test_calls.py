@@ -11,11 +11,11 @@ from bench.stock import Size, stocked
 
 # The numbers do not depend on the machine. A change that makes a path longer says why, and changes the number here.
 CALLS_MAX: Mapping[str, int] = {
-    "post, author": 70,
-    "page, authors": 86,
+    "post, author": 69,
+    "page, authors": 87,
     "user, posts": 88,
     "post, author, posts": 89,
-    "feed": 108,
+    "feed": 111,
     "transfer": 158,
     "update post": 145,
     "create post": 145,

@@ -13,14 +13,19 @@ PROGRAM_HEADERS = (
     "x-requested-with",
 )
 
+# The reserved stream of events to which a request belongs (graphql-sse).
+STREAM_TOKEN = b"x-graphql-event-stream-token"
+
 _READ = frozenset(
     {
+        STREAM_TOKEN,
         b"accept",
         b"accept-encoding",
         b"authorization",
         b"content-encoding",
         b"content-length",
         b"content-type",
+        b"host",
         b"if-none-match",
         b"origin",
         b"sec-fetch-mode",

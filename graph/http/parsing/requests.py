@@ -22,7 +22,8 @@ JSON_DEPTH_MAX = 32
 # The limit for one object of variables: coercion runs on the event loop, and takes about a microsecond per value.
 JSON_VALUES_MAX = 20_000
 QUERY_STRING_BYTES_MAX = 16_384
-PROGRAM_TYPES = frozenset({"application/json", "application/graphql-response+json"})
+EVENT_STREAM = "text/event-stream"
+PROGRAM_TYPES = frozenset({"application/json", "application/graphql-response+json", EVENT_STREAM})
 
 
 class HttpRefused(Exception):  # noqa: N818 - as in db.errors

@@ -11,7 +11,7 @@ from graphql import GraphQLError
 from starlette.types import Send
 
 from graph.http.parsing.fields import elements
-from graph.http.parsing.requests import JSON, HttpRefused
+from graph.http.parsing.requests import EVENT_STREAM, JSON, HttpRefused
 
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 
@@ -65,8 +65,10 @@ def _negotiated(accept: bytes) -> str:
     json = ranges.get(JSON, fallback)
     # A wildcard means the older type, unless the client excludes it explicitly.
     newer = ranges.get(GRAPHQL_RESPONSE, min(fallback, json) if json > 0 else fallback)
+    if max(json, newer) <= 0 and ranges.get(EVENT_STREAM, 0.0) > 0:
+        return GRAPHQL_RESPONSE  # of what is not sent as a stream, and of each event
     if max(json, newer) <= 0:
-        raise HttpRefused(406, "NOT_ACCEPTABLE", f"Accept should allow {GRAPHQL_RESPONSE} or {JSON}")
+        raise HttpRefused(406, "NOT_ACCEPTABLE", f"Accept should allow {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}")
     prefers_newer = newer > json or (newer == json and GRAPHQL_RESPONSE in ranges)
     return GRAPHQL_RESPONSE if prefers_newer else JSON
 
@@ -136,7 +138,8 @@ _FIXED_ENCODED = _encoded(_FIXED)
 _FIXED_LINES = header_lines(_FIXED_ENCODED)
 _VARIED_LINES = header_lines(_encoded({**_FIXED, **_VARIED}))
 _TYPES_ENCODED = {
-    one: (b"content-type", f"{one}; charset=utf-8".encode()) for one in (JSON, GRAPHQL_RESPONSE, "text/html")
+    one: (b"content-type", f"{one}; charset=utf-8".encode())
+    for one in (JSON, GRAPHQL_RESPONSE, "text/html", "text/plain")
 }
 
 

@@ -9,6 +9,8 @@ from starlette.types import Message, Receive, Scope
 BEGAN = "folio.began"
 # `event`: is set when the client has disconnected.
 LEFT = "folio.left"
+# `socket`: the WebSocket of the scope (`graph.http.wire.websocket`).
+SOCKET = "folio.socket"
 
 
 def extensions(began_at: float, left: asyncio.Event) -> dict[str, dict[object, object]]:

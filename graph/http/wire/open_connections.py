@@ -7,6 +7,7 @@ expect that an idle connection is closed. A connection never takes the place of 
 connections. Where no idle connection can be replaced, the new one is refused.
 """
 
+import asyncio
 import logging
 import resource
 import time
@@ -49,10 +50,16 @@ class OpenConnections:
 
     Attributes:
         unread: the response bytes that clients have not read.
+        draining: is set when the server begins to stop, before it waits for running requests.
+        message_bytes_max: the most bytes of a message that a client sends over a WebSocket.
+        ping_s: after so much silence a live connection is tested: by a ping, or by a comment in a stream of events.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.unread = UnreadAnswers()
+        self.draining = asyncio.Event()
+        self.message_bytes_max = settings.socket_message_bytes_max
+        self.ping_s = settings.live_ping_s
         self._files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if self._files == resource.RLIM_INFINITY:
             self._files = FILES_WANTED
@@ -73,6 +80,10 @@ class OpenConnections:
         self._search_max = busy_max + IDLE_SEARCH_EXTRA
         self._closed = self._refused = 0
         self._logged_at = -LOGGED_EVERY_S
+
+    def __iter__(self) -> Iterator[ClientConnection]:
+        """Iterate over the open connections."""
+        return (one for theirs in self._by_address.values() for one in theirs)
 
     def enter(self, one: ClientConnection, file: int) -> bool:
         """Take a place for a connection with the file descriptor `file`; False if it must be refused."""

@@ -1,9 +1,9 @@
-"""The parser of requests. It ignores every offer to upgrade the connection (RFC 9110, section 7.8).
+"""The parser of requests. It ignores offers to upgrade the connection (RFC 9110, section 7.8), except to a WebSocket.
 
 The JDK's HttpClient and `curl --http2` offer HTTP/2 with each first request, also with a body. httptools stops after
 the head of such a request, because another protocol could follow: the body is lost, and is then read as the next
-request. Folio accepts no offer, so the head has the same meaning without the `Upgrade` field. The head is written again
-without this field, and parsed again.
+request. Folio accepts no such offer, so the head has the same meaning without the `Upgrade` field. The head is written
+again without this field, and parsed again. A GET that is the handshake of a WebSocket ends the work of the parser.
 """
 
 from array import array
@@ -18,8 +18,15 @@ class Reader(Protocol):
     url: bytes
     headers: list[tuple[bytes, bytes]]
 
+    @property
+    def is_handshake(self) -> bool:
+        """Whether the headers of the current request open a WebSocket."""
+
     def begin_again(self) -> None:
         """Expect the head of the current request again."""
+
+    def on_handshake(self, rest: bytes) -> None:
+        """Leave the connection to a WebSocket, with the bytes after the head."""
 
 
 class RequestParser(httptools.HttpRequestParser):
@@ -56,6 +63,9 @@ class RequestParser(httptools.HttpRequestParser):
                     raise
                 rest = rest[offer.args[0] :]
             else:
+                return
+            if self.get_method() == b"GET" and self.get_http_version() == "1.1" and self._reader.is_handshake:
+                self._reader.on_handshake(bytes(rest))
                 return
             head = self._head()
             self._start()  # without the reset, a parser after `Connection: close` accepts no further head

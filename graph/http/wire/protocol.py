@@ -24,39 +24,26 @@ import asyncio
 from functools import partial
 from typing import Any, cast
 
-import orjson
-
 from graph.http.admission import time_limits
 from graph.http.parsing.requests import HEADER_BYTES_MAX, QUERY_STRING_BYTES_MAX
 from graph.http.wire.extensions import extensions
 from graph.http.wire.hosts import wrong_host
 from graph.http.wire.open_connections import OpenConnections
 from graph.http.wire.parser import RequestParser
-from graph.http.wire.unread import unread_bytes
-from graph.http.wire.uvicorn_adapter import STATUS_LINE, RequestResponseCycle, UvicornProtocol, innermost
+from graph.http.wire.refusals import refusal
+from graph.http.wire.unread import limit_unconfirmed
+from graph.http.wire.uvicorn_adapter import RequestResponseCycle, UvicornProtocol, innermost
+from graph.http.wire.websocket import WebSocket, is_handshake
+from graph.http.wire.write_watch import WriteWatch, loop_was_blocked
 
 # Twice the endpoint's own limits: the endpoint refuses with better messages, and the names take space too.
 HEAD_BYTES_MAX = 2 * (HEADER_BYTES_MAX + QUERY_STRING_BYTES_MAX)
 HEAD_S = 10.0
 # The time for the rest of a body whose request has been handled without it.
 REST_S = 10.0
-# A client must read at least this many bytes of a response in this time: a kilobyte a second.
-ANSWER_S = 10.0
-ANSWER_BYTES_MIN = 10_240
 TOO_MANY_CONNECTIONS = "the server has reached its limit of connections; try again shortly"
-# A timer that fires later than this shows that the process or the machine was blocked, not that the client was slow.
-BLOCKED_S = 0.1
 # A refused client reads the response only after it has sent its request; closing at once would lose the response.
 LINGER_S = 1.0
-
-
-def loop_was_blocked(timer: asyncio.TimerHandle, now: float) -> bool:
-    """Return whether the loop was blocked, so that `timer` fired long after its time.
-
-    Such a timer fires before the loop reads bytes that have arrived, and before a client on the same blocked
-    machine could run. The client is not responsible for that time.
-    """
-    return now - timer.when() > BLOCKED_S
 
 
 class HostError(Exception):
@@ -80,7 +67,7 @@ class BoundedHttpProtocol(UvicornProtocol):
         self._begins_again = False
         # It runs from the beginning: a client that connects must send a request.
         self._clock: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._on_head_timeout)
-        self._write_clock: asyncio.TimerHandle | None = None
+        self._write_watch: WriteWatch | None = None
         self._quiet_since = 0.0
         # The last bytes to send after all earlier responses, when reading has stopped; they may be empty.
         self._last_response: bytes | None = None
@@ -95,10 +82,14 @@ class BoundedHttpProtocol(UvicornProtocol):
         """Take one of the places for connections, or refuse this connection."""
         # uvloop's transports have the interface of asyncio.Transport, but are not subclasses.
         super().connection_made(cast("asyncio.Transport", transport))
+        unread = None if self._connections is None else self._connections.unread
+        self._write_watch = WriteWatch(self.loop, self.transport, self, unread)
         file = transport.get_extra_info("socket").fileno()
+        if self._connections is not None:
+            limit_unconfirmed(transport, 2 * self._connections.ping_s)
         if self._connections is not None and not self._connections.enter(self, file):
             self._is_refused = True
-            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY_CONNECTIONS))
+            self.transport.write(refusal(503, "OVERLOADED", TOO_MANY_CONNECTIONS))
             self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -112,7 +103,8 @@ class BoundedHttpProtocol(UvicornProtocol):
         if self._leaving_clock is not None:
             self._leaving_clock.cancel()
         self._stop_clock()
-        self._stop_write_clock()
+        if self._write_watch is not None:
+            self._write_watch.stop()
         self.stop_keep_alive()
         super().connection_lost(exc)
 
@@ -149,7 +141,7 @@ class BoundedHttpProtocol(UvicornProtocol):
         if self._pending_bytes and not (
             self._is_refused or self.transport.is_closing()
         ):  # the client has begun to send a request, and waits for a response
-            self.transport.write(_refusal(503, "OVERLOADED", TOO_MANY_CONNECTIONS))
+            self.transport.write(refusal(503, "OVERLOADED", TOO_MANY_CONNECTIONS))
         self._is_refused = True
         self._close()
 
@@ -213,7 +205,7 @@ class BoundedHttpProtocol(UvicornProtocol):
         """Close a connection that has been quiet for too long. The timer is not restarted for each request.
 
         Args:
-            extends: whether the time restarts, once, if the loop was blocked, as in `_check_write`.
+            extends: whether the time restarts, once, if the loop was blocked, as in `WriteWatch`.
         """
         timer, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
         if not self.cycle.response_complete:
@@ -237,45 +229,17 @@ class BoundedHttpProtocol(UvicornProtocol):
     def resume_writing(self) -> None:
         """Stop watching whether the client reads."""
         super().resume_writing()
-        if not self.transport.is_closing():
-            self._stop_write_clock()
+        if self._write_watch is not None and not self.transport.is_closing():
+            self._write_watch.stop()
 
     def _watch_write(self) -> None:
-        if self._write_clock is None:
-            left = unread_bytes(self.transport)
-            self._write_clock = self.loop.call_later(ANSWER_S, partial(self._check_write, left))
-            if self._connections is not None:
-                self._connections.unread.count(self, left)
-
-    def _check_write(self, before: int, *, extends: bool = True) -> None:
-        """Abort a connection whose client has read less than ANSWER_BYTES_MIN in the last ANSWER_S.
-
-        Args:
-            before: the number of unread bytes at the last check. While writing is paused, only the rest of the current
-                response is added.
-            extends: whether the client gets the time again that was lost while the loop was blocked. Only once: on a
-                server that is always late, a client that reads nothing would stay connected without end.
-        """
-        timer, self._write_clock = self._write_clock, None
-        left = unread_bytes(self.transport)
-        if left <= before - ANSWER_BYTES_MIN:
-            self._watch_write()
-        elif extends and timer is not None and loop_was_blocked(timer, self.loop.time()):
-            self._write_clock = self.loop.call_later(ANSWER_S, partial(self._check_write, before, extends=False))
-        else:
-            self.cut_off(left)
+        assert self._write_watch is not None
+        self._write_watch.start()
 
     def cut_off(self, left: int) -> None:
         """Abort the connection; `left` bytes of its response are unread."""
         self.logger.info("a client does not read its response: %d bytes are left; the connection is closed", left)
         self.transport.abort()
-
-    def _stop_write_clock(self) -> None:
-        if self._write_clock is not None:
-            self._write_clock.cancel()
-            self._write_clock = None
-        if self._connections is not None:
-            self._connections.unread.forget(self)
 
     def _close(self) -> None:
         """Close the connection after all bytes are written. The client must read them as fast as any response."""
@@ -284,6 +248,32 @@ class BoundedHttpProtocol(UvicornProtocol):
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self._watch_write()
+
+    @property
+    def is_handshake(self) -> bool:
+        """Whether the current request opens a WebSocket. Behind a request without a response, none can be opened."""
+        if self.is_answering or self._connections is None or wrong_host(self.headers, "1.1") is not None:
+            return False
+        return is_handshake(self.headers)
+
+    def on_handshake(self, rest: bytes) -> None:
+        """Leave the connection to a WebSocket. `rest` are the received bytes after the head of the handshake."""
+        assert self._connections is not None
+        self._is_refused = True  # what follows does not arrive here
+        self._last_response = b""
+        self._stop_clock()
+        self.stop_keep_alive()
+        self._connections.leave(self)
+        self.connections.discard(self)
+        socket = WebSocket(self.app, self.server_state, self._connections, self.url, self.headers)
+        self.transport.set_protocol(socket)
+        socket.open(self.transport, self.loop, rest)
+
+    def shutdown(self) -> None:
+        """Begin to end: finish the current request, and notify streams, which have no other end."""
+        if self._connections is not None:
+            self._connections.draining.set()
+        super().shutdown()
 
     def begin_again(self) -> None:
         """Expect the head of the current request again. Its time of arrival stays."""
@@ -364,26 +354,20 @@ class BoundedHttpProtocol(UvicornProtocol):
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         if self.is_answering and self._is_reading_head:
-            self._stop_reading(_refusal(status, code, message))
+            self._stop_reading(refusal(status, code, message))
             return
         self._is_refused = True
         self._stop_clock()
         self.stop_keep_alive()
         if not self.is_answering:
-            self.transport.write(_refusal(status, code, message))
+            self.transport.write(refusal(status, code, message))
         self._clock = self.loop.call_later(LINGER_S, self._close)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are not HTTP with a JSON error, after the responses to all earlier requests."""
-        refusal = _refusal(400, "BAD_REQUEST", self._wrong_host or "the received bytes are not an HTTP/1.1 request")
+        answer = refusal(400, "BAD_REQUEST", self._wrong_host or "the received bytes are not an HTTP/1.1 request")
         if self.is_answering and self._is_reading_head:
-            self._stop_reading(refusal)
+            self._stop_reading(answer)
             return
-        self.transport.write(refusal)
+        self.transport.write(answer)
         self._close()
-
-
-def _refusal(status: int, code: str, message: str) -> bytes:
-    body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
-    head = b"content-type: application/json; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-    return STATUS_LINE[status] + head % len(body) + body

@@ -8,6 +8,7 @@ connection that has waited longest.
 import asyncio
 import contextlib
 import fcntl
+import socket
 import sys
 import termios
 from typing import Protocol
@@ -73,6 +74,18 @@ def unread_bytes(transport: asyncio.Transport) -> int:
         found = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
         left += int.from_bytes(found, sys.byteorder)
     return left
+
+
+def limit_unconfirmed(transport: asyncio.BaseTransport, seconds: float) -> None:
+    """Let the kernel end a connection if the client's machine has not confirmed sent bytes for so long (RFC 5482).
+
+    A client that has vanished without FIN or RST is found in this way where the server sends something, such as the
+    comments of a stream of events. The kernel's default is a quarter of an hour.
+    """
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # not on all systems
+    connection = transport.get_extra_info("socket")
+    if option is not None and connection.family in {socket.AF_INET, socket.AF_INET6}:
+        connection.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
 
 
 def _sum(connections: dict[Writing, int]) -> int:

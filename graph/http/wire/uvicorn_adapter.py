@@ -5,12 +5,16 @@ callbacks that uvicorn does not promise to keep. `tests/graph/http/wire/test_uvi
 missing if uvicorn has changed one of them, `tests/house/test_dependencies.py` if a name is missing.
 """
 
+import asyncio
 from typing import Any
+from urllib.parse import unquote
 
 from uvicorn._types import ASGI3Application
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 from uvicorn.supervisors.statreload import StatReload
@@ -21,9 +25,11 @@ __all__ = [
     "Multiprocess",
     "Process",
     "RequestResponseCycle",
+    "ServerState",
     "StatReload",
     "UvicornProtocol",
     "innermost",
+    "socket_scope",
 ]
 
 
@@ -45,3 +51,29 @@ class UvicornProtocol(HttpToolsProtocol):
 def innermost(app: Any) -> Any:
     """Return the application that uvicorn was given, without the middleware that uvicorn puts around it."""
     return app.app if isinstance(app, ProxyHeadersMiddleware) else app
+
+
+def socket_scope(
+    transport: asyncio.Transport,
+    target: bytes,
+    headers: list[tuple[bytes, bytes]],
+    extensions: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the ASGI scope of a WebSocket, as uvicorn's own protocol makes it."""
+    path, _, query_string = target.partition(b"?")
+    return {
+        "type": "websocket",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "scheme": "wss" if is_ssl(transport) else "ws",
+        "server": get_local_addr(transport),
+        "client": get_remote_addr(transport),
+        "root_path": "",
+        "path": unquote(path.decode("ascii")),
+        "raw_path": path,
+        "query_string": query_string,
+        "headers": headers,
+        "subprotocols": [],
+        "state": {},
+        "extensions": extensions,
+    }

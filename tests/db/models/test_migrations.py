@@ -63,7 +63,8 @@ CATALOGUE = {
         FROM pg_ts_config JOIN pg_ts_config_map ON mapcfg = pg_ts_config.oid JOIN pg_ts_dict ON mapdict = pg_ts_dict.oid
         WHERE cfgnamespace = 'public'::regnamespace""",
     "types": "SELECT typname, typtype::text FROM pg_type WHERE typnamespace = 'public'::regnamespace",
-    "triggers": "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal",
+    "triggers": """
+        SELECT tgrelid::regclass || '.' || tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal""",
 }
 
 
@@ -76,11 +77,14 @@ async def catalogue(database_url: str) -> Mapping[str, Mapping[str, str]]:
 
 async def test_models_and_migrations_make_the_same_database(database_url: str, empty_database_url: str) -> None:
     functions = [statement for module in MODULES for statement in getattr(module, "CREATE", ())]
+    triggers = [statement for module in MODULES for statement in getattr(module, "TRIGGERS", ())]
     engine = create_async_engine(empty_database_url, poolclass=NullPool)
     async with engine.begin() as connection:
         for statement in functions:  # the models use these functions, but cannot create them
             await connection.exec_driver_sql(statement)
         await connection.run_sync(Model.metadata.create_all)
+        for statement in triggers:
+            await connection.exec_driver_sql(statement)
     await engine.dispose()
     migrated, modelled = await catalogue(database_url), await catalogue(empty_database_url)
     assert migrated == modelled, DIFFER

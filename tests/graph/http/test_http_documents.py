@@ -124,7 +124,7 @@ async def test_invalid_document_is_refused_with_its_errors(client: Client) -> No
         "{ nope }": ("Cannot query field 'nope' on type 'Query'. Did you mean 'node' or 'nodes'?", 1, 3),
         "query ($x: Int) { __typename }": ("Variable '$x' is never used.", 1, 8),
         "type Extra { id: ID }": ("The 'Extra' definition is not executable.", 1, 1),
-        "subscription { posts }": ("The subscription operation is not supported by the schema.", 1, 1),
+        "subscription { posts }": ("Cannot query field 'posts' on type 'Subscription'.", 1, 16),
     }
     for document, error in wrong.items():
         assert (document, await run(client, document)) == (document, invalid(error))

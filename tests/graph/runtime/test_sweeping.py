@@ -35,7 +35,7 @@ async def test_expired_sessions_are_deleted_while_requests_are_served(
         await until(is_clean, "those that came later to go")
         await until(is_logged, "the line in the log")
     first, *_ = [record.__dict__["fields"] for record in caplog.records]
-    assert first == {"refresh_tokens": 0, "sessions": 50, "sign_in_attempts": 0, "sign_in_places": 0}
+    assert first == {"refresh_tokens": 0, "sessions": 50, "sign_in_attempts": 0, "sign_in_places": 0, "events": 0}
 
 
 async def test_server_sweeps_for_as_long_as_it_serves(settings: Settings) -> None:

@@ -153,8 +153,11 @@ def leads_to_rows(type_: GraphQLObjectType | GraphQLInterfaceType) -> bool:
 
 
 def edges_of_the_schema() -> Iterator[str]:
+    assert graphql_schema.subscription_type is not None
+    # An event is always the only object of its operation.
+    events = {get_named_type(field.type) for field in graphql_schema.subscription_type.fields.values()}
     for parent in graphql_schema.type_map.values():
-        if isinstance(parent, GraphQLObjectType) and is_row_backed(parent):
+        if isinstance(parent, GraphQLObjectType) and is_row_backed(parent) and parent not in events:
             for name, field in parent.fields.items():
                 target = get_named_type(field.type)
                 if isinstance(target, GraphQLObjectType | GraphQLInterfaceType) and leads_to_rows(target):

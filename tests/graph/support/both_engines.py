@@ -81,7 +81,7 @@ def ordinary_only(engines: Engines) -> Engines:
 
 
 def compare_engines(engines: Engines) -> None:
-    """Make `engines` run every query on both, from its first execution on."""
+    """Make `engines` run every query and every event of a subscription on both, from its first execution on."""
     if not engines.compiled_from:
         return
     engines.compiled_from = 1
@@ -89,10 +89,15 @@ def compare_engines(engines: Engines) -> None:
     ordinary = ordinary_only(engines)
 
     async def run_both(
-        execution: Execution, variables: dict[str, Any], services: Services, viewer: Viewer, size: Size = SMALL
+        execution: Execution,
+        variables: dict[str, Any],
+        services: Services,
+        viewer: Viewer,
+        size: Size = SMALL,
+        event: Any = None,
     ) -> ExecutionResult:
-        result = await run(execution, dict(variables), services, viewer, size)
-        if execution.definition.operation is not OperationType.QUERY or is_too_large(result):
+        result = await run(execution, dict(variables), services, viewer, size, event)
+        if execution.definition.operation is OperationType.MUTATION or is_too_large(result):
             return result
         counters = services.database.counters
         expected = result
@@ -100,13 +105,13 @@ def compare_engines(engines: Engines) -> None:
             before = counters.statements
             # In an empty context, which logs, counts and traces nothing.
             with unrecorded():
-                coroutine = ordinary.run(execution, dict(variables), services, viewer)
+                coroutine = ordinary.run(execution, dict(variables), services, viewer, SMALL, event)
                 expected = await get_running_loop().create_task(coroutine, context=Variables())
                 compared = (
                     result
                     if not attempt
                     else await get_running_loop().create_task(
-                        run(execution, dict(variables), services, viewer), context=Variables()
+                        run(execution, dict(variables), services, viewer, SMALL, event), context=Variables()
                     )
                 )
             counters.statements = before

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from graphql import get_introspection_query
 
-from graph.http.wire import protocol
+from graph.http.wire import protocol, write_watch
 from graph.http.wire.unread import UnreadAnswers
 from tests.graph.support.callers import Client
 from tests.graph.support.raw import query_body, request
@@ -32,7 +32,7 @@ async def slow_reader(client: Client, address: str, sending: list[asyncio.Task[N
 @pytest.fixture
 def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """The addresses of the clients whose connections are closed, in this order."""
-    monkeypatch.setattr(protocol, "ANSWER_S", 60.0)  # longer than the test, so that this timeout closes none
+    monkeypatch.setattr(write_watch, "ANSWER_S", 60.0)  # longer than the test, so that this timeout closes none
     ends: list[tuple[str, int]] = []
     original = protocol.BoundedHttpProtocol.cut_off
 

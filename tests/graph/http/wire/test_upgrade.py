@@ -1,4 +1,7 @@
-"""Offers to upgrade the connection are ignored (RFC 9110, section 7.8): this request and the next one are answered."""
+"""Offers to upgrade the connection are ignored (RFC 9110, section 7.8): this request and the next one are answered.
+
+Only a GET that is the handshake of a WebSocket is accepted: `tests/graph/http/wire/test_websocket.py`.
+"""
 
 import asyncio
 from itertools import pairwise
@@ -107,7 +110,7 @@ async def test_post_that_offers_an_upgrade_may_arrive_in_parts(client: Client, b
     writer.close()
 
 
-@pytest.mark.parametrize("kind", OFFERS)
+@pytest.mark.parametrize("kind", [kind for kind in OFFERS if kind != "websocket"])
 async def test_get_that_offers_an_upgrade_is_answered(client: Client, kind: str) -> None:
     lines = ["GET /graphql?query={a:__typename} HTTP/1.1", "host: localhost", "accept: application/json", *OFFERS[kind]]
     async with sent(client, "\r\n".join([*lines, "", ""]).encode() + offering("b", ())) as reader:
@@ -152,6 +155,11 @@ async def test_trailers_are_no_headers(client: Client, endpoint: str) -> None:
 
 class Reading:
     """Reads requests like the protocol does, and records them."""
+
+    is_handshake = False  # in this test no WebSocket is accepted
+
+    def on_handshake(self, rest: bytes) -> None:
+        raise AssertionError
 
     def __init__(self) -> None:
         self.parser = RequestParser(self)

@@ -11,7 +11,7 @@ import pytest
 
 from db.connections.leases import Driver
 from graph.http.direct import DirectHttpProtocol
-from graph.http.wire import protocol
+from graph.http.wire import protocol, write_watch
 from tests.graph.cli.test_serving import free_port
 from tests.graph.support.callers import Client
 from tests.graph.support.forked import forked
@@ -38,7 +38,7 @@ ANSWERED_EARLY = {
 def short_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten all timeouts. A connection that stays open until the end of a test has no timeout at all."""
     monkeypatch.setattr(protocol, "REST_S", 0.3)
-    monkeypatch.setattr(protocol, "ANSWER_S", 0.3)
+    monkeypatch.setattr(write_watch, "ANSWER_S", 0.3)
 
 
 async def answered_early(client: Client, kind: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -154,7 +154,7 @@ async def test_connection_of_a_client_that_never_reads_is_closed(client: Client,
 async def test_connection_of_a_client_that_never_reads_is_closed_by_a_server_that_is_always_late(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "ANSWER_S", 1.85)
+    monkeypatch.setattr(write_watch, "ANSWER_S", 1.85)
     one_answer = len((await client.http.post("/graphql", json={"query": INTROSPECTION})).content)
     one = await slow_reader(client)
     with contextlib.suppress(ConnectionError, TimeoutError):
@@ -170,7 +170,7 @@ async def test_connection_of_a_client_that_never_reads_is_closed_by_a_server_tha
 
 @pytest.mark.usefixtures("short_clocks")
 async def test_client_that_reads_slowly_gets_the_whole_answer(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "ANSWER_S", 1.0)
+    monkeypatch.setattr(write_watch, "ANSWER_S", 1.0)
     one_answer = len((await client.http.post("/graphql", json={"query": INTROSPECTION})).content)
     number = 8_000_000 // one_answer
     one = await slow_reader(client, buffer=65_536)
