@@ -5,8 +5,7 @@ until the lock timeout, and reads that need a millisecond would wait as long. Th
 connections to reads, one caller cannot hold all of the rest, and one operation cannot hold all of its caller's share.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -105,17 +104,11 @@ class Shares:
         """Return how many callers hold a connection."""
         return len(self.callers)
 
-    @contextmanager
-    def operation_of(self, caller: str | None) -> Iterator[None]:
-        """Count the connections that are taken within the block for a new operation of `caller`, unless it is None."""
-        if caller is None:
-            yield
-            return
-        token = share.set(Share(self, caller, Bound(*self._of_operation)))
-        try:
-            yield
-        finally:
-            share.reset(token)
+    def begin_operation(self, caller: str) -> Share:
+        """Count the connections that the current context takes from now on for a new operation of `caller`."""
+        begun = Share(self, caller, Bound(*self._of_operation))
+        share.set(begun)
+        return begun
 
 
 def _refusal(limit: int, holder: str) -> Callable[[], Exception]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -208,23 +208,21 @@ class Turns:
             del self._turns[key]
 
 
+@dataclass(slots=True, eq=False)
 class Held(AbstractAsyncContextManager[None]):
     """Holds the turns of some keys within a block."""
 
-    __slots__ = ("_keys", "_turns")
-
-    def __init__(self, turns: Turns, keys: list[TurnKey]) -> None:
-        self._turns = turns
-        self._keys = keys
+    turns: Turns
+    keys: Sequence[TurnKey]
 
     async def __aenter__(self) -> None:
-        if not self._turns.enter_at_once(self._keys):
-            await self._turns.enter(self._keys)
+        if not self.turns.enter_at_once(self.keys):
+            await self.turns.enter(self.keys)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._turns.leave(self._keys)
+        self.turns.leave(self.keys)
 
 
 def _busy() -> Exception:

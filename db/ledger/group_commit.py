@@ -83,7 +83,9 @@ class TransferGroups:
             Refusal: as for `db.ledger.settlement.settle`.
             Unavailable: as for `db.ledger.settlement.settle`.
         """
-        movement, is_unknown = with_claim(movement), False
+        is_unknown = False
+        if movement.claim_id is None:
+            movement = with_claim(movement)
         if self._is_running and (self._line or self._ungrouped >= UNGROUPED_MAX):
             check_memo(movement)
             request = TransferRequest(viewer, movement, movement.request_hash())

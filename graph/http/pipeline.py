@@ -335,20 +335,20 @@ class Pipeline:
                 run = traced_run(self.operations, operation, request, self.services, call.viewer) or run
         return partial(self._executed, run, seen, call.spenders, is_query=operation.is_query)
 
-    async def _executed(
+    def _executed(
         self,
         run: Callable[[], Coroutine[Any, Any, ExecutionResult]],
         seen: Observation,
         spenders: Spenders,
         *,
         is_query: bool = True,
-    ) -> ExecutionResult:
-        """Run what an operation does in the current task, with its context."""
+    ) -> Coroutine[Any, Any, ExecutionResult]:
+        """Run what an operation does in the current task, which is prepared for it."""
         self.observer.enter(seen)
         if not is_query:
             caller_address.set(spenders.address)
-        with self.services.database.shares.operation_of(spenders.caller):
-            return await run()
+        self.services.database.shares.begin_operation(spenders.caller)
+        return run()
 
     # ------------------------------------------------------------ the end of a request
 

@@ -16,10 +16,10 @@ CALLS_MAX: Mapping[str, int] = {
     "user, posts": 88,
     "post, author, posts": 89,
     "feed": 111,
-    "transfer": 162,
-    "update post": 148,
-    "create post": 147,
-    "create comment": 138,
+    "transfer": 158,
+    "update post": 145,
+    "create post": 145,
+    "create comment": 136,
 }
 # A statement for the session, and one that writes: no BEGIN, no COMMIT, and no read after the write.
 ROUND_TRIPS = {"transfer": 2, "update post": 2, "create post": 2, "create comment": 2}

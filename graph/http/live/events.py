@@ -56,8 +56,8 @@ async def _executed(pipeline: Pipeline, call: Call, opened: Subscribed, event: S
     services, contents = pipeline.services, Contents(pipeline.operations)
     bytes_max = services.settings.answer_bytes_max
     with pipeline.observer.event(opened.seen) as seen:
-        with services.database.shares.operation_of(call.spenders.caller):
-            executed = await opened.subscription.execute(event)
+        services.database.shares.begin_operation(call.spenders.caller)
+        executed = await opened.subscription.execute(event)
         content = contents.of(executed.result, opened.operation, call.request_id)
         complete(content, opened.request, opened.price, seen)
         if opened.price.answer_bytes <= bytes_max:

@@ -142,10 +142,11 @@ async def deposit(info: Info, input_: DepositInput) -> DepositPayload:
 async def transfer(info: Info, input_: TransferInput) -> TransferPayload:
     """Move money between two accounts."""
     columns = columns_below(info, "Transaction", "id")
-    return _answered(TransferPayload, await info.context.transfer(columns, movement_of(input_, "input")))
+    movement = movement_of(input_, "input", uuid.uuid4())
+    return _answered(TransferPayload, await info.context.transfer(columns, movement))
 
 
-def movement_of(one: TransferInput, where: str) -> Movement:
+def movement_of(one: TransferInput, where: str, claim_id: uuid.UUID | None = None) -> Movement:
     """Return the movement of a transfer input. `where` is the input's place, for the error of a malformed id."""
     return Movement(
         from_id=parse(one.from_account_id, NodeKind.ACCOUNT, f"{where}.fromAccountId"),
@@ -153,6 +154,7 @@ def movement_of(one: TransferInput, where: str) -> Movement:
         amount=one.amount,
         memo=one.memo,
         key=one.idempotency_key,
+        claim_id=claim_id,
     )
 
 

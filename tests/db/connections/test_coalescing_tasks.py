@@ -162,8 +162,8 @@ async def test_connection_of_an_awaited_batch_counts_for_the_operation_that_open
 ) -> None:
     callers = []
     for caller in ("ada", "eve"):
-        with database.shares.operation_of(caller):
-            callers.append(asyncio.create_task(rows(database, 1, GATED)))
+        database.shares.begin_operation(caller)
+        callers.append(asyncio.create_task(rows(database, 1, GATED)))
     opening, joining = callers
     await waiting_backend(closed_gate)
     assert list(database.shares.callers) == ["ada"]

@@ -136,36 +136,32 @@ def test_a_share_of_the_pool_is_never_all_of_it_and_never_nothing() -> None:
 
 async def test_operations_of_a_caller_share_a_bound_that_is_forgotten_with_the_last_connection() -> None:
     shares = Shares(Settings(pool_size=8, pool_max_overflow=4, pool_timeout_s=0.05, operation_deadline_ms=100))
-    with shares.operation_of("ada"):
-        own = share.get()
-        assert own is not None
-        for _ in range(shares.of_operation_max):
-            await own.enter()
-        with pytest.raises(Unavailable, match="of this operation"):
-            await own.enter()
-        with shares.operation_of("ada"):
-            other = share.get()
-            assert other is not None
-            for _ in range(shares.of_operation_max):
-                await other.enter()
-            lone = Share(shares, "ada")  # of an operation that runs one statement
-            assert lone.enter_at_once()
-            with pytest.raises(Unavailable, match="of this caller"):
-                await lone.enter()
-            with shares.operation_of("eve"):
-                stranger = share.get()
-                assert stranger is not None
-                assert stranger.enter_at_once()
-            assert len(shares) == 2
-            stranger.leave()
-            assert len(shares) == 1
-    # The connections count as long as they are held, also after the end of their operations.
+    own = shares.begin_operation("ada")
+    assert share.get() is own
+    for _ in range(shares.of_operation_max):
+        await own.enter()
+    with pytest.raises(Unavailable, match="of this operation"):
+        await own.enter()
+    other = shares.begin_operation("ada")
+    for _ in range(shares.of_operation_max):
+        await other.enter()
+    lone = Share(shares, "ada")  # of an operation that runs one statement
+    assert lone.enter_at_once()
+    with pytest.raises(Unavailable, match="of this caller"):
+        await lone.enter()
+    stranger = shares.begin_operation("eve")
+    assert share.get() is stranger
+    assert stranger.enter_at_once()
+    assert len(shares) == 2
+    stranger.leave()
+    assert len(shares) == 1
+    # The connections count as long as they are held, also after their operations.
     held = [lone, *[one for one in (own, other) for _ in range(shares.of_operation_max)]]
     assert not Share(shares, "ada").enter_at_once()
     for one in held:
         assert len(shares) == 1
         one.leave()
-    assert (len(shares), share.get()) == (0, None)
+    assert len(shares) == 0
 
 
 async def test_place_that_reaches_a_statement_which_has_just_left_is_not_lost() -> None:
