@@ -59,6 +59,8 @@ async def awaited(value: Any, type_: Any = None) -> Any:
             value = await value
         except Exception as error:  # noqa: BLE001 - an awaitable's error is the error of this item alone
             return FieldError(caught(error))
+    if type_ is None:
+        return value
     lists = list_depth(type_)
     value, waits = realized(value, lists)
     if not waits:
