@@ -332,6 +332,17 @@ async def test_async_iterable_is_closed_at_the_first_item_that_makes_the_list_nu
     assert world.events == ["closed"]
 
 
+async def test_awaitable_in_an_inner_list_does_not_end_an_async_iterable(engine: Engine) -> None:
+    async def rows() -> AsyncIterator[Any]:
+        yield [asyncio.sleep(0, 1)]
+        yield [2]
+
+    result = await run(
+        engine, "{ rows }", "type Query { rows: [[Int!]!]! }", {"Query.rows": lambda *_: rows()}, World()
+    )
+    assert found(result) == ({"rows": [[1], [2]]}, [])
+
+
 # ---------------------------------------------------------------- differences that the executor's README states
 
 
