@@ -38,18 +38,8 @@ from graph.execution.traces import caught
 # Each vector of conditions needs a separate plan. It takes more memory than the operation, and milliseconds to make.
 PLANS_MAX = 4
 COERCION_ERRORS_MAX = 50
-OPTIONS = frozenset(
-    {
-        "abort_signal",
-        "executor_class",
-        "field_resolver",
-        "hooks",
-        "is_async_iterable",
-        "is_awaitable",
-        "middleware",
-        "type_resolver",
-    }
-)
+OPTIONS = frozenset({"field_resolver", "type_resolver", "middleware", "executor_class"})
+OPTIONS |= {"is_awaitable", "is_async_iterable", "abort_signal", "hooks"}
 """The options of `graphql.execute` that change how resolvers are called."""
 
 

@@ -59,6 +59,8 @@ async def awaited(value: Any, type_: Any = None) -> Any:
             value = await value
         except Exception as error:  # noqa: BLE001 - an awaitable's error is the error of this item alone
             return FieldError(caught(error))
+    if type_ is None:
+        return value
     lists = list_depth(type_)
     value, waits = realized(value, lists)
     if not waits:
@@ -88,10 +90,11 @@ async def _collected(iterable: AsyncIterable[Any], item_type: Any) -> list[Any]:
     """Return the items of an async iterable. It is closed at the first item that makes the list null."""
     items: list[Any] = []
     iterator = aiter(iterable)
+    decides = is_non_null_type(item_type) and not list_depth(item_type)  # the items of inner lists may be awaitables
     try:
         async for item in iterator:
             items.append(item)
-            if is_non_null_type(item_type) and not is_awaitable(item) and is_nulled(item, item_type):
+            if decides and not is_awaitable(item) and is_nulled(item, item_type):
                 break
     except Exception as error:  # noqa: BLE001 - an iterator's error is the error of the list
         return Broken.of(items, caught(error))
